@@ -1,0 +1,282 @@
+"""Raw rows to chat rows or Examples: converters, templates, sampling and files brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from dataprep import converters, engine, files
+from dataprep.errors import InputError, RowDropped, RowError, UsageError
+from dataprep.ledger import Ledger
+from dataprep.records import Example
+from dataprep.sampling import Reservoir
+from dataprep.templates import DEFAULT_SYSTEM, ChatRenderer, Template
+
+AUTO_WORKERS_BYTES = 32 << 20  # below this, starting processes costs more than they save
+Progress = Callable[[int], None]
+"""Called with the bytes of input that were worked off since the last call."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How rows are to be converted; what ``dataprep convert`` takes as flags.
+
+    Attributes:
+        dataset: the converter's name.
+        split: with it, rows of other splits are left out where one file holds several.
+        to: ``"chat"`` rows or ``"example"`` rows.
+        template: messages (``system``, ``user``, ``assistant``) in place of the default wording.
+        with_id: add ``id`` and ``source`` to chat rows.
+        sample: how many rows to keep, drawn by reservoir sampling with ``seed``.
+        options: the converter's own options.
+    """
+
+    dataset: str
+    split: str | None = None
+    to: Literal["chat", "example"] = "chat"
+    template: Mapping[str, str] = field(default_factory=dict)
+    with_id: bool = False
+    sample: int | None = None
+    seed: int = 42
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.sample is not None and self.sample < 1:
+            raise UsageError(f"a sample of {self.sample} rows: expected 1 or more")
+        RowConverter(self)  # an option or template that does not fit is found before any work
+
+
+class RowConverter:
+    """The row operator of ``convert``: a raw row in, the bytes of a chat or Example row out."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        converter = converters.load(plan.dataset)
+        self._source = converter.__name__.rpartition(".")[2]  # type: ignore[attr-defined]
+        options = dict(plan.options)
+        self._split_of = None
+        if hasattr(converter, "split_of"):
+            scheme = options.pop("split_scheme", "default")
+            self._check_split(scheme, converter.SCHEMES)  # type: ignore[attr-defined]
+            if plan.split is not None:
+                self._split_of = partial(converter.split_of, scheme=scheme)
+        known = converters.options(converter)
+        for name in options:
+            if name not in known:
+                flag = "--" + name.replace("_", "-")
+                has = ", ".join("--" + each.replace("_", "-") for each in known) or "none"
+                raise UsageError(f"{plan.dataset} has no option {flag}; its own options: {has}")
+        self._convert = partial(converter.convert, **options) if options else converter.convert
+        default = Template(DEFAULT_SYSTEM, converter.USER, converter.ASSISTANT)
+        self._render: Callable[[Example], bytes] = _render_example
+        if plan.to == "chat":
+            template = default.with_parts(plan.template)
+            self._render = ChatRenderer(template, with_id=plan.with_id)
+
+    def _check_split(self, scheme: str, schemes: Mapping[str, Mapping[str, Any]]) -> None:
+        if scheme not in schemes:
+            raise UsageError(f"unknown split scheme {scheme!r}: expected {' or '.join(schemes)}")
+        if self.plan.split is not None and self.plan.split not in schemes[scheme]:
+            known = ", ".join(schemes[scheme])
+            raise UsageError(f"no split {self.plan.split!r} in scheme {scheme!r}; its splits: {known}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RowConverter, (self.plan,)
+
+    def __call__(self, row: dict[str, Any]) -> bytes:
+        """The converted row as one line of JSON, without its newline.
+
+        Raises:
+            RowError: the row is not what the dataset's layout says.
+            RowDropped: the options leave the row out.
+        """
+        if self._split_of is not None and self._split_of(row) != self.plan.split:
+            raise RowDropped("in another split")
+        example = self._convert(row)
+        example.source = self._source
+        return self._render(example)
+
+
+def _render_example(example: Example) -> bytes:
+    example.identify()
+    return orjson.dumps(example.to_json())
+
+
+def convert_files(
+    plan: Plan,
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    workers: int | None = 1,
+    rejects: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Ledger:
+    """Convert files of raw rows, one after the other, into one output.
+
+    Args:
+        plan: what to make of the rows.
+        inputs: files in any format that dataprep reads; ``-`` is standard input.
+        output: where the rows go, in the format of its suffix; ``-`` is standard output.
+        workers: processes; ``None`` takes every core where the input is large enough to gain by it.
+            The output's bytes do not depend on it.
+        rejects: where bad rows go, each with its place and reason; without it the first one raises.
+        progress: told how far the work is.
+
+    Raises:
+        InputError: a row, or a whole file, is not what the dataset's layout says.
+        FileError: a file cannot be read or written.
+    """
+    paths = [str(path) for path in inputs]
+    for path in paths:
+        files.check_input(path)
+    operator, ledger = RowConverter(plan), Ledger()
+    blocks = _all_blocks(paths, converters.load(plan.dataset))
+    with ExitStack() as stack:
+        bad = stack.enter_context(files.open_output(str(rejects))) if rejects is not None else None
+        out = stack.enter_context(files.open_output(str(output)))
+        sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
+        direct = out.direct if sample is None else None
+        count = workers or _workers_for(paths)
+        outcomes = engine.run(operator, blocks, workers=count, output=direct)
+        stack.enter_context(closing(outcomes))
+        for block, outcome in outcomes:
+            ledger.rows_in += outcome.rows_in
+            ledger.drop_all(outcome.dropped)
+            for failure in outcome.failures:
+                _set_aside(block, failure, bad, ledger)
+            if sample is not None:
+                _offer(sample, outcome)
+            else:
+                ledger.rows_out += outcome.rows_out
+                if outcome.data is not None:
+                    out.write(outcome.data)
+            if progress is not None:
+                progress(block.end - block.start if block.data is None else len(block.data))
+        if sample is not None:
+            out.write(b"".join(row + b"\n" for row in sample.rows))
+            ledger.rows_out += len(sample.rows)
+            ledger.drop("not sampled", sample.seen - len(sample.rows))
+        ledger.check()
+    return ledger
+
+
+def _offer(sample: Reservoir[bytes], outcome: engine.Outcome) -> None:
+    if outcome.data is not None:
+        rows = outcome.data.split(b"\n")
+        rows.pop()
+        for row in rows:
+            sample.add(row)
+
+
+def _set_aside(
+    block: files.Block, failure: engine.Failure, bad: files.Output | None, ledger: Ledger
+) -> None:
+    """Write a bad row to the rejects file, or raise where there is none."""
+    if bad is None:
+        where = place(block.path, block.unit, failure.line)
+        message = f"{failure.message}; correct the row, or set bad rows aside with --rejects FILE"
+        raise InputError(where, message)
+    ledger.fail(failure.reason)
+    row = {
+        "path": block.path,
+        block.unit: failure.line,
+        "reason": failure.message,
+        "text": failure.row.decode("utf-8", "backslashreplace"),
+    }
+    bad.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def place(path: str, unit: str, number: int) -> str:
+    """Where a row stands: ``path:line`` in JSON Lines, ``path: row n`` in documents and tables."""
+    return f"{path}:{number}" if unit == "line" else f"{path}: row {number}"
+
+
+def _workers_for(paths: Sequence[str]) -> int:
+    size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+    return engine.available_cores() if size > AUTO_WORKERS_BYTES else 1
+
+
+def _all_blocks(paths: Iterable[str], converter: converters.Converter) -> Iterator[files.Block]:
+    """The raw rows of all files as blocks of JSON Lines; a file without rows is an error."""
+    for path in paths:
+        empty = True
+        for block in _blocks(path, converter):
+            empty = False
+            yield block
+        if empty:
+            raise InputError(path, "the file is empty; expected rows")
+
+
+def _blocks(path: str, converter: converters.Converter) -> Iterator[files.Block]:
+    kind = files.format_of(path).kind
+    if kind == "json":
+        document = files.read_document(path)
+        if document is not None:
+            yield from _row_blocks(path, converters.rows_of(converter, document))
+            return
+    elif kind != "jsonl":
+        yield from _row_blocks(path, (row for _, row in files.read_rows(path)))
+        return
+    yield from files.read_blocks(path)
+
+
+def _row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[files.Block]:
+    """Rows of a document or table as blocks of JSON Lines, so that there is one row path only."""
+    lines: list[bytes] = []
+    try:
+        for row in rows:
+            lines.append(orjson.dumps(row, default=str))
+            if len(lines) == count:
+                yield files.Block(path, data=b"\n".join(lines), unit="row")
+                lines = []
+    except RowError as error:
+        raise InputError(path, str(error)) from None
+    if lines:
+        yield files.Block(path, data=b"\n".join(lines), unit="row")
+
+
+def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan: Any) -> Iterator[Any]:
+    """Convert raw rows and give them one by one; the library's ``dataprep convert``.
+
+    Args:
+        dataset: a converter's name, such as ``"gsm8k"``.
+        rows: a file in any format that dataprep reads, or the raw rows themselves.
+        plan: the other attributes of ``Plan``: ``split``, ``to``, ``template``, ``with_id``, ``sample``,
+            ``seed``, ``options``.
+
+    Yields:
+        chat rows ``{"messages": […]}``, or Example rows with ``to="example"``, as dictionaries.
+
+    Raises:
+        InputError: a row is not what the dataset's layout says.
+        UsageError: an unknown dataset or option.
+
+    >>> next(convert("gsm8k", [{"question": "1 + 1?", "answer": "1+1=2\\n#### 2"}]))["messages"][2]
+    {'role': 'assistant', 'content': '1+1=2\\n\\n#### 2'}
+    """
+    settings = Plan(dataset, **plan)
+    if isinstance(rows, str | Path):
+        blocks = _all_blocks([str(rows)], converters.load(dataset))
+    else:
+        blocks = _row_blocks("the given rows", rows)
+    return _convert(settings, blocks)
+
+
+def _convert(plan: Plan, blocks: Iterator[files.Block]) -> Iterator[Any]:
+    sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
+    for block, outcome in engine.run(RowConverter(plan), blocks):
+        for failure in outcome.failures:
+            where = place(block.path, block.unit, failure.line)
+            raise InputError(where, failure.message)
+        if sample is not None:
+            _offer(sample, outcome)
+        elif outcome.data is not None:
+            yield from map(orjson.loads, outcome.data.splitlines())
+    if sample is not None:
+        yield from map(orjson.loads, sample.rows)

@@ -1,0 +1,70 @@
+"""One module a dataset; a module's name is the dataset's name on the command line.
+
+A converter module has
+
+- a docstring: what the set is, where it comes from, its licence, and a sample row;
+- ``SOURCE``: what it is published as (a ``records.Source``);
+- ``USER`` and ``ASSISTANT``: its default wording (see ``templates``);
+- ``convert(row) -> Example``, pure; its keyword-only arguments are the dataset's own options;
+- where the published file is no JSON Lines, ``rows(document)``: the rows of the whole JSON document;
+- where one published file holds several splits, ``split_of(row, scheme)`` and ``SCHEMES``.
+
+Nothing is registered anywhere: ``names`` lists this folder.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from dataprep.errors import UsageError
+from dataprep.records import Example, Source
+
+
+class Converter(Protocol):
+    """What a converter module holds."""
+
+    SOURCE: Source
+    USER: str
+    ASSISTANT: str
+    convert: Callable[..., Example]
+
+
+def names() -> list[str]:
+    """The datasets that have a converter, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> Converter:
+    """The converter module of a dataset; upper case and hyphens in the name do not matter.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = names()
+    module = name.lower().replace("-", "_")
+    if module not in known:
+        near = get_close_matches(module, known, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"unknown dataset {name!r}: {hint}the datasets are {', '.join(known)}")
+    return cast(Converter, import_module(f"{__name__}.{module}"))
+
+
+def options(converter: Converter) -> Mapping[str, Any]:
+    """A converter's own options with their defaults."""
+    parameters = inspect.signature(converter.convert).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def rows_of(converter: Converter, document: Any) -> Iterator[Any]:
+    """The rows in a JSON document: as its converter reads it, or an array of rows, or one row."""
+    if hasattr(converter, "rows"):
+        yield from converter.rows(document)
+    elif isinstance(document, list):
+        yield from document
+    else:
+        yield document

@@ -1,0 +1,12 @@
+"""Runs a row operator over blocks of lines: inline, or on several processes.
+
+The engine knows no room. An operator (any picklable callable from a parsed row to the bytes of an
+output row) and the blocks are handed to it; outcomes come back in the blocks' order, so that the same
+bytes come out whatever the number of workers.
+"""
+
+from dataprep.engine.outcome import Failure, Outcome, RowOperator, apply
+from dataprep.engine.pool import Pool, available_cores
+from dataprep.engine.run import run
+
+__all__ = ["Failure", "Outcome", "Pool", "RowOperator", "apply", "available_cores", "run"]

@@ -1,0 +1,205 @@
+"""Worker processes that run one function over tasks and answer in the tasks' order.
+
+Each worker has a pipe of its own and gets every n-th task, two at a time where a task is small, so that
+it never waits for the others. Its output need not travel: where results are to go into a file, the
+parent only tells each worker at which byte its part begins, and the worker writes it there.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+from dataprep.errors import FileError, WorkerError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Sized(Protocol):
+    """A result whose ``data`` may stay with the worker until it knows where to write it."""
+
+    size: int
+    data: bytes | None
+
+
+def available_cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Pool(Generic[Task, Result]):
+    """``workers`` processes that run ``function``; a context manager.
+
+    Attributes:
+        output: a file that workers write their results' ``data`` into, each in its place; the results
+            then come back without it. ``None``: results come back whole.
+    """
+
+    def __init__(
+        self, function: Callable[[Task], Result], workers: int, *, output: str | None = None
+    ) -> None:
+        self.output = output
+        self._function = function
+        self._count = workers
+        self._workers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
+
+    def __enter__(self) -> Pool[Task, Result]:
+        context = multiprocessing.get_context(_start_method())
+        sys.stdout.flush()  # a forked child would write the same buffer once more
+        ours: list[Connection] = []
+        for _ in range(self._count):
+            parent_end, child_end = context.Pipe()
+            ours.append(parent_end)
+            inherited = list(ours) if context.get_start_method() == "fork" else []
+            process = context.Process(  # type: ignore[attr-defined]
+                target=_serve, args=(self._function, child_end, self.output, inherited), daemon=True
+            )
+            process.start()
+            child_end.close()
+            self._workers.append((process, parent_end))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for _, connection in self._workers:
+            connection.close()
+        for process, _ in self._workers:
+            if kind is not None:
+                process.terminate()
+            process.join()
+        self._workers.clear()
+
+    def map(self, tasks: Iterable[Task], *, ahead: int = 2) -> Iterator[Result]:
+        """The function's results, in the order of the tasks.
+
+        ``ahead`` is how many tasks a worker holds at a time. It must be 1 where a task is larger than
+        a pipe's buffer: a worker that is sending does not receive.
+
+        Raises:
+            WorkerError: a worker died.
+            Exception: whatever the function raised first, in the order of the tasks.
+        """
+        remaining, waiting = iter(tasks), deque[int]()
+        for _ in range(ahead):
+            for number in range(self._count):
+                self._give(number, remaining, waiting)
+        offset = 0
+        while waiting:
+            number = waiting.popleft()
+            result = self._receive(number)
+            if self.output is not None:
+                size: int = result.size
+                self._send(number, ("place", offset))
+                offset += size
+            self._give(number, remaining, waiting)
+            yield result
+        for number in range(self._count):
+            self._send(number, ("end", None))
+            self._receive(number)
+
+    def _give(self, number: int, tasks: Iterator[Task], waiting: deque[int]) -> None:
+        for task in tasks:
+            self._send(number, ("task", task))
+            waiting.append(number)
+            return
+
+    def _send(self, number: int, message: tuple[str, Any]) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # `_receive` says what happened
+            self._workers[number][1].send(message)
+
+    def _receive(self, number: int) -> Any:
+        process, connection = self._workers[number]
+        try:
+            answer, error = connection.recv()
+        except (EOFError, ConnectionResetError):
+            process.join(1)
+            raise WorkerError(
+                f"a worker process died (exit code {process.exitcode}); if the system killed it for want "
+                "of memory, use fewer --workers"
+            ) from None
+        if error is not None:
+            raise error
+        return answer
+
+
+def _start_method() -> str:
+    """``fork`` where it is safe, because it costs nothing; ``spawn`` elsewhere.
+
+    A fork copies only the calling thread, so it is safe in a process that has no other: not in one
+    that polars, a progress bar or the user has given threads.
+    """
+    tasks = Path("/proc/self/task")
+    if sys.platform == "linux" and tasks.is_dir() and len(list(tasks.iterdir())) == 1:
+        return "fork"
+    return "spawn"
+
+
+def _serve(
+    function: Callable[[Any], Any],
+    connection: Connection,
+    output: str | None,
+    inherited: list[Connection],
+) -> None:
+    """A worker's life: take tasks until the pipe ends, which it does when the parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for other in inherited:  # a copy of the parent's end would keep the pipe open without the parent
+        other.close()
+    held: deque[bytes] = deque()
+    file = None if output is None else os.open(output, os.O_WRONLY)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            kind, value = connection.recv()
+            try:
+                if kind == "place":
+                    _write_at(file, output, held.popleft(), value)
+                    continue
+                if kind == "end":
+                    connection.send((None, None))
+                    continue
+                result = function(value)
+                if output is not None:
+                    held.append(result.data or b"")
+                    result.data = None
+                connection.send((result, None))
+            except Exception as error:  # noqa: BLE001 - the parent raises it
+                connection.send((None, _portable(error)))
+
+
+def _write_at(file: int | None, path: str | None, data: bytes, offset: int) -> None:
+    assert file is not None
+    view = memoryview(data)
+    try:
+        while view:
+            written = os.pwrite(file, view, offset)
+            view, offset = view[written:], offset + written
+    except OSError as error:
+        raise FileError(path, f"cannot be written: {error.strerror}") from None
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or where it cannot travel between processes, one that says the same."""
+    error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    except Exception:  # noqa: BLE001 - any failure means that it cannot travel
+        return WorkerError("".join(traceback.format_exception(error)))
+    return error

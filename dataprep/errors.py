@@ -1,0 +1,98 @@
+"""Every error that dataprep raises on purpose.
+
+.. code-block:: text
+
+    DataprepError
+    ├── UsageError (ValueError)         an argument or flag that cannot be served
+    ├── TemplateError (ValueError)      a prompt template that cannot be understood
+    ├── RowError (ValueError)           one row is not what its dataset's layout says
+    │   └── RowDropped                  the row is sound, but the options leave it out
+    ├── InputError (ValueError)         a data file holds something it should not: path, line, reason
+    ├── FileError (OSError)             a file cannot be opened, read or written
+    ├── WorkspaceError (OSError)        the workspace lacks what a command looks for in it
+    ├── MissingDependencyError (ImportError)  an optional package is not installed
+    ├── WorkerError (RuntimeError)      a worker process died
+    └── LedgerError (ArithmeticError)   rows in and rows accounted for do not balance (a bug)
+
+The library raises; only the command line catches, once, and prints the message without a traceback.
+"""
+
+
+class DataprepError(Exception):
+    """Root of the tree: catch this to catch everything dataprep raises on purpose."""
+
+
+class UsageError(DataprepError, ValueError):
+    """Raised when an argument or flag cannot be served; the command line exits with 2."""
+
+
+class TemplateError(DataprepError, ValueError):
+    """Raised when a prompt template names an unknown field or is not well-formed."""
+
+
+class RowError(DataprepError, ValueError):
+    """Raised by a converter or row operator when one row is not what its layout says.
+
+    ``reason`` is a few words that rows can be counted under (``"missing field 'question'"``);
+    ``detail`` says what was found in this row and what was expected instead.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class RowDropped(RowError):
+    """Raised in place of a result for a sound row that the options leave out."""
+
+
+class InputError(DataprepError, ValueError):
+    """Raised when a data file holds something it should not.
+
+    ``where`` is the path, with its line or row number where one is known.
+    """
+
+    def __init__(self, where: object, message: str) -> None:
+        super().__init__(where, message)
+        self.where = str(where)
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class FileError(DataprepError, OSError):
+    """Raised when a file cannot be opened, read or written."""
+
+    def __init__(self, path: object, message: str) -> None:
+        super().__init__(path, message)
+        self.path = str(path)
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class WorkspaceError(DataprepError, OSError):
+    """Raised when the workspace lacks what a command looks for in it."""
+
+
+class MissingDependencyError(DataprepError, ImportError):
+    """Raised when an optional package is needed and not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}: run `pip install 'dataprep[{extra}]'`"
+        )
+
+
+class WorkerError(DataprepError, RuntimeError):
+    """Raised when a worker process died before it answered."""
+
+
+class LedgerError(DataprepError, ArithmeticError):
+    """Raised when a command's rows do not balance; this is a bug, never the data's fault."""

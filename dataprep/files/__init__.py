@@ -1,0 +1,33 @@
+"""The only room that opens a data path.
+
+``reading`` gives lines, blocks and rows of any supported file, ``writing`` makes outputs that appear
+whole or not at all, ``formats`` tells by a path's suffix what lies there, and ``tables`` knows CSV, TSV
+and Parquet.
+"""
+
+from dataprep.files.formats import Format, format_of
+from dataprep.files.reading import (
+    Block,
+    check_input,
+    read_blocks,
+    read_document,
+    read_lines,
+    read_rows,
+    read_text,
+)
+from dataprep.files.writing import Output, open_output, write_rows
+
+__all__ = [
+    "Block",
+    "Format",
+    "Output",
+    "check_input",
+    "format_of",
+    "open_output",
+    "read_blocks",
+    "read_document",
+    "read_lines",
+    "read_rows",
+    "read_text",
+    "write_rows",
+]

@@ -1,0 +1,102 @@
+"""What a path's suffix says: the format of its rows and its compression."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import IO, Any, Literal, cast
+
+from dataprep.errors import MissingDependencyError, UsageError
+
+STDIO = "-"
+
+Kind = Literal["jsonl", "json", "csv", "tsv", "parquet"]
+
+_KINDS: dict[str, Kind] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A row format and the compression around it (``""``, ``"gzip"`` or ``"zstd"``)."""
+
+    kind: Kind
+    compression: str
+
+    @property
+    def is_plain_lines(self) -> bool:
+        """Whether byte ranges of the file can be read as lines."""
+        return self.kind == "jsonl" and not self.compression
+
+
+def format_of(path: str | PurePath) -> Format:
+    """The format that a path's suffix names; ``-`` is JSON Lines.
+
+    Raises:
+        UsageError: the suffix is none that dataprep reads and writes.
+    """
+    path = PurePath(path)
+    if str(path) == STDIO:
+        return Format("jsonl", "")
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = _COMPRESSIONS.get(suffixes[-1], "") if suffixes else ""
+    if compression:
+        suffixes.pop()
+    kind = _KINDS.get(suffixes[-1]) if suffixes else None
+    if kind is None:
+        known = " ".join(_KINDS)
+        raise UsageError(f"{path}: unknown suffix; expected one of {known}, each also .gz or .zst")
+    return Format(kind, compression)
+
+
+def decompressing(stream: IO[bytes], compression: str) -> IO[bytes]:
+    """A stream of the bytes that were compressed into ``stream``."""
+    if compression == "gzip":
+        return cast(IO[bytes], gzip.GzipFile(fileobj=stream, mode="rb"))
+    if compression == "zstd":
+        return cast(IO[bytes], _zstd("reading a .zst file").ZstdFile(stream, "rb"))
+    return stream
+
+
+def compressing(stream: IO[bytes], compression: str) -> IO[bytes]:
+    """A stream that compresses into ``stream``; the same bytes in give the same bytes out.
+
+    Closing it ends the compressed data and leaves ``stream`` open.
+    """
+    if compression == "gzip":
+        # No name and no time in the header: they would make every run's file another one.
+        return cast(IO[bytes], gzip.GzipFile(filename="", fileobj=stream, mode="wb", mtime=0))
+    if compression == "zstd":
+        return cast(IO[bytes], _zstd("writing a .zst file").ZstdFile(stream, "wb"))
+    return stream
+
+
+def decompression_errors() -> tuple[type[Exception], ...]:
+    """What the decompressors raise on data that is cut short or damaged."""
+    import zlib
+
+    errors: list[type[Exception]] = [EOFError, gzip.BadGzipFile, zlib.error]
+    with suppress(MissingDependencyError):
+        errors.append(_zstd("reading").ZstdError)
+    return tuple(errors)
+
+
+def _zstd(purpose: str) -> Any:
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ImportError:
+        raise MissingDependencyError("backports.zstd", "zstd", purpose) from None
+    return zstd

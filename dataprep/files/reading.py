@@ -1,0 +1,277 @@
+"""Reading: lines and blocks of JSON Lines, whole JSON documents, and rows of any format."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import orjson
+
+from dataprep.errors import FileError, InputError, RowError
+from dataprep.lines import MAX_LINE, not_json, parse_line, too_long
+from dataprep.files.formats import STDIO, decompressing, decompression_errors, format_of
+from dataprep.files.tables import read_delimited, read_parquet
+
+BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some whole lines of a file: a byte range of it, or the bytes themselves.
+
+    Attributes:
+        path: the file, for messages.
+        start, end: the byte range to read where ``data`` is ``None``.
+        data: the lines.
+        unit: what a line is to a user: a ``"line"`` of the file, or a ``"row"`` of a document or table.
+        too_long: the last line is longer than ``MAX_LINE`` and is not whole.
+    """
+
+    path: str
+    start: int = 0
+    end: int = 0
+    data: bytes | None = None
+    unit: str = "line"
+    too_long: bool = False
+
+    def read(self) -> bytes:
+        """The block's lines, the last one with or without its newline."""
+        if self.data is not None:
+            return self.data
+        with _translated(self.path), open(self.path, "rb", buffering=0) as file:
+            file.seek(self.start)
+            data = bytearray(self.end - self.start)
+            view, filled = memoryview(data), 0
+            while filled < len(data) and (count := file.readinto(view[filled:])):
+                filled += count
+        if filled < len(data):
+            raise InputError(self.path, "the file shrank while it was read")
+        return bytes(data)
+
+
+def check_input(path: str) -> None:
+    """Raise ``FileError`` unless ``path`` is ``-`` or a file that can be opened for reading."""
+    if path != STDIO:
+        with _translated(path), open(path, "rb"):
+            pass
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    """Operating system and decompression errors as dataprep's own, with the path."""
+    try:
+        yield
+    except FileError:
+        raise
+    except FileNotFoundError:
+        raise FileError(path, "no such file") from None
+    except IsADirectoryError:
+        raise FileError(path, "is a directory; expected a file") from None
+    except OSError as error:
+        if isinstance(error, decompression_errors()):
+            raise InputError(path, _damaged(error)) from None
+        raise FileError(path, f"cannot be read: {error.strerror or error}") from None
+    except decompression_errors() as error:
+        raise InputError(path, _damaged(error)) from None
+
+
+def _damaged(error: Exception) -> str:
+    return f"the compressed data is cut short or damaged ({error}); fetch or write the file again"
+
+
+@contextmanager
+def open_input(path: str) -> Iterator[IO[bytes]]:
+    """The bytes of a file (decompressed) or of standard input (``-``), as a binary stream.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: compressed data is cut short or damaged.
+    """
+    with _translated(path):
+        if path == STDIO:
+            yield sys.stdin.buffer
+            return
+        with open(path, "rb", buffering=0) as file:
+            # Opening a directory fails on its own everywhere but for reading on some systems.
+            if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
+                raise IsADirectoryError
+            with decompressing(file, format_of(path).compression) as stream:
+                yield stream
+
+
+def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
+    """A JSON Lines file as blocks of about ``size`` bytes, cut at newlines, in order.
+
+    A plain file gives byte ranges, which any process can read; standard input and compressed files give
+    the bytes. A byte order mark at the beginning is no part of the first line. A line longer than
+    ``MAX_LINE`` ends the blocks: the last one says ``too_long``.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: compressed data is cut short or damaged.
+    """
+    if path != STDIO and format_of(path).is_plain_lines:
+        with _translated(path), open(path, "rb", buffering=0) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                yield from _ranges(path, file, size)
+                return
+    with open_input(path) as stream:
+        yield from _stream_blocks(path, stream, size)
+
+
+def _ranges(path: str, file: IO[bytes], size: int) -> Iterator[Block]:
+    start = len(BOM) if file.read(len(BOM)) == BOM else 0
+    length = os.fstat(file.fileno()).st_size
+    while start < length:
+        limit = start + size + MAX_LINE  # past it the last line alone is longer than MAX_LINE
+        end = _after_newline(file, min(start + size, length), length, limit)
+        too_long = end > limit
+        yield Block(path, start, end, too_long=too_long)
+        if too_long:
+            return
+        start = end
+
+
+def _after_newline(file: IO[bytes], position: int, length: int, limit: int) -> int:
+    """The first place at or after ``position`` that a line begins, or where it is past ``limit``."""
+    if position == length:
+        return length
+    position -= 1  # a newline just before the position already ends its line
+    file.seek(position)
+    while position < length:
+        piece = file.read(1 << 16)
+        if not piece or (found := piece.find(b"\n")) < 0:
+            position += len(piece)
+            if position > limit or not piece:
+                return position
+            continue
+        return position + found + 1
+    return length
+
+
+def _stream_blocks(path: str, stream: IO[bytes], size: int) -> Iterator[Block]:
+    head = _read_full(stream, len(BOM))
+    tail = b"" if head == BOM else head
+    while piece := stream.read(size):
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield Block(path, data=tail + piece[:cut])
+            tail = piece[cut:]
+        else:
+            tail += piece
+            if len(tail) > MAX_LINE + size:
+                yield Block(path, data=tail, too_long=True)
+                return
+    if tail:
+        yield Block(path, data=tail)
+
+
+def _read_full(stream: IO[bytes], size: int) -> bytes:
+    data = b""
+    while len(data) < size and (piece := stream.read(size - len(data))):
+        data += piece
+    return data
+
+
+def read_lines(path: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file that are not blank, numbered from 1, without their newlines.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: compressed data is cut short, or a line is longer than ``MAX_LINE``.
+    """
+    number = 0
+    for block in read_blocks(path):
+        lines = block.read().split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        for line in lines:
+            number += 1
+            if len(line) > MAX_LINE:
+                raise too_long(path, number)
+            if line.strip():
+                yield number, line
+
+
+def read_text(path: str) -> str:
+    """The whole of a small text file, as UTF-8.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: it is not UTF-8.
+    """
+    with _translated(path):
+        data = Path(path).read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}") from None
+
+
+def read_document(path: str) -> Any | None:
+    """The JSON document in a ``.json`` file; ``None`` where the file holds JSON Lines instead.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: the file is empty, not UTF-8 or not JSON.
+    """
+    with open_input(path) as stream:
+        buffered = io.BufferedReader(cast(io.RawIOBase, stream), BLOCK_BYTES)
+        data = buffered.readline(MAX_LINE).removeprefix(BOM)
+        second = buffered.readline(MAX_LINE) if _is_row(data) else b""
+        while second.isspace():
+            second = buffered.readline(MAX_LINE)
+        if second:
+            return None
+        data += buffered.read()
+        buffered.detach()
+    if not data.strip():
+        raise InputError(path, "the file is empty; expected a JSON document")
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        number = data[: error.pos].count(b"\n") + 1
+        problem = not_json(data, error) if len(data) <= MAX_LINE else error
+        raise InputError(f"{path}:{number}", str(problem)) from None
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(line), dict | str)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a file of any format, numbered from 1 (lines of JSON Lines by their line).
+
+    A ``.json`` file may hold an array of rows, one row, or JSON Lines.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: a row cannot be read, with its number.
+    """
+    kind = format_of(path).kind
+    if kind == "json" and (document := read_document(path)) is not None:
+        rows = document if isinstance(document, list) else [document]
+        yield from enumerate(rows, 1)
+    elif kind in ("json", "jsonl"):
+        for number, line in read_lines(path):
+            try:
+                yield number, parse_line(line)
+            except RowError as error:
+                raise InputError(f"{path}:{number}", str(error)) from None
+    elif kind == "parquet":
+        with open_input(path) as stream:
+            yield from enumerate(read_parquet(path, stream), 1)
+    else:
+        with open_input(path) as stream:
+            yield from read_delimited(path, stream, "\t" if kind == "tsv" else ",")

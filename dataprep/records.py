@@ -1,0 +1,216 @@
+"""The neutral records that readers fill and writers render. They know no prompt wording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from dataprep.errors import RowError
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(slots=True)
+class Example:
+    """One example of a dataset, whatever file it came from.
+
+    An absent field is ``None`` or empty. ``answer`` is the text of the answer (for GSM8K the number,
+    for MBPP the code); in a multiple-choice set ``answer_label`` is its letter as well.
+
+    Attributes:
+        question: the question or task, without its context.
+        task: ``"math"``, ``"code"``, ``"reading"`` or ``"choice"``.
+        id: the dataset's own id; without one, ``identify`` makes one from the content.
+        source: the converter's name, such as ``"gsm8k"``.
+        context: the passage that the question is about.
+        choices: the texts of the choices; their labels are the letters from ``a`` on.
+        answer: the gold answer's text.
+        answer_label: the gold answer's letter.
+        solution: the worked way to the answer, without the answer itself.
+        tests: assertions that the answer must pass, one Python statement each.
+        rationales: a rationale by teacher name.
+    """
+
+    question: str
+    task: str
+    id: str | None = None
+    source: str | None = None
+    context: str | None = None
+    choices: tuple[str, ...] = ()
+    answer: str | None = None
+    answer_label: str | None = None
+    solution: str | None = None
+    tests: tuple[str, ...] = ()
+    rationales: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The example as a JSON object; absent fields are left out.
+
+        The answer of a multiple-choice example is written as ``{"label", "text"}``.
+        """
+        answer: Any = self.answer
+        if self.answer_label is not None:
+            answer = {"label": self.answer_label, "text": self.answer}
+        row: dict[str, Any] = {
+            "id": self.id,
+            "source": self.source,
+            "task": self.task,
+            "question": self.question,
+            "context": self.context,
+            "choices": list(self.choices),
+            "answer": answer,
+            "solution": self.solution,
+            "tests": list(self.tests),
+            "rationales": self.rationales,
+        }
+        return {key: value for key, value in row.items() if value not in (None, [], {})}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Example:
+        """The example that ``to_json`` wrote.
+
+        Raises:
+            RowError: the row has no question, or a field of the wrong type.
+        """
+        answer, label = row.get("answer"), None
+        if isinstance(answer, Mapping):
+            answer, label = text_of(answer, "text"), text_of(answer, "label")
+        return cls(
+            question=text_of(row, "question"),
+            task=optional_text(row, "task") or "",
+            id=optional_text(row, "id"),
+            source=optional_text(row, "source"),
+            context=optional_text(row, "context"),
+            choices=texts_of(row, "choices"),
+            answer=optional_text({"answer": answer}, "answer"),
+            answer_label=label,
+            solution=optional_text(row, "solution"),
+            tests=texts_of(row, "tests"),
+            rationales=_rationales_of(row),
+        )
+
+    def identify(self) -> str:
+        """The id; where the dataset brings none, one made from the content, and kept.
+
+        The id of a row without one is ``<source>-<16 hex digits>``, a BLAKE2b hash of what the example
+        holds. So it depends neither on the row's place in its file nor on how the work was
+        divided, and two rows share it only when they are the same row.
+        """
+        if self.id is None:
+            parts = (self.question, self.context, *self.choices, self.solution, self.answer)
+            digest = blake2b(repr(parts).encode("utf-8"), digest_size=8).hexdigest()
+            self.id = f"{self.source or self.task}-{digest}"
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Where one split of a published dataset lies.
+
+    Attributes:
+        files: patterns, in lower case, of the names its files are published under.
+        rows: how many rows it is published with.
+        output: stem of the chat file that ``convert`` writes for it.
+    """
+
+    files: tuple[str, ...]
+    rows: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a dataset is published as.
+
+    Attributes:
+        hub: its name on the Hugging Face hub.
+        revision: the commit there that the row counts and the converter were checked against.
+        licence: the licence it is published under.
+        homepage: where its authors publish it.
+        splits: ``"train"`` and ``"test"``, as this project divides it.
+    """
+
+    hub: str
+    revision: str
+    licence: str
+    homepage: str
+    splits: Mapping[str, Split]
+
+
+def text_of(row: Mapping[str, Any], name: str) -> str:
+    """The non-empty text in a field, stripped.
+
+    Raises:
+        RowError: the field is missing, is no string, or holds only white space.
+    """
+    try:
+        value = row[name]
+    except KeyError:
+        found = ", ".join(repr(key) for key in row) or "none"
+        raise RowError(f"missing field {name!r}", f"the row's fields are {found}") from None
+    if type(value) is not str:
+        raise RowError(f"field {name!r} is not a string", f"found {describe(value)}")
+    value = value.strip()
+    if not value:
+        raise RowError(f"field {name!r} is empty", "expected a text")
+    return value
+
+
+def optional_text(row: Mapping[str, Any], name: str) -> str | None:
+    """The text in a field, stripped; ``None`` where the field is missing, null or blank.
+
+    Raises:
+        RowError: the field holds something other than a string.
+    """
+    value = row.get(name)
+    if value is None:
+        return None
+    if type(value) is not str:
+        raise RowError(f"field {name!r} is not a string", f"found {describe(value)}")
+    return value.strip() or None
+
+
+def texts_of(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The list of strings in a field; empty where the field is missing or null.
+
+    Raises:
+        RowError: the field is no list, or holds something other than strings.
+    """
+    value = row.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise RowError(f"field {name!r} is not a list", f"found {describe(value)}")
+    for item in value:
+        if type(item) is not str:
+            raise RowError(f"field {name!r} holds a non-string", f"found {describe(item)}")
+    return tuple(value)
+
+
+def describe(value: object, limit: int = 60) -> str:
+    """A value found in a row, short enough for an error message: its JSON type and its beginning."""
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "the string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    name = names.get(type(value), type(value).__name__)
+    if value is None:
+        return name
+    shown = repr(value)
+    return f"{name} {shown if len(shown) <= limit else shown[: limit - 1] + '…'}"
+
+
+def _rationales_of(row: Mapping[str, Any]) -> dict[str, str]:
+    value = row.get("rationales")
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(type(text) is str for text in value.values()):
+        raise RowError("field 'rationales' is not an object of texts", f"found {describe(value)}")
+    return dict(value)

@@ -1,0 +1,144 @@
+"""The workspace: a folder with ``raw/``, ``pre_datasets/{train,test}/`` and ``mergedata/``."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from dataprep.errors import FileError, UsageError, WorkspaceError
+from dataprep.files import format_of
+from dataprep.records import Split
+
+FOLDERS = ("raw", "pre_datasets/train", "pre_datasets/test", "mergedata")
+
+# `train-00000-of-00002.parquet` is one of several files of one split, as the hub publishes them.
+_SHARD = re.compile(r"((prompt|train|validation|test)-)?\d+-of-\d+")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where the commands look for their files when they are given none."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, folder: str | None = None) -> Workspace:
+        """The workspace in ``folder``, or in the current folder.
+
+        Raises:
+            WorkspaceError: there is none.
+        """
+        root = Path(folder or ".")
+        if not any((root / name.partition("/")[0]).is_dir() for name in FOLDERS):
+            here = f"{root} is" if folder else "the current folder is"
+            raise WorkspaceError(
+                f"{here} no workspace (it has no raw/, pre_datasets/ or mergedata/): "
+                "make one with `dataprep init DIR`, or give the files to work on"
+            )
+        return cls(root)
+
+    def dataset_folder(self, dataset: str) -> Path:
+        """The folder of a dataset in ``raw/``, without regard to case, hyphens and underscores.
+
+        Raises:
+            WorkspaceError: there is none, or more than one.
+        """
+        raw = self.root / "raw"
+        found = [
+            folder
+            for folder in (sorted(raw.iterdir()) if raw.is_dir() else [])
+            if folder.is_dir() and _plain(folder.name) == _plain(dataset)
+        ]
+        if not found:
+            raise WorkspaceError(
+                f"{raw} has no folder for {dataset}: put the published files into {raw / dataset}, "
+                f"or name one: `dataprep convert {dataset} FILE`"
+            )
+        if len(found) > 1:
+            names = " and ".join(str(folder) for folder in found)
+            raise WorkspaceError(f"{names} are both folders for {dataset}: keep one of them")
+        return found[0]
+
+    def chat_file(self, split: str, stem: str) -> Path:
+        """Where ``convert`` writes a split."""
+        return self.root / "pre_datasets" / split / f"{stem}.jsonl"
+
+    def chat_files(self, split: str) -> list[Path]:
+        """What ``merge`` gathers for a split, in sorted order."""
+        return sorted((self.root / "pre_datasets" / split).glob("*.jsonl"))
+
+    def merged_file(self, split: str) -> Path:
+        """Where ``merge`` writes a split."""
+        return self.root / "mergedata" / f"{split}.jsonl"
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("-", "").replace("_", "")
+
+
+def split_files(folder: Path, split: Split) -> list[Path]:
+    """The files in a folder that hold a split: one file, or all parts of one; sorted.
+
+    Raises:
+        WorkspaceError: several files could be the split.
+        FileError: the folder cannot be read.
+    """
+    try:
+        names = sorted(path for path in folder.iterdir() if _is_data(path))
+    except OSError as error:
+        raise FileError(folder, f"cannot be read: {error.strerror}") from None
+    found = [
+        path
+        for path in names
+        if any(fnmatch(path.name.lower(), pattern) for pattern in split.files)
+    ]
+    if len({_SHARD.sub("", path.name.lower()) for path in found}) > 1:
+        listed = ", ".join(path.name for path in found)
+        raise WorkspaceError(
+            f"{folder}: {listed} could all be the same split: keep one there, or name the one you "
+            "mean: `dataprep convert DATASET FILE`"
+        )
+    return found
+
+
+def _is_data(path: Path) -> bool:
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    try:
+        format_of(path)
+    except UsageError:
+        return False
+    return True
+
+
+def samples() -> Path:
+    """The folder with the sample datasets: inside the installed package, or ``raw/`` of a checkout."""
+    package = Path(__file__).parent
+    shipped = package / "samples"
+    return shipped if shipped.is_dir() else package.parent / "raw"
+
+
+def init_workspace(folder: str | Path = ".") -> Path:
+    """Make a workspace with the sample datasets in its ``raw/``; returns the folder.
+
+    Raises:
+        WorkspaceError: the folder already holds a part of a workspace, or is a file.
+        FileError: the folder cannot be written.
+    """
+    root = Path(folder)
+    for name in ("raw", "pre_datasets", "mergedata"):
+        if (root / name).exists():
+            raise WorkspaceError(
+                f"{root / name} exists already, and nothing is overwritten: "
+                "give another folder, `dataprep init DIR`"
+            )
+    try:
+        for name in FOLDERS[1:]:
+            (root / name).mkdir(parents=True)
+        shutil.copytree(samples(), root / "raw")
+    except OSError as error:
+        raise FileError(error.filename or root, f"cannot be written: {error.strerror}") from None
+    return root
