@@ -19,7 +19,7 @@ An example without choices gets the first two sections; one without a context th
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from string import Formatter
@@ -107,43 +107,56 @@ def compile_text(text: str, name: str = "template") -> Getter:
     Raises:
         TemplateError: an unknown field, a format or conversion after a field, an unpaired brace.
     """
-    sections = [
-        _compile_section(section, name)
+    parsed = [
+        _parse_section(section.strip("\n"), name)
         for section in text.strip().replace("\r\n", "\n").split("\n\n")
         if section.strip()
     ]
-    if len(sections) == 1:
-        return sections[0]
+    whole = _filled("\n\n".join(form for form, _ in parsed), [f for _, fields in parsed for f in fields])
+    if len(parsed) == 1:
+        return whole
+    sections = [_filled(form, fields) for form, fields in parsed]
 
     def render(example: Example) -> str | None:
-        printed = [part for section in sections if (part := section(example)) is not None]
-        return "\n\n".join(printed) or None
+        printed = whole(example)  # nearly every row has every field
+        if printed is None:
+            parts = [part for section in sections if (part := section(example)) is not None]
+            printed = "\n\n".join(parts) or None
+        return printed
 
     return render
 
 
-def _compile_section(section: str, name: str) -> Getter:
-    form, fields = _parse_section(section.strip("\n"), name)
-    if not fields:
-        constant = form % ()
-        return lambda _: constant
+def _filled(form: str, fields: Sequence[str]) -> Getter:
+    """A function that fills ``form`` with an Example's fields; ``None`` where one is absent.
+
+    This is the row path: one and two fields, which is what most templates have, go without a loop.
+    """
     getters = [FIELDS[field] for field in fields]
+    if form == "%s":
+        return getters[0]
     if len(getters) == 1:
         (get,) = getters
-        if form == "%s":
-            return get
 
-        def render_one(example: Example) -> str | None:
+        def one(example: Example) -> str | None:
             value = get(example)
             return None if value is None else form % (value,)
 
-        return render_one
+        return one
+    if len(getters) == 2:
+        first, second = getters
 
-    def render(example: Example) -> str | None:
+        def two(example: Example) -> str | None:
+            value, other = first(example), second(example)
+            return None if value is None or other is None else form % (value, other)
+
+        return two
+
+    def many(example: Example) -> str | None:
         values = tuple([get(example) for get in getters])
         return None if None in values else form % values
 
-    return render
+    return many
 
 
 def _parse_section(section: str, name: str) -> tuple[str, list[str]]:
@@ -183,12 +196,9 @@ class ChatRenderer:
         self._system = compile_text(self.template.system, "system")
         self._user = compile_text(self.template.user, "user")
         self._assistant = compile_text(self.template.assistant, "assistant")
-        self._fixed_system: bytes | None = None
-        if not self.template.system.strip():
-            self._fixed_system = b""
-        elif not _parse_section(self.template.system, "system")[1]:
-            blank = Example(question="", task="")
-            self._fixed_system = _message("system", self._system(blank)) + b","
+        # A system message without fields is the same in every row, and turned to JSON only here.
+        fixed = not any(field for _, field, _, _ in Formatter().parse(self.template.system))
+        self._head = self._head_of(Example("", "")) if fixed else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"template": self.template, "with_id": self.with_id}
@@ -206,26 +216,27 @@ class ChatRenderer:
         user, assistant = self._user(example), self._assistant(example)
         if user is None or assistant is None:
             raise _empty("user" if user is None else "assistant")
-        system = self._fixed_system
-        if system is None:
-            system = _message("system", self._system(example)) + b","
-        row = b'{"messages":[%b{"role":"user","content":%b},{"role":"assistant","content":%b}]' % (
-            system,
-            _dumps(user),
-            _dumps(assistant),
-        )
-        if self.with_id:
-            return row + b',"id":%b,"source":%b}' % (
-                _dumps(example.identify()),
-                _dumps(example.source),
-            )
-        return row + b"}"
+        head = self._head or self._head_of(example)
+        tail = self._tail_of(example) if self.with_id else b"}]}"
+        return b"".join((head, _dumps(user), _BETWEEN, _dumps(assistant), tail))
+
+    def _head_of(self, example: Example) -> bytes:
+        """All that precedes the user message's content."""
+        system = b""
+        if self.template.system.strip():
+            content = self._system(example)
+            if content is None:
+                raise _empty("system")
+            system = b'{"role":"system","content":%b},' % _dumps(content)
+        return b'{"messages":[%b{"role":"user","content":' % system
+
+    def _tail_of(self, example: Example) -> bytes:
+        """All that follows the assistant message's content."""
+        names = _dumps(example.identify()), _dumps(example.source)
+        return b'}],"id":%b,"source":%b}' % names
 
 
-def _message(role: str, content: str | None) -> bytes:
-    if content is None:
-        raise _empty(role)
-    return b'{"role":"%b","content":%b}' % (role.encode(), _dumps(content))
+_BETWEEN = b'},{"role":"assistant","content":'
 
 
 def _empty(role: str) -> RowError:

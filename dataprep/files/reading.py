@@ -48,13 +48,10 @@ class Block:
             return self.data
         with _translated(self.path), open(self.path, "rb", buffering=0) as file:
             file.seek(self.start)
-            data = bytearray(self.end - self.start)
-            view, filled = memoryview(data), 0
-            while filled < len(data) and (count := file.readinto(view[filled:])):
-                filled += count
-        if filled < len(data):
+            data = _read_full(file, self.end - self.start)
+        if len(data) < self.end - self.start:
             raise InputError(self.path, "the file shrank while it was read")
-        return bytes(data)
+        return data
 
 
 def check_input(path: str) -> None:
