@@ -138,7 +138,7 @@ def convert_files(
     operator, ledger = RowConverter(plan), Ledger()
     blocks = _all_blocks(paths, converters.load(plan.dataset))
     with ExitStack() as stack:
-        bad = stack.enter_context(files.open_output(str(rejects))) if rejects is not None else None
+        bad = stack.enter_context(files.open_rejects(rejects))
         out = stack.enter_context(files.open_output(str(output)))
         sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
         direct = out.direct if sample is None else None
@@ -149,7 +149,8 @@ def convert_files(
             ledger.rows_in += outcome.rows_in
             ledger.drop_all(outcome.dropped)
             for failure in outcome.failures:
-                _set_aside(block, failure, bad, ledger)
+                bad.add(block.path, block.unit, failure.line, failure.message, failure.row)
+                ledger.fail(failure.reason)
             if sample is not None:
                 _offer(sample, outcome)
             else:
@@ -172,29 +173,6 @@ def _offer(sample: Reservoir[bytes], outcome: engine.Outcome) -> None:
         rows.pop()
         for row in rows:
             sample.add(row)
-
-
-def _set_aside(
-    block: files.Block, failure: engine.Failure, bad: files.Output | None, ledger: Ledger
-) -> None:
-    """Write a bad row to the rejects file, or raise where there is none."""
-    if bad is None:
-        where = place(block.path, block.unit, failure.line)
-        message = f"{failure.message}; correct the row, or set bad rows aside with --rejects FILE"
-        raise InputError(where, message)
-    ledger.fail(failure.reason)
-    row = {
-        "path": block.path,
-        block.unit: failure.line,
-        "reason": failure.message,
-        "text": failure.row.decode("utf-8", "backslashreplace"),
-    }
-    bad.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-
-
-def place(path: str, unit: str, number: int) -> str:
-    """Where a row stands: ``path:line`` in JSON Lines, ``path: row n`` in documents and tables."""
-    return f"{path}:{number}" if unit == "line" else f"{path}: row {number}"
 
 
 def _workers_for(paths: Sequence[str]) -> int:
@@ -272,7 +250,7 @@ def _convert(plan: Plan, blocks: Iterator[files.Block]) -> Iterator[Any]:
     sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
     for block, outcome in engine.run(RowConverter(plan), blocks):
         for failure in outcome.failures:
-            where = place(block.path, block.unit, failure.line)
+            where = files.place(block.path, block.unit, failure.line)
             raise InputError(where, failure.message)
         if sample is not None:
             _offer(sample, outcome)

@@ -9,25 +9,32 @@ from dataprep.files.formats import Format, format_of
 from dataprep.files.reading import (
     Block,
     check_input,
+    open_mapped,
     read_blocks,
     read_document,
     read_lines,
     read_rows,
     read_text,
 )
-from dataprep.files.writing import Output, open_output, write_rows
+from dataprep.files.rejects import Rejects, open_rejects, place
+from dataprep.files.writing import Output, open_output, write_rows, writing
 
 __all__ = [
     "Block",
     "Format",
     "Output",
+    "Rejects",
     "check_input",
     "format_of",
+    "open_mapped",
     "open_output",
+    "open_rejects",
+    "place",
     "read_blocks",
     "read_document",
     "read_lines",
     "read_rows",
     "read_text",
     "write_rows",
+    "writing",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import stat
 import sys
@@ -245,6 +246,18 @@ def _is_row(line: bytes) -> bool:
         return isinstance(orjson.loads(line), dict | str)
     except orjson.JSONDecodeError:
         return False
+
+
+def open_mapped(path: str) -> mmap.mmap | bytes:
+    """A plain file's bytes, mapped into memory for reading at any place.
+
+    Raises:
+        FileError: the file cannot be opened or mapped.
+    """
+    with _translated(path), open(path, "rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return b""  # an empty file cannot be mapped
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:

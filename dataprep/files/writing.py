@@ -38,9 +38,21 @@ class Output:
     def write(self, lines: bytes) -> None:
         """Write whole lines, each with its newline."""
         view = memoryview(lines)
-        with _translated(self.path):
+        with writing(self.path):
             while view:  # an unbuffered file may take less than it is given
                 view = view[self._stream.write(view) :]
+
+
+@contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Operating system errors as dataprep's own, with the path; a closed pipe stays what it is."""
+    try:
+        yield
+    except (BrokenPipeError, FileError):
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FileError(path, f"cannot be written: {reason}; what was there is unchanged") from None
 
 
 @contextmanager
@@ -61,10 +73,10 @@ def open_output(path: str) -> Iterator[Output]:
         return
     form, target = format_of(path), Path(path)
     with ExitStack() as stack:
-        with _translated(path):
+        with writing(path):
             output = _opened(path, target, form, stack)
         yield output
-        with _translated(path):
+        with writing(path):
             stack.close()
 
 
@@ -79,18 +91,6 @@ def _opened(path: str, target: Path, form: Format, stack: ExitStack) -> Output:
         stream = stack.enter_context(partial.open("wb", buffering=0))
         return Output(path, stream, str(partial))
     return Output(path, stack.enter_context(_converted(partial, form)), None)
-
-
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    """Operating system errors as dataprep's own, with the path; a closed pipe stays what it is."""
-    try:
-        yield
-    except (BrokenPipeError, FileError):
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise FileError(path, f"cannot be written: {reason}; what was there is unchanged") from None
 
 
 @contextmanager
