@@ -1,3 +1,94 @@
-"""dataprep prepares data for small language models that learn from datasets and larger teachers."""
+"""dataprep prepares data for small language models that learn from datasets and larger teachers.
+
+The same functions as the commands, over iterables and files::
+
+    import dataprep
+
+    for row in dataprep.convert("gsm8k", "raw/gsm8k/train.jsonl"):
+        print(row["messages"][-1]["content"])
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataprep.conversion import Plan, convert, convert_files
+    from dataprep.converters import names as dataset_names
+    from dataprep.errors import DataprepError
+    from dataprep.files import read_rows, write_rows
+    from dataprep.ledger import Ledger
+    from dataprep.merging import merge, merge_files
+    from dataprep.records import Example
+    from dataprep.report.stats import Stats, stats, stats_of_files
+    from dataprep.sampling.order import shuffled_order
+    from dataprep.sampling.reservoir import Reservoir
+    from dataprep.templates import Template
+    from dataprep.validation import Problem, Report, validate, validate_files
+    from dataprep.workspace import Workspace, init_workspace
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "DataprepError": "errors",
+    "Example": "records",
+    "Ledger": "ledger",
+    "Plan": "conversion",
+    "Problem": "validation",
+    "Report": "validation",
+    "Reservoir": "sampling.reservoir",
+    "Stats": "report.stats",
+    "Template": "templates",
+    "Workspace": "workspace",
+    "convert": "conversion",
+    "convert_files": "conversion",
+    "dataset_names": "converters:names",
+    "init_workspace": "workspace",
+    "merge": "merging",
+    "merge_files": "merging",
+    "read_rows": "files",
+    "shuffled_order": "sampling.order",
+    "stats": "report.stats",
+    "stats_of_files": "report.stats",
+    "validate": "validation",
+    "validate_files": "validation",
+    "write_rows": "files",
+}
+
+__all__ = [
+    "DataprepError",
+    "Example",
+    "Ledger",
+    "Plan",
+    "Problem",
+    "Report",
+    "Reservoir",
+    "Stats",
+    "Template",
+    "Workspace",
+    "convert",
+    "convert_files",
+    "dataset_names",
+    "init_workspace",
+    "merge",
+    "merge_files",
+    "read_rows",
+    "shuffled_order",
+    "stats",
+    "stats_of_files",
+    "validate",
+    "validate_files",
+    "write_rows",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dataprep' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(f"dataprep.{module}"), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

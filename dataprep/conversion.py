@@ -15,7 +15,7 @@ from dataprep import converters, engine, files
 from dataprep.errors import InputError, RowDropped, RowError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.records import Example
-from dataprep.sampling import Reservoir
+from dataprep.sampling.reservoir import Reservoir
 from dataprep.templates import DEFAULT_SYSTEM, ChatRenderer, Template
 
 AUTO_WORKERS_BYTES = 32 << 20  # below this, starting processes costs more than they save

@@ -43,6 +43,18 @@ class Block:
     unit: str = "line"
     too_long: bool = False
 
+    def mapped(self) -> memoryview:
+        """The same bytes as ``read``, without a copy where they lie in a file: mapped from it."""
+        if self.data is not None or self.start == self.end:
+            return memoryview(self.data or b"")
+        with _translated(self.path), open(self.path, "rb", buffering=0) as file:
+            base = self.start - self.start % mmap.ALLOCATIONGRANULARITY
+            length = self.end - base
+            if os.fstat(file.fileno()).st_size < self.end:
+                raise InputError(self.path, "the file shrank while it was read")
+            view = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=base)
+        return memoryview(view)[self.start - base :]
+
     def read(self) -> bytes:
         """The block's lines, the last one with or without its newline."""
         if self.data is not None:

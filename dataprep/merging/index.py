@@ -45,8 +45,9 @@ def scan(block: Block, check: bool) -> Scan:
     Raises:
         InputError: a line is longer than any line should be.
     """
-    data = block.read()
-    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == _NEWLINE)
+    data = block.mapped()
+    array = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(array == _NEWLINE)
     if data and data[-1] != _NEWLINE:
         ends = np.append(ends, len(data))
     starts = np.empty_like(ends)
@@ -57,9 +58,9 @@ def scan(block: Block, check: bool) -> Scan:
         raise too_long(block.path, int(lengths.argmax()) + 1)
     lines = ends.size
     keep = lengths > 0
-    first = np.frombuffer(data, dtype=np.uint8)[np.minimum(starts, max(len(data) - 1, 0))]
+    first = array[np.minimum(starts, max(len(data) - 1, 0))]
     for row in np.flatnonzero(keep & _WHITE[first]).tolist():  # few lines begin with white space
-        keep[row] = bool(data[starts[row] : ends[row]].strip())
+        keep[row] = bool(bytes(data[starts[row] : ends[row]]).strip())
     failures = _check(data, starts, ends, keep) if check else []
     return Scan(
         lines, starts[keep].astype(np.uint32), lengths[keep].astype(np.uint32), failures
@@ -67,14 +68,14 @@ def scan(block: Block, check: bool) -> Scan:
 
 
 def _check(
-    data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], keep: NDArray[np.bool_]
+    data: memoryview, starts: NDArray[np.int64], ends: NDArray[np.int64], keep: NDArray[np.bool_]
 ) -> list[Failure]:
     """The rows that are no JSON objects; ``keep`` is cleared for them."""
     loads, failures = orjson.loads, []
     for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         if not keep[row]:
             continue
-        line = data[start:end]
+        line = bytes(data[start:end])
         try:
             value = loads(line)
             if type(value) is dict:

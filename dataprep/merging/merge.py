@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,7 @@ from dataprep.files import Block, Rejects
 from dataprep.ledger import Ledger
 from dataprep.merging.gather import Part, gather_in_memory, gather_on_disk
 from dataprep.merging.index import Index, Scan, build_index, numbered, scan
-from dataprep.sampling import shuffled_order
+from dataprep.sampling.order import shuffled_order
 
 SCAN_BYTES = 4 << 20
 AUTO_WORKERS_BYTES = 32 << 20
@@ -38,6 +38,7 @@ def merge_files(
     memory: int = 2 << 30,
     workers: int | None = None,
     rejects: str | Path | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Ledger:
     """Merge files of rows into one, in shuffled order.
 
@@ -53,6 +54,8 @@ def merge_files(
         memory: bytes of rows to hold at most; larger inputs go through the disk, in the same order.
         workers: processes; ``None`` takes every core where the input is large enough to gain by it.
         rejects: where rows go that are no JSON objects; without it the first one raises.
+        progress: called with the bytes that were read or written since the last call; each row is
+            read once and written once.
 
     Raises:
         InputError: a row is no JSON object, or a file holds no rows.
@@ -66,7 +69,7 @@ def merge_files(
         bad = stack.enter_context(files.open_rejects(rejects))
         scratch = stack.enter_context(_scratch_beside(str(output)))
         plain = {path: _plain_lines(path, scratch) for path in paths}
-        index = _find_rows(plain, check, workers, bad, ledger)
+        index = _find_rows(plain, check, workers, bad, ledger, progress)
         order = shuffled_order(index.rows, seed) if shuffle else None
         out = stack.enter_context(files.open_output(str(output)))
         parts = _gather(index, order, memory, workers, out.direct, scratch)
@@ -75,6 +78,8 @@ def merge_files(
             ledger.rows_out += part.rows
             if part.data is not None:
                 out.write(part.data)
+            if progress is not None:
+                progress(part.size)
         ledger.check()
     return ledger
 
@@ -155,7 +160,12 @@ def _plain_lines(path: str, scratch: Path) -> str:
 
 
 def _find_rows(
-    plain: Mapping[str, str], check: bool, workers: int | None, bad: Rejects, ledger: Ledger
+    plain: Mapping[str, str],
+    check: bool,
+    workers: int | None,
+    bad: Rejects,
+    ledger: Ledger,
+    progress: Callable[[int], None] | None,
 ) -> Index:
     """The index of all rows; bad ones are set aside."""
     given = {spool: path for path, spool in plain.items()}
@@ -171,6 +181,8 @@ def _find_rows(
         ledger.rows_in += rows
         rows_of[block.path] += rows
         found.append((block, replace(result, failures=[])))
+        if progress is not None:
+            progress(block.end - block.start)
     for spool, rows in rows_of.items():
         if not rows:
             raise InputError(given[spool], "the file is empty; expected rows")

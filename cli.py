@@ -1,0 +1,2 @@
+import runpy
+runpy.run_module("dataprep", run_name=__name__)

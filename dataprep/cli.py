@@ -1,0 +1,42 @@
+"""The app: one command a file in ``commands``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dataprep import __version__
+from dataprep.commands import convert, init, merge, stats, validate
+from dataprep.commands.console import quiet_on_closed_pipe
+
+app = typer.Typer(
+    name="dataprep",
+    help="Prepares data for small language models: raw datasets and teachers' rationales become "
+    "chat rows, reproducible to the byte.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dataprep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    __: Annotated[bool, typer.Option("--debug", help="Show a traceback when a command fails.")] = False,
+) -> None:
+    """Register the options that stand before a command; ``--debug`` is read in ``__main__``."""
+
+
+for _module in (init, convert, merge, validate, stats):
+    _name = _module.__name__.rpartition(".")[2].replace("_", "-")
+    app.command(_name)(quiet_on_closed_pipe(_module.command))

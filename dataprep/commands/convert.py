@@ -1,0 +1,154 @@
+"""``dataprep convert``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dataprep.commands.console import Summary, progress
+from dataprep.commands.options import AsJson, InWorkspace, Output, Quiet, Rejects, Seed, Workers
+from dataprep.errors import UsageError, WorkspaceError
+
+
+class Target(str, Enum):
+    """What rows are converted to."""
+
+    chat = "chat"
+    example = "example"
+
+
+class Unanswerable(str, Enum):
+    """What becomes of questions that the passage does not answer."""
+
+    drop = "drop"
+    keep = "keep"
+
+
+class Scheme(str, Enum):
+    """How MBPP's one file is divided."""
+
+    default = "default"
+    official = "official"
+
+
+def command(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="gsm8k, mbpp or squad.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[INPUT]...", help="Files or a folder of raw rows; - is standard input."),
+    ] = None,
+    output: Output = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="train|test", help="Only this split.")
+    ] = None,
+    to: Annotated[Target, typer.Option(help="Chat rows, or neutral Example rows.")] = Target.chat,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The system prompt; '' for none.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.toml", help="Wording: keys system, user, assistant."),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Keep N rows, drawn with --seed.")
+    ] = None,
+    seed: Seed = 42,
+    with_id: Annotated[bool, typer.Option("--with-id", help="Add id and source to chat rows.")] = False,
+    strip_calculator: Annotated[
+        bool, typer.Option("--strip-calculator", help="gsm8k: remove <<48/2=24>> annotations.")
+    ] = False,
+    unanswerable: Annotated[
+        Unanswerable | None, typer.Option(help="squad: drop (default) or keep such questions.")
+    ] = None,
+    split_scheme: Annotated[
+        Scheme | None,
+        typer.Option(help="mbpp: 511-974 train and 1-510 test (default), or the paper's splits."),
+    ] = None,
+    workers: Workers = None,
+    rejects: Rejects = None,
+    workspace: InWorkspace = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a dataset's raw rows to Llama chat rows.
+
+    Without INPUT, every split found in the workspace's raw/DATASET is written to pre_datasets/. With INPUT,
+    the rows go to -o, or to standard output.
+
+    \b
+    Examples:
+      dataprep convert gsm8k
+      dataprep convert squad dev-v2.0.json -o squad.jsonl --sample 1000
+      cat train.jsonl | dataprep convert gsm8k - --to example | head -1
+    """
+    from dataprep.conversion import Plan, convert_files
+
+    given = {
+        "strip_calculator": strip_calculator or None,
+        "unanswerable": unanswerable and unanswerable.value,
+        "split_scheme": split_scheme and split_scheme.value,
+    }
+    plan: dict[str, Any] = {
+        "dataset": dataset,
+        "to": to.value,
+        "template": _wording(template, system),
+        "with_id": with_id,
+        "sample": sample,
+        "seed": seed,
+        "options": {name: value for name, value in given.items() if value is not None},
+    }
+    Plan(**plan)  # what is wrong with the flags is said before any file is looked for
+    jobs = _jobs(dataset, inputs or [], output, split, workspace)
+    summary = Summary("convert", quiet=quiet, as_json=as_json)
+    for name, files, target in jobs:
+        with progress(f"convert {dataset}", files, 1, quiet) as advance:
+            ledger = convert_files(
+                Plan(**plan, split=name),
+                files,
+                target,
+                workers=workers,
+                rejects=rejects,
+                progress=advance,
+            )
+        summary.add(f"{dataset} {name}" if name else dataset, ledger, target)
+    summary.finish()
+
+
+def _wording(template: str | None, system: str | None) -> dict[str, str]:
+    from dataprep.files import read_text
+    from dataprep.templates import parse_template
+
+    parts = {} if template is None else parse_template(read_text(template), template)
+    # Braces in a system prompt given as a flag are meant as they are.
+    return parts if system is None else parts | {"system": system.replace("{", "{{").replace("}", "}}")}
+
+
+def _jobs(
+    dataset: str, inputs: list[str], output: str | None, split: str | None, workspace: str | None
+) -> list[tuple[str | None, list[str], str]]:
+    """What to convert: each split's name, files and output."""
+    from dataprep import converters
+    from dataprep.workspace import Workspace, split_files
+
+    if inputs and not (len(inputs) == 1 and Path(inputs[0]).is_dir()):
+        return [(split, inputs, output or "-")]
+    splits = converters.load(dataset).SOURCE.splits
+    place = None if inputs else Workspace.find(workspace)
+    folder = Path(inputs[0]) if place is None else place.dataset_folder(dataset)
+    found = {name: [str(path) for path in split_files(folder, each)] for name, each in splits.items()}
+    found = {name: paths for name, paths in found.items() if paths and split in (None, name)}
+    if not found:
+        names = split or " or ".join(splits)
+        patterns = ", ".join(pattern for each in splits.values() for pattern in each.files)
+        raise WorkspaceError(f"{folder} holds no file of the split {names} (looked for {patterns})")
+    if place is None or output is not None:
+        if len(found) > 1:
+            raise UsageError(f"{folder} holds {' and '.join(found)}: choose one with --split")
+        return [(name, paths, output or "-") for name, paths in found.items()]
+    return [
+        (name, paths, str(place.chat_file(name, splits[name].output)))
+        for name, paths in found.items()
+    ]

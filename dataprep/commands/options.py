@@ -1,0 +1,31 @@
+"""The flags that several commands share, so that they are spelled and explained alike."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Output = Annotated[
+    str | None,
+    typer.Option("-o", "--output", metavar="PATH", help="Where the rows go; - is standard output."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of Python's random generator.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Processes. Default: every core for large inputs. The output does not depend on it.",
+    ),
+]
+Rejects = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Go on after bad rows, and write them here with reasons."),
+]
+InWorkspace = Annotated[
+    str | None,
+    typer.Option("--workspace", metavar="DIR", help="The workspace. Default: the current folder."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no summary and no progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]

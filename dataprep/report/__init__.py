@@ -1,0 +1,1 @@
+"""Figures about files of rows, computed with polars."""

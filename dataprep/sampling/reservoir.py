@@ -1,0 +1,31 @@
+"""A uniform sample out of a stream."""
+
+from __future__ import annotations
+
+import random
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Reservoir(Generic[T]):
+    """A uniform sample of ``size`` rows out of a stream whose length nobody knows.
+
+    Keep the first ``size`` rows; for each further row i, counted from 1, draw
+    ``j = generator.randrange(i)`` from ``generator = random.Random(seed)`` and, where ``j < size``,
+    replace row j (Algorithm R; Vitter 1985, "Random sampling with a reservoir").
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.rows: list[T] = []
+        self.seen = 0
+        self._draw = random.Random(seed).randrange
+
+    def add(self, row: T) -> None:
+        """Offer the next row of the stream."""
+        self.seen += 1
+        if len(self.rows) < self.size:
+            self.rows.append(row)
+        elif (place := self._draw(self.seen)) < self.size:
+            self.rows[place] = row
