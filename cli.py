@@ -1,2 +1,3 @@
 import runpy
+
 runpy.run_module("dataprep", run_name=__name__)

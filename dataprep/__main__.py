@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ from types import FrameType
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 data or world wrong, 2 usage wrong, 130 interrupted."""
+    # Starting up makes tens of thousands of objects that stay: not worth looking for garbage among.
+    gc.set_threshold(50_000)
     # The imports are in here so that a worker process, which imports this module, pays for none.
     from dataprep.cli import app
     from dataprep.errors import DataprepError, TemplateError, UsageError

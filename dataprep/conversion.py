@@ -220,7 +220,7 @@ def _row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[fi
 
 
 def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan: Any) -> Iterator[Any]:
-    """Convert raw rows and give them one by one; the library's ``dataprep convert``.
+    r"""Convert raw rows and give them one by one; the library's ``dataprep convert``.
 
     Args:
         dataset: a converter's name, such as ``"gsm8k"``.
@@ -235,8 +235,8 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
         InputError: a row is not what the dataset's layout says.
         UsageError: an unknown dataset or option.
 
-    >>> next(convert("gsm8k", [{"question": "1 + 1?", "answer": "1+1=2\\n#### 2"}]))["messages"][2]
-    {'role': 'assistant', 'content': '1+1=2\\n\\n#### 2'}
+    >>> next(convert("gsm8k", [{"question": "1 + 1?", "answer": "1+1=2\n#### 2"}]))["messages"][2]
+    {'role': 'assistant', 'content': '1+1=2\n\n#### 2'}
     """
     settings = Plan(dataset, **plan)
     if isinstance(rows, str | Path):

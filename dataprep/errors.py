@@ -85,9 +85,7 @@ class MissingDependencyError(DataprepError, ImportError):
     """Raised when an optional package is needed and not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs the package {package!r}: run `pip install 'dataprep[{extra}]'`"
-        )
+        super().__init__(f"{purpose} needs the package {package!r}: run `pip install 'dataprep[{extra}]'`")
 
 
 class WorkerError(DataprepError, RuntimeError):

@@ -46,12 +46,10 @@ def not_json(line: bytes, error: orjson.JSONDecodeError) -> RowError:
     if error.pos >= len(text.rstrip()):
         return RowError("not JSON", "the line ends in the middle of a JSON object; is it cut short?")
     reason = error.msg.partition(": line ")[0]
-    return RowError("not JSON", f"{reason} at column {error.pos + 1}: …{text[error.pos:][:30]!r}")
+    return RowError("not JSON", f"{reason} at column {error.pos + 1}: …{text[error.pos :][:30]!r}")
 
 
 def not_object(value: object) -> RowError:
     """The error for a line that holds JSON, but no object."""
     kind = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    return RowError(
-        "not a JSON object", f"found {kind.get(type(value), 'a number')}; expected {{…}}"
-    )
+    return RowError("not a JSON object", f"found {kind.get(type(value), 'a number')}; expected {{…}}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 from dataprep.errors import RowError
@@ -74,9 +73,10 @@ class Example:
         Raises:
             RowError: the row has no question, or a field of the wrong type.
         """
-        answer, label = row.get("answer"), None
+        answer: Any = row.get("answer")
+        label = None
         if isinstance(answer, Mapping):
-            answer, label = text_of(answer, "text"), text_of(answer, "label")
+            label, answer = text_of(answer, "label"), text_of(answer, "text")
         return cls(
             question=text_of(row, "question"),
             task=optional_text(row, "task") or "",
@@ -99,6 +99,8 @@ class Example:
         divided, and two rows share it only when they are the same row.
         """
         if self.id is None:
+            from hashlib import blake2b
+
             parts = (self.question, self.context, *self.choices, self.solution, self.answer)
             digest = blake2b(repr(parts).encode("utf-8"), digest_size=8).hexdigest()
             self.id = f"{self.source or self.task}-{digest}"

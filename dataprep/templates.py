@@ -18,7 +18,6 @@ An example without choices gets the first two sections; one without a context th
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -77,7 +76,9 @@ class Template:
 
     def with_parts(self, parts: Mapping[str, str]) -> Template:
         """This template with the given messages in place of its own."""
-        return Template(**({"system": self.system, "user": self.user, "assistant": self.assistant} | dict(parts)))
+        return Template(
+            **({"system": self.system, "user": self.user, "assistant": self.assistant} | dict(parts))
+        )
 
 
 def parse_template(text: str, name: str = "template") -> dict[str, str]:
@@ -86,6 +87,8 @@ def parse_template(text: str, name: str = "template") -> dict[str, str]:
     Raises:
         TemplateError: no TOML, an unknown key, a value that is no string, an unknown field.
     """
+    import tomllib
+
     try:
         parts = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -165,9 +168,7 @@ def _parse_section(section: str, name: str) -> tuple[str, list[str]]:
     try:
         pieces = list(Formatter().parse(section))
     except ValueError as error:
-        raise TemplateError(
-            f"{name}: {error}; write {{{{ or }}}} for a brace that is no field"
-        ) from None
+        raise TemplateError(f"{name}: {error}; write {{{{ or }}}} for a brace that is no field") from None
     for literal, field, spec, conversion in pieces:
         form += literal.replace("%", "%%")
         if field is None:

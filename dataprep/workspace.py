@@ -90,11 +90,7 @@ def split_files(folder: Path, split: Split) -> list[Path]:
         names = sorted(path for path in folder.iterdir() if _is_data(path))
     except OSError as error:
         raise FileError(folder, f"cannot be read: {error.strerror}") from None
-    found = [
-        path
-        for path in names
-        if any(fnmatch(path.name.lower(), pattern) for pattern in split.files)
-    ]
+    found = [path for path in names if any(fnmatch(path.name.lower(), pattern) for pattern in split.files)]
     if len({_SHARD.sub("", path.name.lower()) for path in found}) > 1:
         listed = ", ".join(path.name for path in found)
         raise WorkspaceError(

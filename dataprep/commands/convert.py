@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,21 +13,21 @@ from dataprep.commands.options import AsJson, InWorkspace, Output, Quiet, Reject
 from dataprep.errors import UsageError, WorkspaceError
 
 
-class Target(str, Enum):
+class Target(StrEnum):
     """What rows are converted to."""
 
     chat = "chat"
     example = "example"
 
 
-class Unanswerable(str, Enum):
+class Unanswerable(StrEnum):
     """What becomes of questions that the passage does not answer."""
 
     drop = "drop"
     keep = "keep"
 
 
-class Scheme(str, Enum):
+class Scheme(StrEnum):
     """How MBPP's one file is divided."""
 
     default = "default"
@@ -41,9 +41,7 @@ def command(
         typer.Argument(metavar="[INPUT]...", help="Files or a folder of raw rows; - is standard input."),
     ] = None,
     output: Output = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="train|test", help="Only this split.")
-    ] = None,
+    split: Annotated[str | None, typer.Option(metavar="train|test", help="Only this split.")] = None,
     to: Annotated[Target, typer.Option(help="Chat rows, or neutral Example rows.")] = Target.chat,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The system prompt; '' for none.")
@@ -148,7 +146,4 @@ def _jobs(
         if len(found) > 1:
             raise UsageError(f"{folder} holds {' and '.join(found)}: choose one with --split")
         return [(name, paths, output or "-") for name, paths in found.items()]
-    return [
-        (name, paths, str(place.chat_file(name, splits[name].output)))
-        for name, paths in found.items()
-    ]
+    return [(name, paths, str(place.chat_file(name, splits[name].output))) for name, paths in found.items()]

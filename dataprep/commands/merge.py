@@ -23,7 +23,8 @@ def command(
         bool, typer.Option("--no-check", help="Take lines as they are, JSON or not.")
     ] = False,
     memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="Larger inputs go through the disk, in the same order.")
+        str,
+        typer.Option(metavar="SIZE", help="Larger inputs go through the disk, in the same order."),
     ] = "2G",
     workers: Workers = None,
     rejects: Rejects = None,
@@ -44,7 +45,7 @@ def command(
       dataprep convert gsm8k train.jsonl | dataprep merge - other.jsonl -o - | head -1
     """
     from dataprep.merging import merge_files
-    from dataprep.merging.merge import expand
+    from dataprep.merging.merger import expand
 
     limit = parse_size(memory)
     summary = Summary("merge", quiet=quiet, as_json=as_json)
@@ -65,9 +66,7 @@ def command(
     summary.finish()
 
 
-def _jobs(
-    inputs: list[str], output: str | None, workspace: str | None
-) -> list[tuple[str, list[str], str]]:
+def _jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[str, list[str], str]]:
     """What to merge: a name, the files and the output."""
     from dataprep.workspace import Workspace
 

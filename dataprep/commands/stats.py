@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    inputs: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files of rows; - for standard input.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Files of rows; - for standard input.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Describe files: counts, lengths, duplicates.
@@ -55,8 +57,8 @@ def _print(figures: Stats) -> None:
         column.justify = "right"
     console.print(lengths)
     console.print("\nrows by characters")
-    most = max((each.rows for each in figures.histogram), default=1)
+    most = max((bin_.rows for bin_ in figures.histogram), default=1)
     width = len(f"{figures.histogram[-1].high:,}") if figures.histogram else 1
-    for each in figures.histogram:
-        bar = "█" * round(40 * each.rows / most) or ("▏" if each.rows else "")
-        console.print(f"{each.low:>{width},} – {each.high:>{width},}  {bar} {each.rows:,}")
+    for bin_ in figures.histogram:
+        bar = "█" * round(40 * bin_.rows / most) or ("▏" if bin_.rows else "")
+        console.print(f"{bin_.low:>{width},} – {bin_.high:>{width},}  {bar} {bin_.rows:,}")

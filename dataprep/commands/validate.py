@@ -37,6 +37,9 @@ def command(
     if not quiet and not as_json:
         rows, problems = sum(report.rows.values()), report.counts.total()
         kinds = ", ".join(f"{kind}: {count:,}" for kind, count in report.counts.most_common())
-        print(f"{rows:,} rows, {problems:,} problems" + (f" ({kinds})" if kinds else ""), file=sys.stderr)
+        print(
+            f"{rows:,} rows, {problems:,} problems" + (f" ({kinds})" if kinds else ""),
+            file=sys.stderr,
+        )
     if report.counts:
         raise typer.Exit(1)

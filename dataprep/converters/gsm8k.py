@@ -1,9 +1,9 @@
-"""GSM8K: grade-school math word problems with worked solutions.
+r"""GSM8K: grade-school math word problems with worked solutions.
 
 Published by OpenAI as JSON Lines (MIT licence), one problem a line; the hub's rows are the same. A row::
 
     {"question": "A baker fills 3 trays with 12 rolls each and sells 20. How many are left?",
-     "answer": "She baked 3*12=<<3*12=36>>36 rolls.\\nThat leaves 36-20=<<36-20=16>>16.\\n#### 16"}
+     "answer": "She baked 3*12=<<3*12=36>>36 rolls.\nThat leaves 36-20=<<36-20=16>>16.\n#### 16"}
 
 What follows the last ``####`` is the final answer, what precedes it the solution. A row without the mark
 keeps its whole answer as the solution. ``<<3*12=36>>`` are calculator annotations.

@@ -7,6 +7,6 @@ bytes come out whatever the number of workers.
 
 from dataprep.engine.outcome import Failure, Outcome, RowOperator, apply
 from dataprep.engine.pool import Pool, available_cores
-from dataprep.engine.run import run
+from dataprep.engine.runner import run
 
 __all__ = ["Failure", "Outcome", "Pool", "RowOperator", "apply", "available_cores", "run"]

@@ -7,6 +7,7 @@ parent only tells each worker at which byte its part begins, and the worker writ
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -60,6 +61,7 @@ class Pool(Generic[Task, Result]):
     def __enter__(self) -> Pool[Task, Result]:
         context = multiprocessing.get_context(_start_method())
         sys.stdout.flush()  # a forked child would write the same buffer once more
+        gc.freeze()  # and would copy every page that its garbage collector marks objects on
         ours: list[Connection] = []
         for _ in range(self._count):
             parent_end, child_end = context.Pipe()
@@ -71,6 +73,7 @@ class Pool(Generic[Task, Result]):
             process.start()
             child_end.close()
             self._workers.append((process, parent_end))
+        gc.unfreeze()
         return self
 
     def __exit__(

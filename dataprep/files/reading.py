@@ -16,9 +16,9 @@ from typing import IO, Any, cast
 import orjson
 
 from dataprep.errors import FileError, InputError, RowError
-from dataprep.lines import MAX_LINE, not_json, parse_line, too_long
 from dataprep.files.formats import STDIO, decompressing, decompression_errors, format_of
 from dataprep.files.tables import read_delimited, read_parquet
+from dataprep.lines import MAX_LINE, not_json, parse_line, too_long
 
 BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
 BOM = b"\xef\xbb\xbf"

@@ -16,9 +16,7 @@ _PARQUET_ROWS = 1 << 13  # rows of a Parquet file held at a time
 _MAX_CELL = 32 << 20
 
 
-def read_delimited(
-    path: str, stream: IO[bytes], delimiter: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a CSV or TSV file with a header, by the line they begin at; every value is a string.
 
     Raises:
@@ -106,10 +104,8 @@ def write_parquet(lines: Path, out: IO[bytes]) -> None:
     import polars as pl
 
     try:
-        if lines.stat().st_size:
-            frame = pl.read_ndjson(lines, infer_schema_length=None)
-        else:
-            frame = pl.DataFrame()
+        empty = not lines.stat().st_size
+        frame = pl.DataFrame() if empty else pl.read_ndjson(lines, infer_schema_length=None)
         frame.write_parquet(out)
     except pl.exceptions.PolarsError as error:
         raise RowError("the rows do not fit into the columns of a table", str(error)) from None

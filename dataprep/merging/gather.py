@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -75,7 +75,7 @@ class Gatherer:
 
 def gather_in_memory(
     ordered: Index, workers: int = 1, output: str | None = None
-) -> Iterator[Part]:
+) -> Generator[Part, None, None]:
     """The rows of an ordered index, a part at a time.
 
     With several workers and an ``output``, the workers write into that file themselves.
@@ -92,7 +92,7 @@ def gather_in_memory(
 
 def gather_on_disk(
     index: Index, order: NDArray[np.int64], scratch: Path, memory: int
-) -> Iterator[Part]:
+) -> Generator[Part, None, None]:
     """The same, for rows that do not fit into memory, in two sequential passes over the disk.
 
     The output is divided into buckets of half the memory. The first pass reads the inputs from
@@ -113,9 +113,7 @@ def gather_on_disk(
         bucket.unlink()
 
 
-def _scatter(
-    index: Index, order: NDArray[np.int64], cuts: list[int], buckets: list[Path]
-) -> None:
+def _scatter(index: Index, order: NDArray[np.int64], cuts: list[int], buckets: list[Path]) -> None:
     """Append every row to the file of the bucket that its place in the output falls into."""
     bucket_of = np.empty(index.rows, dtype=np.uint32)
     for number, (begin, end) in enumerate(pairwise(cuts)):
@@ -137,4 +135,3 @@ def _scatter(
                 position += count
             gather.forget()
     gather.close()
-

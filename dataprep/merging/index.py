@@ -62,9 +62,7 @@ def scan(block: Block, check: bool) -> Scan:
     for row in np.flatnonzero(keep & _WHITE[first]).tolist():  # few lines begin with white space
         keep[row] = bool(bytes(data[starts[row] : ends[row]]).strip())
     failures = _check(data, starts, ends, keep) if check else []
-    return Scan(
-        lines, starts[keep].astype(np.uint32), lengths[keep].astype(np.uint32), failures
-    )
+    return Scan(lines, starts[keep].astype(np.uint32), lengths[keep].astype(np.uint32), failures)
 
 
 def _check(

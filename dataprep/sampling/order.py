@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from typing import TypeVar
@@ -16,7 +16,7 @@ B = TypeVar("B", bound=LineBlock)
 
 def run(
     operator: RowOperator, blocks: Iterable[B], *, workers: int = 1, output: str | None = None
-) -> Iterator[tuple[B, Outcome]]:
+) -> Generator[tuple[B, Outcome], None, None]:
     """Each block with its outcome, in the blocks' order; failures carry their line in the file.
 
     With several workers and an ``output``, the workers write the rows into that file themselves, one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -217,7 +217,7 @@ def _gather(
     workers: int | None,
     direct: str | None,
     scratch: Path,
-) -> Iterator[Part]:
+) -> Generator[Part, None, None]:
     if order is None:
         return gather_in_memory(index)
     if index.size > memory:

@@ -1,0 +1,62 @@
+# Everything runs in .venv, which is made where it is missing; only Python 3.11 or later and make are needed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := .demo
+
+.PHONY: help demo test test-all check format golden bench clean
+
+help:  ## Show what there is to make.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("dataprep needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+.venv/.run: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/.run
+
+.venv/.bench: .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+demo: .venv/.run  ## Raw samples to merged chat files, in .demo/.
+	@rm -rf $(DEMO)
+	$(BIN)/dataprep init $(DEMO)
+	$(BIN)/dataprep convert gsm8k --workspace $(DEMO)
+	$(BIN)/dataprep convert mbpp --workspace $(DEMO)
+	$(BIN)/dataprep convert squad --workspace $(DEMO)
+	$(BIN)/dataprep merge --seed 42 --workspace $(DEMO)
+	$(BIN)/dataprep validate $(DEMO)/mergedata/train.jsonl $(DEMO)/mergedata/test.jsonl
+	$(BIN)/dataprep stats $(DEMO)/mergedata/train.jsonl
+	@echo; echo "The first two rows of $(DEMO)/mergedata/train.jsonl:"; head -2 $(DEMO)/mergedata/train.jsonl
+
+test: .venv/.dev  ## The test suite without the slow tests.
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: .venv/.dev  ## The whole test suite.
+	$(BIN)/python -m pytest
+
+check: .venv/.dev  ## Lint, format, types, import floors.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_floors.py
+
+format: .venv/.dev  ## Format the code and mend what the linter can mend.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: .venv/.dev  ## Write tests/golden/*/expected.jsonl anew; read the difference before you commit it.
+	$(BIN)/python -m tests.golden
+
+bench: .venv/.bench  ## Speed and memory beside what users would pick instead.
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove what was made, .venv too.
+	rm -rf .venv $(DEMO) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
