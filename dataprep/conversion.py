@@ -16,7 +16,7 @@ from dataprep.errors import InputError, RowDropped, RowError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.records import Example
 from dataprep.sampling.reservoir import Reservoir
-from dataprep.templates import DEFAULT_SYSTEM, ChatRenderer, Template
+from dataprep.templates import DEFAULT_SYSTEM, Template, chat_renderer
 
 AUTO_WORKERS_BYTES = 32 << 20  # below this, starting processes costs more than they save
 Progress = Callable[[int], None]
@@ -77,7 +77,7 @@ class RowConverter:
         self._render: Callable[[Example], bytes] = _render_example
         if plan.to == "chat":
             template = default.with_parts(plan.template)
-            self._render = ChatRenderer(template, with_id=plan.with_id)
+            self._render = chat_renderer(template, with_id=plan.with_id)
 
     def _check_split(self, scheme: str, schemes: Mapping[str, Mapping[str, Any]]) -> None:
         if scheme not in schemes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dataprep.errors import RowError
@@ -15,8 +15,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 class Example:
     """One example of a dataset, whatever file it came from.
 
-    An absent field is ``None`` or empty. ``answer`` is the text of the answer (for GSM8K the number,
-    for MBPP the code); in a multiple-choice set ``answer_label`` is its letter as well.
+    An absent field is ``None`` or empty. ``answer`` is the text of the answer (for GSM8K the number, for
+    MBPP the code); in a multiple-choice set ``answer_label`` is its letter as well.
 
     Attributes:
         question: the question or task, without its context.
@@ -42,7 +42,7 @@ class Example:
     answer_label: str | None = None
     solution: str | None = None
     tests: tuple[str, ...] = ()
-    rationales: dict[str, str] = field(default_factory=dict)
+    rationales: Mapping[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The example as a JSON object; absent fields are left out.
@@ -147,17 +147,15 @@ def text_of(row: Mapping[str, Any], name: str) -> str:
     Raises:
         RowError: the field is missing, is no string, or holds only white space.
     """
-    try:
-        value = row[name]
-    except KeyError:
+    value = row.get(name)
+    if type(value) is str and (text := value.strip()):
+        return text
+    if name not in row:
         found = ", ".join(repr(key) for key in row) or "none"
-        raise RowError(f"missing field {name!r}", f"the row's fields are {found}") from None
+        raise RowError(f"missing field {name!r}", f"the row's fields are {found}")
     if type(value) is not str:
         raise RowError(f"field {name!r} is not a string", f"found {describe(value)}")
-    value = value.strip()
-    if not value:
-        raise RowError(f"field {name!r} is empty", "expected a text")
-    return value
+    raise RowError(f"field {name!r} is empty", "expected a text")
 
 
 def optional_text(row: Mapping[str, Any], name: str) -> str | None:
@@ -209,10 +207,10 @@ def describe(value: object, limit: int = 60) -> str:
     return f"{name} {shown if len(shown) <= limit else shown[: limit - 1] + '…'}"
 
 
-def _rationales_of(row: Mapping[str, Any]) -> dict[str, str]:
+def _rationales_of(row: Mapping[str, Any]) -> dict[str, str] | None:
     value = row.get("rationales")
     if value is None:
-        return {}
+        return None
     if not isinstance(value, Mapping) or not all(type(text) is str for text in value.values()):
         raise RowError("field 'rationales' is not an object of texts", f"found {describe(value)}")
     return dict(value)

@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from string import Formatter
-from typing import Any
 
 import orjson
 
@@ -36,6 +35,7 @@ DEFAULT_SYSTEM = (
 
 Getter = Callable[[Example], str | None]
 _dumps = orjson.dumps
+_BETWEEN = b'},{"role":"assistant","content":'
 
 
 def _lettered(example: Example) -> str | None:
@@ -44,9 +44,8 @@ def _lettered(example: Example) -> str | None:
 
 
 def _answer(example: Example) -> str | None:
-    if example.answer_label is not None:
-        return f"({example.answer_label}) {example.answer}"
-    return example.answer
+    label = example.answer_label
+    return example.answer if label is None else f"({label}) {example.answer}"
 
 
 FIELDS: Mapping[str, Getter] = {
@@ -73,6 +72,8 @@ class Template:
     def __post_init__(self) -> None:
         for role in ("system", "user", "assistant"):
             compile_text(getattr(self, role), role)
+            if role != "system" and not getattr(self, role).strip():
+                raise TemplateError(f"the {role} template is empty; only the system message can be left out")
 
     def with_parts(self, parts: Mapping[str, str]) -> Template:
         """This template with the given messages in place of its own."""
@@ -110,15 +111,13 @@ def compile_text(text: str, name: str = "template") -> Getter:
     Raises:
         TemplateError: an unknown field, a format or conversion after a field, an unpaired brace.
     """
-    parsed = [
-        _parse_section(section.strip("\n"), name)
-        for section in text.strip().replace("\r\n", "\n").split("\n\n")
-        if section.strip()
+    texts = [
+        section.strip("\n") for section in text.strip().replace("\r\n", "\n").split("\n\n") if section.strip()
     ]
-    whole = _filled("\n\n".join(form for form, _ in parsed), [f for _, fields in parsed for f in fields])
-    if len(parsed) == 1:
+    whole = _filled(*_parse_section("\n\n".join(texts), name))
+    if len(texts) == 1:
         return whole
-    sections = [_filled(form, fields) for form, fields in parsed]
+    sections = [_filled(*_parse_section(section, name)) for section in texts]
 
     def render(example: Example) -> str | None:
         printed = whole(example)  # nearly every row has every field
@@ -130,114 +129,111 @@ def compile_text(text: str, name: str = "template") -> Getter:
     return render
 
 
-def _filled(form: str, fields: Sequence[str]) -> Getter:
-    """A function that fills ``form`` with an Example's fields; ``None`` where one is absent.
+def _filled(section: Sequence[str], fields: Sequence[str]) -> Getter:
+    """A function that puts an Example's fields between the literal pieces of ``section``.
 
-    This is the row path: one and two fields, which is what most templates have, go without a loop.
+    It gives ``None`` where one of the fields is absent. This is the row path: one and two fields, which
+    is what most templates have, go without a loop.
     """
     getters = [FIELDS[field] for field in fields]
-    if form == "%s":
-        return getters[0]
     if len(getters) == 1:
-        (get,) = getters
-
-        def one(example: Example) -> str | None:
-            value = get(example)
-            return None if value is None else form % (value,)
-
-        return one
+        return _around(section[0], section[1], getters[0])
     if len(getters) == 2:
+        before, between, after = section
         first, second = getters
 
         def two(example: Example) -> str | None:
             value, other = first(example), second(example)
-            return None if value is None or other is None else form % (value, other)
+            if value is None or other is None:
+                return None
+            return f"{before}{value}{between}{other}{after}"
 
         return two
 
+    head, *tails = section
+
     def many(example: Example) -> str | None:
-        values = tuple([get(example) for get in getters])
-        return None if None in values else form % values
+        values = [get(example) for get in getters]
+        if None in values:
+            return None
+        return head + "".join([f"{value}{tail}" for value, tail in zip(values, tails, strict=True)])
 
     return many
 
 
-def _parse_section(section: str, name: str) -> tuple[str, list[str]]:
-    """A section as a ``%`` format and the fields that fill it, in order."""
-    form, fields = "", []
+def _around(before: str, after: str, get: Getter) -> Getter:
+    if not before and not after:
+        return get
+
+    def one(example: Example) -> str | None:
+        value = get(example)
+        return None if value is None else f"{before}{value}{after}"
+
+    return one
+
+
+def _parse_section(section: str, name: str) -> tuple[list[str], list[str]]:
+    """A section's literal pieces and the fields between them: one piece more than fields."""
+    pieces, fields = [""], []
     try:
-        pieces = list(Formatter().parse(section))
+        parsed = list(Formatter().parse(section))
     except ValueError as error:
         raise TemplateError(f"{name}: {error}; write {{{{ or }}}} for a brace that is no field") from None
-    for literal, field, spec, conversion in pieces:
-        form += literal.replace("%", "%%")
+    for literal, field, spec, conversion in parsed:
+        pieces[-1] += literal
         if field is None:
             continue
         if field not in FIELDS or spec or conversion:
             found = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
             known = " ".join(f"{{{known}}}" for known in FIELDS)
             raise TemplateError(f"{name}: unknown field {{{found}}}; the fields are {known}")
-        form += "%s"
         fields.append(field)
-    return form, fields
+        pieces.append("")
+    return pieces, fields
 
 
-class ChatRenderer:
-    """Renders Examples as chat rows: picklable, and built for the row path.
+def chat_renderer(template: Template, *, with_id: bool = False) -> Callable[[Example], bytes]:
+    """A function that renders an Example as a chat row: one line of JSON, without its newline.
 
-    What is the same in every row is turned to JSON once; a row costs two short texts turned to JSON.
+    What is the same in every row is turned to JSON here, once; a row costs two short texts turned to JSON.
+    The function raises ``RowError`` where the example lacks the fields of all sections of a message.
     """
+    user = compile_text(template.user, "user")
+    assistant = compile_text(template.assistant, "assistant")
+    head_of = _head_renderer(template.system)
+    fixed = not any(field for _, field, _, _ in Formatter().parse(template.system))
+    head = head_of(Example("", "")) if fixed else None
 
-    def __init__(self, template: Template, *, with_id: bool = False) -> None:
-        self.template = template
-        self.with_id = with_id
-        self._compile()
+    def render(example: Example) -> bytes:
+        asked, answered = user(example), assistant(example)
+        if asked is None or answered is None:
+            raise _empty("user" if asked is None else "assistant")
+        start = head_of(example) if head is None else head
+        end = _end_with_id(example) if with_id else b"}]}"
+        return b"".join((start, _dumps(asked), _BETWEEN, _dumps(answered), end))
 
-    def _compile(self) -> None:
-        self._system = compile_text(self.template.system, "system")
-        self._user = compile_text(self.template.user, "user")
-        self._assistant = compile_text(self.template.assistant, "assistant")
-        # A system message without fields is the same in every row, and turned to JSON only here.
-        fixed = not any(field for _, field, _, _ in Formatter().parse(self.template.system))
-        self._head = self._head_of(Example("", "")) if fixed else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"template": self.template, "with_id": self.with_id}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._compile()
-
-    def __call__(self, example: Example) -> bytes:
-        """The chat row as one line of JSON, without its newline.
-
-        Raises:
-            RowError: a message is empty because the example lacks the fields of all its sections.
-        """
-        user, assistant = self._user(example), self._assistant(example)
-        if user is None or assistant is None:
-            raise _empty("user" if user is None else "assistant")
-        head = self._head or self._head_of(example)
-        tail = self._tail_of(example) if self.with_id else b"}]}"
-        return b"".join((head, _dumps(user), _BETWEEN, _dumps(assistant), tail))
-
-    def _head_of(self, example: Example) -> bytes:
-        """All that precedes the user message's content."""
-        system = b""
-        if self.template.system.strip():
-            content = self._system(example)
-            if content is None:
-                raise _empty("system")
-            system = b'{"role":"system","content":%b},' % _dumps(content)
-        return b'{"messages":[%b{"role":"user","content":' % system
-
-    def _tail_of(self, example: Example) -> bytes:
-        """All that follows the assistant message's content."""
-        names = _dumps(example.identify()), _dumps(example.source)
-        return b'}],"id":%b,"source":%b}' % names
+    return render
 
 
-_BETWEEN = b'},{"role":"assistant","content":'
+def _head_renderer(system: str) -> Callable[[Example], bytes]:
+    """A function that renders all that precedes the user message's content."""
+    if not system.strip():
+        return lambda _: b'{"messages":[{"role":"user","content":'
+    compiled = compile_text(system, "system")
+
+    def head(example: Example) -> bytes:
+        content = compiled(example)
+        if content is None:
+            raise _empty("system")
+        message = b'{"messages":[{"role":"system","content":%b},{"role":"user","content":'
+        return message % _dumps(content)
+
+    return head
+
+
+def _end_with_id(example: Example) -> bytes:
+    """All that follows the assistant message's content, in a row with ``id`` and ``source``."""
+    return b'}],"id":%b,"source":%b}' % (_dumps(example.identify()), _dumps(example.source))
 
 
 def _empty(role: str) -> RowError:

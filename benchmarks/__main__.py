@@ -1,0 +1,41 @@
+"""``python -m benchmarks [startup] [convert] [merge] [--rounds N]``: all of them by default.
+
+Works on GSM8K's train split as published, repeated; it is looked for in ``DATAPREP_REAL_DATA`` (default
+``../shared/data``). Everything is written to a temporary folder, which ``TMPDIR`` moves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import convert, merge, startup
+
+SUITES = {"startup": startup.bench, "convert": convert.bench, "merge": merge.bench}
+
+
+def main() -> None:
+    """Run the suites that were asked for; the exit code is 1 where a target was missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="default: all")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each contender")
+    arguments = parser.parse_args()
+    data = Path(os.environ.get("DATAPREP_REAL_DATA", "../shared/data"))
+    if not (data / "gsm8k" / "train.jsonl").is_file():
+        sys.exit(
+            f"no gsm8k/train.jsonl in {data}: set DATAPREP_REAL_DATA to a folder with the published sets"
+        )
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, medians of {arguments.rounds} rounds")
+    met = True
+    with tempfile.TemporaryDirectory(prefix="dataprep-bench-") as folder:
+        for name in arguments.suites or SUITES:
+            met &= SUITES[name](data, Path(folder), arguments.rounds)
+    sys.exit(not met)
+
+
+if __name__ == "__main__":
+    main()

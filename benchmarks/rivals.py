@@ -1,0 +1,99 @@
+"""What users would pick instead of ``dataprep convert`` and ``merge``: each a script of its own.
+
+``python -m benchmarks.rivals NAME INPUT OUTPUT [PROCESSES] [CACHE]``. All of ``convert``'s rivals write
+the same rows as it does; ``orjson`` and ``json`` are the loops that one would write by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+SYSTEM = (
+    "You are a helpful assistant that can solve math word problems, write Python functions, "
+    "and answer reading comprehension questions."
+)
+
+
+def chat(row: dict[str, Any]) -> dict[str, Any]:
+    """The chat row of a GSM8K row."""
+    solution, _, answer = row["answer"].rpartition("####")
+    return {
+        "messages": [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": row["question"].strip()},
+            {"role": "assistant", "content": f"{solution.strip()}\n\n#### {answer.strip()}"},
+        ]
+    }
+
+
+def orjson_loop(source: str, target: str) -> None:
+    """One process, a line at a time, with orjson."""
+    import orjson
+
+    loads, dumps = orjson.loads, orjson.dumps
+    with open(source, "rb") as lines, open(target, "wb") as out:
+        for line in lines:
+            out.write(dumps(chat(loads(line))) + b"\n")
+
+
+def json_loop(source: str, target: str) -> None:
+    """One process, a line at a time, with the standard library."""
+    with open(source, encoding="utf-8") as lines, open(target, "w", encoding="utf-8") as out:
+        for line in lines:
+            out.write(json.dumps(chat(json.loads(line)), ensure_ascii=False) + "\n")
+
+
+def polars_expressions(source: str, target: str) -> None:
+    """Columns at a time, with polars on all cores."""
+    import polars as pl
+
+    answer = pl.col("answer").str.split("####")
+    content = answer.list.first().str.strip_chars() + "\n\n#### " + answer.list.last().str.strip_chars()
+
+    def message(role: str, text: pl.Expr) -> pl.Expr:
+        return pl.struct(role=pl.lit(role), content=text)
+
+    messages = pl.concat_list(
+        message("system", pl.lit(SYSTEM)),
+        message("user", pl.col("question").str.strip_chars()),
+        message("assistant", content),
+    )
+    pl.scan_ndjson(source).select(messages=messages).collect().write_ndjson(target)
+
+
+def datasets_map(source: str, target: str, processes: int, cache: str) -> None:
+    """Hugging Face datasets: load, map, to_json."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    rows = datasets.load_dataset("json", data_files=source, split="train", cache_dir=cache)
+    rows = rows.map(chat, num_proc=processes, remove_columns=rows.column_names)
+    rows.to_json(target, num_proc=processes, force_ascii=False)
+
+
+def datasets_shuffle(source: str, target: str, processes: int, cache: str) -> None:
+    """Hugging Face datasets: load, shuffle, to_json."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    rows = datasets.load_dataset("json", data_files=source, split="train", cache_dir=cache)
+    rows.shuffle(seed=42).to_json(target, num_proc=processes, force_ascii=False)
+
+
+def main() -> None:
+    """Run one rival."""
+    name, source, target, *rest = sys.argv[1:]
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    if rest:
+        {"datasets_map": datasets_map, "datasets_shuffle": datasets_shuffle}[name](
+            source, target, int(rest[0]), rest[1]
+        )
+    else:
+        {"orjson": orjson_loop, "json": json_loop, "polars": polars_expressions}[name](source, target)
+
+
+if __name__ == "__main__":
+    main()
