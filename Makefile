@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
 
-.PHONY: help demo test test-all check format golden bench clean
+.PHONY: help demo test test-all check format golden docs bench clean
 
 help:  ## Show what there is to make.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ format: .venv/.dev  ## Format the code and mend what the linter can mend.
 
 golden: .venv/.dev  ## Write tests/golden/*/expected.jsonl anew; read the difference before you commit it.
 	$(BIN)/python -m tests.golden
+
+docs: .venv/.run  ## Bring the help texts in docs/commands/ up to date.
+	$(BIN)/python docs/build.py
 
 bench: .venv/.bench  ## Speed and memory beside what users would pick instead.
 	$(BIN)/python -m benchmarks

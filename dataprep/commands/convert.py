@@ -111,7 +111,7 @@ def command(
                 rejects=rejects,
                 progress=advance,
             )
-        summary.add(f"{dataset} {name}" if name else dataset, ledger, target)
+        summary.add(f"{dataset.lower()} {name}" if name else dataset.lower(), ledger, target)
     summary.finish()
 
 
@@ -133,15 +133,22 @@ def _jobs(
 
     if inputs and not (len(inputs) == 1 and Path(inputs[0]).is_dir()):
         return [(split, inputs, output or "-")]
-    splits = converters.load(dataset).SOURCE.splits
+    converter = converters.load(dataset)
+    splits = dict(converter.SOURCE.splits)
+    if split is not None and split not in splits:
+        if not hasattr(converter, "split_of"):
+            raise UsageError(f"{dataset} has no split {split!r}; its splits: {', '.join(splits)}")
+        if output is None:
+            raise UsageError(f"pre_datasets/ has no place for the split {split!r}: give one with -o")
+        splits[split] = next(iter(splits.values()))  # one published file holds them all
     place = None if inputs else Workspace.find(workspace)
     folder = Path(inputs[0]) if place is None else place.dataset_folder(dataset)
     found = {name: [str(path) for path in split_files(folder, each)] for name, each in splits.items()}
     found = {name: paths for name, paths in found.items() if paths and split in (None, name)}
     if not found:
-        names = split or " or ".join(splits)
-        patterns = ", ".join(pattern for each in splits.values() for pattern in each.files)
-        raise WorkspaceError(f"{folder} holds no file of the split {names} (looked for {patterns})")
+        wanted = {split: splits[split]} if split else splits
+        patterns = ", ".join(pattern for each in wanted.values() for pattern in each.files)
+        raise WorkspaceError(f"{folder} holds no file of {' or '.join(wanted)} (looked for {patterns})")
     if place is None or output is not None:
         if len(found) > 1:
             raise UsageError(f"{folder} holds {' and '.join(found)}: choose one with --split")

@@ -1,0 +1,61 @@
+"""What each converter makes of its golden inputs; ``python -m tests.golden`` records it anew.
+
+A folder ``tests/golden/<dataset>/`` holds ``input…`` files, ugly rows among them, and what is expected:
+
+- ``expected.jsonl``: the chat rows, with id and source;
+- ``expected_example.jsonl``: the Examples;
+- ``expected_rejects.jsonl``: input file, line or row, and reason of each bad row;
+- ``expected_ledger.json``: the counts of the command's summary.
+
+Read the difference before it is committed: a golden file is right because someone read it.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+from dataprep import converters
+from dataprep.conversion import Plan, convert_files
+
+FOLDER = Path(__file__).parent / "golden"
+
+
+def inputs_of(name: str) -> list[Path]:
+    """The golden inputs of a dataset, sorted."""
+    return sorted((FOLDER / name).glob("input*"))
+
+
+def results(name: str) -> dict[str, str]:
+    """The expected files' names, each with what the converter gives now."""
+    found: dict[str, str] = {}
+    for target, stem in (("chat", "expected"), ("example", "expected_example")):
+        plan = Plan(name, to=target, with_id=True)
+        with tempfile.TemporaryDirectory() as folder:
+            output, rejects = Path(folder, "output.jsonl"), Path(folder, "rejects.jsonl")
+            ledger = convert_files(plan, inputs_of(name), output, rejects=rejects)
+            found[f"{stem}.jsonl"] = output.read_bytes().decode("utf-8")
+            lines = rejects.read_bytes().decode("utf-8").split("\n")[:-1]
+        rejected = "".join(_short(json.loads(line)) + "\n" for line in lines)
+        counts = json.dumps(ledger.to_json(), ensure_ascii=False, indent=2) + "\n"
+        for file, text in (("expected_rejects.jsonl", rejected), ("expected_ledger.json", counts)):
+            if found.setdefault(file, text) != text:
+                raise ValueError(f"{name}: {file} differs between chat rows and Examples")
+    return found
+
+
+def _short(reject: dict[str, object]) -> str:
+    """A rejected row as one line: the file without its folder, and no copy of the row's text."""
+    kept = {key: value for key, value in reject.items() if key != "text"}
+    return json.dumps(kept | {"path": Path(str(reject["path"])).name}, ensure_ascii=False)
+
+
+def main() -> None:
+    """Write the expected files of every converter that has golden inputs."""
+    for name in converters.names():
+        if inputs_of(name):
+            for file, text in results(name).items():
+                (FOLDER / name / file).write_bytes(text.encode("utf-8"))
+
+
+if __name__ == "__main__":
+    main()

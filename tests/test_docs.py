@@ -1,0 +1,104 @@
+"""The documentation is true: its commands run, its links lead somewhere, its help texts are current."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMAND_PAGES = sorted((ROOT / "docs" / "commands").glob("*.md"))
+
+
+def blocks(page, language):
+    """The fenced blocks of one language in a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def readme_workspace(tmp_path_factory):
+    """Runs the README's shell blocks, one after the other in one shell, and gives the workspace they made."""
+    folder = tmp_path_factory.mktemp("readme")
+    script = f'dataprep() {{ "{sys.executable}" -m dataprep "$@"; }}\n' + "\n".join(
+        blocks(ROOT / "README.md", "sh")
+    )
+    run = subprocess.run(
+        ["bash", "-euo", "pipefail"], input=script, cwd=folder, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return folder / "workspace"
+
+
+def test_the_readme_shell_commands_run(readme_workspace):
+    """A new user who types what the README says gets the files that it promises."""
+    merged = (readme_workspace / "mergedata" / "train.jsonl").read_text("utf-8")
+    assert merged.count("\n") == 94
+    assert (readme_workspace / "mbpp.parquet").is_file()
+
+
+def test_the_readme_python_runs(readme_workspace):
+    """The library example prints two answers."""
+    (code,) = blocks(ROOT / "README.md", "python")
+    run = subprocess.run([sys.executable, "-c", code], cwd=readme_workspace, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    """No link in the documentation points at a file that is not there."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", COMMAND_PAGES, ids=lambda page: page.stem)
+def test_help_texts_are_current(page):
+    """`make docs` was run after the last change to a command's flags."""
+    spec = importlib.util.spec_from_file_location("build", ROOT / "docs" / "build.py")
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    text = page.read_text("utf-8")
+    assert text == build.with_help(text, build.help_of(page.stem))
+
+
+def test_every_command_has_a_page_that_the_readme_names():
+    """No command is undocumented."""
+    commands = {
+        path.stem
+        for path in (ROOT / "dataprep" / "commands").glob("*.py")
+        if re.search(r"^def command\(", path.read_text("utf-8"), flags=re.MULTILINE)
+    }
+    assert {page.stem for page in COMMAND_PAGES} == commands
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert all(f"docs/commands/{name}.md" in readme for name in commands)
+
+
+def test_the_layout_in_the_readme_exists():
+    """Every path in the README's table of what lies where is there."""
+    section = (ROOT / "README.md").read_text("utf-8").partition("## What lies where")[2]
+    for cell in re.findall(r"^\| (`.+?) \|", section, flags=re.MULTILINE):
+        for path in re.findall(r"`([^`]+)`", cell):
+            assert (ROOT / path).exists(), path
+
+
+def test_the_makefile_targets_in_contributing_exist():
+    """CONTRIBUTING names no target that make does not have."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for name in re.findall(r"\bmake ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text("utf-8")):
+        assert re.search(rf"^{name}:", makefile, flags=re.MULTILINE), name
+
+
+def test_nothing_of_a_published_set_is_in_the_samples():
+    """No sample row is copied: not one line or question is also in the published files."""
+    data = ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")
+    if not data.is_dir():
+        pytest.skip(f"no published data in {data}")
+    published = b"".join(path.read_bytes() for path in (data / "gsm8k").glob("*.jsonl"))
+    published += (data / "mbpp" / "mbpp.jsonl").read_bytes() + (data / "squad" / "dev-v2.0.json").read_bytes()
+    for path in (ROOT / "raw").rglob("*.json*"):
+        for text in re.findall(r'"(?:question|text|context)": ?"([^"\\]{25,})', path.read_text("utf-8")):
+            assert text.encode() not in published, text
