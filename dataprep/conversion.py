@@ -14,9 +14,10 @@ import orjson
 from dataprep import converters, engine, files
 from dataprep.errors import InputError, RowDropped, RowError, UsageError
 from dataprep.ledger import Ledger
+from dataprep.lines import not_object
 from dataprep.records import Example
 from dataprep.sampling.reservoir import Reservoir
-from dataprep.templates import DEFAULT_SYSTEM, Template, chat_renderer
+from dataprep.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, Template, chat_renderer
 
 AUTO_WORKERS_BYTES = 32 << 20  # below this, starting processes costs more than they save
 Progress = Callable[[int], None]
@@ -32,6 +33,7 @@ class Plan:
         split: with it, rows of other splits are left out where one file holds several.
         to: ``"chat"`` rows or ``"example"`` rows.
         template: messages (``system``, ``user``, ``assistant``) in place of the default wording.
+        answer_style: what a multiple-choice answer shows: its ``"letter"``, its ``"text"``, or ``"both"``.
         with_id: add ``id`` and ``source`` to chat rows.
         sample: how many rows to keep, drawn by reservoir sampling with ``seed``.
         options: the converter's own options.
@@ -41,6 +43,7 @@ class Plan:
     split: str | None = None
     to: Literal["chat", "example"] = "chat"
     template: Mapping[str, str] = field(default_factory=dict)
+    answer_style: Literal["letter", "text", "both"] | None = None
     with_id: bool = False
     sample: int | None = None
     seed: int = 42
@@ -73,10 +76,11 @@ class RowConverter:
                 has = ", ".join("--" + each.replace("_", "-") for each in known) or "none"
                 raise UsageError(f"{plan.dataset} has no option {flag}; its own options: {has}")
         self._convert = partial(converter.convert, **options) if options else converter.convert
-        default = Template(DEFAULT_SYSTEM, converter.USER, converter.ASSISTANT)
         self._render: Callable[[Example], bytes] = _render_example
         if plan.to == "chat":
-            template = default.with_parts(plan.template)
+            if options.get("unlabelled") == "keep":
+                raise UsageError("a chat row needs an answer: use --unlabelled keep with --to example")
+            template = _wording(converter, plan).with_parts(plan.template)
             self._render = chat_renderer(template, with_id=plan.with_id)
 
     def _check_split(self, scheme: str, schemes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -96,11 +100,26 @@ class RowConverter:
             RowError: the row is not what the dataset's layout says.
             RowDropped: the options leave the row out.
         """
+        if type(row) is not dict:
+            raise not_object(row)
         if self._split_of is not None and self._split_of(row) != self.plan.split:
             raise RowDropped("in another split")
         example = self._convert(row)
         example.source = self._source
         return self._render(example)
+
+
+def _wording(converter: converters.Converter, plan: Plan) -> Template:
+    """The default messages of a dataset in the style that the plan asks for."""
+    system, assistant = DEFAULT_SYSTEM, converter.ASSISTANT
+    if plan.answer_style is not None:
+        if "{choices}" not in converter.USER:
+            raise UsageError(f"{plan.dataset} is no multiple-choice set: it has no --answer-style")
+        if plan.answer_style == "letter":
+            system, assistant = LETTER_SYSTEM, "{answer_label}"
+        elif plan.answer_style == "text":
+            assistant = assistant.replace("{answer}", "{answer_text}")
+    return Template(system, converter.USER, assistant)
 
 
 def _render_example(example: Example) -> bytes:
@@ -201,7 +220,38 @@ def _blocks(path: str, converter: converters.Converter) -> Iterator[files.Block]
     elif kind != "jsonl":
         yield from _row_blocks(path, (row for _, row in files.read_rows(path)))
         return
-    yield from files.read_blocks(path)
+    blocks = files.read_blocks(path)
+    labels = _labels_beside(path, converter)
+    yield from blocks if labels is None else _labelled(path, blocks, *labels)
+
+
+def _labels_beside(path: str, converter: converters.Converter) -> tuple[str, str] | None:
+    """The file with the labels of a file's rows, and the field they become; ``None`` without one."""
+    if not hasattr(converter, "LABELS") or path == "-":
+        return None
+    pattern, field_name = converter.LABELS
+    beside = Path(path).with_name(pattern.format(stem=Path(path).name.partition(".")[0]))
+    return (str(beside), field_name) if beside.is_file() else None
+
+
+def _labelled(
+    path: str, blocks: Iterable[files.Block], beside: str, name: str
+) -> Iterator[files.Block]:
+    """The same rows, each with its label from the same line of a second file."""
+    labels = files.read_text(beside).split()
+    used = 0
+    for block in blocks:
+        lines = block.read().split(b"\n")
+        for number, line in enumerate(lines):
+            if not line.strip():
+                continue
+            label = orjson.dumps(labels[used] if used < len(labels) else None)
+            used += 1
+            if line.rstrip().endswith(b"}"):
+                lines[number] = line.rstrip()[:-1] + b',"%b":%b}' % (name.encode(), label)
+        yield files.Block(path, data=b"\n".join(lines), too_long=block.too_long)
+    if used != len(labels):
+        raise InputError(beside, f"found {len(labels)} labels for the {used} rows of {path}; expected as many")
 
 
 def _row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[files.Block]:

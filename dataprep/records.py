@@ -10,6 +10,15 @@ from dataprep.errors import RowError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
+# The default wording of all multiple-choice sets, so that a student meets one form only.
+CHOICE_USER = """\
+{context}
+
+{question}
+
+{choices}"""
+CHOICE_ASSISTANT = "{answer}"
+
 
 @dataclass(slots=True)
 class Example:
@@ -114,12 +123,15 @@ class Split:
     Attributes:
         files: patterns, in lower case, of the names its files are published under.
         rows: how many rows it is published with.
-        output: stem of the chat file that ``convert`` writes for it.
+        output: stem of the chat file that ``convert`` writes for it; empty for a split that has no place
+            in the workspace.
+        folder: the folder of ``pre_datasets/`` that the file goes to.
     """
 
     files: tuple[str, ...]
     rows: int
     output: str
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +143,7 @@ class Source:
         revision: the commit there that the row counts and the converter were checked against.
         licence: the licence it is published under.
         homepage: where its authors publish it.
-        splits: ``"train"`` and ``"test"``, as this project divides it.
+        splits: by name: ``"train"`` and ``"test"``, and others that have no place in the workspace.
     """
 
     hub: str

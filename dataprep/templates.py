@@ -33,6 +33,12 @@ DEFAULT_SYSTEM = (
     "and answer reading comprehension questions."
 )
 
+# For teachers and students that are to name a choice and say nothing else.
+LETTER_SYSTEM = (
+    "You are a helpful assistant that answers multiple-choice questions. "
+    "Reply with the letter of the right choice and nothing else."
+)
+
 Getter = Callable[[Example], str | None]
 _dumps = orjson.dumps
 _BETWEEN = b'},{"role":"assistant","content":'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -40,8 +41,10 @@ class Workspace:
             )
         return cls(root)
 
-    def dataset_folder(self, dataset: str) -> Path:
+    def dataset_folder(self, dataset: str, aliases: Sequence[str] = ()) -> Path:
         """The folder of a dataset in ``raw/``, without regard to case, hyphens and underscores.
+
+        ``aliases`` are other names that the folder may have.
 
         Raises:
             WorkspaceError: there is none, or more than one.
@@ -50,7 +53,7 @@ class Workspace:
         found = [
             folder
             for folder in (sorted(raw.iterdir()) if raw.is_dir() else [])
-            if folder.is_dir() and _plain(folder.name) == _plain(dataset)
+            if folder.is_dir() and _plain(folder.name) in {_plain(name) for name in (dataset, *aliases)}
         ]
         if not found:
             raise WorkspaceError(

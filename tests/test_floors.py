@@ -9,9 +9,9 @@ PACKAGE = Path(__file__).parent.parent / "dataprep"
 
 FLOORS = [
     {"errors"},
-    {"records", "lines"},
+    {"records", "lines", "choices"},
     {"files", "ledger", "engine"},
-    {"converters", "templates", "sampling", "quality"},
+    {"converters", "templates", "sampling", "quality", "rationales"},
     {"conversion", "merging", "validation", "report", "workspace"},
     {"cli", "commands", "__main__"},
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,21 @@ class Unanswerable(StrEnum):
     keep = "keep"
 
 
+class Unlabelled(StrEnum):
+    """What becomes of rows whose answer is hidden."""
+
+    drop = "drop"
+    keep = "keep"
+
+
+class AnswerStyle(StrEnum):
+    """What a multiple-choice answer shows."""
+
+    letter = "letter"
+    text = "text"
+    both = "both"
+
+
 class Scheme(StrEnum):
     """How MBPP's one file is divided."""
 
@@ -35,7 +51,7 @@ class Scheme(StrEnum):
 
 
 def command(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="gsm8k, mbpp or squad.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Its name, as `dataprep datasets` lists it.")],
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="[INPUT]...", help="Files or a folder of raw rows; - is standard input."),
@@ -55,6 +71,18 @@ def command(
     ] = None,
     seed: Seed = 42,
     with_id: Annotated[bool, typer.Option("--with-id", help="Add id and source to chat rows.")] = False,
+    answer_style: Annotated[
+        AnswerStyle | None,
+        typer.Option(help="Multiple choice: (c) text (both, the default), the letter, or the text."),
+    ] = None,
+    unlabelled: Annotated[
+        Unlabelled | None,
+        typer.Option(help="Multiple choice: drop rows without a gold answer (default), or keep them."),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option("--map", metavar="NAME=FIELD,...", help="qa: where question, choices, answer, ... stand."),
+    ] = None,
     strip_calculator: Annotated[
         bool, typer.Option("--strip-calculator", help="gsm8k: remove <<48/2=24>> annotations.")
     ] = False,
@@ -85,6 +113,8 @@ def command(
     from dataprep.conversion import Plan, convert_files
 
     given = {
+        "columns": None if columns is None else _columns(columns),
+        "unlabelled": unlabelled and unlabelled.value,
         "strip_calculator": strip_calculator or None,
         "unanswerable": unanswerable and unanswerable.value,
         "split_scheme": split_scheme and split_scheme.value,
@@ -93,6 +123,7 @@ def command(
         "dataset": dataset,
         "to": to.value,
         "template": _wording(template, system),
+        "answer_style": answer_style and answer_style.value,
         "with_id": with_id,
         "sample": sample,
         "seed": seed,
@@ -115,6 +146,21 @@ def command(
     summary.finish()
 
 
+def _columns(text: str) -> dict[str, str]:
+    """``question=Q,answer=A`` as a mapping.
+
+    Raises:
+        UsageError: a part is not NAME=FIELD, or names no field of an Example.
+    """
+    from dataprep.converters.qa import FIELDS
+
+    columns = dict(part.partition("=")[::2] for part in text.split(","))
+    for name, column in columns.items():
+        if name not in FIELDS or not column:
+            raise UsageError(f"--map {text}: expected NAME=FIELD, with NAME one of {', '.join(FIELDS)}")
+    return columns
+
+
 def _wording(template: str | None, system: str | None) -> dict[str, str]:
     from dataprep.files import read_text
     from dataprep.templates import parse_template
@@ -135,14 +181,18 @@ def _jobs(
         return [(split, inputs, output or "-")]
     converter = converters.load(dataset)
     splits = dict(converter.SOURCE.splits)
-    if split is not None and split not in splits:
+    if split is None:
+        splits = {name: each for name, each in splits.items() if each.output}
+    elif split not in splits:
         if not hasattr(converter, "split_of"):
             raise UsageError(f"{dataset} has no split {split!r}; its splits: {', '.join(splits)}")
-        if output is None:
-            raise UsageError(f"pre_datasets/ has no place for the split {split!r}: give one with -o")
-        splits[split] = next(iter(splits.values()))  # one published file holds them all
+        splits[split] = replace(next(iter(splits.values())), output="")  # one file holds them all
+    if split is not None and not inputs and output is None and not splits[split].output:
+        raise UsageError(f"pre_datasets/ has no place for the split {split!r}: give one with -o")
     place = None if inputs else Workspace.find(workspace)
-    folder = Path(inputs[0]) if place is None else place.dataset_folder(dataset)
+    name = converters.canonical(dataset)
+    aliases = [alias for alias, meant in converters.ALIASES.items() if meant == name]
+    folder = Path(inputs[0]) if place is None else place.dataset_folder(name, aliases)
     found = {name: [str(path) for path in split_files(folder, each)] for name, each in splits.items()}
     found = {name: paths for name, paths in found.items() if paths and split in (None, name)}
     if not found:

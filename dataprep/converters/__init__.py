@@ -9,6 +9,8 @@ A converter module has
 - where the published file is no JSON Lines, ``rows(document)``: the rows of the whole JSON document;
 - where one published file holds several splits, ``split_of(row, scheme)`` and ``SCHEMES``.
 
+- where a second file holds the rows' labels, ``LABELS``: its name, and the field that a label becomes.
+
 Nothing is registered anywhere: ``names`` lists this folder.
 """
 
@@ -25,6 +27,10 @@ from dataprep.errors import UsageError
 from dataprep.records import Example, Source
 
 
+ALIASES: Mapping[str, str] = {"obqa": "openbookqa", "riddle": "riddlesense", "aqua": "aqua_rat", "csqa": "commonsense_qa"}
+"""Other names that sets are known by, on the command line and as folders in ``raw/``."""
+
+
 class Converter(Protocol):
     """What a converter module holds."""
 
@@ -39,6 +45,12 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def canonical(name: str) -> str:
+    """A dataset's own name: aliases, upper case and hyphens do not matter."""
+    plain = name.lower().replace("-", "_")
+    return ALIASES.get(plain, plain)
+
+
 def load(name: str) -> Converter:
     """The converter module of a dataset; upper case and hyphens in the name do not matter.
 
@@ -46,9 +58,9 @@ def load(name: str) -> Converter:
         UsageError: there is none.
     """
     known = names()
-    module = name.lower().replace("-", "_")
+    module = canonical(name)
     if module not in known:
-        near = get_close_matches(module, known, 1)
+        near = get_close_matches(module, [*known, *ALIASES], 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"unknown dataset {name!r}: {hint}the datasets are {', '.join(known)}")
     return cast(Converter, import_module(f"{__name__}.{module}"))

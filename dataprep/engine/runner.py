@@ -64,4 +64,4 @@ def _outcomes(
 
 
 def _apply_to(operator: RowOperator, block: LineBlock) -> Outcome:
-    return apply(operator, block.read())
+    return apply(operator, block)

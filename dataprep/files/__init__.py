@@ -8,7 +8,9 @@ and Parquet.
 from dataprep.files.formats import Format, format_of
 from dataprep.files.reading import (
     Block,
+    array_block,
     check_input,
+    counted,
     open_mapped,
     read_blocks,
     read_document,
@@ -24,7 +26,9 @@ __all__ = [
     "Format",
     "Output",
     "Rejects",
+    "array_block",
     "check_input",
+    "counted",
     "format_of",
     "open_mapped",
     "open_output",

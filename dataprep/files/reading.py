@@ -7,9 +7,9 @@ import mmap
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -34,6 +34,8 @@ class Block:
         data: the lines.
         unit: what a line is to a user: a ``"line"`` of the file, or a ``"row"`` of a document or table.
         too_long: the last line is longer than ``MAX_LINE`` and is not whole.
+        array: the bytes are no lines, but one JSON array, whose items are the rows.
+        before: lines of the file that precede the block, where they were counted.
     """
 
     path: str
@@ -42,6 +44,8 @@ class Block:
     data: bytes | None = None
     unit: str = "line"
     too_long: bool = False
+    array: bool = False
+    before: int = 0
 
     def mapped(self) -> memoryview:
         """The same bytes as ``read``, without a copy where they lie in a file: mapped from it."""
@@ -135,6 +139,28 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
                 return
     with open_input(path) as stream:
         yield from _stream_blocks(path, stream, size)
+
+
+def counted(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The same blocks of one file, each with the number of lines that precede it."""
+    before = 0
+    for block in blocks:
+        yield replace(block, before=before)
+        before += bytes.count(block.read(), b"\n")
+
+
+def array_block(path: str) -> Block:
+    """A ``.json`` file that holds an array, as one block of its items.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: compressed data is cut short or damaged.
+    """
+    if format_of(path).compression:
+        with open_input(path) as stream:
+            return Block(path, data=stream.read(), unit="row", array=True)
+    check_input(path)
+    return Block(path, 0, Path(path).stat().st_size, unit="row", array=True)
 
 
 def _ranges(path: str, file: IO[bytes], size: int) -> Iterator[Block]:

@@ -1,0 +1,44 @@
+"""CommonsenseQA: everyday questions with five choices.
+
+Published as JSON Lines (MIT licence); the test set's answers are hidden, so the development set is the test
+split here. A row as published, and as the hub has it::
+
+    {"id": "9f…", "answerKey": "B", "question": {"stem": "Where would you …?", "question_concept": "kettle",
+     "choices": [{"label": "A", "text": "garden"}, {"label": "B", "text": "kitchen"}, …]}}
+    {"id": "9f…", "answerKey": "B", "question": "Where would you …?", "question_concept": "kettle",
+     "choices": {"label": ["A", "B", …], "text": ["garden", "kitchen", …]}}
+
+Source: Talmor et al. 2019, "CommonsenseQA: A Question Answering Challenge Targeting Commonsense Knowledge".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
+from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split
+
+SOURCE = Source(
+    hub="tau/commonsense_qa",
+    revision="94630fe30dad47192a8546eb75f094926d47e155",
+    licence="MIT",
+    homepage="https://www.tau-nlp.sites.tau.ac.il/commonsenseqa",
+    splits={
+        "train": Split(("*train*",), 9741, "commonsense_qa_train_llama"),
+        "test": Split(("*dev*", "*valid*"), 1221, "commonsense_qa_dev_llama"),
+        "hidden": Split(("*test*",), 1140, ""),
+    },
+)
+
+USER = CHOICE_USER
+ASSISTANT = CHOICE_ASSISTANT
+
+
+def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
+    """An Example with question, choices and answer.
+
+    Raises:
+        RowDropped: the answer is hidden, and those rows are not kept.
+        RowError: a field is missing or malformed, or the answer is none of the choices.
+    """
+    question, choices = question_and_choices(row)
+    return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))

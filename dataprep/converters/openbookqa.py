@@ -1,0 +1,44 @@
+"""OpenBookQA: elementary science questions with four choices.
+
+Published as JSON Lines (Apache-2.0); a row as published, and as the hub has it::
+
+    {"id": "12-34", "question": {"stem": "A kettle whistles when", "choices": [{"text": "…", "label": "A"}, …]},
+     "answerKey": "D"}
+    {"id": "12-34", "question_stem": "A kettle whistles when", "choices": {"text": […], "label": ["A", …]},
+     "answerKey": "D"}
+
+Source: Mihaylov et al. 2018, "Can a Suit of Armor Conduct Electricity? A New Dataset for Open Book Question
+Answering".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
+from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split
+
+SOURCE = Source(
+    hub="allenai/openbookqa",
+    revision="388097ea7776314e93a529163e0fea805b8a6454",
+    licence="Apache-2.0",
+    homepage="https://allenai.org/data/open-book-qa",
+    splits={
+        "train": Split(("*train*",), 4957, "openbookqa_train_llama"),
+        "test": Split(("*test*",), 500, "openbookqa_test_llama"),
+        "validation": Split(("*dev*", "*valid*"), 500, ""),
+    },
+)
+
+USER = CHOICE_USER
+ASSISTANT = CHOICE_ASSISTANT
+
+
+def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
+    """An Example with question, choices and answer.
+
+    Raises:
+        RowDropped: the answer is hidden, and those rows are not kept.
+        RowError: a field is missing or malformed, or the answer is none of the choices.
+    """
+    question, choices = question_and_choices(row)
+    return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))

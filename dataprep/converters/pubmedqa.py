@@ -1,0 +1,77 @@
+"""PubMedQA: yes, no or maybe, from the abstract of a study.
+
+Published as one JSON object keyed by PubMed id (MIT licence), without splits; the hub's rows are flat. A row here::
+
+    {"pubid": "123", "QUESTION": "Does …?", "CONTEXTS": ["…", "…"], "LABELS": ["BACKGROUND", "RESULTS"],
+     "final_decision": "maybe", "LONG_ANSWER": "…"}
+    {"pubid": 123, "question": "Does …?", "context": {"contexts": ["…"], "labels": ["RESULTS"]},
+     "final_decision": "maybe", "long_answer": "…"}
+
+The long answer, which is the abstract's conclusion, is the solution. The published labelled set has 1,000 rows and
+no split of its own: all of them are the train split here.
+
+Source: Jin et al. 2019, "PubMedQA: A Dataset for Biomedical Research Question Answering".
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
+from dataprep.errors import RowError
+from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split, describe, optional_text, text_of, texts_of
+
+SOURCE = Source(
+    hub="qiaojin/PubMedQA",
+    revision="9001f2853fb87cab8d220904e0de81ac6973b318",
+    licence="MIT",
+    homepage="https://pubmedqa.github.io/",
+    splits={
+        "train": Split(("ori_pqal*", "*train*"), 1000, "pubmedqa_train_llama"),
+        "test": Split(("*test*",), 500, "pubmedqa_test_llama"),
+    },
+)
+
+USER = CHOICE_USER
+ASSISTANT = CHOICE_ASSISTANT
+
+CHOICES = ["yes", "no", "maybe"]
+
+
+def rows(document: Any) -> Iterator[Any]:
+    """The rows of the published object, each with its key as ``pubid``; or those of an array.
+
+    Raises:
+        RowError: the document is neither.
+    """
+    if isinstance(document, list):
+        yield from document
+    elif isinstance(document, Mapping):
+        for pubid, row in document.items():
+            yield {"pubid": pubid, **row} if isinstance(row, Mapping) else row
+    else:
+        raise RowError("not a PubMedQA document", f"expected an object keyed by id, found {describe(document)}")
+
+
+def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
+    """An Example with context, question, the choices yes, no and maybe, answer and solution.
+
+    Raises:
+        RowDropped: the answer is hidden, and those rows are not kept.
+        RowError: a field is missing or malformed, or the answer is none of the three.
+    """
+    if "choices" in row:  # the flat layout
+        question, choices = question_and_choices(row)
+        fields = {"id": id_of(row), "context": optional_text(row, "context")}
+        return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, **fields)
+    official = "QUESTION" in row
+    nested = row.get("context")
+    contexts = texts_of(row, "CONTEXTS") if official else texts_of(nested if isinstance(nested, Mapping) else {}, "contexts")
+    return choice_example(
+        text_of(row, "QUESTION" if official else "question"),
+        (CHOICES, []),
+        optional_text(row, "final_decision"),
+        unlabelled=unlabelled,
+        id=id_of({"id": row.get("pubid")}),
+        context="\n".join(contexts) or None,
+        solution=optional_text(row, "LONG_ANSWER" if official else "long_answer"),
+    )

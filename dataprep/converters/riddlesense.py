@@ -1,0 +1,44 @@
+"""RiddleSense: riddles with five choices.
+
+Published as JSON Lines (MIT licence); the test set's answers are hidden, so the development set is the test
+split here. A row as published, and as the hub has it::
+
+    {"id": "4a…", "answerKey": "E", "question": {"stem": "I have keys but open no door …",
+     "choices": [{"label": "A", "text": "lock"}, …]}}
+    {"answerKey": "E", "question": "I have keys …", "choices": {"label": ["A", …], "text": ["lock", …]}}
+
+Source: Lin et al. 2021, "RiddleSense: Reasoning about Riddle Questions Featuring Linguistic Creativity and
+Commonsense Knowledge".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
+from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split
+
+SOURCE = Source(
+    hub="INK-USC/riddle_sense",
+    revision="main",
+    licence="MIT",
+    homepage="https://inklab.usc.edu/RiddleSense/",
+    splits={
+        "train": Split(("*train*",), 3510, "riddlesense_train_llama"),
+        "test": Split(("*dev*", "*valid*"), 1021, "riddlesense_dev_llama"),
+        "hidden": Split(("*test*",), 1184, ""),
+    },
+)
+
+USER = CHOICE_USER
+ASSISTANT = CHOICE_ASSISTANT
+
+
+def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
+    """An Example with question, choices and answer.
+
+    Raises:
+        RowDropped: the answer is hidden, and those rows are not kept.
+        RowError: a field is missing or malformed, or the answer is none of the choices.
+    """
+    question, choices = question_and_choices(row)
+    return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))
