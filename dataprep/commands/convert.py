@@ -203,4 +203,4 @@ def _jobs(
         if len(found) > 1:
             raise UsageError(f"{folder} holds {' and '.join(found)}: choose one with --split")
         return [(name, paths, output or "-") for name, paths in found.items()]
-    return [(name, paths, str(place.chat_file(name, splits[name].output))) for name, paths in found.items()]
+    return [(name, paths, str(place.chat_file(splits[name].folder or name, splits[name].output))) for name, paths in found.items()]
