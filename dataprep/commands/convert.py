@@ -83,6 +83,7 @@ def command(
       cat train.jsonl | dataprep convert gsm8k - --to example | head -1
     """
     from dataprep.conversion import Plan, convert_files
+    from dataprep.files import check_distinct, open_rejects
 
     given = {
         "strip_calculator": strip_calculator or None,
@@ -101,17 +102,14 @@ def command(
     Plan(**plan)  # what is wrong with the flags is said before any file is looked for
     jobs = _jobs(dataset, inputs or [], output, split, workspace)
     summary = Summary("convert", quiet=quiet, as_json=as_json)
-    for name, files, target in jobs:
-        with progress(f"convert {dataset}", files, 1, quiet) as advance:
-            ledger = convert_files(
-                Plan(**plan, split=name),
-                files,
-                target,
-                workers=workers,
-                rejects=rejects,
-                progress=advance,
-            )
-        summary.add(f"{dataset.lower()} {name}" if name else dataset.lower(), ledger, target)
+    check_distinct(rejects, *(target for _, _, target in jobs))
+    with open_rejects(rejects) as bad:
+        for name, files, target in jobs:
+            with progress(f"convert {dataset}", files, 1, quiet) as advance:
+                ledger = convert_files(
+                    Plan(**plan, split=name), files, target, workers=workers, rejects=bad, progress=advance
+                )
+            summary.add(f"{dataset.lower()} {name}" if name else dataset.lower(), ledger, target)
     summary.finish()
 
 

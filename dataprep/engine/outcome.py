@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import orjson
 
 from dataprep.errors import RowDropped, RowError
-from dataprep.lines import not_json, not_object
+from dataprep.lines import MAX_LINE, not_json, not_object
 
 RowOperator = Callable[[dict[str, Any]], bytes]
 """One parsed row in, the output row as one line of bytes out; raises ``RowError`` or ``RowDropped``."""
@@ -27,8 +27,8 @@ class LineBlock(Protocol):
         """The lines, where they must travel to the worker; ``None`` where it can read them itself."""
 
     @property
-    def too_long(self) -> bool:
-        """Whether the last line is longer than any line should be, and not whole."""
+    def first(self) -> bool:
+        """Whether it is the first block of its file."""
 
     def read(self) -> bytes:
         """The block's lines."""
@@ -55,6 +55,7 @@ class Outcome:
         dropped: sound rows left out, by reason.
         failures: bad rows in order; their lines are counted from the block's first line until the
             parent process adds the lines before it.
+        too_long: the first line that is longer than any line should be, counted from 1; 0 without one.
         size: bytes of output.
         data: the output, each row with its newline; ``None`` once it was written.
     """
@@ -64,6 +65,7 @@ class Outcome:
     rows_out: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    too_long: int = 0
     size: int = 0
     data: bytes | None = None
 
@@ -92,6 +94,8 @@ def apply(operator: RowOperator, block: bytes) -> Outcome:
                 continue
             problem = error if isinstance(error, RowError) else not_json(line, error)
             outcome.failures.append(Failure(number, problem.reason, str(problem), line))
+    if len(block) > MAX_LINE:
+        outcome.too_long = next((n for n, line in enumerate(lines, 1) if len(line) > MAX_LINE), 0)
     outcome.lines = len(lines)
     outcome.rows_in = len(lines) - blank
     outcome.rows_out = len(rows)

@@ -16,20 +16,22 @@ from dataprep.files.reading import (
     read_rows,
     read_text,
 )
-from dataprep.files.rejects import Rejects, open_rejects, place
-from dataprep.files.writing import Output, open_output, write_rows, writing
+from dataprep.files.rejects import Rejects, open_rejects, place, printable
+from dataprep.files.writing import Output, check_distinct, open_output, write_rows, writing
 
 __all__ = [
     "Block",
     "Format",
     "Output",
     "Rejects",
+    "check_distinct",
     "check_input",
     "format_of",
     "open_mapped",
     "open_output",
     "open_rejects",
     "place",
+    "printable",
     "read_blocks",
     "read_document",
     "read_lines",
