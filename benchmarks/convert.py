@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import sys
 from pathlib import Path
 
-from benchmarks.measure import Contender, claim, race, table
+from benchmarks.measure import Contender, claim, race, repeat, table
 
 COPIES = 50
 
@@ -13,10 +14,7 @@ COPIES = 50
 def bench(data: Path, folder: Path, rounds: int) -> bool:
     """Compare with datasets, polars, and the loops one would write by hand."""
     source = folder / "gsm8k_train_x50.jsonl"
-    rows = (data / "gsm8k" / "train.jsonl").read_bytes()
-    with source.open("wb") as out:
-        for _ in range(COPIES):
-            out.write(rows)
+    repeat(data / "gsm8k" / "train.jsonl", source, COPIES)
 
     def ours(workers: int) -> Contender:
         target = folder / f"dataprep{workers}.jsonl"
@@ -53,7 +51,6 @@ def bench(data: Path, folder: Path, rounds: int) -> bool:
 
 def _same(paths: list[Path]) -> None:
     """A comparison of different work would be none."""
-    first = paths[0].read_bytes()
     for path in paths[1:]:
-        if path.read_bytes() != first:
+        if not filecmp.cmp(paths[0], path, shallow=False):
             sys.exit(f"{path.name} is not {paths[0].name}")

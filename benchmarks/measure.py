@@ -60,6 +60,17 @@ class Contender:
         self.peak = max(self.peak, usage.ru_maxrss * 1024 / 1e6)
 
 
+def repeat(source: Path, target: Path, times: int) -> None:
+    """Write a file's bytes to another file, several times over.
+
+    A little at a time: a process starts with the peak memory of the one that started it.
+    """
+    with target.open("wb") as out:
+        for _ in range(times):
+            with source.open("rb") as file:
+                shutil.copyfileobj(file, out)
+
+
 def race(contenders: Sequence[Contender], rounds: int) -> None:
     """Run all contenders in turn, ``rounds`` times: a slow minute of the machine hits all alike."""
     for number in range(rounds):

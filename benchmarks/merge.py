@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.measure import Contender, claim, race, table
+from benchmarks.measure import Contender, claim, race, repeat, table
 
 LARGE = 1_200_000_000
+SMALL = 290_000_000
 
 
 def bench(data: Path, folder: Path, rounds: int) -> bool:
     """Compare with GNU shuf on 1.2 GB, and with datasets on 0.29 GB."""
     large, small = folder / "large.jsonl", folder / "small.jsonl"
-    _write_chat_rows(data, large, LARGE)
-    _write_chat_rows(data, small, 293_000_000)
+    chat = folder / "chat.jsonl"
+    convert = [sys.executable, "-m", "dataprep", "convert", "gsm8k", "-q", "-o", str(chat)]
+    subprocess.run([*convert, str(data / "gsm8k" / "train.jsonl")], check=True)
+    size = chat.stat().st_size
+    repeat(chat, large, -(-LARGE // size))
+    repeat(chat, small, -(-SMALL // size))
 
     def ours(title: str, source: Path, *flags: str) -> Contender:
         target = folder / "merged.jsonl"
@@ -50,18 +56,3 @@ def bench(data: Path, folder: Path, rounds: int) -> bool:
         claim("peak MB with --memory 256M", disk.peak, 400, at_least=False),
     ]
     return all(claims)
-
-
-def _write_chat_rows(data: Path, target: Path, size: int) -> None:
-    import dataprep
-
-    rows = b"".join(_lines(dataprep.convert("gsm8k", data / "gsm8k" / "train.jsonl")))
-    with target.open("wb") as out:
-        while out.tell() < size:
-            out.write(rows)
-
-
-def _lines(rows: object) -> list[bytes]:
-    import orjson
-
-    return [orjson.dumps(row) + b"\n" for row in rows]  # type: ignore[attr-defined]

@@ -1,8 +1,9 @@
 """Multiple-choice rows: choices and gold answers in all the shapes that sets are published in.
 
-Choices come as a list of texts, as a list of ``{"label", "text"}``, or as ``{"label": […], "text": […]}``. The gold
-answer comes as a label of its choices, as a letter, as a number counted from 1 (a string), as an index counted
-from 0 (a number), or as the text of a choice. An Example always has both, its label one of ``a``, ``b``, ``c``, ….
+Choices come as a list of texts, as a list of ``{"label", "text"}``, or as ``{"label": […], "text": […]}``.
+The gold answer comes as a label of its choices, as a letter, as a number counted from 1 (a string), as an
+index counted from 0 (a number), or as the text of a choice. An Example always has both, its label one of
+``a``, ``b``, ``c``, ….
 """
 
 from __future__ import annotations
@@ -76,9 +77,7 @@ def place_of(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -
         place = letter if letter >= 0 else int(plain) - 1 if plain.isdecimal() else -1
         if 0 <= place < len(texts):
             return place
-    shown = " ".join(
-        f"({label}) {text}" for label, text in zip(labels or LETTERS, texts, strict=False)
-    )
+    shown = " ".join(f"({label}) {text}" for label, text in zip(labels or LETTERS, texts, strict=False))
     raise RowError("the answer is none of the choices", f"found {describe(answer)}; the choices are {shown}")
 
 
@@ -94,14 +93,19 @@ def choices_of(value: object) -> tuple[list[str], list[str]]:
         texts, labels = [each.get("text") for each in value], [each.get("label") for each in value]
     else:
         texts, labels = value, []
-    if not _are_texts(texts) or not _are_texts(labels) or len(labels) not in (0, len(texts)):
+    plain_texts, plain_labels = _texts(texts), _texts(labels)
+    if plain_texts is None or plain_labels is None or len(plain_labels) not in (0, len(plain_texts)):
         expected = "expected a list of texts, or texts with their labels"
         raise RowError("malformed choices", f"found {describe(value, 200)}; {expected}")
-    return [text.strip() for text in texts], [label.strip() for label in labels]
+    return plain_texts, plain_labels
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(each) is str and each.strip() for each in value)
+def _texts(value: object) -> list[str] | None:
+    """A list of non-empty texts, stripped; ``None`` where the value is none."""
+    if not isinstance(value, list):
+        return None
+    texts = [each.strip() for each in value if type(each) is str]
+    return texts if len(texts) == len(value) and all(texts) else None
 
 
 def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], list[str]]]:

@@ -8,7 +8,7 @@ import typer
 
 from dataprep import __version__
 from dataprep.commands import convert, init, merge, stats, validate
-from dataprep.commands.console import quiet_on_closed_pipe
+from dataprep.commands.console import careful_with_stdout
 
 app = typer.Typer(
     name="dataprep",
@@ -39,4 +39,4 @@ def _app(
 
 for _module in (init, convert, merge, validate, stats):
     _name = _module.__name__.rpartition(".")[2].replace("_", "-")
-    app.command(_name)(quiet_on_closed_pipe(_module.command))
+    app.command(_name)(careful_with_stdout(_module.command))

@@ -19,7 +19,6 @@ from dataprep.records import Example
 from dataprep.sampling.reservoir import Reservoir
 from dataprep.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, Template, chat_renderer
 
-AUTO_WORKERS_BYTES = 32 << 20  # below this, starting processes costs more than they save
 Progress = Callable[[int], None]
 """Called with the bytes of input that were worked off since the last call."""
 
@@ -50,6 +49,8 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.to not in ("chat", "example"):
+            raise UsageError(f"cannot convert to {self.to!r}: expected 'chat' or 'example'")
         if self.sample is not None and self.sample < 1:
             raise UsageError(f"a sample of {self.sample} rows: expected 1 or more")
         RowConverter(self)  # an option or template that does not fit is found before any work
@@ -70,7 +71,10 @@ class RowConverter:
             if plan.split is not None:
                 self._split_of = partial(converter.split_of, scheme=scheme)
         known = converters.options(converter)
-        for name in options:
+        for name, value in options.items():
+            if name in known and known[name] and value not in known[name]:
+                choices = " or ".join(map(str, known[name]))
+                raise UsageError(f"--{name.replace('_', '-')} {value}: expected {choices}")
             if name not in known:
                 flag = "--" + name.replace("_", "-")
                 has = ", ".join("--" + each.replace("_", "-") for each in known) or "none"
@@ -133,7 +137,7 @@ def convert_files(
     output: str | Path,
     *,
     workers: int | None = 1,
-    rejects: str | Path | None = None,
+    rejects: str | Path | files.Rejects | None = None,
     progress: Progress | None = None,
 ) -> Ledger:
     """Convert files of raw rows, one after the other, into one output.
@@ -151,6 +155,8 @@ def convert_files(
         InputError: a row, or a whole file, is not what the dataset's layout says.
         FileError: a file cannot be read or written.
     """
+    if not isinstance(rejects, files.Rejects):
+        files.check_distinct(output, rejects)
     paths = [str(path) for path in inputs]
     for path in paths:
         files.check_input(path)
@@ -162,9 +168,11 @@ def convert_files(
         sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
         direct = out.direct if sample is None else None
         count = workers or _workers_for(paths)
-        outcomes = engine.run(operator, blocks, workers=count, output=direct)
+        outcomes = engine.run(operator, blocks, workers=count, output=direct, name=out.path)
         stack.enter_context(closing(outcomes))
+        rows_of = dict.fromkeys(paths, 0)
         for block, outcome in outcomes:
+            rows_of[block.path] += outcome.rows_in
             ledger.rows_in += outcome.rows_in
             ledger.drop_all(outcome.dropped)
             for failure in outcome.failures:
@@ -178,12 +186,19 @@ def convert_files(
                     out.write(outcome.data)
             if progress is not None:
                 progress(block.end - block.start if block.data is None else len(block.data))
+        _refuse_empty(rows_of)
         if sample is not None:
             out.write(b"".join(row + b"\n" for row in sample.rows))
             ledger.rows_out += len(sample.rows)
             ledger.drop("not sampled", sample.seen - len(sample.rows))
         ledger.check()
     return ledger
+
+
+def _refuse_empty(rows_of: Mapping[str, int]) -> None:
+    for path, rows in rows_of.items():
+        if not rows:
+            raise InputError(path, "the file is empty; expected rows")
 
 
 def _offer(sample: Reservoir[bytes], outcome: engine.Outcome) -> None:
@@ -196,18 +211,13 @@ def _offer(sample: Reservoir[bytes], outcome: engine.Outcome) -> None:
 
 def _workers_for(paths: Sequence[str]) -> int:
     size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
-    return engine.available_cores() if size > AUTO_WORKERS_BYTES else 1
+    return engine.available_cores() if size > engine.AUTO_WORKERS_BYTES else 1
 
 
 def _all_blocks(paths: Iterable[str], converter: converters.Converter) -> Iterator[files.Block]:
-    """The raw rows of all files as blocks of JSON Lines; a file without rows is an error."""
+    """The raw rows of all files as blocks of JSON Lines."""
     for path in paths:
-        empty = True
-        for block in _blocks(path, converter):
-            empty = False
-            yield block
-        if empty:
-            raise InputError(path, "the file is empty; expected rows")
+        yield from _blocks(path, converter)
 
 
 def _blocks(path: str, converter: converters.Converter) -> Iterator[files.Block]:
@@ -234,9 +244,7 @@ def _labels_beside(path: str, converter: converters.Converter) -> tuple[str, str
     return (str(beside), field_name) if beside.is_file() else None
 
 
-def _labelled(
-    path: str, blocks: Iterable[files.Block], beside: str, name: str
-) -> Iterator[files.Block]:
+def _labelled(path: str, blocks: Iterable[files.Block], beside: str, name: str) -> Iterator[files.Block]:
     """The same rows, each with its label from the same line of a second file."""
     labels = files.read_text(beside).split()
     used = 0
@@ -249,24 +257,31 @@ def _labelled(
             used += 1
             if line.rstrip().endswith(b"}"):
                 lines[number] = line.rstrip()[:-1] + b',"%b":%b}' % (name.encode(), label)
-        yield files.Block(path, data=b"\n".join(lines), too_long=block.too_long)
+        yield files.Block(path, data=b"\n".join(lines), first=block.first)
     if used != len(labels):
-        raise InputError(beside, f"found {len(labels)} labels for the {used} rows of {path}; expected as many")
+        raise InputError(
+            beside, f"found {len(labels)} labels for the {used} rows of {path}; expected as many"
+        )
 
 
 def _row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[files.Block]:
     """Rows of a document or table as blocks of JSON Lines, so that there is one row path only."""
     lines: list[bytes] = []
+    done, first = 0, True
     try:
         for row in rows:
             lines.append(orjson.dumps(row, default=str))
             if len(lines) == count:
-                yield files.Block(path, data=b"\n".join(lines), unit="row")
-                lines = []
+                yield files.Block(path, data=b"\n".join(lines), unit="row", first=first)
+                lines, first = [], False
+                done += count
     except RowError as error:
         raise InputError(path, str(error)) from None
+    except TypeError as error:  # nested too deeply, lone surrogates, keys that are no strings
+        number = done + len(lines) + 1
+        raise InputError(files.place(path, "row", number), f"cannot be held by JSON: {error}") from None
     if lines:
-        yield files.Block(path, data=b"\n".join(lines), unit="row")
+        yield files.Block(path, data=b"\n".join(lines), unit="row", first=first)
 
 
 def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan: Any) -> Iterator[Any]:
@@ -290,21 +305,23 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
     """
     settings = Plan(dataset, **plan)
     if isinstance(rows, str | Path):
-        blocks = _all_blocks([str(rows)], converters.load(dataset))
-    else:
-        blocks = _row_blocks("the given rows", rows)
-    return _convert(settings, blocks)
+        path = str(rows)
+        return _convert(settings, _all_blocks([path], converters.load(dataset)), path)
+    return _convert(settings, _row_blocks("the given rows", rows))
 
 
-def _convert(plan: Plan, blocks: Iterator[files.Block]) -> Iterator[Any]:
+def _convert(plan: Plan, blocks: Iterator[files.Block], path: str | None = None) -> Iterator[Any]:
     sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
+    seen = 0
     for block, outcome in engine.run(RowConverter(plan), blocks):
+        seen += outcome.rows_in
         for failure in outcome.failures:
-            where = files.place(block.path, block.unit, failure.line)
-            raise InputError(where, failure.message)
+            raise InputError(files.place(block.path, block.unit, failure.line), failure.message)
         if sample is not None:
             _offer(sample, outcome)
         elif outcome.data is not None:
-            yield from map(orjson.loads, outcome.data.splitlines())
+            yield from map(orjson.loads, outcome.data.split(b"\n")[:-1])
+    if path is not None:
+        _refuse_empty({path: seen})
     if sample is not None:
         yield from map(orjson.loads, sample.rows)

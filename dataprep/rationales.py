@@ -12,9 +12,10 @@ Multiple Large Language Models")::
     A: Let's think step by step. llama rationale: Let's think step by step.
     <second rationale> mistral rationale: <third rationale>
 
-The cue line ``A: …`` is not always there. Rationales are free text: they hold ``Q:``, parentheses, newlines and
-the answer phrase too. So the parser anchors on what they do not hold, the block of question and lettered choices,
-and works outwards from it with string searches only, which take linear time whatever the text.
+The cue line ``A: …`` is not always there. Rationales are free text: they hold ``Q:``, parentheses, newlines
+and the answer phrase too. So the parser anchors on what they do not hold, the block of question and
+lettered choices, and works outwards from it with string searches only, which take linear time whatever the
+text.
 """
 
 from __future__ import annotations
@@ -39,9 +40,61 @@ _LONGEST_NAME = 64
 
 # Words that come before "rationale:" in prose. With `--teachers` only the names given there are markers.
 _ORDINARY = frozenset(
-    "a an and another any as best brief complete correct detailed each either every final first full "
-    "good her his incorrect its logical main my next no of one only or other our possible proper right "
-    "same second short simple simplified some such that the their this third whose with your".split()
+    # fmt: off
+    [
+        "a",
+        "an",
+        "and",
+        "another",
+        "any",
+        "as",
+        "best",
+        "brief",
+        "complete",
+        "correct",
+        "detailed",
+        "each",
+        "either",
+        "every",
+        "final",
+        "first",
+        "full",
+        "good",
+        "her",
+        "his",
+        "incorrect",
+        "its",
+        "logical",
+        "main",
+        "my",
+        "next",
+        "no",
+        "of",
+        "one",
+        "only",
+        "or",
+        "other",
+        "our",
+        "possible",
+        "proper",
+        "right",
+        "same",
+        "second",
+        "short",
+        "simple",
+        "simplified",
+        "some",
+        "such",
+        "that",
+        "the",
+        "their",
+        "this",
+        "third",
+        "whose",
+        "with",
+        "your",
+    ]
+    # fmt: on
 )
 
 Status = Literal["ok", "empty", "truncated", "runaway", "answer_mismatch", "no_answer"]
@@ -68,9 +121,7 @@ class Teachers:
         if not others:
             return cls(first)
         pairs = [name.partition("=") for name in others]
-        return cls(
-            first, {marker: name or KNOWN_MARKERS.get(marker, marker) for marker, _, name in pairs}
-        )
+        return cls(first, {marker: name or KNOWN_MARKERS.get(marker, marker) for marker, _, name in pairs})
 
     def of(self, marker: str) -> str | None:
         """The teacher that a marker names; ``None`` where the word is no marker."""
@@ -223,7 +274,11 @@ def _check_same(parsed: Parsed, text: str, teachers: Teachers) -> None:
             found = f"{name} would be read as {_shown(str(getattr(read, name)))}"
             raise RowError("the format cannot carry this row", found)
     if read.rationales != expected:
-        teacher = next(name for name in {**expected, **read.rationales} if read.rationales.get(name) != expected.get(name))
+        teacher = next(
+            name
+            for name in {**expected, **read.rationales}
+            if read.rationales.get(name) != expected.get(name)
+        )
         found = f"the rationale of {teacher} would be read as {_shown(read.rationales.get(teacher, ''))}"
         raise RowError("the format cannot carry this row", found)
 
@@ -248,14 +303,17 @@ def trim_runaway(text: str) -> str:
     return text if place < 0 else text[:place].rstrip().rstrip("#*").rstrip()
 
 
-# `… answer is (b)`, `Answer: b.`, `the correct option is 'c'`. A bare letter counts only before punctuation or at
-# the end, since `the answer is a plant` names no choice, and so does a letter in brackets, since a list of all
-# choices may follow `Answer:`.
+# `… answer is (b)`, `Answer: b.`, `the correct option is 'c'`. A bare letter counts only before punctuation
+# or at the end, since `the answer is a plant` names no choice, and so does a letter in brackets, since a
+# list of all choices may follow `Answer:`.
 _NAMED = re.compile(
-    r"(?:nswer|ption|hoice)(?: (?:is|will be|would be|must be|should be)(?: (?:option|choice|answer))?| ?:) ?+"
+    r"(?:nswer|ption|hoice)"
+    r"(?: (?:is|will be|would be|must be|should be)(?: (?:option|choice|answer))?| ?:) ?+"
     r"(?:[(\[\"'“‘]+([a-zA-Z])[)\]\"'”’]+|([a-zA-Z]))(?=[.,;)\n]|$)"
 )
-_CALLED_RIGHT = re.compile(r"(?:ption|nswer|hoice) ?:? ?\(?([a-zA-Z])\)? is (?:the |)(?:correct|right|best)\b")
+_CALLED_RIGHT = re.compile(
+    r"(?:ption|nswer|hoice) ?:? ?\(?([a-zA-Z])\)? is (?:the |)(?:correct|right|best)\b"
+)
 _IN_WORDS = "nswer is "
 # A line with one of these supposes or denies: `If the answer were (b)`, `so answer (b) is not right`.
 _UNSURE = re.compile(r"\b(?:[Ii]f|not|wrong|incorrect|isn't|cannot|can't)\b")
@@ -287,7 +345,9 @@ def conclusion(text: str, choices: Sequence[str]) -> int:
 
 
 _CLAUSE = re.compile(r"[^.,;\n]+")
-_LOOK_BACK = 200  # characters of a line that are looked at: a bound, so that no text takes more than linear time
+_LOOK_BACK = (
+    200  # characters of a line that are looked at: a bound, so that no text takes more than linear time
+)
 
 
 def _line_around(text: str, place: int) -> str:
@@ -299,28 +359,24 @@ def _line_around(text: str, place: int) -> str:
 _ENDS = frozenset(".!?)]\"'”’…。！？»")
 
 
-def status_of(
-    text: str, choices: Sequence[str], gold: int | None, own: int | None = None, *, sentence: bool = False
-) -> Status:
-    """What can be said of a teacher's rationale without knowing more than the row.
+def status_of(text: str, gold: int | None, concluded: int, *, sentence: bool = False) -> Status:
+    """What can be said of a teacher's rationale without knowing more than its row.
 
     Args:
         text: the rationale without cue and answer sentence.
-        choices: the choices' texts.
         gold: the gold choice, counted from 0; ``None`` where it is not known.
-        own: the choice that the teacher concluded on, where it is known already.
-        sentence: an answer sentence followed the text, so that it was not cut off.
+        concluded: the choice that the teacher concludes on, counted from 0; -1 where it names none.
+        sentence: whether an answer sentence followed the text, so that it was not cut off.
 
     Returns:
         the first that holds of: ``empty`` (no text), ``runaway`` (it runs on into another question),
-        ``truncated`` (it stops in the middle of a sentence), ``answer_mismatch`` (it concludes on another
-        choice than the gold one), ``no_answer`` (it names no choice as its answer), ``ok``.
+        ``truncated`` (it stops in the middle of a sentence), ``no_answer`` (it names no choice, or more than
+        one, as its answer), ``answer_mismatch`` (it concludes on another choice than the gold one), ``ok``.
     """
     if not text:
         return "empty"
     if runaway_at(text) >= 0:
         return "runaway"
-    concluded = conclusion(text, choices) if own is None else own
     if not sentence and text[-1] not in _ENDS and not _ends_in_answer(text):
         return "truncated"
     if concluded < 0:

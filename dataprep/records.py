@@ -110,8 +110,9 @@ class Example:
         if self.id is None:
             from hashlib import blake2b
 
-            parts = (self.question, self.context, *self.choices, self.solution, self.answer)
-            digest = blake2b(repr(parts).encode("utf-8"), digest_size=8).hexdigest()
+            texts = (self.question, self.context, self.solution, self.answer, self.answer_label)
+            content = repr((texts, tuple(self.choices), tuple(self.tests)))
+            digest = blake2b(content.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
             self.id = f"{self.source or self.task}-{digest}"
         return self.id
 
@@ -215,7 +216,10 @@ def describe(value: object, limit: int = 60) -> str:
     name = names.get(type(value), type(value).__name__)
     if value is None:
         return name
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except RecursionError:
+        shown = "that is nested very deeply"
     return f"{name} {shown if len(shown) <= limit else shown[: limit - 1] + '…'}"
 
 

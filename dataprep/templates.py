@@ -18,6 +18,7 @@ An example without choices gets the first two sections; one without a context th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -45,8 +46,11 @@ _BETWEEN = b'},{"role":"assistant","content":'
 
 
 def _lettered(example: Example) -> str | None:
-    lines = (f"({LETTERS[i]}) {text}" for i, text in enumerate(example.choices))
-    return "\n".join(lines) or None
+    if len(example.choices) > len(LETTERS):
+        raise RowError(
+            "too many choices", f"found {len(example.choices)}; there are letters for {len(LETTERS)}"
+        )
+    return "\n".join(f"({LETTERS[n]}) {text}" for n, text in enumerate(example.choices)) or None
 
 
 def _answer(example: Example) -> str | None:
@@ -77,14 +81,29 @@ class Template:
 
     def __post_init__(self) -> None:
         for role in ("system", "user", "assistant"):
+            if any("\ud800" <= character <= "\udfff" for character in getattr(self, role)):
+                raise TemplateError(f"{role}: the text is not valid Unicode")
             compile_text(getattr(self, role), role)
             if role != "system" and not getattr(self, role).strip():
                 raise TemplateError(f"the {role} template is empty; only the system message can be left out")
 
     def with_parts(self, parts: Mapping[str, str]) -> Template:
-        """This template with the given messages in place of its own."""
+        """This template with the given messages in place of its own.
+
+        Raises:
+            TemplateError: a part is no message, or its text cannot be understood.
+        """
+        for role in parts:
+            _check_role(role, "template")
         return Template(
             **({"system": self.system, "user": self.user, "assistant": self.assistant} | dict(parts))
+        )
+
+
+def _check_role(role: str, name: str) -> None:
+    if role not in ("system", "user", "assistant"):
+        raise TemplateError(
+            f"{name}: unknown key {role!r}; a template has the keys system, user and assistant"
         )
 
 
@@ -101,14 +120,14 @@ def parse_template(text: str, name: str = "template") -> dict[str, str]:
     except tomllib.TOMLDecodeError as error:
         raise TemplateError(f"{name}: not a TOML file: {error}") from None
     for role, value in parts.items():
-        if role not in ("system", "user", "assistant"):
-            raise TemplateError(
-                f"{name}: unknown key {role!r}; a template has the keys system, user and assistant"
-            )
+        _check_role(role, name)
         if not isinstance(value, str):
             raise TemplateError(f"{name}: {role} is not a string")
         compile_text(value, f"{name}: {role}")
     return parts
+
+
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 
 def compile_text(text: str, name: str = "template") -> Getter:
@@ -118,7 +137,9 @@ def compile_text(text: str, name: str = "template") -> Getter:
         TemplateError: an unknown field, a format or conversion after a field, an unpaired brace.
     """
     texts = [
-        section.strip("\n") for section in text.strip().replace("\r\n", "\n").split("\n\n") if section.strip()
+        section.strip("\n")
+        for section in _BLANK_LINES.split(text.strip().replace("\r\n", "\n"))
+        if section.strip()
     ]
     whole = _filled(*_parse_section("\n\n".join(texts), name))
     if len(texts) == 1:

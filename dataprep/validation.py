@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from dataprep import files
 from dataprep.errors import InputError, UsageError
-from dataprep.quality.conversations import Finding, find_in_line, find_in_row
+from dataprep.quality.conversations import Finding, find_in_line, find_in_row, not_an_object
 
 SHOWN_PER_KIND = 20
 
@@ -67,7 +65,7 @@ def validate(rows: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[Problem
             yield from (Problem(where, *finding) for finding in findings)
         return
     for number, row in enumerate(rows, 1):
-        yield from (Problem(f"row {number}", *finding) for finding in find_in_row(dict(row)))
+        yield from (Problem(f"row {number}", *finding) for finding in _findings_of(row))
 
 
 def validate_files(inputs: Sequence[str | Path]) -> Report:
@@ -92,14 +90,23 @@ def validate_files(inputs: Sequence[str | Path]) -> Report:
 def _findings_in(path: str) -> Iterator[tuple[str, int, Iterator[Finding]]]:
     """Each row's place, how many rows there were so far, and what is wrong with it."""
     count = 0
-    if files.format_of(path).kind == "jsonl":
+    kind = files.format_of(path).kind
+    document = files.read_document(path) if kind == "json" else None
+    if document is not None:
+        for row in document if isinstance(document, list) else [document]:
+            count += 1
+            yield files.place(path, "row", count), count, _findings_of(row)
+    elif kind in ("json", "jsonl"):
         for number, line in files.read_lines(path):
             count += 1
             yield files.place(path, "line", number), count, find_in_line(line)
     else:
         for number, row in files.read_rows(path):
             count += 1
-            line = orjson.dumps(row, default=str)
-            yield files.place(path, "row", number), count, find_in_line(line)
+            yield files.place(path, "row", number), count, find_in_row(row)
     if not count:
         raise InputError(path, "the file is empty; expected chat rows")
+
+
+def _findings_of(row: object) -> Iterator[Finding]:
+    return find_in_row(row) if isinstance(row, dict) else iter([not_an_object(row)])

@@ -5,8 +5,13 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dataprep import init_workspace
+
+# A busy machine is no failure of a property.
+settings.register_profile("dataprep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dataprep")
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,12 @@ def workspace(tmp_path):
 def run(tmp_path):
     """Run ``dataprep`` with the given arguments in ``tmp_path``; keywords go to ``subprocess.run``."""
 
-    def run_command(*arguments, **options):
-        command = [sys.executable, "-m", "dataprep", *map(str, arguments)]
-        settings = {"cwd": tmp_path, "timeout": 60, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    def run_command(*arguments, program=("-m", "dataprep"), **options):
+        command = [sys.executable, *program, *map(str, arguments)]
+        defaults = {"cwd": tmp_path, "timeout": 60, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         if "input" not in options:
-            settings["stdin"] = subprocess.DEVNULL
-        done = subprocess.run(command, check=False, **(settings | options))
+            defaults["stdin"] = subprocess.DEVNULL
+        done = subprocess.run(command, check=False, **(defaults | options))
         return Ran(done.returncode, done.stdout or b"", (done.stderr or b"").decode())
 
     return run_command

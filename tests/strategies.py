@@ -1,10 +1,12 @@
 """Strategies that several tests share: texts, JSON values, raw rows of each dataset, Examples, chat rows."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
 
+from dataprep.errors import DataprepError
 from dataprep.records import Example
 
 # What breaks text handling more often than random characters do.
@@ -12,6 +14,14 @@ AWKWARD = (
     "\r\n", "\u2028", "\u0085", "\ufeff", "e\u0301", "שלום", "👩‍👩‍👧", "\x00", "\\", '"', "####", "<<1+1=2>>",
     "{", "}", "%s", "```", "\t", " ", "\n\n", ":", "\\u003a", "1,000", "𝔘", "</s>",
 )  # fmt: skip
+
+
+def result_or_error(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """What a call returns, or dataprep's own error; any other error fails the test."""
+    try:
+        return call(*arguments, **keywords)
+    except DataprepError as error:
+        return error
 
 
 def texts(max_size: int = 40) -> st.SearchStrategy[str]:

@@ -16,7 +16,7 @@ from dataprep.engine import pool
 from dataprep.errors import RowDropped, RowError, WorkerError
 from dataprep.files import read_blocks
 
-TIMEOUT = 30
+TIMEOUT = 20
 
 
 def renamed(row):
@@ -307,7 +307,7 @@ def alive(pid):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_workers_end_when_their_parent_is_killed(tmp_path):
-    """kill -9 leaves no worker behind."""
+    """A parent that is killed leaves no worker behind."""
     command = [sys.executable, "-m", "dataprep", "convert", "gsm8k", "-", "-o", "out.jsonl", "--workers", "3"]
     with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         parent.stdin.write(b'{"question": "1 + 1?", "answer": "1 + 1 = 2\\n#### 2"}\n' * 30_000)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep import read_rows, write_rows
-from dataprep.errors import InputError, RowError, UsageError
+from dataprep.errors import FileError, InputError, UsageError
 from dataprep.files import format_of, open_output, read_blocks, read_lines
 
 KINDS = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet"]
@@ -60,7 +60,7 @@ def test_every_format_gives_back_the_rows_that_were_written(tmp_path, suffix):
     assert listing(tmp_path) == [path.name]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [".jsonl", ".json.gz", ".csv.zst", ".parquet"])
 def test_a_suffix_in_upper_case_is_understood(tmp_path, suffix):
     """Files from systems that shout are read too."""
     path = tmp_path / f"ROWS{suffix.upper()}"
@@ -136,7 +136,7 @@ def test_a_json_file_may_hold_one_row(tmp_path, text):
     ("data", "line"),
     [
         (b'[\n{"a": 1},\n{"a": }\n]\n', 3),
-        ("[\n".encode() + '{"a": "😀😀😀😀😀😀😀😀"},\n'.encode() * 9 + b'{"a": }\n]\n', 11),
+        (b"[\n" + '{"a": "😀😀😀😀😀😀😀😀"},\n'.encode() * 9 + b'{"a": }\n]\n', 11),
         (b'[\n{"a": 1},\n{"a": "\xff"}\n]\n', 3),
     ],
     ids=["syntax", "syntax after emoji", "not UTF-8"],
@@ -242,7 +242,7 @@ def test_rows_that_do_not_fit_a_table_leave_nothing(tmp_path, suffix):
     """A format that cannot hold the rows says so and leaves the earlier file."""
     path = tmp_path / f"rows{suffix}"
     path.write_bytes(b"earlier")
-    with pytest.raises(RowError):
+    with pytest.raises(FileError, match=path.name):
         write_rows([{"a": {"b": 1}}, {"a": [1]}], str(path))
     assert listing(tmp_path) == [path.name]
     assert path.read_bytes() == b"earlier"
@@ -269,10 +269,9 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path):
     assert write_rows([{"a": 1}], str(link)) == 1
     assert link.is_symlink()
     assert write_rows([{"a": 1}], "/dev/null") == 1
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
-@pytest.mark.filterwarnings("error")
 def test_a_named_pipe_is_written_to(tmp_path):
     """Another program can read an output while it is made."""
     pipe = tmp_path / "pipe.jsonl"
@@ -313,9 +312,8 @@ def test_an_unknown_suffix_lists_the_known_ones(name):
         (b'a,b\n"1\n1",2\n3,4,5\n', 4),
         (b'a,b\n1,2\n"3,4\n', 3),
         (b"a,a\n1,2\n", 1),
-        (b"a,b\n1,2\n\xff,4\n", 1),
     ],
-    ids=["short row", "long row after a cell of two lines", "open quote", "name twice", "not UTF-8"],
+    ids=["short row", "long row after a cell of two lines", "open quote", "name twice"],
 )
 def test_a_bad_table_row_is_named_by_its_line(tmp_path, data, line):
     """The reader of the message finds the place in the table."""
@@ -323,4 +321,12 @@ def test_a_bad_table_row_is_named_by_its_line(tmp_path, data, line):
     path.write_bytes(data)
     with pytest.raises(InputError) as caught:
         rows_of(path)
-    assert str(caught.value).startswith(f"{path}:{line}")
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+
+
+def test_a_table_that_is_not_utf_8_says_so(tmp_path):
+    """A table saved in another encoding is told apart from a broken one, with the byte that shows it."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"a,b\n1,2\n\xe4,4\n")
+    with pytest.raises(InputError, match=r"rows\.csv:.*not UTF-8: byte 0xe4"):
+        rows_of(path)

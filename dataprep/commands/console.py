@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import orjson
 
-from dataprep.errors import UsageError
+from dataprep.errors import DataprepError, FileError, UsageError
 from dataprep.ledger import Ledger
 
 P = ParamSpec("P")
@@ -22,8 +22,11 @@ R = TypeVar("R")
 PROGRESS_BYTES = 16 << 20  # smaller inputs are done before a bar could be read
 
 
-def quiet_on_closed_pipe(command: Callable[P, R]) -> Callable[P, R | None]:
-    """The command, ended without a word when its reader is gone (``dataprep … | head``)."""
+def careful_with_stdout(command: Callable[P, R]) -> Callable[P, R | None]:
+    """The command, ended without a word when its reader is gone (``dataprep … | head``).
+
+    A standard output that cannot be written otherwise, such as one on a full disk, is a ``FileError``.
+    """
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R | None:
@@ -31,12 +34,22 @@ def quiet_on_closed_pipe(command: Callable[P, R]) -> Callable[P, R | None]:
             result = command(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:
-            # The interpreter flushes standard output once more at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up_stdout()
             return None
+        except OSError as error:
+            if isinstance(error, DataprepError):
+                raise
+            _give_up_stdout()
+            where = error.filename or "standard output"
+            raise FileError(where, f"cannot be written: {error.strerror or error}") from error
         return result
 
     return run
+
+
+def _give_up_stdout() -> None:
+    """Let what is still to be written go nowhere: the interpreter flushes once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Summary:
@@ -50,7 +63,8 @@ class Summary:
 
     def add(self, name: str, ledger: Ledger, output: str) -> None:
         """One output that was written."""
-        self._steps.append({"name": name, **ledger.to_json(), "output": output})
+        written = output.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        self._steps.append({"name": name, **ledger.to_json(), "output": written})
         if not self._quiet and not self._as_json:
             where = "standard output" if output == "-" else output
             print(f"{name}: {ledger} → {where}", file=sys.stderr)

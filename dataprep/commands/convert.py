@@ -51,7 +51,9 @@ class Scheme(StrEnum):
 
 
 def command(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Its name, as `dataprep datasets` lists it.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Its name, as `dataprep datasets` lists it.")
+    ],
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="[INPUT]...", help="Files or a folder of raw rows; - is standard input."),
@@ -81,7 +83,9 @@ def command(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option("--map", metavar="NAME=FIELD,...", help="qa: where question, choices, answer, ... stand."),
+        typer.Option(
+            "--map", metavar="NAME=FIELD,...", help="qa: where question, choices, answer, ... stand."
+        ),
     ] = None,
     strip_calculator: Annotated[
         bool, typer.Option("--strip-calculator", help="gsm8k: remove <<48/2=24>> annotations.")
@@ -111,6 +115,7 @@ def command(
       cat train.jsonl | dataprep convert gsm8k - --to example | head -1
     """
     from dataprep.conversion import Plan, convert_files
+    from dataprep.files import check_distinct, open_rejects
 
     given = {
         "columns": None if columns is None else _columns(columns),
@@ -132,17 +137,14 @@ def command(
     Plan(**plan)  # what is wrong with the flags is said before any file is looked for
     jobs = _jobs(dataset, inputs or [], output, split, workspace)
     summary = Summary("convert", quiet=quiet, as_json=as_json)
-    for name, files, target in jobs:
-        with progress(f"convert {dataset}", files, 1, quiet) as advance:
-            ledger = convert_files(
-                Plan(**plan, split=name),
-                files,
-                target,
-                workers=workers,
-                rejects=rejects,
-                progress=advance,
-            )
-        summary.add(f"{dataset.lower()} {name}" if name else dataset.lower(), ledger, target)
+    check_distinct(rejects, *(target for _, _, target in jobs))
+    with open_rejects(rejects) as bad:
+        for name, files, target in jobs:
+            with progress(f"convert {dataset}", files, 1, quiet) as advance:
+                ledger = convert_files(
+                    Plan(**plan, split=name), files, target, workers=workers, rejects=bad, progress=advance
+                )
+            summary.add(f"{dataset.lower()} {name}" if name else dataset.lower(), ledger, target)
     summary.finish()
 
 
@@ -203,4 +205,7 @@ def _jobs(
         if len(found) > 1:
             raise UsageError(f"{folder} holds {' and '.join(found)}: choose one with --split")
         return [(name, paths, output or "-") for name, paths in found.items()]
-    return [(name, paths, str(place.chat_file(splits[name].folder or name, splits[name].output))) for name, paths in found.items()]
+    return [
+        (name, paths, str(place.chat_file(splits[name].folder or name, splits[name].output)))
+        for name, paths in found.items()
+    ]

@@ -44,25 +44,29 @@ def command(
       dataprep merge a.jsonl b.jsonl.gz -o merged.jsonl
       dataprep convert gsm8k train.jsonl | dataprep merge - other.jsonl -o - | head -1
     """
+    from dataprep.files import check_distinct, open_rejects
     from dataprep.merging import merge_files
     from dataprep.merging.merger import expand
 
     limit = parse_size(memory)
     summary = Summary("merge", quiet=quiet, as_json=as_json)
-    for name, files, target in _jobs(inputs or [], output, workspace):
-        with progress("merge", expand(files), 2, quiet) as advance:
-            ledger = merge_files(
-                files,
-                target,
-                seed=seed,
-                shuffle=not no_shuffle,
-                check=not no_check,
-                memory=limit,
-                workers=workers,
-                rejects=rejects,
-                progress=advance,
-            )
-        summary.add(name, ledger, target)
+    jobs = _jobs(inputs or [], output, workspace)
+    check_distinct(rejects, *(target for _, _, target in jobs))
+    with open_rejects(rejects) as bad:
+        for name, files, target in jobs:
+            with progress("merge", expand(files), 2, quiet) as advance:
+                ledger = merge_files(
+                    files,
+                    target,
+                    seed=seed,
+                    shuffle=not no_shuffle,
+                    check=not no_check,
+                    memory=limit,
+                    workers=workers,
+                    rejects=bad,
+                    progress=advance,
+                )
+            summary.add(name, ledger, target)
     summary.finish()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import StringIO
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -41,7 +43,9 @@ def _print(figures: Stats) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    # rich ends the process by itself when a pipe is closed; printing is left to us.
+    text = StringIO()
+    console = Console(file=text, width=max(40, get_terminal_size().columns), highlight=False)
     console.print(f"{figures.rows:,} rows, {figures.duplicates:,} of them duplicates\n")
     sources = Table("source", "rows", box=None, pad_edge=False)
     sources.columns[1].justify = "right"
@@ -62,3 +66,4 @@ def _print(figures: Stats) -> None:
     for bin_ in figures.histogram:
         bar = "█" * round(40 * bin_.rows / most) or ("▏" if bin_.rows else "")
         console.print(f"{bin_.low:>{width},} – {bin_.high:>{width},}  {bar} {bin_.rows:,}")
+    print(text.getvalue(), end="")

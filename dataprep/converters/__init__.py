@@ -21,13 +21,17 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args, get_origin, get_type_hints
 
 from dataprep.errors import UsageError
 from dataprep.records import Example, Source
 
-
-ALIASES: Mapping[str, str] = {"obqa": "openbookqa", "riddle": "riddlesense", "aqua": "aqua_rat", "csqa": "commonsense_qa"}
+ALIASES: Mapping[str, str] = {
+    "obqa": "openbookqa",
+    "riddle": "riddlesense",
+    "aqua": "aqua_rat",
+    "csqa": "commonsense_qa",
+}
 """Other names that sets are known by, on the command line and as folders in ``raw/``."""
 
 
@@ -66,10 +70,15 @@ def load(name: str) -> Converter:
     return cast(Converter, import_module(f"{__name__}.{module}"))
 
 
-def options(converter: Converter) -> Mapping[str, Any]:
-    """A converter's own options with their defaults."""
+def options(converter: Converter) -> Mapping[str, tuple[Any, ...]]:
+    """A converter's own options, each with the values it may have (none: any)."""
     parameters = inspect.signature(converter.convert).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    hints = get_type_hints(converter.convert)
+    return {
+        p.name: get_args(hints[p.name]) if get_origin(hints[p.name]) is Literal else ()
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY
+    }
 
 
 def rows_of(converter: Converter, document: Any) -> Iterator[Any]:

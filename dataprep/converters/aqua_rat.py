@@ -1,4 +1,4 @@
-"""AQuA-RAT: algebra word problems with five options and a worked rationale.
+r"""AQuA-RAT: algebra word problems with five options and a worked rationale.
 
 Published as JSON Lines in files named ``.json`` (Apache-2.0); the hub's rows are the same. A row::
 
@@ -17,7 +17,16 @@ from typing import Any
 
 from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
 from dataprep.errors import RowError
-from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split, describe, optional_text, text_of, texts_of
+from dataprep.records import (
+    CHOICE_USER,
+    Example,
+    Source,
+    Split,
+    describe,
+    optional_text,
+    text_of,
+    texts_of,
+)
 
 SOURCE = Source(
     hub="deepmind/aqua_rat",

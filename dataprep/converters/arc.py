@@ -5,7 +5,8 @@ and as the hub has it::
 
     {"id": "Mercury_12", "question": {"stem": "Which …?", "choices": [{"text": "…", "label": "A"}, …]},
      "answerKey": "C"}
-    {"id": "Mercury_12", "question": "Which …?", "choices": {"text": […], "label": ["1", …]}, "answerKey": "3"}
+    {"id": "Mercury_12", "question": "Which …?", "choices": {"text": […], "label": ["1", …]},
+     "answerKey": "3"}
 
 ``train``, ``test`` and ``validation`` are the Challenge set; ``easy_train`` and so on the Easy set.
 

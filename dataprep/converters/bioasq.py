@@ -1,7 +1,7 @@
 """BioASQ: biomedical yes/no questions with snippets of the papers that answer them.
 
-Published as one JSON document a task-b round (CC BY 2.5, after registration), with other types of questions too,
-which are dropped. A row of the document, and a flat one::
+Published as one JSON document a task-b round (CC BY 2.5, after registration), with other types of questions
+too, which are dropped. A row of the document, and a flat one::
 
     {"id": "55…", "type": "yesno", "body": "Is …?", "snippets": [{"text": "…"}], "ideal_answer": ["…"],
      "exact_answer": "yes"}
@@ -9,8 +9,8 @@ which are dropped. A row of the document, and a flat one::
 
 The ideal answer is the solution.
 
-Source: Tsatsaronis et al. 2015, "An overview of the BIOASQ large-scale biomedical semantic indexing and question
-answering competition".
+Source: Tsatsaronis et al. 2015, "An overview of the BIOASQ large-scale biomedical semantic indexing and
+question answering competition".
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,7 +58,9 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
     """
     kind = row.get("type", "yesno")
     if kind != "yesno":
-        raise RowDropped(f"a question of type {kind}" if kind in ("factoid", "list", "summary") else "another type")
+        raise RowDropped(
+            f"a question of type {kind}" if kind in ("factoid", "list", "summary") else "another type"
+        )
     exact = row.get("exact_answer")
     if isinstance(exact, list):  # some rounds wrap it
         exact = exact[0] if exact else None
@@ -80,4 +82,4 @@ def _joined(value: Any, name: str) -> str | None:
     texts = [item.get("text") if isinstance(item, Mapping) else item for item in items]
     if not all(type(text) is str for text in texts):
         raise RowError(f"field {name!r} holds a non-string", f"found {describe(value)}")
-    return "\n".join(text.strip() for text in texts if text.strip()) or None
+    return "\n".join(filter(None, (str(text).strip() for text in texts))) or None

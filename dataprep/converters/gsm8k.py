@@ -50,7 +50,7 @@ def convert(row: Mapping[str, Any], *, strip_calculator: bool = False) -> Exampl
         answer = _ANNOTATION.sub("", answer)
     solution, mark, final = answer.rpartition("####")
     if not mark:
-        return Example(question, "math", solution=answer)
+        return Example(question, "math", solution=answer.strip())
     final = final.strip()
     if not final:
         raise RowError("no final answer", "nothing follows the last '####' in 'answer'")

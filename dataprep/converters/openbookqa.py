@@ -2,8 +2,8 @@
 
 Published as JSON Lines (Apache-2.0); a row as published, and as the hub has it::
 
-    {"id": "12-34", "question": {"stem": "A kettle whistles when", "choices": [{"text": "…", "label": "A"}, …]},
-     "answerKey": "D"}
+    {"id": "12-34", "question": {"stem": "A kettle whistles when", "choices": [{"text": "…",
+     "label": "A"}, …]}, "answerKey": "D"}
     {"id": "12-34", "question_stem": "A kettle whistles when", "choices": {"text": […], "label": ["A", …]},
      "answerKey": "D"}
 

@@ -1,14 +1,15 @@
 """PubMedQA: yes, no or maybe, from the abstract of a study.
 
-Published as one JSON object keyed by PubMed id (MIT licence), without splits; the hub's rows are flat. A row here::
+Published as one JSON object keyed by PubMed id (MIT licence), without splits; the hub's rows are flat. A
+row here::
 
     {"pubid": "123", "QUESTION": "Does …?", "CONTEXTS": ["…", "…"], "LABELS": ["BACKGROUND", "RESULTS"],
      "final_decision": "maybe", "LONG_ANSWER": "…"}
     {"pubid": 123, "question": "Does …?", "context": {"contexts": ["…"], "labels": ["RESULTS"]},
      "final_decision": "maybe", "long_answer": "…"}
 
-The long answer, which is the abstract's conclusion, is the solution. The published labelled set has 1,000 rows and
-no split of its own: all of them are the train split here.
+The long answer, which is the abstract's conclusion, is the solution. The published labelled set has 1,000
+rows and no split of its own: all of them are the train split here.
 
 Source: Jin et al. 2019, "PubMedQA: A Dataset for Biomedical Research Question Answering".
 """
@@ -18,7 +19,17 @@ from typing import Any
 
 from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
 from dataprep.errors import RowError
-from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split, describe, optional_text, text_of, texts_of
+from dataprep.records import (
+    CHOICE_ASSISTANT,
+    CHOICE_USER,
+    Example,
+    Source,
+    Split,
+    describe,
+    optional_text,
+    text_of,
+    texts_of,
+)
 
 SOURCE = Source(
     hub="qiaojin/PubMedQA",
@@ -49,7 +60,9 @@ def rows(document: Any) -> Iterator[Any]:
         for pubid, row in document.items():
             yield {"pubid": pubid, **row} if isinstance(row, Mapping) else row
     else:
-        raise RowError("not a PubMedQA document", f"expected an object keyed by id, found {describe(document)}")
+        raise RowError(
+            "not a PubMedQA document", f"expected an object keyed by id, found {describe(document)}"
+        )
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
@@ -65,7 +78,11 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
         return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, **fields)
     official = "QUESTION" in row
     nested = row.get("context")
-    contexts = texts_of(row, "CONTEXTS") if official else texts_of(nested if isinstance(nested, Mapping) else {}, "contexts")
+    contexts = (
+        texts_of(row, "CONTEXTS")
+        if official
+        else texts_of(nested if isinstance(nested, Mapping) else {}, "contexts")
+    )
     return choice_example(
         text_of(row, "QUESTION" if official else "question"),
         (CHOICES, []),

@@ -1,9 +1,10 @@
 """Any question-answering set: the row's fields are named on the command line.
 
-``dataprep convert qa FILE --map question=QUESTION,answer=ANSWER[,choices=…][,context=…][,solution=…][,id=…]`` reads
-JSON Lines, CSV, TSV or Parquet. A field inside an object is named with dots (``question.stem``); choices may be one
-field (a list of texts, or texts with labels, or such a list as JSON in a table's cell), or several fields joined by
-``|`` (``choices=a|b|c|d``). Without ``--map`` the fields have these names themselves.
+``dataprep convert qa FILE --map
+question=QUESTION,answer=ANSWER[,choices=…][,context=…][,solution=…][,id=…]`` reads JSON Lines, CSV, TSV or
+Parquet. A field inside an object is named with dots (``question.stem``); choices may be one field (a list
+of texts, or texts with labels, or such a list as JSON in a table's cell), or several fields joined by ``|``
+(``choices=a|b|c|d``). Without ``--map`` the fields have these names themselves.
 """
 
 from collections.abc import Mapping
@@ -53,8 +54,12 @@ def convert(
     question = _text(row, columns.get("question", "question"))
     if question is None:
         found = ", ".join(map(repr, row)) or "none"
-        raise RowError("no question", f"expected it in {columns.get('question')!r}; the row's fields are {found}")
-    shared = {name: _text(row, columns[name]) for name in ("id", "context", "solution") if name in columns}
+        raise RowError(
+            "no question", f"expected it in {columns.get('question')!r}; the row's fields are {found}"
+        )
+    shared: dict[str, Any] = {
+        name: _text(row, columns[name]) for name in ("id", "context", "solution") if name in columns
+    }
     choices = _choices(row, columns["choices"]) if "choices" in columns else None
     answer = _found(row, columns["answer"]) if "answer" in columns else None
     if choices is not None:

@@ -43,11 +43,14 @@ UNANSWERABLE = "The passage does not answer this question."
 
 
 def rows(document: Any) -> Iterator[dict[str, Any]]:
-    """The questions of a SQuAD document, each with its context and title.
+    """The questions of a SQuAD document, each with its context and title; or the rows of an array.
 
     Raises:
         RowError: the document is not laid out as SQuAD is.
     """
+    if isinstance(document, list):
+        yield from document
+        return
     for number, article in enumerate(_list(document, "data", "the document")):
         place = f"data[{number}]"
         for position, paragraph in enumerate(_list(article, "paragraphs", place)):
@@ -85,6 +88,8 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
 def _answers(row: Mapping[str, Any]) -> list[str]:
     """The texts of the answers; none where the passage does not answer the question."""
     answers = row.get("answers")
+    if answers is None and row.get("is_impossible") is not True and "answers" not in row:
+        raise RowError("missing field 'answers'", f"the row's fields are {', '.join(map(repr, row))}")
     if isinstance(answers, Mapping):
         texts = answers.get("text")
     elif isinstance(answers, list):

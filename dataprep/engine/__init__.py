@@ -6,7 +6,16 @@ bytes come out whatever the number of workers.
 """
 
 from dataprep.engine.outcome import Failure, Outcome, RowOperator, apply
-from dataprep.engine.pool import Pool, available_cores
+from dataprep.engine.pool import AUTO_WORKERS_BYTES, Pool, available_cores
 from dataprep.engine.runner import run
 
-__all__ = ["Failure", "Outcome", "Pool", "RowOperator", "apply", "available_cores", "run"]
+__all__ = [
+    "AUTO_WORKERS_BYTES",
+    "Failure",
+    "Outcome",
+    "Pool",
+    "RowOperator",
+    "apply",
+    "available_cores",
+    "run",
+]

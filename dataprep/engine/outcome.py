@@ -9,14 +9,15 @@ from typing import Any, Protocol
 import orjson
 
 from dataprep.errors import InputError, RowDropped, RowError
-from dataprep.lines import not_json
+from dataprep.lines import MAX_LINE, not_json
+from dataprep.records import describe
 
 RowOperator = Callable[..., bytes]
 """One parsed row in, the output row as one line of bytes out; raises ``RowError`` or ``RowDropped``.
 
-The row is whatever JSON value the line holds. An operator with a true attribute ``placed`` is also given the path
-and the number of the row in its file, counted from 1; one with a ``Counter`` as its attribute ``counts`` has it
-collected and cleared after each block.
+The row is whatever JSON value the line holds. An operator with a true attribute ``placed`` is also given
+the path and the number of the row in its file, counted from 1; one with a ``Counter`` as its attribute
+``counts`` has it collected and cleared after each block.
 """
 
 
@@ -32,8 +33,8 @@ class LineBlock(Protocol):
         """The lines, where they must travel to the worker; ``None`` where it can read them itself."""
 
     @property
-    def too_long(self) -> bool:
-        """Whether the last line is longer than any line should be, and not whole."""
+    def first(self) -> bool:
+        """Whether it is the first block of its file."""
 
     @property
     def array(self) -> bool:
@@ -69,6 +70,7 @@ class Outcome:
         failures: bad rows in order; their lines are counted from the block's first line until the
             parent process adds the lines before it.
         counts: what the operator counted beside, by name.
+        too_long: the first line that is longer than any line should be, counted from 1; 0 without one.
         size: bytes of output.
         data: the output, each row with its newline; ``None`` once it was written.
     """
@@ -79,6 +81,7 @@ class Outcome:
     dropped: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     counts: dict[Any, int] = field(default_factory=dict)
+    too_long: int = 0
     size: int = 0
     data: bytes | None = None
 
@@ -89,25 +92,30 @@ def apply(operator: RowOperator, block: LineBlock) -> Outcome:
     Raises:
         InputError: the block is to be an array of rows and is none.
     """
-    loads, problems = orjson.loads, (RowError, orjson.JSONDecodeError)
+    parse, problems = orjson.loads, (RowError, orjson.JSONDecodeError)
     placed, path, before = getattr(operator, "placed", False), block.path, block.before
     outcome = Outcome()
     rows: list[bytes] = []
     add = rows.append
     blank = 0
-    lines = _lines_of(block)
+    lines: list[Any] = _rows_of_array(block) if block.array else _lines_of(block)
+    if block.array:
+        parse = _parsed_already
     for number, line in enumerate(lines, 1):
         try:
-            row = loads(line)
+            row = parse(line)
             add(operator(row, path, before + number) if placed else operator(row))
         except RowDropped as drop:
             outcome.dropped[drop.reason] = outcome.dropped.get(drop.reason, 0) + 1
         except problems as error:
-            if not line.strip():
+            if not block.array and not line.strip():
                 blank += 1
                 continue
             problem = error if isinstance(error, RowError) else not_json(line, error)
-            outcome.failures.append(Failure(number, problem.reason, str(problem), line))
+            text = orjson.dumps(line) if block.array else line
+            outcome.failures.append(Failure(number, problem.reason, str(problem), text))
+    if not block.array and sum(map(len, lines)) > MAX_LINE:
+        outcome.too_long = next((n for n, line in enumerate(lines, 1) if len(line) > MAX_LINE), 0)
     outcome.lines = len(lines)
     outcome.rows_in = len(lines) - blank
     outcome.rows_out = len(rows)
@@ -122,16 +130,21 @@ def apply(operator: RowOperator, block: LineBlock) -> Outcome:
 
 
 def _lines_of(block: LineBlock) -> list[bytes]:
-    data = block.read()
-    if block.array:
-        try:
-            rows = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise InputError(block.path, f"not JSON: {error}; expected an array of rows") from None
-        if type(rows) is not list:
-            raise InputError(block.path, "expected a JSON array of rows")
-        return [orjson.dumps(row) for row in rows]
-    lines = data.split(b"\n")
+    lines = block.read().split(b"\n")
     if not lines[-1]:
         lines.pop()
     return lines
+
+
+def _rows_of_array(block: LineBlock) -> list[Any]:
+    try:
+        rows = orjson.loads(block.read())
+    except orjson.JSONDecodeError as error:
+        raise InputError(block.path, f"not JSON: {error}; expected an array of rows") from None
+    if type(rows) is not list:
+        raise InputError(block.path, f"found {describe(rows)}; expected a JSON array of rows")
+    return rows
+
+
+def _parsed_already(row: Any) -> Any:
+    return row

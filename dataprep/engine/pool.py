@@ -1,8 +1,8 @@
 """Worker processes that run one function over tasks and answer in the tasks' order.
 
-Each worker has a pipe of its own and gets every n-th task, two at a time where a task is small, so that
-it never waits for the others. Its output need not travel: where results are to go into a file, the
-parent only tells each worker at which byte its part begins, and the worker writes it there.
+Each worker has a pipe of its own and holds two tasks at a time, so that it never waits for the others. Its
+output need not travel: where results are to go into a file, the parent only tells each worker at which byte
+its part begins, and the worker writes it there.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ class Sized(Protocol):
     data: bytes | None
 
 
+AUTO_WORKERS_BYTES = 32 << 20
+"""Below this much input, starting processes costs more than they save."""
+
+
 def available_cores() -> int:
     """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -48,12 +52,14 @@ class Pool(Generic[Task, Result]):
     Attributes:
         output: a file that workers write their results' ``data`` into, each in its place; the results
             then come back without it. ``None``: results come back whole.
+        name: what ``output`` is called in messages.
     """
 
     def __init__(
-        self, function: Callable[[Task], Result], workers: int, *, output: str | None = None
+        self, function: Callable[[Task], Result], workers: int, *, output: str | None = None, name: str = ""
     ) -> None:
         self.output = output
+        self.name = name or output
         self._function = function
         self._count = workers
         self._workers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
@@ -68,7 +74,9 @@ class Pool(Generic[Task, Result]):
             ours.append(parent_end)
             inherited = list(ours) if context.get_start_method() == "fork" else []
             process = context.Process(  # type: ignore[attr-defined]
-                target=_serve, args=(self._function, child_end, self.output, inherited), daemon=True
+                target=_serve,
+                args=(self._function, child_end, self.output, self.name, inherited),
+                daemon=True,
             )
             process.start()
             child_end.close()
@@ -90,39 +98,42 @@ class Pool(Generic[Task, Result]):
             process.join()
         self._workers.clear()
 
-    def map(self, tasks: Iterable[Task], *, ahead: int = 2) -> Iterator[Result]:
+    def map(self, tasks: Iterable[Task], *, heavy: Callable[[Task], bool] | None = None) -> Iterator[Result]:
         """The function's results, in the order of the tasks.
 
-        ``ahead`` is how many tasks a worker holds at a time. It must be 1 where a task is larger than
-        a pipe's buffer: a worker that is sending does not receive.
+        A worker holds two tasks at a time, so that it need not wait for the next one. A ``heavy`` task,
+        one that is larger than a pipe's buffer, goes only to a worker that holds none: a worker that is
+        sending its result does not receive, and both sides would wait for ever.
 
         Raises:
             WorkerError: a worker died.
             Exception: whatever the function raised first, in the order of the tasks.
         """
-        remaining, waiting = iter(tasks), deque[int]()
-        for _ in range(ahead):
-            for number in range(self._count):
-                self._give(number, remaining, waiting)
+        remaining, waiting, load = iter(tasks), deque[int](), [0] * self._count
+        following = next(remaining, None)
         offset = 0
-        while waiting:
+        while True:
+            while following is not None:
+                number = load.index(min(load))
+                if load[number] >= (1 if heavy is not None and heavy(following) else 2):
+                    break
+                self._send(number, ("task", following))
+                waiting.append(number)
+                load[number] += 1
+                following = next(remaining, None)
+            if not waiting:
+                break
             number = waiting.popleft()
             result = self._receive(number)
+            load[number] -= 1
             if self.output is not None:
                 size: int = result.size
                 self._send(number, ("place", offset))
                 offset += size
-            self._give(number, remaining, waiting)
             yield result
         for number in range(self._count):
             self._send(number, ("end", None))
             self._receive(number)
-
-    def _give(self, number: int, tasks: Iterator[Task], waiting: deque[int]) -> None:
-        for task in tasks:
-            self._send(number, ("task", task))
-            waiting.append(number)
-            return
 
     def _send(self, number: int, message: tuple[str, Any]) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):  # `_receive` says what happened
@@ -159,6 +170,7 @@ def _serve(
     function: Callable[[Any], Any],
     connection: Connection,
     output: str | None,
+    name: str | None,
     inherited: list[Connection],
 ) -> None:
     """A worker's life: take tasks until the pipe ends, which it does when the parent dies."""
@@ -173,7 +185,7 @@ def _serve(
             kind, value = connection.recv()
             try:
                 if kind == "place":
-                    _write_at(file, output, held.popleft(), value)
+                    _write_at(file, name, held.popleft(), value)
                     continue
                 if kind == "end":
                     connection.send((None, None))
@@ -187,7 +199,7 @@ def _serve(
                 connection.send((None, _portable(error)))
 
 
-def _write_at(file: int | None, path: str | None, data: bytes, offset: int) -> None:
+def _write_at(file: int | None, name: str | None, data: bytes, offset: int) -> None:
     assert file is not None
     view = memoryview(data)
     try:
@@ -195,7 +207,8 @@ def _write_at(file: int | None, path: str | None, data: bytes, offset: int) -> N
             written = os.pwrite(file, view, offset)
             view, offset = view[written:], offset + written
     except OSError as error:
-        raise FileError(path, f"cannot be written: {error.strerror}") from None
+        message = f"cannot be written: {error.strerror}; what was there is unchanged"
+        raise FileError(name, message) from None
 
 
 def _portable(error: Exception) -> Exception:

@@ -5,7 +5,7 @@ whole or not at all, ``formats`` tells by a path's suffix what lies there, and `
 and Parquet.
 """
 
-from dataprep.files.formats import Format, format_of
+from dataprep.files.formats import STDIO, Format, format_of
 from dataprep.files.reading import (
     Block,
     array_block,
@@ -18,15 +18,17 @@ from dataprep.files.reading import (
     read_rows,
     read_text,
 )
-from dataprep.files.rejects import Rejects, open_rejects, place
-from dataprep.files.writing import Output, open_output, write_rows, writing
+from dataprep.files.rejects import Rejects, open_rejects, place, printable
+from dataprep.files.writing import Output, check_distinct, open_output, write_rows, writing
 
 __all__ = [
+    "STDIO",
     "Block",
     "Format",
     "Output",
     "Rejects",
     "array_block",
+    "check_distinct",
     "check_input",
     "counted",
     "format_of",
@@ -34,6 +36,7 @@ __all__ = [
     "open_output",
     "open_rejects",
     "place",
+    "printable",
     "read_blocks",
     "read_document",
     "read_lines",

@@ -6,7 +6,7 @@ import gzip
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import IO, Any, Literal, cast
 
 from dataprep.errors import MissingDependencyError, UsageError
@@ -40,7 +40,7 @@ class Format:
 
 
 def format_of(path: str | PurePath) -> Format:
-    """The format that a path's suffix names; ``-`` is JSON Lines.
+    """The format that a path's suffix names; ``-``, pipes and devices are JSON Lines.
 
     Raises:
         UsageError: the suffix is none that dataprep reads and writes.
@@ -53,6 +53,8 @@ def format_of(path: str | PurePath) -> Format:
     if compression:
         suffixes.pop()
     kind = _KINDS.get(suffixes[-1]) if suffixes else None
+    if kind is None and Path(path).exists() and not Path(path).is_file():
+        return Format("jsonl", "")  # a pipe, a device; or a folder, which cannot be opened anyway
     if kind is None:
         known = " ".join(_KINDS)
         raise UsageError(f"{path}: unknown suffix; expected one of {known}, each also .gz or .zst")

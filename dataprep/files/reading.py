@@ -18,7 +18,7 @@ import orjson
 from dataprep.errors import FileError, InputError, RowError
 from dataprep.files.formats import STDIO, decompressing, decompression_errors, format_of
 from dataprep.files.tables import read_delimited, read_parquet
-from dataprep.lines import MAX_LINE, not_json, parse_line, too_long
+from dataprep.lines import MAX_LINE, not_object, parse_line, too_long
 
 BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
 BOM = b"\xef\xbb\xbf"
@@ -33,9 +33,9 @@ class Block:
         start, end: the byte range to read where ``data`` is ``None``.
         data: the lines.
         unit: what a line is to a user: a ``"line"`` of the file, or a ``"row"`` of a document or table.
-        too_long: the last line is longer than ``MAX_LINE`` and is not whole.
         array: the bytes are no lines, but one JSON array, whose items are the rows.
         before: lines of the file that precede the block, where they were counted.
+        first: it is the first block of its file.
     """
 
     path: str
@@ -43,9 +43,9 @@ class Block:
     end: int = 0
     data: bytes | None = None
     unit: str = "line"
-    too_long: bool = False
     array: bool = False
     before: int = 0
+    first: bool = False
 
     def mapped(self) -> memoryview:
         """The same bytes as ``read``, without a copy where they lie in a file: mapped from it."""
@@ -125,8 +125,8 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
     """A JSON Lines file as blocks of about ``size`` bytes, cut at newlines, in order.
 
     A plain file gives byte ranges, which any process can read; standard input and compressed files give
-    the bytes. A byte order mark at the beginning is no part of the first line. A line longer than
-    ``MAX_LINE`` ends the blocks: the last one says ``too_long``.
+    the bytes. A byte order mark at the beginning is no part of the first line. A line much longer than
+    ``MAX_LINE`` ends the blocks: it is the last one's last line, and not whole.
 
     Raises:
         FileError: the file cannot be opened or read.
@@ -158,20 +158,19 @@ def array_block(path: str) -> Block:
     """
     if format_of(path).compression:
         with open_input(path) as stream:
-            return Block(path, data=stream.read(), unit="row", array=True)
+            return Block(path, data=stream.read(), unit="row", array=True, first=True)
     check_input(path)
-    return Block(path, 0, Path(path).stat().st_size, unit="row", array=True)
+    return Block(path, 0, Path(path).stat().st_size, unit="row", array=True, first=True)
 
 
 def _ranges(path: str, file: IO[bytes], size: int) -> Iterator[Block]:
-    start = len(BOM) if file.read(len(BOM)) == BOM else 0
+    begin = start = len(BOM) if file.read(len(BOM)) == BOM else 0
     length = os.fstat(file.fileno()).st_size
     while start < length:
         limit = start + size + MAX_LINE  # past it the last line alone is longer than MAX_LINE
         end = _after_newline(file, min(start + size, length), length, limit)
-        too_long = end > limit
-        yield Block(path, start, end, too_long=too_long)
-        if too_long:
+        yield Block(path, start, end, first=start == begin)
+        if end > limit:
             return
         start = end
 
@@ -195,19 +194,18 @@ def _after_newline(file: IO[bytes], position: int, length: int, limit: int) -> i
 
 def _stream_blocks(path: str, stream: IO[bytes], size: int) -> Iterator[Block]:
     head = _read_full(stream, len(BOM))
-    tail = b"" if head == BOM else head
+    tail, first = b"" if head == BOM else head, True
     while piece := stream.read(size):
         cut = piece.rfind(b"\n") + 1
         if cut:
-            yield Block(path, data=tail + piece[:cut])
-            tail = piece[cut:]
+            yield Block(path, data=tail + piece[:cut], first=first)
+            tail, first = piece[cut:], False
         else:
             tail += piece
             if len(tail) > MAX_LINE + size:
-                yield Block(path, data=tail, too_long=True)
-                return
+                break
     if tail:
-        yield Block(path, data=tail)
+        yield Block(path, data=tail, first=first)
 
 
 def _read_full(stream: IO[bytes], size: int) -> bytes:
@@ -261,11 +259,10 @@ def read_document(path: str) -> Any | None:
     """
     with open_input(path) as stream:
         buffered = io.BufferedReader(cast(io.RawIOBase, stream), BLOCK_BYTES)
-        data = buffered.readline(MAX_LINE).removeprefix(BOM)
-        second = buffered.readline(MAX_LINE) if _is_row(data) else b""
-        while second.isspace():
-            second = buffered.readline(MAX_LINE)
-        if second:
+        data = _next_line(buffered).removeprefix(BOM)
+        if data.isspace():
+            data = _next_line(buffered)
+        if _is_row(data) and _next_line(buffered):
             return None
         data += buffered.read()
         buffered.detach()
@@ -274,9 +271,28 @@ def read_document(path: str) -> Any | None:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        number = data[: error.pos].count(b"\n") + 1
-        problem = not_json(data, error) if len(data) <= MAX_LINE else error
-        raise InputError(f"{path}:{number}", str(problem)) from None
+        raise _broken_document(path, data, error) from None
+
+
+def _next_line(stream: IO[bytes]) -> bytes:
+    """The next line that is not blank, or as much of it as a line may have."""
+    line = stream.readline(MAX_LINE)
+    while line.isspace():
+        line = stream.readline(MAX_LINE)
+    return line
+
+
+def _broken_document(path: str, data: bytes, error: orjson.JSONDecodeError) -> InputError:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as wrong:
+        number = data.count(b"\n", 0, wrong.start) + 1
+        return InputError(f"{path}:{number}", f"not UTF-8: found byte 0x{data[wrong.start]:02x}")
+    if error.pos >= len(text.rstrip()):
+        return InputError(f"{path}:{error.lineno}", "the JSON document is cut short")
+    reason = error.msg.partition(": line ")[0]
+    found = text[error.pos :][:30]
+    return InputError(f"{path}:{error.lineno}", f"not JSON: {reason} at column {error.colno}: …{found!r}")
 
 
 def _is_row(line: bytes) -> bool:
@@ -309,8 +325,10 @@ def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     kind = format_of(path).kind
     if kind == "json" and (document := read_document(path)) is not None:
-        rows = document if isinstance(document, list) else [document]
-        yield from enumerate(rows, 1)
+        for number, row in enumerate(document if isinstance(document, list) else [document], 1):
+            if type(row) is not dict:
+                raise InputError(f"{path}: row {number}", str(not_object(row)))
+            yield number, row
     elif kind in ("json", "jsonl"):
         for number, line in read_lines(path):
             try:

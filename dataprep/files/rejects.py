@@ -28,7 +28,7 @@ class Rejects:
             hint = "correct the row, or set bad rows aside with --rejects FILE"
             raise InputError(place(path, unit, number), f"{message}; {hint}")
         rejected = {
-            "path": path,
+            "path": printable(path),
             unit: number,
             "reason": message,
             "text": row.decode("utf-8", "backslashreplace"),
@@ -37,17 +37,27 @@ class Rejects:
 
 
 @contextmanager
-def open_rejects(path: str | Path | None) -> Iterator[Rejects]:
+def open_rejects(path: str | Path | Rejects | None) -> Iterator[Rejects]:
     """A place for bad rows: JSON Lines ``{path, line or row, reason, text}``, or none.
+
+    One that is open already is used as it is, so that several steps can share it.
 
     Raises:
         FileError: the file cannot be written.
     """
+    if isinstance(path, Rejects):
+        yield path
+        return
     if path is None:
         yield Rejects(None)
         return
     with open_output(str(path)) as output:
         yield Rejects(output)
+
+
+def printable(path: str) -> str:
+    """A path as text that JSON can hold; file names need not be valid Unicode."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def place(path: str, unit: str, number: int) -> str:

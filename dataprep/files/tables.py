@@ -77,12 +77,14 @@ def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> N
     """
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    # Python before 3.13 leaves a carriage return unquoted, and it would end the row for a reader.
+    quoting = csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
     header: list[str] | None = None
     for number, line in enumerate(lines, 1):
         row = orjson.loads(line)
         if header is None:
             header = list(row)
-            writer.writerow(header)
+            _write_row(writer, quoting, header)
         if list(row) != header:
             found = f"row {number} has {list(row)}, the first {header}"
             raise RowError("a table needs the same fields in every row", found)
@@ -90,9 +92,14 @@ def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> N
             if isinstance(value, dict | list):
                 hint = f"field {name!r} of row {number} is nested; write .jsonl or .parquet instead"
                 raise RowError("a delimited table holds single values only", hint)
-        writer.writerow(["" if value is None else value for value in row.values()])
+        _write_row(writer, quoting, ["" if value is None else value for value in row.values()])
     text.flush()
     text.detach()
+
+
+def _write_row(plain: Any, quoting: Any, values: list[Any]) -> None:
+    returns = any(isinstance(value, str) and "\r" in value for value in values)
+    (quoting if returns else plain).writerow(values)
 
 
 def write_parquet(lines: Path, out: IO[bytes]) -> None:

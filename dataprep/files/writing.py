@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import orjson
 
-from dataprep.errors import FileError
+from dataprep.errors import FileError, RowError, UsageError
 from dataprep.files.formats import STDIO, Format, compressing, format_of
 from dataprep.files.tables import write_delimited, write_parquet
 
@@ -55,6 +55,15 @@ def writing(path: str) -> Iterator[None]:
         raise FileError(path, f"cannot be written: {reason}; what was there is unchanged") from None
 
 
+def check_distinct(*paths: str | Path | None) -> None:
+    """Raise ``UsageError`` where two outputs of one command are the same file."""
+    given = [str(path) for path in paths if path is not None]
+    places = [path if path == STDIO else os.path.realpath(path) for path in given]
+    for number, place in enumerate(places):
+        if place in places[:number] and not Path(place).is_char_device():
+            raise UsageError(f"{given[number]}: the rows and the rejects cannot go to the same place")
+
+
 @contextmanager
 def open_output(path: str) -> Iterator[Output]:
     """An output for lines of JSON that is finished when the block ends, and removed when it raises.
@@ -63,8 +72,7 @@ def open_output(path: str) -> Iterator[Output]:
     turned into a JSON array, CSV, TSV or Parquet, and compressed for ``.gz`` and ``.zst``.
 
     Raises:
-        FileError: the place cannot be written, or the disk is full.
-        RowError: the rows do not fit into the format.
+        FileError: the place cannot be written, the disk is full, or the rows do not fit into the format.
     """
     if path == STDIO:
         sys.stdout.flush()
@@ -77,7 +85,10 @@ def open_output(path: str) -> Iterator[Output]:
             output = _opened(path, target, form, stack)
         yield output
         with writing(path):
-            stack.close()
+            try:
+                stack.close()
+            except RowError as error:
+                raise FileError(path, f"cannot be written: {error}") from None
 
 
 def _opened(path: str, target: Path, form: Format, stack: ExitStack) -> Output:
@@ -104,7 +115,8 @@ def _replacing(target: Path) -> Iterator[Path]:
                 partial.chmod(stat.S_IMODE(target.stat().st_mode))
         partial.replace(target)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -150,8 +162,7 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     """Write rows (anything JSON can hold) to a file of any format; returns how many.
 
     Raises:
-        FileError: the place cannot be written, or the disk is full.
-        RowError: the rows do not fit into the format.
+        FileError: the place cannot be written, the disk is full, or the rows do not fit into the format.
     """
     count = 0
     with open_output(path) as out:

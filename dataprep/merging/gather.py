@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataprep.engine import Pool
-from dataprep.files import open_mapped
+from dataprep.files import open_mapped, writing
 from dataprep.merging.index import Index
 
 if TYPE_CHECKING:
@@ -74,11 +74,12 @@ class Gatherer:
 
 
 def gather_in_memory(
-    ordered: Index, workers: int = 1, output: str | None = None
+    ordered: Index, workers: int = 1, output: str | None = None, name: str = ""
 ) -> Generator[Part, None, None]:
     """The rows of an ordered index, a part at a time.
 
-    With several workers and an ``output``, the workers write into that file themselves.
+    With several workers and an ``output``, the workers write into that file themselves. Messages call it
+    ``name``.
     """
     gather = Gatherer(ordered)
     spans = pairwise(ordered.cuts(PART_BYTES))
@@ -86,12 +87,12 @@ def gather_in_memory(
         yield from map(gather, spans)
         gather.close()
         return
-    with Pool(gather, workers, output=output) as pool:
+    with Pool(gather, workers, output=output, name=name) as pool:
         yield from pool.map(spans)
 
 
 def gather_on_disk(
-    index: Index, order: NDArray[np.int64], scratch: Path, memory: int
+    index: Index, order: NDArray[np.int64], scratch: Path, memory: int, name: str
 ) -> Generator[Part, None, None]:
     """The same, for rows that do not fit into memory, in two sequential passes over the disk.
 
@@ -102,7 +103,8 @@ def gather_on_disk(
     ordered_lengths = Index(index.paths, index.files, index.starts, index.lengths[order])
     cuts = ordered_lengths.cuts(max(memory // 2, index.size // MAX_BUCKETS + 1))
     buckets = [scratch / f"bucket{number}" for number in range(len(cuts) - 1)]
-    _scatter(index, order, cuts, buckets)
+    with writing(name):
+        _scatter(index, order, cuts, buckets)
     for bucket, (begin, end) in zip(buckets, pairwise(cuts), strict=True):
         rows = order[begin:end]
         arrived = np.sort(rows)  # a bucket's rows lie in it in input order

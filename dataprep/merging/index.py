@@ -12,7 +12,7 @@ import orjson
 from dataprep.engine import Failure
 from dataprep.errors import RowError
 from dataprep.files import Block
-from dataprep.lines import MAX_LINE, not_json, not_object, too_long
+from dataprep.lines import MAX_LINE, not_json, not_object
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,20 +31,18 @@ class Scan:
         starts: first byte of each row within the block, shape ``(rows,)``.
         lengths: bytes of each row without its newline, shape ``(rows,)``.
         failures: rows that are no JSON objects; they are in neither array.
+        too_long: the first line that is longer than any line should be, counted from 1; 0 without one.
     """
 
     lines: int
     starts: NDArray[np.uint32]
     lengths: NDArray[np.uint32]
     failures: list[Failure] = field(default_factory=list)
+    too_long: int = 0
 
 
 def scan(block: Block, check: bool) -> Scan:
-    """Find a block's rows; with ``check``, those that are no JSON objects too.
-
-    Raises:
-        InputError: a line is longer than any line should be.
-    """
+    """Find a block's rows; with ``check``, those that are no JSON objects too."""
     data = block.mapped()
     array = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(array == _NEWLINE)
@@ -54,15 +52,14 @@ def scan(block: Block, check: bool) -> Scan:
     starts[:1] = 0
     starts[1:] = ends[:-1] + 1
     lengths = ends - starts
-    if block.too_long or (lengths.size and lengths.max() > MAX_LINE):
-        raise too_long(block.path, int(lengths.argmax()) + 1)
+    too_long = int(np.argmax(lengths > MAX_LINE)) + 1 if (lengths > MAX_LINE).any() else 0
     lines = ends.size
     keep = lengths > 0
     first = array[np.minimum(starts, max(len(data) - 1, 0))]
     for row in np.flatnonzero(keep & _WHITE[first]).tolist():  # few lines begin with white space
         keep[row] = bool(bytes(data[starts[row] : ends[row]]).strip())
     failures = _check(data, starts, ends, keep) if check else []
-    return Scan(lines, starts[keep].astype(np.uint32), lengths[keep].astype(np.uint32), failures)
+    return Scan(lines, starts[keep].astype(np.uint32), lengths[keep].astype(np.uint32), failures, too_long)
 
 
 def _check(
@@ -147,10 +144,12 @@ def build_index(paths: list[str], scans: Iterable[tuple[Block, Scan]]) -> Index:
 
 def numbered(scans: Iterable[tuple[Block, Scan]]) -> Iterator[tuple[Block, Scan]]:
     """The same scans, with the failures' lines counted from the beginning of their files."""
-    path, before = None, 0
+    before = 0
     for block, found in scans:
-        if block.path != path:
-            path, before = block.path, 0
+        if block.first:
+            before = 0
+        if found.too_long:
+            found.too_long += before
         for failure in found.failures:
             failure.line += before
         before += found.lines

@@ -16,16 +16,16 @@ import numpy as np
 import orjson
 
 from dataprep import files
-from dataprep.engine import Pool, available_cores
+from dataprep.engine import AUTO_WORKERS_BYTES, Pool, available_cores
 from dataprep.errors import FileError, InputError, UsageError
-from dataprep.files import Block, Rejects
+from dataprep.files import Block, Output, Rejects
 from dataprep.ledger import Ledger
+from dataprep.lines import MAX_LINE, too_long
 from dataprep.merging.gather import Part, gather_in_memory, gather_on_disk
 from dataprep.merging.index import Index, Scan, build_index, numbered, scan
 from dataprep.sampling.order import shuffled_order
 
 SCAN_BYTES = 4 << 20
-AUTO_WORKERS_BYTES = 32 << 20
 
 
 def merge_files(
@@ -37,7 +37,7 @@ def merge_files(
     check: bool = True,
     memory: int = 2 << 30,
     workers: int | None = None,
-    rejects: str | Path | None = None,
+    rejects: str | Path | Rejects | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Ledger:
     """Merge files of rows into one, in shuffled order.
@@ -62,17 +62,20 @@ def merge_files(
         FileError: a file cannot be read or written.
     """
     paths = expand(inputs)
+    if not isinstance(rejects, Rejects):
+        files.check_distinct(output, rejects)
     if memory < 1:
         raise UsageError("--memory must be more than 0")
     ledger = Ledger()
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         scratch = stack.enter_context(_scratch_beside(str(output)))
-        plain = {path: _plain_lines(path, scratch) for path in paths}
+        with files.writing(str(output)):
+            plain = [(path, _plain_lines(path, scratch)) for path in paths]
         index = _find_rows(plain, check, workers, bad, ledger, progress)
         order = shuffled_order(index.rows, seed) if shuffle else None
         out = stack.enter_context(files.open_output(str(output)))
-        parts = _gather(index, order, memory, workers, out.direct, scratch)
+        parts = _gather(index, order, memory, workers, out, scratch)
         stack.enter_context(closing(parts))
         for part in parts:
             ledger.rows_out += part.rows
@@ -148,10 +151,18 @@ def _plain_lines(path: str, scratch: Path) -> str:
     if path != "-" and form.is_plain_lines and Path(path).is_file():
         return path
     spool = scratch / f"input{sum(1 for _ in scratch.iterdir())}.jsonl"
-    with files.writing(str(spool)), spool.open("wb") as out:
+    with spool.open("wb") as out:
         if form.kind == "jsonl":
+            before = 0
             for block in files.read_blocks(path):
                 data = block.read()
+                if (
+                    len(data) > MAX_LINE
+                    and (longest := max(data.split(b"\n"), key=len))
+                    and len(longest) > MAX_LINE
+                ):
+                    raise too_long(path, before + data.count(b"\n", 0, data.find(longest)) + 1)
+                before += data.count(b"\n")
                 out.write(data if data.endswith(b"\n") else data + b"\n")
         else:
             for _, row in files.read_rows(path):
@@ -160,21 +171,23 @@ def _plain_lines(path: str, scratch: Path) -> str:
 
 
 def _find_rows(
-    plain: Mapping[str, str],
+    plain: Sequence[tuple[str, str]],
     check: bool,
     workers: int | None,
     bad: Rejects,
     ledger: Ledger,
     progress: Callable[[int], None] | None,
 ) -> Index:
-    """The index of all rows; bad ones are set aside."""
-    given = {spool: path for path, spool in plain.items()}
-    spools = list(plain.values())
+    """The index of all rows; bad ones are set aside. ``plain`` pairs the given paths with plain files."""
+    given = {spool: path for path, spool in plain}
+    spools = [spool for _, spool in plain]
     found: list[tuple[Block, Scan]] = []
     rows_of = dict.fromkeys(spools, 0)
     for block, result in numbered(_scans(spools, check, _count(workers, spools))):
+        path = given[block.path]
+        if result.too_long:
+            raise too_long(path, result.too_long)
         for failure in result.failures:
-            path = given[block.path]
             bad.add(path, _unit(path), failure.line, failure.message, failure.row)
             ledger.fail(failure.reason)
         rows = result.starts.size + len(result.failures)
@@ -215,11 +228,11 @@ def _gather(
     order: np.ndarray[Any, np.dtype[np.int64]] | None,
     memory: int,
     workers: int | None,
-    direct: str | None,
+    out: Output,
     scratch: Path,
 ) -> Generator[Part, None, None]:
     if order is None:
         return gather_in_memory(index)
     if index.size > memory:
-        return gather_on_disk(index, order, scratch, memory)
-    return gather_in_memory(index.ordered(order), _count(workers, index.paths), direct)
+        return gather_on_disk(index, order, scratch, memory, out.path)
+    return gather_in_memory(index.ordered(order), _count(workers, index.paths), out.direct, out.path)

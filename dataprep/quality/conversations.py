@@ -37,6 +37,11 @@ def find_in_line(line: bytes) -> Iterator[Finding]:
     yield from find_in_row(row)
 
 
+def not_an_object(value: object) -> Finding:
+    """The finding for a row that is no JSON object."""
+    return Finding("not a JSON object", f"found {describe(value)}")
+
+
 def find_in_row(row: dict[str, Any]) -> Iterator[Finding]:
     """What is wrong with a parsed chat row; nothing where it is well-formed."""
     if "messages" not in row:
@@ -96,7 +101,11 @@ def _duplicate_keys(line: bytes, row: dict[str, Any]) -> Iterator[Finding]:
     again by a parser that reports each pair.
     """
     escaped = b"\\u003a" in line or b"\\u003A" in line
-    if not escaped and line.count(b":") == orjson.dumps(row).count(b":"):
+    try:
+        if not escaped and line.count(b":") == orjson.dumps(row).count(b":"):
+            return
+    except TypeError:
+        yield Finding("nested too deeply", "no trainer needs more than a few levels")
         return
     found: list[str] = []
 

@@ -84,7 +84,10 @@ class _Columns:
         self.source_of.append(self.sources.setdefault(source, len(self.sources)))
         self.length_of.append(total)
         content = {key: value for key, value in row.items() if key not in ("id", "source")}
-        written = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
+        try:
+            written = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
+        except TypeError as error:  # nested too deeply, lone surrogates
+            raise RowError("a row that JSON cannot hold", str(error)) from None
         digest = blake2b(written, digest_size=16).digest()
         for column, half in zip(self.digests, (digest[:8], digest[8:]), strict=True):
             column.append(int.from_bytes(half, "little"))

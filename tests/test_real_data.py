@@ -1,0 +1,200 @@
+"""The published sets, where they lie on this machine: the promised figures, row by row."""
+
+import json
+import os
+import random
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+from dataprep.conversion import Plan, convert_files
+from dataprep.merging import merge_files
+from dataprep.report.stats import stats_of_files
+from dataprep.validation import validate_files
+
+ROOT = Path(__file__).parent.parent
+DATA = (ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")).resolve()
+
+pytestmark = pytest.mark.skipif(
+    not (DATA / "gsm8k").is_dir(),
+    reason=f"no published sets in {DATA}; set DATAPREP_REAL_DATA to their folder",
+)
+
+# Output, dataset, input, what the plan adds to the dataset, rows in, rows out.
+CONVERSIONS = [
+    ("train/gsm8k_train_llama", "gsm8k", "gsm8k/train.jsonl", {"split": "train"}, 7473, 7473),
+    ("test/gsm8k_test_llama", "gsm8k", "gsm8k/test.jsonl", {"split": "test"}, 1319, 1319),
+    ("train/mbpp_train_sample_llama", "mbpp", "mbpp/mbpp.jsonl", {"split": "train"}, 974, 464),
+    ("test/mbpp_test_sample_llama", "mbpp", "mbpp/mbpp.jsonl", {"split": "test"}, 974, 510),
+    ("train/squad_train_sample_llama", "squad", "squad/dev-v2.0.json", {"sample": 1000}, 6078, 1000),
+    ("test/squad_dev_llama", "squad", "squad/dev-v2.0.json", {}, 6078, 2910),
+]
+DROPPED = {
+    "train/mbpp_train_sample_llama": {"in another split": 510},
+    "test/mbpp_test_sample_llama": {"in another split": 464},
+    "train/squad_train_sample_llama": {"unanswerable": 3168, "not sampled": 1910},
+    "test/squad_dev_llama": {"unanswerable": 3168},
+}
+
+
+def read_lines(path):
+    """The rows of a JSON Lines file, read by Python's json."""
+    return [json.loads(line) for line in path.read_bytes().decode("utf-8").split("\n")[:-1]]
+
+
+def texts(row):
+    """The user's and the assistant's messages of a chat row."""
+    assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
+    return row["messages"][1]["content"], row["messages"][2]["content"]
+
+
+def make_all(folder, workers):
+    """Convert and merge everything into a folder; the ledgers by file."""
+    ledgers = {}
+    for stem, dataset, path, more, _, _ in CONVERSIONS:
+        output = folder / f"{stem}.jsonl"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        ledgers[stem] = convert_files(Plan(dataset, **more), [DATA / path], output, workers=workers)
+    for split in ("train", "test"):
+        output = folder / f"{split}.jsonl"
+        ledgers[split] = merge_files([folder / split], output, seed=42, workers=workers)
+    return ledgers
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Every file of the whole job, made with one worker, and the ledgers."""
+    folder = tmp_path_factory.mktemp("made")
+    return folder, make_all(folder, 1)
+
+
+@pytest.mark.parametrize(("stem", "rows_in", "rows_out"), [(c[0], c[4], c[5]) for c in CONVERSIONS])
+def test_the_row_counts_are_the_promised_ones(made, stem, rows_in, rows_out):
+    """Each published file gives as many rows as the authors count, the rest dropped for its reason."""
+    folder, ledgers = made
+    assert len(read_lines(folder / f"{stem}.jsonl")) == rows_out
+    assert ledgers[stem].to_json() == {
+        "in": rows_in,
+        "out": rows_out,
+        "dropped": DROPPED.get(stem, {}),
+        "failed": {},
+    }
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_gsm8k_row_is_divided_as_published(made, split):
+    """Question, solution and final number of each row are those that splitting at #### gives."""
+    rows = read_lines(made[0] / split / f"gsm8k_{split}_llama.jsonl")
+    raw = read_lines(DATA / "gsm8k" / f"{split}.jsonl")
+    for row, published in zip(rows, raw, strict=True):
+        *solution, final = published["answer"].split("####")
+        assert re.fullmatch(r" -?[\d,.]+", final)
+        expected = "####".join(solution).strip() + "\n\n#### " + final.strip()
+        assert texts(row) == (published["question"].strip(), expected)
+
+
+def test_stripping_leaves_no_annotation_in_any_row(tmp_path):
+    """--strip-calculator removes all annotations of the published set and changes nothing else."""
+    plan = Plan("gsm8k", options={"strip_calculator": True})
+    convert_files(plan, [DATA / "gsm8k/train.jsonl"], tmp_path / "out.jsonl")
+    raw = read_lines(DATA / "gsm8k/train.jsonl")
+    for row, published in zip(read_lines(tmp_path / "out.jsonl"), raw, strict=True):
+        kept = "".join(piece.rpartition(">>")[2] for piece in published["answer"].split("<<"))
+        solution, final = kept.split("####")
+        assert texts(row)[1] == f"{solution.strip()}\n\n#### {final.strip()}"
+
+
+@pytest.mark.parametrize(("split", "numbers"), [("train", range(511, 975)), ("test", range(1, 511))])
+def test_every_mbpp_row_has_its_task_code_and_tests(made, split, numbers):
+    """Each task of a split is there in order, with code that Python compiles and all of its assertions."""
+    rows = read_lines(made[0] / split / f"mbpp_{split}_sample_llama.jsonl")
+    raw = [row for row in read_lines(DATA / "mbpp/mbpp.jsonl") if row["task_id"] in numbers]
+    for row, published in zip(rows, raw, strict=True):
+        user, assistant = texts(row)
+        code = published["code"].replace("\r\n", "\n").strip()
+        assert "\r" not in assistant
+        assert assistant == f"```python\n{code}\n```"
+        with warnings.catch_warnings(action="ignore"):  # some published code has escapes that Python dislikes
+            compile(assistant[len("```python\n") : -len("\n```")], "code", "exec", dont_inherit=True)
+        assert user.startswith(published["text"].strip() + "\n\n")
+        position = 0
+        for test in published["test_list"]:
+            position = user.index(test.replace("\r\n", "\n").strip(), position)
+        assert published["test_setup_code"].replace("\r\n", "\n").strip() in user
+
+
+def test_every_squad_row_has_its_passage_and_first_answer(made):
+    """Each answerable question is there in order, its answer found in the passage where it was published."""
+    document = json.loads((DATA / "squad/dev-v2.0.json").read_bytes())
+    raw = [
+        (paragraph["context"], question)
+        for article in document["data"]
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+        if question["answers"]
+    ]
+    for row, (context, question) in zip(read_lines(made[0] / "test/squad_dev_llama.jsonl"), raw, strict=True):
+        user, assistant = texts(row)
+        first = question["answers"][0]
+        start = first["answer_start"]
+        assert assistant == first["text"].strip() == context[start : start + len(first["text"])].strip()
+        assert context.strip() in user
+        assert user.endswith(question["question"].strip())
+
+
+def test_the_squad_sample_is_the_documented_reservoir(made):
+    """--sample 1000 keeps the rows that Python's generator draws as documented."""
+    rows = (made[0] / "test/squad_dev_llama.jsonl").read_bytes().splitlines(keepends=True)
+    generator, kept = random.Random(42), rows[:1000]
+    for i in range(1001, len(rows) + 1):
+        j = generator.randrange(i)
+        if j < 1000:
+            kept[j] = rows[i - 1]
+    assert (made[0] / "train/squad_train_sample_llama.jsonl").read_bytes() == b"".join(kept)
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 8937), ("test", 4739)])
+def test_the_merged_order_is_that_of_random_shuffle(made, split, count):
+    """The merged file is the concatenation in sorted order, shuffled by random.seed(42); random.shuffle."""
+    folder, ledgers = made
+    lines = []
+    for path in sorted((folder / split).iterdir()):
+        lines += path.read_bytes().splitlines(keepends=True)
+    state = random.getstate()
+    random.seed(42)
+    random.shuffle(lines)
+    random.setstate(state)
+    assert (folder / f"{split}.jsonl").read_bytes() == b"".join(lines)
+    assert (len(lines), ledgers[split].rows_in, ledgers[split].rows_out) == (count, count, count)
+
+
+def test_validate_finds_nothing(made):
+    """Every row of every file is a well-formed conversation."""
+    paths = sorted(made[0].rglob("*.jsonl"))
+    report = validate_files(paths)
+    assert (report.counts, report.shown) == ({}, [])
+    assert sum(report.rows.values()) == 2 * (8937 + 4739)
+
+
+def test_stats_count_the_published_rows(made):
+    """The figures are those of a count by hand."""
+    path = made[0] / "train.jsonl"
+    found = stats_of_files([path])
+    lengths = [len(texts(row)[1]) for row in read_lines(path)]
+    figures = found.characters["assistant"]
+    assert (found.rows, figures.min, figures.max) == (8937, min(lengths), max(lengths))
+    assert found.duplicates == 8937 - len(set(path.read_bytes().splitlines()))
+    assert sum(each.rows for each in found.histogram) == 8937
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_another_run_gives_the_same_bytes(made, tmp_path, workers):
+    """Two runs, and one worker and two, write identical files."""
+    ledgers = make_all(tmp_path, workers)
+    assert ledgers == made[1]
+    paths = [path.relative_to(made[0]) for path in sorted(made[0].rglob("*.jsonl"))]
+    assert len(paths) == 8
+    for path in paths:
+        assert (tmp_path / path).read_bytes() == (made[0] / path).read_bytes(), path
