@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from dataprep import __version__
-from dataprep.commands import convert, init, merge, stats, validate
+from dataprep.commands import (
+    convert,
+    export_rationales,
+    init,
+    merge,
+    parse_rationales,
+    stats,
+    validate,
+)
 from dataprep.commands.console import careful_with_stdout
 
 app = typer.Typer(
@@ -37,6 +45,6 @@ def _app(
     """Register the options that stand before a command; ``--debug`` is read in ``__main__``."""
 
 
-for _module in (init, convert, merge, validate, stats):
+for _module in (init, convert, merge, validate, stats, parse_rationales, export_rationales):
     _name = _module.__name__.rpartition(".")[2].replace("_", "-")
     app.command(_name)(careful_with_stdout(_module.command))

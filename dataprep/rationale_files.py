@@ -160,7 +160,7 @@ def _content_id(parsed: Parsed) -> str:
 
 
 def read_gold(path: str) -> list[GoldRow]:
-    """The gold rows of a file in the layout ``{id, question, choices, answer}`` or a multiple-choice set's own.
+    """The gold rows of a file, ``{id, question, choices, answer}`` or in a multiple-choice set's own layout.
 
     Raises:
         InputError: a row is malformed, or its answer is none of its choices.
@@ -228,10 +228,9 @@ def parse_rationale_files(
     Args:
         inputs: ``.json`` files with arrays of strings, folders of them, JSON Lines of strings (or of
             ``{"text", "id"}``), or ``-``.
-        output: where the rows ``{id, question, choices, answer, rationales, status, teacher_answers,
-        source}`` go. gold: the gold rows' file. Rows are joined by id where they have one, else by
-        position, and question
-            and choices must agree. The gold answer wins.
+        output: where the labelled rows go (``RationaleParser`` makes them).
+        gold: the gold rows' file. Rows are joined by id where they have one, else by position, and
+            question and choices must agree. The gold answer wins.
         teachers: the first teacher's name, then further ones as ``name`` or ``marker=name``.
         trim: cut a rationale where it runs on into another question.
         workers: processes; ``None`` takes every core for large inputs.
