@@ -1,4 +1,4 @@
-"""``python -m benchmarks [startup] [convert] [merge] [--rounds N]``: all of them by default.
+"""``python -m benchmarks [startup] [convert] [merge] [rationales] [--rounds N]``: all of them by default.
 
 Works on GSM8K's train split as published, repeated; it is looked for in ``DATAPREP_REAL_DATA`` (default
 ``../shared/data``). Everything is written to a temporary folder, which ``TMPDIR`` moves.
@@ -13,9 +13,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import convert, merge, startup
+from benchmarks import convert, merge, rationales, startup
 
-SUITES = {"startup": startup.bench, "convert": convert.bench, "merge": merge.bench}
+SUITES = {
+    "startup": startup.bench,
+    "convert": convert.bench,
+    "merge": merge.bench,
+    "rationales": rationales.bench,
+}
 
 
 def main() -> None:

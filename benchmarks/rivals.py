@@ -64,6 +64,56 @@ def polars_expressions(source: str, target: str) -> None:
     pl.scan_ndjson(source).select(messages=messages).collect().write_ndjson(target)
 
 
+def partition_loop(source: str, target: str) -> None:
+    """Split each rationale string at its markers, and dump the pieces: nothing is checked or judged."""
+    import orjson
+
+    loads, dumps = orjson.loads, orjson.dumps
+    with open(source, "rb") as lines, open(target, "wb") as out:
+        for line in lines:
+            first, _, rest = loads(line).partition("Thus, the answer is")
+            answer, _, rest = rest.partition("\n\nQ: ")
+            question, _, rest = rest.partition("\nAnswer Choices:\n")
+            listed, _, second = rest.partition(" llama rationale: ")
+            row = {
+                "question": question,
+                "choices": listed.split("\n"),
+                "answer": answer,
+                "rationales": {"flan-t5": first, "llama-2": second},
+            }
+            out.write(dumps(row) + b"\n")
+
+
+def choices_loop(source: str, target: str) -> None:
+    """One process, a line at a time: CommonsenseQA's rows to the same chat rows."""
+    import orjson
+
+    loads, dumps = orjson.loads, orjson.dumps
+    with open(source, "rb") as lines, open(target, "wb") as out:
+        for line in lines:
+            row = loads(line)
+            question, key = row["question"], row["answerKey"]
+            choices = question["choices"]
+            listed = "\n".join(f"({choice['label'].lower()}) {choice['text']}" for choice in choices)
+            text = next(choice["text"] for choice in choices if choice["label"] == key)
+            messages = [
+                {"role": "system", "content": SYSTEM},
+                {"role": "user", "content": f"{question['stem']}\n\n{listed}"},
+                {"role": "assistant", "content": f"({key.lower()}) {text}"},
+            ]
+            out.write(dumps({"messages": messages}) + b"\n")
+
+
+def strings_of(data: str, target: str) -> None:
+    """All published rationale strings as JSON Lines; no rival, but the input of one."""
+    import orjson
+
+    with open(target, "wb") as out:
+        for path in sorted(Path(data).glob("tinyllm/*/llm/*.json")):
+            for text in orjson.loads(path.read_bytes()):
+                out.write(orjson.dumps(text) + b"\n")
+
+
 def datasets_map(source: str, target: str, processes: int, cache: str) -> None:
     """Hugging Face datasets: load, map, to_json."""
     import datasets
@@ -83,6 +133,16 @@ def datasets_shuffle(source: str, target: str, processes: int, cache: str) -> No
     rows.shuffle(seed=42).to_json(target, num_proc=processes, force_ascii=False)
 
 
+RIVALS = {
+    "orjson": orjson_loop,
+    "json": json_loop,
+    "polars": polars_expressions,
+    "partition": partition_loop,
+    "choices": choices_loop,
+    "strings": strings_of,
+}
+
+
 def main() -> None:
     """Run one rival."""
     name, source, target, *rest = sys.argv[1:]
@@ -92,7 +152,7 @@ def main() -> None:
             source, target, int(rest[0]), rest[1]
         )
     else:
-        {"orjson": orjson_loop, "json": json_loop, "polars": polars_expressions}[name](source, target)
+        RIVALS[name](source, target)
 
 
 if __name__ == "__main__":

@@ -87,25 +87,23 @@ def choices_of(value: object) -> tuple[list[str], list[str]]:
     Raises:
         RowError: it is in none of the known shapes.
     """
-    if isinstance(value, Mapping):
-        texts, labels = value.get("text"), value.get("label")
-    elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
-        texts, labels = [each.get("text") for each in value], [each.get("label") for each in value]
-    else:
-        texts, labels = value, []
-    plain_texts, plain_labels = _texts(texts), _texts(labels)
-    if plain_texts is None or plain_labels is None or len(plain_labels) not in (0, len(plain_texts)):
+    try:
+        if type(value) is list and value and type(value[0]) is dict:
+            texts = [each["text"].strip() for each in value]
+            labels = [each["label"].strip() for each in value]
+        elif type(value) is dict:
+            texts = [text.strip() for text in value["text"]]
+            labels = [label.strip() for label in value["label"]]
+        elif type(value) is list:
+            texts, labels = [text.strip() for text in value], []
+        else:
+            raise TypeError
+        if not all(texts) or not all(labels) or len(labels) not in (0, len(texts)):
+            raise ValueError
+    except (AttributeError, KeyError, TypeError, ValueError):  # asked for once, not field by field: row path
         expected = "expected a list of texts, or texts with their labels"
-        raise RowError("malformed choices", f"found {describe(value, 200)}; {expected}")
-    return plain_texts, plain_labels
-
-
-def _texts(value: object) -> list[str] | None:
-    """A list of non-empty texts, stripped; ``None`` where the value is none."""
-    if not isinstance(value, list):
-        return None
-    texts = [each.strip() for each in value if type(each) is str]
-    return texts if len(texts) == len(value) and all(texts) else None
+        raise RowError("malformed choices", f"found {describe(value, 200)}; {expected}") from None
+    return texts, labels
 
 
 def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], list[str]]]:
@@ -118,7 +116,7 @@ def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], 
         RowError: a field is missing, empty or of the wrong type.
     """
     question = row.get("question")
-    if isinstance(question, Mapping):
+    if type(question) is dict:
         return text_of(question, "stem"), choices_of(question.get("choices"))
     name = "question_stem" if question is None and "question_stem" in row else "question"
     if "choices" not in row:

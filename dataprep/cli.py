@@ -9,10 +9,13 @@ import typer
 from dataprep import __version__
 from dataprep.commands import (
     convert,
+    datasets,
     export_rationales,
+    fetch,
     init,
     merge,
     parse_rationales,
+    prompt,
     stats,
     validate,
 )
@@ -45,6 +48,17 @@ def _app(
     """Register the options that stand before a command; ``--debug`` is read in ``__main__``."""
 
 
-for _module in (init, convert, merge, validate, stats, parse_rationales, export_rationales):
+for _module in (
+    init,
+    convert,
+    merge,
+    validate,
+    stats,
+    parse_rationales,
+    export_rationales,
+    prompt,
+    fetch,
+    datasets,
+):
     _name = _module.__name__.rpartition(".")[2].replace("_", "-")
     app.command(_name)(careful_with_stdout(_module.command))

@@ -9,6 +9,7 @@
     │   └── RowDropped                  the row is sound, but the options leave it out
     ├── InputError (ValueError)         a data file holds something it should not: path, line, reason
     ├── FileError (OSError)             a file cannot be opened, read or written
+    ├── FetchError (OSError)            a dataset cannot be had from the hub, or is not what it should be
     ├── WorkspaceError (OSError)        the workspace lacks what a command looks for in it
     ├── MissingDependencyError (ImportError)  an optional package is not installed
     ├── WorkerError (RuntimeError)      a worker process died
@@ -75,6 +76,10 @@ class FileError(DataprepError, OSError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
+
+
+class FetchError(DataprepError, OSError):
+    """Raised when a dataset cannot be had from the hub, or what came is not what it should be."""
 
 
 class WorkspaceError(DataprepError, OSError):

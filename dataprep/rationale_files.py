@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from dataprep import engine, files
 from dataprep.choices import gold_of, id_of, place_of, question_and_choices
 from dataprep.errors import FileError, InputError, RowError, UsageError
 from dataprep.ledger import Ledger
-from dataprep.rationales import Parsed, Teachers, conclusion, parse, render, status_of, trim_runaway
-from dataprep.records import LETTERS, Example, describe, text_of
+from dataprep.rationales import Parsed, Teachers, parse, render, status_of, trim_runaway
+from dataprep.records import LETTERS, describe, text_of
 
 BATCH = 500
 """Strings in one published file: file K of a split holds the gold rows from 500·K on."""
@@ -102,8 +103,13 @@ class RationaleParser:
         answers: dict[str, dict[str, str]] = {}
         for teacher, text in parsed.rationales.items():
             first = teacher == self.teachers.first
-            concluded = own if first and own >= 0 else conclusion(text, parsed.choices) if text else -1
-            status = status_of(text, gold, concluded, sentence=first and parsed.answer is not None)
+            status, concluded = status_of(
+                text,
+                parsed.choices,
+                gold,
+                own if first else -1,
+                sentence=first and parsed.answer is not None,
+            )
             statuses[teacher] = status
             self.counts[teacher, status] += 1
             if first and parsed.answer is not None:
@@ -156,7 +162,9 @@ def _answer(choices: Sequence[str], place: int) -> dict[str, str]:
 
 
 def _content_id(parsed: Parsed) -> str:
-    return Example(parsed.question, "choice", choices=tuple(parsed.choices)).identify()
+    """An id made from question and choices: the same for all teachers' strings of one row."""
+    content = "\x1f".join((parsed.question, *parsed.choices)).encode("utf-8", "backslashreplace")
+    return f"choice-{blake2b(content, digest_size=8).hexdigest()}"
 
 
 def read_gold(path: str) -> list[GoldRow]:

@@ -35,8 +35,11 @@ CUE = "Let's think step by step."
 ANSWER = "Thus, the answer is"
 _QUESTION = "\n\nQ: "
 _CHOICES = "\nAnswer Choices:\n"
+_FIRST_CHOICE = _CHOICES + "(a) "
 _MARK = " rationale:"
+_AFTER_MARK = ("", " ", "\n")
 _LONGEST_NAME = 64
+_LABELS = [f"({letter}) " for letter in LETTERS]
 
 # Words that come before "rationale:" in prose. With `--teachers` only the names given there are markers.
 _ORDINARY = frozenset(
@@ -51,7 +54,6 @@ Status = Literal["ok", "empty", "truncated", "runaway", "answer_mismatch", "no_a
 STATUSES: tuple[Status, ...] = ("ok", "empty", "runaway", "truncated", "answer_mismatch", "no_answer")
 
 
-@dataclass(frozen=True)
 class Teachers:
     """What the teachers are called.
 
@@ -61,8 +63,10 @@ class Teachers:
             ordinary ones such as ``the``.
     """
 
-    first: str = FIRST_TEACHER
-    markers: Mapping[str, str] | None = None
+    def __init__(self, first: str = FIRST_TEACHER, markers: Mapping[str, str] | None = None) -> None:
+        self.first = first
+        self.markers = markers
+        self._known: dict[str, str | None] = {}
 
     @classmethod
     def named(cls, names: Sequence[str]) -> Teachers:
@@ -77,9 +81,12 @@ class Teachers:
         """The teacher that a marker names; ``None`` where the word is no marker."""
         if self.markers is not None:
             return self.markers.get(marker)
-        if not marker or marker.lower() in _ORDINARY or not marker[0].isalpha():
-            return None
-        return KNOWN_MARKERS.get(marker, marker)
+        if len(self._known) > 1000:  # an adversarial text could make it grow without end
+            self._known.clear()
+        if marker not in self._known:
+            plain = marker.split() == [marker] and marker[0].isalpha() and marker.lower() not in _ORDINARY
+            self._known[marker] = KNOWN_MARKERS.get(marker, marker) if plain else None
+        return self._known[marker]
 
 
 @dataclass(slots=True)
@@ -107,14 +114,14 @@ def parse(text: str, teachers: Teachers | None = None) -> Parsed:
             teacher's.
     """
     teachers = teachers or Teachers()
-    listed = text.find(_CHOICES + "(a) ")
+    listed = text.find(_FIRST_CHOICE)
     asked = text.rfind(_QUESTION, 0, listed + 1)
     if listed < 0 or asked < 0:
         expected = "expected a blank line, 'Q: …', 'Answer Choices:' and '(a) …'"
         raise RowError("no question block", f"{expected}, found {_shown(text)}")
     choices, last, line_end = _parse_choices(text, listed + len(_CHOICES))
     rationales: dict[str, str] = {}
-    rationales[teachers.first], answer = _parse_head(text[:asked])
+    rationales[teachers.first], answer = _parse_head(text, asked)
     place, teacher, begin = _next_marker(text, last, teachers, rationales)
     line_end = min(line_end, place)
     choices.append(text[last:line_end].strip())
@@ -131,30 +138,33 @@ def parse(text: str, teachers: Teachers | None = None) -> Parsed:
     return Parsed(question, choices, answer, rationales)
 
 
-def _parse_head(head: str) -> tuple[str, tuple[str, str] | None]:
-    """The first rationale, and the answer where it ends in an answer sentence."""
-    found = head.rfind(ANSWER)
-    if found < 0:
-        return without_cue(head), None
-    sentence = head[found + len(ANSWER) :].strip()
-    if len(sentence) < 3 or sentence[0] + sentence[2] != "()" or sentence[1].lower() not in LETTERS:
-        return without_cue(head), None
-    return without_cue(head[:found]), (sentence[1].lower(), sentence[3:].strip())
+def _parse_head(text: str, end: int) -> tuple[str, tuple[str, str] | None]:
+    """The first rationale, before ``end``, and the answer where it ends in an answer sentence."""
+    found = text.rfind(ANSWER, 0, end)
+    if found >= 0:
+        sentence = text[found + len(ANSWER) : end].strip()
+        label = sentence[1:2].lower()
+        if label and label in LETTERS and sentence[0] == "(" and sentence[2:3] == ")":
+            return without_cue(text[:found]), (label, sentence[3:].strip())
+    return without_cue(text[:end]), None
 
 
 def _parse_choices(text: str, begin: int) -> tuple[list[str], int, int]:
     """All choices but the last, where the last one's text begins, and where its line ends."""
     choices: list[str] = []
-    begin += len("(a) ")
-    while True:
-        end = text.find("\n", begin)
+    find, width = text.find, len(_LABELS[0])
+    begin += width
+    for label in _LABELS[1:]:
+        end = find("\n", begin)
         if end < 0:
             return choices, begin, len(text)
-        letter = LETTERS[len(choices) + 1 : len(choices) + 2]
-        if not letter or not text.startswith(f"({letter}) ", end + 1):
+        following = end + 1 + width
+        if text[end + 1 : following] != label:
             return choices, begin, end
         choices.append(text[begin:end].strip())
-        begin = end + 1 + len("(a) ")
+        begin = following
+    end = find("\n", begin)
+    return choices, begin, end if end >= 0 else len(text)
 
 
 def _next_marker(
@@ -168,9 +178,8 @@ def _next_marker(
     while found >= 0:
         after = found + len(_MARK)
         space = text.rfind(" ", max(begin, found - _LONGEST_NAME - 1), found)
-        if space >= 0 and text[after : after + 1] in ("", " ", "\n"):
-            name = text[space + 1 : found]
-            teacher = teachers.of(name) if name.split() == [name] else None
+        if space >= 0 and text[after : after + 1] in _AFTER_MARK:
+            teacher = teachers.of(text[space + 1 : found])
             if teacher is not None and teacher not in seen:
                 return space, teacher, after
         found = text.find(_MARK, after)
@@ -180,6 +189,8 @@ def _next_marker(
 def without_cue(text: str) -> str:
     """A rationale without the words that a teacher was asked with, and without outer white space."""
     text = text.strip()
+    if text.startswith(CUE):
+        return text[len(CUE) :].lstrip()
     if text.startswith("Let") and (cue := _CUE.match(text)):
         return text[cue.end() :].lstrip()
     return text
@@ -275,6 +286,8 @@ def conclusion(text: str, choices: Sequence[str]) -> int:
     A choice is named by its letter (``the answer is (b)``, ``Answer: b.``, ``option (b) is correct``), or
     by its text after ``answer is``. Lines that suppose or deny are passed over.
     """
+    if "nswer" not in text and "ption" not in text and "hoice" not in text:
+        return -1  # said by no pattern below; most rationales end here
     named = {
         LETTERS.find((match[1] or match[match.lastindex or 1]).lower())
         for pattern in (_NAMED, _CALLED_RIGHT)
@@ -309,32 +322,42 @@ def _line_around(text: str, place: int) -> str:
 _ENDS = frozenset(".!?)]\"'”’…。！？»")
 
 
-def status_of(text: str, gold: int | None, concluded: int, *, sentence: bool = False) -> Status:
+def status_of(
+    text: str, choices: Sequence[str], gold: int | None, own: int = -1, *, sentence: bool = False
+) -> tuple[Status, int]:
     """What can be said of a teacher's rationale without knowing more than its row.
 
     Args:
         text: the rationale without cue and answer sentence.
+        choices: the choices' texts.
         gold: the gold choice, counted from 0; ``None`` where it is not known.
-        concluded: the choice that the teacher concludes on, counted from 0; -1 where it names none.
+        own: the choice that the answer sentence names, counted from 0; -1 where there is none.
         sentence: whether an answer sentence followed the text, so that it was not cut off.
 
     Returns:
-        the first that holds of: ``empty`` (no text), ``runaway`` (it runs on into another question),
+        the choice that it concludes on, counted from 0 (-1 where it names none or is not whole), and the
+        status, the first that holds of: ``empty`` (no text), ``runaway`` (it runs on into another question),
         ``truncated`` (it stops in the middle of a sentence), ``no_answer`` (it names no choice, or more than
         one, as its answer), ``answer_mismatch`` (it concludes on another choice than the gold one), ``ok``.
     """
     if not text:
-        return "empty"
+        return "empty", own
     if runaway_at(text) >= 0:
-        return "runaway"
+        return "runaway", own
     if not sentence and text[-1] not in _ENDS and not _ends_in_answer(text):
-        return "truncated"
+        return "truncated", own
+    concluded = own if own >= 0 else conclusion(text, choices)
     if concluded < 0:
-        return "no_answer"
-    return "ok" if gold is None or concluded == gold else "answer_mismatch"
+        return "no_answer", -1
+    return ("ok" if gold is None or concluded == gold else "answer_mismatch"), concluded
+
+
+_LAST_WORDS = re.compile(r"nswer(?: [Kk]ey)?\s?:\s\(?[A-Za-z]\)?$")
 
 
 def _ends_in_answer(text: str) -> bool:
-    """Whether the last words are an answer by letter, such as ``the answer is b``."""
+    """Whether the last words are an answer by letter, such as ``the answer is b`` or ``Answer Key: d``."""
     begin = text.rfind("\n") + 1
-    return any(match.end() == len(text) - begin for match in _NAMED.finditer(text[begin:]))
+    if any(match.end() == len(text) - begin for match in _NAMED.finditer(text[begin:])):
+        return True
+    return _LAST_WORDS.search(text[-20:]) is not None

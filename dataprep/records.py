@@ -127,12 +127,15 @@ class Split:
         output: stem of the chat file that ``convert`` writes for it; empty for a split that has no place
             in the workspace.
         folder: the folder of ``pre_datasets/`` that the file goes to.
+        hub: where the hub has it, as ``"config/split"``; the splits of one published file, joined by
+            ``+``, are the same text in each. Empty where the hub does not have it.
     """
 
     files: tuple[str, ...]
     rows: int
     output: str
     folder: str = ""
+    hub: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,7 @@ class Source:
         licence: the licence it is published under.
         homepage: where its authors publish it.
         splits: by name: ``"train"`` and ``"test"``, and others that have no place in the workspace.
+        task: what its Examples are, as in ``Example.task``.
     """
 
     hub: str
@@ -152,6 +156,7 @@ class Source:
     licence: str
     homepage: str
     splits: Mapping[str, Split]
+    task: str = "choice"
 
 
 def text_of(row: Mapping[str, Any], name: str) -> str:

@@ -40,6 +40,8 @@ LETTER_SYSTEM = (
     "Reply with the letter of the right choice and nothing else."
 )
 
+_LABELS = [f"({letter}) " for letter in LETTERS]
+
 Getter = Callable[[Example], str | None]
 _dumps = orjson.dumps
 _BETWEEN = b'},{"role":"assistant","content":'
@@ -50,7 +52,8 @@ def _lettered(example: Example) -> str | None:
         raise RowError(
             "too many choices", f"found {len(example.choices)}; there are letters for {len(LETTERS)}"
         )
-    return "\n".join(f"({LETTERS[n]}) {text}" for n, text in enumerate(example.choices)) or None
+    lines = [label + text for label, text in zip(_LABELS, example.choices, strict=False)]
+    return "\n".join(lines) or None
 
 
 def _answer(example: Example) -> str | None:
@@ -127,6 +130,7 @@ def parse_template(text: str, name: str = "template") -> dict[str, str]:
     return parts
 
 
+_COSTLY = frozenset(["choices", "tests"])
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 
@@ -145,9 +149,11 @@ def compile_text(text: str, name: str = "template") -> Getter:
     if len(texts) == 1:
         return whole
     sections = [_filled(*_parse_section(section, name)) for section in texts]
+    # Trying the whole text first pays where nearly every row has every field and fields cost nothing.
+    plain = not _COSTLY.intersection(field for _, field, _, _ in Formatter().parse(text) if field)
 
     def render(example: Example) -> str | None:
-        printed = whole(example)  # nearly every row has every field
+        printed = whole(example) if plain else None
         if printed is None:
             parts = [part for section in sections if (part := section(example)) is not None]
             printed = "\n\n".join(parts) or None

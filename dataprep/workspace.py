@@ -6,11 +6,10 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
-from dataprep.errors import FileError, UsageError, WorkspaceError
-from dataprep.files import format_of
+from dataprep.errors import FileError, WorkspaceError
+from dataprep.files import matching_files
 from dataprep.records import Split
 
 FOLDERS = ("raw", "pre_datasets/train", "pre_datasets/test", "mergedata")
@@ -41,10 +40,10 @@ class Workspace:
             )
         return cls(root)
 
-    def dataset_folder(self, dataset: str, aliases: Sequence[str] = ()) -> Path:
+    def dataset_folder(self, dataset: str, aliases: Sequence[str] = (), *, new: bool = False) -> Path:
         """The folder of a dataset in ``raw/``, without regard to case, hyphens and underscores.
 
-        ``aliases`` are other names that the folder may have.
+        ``aliases`` are other names that the folder may have. With ``new``, it need not be there yet.
 
         Raises:
             WorkspaceError: there is none, or more than one.
@@ -55,6 +54,8 @@ class Workspace:
             for folder in (sorted(raw.iterdir()) if raw.is_dir() else [])
             if folder.is_dir() and _plain(folder.name) in {_plain(name) for name in (dataset, *aliases)}
         ]
+        if not found and new:
+            return raw / dataset
         if not found:
             raise WorkspaceError(
                 f"{raw} has no folder for {dataset}: put the published files into {raw / dataset}, "
@@ -89,11 +90,7 @@ def split_files(folder: Path, split: Split) -> list[Path]:
         WorkspaceError: several files could be the split.
         FileError: the folder cannot be read.
     """
-    try:
-        names = sorted(path for path in folder.iterdir() if _is_data(path))
-    except OSError as error:
-        raise FileError(folder, f"cannot be read: {error.strerror}") from None
-    found = [path for path in names if any(fnmatch(path.name.lower(), pattern) for pattern in split.files)]
+    found = matching_files(folder, split.files)
     if len({_SHARD.sub("", path.name.lower()) for path in found}) > 1:
         listed = ", ".join(path.name for path in found)
         raise WorkspaceError(
@@ -101,16 +98,6 @@ def split_files(folder: Path, split: Split) -> list[Path]:
             "mean: `dataprep convert DATASET FILE`"
         )
     return found
-
-
-def _is_data(path: Path) -> bool:
-    if path.name.startswith(".") or not path.is_file():
-        return False
-    try:
-        format_of(path)
-    except UsageError:
-        return False
-    return True
 
 
 def samples() -> Path:

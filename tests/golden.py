@@ -1,6 +1,7 @@
 """What each converter makes of its golden inputs; ``python -m tests.golden`` records it anew.
 
-A folder ``tests/golden/<dataset>/`` holds ``input…`` files, ugly rows among them, and what is expected:
+A folder ``tests/golden/<dataset>/`` holds ``input…`` files, ugly rows among them (with the labels' file of
+those that have one beside them), and what is expected:
 
 - ``expected.jsonl``: the chat rows, with id and source;
 - ``expected_example.jsonl``: the Examples;
@@ -21,8 +22,8 @@ FOLDER = Path(__file__).parent / "golden"
 
 
 def inputs_of(name: str) -> list[Path]:
-    """The golden inputs of a dataset, sorted."""
-    return sorted((FOLDER / name).glob("input*"))
+    """The golden inputs of a dataset, sorted, without files of labels, which are read with their rows."""
+    return sorted(path for path in (FOLDER / name).glob("input*") if path.suffix != ".lst")
 
 
 def results(name: str) -> dict[str, str]:

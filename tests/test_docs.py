@@ -70,7 +70,7 @@ def test_help_texts_are_current(page):
 def test_every_command_has_a_page_that_the_readme_names():
     """No command is undocumented."""
     commands = {
-        path.stem
+        path.stem.replace("_", "-")
         for path in (ROOT / "dataprep" / "commands").glob("*.py")
         if re.search(r"^def command\(", path.read_text("utf-8"), flags=re.MULTILINE)
     }

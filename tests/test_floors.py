@@ -12,7 +12,8 @@ FLOORS = [
     {"records", "lines", "choices"},
     {"files", "ledger", "engine"},
     {"converters", "templates", "sampling", "quality", "rationales"},
-    {"conversion", "merging", "validation", "report", "workspace"},
+    {"prompts"},
+    {"conversion", "merging", "prompting", "rationale_files", "hub", "validation", "report", "workspace"},
     {"cli", "commands", "__main__"},
 ]
 # Heavy, or not always installed: imported inside the functions that use them.

@@ -34,9 +34,9 @@ SOURCE = Source(
     licence="Apache-2.0",
     homepage="https://github.com/google-deepmind/AQuA",
     splits={
-        "train": Split(("*train*",), 97467, "aqua_rat_train_llama"),
-        "test": Split(("*test*",), 254, "aqua_rat_test_llama"),
-        "validation": Split(("*dev*", "*valid*"), 254, ""),
+        "train": Split(("*train*",), 97467, "aqua_rat_train_llama", hub="raw/train"),
+        "test": Split(("*test*",), 254, "aqua_rat_test_llama", hub="raw/test"),
+        "validation": Split(("*dev*", "*valid*"), 254, "", hub="raw/validation"),
     },
 )
 

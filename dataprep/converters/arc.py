@@ -25,12 +25,18 @@ SOURCE = Source(
     licence="CC BY-SA 4.0",
     homepage="https://allenai.org/data/arc",
     splits={
-        "train": Split(("*challenge*train*", "arc_train*"), 1119, "arc_challenge_train_llama"),
-        "test": Split(("*challenge*test*", "arc_test*"), 1172, "arc_challenge_test_llama"),
-        "validation": Split(("*challenge*dev*", "*challenge*valid*", "arc_valid*"), 299, ""),
-        "easy_train": Split(("*easy*train*",), 2251, "arc_easy_train_llama", "train"),
-        "easy_test": Split(("*easy*test*",), 2376, "arc_easy_test_llama", "test"),
-        "easy_validation": Split(("*easy*dev*", "*easy*valid*"), 570, ""),
+        "train": Split(
+            ("*challenge*train*", "arc_train*"), 1119, "arc_challenge_train_llama", hub="ARC-Challenge/train"
+        ),
+        "test": Split(
+            ("*challenge*test*", "arc_test*"), 1172, "arc_challenge_test_llama", hub="ARC-Challenge/test"
+        ),
+        "validation": Split(
+            ("*challenge*dev*", "*challenge*valid*", "arc_valid*"), 299, "", hub="ARC-Challenge/validation"
+        ),
+        "easy_train": Split(("*easy*train*",), 2251, "arc_easy_train_llama", "train", hub="ARC-Easy/train"),
+        "easy_test": Split(("*easy*test*",), 2376, "arc_easy_test_llama", "test", hub="ARC-Easy/test"),
+        "easy_validation": Split(("*easy*dev*", "*easy*valid*"), 570, "", hub="ARC-Easy/validation"),
     },
 )
 

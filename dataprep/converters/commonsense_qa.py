@@ -23,9 +23,9 @@ SOURCE = Source(
     licence="MIT",
     homepage="https://www.tau-nlp.sites.tau.ac.il/commonsenseqa",
     splits={
-        "train": Split(("*train*",), 9741, "commonsense_qa_train_llama"),
-        "test": Split(("*dev*", "*valid*"), 1221, "commonsense_qa_dev_llama"),
-        "hidden": Split(("*test*",), 1140, ""),
+        "train": Split(("*train*",), 9741, "commonsense_qa_train_llama", hub="default/train"),
+        "test": Split(("*dev*", "*valid*"), 1221, "commonsense_qa_dev_llama", hub="default/validation"),
+        "hidden": Split(("*test*",), 1140, "", hub="default/test"),
     },
 )
 

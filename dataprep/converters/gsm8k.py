@@ -24,9 +24,10 @@ SOURCE = Source(
     licence="MIT",
     homepage="https://github.com/openai/grade-school-math",
     splits={
-        "train": Split(("*train*",), 7473, "gsm8k_train_llama"),
-        "test": Split(("*test*",), 1319, "gsm8k_test_llama"),
+        "train": Split(("*train*",), 7473, "gsm8k_train_llama", hub="main/train"),
+        "test": Split(("*test*",), 1319, "gsm8k_test_llama", hub="main/test"),
     },
+    task="math",
 )
 
 USER = "{question}"

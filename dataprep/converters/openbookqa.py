@@ -23,9 +23,9 @@ SOURCE = Source(
     licence="Apache-2.0",
     homepage="https://allenai.org/data/open-book-qa",
     splits={
-        "train": Split(("*train*",), 4957, "openbookqa_train_llama"),
-        "test": Split(("*test*",), 500, "openbookqa_test_llama"),
-        "validation": Split(("*dev*", "*valid*"), 500, ""),
+        "train": Split(("*train*",), 4957, "openbookqa_train_llama", hub="main/train"),
+        "test": Split(("*test*",), 500, "openbookqa_test_llama", hub="main/test"),
+        "validation": Split(("*dev*", "*valid*"), 500, "", hub="main/validation"),
     },
 )
 

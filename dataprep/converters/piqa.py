@@ -17,13 +17,13 @@ from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Spl
 
 SOURCE = Source(
     hub="ybisk/piqa",
-    revision="refs/convert/parquet",
+    revision="refs/convert/parquet",  # main holds a script, which is not run
     licence="AFL-3.0",
     homepage="https://yonatanbisk.com/piqa/",
     splits={
-        "train": Split(("*train*",), 16113, "piqa_train_llama"),
-        "test": Split(("*valid*",), 1838, "piqa_valid_llama"),
-        "hidden": Split(("*test*",), 3084, ""),
+        "train": Split(("*train*",), 16113, "piqa_train_llama", hub="plain_text/train"),
+        "test": Split(("*valid*",), 1838, "piqa_valid_llama", hub="plain_text/validation"),
+        "hidden": Split(("*test*",), 3084, "", hub="plain_text/test"),
     },
 )
 

@@ -37,7 +37,7 @@ SOURCE = Source(
     licence="MIT",
     homepage="https://pubmedqa.github.io/",
     splits={
-        "train": Split(("ori_pqal*", "*train*"), 1000, "pubmedqa_train_llama"),
+        "train": Split(("ori_pqal*", "*train*"), 1000, "pubmedqa_train_llama", hub="pqa_labeled/train"),
         "test": Split(("*test*",), 500, "pubmedqa_test_llama"),
     },
 )

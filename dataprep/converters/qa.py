@@ -25,6 +25,7 @@ SOURCE = Source(
         "train": Split(("*train*",), 0, "qa_train_llama"),
         "test": Split(("*test*", "*dev*", "*valid*"), 0, "qa_test_llama"),
     },
+    task="qa",
 )
 
 USER = """\

@@ -19,13 +19,13 @@ from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Spl
 
 SOURCE = Source(
     hub="INK-USC/riddle_sense",
-    revision="main",
+    revision="refs/convert/parquet",  # main holds a script, which is not run
     licence="MIT",
     homepage="https://inklab.usc.edu/RiddleSense/",
     splits={
-        "train": Split(("*train*",), 3510, "riddlesense_train_llama"),
-        "test": Split(("*dev*", "*valid*"), 1021, "riddlesense_dev_llama"),
-        "hidden": Split(("*test*",), 1184, ""),
+        "train": Split(("*train*",), 3510, "riddlesense_train_llama", hub="default/train"),
+        "test": Split(("*dev*", "*valid*"), 1021, "riddlesense_dev_llama", hub="default/validation"),
+        "hidden": Split(("*test*",), 1184, "", hub="default/test"),
     },
 )
 

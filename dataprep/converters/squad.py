@@ -25,9 +25,10 @@ SOURCE = Source(
     licence="CC BY-SA 4.0",
     homepage="https://rajpurkar.github.io/SQuAD-explorer/",
     splits={
-        "train": Split(("*train*",), 130319, "squad_train_sample_llama"),
-        "test": Split(("*dev*", "*validation*"), 11873, "squad_dev_llama"),
+        "train": Split(("*train*",), 130319, "squad_train_sample_llama", hub="squad_v2/train"),
+        "test": Split(("*dev*", "*validation*"), 11873, "squad_dev_llama", hub="squad_v2/validation"),
     },
+    task="reading",
 )
 
 USER = """\

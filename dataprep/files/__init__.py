@@ -5,7 +5,7 @@ whole or not at all, ``formats`` tells by a path's suffix what lies there, and `
 and Parquet.
 """
 
-from dataprep.files.formats import STDIO, Format, format_of
+from dataprep.files.formats import STDIO, Format, format_of, matching_files
 from dataprep.files.reading import (
     Block,
     array_block,
@@ -32,6 +32,7 @@ __all__ = [
     "check_input",
     "counted",
     "format_of",
+    "matching_files",
     "open_mapped",
     "open_output",
     "open_rejects",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path, PurePath
 from typing import IO, Any, Literal, cast
 
-from dataprep.errors import MissingDependencyError, UsageError
+from dataprep.errors import FileError, MissingDependencyError, UsageError
 
 STDIO = "-"
 
@@ -59,6 +61,30 @@ def format_of(path: str | PurePath) -> Format:
         known = " ".join(_KINDS)
         raise UsageError(f"{path}: unknown suffix; expected one of {known}, each also .gz or .zst")
     return Format(kind, compression)
+
+
+def matching_files(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """The files of rows in a folder whose names, in lower case, match one of the patterns; sorted.
+
+    Raises:
+        FileError: the folder cannot be read.
+    """
+    patterns = tuple(patterns)
+    try:
+        names = sorted(path for path in folder.iterdir() if _holds_rows(path))
+    except OSError as error:
+        raise FileError(folder, f"cannot be read: {error.strerror}") from None
+    return [path for path in names if any(fnmatch(path.name.lower(), pattern) for pattern in patterns)]
+
+
+def _holds_rows(path: Path) -> bool:
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    try:
+        format_of(path)
+    except UsageError:
+        return False
+    return True
 
 
 def decompressing(stream: IO[bytes], compression: str) -> IO[bytes]:
