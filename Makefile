@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
 
-.PHONY: help demo test test-all check format golden docs bench clean
+.PHONY: help demo test check format golden docs bench clean
 
 help:  ## Show what there is to make.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,10 +36,7 @@ demo: .venv/.run  ## Raw samples to merged chat files, in .demo/.
 	$(BIN)/dataprep stats $(DEMO)/mergedata/train.jsonl
 	@echo; echo "The first two rows of $(DEMO)/mergedata/train.jsonl:"; head -2 $(DEMO)/mergedata/train.jsonl
 
-test: .venv/.dev  ## The test suite without the slow tests.
-	$(BIN)/python -m pytest -m 'not slow'
-
-test-all: .venv/.dev  ## The whole test suite.
+test: .venv/.dev  ## The test suite.
 	$(BIN)/python -m pytest
 
 check: .venv/.dev  ## Lint, format, types, import floors.

@@ -51,7 +51,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.to not in ("chat", "example"):
             raise UsageError(f"cannot convert to {self.to!r}: expected 'chat' or 'example'")
-        if self.sample is not None and self.sample < 1:
+        if self.sample is not None and (type(self.sample) is not int or self.sample < 1):
             raise UsageError(f"a sample of {self.sample} rows: expected 1 or more")
         RowConverter(self)  # an option or template that does not fit is found before any work
 
@@ -70,6 +70,9 @@ class RowConverter:
             self._check_split(scheme, converter.SCHEMES)  # type: ignore[attr-defined]
             if plan.split is not None:
                 self._split_of = partial(converter.split_of, scheme=scheme)
+        elif plan.split is not None and plan.split not in converter.SOURCE.splits:
+            known_splits = ", ".join(converter.SOURCE.splits)
+            raise UsageError(f"{plan.dataset} has no split {plan.split!r}; its splits: {known_splits}")
         known = converters.options(converter)
         for name, value in options.items():
             if name in known and known[name] and value not in known[name]:
@@ -133,7 +136,7 @@ def _render_example(example: Example) -> bytes:
 
 def convert_files(
     plan: Plan,
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     workers: int | None = 1,
@@ -144,7 +147,7 @@ def convert_files(
 
     Args:
         plan: what to make of the rows.
-        inputs: files in any format that dataprep reads; ``-`` is standard input.
+        inputs: a file or several, in any format that dataprep reads; ``-`` is standard input.
         output: where the rows go, in the format of its suffix; ``-`` is standard output.
         workers: processes; ``None`` takes every core where the input is large enough to gain by it.
             The output's bytes do not depend on it.
@@ -155,9 +158,11 @@ def convert_files(
         InputError: a row, or a whole file, is not what the dataset's layout says.
         FileError: a file cannot be read or written.
     """
+    paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
+    if not paths:
+        raise UsageError("there is nothing to convert: give at least one file")
     if not isinstance(rejects, files.Rejects):
-        files.check_distinct(output, rejects)
-    paths = [str(path) for path in inputs]
+        files.check_distinct(rejects, [output], paths)
     for path in paths:
         files.check_input(path)
     operator, ledger = RowConverter(plan), Ledger()
@@ -291,7 +296,7 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
         dataset: a converter's name, such as ``"gsm8k"``.
         rows: a file in any format that dataprep reads, or the raw rows themselves.
         plan: the other attributes of ``Plan``: ``split``, ``to``, ``template``, ``with_id``, ``sample``,
-            ``seed``, ``options``.
+            ``seed``, and ``options``, such as ``options={"unanswerable": "keep"}``.
 
     Yields:
         chat rows ``{"messages": […]}``, or Example rows with ``to="example"``, as dictionaries.

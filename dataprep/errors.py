@@ -59,7 +59,7 @@ class InputError(DataprepError, ValueError):
 
     def __init__(self, where: object, message: str) -> None:
         super().__init__(where, message)
-        self.where = str(where)
+        self.where = "standard input" if where == "-" else str(where)
         self.message = message
 
     def __str__(self) -> str:

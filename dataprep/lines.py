@@ -15,7 +15,7 @@ MAX_LINE = 32 << 20
 def too_long(path: str, number: int) -> InputError:
     """The error for a line that is longer than any row should be."""
     return InputError(
-        f"{path}:{number}",
+        f"{'standard input' if path == '-' else path}:{number}",
         f"found a line of more than {MAX_LINE >> 20} MiB; expected one row a line "
         "(is a newline missing?): divide the line or remove it",
     )

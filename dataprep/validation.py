@@ -44,9 +44,9 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
         return {
-            "rows": self.rows,
+            "rows": {files.printable(path): rows for path, rows in self.rows.items()},
             "problems": dict(self.counts),
-            "shown": [str(problem) for problem in self.shown],
+            "shown": [files.printable(str(problem)) for problem in self.shown],
         }
 
 

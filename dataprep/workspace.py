@@ -67,16 +67,24 @@ class Workspace:
         return found[0]
 
     def chat_file(self, split: str, stem: str) -> Path:
-        """Where ``convert`` writes a split."""
-        return self.root / "pre_datasets" / split / f"{stem}.jsonl"
+        """Where ``convert`` writes a split; the folder is made where it is missing."""
+        return _in_made_folder(self.root / "pre_datasets" / split / f"{stem}.jsonl")
 
     def chat_files(self, split: str) -> list[Path]:
         """What ``merge`` gathers for a split, in sorted order."""
-        return sorted((self.root / "pre_datasets" / split).glob("*.jsonl"))
+        return sorted((self.root / "pre_datasets" / split).glob("[!.]*.jsonl"))
 
     def merged_file(self, split: str) -> Path:
-        """Where ``merge`` writes a split."""
-        return self.root / "mergedata" / f"{split}.jsonl"
+        """Where ``merge`` writes a split; the folder is made where it is missing."""
+        return _in_made_folder(self.root / "mergedata" / f"{split}.jsonl")
+
+
+def _in_made_folder(path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(path.parent, f"cannot be made: {error.strerror}") from None
+    return path
 
 
 def _plain(name: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dataprep import write_rows
+from dataprep import Plan, convert_files, read_rows, write_rows
+from dataprep.errors import UsageError
 
 # A row that every command takes: raw, and with messages.
 ROW = {
@@ -116,7 +117,7 @@ def test_a_bad_line_far_in_a_file_is_named_by_its_line(fails, tmp_path, name, wo
 @every_writer
 def test_a_bad_line_of_standard_input_is_named(fails, name):
     """What comes through a pipe has line numbers too."""
-    fails(name, "-", input=GOOD + b"\n" + GOOD[:30], where="-:3: ", says="cut short")
+    fails(name, "-", input=GOOD + b"\n" + GOOD[:30], where="standard input:3: ", says="cut short")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_a_file_of_blank_lines_is_an_error(fails, tmp_path, name):
 @every_reader
 def test_empty_standard_input_is_an_error(fails, name):
     """A pipeline whose first command gave nothing does not pass for a success."""
-    fails(name, "-", input=b"", where="-: ", says="empty")
+    fails(name, "-", input=b"", where="standard input: ", says="empty")
 
 
 @pytest.mark.parametrize("file", ["folder.jsonl", "folder.jsonl.gz", "folder.parquet", "folder"])
@@ -291,7 +292,7 @@ def test_a_line_of_50_megabytes_is_named_by_every_worker(fails, long_lines, name
 @every_writer
 def test_a_line_of_50_megabytes_from_a_pipe_is_an_error(fails, name):
     """Standard input is named as the command line names it."""
-    fails(name, "-", input=GOOD * 2 + LONG, where="-:3: ", says="a line of more than 32 MiB")
+    fails(name, "-", input=GOOD * 2 + LONG, where="standard input:3: ", says="a line of more than 32 MiB")
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "json", "parquet"])
@@ -477,3 +478,35 @@ def test_rejects_and_output_in_one_file_are_refused(run, tmp_path, name):
     assert done.code == 2
     assert re.fullmatch(r"error: .+\n", done.err)
     assert listing(tmp_path) == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["convert", "merge"])
+def test_rejects_never_replace_an_input(run, tmp_path, name):
+    """A rejects file that is also an input would be emptied: it is refused."""
+    (tmp_path / "in.jsonl").write_bytes(GOOD)
+    done = run(*READERS[name], "in.jsonl", "-o", "out.jsonl", "--rejects", "./in.jsonl")
+    assert done.code == 2
+    assert (tmp_path / "in.jsonl").read_bytes() == GOOD
+
+
+def test_bad_rows_of_an_array_are_set_aside_by_merge(run, tmp_path):
+    """An item that is no object goes to the rejects, as a line that is none does."""
+    (tmp_path / "in.json").write_text('[{"n": 1}, 3]', encoding="utf-8")
+    done = run("merge", "in.json", "-o", "out.jsonl", "--rejects", "bad.jsonl")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "bad.jsonl").read_text(encoding="utf-8"))["row"] == 2
+
+
+def test_nothing_to_convert_is_refused(tmp_path):
+    """An empty list of inputs replaces no file."""
+    (tmp_path / "out.jsonl").write_bytes(EARLIER)
+    with pytest.raises(UsageError):
+        convert_files(Plan("gsm8k"), [], tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_bytes() == EARLIER
+
+
+def test_a_parquet_name_is_no_pattern(tmp_path):
+    """Brackets and stars in a table's name mean themselves."""
+    path = str(tmp_path / "a[1]*.parquet")
+    write_rows([{"a": 1}], path)
+    assert [row for _, row in read_rows(path)] == [{"a": 1}]

@@ -4,8 +4,10 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -296,6 +298,51 @@ def test_the_script_in_the_project_root_is_the_command(workspace):
     assert (done.returncode, done.stdout) == (0, b"")
     for name in OUTPUTS["gsm8k"]:
         assert rows_of(workspace / "pre_datasets" / f"{name}.jsonl")
+
+
+def test_a_fresh_checkout_is_a_workspace(tmp_path):
+    """Where git kept no folder for them, the outputs' folders are made."""
+    for name in ("raw", "pre_datasets", "mergedata"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.md").write_text("kept by git", encoding="utf-8")
+    shutil.copytree(ROOT / "raw" / "gsm8k", tmp_path / "raw" / "gsm8k")
+    for command in (("convert", "gsm8k"), ("merge",)):
+        done = subprocess.run(
+            [sys.executable, ROOT / "cli.py", *command],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mergedata" / "test.jsonl").is_file()
+
+
+def test_an_unknown_split_is_a_usage_error(run, workspace):
+    """A split that a dataset has not is refused, with an input too."""
+    for dataset in ("gsm8k", "mbpp"):
+        done = run("convert", dataset, workspace / "raw/gsm8k/train.jsonl", "--split", "banana")
+        assert done.code == 2
+        assert "banana" in done.err
+
+
+def test_many_workers_are_started_only_as_there_is_work(run, workspace):
+    """A number of workers far above the number of blocks costs nothing."""
+    begin = time.monotonic()
+    done = run("convert", "gsm8k", workspace / "raw/gsm8k/train.jsonl", "--workers", "5000")
+    assert (done.code, done.out.count(b"\n")) == (0, 32)
+    assert time.monotonic() - begin < 10
+
+
+def test_names_and_terminals_need_not_be_unicode(run, workspace):
+    """A file name that is no UTF-8, and a terminal that knows ASCII only, end in no traceback."""
+    name = os.fsdecode(b"\xff.jsonl")
+    made = run("convert", "gsm8k", workspace / "raw/gsm8k/train.jsonl", "-o", name, "--json")
+    assert made.code == 0
+    for command in (("stats", name, "--json"), ("validate", name, "--json"), ("stats", name)):
+        done = run(*command, env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
+        assert (done.code, "Traceback" in done.err) == (0, False)
 
 
 def balances(counts):

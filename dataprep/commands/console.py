@@ -68,6 +68,8 @@ class Summary:
         if not self._quiet and not self._as_json:
             where = "standard output" if output == "-" else output
             print(f"{name}: {ledger} → {where}", file=sys.stderr)
+            if not ledger.rows_out:
+                print(f"warning: no row was written to {where}", file=sys.stderr)
 
     def finish(self) -> None:
         """Print the JSON summary where it was asked for."""

@@ -134,10 +134,10 @@ def command(
         "seed": seed,
         "options": {name: value for name, value in given.items() if value is not None},
     }
-    Plan(**plan)  # what is wrong with the flags is said before any file is looked for
+    Plan(**plan, split=split)  # what is wrong with the flags is said before any file is looked for
     jobs = _jobs(dataset, inputs or [], output, split, workspace)
     summary = Summary("convert", quiet=quiet, as_json=as_json)
-    check_distinct(rejects, *(target for _, _, target in jobs))
+    check_distinct(rejects, [target for *_, target in jobs], [path for _, paths, _ in jobs for path in paths])
     with open_rejects(rejects) as bad:
         for name, files, target in jobs:
             with progress(f"convert {dataset}", files, 1, quiet) as advance:

@@ -51,7 +51,9 @@ def command(
     limit = parse_size(memory)
     summary = Summary("merge", quiet=quiet, as_json=as_json)
     jobs = _jobs(inputs or [], output, workspace)
-    check_distinct(rejects, *(target for _, _, target in jobs))
+    check_distinct(
+        rejects, [target for *_, target in jobs], [path for _, paths, _ in jobs for path in expand(paths)]
+    )
     with open_rejects(rejects) as bad:
         for name, files, target in jobs:
             with progress("merge", expand(files), 2, quiet) as advance:

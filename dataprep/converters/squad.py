@@ -68,6 +68,10 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
         RowDropped: the passage does not answer the question, and those are not kept.
         RowError: a field is missing, empty or of the wrong type.
     """
+    if "data" in row and "question" not in row:
+        raise RowError(
+            "a whole SQuAD document", "expected one question a line; give the document as a .json file"
+        )
     answers = _answers(row)
     if answers:
         answer = answers[0].strip()

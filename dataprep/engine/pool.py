@@ -16,13 +16,13 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
-from dataprep.errors import FileError, WorkerError
+from dataprep.errors import FileError, UsageError, WorkerError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -60,29 +60,38 @@ class Pool(Generic[Task, Result]):
     ) -> None:
         self.output = output
         self.name = name or output
+        if workers < 1:
+            raise UsageError(f"{workers} workers: expected 1 or more")
         self._function = function
         self._count = workers
         self._workers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
 
     def __enter__(self) -> Pool[Task, Result]:
+        return self
+
+    def _start_one(self) -> None:
+        """Start a worker. Interrupts wait meanwhile, so that none reaches it before it ignores them."""
         context = multiprocessing.get_context(_start_method())
         sys.stdout.flush()  # a forked child would write the same buffer once more
         gc.freeze()  # and would copy every page that its garbage collector marks objects on
-        ours: list[Connection] = []
-        for _ in range(self._count):
+        try:
             parent_end, child_end = context.Pipe()
-            ours.append(parent_end)
-            inherited = list(ours) if context.get_start_method() == "fork" else []
+            ours = [connection for _, connection in self._workers] + [parent_end]
+            inherited = ours if context.get_start_method() == "fork" else []
             process = context.Process(  # type: ignore[attr-defined]
                 target=_serve,
                 args=(self._function, child_end, self.output, self.name, inherited),
                 daemon=True,
             )
-            process.start()
+            with _interrupts_waiting():
+                process.start()
+                self._workers.append((process, parent_end))
             child_end.close()
-            self._workers.append((process, parent_end))
-        gc.unfreeze()
-        return self
+        except OSError as error:
+            reason = f"{error.strerror}; use fewer --workers"
+            raise WorkerError(f"worker {len(self._workers) + 1} cannot be started: {reason}") from None
+        finally:
+            gc.unfreeze()
 
     def __exit__(
         self,
@@ -109,11 +118,14 @@ class Pool(Generic[Task, Result]):
             WorkerError: a worker died.
             Exception: whatever the function raised first, in the order of the tasks.
         """
-        remaining, waiting, load = iter(tasks), deque[int](), [0] * self._count
+        remaining, waiting, load = iter(tasks), deque[int](), list[int]()
         following = next(remaining, None)
         offset = 0
         while True:
             while following is not None:
+                if len(load) < self._count and 0 not in load:  # workers are started as tasks come
+                    self._start_one()
+                    load.append(0)
                 number = load.index(min(load))
                 if load[number] >= (1 if heavy is not None and heavy(following) else 2):
                     break
@@ -131,7 +143,7 @@ class Pool(Generic[Task, Result]):
                 self._send(number, ("place", offset))
                 offset += size
             yield result
-        for number in range(self._count):
+        for number in range(len(load)):
             self._send(number, ("end", None))
             self._receive(number)
 
@@ -152,6 +164,19 @@ class Pool(Generic[Task, Result]):
         if error is not None:
             raise error
         return answer
+
+
+@contextmanager
+def _interrupts_waiting() -> Iterator[None]:
+    """Hold SIGINT back for the block, where the system can; a forked child inherits that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_method() -> str:
@@ -176,15 +201,19 @@ def _serve(
     """A worker's life: take tasks until the pipe ends, which it does when the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     for other in inherited:  # a copy of the parent's end would keep the pipe open without the parent
         other.close()
     held: deque[bytes] = deque()
-    file = None if output is None else os.open(output, os.O_WRONLY)
+    file: int | None = None
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             kind, value = connection.recv()
             try:
                 if kind == "place":
+                    if file is None and output is not None:
+                        file = os.open(output, os.O_WRONLY)
                     _write_at(file, name, held.popleft(), value)
                     continue
                 if kind == "end":

@@ -62,4 +62,5 @@ def printable(path: str) -> str:
 
 def place(path: str, unit: str, number: int) -> str:
     """Where a row stands: ``path:line`` in JSON Lines, ``path: row n`` in documents and tables."""
-    return f"{path}:{number}" if unit == "line" else f"{path}: {unit} {number}"
+    name = "standard input" if path == "-" else path
+    return f"{name}:{number}" if unit == "line" else f"{name}: {unit} {number}"

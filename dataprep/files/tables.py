@@ -59,7 +59,7 @@ def read_parquet(path: str, stream: IO[bytes]) -> Iterator[dict[str, Any]]:
 
     try:
         source: Any = path if Path(path).suffix.lower() == ".parquet" else stream.read()
-        frame = pl.scan_parquet(source)
+        frame = pl.scan_parquet(source, glob=False)
         start = 0
         while rows := frame.slice(start, _PARQUET_ROWS).collect().to_dicts():
             yield from rows
@@ -111,8 +111,10 @@ def write_parquet(lines: Path, out: IO[bytes]) -> None:
     import polars as pl
 
     try:
-        empty = not lines.stat().st_size
-        frame = pl.DataFrame() if empty else pl.read_ndjson(lines, infer_schema_length=None)
+        frame = pl.DataFrame()
+        if lines.stat().st_size:
+            with lines.open("rb") as file:  # a path would be taken for a pattern
+                frame = pl.read_ndjson(file, infer_schema_length=None)
         frame.write_parquet(out)
     except pl.exceptions.PolarsError as error:
         raise RowError("the rows do not fit into the columns of a table", str(error)) from None

@@ -52,16 +52,29 @@ def writing(path: str) -> Iterator[None]:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise FileError(path, f"cannot be written: {reason}; what was there is unchanged") from None
+        kept = "; what was there is unchanged" if path != STDIO and Path(path).is_file() else ""
+        name = "standard output" if path == STDIO else path
+        raise FileError(name, f"cannot be written: {reason}{kept}") from None
 
 
-def check_distinct(*paths: str | Path | None) -> None:
-    """Raise ``UsageError`` where two outputs of one command are the same file."""
-    given = [str(path) for path in paths if path is not None]
-    places = [path if path == STDIO else os.path.realpath(path) for path in given]
-    for number, place in enumerate(places):
-        if place in places[:number] and not Path(place).is_char_device():
-            raise UsageError(f"{given[number]}: the rows and the rejects cannot go to the same place")
+def check_distinct(
+    rejects: str | Path | None, outputs: Iterable[str | Path], inputs: Iterable[str | Path] = ()
+) -> None:
+    """Raise ``UsageError`` where bad rows are to go where the others go, or come from.
+
+    An output may be one of the inputs: it takes its place only when all of them were read.
+    """
+    if rejects is None or Path(rejects).is_char_device():
+        return
+    place = _place_of(rejects)
+    if place in map(_place_of, outputs):
+        raise UsageError(f"{rejects}: the rows and the rejects cannot go to the same place")
+    if place in map(_place_of, inputs):
+        raise UsageError(f"{rejects}: the rejects would replace an input; give them a file of their own")
+
+
+def _place_of(path: str | Path) -> str:
+    return str(path) if str(path) == STDIO else os.path.realpath(path)
 
 
 @contextmanager

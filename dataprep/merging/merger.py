@@ -29,14 +29,14 @@ SCAN_BYTES = 4 << 20
 
 
 def merge_files(
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     seed: int = 42,
     shuffle: bool = True,
     check: bool = True,
     memory: int = 2 << 30,
-    workers: int | None = None,
+    workers: int | None = 1,
     rejects: str | Path | Rejects | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Ledger:
@@ -63,7 +63,7 @@ def merge_files(
     """
     paths = expand(inputs)
     if not isinstance(rejects, Rejects):
-        files.check_distinct(output, rejects)
+        files.check_distinct(rejects, [output], paths)
     if memory < 1:
         raise UsageError("--memory must be more than 0")
     ledger = Ledger()
@@ -111,16 +111,16 @@ def merge(
     return rows
 
 
-def expand(inputs: Sequence[str | Path]) -> list[str]:
+def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     """The files that inputs name, sorted by path; a directory stands for its ``*.jsonl``.
 
     Raises:
         FileError: a file is missing or cannot be opened, or a directory holds no ``*.jsonl``.
     """
     paths: list[str] = []
-    for given in map(str, inputs):
+    for given in [str(inputs)] if isinstance(inputs, str | Path) else map(str, inputs):
         if given != "-" and Path(given).is_dir():
-            inside = [str(path) for path in Path(given).glob("*.jsonl")]
+            inside = [str(path) for path in Path(given).glob("[!.]*.jsonl")]
             if not inside:
                 raise FileError(given, "the directory holds no *.jsonl file")
             paths += inside
@@ -165,9 +165,25 @@ def _plain_lines(path: str, scratch: Path) -> str:
                 before += data.count(b"\n")
                 out.write(data if data.endswith(b"\n") else data + b"\n")
         else:
-            for _, row in files.read_rows(path):
+            for row in _values(path):
                 out.write(orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE))
     return str(spool)
+
+
+def _refuse_too_long(path: str, data: bytes, before: int) -> None:
+    if len(data) > MAX_LINE:
+        for number, line in enumerate(data.split(b"\n"), before + 1):
+            if len(line) > MAX_LINE:
+                raise too_long(path, number)
+
+
+def _values(path: str) -> Iterator[Any]:
+    """The rows of a document or table; what is no object is found by the check, as in JSON Lines."""
+    document = files.read_document(path) if files.format_of(path).kind == "json" else None
+    if document is not None:
+        yield from document if isinstance(document, list) else [document]
+    else:
+        yield from (row for _, row in files.read_rows(path))
 
 
 def _find_rows(

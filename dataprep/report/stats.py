@@ -136,8 +136,9 @@ def stats_of_files(inputs: Sequence[str | Path]) -> Stats:
     for path in map(str, inputs):
         unit = "line" if files.format_of(path).kind == "jsonl" else "row"
         before = len(columns.length_of)
+        name = files.printable(path)
         for number, row in files.read_rows(path):
-            _add(columns, row, path, files.place(path, unit, number))
+            _add(columns, row, name, files.place(path, unit, number))
         if len(columns.length_of) == before:
             raise InputError(path, "the file is empty; expected rows")
     return _figures(columns)
