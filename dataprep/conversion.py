@@ -14,7 +14,6 @@ import orjson
 from dataprep import converters, engine, files
 from dataprep.errors import InputError, RowDropped, RowError, UsageError
 from dataprep.ledger import Ledger
-from dataprep.lines import not_object
 from dataprep.records import Example
 from dataprep.sampling.reservoir import Reservoir
 from dataprep.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, Template, chat_renderer
@@ -107,8 +106,6 @@ class RowConverter:
             RowError: the row is not what the dataset's layout says.
             RowDropped: the options leave the row out.
         """
-        if type(row) is not dict:
-            raise not_object(row)
         if self._split_of is not None and self._split_of(row) != self.plan.split:
             raise RowDropped("in another split")
         example = self._convert(row)

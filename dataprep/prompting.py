@@ -50,8 +50,8 @@ def prompt_file(
         UsageError: more shots than the pool has.
         FileError: a file cannot be read or written.
     """
-    files.check_distinct(output, rejects)
     path, ledger = str(source), Ledger()
+    files.check_distinct(rejects, [output], [path])
     count = (2 if forcing else 0) if shots is None else shots
     # Where the rows are their own pool they are needed twice: a stream can be read only once.
     own_pool = bool(count) and pool is None

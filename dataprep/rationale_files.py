@@ -55,6 +55,7 @@ class RationaleParser:
     """The row operator of ``parse-rationales``: a published string in, a labelled row out."""
 
     placed = True
+    any_value = True
 
     def __init__(
         self, teachers: Teachers, gold: Sequence[GoldRow] | None = None, *, trim: bool = False
@@ -250,7 +251,7 @@ def parse_rationale_files(
         FileError: a file cannot be read or written.
     """
     paths = rationale_files(inputs)
-    files.check_distinct(output, rejects)
+    files.check_distinct(rejects, [output], paths)
     if gold is not None:
         _check_one_split(paths)
     names = Teachers.named(teachers) if teachers else Teachers()

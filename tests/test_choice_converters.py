@@ -17,8 +17,8 @@ CHOICE_SETS = [
 ]  # fmt: skip
 FIELDS = (
     "id", "question", "question_stem", "stem", "choices", "answer", "answerKey", "text", "label", "goal",
-    "sol1", "sol2", "options", "correct", "rationale", "QUESTION", "CONTEXTS", "LONG_ANSWER",
-    "final_decision", "pubid", "context", "contexts", "long_answer", "body", "type", "snippets", "exact_answer",
+    "sol1", "sol2", "options", "correct", "rationale", "QUESTION", "CONTEXTS", "LONG_ANSWER", "pubid",
+    "final_decision", "context", "contexts", "long_answer", "body", "type", "snippets", "exact_answer",
     "ideal_answer", "solution", "questions",
 )  # fmt: skip
 

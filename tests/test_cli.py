@@ -42,7 +42,18 @@ def raw_rows(count):
 
 def test_the_commands_are_these():
     """A command appears or goes only on purpose."""
-    assert COMMANDS == ["convert", "init", "merge", "stats", "validate"]
+    assert COMMANDS == [
+        "convert",
+        "datasets",
+        "export-rationales",
+        "fetch",
+        "init",
+        "merge",
+        "parse-rationales",
+        "prompt",
+        "stats",
+        "validate",
+    ]
 
 
 def test_help_lists_every_command_with_its_purpose(run):

@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).parent.parent / "dataprep"
 
 FLOORS = [
     {"errors"},
-    {"records", "lines", "choices"},
+    {"records", "lines"},
+    {"choices"},
     {"files", "ledger", "engine"},
     {"converters", "templates", "sampling", "quality", "rationales"},
     {"prompts"},
@@ -17,9 +18,9 @@ FLOORS = [
     {"cli", "commands", "__main__"},
 ]
 # Heavy, or not always installed: imported inside the functions that use them.
-LAZY = {"polars", "datasets", "torch", "transformers", "tiktoken", "sentencepiece", "rich"}
+LAZY = {"polars", "datasets", "torch", "transformers", "tiktoken", "sentencepiece", "rich", "huggingface_hub"}
 # These rooms are given everything they work on.
-PURE = FLOORS[3]
+PURE = FLOORS[4] | FLOORS[5]
 OUTSIDE = {"os", "io", "pathlib", "tempfile", "shutil", "socket", "subprocess", "time", "urllib", "http"}
 
 

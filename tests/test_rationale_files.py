@@ -248,7 +248,7 @@ def test_a_row_that_is_not_its_gold_row_shows_both(tmp_path, row, ours, theirs):
     """Question and choices must agree, or the error has the place and both texts."""
     gold = write(tmp_path / "gold.json", [row])
     path = write(tmp_path / "t_CoT_0.json", [string(0)])
-    with pytest.raises(InputError, match=r"t_CoT_0\.json, row 1: not the gold row") as caught:
+    with pytest.raises(InputError, match=r"t_CoT_0\.json: row 1: not the gold row") as caught:
         parsed([path], tmp_path, gold=gold)
     assert ours in str(caught.value)
     assert theirs in str(caught.value)
@@ -327,7 +327,7 @@ def test_without_rejects_the_first_bad_row_stops(tmp_path):
     """A bad row ends the command with its place; an earlier output stays as it was."""
     (tmp_path / "out.jsonl").write_text("old")
     path = write(tmp_path / "t_CoT_0.json", [string(0), "no block"])
-    with pytest.raises(InputError, match=r"t_CoT_0\.json, row 2: no question block"):
+    with pytest.raises(InputError, match=r"t_CoT_0\.json: row 2: no question block"):
         parse_rationale_files([path], tmp_path / "out.jsonl")
     assert (tmp_path / "out.jsonl").read_text() == "old"
 
@@ -360,7 +360,7 @@ def test_parquet_holds_the_same_rows(tmp_path, kind):
 # The commands
 
 
-def test_standard_input_and_output(run, tmp_path):
+def test_standard_input_and_output(run):
     """Strings come from `-`, rows go to standard output, and the summary to standard error."""
     text = "".join(json.dumps(each) + "\n" for each in (string(0), {"text": string(1), "id": "x"}))
     ran = run("parse-rationales", "-", input=text.encode())
@@ -419,7 +419,7 @@ def test_exit_codes(run, tmp_path):
 
 
 def test_export_writes_files_of_500(tmp_path):
-    """1,001 rows are two files of 500 and one of one, numbered from 0, in order, and the strings published."""
+    """1,001 rows are two files of 500 and one of one, in order, and hold the strings as published."""
     strings = [string(number, second=f"Row {number}. The answer is (b).") for number in range(1001)]
     parse_rationale_files([write(tmp_path / "s.jsonl", strings)], tmp_path / "rows.jsonl")
     paths = export_rationales(tmp_path / "rows.jsonl", tmp_path / "llm", split="valid")
@@ -444,8 +444,10 @@ def there_and_back(strings, folder, suffix=".jsonl", **options):
     return without_place(read(folder / "rows.jsonl")), without_place(read(folder / "again.jsonl"))
 
 
-PIECES = ("Tin.", "\n", " ", "Q: ", "\n\nQ: ", "(b)", "The answer is (b).", "the answer is a plant", "Wool and", "é👩‍🚀",
-          "Option (a) is correct.", "\u2028", CUE)  # fmt: skip
+PIECES = (
+    "Tin.", "\n", " ", "Q: ", "\n\nQ: ", "(b)", "The answer is (b).", "the answer is a plant", "Wool and",
+    "é👩‍🚀", "Option (a) is correct.", "\u2028", CUE,
+)  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=5).map(lambda found: "".join(found).strip())
 
 
@@ -482,14 +484,14 @@ def test_parse_after_export_gives_the_same_rows(strings):
     ],
 )
 def test_export_loses_no_odd_row(tmp_path, strings):
-    """Rows without an answer sentence, with a bare letter, without text, with more teachers: the same again."""
+    """Rows with no answer sentence, a bare letter, no text, or more teachers: the same again."""
     before, after = there_and_back(strings, tmp_path)
     assert before == after
 
 
 @pytest.mark.parametrize("answer", [None, "(a) wool", "(b) tin."])
 def test_parse_after_export_gives_the_same_rows_with_gold(tmp_path, answer):
-    """Joined with gold rows too, a row's own answer, statuses and texts are the same again."""
+    """Joined with gold rows, answers, statuses and texts are the same again."""
     gold = write(tmp_path / "gold.json", [gold_row(0)])
     before, after = there_and_back([string(0, answer=answer)], tmp_path, gold=gold)
     assert before == after
@@ -497,7 +499,7 @@ def test_parse_after_export_gives_the_same_rows_with_gold(tmp_path, answer):
 
 @pytest.mark.parametrize("seconds", [("So.", "So."), ("So.", None), (None, None)])
 def test_rows_from_parquet_are_exported(tmp_path, seconds):
-    """Rows that lay in a Parquet file are exported as those of JSON Lines are, whichever teachers they have."""
+    """Rows in a Parquet file are exported as those of JSON Lines are, whichever teachers they have."""
     strings = [string(number, second=second) for number, second in enumerate(seconds)]
     before, after = there_and_back(strings, tmp_path, suffix=".parquet")
     assert before == after

@@ -18,19 +18,20 @@ METALS = ["wool", "tin", "a plant"]
 BLOCK = "\n\nQ: Which melts?\nAnswer Choices:\n(a) wool\n(b) tin\n(c) a plant"
 FIRST = "Tin melts. Thus, the answer is (b) tin"
 SAMPLE = (
-    "Welding is the process of joining metals together. To permanently attach metal legs to a chair, you can Weld "
-    "the metal together to get it to stay firmly in place. Thus, the answer is (a) Weld the metal together to get "
-    "it to stay firmly in place\n\nQ: To permanently attach metal legs to a chair, you can\nAnswer Choices:\n(a) "
-    "Weld the metal together to get it to stay firmly in place\n(b) Nail the metal together to get it to stay "
-    "firmly in place llama rationale: Let's think step by step.\nFirst, the metal legs must be firmly attached to "
-    "the chair.\nSecond, the weld must hold."
+    "Welding is the process of joining metals together. To permanently attach metal legs to a chair, "
+    "you can Weld the metal together to get it to stay firmly in place. Thus, the answer is (a) Weld "
+    "the metal together to get it to stay firmly in place\n\nQ: To permanently attach metal legs to "
+    "a chair, you can\nAnswer Choices:\n(a) Weld the metal together to get it to stay firmly in "
+    "place\n(b) Nail the metal together to get it to stay firmly in place llama rationale: Let's "
+    "think step by step.\nFirst, the metal legs must be firmly attached to the chair.\nSecond, the "
+    "weld must hold."
 )
 
 # What rationales hold that looks like a part of the grammar.
 TRAPS = (
-    "Q:", "\n\nQ: ", "\nQ: What?", "Thus, the answer is", " Thus, the answer is (b) ", "Answer Choices:", "\n(a) ",
-    "(c)", "\nA: ", CUE, " rationale:", " the rationale: ", "the llama rationale, ", "rationale: ", "\n", "\n\n",
-    " ", "(", ")", " #", "answer is (a). ", "the answer is a plant",
+    "Q:", "\n\nQ: ", "\nQ: What?", "Thus, the answer is", " Thus, the answer is (b) ", "Answer Choices:",
+    "\n(a) ", "(c)", "\nA: ", CUE, " rationale:", " the rationale: ", "the llama rationale, ", "rationale: ",
+    "\n", "\n\n", " ", "(", ")", " #", "answer is (a). ", "the answer is a plant",
 )  # fmt: skip
 
 
@@ -286,7 +287,7 @@ def test_the_choices_stop_where_the_letters_do():
         ("Tin. Thus, the answer is (B) tin", "Tin.", ("b", "tin")),
         ("Tin. Thus, the answer is (b)", "Tin.", ("b", "")),
         ("Tin. Thus, the answer is (z) tin", "Tin.", ("z", "tin")),
-        ("So. Thus, the answer is (a) x. Thus, the answer is (b) tin", "So. Thus, the answer is (a) x.", ("b", "tin")),
+        ("Thus, the answer is (a) x. Thus, the answer is (b) y", "Thus, the answer is (a) x.", ("b", "y")),
         ("Tin melts.", "Tin melts.", None),
         ("Thus, the answer is tin.", "Thus, the answer is tin.", None),
         ("Tin. Thus, the answer is (bb) tin", "Tin. Thus, the answer is (bb) tin", None),
@@ -513,7 +514,7 @@ def seconds(call):
         begin = time.process_time()
         some.result_or_error(call)
         best = min(best, time.process_time() - begin)
-        if best < 1:
+        if not 1 <= best < 3:  # beyond that it is no busy machine
             break
     return best
 

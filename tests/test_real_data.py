@@ -11,6 +11,7 @@ import pytest
 
 from dataprep.conversion import Plan, convert_files
 from dataprep.merging import merge_files
+from dataprep.rationale_files import export_rationales, parse_rationale_files
 from dataprep.report.stats import stats_of_files
 from dataprep.validation import validate_files
 
@@ -198,3 +199,133 @@ def test_another_run_gives_the_same_bytes(made, tmp_path, workers):
     assert len(paths) == 8
     for path in paths:
         assert (tmp_path / path).read_bytes() == (made[0] / path).read_bytes(), path
+
+
+# The multiple-choice sets and the teachers' rationales
+
+# Dataset, input, rows.
+CHOICE_SETS = [
+    ("commonsense_qa", "commonsense_qa/train_rand_split.jsonl", 9741),
+    ("commonsense_qa", "commonsense_qa/dev_rand_split.jsonl", 1221),
+    ("aqua_rat", "aqua_rat/dev.json", 254),
+    ("aqua_rat", "aqua_rat/test.json", 254),
+    ("piqa", "piqa/valid.jsonl", 1838),
+    ("arc", "tinyllm/arc/arc_train.json", 1117),
+    ("openbookqa", "tinyllm/obqa/obqa_test.json", 500),
+    ("piqa", "tinyllm/piqa/piqa_valid.json", 919),
+]
+# Dataset and split, rows, rows in which the first teacher's answer is the gold one.
+RATIONALES = [
+    ("arc", "train", 1117, 1117),
+    ("arc", "valid", 295, 295),
+    ("arc", "test", 1165, 1165),
+    ("obqa", "train", 4957, 4957),
+    ("obqa", "valid", 500, 500),
+    ("obqa", "test", 500, 500),
+    ("piqa", "valid", 919, 919),
+    ("piqa", "test", 919, 919),
+]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def read_array(path):
+    """The rows of a JSON array or of JSON Lines, read by Python's json."""
+    text = path.read_text("utf-8")
+    return json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
+
+
+def published_answer(dataset, row, number):
+    """The text of a published row's gold answer, found without dataprep."""
+    if "answer" in row:
+        return row["answer"]
+    if dataset == "piqa":
+        label = (DATA / "piqa/valid-labels.lst").read_text().split()[number]
+        return row["sol2" if label == "1" else "sol1"]
+    if dataset == "aqua_rat":
+        return next(option[2:] for option in row["options"] if option[0] == row["correct"])
+    return next(each["text"] for each in row["question"]["choices"] if each["label"] == row["answerKey"])
+
+
+@pytest.mark.parametrize(("dataset", "path", "count"), CHOICE_SETS)
+def test_every_choice_row_has_its_published_answer(tmp_path, dataset, path, count):
+    """Each published file gives all of its rows, in order, each with its gold answer's letter and text."""
+    ledger = convert_files(Plan(dataset, to="example"), [DATA / path], tmp_path / "out.jsonl")
+    assert ledger.to_json() == {"in": count, "out": count, "dropped": {}, "failed": {}}
+    raw = read_array(DATA / path)
+    found = read_lines(tmp_path / "out.jsonl")
+    assert len(found) == len(raw) == count
+    for number, (row, published) in enumerate(zip(found, raw, strict=True)):
+        assert row["answer"]["text"] == published_answer(dataset, published, number).strip()
+        assert row["choices"][LETTERS.index(row["answer"]["label"])] == row["answer"]["text"]
+
+
+def rationale_files_of(dataset, split):
+    """The files of one split, in the order of their numbers."""
+    folder = DATA / "tinyllm" / dataset / "llm"
+    return sorted(folder.glob(f"{split}_CoT_*.json"), key=lambda path: int(path.stem.rpartition("_")[2]))
+
+
+@pytest.fixture(scope="module")
+def rationales(tmp_path_factory):
+    """The labelled rows of every split that has gold rows, and the reports."""
+    folder = tmp_path_factory.mktemp("rationales")
+    made = {}
+    for dataset, split, _, _ in RATIONALES:
+        gold = DATA / "tinyllm" / dataset / f"{dataset}_{split}.json"
+        out = folder / f"{dataset}_{split}.jsonl"
+        report = parse_rationale_files(rationale_files_of(dataset, split), out, gold=gold)
+        made[dataset, split] = (report, out, read_array(gold))
+    return made
+
+
+@pytest.mark.parametrize(("dataset", "split", "count", "agree"), RATIONALES)
+def test_every_rationale_row_is_its_gold_row(rationales, dataset, split, count, agree):
+    """Question, choices and answer of all strings are those of the gold row at the same place."""
+    report, out, gold = rationales[dataset, split]
+    rows = read_lines(out)
+    assert report.ledger.to_json() == {"in": count, "out": count, "dropped": {}, "failed": {}}
+    assert len(rows) == len(gold) == count
+    agreeing = 0
+    for row, published in zip(rows, gold, strict=True):
+        choices = [choice.strip() for choice in published["choices"]]
+        place = choices.index(published["answer"].strip())
+        assert row["id"] == str(published["id"])
+        assert (row["question"], row["choices"]) == (published["question"].strip(), choices)
+        assert row["answer"] == {"label": LETTERS[place], "text": choices[place]}
+        agreeing += row["teacher_answers"]["flan-t5"]["label"] == LETTERS[place]
+    assert report.agree == agreeing == agree
+
+
+@pytest.mark.parametrize(("dataset", "split", "count", "agree"), RATIONALES)
+def test_every_rationale_is_a_piece_of_its_string(rationales, dataset, split, count, agree):
+    """What a teacher says is kept to the letter, the teachers are the markers', and statuses add up."""
+    report, out, _ = rationales[dataset, split]
+    strings = [text for path in rationale_files_of(dataset, split) for text in json.loads(path.read_bytes())]
+    for row, text in zip(read_lines(out), strings, strict=True):
+        head, _, tail = text.partition(f"\n\nQ: {row['question']}")
+        assert row["rationales"]["flan-t5"] in head
+        said = tail.partition(" llama rationale: ")[2]
+        assert list(row["rationales"]) == ["flan-t5"] + ["llama-2"] * (" llama rationale:" in tail)
+        said = said.strip().removeprefix("Let's think step by step").removeprefix(".").lstrip()
+        assert row["rationales"].get("llama-2", "") == said
+    assert sum(report.statuses["flan-t5"].values()) == count >= agree
+
+
+def test_the_train_file_without_gold_rows_is_parsed_too(tmp_path):
+    """The 500 strings of piqa's train file have no gold rows here; all of them come out."""
+    report = parse_rationale_files(rationale_files_of("piqa", "train"), tmp_path / "out.jsonl")
+    assert report.ledger.to_json() == {"in": 500, "out": 500, "dropped": {}, "failed": {}}
+    assert all(len(row["choices"]) == 2 for row in read_lines(tmp_path / "out.jsonl"))
+
+
+@pytest.mark.parametrize(("dataset", "split"), [("arc", "test"), ("obqa", "valid"), ("piqa", "valid")])
+def test_published_rationales_survive_the_way_back(rationales, tmp_path, dataset, split):
+    """Exported and parsed again, the published strings give the same rows."""
+    _, out, _ = rationales[dataset, split]
+    paths = export_rationales(out, tmp_path / "llm", split=split)
+    assert [path.name for path in paths] == [path.name for path in rationale_files_of(dataset, split)]
+    gold = DATA / "tinyllm" / dataset / f"{dataset}_{split}.json"
+    parse_rationale_files([tmp_path / "llm"], tmp_path / "again.jsonl", gold=gold)
+    for row, again in zip(read_lines(out), read_lines(tmp_path / "again.jsonl"), strict=True):
+        del row["source"], again["source"]
+        assert row == again

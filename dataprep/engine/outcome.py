@@ -9,15 +9,15 @@ from typing import Any, Protocol
 import orjson
 
 from dataprep.errors import InputError, RowDropped, RowError
-from dataprep.lines import MAX_LINE, not_json
+from dataprep.lines import MAX_LINE, not_json, not_object
 from dataprep.records import describe
 
 RowOperator = Callable[..., bytes]
 """One parsed row in, the output row as one line of bytes out; raises ``RowError`` or ``RowDropped``.
 
-The row is whatever JSON value the line holds. An operator with a true attribute ``placed`` is also given
-the path and the number of the row in its file, counted from 1; one with a ``Counter`` as its attribute
-``counts`` has it collected and cleared after each block.
+The row is a JSON object, or any JSON value for an operator with a true attribute ``any_value``. An operator
+with a true attribute ``placed`` is also given the path and the number of the row in its file, counted from 1;
+one with a ``Counter`` as its attribute ``counts`` has it collected and cleared after each block.
 """
 
 
@@ -93,6 +93,7 @@ def apply(operator: RowOperator, block: LineBlock) -> Outcome:
         InputError: the block is to be an array of rows and is none.
     """
     parse, problems = orjson.loads, (RowError, orjson.JSONDecodeError)
+    objects = not getattr(operator, "any_value", False)
     placed, path, before = getattr(operator, "placed", False), block.path, block.before
     outcome = Outcome()
     rows: list[bytes] = []
@@ -104,6 +105,8 @@ def apply(operator: RowOperator, block: LineBlock) -> Outcome:
     for number, line in enumerate(lines, 1):
         try:
             row = parse(line)
+            if objects and type(row) is not dict:
+                raise not_object(row)
             add(operator(row, path, before + number) if placed else operator(row))
         except RowDropped as drop:
             outcome.dropped[drop.reason] = outcome.dropped.get(drop.reason, 0) + 1
