@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
 
-.PHONY: help demo test check format golden docs bench clean
+.PHONY: help demo test quick check format golden docs bench clean
 
 help:  ## Show what there is to make.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ demo: .venv/.run  ## Raw samples to merged chat files, in .demo/.
 
 test: .venv/.dev  ## The test suite.
 	$(BIN)/python -m pytest
+
+quick: .venv/.dev  ## The tests without the slow ones.
+	$(BIN)/python -m pytest -m 'not slow'
 
 check: .venv/.dev  ## Lint, format, types, import floors.
 	$(BIN)/ruff check .

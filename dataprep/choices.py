@@ -74,7 +74,7 @@ def place_of(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -
                 return known.index(given)
         plain = given.strip("().").lower()
         letter = LETTERS.find(plain) if len(plain) == 1 else -1
-        place = letter if letter >= 0 else int(plain) - 1 if plain.isdecimal() else -1
+        place = letter if letter >= 0 else int(plain) - 1 if plain.isdecimal() and len(plain) < 4 else -1
         if 0 <= place < len(texts):
             return place
     shown = " ".join(f"({label}) {text}" for label, text in zip(labels or LETTERS, texts, strict=False))

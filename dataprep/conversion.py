@@ -76,10 +76,10 @@ class RowConverter:
         for name, value in options.items():
             if name in known and known[name] and value not in known[name]:
                 choices = " or ".join(map(str, known[name]))
-                raise UsageError(f"--{name.replace('_', '-')} {value}: expected {choices}")
+                raise UsageError(f"{_flag(name)} {value}: expected {choices}")
             if name not in known:
-                flag = "--" + name.replace("_", "-")
-                has = ", ".join("--" + each.replace("_", "-") for each in known) or "none"
+                flag = _flag(name)
+                has = ", ".join(map(_flag, known)) or "none"
                 raise UsageError(f"{plan.dataset} has no option {flag}; its own options: {has}")
         self._convert = partial(converter.convert, **options) if options else converter.convert
         self._render: Callable[[Example], bytes] = _render_example
@@ -111,6 +111,11 @@ class RowConverter:
         example = self._convert(row)
         example.source = self._source
         return self._render(example)
+
+
+def _flag(option: str) -> str:
+    """What a converter's option is called on the command line."""
+    return "--map" if option == "columns" else "--" + option.replace("_", "-")
 
 
 def _wording(converter: converters.Converter, plan: Plan) -> Template:
@@ -258,7 +263,9 @@ def _labelled(path: str, blocks: Iterable[files.Block], beside: str, name: str) 
             label = orjson.dumps(labels[used] if used < len(labels) else None)
             used += 1
             if line.rstrip().endswith(b"}"):
-                lines[number] = line.rstrip()[:-1] + b',"%b":%b}' % (name.encode(), label)
+                fields = line.rstrip()[:-1]
+                comma = b"" if fields.strip() == b"{" else b","
+                lines[number] = fields + b'%b"%b":%b}' % (comma, name.encode(), label)
         yield files.Block(path, data=b"\n".join(lines), first=block.first)
     if used != len(labels):
         raise InputError(

@@ -18,7 +18,7 @@ from dataprep.choices import gold_of, id_of, place_of, question_and_choices
 from dataprep.errors import FileError, InputError, RowError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.rationales import Parsed, Teachers, parse, render, status_of, trim_runaway
-from dataprep.records import LETTERS, describe, text_of
+from dataprep.records import LETTERS, describe, optional_text, text_of
 
 BATCH = 500
 """Strings in one published file: file K of a split holds the gold rows from 500·K on."""
@@ -91,7 +91,7 @@ class RationaleParser:
             "answer": None if known is None else _answer(parsed.choices, known),
             "rationales": parsed.rationales,
             "status": statuses,
-            "teacher_answers": answers,
+            "teacher_answers": answers or None,  # no table can hold an object without fields
             "source": f"{path}:{number - 1}",
         }
         return orjson.dumps(labelled)
@@ -115,7 +115,7 @@ class RationaleParser:
             self.counts[teacher, status] += 1
             if first and parsed.answer is not None:
                 answers[teacher] = {"label": parsed.answer[0], "text": parsed.answer[1]}
-            elif concluded >= 0:
+            elif concluded >= 0 and not first:  # the first teacher's answer is its sentence, or none
                 answers[teacher] = _answer(parsed.choices, concluded)
             if self.trim and status == "runaway":
                 parsed.rationales[teacher] = trim_runaway(text)
@@ -354,12 +354,18 @@ def export_rationales(
 
 def _parsed(row: Mapping[str, Any], teachers: Teachers) -> Parsed:
     """The fields of a labelled row; the sentence holds the first teacher's own answer, or the gold one."""
-    rationales = row.get("rationales")
-    if not isinstance(rationales, Mapping) or not all(type(text) is str for text in rationales.values()):
-        raise RowError("no rationales", f"expected an object of texts, found {describe(rationales)}")
-    answers = row.get("teacher_answers")
-    answer = (answers.get(teachers.first) if isinstance(answers, Mapping) else None) or row.get("answer")
-    own = (text_of(answer, "label"), text_of(answer, "text")) if isinstance(answer, Mapping) else None
+    found = row.get("rationales")
+    rationales = (
+        {name: text for name, text in found.items() if text is not None} if isinstance(found, dict) else {}
+    )
+    if not rationales or not all(type(text) is str for text in rationales.values()):
+        raise RowError("no rationales", f"expected an object of texts, found {describe(found)}")
+    answer = row.get("answer")
+    if "teacher_answers" in row:  # a teacher that gave no answer sentence gets none
+        answer = (row["teacher_answers"] or {}).get(teachers.first)
+    own = None
+    if isinstance(answer, Mapping):
+        own = text_of(answer, "label"), optional_text(answer, "text") or ""
     question, (choices, _) = question_and_choices(row)
     ordered = {teachers.first: rationales.get(teachers.first, ""), **rationales}
     return Parsed(question, choices, own, ordered)

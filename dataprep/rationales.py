@@ -84,7 +84,8 @@ class Teachers:
         if len(self._known) > 1000:  # an adversarial text could make it grow without end
             self._known.clear()
         if marker not in self._known:
-            plain = marker.split() == [marker] and marker[0].isalpha() and marker.lower() not in _ORDINARY
+            plain = marker.split() == [marker] and marker[0].isalpha() and marker[-1].isalnum()
+            plain = plain and marker.lower() not in _ORDINARY
             self._known[marker] = KNOWN_MARKERS.get(marker, marker) if plain else None
         return self._known[marker]
 
@@ -208,6 +209,8 @@ def render(parsed: Parsed, teachers: Teachers | None = None) -> str:
             a teacher's marker, a field holds newlines where a line is expected, and the like.
     """
     teachers = teachers or Teachers()
+    if not 1 <= len(parsed.choices) <= len(LETTERS):
+        raise RowError("the format cannot carry this row", f"found {len(parsed.choices)} choices")
     first = parsed.rationales.get(teachers.first, "")
     pieces = [CUE + " " if without_cue(first) != first else "", first]
     if parsed.answer is not None:
@@ -269,7 +272,7 @@ def trim_runaway(text: str) -> str:
 # list of all choices may follow `Answer:`.
 _NAMED = re.compile(
     r"(?:nswer|ption|hoice)"
-    r"(?: (?:is|will be|would be|must be|should be)(?: (?:option|choice|answer))?| ?:) ?+"
+    r"(?: (?:is|will be|would be|must be|should be)(?: (?:option|choice|answer))?:?| ?:) ?+"
     r"(?:[(\[\"'“‘]+([a-zA-Z])[)\]\"'”’]+|([a-zA-Z]))(?=[.,;)\n]|$)"
 )
 _CALLED_RIGHT = re.compile(
@@ -286,6 +289,7 @@ def conclusion(text: str, choices: Sequence[str]) -> int:
     A choice is named by its letter (``the answer is (b)``, ``Answer: b.``, ``option (b) is correct``), or
     by its text after ``answer is``. Lines that suppose or deny are passed over.
     """
+    text = text[-_LOOKED_AT:]
     if "nswer" not in text and "ption" not in text and "hoice" not in text:
         return -1  # said by no pattern below; most rationales end here
     named = {
@@ -294,19 +298,32 @@ def conclusion(text: str, choices: Sequence[str]) -> int:
         for match in pattern.finditer(text)
         if not _UNSURE.search(_line_around(text, match.start()))
     }
-    longest = max(map(len, choices), default=0) + _LOOK_BACK
+    for match in _WITH_TEXT.finditer(text):
+        place = LETTERS.find(match[1].lower())
+        if place < len(choices) and text.startswith(
+            choices[place][:_LONGEST_CHOICE].rstrip("."), match.end()
+        ):
+            named.add(place)
+    plain = [choice[:_LONGEST_CHOICE].strip(" .").lower() for choice in choices]
+    longest = max(map(len, plain), default=0) + len("the ")
     found = text.find(_IN_WORDS)
     while found >= 0:
         begin = found + len(_IN_WORDS)
         said = _CLAUSE.match(text[begin : begin + longest].removeprefix("the "))
         if said and not _UNSURE.search(_line_around(text, found)):
             words = said[0].strip(" \"'").lower()
-            named.update(n for n, choice in enumerate(choices) if choice.strip(" .").lower() == words)
+            named.update(n for n, choice in enumerate(plain) if choice == words)
         found = text.find(_IN_WORDS, begin)
     inside = {place for place in named if 0 <= place < len(choices)}
     return inside.pop() if len(inside) == 1 else -1
 
 
+# `the answer is (b) tin.`: a letter followed by its own text.
+_WITH_TEXT = re.compile(r"(?:nswer|ption|hoice) (?:is|will be|would be|must be|should be):? \(([a-zA-Z])\) ")
+_LOOKED_AT = (
+    20_000  # a conclusion stands at the end of a text: what precedes its last characters is not looked at
+)
+_LONGEST_CHOICE = 2_000
 _CLAUSE = re.compile(r"[^.,;\n]+")
 _LOOK_BACK = (
     200  # characters of a line that are looked at: a bound, so that no text takes more than linear time

@@ -519,7 +519,7 @@ def test_rows_from_parquet_are_exported(tmp_path, seconds):
         {"choices": ["wool", "tin\nsilk"]},
         {"choices": ["wool"] * 27},
         {"choices": None},
-        {"answer": {"label": "bb", "text": "tin"}, "teacher_answers": {}},
+        {"teacher_answers": {"flan-t5": {"label": "bb", "text": "tin"}}},
         {"answer": "tin", "teacher_answers": {"flan-t5": {"label": 2, "text": "tin"}}},
     ],
 )

@@ -156,7 +156,10 @@ def _columns(text: str) -> dict[str, str]:
     """
     from dataprep.converters.qa import FIELDS
 
-    columns = dict(part.partition("=")[::2] for part in text.split(","))
+    pairs = [part.partition("=")[::2] for part in text.split(",")]
+    columns = dict(pairs)
+    if len(columns) < len(pairs):
+        raise UsageError(f"--map {text}: a name stands there twice")
     for name, column in columns.items():
         if name not in FIELDS or not column:
             raise UsageError(f"--map {text}: expected NAME=FIELD, with NAME one of {', '.join(FIELDS)}")

@@ -68,7 +68,7 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
     return choice_example(
         text_of(row, "body" if "body" in row else "question"),
         choices_of(row["choices"]) if "choices" in row else (CHOICES, []),
-        answer.strip().lower().rstrip(".") if type(answer) is str else answer,
+        answer.strip().lower().rstrip(".") if type(answer) is str and "choices" not in row else answer,
         unlabelled=unlabelled,
         id=id_of(row),
         context=_joined(row.get("snippets", row.get("context")), "snippets"),

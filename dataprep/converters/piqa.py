@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
-from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split, text_of
+from dataprep.errors import RowError
+from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split, describe, text_of
 
 SOURCE = Source(
     hub="ybisk/piqa",
@@ -46,7 +47,11 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
         return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))
     texts = [text_of(row, "sol1"), text_of(row, "sol2")]
     label = row.get("label")
-    if type(label) is str and label.strip() in ("0", "1", "-1"):
+    if type(label) is str and label.strip():
+        if label.strip() not in ("0", "1", "-1"):
+            shown = f"(a) {texts[0]} (b) {texts[1]}"
+            found = f"found {describe(label)} as the label, expected 0 or 1; the choices are {shown}"
+            raise RowError("the answer is none of the choices", found)
         label = int(label)
     hidden = label is None or label in (-1, "")
     answer = None if hidden else label

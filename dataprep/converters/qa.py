@@ -98,7 +98,14 @@ def _choices(row: Mapping[str, Any], path: str) -> tuple[list[str], list[str]] |
     """The choices' texts and labels; ``None`` where the row has none."""
     if "|" in path:
         texts = [_text(row, name) for name in path.split("|")]
-        return [text for text in texts if text is not None], []
+        while texts and texts[-1] is None:
+            texts.pop()
+        given = [text for text in texts if text is not None]
+        if len(given) < len(texts):
+            raise RowError(
+                "an empty choice", f"found {describe(texts)}; one in the middle would move the others"
+            )
+        return given, []
     value = _found(row, path)
     if type(value) is str and value.strip():
         try:

@@ -42,7 +42,7 @@ class LineBlock(Protocol):
 
     @property
     def before(self) -> int:
-        """How many lines of the file precede the block, where that was counted."""
+        """How many rows of the file precede the block, where that was counted."""
 
     def read(self) -> bytes:
         """The block's bytes."""
@@ -107,7 +107,7 @@ def apply(operator: RowOperator, block: LineBlock) -> Outcome:
             row = parse(line)
             if objects and type(row) is not dict:
                 raise not_object(row)
-            add(operator(row, path, before + number) if placed else operator(row))
+            add(operator(row, path, before + number - blank) if placed else operator(row))
         except RowDropped as drop:
             outcome.dropped[drop.reason] = outcome.dropped.get(drop.reason, 0) + 1
         except problems as error:

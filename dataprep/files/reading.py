@@ -34,7 +34,7 @@ class Block:
         data: the lines.
         unit: what a line is to a user: a ``"line"`` of the file, or a ``"row"`` of a document or table.
         array: the bytes are no lines, but one JSON array, whose items are the rows.
-        before: lines of the file that precede the block, where they were counted.
+        before: rows of the file that precede the block, where they were counted.
         first: it is the first block of its file.
     """
 
@@ -142,11 +142,11 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
 
 
 def counted(blocks: Iterable[Block]) -> Iterator[Block]:
-    """The same blocks of one file, each with the number of lines that precede it."""
+    """The same blocks of one file, each with the number of rows (lines that are not blank) before it."""
     before = 0
     for block in blocks:
         yield replace(block, before=before)
-        before += bytes.count(block.read(), b"\n")
+        before += sum(1 for line in block.read().split(b"\n") if line and not line.isspace())
 
 
 def array_block(path: str) -> Block:
