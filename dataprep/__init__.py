@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from dataprep.converters import names as dataset_names
     from dataprep.errors import DataprepError
     from dataprep.files import read_rows, write_rows
+    from dataprep.hub import fetch
     from dataprep.ledger import Ledger
     from dataprep.merging import merge, merge_files
+    from dataprep.prompting import prompt_file
+    from dataprep.rationale_files import export_rationales, parse_rationale_files
     from dataprep.records import Example
     from dataprep.report.stats import Stats, stats, stats_of_files
     from dataprep.sampling.order import shuffled_order
@@ -44,9 +47,13 @@ _HOMES = {
     "convert": "conversion",
     "convert_files": "conversion",
     "dataset_names": "converters:names",
+    "export_rationales": "rationale_files",
+    "fetch": "hub",
     "init_workspace": "workspace",
     "merge": "merging",
     "merge_files": "merging",
+    "parse_rationale_files": "rationale_files",
+    "prompt_file": "prompting",
     "read_rows": "files",
     "shuffled_order": "sampling.order",
     "stats": "report.stats",
@@ -70,9 +77,13 @@ __all__ = [
     "convert",
     "convert_files",
     "dataset_names",
+    "export_rationales",
+    "fetch",
     "init_workspace",
     "merge",
     "merge_files",
+    "parse_rationale_files",
+    "prompt_file",
     "read_rows",
     "shuffled_order",
     "stats",
