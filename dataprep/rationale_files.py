@@ -17,7 +17,8 @@ from dataprep import engine, files
 from dataprep.choices import gold_of, id_of, place_of, question_and_choices
 from dataprep.errors import FileError, InputError, RowError, UsageError
 from dataprep.ledger import Ledger
-from dataprep.rationales import Parsed, Teachers, parse, render, status_of, trim_runaway
+from dataprep.rationale_status import status_of, trim_runaway
+from dataprep.rationales import Parsed, Teachers, parse, render
 from dataprep.records import LETTERS, describe, optional_text, text_of
 
 BATCH = 500
@@ -102,23 +103,20 @@ class RationaleParser:
         """Each teacher's status, and the answer of each that names one; counts them on the way."""
         statuses: dict[str, str] = {}
         answers: dict[str, dict[str, str]] = {}
-        for teacher, text in parsed.rationales.items():
-            first = teacher == self.teachers.first
-            status, concluded = status_of(
-                text,
-                parsed.choices,
-                gold,
-                own if first else -1,
-                sentence=first and parsed.answer is not None,
-            )
+        choices, rationales, counts = parsed.choices, parsed.rationales, self.counts
+        for teacher, text in rationales.items():
+            if teacher == self.teachers.first:
+                status, _ = status_of(text, choices, gold, own, sentence=parsed.answer is not None)
+                if parsed.answer is not None:  # its answer is its sentence, or none
+                    answers[teacher] = {"label": parsed.answer[0], "text": parsed.answer[1]}
+            else:
+                status, concluded = status_of(text, choices, gold)
+                if concluded >= 0:
+                    answers[teacher] = _answer(choices, concluded)
             statuses[teacher] = status
-            self.counts[teacher, status] += 1
-            if first and parsed.answer is not None:
-                answers[teacher] = {"label": parsed.answer[0], "text": parsed.answer[1]}
-            elif concluded >= 0 and not first:  # the first teacher's answer is its sentence, or none
-                answers[teacher] = _answer(parsed.choices, concluded)
+            counts[teacher, status] += 1
             if self.trim and status == "runaway":
-                parsed.rationales[teacher] = trim_runaway(text)
+                rationales[teacher] = trim_runaway(text)
         return statuses, answers
 
     def _gold_row(self, parsed: Parsed, own_id: str | None, path: str, number: int) -> GoldRow:
@@ -306,7 +304,7 @@ def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:
         if kind == "json":
             yield files.array_block(path)
         elif kind == "jsonl":
-            yield from files.counted(files.read_blocks(path))
+            yield from files.read_blocks(path)
         else:
             raise UsageError(f"{path}: rationale strings are read from .json and .jsonl files")
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from dataprep.errors import RowError
 from dataprep.records import LETTERS
@@ -39,7 +38,10 @@ _FIRST_CHOICE = _CHOICES + "(a) "
 _MARK = " rationale:"
 _AFTER_MARK = ("", " ", "\n")
 _LONGEST_NAME = 64
-_LABELS = [f"({letter}) " for letter in LETTERS]
+# The choices' lines, from the first one's text on: the one lettered (b) is looked for only after (a), and so on.
+_LISTED = re.compile(
+    "(.*)" + "".join(rf"(?:\n\({letter}\) (.*)" for letter in LETTERS[1:]) + ")?" * len(LETTERS[1:])
+)
 
 # Words that come before "rationale:" in prose. With `--teachers` only the names given there are markers.
 _ORDINARY = frozenset(
@@ -49,9 +51,6 @@ _ORDINARY = frozenset(
     short simple simplified some such that the their this third whose with your
     """.split()  # noqa: SIM905 - forty quoted words would fill a page
 )
-
-Status = Literal["ok", "empty", "truncated", "runaway", "answer_mismatch", "no_answer"]
-STATUSES: tuple[Status, ...] = ("ok", "empty", "runaway", "truncated", "answer_mismatch", "no_answer")
 
 
 class Teachers:
@@ -120,12 +119,17 @@ def parse(text: str, teachers: Teachers | None = None) -> Parsed:
     if listed < 0 or asked < 0:
         expected = "expected a blank line, 'Q: …', 'Answer Choices:' and '(a) …'"
         raise RowError("no question block", f"{expected}, found {_shown(text)}")
-    choices, last, line_end = _parse_choices(text, listed + len(_CHOICES))
+    lines = _LISTED.match(text, listed + len(_FIRST_CHOICE))
+    assert lines is not None
+    count = lines.lastindex or 1
+    last, line_end = lines.span(count)
+    choices = list(map(str.strip, lines.groups()[:count]))
     rationales: dict[str, str] = {}
     rationales[teachers.first], answer = _parse_head(text, asked)
     place, teacher, begin = _next_marker(text, last, teachers, rationales)
-    line_end = min(line_end, place)
-    choices.append(text[last:line_end].strip())
+    if place < line_end:
+        line_end = place
+        choices[-1] = text[last:place].strip()
     between = text[line_end:place].strip()
     if between and not _CUE_LINE.fullmatch(between):
         expected = "expected a cue line or a teacher's marker"
@@ -134,7 +138,7 @@ def parse(text: str, teachers: Teachers | None = None) -> Parsed:
         named, start = teacher, begin
         rationales[named] = ""  # a marker of the same teacher again is a part of its text
         place, teacher, begin = _next_marker(text, start, teachers, rationales)
-        rationales[named] = without_cue(text[start:place])
+        rationales[named] = _rationale(text, start, place)
     question = text[asked + len(_QUESTION) : listed].strip()
     return Parsed(question, choices, answer, rationales)
 
@@ -146,26 +150,8 @@ def _parse_head(text: str, end: int) -> tuple[str, tuple[str, str] | None]:
         sentence = text[found + len(ANSWER) : end].strip()
         label = sentence[1:2].lower()
         if label and label in LETTERS and sentence[0] == "(" and sentence[2:3] == ")":
-            return without_cue(text[:found]), (label, sentence[3:].strip())
-    return without_cue(text[:end]), None
-
-
-def _parse_choices(text: str, begin: int) -> tuple[list[str], int, int]:
-    """All choices but the last, where the last one's text begins, and where its line ends."""
-    choices: list[str] = []
-    find, width = text.find, len(_LABELS[0])
-    begin += width
-    for label in _LABELS[1:]:
-        end = find("\n", begin)
-        if end < 0:
-            return choices, begin, len(text)
-        following = end + 1 + width
-        if text[end + 1 : following] != label:
-            return choices, begin, end
-        choices.append(text[begin:end].strip())
-        begin = following
-    end = find("\n", begin)
-    return choices, begin, end if end >= 0 else len(text)
+            return _rationale(text, 0, found), (label, sentence[3:].strip())
+    return _rationale(text, 0, end), None
 
 
 def _next_marker(
@@ -178,7 +164,8 @@ def _next_marker(
     found = text.find(_MARK, begin)
     while found >= 0:
         after = found + len(_MARK)
-        space = text.rfind(" ", max(begin, found - _LONGEST_NAME - 1), found)
+        earliest = found - _LONGEST_NAME - 1
+        space = text.rfind(" ", begin if begin > earliest else earliest, found)
         if space >= 0 and text[after : after + 1] in _AFTER_MARK:
             teacher = teachers.of(text[space + 1 : found])
             if teacher is not None and teacher not in seen:
@@ -187,17 +174,18 @@ def _next_marker(
     return len(text), None, len(text)
 
 
+def _rationale(text: str, begin: int, end: int) -> str:
+    """What stands there, without outer white space and the words that a teacher was asked with."""
+    opening = _OPENING.match(text, begin, end)
+    return text[opening.end() if opening else begin : end].rstrip()
+
+
 def without_cue(text: str) -> str:
     """A rationale without the words that a teacher was asked with, and without outer white space."""
-    text = text.strip()
-    if text.startswith(CUE):
-        return text[len(CUE) :].lstrip()
-    if text.startswith("Let") and (cue := _CUE.match(text)):
-        return text[cue.end() :].lstrip()
-    return text
+    return _rationale(text, 0, len(text))
 
 
-_CUE = re.compile(r"Let['’]s think step by step[.:]?")
+_OPENING = re.compile(r"\s*(?:Let['’]s think step by step[.:]?\s*)?")
 _CUE_LINE = re.compile(r"(?:A|Answer)\s*:\s*(?:Let['’]s think step by step[.:]?)?")
 
 
@@ -249,132 +237,3 @@ def _check_same(parsed: Parsed, text: str, teachers: Teachers) -> None:
 
 def _shown(text: str, limit: int = 80) -> str:
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")
-
-
-# A line that begins another question: `Question:`, `### Q2:`, `Q.1)`, `Q: `.
-_NEXT_QUESTION = re.compile(r"^[ \t#*]*+Q(?:uestion)?[ .]?\d*+ ?[:.)]", re.MULTILINE)
-
-
-def runaway_at(text: str) -> int:
-    """Where a rationale runs on into another question; -1 where it does not."""
-    found = _NEXT_QUESTION.search(text) if "Q" in text else None
-    return found.start() if found else -1
-
-
-def trim_runaway(text: str) -> str:
-    """The rationale up to where it runs on into another question."""
-    place = runaway_at(text)
-    return text if place < 0 else text[:place].rstrip().rstrip("#*").rstrip()
-
-
-# `… answer is (b)`, `Answer: b.`, `the correct option is 'c'`. A bare letter counts only before punctuation
-# or at the end, since `the answer is a plant` names no choice, and so does a letter in brackets, since a
-# list of all choices may follow `Answer:`.
-_NAMED = re.compile(
-    r"(?:nswer|ption|hoice)"
-    r"(?: (?:is|will be|would be|must be|should be)(?: (?:option|choice|answer))?:?| ?:) ?+"
-    r"(?:[(\[\"'“‘]+([a-zA-Z])[)\]\"'”’]+|([a-zA-Z]))(?=[.,;)\n]|$)"
-)
-_CALLED_RIGHT = re.compile(
-    r"(?:ption|nswer|hoice) ?:? ?\(?([a-zA-Z])\)? is (?:the |)(?:correct|right|best)\b"
-)
-_IN_WORDS = "nswer is "
-# A line with one of these supposes or denies: `If the answer were (b)`, `so answer (b) is not right`.
-_UNSURE = re.compile(r"\b(?:[Ii]f|not|wrong|incorrect|isn't|cannot|can't)\b")
-
-
-def conclusion(text: str, choices: Sequence[str]) -> int:
-    """Which choice a rationale concludes on, counted from 0; -1 where it names none, or several.
-
-    A choice is named by its letter (``the answer is (b)``, ``Answer: b.``, ``option (b) is correct``), or
-    by its text after ``answer is``. Lines that suppose or deny are passed over.
-    """
-    text = text[-_LOOKED_AT:]
-    if "nswer" not in text and "ption" not in text and "hoice" not in text:
-        return -1  # said by no pattern below; most rationales end here
-    named = {
-        LETTERS.find((match[1] or match[match.lastindex or 1]).lower())
-        for pattern in (_NAMED, _CALLED_RIGHT)
-        for match in pattern.finditer(text)
-        if not _UNSURE.search(_line_around(text, match.start()))
-    }
-    for match in _WITH_TEXT.finditer(text):
-        place = LETTERS.find(match[1].lower())
-        if place < len(choices) and text.startswith(
-            choices[place][:_LONGEST_CHOICE].rstrip("."), match.end()
-        ):
-            named.add(place)
-    plain = [choice[:_LONGEST_CHOICE].strip(" .").lower() for choice in choices]
-    longest = max(map(len, plain), default=0) + len("the ")
-    found = text.find(_IN_WORDS)
-    while found >= 0:
-        begin = found + len(_IN_WORDS)
-        said = _CLAUSE.match(text[begin : begin + longest].removeprefix("the "))
-        if said and not _UNSURE.search(_line_around(text, found)):
-            words = said[0].strip(" \"'").lower()
-            named.update(n for n, choice in enumerate(plain) if choice == words)
-        found = text.find(_IN_WORDS, begin)
-    inside = {place for place in named if 0 <= place < len(choices)}
-    return inside.pop() if len(inside) == 1 else -1
-
-
-# `the answer is (b) tin.`: a letter followed by its own text.
-_WITH_TEXT = re.compile(r"(?:nswer|ption|hoice) (?:is|will be|would be|must be|should be):? \(([a-zA-Z])\) ")
-_LOOKED_AT = (
-    20_000  # a conclusion stands at the end of a text: what precedes its last characters is not looked at
-)
-_LONGEST_CHOICE = 2_000
-_CLAUSE = re.compile(r"[^.,;\n]+")
-_LOOK_BACK = (
-    200  # characters of a line that are looked at: a bound, so that no text takes more than linear time
-)
-
-
-def _line_around(text: str, place: int) -> str:
-    begin = max(place - _LOOK_BACK, text.rfind("\n", max(place - _LOOK_BACK, 0), place) + 1)
-    end = text.find("\n", place, place + _LOOK_BACK)
-    return text[max(begin, 0) : end if end >= 0 else place + _LOOK_BACK]
-
-
-_ENDS = frozenset(".!?)]\"'”’…。！？»")
-
-
-def status_of(
-    text: str, choices: Sequence[str], gold: int | None, own: int = -1, *, sentence: bool = False
-) -> tuple[Status, int]:
-    """What can be said of a teacher's rationale without knowing more than its row.
-
-    Args:
-        text: the rationale without cue and answer sentence.
-        choices: the choices' texts.
-        gold: the gold choice, counted from 0; ``None`` where it is not known.
-        own: the choice that the answer sentence names, counted from 0; -1 where there is none.
-        sentence: whether an answer sentence followed the text, so that it was not cut off.
-
-    Returns:
-        the choice that it concludes on, counted from 0 (-1 where it names none or is not whole), and the
-        status, the first that holds of: ``empty`` (no text), ``runaway`` (it runs on into another question),
-        ``truncated`` (it stops in the middle of a sentence), ``no_answer`` (it names no choice, or more than
-        one, as its answer), ``answer_mismatch`` (it concludes on another choice than the gold one), ``ok``.
-    """
-    if not text:
-        return "empty", own
-    if runaway_at(text) >= 0:
-        return "runaway", own
-    if not sentence and text[-1] not in _ENDS and not _ends_in_answer(text):
-        return "truncated", own
-    concluded = own if own >= 0 else conclusion(text, choices)
-    if concluded < 0:
-        return "no_answer", -1
-    return ("ok" if gold is None or concluded == gold else "answer_mismatch"), concluded
-
-
-_LAST_WORDS = re.compile(r"nswer(?: [Kk]ey)?\s?:\s\(?[A-Za-z]\)?$")
-
-
-def _ends_in_answer(text: str) -> bool:
-    """Whether the last words are an answer by letter, such as ``the answer is b`` or ``Answer Key: d``."""
-    begin = text.rfind("\n") + 1
-    if any(match.end() == len(text) - begin for match in _NAMED.finditer(text[begin:])):
-        return True
-    return _LAST_WORDS.search(text[-20:]) is not None

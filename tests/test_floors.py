@@ -12,7 +12,7 @@ FLOORS = [
     {"records", "lines"},
     {"choices"},
     {"files", "ledger", "engine"},
-    {"converters", "templates", "sampling", "quality", "rationales"},
+    {"converters", "templates", "sampling", "quality", "rationales", "rationale_status"},
     {"prompts"},
     {"conversion", "merging", "prompting", "rationale_files", "hub", "validation", "report", "workspace"},
     {"cli", "commands", "__main__"},

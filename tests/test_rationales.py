@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dataprep.errors import DataprepError, RowError
 from dataprep.rationale_files import GoldRow, RationaleParser
-from dataprep.rationales import Parsed, Teachers, conclusion, parse, render, status_of, trim_runaway
+from dataprep.rationale_status import conclusion, status_of, trim_runaway
+from dataprep.rationales import Parsed, Teachers, parse, render
 from tests import strategies as some
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -539,3 +540,16 @@ def test_a_long_choice_and_many_answers_take_linear_time():
     text = f"{FIRST}{BLOCK}{'x' * half} llama rationale: {'answer is x ' * (half // 12)}."
     parser = RationaleParser(Teachers())
     assert seconds(lambda: parser(text, "x.json", 1)) < 1
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ("The answer is the tinfoil hat.", -1),
+        ("The answer is the tin.", 1),
+        ("If the answer is (b) tin, it would melt.", -1),
+    ],
+)
+def test_only_a_whole_clause_names_a_choice(said, place):
+    """A choice's text that is merely how a longer word begins is no answer, and a supposition is none."""
+    assert conclusion(said, METALS) == place

@@ -40,10 +40,6 @@ class LineBlock(Protocol):
     def array(self) -> bool:
         """Whether the bytes are one JSON array of rows instead of lines."""
 
-    @property
-    def before(self) -> int:
-        """How many rows of the file precede the block, where that was counted."""
-
     def read(self) -> bytes:
         """The block's bytes."""
 
@@ -86,15 +82,17 @@ class Outcome:
     data: bytes | None = None
 
 
-def apply(operator: RowOperator, block: LineBlock) -> Outcome:
-    """Run ``operator`` over the rows of a block; blank lines are no rows.
+def apply(operator: RowOperator, block: LineBlock, before: int = 0) -> Outcome:
+    """Run ``operator`` over the rows of a block, which ``before`` rows of its file precede.
+
+    Blank lines are no rows.
 
     Raises:
         InputError: the block is to be an array of rows and is none.
     """
     parse, problems = orjson.loads, (RowError, orjson.JSONDecodeError)
     objects = not getattr(operator, "any_value", False)
-    placed, path, before = getattr(operator, "placed", False), block.path, block.before
+    placed, path = getattr(operator, "placed", False), block.path
     outcome = Outcome()
     rows: list[bytes] = []
     add = rows.append
@@ -130,6 +128,11 @@ def apply(operator: RowOperator, block: LineBlock) -> Outcome:
         outcome.data = b"\n".join(rows)
         outcome.size = len(outcome.data)
     return outcome
+
+
+def rows_in(block: LineBlock) -> int:
+    """How many of a block's lines are not blank."""
+    return sum(1 for line in block.read().split(b"\n") if line and not line.isspace())
 
 
 def _lines_of(block: LineBlock) -> list[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from dataprep.engine.outcome import LineBlock, Outcome, RowOperator, apply
+from dataprep.engine.outcome import LineBlock, Outcome, RowOperator, apply, rows_in
 from dataprep.engine.pool import Pool
 from dataprep.lines import too_long
 
@@ -47,26 +47,36 @@ def run(
 def _outcomes(
     operator: RowOperator, blocks: Iterator[B], workers: int, output: str | None, name: str
 ) -> Iterator[tuple[B, Outcome]]:
-    work = partial(_apply_to, operator)
+    rows = 0
     if workers == 1:
         for block in blocks:
-            yield block, work(block)
+            if block.first:
+                rows = 0
+            outcome = apply(operator, block, rows)
+            rows += outcome.rows_in
+            yield block, outcome
         return
     given = deque[B]()
 
-    def remembered() -> Iterator[B]:
+    def tasks() -> Iterator[tuple[B, int]]:
+        """The blocks as they are asked for, with the rows before each where the operator wants them."""
+        placed, before = getattr(operator, "placed", False), 0
         for block in blocks:
             given.append(block)
-            yield block
+            if block.first:
+                before = 0
+            yield block, before
+            if placed and not block.array:
+                before += rows_in(block)
 
-    with Pool(work, workers, output=output, name=name) as pool:
-        for outcome in pool.map(remembered(), heavy=_carries_bytes):
+    with Pool(partial(_apply_to, operator), workers, output=output, name=name) as pool:
+        for outcome in pool.map(tasks(), heavy=_carries_bytes):
             yield given.popleft(), outcome
 
 
-def _carries_bytes(block: LineBlock) -> bool:
-    return block.data is not None
+def _carries_bytes(task: tuple[LineBlock, int]) -> bool:
+    return task[0].data is not None
 
 
-def _apply_to(operator: RowOperator, block: LineBlock) -> Outcome:
-    return apply(operator, block)
+def _apply_to(operator: RowOperator, task: tuple[LineBlock, int]) -> Outcome:
+    return apply(operator, *task)

@@ -7,9 +7,9 @@ import mmap
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -34,7 +34,6 @@ class Block:
         data: the lines.
         unit: what a line is to a user: a ``"line"`` of the file, or a ``"row"`` of a document or table.
         array: the bytes are no lines, but one JSON array, whose items are the rows.
-        before: rows of the file that precede the block, where they were counted.
         first: it is the first block of its file.
     """
 
@@ -44,7 +43,6 @@ class Block:
     data: bytes | None = None
     unit: str = "line"
     array: bool = False
-    before: int = 0
     first: bool = False
 
     def mapped(self) -> memoryview:
@@ -139,14 +137,6 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
                 return
     with open_input(path) as stream:
         yield from _stream_blocks(path, stream, size)
-
-
-def counted(blocks: Iterable[Block]) -> Iterator[Block]:
-    """The same blocks of one file, each with the number of rows (lines that are not blank) before it."""
-    before = 0
-    for block in blocks:
-        yield replace(block, before=before)
-        before += sum(1 for line in block.read().split(b"\n") if line and not line.isspace())
 
 
 def array_block(path: str) -> Block:
