@@ -38,7 +38,7 @@ _FIRST_CHOICE = _CHOICES + "(a) "
 _MARK = " rationale:"
 _AFTER_MARK = ("", " ", "\n")
 _LONGEST_NAME = 64
-# The choices' lines, from the first one's text on: the one lettered (b) is looked for only after (a), and so on.
+# The choices, from the first one's text on: a line lettered (b) is looked for only after (a), and so on.
 _LISTED = re.compile(
     "(.*)" + "".join(rf"(?:\n\({letter}\) (.*)" for letter in LETTERS[1:]) + ")?" * len(LETTERS[1:])
 )
