@@ -12,13 +12,27 @@ FLOORS = [
     {"records", "lines"},
     {"choices"},
     {"files", "ledger", "engine"},
-    {"converters", "templates", "sampling", "quality", "rationales", "rationale_status"},
+    {"converters", "templates", "sampling", "quality", "rationales", "rationale_status", "responses"},
     {"prompts"},
     {"conversion", "merging", "prompting", "rationale_files", "hub", "validation", "report", "workspace"},
     {"cli", "commands", "__main__"},
 ]
 # Heavy, or not always installed: imported inside the functions that use them.
-LAZY = {"polars", "datasets", "torch", "transformers", "tiktoken", "sentencepiece", "rich", "huggingface_hub"}
+LAZY = {
+    "polars",
+    "datasets",
+    "torch",
+    "transformers",
+    "openai",
+    "httpx",
+    "httpx2",
+    "matplotlib",
+    "dotenv",
+    "tiktoken",
+    "sentencepiece",
+    "rich",
+    "huggingface_hub",
+}
 # These rooms are given everything they work on.
 PURE = FLOORS[4] | FLOORS[5]
 OUTSIDE = {"os", "io", "pathlib", "tempfile", "shutil", "socket", "subprocess", "time", "urllib", "http"}
