@@ -34,7 +34,7 @@ def outcome_of(line: Mapping[str, Any]) -> Outcome:
     if line["error"] is not None:
         return "refused" if line["error"].get("type") == "content_filter" else "failed"
     reason = line["finish_reason"]
-    if reason == "content_filter" or reason == "refusal":
+    if reason in {"content_filter", "refusal"}:
         return "refused"
     if reason == "length":
         return "length"

@@ -13,7 +13,7 @@ FLOORS = [
     {"choices"},
     {"files", "ledger", "engine"},
     {"converters", "templates", "sampling", "quality", "rationales", "rationale_status", "responses"},
-    {"prompts"},
+    {"prompts", "letters"},
     {"conversion", "merging", "prompting", "rationale_files", "hub", "validation", "report", "workspace"},
     {"cli", "commands", "__main__"},
 ]

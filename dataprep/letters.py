@@ -1,0 +1,44 @@
+"""The letter that a reply to a multiple-choice question names.
+
+These forms are read, in either case, with quotes or Markdown's ``*`` around them or not::
+
+    A       a.       (A)       [a]       A:                 a letter and nothing else
+    A) text      A. text      A: text      (A) text         a letter that opens the reply
+    The answer is A      Answer: (a)      Option A is correct      the correct choice is 'a'
+
+A letter is never taken out of a word: ``A`` in ``A plant`` is an article. A reply that names two letters
+names none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from dataprep.rationale_status import conclusion
+from dataprep.records import LETTERS
+
+_QUOTES = "\"'“”‘’`*_ \t\n"
+_ALONE = re.compile(r"(?:([A-Za-z])|\(([A-Za-z])\)|\[([A-Za-z])\])[.:)]?")
+_OPENING = re.compile(r"(?:([A-Za-z])[).:]|\(([A-Za-z])\)[.:]?|\[([A-Za-z])\][.:]?)[*_]*\s+\S")
+_LETTERED = re.compile(r"(?:^|\n)\W*[A-Za-z][).:]\s|\([A-Za-z]\)|\[[A-Za-z]\]")
+_ANY = [""] * len(LETTERS)
+
+
+def letter_of(reply: str, choices: Sequence[str] = ()) -> str | None:
+    """The label of the one choice that a reply names, from ``a`` on; ``None`` where it names none or several.
+
+    Args:
+        reply: what the teacher said.
+        choices: the choices' texts; without them, any letter may be one.
+    """
+    count = len(choices) or len(LETTERS)
+    text = reply.strip(_QUOTES)
+    match = _ALONE.fullmatch(text)
+    if match is None and (match := _OPENING.match(text)) and _LETTERED.search(text, match.end() - 1):
+        match = None
+    if match is not None:
+        letter = match[match.lastindex or 1].lower()
+        return letter if LETTERS.find(letter) < count else None
+    place = conclusion(text, choices or _ANY)
+    return LETTERS[place] if place >= 0 else None

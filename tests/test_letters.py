@@ -1,0 +1,56 @@
+"""The letter that a reply names: only where it names one, and never out of a word."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataprep.letters import letter_of
+
+CHOICES = ["a plant", "tin", "wool"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "B", "b", "b.", "(B)", "[b]", "B:", "b)", " B \n", '"B"', "**B**", "**(b)**", "`b`", "B) tin",
+        "B. tin", "b: tin", "(B) tin", "(b) tin.", "**B.** tin", "B) tin\nIt melts at 232 °C.", "The answer is B",
+        "The answer is (b).", "the correct answer is B.", "Answer: B", "Answer: (b)", "Option B is correct",
+        "It melts.\n\nAnswer: B\n", "the correct choice is 'b'.", "The answer is tin.",
+    ],
+)  # fmt: skip
+def test_these_forms_name_the_letter(reply):
+    """Every form that the documentation lists is read."""
+    assert letter_of(reply, CHOICES) == "b"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "", " ", "A plant", "a plant", "A plant melts.", "I do not know.",
+        "The answer is a plant of some kind",
+        "B or C", "(B) or (C)", "B, C", "B) tin\nC) wool", "Both (b) and (c)", "d", "(D)", "The answer is D",
+        "The answer is B. No, the answer is C.", "Bee", "b tin", "If the answer is B, it melts", "7", "é",
+    ],
+)  # fmt: skip
+def test_these_name_none(reply):
+    """Neither an article, nor one of several letters, nor a letter without a choice is an answer."""
+    assert letter_of(reply, CHOICES) is None
+
+
+def test_without_choices_any_letter_may_be_one():
+    """A review without requests does not know how many choices there were."""
+    assert letter_of("F") == "f"
+    assert letter_of("The answer is F.") == "f"
+
+
+@given(st.text(), st.lists(st.text(min_size=1), max_size=5))
+def test_any_reply_names_a_choice_or_none(reply, choices):
+    """Whatever a teacher says, the letter is one of the choices' or none."""
+    letter = letter_of(reply, choices)
+    assert letter is None or letter in "abcdefghijklmnopqrstuvwxyz"[: len(choices) or 26]
+
+
+def test_a_long_reply_takes_linear_time():
+    """Megabytes of a form's beginning are read at once."""
+    for unit in ("(", "a) ", "(a) ", "*", "answer is ", "\n", "a.\n", '" '):
+        letter_of(unit * (2_000_000 // len(unit)), CHOICES)
