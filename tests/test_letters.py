@@ -13,8 +13,9 @@ CHOICES = ["a plant", "tin", "wool"]
     "reply",
     [
         "B", "b", "b.", "(B)", "[b]", "B:", "b)", " B \n", '"B"', "**B**", "**(b)**", "`b`", "B) tin",
-        "B. tin", "b: tin", "(B) tin", "(b) tin.", "**B.** tin", "B) tin\nIt melts at 232 °C.", "The answer is B",
-        "The answer is (b).", "the correct answer is B.", "Answer: B", "Answer: (b)", "Option B is correct",
+        "B. tin", "b: tin", "(B) tin", "(b) tin.", "**B.** tin", "B) tin\nIt melts at 232 °C.",
+        "The answer is B", "The answer is (b).", "the correct answer is B.", "Answer: B",
+        "Answer: (b)", "Option B is correct",
         "It melts.\n\nAnswer: B\n", "the correct choice is 'b'.", "The answer is tin.",
     ],
 )  # fmt: skip
