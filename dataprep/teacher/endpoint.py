@@ -1,0 +1,161 @@
+"""A teacher over HTTP, through the official ``openai`` client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from dataprep.errors import MissingDependencyError
+from dataprep.teacher.pacing import retry_after
+from dataprep.teacher.protocol import Answer, Trouble, answers_of, error_of
+from dataprep.teacher.settings import Access
+
+if TYPE_CHECKING:
+    import httpx2
+
+LARGEST_BODY = 32 << 20
+NEWER_FIELD = "max_completion_tokens"
+
+
+class Endpoint:
+    """A connection to one endpoint; an async context manager.
+
+    Retries are not left to the client: it would keep a slot while it waits. Redirects are not followed, so
+    that no other host is sent the key. Replies must come as they are, uncompressed, so that
+    their size can be limited while they are read.
+    """
+
+    def __init__(self, access: Access, *, timeout: float = 120.0, connections: int = 32) -> None:
+        self.access = access
+        self._timeout = timeout
+        self._connections = connections
+        self._newer_field = False
+        self._client: Any = None
+
+    async def __aenter__(self) -> Endpoint:
+        try:
+            import httpx2
+            import openai
+        except ImportError:
+            raise MissingDependencyError("openai", "teacher", "asking a teacher") from None
+        access = self.access
+        options: dict[str, Any] = {
+            "api_key": access.api_key or "none",  # never the environment's, which may be another host's
+            "max_retries": 0,
+            "timeout": httpx2.Timeout(self._timeout),
+            "default_headers": {"Accept-Encoding": "identity"},
+            "http_client": httpx2.AsyncClient(
+                follow_redirects=False,
+                timeout=self._timeout,
+                limits=httpx2.Limits(
+                    max_connections=self._connections, max_keepalive_connections=self._connections
+                ),
+                event_hooks={"response": [_limit_body]},
+            ),
+        }
+        if access.azure:
+            self._client = openai.AsyncAzureOpenAI(
+                azure_endpoint=access.base_url, api_version=access.api_version, **options
+            )
+        else:
+            self._client = openai.AsyncOpenAI(base_url=access.base_url, **options)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(Exception):  # connections that are gone already
+            await self._client.close()
+
+    async def ask(self, body: dict[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
+        """The answers to a request, and their usage.
+
+        Raises:
+            Trouble: none came. Its message holds no key.
+        """
+        try:
+            return await self._ask(body)
+        except Trouble as trouble:
+            trouble.message = self.access.redact(trouble.message)
+            trouble.type = self.access.redact(trouble.type)
+            raise
+
+    async def _ask(self, body: dict[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
+        import httpx2
+        import openai
+
+        if self._newer_field:
+            body = {NEWER_FIELD if name == "max_tokens" else name: value for name, value in body.items()}
+        try:
+            async with asyncio.timeout(self._timeout):
+                reply = await self._client.chat.completions.with_raw_response.create(**_as_options(body))
+            return answers_of(reply.http_response.content)
+        except openai.APIStatusError as error:
+            raise self._status_trouble(error.response) from None
+        except (TimeoutError, openai.APITimeoutError):
+            raise Trouble("timeout", f"no whole answer within {self._timeout:g} s") from None
+        except openai.APIConnectionError as error:
+            raise Trouble("connection_error", _reason(error.__cause__ or error)) from None
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            raise Trouble("malformed_reply", _reason(error)) from None
+
+    def _status_trouble(self, response: httpx2.Response) -> Trouble:
+        status, headers = response.status_code, response.headers
+        if 300 <= status < 400:
+            place = headers.get("location", "nowhere")
+            message = f"the server redirects to {place}; give that address as --base-url if you trust it"
+            return Trouble("redirect", message, status=status, retryable=False, fatal=True)
+        try:
+            body = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            body = response.text
+        if not self._newer_field and NEWER_FIELD in str(body) and status == 400:
+            self._newer_field = True  # OpenAI's newer models know the limit by this name only
+            return Trouble("renamed_field", f"the server wants {NEWER_FIELD}", status=status, after=0.0)
+        return error_of(
+            status, body, should_retry=headers.get("x-should-retry"), after=retry_after(dict(headers))
+        )
+
+
+def _as_options(body: dict[str, Any]) -> dict[str, Any]:
+    """The body as the client takes it: fields that are not its own go into ``extra_body``."""
+    known = ("model", "messages")
+    return {
+        **{name: body[name] for name in known},
+        "extra_body": {name: value for name, value in body.items() if name not in known},
+    }
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+async def _limit_body(response: httpx2.Response) -> None:
+    """Have a reply read only as far as it may go. The client calls it before it reads any of the body."""
+    import httpx2
+
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise httpx2.DecodingError(f"the reply is compressed ({encoding}) though that was not asked for")
+    stream = response.stream
+
+    class Limited(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            size = 0
+            assert isinstance(stream, httpx2.AsyncByteStream)
+            async for piece in stream:
+                size += len(piece)
+                if size > LARGEST_BODY:
+                    raise httpx2.DecodingError(f"the reply is larger than {LARGEST_BODY >> 20} MiB")
+                yield piece
+
+        async def aclose(self) -> None:
+            assert isinstance(stream, httpx2.AsyncByteStream)
+            await stream.aclose()
+
+    response.stream = Limited()

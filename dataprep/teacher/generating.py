@@ -1,0 +1,157 @@
+"""A file of requests asked of a teacher, answer by answer into the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataprep import files
+from dataprep.errors import UsageError
+from dataprep.ledger import Ledger
+from dataprep.teacher.asking import Asker, Pacing, Progress
+from dataprep.teacher.endpoint import Endpoint
+from dataprep.teacher.feed import Feed
+from dataprep.teacher.journal import Journal, read_index, remove_if_empty, set_aside
+from dataprep.teacher.requests import read_requests
+from dataprep.teacher.settings import Access, Sampling
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass
+class GenerateReport:
+    """What became of the requests.
+
+    Attributes:
+        ledger: requests in, complete answers out, and a reason for each of the others.
+        progress: what this run did; ``None`` where nothing was to be sent.
+        interrupted: whether it was stopped by the user.
+        torn: whether the journal had a torn last line that was set aside.
+    """
+
+    ledger: Ledger
+    progress: Progress = field(default_factory=Progress)
+    interrupted: bool = False
+    torn: bool = False
+
+
+def status_of_requests(requests: str | Path, journal: str | Path, sampling: Sampling) -> GenerateReport:
+    """What a journal holds of the answers to a file of requests. Nothing is sent or written.
+
+    Raises:
+        InputError: a row is no request, or a line none of a journal.
+        FileError: a file cannot be read.
+    """
+    index = read_index(journal)
+    return GenerateReport(Feed(read_requests(requests), sampling, index).drain(), torn=index.torn)
+
+
+def generate(
+    requests: str | Path,
+    journal: str | Path,
+    sampling: Sampling,
+    access: Access,
+    *,
+    teacher: str | None = None,
+    pacing: Pacing | None = None,
+    timeout: float = 120.0,
+    retry_failed: bool = True,
+    fresh: bool = False,
+    watch: Watch | None = None,
+) -> GenerateReport:
+    """Ask a teacher for what the journal lacks of the answers to a file of requests.
+
+    Args:
+        requests: a file of rows ``{id, messages}``, as ``prompt_file`` writes them.
+        journal: a ``.jsonl`` file; it is made where it is missing, and only grows.
+        sampling: the model, and the settings that change an answer.
+        access: where the teacher is.
+        teacher: what the teacher is called in the journal; without it, as the model.
+        pacing: how fast, how often and for how much it is asked.
+        timeout: seconds for one attempt.
+        retry_failed: ask again for what has failed or was empty in an earlier run.
+        fresh: set the journal aside, and begin a new one.
+        watch: called with the progress whenever something has changed, in the thread that asks.
+
+    Raises:
+        InputError: a row is no request, or a line none of a journal.
+        FileError: a file cannot be read or written, or another process writes the journal.
+        UsageError: a setting that cannot be served.
+        MissingDependencyError: the ``openai`` package is not installed.
+    """
+    pacing = pacing or Pacing()
+    check_pacing(pacing)
+    files.check_input(str(requests))
+    if fresh:
+        set_aside(journal)
+    name = teacher or sampling.model
+    try:
+        with Journal(journal) as opened:
+            feed = Feed(read_requests(requests), sampling, opened.index, retry_failed=retry_failed)
+            report = GenerateReport(Ledger(), torn=opened.index.torn)
+            asyncio.run(_ask(report, feed, opened, sampling, access, name, pacing, timeout, watch))
+            report.ledger = feed.drain()
+            report.ledger.check()
+    finally:
+        remove_if_empty(Path(journal))
+    return report
+
+
+def check_pacing(pacing: Pacing) -> None:
+    """Raise ``UsageError`` for a limit that makes no sense."""
+    limits = (pacing.rpm, pacing.tpm, pacing.budget)
+    if (
+        pacing.concurrency < 1
+        or pacing.retries < 0
+        or any(limit is not None and limit <= 0 for limit in limits)
+    ):
+        raise UsageError("expected --concurrency of 1 or more, and --rpm, --tpm and --budget above 0")
+    if pacing.budget is not None and not (pacing.price_in or pacing.price_out):
+        raise UsageError("--budget needs --price-in and --price-out, in dollars for a million tokens")
+
+
+async def _ask(
+    report: GenerateReport,
+    feed: Feed,
+    journal: Journal,
+    sampling: Sampling,
+    access: Access,
+    name: str,
+    pacing: Pacing,
+    timeout: float,
+    watch: Watch | None,
+) -> None:
+    async with Endpoint(access, timeout=timeout, connections=pacing.concurrency) as endpoint:
+        asker = Asker(endpoint, name, feed, journal, sampling, pacing, redact=access.redact, watch=watch)
+        report.progress = asker.progress
+        with _stopping_gently(asker, report):
+            await asker.run()
+
+
+@contextmanager
+def _stopping_gently(asker: Asker, report: GenerateReport) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) stops sending, the second does not wait for what is in flight."""
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        if report.interrupted:
+            asker.abandon()
+        report.interrupted = True
+        asker.stop("interrupted")
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    installed = []
+    with suppress(NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
+        for number in before:
+            loop.add_signal_handler(number, interrupt)
+            installed.append(number)
+    try:
+        yield
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])

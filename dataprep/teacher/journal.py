@@ -1,0 +1,291 @@
+"""The journal of a teacher's answers: a file that only grows.
+
+One line an answer or a failure, as ``dataprep.responses`` describes. A line is handed to the system in one
+piece as soon as the answer is there, so a killed process loses nothing that it had received; once a second
+what was written is forced to the disk, so that neither does a power cut, but for that second. A line that a
+crash tore is set aside beside the journal, and its request is asked again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import orjson
+
+from dataprep import files
+from dataprep.errors import FileError, InputError, RowError, UsageError
+from dataprep.responses import OUTCOMES, Outcome, check_response, outcome_of
+
+SYNC_SECONDS = 1.0
+_CODES = {outcome: number for number, outcome in enumerate(OUTCOMES)}
+_SHIFT = 3  # an entry's low bits hold its outcome, the bits above them the max_tokens it was asked with
+_OK = _CODES["ok"]
+
+
+def entry_of(identity: str, key: str, sample: int = 0) -> str:
+    """What an answer is known by: its request's id and key, and which of several answers it is."""
+    return f"{identity}\0{key}\0{sample}" if sample else f"{identity}\0{key}"
+
+
+class Index:
+    """What a journal holds, by entry; about 250 bytes an entry.
+
+    Attributes:
+        lines: how many lines it has.
+        prompt_tokens, completion_tokens: the sum of their usage.
+        torn: whether the last line is the beginning of one.
+        unended: whether the last line is whole, and only its newline is missing.
+    """
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.torn = False
+        self.unended = False
+        self._entries: dict[str, int] = {}
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Take a line in. A complete answer stays, whatever comes after it."""
+        self.lines += 1
+        if usage := line.get("usage"):
+            self.prompt_tokens += usage.get("prompt_tokens") or 0
+            self.completion_tokens += usage.get("completion_tokens") or 0
+        sample = line.get("sample")
+        entry = entry_of(line["id"], line["key"], sample) if sample else f"{line['id']}\0{line['key']}"
+        if self._entries.get(entry, -1) & 7 != _OK:
+            self._entries[entry] = _CODES[outcome_of(line)] | (line.get("max_tokens") or 0) << _SHIFT
+
+    def get(self, entry: str) -> tuple[Outcome, int] | None:
+        """An entry's outcome and the ``max_tokens`` it was asked with; ``None`` where it has no line."""
+        code = self._entries.get(entry)
+        return None if code is None else (OUTCOMES[code & 7], code >> _SHIFT)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+class Journal:
+    """A journal that is open for writing; a context manager. Nobody else can write to it meanwhile.
+
+    Attributes:
+        path: its place.
+        index: what it holds.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.index = Index()
+        self._file: IO[bytes] | None = None
+        self._unsynced = False
+        self._stop = threading.Event()
+        self._syncer = threading.Thread(target=self._sync_now_and_then, daemon=True)
+        self._failure: OSError | None = None
+
+    def __enter__(self) -> Journal:
+        check_journal(self.path)
+        with files.writing(str(self.path)):
+            file = self.path.open("a+b", buffering=0)
+        try:
+            _lock(file, self.path)
+            self.index = read_index(self.path)
+            if self.index.torn:
+                self._mend(file)
+            elif self.index.unended:
+                with files.writing(str(self.path)):
+                    file.write(b"\n")
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        self._syncer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._file is not None
+        self._stop.set()
+        self._syncer.join()
+        try:
+            self._sync()
+        finally:
+            self._file.close()
+            self._file = None
+
+    def _mend(self, file: IO[bytes]) -> None:
+        """Set a torn last line aside, in a file beside the journal, before the journal is cut there."""
+        size, tail = _torn_tail(self.path)
+        aside = self.path.with_name(self.path.name + ".torn")
+        with files.writing(str(aside)), aside.open("ab") as out:
+            out.write(tail + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+        with files.writing(str(self.path)):
+            file.truncate(size)
+            os.fsync(file.fileno())
+
+    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write lines behind the others, in one piece, and take them into the index.
+
+        Raises:
+            FileError: they could not be written or forced to the disk; what was written stays.
+        """
+        assert self._file is not None
+        if self._failure is not None:
+            raise FileError(self.path, f"cannot be forced to the disk: {self._failure.strerror}")
+        rows = list(lines)
+        data = memoryview(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
+        size = os.fstat(self._file.fileno()).st_size
+        with files.writing(str(self.path)):
+            try:
+                while data:  # all at once, but on a full disk
+                    data = data[self._file.write(data) :]
+            except OSError:
+                self._file.truncate(size)  # or the next line would begin behind half a line
+                raise
+        self._unsynced = True
+        for row in rows:
+            self.index.add(row)
+
+    def _sync(self) -> None:
+        if self._unsynced and self._file is not None:
+            self._unsynced = False
+            os.fsync(self._file.fileno())
+
+    def _sync_now_and_then(self) -> None:
+        while not self._stop.wait(SYNC_SECONDS):
+            try:
+                self._sync()
+            except OSError as error:  # the next append says so
+                self._failure = error
+                return
+
+
+def check_journal(path: Path) -> None:
+    """Raise ``UsageError`` unless a journal can be kept there: a plain ``.jsonl`` file."""
+    form = files.format_of(str(path))
+    if str(path) == files.STDIO or not form.is_plain_lines:
+        raise UsageError(
+            f"{path}: a journal only grows, so it is a plain file; give a path that ends in .jsonl"
+        )
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Keep other processes from writing to the journal until this one is done or dead."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileError(path, "another process is writing this journal; wait for it, or stop it") from None
+    except OSError:  # a file system without locks
+        return
+
+
+def read_index(path: str | Path) -> Index:
+    """What a journal holds; a last line without its end is only noted.
+
+    Raises:
+        InputError: another line is none of a journal.
+        FileError: the file cannot be read.
+    """
+    index = Index()
+    if not Path(path).exists():
+        return index
+    for number, line, whole in _lines(str(path)):
+        try:
+            row = orjson.loads(line)
+            if type(row) is not dict or "error" not in row or "response" not in row:
+                check_response(row)
+            index.add(row)
+        except (orjson.JSONDecodeError, RowError, KeyError, TypeError, AttributeError) as error:
+            if whole:
+                _refuse(str(path), number, line, error)
+            index.torn = True
+        else:
+            index.unended = not whole
+    return index
+
+
+def _lines(path: str) -> Iterator[tuple[int, bytes, bool]]:
+    """The lines that are not blank, numbered, and whether each has its newline."""
+    number = 0
+    for block in files.read_blocks(path):
+        lines = block.read().split(b"\n")
+        last = lines.pop()
+        for line in lines:
+            number += 1
+            if line:
+                yield number, line, True
+        if last:
+            number += 1
+            yield number, last, False
+
+
+def _refuse(path: str, number: int, line: bytes, error: Exception) -> None:
+    try:
+        check_response(orjson.loads(line))
+        reason = str(error)
+    except (orjson.JSONDecodeError, RowError) as found:
+        reason = str(found)
+    raise InputError(
+        f"{path}:{number}",
+        f"no line of a journal: {reason}; mend or remove the line, or start over with --fresh",
+    ) from None
+
+
+def _torn_tail(path: Path) -> tuple[int, bytes]:
+    """How long the journal is without its torn last line, and that line."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail = b""
+        while size and b"\n" not in tail:
+            step = min(1 << 16, size)
+            size -= step
+            file.seek(size)
+            tail = file.read(step) + tail
+    cut = tail.rfind(b"\n") + 1
+    return size + cut, tail[cut:]
+
+
+def set_aside(path: str | Path) -> Path | None:
+    """Give a journal another name, so that a new one can begin; returns it (``None``: there was none).
+
+    Raises:
+        FileError: it cannot be renamed, or another process writes it.
+    """
+    journal = Path(path)
+    if not journal.exists():
+        return None
+    stamp = datetime.fromtimestamp(journal.stat().st_mtime, UTC).strftime("%Y%m%d-%H%M%S")
+    with files.writing(str(journal)), _locked(journal):
+        for number in range(1_000):
+            aside = journal.with_name(f"{journal.stem}.{stamp}{f'-{number}' if number else ''}.jsonl")
+            if not aside.exists():
+                journal.rename(aside)
+                return aside
+    raise FileError(journal, "cannot be set aside: too many old journals lie beside it")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        _lock(file, path)
+        yield
+
+
+def remove_if_empty(path: Path) -> None:
+    """Remove a journal that nothing was written to."""
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()

@@ -1,0 +1,188 @@
+"""The chat-completions protocol: what a server's reply says, whatever the server sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from dataprep.records import describe
+
+LONGEST_MESSAGE = 500
+_RETRYABLE = frozenset([408, 409, 425, 429])
+_FATAL = frozenset([401, 403, 404])
+SERVER_ERROR = 500
+
+
+class Trouble(Exception):
+    """A request that brought no answer; it never leaves the room of the teachers.
+
+    Attributes:
+        status: the HTTP status; ``None`` where no reply came.
+        type: what went wrong, in the server's words or ours.
+        message: the details.
+        retryable: whether asking again may help.
+        fatal: whether every other request would go wrong as well: a key that is refused, a model that is
+            not there, an account without credit.
+        after: the seconds that the server asks to wait; ``None`` where it does not say.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        status: int | None = None,
+        retryable: bool = True,
+        fatal: bool = False,
+        after: float | None = None,
+    ) -> None:
+        super().__init__(kind, message)
+        self.type = kind
+        self.message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
+        self.status = status
+        self.retryable = retryable
+        self.fatal = fatal
+        self.after = after
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``error`` of a journal's line."""
+        return {
+            "status": self.status,
+            "type": self.type,
+            "message": self.message,
+            "retryable": self.retryable,
+        }
+
+    def __str__(self) -> str:
+        status = f"{self.status} " if self.status else ""
+        return f"{status}{self.type}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One of the answers in a reply: the fields that a journal's line has of it."""
+
+    response: str | None
+    finish_reason: str | None
+    reasoning: str | None = None
+    logprobs: list[dict[str, Any]] | None = None
+
+
+def answers_of(data: bytes | Mapping[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
+    """The answers in a chat completion, and its usage.
+
+    Raises:
+        Trouble: it is none: no JSON, an error with a friendly status, no choices, a message without text.
+    """
+    body = _parsed(data) if isinstance(data, bytes) else data
+    if not isinstance(body, Mapping):
+        raise _malformed(f"expected an object, found {describe(body)}")
+    if isinstance(body.get("error"), Mapping) and "choices" not in body:
+        raise error_of(None, body)
+    choices = body.get("choices")
+    if type(choices) is not list or not choices:
+        raise _malformed(f"expected answers in 'choices', found {describe(choices)}")
+    usage = body.get("usage")
+    return [_answer(choice) for choice in choices], _counts(usage) if isinstance(usage, Mapping) else None
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        shown = data[:200].decode("utf-8", "backslashreplace")
+        found = f"found {len(data):,} bytes that begin with {shown!r}" if data.strip() else "found nothing"
+        raise _malformed(f"expected JSON, {found}") from None
+
+
+def _malformed(message: str) -> Trouble:
+    return Trouble("malformed_reply", message)
+
+
+def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """The token counts; a server that sends something else in their place sends none."""
+    return {
+        name: count
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+        if type(count := usage.get(name)) is int and count >= 0
+    }
+
+
+def _answer(choice: Any) -> Answer:
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(message, Mapping):
+        raise _malformed(f"expected a message in each choice, found {describe(choice)}")
+    text, refusal = _text(message.get("content")), message.get("refusal")
+    reason = choice.get("finish_reason")
+    if type(reason) is not str:
+        raise _malformed(f"expected a finish_reason, found {describe(reason)}: the answer may not be whole")
+    if type(refusal) is str and refusal and not (text or "").strip():
+        text, reason = refusal, "refusal"
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    return Answer(
+        text, reason, reasoning if type(reasoning) is str else None, _logprobs(choice.get("logprobs"))
+    )
+
+
+def _text(content: Any) -> str | None:
+    """A message's text: as it is, or in parts as some servers send it."""
+    if content is None or type(content) is str:
+        return content
+    if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
+        parts = [part.get("text") for part in content if part.get("type", "text") == "text"]
+        if all(type(part) is str for part in parts):
+            return "".join(part for part in parts if part is not None)
+    raise _malformed(f"expected a text as 'content', found {describe(content)}")
+
+
+def _logprobs(found: Any) -> list[dict[str, Any]] | None:
+    """The log-probabilities, a token an entry: ``{"token", "logprob", "top": {token: logprob}}``."""
+    content = found.get("content") if isinstance(found, Mapping) else None
+    if not isinstance(content, list):
+        return None
+    try:
+        return [
+            {
+                "token": each["token"],
+                "logprob": each["logprob"],
+                "top": {other["token"]: other["logprob"] for other in each.get("top_logprobs") or ()},
+            }
+            for each in content
+        ]
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def error_of(
+    status: int | None, body: Any, *, should_retry: str | None = None, after: float | None = None
+) -> Trouble:
+    """The trouble that an error's body tells, as OpenAI, Azure, vLLM, Ollama and llama.cpp write it.
+
+    Args:
+        status: the HTTP status, where there is one.
+        body: the parsed body, or its text.
+        should_retry: the server's own word, ``"true"`` or ``"false"`` (OpenAI's ``x-should-retry``).
+        after: the seconds it asks to wait.
+    """
+    error = body.get("error", body) if isinstance(body, Mapping) else body
+    kind, code, message = "", "", ""
+    if isinstance(error, Mapping):
+        kind, code = str(error.get("type") or ""), str(error.get("code") or "")
+        message = str(error.get("message") or error.get("detail") or error)
+    else:
+        message = str(error or "")
+    if code and not code.isdigit():
+        kind = code
+    if "content_filter" in (kind, code):
+        return Trouble("content_filter", message, status=status, retryable=False)
+    if kind == "insufficient_quota":
+        return Trouble(kind, message, status=status, retryable=False, fatal=True)
+    retryable = status is None or status in _RETRYABLE or status >= SERVER_ERROR
+    if should_retry in ("true", "false"):
+        retryable = should_retry == "true"
+    return Trouble(
+        kind or "http_error", message, status=status, retryable=retryable, fatal=status in _FATAL, after=after
+    )
