@@ -12,6 +12,7 @@ from dataprep.commands import (
     datasets,
     export_rationales,
     fetch,
+    generate,
     init,
     merge,
     parse_rationales,
@@ -57,6 +58,7 @@ for _module in (
     parse_rationales,
     export_rationales,
     prompt,
+    generate,
     fetch,
     datasets,
 ):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dataprep import read_rows, write_rows
 from dataprep.errors import FileError, InputError, UsageError
-from dataprep.files import format_of, open_output, read_blocks, read_lines
+from dataprep.files import format_of, open_output, read_blocks, read_lines, read_text, write_text
 
 KINDS = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet"]
 COMPRESSIONS = ["", ".gz", ".zst"]
@@ -330,3 +330,18 @@ def test_a_table_that_is_not_utf_8_says_so(tmp_path):
     path.write_bytes(b"a,b\n1,2\n\xe4,4\n")
     with pytest.raises(InputError, match=r"rows\.csv:.*not UTF-8: byte 0xe4"):
         rows_of(path)
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path):
+    """A page is written as it is, whatever its suffix, in place of the earlier one, and nothing is left."""
+    path = tmp_path / "page.html"
+    for text in ("old", "é\r\n𝔘"):
+        write_text(text, str(path))
+        assert path.read_bytes() == text.encode()
+    assert read_text(str(path)) == "é\r\n𝔘"
+    with pytest.raises(UnicodeEncodeError):
+        write_text("\ud800", str(path))
+    assert path.read_bytes() == "é\r\n𝔘".encode()
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileError, match=r"no such|No such"):
+        write_text("x", str(tmp_path / "missing" / "page.html"))

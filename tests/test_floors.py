@@ -14,7 +14,18 @@ FLOORS = [
     {"files", "ledger", "engine"},
     {"converters", "templates", "sampling", "quality", "rationales", "rationale_status", "responses"},
     {"prompts", "letters"},
-    {"conversion", "merging", "prompting", "rationale_files", "hub", "validation", "report", "workspace"},
+    {"gold"},
+    {
+        "conversion",
+        "merging",
+        "prompting",
+        "rationale_files",
+        "hub",
+        "validation",
+        "report",
+        "workspace",
+        "teacher",
+    },
     {"cli", "commands", "__main__"},
 ]
 # Heavy, or not always installed: imported inside the functions that use them.

@@ -18,7 +18,7 @@ from dataprep.files.reading import (
     read_text,
 )
 from dataprep.files.rejects import Rejects, open_rejects, place, printable
-from dataprep.files.writing import Output, check_distinct, open_output, write_rows, writing
+from dataprep.files.writing import Output, check_distinct, open_output, write_rows, write_text, writing
 
 __all__ = [
     "STDIO",
@@ -42,5 +42,6 @@ __all__ = [
     "read_rows",
     "read_text",
     "write_rows",
+    "write_text",
     "writing",
 ]

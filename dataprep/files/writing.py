@@ -78,11 +78,12 @@ def _place_of(path: str | Path) -> str:
 
 
 @contextmanager
-def open_output(path: str) -> Iterator[Output]:
+def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
     """An output for lines of JSON that is finished when the block ends, and removed when it raises.
 
     The suffix decides what becomes of the lines: they stay as they are (``.jsonl``, ``-``), or are
-    turned into a JSON array, CSV, TSV or Parquet, and compressed for ``.gz`` and ``.zst``.
+    turned into a JSON array, CSV, TSV or Parquet, and compressed for ``.gz`` and ``.zst``. ``form`` is a
+    format in place of the suffix's.
 
     Raises:
         FileError: the place cannot be written, the disk is full, or the rows do not fit into the format.
@@ -92,7 +93,7 @@ def open_output(path: str) -> Iterator[Output]:
         yield Output(path, sys.stdout.buffer, None)
         sys.stdout.buffer.flush()
         return
-    form, target = format_of(path), Path(path)
+    form, target = form or format_of(path), Path(path)
     with ExitStack() as stack:
         with writing(path):
             output = _opened(path, target, form, stack)
@@ -183,3 +184,13 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
             out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
             count += 1
     return count
+
+
+def write_text(text: str, path: str) -> None:
+    """Write a document that is no rows, such as a page, in UTF-8; ``-`` is standard output.
+
+    Raises:
+        FileError: the place cannot be written, or the disk is full.
+    """
+    with open_output(path, Format("jsonl", "")) as out:  # bytes as they are, whatever the suffix
+        out.write(text.encode("utf-8"))

@@ -12,7 +12,7 @@ import heapq
 import itertools
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -27,8 +27,10 @@ from dataprep.teacher.settings import Sampling
 class Teacher(Protocol):
     """Whoever is asked: ``Endpoint``, or a teacher that a test makes."""
 
-    async def ask(self, body: dict[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
-        """The answers to a request and their usage; raises ``Trouble``."""
+    async def ask(
+        self, body: dict[str, Any], choices: Sequence[str]
+    ) -> tuple[list[Answer], dict[str, Any] | None]:
+        """The answers to a request and their usage; raises ``Trouble``. ``choices``: the request's."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +62,21 @@ class Progress:
 
     Attributes:
         began: when it began, in seconds of ``time.monotonic``.
+        settled: requests that needed no asking, as the journal has their answers.
         asked: requests that were taken up.
         answered, failed: answers and failures that were written.
         sent: requests that were sent, those that were sent again too.
         in_flight, waiting: requests that are being answered, and that wait to be sent again.
         prompt_tokens, completion_tokens: what the servers counted.
         cost: dollars that the journal's answers have cost, earlier runs' too.
+        cost_before: dollars that they had cost before this run.
         window: how many requests may be in flight now.
         stopped: why no more is sent; empty while it is.
         last_trouble: the last failure of a request, whether it was sent again or not.
     """
 
     began: float = field(default_factory=time.monotonic)
+    settled: int = 0
     asked: int = 0
     answered: int = 0
     failed: int = 0
@@ -81,6 +86,7 @@ class Progress:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
+    cost_before: float = 0.0
     window: int = 0
     stopped: str = ""
     last_trouble: str = ""
@@ -119,6 +125,7 @@ class Asker:
         self._budget = Budget(pacing.budget, pacing.price_in, pacing.price_out)
         index = journal.index
         self._budget.spent = self._budget.cost(index.prompt_tokens, index.completion_tokens)
+        self.progress.cost = self.progress.cost_before = self._budget.spent
         self._paused_until = 0.0
         self._tasks: dict[asyncio.Task[None], Job] = {}
         self._later: list[tuple[float, int, Job]] = []
@@ -186,12 +193,12 @@ class Asker:
             now = time.monotonic()
             ready = max(self._paused_until, self._requests.ready_at, self._tokens.ready_at)
             if ready > now:
-                return ready - now if self._later or self._held or not self._feed.exhausted else None
+                return ready - now if self._later or self._held or not self._all_taken else None
             job = self._next(now)
             if job is None:
                 if self.progress.stopped:
                     break
-                if not self._feed.exhausted:
+                if not self._all_taken:
                     return 0
                 return max(0.001, self._later[0][0] - now) if self._later else None
             most = self._budget.cost(
@@ -205,6 +212,12 @@ class Asker:
             self._start(job, most, now)
         return None
 
+    @property
+    def _all_taken(self) -> bool:
+        """Whether no further request is to be taken up."""
+        limit = self._pacing.limit
+        return self._feed.exhausted or (limit is not None and self.progress.asked >= limit)
+
     def _next(self, now: float) -> Job | None:
         if self._held is not None:
             job, self._held = self._held, None
@@ -212,11 +225,7 @@ class Asker:
         if self._later and self._later[0][0] <= now:
             self.progress.waiting -= 1
             return heapq.heappop(self._later)[2]
-        if self._feed.exhausted:
-            return None
-        if self._pacing.limit is not None and self.progress.asked >= self._pacing.limit:
-            if not self._later and not self._tasks:
-                self.stop(f"--limit {self._pacing.limit} is reached")
+        if self._all_taken:
             return None
         try:
             found = self._feed.next()
@@ -225,6 +234,7 @@ class Asker:
             self.stop("the requests cannot be read further")
             return None
         self.progress.asked += found is not None
+        self.progress.settled = self._feed.seen - self.progress.asked
         return found
 
     def _start(self, job: Job, most: float, now: float) -> None:
@@ -252,7 +262,7 @@ class Asker:
     async def _ask(self, job: Job, sent: float) -> None:
         body = self._sampling.body(job.request.messages, len(job.samples))
         try:
-            answers, usage = await self._teacher.ask(body)
+            answers, usage = await self._teacher.ask(body, job.request.choices)
         except Trouble as trouble:
             self._failed(job, trouble, sent)
         else:

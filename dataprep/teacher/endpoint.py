@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,11 @@ class Endpoint:
         with suppress(Exception):  # connections that are gone already
             await self._client.close()
 
-    async def ask(self, body: dict[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
+    async def ask(
+        self,
+        body: dict[str, Any],
+        choices: Sequence[str] = (),  # noqa: ARG002 - a server makes no use of them
+    ) -> tuple[list[Answer], dict[str, Any] | None]:
         """The answers to a request, and their usage.
 
         Raises:

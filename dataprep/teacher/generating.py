@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from dataprep import files
+import orjson
+
+from dataprep import __version__, files
 from dataprep.errors import UsageError
 from dataprep.ledger import Ledger
-from dataprep.teacher.asking import Asker, Pacing, Progress
+from dataprep.teacher.asking import Asker, Pacing, Progress, Teacher
 from dataprep.teacher.endpoint import Endpoint
 from dataprep.teacher.feed import Feed
 from dataprep.teacher.journal import Journal, read_index, remove_if_empty, set_aside
@@ -85,20 +89,85 @@ def generate(
     """
     pacing = pacing or Pacing()
     check_pacing(pacing)
+    connections = pacing.concurrency
+    return run(
+        requests,
+        journal,
+        sampling,
+        lambda: Endpoint(access, timeout=timeout, connections=connections),
+        where=access.shown_url,
+        teacher=teacher or sampling.model,
+        pacing=pacing,
+        retry_failed=retry_failed,
+        fresh=fresh,
+        redact=access.redact,
+        watch=watch,
+    )
+
+
+def run(
+    requests: str | Path,
+    journal: str | Path,
+    sampling: Sampling,
+    connect: Callable[[], AbstractAsyncContextManager[Teacher]],
+    *,
+    where: str,
+    teacher: str,
+    pacing: Pacing,
+    retry_failed: bool = True,
+    fresh: bool = False,
+    redact: Callable[[str], str] = str,
+    watch: Watch | None = None,
+) -> GenerateReport:
+    """As ``generate``, of a teacher of any kind: ``connect`` gives it, ``where`` says where it is."""
     files.check_input(str(requests))
     if fresh:
         set_aside(journal)
-    name = teacher or sampling.model
+    began = _now()
     try:
         with Journal(journal) as opened:
             feed = Feed(read_requests(requests), sampling, opened.index, retry_failed=retry_failed)
             report = GenerateReport(Ledger(), torn=opened.index.torn)
-            asyncio.run(_ask(report, feed, opened, sampling, access, name, pacing, timeout, watch))
+
+            async def ask() -> None:
+                async with connect() as connected:
+                    asker = Asker(
+                        connected, teacher, feed, opened, sampling, pacing, redact=redact, watch=watch
+                    )
+                    report.progress = asker.progress
+                    with _stopping_gently(asker, report):
+                        await asker.run()
+
+            asyncio.run(ask())
             report.ledger = feed.drain()
             report.ledger.check()
     finally:
         remove_if_empty(Path(journal))
+    settings = {"teacher": teacher, "endpoint": where, **sampling.to_json()}
+    _write_manifest(Path(journal), str(requests), settings, report, began)
     return report
+
+
+def _write_manifest(
+    journal: Path, requests: str, settings: dict[str, Any], report: GenerateReport, began: str
+) -> None:
+    """Say beside the journal what was asked of whom, with which settings, and what came of it."""
+    manifest = {
+        "dataprep": __version__,
+        "requests": requests,
+        **settings,
+        "began": began,
+        "ended": _now(),
+        "sent": report.progress.sent,
+        "stopped": report.progress.stopped or None,
+        **report.ledger.to_json(),
+    }
+    text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    files.write_text(text, str(journal.with_name(f"{journal.stem}.manifest.json")))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def check_pacing(pacing: Pacing) -> None:
@@ -112,24 +181,6 @@ def check_pacing(pacing: Pacing) -> None:
         raise UsageError("expected --concurrency of 1 or more, and --rpm, --tpm and --budget above 0")
     if pacing.budget is not None and not (pacing.price_in or pacing.price_out):
         raise UsageError("--budget needs --price-in and --price-out, in dollars for a million tokens")
-
-
-async def _ask(
-    report: GenerateReport,
-    feed: Feed,
-    journal: Journal,
-    sampling: Sampling,
-    access: Access,
-    name: str,
-    pacing: Pacing,
-    timeout: float,
-    watch: Watch | None,
-) -> None:
-    async with Endpoint(access, timeout=timeout, connections=pacing.concurrency) as endpoint:
-        asker = Asker(endpoint, name, feed, journal, sampling, pacing, redact=access.redact, watch=watch)
-        report.progress = asker.progress
-        with _stopping_gently(asker, report):
-            await asker.run()
 
 
 @contextmanager

@@ -47,6 +47,15 @@ def request_of(row: Mapping[str, Any]) -> Request:
     return Request(identity, messages, tuple(choices))
 
 
+def count_requests(path: str | Path) -> int:
+    """How many rows a file has, for a progress bar: 0 for standard input, which can be read only once.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    return 0 if str(path) == files.STDIO else sum(1 for _ in files.read_lines(str(path)))
+
+
 def read_requests(path: str | Path) -> Iterator[Request]:
     """The requests of a file, in order.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -70,6 +70,10 @@ class Sampling:
             "extra": self.extra,
         }
         return blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a JSON object, for the manifest."""
+        return asdict(self) | {"extra": dict(self.extra)}
 
     def key(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """32 hex digits that differ whenever messages, model or settings do."""

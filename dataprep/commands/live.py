@@ -1,0 +1,173 @@
+"""What ``generate`` shows: a line that moves while it asks, and the summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from dataprep.teacher import GenerateReport, Pacing, Progress
+
+WINDOW_SECONDS = 30.0
+REFRESH_SECONDS = 0.25
+
+
+class Speed:
+    """How much a minute's worth of work is: a rate over the last ``WINDOW_SECONDS``."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[float, float]] = []
+
+    def __call__(self, now: float, count: float) -> float:
+        """What came a second, given the count so far."""
+        self._points.append((now, count))
+        while len(self._points) > 2 and now - self._points[0][0] > WINDOW_SECONDS:
+            del self._points[0]
+        since, before = self._points[0]
+        return (count - before) / (now - since) if now > since else 0.0
+
+
+@contextmanager
+def asking_bar(
+    total: Callable[[], int], pacing: Pacing, quiet: bool
+) -> Iterator[Callable[[Progress], None] | None]:
+    """A callback that keeps a line on the terminal up to date; ``None`` where none is wanted.
+
+    Args:
+        total: how many requests there are; asked only where a line is shown.
+        pacing: the prices, and the limit.
+        quiet: show nothing.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    requests, answers, tokens = Speed(), Speed(), Speed()
+    wanted, shown = min(total(), pacing.limit or sys.maxsize), 0.0
+    priced = bool(pacing.price_in or pacing.price_out)
+    with Live(Text("generate: reading the journal"), console=Console(stderr=True), transient=True) as live:
+
+        def watch(progress: Progress) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown < REFRESH_SECONDS:
+                return
+            shown = now
+            spoken = progress.prompt_tokens + progress.completion_tokens
+            rates = requests(now, progress.sent), tokens(now, spoken)
+            done = progress.settled + progress.answered + progress.failed
+            pace = answers(now, done - progress.settled)
+            live.update(Text(line_of(progress, wanted, rates, pace, priced)))
+
+        yield watch
+
+
+def line_of(progress: Progress, wanted: int, rates: tuple[float, float], pace: float, priced: bool) -> str:
+    """The line: done, failed, in flight, requests and tokens a second, cost so far and projected, time left.
+
+    Args:
+        progress: what was done so far.
+        wanted: how many requests there are.
+        rates: requests and tokens a second.
+        pace: answers a second.
+        priced: whether prices are known.
+    """
+    done = progress.settled + progress.answered
+    left = max(0, wanted - done - progress.failed)
+    parts = [
+        f"{done:,}/{wanted:,} done",
+        f"{progress.failed:,} failed",
+        f"{progress.in_flight:,} in flight",
+        *([f"{progress.waiting:,} waiting"] if progress.waiting else []),
+        f"{rates[0]:.1f} requests/s",
+        f"{rates[1]:,.0f} tokens/s",
+    ]
+    if priced:
+        each = (progress.cost - progress.cost_before) / progress.answered if progress.answered else 0.0
+        parts.append(f"${progress.cost:.2f} so far, ${progress.cost + each * left:.2f} in the end")
+    if progress.stopped:
+        parts.append(f"stopping: {progress.stopped}")
+    elif pace > 0:
+        parts.append(f"{duration(left / pace)} left")
+    return "  ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+class Shown:
+    """What ``generate`` says at its end."""
+
+    def __init__(self, journal: str, *, quiet: bool, as_json: bool) -> None:
+        self._journal = journal
+        self._silent = quiet or as_json
+        self._as_json = as_json
+
+    def _say(self, text: str) -> None:
+        if not self._silent:
+            print(text, file=sys.stderr)
+
+    def exported(self, paths: list[Path], requests: int) -> None:
+        """The files of a batch."""
+        if self._as_json:
+            self._print({"command": "generate", "requests": requests, "files": list(map(str, paths))})
+        for path in paths:
+            self._say(f"generate: wrote {path}")
+        self._say(f"generate: {requests:,} requests in {len(paths):,} batch files")
+
+    def imported(self, ledger: str) -> None:
+        """The lines of a batch's results."""
+        self._say(f"generate: results: {ledger} → {self._journal}")
+
+    def finish(self, report: GenerateReport) -> None:
+        """What became of the requests, and how to go on."""
+        done = report.progress
+        if self._as_json:
+            self._print(summary_of(report, self._journal))
+            return
+        if report.torn:
+            self._say(f"{self._journal}: its last line was torn; it is set aside, and asked again")
+        self._say(f"generate: {report.ledger} → {self._journal}")
+        if done.sent:
+            cost = f", ${done.cost:.4f} so far" if done.cost else ""
+            tokens = done.prompt_tokens + done.completion_tokens
+            self._say(f"  sent {done.sent:,} requests, {tokens:,} tokens{cost}")
+        if done.stopped:
+            self._say(f"  stopped: {done.stopped}")
+        if done.failed and done.last_trouble:
+            self._say(f"  last failure: {done.last_trouble}")
+        if report.ledger.failed or report.ledger.dropped["not asked yet"]:
+            self._say("  run the same command again to ask for what is missing")
+
+    def _print(self, summary: dict[str, Any]) -> None:
+        print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode(), file=sys.stderr)
+
+
+def summary_of(report: GenerateReport, journal: str) -> dict[str, Any]:
+    """The summary as a JSON object."""
+    done = report.progress
+    return {
+        "command": "generate",
+        "journal": journal,
+        **report.ledger.to_json(),
+        "sent": done.sent,
+        "answered": done.answered,
+        "prompt_tokens": done.prompt_tokens,
+        "completion_tokens": done.completion_tokens,
+        "cost": done.cost,
+        "stopped": done.stopped or None,
+        "interrupted": report.interrupted,
+        "torn_line_set_aside": report.torn,
+    }
