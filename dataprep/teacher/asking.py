@@ -130,6 +130,7 @@ class Asker:
         self._tasks: dict[asyncio.Task[None], Job] = {}
         self._later: list[tuple[float, int, Job]] = []
         self._held: Job | None = None
+        self._cut_off: list[Job] = []
         self._count = itertools.count()
         self._jitter = random.Random()
         self._wake = asyncio.Event()
@@ -167,12 +168,15 @@ class Asker:
 
     async def _end(self) -> None:
         """Wait for tasks that were cut off, and have the feed count what was taken up and not ended."""
-        jobs = list(self._tasks.values())
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        jobs += [job for _, _, job in self._later] + ([self._held] if self._held else [])
-        for job in jobs:
+        tasks = list(self._tasks)
+        self.abandon()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # for the callbacks of those that were cut off
+        for job in [
+            *self._cut_off,
+            *(job for _, _, job in self._later),
+            *([self._held] if self._held else []),
+        ]:
             self._feed.settle(job)
 
     def stop(self, reason: str) -> None:
@@ -251,10 +255,12 @@ class Asker:
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
+        job = self._tasks.pop(task)
         self.progress.in_flight = len(self._tasks)
         self.progress.window = self._window.size
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            self._cut_off.append(job)
+        elif (error := task.exception()) is not None:
             self._crash = self._crash or error
             self.stop("an answer could not be written")
         self._wake.set()

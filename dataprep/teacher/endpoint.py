@@ -104,7 +104,7 @@ class Endpoint:
         except (TimeoutError, openai.APITimeoutError):
             raise Trouble("timeout", f"no whole answer within {self._timeout:g} s") from None
         except openai.APIConnectionError as error:
-            raise Trouble("connection_error", _reason(error.__cause__ or error)) from None
+            raise _connection_trouble(error.__cause__ or error) from None
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise Trouble("malformed_reply", _reason(error)) from None
 
@@ -133,6 +133,16 @@ def _as_options(body: dict[str, Any]) -> dict[str, Any]:
         **{name: body[name] for name in known},
         "extra_body": {name: value for name, value in body.items() if name not in known},
     }
+
+
+def _connection_trouble(error: BaseException) -> Trouble:
+    """Whether there was no connection, it was lost, or what came through it was refused."""
+    import httpx2
+
+    if isinstance(error, httpx2.DecodingError):
+        return Trouble("malformed_reply", _reason(error))
+    never = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.UnsupportedProtocol)
+    return Trouble("connection_error" if never else "connection_lost", _reason(error))
 
 
 def _reason(error: BaseException) -> str:
