@@ -1,4 +1,4 @@
-"""``python -m benchmarks [startup] [convert] [merge] [rationales] [--rounds N]``: all of them by default.
+"""``python -m benchmarks [SUITE…] [--rounds N]``: startup, convert, merge, rationales, generate; by default all.
 
 Works on GSM8K's train split as published, repeated; it is looked for in ``DATAPREP_REAL_DATA`` (default
 ``../shared/data``). Everything is written to a temporary folder, which ``TMPDIR`` moves.
@@ -13,13 +13,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import convert, merge, rationales, startup
+from benchmarks import convert, generate, merge, rationales, startup
 
 SUITES = {
     "startup": startup.bench,
     "convert": convert.bench,
     "merge": merge.bench,
     "rationales": rationales.bench,
+    "generate": generate.bench,
 }
 
 

@@ -133,6 +133,30 @@ def datasets_shuffle(source: str, target: str, processes: int, cache: str) -> No
     rows.shuffle(seed=42).to_json(target, num_proc=processes, force_ascii=False)
 
 
+def openai_loop(source: str, target: str, url: str, in_flight: int) -> None:
+    """So many tasks over the official client, each with a request at a time; nothing is kept or retried."""
+    import asyncio
+
+    import openai
+    import orjson
+
+    async def work(client: openai.AsyncOpenAI, lines: Any, out: Any) -> None:
+        for line in lines:
+            row = orjson.loads(line)
+            reply = await client.chat.completions.create(
+                model="tiny", messages=row["messages"], max_tokens=512, temperature=0.0
+            )
+            answer = {"id": row["id"], "response": reply.choices[0].message.content}
+            out.write(orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE))
+
+    async def run() -> None:
+        async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
+            with open(source, "rb") as lines, open(target, "wb") as out:
+                await asyncio.gather(*(work(client, lines, out) for _ in range(in_flight)))
+
+    asyncio.run(run())
+
+
 RIVALS = {
     "orjson": orjson_loop,
     "json": json_loop,
@@ -147,7 +171,9 @@ def main() -> None:
     """Run one rival."""
     name, source, target, *rest = sys.argv[1:]
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    if rest:
+    if name == "openai":
+        openai_loop(source, target, rest[0], int(rest[1]))
+    elif rest:
         {"datasets_map": datasets_map, "datasets_shuffle": datasets_shuffle}[name](
             source, target, int(rest[0]), rest[1]
         )

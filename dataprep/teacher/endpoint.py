@@ -16,9 +16,13 @@ from dataprep.teacher.protocol import Answer, Trouble, answers_of, error_of
 from dataprep.teacher.settings import Access
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 LARGEST_BODY = 32 << 20
+POOL = 8
+"""Connections a client: its pool looks at each of them for every request."""
 NEWER_FIELD = "max_completion_tokens"
 
 
@@ -35,14 +39,26 @@ class Endpoint:
         self._timeout = timeout
         self._connections = connections
         self._newer_field = False
-        self._client: Any = None
+        self._clients: list[Any] = []
+        self._load: list[int] = []
 
     async def __aenter__(self) -> Endpoint:
         try:
             import httpx2
-            import openai
+            import openai  # noqa: F401 - asked for here, before anything is set up
         except ImportError:
             raise MissingDependencyError("openai", "teacher", "asking a teacher") from None
+        context = httpx2.create_ssl_context()
+        for _ in range(-(-self._connections // POOL)):
+            self._clients.append(self._client(context))
+            self._load.append(0)
+        return self
+
+    def _client(self, context: ssl.SSLContext) -> Any:
+        """A client with a pool of its own; nothing is sent before the first request."""
+        import httpx2
+        import openai
+
         access = self.access
         options: dict[str, Any] = {
             "api_key": access.api_key or "none",  # never the environment's, which may be another host's
@@ -50,27 +66,25 @@ class Endpoint:
             "timeout": httpx2.Timeout(self._timeout),
             "default_headers": {"Accept-Encoding": "identity"},
             "http_client": httpx2.AsyncClient(
+                verify=context,
                 follow_redirects=False,
                 timeout=self._timeout,
-                limits=httpx2.Limits(
-                    max_connections=self._connections, max_keepalive_connections=self._connections
-                ),
+                limits=httpx2.Limits(max_connections=POOL, max_keepalive_connections=POOL),
                 event_hooks={"response": [_limit_body]},
             ),
         }
         if access.azure:
-            self._client = openai.AsyncAzureOpenAI(
+            return openai.AsyncAzureOpenAI(
                 azure_endpoint=access.base_url, api_version=access.api_version, **options
             )
-        else:
-            self._client = openai.AsyncOpenAI(base_url=access.base_url, **options)
-        return self
+        return openai.AsyncOpenAI(base_url=access.base_url, **options)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(Exception):  # connections that are gone already
-            await self._client.close()
+        for client in self._clients:
+            with suppress(Exception):  # connections that are gone already
+                await client.close()
 
     async def ask(
         self,
@@ -97,8 +111,7 @@ class Endpoint:
             body = {NEWER_FIELD if name == "max_tokens" else name: value for name, value in body.items()}
         try:
             async with asyncio.timeout(self._timeout):
-                reply = await self._client.chat.completions.with_raw_response.create(**_as_options(body))
-            return answers_of(reply.http_response.content)
+                return answers_of((await self._post(body)).content)
         except openai.APIStatusError as error:
             raise self._status_trouble(error.response) from None
         except (TimeoutError, openai.APITimeoutError):
@@ -107,6 +120,23 @@ class Endpoint:
             raise _connection_trouble(error.__cause__ or error) from None
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise Trouble("malformed_reply", _reason(error)) from None
+
+    async def _post(self, body: dict[str, Any]) -> httpx2.Response:
+        """The server's reply, through the client that has the least to do.
+
+        The body goes as it is, and the reply comes back as it is: turning them into the client's models
+        and back would take most of a request's time.
+        """
+        import httpx2
+
+        number = self._load.index(min(self._load))
+        self._load[number] += 1
+        try:
+            reply = await self._clients[number].post("/chat/completions", cast_to=httpx2.Response, body=body)
+            assert isinstance(reply, httpx2.Response)
+            return reply
+        finally:
+            self._load[number] -= 1
 
     def _status_trouble(self, response: httpx2.Response) -> Trouble:
         status, headers = response.status_code, response.headers
@@ -124,15 +154,6 @@ class Endpoint:
         return error_of(
             status, body, should_retry=headers.get("x-should-retry"), after=retry_after(dict(headers))
         )
-
-
-def _as_options(body: dict[str, Any]) -> dict[str, Any]:
-    """The body as the client takes it: fields that are not its own go into ``extra_body``."""
-    known = ("model", "messages")
-    return {
-        **{name: body[name] for name in known},
-        "extra_body": {name: value for name, value in body.items() if name not in known},
-    }
 
 
 def _connection_trouble(error: BaseException) -> Trouble:
