@@ -455,14 +455,14 @@ def test_bad_requests_stop_after_what_is_in_flight(ask):
 
 
 def test_an_id_that_is_used_twice_is_reported(ask):
-    """The same request again is asked once; another with its id could not be told from it."""
+    """The answer to the one could not be told from that to the other: only the first is asked."""
     first = {"id": "r0", "messages": [{"role": "user", "content": "q0"}]}
     other = {"id": "r0", "messages": [{"role": "user", "content": "other"}]}
     ask.requests.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in (first, first, other)))
     with TeacherServer(polite) as server:
         report = ask(server, 0)
         assert len(server.received) == 1
-    assert report.ledger.failed == {"the same request again": 1, "another request has its id": 1}
+    assert report.ledger.failed == {"its id is used twice": 2}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dataprep.teacher.journal import Index, entry_of
 from dataprep.teacher.requests import Request
 from dataprep.teacher.settings import Sampling
 
-State = Literal[Outcome, "missing"]
+State = Literal[Outcome, "missing", "used"]
 # Of several answers to one request, the one that stands for them: the first of these that any of them is.
 _WORST: tuple[State, ...] = ("missing", "failed", "empty", "length", "refused", "ok")
 AT_ONCE = 1_000
@@ -55,9 +55,8 @@ class Feed:
         self._sampling = sampling
         self._index = index
         self._again = ("failed", "empty") if retry_failed else ()
-        self._keys: dict[str, str] = {}
+        self._ids: set[str] = set()
         self._settled: Counter[State] = Counter()
-        self._odd: Counter[str] = Counter()
 
     def next(self) -> Job | None:
         """The next job; ``None`` where there is none, or none among the next ``AT_ONCE`` requests.
@@ -71,9 +70,15 @@ class Feed:
                 self.exhausted = True
                 return None
             self.seen += 1
+            if request.id in self._ids:  # its answer could not be told from the other one's
+                self._settled["used"] += 1
+                continue
+            self._ids.add(request.id)
             key = self._sampling.key(request.messages)
-            if (before := self._keys.setdefault(request.id, key)) is not key:
-                self._odd["the same request again" if before == key else "another request has its id"] += 1
+            if self._sampling.n == 1 and self._index.done(
+                f"{request.id}\0{key}"
+            ):  # nearly all of a resumed run
+                self._settled["ok"] += 1
                 continue
             samples = self._to_ask(request.id, key)
             if samples:
@@ -106,10 +111,8 @@ class Feed:
                 self.settle(job)
         ledger = Ledger(self.seen, self._settled["ok"])
         for state, count in self._settled.items():
-            if state == "failed":
-                ledger.fail(state, count)
+            if state in ("failed", "used"):
+                ledger.fail("its id is used twice" if state == "used" else state, count)
             elif state != "ok":
                 ledger.drop("not asked yet" if state == "missing" else state, count)
-        for reason, count in self._odd.items():
-            ledger.fail(reason, count)
         return ledger

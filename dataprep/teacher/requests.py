@@ -14,7 +14,7 @@ from dataprep.records import describe
 ROLES = ("system", "developer", "user", "assistant")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What a teacher is asked: the row's id, the messages, and the choices where it has some."""
 
@@ -41,10 +41,13 @@ def request_of(row: Mapping[str, Any]) -> Request:
             raise RowError("not a message", f"expected a text as 'content', found {describe(message)}")
     if messages[-1]["role"] == "assistant":
         raise RowError("no question", "the last message is the assistant's; expected one that asks")
-    choices = row.get("choices") or ()
-    if not all(type(choice) is str for choice in choices):
-        raise RowError("malformed choices", f"expected texts, found {describe(choices)}")
-    return Request(identity, messages, tuple(choices))
+    return Request(identity, messages, _choices(row["choices"]) if row.get("choices") else ())
+
+
+def _choices(value: Any) -> tuple[str, ...]:
+    if type(value) is not list or not all(type(choice) is str for choice in value):
+        raise RowError("malformed choices", f"expected texts, found {describe(value)}")
+    return tuple(value)
 
 
 def count_requests(path: str | Path) -> int:
