@@ -47,6 +47,7 @@ def test_the_commands_are_these():
         "datasets",
         "export-rationales",
         "fetch",
+        "generate",
         "init",
         "merge",
         "parse-rationales",

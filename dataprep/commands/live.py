@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS = 30.0
 REFRESH_SECONDS = 0.25
+BAR = 20
 
 
 class Speed:
@@ -83,8 +84,10 @@ def line_of(progress: Progress, wanted: int, rates: tuple[float, float], pace: f
     """
     done = progress.settled + progress.answered
     left = max(0, wanted - done - progress.failed)
+    filled = min(BAR, round(BAR * (done + progress.failed) / wanted)) if wanted else 0
     parts = [
-        f"{done:,}/{wanted:,} done",
+        "━" * filled + "╌" * (BAR - filled),
+        f"{done:,}/{wanted:,} done" if wanted else f"{done:,} done",
         f"{progress.failed:,} failed",
         f"{progress.in_flight:,} in flight",
         *([f"{progress.waiting:,} waiting"] if progress.waiting else []),
