@@ -15,8 +15,8 @@ def test_the_line_says_how_far_it_is():
     )
     line = line_of(progress, 502, (12.5, 3_400.0), 10.0, True)
     assert line == (
-        "━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌  250/502 done  2 failed  16 in flight  3 waiting  12.5 requests/s  3,400 tokens/s  "
-        "$2.50 so far, $5.00 in the end  0:00:25 left"
+        "━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌  250/502 done  2 failed  16 in flight  3 waiting  12.5 requests/s  "
+        "3,400 tokens/s  $2.50 so far, $5.00 in the end  0:00:25 left"
     )
 
 

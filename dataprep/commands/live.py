@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 WINDOW_SECONDS = 30.0
 REFRESH_SECONDS = 0.25
 BAR = 20
+LONGEST_LEFT = 1e6
+"""Seconds: a longer time is not worth telling, as nothing has come for a while."""
 
 
 class Speed:
@@ -99,7 +101,7 @@ def line_of(progress: Progress, wanted: int, rates: tuple[float, float], pace: f
         parts.append(f"${progress.cost:.2f} so far, ${progress.cost + each * left:.2f} in the end")
     if progress.stopped:
         parts.append(f"stopping: {progress.stopped}")
-    elif pace > 0:
+    elif left < pace * LONGEST_LEFT:
         parts.append(f"{duration(left / pace)} left")
     return "  ".join(parts)
 
