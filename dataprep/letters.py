@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dataprep.rationale_status import conclusion
+from dataprep.rationale_status import conclusion, letter_of_conclusion
 from dataprep.records import LETTERS
 
 _QUOTES = "\"'“”‘’`*_ \t\n"
@@ -34,11 +34,31 @@ def letter_of(reply: str, choices: Sequence[str] = ()) -> str | None:
     """
     count = len(choices) or len(LETTERS)
     text = reply.strip(_QUOTES)
-    match = _ALONE.fullmatch(text)
-    if match is None and (match := _OPENING.match(text)) and _LETTERED.search(text, match.end() - 1):
-        match = None
+    match = _opening(text)
     if match is not None:
         letter = match[match.lastindex or 1].lower()
         return letter if LETTERS.find(letter) < count else None
     place = conclusion(text, choices or _ANY)
-    return LETTERS[place] if place >= 0 else None
+    return LETTERS[place] if 0 <= place < len(LETTERS) else None
+
+
+def letter_place(reply: str, choices: Sequence[str] = ()) -> int:
+    """Where in a reply the letter stands by which it names its choice; -1 where it names it otherwise.
+
+    Meant for a reply of which ``letter_of`` gives a letter.
+    """
+    text = reply.strip(_QUOTES)
+    skipped = len(reply) - len(reply.lstrip(_QUOTES))
+    match = _opening(text)
+    if match is not None:
+        return skipped + match.start(match.lastindex or 1)
+    place = letter_of_conclusion(text, choices or _ANY)
+    return skipped + place if place >= 0 else -1
+
+
+def _opening(text: str) -> re.Match[str] | None:
+    """The letter that is all of a reply or opens it; ``None`` where there is none, or another one follows."""
+    match = _ALONE.fullmatch(text)
+    if match is None and (match := _OPENING.match(text)) and _LETTERED.search(text, match.end() - 1):
+        match = None
+    return match
