@@ -8,6 +8,7 @@ import typer
 
 from dataprep import __version__
 from dataprep.commands import (
+    collect,
     convert,
     datasets,
     export_rationales,
@@ -57,6 +58,7 @@ for _module in (
     parse_rationales,
     export_rationales,
     prompt,
+    collect,
     fetch,
     datasets,
 ):

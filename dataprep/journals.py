@@ -79,14 +79,14 @@ def sample_of(row: Mapping[str, Any]) -> int:
 class Journals:
     """The lines of journals, one after the other, each found again by its place.
 
-    A line's place is a number: the bytes before it, counted through all journals.
+    It is given each journal's path and bytes. A line's place is a number: the bytes before it, counted
+    through all journals.
 
     Attributes:
         torn: the last lines that broke off, as ``path:line``, once all lines were read.
     """
 
     def __init__(self, journals: Sequence[tuple[str, mmap | bytes]]) -> None:
-        """Take each journal's path and bytes."""
         self._paths = [path for path, _ in journals]
         self._texts = [text for _, text in journals]
         self._bases = list(accumulate(map(len, self._texts), initial=0))[:-1]
@@ -126,10 +126,12 @@ class Journals:
                     hint = "restore the line, or remove it to have it asked again"
                     raise InputError(_where(path, number), f"{error}; {hint}") from None
                 try:
-                    yield base + begin, check_response(row)
+                    check_response(row)
+                    sample_of(row)
                 except RowError as error:
                     hint = "expected the lines of a journal of responses"
                     raise InputError(_where(path, number), f"{error}; {hint}") from None
+                yield base + begin, row
             if not rows:
                 raise InputError(path, "the file is empty; expected the lines of a journal of responses")
 

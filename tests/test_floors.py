@@ -24,7 +24,17 @@ FLOORS = [
     },
     {"prompts", "letters", "journals"},
     {"example_files"},
-    {"conversion", "merging", "prompting", "rationale_files", "hub", "validation", "report", "workspace"},
+    {
+        "conversion",
+        "merging",
+        "prompting",
+        "collecting",
+        "rationale_files",
+        "hub",
+        "validation",
+        "report",
+        "workspace",
+    },
     {"cli", "commands", "__main__"},
 ]
 # Heavy, or not always installed: imported inside the functions that use them.

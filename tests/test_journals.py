@@ -1,7 +1,5 @@
 """Journals: which lines count, how they are found again, and what a killed writer leaves."""
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,24 +9,7 @@ from dataprep.errors import InputError, RowError
 from dataprep.journals import Journals, current_lines
 from dataprep.responses import OUTCOMES, outcome_of
 from tests import strategies as some
-
-ENDINGS = {
-    "ok": {"response": "(b)", "finish_reason": "stop", "error": None},
-    "length": {"response": "(b) be", "finish_reason": "length", "error": None},
-    "refused": {"response": None, "finish_reason": "refusal", "error": None},
-    "empty": {"response": " ", "finish_reason": "stop", "error": None},
-    "failed": {"response": None, "finish_reason": None, "error": {"status": 500, "type": "server_error"}},
-}
-
-
-def line(outcome="ok", *, id="x", key="k", teacher="t", **more):
-    """A line of a journal with the given outcome."""
-    return {"id": id, "key": key, "teacher": teacher, **ENDINGS[outcome], **more}
-
-
-def journal(*rows):
-    """The bytes of a journal."""
-    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+from tests.journal_lines import journal, line
 
 
 def best(*rows):

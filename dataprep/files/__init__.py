@@ -19,7 +19,14 @@ from dataprep.files.reading import (
     read_text,
 )
 from dataprep.files.rejects import Rejects, open_rejects, place, printable
-from dataprep.files.writing import Output, check_distinct, open_output, write_rows, writing
+from dataprep.files.writing import (
+    Output,
+    check_distinct,
+    check_not_replaced,
+    open_output,
+    write_rows,
+    writing,
+)
 
 __all__ = [
     "STDIO",
@@ -30,6 +37,7 @@ __all__ = [
     "array_block",
     "check_distinct",
     "check_input",
+    "check_not_replaced",
     "format_of",
     "matching_files",
     "open_mapped",
