@@ -588,6 +588,8 @@ def test_one_of_several_teachers_is_chosen(collect):
     assert collect(lines, [example()], to="qa", teacher="u")[0][0]["Answer"] == "(b)"
     with pytest.raises(UsageError, match="'v': the journals' teachers are t, u"):
         collect(lines, [example()], to="qa", teacher="v")
+    with pytest.raises(UsageError, match="of the teacher ''"):
+        collect(lines, [example()], to="qa", teacher="")
 
 
 def test_an_earlier_teachers_rationale_can_be_trained_on(collect):

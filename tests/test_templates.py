@@ -13,8 +13,8 @@ from dataprep.templates import FIELDS, Template, chat_renderer, compile_text, pa
 from tests import strategies as some
 
 KNOWN = [
-    "question", "context", "choices", "answer", "answer_label", "answer_text", "solution", "tests", "rationale",
-    "id",
+    "question", "context", "choices", "answer", "answer_label", "answer_text", "solution", "tests",
+    "rationale", "id",
 ]  # fmt: skip
 FULL = Example(
     "Which metal floats?",

@@ -91,7 +91,7 @@ def collect_files(
     answers, report = Answers(paths, names, progress), CollectReport()
     make: RationaleRows | TrainingRows = RationaleRows(answers, number or 0, report.statuses)
     if to != "rationale":
-        chosen = teacher or _only(answers.teachers)
+        chosen = _only(answers.teachers) if teacher is None else teacher
         render = _renderer(to, answers, chosen, template or {})
         make = TrainingRows(answers, chosen, render, report.statuses, keep=keep or ("ok",), sample=number)
     known = _Ids(source)
