@@ -1,6 +1,6 @@
-"""``python -m benchmarks [SUITE…] [--rounds N]``: startup, convert, merge, rationales, generate; by default all.
+"""``python -m benchmarks [SUITE…] [--rounds N]``: startup, convert, merge, rationales, generate.
 
-Works on GSM8K's train split as published, repeated; it is looked for in ``DATAPREP_REAL_DATA`` (default
+All of them run where none is named. They work on GSM8K's train split as published, repeated; it is looked for in ``DATAPREP_REAL_DATA`` (default
 ``../shared/data``). Everything is written to a temporary folder, which ``TMPDIR`` moves.
 """
 

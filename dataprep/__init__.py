@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dataprep.collecting import collect_files
     from dataprep.conversion import Plan, convert, convert_files
     from dataprep.converters import names as dataset_names
     from dataprep.errors import DataprepError
@@ -44,6 +45,7 @@ _HOMES = {
     "Stats": "report.stats",
     "Template": "templates",
     "Workspace": "workspace",
+    "collect_files": "collecting",
     "convert": "conversion",
     "convert_files": "conversion",
     "dataset_names": "converters:names",
@@ -74,6 +76,7 @@ __all__ = [
     "Stats",
     "Template",
     "Workspace",
+    "collect_files",
     "convert",
     "convert_files",
     "dataset_names",

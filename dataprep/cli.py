@@ -8,6 +8,7 @@ import typer
 
 from dataprep import __version__
 from dataprep.commands import (
+    collect,
     convert,
     datasets,
     export_rationales,
@@ -59,6 +60,7 @@ for _module in (
     export_rationales,
     prompt,
     generate,
+    collect,
     fetch,
     datasets,
 ):

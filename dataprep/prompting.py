@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from dataprep import converters, files
+from dataprep import files
 from dataprep.errors import InputError, RowDropped, RowError
+from dataprep.example_files import Numbered, example_of, read_numbered
 from dataprep.ledger import Ledger
 from dataprep.prompts import Prompter, Shot, ShotPool, dump, shot_of
-from dataprep.records import Example
-
-Numbered = tuple[int, dict[str, Any]]
 
 
 def prompt_file(
@@ -55,19 +52,21 @@ def prompt_file(
     count = (2 if forcing else 0) if shots is None else shots
     # Where the rows are their own pool they are needed twice: a stream can be read only once.
     own_pool = bool(count) and pool is None
-    rows: Iterable[Numbered] = list(_rows(path, dataset)) if own_pool else _rows(path, dataset)
+    rows: Iterable[Numbered] = read_numbered(path, dataset)
+    if own_pool:
+        rows = list(rows)
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         out = stack.enter_context(files.open_output(str(output)))
         worked: list[Shot] = []
         if count:
-            worked = _shots(rows, dataset) if pool is None else _shots(_rows(str(pool), None), None)
+            worked = _shots(rows, dataset) if pool is None else _shots(read_numbered(str(pool)), None)
         prompter = Prompter(ShotPool(worked, count, seed), forcing=forcing, system=system, user=user)
         unit = "line" if files.format_of(path).kind == "jsonl" else "row"
         for number, row in rows:
             ledger.rows_in += 1
             try:
-                request = prompter(_example(row, dataset, forcing))
+                request = prompter(example_of(row, dataset, unlabelled=not forcing))
             except RowDropped as drop:
                 ledger.drop(drop.reason)
                 continue
@@ -83,37 +82,12 @@ def prompt_file(
     return ledger
 
 
-def _rows(path: str, dataset: str | None) -> Iterator[Numbered]:
-    """The rows of a file; a published document's rows as its converter reads them."""
-    if dataset is not None and files.format_of(path).kind == "json":
-        document = files.read_document(path)
-        if document is not None:
-            try:
-                yield from enumerate(converters.rows_of(converters.load(dataset), document), 1)
-            except RowError as error:
-                raise InputError(path, str(error)) from None
-            return
-    yield from files.read_rows(path)
-
-
 def _shots(rows: Iterable[Numbered], dataset: str | None) -> list[Shot]:
     """The worked examples among rows; a bad row is none, and is reported where it is a row itself."""
     found = []
     for _, row in rows:
         with suppress(RowError):
-            shot = shot_of(row, _example(row, dataset, True))
+            shot = shot_of(row, example_of(row, dataset))
             if shot is not None:
                 found.append(shot)
     return found
-
-
-def _example(row: Any, dataset: str | None, forcing: bool) -> Example:
-    if not isinstance(row, dict):
-        raise RowError("not a JSON object", "expected an Example or a raw row")
-    if dataset is None:
-        return Example.from_json(row)
-    converter = converters.load(dataset)
-    keep = not forcing and "unlabelled" in converters.options(converter)
-    example = converter.convert(row, unlabelled="keep") if keep else converter.convert(row)
-    example.source = converters.canonical(dataset)
-    return example

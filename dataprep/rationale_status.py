@@ -116,6 +116,20 @@ def conclusion(text: str, choices: Sequence[str]) -> int:
     return named.pop() if len(named) == 1 else -1
 
 
+def letter_of_conclusion(text: str, choices: Sequence[str]) -> int:
+    """Where the letter first stands by which a rationale names the choice it concludes on; -1 without one.
+
+    Meant for a text whose ``conclusion`` is one of the choices.
+    """
+    start = max(len(text) - _LOOKED_AT, 0)
+    text = text[start:]
+    for place in sorted(_mentions(text)):
+        letter = _letter_at(text, place, choices)
+        if letter >= 0 and not _UNSURE.search(_line_around(text, place)):
+            return start + letter
+    return -1
+
+
 def _mentions(text: str) -> Iterator[int]:
     """Where the words end that a conclusion is said with."""
     for word in _WORDS:
@@ -128,16 +142,24 @@ def _mentions(text: str) -> Iterator[int]:
 def _said_at(text: str, place: int, choices: Sequence[str]) -> set[int]:
     """The choices that the words at this place name, by letter or by text."""
     said = set()
-    if match := _LETTER.match(text, place) or _CALLED_RIGHT.match(text, place):
-        said.add(LETTERS.find((match[1] or match[match.lastindex or 1]).lower()))
-    elif match := _WITH_TEXT.match(text, place):
-        number = LETTERS.find(match[1].lower())
-        if number < len(choices) and text.startswith(_opening_of(choices[number]), match.end()):
-            said.add(number)
+    letter = _letter_at(text, place, choices)
+    if letter >= 0:
+        said.add(LETTERS.find(text[letter].lower()))
     if text.startswith("nswer is ", place - len("nswer")) and (match := _IN_WORDS.match(text, place)):
         words = match[1].strip(" \"'").lower()
         said.update(n for n, choice in enumerate(choices) if choice.strip(" .").lower() == words)
     return {number for number in said if 0 <= number < len(choices)}
+
+
+def _letter_at(text: str, place: int, choices: Sequence[str]) -> int:
+    """Where the letter stands that the words at this place name; -1 where they name none."""
+    if match := _LETTER.match(text, place) or _CALLED_RIGHT.match(text, place):
+        return match.start(match.lastindex or 1)
+    if match := _WITH_TEXT.match(text, place):
+        number = LETTERS.find(match[1].lower())
+        if number < len(choices) and text.startswith(_opening_of(choices[number]), match.end()):
+            return match.start(1)
+    return -1
 
 
 def _opening_of(choice: str) -> str:

@@ -232,6 +232,8 @@ def _rationales_of(row: Mapping[str, Any]) -> dict[str, str] | None:
     value = row.get("rationales")
     if value is None:
         return None
-    if not isinstance(value, Mapping) or not all(type(text) is str for text in value.values()):
-        raise RowError("field 'rationales' is not an object of texts", f"found {describe(value)}")
-    return dict(value)
+    if isinstance(value, Mapping):  # in a table, a teacher that a row lacks is null
+        texts = {teacher: text for teacher, text in value.items() if text is not None}
+        if all(type(text) is str for text in texts.values()):
+            return texts
+    raise RowError("field 'rationales' is not an object of texts", f"found {describe(value)}")

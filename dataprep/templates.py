@@ -61,6 +61,10 @@ def _answer(example: Example) -> str | None:
     return example.answer if label is None else f"({label}) {example.answer}"
 
 
+def _rationale(example: Example) -> str | None:
+    return next(iter(example.rationales.values()), None) or None if example.rationales else None
+
+
 FIELDS: Mapping[str, Getter] = {
     "question": attrgetter("question"),
     "context": attrgetter("context"),
@@ -70,6 +74,7 @@ FIELDS: Mapping[str, Getter] = {
     "answer_text": attrgetter("answer"),
     "solution": attrgetter("solution"),
     "tests": lambda example: "\n".join(example.tests) or None,
+    "rationale": _rationale,
     "id": lambda example: example.identify(),
 }
 

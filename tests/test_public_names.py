@@ -22,6 +22,7 @@ NAMES = [
     "Stats",
     "Template",
     "Workspace",
+    "collect_files",
     "convert",
     "convert_files",
     "dataset_names",

@@ -54,7 +54,7 @@ def test_any_object_is_an_example_or_a_row_error(row):
         ({"question": "q", "choices": ["a", 1]}, "field 'choices' holds a non-string"),
         ({"question": "q", "tests": "assert"}, "field 'tests' is not a list"),
         ({"question": "q", "rationales": ["x"]}, "field 'rationales' is not an object of texts"),
-        ({"question": "q", "rationales": {"llama": None}}, "field 'rationales' is not an object of texts"),
+        ({"question": "q", "rationales": {"llama": 1}}, "field 'rationales' is not an object of texts"),
     ],
 )
 def test_a_bad_example_says_why(row, reason):
@@ -62,6 +62,12 @@ def test_a_bad_example_says_why(row, reason):
     with pytest.raises(RowError) as caught:
         Example.from_json(row)
     assert caught.value.reason == reason
+
+
+def test_a_teacher_that_a_table_shows_as_null_gave_no_rationale():
+    """Parquet has every teacher's column in every row: null is an absent rationale, no malformed one."""
+    row = {"question": "q", "rationales": {"llama": None, "gpt": "Because."}}
+    assert Example.from_json(row).rationales == {"gpt": "Because."}
 
 
 # Ids

@@ -12,7 +12,10 @@ from dataprep.records import Example
 from dataprep.templates import FIELDS, Template, chat_renderer, compile_text, parse_template
 from tests import strategies as some
 
-KNOWN = ["question", "context", "choices", "answer", "answer_label", "answer_text", "solution", "tests", "id"]
+KNOWN = [
+    "question", "context", "choices", "answer", "answer_label", "answer_text", "solution", "tests",
+    "rationale", "id",
+]  # fmt: skip
 FULL = Example(
     "Which metal floats?",
     "choice",
@@ -24,6 +27,7 @@ FULL = Example(
     answer_label="b",
     solution="It weighs 0.5 kg a litre.",
     tests=("assert f(1)", "assert f(2)"),
+    rationales={"first": "Lithium is light.", "second": "Iron is not."},
 )
 
 
@@ -39,6 +43,7 @@ def values_of(example):
         "answer_text": example.answer,
         "solution": example.solution,
         "tests": "\n".join(example.tests) or None,
+        "rationale": next(iter((example.rationales or {}).values()), "") or None,
         "id": example.identify(),
     }
 
@@ -51,6 +56,13 @@ def contents(line):
 def test_the_fields_are_the_promised_ones():
     """Templates of users keep working: the fields have the names that the docs list."""
     assert list(FIELDS) == KNOWN
+
+
+def test_an_example_without_a_rationale_leaves_its_section_out():
+    """No teacher, or one that said nothing, is an absent field."""
+    for rationales in (None, {}, {"first": ""}):
+        bare = Example("Which?", "choice", rationales=rationales)
+        assert compile_text("{question}\n\nBecause: {rationale}")(bare) == "Which?"
 
 
 @pytest.mark.parametrize("field", KNOWN)

@@ -11,6 +11,7 @@ from dataprep.files.reading import (
     array_block,
     check_input,
     open_mapped,
+    open_whole,
     read_blocks,
     read_document,
     read_lines,
@@ -18,7 +19,15 @@ from dataprep.files.reading import (
     read_text,
 )
 from dataprep.files.rejects import Rejects, open_rejects, place, printable
-from dataprep.files.writing import Output, check_distinct, open_output, write_rows, write_text, writing
+from dataprep.files.writing import (
+    Output,
+    check_distinct,
+    check_not_replaced,
+    open_output,
+    write_rows,
+    write_text,
+    writing,
+)
 
 __all__ = [
     "STDIO",
@@ -29,11 +38,13 @@ __all__ = [
     "array_block",
     "check_distinct",
     "check_input",
+    "check_not_replaced",
     "format_of",
     "matching_files",
     "open_mapped",
     "open_output",
     "open_rejects",
+    "open_whole",
     "place",
     "printable",
     "read_blocks",

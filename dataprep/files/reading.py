@@ -304,6 +304,19 @@ def open_mapped(path: str) -> mmap.mmap | bytes:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def open_whole(path: str) -> mmap.mmap | bytes:
+    """A file's bytes, to be read at any place: mapped where it is plain, else decompressed into memory.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: compressed data is cut short or damaged.
+    """
+    if path != STDIO and not format_of(path).compression and Path(path).is_file():
+        return open_mapped(path)
+    with open_input(path) as stream:
+        return stream.read()
+
+
 def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a file of any format, numbered from 1 (lines of JSON Lines by their line).
 

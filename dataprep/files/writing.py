@@ -73,6 +73,15 @@ def check_distinct(
         raise UsageError(f"{rejects}: the rejects would replace an input; give them a file of their own")
 
 
+def check_not_replaced(output: str, inputs: Iterable[str], why: str) -> None:
+    """Raise ``UsageError``, with the reason, where an output would take the place of one of these inputs."""
+    if output == STDIO or not Path(output).exists():
+        return
+    for path in inputs:
+        if path != STDIO and Path(path).exists() and Path(output).samefile(path):
+            raise UsageError(f"{output}: {why}; give another place")
+
+
 def _place_of(path: str | Path) -> str:
     return str(path) if str(path) == STDIO else os.path.realpath(path)
 

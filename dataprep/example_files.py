@@ -1,0 +1,54 @@
+"""Files of Examples, or of a dataset's raw rows, read row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dataprep import converters, files
+from dataprep.errors import InputError, RowError
+from dataprep.records import Example
+
+Numbered = tuple[int, dict[str, Any]]
+
+
+def read_numbered(path: str, dataset: str | None = None) -> Iterator[Numbered]:
+    """The rows of a file; a published document's rows as its converter reads them.
+
+    Raises:
+        InputError: a row cannot be read, with its place.
+        FileError: the file cannot be read.
+        UsageError: there is no such dataset.
+    """
+    if dataset is not None and files.format_of(path).kind == "json":
+        document = files.read_document(path)
+        if document is not None:
+            try:
+                yield from enumerate(converters.rows_of(converters.load(dataset), document), 1)
+            except RowError as error:
+                raise InputError(path, str(error)) from None
+            return
+    yield from files.read_rows(path)
+
+
+def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False) -> Example:
+    """The Example in a row: one that was written as such, or what a dataset's converter makes of it.
+
+    Args:
+        row: an Example's row, or with ``dataset`` a raw one.
+        dataset: the converter that reads raw rows.
+        unlabelled: keep raw rows whose gold answer is hidden, where the dataset has such.
+
+    Raises:
+        RowError: the row is neither.
+        RowDropped: the converter leaves the row out.
+    """
+    if not isinstance(row, dict):
+        raise RowError("not a JSON object", "expected an Example or a raw row")
+    if dataset is None:
+        return Example.from_json(row)
+    converter = converters.load(dataset)
+    keep = unlabelled and "unlabelled" in converters.options(converter)
+    example = converter.convert(row, unlabelled="keep") if keep else converter.convert(row)
+    example.source = converters.canonical(dataset)
+    return example
