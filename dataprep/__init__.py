@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dataprep.prompting import prompt_file
     from dataprep.rationale_files import export_rationales, parse_rationale_files
     from dataprep.records import Example
+    from dataprep.report.findings import Review
+    from dataprep.report.review import review_files
     from dataprep.report.stats import Stats, stats, stats_of_files
     from dataprep.sampling.order import shuffled_order
     from dataprep.sampling.reservoir import Reservoir
@@ -41,6 +43,7 @@ _HOMES = {
     "Problem": "validation",
     "Report": "validation",
     "Reservoir": "sampling.reservoir",
+    "Review": "report.findings",
     "Stats": "report.stats",
     "Template": "templates",
     "Workspace": "workspace",
@@ -55,6 +58,7 @@ _HOMES = {
     "parse_rationale_files": "rationale_files",
     "prompt_file": "prompting",
     "read_rows": "files",
+    "review_files": "report.review",
     "shuffled_order": "sampling.order",
     "stats": "report.stats",
     "stats_of_files": "report.stats",
@@ -71,6 +75,7 @@ __all__ = [
     "Problem",
     "Report",
     "Reservoir",
+    "Review",
     "Stats",
     "Template",
     "Workspace",
@@ -85,6 +90,7 @@ __all__ = [
     "parse_rationale_files",
     "prompt_file",
     "read_rows",
+    "review_files",
     "shuffled_order",
     "stats",
     "stats_of_files",

@@ -19,6 +19,7 @@ NAMES = [
     "Problem",
     "Report",
     "Reservoir",
+    "Review",
     "Stats",
     "Template",
     "Workspace",
@@ -33,6 +34,7 @@ NAMES = [
     "parse_rationale_files",
     "prompt_file",
     "read_rows",
+    "review_files",
     "shuffled_order",
     "stats",
     "stats_of_files",
@@ -40,7 +42,18 @@ NAMES = [
     "validate_files",
     "write_rows",
 ]
-HEAVY = {"polars", "numpy", "rich", "orjson", "pandas", "pyarrow", "datasets", "torch", "multiprocessing"}
+HEAVY = {
+    "polars",
+    "numpy",
+    "rich",
+    "orjson",
+    "pandas",
+    "pyarrow",
+    "datasets",
+    "torch",
+    "multiprocessing",
+    "matplotlib",
+}
 
 
 def loaded_after(code, *arguments):
