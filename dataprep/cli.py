@@ -16,6 +16,7 @@ from dataprep.commands import (
     merge,
     parse_rationales,
     prompt,
+    review,
     stats,
     validate,
 )
@@ -57,6 +58,7 @@ for _module in (
     parse_rationales,
     export_rationales,
     prompt,
+    review,
     fetch,
     datasets,
 ):
