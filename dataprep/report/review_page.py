@@ -27,6 +27,9 @@ from dataprep.responses import OUTCOMES
 if TYPE_CHECKING:
     from dataprep.report.findings import Agreement, Pair, Review, TeacherReview, Unread
 
+WIDE = 12
+"""Columns from which on a confusion matrix gets narrower ones."""
+
 _HEAD = f"""\
 <!DOCTYPE html>
 <html lang="en">
@@ -200,7 +203,8 @@ def _confusion(right: Agreement) -> str:
         total = sum(row.values())
         cells = [_cell(count, total, answer == letter) for answer, count in row.items()]
         rows.append([letter, *cells, f"{total:,}"])
-    table = _table(["gold", *answers, "replies"], rows, "confusion")
+    kind = "confusion many" if len(answers) > WIDE else "confusion"
+    table = _table(["gold", *answers, "replies"], rows, kind)
     return f"<h3>Gold letter and letter answered</h3>\n{table}"
 
 

@@ -181,9 +181,11 @@ def answers_plot(each: TeacherReview, prefix: str) -> str:
 
 
 def _label_bars(axes: Any, each: TeacherReview, places: Sequence[float]) -> None:
-    """The numbers, above the bars and the lines of equal shares."""
+    """The numbers, above the bars, or where they would cross the line of equal shares, above that."""
+    height = 0.1 * axes.dataLim.ymax
     for place, (letter, count) in zip(places, each.answers.items(), strict=True):
-        top = max(count, each.uniform.expected[letter])
+        line = each.uniform.expected[letter]
+        top = line if count < line < count + height else count
         axes.annotate(
             f"{count:,}", (place, top), xytext=(0, 4), textcoords="offset points", ha="center", color=INK
         )

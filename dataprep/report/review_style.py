@@ -51,6 +51,8 @@ th[scope="row"] { font-weight: 600; }
 .names th[scope="row"], td.name { text-align: start; min-width: 9rem; overflow-wrap: anywhere; }
 .names thead th:nth-child(2):nth-last-child(5) { text-align: start; }
 .confusion th, .confusion td { padding: 0.3rem 0.5rem; min-width: 2.4rem; text-align: center; }
+.many th, .many td { padding: 0.2rem 0.1rem; min-width: 1.55rem; font-size: 0.75rem; }
+.many th:last-child, .many td:last-child { padding-left: 0.6rem; }
 .confusion td { border: 1px solid var(--page); }
 .confusion td:last-child { text-align: right; color: var(--muted); }
 .confusion .right { background: color-mix(in srgb, var(--right) var(--tint, 0%), var(--panel)); }
