@@ -1,7 +1,8 @@
 """``python -m benchmarks [SUITE…] [--rounds N]``: startup, convert, merge, rationales, generate.
 
-All of them run where none is named. They work on GSM8K's train split as published, repeated; it is looked for in ``DATAPREP_REAL_DATA`` (default
-``../shared/data``). Everything is written to a temporary folder, which ``TMPDIR`` moves.
+All of them run where none is named. They work on the published sets, repeated, which are looked for in
+``DATAPREP_REAL_DATA`` (default ``../shared/data``). Everything is written to a temporary
+folder, which ``TMPDIR`` moves.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from dataprep.prompting import prompt_file
     from dataprep.rationale_files import export_rationales, parse_rationale_files
     from dataprep.records import Example
+    from dataprep.report.findings import Review
+    from dataprep.report.review import review_files
     from dataprep.report.stats import Stats, stats, stats_of_files
     from dataprep.sampling.order import shuffled_order
     from dataprep.sampling.reservoir import Reservoir
@@ -42,6 +44,7 @@ _HOMES = {
     "Problem": "validation",
     "Report": "validation",
     "Reservoir": "sampling.reservoir",
+    "Review": "report.findings",
     "Stats": "report.stats",
     "Template": "templates",
     "Workspace": "workspace",
@@ -57,6 +60,7 @@ _HOMES = {
     "parse_rationale_files": "rationale_files",
     "prompt_file": "prompting",
     "read_rows": "files",
+    "review_files": "report.review",
     "shuffled_order": "sampling.order",
     "stats": "report.stats",
     "stats_of_files": "report.stats",
@@ -73,6 +77,7 @@ __all__ = [
     "Problem",
     "Report",
     "Reservoir",
+    "Review",
     "Stats",
     "Template",
     "Workspace",
@@ -88,6 +93,7 @@ __all__ = [
     "parse_rationale_files",
     "prompt_file",
     "read_rows",
+    "review_files",
     "shuffled_order",
     "stats",
     "stats_of_files",

@@ -18,6 +18,7 @@ from dataprep.commands import (
     merge,
     parse_rationales,
     prompt,
+    review,
     stats,
     validate,
 )
@@ -61,6 +62,7 @@ for _module in (
     prompt,
     generate,
     collect,
+    review,
     fetch,
     datasets,
 ):

@@ -53,6 +53,7 @@ def test_the_commands_are_these():
         "merge",
         "parse-rationales",
         "prompt",
+        "review",
         "stats",
         "validate",
     ]
@@ -125,6 +126,10 @@ def test_version(run):
         (["merge", "-o", "out.jsonl"], "-o needs INPUT"),
         (["validate"], "FILE"),
         (["stats"], "FILE"),
+        (["review"], "FILE"),
+        (["review", "in.jsonl", "-o", "out.jsonl"], "ends in .html"),
+        (["review", "in.jsonl", "-o", "-", "--json"], "give the page a file"),
+        (["review", "-", "--gold", "-"], "only once"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -19,6 +19,7 @@ NAMES = [
     "Problem",
     "Report",
     "Reservoir",
+    "Review",
     "Stats",
     "Template",
     "Workspace",
@@ -34,6 +35,7 @@ NAMES = [
     "parse_rationale_files",
     "prompt_file",
     "read_rows",
+    "review_files",
     "shuffled_order",
     "stats",
     "stats_of_files",
@@ -41,7 +43,18 @@ NAMES = [
     "validate_files",
     "write_rows",
 ]
-HEAVY = {"polars", "numpy", "rich", "orjson", "pandas", "pyarrow", "datasets", "torch", "multiprocessing"}
+HEAVY = {
+    "polars",
+    "numpy",
+    "rich",
+    "orjson",
+    "pandas",
+    "pyarrow",
+    "datasets",
+    "torch",
+    "multiprocessing",
+    "matplotlib",
+}
 
 
 def loaded_after(code, *arguments):

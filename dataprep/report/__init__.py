@@ -1,1 +1,1 @@
-"""Figures about files of rows, computed with polars."""
+"""Figures about files of rows and about teachers' answers, and the page that shows them."""
