@@ -59,7 +59,7 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
     """
     if "options" not in row and "choices" in row:  # the flat layout
         question, choices = question_and_choices(row)
-        fields = {"id": id_of(row), "solution": optional_text(row, "rationale")}
+        fields: dict[str, Any] = {"id": id_of(row), "solution": optional_text(row, "rationale")}
         return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, **fields)
     options = [_OPTION.fullmatch(option) for option in texts_of(row, "options")]
     labels = [match[1].upper() for match in options if match]

@@ -74,7 +74,7 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
     """
     if "choices" in row:  # the flat layout
         question, choices = question_and_choices(row)
-        fields = {"id": id_of(row), "context": optional_text(row, "context")}
+        fields: dict[str, Any] = {"id": id_of(row), "context": optional_text(row, "context")}
         return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, **fields)
     official = "QUESTION" in row
     nested = row.get("context")
