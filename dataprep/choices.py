@@ -122,6 +122,15 @@ def choice_example(
     )
 
 
+def as_spelled(answer: object, texts: Sequence[str]) -> object:
+    """The choice that an answer spells in another case or with a full stop; any other answer as it is."""
+    if type(answer) is not str or answer.strip() in texts:
+        return answer
+    plain = [text.lower() for text in texts]
+    given = answer.strip().rstrip(".").lower()
+    return texts[plain.index(given)] if given in plain else answer
+
+
 def choices_of(value: object) -> tuple[list[str], list[str]]:
     """The texts and published labels in a field of choices, whatever its shape.
 
@@ -196,6 +205,17 @@ def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], 
     if "choices" not in row:
         raise RowError("missing field 'choices'", f"the row's fields are {', '.join(map(repr, row))}")
     return text_of(row, name), choices_of(row["choices"])
+
+
+def choice_row(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
+    """An Example with question, choices and answer: the ``convert`` of the sets that have just these.
+
+    Raises:
+        RowDropped: the answer is hidden, and those rows are not kept.
+        RowError: a field is missing or malformed, or the answer is none of the choices.
+    """
+    question, choices = question_and_choices(row)
+    return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))
 
 
 def gold_of(row: Mapping[str, Any]) -> object:

@@ -18,7 +18,7 @@ from dataprep.files.reading import (
     read_text,
 )
 from dataprep.files.rejects import Rejects, open_rejects, place, printable
-from dataprep.files.writing import Output, check_distinct, open_output, write_rows, writing
+from dataprep.files.writing import Output, check_apart, check_distinct, open_output, write_rows, writing
 
 __all__ = [
     "STDIO",
@@ -27,6 +27,7 @@ __all__ = [
     "Output",
     "Rejects",
     "array_block",
+    "check_apart",
     "check_distinct",
     "check_input",
     "format_of",

@@ -73,6 +73,16 @@ def check_distinct(
         raise UsageError(f"{rejects}: the rejects would replace an input; give them a file of their own")
 
 
+def check_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Raise ``UsageError`` where an output would replace an input, such as raw rows nobody can make again."""
+    places = set(map(_place_of, inputs))
+    for output in outputs:
+        if _place_of(output) in places and Path(output).is_file():
+            raise UsageError(
+                f"{output}: the output would replace an input; give it a place of its own with -o"
+            )
+
+
 def _place_of(path: str | Path) -> str:
     return str(path) if str(path) == STDIO else os.path.realpath(path)
 
