@@ -90,13 +90,13 @@ class Example:
         if isinstance(answer, Mapping):
             label, answer = text_of(answer, "label"), text_of(answer, "text")
         answer = optional_text({"answer": answer}, "answer")
-        choices = texts_of(row, "choices")
+        choices = tuple(text.strip() for text in texts_of(row, "choices"))
         if choices and answer is not None:
             label, answer = _choice_of(choices, label, answer)
         number = row.get("id")
         return cls(
             question=text_of(row, "question"),
-            task=optional_text(row, "task") or "",
+            task=optional_text(row, "task") or ("choice" if choices else ""),
             id=str(number) if type(number) is int else optional_text(row, "id"),
             source=optional_text(row, "source"),
             context=optional_text(row, "context"),
@@ -255,14 +255,13 @@ def listed(texts: Sequence[str], labels: Sequence[str] = ()) -> str:
 
 def _choice_of(choices: Sequence[str], label: str | None, answer: str) -> tuple[str, str]:
     """Letter and text of the choice that an answer names, by both of them, its text or its letter."""
-    texts = [choice.strip() for choice in choices]
     if label is None:
-        place = texts.index(answer) if answer in texts else letter_place(answer)
+        place = choices.index(answer) if answer in choices else letter_place(answer)
     else:
         place = letter_place(label)
-    if not 0 <= place < min(len(texts), len(LETTERS)) or (label is not None and texts[place] != answer):
-        raise none_of_the_choices(answer if label is None else f"({label}) {answer}", texts)
-    return LETTERS[place], texts[place]
+    if not 0 <= place < min(len(choices), len(LETTERS)) or (label is not None and choices[place] != answer):
+        raise none_of_the_choices(answer if label is None else f"({label}) {answer}", choices)
+    return LETTERS[place], choices[place]
 
 
 def _rationales_of(row: Mapping[str, Any]) -> dict[str, str] | None:
