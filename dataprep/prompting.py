@@ -68,10 +68,20 @@ def prompt_file(
     elif count and pool is not None:
         worked = _pool(raw_rows.blocks(pool), pool, Example.from_json, count, seed, warn)
     operator = Requests(Prompter(worked, forcing=forcing, system=system, user=user), read)
+    return _write(operator, blocks, path, str(output), rejects)
+
+
+def _write(
+    operator: Requests,
+    blocks: Iterable[files.Block],
+    path: str,
+    output: str,
+    rejects: str | Path | None,
+) -> Ledger:
     ledger = Ledger()
     with (
         files.open_rejects(rejects) as bad,
-        files.open_output(str(output)) as out,
+        files.open_output(output) as out,
         closing(raw_rows.run(operator, blocks, [path], ledger, bad)) as outcomes,
     ):
         for outcome in outcomes:

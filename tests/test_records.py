@@ -79,6 +79,7 @@ def test_an_answer_among_choices_has_its_other_half(answer, label, text):
     row = {"id": 7, "question": "Which?", "choices": ["iron", "tin "], "answer": answer}
     example = Example.from_json(row)
     assert (example.answer_label, example.answer, example.id) == (label, text, "7")
+    assert (example.task, example.choices) == ("choice", ("iron", "tin"))
 
 
 def test_an_answer_that_is_spelled_as_a_letter_is_a_text_first():
