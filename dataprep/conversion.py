@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,15 +12,15 @@ from typing import Any, Literal
 
 import orjson
 
-from dataprep import converters, engine, files
+from dataprep import converters, engine, files, raw_rows
 from dataprep.errors import InputError, RowDropped, RowError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.records import Example
 from dataprep.sampling.reservoir import Reservoir
 from dataprep.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, Template, chat_renderer
 
-Progress = Callable[[int], None]
-"""Called with the bytes of input that were worked off since the last call."""
+GIVEN = "the given rows"
+"""What messages call rows that come from no file."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,7 @@ class RowConverter:
         elif plan.split is not None and plan.split not in converter.SOURCE.splits:
             known_splits = ", ".join(converter.SOURCE.splits)
             raise UsageError(f"{plan.dataset} has no split {plan.split!r}; its splits: {known_splits}")
-        known = converters.options(converter)
-        for name, value in options.items():
-            if name in known and known[name] and value not in known[name]:
-                choices = " or ".join(map(str, known[name]))
-                raise UsageError(f"{_flag(name)} {value}: expected {choices}")
-            if name not in known:
-                flag = _flag(name)
-                has = ", ".join(map(_flag, known)) or "none"
-                raise UsageError(f"{plan.dataset} has no option {flag}; its own options: {has}")
+        self._check_options(converters.options(converter), options)
         self._convert = partial(converter.convert, **options) if options else converter.convert
         self._render: Callable[[Example], bytes] = _render_example
         if plan.to == "chat":
@@ -88,6 +81,16 @@ class RowConverter:
                 raise UsageError("a chat row needs an answer: use --unlabelled keep with --to example")
             template = _wording(converter, plan).with_parts(plan.template)
             self._render = chat_renderer(template, with_id=plan.with_id)
+
+    def _check_options(self, known: Mapping[str, tuple[Any, ...]], options: Mapping[str, Any]) -> None:
+        for name, value in options.items():
+            if name in known and known[name] and value not in known[name]:
+                choices = " or ".join(str(each) for each in known[name] if each is not None)
+                raise UsageError(f"{_flag(name)} {value}: expected {choices}")
+            if name not in known:
+                flag = _flag(name)
+                has = ", ".join(map(_flag, known)) or "none"
+                raise UsageError(f"{self.plan.dataset} has no option {flag}; its own options: {has}")
 
     def _check_split(self, scheme: str, schemes: Mapping[str, Mapping[str, Any]]) -> None:
         if scheme not in schemes:
@@ -97,7 +100,7 @@ class RowConverter:
             raise UsageError(f"no split {self.plan.split!r} in scheme {scheme!r}; its splits: {known}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RowConverter, (self.plan,)
+        return type(self), (self.plan,)
 
     def __call__(self, row: dict[str, Any]) -> bytes:
         """The converted row as one line of JSON, without its newline.
@@ -111,6 +114,69 @@ class RowConverter:
         example = self._convert(row)
         example.source = self._source
         return self._render(example)
+
+    def check(self, seen: Mapping[Any, int], where: str) -> None:
+        """Raise ``InputError`` where what was counted over all rows shows that none could be read as told."""
+
+
+class MappedRowConverter(RowConverter):
+    """The same where ``--map`` names fields; it also notes which of them some row has.
+
+    A field that only some rows lack is a matter of those rows. One that no row has is a slip of the pen, and
+    would otherwise pass for a set without choices, or without answers.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        module: Any = converters.load(plan.dataset)
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        self._has_field = module.has_field
+        self._fields = tuple(module.mapped_fields(plan.options["columns"]))
+        self._unseen = set(self._fields)
+        self._first = True
+
+    def __call__(self, row: dict[str, Any]) -> bytes:
+        """The converted row, as ``RowConverter`` gives it.
+
+        Raises:
+            RowError, RowDropped: as there; the message names mapped fields that the bad row lacks.
+        """
+        if self._unseen:  # as a rule, only at the first row
+            if self._first:
+                self.counts["the first row", *row] = 1
+                self._first = False
+            found = {name for name in self._unseen if self._has_field(row, name)}
+            self.counts.update(("mapped", name) for name in found)
+            self._unseen -= found
+        try:
+            return super().__call__(row)
+        except RowDropped:
+            raise
+        except RowError as error:
+            lacking = [repr(name) for name in self._fields if not self._has_field(row, name)]
+            if not lacking:
+                raise
+            hint = f"the row has no field {' or '.join(lacking)}, which --map names"
+            raise RowError(error.reason, f"{error.detail}; {hint}") from None
+
+    def check(self, seen: Mapping[Any, int], where: str) -> None:
+        """Raise ``InputError`` where no row has a field that ``--map`` names.
+
+        Args:
+            seen: what the operator counted, over all blocks.
+            where: the files, for the message.
+        """
+        missing = [repr(name) for name in self._fields if ("mapped", name) not in seen]
+        if missing:
+            first: list[str] = next((names for kind, *names in seen if kind == "the first row"), [])
+            found = ", ".join(map(repr, first)) or "none"
+            problem = f"no row has {' or '.join(missing)}, which --map names"
+            raise InputError(where, f"{problem}; the fields of the first row are {found}")
+
+
+def operator_of(plan: Plan) -> RowConverter:
+    """The row operator that does what a plan says."""
+    return (MappedRowConverter if plan.options.get("columns") else RowConverter)(plan)
 
 
 def _flag(option: str) -> str:
@@ -143,14 +209,15 @@ def convert_files(
     *,
     workers: int | None = 1,
     rejects: str | Path | files.Rejects | None = None,
-    progress: Progress | None = None,
+    progress: raw_rows.Progress | None = None,
 ) -> Ledger:
     """Convert files of raw rows, one after the other, into one output.
 
     Args:
         plan: what to make of the rows.
         inputs: a file or several, in any format that dataprep reads; ``-`` is standard input.
-        output: where the rows go, in the format of its suffix; ``-`` is standard output.
+        output: where the rows go, in the format of its suffix; ``-`` is standard output. It is none of the
+            inputs: raw rows cannot be had back from what was made of them.
         workers: processes; ``None`` takes every core where the input is large enough to gain by it.
             The output's bytes do not depend on it.
         rejects: where bad rows go, each with its place and reason; without it the first one raises.
@@ -159,53 +226,62 @@ def convert_files(
     Raises:
         InputError: a row, or a whole file, is not what the dataset's layout says.
         FileError: a file cannot be read or written.
+        UsageError: the output or the rejects would replace an input.
     """
     paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
     if not paths:
         raise UsageError("there is nothing to convert: give at least one file")
+    files.check_apart([output], paths)
     if not isinstance(rejects, files.Rejects):
         files.check_distinct(rejects, [output], paths)
     for path in paths:
         files.check_input(path)
-    operator, ledger = RowConverter(plan), Ledger()
-    blocks = _all_blocks(paths, converters.load(plan.dataset))
-    with ExitStack() as stack:
-        bad = stack.enter_context(files.open_rejects(rejects))
-        out = stack.enter_context(files.open_output(str(output)))
-        sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
-        direct = out.direct if sample is None else None
-        count = workers or _workers_for(paths)
-        outcomes = engine.run(operator, blocks, workers=count, output=direct, name=out.path)
-        stack.enter_context(closing(outcomes))
-        rows_of = dict.fromkeys(paths, 0)
-        for block, outcome in outcomes:
-            rows_of[block.path] += outcome.rows_in
-            ledger.rows_in += outcome.rows_in
-            ledger.drop_all(outcome.dropped)
-            for failure in outcome.failures:
-                bad.add(block.path, block.unit, failure.line, failure.message, failure.row)
-                ledger.fail(failure.reason)
-            if sample is not None:
-                _offer(sample, outcome)
-            else:
-                ledger.rows_out += outcome.rows_out
-                if outcome.data is not None:
-                    out.write(outcome.data)
-            if progress is not None:
-                progress(block.end - block.start if block.data is None else len(block.data))
-        _refuse_empty(rows_of)
-        if sample is not None:
-            out.write(b"".join(row + b"\n" for row in sample.rows))
-            ledger.rows_out += len(sample.rows)
-            ledger.drop("not sampled", sample.seen - len(sample.rows))
+    count = workers or _workers_for(paths)
+    ledger = Ledger()
+    with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
+        _convert_into(plan, paths, out, ledger, bad, count, progress)
         ledger.check()
     return ledger
 
 
-def _refuse_empty(rows_of: Mapping[str, int]) -> None:
-    for path, rows in rows_of.items():
-        if not rows:
-            raise InputError(path, "the file is empty; expected rows")
+def _convert_into(
+    plan: Plan,
+    paths: Sequence[str],
+    out: files.Output,
+    ledger: Ledger,
+    bad: files.Rejects,
+    workers: int,
+    progress: raw_rows.Progress | None,
+) -> None:
+    operator = operator_of(plan)
+    sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
+    direct = out.direct if sample is None else None
+    blocks = _all_blocks(paths, plan.dataset)
+    options: dict[str, Any] = {"workers": workers, "output": direct, "name": out.path}
+    seen: dict[Any, int] = {}
+    with closing(
+        raw_rows.run(operator, blocks, paths, ledger, bad, progress=progress, **options)
+    ) as outcomes:
+        for outcome in outcomes:
+            seen |= outcome.counts
+            if sample is not None:
+                _offer(sample, outcome)
+                continue
+            ledger.rows_out += outcome.rows_out
+            if outcome.data is not None:
+                out.write(outcome.data)
+    operator.check(seen, ", ".join(paths))
+    if sample is not None:
+        out.write(b"".join(row + b"\n" for row in sample.rows))
+        ledger.rows_out += len(sample.rows)
+        ledger.drop("not sampled", sample.seen - len(sample.rows))
+
+
+def _all_blocks(paths: Iterable[str], dataset: str) -> Iterator[files.Block]:
+    """The raw rows of all files as blocks of JSON Lines."""
+    converter = converters.load(dataset)
+    for path in paths:
+        yield from raw_rows.blocks(path, converter)
 
 
 def _offer(sample: Reservoir[bytes], outcome: engine.Outcome) -> None:
@@ -219,78 +295,6 @@ def _offer(sample: Reservoir[bytes], outcome: engine.Outcome) -> None:
 def _workers_for(paths: Sequence[str]) -> int:
     size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
     return engine.available_cores() if size > engine.AUTO_WORKERS_BYTES else 1
-
-
-def _all_blocks(paths: Iterable[str], converter: converters.Converter) -> Iterator[files.Block]:
-    """The raw rows of all files as blocks of JSON Lines."""
-    for path in paths:
-        yield from _blocks(path, converter)
-
-
-def _blocks(path: str, converter: converters.Converter) -> Iterator[files.Block]:
-    kind = files.format_of(path).kind
-    if kind == "json":
-        document = files.read_document(path)
-        if document is not None:
-            yield from _row_blocks(path, converters.rows_of(converter, document))
-            return
-    elif kind != "jsonl":
-        yield from _row_blocks(path, (row for _, row in files.read_rows(path)))
-        return
-    blocks = files.read_blocks(path)
-    labels = _labels_beside(path, converter)
-    yield from blocks if labels is None else _labelled(path, blocks, *labels)
-
-
-def _labels_beside(path: str, converter: converters.Converter) -> tuple[str, str] | None:
-    """The file with the labels of a file's rows, and the field they become; ``None`` without one."""
-    if not hasattr(converter, "LABELS") or path == "-":
-        return None
-    pattern, field_name = converter.LABELS
-    beside = Path(path).with_name(pattern.format(stem=Path(path).name.partition(".")[0]))
-    return (str(beside), field_name) if beside.is_file() else None
-
-
-def _labelled(path: str, blocks: Iterable[files.Block], beside: str, name: str) -> Iterator[files.Block]:
-    """The same rows, each with its label from the same line of a second file."""
-    labels = files.read_text(beside).split()
-    used = 0
-    for block in blocks:
-        lines = block.read().split(b"\n")
-        for number, line in enumerate(lines):
-            if not line.strip():
-                continue
-            label = orjson.dumps(labels[used] if used < len(labels) else None)
-            used += 1
-            if line.rstrip().endswith(b"}"):
-                fields = line.rstrip()[:-1]
-                comma = b"" if fields.strip() == b"{" else b","
-                lines[number] = fields + b'%b"%b":%b}' % (comma, name.encode(), label)
-        yield files.Block(path, data=b"\n".join(lines), first=block.first)
-    if used != len(labels):
-        raise InputError(
-            beside, f"found {len(labels)} labels for the {used} rows of {path}; expected as many"
-        )
-
-
-def _row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[files.Block]:
-    """Rows of a document or table as blocks of JSON Lines, so that there is one row path only."""
-    lines: list[bytes] = []
-    done, first = 0, True
-    try:
-        for row in rows:
-            lines.append(orjson.dumps(row, default=str))
-            if len(lines) == count:
-                yield files.Block(path, data=b"\n".join(lines), unit="row", first=first)
-                lines, first = [], False
-                done += count
-    except RowError as error:
-        raise InputError(path, str(error)) from None
-    except TypeError as error:  # nested too deeply, lone surrogates, keys that are no strings
-        number = done + len(lines) + 1
-        raise InputError(files.place(path, "row", number), f"cannot be held by JSON: {error}") from None
-    if lines:
-        yield files.Block(path, data=b"\n".join(lines), unit="row", first=first)
 
 
 def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan: Any) -> Iterator[Any]:
@@ -315,22 +319,25 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
     settings = Plan(dataset, **plan)
     if isinstance(rows, str | Path):
         path = str(rows)
-        return _convert(settings, _all_blocks([path], converters.load(dataset)), path)
-    return _convert(settings, _row_blocks("the given rows", rows))
+        return _convert(settings, _all_blocks([path], dataset), path)
+    return _convert(settings, raw_rows.row_blocks(GIVEN, rows), GIVEN)
 
 
-def _convert(plan: Plan, blocks: Iterator[files.Block], path: str | None = None) -> Iterator[Any]:
+def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[Any]:
     sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
-    seen = 0
-    for block, outcome in engine.run(RowConverter(plan), blocks):
-        seen += outcome.rows_in
+    operator, rows_in = operator_of(plan), 0
+    seen: dict[Any, int] = {}
+    for block, outcome in engine.run(operator, blocks):
+        rows_in += outcome.rows_in
+        seen |= outcome.counts
         for failure in outcome.failures:
             raise InputError(files.place(block.path, block.unit, failure.line), failure.message)
         if sample is not None:
             _offer(sample, outcome)
         elif outcome.data is not None:
             yield from map(orjson.loads, outcome.data.split(b"\n")[:-1])
-    if path is not None:
-        _refuse_empty({path: seen})
+    if path != GIVEN:
+        raw_rows.refuse_empty({path: rows_in})
+    operator.check(seen, path)
     if sample is not None:
         yield from map(orjson.loads, sample.rows)

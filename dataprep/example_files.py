@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dataprep import converters, files
+from dataprep import converters, files, raw_rows
 from dataprep.errors import InputError, RowError
+from dataprep.lines import parse_line
 from dataprep.records import Example
 
 Numbered = tuple[int, dict[str, Any]]
@@ -20,15 +21,19 @@ def read_numbered(path: str, dataset: str | None = None) -> Iterator[Numbered]:
         FileError: the file cannot be read.
         UsageError: there is no such dataset.
     """
-    if dataset is not None and files.format_of(path).kind == "json":
-        document = files.read_document(path)
-        if document is not None:
+    if dataset is None:
+        yield from files.read_rows(path)
+        return
+    number = 0
+    for block in raw_rows.blocks(path, converters.load(dataset)):
+        for line in block.read().removesuffix(b"\n").split(b"\n"):
+            number += 1
+            if not line.strip():
+                continue
             try:
-                yield from enumerate(converters.rows_of(converters.load(dataset), document), 1)
+                yield number, parse_line(line)
             except RowError as error:
-                raise InputError(path, str(error)) from None
-            return
-    yield from files.read_rows(path)
+                raise InputError(files.place(path, block.unit, number), str(error)) from None
 
 
 def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False) -> Example:

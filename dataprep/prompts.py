@@ -67,8 +67,11 @@ class Shot:
 def shot_of(row: Mapping[str, Any], example: Example) -> Shot | None:
     """The worked example in a row: its first rationale that is ``ok``, else its solution; or ``None``.
 
-    ``row`` is the raw row, for the ``status`` of its rationales; one without a status is taken as it is.
+    ``row`` is the raw row, for the ``status`` of its rationales; one without a status is taken as it is. A
+    row without an answer shows no way to one.
     """
+    if example.answer is None:
+        return None
     statuses = row.get("status")
     statuses = statuses if isinstance(statuses, Mapping) else {}
     for teacher, rationale in (example.rationales or {}).items():
@@ -84,31 +87,53 @@ class ShotPool:
 
     It depends neither on the order of rows nor of shots: the pool is sorted by id, and each row has a
     generator of its own, ``random.Random(f"{seed}:{id}")``.
+
+    Attributes:
+        count: shots a row.
+        seed: of the draw.
+        account: what the pool's rows are, for the message where there are too few.
     """
 
-    def __init__(self, shots: Sequence[Shot], count: int, seed: int) -> None:
+    def __init__(self, shots: Sequence[Shot], count: int, seed: int, account: str = "") -> None:
         self.count = count
         self.seed = seed
-        self._shots = sorted({shot.id: shot for shot in shots}.values(), key=lambda shot: shot.id)
+        self.account = account or f"the pool has {len(shots):,} worked examples"
+        ordered = sorted(shots, key=lambda shot: (shot.id, shot.example.question, shot.rationale))
+        self._shots = list({shot.id: shot for shot in ordered}.values())
+        self._ids = {shot.id for shot in self._shots}
+        self._asking: dict[tuple[str, ...], set[str]] = {}
+        for shot in self._shots if count else ():
+            self._asking.setdefault(_content(shot.example), set()).add(shot.id)
 
-    def for_row(self, row_id: str) -> list[Shot]:
-        """The row's shots: distinct, and never the row itself.
+    def for_row(self, example: Example) -> list[Shot]:
+        """The row's shots: distinct, and never the row itself, neither by its id nor by what it asks.
 
         Raises:
             UsageError: the pool has too few others.
         """
         if not self.count:
             return []
-        # One more than wanted, so that the row itself can be left out of any draw.
-        wanted = min(self.count + 1, len(self._shots))
+        row_id = example.identify()
+        own = self._asking.get(_content(example), set()) | ({row_id} & self._ids)
+        # As many more than wanted as may be the row itself, so that these can be left out of any draw.
+        wanted = min(self.count + max(1, len(own)), len(self._shots))
         drawn = random.Random(f"{self.seed}:{row_id}").sample(self._shots, wanted)
-        others = [shot for shot in drawn if shot.id != row_id][: self.count]
+        others = [shot for shot in drawn if shot.id not in own][: self.count]
         if len(others) < self.count:
             raise UsageError(
-                f"--shots {self.count}: the pool has only {len(others)} rows with a rationale or solution "
-                f"other than {row_id!r}; give more with --pool, or ask for fewer shots"
+                f"--shots {self.count}: found {len(others)} worked examples for {row_id!r}, which cannot be "
+                f"its own; {self.account}; give more with --pool, or ask for fewer shots"
             )
         return others
+
+
+def _content(example: Example) -> tuple[str, ...]:
+    """What an example asks: its question and its choices, in any order, without regard to white space.
+
+    A set's rows have other ids in other files of it, so that an id alone does not tell a row from itself.
+    """
+    question, *choices = (" ".join(text.split()) for text in (example.question, *example.choices))
+    return question, *sorted(choices)
 
 
 class Prompter:
@@ -139,7 +164,7 @@ class Prompter:
         if self.forcing and example.answer is None:
             raise RowError("no gold answer", "teacher forcing shows it; use --no-teacher-forcing")
         row_id = example.identify()
-        shots = self.pool.for_row(row_id)
+        shots = self.pool.for_row(example)
         messages = self._forced(example, shots) if self.forcing else self._plain(example, shots)
         system = self._system(example)
         request: dict[str, Any] = {
@@ -185,5 +210,5 @@ def _message(role: str, content: str) -> dict[str, str]:
 
 
 def dump(request: Mapping[str, Any]) -> bytes:
-    """A request as one line of JSON, with its newline."""
-    return orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE)
+    """A request as one line of JSON, without its newline."""
+    return orjson.dumps(request)

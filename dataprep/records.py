@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,23 +77,31 @@ class Example:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Example:
-        """The example that ``to_json`` wrote.
+        """The example that ``to_json`` wrote, or one in the flat layout ``{id, question, choices, answer}``.
+
+        An answer that is given as the text or the letter of a choice gets its other half.
 
         Raises:
-            RowError: the row has no question, or a field of the wrong type.
+            RowError: the row has no question, a field of the wrong type, or an answer that is none of its
+                choices.
         """
         answer: Any = row.get("answer")
         label = None
         if isinstance(answer, Mapping):
             label, answer = text_of(answer, "label"), text_of(answer, "text")
+        answer = optional_text({"answer": answer}, "answer")
+        choices = tuple(text.strip() for text in texts_of(row, "choices"))
+        if choices and answer is not None:
+            label, answer = _choice_of(choices, label, answer)
+        number = row.get("id")
         return cls(
             question=text_of(row, "question"),
-            task=optional_text(row, "task") or "",
-            id=optional_text(row, "id"),
+            task=optional_text(row, "task") or ("choice" if choices else ""),
+            id=str(number) if type(number) is int else optional_text(row, "id"),
             source=optional_text(row, "source"),
             context=optional_text(row, "context"),
-            choices=texts_of(row, "choices"),
-            answer=optional_text({"answer": answer}, "answer"),
+            choices=choices,
+            answer=answer,
             answer_label=label,
             solution=optional_text(row, "solution"),
             tests=texts_of(row, "tests"),
@@ -226,6 +234,34 @@ def describe(value: object, limit: int = 60) -> str:
     except RecursionError:
         shown = "that is nested very deeply"
     return f"{name} {shown if len(shown) <= limit else shown[: limit - 1] + '…'}"
+
+
+def letter_place(answer: str) -> int:
+    """The place, from 0, that a letter such as ``b``, ``(B)`` or ``b.`` stands for; -1 where it is none."""
+    plain = answer.strip().strip("().:").lower()
+    return LETTERS.find(plain) if len(plain) == 1 else -1
+
+
+def none_of_the_choices(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -> RowError:
+    """The error for an answer that names no choice; it shows the choices under their labels."""
+    found = f"found {describe(answer)}; the choices are {listed(texts, labels)}"
+    return RowError("the answer is none of the choices", found)
+
+
+def listed(texts: Sequence[str], labels: Sequence[str] = ()) -> str:
+    """Choices under their labels, in one line."""
+    return " ".join(f"({label}) {text}" for label, text in zip(labels or LETTERS, texts, strict=False))
+
+
+def _choice_of(choices: Sequence[str], label: str | None, answer: str) -> tuple[str, str]:
+    """Letter and text of the choice that an answer names, by both of them, its text or its letter."""
+    if label is None:
+        place = choices.index(answer) if answer in choices else letter_place(answer)
+    else:
+        place = letter_place(label)
+    if not 0 <= place < min(len(choices), len(LETTERS)) or (label is not None and choices[place] != answer):
+        raise none_of_the_choices(answer if label is None else f"({label}) {answer}", choices)
+    return LETTERS[place], choices[place]
 
 
 def _rationales_of(row: Mapping[str, Any]) -> dict[str, str] | None:

@@ -131,19 +131,23 @@ def squad_rows(draw: st.DrawFn, answerable: bool = True) -> dict[str, Any]:
 
 @st.composite
 def examples(draw: st.DrawFn) -> Example:
-    """Examples with any of the fields present."""
+    """Sound Examples with any of the fields present."""
     optional = st.none() | stripped_texts()
     lists = st.lists(texts(8), max_size=4).map(tuple)
-    answer = draw(optional)
+    answer, label = draw(optional), None
+    choices = draw(st.lists(stripped_texts(8), max_size=4).map(tuple))
+    if choices and answer is not None:  # it is one of them
+        place = draw(st.integers(0, len(choices) - 1))
+        answer, label = choices[place], "abcd"[place]
     return Example(
         question=draw(stripped_texts()),
         task=draw(st.sampled_from(("math", "code", "reading", "choice"))),
         id=draw(optional),
         source=draw(optional),
         context=draw(optional),
-        choices=draw(lists),
+        choices=choices,
         answer=answer,
-        answer_label=None if answer is None else draw(st.none() | st.sampled_from("abcd")),
+        answer_label=label,
         solution=draw(optional),
         tests=draw(lists),
         rationales=draw(st.none() | st.dictionaries(texts(4), texts(8), min_size=1, max_size=2)),

@@ -172,6 +172,34 @@ def test_question_choices_and_answer_survive_any_text(name, texts, data):
     assert (example.answer_label, example.answer) == ("abcdef"[place], texts[place])
 
 
+@pytest.mark.parametrize("name", ["commonsense_qa", "openbookqa", "arc", "riddlesense", "piqa", "bioasq"])
+def test_choices_in_a_table_s_cell_are_json_for_every_set(tmp_path, name):
+    """A CSV file whose cell of choices is a JSON text is read by each converter, not by qa alone."""
+    path = tmp_path / "t.csv"
+    path.write_text('id,question,choices,answer\nx-1,Which?,"[""wool"", ""tin, and lead""]",b\n')
+    (row,) = convert(name, path, to="example")
+    assert (row["choices"], row["answer"]["label"]) == (["wool", "tin, and lead"], "b")
+    path.write_text("id,question,choices,answer\nx-1,Which?,wool|tin,b\n")
+    with pytest.raises(InputError, match=r"row 1: malformed choices: .* as JSON in a table's cell"):
+        list(convert(name, path))
+
+
+def test_aqua_options_in_a_table_s_cell_are_json(tmp_path):
+    """The options of AQuA stand in a cell as the list that its lines have."""
+    path = tmp_path / "t.csv"
+    path.write_text('question,options,rationale,correct\n1+1?,"[""A)1"", ""B)2""]",1+1=2,B\n')
+    (row,) = convert("aqua", path, to="example")
+    assert (row["choices"], row["answer"]) == (["1", "2"], {"label": "b", "text": "2"})
+
+
+@pytest.mark.parametrize("name", CHOICE_SETS)
+def test_choices_that_are_numbers_are_texts(name):
+    """JSON numbers among the choices come out as their texts, and are found by an answer that is one."""
+    example = converters.load(name).convert(FLAT | {"choices": [10, 20.5], "answer": "20.5"})
+    assert (example.choices, example.answer_label) == (("10", "20.5"), "b")
+    assert converters.load(name).convert(FLAT | {"choices": [10, 20], "answer": 20}).answer == "20"
+
+
 # Wording
 
 BOTH = "You are a helpful assistant that can solve"
@@ -361,6 +389,34 @@ def test_piqa_knows_no_label_but_0_and_1(tmp_path, label):
         labelled(tmp_path, piqa_rows(1), label + "\n")
 
 
+@pytest.mark.parametrize("name", ["dev", "valid"])
+def test_piqa_s_development_set_is_found_under_both_names(run, workspace, name):
+    """The authors call it dev and the hub valid; its labels lie beside it under the same name."""
+    folder = workspace / "raw" / "piqa"
+    for path in folder.iterdir():
+        path.unlink()
+    write_lines(folder / f"{name}.jsonl", piqa_rows(3))
+    (folder / f"{name}-labels.lst").write_text("0\n1\n0\n")
+    assert run("convert", "piqa", cwd=workspace).code == 0
+    rows = read_lines(workspace / "pre_datasets/test/piqa_valid_llama.jsonl")
+    assert [row["messages"][2]["content"] for row in rows] == ["(a) first 0", "(b) second 1", "(a) first 2"]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".jsonl.gz"])
+def test_labels_lie_beside_files_of_any_format(tmp_path, suffix):
+    """A document or table has its labels from the second file as lines have."""
+    files.write_rows(piqa_rows(3), str(tmp_path / f"valid{suffix}"))
+    (tmp_path / "valid-labels.lst").write_text("0\n1\n0\n")
+    found = convert("piqa", tmp_path / f"valid{suffix}", to="example")
+    assert [row["answer"]["label"] for row in found] == ["a", "b", "a"]
+
+
+def test_piqa_labels_are_labels_even_where_the_ways_are_numbers():
+    """A label says first or second; that a way is itself `1` or `a` does not move it."""
+    for label in (1, "1", " 1 "):
+        assert piqa.convert({"goal": "Count.", "sol1": "1", "sol2": "0", "label": label}).answer == "0"
+
+
 def test_piqa_drops_hidden_labels(tmp_path):
     """The label -1 is none: the row is dropped with its reason, and counted."""
     ledger, found = labelled(tmp_path, piqa_rows(3), "1\n-1\n0\n")
@@ -411,6 +467,40 @@ def test_pubmedqa_keys_are_the_ids(tmp_path):
     assert found[0]["context"] == "We listened.\nIt was quiet."
     assert found[0]["solution"] == "Tin does not sing."
     assert found[0]["choices"] == ["yes", "no", "maybe"]
+
+
+@pytest.mark.parametrize("answer", ["no", "No", " NO. "])
+@pytest.mark.parametrize(
+    "choices", [{}, {"choices": ["yes", "no", "maybe"]}, {"choices": ["Yes", "No", "Maybe"]}]
+)
+@pytest.mark.parametrize("field", ["final_decision", "answer"])
+def test_pubmedqa_flat_rows_keep_all_they_have(answer, choices, field):
+    """Contexts as a list, an object or a text, the long answer, and a decision in any case."""
+    rest = {"id": "p", "question": "Does tin sing?", "long_answer": "It does not.", field: answer} | choices
+    for context in (
+        ["We listened.", "In vain."],
+        {"contexts": ["We listened.", "In vain."]},
+        "We listened.\nIn vain.",
+    ):
+        example = pubmedqa.convert(rest | {"context": context})
+        assert (example.id, example.context) == ("p", "We listened.\nIn vain.")
+        assert (example.answer_label, example.answer.lower(), example.solution) == ("b", "no", "It does not.")
+
+
+@pytest.mark.parametrize("context", [3, [3], {"contexts": "a text"}])
+def test_pubmedqa_contexts_of_another_type_are_an_error(context):
+    """A context that cannot be read is never left out in silence."""
+    with pytest.raises(RowError, match="context"):
+        pubmedqa.convert({"question": "?", "context": context, "final_decision": "no"})
+
+
+@pytest.mark.parametrize(
+    ("module", "row"), [(pubmedqa, {"22": {"QUESTION": "?"}}), (bioasq, {"questions": []})]
+)
+def test_a_document_in_place_of_a_row_says_so(module, row):
+    """A whole document on one line is named as what it is, with what to do."""
+    with pytest.raises(RowError, match=r"a whole .* document: .* as a \.json file"):
+        module.convert(row)
 
 
 @pytest.mark.parametrize("document", ["a text", 3, None])
@@ -494,6 +584,25 @@ def test_aqua_options_without_their_letters_are_malformed(options):
         aqua_rat.convert({"question": "?", "options": options, "correct": "A"})
 
 
+def test_an_empty_aqua_option_is_named():
+    """A letter without a text is an error that says which, not a choice without words."""
+    with pytest.raises(RowError, match="an empty option: nothing follows the letter B"):
+        aqua_rat.convert({"question": "?", "options": ["A)1", "B) ", "C)2"], "correct": "A"})
+
+
+@pytest.mark.parametrize("answer", ["B", "b", "2", "B)2"])
+def test_aqua_choices_of_flat_rows_lose_their_letters_too(answer):
+    """`A)32400` is the choice 32400 in the flat layout as well, and the answer may be spelled either way."""
+    example = aqua_rat.convert({"question": "?", "choices": ["A)1", "B)2"], "answer": answer})
+    assert (example.choices, example.answer_label, example.answer) == (("1", "2"), "b", "2")
+
+
+def test_aqua_choices_of_flat_rows_without_letters_stay_as_they_are():
+    """A bracket in one choice alone is no letter to be taken off."""
+    example = aqua_rat.convert({"question": "?", "choices": ["a)x", "y"], "answer": "y"})
+    assert example.choices == ("a)x", "y")
+
+
 # qa, the generic one
 
 
@@ -536,10 +645,62 @@ def test_qa_without_choices_is_a_plain_question():
     assert [message["content"] for message in chat[1:]] == ["Four.\n\nHow many?", "4"]
 
 
+NUMBERED = {"question": "Which?", "choices": ["x", "y", "z"]}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+@pytest.mark.parametrize(("counted", "label"), [(0, "b"), (1, "a")])
+def test_a_number_is_counted_as_it_is_told_in_every_format(tmp_path, suffix, counted, label):
+    """`answer` 1 means the same in JSON and in CSV: nothing without --answers-from, else what that says."""
+    row = {"question": "Which?", "x": "x", "y": "y", "z": "z", "answer": 1}
+    path = tmp_path / f"t{suffix}"
+    files.write_rows([row], str(path))
+    columns = {"question": "question", "choices": "x|y|z", "answer": "answer"}
+    with pytest.raises(InputError, match=r"the answer is a number: .*--answers-from 0 or 1"):
+        list(convert("qa", path, to="example", options={"columns": columns}))
+    (found,) = convert("qa", path, to="example", options={"columns": columns, "answers_from": counted})
+    assert found["answer"]["label"] == label
+
+
+@pytest.mark.parametrize("answer", [1, "1", " 1 ", "(1)", "1."])
+def test_a_number_that_is_a_label_or_text_needs_no_counting(answer):
+    """Digits that are published as a label, or are themselves a choice, say which one they mean."""
+    labelled = [{"label": "2", "text": "x"}, {"label": "1", "text": "y"}]
+    for counted in (None, 0, 1):
+        row = {"question": "Which?", "choices": labelled, "answer": answer}
+        assert qa.convert(row, answers_from=counted).answer == "y"
+    row = {"question": "Which?", "choices": ["2", "1", "0"], "answer": answer}
+    assert qa.convert(row).answer == "1"
+    assert qa.convert(row, answers_from=1).answer == "2"  # told to count, it counts
+
+
+@pytest.mark.parametrize(("answer", "counted"), [(3, 0), ("4", 1), (0, 1), ("0", 1), ("9" * 5000, 0)])
+def test_a_number_beyond_the_choices_shows_them(answer, counted):
+    """A number that no choice has, as it is counted, is none of the choices."""
+    with pytest.raises(RowError, match=r"none of the choices.*\(a\) x \(b\) y \(c\) z"):
+        qa.convert(NUMBERED | {"answer": answer}, answers_from=counted)
+
+
+@pytest.mark.parametrize("answer", ["b", "(B)", "y"])
+def test_letters_and_texts_need_no_counting(answer):
+    """--answers-from is about numbers alone."""
+    for counted in (None, 0, 1):
+        assert qa.convert(NUMBERED | {"answer": answer}, answers_from=counted).answer == "y"
+
+
+def test_answers_from_another_number_is_a_usage_error(run, tmp_path):
+    """Choices are counted from 0 or from 1, and only qa has to be told."""
+    files.write_rows([NUMBERED], str(tmp_path / "t.jsonl"))
+    assert run("convert", "qa", "t.jsonl", "--answers-from", "2").code == 2
+    assert run("convert", "arc", "t.jsonl", "--answers-from", "1").code == 2
+    with pytest.raises(UsageError, match="--answers-from 2: expected 0 or 1"):
+        Plan("qa", options={"answers_from": 2})
+
+
 TABLE = [
     {"frage": "Which, please?", "a": "wool", "b": "tin", "c": "silk", "gold": "b"},
     {"frage": "Who is Renée 👩‍🚀?", "a": "x", "b": "y", "c": "z", "gold": "z"},
-    {"frage": "By number?", "a": "x", "b": "y", "c": "z", "gold": "1"},
+    {"frage": "By letter?", "a": "x", "b": "y", "c": "z", "gold": "A"},
     {"frage": "Hidden?", "a": "x", "b": "y", "c": "z", "gold": ""},
 ]
 
@@ -603,6 +764,53 @@ def test_a_mapped_field_that_is_not_there_is_named(run, tmp_path):
     assert "t.jsonl:1" in ran.err
     assert "'fragen'" in ran.err
     assert "'frage'" in ran.err
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "question=frage,choices=nope,answer=gold",
+        "question=frage,answer=nope",
+        "question=frage,id=frage.nope",
+    ],
+)
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_mapped_field_that_no_row_has_is_an_error(run, tmp_path, columns, suffix, workers):
+    """A slip in --map never passes for a set without choices or answers: the fields there are, are named."""
+    files.write_rows(TABLE, str(tmp_path / f"t{suffix}"))
+    ran = run("convert", "qa", f"t{suffix}", "--map", columns, "-o", "out.jsonl", "--workers", workers)
+    assert ran.code == 1
+    assert "nope', which --map names" in ran.err
+    assert "the fields of the first row are 'frage', 'a', 'b', 'c', 'gold'" in ran.err
+    assert not (tmp_path / "out.jsonl").exists()
+    columns = dict(part.split("=") for part in columns.split(","))
+    with pytest.raises(InputError, match="no row has"):
+        list(convert("qa", TABLE, options={"columns": columns}))
+
+
+@pytest.mark.parametrize(
+    ("choices", "gold", "place"),
+    [("a|b|nope", "a", "t.jsonl"), ("a|b|nope", "c", r"t\.jsonl:1"), ("a|nope|c", "a", r"t\.jsonl:1")],
+)
+def test_one_of_several_fields_of_choices_that_is_not_there_is_named(tmp_path, choices, gold, place):
+    """A missing last column never passes for fewer choices, nor one in the middle for an empty choice."""
+    write_lines(tmp_path / "t.jsonl", [{"q": "Which?", "a": "x", "b": "y", "c": "z", "gold": gold}])
+    columns = {"question": "q", "choices": choices, "answer": "gold"}
+    with pytest.raises(InputError, match=rf"{place}: .*'nope', which --map names"):
+        list(convert("qa", tmp_path / "t.jsonl", options={"columns": columns}))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_mapped_field_that_some_row_has_is_a_matter_of_the_rows(tmp_path, workers):
+    """A field that one row has, be it null and far into the file, is there."""
+    rows = [{"q": f"Question {n}? {'x' * 100}", "a": "x"} for n in range(12_000)]
+    rows[-1]["why"] = None
+    write_lines(tmp_path / "t.jsonl", rows)
+    columns = {"question": "q", "answer": "a", "solution": "why"}
+    plan = Plan("qa", to="example", options={"columns": columns})
+    ledger = convert_files(plan, [tmp_path / "t.jsonl"], tmp_path / "out.jsonl", workers=workers)
+    assert ledger.rows_out == 12_000
 
 
 @settings(max_examples=50)

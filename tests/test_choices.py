@@ -35,6 +35,10 @@ METALS = ["tin", "iron", "zinc", "lead"]
         ("2", "ABCD", 1),
         ("b", "ABCD", 1),
         ("Q", "PQRS", 1),
+        ("q", "PQRS", 1),
+        ("(q)", "PQRS", 1),
+        ("2", "PQRS", 1),
+        ("a", "1234", 0),
     ],
 )
 def test_an_answer_is_found_in_every_published_shape(answer, labels, place):
@@ -51,7 +55,7 @@ def test_an_answer_is_found_in_every_published_shape(answer, labels, place):
         ("B", ["B", "A"], ["A", "B"], 1),  # a label before a text
         ("b", ["x", "y", "z"], ["c", "b", "a"], 1),  # a label before a letter
         ("2", ["x", "y", "z"], ["3", "1", "2"], 2),  # a label before a number
-        (1, ["2", "1", "0"], ["1", "2", "3"], 1),  # a number that is no text is an index, whatever the labels
+        ("Q", ["x", "y", "z"], ["q", "Q", "r"], 1),  # a label in its own case before one in another
     ],
 )
 def test_labels_go_before_texts_before_letters_before_numbers(answer, texts, labels, place):
@@ -71,6 +75,44 @@ def test_an_answer_that_is_none_of_them_shows_the_choices(answer):
     assert str(caught.value).endswith("the choices are (a) tin (b) iron (c) zinc (d) lead")
 
 
+@pytest.mark.parametrize(("answer", "labels"), [("a", "BCDE"), ("A", "PQRS"), ("1", "0234"), ("4", "0123")])
+def test_labels_that_begin_elsewhere_are_not_counted_from_a_or_1(answer, labels):
+    """Beside published letters a letter that is none of them is an error, never the choice at its place."""
+    with pytest.raises(RowError, match="none of the choices"):
+        place_of(answer, METALS, list(labels))
+
+
+def test_a_letter_that_two_labels_share_but_for_case_is_none():
+    """Where labels differ in case alone, a letter in brackets does not choose between them."""
+    with pytest.raises(RowError, match="none of the choices"):
+        place_of("(a)", ["tin", "iron"], ["A", "a"])
+
+
+@pytest.mark.parametrize(
+    ("number", "texts", "labels", "place"),
+    [
+        (1, ["x", "y"], [], 1),
+        (20, ["10", "20"], [], 1),  # no index: the text
+        (3, ["x", "y", "z"], ["1", "2", "3"], 2),  # no index: the label
+        (1, ["0", "1"], [], 1),  # index and text agree
+    ],
+)
+def test_a_number_is_an_index_or_the_label_or_text_that_it_spells(number, texts, labels, place):
+    """A number in JSON counts from 0; one beyond the choices can still be a choice that is a number."""
+    assert place_of(number, texts, labels) == place
+
+
+@pytest.mark.parametrize(
+    ("number", "texts", "labels"),
+    [(1, ["1", "2"], []), (1, ["x", "y"], ["1", "2"]), (2, ["2", "1", "0"], ["0", "1", "2"])],
+)
+def test_a_number_that_names_two_choices_is_not_guessed(number, texts, labels):
+    """Index and label, or index and text, of different choices: an error that shows them."""
+    with pytest.raises(RowError, match="names two choices") as caught:
+        place_of(number, texts, labels)
+    assert f") {texts[1]}" in str(caught.value)
+
+
 def test_the_published_labels_are_shown():
     """The choices in the error have the labels that stand in the user's file."""
     with pytest.raises(RowError, match=r"found the string 'E'; the choices are \(1\) tin \(2\) iron$"):
@@ -88,7 +130,8 @@ def test_every_shape_of_the_same_answer_names_the_same_choice(texts, data):
     """Label, text and index of any choice give its place, whatever the texts are."""
     labels = [f"{letter}:" for letter in LETTERS[: len(texts)]]
     place = data.draw(st.integers(0, len(texts) - 1))
-    assert place_of(place, texts) == place
+    if str(place) not in texts:
+        assert place_of(place, texts) == place
     assert place_of(labels[place], texts, labels) == place
     if texts[place] not in labels:
         assert place_of(data.draw(some.padded(texts[place])), texts, labels) == place
@@ -114,10 +157,15 @@ def test_any_answer_names_a_choice_or_raises_a_row_error(answer, texts, labels):
         ({"label": ["A", "B"], "text": ["tin", "iron"]}, ["tin", "iron"], ["A", "B"]),
         ({"text": ["tin"], "label": [], "more": 1}, ["tin"], []),
         ([], [], []),
+        ([10, 20.5, "tin"], ["10", "20.5", "tin"], []),
+        ([{"label": 1, "text": 10}, {"label": 2, "text": 20}], ["10", "20"], ["1", "2"]),
+        ({"label": [1, 2], "text": [10, 20]}, ["10", "20"], ["1", "2"]),
+        ('["tin", "iron"]', ["tin", "iron"], []),
+        ('{"label": ["A", "B"], "text": ["tin", 2]}', ["tin", "2"], ["A", "B"]),
     ],
 )
 def test_choices_are_read_in_the_three_published_shapes(value, texts, labels):
-    """A list of texts, a list of objects, an object of lists: the same texts and labels come out."""
+    """A list of texts or objects, an object of lists, JSON in a cell; numbers become texts."""
     assert choices_of(value) == (texts, labels)
 
 
@@ -126,7 +174,8 @@ def test_choices_are_read_in_the_three_published_shapes(value, texts, labels):
     [
         None, "tin", 3, {}, {"text": "tin", "label": "A"}, {"text": ["tin"], "label": None},
         {"text": ["tin", "iron"], "label": ["A"]}, {"text": ["tin"], "label": ["A", "B"]},
-        {"text": ["tin"], "label": [1]}, ["tin", None], ["tin", ""], ["tin", " \n"], ["tin", 3],
+        {"text": ["tin"], "label": [None]}, ["tin", None], ["tin", ""], ["tin", " \n"], ["tin", True], "3",
+        "[", "tin|iron", '"tin"', '["tin", null]', ["tin", ["iron"]], {"text": "[1, 2]", "label": "[1, 2]"},
         [{"label": "A"}], [{"text": "tin", "label": "A"}, "iron"], [["tin"], ["iron"]],
     ],
 )  # fmt: skip
@@ -239,7 +288,7 @@ def test_an_id_of_another_type_is_an_error(value):
 def test_an_example_has_both_label_and_text(texts, data):
     """The letter counts the choices from a, and the text is that of the choice."""
     place = data.draw(st.integers(0, len(texts) - 1))
-    example = choice_example("Which?", (texts, []), place, id="x")
+    example = choice_example("Which?", (texts, []), "this one", find=lambda *_: place, id="x")
     assert (example.answer_label, example.answer) == (LETTERS[place], texts[place])
     assert (example.question, example.task, example.choices, example.id) == (
         "Which?",

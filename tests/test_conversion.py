@@ -416,6 +416,29 @@ def test_without_rejects_the_first_bad_row_ends_all_and_leaves_the_output(tmp_pa
     assert sorted(each.name for each in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
 
 
+def test_raw_rows_are_never_replaced(run, tmp_path):
+    """An output that is one of the inputs, by any name, is refused: no chat row gives raw data back."""
+    path, link = write_lines(tmp_path / "rows.jsonl", GSM8K), tmp_path / "link.jsonl"
+    link.symlink_to(path)
+    content = path.read_bytes()
+    for inputs, output in (([path], path), ([path], link), ([link, path], path)):
+        with pytest.raises(UsageError, match="would replace an input"):
+            convert_files(Plan("gsm8k"), inputs, output)
+    ran = run("convert", "gsm8k", "rows.jsonl", "-o", "./rows.jsonl", "--rejects", "bad.jsonl")
+    assert ran.code == 2
+    assert "would replace an input" in ran.err
+    assert path.read_bytes() == content
+    assert not (tmp_path / "bad.jsonl").exists()
+
+
+def test_a_summary_has_the_set_s_own_name(run, tmp_path):
+    """Whatever alias was typed, the summary counts rows of one set under one name."""
+    write_lines(tmp_path / "t.jsonl", [{"question": "Which?", "choices": ["x", "y"], "answer": "x"}])
+    for alias in ("obqa", "OpenBookQA", "openbookqa"):
+        ran = run("convert", alias, "t.jsonl", "--split", "train", "--json")
+        assert json.loads(ran.err)["outputs"][0]["name"] == "openbookqa train"
+
+
 def test_a_missing_or_empty_file_is_an_error(tmp_path):
     """A file that is not there, or holds no rows, is never an empty output."""
     empty = tmp_path / "empty.jsonl"

@@ -57,6 +57,19 @@ def test_links_lead_somewhere(page):
         assert "://" in target or (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_row_of_a_table_is_in_a_table(page):
+    """No blank line or missing separator turns rows into plain text, and each has its header's cells."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for table in re.findall(r"(?:^\|.*\n?)+", text, flags=re.MULTILINE):
+        rows = [
+            re.split(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row).strip())[1:-1] for row in table.splitlines()
+        ]
+        assert len(rows) > 2, f"no table: {table}"
+        assert all(re.fullmatch(r" *:?-{3,}:? *", cell) for cell in rows[1]), f"no separator: {table}"
+        assert {len(row) for row in rows} == {len(rows[0])}, table
+
+
 @pytest.mark.parametrize("page", COMMAND_PAGES, ids=lambda page: page.stem)
 def test_help_texts_are_current(page):
     """`make docs` was run after the last change to a command's flags."""

@@ -23,7 +23,8 @@ FLOORS = [
         "numbers",
     },
     {"prompts", "letters", "journals"},
-    {"gold", "example_files"},
+    {"gold", "raw_rows"},
+    {"example_files"},
     {
         "conversion",
         "collecting",

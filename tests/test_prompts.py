@@ -2,11 +2,13 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataprep.conversion import Plan, convert_files
 from dataprep.errors import InputError, RowError, UsageError
 from dataprep.prompting import prompt_file
 from dataprep.prompts import Prompter, Shot, ShotPool, shot_of
@@ -95,10 +97,10 @@ def test_the_choice_depends_on_seed_and_id_alone(size, count, seed, shuffler):
     shuffler.shuffle(mixed)
     if count > size - 1:
         with pytest.raises(UsageError, match="--shots"):
-            ShotPool(pool, count, seed).for_row("id0")
+            ShotPool(pool, count, seed).for_row(example(0))
         return
-    drawn = [shot.id for shot in ShotPool(pool, count, seed).for_row("id0")]
-    assert drawn == [shot.id for shot in ShotPool(mixed, count, seed).for_row("id0")]
+    drawn = [shot.id for shot in ShotPool(pool, count, seed).for_row(example(0))]
+    assert drawn == [shot.id for shot in ShotPool(mixed, count, seed).for_row(example(0))]
     assert len(set(drawn)) == count
     assert "id0" not in drawn
 
@@ -108,7 +110,7 @@ def test_the_draw_can_be_reproduced_with_pythons_random():
     pool = sorted(shots(20), key=lambda shot: shot.id)
     drawn = random.Random("42:id3").sample(pool, 5)
     expected = [shot.id for shot in drawn if shot.id != "id3"][:4]
-    assert [shot.id for shot in ShotPool(pool, 4, 42).for_row("id3")] == expected
+    assert [shot.id for shot in ShotPool(pool, 4, 42).for_row(example(3))] == expected
 
 
 def test_every_other_shot_can_be_drawn():
@@ -116,7 +118,7 @@ def test_every_other_shot_can_be_drawn():
     pool = ShotPool(shots(5), 2, 7)
     counts = {f"id{n}": 0 for n in range(5)}
     for number in range(2000):
-        for shot in pool.for_row(f"row{number}"):
+        for shot in pool.for_row(example(5, id=f"row{number}")):
             counts[shot.id] += 1
     assert all(700 < count < 900 for count in counts.values())
 
@@ -170,6 +172,229 @@ def test_raw_rows_of_a_dataset(tmp_path):
     assert [request["id"] for request in requests(tmp_path / "out.jsonl")] == ["x", "y"]
     ledger = prompt_file(source, tmp_path / "out.jsonl", dataset="obqa", shots=0)
     assert (ledger.rows_out, ledger.dropped) == (1, {"no gold answer": 1})
+
+
+# Raw rows are read as convert reads them
+
+PIQA = [{"goal": f"To do {n},", "sol1": f"first {n}", "sol2": f"second {n}"} for n in range(5)]
+AQUA = [
+    {
+        "question": f"{n}+1?",
+        "options": [f"A){n}", f"B){n + 1}"],
+        "rationale": f"{n}+1={n + 1}",
+        "correct": "B",
+    }
+    for n in range(5)
+]
+PUBMED = {
+    str(n): {"QUESTION": f"Does {n}?", "CONTEXTS": ["We saw."], "final_decision": "no"} for n in range(5)
+}
+
+
+def lines(rows):
+    """Rows as JSON Lines."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "content"),
+    [
+        ("piqa", "valid.jsonl", lines(PIQA)),
+        ("piqa", "valid.json", lines(PIQA)),
+        ("piqa", "valid.json", json.dumps(PIQA)),
+        ("aqua", "dev.json", lines(AQUA)),
+        ("aqua-rat", "dev.jsonl", lines(AQUA)),
+        ("pubmedqa", "ori_pqal.json", json.dumps(PUBMED, indent=1)),
+        (
+            "csqa",
+            "dev.csv",
+            'question,choices,answer\nWhich?,"[""tin"", ""zinc""]",b\nWhat?,"[""x"", ""y""]",y\n',
+        ),
+    ],
+)
+@pytest.mark.parametrize("forcing", [True, False])
+def test_raw_rows_are_read_as_convert_reads_them(tmp_path, dataset, name, content, forcing):
+    """Labels in a second file, aliases, documents and tables: ids and answers are those of `convert`."""
+    source, out = tmp_path / name, tmp_path / "out.jsonl"
+    source.write_text(content, "utf-8")
+    (tmp_path / "valid-labels.lst").write_text("0\n1\n1\n0\n1\n")
+    convert_files(Plan(dataset, to="example"), [source], out)
+    expected = [(row["id"], row["choices"], row["answer"]) for row in requests(out)]
+    prompt_file(source, out, dataset=dataset, forcing=forcing, shots=0)
+    assert [(row["id"], row["choices"], row["answer"]) for row in requests(out)] == expected
+    assert expected
+
+
+def test_labels_of_another_number_are_an_error(tmp_path):
+    """A labels file that does not fit its rows stops prompt as it stops convert."""
+    (tmp_path / "valid.jsonl").write_text(lines(PIQA))
+    (tmp_path / "valid-labels.lst").write_text("0\n")
+    with pytest.raises(InputError, match="found 1 labels for the 5 rows"):
+        prompt_file(tmp_path / "valid.jsonl", tmp_path / "out.jsonl", dataset="piqa", shots=0)
+
+
+def test_rows_of_a_set_are_their_own_pool(tmp_path):
+    """Raw rows with solutions are worked examples for one another, also out of a stream."""
+    (tmp_path / "dev.json").write_text(lines(AQUA))
+    prompt_file(tmp_path / "dev.json", tmp_path / "out.jsonl", dataset="aqua", shots=2)
+    for request in requests(tmp_path / "out.jsonl"):
+        assert len(set(request["shots"]) - {request["id"]}) == 2
+
+
+def test_labels_that_are_not_found_are_hinted_at(run, tmp_path):
+    """Where every row lacks its label, the warning names the file that was looked for."""
+    (tmp_path / "valid.jsonl").write_text(lines(PIQA))
+    for command in (("prompt", "valid.jsonl", "--dataset", "piqa"), ("convert", "piqa", "valid.jsonl")):
+        done = run(*command)
+        assert (done.code, done.out) == (0, b"")
+        assert "there is no valid-labels.lst" in done.err
+    done = run("prompt", "-", "--dataset", "piqa", input=lines(PIQA).encode())
+    assert "with NAME-labels.lst beside it" in done.err
+    (tmp_path / "valid-labels.lst").write_text("-1\n" * 5)  # found, and hidden
+    assert "labels" not in run("prompt", "valid.jsonl", "--dataset", "piqa").err
+
+
+def test_raw_rows_are_not_replaced_by_requests(run, tmp_path):
+    """With --dataset the input is raw data, which nothing could give back."""
+    (tmp_path / "valid.jsonl").write_text(lines(PIQA))
+    done = run("prompt", "valid.jsonl", "--dataset", "piqa", "-o", "valid.jsonl")
+    assert done.code == 2
+    assert (tmp_path / "valid.jsonl").read_text() == lines(PIQA)
+
+
+# Rows that are no Examples
+
+
+def test_rejects_go_on_after_any_bad_line(run, tmp_path):
+    """Lines that do not parse, or hold no object, are set aside with line and reason, as convert does."""
+    good = json.dumps(example(1).to_json())
+    (tmp_path / "in.jsonl").write_text("\n".join([good, "[1]", '{"x', "", '{"a": 1}', good]) + "\n")
+    done = run("prompt", "in.jsonl", "--shots", "0", "--rejects", "bad.jsonl")
+    assert (done.code, done.out.count(b"\n")) == (0, 2)
+    found = [(row["line"], row["reason"].partition(":")[0]) for row in requests(tmp_path / "bad.jsonl")]
+    assert found == [(2, "not a JSON object"), (3, "not JSON"), (5, "missing field 'question'")]
+    assert "5 in = 2 out + 3 failed" in done.err
+
+
+@pytest.mark.parametrize("dataset", [(), ("--dataset", "obqa")])
+def test_a_bad_line_of_standard_input_has_its_name(run, dataset):
+    """The place is called as convert calls it, and the way out is said."""
+    done = run("prompt", "-", *dataset, "--shots", "0", input=b"[1]\n")
+    assert done.code == 1
+    assert "standard input:1: not a JSON object" in done.err
+    assert "--rejects FILE" in done.err
+
+
+def test_a_document_on_standard_input_is_named_as_one(run):
+    """A whole JSON document through a pipe is an error that says what to give instead."""
+    for text in (json.dumps(PUBMED, indent=1), json.dumps(PUBMED)):
+        for command in (("prompt", "-", "--dataset", "pubmedqa"), ("convert", "pubmedqa", "-")):
+            done = run(*command, input=text.encode())
+            assert done.code == 1
+            assert "document" in done.err
+            assert ".json file" in done.err
+
+
+def test_a_flat_row_is_an_example(tmp_path):
+    """Rows `{id, question, choices, answer: text}` need no --dataset; their answers get their letters."""
+    rows = [{"id": 1, "question": "Which?", "choices": ["iron ", "tin"], "answer": "tin"}]
+    rows += [{"question": "What?", "choices": ["iron", "tin"], "answer": "A"}]
+    (tmp_path / "flat.json").write_text(json.dumps(rows, indent=1))
+    prompt_file(tmp_path / "flat.json", tmp_path / "out.jsonl", shots=0)
+    first, second = requests(tmp_path / "out.jsonl")
+    assert (first["id"], first["choices"]) == ("1", ["iron", "tin"])
+    assert (first["answer"], second["answer"]) == (
+        {"label": "b", "text": "tin"},
+        {"label": "a", "text": "iron"},
+    )
+    assert "Answer: b\n" in first["messages"][1]["content"]
+
+
+@pytest.mark.parametrize("answer", ["zinc", {"label": "Z", "text": "tin"}])
+def test_a_flat_row_whose_answer_is_no_choice_shows_the_choices(run, tmp_path, answer):
+    """No request is made with an answer that is none of the choices."""
+    row = {"question": "Which?", "choices": ["iron", "tin"], "answer": answer}
+    (tmp_path / "in.jsonl").write_text(lines([row]))
+    done = run("prompt", "in.jsonl", "--shots", "0")
+    assert (done.code, done.out) == (1, b"")
+    assert "in.jsonl:1: the answer is none of the choices" in done.err
+    assert "(a) iron (b) tin" in done.err
+
+
+# The pool
+
+
+def test_a_row_is_not_its_own_shot_under_another_id():
+    """The same question and choices are the same row, whatever their id, spaces and order."""
+    pool = [Shot(f"other{n}", example(n, id=f"other{n}"), "Because.") for n in range(4)]
+    row = replace(example(2), question="Question  2? ", choices=("tin", " iron"))
+    for seed in range(20):
+        drawn = [shot.id for shot in ShotPool(pool, 3, seed).for_row(row)]
+        assert sorted(drawn) == ["other0", "other1", "other3"]
+    with pytest.raises(UsageError, match="--shots 4: found 3 worked examples for 'id2'"):
+        ShotPool(pool, 4, 1).for_row(row)
+
+
+def test_both_copies_of_a_row_are_left_out():
+    """A pool may have the row by its id and once more by its question; neither is drawn."""
+    pool = [*shots(5), Shot("copy", example(2, id="copy"), "Because.")]
+    for seed in range(20):
+        assert not {"id2", "copy"} & {shot.id for shot in ShotPool(pool, 4, seed).for_row(example(2))}
+
+
+def test_other_choices_make_another_question():
+    """A question that is asked again with other choices can be a worked example."""
+    pool = [Shot("other", example(2, id="other", choices=("tin", "lead"), answer_label="a"), "Because.")]
+    assert [shot.id for shot in ShotPool(pool, 1, 1).for_row(example(2))] == ["other"]
+
+
+def test_shots_with_one_id_do_not_depend_on_their_order():
+    """Of two worked examples with the same id, the same one is taken in any order of the pool."""
+    pool = [Shot("same", example(n), f"Because {n}.") for n in range(3)]
+    (first,), (again,) = (ShotPool(each, 1, 1).for_row(example(9)) for each in (pool, pool[::-1]))
+    assert first == again
+
+
+def test_a_pool_that_cannot_be_used_says_why(run, tmp_path):
+    """Too few shots: how many rows the pool has, how many of no use, and what is wrong with the first."""
+    written(tmp_path / "in.jsonl", [example(1)])
+    rows = [example(n, solution=None).to_json() for n in (2, 3)]
+    rows += [example(4).to_json(), {"goal": "no Example"}, {"question": 5}]
+    (tmp_path / "pool.jsonl").write_text(lines(rows))
+    done = run("prompt", "in.jsonl", "--pool", "pool.jsonl", "-o", "out.jsonl")
+    assert done.code == 2
+    assert "--shots 2: found 1 worked examples" in done.err
+    assert (
+        "pool.jsonl, has 5 rows: 1 with an answer and a rationale or solution, 2 without, 2 that are"
+        in done.err
+    )
+    assert "the first is line 4: missing field 'question'" in done.err
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_rows_of_a_pool_that_are_no_examples_are_not_passed_over_in_silence(run, tmp_path):
+    """Where the pool is large enough all the same, a warning says what was left out of it."""
+    written(tmp_path / "in.jsonl", [example(1)])
+    rows = [*(example(n).to_json() for n in range(2, 6)), {"goal": "no Example"}]
+    (tmp_path / "pool.jsonl").write_text(lines(rows))
+    done = run("prompt", "in.jsonl", "--pool", "pool.jsonl")
+    assert done.code == 0
+    assert "warning: the pool, pool.jsonl, has 5 rows: 4 with" in done.err
+    assert run("prompt", "in.jsonl", "--pool", "pool.jsonl", "--quiet").err == ""
+
+
+def test_an_empty_pool_is_an_error(run, tmp_path):
+    """A pool without rows is a mistake in its path, not a set without rationales."""
+    written(tmp_path / "in.jsonl", [example(1)])
+    (tmp_path / "pool.jsonl").write_text("")
+    done = run("prompt", "in.jsonl", "--pool", "pool.jsonl")
+    assert (done.code, done.out) == (1, b"")
+    assert "pool.jsonl: the file is empty" in done.err
+
+
+def test_a_row_without_an_answer_is_no_worked_example():
+    """A worked example shows the way to an answer; without one, a turn of the teacher's would be empty."""
+    assert shot_of({}, example(1, answer=None, answer_label=None)) is None
 
 
 def test_bad_rows_stop_or_are_set_aside(tmp_path):

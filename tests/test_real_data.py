@@ -11,6 +11,7 @@ import pytest
 
 from dataprep.conversion import Plan, convert_files
 from dataprep.merging import merge_files
+from dataprep.prompting import prompt_file
 from dataprep.rationale_files import export_rationales, parse_rationale_files
 from dataprep.report.stats import stats_of_files
 from dataprep.validation import validate_files
@@ -257,6 +258,17 @@ def test_every_choice_row_has_its_published_answer(tmp_path, dataset, path, coun
     for number, (row, published) in enumerate(zip(found, raw, strict=True)):
         assert row["answer"]["text"] == published_answer(dataset, published, number).strip()
         assert row["choices"][LETTERS.index(row["answer"]["label"])] == row["answer"]["text"]
+
+
+@pytest.mark.parametrize("forcing", [True, False])
+@pytest.mark.parametrize(("dataset", "path", "count"), CHOICE_SETS)
+def test_requests_of_raw_rows_are_those_of_the_converted_ones(tmp_path, dataset, path, count, forcing):
+    """`prompt --dataset` makes the same requests of a published file as `prompt` of its Examples."""
+    convert_files(Plan(dataset, to="example"), [DATA / path], tmp_path / "examples.jsonl")
+    ledger = prompt_file(DATA / path, tmp_path / "raw.jsonl", dataset=dataset, forcing=forcing, shots=0)
+    prompt_file(tmp_path / "examples.jsonl", tmp_path / "out.jsonl", forcing=forcing, shots=0)
+    assert (ledger.rows_in, ledger.rows_out) == (count, count)
+    assert (tmp_path / "raw.jsonl").read_bytes() == (tmp_path / "out.jsonl").read_bytes()
 
 
 def rationale_files_of(dataset, split):

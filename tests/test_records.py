@@ -70,6 +70,41 @@ def test_a_teacher_that_a_table_shows_as_null_gave_no_rationale():
     assert Example.from_json(row).rationales == {"gpt": "Because."}
 
 
+@pytest.mark.parametrize(
+    ("answer", "label", "text"),
+    [
+        ("tin", "b", "tin"),
+        (" tin ", "b", "tin"),
+        ("b", "b", "tin"),
+        ("(B)", "b", "tin"),
+        ({"label": "B", "text": "tin"}, "b", "tin"),
+    ],
+)
+def test_an_answer_among_choices_has_its_other_half(answer, label, text):
+    """In the flat layout the answer is a text or a letter; an Example always has both."""
+    row = {"id": 7, "question": "Which?", "choices": ["iron", "tin "], "answer": answer}
+    example = Example.from_json(row)
+    assert (example.answer_label, example.answer, example.id) == (label, text, "7")
+    assert (example.task, example.choices) == ("choice", ("iron", "tin"))
+
+
+def test_an_answer_that_is_spelled_as_a_letter_is_a_text_first():
+    """Where the choices are themselves letters, the answer is the text, as it is for the converters."""
+    row = {"question": "Which?", "choices": ["b", "a"], "answer": "a"}
+    assert Example.from_json(row).answer_label == "b"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["zinc", "Z", "c", "2", {"label": "Z", "text": "tin"}, {"label": "a", "text": "tin"},
+     {"label": "b", "text": "zinc"}, {"label": "ab", "text": "tin"}],
+)  # fmt: skip
+def test_an_answer_that_is_none_of_the_choices_is_a_row_error(answer):
+    """Neither a label beyond the choices, nor a text that is none of them, nor two that differ, pass."""
+    with pytest.raises(RowError, match=r"none of the choices: .*the choices are \(a\) iron \(b\) tin"):
+        Example.from_json({"question": "Which?", "choices": ["iron", "tin"], "answer": answer})
+
+
 # Ids
 
 

@@ -156,7 +156,7 @@ def _check_places(paths: Sequence[str], source: str, output: str, dataset: str |
     if dataset is not None:
         converters.load(dataset)
     files.format_of(output)
-    files.check_not_replaced(output, paths, "the rows would replace a journal, and with it paid answers")
+    files.check_apart([output], paths, "the rows would replace a journal, and with it paid answers")
 
 
 def _only(teachers: Sequence[str]) -> str:

@@ -61,15 +61,17 @@ class Summary:
         self._as_json = as_json
         self._steps: list[dict[str, Any]] = []
 
-    def add(self, name: str, ledger: Ledger, output: str) -> None:
-        """One output that was written."""
+    def add(self, name: str, ledger: Ledger, output: str, hint: str | None = None) -> None:
+        """One output that was written; ``hint`` says why it may have no rows."""
         written = output.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         self._steps.append({"name": name, **ledger.to_json(), "output": written})
+        if hint:
+            self._steps[-1]["hint"] = hint
         if not self._quiet and not self._as_json:
             where = "standard output" if output == "-" else output
             print(f"{name}: {ledger} → {where}", file=sys.stderr)
             if not ledger.rows_out:
-                print(f"warning: no row was written to {where}", file=sys.stderr)
+                print(f"warning: no row was written to {where}{f': {hint}' if hint else ''}", file=sys.stderr)
 
     def finish(self) -> None:
         """Print the JSON summary where it was asked for."""

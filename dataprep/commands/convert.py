@@ -87,6 +87,12 @@ def command(
             "--map", metavar="NAME=FIELD,...", help="qa: where question, choices, answer, ... stand."
         ),
     ] = None,
+    answers_from: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=1, metavar="0|1", help="qa: answers are numbers; this is the first choice's."
+        ),
+    ] = None,
     strip_calculator: Annotated[
         bool, typer.Option("--strip-calculator", help="gsm8k: remove <<48/2=24>> annotations.")
     ] = False,
@@ -115,10 +121,13 @@ def command(
       cat train.jsonl | dataprep convert gsm8k - --to example | head -1
     """
     from dataprep.conversion import Plan, convert_files
-    from dataprep.files import check_distinct, open_rejects
+    from dataprep.converters import canonical
+    from dataprep.files import check_apart, check_distinct, open_rejects
+    from dataprep.raw_rows import missing_labels
 
     given = {
         "columns": None if columns is None else _columns(columns),
+        "answers_from": answers_from,
         "unlabelled": unlabelled and unlabelled.value,
         "strip_calculator": strip_calculator or None,
         "unanswerable": unanswerable and unanswerable.value,
@@ -137,14 +146,18 @@ def command(
     Plan(**plan, split=split)  # what is wrong with the flags is said before any file is looked for
     jobs = _jobs(dataset, inputs or [], output, split, workspace)
     summary = Summary("convert", quiet=quiet, as_json=as_json)
-    check_distinct(rejects, [target for *_, target in jobs], [path for _, paths, _ in jobs for path in paths])
+    inputs, targets = [path for _, paths, _ in jobs for path in paths], [target for *_, target in jobs]
+    check_apart(targets, inputs)
+    check_distinct(rejects, targets, inputs)
+    title = canonical(dataset)
     with open_rejects(rejects) as bad:
-        for name, files, target in jobs:
-            with progress(f"convert {dataset}", files, 1, quiet) as advance:
+        for name, paths, target in jobs:
+            with progress(f"convert {title}", paths, 1, quiet) as advance:
                 ledger = convert_files(
-                    Plan(**plan, split=name), files, target, workers=workers, rejects=bad, progress=advance
+                    Plan(**plan, split=name), paths, target, workers=workers, rejects=bad, progress=advance
                 )
-            summary.add(f"{dataset.lower()} {name}" if name else dataset.lower(), ledger, target)
+            hint = missing_labels(dataset, paths, ledger)
+            summary.add(f"{title} {name}" if name else title, ledger, target, hint)
     summary.finish()
 
 

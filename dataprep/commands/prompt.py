@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -56,6 +57,7 @@ def command(
     """
     from dataprep.files import read_text
     from dataprep.prompting import prompt_file
+    from dataprep.raw_rows import missing_labels
     from dataprep.templates import parse_template
 
     parts = {} if template is None else parse_template(read_text(template), template)
@@ -72,7 +74,9 @@ def command(
         system=parts.get("system") if system is None else system,
         user=parts.get("user"),
         rejects=rejects,
+        warn=None if quiet else lambda text: print(f"warning: {text}", file=sys.stderr),
     )
     summary = Summary("prompt", quiet=quiet, as_json=as_json)
-    summary.add("prompt", ledger, output or "-")
+    hint = None if dataset is None else missing_labels(dataset, [source], ledger)
+    summary.add("prompt", ledger, output or "-", hint)
     summary.finish()

@@ -7,9 +7,10 @@ A converter module has
 - ``USER`` and ``ASSISTANT``: its default wording (see ``templates``);
 - ``convert(row) -> Example``, pure; its keyword-only arguments are the dataset's own options;
 - where the published file is no JSON Lines, ``rows(document)``: the rows of the whole JSON document;
-- where one published file holds several splits, ``split_of(row, scheme)`` and ``SCHEMES``.
-
-- where a second file holds the rows' labels, ``LABELS``: its name, and the field that a label becomes.
+- where one published file holds several splits, ``split_of(row, scheme)`` and ``SCHEMES``;
+- where a second file holds the rows' labels, ``LABELS``: its name, and the field that a label becomes;
+- where the row's fields are named by the user (the option ``columns``), ``mapped_fields(columns)`` and
+  ``has_field(row, path)``.
 
 Nothing is registered anywhere: ``names`` lists this folder.
 """
@@ -81,9 +82,9 @@ def options(converter: Converter) -> Mapping[str, tuple[Any, ...]]:
     }
 
 
-def rows_of(converter: Converter, document: Any) -> Iterator[Any]:
+def rows_of(converter: Converter | None, document: Any) -> Iterator[Any]:
     """The rows in a JSON document: as its converter reads it, or an array of rows, or one row."""
-    if hasattr(converter, "rows"):
+    if converter is not None and hasattr(converter, "rows"):
         yield from converter.rows(document)
     elif isinstance(document, list):
         yield from document

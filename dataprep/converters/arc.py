@@ -13,11 +13,8 @@ and as the hub has it::
 Source: Clark et al. 2018, "Think you have Solved Question Answering? Try ARC, the AI2 Reasoning Challenge".
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
-from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split
+from dataprep.choices import choice_row
+from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Source, Split
 
 SOURCE = Source(
     hub="allenai/ai2_arc",
@@ -43,13 +40,4 @@ SOURCE = Source(
 USER = CHOICE_USER
 ASSISTANT = CHOICE_ASSISTANT
 
-
-def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """An Example with question, choices and answer.
-
-    Raises:
-        RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is none of the choices.
-    """
-    question, choices = question_and_choices(row)
-    return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))
+convert = choice_row

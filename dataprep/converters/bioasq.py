@@ -16,7 +16,7 @@ question answering competition".
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dataprep.choices import Unlabelled, choice_example, choices_of, gold_of, id_of
+from dataprep.choices import Unlabelled, as_spelled, choice_example, choices_of, gold_of, id_of
 from dataprep.errors import RowDropped, RowError
 from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split, describe, text_of
 
@@ -56,6 +56,9 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
         RowDropped: another type of question; or a hidden answer, and those rows are not kept.
         RowError: a field is missing or malformed, or the answer is neither yes nor no.
     """
+    if "questions" in row and "body" not in row and "question" not in row:
+        expected = "expected one question a line; give the document as a .json file"
+        raise RowError("a whole BioASQ document", expected)
     kind = row.get("type", "yesno")
     if kind != "yesno":
         raise RowDropped(
@@ -65,10 +68,11 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
     if isinstance(exact, list):  # some rounds wrap it
         exact = exact[0] if exact else None
     answer = gold_of(row) if exact is None else exact
+    texts, labels = choices_of(row["choices"]) if "choices" in row else (CHOICES, [])
     return choice_example(
         text_of(row, "body" if "body" in row else "question"),
-        choices_of(row["choices"]) if "choices" in row else (CHOICES, []),
-        answer.strip().lower().rstrip(".") if type(answer) is str and "choices" not in row else answer,
+        (texts, labels),
+        as_spelled(answer, texts),
         unlabelled=unlabelled,
         id=id_of(row),
         context=_joined(row.get("snippets", row.get("context")), "snippets"),

@@ -1,20 +1,20 @@
 """PIQA: two ways to reach an everyday goal, one of which works.
 
 Published as JSON Lines (Academic Free License 3.0), the labels (0 or 1) on the same lines of a second file,
-``train-labels.lst`` beside ``train.jsonl``; the hub's rows have them as ``label``, -1 where they are
-hidden. A row::
+``train-labels.lst`` beside ``train.jsonl`` and ``dev-labels.lst`` beside ``dev.jsonl``; the hub's rows have
+them as ``label``, -1 where they are hidden. A row::
 
     {"goal": "To dry wet boots overnight,", "sol1": "stuff them with newspaper", "sol2": "fill them with …"}
 
 Source: Bisk et al. 2020, "PIQA: Reasoning about Physical Commonsense in Natural Language".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
+from dataprep.choices import Unlabelled, choice_example, choice_row, id_of
 from dataprep.errors import RowError
-from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split, describe, text_of
+from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split, describe, listed, text_of
 
 SOURCE = Source(
     hub="ybisk/piqa",
@@ -23,7 +23,7 @@ SOURCE = Source(
     homepage="https://yonatanbisk.com/piqa/",
     splits={
         "train": Split(("*train*",), 16113, "piqa_train_llama", hub="plain_text/train"),
-        "test": Split(("*valid*",), 1838, "piqa_valid_llama", hub="plain_text/validation"),
+        "test": Split(("*dev*", "*valid*"), 1838, "piqa_valid_llama", hub="plain_text/validation"),
         "hidden": Split(("*test*",), 3084, "", hub="plain_text/test"),
     },
 )
@@ -42,17 +42,25 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
         RowDropped: the label is hidden, and those rows are not kept.
         RowError: a field is missing or malformed, or the label is neither 0 nor 1.
     """
-    if "goal" not in row and "choices" in row:  # the flat layout
-        question, choices = question_and_choices(row)
-        return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))
+    if "goal" not in row and "choices" in row:
+        return choice_row(row, unlabelled=unlabelled)  # the flat layout
     texts = [text_of(row, "sol1"), text_of(row, "sol2")]
     label = row.get("label")
-    if type(label) is str and label.strip():
-        if label.strip() not in ("0", "1", "-1"):
-            shown = f"(a) {texts[0]} (b) {texts[1]}"
-            found = f"found {describe(label)} as the label, expected 0 or 1; the choices are {shown}"
-            raise RowError("the answer is none of the choices", found)
-        label = int(label)
-    hidden = label is None or label in (-1, "")
-    answer = None if hidden else label
-    return choice_example(text_of(row, "goal"), (texts, []), answer, unlabelled=unlabelled, id=id_of(row))
+    if type(label) is str:
+        label = label.strip()
+    return choice_example(
+        text_of(row, "goal"),
+        (texts, []),
+        None if label in (-1, "-1") else label,
+        unlabelled=unlabelled,
+        find=_place_of,
+        id=id_of(row),
+    )
+
+
+def _place_of(label: object, texts: Sequence[str], _: object) -> int:
+    """The solution that a label means: 0 is the first, as a number or as the text of a second file."""
+    if type(label) in (int, str) and label in (0, 1, "0", "1"):
+        return int(str(label))
+    found = f"found {describe(label)} as the label, expected 0 or 1; the choices are {listed(texts)}"
+    raise RowError("the answer is none of the choices", found)

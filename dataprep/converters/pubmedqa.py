@@ -8,16 +8,17 @@ row here::
     {"pubid": 123, "question": "Does …?", "context": {"contexts": ["…"], "labels": ["RESULTS"]},
      "final_decision": "maybe", "long_answer": "…"}
 
-The long answer, which is the abstract's conclusion, is the solution. The published labelled set has 1,000
-rows and no split of its own: all of them are the train split here.
+Flat rows ``{"id", "question", "context", "answer"}`` may have ``choices`` of their own. The long answer,
+which is the abstract's conclusion, is the solution. The published labelled set has 1,000 rows and no split of
+its own: all of them are the train split here.
 
 Source: Jin et al. 2019, "PubMedQA: A Dataset for Biomedical Research Question Answering".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
+from dataprep.choices import Unlabelled, as_spelled, choice_example, choices_of, gold_of, id_of
 from dataprep.errors import RowError
 from dataprep.records import (
     CHOICE_ASSISTANT,
@@ -70,25 +71,30 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
 
     Raises:
         RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is none of the three.
+        RowError: a field is missing or malformed, or the answer is none of the choices.
     """
-    if "choices" in row:  # the flat layout
-        question, choices = question_and_choices(row)
-        fields = {"id": id_of(row), "context": optional_text(row, "context")}
-        return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, **fields)
+    answer = row["final_decision"] if "final_decision" in row else gold_of(row)
+    texts, labels = choices_of(row["choices"]) if "choices" in row else (CHOICES, [])
     official = "QUESTION" in row
-    nested = row.get("context")
-    contexts = (
-        texts_of(row, "CONTEXTS")
-        if official
-        else texts_of(nested if isinstance(nested, Mapping) else {}, "contexts")
-    )
+    if not official and "question" not in row and row and all(type(each) is dict for each in row.values()):
+        expected = "expected one question a line; give the document as a .json file"
+        raise RowError("a whole PubMedQA document", expected)
     return choice_example(
         text_of(row, "QUESTION" if official else "question"),
-        (CHOICES, []),
-        optional_text(row, "final_decision"),
+        (texts, labels),
+        as_spelled(answer, texts),
         unlabelled=unlabelled,
-        id=id_of({"id": row.get("pubid")}),
-        context="\n".join(contexts) or None,
+        id=id_of({"id": row.get("pubid", row.get("id"))}),
+        context="\n".join(texts_of(row, "CONTEXTS") if official else _contexts(row)) or None,
         solution=optional_text(row, "LONG_ANSWER" if official else "long_answer"),
     )
+
+
+def _contexts(row: Mapping[str, Any]) -> Sequence[str]:
+    """The parts of the abstract: the hub has them in an object, flat rows as a list or as one text."""
+    value = row.get("context")
+    if isinstance(value, Mapping):
+        return texts_of(value, "contexts")
+    if type(value) is str:
+        return [value.strip()]
+    return texts_of(row, "context")

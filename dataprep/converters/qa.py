@@ -5,16 +5,18 @@ question=QUESTION,answer=ANSWER[,choices=…][,context=…][,solution=…][,id=�
 Parquet. A field inside an object is named with dots (``question.stem``); choices may be one field (a list
 of texts, or texts with labels, or such a list as JSON in a table's cell), or several fields joined by ``|``
 (``choices=a|b|c|d``). Without ``--map`` the fields have these names themselves.
+
+Whether an answer that is a number counts from 0 or from 1 is not known here: it is the label or
+text of a choice, or ``--answers-from`` says how it is counted. JSON's 1 and a table's "1" are the same here.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
 
-import orjson
-
-from dataprep.choices import Unlabelled, choice_example, choices_of
+from dataprep.choices import NO_ANSWER, Unlabelled, choice_example, choices_of, place_of
 from dataprep.errors import RowDropped, RowError
-from dataprep.records import Example, Source, Split, describe
+from dataprep.records import Example, Source, Split, describe, listed, none_of_the_choices
 
 SOURCE = Source(
     hub="",
@@ -43,13 +45,23 @@ FIELDS = ("question", "choices", "answer", "context", "solution", "id")
 
 
 def convert(
-    row: Mapping[str, Any], *, columns: Mapping[str, str] | None = None, unlabelled: Unlabelled = "drop"
+    row: Mapping[str, Any],
+    *,
+    columns: Mapping[str, str] | None = None,
+    answers_from: Literal[0, 1, None] = None,
+    unlabelled: Unlabelled = "drop",
 ) -> Example:
     """An Example with the fields that ``columns`` finds; it maps Example fields to the row's fields.
 
+    Args:
+        row: the raw row.
+        columns: where in the row an Example's fields stand.
+        answers_from: what the first choice's number is, where answers are numbers.
+        unlabelled: what becomes of a row whose answer is hidden.
+
     Raises:
         RowDropped: there is no answer, and those rows are not kept.
-        RowError: the question is missing, or a field is malformed.
+        RowError: the question is missing, a field is malformed, or the answer is none of the choices.
     """
     columns = columns or {name: name for name in FIELDS}
     question = _text(row, columns.get("question", "question"))
@@ -64,11 +76,53 @@ def convert(
     choices = _choices(row, columns["choices"]) if "choices" in columns else None
     answer = _found(row, columns["answer"]) if "answer" in columns else None
     if choices is not None:
-        return choice_example(question, choices, answer, unlabelled=unlabelled, **shared)
+        find = partial(_place_of, answers_from=answers_from)
+        return choice_example(question, choices, answer, unlabelled=unlabelled, find=find, **shared)
     text = _plain(answer, columns.get("answer", ""))
     if text is None and unlabelled == "drop":
-        raise RowDropped("no gold answer")
+        raise RowDropped(NO_ANSWER)
     return Example(question, "qa", answer=text, **shared)
+
+
+def mapped_fields(columns: Mapping[str, str]) -> Iterator[str]:
+    """The fields of a row that ``columns`` names."""
+    for name, path in columns.items():
+        yield from path.split("|") if name == "choices" else (path,)
+
+
+def has_field(row: Mapping[str, Any], path: str) -> bool:
+    """Whether a row has a field, or a dotted path through its objects, be it null."""
+    value: Any = row
+    for name in (path,) if path in row else path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return False
+        value = value[name]
+    return True
+
+
+def _place_of(
+    answer: object, texts: Sequence[str], labels: Sequence[str], answers_from: Literal[0, 1, None]
+) -> int:
+    """Which of the choices an answer names; a number only as it is told to count.
+
+    Raises:
+        RowError: it is none of them, or a number of which nobody said where it counts from.
+    """
+    given = str(answer) if type(answer) in (int, float) else answer
+    plain = given.strip().strip("().:") if type(given) is str else ""
+    if not (plain.isdecimal() and plain.isascii()) or plain in labels:
+        return place_of(plain if plain in labels else given, texts, labels)
+    if answers_from is not None:
+        if 0 <= (place := int(plain[:9]) - answers_from) < len(texts):
+            return place
+        raise none_of_the_choices(answer, texts, labels)
+    for text in (str(given).strip(), plain):
+        if text in texts:
+            return texts.index(text)
+    found = f"found {describe(answer)}; the choices are {listed(texts, labels)}"
+    raise RowError(
+        "the answer is a number", f"{found}; say what the first one's number is: --answers-from 0 or 1"
+    )
 
 
 def _found(row: Mapping[str, Any], path: str) -> Any:
@@ -107,9 +161,4 @@ def _choices(row: Mapping[str, Any], path: str) -> tuple[list[str], list[str]] |
             )
         return given, []
     value = _found(row, path)
-    if type(value) is str and value.strip():
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            raise RowError(f"field {path!r} is no list of choices", f"found {describe(value)}") from None
-    return None if value in (None, "", []) else choices_of(value)
+    return None if value in (None, "", [], "[]") else choices_of(value)

@@ -11,11 +11,8 @@ Source: Lin et al. 2021, "RiddleSense: Reasoning about Riddle Questions Featurin
 Commonsense Knowledge".
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from dataprep.choices import Unlabelled, choice_example, gold_of, id_of, question_and_choices
-from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split
+from dataprep.choices import choice_row
+from dataprep.records import CHOICE_ASSISTANT, CHOICE_USER, Source, Split
 
 SOURCE = Source(
     hub="INK-USC/riddle_sense",
@@ -32,13 +29,4 @@ SOURCE = Source(
 USER = CHOICE_USER
 ASSISTANT = CHOICE_ASSISTANT
 
-
-def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """An Example with question, choices and answer.
-
-    Raises:
-        RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is none of the choices.
-    """
-    question, choices = question_and_choices(row)
-    return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))
+convert = choice_row

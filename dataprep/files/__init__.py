@@ -21,8 +21,8 @@ from dataprep.files.reading import (
 from dataprep.files.rejects import Rejects, open_rejects, place, printable
 from dataprep.files.writing import (
     Output,
+    check_apart,
     check_distinct,
-    check_not_replaced,
     open_output,
     write_rows,
     write_text,
@@ -36,9 +36,9 @@ __all__ = [
     "Output",
     "Rejects",
     "array_block",
+    "check_apart",
     "check_distinct",
     "check_input",
-    "check_not_replaced",
     "format_of",
     "matching_files",
     "open_mapped",

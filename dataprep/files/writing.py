@@ -73,13 +73,18 @@ def check_distinct(
         raise UsageError(f"{rejects}: the rejects would replace an input; give them a file of their own")
 
 
-def check_not_replaced(output: str, inputs: Iterable[str], why: str) -> None:
-    """Raise ``UsageError``, with the reason, where an output would take the place of one of these inputs."""
-    if output == STDIO or not Path(output).exists():
-        return
-    for path in inputs:
-        if path != STDIO and Path(path).exists() and Path(output).samefile(path):
-            raise UsageError(f"{output}: {why}; give another place")
+def check_apart(
+    outputs: Iterable[str | Path],
+    inputs: Iterable[str | Path],
+    why: str = "the output would replace an input",
+) -> None:
+    """Raise ``UsageError`` where an output would replace an input: raw rows, paid answers, a teacher's file."""
+    existing = [path for path in inputs if str(path) != STDIO and Path(path).exists()]
+    for output in outputs:
+        if str(output) == STDIO or not Path(output).is_file():
+            continue
+        if any(Path(output).samefile(path) for path in existing):
+            raise UsageError(f"{output}: {why}; give it a place of its own with -o")
 
 
 def _place_of(path: str | Path) -> str:
