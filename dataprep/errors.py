@@ -10,6 +10,7 @@
     ├── InputError (ValueError)         a data file holds something it should not: path, line, reason
     ├── FileError (OSError)             a file cannot be opened, read or written
     ├── FetchError (OSError)            a dataset cannot be had from the hub, or is not what it should be
+    ├── TokenizerError (ValueError)     a tokenizer's file is damaged, or it lacks what a layout needs
     ├── WorkspaceError (OSError)        the workspace lacks what a command looks for in it
     ├── MissingDependencyError (ImportError)  an optional package is not installed
     ├── WorkerError (RuntimeError)      a worker process died
@@ -80,6 +81,10 @@ class FileError(DataprepError, OSError):
 
 class FetchError(DataprepError, OSError):
     """Raised when a dataset cannot be had from the hub, or what came is not what it should be."""
+
+
+class TokenizerError(DataprepError, ValueError):
+    """Raised when a tokenizer's file is damaged or of an unknown kind, or it lacks what a layout needs."""
 
 
 class WorkspaceError(DataprepError, OSError):

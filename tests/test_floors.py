@@ -36,6 +36,7 @@ FLOORS = [
         "report",
         "workspace",
         "teacher",
+        "tokens",
     },
     {"cli", "commands", "__main__"},
 ]

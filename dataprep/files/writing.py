@@ -78,7 +78,7 @@ def check_apart(
     inputs: Iterable[str | Path],
     why: str = "the output would replace an input",
 ) -> None:
-    """Raise ``UsageError`` where an output would replace an input: raw rows, paid answers, a teacher's file."""
+    """Raise ``UsageError`` where an output would replace an input, such as raw rows or paid answers."""
     existing = [path for path in inputs if str(path) != STDIO and Path(path).exists()]
     for output in outputs:
         if str(output) == STDIO or not Path(output).is_file():

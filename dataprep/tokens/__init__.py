@@ -1,0 +1,1 @@
+"""Tokens: ids, loss mask and document boundaries, made together and checked."""
