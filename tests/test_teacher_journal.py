@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataprep.errors import FileError, InputError, UsageError
-from dataprep.teacher.journal import Journal, entry_of, read_index, set_aside
+from dataprep.teacher.index import entry_of, read_index
+from dataprep.teacher.journal import Journal, set_aside
 
 
 def line(identity, key="k", response="yes", **fields):

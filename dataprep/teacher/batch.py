@@ -20,7 +20,8 @@ from dataprep.errors import FileError, InputError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.records import describe
 from dataprep.teacher.feed import Feed, Job
-from dataprep.teacher.journal import Index, Journal, check_journal, entry_of, read_index
+from dataprep.teacher.index import Index, entry_of, read_index
+from dataprep.teacher.journal import Journal, check_journal
 from dataprep.teacher.protocol import Trouble, answers_of, error_of
 from dataprep.teacher.requests import read_requests
 from dataprep.teacher.settings import Sampling

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from dataprep.ledger import Ledger
 from dataprep.responses import Outcome
-from dataprep.teacher.journal import Index, entry_of
+from dataprep.teacher.index import Index, entry_of
 from dataprep.teacher.requests import Request
 from dataprep.teacher.settings import Sampling
 
@@ -64,26 +65,24 @@ class Feed:
         Raises:
             InputError: a row is no request.
         """
-        for _ in range(AT_ONCE):
-            request = next(self._requests, None)
-            if request is None:
-                self.exhausted = True
-                return None
+        single, key_of, done, ids = self._sampling.n == 1, self._sampling.key, self._index.done, self._ids
+        before = self.seen
+        for request in islice(self._requests, AT_ONCE):
             self.seen += 1
-            if request.id in self._ids:  # its answer could not be told from the other one's
+            identity = request.id
+            if identity in ids:  # its answer could not be told from the other one's
                 self._settled["used"] += 1
                 continue
-            self._ids.add(request.id)
-            key = self._sampling.key(request.messages)
-            if self._sampling.n == 1 and self._index.done(
-                f"{request.id}\0{key}"
-            ):  # nearly all of a resumed run
+            ids.add(identity)
+            key = key_of(request.messages)
+            if single and done(f"{identity}\0{key}"):  # nearly all of a resumed run
                 self._settled["ok"] += 1
                 continue
-            samples = self._to_ask(request.id, key)
+            samples = self._to_ask(identity, key)
             if samples:
                 return Job(request, key, samples)
-            self._settled[self._state(request.id, key)] += 1
+            self._settled[self._state(identity, key)] += 1
+        self.exhausted = self.seen - before < AT_ONCE
         return None
 
     def _to_ask(self, identity: str, key: str) -> list[int]:

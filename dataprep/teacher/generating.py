@@ -19,7 +19,8 @@ from dataprep.ledger import Ledger
 from dataprep.teacher.asking import Asker, Pacing, Progress, Teacher
 from dataprep.teacher.endpoint import Endpoint
 from dataprep.teacher.feed import Feed
-from dataprep.teacher.journal import Journal, read_index, remove_if_empty, set_aside
+from dataprep.teacher.index import read_index
+from dataprep.teacher.journal import Journal, remove_if_empty, set_aside
 from dataprep.teacher.requests import read_requests
 from dataprep.teacher.settings import Access, Sampling
 

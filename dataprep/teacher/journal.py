@@ -20,66 +20,10 @@ from typing import IO, Any
 import orjson
 
 from dataprep import files
-from dataprep.errors import FileError, InputError, RowError, UsageError
-from dataprep.responses import OUTCOMES, Outcome, check_response, outcome_of
+from dataprep.errors import FileError, UsageError
+from dataprep.teacher.index import Index, read_index
 
 SYNC_SECONDS = 1.0
-_CODES = {outcome: number for number, outcome in enumerate(OUTCOMES)}
-_SHIFT = 3  # an entry's low bits hold its outcome, the bits above them the max_tokens it was asked with
-_OK = _CODES["ok"]
-
-
-def entry_of(identity: str, key: str, sample: int = 0) -> str:
-    """What an answer is known by: its request's id and key, and which of several answers it is."""
-    return f"{identity}\0{key}\0{sample}" if sample else f"{identity}\0{key}"
-
-
-class Index:
-    """What a journal holds, by entry; about 250 bytes an entry.
-
-    Attributes:
-        lines: how many lines it has.
-        prompt_tokens, completion_tokens: the sum of their usage.
-        torn: whether the last line is the beginning of one.
-        unended: whether the last line is whole, and only its newline is missing.
-    """
-
-    def __init__(self) -> None:
-        self.lines = 0
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
-        self.torn = False
-        self.unended = False
-        self._entries: dict[str, int] = {}
-
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Take a line in. A complete answer stays, whatever comes after it."""
-        self.lines += 1
-        if usage := line.get("usage"):
-            self.prompt_tokens += usage.get("prompt_tokens") or 0
-            self.completion_tokens += usage.get("completion_tokens") or 0
-        sample = line.get("sample")
-        entry = entry_of(line["id"], line["key"], sample) if sample else f"{line['id']}\0{line['key']}"
-        if line["error"] is None and line["finish_reason"] == "stop" and (line["response"] or "").strip():
-            self._entries[entry] = _OK  # nearly every line: asked here for its speed
-        elif self._entries.get(entry) != _OK:
-            code, limit = _CODES[outcome_of(line)], line.get("max_tokens") or 0
-            self._entries[entry] = code if code == _OK else code | limit << _SHIFT
-
-    def done(self, entry: str) -> bool:
-        """Whether an entry has a complete answer."""
-        return self._entries.get(entry) == _OK
-
-    def get(self, entry: str) -> tuple[Outcome, int] | None:
-        """An entry's outcome and the ``max_tokens`` it was asked with; ``None`` where it has no line.
-
-        A complete answer comes without the latter: 0.
-        """
-        code = self._entries.get(entry)
-        return None if code is None else (OUTCOMES[code & 7], code >> _SHIFT)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
 
 class Journal:
@@ -200,56 +144,6 @@ def _lock(file: IO[bytes], path: Path) -> None:
         raise FileError(path, "another process is writing this journal; wait for it, or stop it") from None
     except OSError:  # a file system without locks
         return
-
-
-def read_index(path: str | Path) -> Index:
-    """What a journal holds; a last line without its end is only noted.
-
-    Raises:
-        InputError: another line is none of a journal.
-        FileError: the file cannot be read.
-    """
-    index = Index()
-    if not Path(path).exists():
-        return index
-    loads, add = orjson.loads, index.add
-    for number, line, whole in _lines(str(path)):
-        try:
-            add(loads(line))
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):  # looked at when it is too late
-            if whole:
-                _refuse(str(path), number, line)
-            index.torn = True
-        else:
-            index.unended = not whole
-    return index
-
-
-def _lines(path: str) -> Iterator[tuple[int, bytes, bool]]:
-    """The lines that are not blank, numbered, and whether each has its newline."""
-    number = 0
-    for block in files.read_blocks(path):
-        lines = block.read().split(b"\n")
-        last = lines.pop()
-        for line in lines:
-            number += 1
-            if line:
-                yield number, line, True
-        if last:
-            number += 1
-            yield number, last, False
-
-
-def _refuse(path: str, number: int, line: bytes) -> None:
-    reason = "fields are missing"
-    try:
-        check_response(orjson.loads(line))
-    except (orjson.JSONDecodeError, RowError) as found:
-        reason = str(found)
-    raise InputError(
-        f"{path}:{number}",
-        f"no line of a journal: {reason}; mend or remove the line, or start over with --fresh",
-    ) from None
 
 
 def _torn_tail(path: Path) -> tuple[int, bytes]:

@@ -34,14 +34,26 @@ def request_of(row: Mapping[str, Any]) -> Request:
         raise RowError("no id", f"expected a text in 'id', found {describe(identity)}")
     if type(messages) is not list or not messages:
         raise RowError("no messages", f"expected a list of messages, found {describe(messages)}")
-    for message in messages:
-        if type(message) is not dict or message.get("role") not in ROLES:
-            raise RowError("not a message", f"expected one of the roles {ROLES}, found {describe(message)}")
-        if type(message.get("content")) is not str:
-            raise RowError("not a message", f"expected a text as 'content', found {describe(message)}")
+    try:
+        for message in messages:
+            if message["role"] not in ROLES or type(message["content"]) is not str:
+                raise TypeError
+    except (KeyError, TypeError):  # asked for once, not message by message: a long file is read in seconds
+        raise _malformed(messages) from None
     if messages[-1]["role"] == "assistant":
         raise RowError("no question", "the last message is the assistant's; expected one that asks")
-    return Request(identity, messages, _choices(row["choices"]) if row.get("choices") else ())
+    choices = row.get("choices")
+    return Request(identity, messages, _choices(choices) if choices else ())
+
+
+def _malformed(messages: list[Any]) -> RowError:
+    """Which message is none, and why."""
+    for message in messages:
+        if type(message) is not dict or message.get("role") not in ROLES:
+            return RowError("not a message", f"expected one of the roles {ROLES}, found {describe(message)}")
+        if type(message.get("content")) is not str:
+            return RowError("not a message", f"expected a text as 'content', found {describe(message)}")
+    return RowError("not a message", f"found {describe(messages)}")
 
 
 def _choices(value: Any) -> tuple[str, ...]:
