@@ -22,7 +22,7 @@ from dataprep.teacher.protocol import Answer, Trouble
 from dataprep.teacher.settings import Sampling
 
 GATHER_SECONDS = 0.05
-LONGEST_GOODBYE = 10.0
+LONGEST_GOODBYE = 5.0
 
 Reply = tuple[list[Answer], dict[str, Any] | None]
 

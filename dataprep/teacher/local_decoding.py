@@ -174,10 +174,7 @@ class Decoder:
     def _generate(self, rows: list[Row], watched: list[int]) -> None:
         import torch
 
-        model, longest = self._model, max(len(row.prompt) for row in rows)
-        fill = [longest - len(row.prompt) for row in rows]
-        prompts = [[model.pad] * left + row.prompt for left, row in zip(fill, rows, strict=True)]
-        mask = [[0] * left + [1] * len(row.prompt) for left, row in zip(fill, rows, strict=True)]
+        model, (prompts, mask) = self._model, self._padded(rows)
         config = copy.deepcopy(self._config)
         config.max_new_tokens = rows[0].room
         wanted = any(row.record for row in rows)
@@ -204,6 +201,20 @@ class Decoder:
                     "the model's numbers are none (NaN); its weights or their type are unfit"
                 )
             row.recorded = recorder.of(number, len(row.tokens)) if row.record else None
+
+    def _padded(self, rows: list[Row]) -> tuple[list[list[int]], list[list[int]]]:
+        """The prompts at one length, and where they are not filled up: on the left, where no answer begins.
+
+        An encoder's model answers elsewhere, and may count its prompt's positions from the left.
+        """
+        longest = max(len(row.prompt) for row in rows)
+        prompts, masks = [], []
+        for row in rows:
+            fill = [self._model.pad] * (longest - len(row.prompt))
+            prompt, mask = [*fill, *row.prompt], [0] * len(fill) + [1] * len(row.prompt)
+            prompts.append([*row.prompt, *fill] if self._model.encodes else prompt)
+            masks.append(mask[::-1] if self._model.encodes else mask)
+        return prompts, masks
 
     def _drawing(self, rows: list[Row]) -> list[Any]:
         """What has ``generate`` draw tokens, where it is not to take the likeliest."""
