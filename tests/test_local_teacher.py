@@ -29,7 +29,7 @@ from dataprep.errors import FileError, MissingDependencyError, UsageError
 from dataprep.teacher import Pacing, Sampling, generate_locally, local, status_of_requests
 from dataprep.teacher.local_answers import Answers, pieces_of
 from dataprep.teacher.local_decoding import Decoder, Decoding, Row, Stopped
-from dataprep.teacher.local_model import load
+from dataprep.teacher.local_model import Model, load
 from dataprep.teacher.local_steps import Draw
 from tests import tiny_model
 from tests.tiny_model import END, KNOWN, messages
@@ -57,6 +57,15 @@ def wild(tmp_path_factory):
     """A directory with a Llama that has learned nothing, and so says anything."""
     path = tmp_path_factory.mktemp("models") / "wild-llama"
     return saved(path, tiny_model.llama(), tiny_model.tokenizer())
+
+
+@pytest.fixture(scope="session")
+def unpadded(tmp_path_factory):
+    """The same without a token for padding, so that the one that ends an answer fills up prompts."""
+    words = tiny_model.tokenizer()
+    words.pad_token = None
+    path = tmp_path_factory.mktemp("models") / "unpadded-llama"
+    return saved(path, tiny_model.llama(pad_token_id=None), words)
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +128,7 @@ def greedy(model, prompt, most):
     return tokens[len(prompt) :], found
 
 
-@pytest.mark.parametrize("name", ["folder", "wild"])
+@pytest.mark.parametrize("name", ["folder", "wild", "unpadded"])
 def test_greedy_answers_are_those_of_a_plain_loop_whatever_the_batch(request, tmp_path, name):
     """Padding, masks and positions are right: an answer does not depend on what else is in its batch."""
     folder = request.getfixturevalue(name)
@@ -227,6 +236,15 @@ def test_letters_are_found_with_and_without_a_space(model):
     assert sorted(model.decode([token]) for token in answers.naming("a")) == ["A", "a"]
     assert sorted(model.decode([token]) for token in answers.naming("b")) == ["B", "b"]
     assert not set(answers.naming("a")) & set(answers.naming("b"))
+
+
+def test_a_tokenizer_that_marks_words_has_both_letters(model):
+    """Those of Llama 2 and others have a token for a letter that begins a word, and one for another."""
+    words = tiny_model.word_tokenizer(["▁a", "a", "▁A", "▁(", "a)", "▁an", "swer", ":", "▁"])
+    marked = Model(model.weights, words)
+    assert sorted(words.convert_ids_to_tokens(Answers(marked, 0).naming("a"))) == ["a", "▁A", "▁a"]
+    tokens = words.convert_tokens_to_ids(["▁an", "swer", ":", "▁a", "▁(", "a"])
+    assert pieces_of(marked, tokens) == ["an", "swer", ":", " a", " (", "a"]
 
 
 def test_a_seed_makes_samples_reproducible_whatever_the_batch(wild, tmp_path):
@@ -506,6 +524,20 @@ def test_a_directory_that_is_not_there_is_named(tmp_path, monkeypatch, name):
     (tmp_path / "file.txt").write_text("")
     with pytest.raises(FileError, match="expected"):
         generate_locally(requests_in(tmp_path, STRANGE), tmp_path / "r.jsonl", Sampling(name))
+
+
+@pytest.mark.slow
+def test_a_name_that_the_hub_does_not_give_is_said_once(run, tmp_path):
+    """Without a network, or with a mistyped name, the message says both that it may be."""
+    requests_in(tmp_path, STRANGE)
+    options = ("--engine", "transformers", "--model", "nobody/nothing")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    done = run("generate", "requests.jsonl", "-o", "responses.jsonl", *options, env=environment)
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert done.err.startswith(
+        "error: --model nobody/nothing: no directory here, and not to be had from the hub"
+    )
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,14 @@ def tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     return made
 
 
+def word_tokenizer(pieces: list[str]) -> PreTrainedTokenizerFast:
+    """Pieces in which ``▁`` stands for the space before a word, as SentencePiece has them."""
+    core = Tokenizer(models.Unigram([("<unk>", -9.0), *((piece, -1.0) for piece in pieces)], unk_id=0))
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.decoder = decoders.Metaspace()
+    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+
+
 def llama(**settings: object) -> LlamaForCausalLM:
     """A Llama with random weights."""
     torch.manual_seed(5)
