@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 
@@ -25,6 +26,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from dataprep.collecting import collect_files
 from dataprep.errors import FileError, MissingDependencyError, UsageError
 from dataprep.teacher import Pacing, Sampling, generate_locally, local, status_of_requests
 from dataprep.teacher.local_answers import Answers, pieces_of
@@ -199,10 +201,31 @@ def test_multiple_choice_has_the_letters_at_the_first_token(folder, model, tmp_p
 def test_a_letter_further_on_has_its_alternatives_too(folder, tmp_path):
     """In 'The answer is (b).' the letter is the sixth token, and that is where its alternatives are."""
     line = ask(folder, [BLUE], tmp_path, choices=["grass", "sky", "sand"])["q0", 0]
-    assert [entry["token"] for entry in line["logprobs"]] == ["The", " answer", " is", " (", "b"]
-    assert [bool(entry["top"]) for entry in line["logprobs"]] == [True, False, False, False, True]
-    assert {"a", "b", "c", "A"} <= line["logprobs"][-1]["top"].keys()
-    assert max(line["logprobs"][-1]["top"], key=line["logprobs"][-1]["top"].get) == "b"
+    assert [entry["token"] for entry in line["logprobs"]] == ["The", " answer", " is", " (", "b", ")."]
+    assert [bool(entry["top"]) for entry in line["logprobs"]] == [True, False, False, False, True, False]
+    top = line["logprobs"][4]["top"]
+    assert {"a", "b", "c", "A"} <= top.keys()
+    assert max(top, key=top.get) == "b"
+
+
+@pytest.mark.parametrize("question", [LETTER, BLUE])
+def test_collect_makes_soft_labels_of_it(folder, model, tmp_path, question):
+    """From a local model to a probability a choice: those that the model gives to the letters' tokens."""
+    choices = ["grass", "sky", "sand"]
+    ask(folder, [question], tmp_path, choices=choices)
+    example = {"id": "q0", "task": "choice", "question": question, "choices": choices, "answer_label": "b"}
+    (tmp_path / "examples.jsonl").write_text(json.dumps(example | {"answer": "sky"}) + "\n")
+    out = tmp_path / "probs.jsonl"
+    collect_files([tmp_path / "responses.jsonl"], tmp_path / "examples.jsonl", out, to="choice-probs")
+    (row,) = lines_of(out)
+    tokens, likely = greedy(model, prompt_of(model, question), 24)
+    place = [model.decode([token]) for token in tokens].index("b")
+    masses = Counter()
+    for token, value in enumerate(likely[place]):
+        masses[model.decode([token]).strip(" (").lower()] += math.exp(value)
+    total = sum(masses[letter] for letter in "abc")
+    assert row["probs"] == pytest.approx({letter: masses[letter] / total for letter in "abc"}, rel=1e-3)
+    assert row["outside"] == pytest.approx(1 - total, abs=1e-4)
 
 
 def test_alternatives_and_letters_stand_together(folder, tmp_path):
@@ -232,7 +255,7 @@ def test_pieces_join_to_the_text(model):
 
 def test_letters_are_found_with_and_without_a_space(model):
     """Every token that is a letter is one of its letter's, and none is another's."""
-    answers = Answers(model, 0)
+    answers = Answers(model)
     assert sorted(model.decode([token]) for token in answers.naming("a")) == ["A", "a"]
     assert sorted(model.decode([token]) for token in answers.naming("b")) == ["B", "b"]
     assert not set(answers.naming("a")) & set(answers.naming("b"))
@@ -242,7 +265,7 @@ def test_a_tokenizer_that_marks_words_has_both_letters(model):
     """Those of Llama 2 and others have a token for a letter that begins a word, and one for another."""
     words = tiny_model.word_tokenizer(["▁a", "a", "▁A", "▁(", "a)", "▁an", "swer", ":", "▁"])
     marked = Model(model.weights, words)
-    assert sorted(words.convert_ids_to_tokens(Answers(marked, 0).naming("a"))) == ["a", "▁A", "▁a"]
+    assert sorted(words.convert_ids_to_tokens(Answers(marked).naming("a"))) == ["a", "▁A", "▁a"]
     tokens = words.convert_tokens_to_ids(["▁an", "swer", ":", "▁a", "▁(", "a"])
     assert pieces_of(marked, tokens) == ["an", "swer", ":", " a", " (", "a"]
 
@@ -630,16 +653,22 @@ def test_the_command_asks_a_local_model(folder, run, tmp_path):
     assert len(done.err.splitlines()) == 2
 
 
+@contextmanager
 def started(folder, where, *options):
-    """The command in a process of its own, once its journal has a line."""
+    """The command in a process of its own, once its journal has a line; it does not outlive the test."""
     command = [sys.executable, "-m", "dataprep", "generate", "requests.jsonl", "-o", "responses.jsonl"]
     command += ["--engine", "transformers", "--model", str(folder), *map(str, options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=where, stderr=subprocess.PIPE, env=environment)
     journal, until = where / "responses.jsonl", time.monotonic() + 60
-    while time.monotonic() < until and not (journal.exists() and journal.stat().st_size):
-        time.sleep(0.05)
-    return process
+    with subprocess.Popen(command, cwd=where, stderr=subprocess.PIPE, env=environment) as process:
+        try:
+            while not (journal.exists() and journal.stat().st_size):
+                assert process.poll() is None, process.stderr.read()
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow
@@ -647,9 +676,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(folder, tmp_path):
     """Ctrl-C waits for what is in flight; the next run makes no answer twice."""
     count = 300
     requests = requests_in(tmp_path, [f"{number}?" for number in range(count)])
-    process = started(folder, tmp_path, "--max-tokens", 100, "--batch-size", 4)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with started(folder, tmp_path, "--max-tokens", 100, "--batch-size", 4) as process:
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert b"stopped: interrupted" in said
     journal = tmp_path / "responses.jsonl"
@@ -666,13 +695,13 @@ def test_a_second_interrupt_does_not_wait(tmp_path):
     long = tiny_model.llama(max_position_embeddings=20_000)
     folder = saved(tmp_path / "long", long, tiny_model.tokenizer())
     requests_in(tmp_path, ["x" * 19_990, "What else?"])  # the first has room for a few tokens only
-    process = started(folder, tmp_path, "--max-tokens", 19_900, "--batch-size", 1)
-    process.send_signal(signal.SIGINT)
-    time.sleep(1)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    begun = time.monotonic()
-    _, said = process.communicate(timeout=60)
+    with started(folder, tmp_path, "--max-tokens", 19_900, "--batch-size", 1) as process:
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        _, said = process.communicate(timeout=60)
     assert time.monotonic() - begun < 8
     assert process.returncode == 130, said
     assert b"Traceback" not in said

@@ -163,7 +163,7 @@ class LocalTeacher:
             stack.enter_context(quiet())
             model = load(self._name, self._decoding.chat_template_kwargs)
             decoder = Decoder(model, self._decoding, self._batch_size, self._stopping.is_set)
-            self._loaded = model, decoder, Answers(model, self._decoding.logprobs)
+            self._loaded = model, decoder, Answers(model)
         except BaseException as error:
             self._failure = error  # it would be the same for the others
             raise

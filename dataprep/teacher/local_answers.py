@@ -16,16 +16,10 @@ _BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Answers:
-    """Makes answers of rows.
+    """Makes answers of rows, with the texts of a model's tokens."""
 
-    Args:
-        model: whose tokens they are.
-        logprobs: how many alternatives a token are given; 0 for none but the letters.
-    """
-
-    def __init__(self, model: Model, logprobs: int) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
-        self._logprobs = logprobs
         self._letters: dict[str, list[int]] = {}
 
     def watched(self, count: int) -> list[int]:
@@ -44,8 +38,7 @@ class Answers:
 
         Its log-probabilities are a list with an entry a token, but for the one that ended it. Where the
         request has choices, the first entry has the letters' tokens among its alternatives, and so has
-        every further one where the letter stands that the answer names; where no alternatives were asked
-        for, the list ends with the last of those.
+        every further one where the letter stands that the answer names.
         """
         model, tokens = self._model, row.tokens
         ended = bool(tokens) and tokens[-1] in model.ends
@@ -56,10 +49,9 @@ class Answers:
         if row.recorded is None:
             return Answer(text, reason)
         lettered = self._lettered(tokens, letter_of(text, choices)) if choices else set()
-        length = len(tokens) if self._logprobs else min(len(tokens), max(lettered, default=-1) + 1)
         pieces = pieces_of(model, tokens)
         entries = []
-        for place in range(length):
+        for place in range(len(tokens)):
             wanted = list(row.recorded.top[place])
             if place in lettered:
                 wanted.append((tokens[place], row.recorded.chosen[place]))
