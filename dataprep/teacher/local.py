@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from dataprep.errors import MissingDependencyError
 from dataprep.teacher.asking import Pacing
-from dataprep.teacher.generating import GenerateReport, Watch
+from dataprep.teacher.generating import GenerateReport, Watch, check_pacing, run
+from dataprep.teacher.local_answers import Answers
+from dataprep.teacher.local_decoding import Decoder, Decoding, Row, Stopped
+from dataprep.teacher.local_model import Model, check_model, load, quiet
+from dataprep.teacher.protocol import Answer, Trouble
 from dataprep.teacher.settings import Sampling
+
+GATHER_SECONDS = 0.05
+LONGEST_GOODBYE = 5.0
+
+Reply = tuple[list[Answer], dict[str, Any] | None]
 
 
 def generate_locally(
@@ -22,5 +39,185 @@ def generate_locally(
     fresh: bool = False,
     watch: Watch | None = None,
 ) -> GenerateReport:
-    """As ``generate``, by a model in a directory that ``sampling.model`` names."""
-    raise MissingDependencyError("transformers", "train", "a local teacher")
+    """As ``generate``, by a model in this process; it is loaded once there is something to ask.
+
+    Args:
+        requests: as for ``generate``.
+        journal: as for ``generate``.
+        sampling: ``model`` is a directory, or a name on the Hugging Face hub; ``extra`` may hold what
+            ``local_decoding.SETTINGS`` names.
+        batch_size: answers that are generated at once.
+        teacher: what the teacher is called in the journal; without it, as the directory.
+        pacing: as for ``generate``, but that two batches are in flight, whatever ``concurrency`` says.
+        retry_failed: as for ``generate``.
+        fresh: as for ``generate``.
+        watch: as for ``generate``.
+
+    Raises:
+        MissingDependencyError: torch or transformers is not installed.
+        UsageError: a setting that cannot be served, or a model that cannot be had.
+        FileError: the model's directory is not there or damaged; or as for ``generate``.
+        InputError: as for ``generate``.
+    """
+    decoding = Decoding.of(sampling)
+    check_model(sampling.model)
+    pacing = replace(pacing or Pacing(), concurrency=2 * batch_size)
+    check_pacing(pacing)
+    directory = Path(sampling.model)
+    return run(
+        requests,
+        journal,
+        sampling,
+        lambda: LocalTeacher(sampling.model, decoding, batch_size),
+        where=sampling.model,
+        teacher=teacher or (directory.resolve().name if directory.is_dir() else sampling.model),
+        pacing=pacing,
+        retry_failed=retry_failed,
+        fresh=fresh,
+        watch=watch,
+    )
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A request that waits for its answers."""
+
+    messages: Sequence[dict[str, str]]
+    n: int
+    choices: Sequence[str]
+    future: asyncio.Future[Reply]
+
+
+class LocalTeacher:
+    """A model that is asked like an endpoint; an async context manager.
+
+    What is asked at the same time is answered in batches, by a thread of its own, so that the loop that
+    asks goes on meanwhile. The model is loaded by the first request.
+    """
+
+    def __init__(self, model: str, decoding: Decoding, batch_size: int = 8) -> None:
+        """Take the model's directory or name, how it answers, and how many answers it makes at once."""
+        self._name = model
+        self._decoding = decoding
+        self._batch_size = batch_size
+        self._asked: queue.Queue[_Asked | None] = queue.Queue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="teacher", daemon=True)
+        self._loaded: tuple[Model, Decoder, Answers] | None = None
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop
+
+    async def __aenter__(self) -> LocalTeacher:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._asked.put(None)
+        self._thread.join(LONGEST_GOODBYE)  # it ends with the token it is at; loading it cannot break off
+
+    async def ask(self, body: dict[str, Any], choices: Sequence[str] = ()) -> Reply:
+        """The answers to a request, and their usage.
+
+        Raises:
+            Trouble: none came.
+            FileError, UsageError, MissingDependencyError: the model cannot be loaded.
+        """
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._asked.put(_Asked(body["messages"], body.get("n", 1), choices, future))
+        return await future
+
+    def _work(self) -> None:
+        with ExitStack() as stack:
+            while batch := self._gather():
+                try:
+                    if self._failure is not None:
+                        raise self._failure
+                    self._answer(batch, self._loaded or self._load(stack))
+                except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                    for asked in batch:
+                        self._settle(asked, error)
+
+    def _gather(self) -> list[_Asked]:
+        """Requests for a batch, as soon as there is one and a moment has passed; none at the end."""
+        found: list[_Asked] = []
+        rows, until = 0, 0.0
+        while rows < self._batch_size:
+            try:
+                asked = self._asked.get(timeout=max(0.0, until - time.monotonic()) if found else None)
+            except queue.Empty:
+                break
+            if asked is None or self._stopping.is_set():
+                return []
+            if not found:
+                until = time.monotonic() + GATHER_SECONDS
+            found.append(asked)
+            rows += asked.n
+        return found
+
+    def _load(self, stack: ExitStack) -> tuple[Model, Decoder, Answers]:
+        try:
+            stack.enter_context(quiet())
+            model = load(self._name, self._decoding.chat_template_kwargs)
+            decoder = Decoder(model, self._decoding, self._batch_size, self._stopping.is_set)
+            self._loaded = model, decoder, Answers(model)
+        except BaseException as error:
+            self._failure = error  # it would be the same for the others
+            raise
+        return self._loaded
+
+    def _answer(self, batch: list[_Asked], loaded: tuple[Model, Decoder, Answers]) -> None:
+        """Answer requests together, and hand each its answers or its trouble."""
+        model, decoder, answers = loaded
+        rows: dict[_Asked, list[Row]] = {}
+        for asked in batch:
+            try:
+                rows[asked] = self._rows(asked, model)
+            except Trouble as trouble:
+                self._settle(asked, trouble)
+        watched = answers.watched(max((len(asked.choices) for asked in rows), default=0))
+        with suppress(Stopped):
+            decoder.decode([row for each in rows.values() for row in each], watched)
+            for asked, made in rows.items():
+                failed = next((row.trouble for row in made if row.trouble is not None), None)
+                self._settle(asked, failed or _reply(asked, made, answers, watched))
+
+    def _rows(self, asked: _Asked, model: Model) -> list[Row]:
+        prompt = model.prompt(asked.messages)
+        seed = self._decoding.seed
+        return [
+            Row(
+                prompt,
+                model.room(prompt, self._decoding.max_tokens),
+                seed=None if seed is None else f"{seed} {number} {prompt}",
+                record=bool(self._decoding.logprobs or asked.choices),
+            )
+            for number in range(asked.n)
+        ]
+
+    def _settle(self, asked: _Asked, outcome: Reply | BaseException) -> None:
+        """Hand an outcome to the one who waits for it, in the loop's thread."""
+
+        def settle() -> None:
+            if asked.future.done():  # nobody waits any more
+                return
+            if isinstance(outcome, BaseException):
+                asked.future.set_exception(outcome)
+            else:
+                asked.future.set_result(outcome)
+
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(settle)
+
+
+def _reply(asked: _Asked, rows: Sequence[Row], answers: Answers, watched: Sequence[int]) -> Reply:
+    prompt, completion = len(rows[0].prompt), sum(len(row.tokens) for row in rows)
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    return [answers.answer(row, asked.choices, watched) for row in rows], usage
