@@ -12,11 +12,18 @@ CHOICES = ["a plant", "tin", "wool"]
 @pytest.mark.parametrize(
     "reply",
     [
-        "B", "b", "b.", "(B)", "[b]", "B:", "b)", " B \n", '"B"', "**B**", "**(b)**", "`b`", "B) tin",
+        "B", "b", "b.", "(B)", "[b]", "B:", "b)", "B!", "- B", " B \n", '"B"', "**B**", "**(b)**", "`b`", "B) tin",
         "B. tin", "b: tin", "(B) tin", "(b) tin.", "**B.** tin", "B) tin\nIt melts at 232 °C.",
-        "The answer is B", "The answer is (b).", "the correct answer is B.", "Answer: B",
-        "Answer: (b)", "Option B is correct",
+        "The answer is B",
+        "The answer is (b).", "the correct answer is B.", "Answer: B", "Answer: (b)", "Option B is correct",
         "It melts.\n\nAnswer: B\n", "the correct choice is 'b'.", "The answer is tin.",
+        "The answer is **B**.", "**Answer:** B", "Answer: **B**", "The correct answer is **B) tin**.",
+        "Answer: (B) tin", "ANSWER: B", "It melts. ANSWER: B", "### Answer\nB", "B\n\nIt melts at 232 °C.",
+        "Option B", "option (b)", r"\boxed{B}", r"It melts, so $\boxed{\text{B}}$.",
+        r"The answer is $\boxed{B}$.",
+        "Final answer: B. tin", "(b) tin. Therefore the answer is (b).",
+        "(a) grows, (b) melts. The answer is (b).", "Answer: B\n\n(A) grows, (C) burns.",
+        "__B__", "**B.**\n\nIt melts.",
     ],
 )  # fmt: skip
 def test_these_forms_name_the_letter(reply):
@@ -30,7 +37,10 @@ def test_these_forms_name_the_letter(reply):
         "", " ", "A plant", "a plant", "A plant melts.", "I do not know.",
         "The answer is a plant of some kind",
         "B or C", "(B) or (C)", "B, C", "B) tin\nC) wool", "Both (b) and (c)", "d", "(D)", "The answer is D",
-        "The answer is B. No, the answer is C.", "Bee", "b tin", "If the answer is B, it melts", "7", "é",
+        "The answer is B. No, the answer is C.", "B. No, the answer is C.", r"\boxed{B} or \boxed{C}",
+        r"The answer is C. \boxed{B}", "Answer: B\nC", "B\nC", "A\nB\nC", "Answer: (B) or (C)",
+        "Option A plant", "Answer: A plant melts.", "Answer", "Answer:", "**", r"\boxed{}", r"\boxed{tin}",
+        "Bee", "b tin", "If the answer is B, it melts", "7", "é", "e\u0301", "B?", "I'm",
     ],
 )  # fmt: skip
 def test_these_name_none(reply):
@@ -53,5 +63,20 @@ def test_any_reply_names_a_choice_or_none(reply, choices):
 
 def test_a_long_reply_takes_linear_time():
     """Megabytes of a form's beginning are read at once."""
-    for unit in ("(", "a) ", "(a) ", "*", "answer is ", "\n", "a.\n", '" '):
+    for unit in (
+        "(",
+        "a) ",
+        "(a) ",
+        "*",
+        "answer is ",
+        "\n",
+        "a.\n",
+        '" ',
+        "Answer: ",
+        "# ",
+        r"\boxed{a} ",
+        "**",
+    ):
         letter_of(unit * (2_000_000 // len(unit)), CHOICES)
+    letter_of("a) x" + "\n" * 2_000_000 + "é", CHOICES)  # once a search from each of the newlines
+    letter_of("a" + "\n" * 2_000_000 + "x" + " \n" * 1_000_000 + "é", CHOICES)
