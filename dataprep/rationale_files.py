@@ -14,8 +14,9 @@ from typing import Any
 import orjson
 
 from dataprep import engine, files
-from dataprep.choices import gold_of, id_of, place_of, question_and_choices
+from dataprep.choices import id_of, question_and_choices
 from dataprep.errors import FileError, InputError, RowError, UsageError
+from dataprep.gold import GoldRow, read_gold
 from dataprep.ledger import Ledger
 from dataprep.rationale_status import status_of, trim_runaway
 from dataprep.rationales import Parsed, Teachers, parse, render
@@ -25,16 +26,6 @@ BATCH = 500
 """Strings in one published file: file K of a split holds the gold rows from 500·K on."""
 
 _BATCH_FILE = re.compile(r"(?P<split>[^/]+)_CoT_(?P<number>\d+)\.json(?:\.gz|\.zst)?$")
-
-
-@dataclass(frozen=True, slots=True)
-class GoldRow:
-    """What a rationale's row must agree with: question, choices and the place of the gold answer."""
-
-    id: str | None
-    question: str
-    choices: list[str]
-    place: int
 
 
 @dataclass
@@ -164,25 +155,6 @@ def _content_id(parsed: Parsed) -> str:
     """An id made from question and choices: the same for all teachers' strings of one row."""
     content = "\x1f".join((parsed.question, *parsed.choices)).encode("utf-8", "backslashreplace")
     return f"choice-{blake2b(content, digest_size=8).hexdigest()}"
-
-
-def read_gold(path: str) -> list[GoldRow]:
-    """The gold rows of a file, ``{id, question, choices, answer}`` or in a multiple-choice set's own layout.
-
-    Raises:
-        InputError: a row is malformed, or its answer is none of its choices.
-        FileError: the file cannot be read.
-    """
-    unit = "line" if files.format_of(path).kind == "jsonl" else "row"
-    rows = []
-    for number, row in files.read_rows(path):
-        try:
-            question, (texts, labels) = question_and_choices(row)
-            place = place_of(gold_of(row), texts, labels)
-            rows.append(GoldRow(id_of(row), question, texts, place))
-        except RowError as error:
-            raise InputError(files.place(path, unit, number), str(error)) from None
-    return rows
 
 
 def rationale_files(inputs: Sequence[str | Path]) -> list[str]:

@@ -14,6 +14,7 @@ FLOORS = [
     {"files", "ledger", "engine"},
     {"converters", "templates", "sampling", "quality", "rationales", "rationale_status", "responses"},
     {"prompts", "letters"},
+    {"gold"},
     {"conversion", "merging", "prompting", "rationale_files", "hub", "validation", "report", "workspace"},
     {"cli", "commands", "__main__"},
 ]

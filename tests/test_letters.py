@@ -12,7 +12,8 @@ CHOICES = ["a plant", "tin", "wool"]
 @pytest.mark.parametrize(
     "reply",
     [
-        "B", "b", "b.", "(B)", "[b]", "B:", "b)", "B!", "- B", " B \n", '"B"', "**B**", "**(b)**", "`b`", "B) tin",
+        "B", "b", "b.", "(B)", "[b]", "B:", "b)", "B!", "- B", " B \n", '"B"', "**B**", "**(b)**", "`b`",
+        "B) tin",
         "B. tin", "b: tin", "(B) tin", "(b) tin.", "**B.** tin", "B) tin\nIt melts at 232 °C.",
         "The answer is B",
         "The answer is (b).", "the correct answer is B.", "Answer: B", "Answer: (b)", "Option B is correct",

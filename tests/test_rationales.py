@@ -8,7 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dataprep.errors import DataprepError, RowError
-from dataprep.rationale_files import GoldRow, RationaleParser
+from dataprep.gold import GoldRow
+from dataprep.rationale_files import RationaleParser
 from dataprep.rationale_status import conclusion, status_of, trim_runaway
 from dataprep.rationales import Parsed, Teachers, parse, render
 from tests import strategies as some

@@ -1,0 +1,41 @@
+"""Files of gold rows: the questions, choices and right answers that teachers' answers are held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dataprep import files
+from dataprep.choices import gold_of, id_of, place_of, question_and_choices
+from dataprep.errors import InputError, RowError
+from dataprep.records import LETTERS, text_of
+
+
+@dataclass(frozen=True, slots=True)
+class GoldRow:
+    """What a teacher's row must agree with: question, choices and the place of the gold answer."""
+
+    id: str | None
+    question: str
+    choices: list[str]
+    place: int
+
+
+def read_gold(path: str) -> list[GoldRow]:
+    """The gold rows of a file: ``{id, question, choices, answer}``, Examples, or a set's own layout.
+
+    Raises:
+        InputError: a row is malformed, or its answer is none of its choices.
+        FileError: the file cannot be read.
+    """
+    unit = "line" if files.format_of(path).kind == "jsonl" else "row"
+    rows = []
+    for number, row in files.read_rows(path):
+        try:
+            question, (texts, labels) = question_and_choices(row)
+            answer = gold_of(row)
+            if type(answer) is dict:  # as Examples have it: the label is the letter, whatever the texts are
+                answer, labels = text_of(answer, "label"), labels or list(LETTERS[: len(texts)])
+            rows.append(GoldRow(id_of(row), question, texts, place_of(answer, texts, labels)))
+        except RowError as error:
+            raise InputError(files.place(path, unit, number), str(error)) from None
+    return rows
