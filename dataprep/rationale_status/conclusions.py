@@ -1,150 +1,159 @@
-"""What can be said of a teacher's rationale: on which choice it concludes, and whether it is whole."""
+"""On which choice a rationale concludes, by letter or in words.
+
+Every form is looked for from a word that it cannot do without (``answer``, ``) is ``), found with string
+searches; the expressions only look around such a place. That is fast, and linear whatever the text.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 from dataprep.records import LETTERS
 
-Status = Literal["ok", "empty", "truncated", "runaway", "answer_mismatch", "no_answer"]
-STATUSES: tuple[Status, ...] = ("ok", "empty", "runaway", "truncated", "answer_mismatch", "no_answer")
-
-
-def status_of(
-    text: str, choices: Sequence[str], gold: int | None, own: int = -1, *, sentence: bool = False
-) -> tuple[Status, int]:
-    """What can be said of a teacher's rationale without knowing more than its row.
-
-    Args:
-        text: the rationale without cue and answer sentence.
-        choices: the choices' texts.
-        gold: the gold choice, counted from 0; ``None`` where it is not known.
-        own: the choice that the answer sentence names, counted from 0; -1 where there is none.
-        sentence: whether an answer sentence followed the text, so that it was not cut off.
-
-    Returns:
-        the choice that it concludes on, counted from 0 (-1 where it names none or is not whole), and the
-        status, the first that holds of: ``empty`` (no text), ``runaway`` (it runs on into another question),
-        ``truncated`` (it stops in the middle of a sentence), ``no_answer`` (it names no choice, or more than
-        one, as its answer), ``answer_mismatch`` (it concludes on another choice than the gold one), ``ok``.
-    """
-    if not text:
-        return "empty", own
-    if runaway_at(text) >= 0:
-        return "runaway", own
-    if not sentence and text[-1] not in _ENDS and not _ends_in_letter(text):
-        return "truncated", own
-    concluded = own if own >= 0 else conclusion(text, choices)
-    if concluded < 0:
-        return "no_answer", -1
-    return ("ok" if gold is None or concluded == gold else "answer_mismatch"), concluded
-
-
-# What begins another question at the beginning of a line: `Question:`, `### Q2:`, `Q.1)`, `Q: `.
-_NEXT_QUESTION = re.compile(r"Q(?:uestion)?[ .]?\d*+ ?[:.)]")
-
-
-def runaway_at(text: str) -> int:
-    """Where a rationale runs on into another question; -1 where it does not."""
-    if "Q" not in text:
-        return -1
-    looked_at = 0  # what precedes it has a question's letters in it, so no line that is blank begins there
-    for match in _NEXT_QUESTION.finditer(text):
-        begin = text.rfind("\n", looked_at, match.start()) + 1
-        if (begin or not looked_at) and not text[begin : match.start()].strip(" \t#*"):
-            return begin
-        looked_at = match.end()
-    return -1
-
-
-def trim_runaway(text: str) -> str:
-    """The rationale up to where it runs on into another question."""
-    place = runaway_at(text)
-    return text if place < 0 else text[:place].rstrip().rstrip("#*").rstrip()
-
-
-_ENDS = frozenset(".!?)]\"'”’…。！？»")
-_LAST_WORDS = re.compile(r"nswer(?: [Kk]ey)?\s?:\s\(?[A-Za-z]$")
-
-
-def _ends_in_letter(text: str) -> bool:
-    """Whether the last words are an answer by letter, such as ``the answer is b`` or ``Answer Key: d``."""
-    if text[-2:-1].isalnum() or not text[-1].isalpha():
-        return False  # most rationales end here
-    line = text[max(text.rfind("\n") + 1, len(text) - _LOOK_AROUND) :]
-    if any(match.end() == len(line) for place in _mentions(line) if (match := _LETTER.match(line, place))):
-        return True
-    return _LAST_WORDS.search(text[-20:]) is not None
-
-
-# A conclusion stands at the end of a text: what precedes its last characters is not looked at. These bounds
-# keep the time linear whatever the text.
+# A conclusion stands at the end of a text: what precedes its last characters is not looked at.
 _LOOKED_AT = 20_000
 _LOOK_AROUND = 200
 _LONGEST_CHOICE = 2_000
+_LONGEST_IT_IS = 24
 
 _WORDS = ("nswer", "ption", "hoice")  # answer, option, choice: what a conclusion is said with
-_IS = r" (?:is|will be|would be|must be|should be)"
-# `answer is (b)`, `Answer: b.`, `option is 'c'`. A bare letter counts only before punctuation or at the end,
-# since `the answer is a plant` names no choice, and so does a letter in brackets, since a list of all choices
-# may follow `Answer:`.
-_LETTER = re.compile(
-    rf"(?:{_IS}(?: (?:option|choice|answer))?:?| ?:) ?+"
-    r"(?:[(\[\"'“‘]+([a-zA-Z])[)\]\"'”’]+|([a-zA-Z]))(?=[.,;)\n]|$)"
+_IS = r" (?:is|will be|would be|must be|should be|has to be)"
+_GAP = r"[ *_\n]{0,3}"
+_IN_BRACKETS = r"[(\[\"'“‘*_]+([a-zA-Z])[)\]\"'”’*_]+(?=[.,;:!\n—–]|$| (?:because|since|as|which)\b)"
+# A letter without brackets counts only before punctuation or at the end: `the answer is a plant` names none.
+_BARE = r"([a-zA-Z])(?=[.,;!)\n]|$| (?:because|since)\b)"
+
+# After one of the words: `is (b)`, `Key: b`, `left is 'b'`; `(b) is correct`; `is (b) ` before the text of b.
+_SAID = re.compile(
+    rf"(?:(?: left| remaining)?{_IS}(?: [Oo]ption| choice| answer)?:?|(?: [Kk]ey)? ?[*_]*:)"
+    rf"{_GAP}(?:{_IN_BRACKETS}|{_BARE})"
+    rf"| ?:? ?\(?([a-zA-Z])\)?{_IS} (?:the )?(?:only )?(?:correct|right|best|answer)\b"
+    rf"|(?:{_IS}(?: option)?:?|:){_GAP}\(([a-zA-Z])\) "
 )
-_CALLED_RIGHT = re.compile(r" ?:? ?\(?([a-zA-Z])\)? is (?:the |)(?:correct|right|best)\b")
-_WITH_TEXT = re.compile(rf"{_IS}:? \(([a-zA-Z])\) ")  # `answer is (b) tin`: followed by its own text
-_IN_WORDS = re.compile(r" is (?:the )?([^.,;\n]{1,2000}+)(?:[.,;\n]|$)")
-# A line with one of these supposes or denies: `If the answer were (b)`, `so answer (b) is not right`.
-_UNSURE = re.compile(r"\b(?:[Ii]f|not|wrong|incorrect|isn't|cannot|can't)\b")
+_FOLLOWS = " :*_"  # what it may begin with
+_BEFORE_TEXT = 4  # the group of its last form
+_IN_WORDS = re.compile(r"(?: is:?|:) ([^.,;\n]{1,2000}+)(?=[.,;\n]|$)")  # `answer is tin`
+_ARTICLE = re.compile(r"(?:the|an?) ")
+# Other forms: `(b) is the answer`; `answer that can be right is (b)`; `It is b.` at the end.
+_RIGHT = re.compile(r"\(([a-zA-Z])\) is (?:the )?(?:only )?(?:correct|right|best|answer)\b")
+_FURTHER_ON = re.compile(rf" is {_IN_BRACKETS}")
+_FURTHER_BEFORE = re.compile(r"(?:nswer|ption|hoice)(?: [\w'’-]{1,20}){1,8}$")
+_IT_IS = re.compile(rf"\b[Ii]t{_IS} (?:option )?(?:\(([a-zA-Z])\)\.?|([a-zA-Z])\.)$")
+
+_BEFORE_A_NOUN = (" the correct", " the right", " the best")
+
+# What makes several of one: `(a) or (b)`, `a, b and c`; and a list of all choices after `Answer:`.
+_AND_ANOTHER = re.compile(r",? *(?:and |or |& ?|/ ?)?(?:\([a-zA-Z]\)|[a-zA-Z](?=[.,;)]|$| and\b| or\b))")
+_LISTED_NEXT = re.compile(r"[.)\]]* +\S[^\n]{0,2000}+\n\s*+\(?([a-zA-Z])[.)]")
+
+# A clause with one of these denies, and a sentence with one of the last of them supposes.
+_SUPPOSING = r"[Ii]f\b|(?:may|might|could|would) (?:think|say)\b"
+_SUPPOSES = re.compile(rf"\b(?:{_SUPPOSING})")
+_DOUBTS = re.compile(
+    r"\b(?:not|cannot|never|neither|nor|wrong|incorrect|unlikely|ruled out)\b|n['’]t\b"
+    rf"|\b(?:eliminat|exclud|discard)\w|\b(?:{_SUPPOSING})"
+)
+_CLAUSE = re.compile(r"[,;:.!?\n]|\b(?:[Ss]o|[Tt]herefore|[Hh]ence|[Tt]hus|but|because|since)\b")
 
 
 def conclusion(text: str, choices: Sequence[str]) -> int:
     """Which choice a rationale concludes on, counted from 0; -1 where it names none, or several.
 
-    A choice is named by its letter (``the answer is (b)``, ``Answer: b.``, ``option (b) is correct``), or
-    by its text after ``answer is``. Lines that suppose or deny are passed over.
+    A choice is named by its letter (``the answer is (b)``, ``Answer: b.``, ``option (b) is correct``), or by
+    its text after ``answer is``. Clauses that deny and sentences that suppose are passed over.
     """
+    return concluded(text, choices)[0]
+
+
+def concluded(text: str, choices: Sequence[str]) -> tuple[int, bool]:
+    """The same, and whether the words that name a choice are the text's last."""
     text = text[-_LOOKED_AT:]
     named: set[int] = set()
-    for place in _mentions(text):
-        said = _said_at(text, place, choices)
-        if said and not _UNSURE.search(_line_around(text, place)):
-            named |= said
-    return named.pop() if len(named) == 1 else -1
+    last = 0
+    for number, begin, end in _mentioned(text, choices):
+        if number in named or (0 <= number < len(choices) and not _is_doubted(text, begin, end)):
+            named.add(number)
+            last = max(last, end)
+    whole = last > 0 and not text[last:].strip("*_)") and not text.endswith(_BEFORE_A_NOUN)
+    return (named.pop() if len(named) == 1 else -1), whole
 
 
-def _mentions(text: str) -> Iterator[int]:
-    """Where the words end that a conclusion is said with."""
+def _mentioned(text: str, choices: Sequence[str]) -> list[tuple[int, int, int]]:
+    """What looks like an answer: the choice or -1, where the words begin that name it, where they end."""
+    found = []
     for word in _WORDS:
-        found = text.find(word)
-        while found >= 0:
-            yield found + len(word)
-            found = text.find(word, found + len(word))
+        place = text.find(word)
+        while place >= 0:
+            place += len(word)
+            if text[place : place + 1] in _FOLLOWS:
+                found.append(_said_at(text, place, choices))
+            place = text.find(word, place)
+    place = text.find(") is ")
+    while place >= 0:
+        if match := _RIGHT.match(text, max(place - 2, 0)):
+            found.append((_number(match), place, match.end()))
+        place = text.find(") is ", place + 1)
+    place = text.find(" is (")
+    while place >= 0:
+        if (match := _FURTHER_ON.match(text, place)) and (
+            before := _FURTHER_BEFORE.search(text, max(place - _LOOK_AROUND, 0), place)
+        ):
+            found.append((_number(match), before.start(), match.end()))
+        place = text.find(" is (", place + 1)
+    if text[-1:] in ".)" and (match := _IT_IS.search(text, max(len(text) - _LONGEST_IT_IS, 0))):
+        found.append((_number(match), match.start(), match.end()))
+    return found
 
 
-def _said_at(text: str, place: int, choices: Sequence[str]) -> set[int]:
-    """The choices that the words at this place name, by letter or by text."""
-    said = set()
-    if match := _LETTER.match(text, place) or _CALLED_RIGHT.match(text, place):
-        said.add(LETTERS.find((match[1] or match[match.lastindex or 1]).lower()))
-    elif match := _WITH_TEXT.match(text, place):
-        number = LETTERS.find(match[1].lower())
-        if number < len(choices) and text.startswith(_opening_of(choices[number]), match.end()):
-            said.add(number)
-    if text.startswith("nswer is ", place - len("nswer")) and (match := _IN_WORDS.match(text, place)):
-        words = match[1].strip(" \"'").lower()
-        said.update(n for n, choice in enumerate(choices) if choice.strip(" .").lower() == words)
-    return {number for number in said if 0 <= number < len(choices)}
+def _said_at(text: str, place: int, choices: Sequence[str]) -> tuple[int, int, int]:
+    """What the words at this place name, by letter or by text."""
+    match = _SAID.match(text, place)
+    number, end = (_number(match), match.end()) if match else (-1, place)
+    if match and match.lastindex == _BEFORE_TEXT:
+        said = choices[number][:_LONGEST_CHOICE].rstrip(".").lower() if 0 <= number < len(choices) else "\0"
+        end += len(said)
+        if text[match.end() : end].lower() != said:
+            number, match = -1, None
+    if match:
+        return (-1 if _is_one_of_several(text, match, end) else number), place, end
+    if text.startswith("nswer", place - len("nswer")) and (match := _IN_WORDS.match(text, place)):
+        words = _bare(match[1])
+        called = [number for number, choice in enumerate(choices) if _bare(choice) == words]
+        return (called[0] if len(called) == 1 else -1), place, match.end()
+    return -1, place, place
 
 
-def _opening_of(choice: str) -> str:
-    return choice[:_LONGEST_CHOICE].rstrip(".")
+def _number(match: re.Match[str]) -> int:
+    return LETTERS.find(match[match.lastindex or 1].lower())
 
 
-def _line_around(text: str, place: int) -> str:
-    begin = max(place - _LOOK_AROUND, text.rfind("\n", max(place - _LOOK_AROUND, 0), place) + 1, 0)
-    end = text.find("\n", place, place + _LOOK_AROUND)
-    return text[begin : end if end >= 0 else place + _LOOK_AROUND]
+def _bare(words: str) -> str:
+    """Words without quotes, final dot and article, in lower case."""
+    words = words.strip(" .\"'“”‘’*_").lower()
+    article = _ARTICLE.match(words)
+    return words[article.end() :] if article else words
+
+
+def _is_one_of_several(text: str, match: re.Match[str], end: int) -> bool:
+    """Whether another choice follows the one that was named, as in a list of them."""
+    if _AND_ANOTHER.match(text, end):
+        return True
+    listed = _LISTED_NEXT.match(text, match.end(match.lastindex or 1)) if ":" in match[0] else None
+    return listed is not None and LETTERS.find(listed[1].lower()) == _number(match) + 1
+
+
+def _is_doubted(text: str, begin: int, end: int) -> bool:
+    """Whether the clause around these words denies, or their sentence supposes, what they say."""
+    earliest = max(begin - _LOOK_AROUND, 0)
+    sentence = max(earliest, text.rfind(".", earliest, begin) + 1, text.rfind("\n", earliest, begin) + 1)
+    after = _CLAUSE.search(text, end, end + _LOOK_AROUND)
+    end = after.start() if after else end + _LOOK_AROUND
+    if not (doubt := _DOUBTS.search(text, sentence, end)):
+        return False
+    if _SUPPOSES.search(text, sentence, end):
+        return True
+    clause = sentence
+    for match in _CLAUSE.finditer(text, sentence, begin):
+        clause = match.end()
+    return doubt.start() >= clause or _DOUBTS.search(text, clause, end) is not None
