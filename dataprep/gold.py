@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from dataprep import files
 from dataprep.choices import gold_of, id_of, place_of, question_and_choices
 from dataprep.errors import InputError, RowError
-from dataprep.records import LETTERS, text_of
+from dataprep.records import LETTERS, describe, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class GoldRow:
 def read_gold(path: str) -> list[GoldRow]:
     """The gold rows of a file: ``{id, question, choices, answer}``, Examples, or a set's own layout.
 
+    In CSV the choices are a JSON text: a list, or one of the other shapes that sets are published in.
+
     Raises:
         InputError: a row is malformed, or its answer is none of its choices.
         FileError: the file cannot be read.
@@ -31,11 +37,24 @@ def read_gold(path: str) -> list[GoldRow]:
     rows = []
     for number, row in files.read_rows(path):
         try:
-            question, (texts, labels) = question_and_choices(row)
+            question, (texts, labels) = question_and_choices(_with_choices(row))
             answer = gold_of(row)
             if type(answer) is dict:  # as Examples have it: the label is the letter, whatever the texts are
                 answer, labels = text_of(answer, "label"), labels or list(LETTERS[: len(texts)])
             rows.append(GoldRow(id_of(row), question, texts, place_of(answer, texts, labels)))
         except RowError as error:
-            raise InputError(files.place(path, unit, number), str(error)) from None
+            hint = "correct the row of the gold file, or leave it out where rows are joined by id"
+            raise InputError(files.place(path, unit, number), f"{error}; {hint}") from None
     return rows
+
+
+def _with_choices(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row; in a table without nested columns the choices are a JSON text, which is read."""
+    found = row.get("choices")
+    if type(found) is not str:
+        return row
+    try:
+        return {**row, "choices": orjson.loads(found)}
+    except orjson.JSONDecodeError:
+        expected = 'expected a JSON text such as ["wool", "tin"] in the cell; or give JSON Lines'
+        raise RowError("malformed choices", f"found {describe(found)}; {expected}") from None

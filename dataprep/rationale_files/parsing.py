@@ -1,31 +1,21 @@
-"""Files of teachers' rationales: read into labelled rows, joined with their gold rows, and written back."""
+"""Files of rationale strings, read into labelled rows."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-import orjson
 
 from dataprep import engine, files
-from dataprep.choices import id_of, question_and_choices
-from dataprep.errors import FileError, InputError, RowError, UsageError
-from dataprep.gold import GoldRow, read_gold
+from dataprep.errors import FileError, InputError, UsageError
+from dataprep.gold import read_gold
 from dataprep.ledger import Ledger
-from dataprep.rationale_status import status_of, trim_runaway
-from dataprep.rationales import Parsed, Teachers, parse, render
-from dataprep.records import LETTERS, describe, optional_text, text_of
-
-BATCH = 500
-"""Strings in one published file: file K of a split holds the gold rows from 500·K on."""
-
-_BATCH_FILE = re.compile(r"(?P<split>[^/]+)_CoT_(?P<number>\d+)\.json(?:\.gz|\.zst)?$")
+from dataprep.lines import MAX_LINE
+from dataprep.rationale_files.rows import AGREES, BATCH_FILE, TRIMMED, RationaleParser
+from dataprep.rationales import Teachers
 
 
 @dataclass
@@ -36,132 +26,24 @@ class ParseReport:
         ledger: rows in and out.
         statuses: rows by teacher and status.
         agree: rows whose first teacher's own answer is the gold one, where there is a gold file.
+        trimmed: rationales that were cut where they ran on into another question.
     """
 
     ledger: Ledger = field(default_factory=Ledger)
     statuses: dict[str, Counter[str]] = field(default_factory=dict)
     agree: int = 0
-
-
-class RationaleParser:
-    """The row operator of ``parse-rationales``: a published string in, a labelled row out."""
-
-    placed = True
-    any_value = True
-
-    def __init__(
-        self, teachers: Teachers, gold: Sequence[GoldRow] | None = None, *, trim: bool = False
-    ) -> None:
-        self.teachers = teachers
-        self.gold = gold
-        self.trim = trim
-        self.counts: Counter[tuple[str, str]] = Counter()
-        self._by_id = {row.id: row for row in gold or () if row.id is not None}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.teachers, self.gold, self.trim)
-
-    def __call__(self, row: Any, path: str, number: int) -> bytes:
-        """The labelled row as one line of JSON, without its newline.
-
-        Raises:
-            RowError: the string is not in the published layout, or is not its gold row's.
-        """
-        text, own_id = (row, None) if type(row) is str else _text_and_id(row)
-        parsed = parse(text, self.teachers)
-        gold = None if self.gold is None else self._gold_row(parsed, own_id, path, number)
-        own = LETTERS.find(parsed.answer[0]) if parsed.answer else -1
-        place = own if gold is None else gold.place
-        known = place if 0 <= place < len(parsed.choices) else None
-        statuses, answers = self._judge(parsed, known, own)
-        if gold is not None and own == gold.place:
-            self.counts["", "agree"] += 1
-        labelled = {
-            "id": own_id or (gold.id if gold is not None else None) or _content_id(parsed),
-            "question": parsed.question,
-            "choices": parsed.choices,
-            "answer": None if known is None else _answer(parsed.choices, known),
-            "rationales": parsed.rationales,
-            "status": statuses,
-            "teacher_answers": answers or None,  # no table can hold an object without fields
-            "source": f"{path}:{number - 1}",
-        }
-        return orjson.dumps(labelled)
-
-    def _judge(
-        self, parsed: Parsed, gold: int | None, own: int
-    ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-        """Each teacher's status, and the answer of each that names one; counts them on the way."""
-        statuses: dict[str, str] = {}
-        answers: dict[str, dict[str, str]] = {}
-        choices, rationales, counts = parsed.choices, parsed.rationales, self.counts
-        for teacher, text in rationales.items():
-            if teacher == self.teachers.first:
-                status, _ = status_of(text, choices, gold, own, sentence=parsed.answer is not None)
-                if parsed.answer is not None:  # its answer is its sentence, or none
-                    answers[teacher] = {"label": parsed.answer[0], "text": parsed.answer[1]}
-            else:
-                status, concluded = status_of(text, choices, gold)
-                if concluded >= 0:
-                    answers[teacher] = _answer(choices, concluded)
-            statuses[teacher] = status
-            counts[teacher, status] += 1
-            if self.trim and status == "runaway":
-                rationales[teacher] = trim_runaway(text)
-        return statuses, answers
-
-    def _gold_row(self, parsed: Parsed, own_id: str | None, path: str, number: int) -> GoldRow:
-        assert self.gold is not None
-        if own_id is not None:
-            if own_id not in self._by_id:
-                raise RowError("no gold row", f"the gold file has no row with the id {own_id!r}")
-            gold, which = self._by_id[own_id], f"gold row {own_id!r}"
-        else:
-            batch = _BATCH_FILE.search(path)
-            position = number - 1 + (BATCH * int(batch["number"]) if batch else 0)
-            if position >= len(self.gold):
-                raise RowError(
-                    "no gold row", f"the gold file has {len(self.gold)} rows; this is row {position}"
-                )
-            gold, which = self.gold[position], f"gold row {position}"
-        for name in ("question", "choices"):
-            ours, theirs = getattr(parsed, name), getattr(gold, name)
-            if ours != theirs:
-                found = f"its {name} is {describe(ours, 200)}, that of {which} {describe(theirs, 200)}"
-                raise RowError("not the gold row", found)
-        return gold
-
-
-def _rebuild(teachers: Teachers, gold: Sequence[GoldRow] | None, trim: bool) -> RationaleParser:
-    return RationaleParser(teachers, gold, trim=trim)
-
-
-def _text_and_id(row: Any) -> tuple[str, str | None]:
-    """The string and the id in a JSON Lines row ``{"text", "id"}``."""
-    if not isinstance(row, Mapping):
-        raise RowError("not a rationale string", f"expected a string, found {describe(row)}")
-    if type(row.get("text")) is not str:
-        raise RowError(
-            "missing field 'text'", f"expected a string or {{'text', 'id'}}, found {describe(row)}"
-        )
-    return row["text"], id_of(row)
-
-
-def _answer(choices: Sequence[str], place: int) -> dict[str, str]:
-    return {"label": LETTERS[place], "text": choices[place]}
-
-
-def _content_id(parsed: Parsed) -> str:
-    """An id made from question and choices: the same for all teachers' strings of one row."""
-    content = "\x1f".join((parsed.question, *parsed.choices)).encode("utf-8", "backslashreplace")
-    return f"choice-{blake2b(content, digest_size=8).hexdigest()}"
+    trimmed: int = 0
 
 
 def rationale_files(inputs: Sequence[str | Path]) -> list[str]:
-    """The files that inputs name: folders stand for their ``SPLIT_CoT_K.json``, K in numeric order.
+    """The files that inputs name: folders stand for their ``SPLIT_CoT_K.json``.
+
+    Such files of one folder and split come in the order of their numbers K, also where they are given one
+    by one: a shell's ``*`` puts 10 before 2.
 
     Raises:
         FileError: a file is missing, or a folder holds none.
+        UsageError: there is no input.
     """
     paths: list[str] = []
     for given in map(str, inputs):
@@ -169,26 +51,46 @@ def rationale_files(inputs: Sequence[str | Path]) -> list[str]:
             files.check_input(given)
             paths.append(given)
             continue
-        found = [
-            (match, str(path)) for path in Path(given).iterdir() if (match := _BATCH_FILE.search(str(path)))
-        ]
+        found = [str(path) for path in Path(given).iterdir() if BATCH_FILE.search(str(path))]
         if not found:
             raise FileError(given, "the folder holds no SPLIT_CoT_K.json")
-        found.sort(key=lambda pair: (pair[0]["split"], int(pair[0]["number"])))
-        paths += [path for _, path in found]
+        paths += sorted(found)
     if not paths:
         raise UsageError("there is nothing to parse: give at least one file or folder")
-    return paths
+    return [path for _, series in groupby(paths, _series) for path in sorted(series, key=_number)]
+
+
+def _series(path: str) -> tuple[str, str]:
+    """The folder and split of a published file; another file is a series of its own."""
+    batch = BATCH_FILE.search(path)
+    return (path[: batch.start()], batch["split"]) if batch else (path, "")
+
+
+def _number(path: str) -> int:
+    batch = BATCH_FILE.search(path)
+    return int(batch["number"]) if batch else 0
 
 
 def _check_one_split(paths: Sequence[str]) -> None:
     """A gold file belongs to one split: several in one call could only be joined wrongly."""
-    batches = [_BATCH_FILE.search(path) for path in paths]
-    if len(paths) > 1 and (not all(batches) or len({match["split"] for match in batches if match}) > 1):
-        names = ", ".join(Path(path).name for path in paths[:4])
-        raise UsageError(
-            f"--gold belongs to the files of one split; these are several ({names}, …): give one split's"
-        )
+    batches = [BATCH_FILE.search(path) for path in paths]
+    if len(paths) == 1 or (all(batches) and len({match["split"] for match in batches if match}) == 1):
+        return
+    names = ", ".join(Path(path).name for path in paths[:4])
+    folder, split = next((_series(path) for path in paths if BATCH_FILE.search(path)), ("llm/", "train"))
+    raise UsageError(
+        f"--gold belongs to the files of one split, and these are several ({names}, …): "
+        f"give those of one, such as {folder}{split}_CoT_*.json"
+    )
+
+
+def _check_output(output: str | Path, inputs: Iterable[str | Path]) -> None:
+    """The rows replace no file that they are made of: a teacher's answers cannot be had again."""
+    if str(output) == files.STDIO or not Path(output).is_file():
+        return
+    for path in inputs:
+        if Path(path).exists() and Path(output).samefile(path):
+            raise UsageError(f"{output}: the rows would replace an input; give them a file of their own")
 
 
 def parse_rationale_files(
@@ -219,9 +121,13 @@ def parse_rationale_files(
     Raises:
         InputError: a string is not in the published layout, or is not its gold row's.
         FileError: a file cannot be read or written.
+        UsageError: an output is one of the inputs, the gold file is given several splits, or a teacher's
+            name is empty or there twice.
     """
     paths = rationale_files(inputs)
-    files.check_distinct(rejects, [output], paths)
+    sources = [*paths] if gold is None else [*paths, str(gold)]
+    files.check_distinct(rejects, [output], sources)
+    _check_output(output, sources)
     if gold is not None:
         _check_one_split(paths)
     names = Teachers.named(teachers) if teachers else Teachers()
@@ -259,8 +165,8 @@ def _count_up(report: ParseReport, counts: Mapping[tuple[str, str], int]) -> Non
     for (teacher, status), count in counts.items():
         if teacher:
             report.statuses.setdefault(teacher, Counter())[status] += count
-        else:
-            report.agree += count
+    report.agree += counts.get(AGREES, 0)
+    report.trimmed += counts.get(TRIMMED, 0)
 
 
 def _count(workers: int | None, paths: Sequence[str]) -> int:
@@ -276,66 +182,23 @@ def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:
         if kind == "json":
             yield files.array_block(path)
         elif kind == "jsonl":
-            yield from files.read_blocks(path)
+            yield from _lines_or_array(path)
         else:
             raise UsageError(f"{path}: rationale strings are read from .json and .jsonl files")
 
 
-def export_rationales(
-    rows: str | Path, folder: str | Path, *, split: str = "train", teachers: Sequence[str] = ()
-) -> list[Path]:
-    """Write labelled rows back as files of 500 strings in the published format; returns the files.
-
-    Args:
-        rows: a file of rows as ``parse_rationale_files`` writes them.
-        folder: where ``SPLIT_CoT_K.json`` go; made where it is missing.
-        split: the split in the files' names.
-        teachers: as in ``parse_rationale_files``.
-
-    Raises:
-        InputError: the format cannot carry a row's fields; nothing is written after it.
-        FileError: a file cannot be read or written, or exists already.
-    """
-    names = Teachers.named(teachers) if teachers else Teachers()
-    source = str(rows)
-    unit = "line" if files.format_of(source).kind == "jsonl" else "row"
-
-    def strings() -> Iterator[str]:
-        for number, row in files.read_rows(source):
-            try:
-                yield render(_parsed(row, names), names)
-            except RowError as error:
-                raise InputError(files.place(source, unit, number), str(error)) from None
-
-    texts, target = list(strings()), Path(folder)
-    if not texts:
-        raise InputError(source, "the file is empty; expected rows")
-    batches = [texts[begin : begin + BATCH] for begin in range(0, len(texts), BATCH)]
-    paths = [target / f"{split}_CoT_{number}.json" for number in range(len(batches))]
-    for path in paths:
-        if path.exists():
-            raise FileError(path, "exists already, and nothing is overwritten; give another folder")
-    with files.writing(str(target)):
-        target.mkdir(parents=True, exist_ok=True)
-    for path, batch in zip(paths, batches, strict=True):
-        files.write_rows(batch, str(path))
-    return paths
-
-
-def _parsed(row: Mapping[str, Any], teachers: Teachers) -> Parsed:
-    """The fields of a labelled row; the sentence holds the first teacher's own answer, or the gold one."""
-    found = row.get("rationales")
-    rationales = (
-        {name: text for name, text in found.items() if text is not None} if isinstance(found, dict) else {}
-    )
-    if not rationales or not all(type(text) is str for text in rationales.values()):
-        raise RowError("no rationales", f"expected an object of texts, found {describe(found)}")
-    answer = row.get("answer")
-    if "teacher_answers" in row:  # a teacher that gave no answer sentence gets none
-        answer = (row["teacher_answers"] or {}).get(teachers.first)
-    own = None
-    if isinstance(answer, Mapping):
-        own = text_of(answer, "label"), optional_text(answer, "text") or ""
-    question, (choices, _) = question_and_choices(row)
-    ordered = {teachers.first: rationales.get(teachers.first, ""), **rationales}
-    return Parsed(question, choices, own, ordered)
+def _lines_or_array(path: str) -> Iterator[files.Block]:
+    """A file's blocks of lines; of standard input or a pipe also the one array that a published file is."""
+    blocks = files.read_blocks(path)
+    if path != files.STDIO and Path(path).is_file():
+        yield from blocks
+        return
+    for block in blocks:
+        if block.first and block.read().lstrip().startswith(b"["):  # no line does that is a string's
+            data = block.read() + b"".join(more.read() for more in blocks)
+            if len(data) > MAX_LINE:
+                expected = "expected one string a line; give the path of a file that holds an array"
+                raise InputError(path, f"found an array of more than {MAX_LINE >> 20} MiB; {expected}")
+            yield files.Block(path, data=data, unit="row", array=True, first=True)
+        else:
+            yield block
