@@ -19,29 +19,30 @@ _LONGEST_IT_IS = 24
 
 _WORDS = ("nswer", "ption", "hoice")  # answer, option, choice: what a conclusion is said with
 _IS = r" (?:is|will be|would be|must be|should be|has to be)"
+_RIGHT_ONE = "correct|right|best|answer"
 _GAP = r"[ *_\n]{0,3}"
 _IN_BRACKETS = r"[(\[\"'“‘*_]+([a-zA-Z])[)\]\"'”’*_]+(?=[.,;:!\n—–]|$| (?:because|since|as|which)\b)"
 # A letter without brackets counts only before punctuation or at the end: `the answer is a plant` names none.
-_BARE = r"([a-zA-Z])(?=[.,;!)\n]|$| (?:because|since)\b)"
+_BARE = r"([a-zA-Z])(?=[.,;!)}\n]|$| (?:because|since)\b)"
 
 # After one of the words: `is (b)`, `Key: b`, `left is 'b'`; `(b) is correct`; `is (b) ` before the text of b.
 _SAID = re.compile(
     rf"(?:(?: left| remaining)?{_IS}(?: [Oo]ption| choice| answer)?:?|(?: [Kk]ey)? ?[*_]*:)"
     rf"{_GAP}(?:{_IN_BRACKETS}|{_BARE})"
-    rf"| ?:? ?\(?([a-zA-Z])\)?{_IS} (?:the )?(?:only )?(?:correct|right|best|answer)\b"
+    rf"| ?:? ?\(?([a-zA-Z])\)?(?:,? which)?{_IS} (?:the )?(?:only )?(?:{_RIGHT_ONE}|left(?! out))\b"
     rf"|(?:{_IS}(?: option)?:?|:){_GAP}\(([a-zA-Z])\) "
 )
 _FOLLOWS = " :*_"  # what it may begin with
 _BEFORE_TEXT = 4  # the group of its last form
 _IN_WORDS = re.compile(r"(?: is:?|:) ([^.,;\n]{1,2000}+)(?=[.,;\n]|$)")  # `answer is tin`
+_BEFORE_WORDS = ("nswer", "correct option", "right option", "best option", "correct choice", "best choice")
 _ARTICLE = re.compile(r"(?:the|an?) ")
 # Other forms: `(b) is the answer`; `answer that can be right is (b)`; `It is b.` at the end.
-_RIGHT = re.compile(r"\(([a-zA-Z])\) is (?:the )?(?:only )?(?:correct|right|best|answer)\b")
+_RIGHT = re.compile(rf"\(([a-zA-Z])\) is (?:the )?(?:only )?(?:{_RIGHT_ONE})\b")
 _FURTHER_ON = re.compile(rf" is {_IN_BRACKETS}")
 _FURTHER_BEFORE = re.compile(r"(?:nswer|ption|hoice)(?: [\w'’-]{1,20}){1,8}$")
 _IT_IS = re.compile(rf"\b[Ii]t{_IS} (?:option )?(?:\(([a-zA-Z])\)\.?|([a-zA-Z])\.)$")
-
-_BEFORE_A_NOUN = (" the correct", " the right", " the best")
+_BEFORE_A_NOUN = (" the correct", " the right", " the best")  # so a text that ends in one is cut
 
 # What makes several of one: `(a) or (b)`, `a, b and c`; and a list of all choices after `Answer:`.
 _AND_ANOTHER = re.compile(r",? *(?:and |or |& ?|/ ?)?(?:\([a-zA-Z]\)|[a-zA-Z](?=[.,;)]|$| and\b| or\b))")
@@ -117,7 +118,7 @@ def _said_at(text: str, place: int, choices: Sequence[str]) -> tuple[int, int, i
             number, match = -1, None
     if match:
         return (-1 if _is_one_of_several(text, match, end) else number), place, end
-    if text.startswith("nswer", place - len("nswer")) and (match := _IN_WORDS.match(text, place)):
+    if text.endswith(_BEFORE_WORDS, 0, place) and (match := _IN_WORDS.match(text, place)):
         words = _bare(match[1])
         called = [number for number, choice in enumerate(choices) if _bare(choice) == words]
         return (called[0] if len(called) == 1 else -1), place, match.end()
