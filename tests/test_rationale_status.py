@@ -320,7 +320,7 @@ def test_other_questions_are_seen_in_every_form(question):
     text = f"Tin melts. So the answer is (b).\n#\n{question}"
     assert status_of(text, METALS, 1) == ("runaway", 1)
     assert trim_runaway(text) == "Tin melts. So the answer is (b)."
-    assert runaway_at(question) == 0
+    assert (runaway_at(question) >= 0, trim_runaway(question)) == (True, "")
 
 
 @pytest.mark.parametrize(
@@ -353,6 +353,8 @@ def test_what_looks_like_another_question_and_is_none(text):
         ("So it is. \n###\n Q: What?", "So it is."),
         ("It is C#\n#\n \n##\nQ: What?", "It is C#"),
         ("So it is.\nWhich?\nOptions:\nQ: What?", "So it is."),
+        ("So it is.\n14.\nQuestion:\nWhat?", "So it is."),
+        ("So it is\n42\nQ: What?", "So it is\n42"),
         ("Q: What burns?", ""),
         ("So it is: Q: no.", "So it is: Q: no."),
         ("So it is.", "So it is."),

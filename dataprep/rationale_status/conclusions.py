@@ -70,9 +70,12 @@ def conclusion(text: str, choices: Sequence[str]) -> int:
 def concluded(text: str, choices: Sequence[str]) -> tuple[int, bool]:
     """The same, and whether the words that name a choice are the text's last."""
     text = text[-_LOOKED_AT:]
+    mentioned = _mentioned(text, choices)
+    if not mentioned:
+        return -1, False
     named: set[int] = set()
     last = 0
-    for number, begin, end in _mentioned(text, choices):
+    for number, begin, end in mentioned:
         if number in named or (0 <= number < len(choices) and not _is_doubted(text, begin, end)):
             named.add(number)
             last = max(last, end)

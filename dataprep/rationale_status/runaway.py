@@ -31,7 +31,7 @@ _LISTED = re.compile(rf"\n{_OPTIONS}\s*+\(?[aA][.):]")
 _LISTED_OR_CUT = re.compile(rf"\n{_OPTIONS}\s*+(?:\(?[aA][.):]|$)")
 _ONLY_OPTIONS = re.compile(_OPTIONS)
 _CHOICE = re.compile(r"[ \t#*_>]*+\(?[aA][.)]")
-_ONLY_A_NUMBER = re.compile(r"[ \t#*_>]*+\d{1,4}[.):]?")
+_ONLY_A_NUMBER = re.compile(r"[ \t#*_>]*+\d{1,4}[.):]")
 
 
 def runaway_at(text: str) -> int:
@@ -41,13 +41,12 @@ def runaway_at(text: str) -> int:
         return -1
     lines = "\n" + text  # so that the place of a line's newline in it is the line's in the text
     match = _NAMED.search(lines) if named else None
-    places = [
-        match.start() if match else -1,
-        _numbered_at(lines) if numbered else -1,
-        _listed_at(lines) if listed else -1,
-    ]
-    found = [place for place in places if place >= 0]
-    return min(found) if found else -1
+    end = match.start() if match else len(text)  # only what precedes a place can be an earlier one
+    if numbered and text.find("#", 0, end) >= 0 and 0 <= (place := _numbered_at(lines)) < end:
+        end = place
+    if listed and 0 <= (place := _listed_at(lines, end)) < end:
+        end = place
+    return end if end < len(text) else -1
 
 
 def trim_runaway(text: str) -> str:
@@ -57,15 +56,15 @@ def trim_runaway(text: str) -> str:
 
 
 def text_before(text: str, place: int) -> str:
-    """What precedes the place of the next question, without the lines of ``#`` that lead up to it."""
+    """What precedes the place of the next question, without its number and lines of ``#`` that lead up to it."""
     end = _words_before(text, place)
-    # What remains must not run on either: a question before a bare `Options:` does, at the end of a text.
     for _ in range(_MOST):
         line = text.rfind("\n", 0, end) + 1
+        # What remains must not run on either: a question before a bare `Options:` does, at the end of a text.
         question = _question_before(text, line) if _ONLY_OPTIONS.fullmatch(text, line, end) else -1
-        if question < 0:
+        if question < 0 and not _ONLY_A_NUMBER.fullmatch(text, line, end):
             break
-        end = _words_before(text, question)
+        end = _words_before(text, line if question < 0 else question)
     line = text.find("\n", end, place)
     return text[: line if line >= 0 else place].rstrip() if end else ""
 
@@ -81,17 +80,12 @@ def _words_before(text: str, place: int) -> int:
 
 
 def _question_before(text: str, place: int) -> int:
-    """Where the line of the question begins that stands before a place, or the line of its number.
+    """Where the line of the question begins that stands before a place.
 
     -1 where a sentence ends there that is no question, or nothing stands there.
     """
     end = _words_before(text, place)
-    if not end or text[end - 1] in ".!":
-        return -1
-    line = text.rfind("\n", 0, end) + 1
-    above = _words_before(text, line)
-    number = text.rfind("\n", 0, above) + 1
-    return number if above and _ONLY_A_NUMBER.fullmatch(text, number, above) else line
+    return text.rfind("\n", 0, end) + 1 if end and text[end - 1] not in ".!" else -1
 
 
 def _numbered_at(lines: str) -> int:
@@ -116,9 +110,11 @@ def _asks(text: str) -> bool:
     return _LISTED.search(text) is not None or (asked and any(map(_CHOICE.match, said[1:5])))
 
 
-def _listed_at(lines: str) -> int:
-    """The line of the question whose choices are listed after ``Options:``; -1 without one."""
+def _listed_at(lines: str, end: int) -> int:
+    """The line of the question whose choices are listed after ``Options:``; -1 without one before ``end``."""
     for match in islice(_LISTED_OR_CUT.finditer(lines), _MOST):
+        if match.start() > end:
+            break
         question = _question_before(lines, match.start())
         if question >= 0:
             return question - 1
