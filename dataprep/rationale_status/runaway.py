@@ -56,7 +56,7 @@ def trim_runaway(text: str) -> str:
 
 
 def text_before(text: str, place: int) -> str:
-    """What precedes the place of the next question, without its number and lines of ``#`` that lead up to it."""
+    """What precedes the place of the next question, without its number and the lines of ``#`` before it."""
     end = _words_before(text, place)
     for _ in range(_MOST):
         line = text.rfind("\n", 0, end) + 1
