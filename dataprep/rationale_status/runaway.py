@@ -15,8 +15,8 @@ _END = r"(?:[*_]|[^\S\n])*+(?=\n|$)"
 
 # `Question:`, `### Q2:`, `Q.1)`, `Q: ` and, with nothing else on the line, `Question 2`, `### Q`.
 _NAMED = re.compile(
-    r"\n(?:[ \t#*_>]*+Q(?=[u .:)\d])(?:(?:uestion)?[ .]?\d*+ ?[:.)]"
-    rf"|(?:uestion[ .]?\d*+|[ .]?\d++){_END})|#[ \t#*_>]*+Q{_END})"
+    r"\n(?:[ \t#*_>]*+Q(?=[uU .:)\d])(?:(?:uestion|UESTION)?[ .]?\d*+ ?[:.)]"
+    rf"|(?:(?:uestion|UESTION)[ .]?\d*+|[ .]?\d++){_END})|#[ \t#*_>]*+Q{_END})"
 )
 # `# 14`, `#14. The …`, `### 2.3: …`: a number that stands for itself, not `# 5 reasons`.
 _HEADING = re.compile(rf"\n#++[ \t*_]*+(\d{{1,4}})(\.\d{{1,4}})*+(?:[.):][*_]*+(?=\s|$)|{_END})")
