@@ -38,6 +38,8 @@ def read_gold(path: str) -> list[GoldRow]:
     for number, row in files.read_rows(path):
         try:
             question, (texts, labels) = question_and_choices(_with_choices(row))
+            if len(texts) > len(LETTERS):
+                raise RowError("too many choices", f"found {len(texts)}; there are {len(LETTERS)} letters")
             answer = gold_of(row)
             if type(answer) is dict:  # as Examples have it: the label is the letter, whatever the texts are
                 answer, labels = text_of(answer, "label"), labels or list(LETTERS[: len(texts)])

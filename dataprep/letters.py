@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dataprep.rationale_status import conclusion
+from dataprep.rationale_status import conclusion, letter_of_conclusion
 from dataprep.records import LETTERS
 
 _QUOTES = "\"'“”‘’`*_ \t\n"
@@ -48,7 +48,7 @@ def letter_of(reply: str, choices: Sequence[str] = ()) -> str | None:
     text = _EMPHASIS.sub("", _BOXED.sub(r"(\1)", reply)).strip(_QUOTES)
     texts = [_EMPHASIS.sub("", each) for each in choices] or _ANY
     place = conclusion(text.replace("ANSWER", "Answer"), texts)
-    concluded = {LETTERS[place]} if place >= 0 else set()
+    concluded = {LETTERS[place]} if 0 <= place < len(LETTERS) else set()
     # What a reply opens with, what it puts into a box and what it concludes on must be the same.
     named = _opening_letter(text) | boxed | concluded
     letter = named.pop() if len(named) == 1 else ""
@@ -70,6 +70,38 @@ def _opening_letter(text: str) -> set[str]:
     letter = _label(match)
     others = _LETTERED.finditer(text, match.end(match.lastindex or 1))
     return {letter} if all(_label(other) == letter for other in others) else set()
+
+
+def letter_place(reply: str, choices: Sequence[str] = ()) -> int:
+    """Where in a reply the letter stands by which it names its choice; -1 where it names it otherwise.
+
+    Meant for a reply of which ``letter_of`` gives a letter.
+    """
+    if boxed := _BOXED.search(reply):
+        return boxed.start(1)
+    emphasis = [match.start() for match in _EMPHASIS.finditer(reply)]
+    plain = _EMPHASIS.sub("", reply)
+    text = plain.strip(_QUOTES)
+    place = _opening_place(text)
+    if place < 0:
+        place = letter_of_conclusion(text, choices or _ANY)
+    if place < 0:
+        return -1
+    place += len(plain) - len(plain.lstrip(_QUOTES))
+    for mark in emphasis:  # back to where it stands between the marks
+        place += 2 if mark <= place else 0
+    return place
+
+
+def _opening_place(text: str) -> int:
+    """Where the letter stands that a text is, or opens with; -1 where it names none that way."""
+    if len(_opening_letter(text)) != 1:
+        return -1
+    cue = _CUE.match(text) or _BARE.match(text)
+    begin = cue.end() if cue else 0
+    if (match := _OPENING.match(text, begin)) and not _ONLY_LETTERS.fullmatch(text, begin):
+        return match.start(match.lastindex or 1)
+    return next(place for place in range(begin, len(text)) if text[place].isalpha())
 
 
 def _label(match: re.Match[str]) -> str:

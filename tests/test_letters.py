@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprep.letters import letter_of
+from dataprep.letters import letter_of, letter_place
 
 CHOICES = ["a plant", "tin", "wool"]
 
@@ -81,3 +81,30 @@ def test_a_long_reply_takes_linear_time():
         letter_of(unit * (2_000_000 // len(unit)), CHOICES)
     letter_of("a) x" + "\n" * 2_000_000 + "é", CHOICES)  # once a search from each of the newlines
     letter_of("a" + "\n" * 2_000_000 + "x" + " \n" * 1_000_000 + "é", CHOICES)
+
+
+@pytest.mark.parametrize(
+    ("reply", "place"),
+    [
+        ("B", 0), (" (b)", 2), ("**B.** tin", 2), ("The answer is (b).", 15),
+        ("A plant? No.\n\nAnswer: B\n", 22),
+        ("Option B is correct", 7),
+        ("If the answer is (b), no. The answer is not (b).\nSo the answer is (b).", 67),
+        ("The answer is (b) tin. Answer: b", 15), ("The answer is tin.", -1), ("tin", -1),
+    ],
+)  # fmt: skip
+def test_the_place_of_the_letter(reply, place):
+    """A reply's letter is found where the choice is first named by it, not where it is an article."""
+    assert letter_place(reply, CHOICES) == place
+
+
+@given(st.text(alphabet=st.sampled_from("aBb ().:\n*answer is")), st.lists(st.text(min_size=1), max_size=5))
+def test_the_letter_stands_at_its_place(reply, choices):
+    """What stands there is the letter that the reply names."""
+    letter, place = letter_of(reply, choices), letter_place(reply, choices)
+    assert letter is None or place < 0 or reply[place].lower() == letter
+
+
+def test_more_choices_than_letters():
+    """A choice named by its text has no letter where there are too few letters."""
+    assert letter_of("The answer is 30.", [str(number) for number in range(40)]) is None

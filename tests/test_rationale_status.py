@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from dataprep.gold import GoldRow
 from dataprep.rationale_files import RationaleParser
-from dataprep.rationale_status import STATUSES, conclusion, runaway_at, status_of, trim_runaway
+from dataprep.rationale_status import (
+    STATUSES,
+    conclusion,
+    letter_of_conclusion,
+    runaway_at,
+    status_of,
+    trim_runaway,
+)
 from dataprep.rationales import Teachers
 from tests import strategies as some
 
@@ -298,6 +305,16 @@ def test_choices_that_differ_by_case_only_are_not_named_in_words():
     """Where two choices are the same words, words name neither and the letter does."""
     assert conclusion("The answer is Tin.", ["tin", "Tin"]) == -1
     assert conclusion("The answer is (b) Tin.", ["tin", "Tin"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [("The answer is (b).", 15), ("Not (a). (b) is right.", 10), ("the answer is tin", -1), ("tin", -1),
+     ("the answer is not (a). Answer: b", 31), ("the answer left to us is (b)", 26), ("So it is b.", 9)],
+)  # fmt: skip
+def test_the_letter_of_a_conclusion_is_found(said, place):
+    """Where the letter stands that names the choice, whichever form names it; a denied one does not."""
+    assert letter_of_conclusion(said, METALS) == place
 
 
 # Running on

@@ -9,11 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from dataprep.rationale_status.conclusions import concluded, conclusion
+from dataprep.rationale_status.conclusions import concluded, conclusion, letter_of_conclusion
 from dataprep.rationale_status.ending import ends_in_a_choice, is_cut
 from dataprep.rationale_status.runaway import runaway_at, text_before, trim_runaway
 
-__all__ = ["STATUSES", "Status", "conclusion", "runaway_at", "status_of", "trim_runaway"]
+__all__ = [
+    "STATUSES",
+    "Status",
+    "conclusion",
+    "letter_of_conclusion",
+    "runaway_at",
+    "status_of",
+    "trim_runaway",
+]
 
 Status = Literal["ok", "empty", "answer_mismatch", "runaway", "truncated", "no_answer"]
 STATUSES: tuple[Status, ...] = ("ok", "empty", "answer_mismatch", "runaway", "truncated", "no_answer")

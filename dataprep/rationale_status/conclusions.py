@@ -75,7 +75,7 @@ def concluded(text: str, choices: Sequence[str]) -> tuple[int, bool]:
         return -1, False
     named: set[int] = set()
     last = 0
-    for number, begin, end in mentioned:
+    for number, begin, end, _ in mentioned:
         if number in named or (0 <= number < len(choices) and not _is_doubted(text, begin, end)):
             named.add(number)
             last = max(last, end)
@@ -83,8 +83,23 @@ def concluded(text: str, choices: Sequence[str]) -> tuple[int, bool]:
     return (named.pop() if len(named) == 1 else -1), whole
 
 
-def _mentioned(text: str, choices: Sequence[str]) -> list[tuple[int, int, int]]:
-    """What looks like an answer: the choice or -1, where the words begin that name it, where they end."""
+def letter_of_conclusion(text: str, choices: Sequence[str]) -> int:
+    """Where the letter first stands by which a rationale names the choice it concludes on; -1 without one.
+
+    Meant for a text whose ``conclusion`` is one of the choices.
+    """
+    start = max(len(text) - _LOOKED_AT, 0)
+    text = text[start:]
+    letters = [
+        start + letter
+        for number, begin, end, letter in _mentioned(text, choices)
+        if letter >= 0 and 0 <= number < len(choices) and not _is_doubted(text, begin, end)
+    ]
+    return min(letters, default=-1)
+
+
+def _mentioned(text: str, choices: Sequence[str]) -> list[tuple[int, int, int, int]]:
+    """What looks like an answer: the choice or -1, where the words begin and end that name it, its letter."""
     found = []
     for word in _WORDS:
         place = text.find(word)
@@ -96,21 +111,21 @@ def _mentioned(text: str, choices: Sequence[str]) -> list[tuple[int, int, int]]:
     place = text.find(") is ")
     while place >= 0:
         if match := _RIGHT.match(text, max(place - 2, 0)):
-            found.append((_number(match), place, match.end()))
+            found.append((_number(match), place, match.end(), match.start(1)))
         place = text.find(") is ", place + 1)
     place = text.find(" is (")
     while place >= 0:
         if (match := _FURTHER_ON.match(text, place)) and (
             before := _FURTHER_BEFORE.search(text, max(place - _LOOK_AROUND, 0), place)
         ):
-            found.append((_number(match), before.start(), match.end()))
+            found.append((_number(match), before.start(), match.end(), match.start(1)))
         place = text.find(" is (", place + 1)
     if text[-1:] in ".)" and (match := _IT_IS.search(text, max(len(text) - _LONGEST_IT_IS, 0))):
-        found.append((_number(match), match.start(), match.end()))
+        found.append((_number(match), match.start(), match.end(), match.start(match.lastindex or 1)))
     return found
 
 
-def _said_at(text: str, place: int, choices: Sequence[str]) -> tuple[int, int, int]:
+def _said_at(text: str, place: int, choices: Sequence[str]) -> tuple[int, int, int, int]:
     """What the words at this place name, by letter or by text."""
     match = _SAID.match(text, place)
     number, end = (_number(match), match.end()) if match else (-1, place)
@@ -118,14 +133,15 @@ def _said_at(text: str, place: int, choices: Sequence[str]) -> tuple[int, int, i
         said = choices[number][:_LONGEST_CHOICE].rstrip(".").lower() if 0 <= number < len(choices) else "\0"
         end += len(said)
         if text[match.end() : end].lower() != said:
-            number, match = -1, None
+            match = None
     if match:
-        return (-1 if _is_one_of_several(text, match, end) else number), place, end
+        number = -1 if _is_one_of_several(text, match, end) else number
+        return number, place, end, match.start(match.lastindex or 1)
     if text.endswith(_BEFORE_WORDS, 0, place) and (match := _IN_WORDS.match(text, place)):
         words = _bare(match[1])
         called = [number for number, choice in enumerate(choices) if _bare(choice) == words]
-        return (called[0] if len(called) == 1 else -1), place, match.end()
-    return -1, place, place
+        return (called[0] if len(called) == 1 else -1), place, match.end(), -1
+    return -1, place, place, -1
 
 
 def _number(match: re.Match[str]) -> int:
