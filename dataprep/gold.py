@@ -23,6 +23,8 @@ class GoldRow:
 def read_gold(path: str) -> list[GoldRow]:
     """The gold rows of a file: ``{id, question, choices, answer}``, Examples, or a set's own layout.
 
+    In CSV the choices are a JSON text: a list, or one of the other shapes that sets are published in.
+
     Raises:
         InputError: a row is malformed, or its answer is none of its choices.
         FileError: the file cannot be read.
@@ -39,5 +41,6 @@ def read_gold(path: str) -> list[GoldRow]:
                 answer, labels = text_of(answer, "label"), labels or list(LETTERS[: len(texts)])
             rows.append(GoldRow(id_of(row), question, texts, place_of(answer, texts, labels)))
         except RowError as error:
-            raise InputError(files.place(path, unit, number), str(error)) from None
+            hint = "correct the row of the gold file, or leave it out where rows are joined by id"
+            raise InputError(files.place(path, unit, number), f"{error}; {hint}") from None
     return rows

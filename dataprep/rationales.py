@@ -24,7 +24,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dataprep.errors import RowError
+from dataprep.errors import RowError, UsageError
 from dataprep.records import LETTERS
 
 FIRST_TEACHER = "flan-t5"
@@ -35,20 +35,18 @@ ANSWER = "Thus, the answer is"
 _QUESTION = "\n\nQ: "
 _CHOICES = "\nAnswer Choices:\n"
 _FIRST_CHOICE = _CHOICES + "(a) "
+_FURTHER_CHOICES = tuple(f"\n({letter}) " for letter in LETTERS[1:])
 _MARK = " rationale:"
 _AFTER_MARK = ("", " ", "\n")
+_BEFORE_MARK = " \n"
 _LONGEST_NAME = 64
-# The choices, from the first one's text on: a line lettered (b) is looked for only after (a), and so on.
-_LISTED = re.compile(
-    "(.*)" + "".join(rf"(?:\n\({letter}\) (.*)" for letter in LETTERS[1:]) + ")?" * len(LETTERS[1:])
-)
 
 # Words that come before "rationale:" in prose. With `--teachers` only the names given there are markers.
 _ORDINARY = frozenset(
     """
-    a an and another any as best brief complete correct detailed each either every final first full good her
-    his incorrect its logical main my next no of one only or other our possible proper right same second
-    short simple simplified some such that the their this third whose with your
+    1st 2nd 3rd 4th 5th a an and another any as best brief complete correct detailed each either every final
+    first full good her his incorrect its logical main my next no of one only or other our possible proper
+    right same second short simple simplified some such that the their this third whose with your
     """.split()  # noqa: SIM905 - forty quoted words would fill a page
 )
 
@@ -65,28 +63,68 @@ class Teachers:
     def __init__(self, first: str = FIRST_TEACHER, markers: Mapping[str, str] | None = None) -> None:
         self.first = first
         self.markers = markers
+        self._longest_first = sorted(markers or (), key=len, reverse=True)
+        self._endings = tuple(space + marker for space in _BEFORE_MARK for marker in self._longest_first)
         self._known: dict[str, str | None] = {}
 
     @classmethod
     def named(cls, names: Sequence[str]) -> Teachers:
-        """Teachers from a list of names: the first one, then markers as ``name`` or ``marker=name``."""
-        first, *others = names
+        """Teachers from a list of names: the first one, then markers as ``name`` or ``marker=name``.
+
+        A teacher that has a name other than its marker (``llama-2``) may be given by either.
+
+        Raises:
+            UsageError: a name or marker is empty, or given twice.
+        """
+        first, *others = (name.strip() for name in names)
+        if not first or "=" in first:
+            raise UsageError(f"--teachers: expected the first teacher's name, found {first!r}")
         if not others:
             return cls(first)
-        pairs = [name.partition("=") for name in others]
-        return cls(first, {marker: name or KNOWN_MARKERS.get(marker, marker) for marker, _, name in pairs})
+        markers: dict[str, str] = {}
+        for given in others:
+            marker, equals, name = (part.strip() for part in given.partition("="))
+            teacher = name if equals else KNOWN_MARKERS.get(marker, marker)
+            if not marker or not teacher:
+                raise UsageError(f"--teachers: expected NAME or MARKER=NAME, found {given!r}")
+            if marker in markers or teacher in (first, *markers.values()):
+                raise UsageError(f"--teachers: {given!r} names a marker or teacher for the second time")
+            markers[marker] = teacher
+        for marker, teacher in KNOWN_MARKERS.items():
+            if markers.get(teacher) == teacher:
+                markers.setdefault(marker, teacher)
+        return cls(first, markers)
 
-    def of(self, marker: str) -> str | None:
-        """The teacher that a marker names; ``None`` where the word is no marker."""
-        if self.markers is not None:
-            return self.markers.get(marker)
+    def before(self, text: str, begin: int, mark: int) -> tuple[str | None, int]:
+        """The teacher whose name ends where a mark begins, and where the white space before it stands."""
+        if self.markers is None:
+            space = text.rfind(" ", begin, mark)
+            word = text[space + 1 : mark] if space >= 0 else text[begin:mark]
+            if "\n" in word:
+                space = text.rfind("\n", begin, mark)
+                word = text[space + 1 : mark]
+            return (self._of_word(word) if space >= 0 else None), space
+        if text.endswith(self._endings, begin, mark):
+            for marker in self._longest_first:  # one may be how another ends: `2`, `llama 2`
+                space = mark - len(marker) - 1
+                if space >= begin and text[space] in _BEFORE_MARK and text.startswith(marker, space + 1):
+                    return self.markers[marker], space
+        return None, -1
+
+    def _of_word(self, word: str) -> str | None:
+        if word in self._known:
+            return self._known[word]
         if len(self._known) > 1000:  # an adversarial text could make it grow without end
             self._known.clear()
-        if marker not in self._known:
-            plain = marker.split() == [marker] and marker[0].isalpha() and marker[-1].isalnum()
-            plain = plain and marker.lower() not in _ORDINARY
-            self._known[marker] = KNOWN_MARKERS.get(marker, marker) if plain else None
-        return self._known[marker]
+        self._known[word] = teacher = KNOWN_MARKERS.get(word, word) if _is_name(word) else None
+        return teacher
+
+
+def _is_name(word: str) -> bool:
+    """Whether a word can be a teacher's name: short, with a letter in it, and no ordinary word."""
+    if len(word) > _LONGEST_NAME or word.split() != [word] or word.lower() in _ORDINARY:
+        return False
+    return word[0].isalnum() and word[-1].isalnum() and any(map(str.isalpha, word))
 
 
 @dataclass(slots=True)
@@ -110,8 +148,8 @@ def parse(text: str, teachers: Teachers | None = None) -> Parsed:
     """The fields of one published string.
 
     Raises:
-        RowError: the string holds no block of question and choices, or text after the choices that is no
-            teacher's.
+        RowError: the string holds no block of question and choices, text after the choices that is no
+            teacher's, or a marker there that names no known teacher.
     """
     teachers = teachers or Teachers()
     listed = text.find(_FIRST_CHOICE)
@@ -119,38 +157,44 @@ def parse(text: str, teachers: Teachers | None = None) -> Parsed:
     if listed < 0 or asked < 0:
         expected = "expected a blank line, 'Q: …', 'Answer Choices:' and '(a) …'"
         raise RowError("no question block", f"{expected}, found {_shown(text)}")
-    lines = _LISTED.match(text, listed + len(_FIRST_CHOICE))
-    assert lines is not None
-    count = lines.lastindex or 1
-    last, line_end = lines.span(count)
-    choices = list(map(str.strip, lines.groups()[:count]))
     rationales: dict[str, str] = {}
     rationales[teachers.first], answer = _parse_head(text, asked)
+    question = text[asked + len(_QUESTION) : listed].strip()
+    choices, last = _parse_choices(text, listed + len(_FIRST_CHOICE))
     place, teacher, begin = _next_marker(text, last, teachers, rationales)
-    if place < line_end:
-        line_end = place
-        choices[-1] = text[last:place].strip()
-    between = text[line_end:place].strip()
-    if between and not _CUE_LINE.fullmatch(between):
+    line, newline, between = text[last:place].partition("\n")
+    choices.append(line.strip())
+    if _MARK in line or _MARK in between:
+        _check_markers(text, last, place, teachers)
+    if newline and not _CUE_LINE.fullmatch(between):
         expected = "expected a cue line or a teacher's marker"
-        raise RowError("text after the choices", f"{expected}, found {_shown(between)}")
+        raise RowError("text after the choices", f"{expected}, found {_shown(between.strip())}")
     while teacher is not None:
         named, start = teacher, begin
         rationales[named] = ""  # a marker of the same teacher again is a part of its text
         place, teacher, begin = _next_marker(text, start, teachers, rationales)
         rationales[named] = _rationale(text, start, place)
-    question = text[asked + len(_QUESTION) : listed].strip()
     return Parsed(question, choices, answer, rationales)
+
+
+def _parse_choices(text: str, begin: int) -> tuple[list[str], int]:
+    """The choices but the last, from where the first one's text begins, and where the last one's does."""
+    choices = []
+    for following in _FURTHER_CHOICES:  # a line lettered (b) is looked for only after (a), and so on
+        end = text.find("\n", begin)
+        if end < 0 or not text.startswith(following, end):
+            break
+        choices.append(text[begin:end].strip())
+        begin = end + len(following)
+    return choices, begin
 
 
 def _parse_head(text: str, end: int) -> tuple[str, tuple[str, str] | None]:
     """The first rationale, before ``end``, and the answer where it ends in an answer sentence."""
     found = text.rfind(ANSWER, 0, end)
-    if found >= 0:
-        sentence = text[found + len(ANSWER) : end].strip()
-        label = sentence[1:2].lower()
-        if label and label in LETTERS and sentence[0] == "(" and sentence[2:3] == ")":
-            return _rationale(text, 0, found), (label, sentence[3:].strip())
+    if found >= 0 and (match := _ANSWERED.match(text, found + len(ANSWER), end)):
+        label = match[1] or match[2]
+        return _rationale(text, 0, found), (label.lower(), text[match.end() : end].strip())
     return _rationale(text, 0, end), None
 
 
@@ -164,18 +208,34 @@ def _next_marker(
     found = text.find(_MARK, begin)
     while found >= 0:
         after = found + len(_MARK)
-        earliest = found - _LONGEST_NAME - 1
-        space = text.rfind(" ", begin if begin > earliest else earliest, found)
-        if space >= 0 and text[after : after + 1] in _AFTER_MARK:
-            teacher = teachers.of(text[space + 1 : found])
+        if text[after : after + 1] in _AFTER_MARK:
+            teacher, space = teachers.before(text, begin, found)
             if teacher is not None and teacher not in seen:
                 return space, teacher, after
         found = text.find(_MARK, after)
     return len(text), None, len(text)
 
 
+def _check_markers(text: str, begin: int, end: int, teachers: Teachers) -> None:
+    """Raise a ``RowError`` for a marker among the choices' last words: it names no teacher that is known."""
+    found = text.find(_MARK, begin, end)
+    while found >= 0:
+        after = found + len(_MARK)
+        words = text[max(begin, found - _LONGEST_NAME) : found].split()
+        if text[after : after + 1] in _AFTER_MARK and words and words[-1].lower() not in _ORDINARY:
+            marker = " ".join(words[-1:] if _is_name(words[-1]) else words[-2:])
+            if marker == teachers.first:
+                hint = "it names the first teacher, which has no marker: call that otherwise in --teachers"
+            else:
+                hint = f"list the teacher in --teachers, such as '{teachers.first},{marker}'"
+            raise RowError("unknown teacher", f"found {marker + _MARK!r} after the choices; {hint}")
+        found = text.find(_MARK, after, end)
+
+
 def _rationale(text: str, begin: int, end: int) -> str:
     """What stands there, without outer white space and the words that a teacher was asked with."""
+    if text[begin : begin + 1].isalpha() and text[begin] != "L":
+        return text[begin:end].rstrip()  # most texts have neither
     opening = _OPENING.match(text, begin, end)
     return text[opening.end() if opening else begin : end].rstrip()
 
@@ -185,8 +245,10 @@ def without_cue(text: str) -> str:
     return _rationale(text, 0, len(text))
 
 
-_OPENING = re.compile(r"\s*(?:Let['’]s think step by step[.:]?\s*)?")
-_CUE_LINE = re.compile(r"(?:A|Answer)\s*:\s*(?:Let['’]s think step by step[.:]?)?")
+_ANSWERED = re.compile(r"\s*+(?:\(([a-zA-Z])\)|([a-zA-Z])(?:\)(?=\s)|[.)]?(?=\s*$)))")
+_ASKED_WITH = "et['’]s +think +step +by +step[.:]?"
+_OPENING = re.compile(rf"\s*(?:L{_ASKED_WITH}\s*)?")
+_CUE_LINE = re.compile(rf"\s*(?:(?:[Aa]|[Aa]nswer)\s*:\s*)?(?:[Ll]{_ASKED_WITH})?\s*")
 
 
 def render(parsed: Parsed, teachers: Teachers | None = None) -> str:

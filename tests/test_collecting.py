@@ -92,7 +92,7 @@ def collect(tmp_path):
         ("(a) or (b)", "no_answer", None),
         ("D", "no_answer", None),
         ("Tin melts and therefore it", "no_answer", None),
-        ("The answer is (b).\n\nQuestion: What is wool?", "runaway", None),
+        ("The answer is (b).\n\nQuestion: What is wool?", "runaway", "b"),
         (CUE, "empty", None),
         ("The answer is (b). It melts and", "ok", "b"),
     ],
@@ -904,5 +904,6 @@ def test_published_rationales_are_judged_alike_as_answers(tmp_path):
         assert row["rationales"]["llama-2"] == row["rationales"]["again"]
         assert status != "truncated"
         seen.add(status)
-        assert status == published_status or published_status in ("truncated", "no_answer")
+        # A published `nan` stands for a rationale that is not there; a reply of three letters is a reply.
+        assert status == published_status or published_status in ("truncated", "no_answer", "empty")
     assert seen >= {"ok", "answer_mismatch", "no_answer", "runaway"}

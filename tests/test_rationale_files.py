@@ -1,5 +1,6 @@
 """Files of teachers' rationales: found, read, joined with their gold rows, and written back."""
 
+import csv
 import json
 import tempfile
 from collections import Counter
@@ -94,11 +95,18 @@ def test_a_folder_is_read_in_numeric_order(tmp_path):
     assert [row["question"] for row in rows] == [f"Question {n}?" for n in (100, 0, 1, 2, 9, 10, 11)]
 
 
-def test_files_keep_the_order_they_are_given_in(tmp_path):
-    """Files named one by one are read as they are named."""
-    paths = [write(tmp_path / f"t_CoT_{number}.json", [string(number)]) for number in (2, 0, 1)]
-    _, rows = parsed(paths, tmp_path)
-    assert [row["source"] for row in rows] == [f"{path}:0" for path in paths]
+def test_files_given_one_by_one_are_put_in_numeric_order(tmp_path):
+    """A shell's `*` puts batch 10 before 2; a split's files come by number, other files where they stand."""
+    numbers = (1, 10, 0, 2)
+    train = [write(tmp_path / f"train_CoT_{number}.json", [string(number)]) for number in numbers]
+    test = [write(tmp_path / f"test_CoT_{number}.json", [string(number)]) for number in (11, 3)]
+    other = write(tmp_path / "more.jsonl", [string(5)])
+    names = [Path(path).name for path in rationale_files([*train, other, *test])]
+    expected = [f"train_CoT_{number}.json" for number in sorted(numbers)]
+    assert names == [*expected, "more.jsonl", "test_CoT_3.json", "test_CoT_11.json"]
+    _, rows = parsed(train, tmp_path)
+    assert [row["question"] for row in rows] == [f"Question {number}?" for number in sorted(numbers)]
+    assert [row["source"] for row in rows] == [f"{path}:0" for path in rationale_files(train)]
 
 
 @pytest.mark.parametrize("name", ["s.jsonl", "s.jsonl.gz", "s.json", "s.json.gz"])
@@ -174,27 +182,36 @@ def test_teachers_are_named(tmp_path):
 
 
 def test_trimming_cuts_runaways_only_where_asked(tmp_path):
-    """Text is kept to the letter; with trimming the other question goes, and the status still tells of it."""
-    path = write(tmp_path / "t_CoT_0.json", [string(0, second="Tin.\n\nQ: What else?\nWool."), string(1)])
-    _, kept = parsed([path], tmp_path)
-    assert kept[0]["rationales"]["llama-2"] == "Tin.\n\nQ: What else?\nWool."
-    _, cut = parsed([path], tmp_path, trim=True)
-    assert cut[0]["rationales"]["llama-2"] == "Tin."
-    assert cut[0]["status"] == kept[0]["status"]
-    assert cut[0]["status"]["llama-2"] == "runaway"
-    assert cut[1] == kept[1]
+    """Text is kept to the letter; trimmed, the other question goes, and the status is of what is left."""
+    seconds = [
+        "Tin. The answer is (b).\n\nQ: What else?\nWool.",
+        "Tin and\n# 14.\nWhich?",
+        "Q: What?",
+        "Tin.",
+    ]
+    path = write(tmp_path / "t_CoT_0.json", [string(n, second=text) for n, text in enumerate(seconds)])
+    report, kept = parsed([path], tmp_path)
+    assert [row["rationales"]["llama-2"] for row in kept] == seconds
+    assert [row["status"]["llama-2"] for row in kept] == ["runaway", "runaway", "runaway", "no_answer"]
+    assert report.trimmed == 0
+    report, cut = parsed([path], tmp_path, trim=True)
+    assert [row["rationales"]["llama-2"] for row in cut] == ["Tin. The answer is (b).", "Tin and", "", "Tin."]
+    assert [row["status"]["llama-2"] for row in cut] == ["ok", "truncated", "empty", "no_answer"]
+    assert report.trimmed == 3
+    assert report.statuses["llama-2"] == Counter(ok=1, truncated=1, empty=1, no_answer=1)
+    assert cut[3] == kept[3]
 
 
 # Gold rows
 
 
 def test_gold_rows_are_joined_by_position_over_batches(tmp_path):
-    """String k of batch K belongs to gold row 500·K+k, whichever batches are given, in whatever order."""
+    """String k of batch K belongs to gold row 500·K+k, whichever batches are given."""
     gold = write(tmp_path / "gold.json", [gold_row(number) for number in range(1003)])
     two = write(tmp_path / "train_CoT_2.json", [string(1000), string(1001), string(1002)])
     zero = write(tmp_path / "train_CoT_0.json", [string(0)])
     report, rows = parsed([two, zero], tmp_path, gold=gold)
-    assert [row["id"] for row in rows] == ["g-1000", "g-1001", "g-1002", "g-0"]
+    assert [row["id"] for row in rows] == ["g-0", "g-1000", "g-1001", "g-1002"]
     assert report.agree == 4
 
 
@@ -255,12 +272,59 @@ def test_a_row_that_is_not_its_gold_row_shows_both(tmp_path, row, ours, theirs):
 
 
 def test_a_row_without_a_gold_row_is_an_error(tmp_path):
-    """A position past the gold file's end, and an id that it lacks, are named."""
+    """A position past the gold file's end, and an id that it lacks, are named, counted from 1."""
     gold = write(tmp_path / "gold.json", [gold_row(0)])
-    with pytest.raises(InputError, match="the gold file has 1 rows"):
+    with pytest.raises(InputError, match="this is row 2, and the gold file has 1 rows"):
         parsed([write(tmp_path / "t_CoT_0.json", [string(0), string(1)])], tmp_path, gold=gold)
+    with pytest.raises(InputError, match=r"t_CoT_1\.json: row 1: no gold row: this is row 501"):
+        parsed([write(tmp_path / "t_CoT_1.json", [string(0)])], tmp_path, gold=gold)
     with pytest.raises(InputError, match="'other'"):
         parsed([write(tmp_path / "s.jsonl", [{"text": string(0), "id": "other"}])], tmp_path, gold=gold)
+
+
+def test_messages_count_gold_rows_from_one(tmp_path):
+    """The row that is named is the one that a person finds, counting from 1 as everywhere in messages."""
+    gold = write(tmp_path / "gold.json", [gold_row(number) for number in range(502)])
+    path = write(tmp_path / "t_CoT_1.json", [string(500), string(9)])
+    with pytest.raises(
+        InputError, match=r"row 2: not the gold row: .* that of gold row 502 .*'Question 501\?'"
+    ):
+        parsed([path], tmp_path, gold=gold)
+
+
+def test_an_id_of_two_gold_rows_is_an_error_where_it_is_asked_for(tmp_path):
+    """Joined by id, two different rows of one id cannot be told apart: both are named."""
+    rows = [gold_row(0), gold_row(1, id="g-0"), gold_row(2), gold_row(2)]
+    gold = write(tmp_path / "gold.json", rows)
+    path = write(tmp_path / "s.jsonl", [{"text": string(0), "id": "g-0"}])
+    with pytest.raises(InputError, match="two gold rows: rows 1 and 2 of the gold file have the id 'g-0'"):
+        parsed([path], tmp_path, gold=gold)
+    same = write(tmp_path / "s.jsonl", [{"text": string(2), "id": "g-2"}])
+    assert parsed([same], tmp_path, gold=gold)[1][0]["id"] == "g-2"
+    by_position = write(tmp_path / "t_CoT_0.json", [string(0), string(1)])
+    assert [row["id"] for row in parsed([by_position], tmp_path, gold=gold)[1]] == ["g-0", "g-0"]
+
+
+@pytest.mark.parametrize(
+    "choices", [["wool", "tin", "silk"], {"label": ["a", "b", "c"], "text": ["wool", "tin", "silk"]}]
+)
+def test_gold_choices_in_a_table_are_a_json_text(tmp_path, choices):
+    """CSV has no lists: a cell with their JSON text is read."""
+    path = tmp_path / "gold.csv"
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "question", "choices", "answer"])
+        table.writerow(["g-0", "Question 0?", json.dumps(choices), "tin"])
+    _, rows = parsed([write(tmp_path / "t_CoT_0.json", [string(0)])], tmp_path, gold=path)
+    assert (rows[0]["id"], rows[0]["answer"]) == ("g-0", {"label": "b", "text": "tin"})
+
+
+def test_other_choices_in_a_table_say_what_to_give(tmp_path):
+    """A cell of choices that is no JSON text is an error with its line and an example."""
+    path = tmp_path / "gold.csv"
+    path.write_text("id,question,choices,answer\ng-0,Question 0?,wool;tin;silk,tin\n")
+    with pytest.raises(InputError, match=r'gold\.csv: row 2: malformed choices: .*\["…", "…"\]'):
+        parsed([write(tmp_path / "t_CoT_0.json", [string(0)])], tmp_path, gold=path)
 
 
 @pytest.mark.parametrize(
@@ -268,9 +332,9 @@ def test_a_row_without_a_gold_row_is_an_error(tmp_path):
     [gold_row(1, "gold"), gold_row(1, None), {"id": "g-1"}, gold_row(1, choices="x"), gold_row(1, id=[1])],
 )
 def test_a_bad_gold_row_names_its_place(tmp_path, bad):
-    """A gold file with a malformed row is an error with that file and the row's number."""
+    """A gold file with a malformed row is an error with that file, the row's number and what to do."""
     gold = write(tmp_path / "gold.jsonl", [gold_row(0), bad])
-    with pytest.raises(InputError, match=r"gold\.jsonl:2"):
+    with pytest.raises(InputError, match=r"gold\.jsonl:2: .*; correct the row of the gold file"):
         parsed([write(tmp_path / "t_CoT_0.json", [string(0)])], tmp_path, gold=gold)
 
 
@@ -280,12 +344,27 @@ def test_a_gold_file_belongs_to_one_split(tmp_path):
     paths = [write(tmp_path / f"{split}_CoT_0.json", [string(0)]) for split in ("train", "test")]
     lines = [write(tmp_path / f"{name}.jsonl", [string(0)]) for name in "ab"]
     for given_paths in (paths, [tmp_path], lines, [paths[0], lines[0]]):
-        with pytest.raises(UsageError, match="one split"):
+        with pytest.raises(UsageError, match=r"one split.* such as .*_CoT_\*\.json") as caught:
             parsed(given_paths, tmp_path, gold=gold)
+        assert given_paths is lines or str(tmp_path / "t") in str(caught.value)
     assert not (tmp_path / "out.jsonl").exists()
 
 
 # Outputs
+
+
+@pytest.mark.parametrize("name", ["t_CoT_0.json", "gold.json", "../{folder}/t_CoT_0.json"])
+def test_the_rows_replace_no_input(tmp_path, name):
+    """A teacher's answers cannot be had again: writing over an input is a usage error."""
+    path = write(tmp_path / "t_CoT_0.json", [string(0)])
+    gold = write(tmp_path / "gold.json", [gold_row(0)])
+    before = path.read_bytes(), gold.read_bytes()
+    output = tmp_path / name.format(folder=tmp_path.name)
+    with pytest.raises(UsageError, match="would replace an input"):
+        parse_rationale_files([path], output, gold=gold)
+    with pytest.raises(UsageError, match="would replace an input"):
+        parse_rationale_files([path], tmp_path / "out.jsonl", gold=gold, rejects=output)
+    assert (path.read_bytes(), gold.read_bytes()) == before
 
 
 @pytest.mark.parametrize("form", ["arrays", "lines"])
@@ -371,6 +450,26 @@ def test_standard_input_and_output(run):
     assert "ok: 2" in ran.err
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_published_file_comes_through_a_pipe(run, tmp_path, indent):
+    """`cat train_CoT_0.json | … -` reads the array that such a file is, on one line or on many."""
+    strings = [string(0), string(1)]
+    ran = run("parse-rationales", "-", input=json.dumps(strings, indent=indent).encode())
+    assert ran.code == 0, ran.err
+    path = write(tmp_path / "t.json", strings)
+    rows = [json.loads(line) for line in ran.out.splitlines()]
+    assert without_place(rows) == without_place(parsed([path], tmp_path)[1])
+    assert [row["source"] for row in rows] == ["-:0", "-:1"]
+
+
+@pytest.mark.parametrize("text", [b'["cut', b"[1, 2]", b'["x"]\n["y"]\n', b"[]"])
+def test_another_array_in_a_pipe_is_an_error_of_ours(run, text):
+    """What is no array of strings ends in an error that names standard input."""
+    ran = run("parse-rationales", "-", input=text)
+    assert (ran.code, ran.out) == (1, b"")
+    assert "standard input" in ran.err
+
+
 def test_the_summary_counts_each_teacher_and_status(run, tmp_path):
     """Every status is counted by teacher, as text and as JSON, and the agreement with the gold rows."""
     seconds = ["Tin. The answer is (b).", "The answer is (a).", "", "So and", "So.", "So.\nQ: More?", None]
@@ -385,7 +484,7 @@ def test_the_summary_counts_each_teacher_and_status(run, tmp_path):
         "t5": {"ok": 6, "answer_mismatch": 1},
         "ll": {"answer_mismatch": 2, "empty": 1, "truncated": 1, "no_answer": 1, "runaway": 1},
     }
-    assert found["first_teacher_agrees_with_gold"] == 6
+    assert (found["first_teacher_agrees_with_gold"], found["trimmed"]) == (6, 0)
     counted = {"t5": Counter(), "ll": Counter()}
     for row in read(out):
         for teacher, status in row["status"].items():
@@ -395,6 +494,7 @@ def test_the_summary_counts_each_teacher_and_status(run, tmp_path):
     for words in ("ok: 6", "answer_mismatch: 2", "truncated: 1", "in 6 rows", "7"):
         assert words in ran.err
     assert run("parse-rationales", path, "-o", out, "--quiet").err == ""
+    assert "1 rationale was trimmed" in run("parse-rationales", path, "-o", out, "--trim-runaway").err
 
 
 def test_exit_codes(run, tmp_path):
@@ -407,6 +507,10 @@ def test_exit_codes(run, tmp_path):
         (1, ["parse-rationales", "nowhere.json"]),
         (2, ["parse-rationales", good, other, "--gold", write(tmp_path / "gold.json", [gold_row(0)])]),
         (2, ["parse-rationales"]),
+        (2, ["parse-rationales", good, "-o", good]),
+        (2, ["parse-rationales", good, "--teachers", ""]),
+        (2, ["parse-rationales", good, "--teachers", "t5,"]),
+        (2, ["parse-rationales", good, "--teachers", "t5,qwen,qwen"]),
         (1, ["export-rationales", bad, "-o", tmp_path / "x"]),
         (2, ["export-rationales", good]),
     ):
@@ -446,7 +550,7 @@ def there_and_back(strings, folder, suffix=".jsonl", **options):
 
 PIECES = (
     "Tin.", "\n", " ", "Q: ", "\n\nQ: ", "(b)", "The answer is (b).", "the answer is a plant", "Wool and",
-    "é👩‍🚀", "Option (a) is correct.", "\u2028", CUE,
+    "é👩‍🚀", "Option (a) is correct.", "\u2028", CUE, "\n# 2\n", "\nOptions:", "Which?", "#", "nan",
 )  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=5).map(lambda found: "".join(found).strip())
 
@@ -459,16 +563,17 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=5).map(lambda found: "".join(
             st.integers(0, 3),
             second=st.none() | TEXTS,
             first=TEXTS,
-            answer=st.sampled_from([None, "(b) tin", "(a) Wool.", "(c)", "(z) glass"]),
+            answer=st.sampled_from([None, "(b) tin", "(a) Wool.", "(c)", "b", "(z) glass"]),
         ),
         min_size=1,
         max_size=4,
-    )
+    ),
+    st.booleans(),
 )
-def test_parse_after_export_gives_the_same_rows(strings):
-    """Rows that were parsed, exported and parsed again are the same, but for the file they come from."""
+def test_parse_after_export_gives_the_same_rows(strings, trim):
+    """Rows that were parsed, exported and parsed again are the same, but for their file; also cut ones."""
     with tempfile.TemporaryDirectory() as folder:
-        before, after = there_and_back(strings, Path(folder))
+        before, after = there_and_back(strings, Path(folder), trim=trim)
         assert before == after
 
 

@@ -1,16 +1,10 @@
-"""The strings of teachers' rationales: the grammar, both ways, and what is said of a rationale."""
-
-import json
-import time
+"""The strings of teachers' rationales: the grammar, both ways."""
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dataprep.errors import DataprepError, RowError
-from dataprep.gold import GoldRow
-from dataprep.rationale_files import RationaleParser
-from dataprep.rationale_status import conclusion, status_of, trim_runaway
+from dataprep.errors import DataprepError, RowError, UsageError
 from dataprep.rationales import Parsed, Teachers, parse, render
 from tests import strategies as some
 
@@ -211,7 +205,7 @@ def test_any_text_is_parsed_or_raises_a_row_error(before, middle, after):
     found = some.result_or_error(parse, before + middle + after)
     if isinstance(found, DataprepError):
         assert isinstance(found, RowError)
-        assert found.reason in ("no question block", "text after the choices")
+        assert found.reason in ("no question block", "text after the choices", "unknown teacher")
     else:
         assert found.choices
         for text in found.rationales.values():
@@ -241,7 +235,9 @@ def test_the_published_sample_gives_the_promised_fields():
     "cue",
     ["", f"\nA: {CUE}", f"\nA:{CUE}", f"\nA:  {CUE} ", "\nA: Let's think step by step",
      "\nA: Let’s think step by step.",
-     f"\nAnswer: {CUE}", "\nA:", "\n", f"\n\nA: {CUE}\n", f"\nA : {CUE}"],
+     f"\nAnswer: {CUE}", "\nA:", "\n", f"\n\nA: {CUE}\n", f"\nA : {CUE}",
+     "\nA:  Let's  think step by step", "\nA: Let's think  step by  step.", f"\n{CUE}", f"\n\n  {CUE}\n",
+     f"\na: {CUE}", f"\nanswer:{CUE}", "\na: let's think step by step."],
 )  # fmt: skip
 @pytest.mark.parametrize("more", ["", f" llama rationale: {CUE}\nIt is tin."])
 def test_a_cue_line_is_no_choice(cue, more):
@@ -292,6 +288,11 @@ def test_the_choices_stop_where_the_letters_do():
         ("Thus, the answer is (a) x. Thus, the answer is (b) y", "Thus, the answer is (a) x.", ("b", "y")),
         ("Tin melts.", "Tin melts.", None),
         ("Thus, the answer is tin.", "Thus, the answer is tin.", None),
+        ("Tin. Thus, the answer is b", "Tin.", ("b", "")),
+        ("Tin. Thus, the answer is B.", "Tin.", ("b", "")),
+        ("Tin. Thus, the answer is b) tin", "Tin.", ("b", "tin")),
+        ("Thus, the answer is a plant", "Thus, the answer is a plant", None),
+        ("Thus, the answer is b tin", "Thus, the answer is b tin", None),
         ("Tin. Thus, the answer is (bb) tin", "Tin. Thus, the answer is (bb) tin", None),
         ("Tin. Thus, the answer is", "Tin. Thus, the answer is", None),
         ("Tin. Thus the answer is (b) tin", "Tin. Thus the answer is (b) tin", None),
@@ -321,12 +322,91 @@ def test_teachers_are_named_by_the_list():
     assert list(parse(text, Teachers.named(["t5-xl"])).rationales) == ["t5-xl", "llama-2", "qwen", "phi"]
 
 
+@pytest.mark.parametrize("given_name", ["llama", "llama-2", " llama-2 ", "llama=llama-2", "llama = llama-2"])
+def test_a_known_teacher_is_given_by_marker_or_name(given_name):
+    """The names that the output uses are taken too, white space around them aside, and written back."""
+    text = f"{FIRST}{BLOCK} llama rationale: {CUE}\nOne."
+    teachers = Teachers.named([" flan-t5 ", given_name])
+    found = parse(text, teachers)
+    assert found.rationales == {"flan-t5": "Tin melts.", "llama-2": "One."}
+    assert render(found, teachers) == text
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [""], [" "], ["t5", ""], ["t5", " ", "qwen"], ["t5", "=x"], ["t5", "x="], ["t5", "="], ["t5=x"],
+        ["t5", "t5"], ["t5", "qwen", "qwen"], ["t5", "qwen", " qwen"], ["t5", "qwen=a", "qwen=b"],
+        ["t5", "qwen=a", "phi=a"], ["t5", "qwen=t5"], ["t5", "llama", "llama-2"],
+        ["t5", "llama=llama-2", "llama-2"],
+    ],
+)  # fmt: skip
+def test_empty_and_repeated_names_are_refused(names):
+    """A teacher without a name, or two with one, would lose rationales: a usage error."""
+    with pytest.raises(UsageError, match="--teachers"):
+        Teachers.named(names)
+
+
+def test_a_name_of_several_words_can_be_listed():
+    """A marker with spaces in it opens a text where it is listed, also beside one that is how it ends."""
+    text = f"{FIRST}{BLOCK} llama 2 rationale: One. 2 rationale: Two. qwen rationale: three."
+    teachers = Teachers.named(["t5", "llama 2=llama-2", "2=two"])
+    found = parse(text, teachers)
+    assert found.choices == METALS
+    assert found.rationales == {"t5": "Tin melts.", "llama-2": "One.", "two": "Two. qwen rationale: three."}
+    assert parse(render(found, teachers), teachers) == found
+
+
+@pytest.mark.parametrize("name", ["8x7B", "3b", "o1", "gpt-4", "qwen2.5"])
+def test_a_name_may_hold_digits(name):
+    """A word with a letter in it is a teacher's name, whatever it begins with."""
+    found = parse(f"{FIRST}{BLOCK} {name} rationale: One.")
+    assert (found.choices, found.rationales[name]) == (METALS, "One.")
+
+
+def test_a_marker_may_follow_a_newline():
+    """A line that begins with a marker opens a text as well."""
+    found = parse(f"{FIRST}{BLOCK}\nA: {CUE}\nllama rationale: One.\nmistral rationale:\nTwo.")
+    assert found.choices == METALS
+    assert found.rationales == {"flan-t5": "Tin melts.", "llama-2": "One.", "mistral": "Two."}
+
+
+@pytest.mark.parametrize(
+    ("names", "after", "marker"),
+    [
+        (None, " llama 2 rationale: One.", "llama 2 rationale:"),
+        (None, " (llama) rationale: One.", "(llama) rationale:"),
+        (None, " llama  rationale: One.", "llama rationale:"),
+        (None, " 70 rationale:", "70 rationale:"),
+        (None, f"\nA: {CUE} llama 2 rationale: One.", "llama 2 rationale:"),
+        (None, " llama 2 rationale: One. mistral rationale: Two.", "llama 2 rationale:"),
+        (["t5", "qwen"], " phi rationale: One.", "phi rationale:"),
+        (["t5", "qwen"], " phi rationale: One. qwen rationale: Two.", "phi rationale:"),
+        (["t5", "qwen"], " llama 2 rationale: One.", "llama 2 rationale:"),
+        (["t5", "qwen"], "\n8x7B rationale: One.", "8x7B rationale:"),
+        (["t5", "qwen"], " t5 rationale: One.", "t5 rationale:"),
+    ],
+)
+def test_a_marker_that_names_nobody_is_no_part_of_the_last_choice(names, after, marker):
+    """A teacher who is not listed, or has no single word for a name, is an error that says what to do."""
+    teachers = Teachers.named(names) if names else None
+    with pytest.raises(RowError, match="unknown teacher") as caught:
+        parse(FIRST + BLOCK + after, teachers)
+    assert marker in str(caught.value)
+    assert "--teachers" in str(caught.value)
+
+
+def test_prose_in_the_last_choice_is_a_choice():
+    """`the rationale:` in a choice is its text: no teacher is called so."""
+    assert parse(f"{FIRST}{BLOCK} and the rationale: heat").choices[-1] == "a plant and the rationale: heat"
+
+
 @pytest.mark.parametrize(
     "said",
     ["This is the rationale: it melts.", "My Rationale: none.", "Her best rationale: x.", "rationale: x",
      "a llama rationale.",
      "llama rationale:x", "(llama) rationale: x", "llama  rationale: x", "llama rationale : x",
-     "3 rationale: x"],
+     "3 rationale: x", "In the 2nd rationale: x", "3-4 rationale: x"],
 )  # fmt: skip
 def test_ordinary_words_are_no_markers(said):
     """`the rationale:` and the like inside a rationale open no teacher."""
@@ -338,219 +418,3 @@ def test_a_teacher_speaks_once():
     """A marker of a teacher who spoke already is a part of the text that holds it."""
     found = parse(f"{FIRST}{BLOCK} llama rationale: One. llama rationale: two. flan-t5 rationale: three.")
     assert found.rationales["llama-2"] == "One. llama rationale: two. flan-t5 rationale: three."
-
-
-# Statuses and conclusions
-
-
-def judged(head, more=""):
-    """The row that `parse-rationales` makes of a string; the gold answer is (b)."""
-    parser = RationaleParser(Teachers(), [GoldRow(None, "Which melts?", METALS, 1)])
-    return json.loads(parser(head + BLOCK + more, "x_CoT_0.json", 1))
-
-
-@pytest.mark.parametrize(
-    ("status", "text"),
-    [
-        ("empty", ""),
-        ("empty", " \n "),
-        ("ok", "Wool burns. The answer is (b)."),
-        ("ok", "So the answer is b"),
-        ("ok", "Wool burns.\nAnswer: (b)"),
-        ("ok", "Therefore, the answer is tin."),
-        ("ok", "The correct answer is B."),
-        ("ok", "The answer is \"tin\"."),
-        ("ok", "Option (b) is correct."),
-        ("ok", "Q stands for heat. The answer is (b)."),  # no question of its own
-        ("ok", "Ask: Q: what melts? The answer is (b)."),  # not at the beginning of a line
-        ("ok", "If the answer is (a), it burns.\nThe answer is (b)."),
-        ("answer_mismatch", "Wool burns. The answer is (a)."),
-        ("answer_mismatch", "The answer is wool."),
-        ("answer_mismatch", "The answer is a."),
-        ("answer_mismatch", "The answer is a plant."),  # the text of (c), not the letter a
-        ("no_answer", "Wool burns and tin melts."),
-        ("no_answer", "The answer is a metal."),  # neither the letter a nor a choice
-        ("no_answer", "The answer is (a). The answer is (b)."),
-        ("no_answer", "The answer is (z)."),
-        ("no_answer", "It is not said that the answer is (b)."),
-        ("truncated", "Wool burns and"),
-        ("truncated", "Wool burns,"),
-        ("truncated", "The answer is (b). And so on, since"),
-        ("truncated", "Option (b"),
-        ("truncated", "The answer is"),
-        ("truncated", "Tin melts at 232"),
-        ("runaway", "The answer is (b).\n\nQ: What burns?\nIt is wool."),
-        ("runaway", "So it is.\nQuestion: What burns?"),
-        ("runaway", "So it is.\n### Question 2: What burns"),
-        ("runaway", "So it is.\n Q2. What burns?"),
-        ("runaway", "Q: What burns?"),
-    ],
-)  # fmt: skip
-def test_each_status_is_what_its_definition_says(status, text):
-    """Every status, and texts that look like it and are not; the first that holds is given."""
-    assert judged(FIRST, f" llama rationale: {CUE}\n{text}")["status"]["llama-2"] == status
-
-
-@pytest.mark.parametrize(
-    ("status", "text", "sentence"),
-    [
-        ("ok", "Tin melts", " Thus, the answer is (b) tin"),  # an answer followed: it was not cut off
-        ("answer_mismatch", "Tin melts.", " Thus, the answer is (a) wool"),
-        ("empty", "", "Thus, the answer is (b) tin"),
-        ("runaway", "Tin melts.\nQ: Why?", " Thus, the answer is (b) tin"),
-    ],
-)
-def test_an_answer_sentence_is_the_first_teachers_conclusion(status, text, sentence):
-    """The first teacher's status follows its answer sentence, which the gold answer is compared with."""
-    row = judged(text + sentence)
-    assert row["status"]["flan-t5"] == status
-    assert row["answer"] == {"label": "b", "text": "tin"}
-
-
-def test_without_a_gold_answer_nothing_contradicts():
-    """Where no gold answer is known, a conclusion is no mismatch."""
-    assert status_of("The answer is (a).", METALS, None)[0] == "ok"
-    assert status_of("The answer is (a).", METALS, 1)[0] == "answer_mismatch"
-
-
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("The answer is (b).", 1),
-        ("the answer is (B)", 1),
-        ("Answer: b.", 1),
-        ("Answer: (b)", 1),
-        ("The correct option is 'c'.", 2),
-        ("The best choice is [a].", 0),
-        ("Answer is b\n", 1),
-        ("So option (c) is correct.", 2),
-        ("Answer a is the right one.", 0),
-        ("the answer is tin", 1),
-        ("the answer is Tin, of course", 1),
-        ("the answer is a plant", 2),
-        ("the answer is the tin.", 1),
-        ("The answer is (b). Again, the answer is (b).", 1),
-        ("the answer is a tree", -1),
-        ("the answer is a", 0),
-        ("the answer is I think wool", -1),
-        ("the answer is (d).", -1),
-        ("the answer is (a) or (b).", -1),
-        ("The answer is (a).\nNo, the answer is (b).", -1),
-        ("If the answer is (a), it burns.", -1),
-        ("the answer is not (a).", -1),
-        ("Option (a) is incorrect.", -1),
-        ("Answer: (a) wool (b) tin (c) a plant", -1),
-        ("tin", -1),
-        ("(b)", -1),
-        ("", -1),
-    ],
-)
-def test_a_conclusion_names_one_choice_or_none(text, place):
-    """Letters in brackets or at an end, and texts of choices count; suppositions and denials do not."""
-    assert conclusion(text, METALS) == place
-
-
-def test_an_article_is_no_letter():
-    """`the answer is a plant` names nothing where no choice is called so."""
-    assert conclusion("the answer is a plant", ["wool", "tin"]) == -1
-    assert conclusion("The answer is a plant.", ["wool", "tin"]) == -1
-
-
-@pytest.mark.parametrize(
-    "said",
-    ["The answer is (b) tin.", "So the correct answer is (b) tin, as it melts.", "The answer is: (b)."],
-)
-def test_a_letter_with_its_text_is_a_conclusion(said):
-    """The form that the prompts teach, letter and text together, names its choice."""
-    assert conclusion(said, METALS) == 1
-
-
-@given(st.lists(some.stripped_texts(5), min_size=1, max_size=5), rationales())
-def test_any_text_concludes_on_a_choice_or_none(choices, text):
-    """Whatever the text, a conclusion is a choice that is there, and the status is one of the six."""
-    assert -1 <= conclusion(text, choices) < len(choices)
-    status, place = status_of(text, choices, 0)
-    assert status in ("ok", "empty", "runaway", "truncated", "answer_mismatch", "no_answer")
-    assert -1 <= place < len(choices)
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        ("So it is.\n\nQ: What burns?\nIt is wool.", "So it is."),
-        ("So it is.\n\n### Question 2: What burns?", "So it is."),
-        ("So it is. \n###\n Q: What?", "So it is."),
-        ("Q: What burns?", ""),
-        ("So it is: Q: no.", "So it is: Q: no."),
-        ("So it is.", "So it is."),
-        ("", ""),
-    ],
-)
-def test_trimming_cuts_where_the_next_question_begins(text, kept):
-    """`--trim-runaway` keeps what precedes the other question, and touches no other rationale."""
-    assert trim_runaway(text) == kept
-
-
-@given(rationales())
-def test_trimming_keeps_a_beginning_that_runs_nowhere(text):
-    """What is kept is a beginning of the text, and trimming it again changes nothing."""
-    kept = trim_runaway(text)
-    assert text.startswith(kept)
-    assert trim_runaway(kept) == kept
-
-
-# Linear time
-
-TEN_MEGABYTES = 10_000_000
-UNITS = [
-    "\nAnswer Choices:\n(a) ", " rationale:", "llama rationale: ", " llama rationale: ", "answer is (a)",
-    "answer is (a). ", "The answer is (a).\n", "answer is ", "answer: (", "option (a) is correct. ",
-    "Thus, the answer is", "Thus, the answer is (a) ", "\n\nQ: ", "\nQ", "#", "\n#", "(", "w", " ", "\n", CUE,
-]  # fmt: skip
-
-
-def seconds(call):
-    """The processor time of a call that may end in dataprep's own error: the best of two."""
-    best = float("inf")
-    for _ in range(2):
-        begin = time.process_time()
-        some.result_or_error(call)
-        best = min(best, time.process_time() - begin)
-        if not 1 <= best < 3:  # beyond that it is no busy machine
-            break
-    return best
-
-
-@pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("place", ["first", "second", "choice"])
-def test_ten_adversarial_megabytes_take_less_than_a_second(place, unit):
-    """Parts of the grammar, repeated wherever they may stand, cost linear time: 10 MB under a second."""
-    text = unit * (TEN_MEGABYTES // len(unit))
-    text = {
-        "first": text + BLOCK,
-        "second": f"{FIRST}{BLOCK} llama rationale: {text}",
-        "choice": f"{FIRST}{BLOCK} {text}",
-    }[place]
-    parser = RationaleParser(Teachers(), trim=True)
-    assert seconds(lambda: parser(text, "x.json", 1)) < 1
-
-
-def test_a_long_choice_and_many_answers_take_linear_time():
-    """Each mention of an answer costs the same, however long the choices are that it could name."""
-    half = 200_000
-    text = f"{FIRST}{BLOCK}{'x' * half} llama rationale: {'answer is x ' * (half // 12)}."
-    parser = RationaleParser(Teachers())
-    assert seconds(lambda: parser(text, "x.json", 1)) < 1
-
-
-@pytest.mark.parametrize(
-    ("said", "place"),
-    [
-        ("The answer is the tinfoil hat.", -1),
-        ("The answer is the tin.", 1),
-        ("If the answer is (b) tin, it would melt.", -1),
-    ],
-)
-def test_only_a_whole_clause_names_a_choice(said, place):
-    """A choice's text that is merely how a longer word begins is no answer, and a supposition is none."""
-    assert conclusion(said, METALS) == place

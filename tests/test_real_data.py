@@ -5,6 +5,7 @@ import os
 import random
 import re
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -341,3 +342,33 @@ def test_published_rationales_survive_the_way_back(rationales, tmp_path, dataset
     for row, again in zip(read_lines(out), read_lines(tmp_path / "again.jsonl"), strict=True):
         del row["source"], again["source"]
         assert row == again
+
+
+@pytest.mark.parametrize(("dataset", "split"), [("arc", "test"), ("obqa", "valid")])
+def test_trimmed_rationales_survive_the_way_back(rationales, tmp_path, dataset, split):
+    """Cut where they run on, exported and parsed again, the strings give the same rows, and none runs on."""
+    gold = DATA / "tinyllm" / dataset / f"{dataset}_{split}.json"
+    strings, cut = rationale_files_of(dataset, split), tmp_path / "cut.jsonl"
+    report = parse_rationale_files(strings, cut, gold=gold, trim=True)
+    export_rationales(cut, tmp_path / "llm", split=split)
+    again = parse_rationale_files([tmp_path / "llm"], tmp_path / "again.jsonl", gold=gold, trim=True)
+    shorter = 0
+    rows = read_lines(cut), read_lines(tmp_path / "again.jsonl"), read_lines(rationales[dataset, split][1])
+    for row, back, whole in zip(*rows, strict=True):
+        del row["source"], back["source"]
+        assert row == back
+        assert "runaway" not in row["status"].values()
+        shorter += sum(row["rationales"][name] != text for name, text in whole["rationales"].items())
+    assert report.trimmed == shorter >= rationales[dataset, split][0].statuses["llama-2"]["runaway"] > 0
+    assert again.trimmed == 0
+
+
+def test_missing_values_are_no_rationales(rationales):
+    """The `nan` that 40 and 44 of the published texts are is nobody's rationale."""
+    found = Counter()
+    for _, out, _ in rationales.values():
+        for row in read_lines(out):
+            for teacher, text in row["rationales"].items():
+                found[teacher] += text == "nan"
+                assert text != "nan" or row["status"][teacher] == "empty"
+    assert found == {"flan-t5": 40, "llama-2": 44}

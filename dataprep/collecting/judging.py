@@ -9,7 +9,7 @@ from typing import Any
 from dataprep.errors import RowError
 from dataprep.letters import letter_of
 from dataprep.numbers import number_of, stated_number
-from dataprep.rationale_status import runaway_at
+from dataprep.rationale_status import runaway_at, text_before
 from dataprep.rationales import without_cue
 from dataprep.records import LETTERS, Example, describe
 from dataprep.responses import outcome_of
@@ -46,10 +46,9 @@ def judge(example: Example, line: Mapping[str, Any], place: int | None = None) -
     """What a line of a journal says to an Example.
 
     The status is the first that holds of: ``failed``, ``refused`` and ``length`` (as ``outcome_of`` has
-    them), ``empty``, ``runaway`` (it runs on into another question), and where the Example has choices
-    ``no_answer`` (the reply names none, or several) and ``answer_mismatch`` (it names another than the
-    gold one). In a math Example without choices ``answer_mismatch`` is a reply that states another number
-    than the gold one. All else is ``ok``.
+    them), ``empty``, ``answer_mismatch`` (it names another choice than the gold one, or in a math Example
+    without choices states another number), ``runaway`` (it runs on into another question; what precedes
+    that is what it says), ``no_answer`` (the Example has choices, and it names none or several), ``ok``.
 
     Raises:
         RowError: the Example has more choices than there are letters.
@@ -63,12 +62,16 @@ def judge(example: Example, line: Mapping[str, Any], place: int | None = None) -
         return Judged(status, text, reply, place=place)
     if not text:
         return Judged("empty", text, reply, place=place)
-    if runaway_at(text) >= 0:
-        return Judged("runaway", text, reply, place=place)
+    end = runaway_at(text)
+    said, letter = text if end < 0 else text_before(text, end), None
     if example.choices:
-        letter = letter_of(text, _checked(example.choices))
-        return Judged(_of_letter(letter, gold_letter(example)), text, reply, letter, place)
-    return Judged(_of_number(example, text), text, reply, place=place)
+        letter = letter_of(said, _checked(example.choices))
+        found = _of_letter(letter, gold_letter(example))
+    else:
+        found = _of_number(example, said)
+    if end >= 0 and found != "answer_mismatch":  # what contradicts gold must not pass for being cut there
+        found = "runaway"
+    return Judged(found, text, reply, letter, place)
 
 
 def _of_letter(letter: str | None, gold: str | None) -> str:

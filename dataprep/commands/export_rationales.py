@@ -15,9 +15,9 @@ def command(
     output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="Where SPLIT_CoT_K.json go.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="The split in the files' names.")] = "train",
     teachers: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="NAME,...", help="The first teacher, then further ones (name or marker=name)."),
-    ] = "",
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write labelled rows back as published rationale files.
@@ -31,6 +31,7 @@ def command(
     """
     from dataprep.rationale_files import export_rationales
 
-    paths = export_rationales(rows, output, split=split, teachers=teachers.split(",") if teachers else ())
+    names = () if teachers is None else teachers.split(",")
+    paths = export_rationales(rows, output, split=split, teachers=names)
     if not quiet:
         print(f"export-rationales: wrote {len(paths)} files to {output}", file=sys.stderr)

@@ -24,9 +24,9 @@ def command(
         str | None, typer.Option(metavar="FILE", help="The gold rows: joined by id, else by position.")
     ] = None,
     teachers: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="NAME,...", help="The first teacher, then further ones (name or marker=name)."),
-    ] = "",
+    ] = None,
     trim_runaway: Annotated[
         bool, typer.Option("--trim-runaway", help="Cut rationales that run on into another question.")
     ] = False,
@@ -54,7 +54,7 @@ def command(
             paths,
             output or "-",
             gold=gold,
-            teachers=teachers.split(",") if teachers else (),
+            teachers=() if teachers is None else teachers.split(","),
             trim=trim_runaway,
             workers=workers,
             rejects=rejects,
@@ -65,6 +65,7 @@ def command(
             "command": "parse-rationales",
             **report.ledger.to_json(),
             "status": {teacher: dict(counts) for teacher, counts in report.statuses.items()},
+            "trimmed": report.trimmed,
             "first_teacher_agrees_with_gold": None if gold is None else report.agree,
         }
         print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode(), file=sys.stderr)
@@ -73,6 +74,9 @@ def command(
         for teacher, counts in report.statuses.items():
             shown = ", ".join(f"{status}: {count:,}" for status, count in counts.most_common())
             print(f"  {teacher}: {shown}", file=sys.stderr)
+        if trim_runaway:
+            what = "rationale was" if report.trimmed == 1 else "rationales were"
+            print(f"  {report.trimmed:,} {what} trimmed", file=sys.stderr)
         if gold is not None:
             print(
                 f"  the first teacher answers as the gold rows do in {report.agree:,} rows", file=sys.stderr
