@@ -6,7 +6,7 @@ not apply here: a layout says which tokens stand where.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
@@ -32,7 +32,7 @@ class HuggingFaceTokenizer:
         digest = sha256(b"huggingface, marks as special tokens\n" + content)
         self.fingerprint = digest.hexdigest()
         try:
-            self.specials = _make_special(document, self.fingerprint)
+            self.specials: Mapping[str, int] = _make_special(document, self.fingerprint)
             self._tokenizer = library.Tokenizer.from_str(orjson.dumps(document).decode())
         except Exception as error:  # noqa: BLE001 - the library raises nothing more precise
             raise _damaged(path, str(error)) from None
@@ -108,7 +108,7 @@ class HuggingFaceTokenizer:
 
     def special(self, name: str) -> int:
         """The id of a special token."""
-        return special_id(self, name)
+        return special_id(self.specials, name)
 
 
 def _document(path: str, content: bytes) -> dict[str, Any]:
@@ -127,8 +127,8 @@ def _document(path: str, content: bytes) -> dict[str, Any]:
 
 def _damaged(path: str, reason: str) -> TokenizerError:
     return TokenizerError(
-        f"{path}: found a tokenizer.json that cannot be used ({reason}); expected a whole one that the library "
-        "`tokenizers` reads: fetch it again, or save it again with a newer version"
+        f"{path}: found a tokenizer.json that cannot be used ({reason}); expected a whole one that "
+        "the library `tokenizers` reads: fetch it again, or save it again with a newer version"
     )
 
 

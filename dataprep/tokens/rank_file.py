@@ -66,8 +66,8 @@ class RankTokenizer:
         content: bytes | None = None,
     ) -> None:
         tiktoken = needed("tiktoken", "a tokenizer of tiktoken's kind")
-        self.specials = dict(specials)
-        self.vocab_size = 1 + max(max(ranks.values()), *specials.values())
+        self.specials: Mapping[str, int] = dict(specials)
+        self.vocab_size = 1 + max(*ranks.values(), *specials.values())
         self._origin = origin
         self._pattern = pattern
         self._encoding = tiktoken.Encoding(
@@ -129,7 +129,7 @@ class RankTokenizer:
 
     def special(self, name: str) -> int:
         """The id of a special token."""
-        return special_id(self, name)
+        return special_id(self.specials, name)
 
 
 def load_ranks(path: str, content: bytes) -> RankTokenizer:
@@ -141,8 +141,8 @@ def load_ranks(path: str, content: bytes) -> RankTokenizer:
     ranks = parse_ranks(path, content)
     if len(ranks) != LLAMA3_RANKS:
         raise TokenizerError(
-            f"{path}: found {len(ranks):,} ranks; expected the {LLAMA3_RANKS:,} of Llama 3's tokenizer.model: "
-            "fetch a file that was cut short again; tiktoken's own encodings are loaded by their names, and "
+            f"{path}: found {len(ranks):,} ranks; expected the {LLAMA3_RANKS:,} of Llama 3's "
+            "tokenizer.model: fetch a file that was cut short again; tiktoken's own encodings are loaded by their names, and "
             "other models by their tokenizer.json"
         )
     specials = {name: LLAMA3_RANKS + number for number, name in enumerate(LLAMA3_SPECIALS)}
@@ -194,7 +194,8 @@ def _check_complete(path: str, ranks: Mapping[bytes, int], lines: Mapping[int, i
     for rank in range(len(lines)):
         if rank not in lines:
             raise TokenizerError(
-                f"{path}: rank {rank} is missing; expected every rank from 0 to {max(lines)}: fetch the file again"
+                f"{path}: rank {rank} is missing; expected every rank from 0 to {max(lines)}: "
+                "fetch the file again"
             )
     for byte in range(256):
         if bytes([byte]) not in ranks:

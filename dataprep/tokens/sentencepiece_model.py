@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
@@ -29,14 +29,15 @@ class SentencePieceTokenizer:
     def __init__(self, path: str, content: bytes) -> None:
         library = needed("sentencepiece", "a SentencePiece model")
         try:
-            model, self.specials = _with_control_symbols(content)
+            model, specials = _with_control_symbols(content)
             self._processor = library.SentencePieceProcessor(model_proto=model)
         except (RuntimeError, ValueError, IndexError):
             raise TokenizerError(
                 f"{path}: found a SentencePiece model that is cut short or damaged; expected a whole one: "
                 "fetch it again, or train it again with `dataprep tokenizer train`"
             ) from None
-        self.vocab_size = self._processor.vocab_size()
+        self.specials: Mapping[str, int] = specials
+        self.vocab_size: int = self._processor.vocab_size()
         self.fingerprint = sha256(b"sentencepiece, marks as control symbols\n" + content).hexdigest()
         self._names = {number: name for name, number in self.specials.items()}
         self._origin = (path, content)
@@ -68,12 +69,14 @@ class SentencePieceTokenizer:
         return "".join(parts)
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The text of ids in UTF-8."""
+        """The bytes of ids that stand for single bytes; the text of others in UTF-8."""
+        if all(0 <= number < self.vocab_size and self._processor.is_byte(int(number)) for number in ids):
+            return bytes(int(self._processor.id_to_piece(int(number))[3:5], 16) for number in ids)
         return self.decode(ids).encode("utf-8")
 
     def special(self, name: str) -> int:
         """The id of a special token."""
-        return special_id(self, name)
+        return special_id(self.specials, name)
 
 
 def _with_control_symbols(content: bytes) -> tuple[bytes, dict[str, int]]:
@@ -94,7 +97,7 @@ def _with_control_symbols(content: bytes) -> tuple[bytes, dict[str, int]]:
         begin, stop = piece.get(_TYPE, (0, 0))
         kind = content[begin] if stop else 1
         if kind in (_CONTROL, _USER_DEFINED):
-            begin_name, end_name = piece[_PIECE] if _PIECE in piece else (0, 0)
+            begin_name, end_name = piece.get(_PIECE, (0, 0))
             name = content[begin_name:end_name].decode("utf-8")
             if kind == _CONTROL or looks_special(name):
                 model[begin] = _CONTROL

@@ -166,12 +166,12 @@ def check_unicode(text: str) -> None:
         raise RowError("not valid Unicode", detail) from None
 
 
-def special_id(tokenizer: Tokenizer, name: str) -> int:
+def special_id(specials: Mapping[str, int], name: str) -> int:
     """The id of a special token; the ``special`` of every kind."""
     try:
-        return tokenizer.specials[name]
+        return specials[name]
     except KeyError:
-        known = list(tokenizer.specials)
+        known = list(specials)
         shown = ", ".join(known[:16]) + (f" and {len(known) - 16} more" if len(known) > 16 else "")
         raise TokenizerError(
             f"the tokenizer has no special token {name!r}; it has {shown or 'none'}: "
