@@ -16,8 +16,8 @@ SAMPLE = 256
 # Where cutting or merging differs, it has been at places like these.
 AWKWARD = (
     "", " ", "  a", "a  \n\n b\t", "\r\n\r\nx", "I'LL we'll 'ſ 's", "1234567", "<|eot_id|>", "#!?\n\n\n",
-    "\u00a0x", "e\u0301 \u0301", "漢字かな交じり", "👩\u200d👩\u200d👧 👍🏽", "ⅧⅨ½ ٣٤٥", "\x00\x1c\u0085\u2028",
-    "=" * 300, " " * 300 + "x", "ab" * 200,
+    "\u00a0x", "e\u0301 \u0301", "漢字かな交じり", "👩\u200d👩\u200d👧 👍🏽", "ⅧⅨ½ ٣٤٥",
+    "\x00\x1c\u0085\u2028", "=" * 300, " " * 300 + "x", "ab" * 200,
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ class _Checked:
     def __init__(self, encode: Encode, reference: Encode) -> None:
         self._fast = encode
         self._reference = reference
-        self._encode = self._compare
+        self._encode: Encode = self._compare
         self._left = SAMPLE
 
     def __call__(self, text: str) -> list[int]:

@@ -6,10 +6,10 @@ file does not have, are those of Meta's ``llama-models``.
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -17,6 +17,7 @@ import orjson
 
 from dataprep.errors import TokenizerError
 from dataprep.tokens.fast_encoder import fast_encoder
+from dataprep.tokens.long_space import LONG, LongSpace
 from dataprep.tokens.tokenizer import check_unicode, needed, special_id, unknown_id
 
 LLAMA3_PATTERN = (
@@ -39,9 +40,6 @@ LLAMA3_SPECIALS = (
     "<|image|>",
     *(f"<|reserved_special_token_{number}|>" for number in range(2, 246)),
 )
-
-# tiktoken's regular expressions give up at a run of 1,000,000 white-space characters.
-LONG_SPACE = 100_000
 
 
 class RankTokenizer:
@@ -73,10 +71,6 @@ class RankTokenizer:
         self._encoding = tiktoken.Encoding(
             "dataprep", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.specials
         )
-        # A piece on its own: its bytes are merged whatever the pattern would make of them.
-        self._piece = tiktoken.Encoding(
-            "dataprep-piece", pat_str=r"(?s:.+)", mergeable_ranks=ranks, special_tokens={}
-        ).encode_ordinary
         self._encode: Callable[[str], list[int]] = self._encoding.encode_ordinary
         if content is not None:
             self._encode = fast_encoder(content, pattern, self._encode)
@@ -92,21 +86,20 @@ class RankTokenizer:
         """The ids of a text; none of them is a special token's."""
         if not text.isascii():
             check_unicode(text)  # tiktoken would put U+FFFD in its place
-        if len(text) >= LONG_SPACE and re.search(rf"\s{{{LONG_SPACE}}}", text):
-            return self._encode_pieces(text)
+        if len(text) >= LONG:
+            return self._long_space.encode(text)
         return self._encode(text)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of many texts."""
         return [self.encode(text) for text in texts]
 
-    def _encode_pieces(self, text: str) -> list[int]:
-        """As tiktoken does it, the cutting left to ``regex``, whose stack is as large as need be."""
-        regex = needed("regex", "a text with very much white space")
-        ids: list[int] = []
-        for match in regex.finditer(self._pattern, text):
-            ids += self._piece(match.group())
-        return ids
+    @cached_property
+    def _long_space(self) -> LongSpace:
+        ranks = {
+            token: self._encoding.encode_single_token(token) for token in self._encoding.token_byte_values()
+        }
+        return LongSpace(self._encoding.encode_ordinary, ranks, self._pattern)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; what is no valid UTF-8 becomes U+FFFD."""
@@ -142,8 +135,8 @@ def load_ranks(path: str, content: bytes) -> RankTokenizer:
     if len(ranks) != LLAMA3_RANKS:
         raise TokenizerError(
             f"{path}: found {len(ranks):,} ranks; expected the {LLAMA3_RANKS:,} of Llama 3's "
-            "tokenizer.model: fetch a file that was cut short again; tiktoken's own encodings are loaded by their names, and "
-            "other models by their tokenizer.json"
+            "tokenizer.model: fetch a file that was cut short again; tiktoken's own encodings are loaded by "
+            "their names, and other models by their tokenizer.json"
         )
     specials = {name: LLAMA3_RANKS + number for number, name in enumerate(LLAMA3_SPECIALS)}
     return RankTokenizer(ranks, LLAMA3_PATTERN, specials, (load_ranks, (path, content)), content)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import groupby
-from typing import Any
 
 from dataprep.errors import TokenizerError
 from dataprep.tokens.tokenizer import check_unicode, looks_special, needed, special_id, unknown_id
@@ -136,8 +135,3 @@ def _varint(data: bytes, start: int) -> tuple[int, int]:
         start, shift = start + 1, shift + 7
         if byte < 0x80:
             return value, start
-
-
-def library_error(error: Any) -> str:
-    """What SentencePiece says, without the place in its source."""
-    return str(error).rpartition("] ")[2].strip()

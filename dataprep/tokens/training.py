@@ -15,7 +15,6 @@ from typing import Any
 from dataprep import files
 from dataprep.errors import InputError, UsageError
 from dataprep.tokens.rank_file import LLAMA3_PATTERN
-from dataprep.tokens.sentencepiece_model import library_error
 from dataprep.tokens.tokenizer import needed
 
 KINDS = ("sentencepiece", "bpe")
@@ -128,7 +127,7 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise _too_few(library_error(error), vocab_size) from None
+        raise _too_few(str(error), vocab_size) from None
     return model.getvalue()
 
 
@@ -140,7 +139,7 @@ def _too_few(reason: str, vocab_size: int) -> UsageError:
     elif "sentences_" in reason:
         return UsageError("there is no text to learn from: give files with at least a line")
     else:
-        hint = reason
+        hint = reason.rpartition("] ")[2].strip() or reason
     return UsageError(f"a vocabulary of {vocab_size:,} cannot be made of these texts: {hint}")
 
 
