@@ -372,7 +372,24 @@ def test_every_published_text_has_tiktokens_ids(llama3):
         assert llama3.decode(ids) == text
 
 
-# Hugging Face files of other kinds
+# SentencePiece and Hugging Face files of other kinds
+
+
+def test_user_defined_marks_are_not_found_in_text(tmp_path):
+    """SentencePiece finds every user-defined symbol; what looks like a mark is left to the layout."""
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(corpus()), model_prefix=str(tmp_path / "u"), vocab_size=60, minloglevel=2,
+        user_defined_symbols=["<sep>", "##", "[CLS]"], hard_vocab_limit=False,
+    )  # fmt: skip
+    plain = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "u.model"))
+    tokenizer = load_tokenizer(tmp_path / "u.model")
+    marks = {plain.piece_to_id("<sep>"), plain.piece_to_id("[CLS]")}
+    assert marks <= set(plain.encode("the<sep>## dog[CLS]"))
+    assert not marks & set(tokenizer.encode("the<sep>## dog[CLS]"))
+    assert marks <= set(tokenizer.specials.values())
+    assert tokenizer.encode("the ## quick") == plain.encode("the ## quick")
+    assert plain.piece_to_id("##") in tokenizer.encode("the ## quick")
+    assert tokenizer.decode([plain.piece_to_id("<sep>"), *tokenizer.encode("the dog")]) == "<sep>the dog"
 
 
 def json_tokenizer(tmp_path, model, added=(), **more):
@@ -435,6 +452,26 @@ def test_added_pieces_of_text_stay_text(tmp_path):
     assert not {18, 19} & set(tokenizer.encode("<think>a<|eot|>"))
     assert tokenizer.decode([*tokenizer.encode("<think>a    <|eot|>"), 19]) == "<think>a    <|eot|><|eot|>"
     assert list(tokenizer.specials) == ["<think>", "<|eot|>"]
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_mark_is_not_found_before_or_after_normalization(tmp_path, normalized):
+    """Added tokens may be looked for in the text or in its normalized form; marks are in neither."""
+    alphabet = {each: number for number, each in enumerate("<|eot>Ġhi")}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    model = {"type": "BPE", "vocab": alphabet, "merges": []}
+    mark = {"id": 9, "content": "<|eot|>", "special": True, "normalized": normalized}
+    mark |= {"single_word": False, "lstrip": True, "rstrip": True}
+    tokenizer, _ = json_tokenizer(
+        tmp_path,
+        model,
+        decoder=level,
+        pre_tokenizer=level,
+        normalizer={"type": "Lowercase"},
+        added_tokens=[mark],
+    )
+    assert tokenizer.decode(tokenizer.encode("hi <|EOT|> <|eot|>")) == "hi <|eot|> <|eot|>"
+    assert 9 not in tokenizer.encode("hi <|EOT|> <|eot|>")
 
 
 def test_a_folder_is_searched_for_its_tokenizer(paths, tmp_path):
