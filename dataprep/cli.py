@@ -20,6 +20,7 @@ from dataprep.commands import (
     prompt,
     review,
     stats,
+    tokenizer,
     validate,
 )
 from dataprep.commands.console import careful_with_stdout
@@ -68,3 +69,11 @@ for _module in (
 ):
     _name = _module.__name__.rpartition(".")[2].replace("_", "-")
     app.command(_name)(careful_with_stdout(_module.command))
+
+for _group in (tokenizer,):
+    _name = _group.__name__.rpartition(".")[2]
+    _commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    _commands.callback()(_group.command)
+    for _inner, _command in _group.commands.items():
+        _commands.command(_inner)(careful_with_stdout(_command))
+    app.add_typer(_commands, name=_name)

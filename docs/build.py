@@ -1,6 +1,7 @@
 """Writes each command's current help into its page: ``make docs``.
 
-A page ``docs/commands/NAME.md`` is written by hand but for the block between the two marks.
+A page ``docs/commands/NAME.md`` is written by hand but for the blocks between two marks each:
+``<!-- help -->`` for the command's own help, ``<!-- help train -->`` for that of its sub-command ``train``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import sys
 from pathlib import Path
 
 PAGES = Path(__file__).parent / "commands"
-MARKS = "<!-- help -->\n", "<!-- /help -->"
+BLOCK = re.compile(r"<!-- help( [a-z-]+)? -->\n.*?<!-- /help -->", flags=re.DOTALL)
 
 
-def help_of(command: str) -> str:
-    """What ``dataprep COMMAND --help`` prints on a terminal of 100 columns."""
+def help_of(*command: str) -> str:
+    """What ``dataprep COMMAND [SUB] --help`` prints on a terminal of 100 columns."""
     run = subprocess.run(
-        [sys.executable, "-m", "dataprep", command, "--help"],
+        [sys.executable, "-m", "dataprep", *command, "--help"],
         check=True,
         capture_output=True,
         text=True,
@@ -27,17 +28,20 @@ def help_of(command: str) -> str:
     return "\n".join(line.rstrip() for line in run.stdout.strip().splitlines())
 
 
-def with_help(page: str, text: str) -> str:
-    """The page with ``text`` between its marks."""
-    begin, end = MARKS
-    block = f"{begin}```text\n{text}\n```\n{end}"
-    return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: block, page, flags=re.DOTALL)
+def with_help(page: str, command: str) -> str:
+    """The page of a command with its current help between the marks."""
+
+    def current(block: re.Match[str]) -> str:
+        sub = block[1] or ""
+        return f"<!-- help{sub} -->\n```text\n{help_of(command, *sub.split())}\n```\n<!-- /help -->"
+
+    return BLOCK.sub(current, page)
 
 
 def main() -> None:
     """Bring every page up to date."""
     for path in sorted(PAGES.glob("*.md")):
-        path.write_text(with_help(path.read_text("utf-8"), help_of(path.stem)), "utf-8")
+        path.write_text(with_help(path.read_text("utf-8"), path.stem), "utf-8")
 
 
 if __name__ == "__main__":

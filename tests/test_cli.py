@@ -17,7 +17,9 @@ import dataprep
 from dataprep.cli import app
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = sorted(command.name for command in app.registered_commands)
+ALONE = {command.name for command in app.registered_commands}
+GROUPS = {group.name: group.typer_instance.registered_commands for group in app.registered_groups}
+COMMANDS = sorted(ALONE | {f"{name} {each.name}" for name, inner in GROUPS.items() for each in inner})
 SYSTEM = (
     "You are a helpful assistant that can solve math word problems, write Python functions, "
     "and answer reading comprehension questions."
@@ -55,6 +57,8 @@ def test_the_commands_are_these():
         "prompt",
         "review",
         "stats",
+        "tokenizer show",
+        "tokenizer train",
         "validate",
     ]
 
@@ -63,7 +67,7 @@ def test_help_lists_every_command_with_its_purpose(run):
     """Whoever types --help sees what there is to do."""
     done = run("--help")
     assert (done.code, done.err) == (0, "")
-    for name in COMMANDS:
+    for name in {*ALONE, *GROUPS}:
         assert re.search(rf"^ *{name} +\S+ \S+", done.out.decode(), re.MULTILINE)
 
 
@@ -71,20 +75,23 @@ def test_help_lists_every_command_with_its_purpose(run):
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_every_command_has_help_with_an_example(run, name, flag):
     """Help shows how a command is typed, on lines of its own, and explains every option."""
-    done = run(name, flag)
+    done = run(*name.split(), flag)
     assert (done.code, done.err) == (0, "")
     text = done.out.decode()
     assert re.search(rf"^ *Examples?:\n +.*dataprep {name}\b", text, re.MULTILINE)
-    for parameter in typer.main.get_command(app).commands[name].params:
+    command = typer.main.get_command(app)
+    for part in name.split():
+        command = command.commands[part]
+    for parameter in command.params:
         assert parameter.help, f"{parameter.name} is not explained"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_page_with_every_option(run, name):
     """The documentation knows every flag that the command has now."""
-    page = ROOT / "docs" / "commands" / f"{name}.md"
-    assert page.exists(), f"write docs/commands/{name}.md"
-    options = set(re.findall(r"--[a-z][a-z-]+", run(name, "--help").out.decode()))
+    page = ROOT / "docs" / "commands" / f"{name.split()[0]}.md"
+    assert page.exists(), f"write {page}"
+    options = set(re.findall(r"--[a-z][a-z-]+", run(*name.split(), "--help").out.decode()))
     assert options >= {"--help"}
     written = set(re.findall(r"--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
     assert options <= written
@@ -126,6 +133,10 @@ def test_version(run):
         (["merge", "-o", "out.jsonl"], "-o needs INPUT"),
         (["validate"], "FILE"),
         (["stats"], "FILE"),
+        (["tokenizer", "train", "in.jsonl"], "--output|-o"),
+        (["tokenizer", "train", "in.jsonl", "-o", "t.model", "--kind", "poem"], "unknown kind 'poem'"),
+        (["tokenizer", "train", "in.txt", "-o", "t.model", "--vocab-size", "9"], "--vocab-size"),
+        (["tokenizer", "show"], "FILE"),
         (["review"], "FILE"),
         (["review", "in.jsonl", "-o", "out.jsonl"], "ends in .html"),
         (["review", "in.jsonl", "-o", "-", "--json"], "give the page a file"),

@@ -53,6 +53,9 @@ LAZY = {
     "dotenv",
     "tiktoken",
     "sentencepiece",
+    "tokenizers",
+    "splintr",
+    "regex",
     "rich",
     "huggingface_hub",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BINS = 12
 
+Encode = Callable[[str], Sequence[int]]
+
 
 @dataclass(frozen=True)
 class Lengths:
@@ -31,6 +33,13 @@ class Lengths:
     median: float
     p95: float
     max: int
+
+
+@dataclass(frozen=True)
+class Tokens(Lengths):
+    """Tokens in the texts of one role, field or source, and all of them together."""
+
+    total: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Stats:
         characters: lengths by role in chat rows, by field in other rows.
         duplicates: rows whose content (all but ``id`` and ``source``) an earlier row has as well.
         histogram: rows by their number of characters.
+        tokens: tokens by role or field, where a tokenizer was given.
+        tokens_by_source: tokens of whole rows' texts by source, where a tokenizer was given.
     """
 
     rows: int
@@ -59,30 +70,40 @@ class Stats:
     characters: dict[str, Lengths]
     duplicates: int
     histogram: list[Bin]
+    tokens: dict[str, Tokens] | None = None
+    tokens_by_source: dict[str, Tokens] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as a JSON object."""
-        return asdict(self)
+        """The figures as a JSON object; those of tokens only where a tokenizer was given."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 class _Columns:
-    """A row at a time in, a few numbers a row kept: 28 bytes and 5 for each text."""
+    """A row at a time in, a few numbers a row kept: 28 bytes and 5 for each text; 5 more with a tokenizer."""
 
-    def __init__(self) -> None:
+    def __init__(self, encode: Encode | None = None) -> None:
+        self.encode = encode
         self.sources: dict[str, int] = {}
         self.source_of = array("I")
         self.length_of = array("I")
         self.digests = (array("Q"), array("Q"))
         self.lengths: dict[str, array[int]] = defaultdict(lambda: array("I"))
+        self.tokens: dict[str, array[int]] = defaultdict(lambda: array("I"))
+        self.tokens_of = array("I")
 
     def add(self, row: Mapping[str, Any], default_source: str) -> None:
-        total = 0
+        total = tokens = 0
         for role, text in _texts_of(row):
             self.lengths[role].append(len(text))
             total += len(text)
+            if self.encode is not None:
+                count = len(self.encode(text))
+                self.tokens[role].append(count)
+                tokens += count
         source = str(row.get("source") or default_source)
         self.source_of.append(self.sources.setdefault(source, len(self.sources)))
         self.length_of.append(total)
+        self.tokens_of.append(tokens)
         content = {key: value for key, value in row.items() if key not in ("id", "source")}
         try:
             written = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
@@ -108,23 +129,23 @@ def _texts_of(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     return texts
 
 
-def stats(rows: str | Path | Iterable[Mapping[str, Any]]) -> Stats:
-    """Figures about a file of rows, or about rows given one by one.
+def stats(rows: str | Path | Iterable[Mapping[str, Any]], encode: Encode | None = None) -> Stats:
+    """Figures about a file of rows, or about rows given one by one; ``encode`` is a tokenizer's.
 
     Raises:
         FileError: the file cannot be read.
         InputError: a row cannot be read.
     """
     if isinstance(rows, str | Path):
-        return stats_of_files([rows])
-    columns = _Columns()
+        return stats_of_files([rows], encode)
+    columns = _Columns(encode)
     for number, row in enumerate(rows, 1):
         _add(columns, row, "the given rows", f"row {number}")
     return _figures(columns)
 
 
-def stats_of_files(inputs: Sequence[str | Path]) -> Stats:
-    """Figures about the rows of several files together.
+def stats_of_files(inputs: Sequence[str | Path], encode: Encode | None = None) -> Stats:
+    """Figures about the rows of several files together; ``encode`` is a tokenizer's.
 
     Raises:
         FileError: a file cannot be read.
@@ -132,7 +153,7 @@ def stats_of_files(inputs: Sequence[str | Path]) -> Stats:
     """
     if not inputs:
         raise UsageError("there is nothing to describe: give at least one file")
-    columns = _Columns()
+    columns = _Columns(encode)
     for path in map(str, inputs):
         unit = "line" if files.format_of(path).kind == "jsonl" else "row"
         before = len(columns.length_of)
@@ -171,10 +192,33 @@ def _figures(columns: _Columns) -> Stats:
         characters={role: _lengths(values) for role, values in columns.lengths.items()},
         duplicates=frame.height - frame.select("low", "high").n_unique() if frame.height else 0,
         histogram=_histogram(frame["length"]),
+        tokens=_tokens_by_role(columns),
+        tokens_by_source=_tokens_by_source(
+            columns, frame["source"], [names[number] for number in counts["source"]]
+        ),
     )
 
 
-def _lengths(values: array[int]) -> Lengths:
+def _tokens_by_role(columns: _Columns) -> dict[str, Tokens] | None:
+    if columns.encode is None:
+        return None
+    return {role: _tokens(values) for role, values in columns.tokens.items()}
+
+
+def _tokens_by_source(columns: _Columns, sources: pl.Series, names: list[str]) -> dict[str, Tokens] | None:
+    import polars as pl
+
+    if columns.encode is None:
+        return None
+    counts = pl.Series(columns.tokens_of, dtype=pl.UInt32)
+    return {name: _tokens(counts.filter(sources == columns.sources[name])) for name in names}
+
+
+def _tokens(values: array[int] | pl.Series) -> Tokens:
+    return Tokens(**asdict(_lengths(values)), total=sum(values))
+
+
+def _lengths(values: array[int] | pl.Series) -> Lengths:
     import polars as pl
 
     figures = pl.DataFrame({"n": pl.Series(values, dtype=pl.UInt32)}).select(

@@ -1,0 +1,198 @@
+"""tiktoken's rank files: a token in base64 and its rank, one a line. tiktoken itself is the reference.
+
+Llama 3's ``tokenizer.model`` is one, of 128,000 ranks; its pattern and its 256 special tokens, which the
+file does not have, are those of Meta's ``llama-models``.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from dataprep.errors import TokenizerError
+from dataprep.tokens.fast_encoder import fast_encoder
+from dataprep.tokens.long_space import LONG, LongSpace
+from dataprep.tokens.tokenizer import check_unicode, needed, special_id, unknown_id
+
+LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+LLAMA3_RANKS = 128_000
+LLAMA3_SPECIALS = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|reserved_special_token_0|>",
+    "<|reserved_special_token_1|>",
+    "<|finetune_right_pad_id|>",
+    "<|step_id|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eom_id|>",
+    "<|eot_id|>",
+    "<|python_tag|>",
+    "<|image|>",
+    *(f"<|reserved_special_token_{number}|>" for number in range(2, 246)),
+)
+
+
+class RankTokenizer:
+    """Byte pair encoding by ranks.
+
+    Args:
+        ranks: each token's bytes and id.
+        pattern: how a text is cut into pieces, as ``regex`` and tiktoken understand it.
+        specials: the special tokens' ids by name.
+        origin: a function and its arguments that make the same tokenizer again, in another process.
+        content: the rank file, from which a faster encoder may be made.
+    """
+
+    kind = "tiktoken"
+
+    def __init__(
+        self,
+        ranks: Mapping[bytes, int],
+        pattern: str,
+        specials: Mapping[str, int],
+        origin: tuple[Callable[..., RankTokenizer], tuple[Any, ...]],
+        content: bytes | None = None,
+    ) -> None:
+        tiktoken = needed("tiktoken", "a tokenizer of tiktoken's kind")
+        self.specials: Mapping[str, int] = dict(specials)
+        self.vocab_size = 1 + max(*ranks.values(), *specials.values())
+        self._origin = origin
+        self._pattern = pattern
+        self._encoding = tiktoken.Encoding(
+            "dataprep", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.specials
+        )
+        self._encode: Callable[[str], list[int]] = self._encoding.encode_ordinary
+        if content is not None:
+            self._encode = fast_encoder(content, pattern, self._encode)
+        digest = sha256(orjson.dumps([pattern, list(self.specials.items())]))
+        for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
+            digest.update(b"%d %d " % (rank, len(token)) + token)
+        self.fingerprint = digest.hexdigest()
+
+    def __reduce__(self) -> tuple[Callable[..., RankTokenizer], tuple[Any, ...]]:
+        return self._origin
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text; none of them is a special token's."""
+        if not text.isascii():
+            check_unicode(text)  # tiktoken would put U+FFFD in its place
+        if len(text) >= LONG:
+            return self._long_space.encode(text)
+        return self._encode(text)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of many texts."""
+        return [self.encode(text) for text in texts]
+
+    @cached_property
+    def _long_space(self) -> LongSpace:
+        ranks = {
+            token: self._encoding.encode_single_token(token) for token in self._encoding.token_byte_values()
+        }
+        return LongSpace(self._encoding.encode_ordinary, ranks, self._pattern)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; what is no valid UTF-8 becomes U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of ids."""
+        try:
+            return bytes(self._encoding.decode_bytes(ids))
+        except (KeyError, OverflowError):
+            wrong = next(number for number in ids if not self._is_known(number))
+            raise unknown_id(wrong, self.vocab_size) from None
+
+    def _is_known(self, number: int) -> bool:
+        try:
+            self._encoding.decode_single_token_bytes(number)
+        except (KeyError, OverflowError):
+            return False
+        return True
+
+    def special(self, name: str) -> int:
+        """The id of a special token."""
+        return special_id(self.specials, name)
+
+
+def load_ranks(path: str, content: bytes) -> RankTokenizer:
+    """Llama 3's tokenizer, out of its rank file.
+
+    Raises:
+        TokenizerError: a line is damaged, a rank is missing or there twice, or they are not Llama 3's.
+    """
+    ranks = parse_ranks(path, content)
+    if len(ranks) != LLAMA3_RANKS:
+        raise TokenizerError(
+            f"{path}: found {len(ranks):,} ranks; expected the {LLAMA3_RANKS:,} of Llama 3's "
+            "tokenizer.model: fetch a file that was cut short again; tiktoken's own encodings are loaded by "
+            "their names, and other models by their tokenizer.json"
+        )
+    specials = {name: LLAMA3_RANKS + number for number, name in enumerate(LLAMA3_SPECIALS)}
+    return RankTokenizer(ranks, LLAMA3_PATTERN, specials, (load_ranks, (path, content)), content)
+
+
+def parse_ranks(path: str, content: bytes) -> dict[bytes, int]:
+    """Each token's rank.
+
+    Raises:
+        TokenizerError: a line is no token and rank, or the ranks are not 0, 1, 2, … once each.
+    """
+    ranks: dict[bytes, int] = {}
+    lines: dict[int, int] = {}
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        token, rank = _parse_line(f"{path}:{number}", line)
+        if rank in lines:
+            raise TokenizerError(
+                f"{path}:{number}: found rank {rank} again (it is on line {lines[rank]} too); "
+                "expected each rank once: fetch the file again"
+            )
+        if token in ranks:
+            raise TokenizerError(
+                f"{path}:{number}: found the token {token!r} again (it has rank {ranks[token]} too); "
+                "expected each token once: fetch the file again"
+            )
+        ranks[token], lines[rank] = rank, number
+    _check_complete(path, ranks, lines)
+    return ranks
+
+
+def _parse_line(where: str, line: bytes) -> tuple[bytes, int]:
+    try:
+        text, digits = line.split()
+        token, rank = b64decode(text, validate=True), int(digits)
+        if not token or rank < 0:
+            raise ValueError
+    except (ValueError, Base64Error):
+        found = repr(line[:40])[1:]
+        raise TokenizerError(
+            f"{where}: found {found}; expected a token in base64, a space and its rank: fetch the file again"
+        ) from None
+    return token, rank
+
+
+def _check_complete(path: str, ranks: Mapping[bytes, int], lines: Mapping[int, int]) -> None:
+    for rank in range(len(lines)):
+        if rank not in lines:
+            raise TokenizerError(
+                f"{path}: rank {rank} is missing; expected every rank from 0 to {max(lines)}: "
+                "fetch the file again"
+            )
+    for byte in range(256):
+        if bytes([byte]) not in ranks:
+            raise TokenizerError(
+                f"{path}: no token is the byte 0x{byte:02x}; expected all 256, without which some texts have "
+                "no ids: fetch the file again"
+            )
