@@ -20,19 +20,22 @@ class _Common:
     """What both tokenizers do alike."""
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of many texts."""
         return [self.encode(text) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def special(self, name: str) -> int:
+        """The id of a special token."""
         if name not in self.specials:
             raise TokenizerError(f"no special token {name!r}; those there are: {', '.join(self.specials)}")
         return self.specials[name]
 
 
 class ToyTokenizer(_Common):
-    r"""A token a byte, and one for each of ``\n\n``, ``\n\n\n`` and space with a letter: texts merge at borders.
+    r"""A token a byte, and one for ``\n\n``, for ``\n\n\n`` and for a space with a letter: borders merge.
 
     Args:
         dummy: it puts a space before every text, and takes it away again, as SentencePiece does.
@@ -50,6 +53,7 @@ class ToyTokenizer(_Common):
         self.vocab_size = 300 + len(self.specials)
 
     def encode(self, text: str) -> list[int]:
+        """The ids of a text; none of them is a special token's."""
         try:
             data = ((" " if self.dummy else "") + text).encode()
         except UnicodeEncodeError:
@@ -57,6 +61,7 @@ class ToyTokenizer(_Common):
         return [self._ids[each] for each in re.findall(rb"\n\n\n|\n\n| [a-z]|[\x00-\xff]", data, re.DOTALL)]
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of ids."""
         names = {number: name.encode() for name, number in self.specials.items()}
         data = b"".join(names.get(number) or self._bytes[number] for number in ids)
         return data.removeprefix(b" ") if self.dummy else data
@@ -85,6 +90,7 @@ class Llama3(_Common):
         )
 
     def encode(self, text: str) -> list[int]:
+        """The ids of a text; none of them is a special token's."""
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -92,6 +98,7 @@ class Llama3(_Common):
         return self._encoding.encode_ordinary(text)
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of ids."""
         return self._encoding.decode_bytes(list(ids))
 
 

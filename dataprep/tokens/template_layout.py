@@ -133,13 +133,13 @@ class TemplateLayout:
     def _make_sheet(self, roles: tuple[str, ...]) -> _Sheet:
         places = [_placeholder(number) for number in range(len(roles))]
         text, spans = self._marked(roles, places)
-        if not spans:
-            spans = self._after_prompts(roles, places, text)
         for number, place in enumerate(places):
             if place not in text:
                 raise RowError(
-                    "the chat template leaves a message out", f"messages[{number}], {roles[number]}"
+                    "the chat template leaves out or changes a content", f"messages[{number}], {roles[number]}"
                 )
+        if not spans:
+            spans = self._after_prompts(roles, places, text)
         numbers = {place: number for number, place in enumerate(places)}
         known = re.compile("|".join(map(re.escape, [*places, *self.specials])))
         plan, bare = self._swallow([*_cut(text, known, spans, numbers)])
