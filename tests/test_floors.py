@@ -38,6 +38,7 @@ FLOORS = [
         "teacher",
         "tokens",
     },
+    {"linting"},
     {"cli", "commands", "__main__"},
 ]
 # Heavy, or not always installed: imported inside the functions that use them.
@@ -53,6 +54,8 @@ LAZY = {
     "dotenv",
     "tiktoken",
     "sentencepiece",
+    "tokenizers",
+    "jinja2",
     "rich",
     "huggingface_hub",
 }

@@ -203,7 +203,7 @@ def test_a_tokenizer_without_the_special_tokens_is_an_error():
 @given(rows=st.lists(chats(), max_size=4), strip=st.booleans())
 @settings(max_examples=40)
 def test_ids_and_mask_on_any_contents(tokenizer, name, rows, strip):
-    """One mask entry a token; batches as single rows; special tokens from the layout only; answers as given."""
+    """One mask entry a token; batches as single rows; no special token out of a content; answers as given."""
     layout = layout_of(name, strip=strip)
     done = encode_chats(tokenizer, layout, rows)
     assert done == [encode_chat(tokenizer, layout, row) for row in rows]
@@ -224,7 +224,7 @@ def test_ids_and_mask_on_any_contents(tokenizer, name, rows, strip):
 
 
 def test_text_is_encoded_as_one_but_where_the_mask_changes():
-    r"""A question's own newline merges with the header's, as at inference; an answer's first token stays its own."""
+    r"""A question's newline merges with the header's, as at inference; an answer's does not."""
     encoded = encode_chat(TOY, layout_of("llama3"), chat("\nQ", "\nA"))
     merged = TOY.encode("\n\n\n")
     assert len(merged) == 1
@@ -329,7 +329,7 @@ def test_a_template_that_leaves_the_system_message_out_is_an_error(tmp_path):
 
 
 def test_where_templates_come_from(tmp_path):
-    """A jinja file, a list of named templates, a directory without one, a file of another kind, broken JSON."""
+    """A jinja file, a list of named templates, a directory without one, another file, broken JSON."""
     path = templates.model_directory(tmp_path / "m", templates.CHATML)
     file = path / "chat_template.jinja"
     first = layout_of("template", path=path)
@@ -395,7 +395,7 @@ def row_of(*lengths):
     ],
 )
 def test_truncating_keeps_questions_whole(lengths, limit, length, cut):
-    """The last answer with room for a token is cut, a question without its answer goes, answers are counted."""
+    """The last answer with room for a token is cut, a question without its answer goes; both are counted."""
     row = row_of(*lengths)
     done, answers = fit(row, limit, "truncate")
     assert (done.ids, done.mask) == (row.ids[:length], row.mask[:length])

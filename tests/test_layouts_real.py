@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         not LLAMA3.is_file() or not (DATA / "gsm8k").is_dir(),
-        reason=f"no published sets and no Llama 3 tokenizer in {DATA}; set DATAPREP_REAL_DATA to their folder",
+        reason=f"no published sets and no Llama 3 tokenizer in {DATA}; set DATAPREP_REAL_DATA",
     ),
 ]
 SETS = {
@@ -35,7 +35,7 @@ def rows_of(name):
 
 @pytest.mark.parametrize("name", SETS)
 def test_ids_and_masks_are_those_of_transformers(name):
-    """Token for token, on every row: what apply_chat_template gives, with its mask of the assistant's tokens."""
+    """Token for token, on every row: what apply_chat_template gives, with its assistant mask."""
     pytest.importorskip("transformers")
     rows = rows_of(name)
     theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)

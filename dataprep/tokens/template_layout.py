@@ -136,7 +136,8 @@ class TemplateLayout:
         for number, place in enumerate(places):
             if place not in text:
                 raise RowError(
-                    "the chat template leaves out or changes a content", f"messages[{number}], {roles[number]}"
+                    "the chat template leaves out or changes a content",
+                    f"messages[{number}], {roles[number]}",
                 )
         if not spans:
             spans = self._after_prompts(roles, places, text)
