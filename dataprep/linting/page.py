@@ -47,6 +47,7 @@ ul { margin: 0 0 0.75rem; padding-left: 1.1rem; color: var(--bad); overflow-wrap
   white-space: pre-wrap; overflow-wrap: anywhere;
 }
 .row { background: var(--panel); border-radius: 0.4rem; padding: 0.75rem 0.9rem; }
+.key { color: var(--ink) !important; }
 i { font-style: normal; border-radius: 0.2rem; padding: 0.1em 0; background: var(--plain); }
 i:nth-of-type(even) { background: var(--plain2); }
 i.t { background: var(--trained); }

@@ -14,7 +14,7 @@ from dataprep.errors import RowError
 from dataprep.quality.conversations import Finding
 from dataprep.records import describe
 from dataprep.tokens.fitting import spans_of
-from dataprep.tokens.layouts import Encoded, Layout, Messages
+from dataprep.tokens.layouts import Encoded, Layout, Messages, Segment
 from dataprep.tokens.tokenizer import Tokenizer
 
 LENGTHS = "ids and mask differ in length"
@@ -50,6 +50,7 @@ class Linter:
         self.tokenizer = tokenizer
         self.layout = layout
         self._names = {number: name for name, number in tokenizer.specials.items()}
+        self._special = self._names.__contains__
         self._ends = {tokenizer.specials[name] for name in layout.ends if name in tokenizer.specials}
         names = sorted(tokenizer.specials, key=len, reverse=True)
         self._named = re.compile("|".join(map(re.escape, names)) or "(?!)")
@@ -82,8 +83,8 @@ class Linter:
     def _beside(self, messages: Messages, ids: list[int], spans: list[tuple[int, int]]) -> Iterator[Finding]:
         """What is wrong with a row beside its messages."""
         try:
-            segments = self.layout.segments(messages)
             roles, contents = self.layout.read(messages)
+            plan = self.layout.plan(roles)
         except RowError as error:
             yield Finding(error.reason, error.detail)
             return
@@ -95,8 +96,8 @@ class Linter:
         for start, end in spans[len(places) :]:
             shown = describe(self.tokenizer.decode(ids[start:end]))
             yield Finding(OTHER_TEXT, f"found {shown} at token {start + 1:,}; expected no further answer")
-        laid = [segment.text for segment in segments if segment.special]
-        yield from self._specials(laid, [self._names[number] for number in ids if number in self._names])
+        laid = [piece.text for piece in plan if isinstance(piece, Segment) and piece.special]
+        yield from self._specials(laid, [self._names[number] for number in filter(self._special, ids)])
         for number, content in enumerate(contents):
             if found := self._named.search(content):
                 hint = "is the text laid out already?"
@@ -109,10 +110,10 @@ class Linter:
         start, end = span
         closed = ids[end - 1] in self._ends
         body = ids[start : end - closed]
-        inner = next((number for number, each in enumerate(body) if each in self._names), None)
+        inner = next(filter(self._special, body), None)
         if inner is not None:
-            name = self._names[body[inner]]
-            yield Finding(SPECIAL, f"{place}: {name} is trained on at token {start + inner + 1:,}")
+            token = start + body.index(inner) + 1
+            yield Finding(SPECIAL, f"{place}: {self._names[inner]} is trained on at token {token:,}")
         last = end == len(ids) and bool(self._ends)
         if not closed and not last:
             wanted = " or ".join(sorted(self.layout.ends)) or "a special token"

@@ -26,7 +26,7 @@ def read_messages(messages: Messages, strip: bool = False) -> tuple[tuple[str, .
     try:
         roles = tuple([message["role"] for message in messages])
         contents = [message["content"] for message in messages]
-        sound = _in_order(roles) and all(type(text) is str and text.strip() for text in contents)
+        sound = _in_order(roles) and all(map(str.strip, contents))
     except (TypeError, KeyError, IndexError):
         sound = False
     if not sound:
