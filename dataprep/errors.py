@@ -4,7 +4,7 @@
 
     DataprepError
     ├── UsageError (ValueError)         an argument or flag that cannot be served
-    ├── TemplateError (ValueError)      a prompt template that cannot be understood
+    ├── TemplateError (ValueError)      a template, of prompts or of a model's chats, that cannot be used
     ├── RowError (ValueError)           one row is not what its dataset's layout says
     │   └── RowDropped                  the row is sound, but the options leave it out
     ├── InputError (ValueError)         a data file holds something it should not: path, line, reason
@@ -29,7 +29,7 @@ class UsageError(DataprepError, ValueError):
 
 
 class TemplateError(DataprepError, ValueError):
-    """Raised when a prompt template names an unknown field or is not well-formed."""
+    """Raised when a template is ill-formed, names an unknown field, or (a chat template) tells no mask."""
 
 
 class RowError(DataprepError, ValueError):

@@ -38,6 +38,7 @@ FLOORS = [
         "teacher",
         "tokens",
     },
+    {"linting"},
     {"cli", "commands", "__main__"},
 ]
 # Heavy, or not always installed: imported inside the functions that use them.
@@ -56,6 +57,7 @@ LAZY = {
     "tokenizers",
     "splintr",
     "regex",
+    "jinja2",
     "rich",
     "huggingface_hub",
 }

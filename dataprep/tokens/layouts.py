@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import Any, Protocol
 
+from dataprep.errors import UsageError
 from dataprep.tokens.tokenizer import Tokenizer
+
+Messages = Sequence[Mapping[str, Any]]
+
+NAMES = ("llama3", "chatml", "llama2", "template")
 
 
 @dataclass(slots=True)
@@ -30,43 +37,134 @@ class Segment:
         text: a text to be encoded as data, or the name of a special token.
         special: whether it is the latter.
         trained: whether its tokens are trained on.
+        space: a space parts it from the text before it. A tokenizer that puts a space before every text
+            by itself, as Llama 2's does, needs no other.
     """
 
     text: str
     special: bool = False
     trained: bool = False
+    space: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of a message's content; ``message`` is its number, the rest as in ``Segment``."""
+
+    message: int
+    trained: bool = False
+    space: bool = False
+
+
+Plan = tuple[Segment | Slot, ...]
+"""What a layout makes of messages with certain roles: fixed pieces and the places of contents."""
 
 
 class Layout(Protocol):
-    """How a model wants conversations to be written.
+    """How a model wants conversations to be written; picklable.
 
     Attributes:
-        name: ``"llama3"``, ``"chatml"``, ``"llama2"`` or ``"template"``.
+        name: one of ``NAMES``.
         fingerprint: differs whenever a conversation may be laid out otherwise: the name, the options,
             a template's text.
+        exact: an answer's trained text is its content and nothing else, not even white space around it.
     """
 
     name: str
     fingerprint: str
+    exact: bool
 
-    def segments(self, messages: Sequence[Mapping[str, Any]]) -> list[Segment]:
+    @property
+    def ends(self) -> frozenset[str]:
+        """The special tokens that end an assistant's turn."""
+
+    def plan(self, roles: tuple[str, ...]) -> Plan:
+        """The fixed pieces and the places of contents, for messages with these roles.
+
+        Raises:
+            RowError: messages with these roles cannot be laid out.
+        """
+
+    def read(self, messages: Messages) -> tuple[tuple[str, ...], list[str]]:
+        """The messages' roles, and their contents as the layout writes them.
+
+        Raises:
+            RowError: the messages are no chat row: an unknown role, no text, no assistant.
+        """
+
+    def segments(self, messages: Messages) -> list[Segment]:
         """The pieces of a conversation, in order. Trained: assistants' contents and their end of turn.
 
         Raises:
-            RowError: the messages cannot be laid out: an unknown role, no text, no assistant.
+            RowError: the messages cannot be laid out.
         """
 
 
-def encode_chat(tokenizer: Tokenizer, layout: Layout, messages: Sequence[Mapping[str, Any]]) -> Encoded:
+def layout_of(
+    name: str,
+    *,
+    strip: bool = False,
+    date: str | None = None,
+    path: str | Path | None = None,
+    specials: Collection[str] = (),
+) -> Layout:
+    """A layout by its name.
+
+    Args:
+        name: one of ``NAMES``.
+        strip: contents are stripped of outer white space.
+        date: such as ``"26 Jul 2024"``: written into the system message as Llama 3.2's own template
+            does (``llama3``), or given to the template (``template``).
+        path: ``template`` only: a model directory, or a jinja file.
+        specials: ``template`` only: the names of the tokenizer's special tokens. Default: those that the
+            model directory lists.
+
+    Raises:
+        UsageError: there is no such layout, or it has no such option.
+        TemplateError: the template cannot be used.
+        FileError: the template cannot be read.
+        MissingDependencyError: ``template`` without jinja2.
+    """
+    from dataprep.tokens import named_layouts, template_layout
+
+    if name not in NAMES:
+        raise UsageError(f"there is no layout {name!r}; expected one of {', '.join(NAMES)}")
+    if name == "template":
+        if path is None:
+            raise UsageError("the layout 'template' needs a model directory or a jinja file")
+        return template_layout.TemplateLayout.read_from(path, strip=strip, date=date, specials=specials)
+    if path is not None:
+        raise UsageError(f"the layout {name!r} is fixed; only 'template' reads a template")
+    if date is not None and name != "llama3":
+        raise UsageError(f"the layout {name!r} writes no date; 'llama3' and 'template' do")
+    return named_layouts.LAYOUTS[name](strip=strip, date=date)
+
+
+def encode_chat(tokenizer: Tokenizer, layout: Layout, messages: Messages) -> Encoded:
     """A conversation's ids and mask, built together.
+
+    Texts that no special token parts and that are trained on alike are encoded as one; where the mask
+    changes, the text is cut, as it is at the end of a prompt.
 
     Raises:
         RowError: the messages cannot be laid out, or hold no valid Unicode.
         TokenizerError: the tokenizer lacks a special token of the layout.
     """
     encoded = Encoded([], bytearray())
-    for segment in layout.segments(messages):
-        ids = [tokenizer.special(segment.text)] if segment.special else tokenizer.encode(segment.text)
+    for (special, trained), group in groupby(
+        layout.segments(messages), key=lambda segment: (segment.special, segment.trained)
+    ):
+        run = list(group)
+        if special:
+            ids = [tokenizer.special(segment.text) for segment in run]
+        else:
+            text = "".join(segment.text for segment in run)
+            ids = tokenizer.encode(" " + text if run[0].space and not puts_space(tokenizer) else text)
         encoded.ids += ids
-        encoded.mask += bytes([segment.trained]) * len(ids)
+        encoded.mask += bytes([trained]) * len(ids)
     return encoded
+
+
+def puts_space(tokenizer: Tokenizer) -> bool:
+    """Whether the tokenizer puts a space before every text, as SentencePiece does with a dummy prefix."""
+    return tokenizer.encode("]") + tokenizer.encode("a") == tokenizer.encode("] a")

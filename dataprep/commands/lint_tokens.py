@@ -1,0 +1,99 @@
+"""``dataprep lint-tokens``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from dataprep.commands.options import AsJson, Quiet
+from dataprep.errors import UsageError
+
+
+def command(
+    inputs: Annotated[list[str], typer.Argument(metavar="FILE...", help="Chat files; - for standard input.")],
+    tokenizer: Annotated[
+        str, typer.Option(metavar="PATH", help="The model's tokenizer: a file or a model directory.")
+    ],
+    layout: Annotated[
+        str, typer.Option(metavar="NAME", help="llama3, chatml, llama2 or template.")
+    ] = "llama3",
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="For template: a model directory or a jinja file. Default: the tokenizer's directory.",
+        ),
+    ] = None,
+    strip: Annotated[bool, typer.Option("--strip", help="Strip contents of outer white space.")] = False,
+    date: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Today's date, such as '26 Jul 2024', for the system message."),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Look at rows as they are when cut to N tokens."),
+    ] = None,
+    page: Annotated[
+        str | None,
+        typer.Option("--html", metavar="PATH", help="Write one HTML page of rows, tokens coloured by mask."),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Rows on the page, those with problems first.")
+    ] = 20,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check what a trainer would learn from chat files: ids and loss mask.
+
+    Each row is laid out and encoded as for training, and looked at: is anything trained, the end of each
+    turn too, does what is trained decode to the assistant's contents, is there a special token inside a
+    content, is an answer cut? Every problem is counted, the first 20 of each kind are printed, and the
+    exit code is 1 if there is any.
+
+    \b
+    Examples:
+      dataprep lint-tokens mergedata/train.jsonl --tokenizer tokenizer.model
+      dataprep lint-tokens train.jsonl --tokenizer ./Qwen2.5-1.5B --layout template --html rows.html
+    """
+    from dataprep.linting import lint_files
+    from dataprep.linting.page import check_page, write_page
+    from dataprep.tokens.layouts import NAMES, layout_of
+    from dataprep.tokens.tokenizer import load_tokenizer
+
+    if page is not None:
+        check_page(page)
+        if page == "-" and as_json:
+            raise UsageError("--html - and --json both write to standard output; give the page a file")
+    if template is not None and layout != "template":
+        raise UsageError("--template needs --layout template")
+    if layout not in NAMES:
+        raise UsageError(f"there is no layout {layout!r}; expected one of {', '.join(NAMES)}")
+    loaded = load_tokenizer(tokenizer)
+    path: str | Path | None = None
+    if layout == "template":
+        path = template or (tokenizer if Path(tokenizer).is_dir() else Path(tokenizer).parent)
+    laid = layout_of(layout, strip=strip, date=date, path=path, specials=loaded.specials)
+    report = lint_files(inputs, loaded, laid, max_length=max_length, keep=rows if page else 0)
+    if page is not None:
+        write_page(report, loaded, page)
+    if as_json:
+        print(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2).decode())
+    elif page != "-":
+        for problem in report.shown:
+            print(problem)
+    if not quiet and not as_json:
+        count, problems = sum(report.rows.values()), report.counts.total()
+        kinds = ", ".join(f"{kind}: {number:,}" for kind, number in report.counts.most_common())
+        print(
+            f"{count:,} rows, {report.tokens:,} tokens, {report.trained:,} trained on, the longest row "
+            f"{report.longest:,}; {problems:,} problems" + (f" ({kinds})" if kinds else ""),
+            file=sys.stderr,
+        )
+        if page not in (None, "-"):
+            print(f"lint-tokens: page → {page}", file=sys.stderr)
+    if report.counts:
+        raise typer.Exit(1)
