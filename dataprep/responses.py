@@ -23,21 +23,28 @@ from dataprep.records import describe
 Outcome = Literal["ok", "length", "refused", "empty", "failed"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "length", "refused", "empty", "failed")
 
+# Why an answer ended, in the words of OpenAI, vLLM, TGI, Mistral, Gemini, Anthropic and Cohere.
+_WHOLE = frozenset(["stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"])
+_CUT_OFF = frozenset(["length", "max_tokens", "model_length", "max_length"])
+_REFUSED = frozenset(["content_filter", "refusal", "safety", "recitation", "blocklist", "prohibited_content"])
+
 
 def outcome_of(line: Mapping[str, Any]) -> Outcome:
     """What a line of the journal amounts to.
 
-    ``failed``: no answer came. ``refused``: the teacher declined or a filter cut in. ``length``: the answer
-    stops where ``max_tokens`` were used up. ``empty``: an answer without text. ``ok``: none of these; only
-    this one is an answer.
+    ``failed``: no answer came, or it ended for a reason that is none of the known ones. ``refused``: the
+    teacher declined or a filter cut in. ``length``: the answer stops where ``max_tokens`` were used up.
+    ``empty``: an answer without text. ``ok``: none of these; only this one is an answer.
     """
     if line["error"] is not None:
         return "refused" if line["error"].get("type") == "content_filter" else "failed"
-    reason = line["finish_reason"]
-    if reason in {"content_filter", "refusal"}:
+    reason = (line["finish_reason"] or "").lower()
+    if reason in _REFUSED:
         return "refused"
-    if reason == "length":
+    if reason in _CUT_OFF:
         return "length"
+    if reason not in _WHOLE:
+        return "failed"
     return "ok" if (line["response"] or "").strip() else "empty"
 
 

@@ -12,7 +12,8 @@ from collections import Counter
 import orjson
 import pytest
 
-from dataprep.errors import InputError, UsageError
+from dataprep.collecting import collect_files
+from dataprep.errors import FileError, InputError, UsageError
 from dataprep.teacher import Access, Pacing, Sampling, generate, status_of_requests
 from dataprep.teacher.endpoint import LARGEST_BODY
 from tests.teacher_server import Reply, TeacherServer, completion, error, polite
@@ -199,7 +200,8 @@ def test_changed_prompts_models_and_settings_are_asked_anew(ask):
         assert len(server.received) == 16
         ask(server, 4)
         assert len(server.received) == 16
-    assert len(lines_of(ask.journal)) == 16
+    lines = lines_of(ask.journal)
+    assert sum("repeated" not in line for line in lines) == 16
 
 
 def test_failures_are_asked_again_unless_that_is_switched_off(ask):
@@ -553,3 +555,247 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
         _, said = process.communicate(timeout=5)
     assert process.returncode == 130, said
     assert "Traceback" not in said
+
+
+# What readers of the part found
+
+
+def test_a_second_process_does_not_remove_the_first_ones_journal(ask):
+    """It is turned away while the journal is still empty, and must leave it where it is."""
+    with TeacherServer(lambda got, n: Reply(body=polite(got, n).body, delay=0.5)) as server:
+        first = threading.Thread(target=lambda: ask(server, 3))
+        first.start()
+        while len(server.received) < 3:
+            time.sleep(0.01)
+        with pytest.raises(FileError, match="another process"):
+            ask(server, 0)
+        first.join()
+    assert_one_answer_each(ask.journal, 3)
+
+
+def test_answers_hold_again_when_a_change_is_taken_back(ask, tmp_path):
+    """Neither a wrong setting that failed nor another prompt hides the answers that are there."""
+    examples = tmp_path / "examples.jsonl"
+    examples.write_bytes(
+        b"".join(orjson.dumps({"id": f"r{n}", "question": f"q{n}", "task": "math"}) + b"\n" for n in range(3))
+    )
+
+    def collected():
+        out = tmp_path / "qa.jsonl"
+        collect_files([ask.journal], examples, out, to="qa")
+        return [row["Answer"] for row in map(orjson.loads, out.read_bytes().splitlines())]
+
+    def behave(got, number):
+        return Reply(400, error("no")) if got.body["temperature"] == 7 else polite(got, number)
+
+    with TeacherServer(behave) as server:
+        ask(server, 3)
+        ask(server, 3, Sampling("tiny", temperature=7.0))
+        ask(server, 3)
+        assert collected() == [f"answer to q{n}" for n in range(3)]
+        write_requests(ask.requests, 3, "changed {}")
+        ask(server, 0)
+        assert collected() == [f"answer to changed {n}" for n in range(3)]
+        ask(server, 3)
+        assert collected() == [f"answer to q{n}" for n in range(3)]
+        size = ask.journal.stat().st_size
+        ask(server, 3)
+        assert ask.journal.stat().st_size == size
+        assert len(server.received) == 9
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome"),
+    [
+        ("STOP", "ok"),
+        ("max_tokens", "length"),
+        ("SAFETY", "refused"),
+        ("abort", "failed"),
+        ("tool_calls", "failed"),
+    ],
+)
+def test_only_known_reasons_end_a_whole_answer(ask, reason, outcome):
+    """A server that gives up half-way says so in a word of its own."""
+    with TeacherServer(lambda *_: Reply(body=completion("half an ans", reason))) as server:
+        ledger = ask(server, 2).ledger
+    assert ledger.rows_out == (2 if outcome == "ok" else 0)
+    assert (ledger.failed | ledger.dropped).total() == (0 if outcome == "ok" else 2)
+    if outcome != "ok":
+        assert (ledger.failed | ledger.dropped)[outcome] == 2
+
+
+def test_the_newer_name_costs_no_row_an_attempt(ask):
+    """Also those that were in flight with the older one."""
+
+    def behave(got, number):
+        if "max_tokens" in got.body:
+            return Reply(400, error("use 'max_completion_tokens' instead"), delay=0.05)
+        return polite(got, number)
+
+    with TeacherServer(behave) as server:
+        report = ask(server, 20, pacing=Pacing(concurrency=16, retries=0))
+    assert report.ledger.rows_out == 20
+
+
+def test_several_answers_that_fail_are_failures(ask):
+    """Each of them, so that the exit code says so and --no-retry-failed leaves them."""
+    with TeacherServer(lambda *_: Reply(400, error("no"))) as server:
+        sampling = Sampling("tiny", n=3, temperature=1.0)
+        report = ask(server, 3, sampling)
+        assert report.ledger.failed == {"failed": 3}
+        ask(server, 3, sampling, retry_failed=False)
+        assert len(server.received) == 3
+
+
+def test_good_answers_beside_a_bad_one_are_kept(ask):
+    """They are paid for; only the bad one is asked again."""
+
+    def behave(got, number):
+        body = completion("fine", n=got.body.get("n", 1))
+        if number == 1:
+            body["choices"][1]["finish_reason"] = None
+        return Reply(body=body)
+
+    with TeacherServer(behave) as server:
+        report = ask(server, 1, Sampling("tiny", n=3, temperature=1.0))
+        assert [got.body.get("n", 1) for got in server.received] == [3, 1]
+    assert report.ledger.rows_out == 1
+    assert {line["sample"] for line in lines_of(ask.journal)} == {0, 1, 2}
+
+
+def fine(old=b"", new=b""):
+    """The bytes of a completion, with a change."""
+    return orjson.dumps(completion("fine")).replace(old, new) if old else orjson.dumps(completion("fine"))
+
+
+def with_logprob(token):
+    """The bytes of a completion whose log-probabilities are such a token's."""
+    return fine(b'"index":0', b'"index":0,"logprobs":{"content":[%b]}' % token)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xef\xbb\xbf" + fine(),
+        fine(b'"fine"', b'"fine \\ud83d"'),
+        with_logprob(b'{"token":"a","logprob":NaN}'),
+        with_logprob(b'{"token":"a","logprob":-1e999}'),
+        with_logprob(b'{"token":1,"logprob":[[]]}'),
+        fine(b'"prompt_tokens":10', b'"prompt_tokens":99999999999999999999'),
+    ],
+)
+def test_a_paid_answer_is_not_thrown_away_for_what_surrounds_it(ask, body):
+    """Half an emoji, NaN, a byte order mark, odd log-probabilities and counts are mended or left out."""
+    with TeacherServer(lambda *_: Reply(body=body)) as server:
+        report = ask(server, 1, Sampling("tiny", logprobs=1))
+        assert len(server.received) == 1
+    assert report.ledger.rows_out == 1
+    assert lines_of(ask.journal)[0]["response"].startswith("fine")
+
+
+@pytest.mark.parametrize("charset", ["zlib", "hex", "utf-7", "unicode_escape", "nonsense"])
+def test_no_header_crashes_the_run(ask, charset):
+    """Whatever a server says of itself, it is one failed row."""
+    headers = {
+        "content-type": f"text/html; charset={charset}",
+        "retry-after": "Mon, 01 Jan 2024 00:00:00 +9999999999999999",
+    }
+    with TeacherServer(lambda *_: Reply(500, b"\\ud800 +2AA- x", headers)) as server:
+        report = ask(server, 2, pacing=Pacing(retries=0))
+    assert report.ledger.failed == {"failed": 2}
+
+
+@pytest.mark.parametrize("before", [440, 480, 495])
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_key_that_is_cut_off_is_cleared_too(ask, before, status):
+    """Where a long message is cut, no part of the key remains."""
+    for text in ("x" * before + KEY + "y" * 100, error("x" * before + KEY + "y" * 100)):
+        body = text.encode() if isinstance(text, str) else text
+        with TeacherServer(lambda *_, body=body: Reply(status, body)) as server:
+            ask(server, 1, pacing=Pacing(retries=0), fresh=True)
+        assert KEY[:9].encode() not in ask.journal.read_bytes()
+
+
+def test_a_key_in_any_field_is_cleared(ask):
+    """Also among the log-probabilities and in the reason."""
+    body = completion("fine", KEY)
+    body["choices"][0]["logprobs"] = {
+        "content": [{"token": KEY, "logprob": -1, "top_logprobs": [{"token": KEY, "logprob": -1}]}]
+    }
+    with TeacherServer(lambda *_: Reply(body=body)) as server:
+        ask(server, 1)
+    assert KEY.encode() not in ask.journal.read_bytes()
+
+
+def test_requests_through_a_slow_pipe_are_read_first(tmp_path):
+    """So that no answer waits for the next row."""
+    rows = write_requests(tmp_path / "requests.jsonl", 3).read_bytes().splitlines(keepends=True)
+    with TeacherServer(polite) as server:
+        words = [
+            "generate",
+            "-",
+            "-o",
+            str(tmp_path / "out.jsonl"),
+            "--model",
+            "tiny",
+            "--base-url",
+            server.url,
+        ]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dataprep", *words],
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "TEACHER_MODEL_API_KEY": KEY},
+        )  # fmt: skip
+        for row in rows:
+            process.stdin.write(row)
+            process.stdin.flush()
+            time.sleep(0.1)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert_one_answer_each(tmp_path / "out.jsonl", 3)
+
+
+def test_one_name_a_model_in_a_journal(ask):
+    """Answers under another name would be taken for done, and the new name would have none."""
+    with TeacherServer(polite) as server:
+        ask(server, 2, teacher="Tiny")
+        with pytest.raises(UsageError, match="give --teacher 'Tiny'"):
+            ask(server, 2, teacher="other")
+
+
+def test_requests_are_no_journal(ask):
+    """Not even with --fresh, which would rename them."""
+    write_requests(ask.requests, 2)
+    with TeacherServer(polite) as server, pytest.raises(UsageError, match="into the requests"):
+        generate(ask.requests, ask.requests, Sampling("tiny"), Access(server.url, KEY), fresh=True)
+    assert len(lines_of(ask.requests)) == 2
+
+
+def test_a_budget_holds_over_runs_where_the_server_does_not_count(ask):
+    """What an answer can have cost at most is kept in the journal, and said to be an estimate."""
+
+    def behave(got, number):
+        body = polite(got, number).body
+        del body["usage"]
+        return Reply(body=body)
+
+    pacing = Pacing(concurrency=1, budget=3.0, price_in=10_000.0, price_out=10_000.0)
+    with TeacherServer(behave) as server:
+        for _ in range(3):
+            ask(server, 20, Sampling("tiny", max_tokens=5), pacing=pacing)
+        spent = sum(
+            sum(line["usage"][f"{kind}_tokens"] for kind in ("prompt", "completion"))
+            for line in lines_of(ask.journal)
+        )
+        assert spent * 0.01 <= 3.0
+        assert all(line["usage"]["estimated"] for line in lines_of(ask.journal))
+        assert 1 <= len(server.received) <= 10
+
+
+def test_one_forbidden_prompt_does_not_stop_the_others(ask):
+    """But a key without permission does."""
+    behave = lambda got, n: Reply(403, error("moderated")) if got.question == "q5" else polite(got, n)  # noqa: E731
+    with TeacherServer(behave) as server:
+        assert ask(server, 10, pacing=Pacing(concurrency=1)).ledger.rows_out == 9
+    ask.journal.unlink()
+    with TeacherServer(lambda *_: Reply(403, error("no permission"))) as server:
+        assert "every request would fail" in ask(server, 10, pacing=Pacing(concurrency=1)).progress.stopped

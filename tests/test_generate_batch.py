@@ -121,3 +121,27 @@ def test_results_of_another_batch_are_refused(places, tmp_path):
         import_batch(requests, journal, TINY, [requests])
     with pytest.raises(UsageError, match="--batch-file"):
         import_batch(requests, journal, TINY, [])
+
+
+def test_importing_again_adds_only_what_failed(places, tmp_path):
+    """Cut-off answers and refusals are in the journal already, and their cost is counted once."""
+    requests, journal = places
+    paths, _ = export_batch(requests, journal, TINY)
+    rows = list(results_of(paths, wrong={"q1"}))
+    rows[0]["response"]["body"] = completion("cut", "length")
+    rows[2]["response"]["body"] = completion("", "content_filter")
+    results = write(rows, tmp_path / "results.jsonl")
+    import_batch(requests, journal, TINY, [results])
+    lines = len(lines_of(journal))
+    taken, _ = import_batch(requests, journal, TINY, [results])
+    assert taken.dropped == {"in the journal already": 9}
+    assert len(lines_of(journal)) == lines + 1
+
+
+def test_a_batch_is_imported_with_the_limit_it_was_exported_with(places, tmp_path):
+    """An answer cut at 10 tokens must not pass for one cut at 512."""
+    requests, journal = places
+    paths, _ = export_batch(requests, journal, Sampling("tiny", max_tokens=10))
+    results = write(results_of(paths), tmp_path / "results.jsonl")
+    with pytest.raises(InputError, match="--max-tokens"):
+        import_batch(requests, journal, TINY, [results])

@@ -114,6 +114,8 @@ def command(
         logprobs=logprobs,
         extra=_params(param or []),
     )
+    if batch_file and batch != "import":
+        raise UsageError("--batch-file gives results to --batch import")
     shown = Shown(output, quiet=quiet, as_json=as_json)
     if batch == "export":
         shown.exported(*room.export_batch(requests, output, sampling))
@@ -122,6 +124,8 @@ def command(
         taken, ledger = room.import_batch(requests, output, sampling, batch_file or [], teacher=teacher)
         shown.imported(str(taken))
         shown.finish(room.GenerateReport(ledger))
+        if ledger.failed:
+            sys.exit(1)
         return
     if status:
         shown.finish(room.status_of_requests(requests, output, sampling))

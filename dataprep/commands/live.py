@@ -69,7 +69,8 @@ def asking_bar(
             rates = requests(now, progress.sent), tokens(now, spoken)
             done = progress.settled + progress.answered + progress.failed
             pace = answers(now, done - progress.settled)
-            live.update(Text(line_of(progress, wanted, rates, pace, priced)))
+            line = line_of(progress, wanted, rates, pace, priced)
+            live.update(Text(line, no_wrap=True, overflow="ellipsis"))
 
         yield watch
 
@@ -99,6 +100,8 @@ def line_of(progress: Progress, wanted: int, rates: tuple[float, float], pace: f
     if priced:
         each = (progress.cost - progress.cost_before) / progress.answered if progress.answered else 0.0
         parts.append(f"${progress.cost:.2f} so far, ${progress.cost + each * left:.2f} in the end")
+    if progress.paused:
+        parts.append(f"paused for {duration(progress.paused)}: {progress.last_trouble}")
     if progress.stopped:
         parts.append(f"stopping: {progress.stopped}")
     elif left < pace * LONGEST_LEFT:
@@ -143,7 +146,10 @@ class Shown:
             self._print(summary_of(report, self._journal))
             return
         if report.torn:
-            self._say(f"{self._journal}: its last line was torn; it is set aside, and asked again")
+            aside = "is set aside, and asked again" if done.sent else "counts for nothing"
+            self._say(f"{self._journal}: its last line was torn, and {aside}")
+        if report.twice:
+            self._say(f"  ids that several requests have, of which only the first is asked: {report.twice}")
         self._say(f"generate: {report.ledger} → {self._journal}")
         if done.sent:
             cost = f", ${done.cost:.4f} so far" if done.cost else ""
@@ -153,7 +159,7 @@ class Shown:
             self._say(f"  stopped: {done.stopped}")
         if done.failed and done.last_trouble:
             self._say(f"  last failure: {done.last_trouble}")
-        if report.ledger.failed or report.ledger.dropped["not asked yet"]:
+        if report.ledger.failed["failed"] or report.ledger.dropped["not asked yet"]:
             self._say("  run the same command again to ask for what is missing")
 
     def _print(self, summary: dict[str, Any]) -> None:

@@ -17,11 +17,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from dataprep.responses import outcome_of
 from dataprep.teacher.feed import Feed, Job
 from dataprep.teacher.journal import Journal
 from dataprep.teacher.pacing import Budget, Rate, Window, backoff, likely_tokens, most_tokens
 from dataprep.teacher.protocol import Answer, Trouble
 from dataprep.teacher.settings import Sampling
+
+WATCHED_SECONDS = 0.5
+FORBIDDEN = 403
 
 
 class Teacher(Protocol):
@@ -70,6 +74,7 @@ class Progress:
         prompt_tokens, completion_tokens: what the servers counted.
         cost: dollars that the journal's answers have cost, earlier runs' too.
         cost_before: dollars that they had cost before this run.
+        paused: seconds for which nothing is sent, as the server asked for that.
         window: how many requests may be in flight now.
         stopped: why no more is sent; empty while it is.
         last_trouble: the last failure of a request, whether it was sent again or not.
@@ -87,6 +92,7 @@ class Progress:
     completion_tokens: int = 0
     cost: float = 0.0
     cost_before: float = 0.0
+    paused: float = 0.0
     window: int = 0
     stopped: str = ""
     last_trouble: str = ""
@@ -147,6 +153,7 @@ class Asker:
             while True:
                 self._wake.clear()
                 pause = self._send()
+                self.progress.paused = max(0.0, self._paused_until - time.monotonic())
                 if self._watch is not None:
                     self._watch(self.progress)
                 if pause is None and not self._tasks:
@@ -161,6 +168,8 @@ class Asker:
         if pause == 0:
             await asyncio.sleep(0)
             return
+        if self._watch is not None:  # whoever watches sees that time goes by
+            pause = min(WATCHED_SECONDS, pause or WATCHED_SECONDS)
         timer = None if pause is None else asyncio.get_running_loop().call_later(pause, self._wake.set)
         await self._wake.wait()
         if timer is not None:
@@ -276,21 +285,24 @@ class Asker:
 
     def _answered(self, job: Job, answers: list[Answer], usage: dict[str, Any], latency: float) -> None:
         lines: list[dict[str, Any]] = []
+        counted = usage or self._estimate(job)
         for sample, answer in zip(job.samples, answers, strict=False):
             line = self._line(job, sample, latency)
             line |= {
-                "response": self._clean(answer.response),
+                "response": answer.response,
                 "finish_reason": answer.finish_reason,
-                "reasoning": self._clean(answer.reasoning),
-                "usage": None if lines else usage or None,  # it is the whole reply's
+                "reasoning": answer.reasoning,
+                "usage": None if lines else counted,  # it is the whole reply's
                 "logprobs": answer.logprobs,
             }
             lines.append(line)
-        self._journal.append(lines)
+        self._write(lines)
         tokens_in, tokens_out = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
         self.progress.prompt_tokens += tokens_in
         self.progress.completion_tokens += tokens_out
-        self.progress.answered += len(lines)
+        failed = sum(outcome_of(line) == "failed" for line in lines)
+        self.progress.failed += failed
+        self.progress.answered += len(lines) - failed
         self._tokens.correct(tokens_in + tokens_out - job.pace if usage else 0)
         # A server that does not count is taken to have used all that it could.
         self._settle_cost(job, self._budget.cost(tokens_in, tokens_out) if usage else job.reserved)
@@ -308,6 +320,8 @@ class Asker:
         billed = trouble.status is None and trouble.type != "connection_error"
         self._settle_cost(job, job.reserved if billed else 0.0)
         self.progress.last_trouble = str(trouble)
+        if trouble.free:
+            job.attempts -= 1
         if trouble.status in (429, 503):
             self._window.shrink(sent, now)
             if trouble.after:
@@ -315,11 +329,12 @@ class Asker:
         if trouble.retryable and job.attempts <= self._pacing.retries:
             self._again(job, backoff(job.attempts, self._jitter) if trouble.after is None else trouble.after)
             return
-        line = self._line(job, job.samples[0], now - sent)
-        self._journal.append([line | {"error": trouble.to_json()}])
+        error = {"error": trouble.to_json()}
+        self._write([self._line(job, sample, now - sent) | error for sample in job.samples])
         self.progress.failed += 1
         self._feed.settle(job)
-        if trouble.fatal:
+        # One prompt may be forbidden; where nothing was ever allowed, the key lacks the permission.
+        if trouble.fatal or (trouble.status == FORBIDDEN and not self.progress.answered):
             self.stop(f"every request would fail like this one: {trouble}")
 
     def _again(self, job: Job, delay: float) -> None:
@@ -330,8 +345,20 @@ class Asker:
         self._budget.settle(job.reserved, cost)
         self.progress.cost = self._budget.spent
 
-    def _clean(self, text: str | None) -> str | None:
-        return None if text is None else self._redact(text)
+    def _estimate(self, job: Job) -> dict[str, Any] | None:
+        """The most that a reply can have used, where there is a budget and the server does not count."""
+        if self._pacing.budget is None:
+            return None
+        most = most_tokens(job.request.messages)
+        return {
+            "prompt_tokens": most,
+            "completion_tokens": self._sampling.max_tokens * len(job.samples),
+            "estimated": True,
+        }
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        """Lines into the journal; a secret that a server quoted, in whatever field, does not go with them."""
+        self._journal.append([_redacted(line, self._redact) for line in lines])
 
     def _line(self, job: Job, sample: int, latency: float) -> dict[str, Any]:
         return {
@@ -351,3 +378,11 @@ class Asker:
             "time": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             "error": None,
         }
+
+
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(key): _redacted(each, redact) for key, each in value.items()}
+    return [_redacted(each, redact) for each in value] if isinstance(value, list) else value

@@ -31,9 +31,9 @@ MOST_BYTES = 200_000_000
 ENDPOINT = "/v1/chat/completions"
 
 
-def custom_id(identity: str, key: str, sample: int) -> str:
+def custom_id(identity: str, key: str, sample: int, max_tokens: int) -> str:
     """What a request is called in a batch: 32 hex digits, since providers limit the length of names."""
-    content = f"{identity}\0{key}\0{sample}".encode("utf-8", "surrogatepass")
+    content = f"{identity}\0{key}\0{sample}\0{max_tokens}".encode("utf-8", "surrogatepass")
     return blake2b(content, digest_size=16).hexdigest()
 
 
@@ -79,7 +79,7 @@ def _batch_lines(feed: Feed, sampling: Sampling) -> Iterator[bytes]:
     for job in _jobs(feed):
         for sample in job.samples:
             row = {
-                "custom_id": custom_id(job.request.id, job.key, sample),
+                "custom_id": custom_id(job.request.id, job.key, sample, sampling.max_tokens),
                 "method": "POST",
                 "url": ENDPOINT,
                 "body": sampling.body(job.request.messages, 1),
@@ -114,30 +114,31 @@ def import_batch(
     if not results:
         raise UsageError("--batch import needs the result files: give them with --batch-file")
     known = {
-        custom_id(job.request.id, job.key, sample): (job.request.id, job.key, sample)
+        custom_id(job.request.id, job.key, sample, sampling.max_tokens): (job.request.id, job.key, sample)
         for job in _jobs(Feed(read_requests(requests), sampling, Index()))
         for sample in job.samples
     }
     taken = Ledger()
     with Journal(journal) as opened:
+        opened.index.check_teacher(sampling.model, teacher or sampling.model, str(journal))
         for path in results:
             for number, row in files.read_rows(str(path)):
                 taken.rows_in += 1
                 identity, key, sample = _known(known, row, f"{path}:{number}")
-                before = opened.index.get(entry_of(identity, key, sample))
-                if before is not None and before[0] == "ok":
+                if _is_settled(opened.index, entry_of(identity, key, sample), sampling):
                     taken.drop("in the journal already")
                     continue
-                line = _line(row, sampling)
-                opened.append(
-                    [
-                        {"id": identity, "key": key, "teacher": teacher or sampling.model, "sample": sample}
-                        | line
-                    ]
-                )
+                own = {"id": identity, "key": key, "teacher": teacher or sampling.model, "sample": sample}
+                opened.append([own | _line(row, sampling)])
                 taken.rows_out += 1
         feed = Feed(read_requests(requests), sampling, opened.index)
         return taken, feed.drain()
+
+
+def _is_settled(index: Index, entry: str, sampling: Sampling) -> bool:
+    """Whether an entry has more than a failure, so that a file that is imported again changes nothing."""
+    outcome, limit = index.get(entry) or ("failed", 0)
+    return outcome == "ok" or (outcome != "failed" and limit >= sampling.max_tokens)
 
 
 def _jobs(feed: Feed) -> Iterator[Job]:
@@ -150,13 +151,13 @@ def _known(
     known: Mapping[str, tuple[str, str, int]], row: Mapping[str, Any], where: str
 ) -> tuple[str, str, int]:
     name = row.get("custom_id")
-    if type(name) is not str or "response" not in row:
+    if type(name) is not str or not {"response", "error"} & row.keys():
         raise InputError(where, f"no batch result: expected custom_id and response, found {describe(row)}")
     if name not in known:
         raise InputError(
             where,
             f"custom_id {name!r} is none of these requests'; give the requests and the settings (--model, "
-            "--temperature, --logprobs, …) that the batch was exported with",
+            "--max-tokens, --temperature, …) that the batch was exported with",
         )
     return known[name]
 
@@ -191,7 +192,7 @@ def _line(row: Mapping[str, Any], sampling: Sampling) -> dict[str, Any]:
 
 
 def _answers(row: Mapping[str, Any]) -> Any:
-    response = row["response"]
+    response = row.get("response")
     if row.get("error"):
         raise error_of(None, row)
     if not isinstance(response, Mapping):

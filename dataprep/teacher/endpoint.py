@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import httpx2
 
 LARGEST_BODY = 32 << 20
+LARGEST_ERROR = 100_000
 POOL = 8
 """Connections a client: its pool looks at each of them for every request."""
 NEWER_FIELD = "max_completion_tokens"
@@ -99,21 +100,25 @@ class Endpoint:
         try:
             return await self._ask(body)
         except Trouble as trouble:
-            trouble.message = self.access.redact(trouble.message)
-            trouble.type = self.access.redact(trouble.type)
-            raise
+            found = trouble
+        except Exception as error:  # noqa: BLE001 - whatever a server sends, it is one failed row
+            found = Trouble("malformed_reply", f"{type(error).__name__}: {_reason(error)}")
+        found.message = self.access.redact(found.message)
+        found.type = self.access.redact(found.type)
+        raise found from None
 
     async def _ask(self, body: dict[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
         import httpx2
         import openai
 
-        if self._newer_field:
+        renamed = self._newer_field
+        if renamed:
             body = {NEWER_FIELD if name == "max_tokens" else name: value for name, value in body.items()}
         try:
             async with asyncio.timeout(self._timeout):
                 return answers_of((await self._post(body)).content)
         except openai.APIStatusError as error:
-            raise self._status_trouble(error.response) from None
+            raise self._status_trouble(error.response, renamed) from None
         except (TimeoutError, openai.APITimeoutError):
             raise Trouble("timeout", f"no whole answer within {self._timeout:g} s") from None
         except openai.APIConnectionError as error:
@@ -138,7 +143,7 @@ class Endpoint:
         finally:
             self._load[number] -= 1
 
-    def _status_trouble(self, response: httpx2.Response) -> Trouble:
+    def _status_trouble(self, response: httpx2.Response, renamed: bool) -> Trouble:
         status, headers = response.status_code, response.headers
         if 300 <= status < 400:
             place = headers.get("location", "nowhere")
@@ -147,10 +152,11 @@ class Endpoint:
         try:
             body = orjson.loads(response.content)
         except orjson.JSONDecodeError:
-            body = response.text
-        if not self._newer_field and NEWER_FIELD in str(body) and status == 400:
+            body = response.content[:LARGEST_ERROR].decode("utf-8", "replace")
+        if not renamed and NEWER_FIELD in str(body) and status == 400:
             self._newer_field = True  # OpenAI's newer models know the limit by this name only
-            return Trouble("renamed_field", f"the server wants {NEWER_FIELD}", status=status, after=0.0)
+            wanted = f"the server wants {NEWER_FIELD}"
+            return Trouble("renamed_field", wanted, status=status, after=0.0, free=True)
         return error_of(
             status, body, should_retry=headers.get("x-should-retry"), after=retry_after(dict(headers))
         )

@@ -17,6 +17,7 @@ from dataprep.teacher.settings import Sampling
 State = Literal[Outcome, "missing", "used"]
 # Of several answers to one request, the one that stands for them: the first of these that any of them is.
 _WORST: tuple[State, ...] = ("missing", "failed", "empty", "length", "refused", "ok")
+SHOWN = 5
 AT_ONCE = 1_000
 """Requests that are looked at in one go: what is in flight waits meanwhile."""
 
@@ -45,6 +46,8 @@ class Feed:
     Attributes:
         seen: requests looked at so far.
         exhausted: whether all were.
+        keys: their keys, by id.
+        twice: the first few ids that a further request has too.
     """
 
     def __init__(
@@ -56,7 +59,8 @@ class Feed:
         self._sampling = sampling
         self._index = index
         self._again = ("failed", "empty") if retry_failed else ()
-        self._ids: set[str] = set()
+        self.keys: dict[str, str] = {}
+        self.twice: list[str] = []
         self._settled: Counter[State] = Counter()
 
     def next(self) -> Job | None:
@@ -65,16 +69,17 @@ class Feed:
         Raises:
             InputError: a row is no request.
         """
-        single, key_of, done, ids = self._sampling.n == 1, self._sampling.key, self._index.done, self._ids
+        single, key_of, done, keys = self._sampling.n == 1, self._sampling.key, self._index.done, self.keys
         before = self.seen
         for request in islice(self._requests, AT_ONCE):
             self.seen += 1
             identity = request.id
-            if identity in ids:  # its answer could not be told from the other one's
+            if identity in keys:  # its answer could not be told from the other one's
                 self._settled["used"] += 1
+                if len(self.twice) < SHOWN:
+                    self.twice.append(identity)
                 continue
-            ids.add(identity)
-            key = key_of(request.messages)
+            keys[identity] = key = key_of(request.messages)
             if single and done(f"{identity}\0{key}"):  # nearly all of a resumed run
                 self._settled["ok"] += 1
                 continue

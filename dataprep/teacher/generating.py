@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
@@ -17,10 +18,11 @@ from dataprep import __version__, files
 from dataprep.errors import UsageError
 from dataprep.ledger import Ledger
 from dataprep.teacher.asking import Asker, Pacing, Progress, Teacher
+from dataprep.teacher.current import make_current
 from dataprep.teacher.endpoint import Endpoint
 from dataprep.teacher.feed import Feed
 from dataprep.teacher.index import read_index
-from dataprep.teacher.journal import Journal, remove_if_empty, set_aside
+from dataprep.teacher.journal import Journal, set_aside
 from dataprep.teacher.requests import read_requests
 from dataprep.teacher.settings import Access, Sampling
 
@@ -35,13 +37,15 @@ class GenerateReport:
         ledger: requests in, complete answers out, and a reason for each of the others.
         progress: what this run did; ``None`` where nothing was to be sent.
         interrupted: whether it was stopped by the user.
-        torn: whether the journal had a torn last line that was set aside.
+        torn: whether the journal had a torn last line.
+        twice: ids that more than one request has, the first few.
     """
 
     ledger: Ledger
     progress: Progress = field(default_factory=Progress)
     interrupted: bool = False
     torn: bool = False
+    twice: list[str] = field(default_factory=list)
 
 
 def status_of_requests(requests: str | Path, journal: str | Path, sampling: Sampling) -> GenerateReport:
@@ -122,28 +126,30 @@ def run(
 ) -> GenerateReport:
     """As ``generate``, of a teacher of any kind: ``connect`` gives it, ``where`` says where it is."""
     files.check_input(str(requests))
+    files.check_apart([journal], [requests], "the journal would be written into the requests")
     if fresh:
         set_aside(journal)
     began = _now()
-    try:
-        with Journal(journal) as opened:
-            feed = Feed(read_requests(requests), sampling, opened.index, retry_failed=retry_failed)
-            report = GenerateReport(Ledger(), torn=opened.index.torn)
+    rows = read_requests(requests)
+    if not Path(requests).is_file():
+        rows = iter(list(rows))  # a pipe that is slow would hold up the answers, so it is read first
+    with Journal(journal) as opened:
+        opened.index.check_teacher(sampling.model, teacher, str(journal))
+        feed = Feed(rows, sampling, opened.index, retry_failed=retry_failed)
+        report = GenerateReport(Ledger(), torn=opened.index.torn)
 
-            async def ask() -> None:
-                async with connect() as connected:
-                    asker = Asker(
-                        connected, teacher, feed, opened, sampling, pacing, redact=redact, watch=watch
-                    )
-                    report.progress = asker.progress
-                    with _stopping_gently(asker, report):
-                        await asker.run()
+        async def ask() -> None:
+            async with connect() as connected:
+                asker = Asker(connected, teacher, feed, opened, sampling, pacing, redact=redact, watch=watch)
+                report.progress = asker.progress
+                with _stopping_gently(asker, report):
+                    await asker.run()
 
-            asyncio.run(ask())
-            report.ledger = feed.drain()
-            report.ledger.check()
-    finally:
-        remove_if_empty(Path(journal))
+        asyncio.run(ask())
+        report.ledger = feed.drain()
+        report.ledger.check()
+        report.twice = feed.twice
+        make_current(opened, feed, teacher)
     settings = {"teacher": teacher, "endpoint": where, **sampling.to_json()}
     _write_manifest(Path(journal), str(requests), settings, report, began)
     return report
@@ -174,6 +180,9 @@ def _now() -> str:
 def check_pacing(pacing: Pacing) -> None:
     """Raise ``UsageError`` for a limit that makes no sense."""
     limits = (pacing.rpm, pacing.tpm, pacing.budget)
+    amounts = (*limits, pacing.price_in, pacing.price_out)
+    if any(amount is not None and not math.isfinite(amount) for amount in amounts):
+        raise UsageError("expected numbers for --rpm, --tpm, --budget and the prices")
     if (
         pacing.concurrency < 1
         or pacing.retries < 0

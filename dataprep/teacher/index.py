@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import orjson
 
 from dataprep import engine, files
-from dataprep.errors import InputError, RowError
+from dataprep.errors import InputError, RowError, UsageError
 from dataprep.responses import OUTCOMES, Outcome, check_response, outcome_of
 
 _CODES = {outcome: number for number, outcome in enumerate(OUTCOMES)}
@@ -38,6 +38,7 @@ class Index:
     Attributes:
         lines: how many lines it has.
         prompt_tokens, completion_tokens: the sum of their usage.
+        names: models, each with what its teacher is called.
         torn: whether the last line is the beginning of one.
         unended: whether the last line is whole, and only its newline is missing.
     """
@@ -46,6 +47,7 @@ class Index:
         self.lines = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
+        self.names: set[tuple[str, str]] = set()
         self.torn = False
         self.unended = False
         self._entries: dict[str, int] = {}
@@ -61,10 +63,23 @@ class Index:
         self.lines += part.lines
         self.prompt_tokens += part.prompt_tokens
         self.completion_tokens += part.completion_tokens
+        self.names |= part.names
         for entry, code in part.others.items():
             if self._entries.get(entry) != _OK:
                 self._entries[entry] = code
         self._entries.update(dict.fromkeys(part.answered, _OK))
+
+    def check_teacher(self, model: str, teacher: str, journal: str) -> None:
+        """Raise ``UsageError`` where the model's answers are there under another teacher's name.
+
+        They would be taken for answered, and the new name would have none of them.
+        """
+        others = {name for known, name in self.names if known == model}
+        if others and teacher not in others:
+            raise UsageError(
+                f"{journal} has the answers of {model!r} under the name {min(others)!r}: give --teacher "
+                f"{min(others)!r}, or another journal for {teacher!r}"
+            )
 
     def done(self, entry: str) -> bool:
         """Whether an entry has a complete answer."""
@@ -98,6 +113,7 @@ class _Part:
     completion_tokens: int = 0
     answered: list[str] = field(default_factory=list)
     others: dict[str, int] = field(default_factory=dict)
+    names: set[tuple[str, str]] = field(default_factory=set)
     wrong: tuple[int, bytes] | None = None
     tail: bytes = b""
 
@@ -106,6 +122,7 @@ class _Part:
         if usage := line.get("usage"):
             self.prompt_tokens += usage.get("prompt_tokens") or 0
             self.completion_tokens += usage.get("completion_tokens") or 0
+        self.names.add((line.get("model") or "", line["teacher"]))
         self.lines += 1
         if code == _OK:
             self.answered.append(entry)
@@ -119,7 +136,7 @@ def _part_of(block: files.Block) -> _Part:
     part.tail = lines.pop()
     for number, line in enumerate(lines, 1):
         try:
-            if line:
+            if line and not line.isspace():
                 part.add(loads(line))
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             part.wrong = number, line

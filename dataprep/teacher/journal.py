@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -45,10 +45,8 @@ class Journal:
 
     def __enter__(self) -> Journal:
         check_journal(self.path)
-        with files.writing(str(self.path)):
-            file = self.path.open("a+b", buffering=0)
+        file = _opened(self.path)
         try:
-            _lock(file, self.path)
             self.index = read_index(self.path)
             if self.index.torn:
                 self._mend(file)
@@ -70,6 +68,8 @@ class Journal:
         self._syncer.join()
         try:
             self._sync()
+            if not os.fstat(self._file.fileno()).st_size:  # nothing came: not a journal yet
+                self.path.unlink(missing_ok=True)
         finally:
             self._file.close()
             self._file = None
@@ -96,7 +96,7 @@ class Journal:
         if self._failure is not None:
             raise FileError(self.path, f"cannot be forced to the disk: {self._failure.strerror}")
         rows = list(lines)
-        data = memoryview(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
+        data = memoryview(b"".join(map(_dumped, rows)))
         size = os.fstat(self._file.fileno()).st_size
         with files.writing(str(self.path)):
             try:
@@ -123,6 +123,21 @@ class Journal:
                 return
 
 
+def _dumped(row: Mapping[str, Any]) -> bytes:
+    """A line; what JSON cannot hold of a paid answer must not lose the rest of it."""
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        plain = {**row, "logprobs": None, "usage": None, "response": printable(row.get("response"))}
+        plain["reasoning"] = printable(row.get("reasoning"))
+        return orjson.dumps(plain, default=str, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def printable(text: Any) -> Any:
+    """A text without lone surrogates, each of which becomes U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if text else text
+
+
 def check_journal(path: Path) -> None:
     """Raise ``UsageError`` unless a journal can be kept there: a plain ``.jsonl`` file."""
     form = files.format_of(str(path))
@@ -130,6 +145,21 @@ def check_journal(path: Path) -> None:
         raise UsageError(
             f"{path}: a journal only grows, so it is a plain file; give a path that ends in .jsonl"
         )
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The journal, opened and locked; another process may have removed an empty one in between."""
+    while True:
+        with files.writing(str(path)):
+            file = path.open("a+b", buffering=0)
+        try:
+            _lock(file, path)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
@@ -184,10 +214,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("ab") as file:
         _lock(file, path)
         yield
-
-
-def remove_if_empty(path: Path) -> None:
-    """Remove a journal that nothing was written to."""
-    with suppress(OSError):
-        if path.stat().st_size == 0:
-            path.unlink()

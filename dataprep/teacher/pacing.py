@@ -88,7 +88,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         except ValueError:
             try:
                 date = parsedate_to_datetime(given)
-            except ValueError:
+            except (ValueError, OverflowError, TypeError):
                 continue
             if date.tzinfo is None:
                 date = date.replace(tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ import orjson
 from dataprep.records import describe
 
 LONGEST_MESSAGE = 500
+MOST_TOKENS = 1 << 40
 _RETRYABLE = frozenset([408, 409, 425, 429])
-_FATAL = frozenset([401, 403, 404])
+_FATAL = frozenset([401, 404])
 SERVER_ERROR = 500
 
 
@@ -27,6 +29,7 @@ class Trouble(Exception):
         fatal: whether every other request would go wrong as well: a key that is refused, a model that is
             not there, an account without credit.
         after: the seconds that the server asks to wait; ``None`` where it does not say.
+        free: whether the attempt does not count, as the fault was ours.
     """
 
     def __init__(
@@ -38,27 +41,35 @@ class Trouble(Exception):
         retryable: bool = True,
         fatal: bool = False,
         after: float | None = None,
+        free: bool = False,
     ) -> None:
         super().__init__(kind, message)
         self.type = kind
-        self.message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
+        self.message = message
         self.status = status
         self.retryable = retryable
         self.fatal = fatal
         self.after = after
+        self.free = free
+
+    @property
+    def shown(self) -> str:
+        """The message, no longer than a line should be. It is cut here, when secrets were taken out of it."""
+        cut = self.message[: LONGEST_MESSAGE - 1] + "…"
+        return self.message if len(self.message) <= LONGEST_MESSAGE else cut
 
     def to_json(self) -> dict[str, Any]:
         """The ``error`` of a journal's line."""
         return {
             "status": self.status,
             "type": self.type,
-            "message": self.message,
+            "message": self.shown,
             "retryable": self.retryable,
         }
 
     def __str__(self) -> str:
         status = f"{self.status} " if self.status else ""
-        return f"{status}{self.type}: {self.message}"
+        return f"{status}{self.type}: {self.shown}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +97,28 @@ def answers_of(data: bytes | Mapping[str, Any]) -> tuple[list[Answer], dict[str,
     if type(choices) is not list or not choices:
         raise _malformed(f"expected answers in 'choices', found {describe(choices)}")
     usage = body.get("usage")
-    return [_answer(choice) for choice in choices], _counts(usage) if isinstance(usage, Mapping) else None
+    answers, trouble = [], None
+    for choice in choices:
+        try:
+            answers.append(_answer(choice))
+        except Trouble as found:
+            trouble = found
+    if not answers and trouble is not None:  # good answers beside a bad one are kept
+        raise trouble
+    return answers, _counts(usage) if isinstance(usage, Mapping) else None
 
 
 def _parsed(data: bytes) -> Any:
+    """A reply's JSON; what strict parsers refuse (half an emoji, ``NaN``, a byte order mark) is mended."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        shown = data[:200].decode("utf-8", "backslashreplace")
+        pass
+    text = data.decode("utf-8-sig", "replace")
+    try:
+        return json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        shown = text[:LONGEST_MESSAGE]
         found = f"found {len(data):,} bytes that begin with {shown!r}" if data.strip() else "found nothing"
         raise _malformed(f"expected JSON, {found}") from None
 
@@ -107,7 +132,7 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: count
         for name in ("prompt_tokens", "completion_tokens", "total_tokens")
-        if type(count := usage.get(name)) is int and count >= 0
+        if type(count := usage.get(name)) is int and 0 <= count < MOST_TOKENS
     }
 
 
@@ -122,9 +147,15 @@ def _answer(choice: Any) -> Answer:
     if type(refusal) is str and refusal and not (text or "").strip():
         text, reason = refusal, "refusal"
     reasoning = message.get("reasoning_content") or message.get("reasoning")
-    return Answer(
-        text, reason, reasoning if type(reasoning) is str else None, _logprobs(choice.get("logprobs"))
-    )
+    thought = reasoning if type(reasoning) is str else None
+    return Answer(_whole(text), reason, _whole(thought), _logprobs(choice.get("logprobs")))
+
+
+def _whole(text: str | None) -> str | None:
+    """A text without halves of surrogate pairs, each of which becomes U+FFFD."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _text(content: Any) -> str | None:
@@ -144,16 +175,18 @@ def _logprobs(found: Any) -> list[dict[str, Any]] | None:
     if not isinstance(content, list):
         return None
     try:
-        return [
-            {
-                "token": each["token"],
-                "logprob": each["logprob"],
-                "top": {other["token"]: other["logprob"] for other in each.get("top_logprobs") or ()},
-            }
-            for each in content
-        ]
+        return [_token(each) for each in content]
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def _token(each: Mapping[str, Any]) -> dict[str, Any]:
+    others = [(other["token"], other["logprob"]) for other in each.get("top_logprobs") or ()]
+    for token, logprob in [(each["token"], each["logprob"]), *others]:
+        if type(token) is not str or not (logprob is None or isinstance(logprob, int | float)):
+            raise TypeError
+    top = {_whole(token): logprob for token, logprob in others if logprob is not None}
+    return {"token": _whole(each["token"]), "logprob": each["logprob"], "top": top}
 
 
 def error_of(

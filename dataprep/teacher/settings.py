@@ -51,7 +51,10 @@ class Sampling:
             raise UsageError(f"no model: give --model, or set {MODEL} in the environment or in .env")
         if self.max_tokens < 1 or self.n < 1 or not 0 <= self.logprobs <= 20:
             raise UsageError("expected --max-tokens and --n of 1 or more, and --logprobs from 0 to 20")
+        if self.temperature is not None and not 0 <= self.temperature <= 100:
+            raise UsageError(f"--temperature {self.temperature}: expected 0 to 100; below 0 leaves it out")
         taken = {"model", "messages", "max_tokens", "temperature", "n", "logprobs", "top_logprobs", "stream"}
+        taken.add("max_completion_tokens")
         if clash := taken & self.extra.keys():
             raise UsageError(f"--param {min(clash)}: that field has a flag of its own, or cannot be set")
 
@@ -116,8 +119,12 @@ class Access:
     api_version: str = ""
 
     def __post_init__(self) -> None:
-        address = urlsplit(self.base_url)
-        if address.scheme not in {"http", "https"} or not address.hostname:
+        try:
+            address = urlsplit(self.base_url)
+            sound = address.scheme in {"http", "https"} and address.hostname and address.port != 0
+        except ValueError:
+            sound = False
+        if not sound:
             raise UsageError(f"--base-url {self.redact(self.base_url)!r}: expected http://… or https://…")
         if self.azure and not self.api_version:
             raise UsageError("--azure needs --api-version, such as 2024-10-21")
