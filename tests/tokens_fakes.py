@@ -1,9 +1,8 @@
-"""A tokenizer of bytes and a layout, small enough to be right at a glance."""
+"""A tokenizer of bytes, small enough to be right at a glance."""
 
 from dataclasses import dataclass, field
 
 from dataprep.errors import RowError, TokenizerError
-from dataprep.tokens.layouts import Segment
 
 
 @dataclass
@@ -16,9 +15,9 @@ class Bytes:
     specials: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        names = ["<|begin|>", "<|start|>", "<|end|>", "<pad>"]
+        names = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<pad>"]
         self.specials = {name: 256 + self.shift + number for number, name in enumerate(names)}
-        self.vocab_size = 260 + self.shift
+        self.vocab_size = 261 + self.shift
 
     def encode(self, text):
         """The text's bytes."""
@@ -45,24 +44,3 @@ class Bytes:
         if name not in self.specials:
             raise TokenizerError(f"no token {name}")
         return self.specials[name]
-
-
-@dataclass
-class Plain:
-    """Begin, then for each message start, its role's first letter, content and end."""
-
-    name: str = "plain"
-    fingerprint: str = "1" * 64
-
-    def segments(self, messages):
-        """The pieces of a conversation."""
-        found = [Segment("<|begin|>", special=True)]
-        for message in messages:
-            trained = message["role"] == "assistant"
-            found += [
-                Segment("<|start|>", special=True),
-                Segment(message["role"][0]),
-                Segment(message["content"], trained=trained),
-                Segment("<|end|>", special=True, trained=trained),
-            ]
-        return found

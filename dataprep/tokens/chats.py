@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataprep.engine import Outcome, apply
 from dataprep.engine.outcome import LineBlock
-from dataprep.errors import RowDropped, RowError
+from dataprep.errors import RowError
 from dataprep.quality.conversations import find_in_row
-from dataprep.tokens import layouts
+
+try:  # until those parts are there
+    from dataprep.tokens.encoding import ChatEncoder
+    from dataprep.tokens.fitting import fit
+    from dataprep.tokens.layouts import layout_of
+    from dataprep.tokens.lint import Linter
+except ImportError:
+    from dataprep.tokens.standin import ChatEncoder, Linter, fit, layout_of
+
+__all__ = ["OVERFLOWS", "Encoder", "fit", "layout_of", "messages_of", "over_rows", "pad_id"]
 
 if TYPE_CHECKING:
     from dataprep.tokens.layouts import Encoded, Layout
@@ -54,95 +63,32 @@ class Encoder:
         self, tokenizer: Tokenizer, layout: Layout, max_length: int | None = None, overflow: str = "error"
     ) -> None:
         self.tokenizer = tokenizer
-        self.layout = layout
-        self.max_length = max_length
-        self.overflow = overflow
         self.cut = 0
+        self._encoder = ChatEncoder(tokenizer, layout)
+        self._linter = Linter(tokenizer, layout)
+        self._max_length = max_length
+        self._overflow = overflow
 
     def __call__(self, conversations: Sequence[Sequence[dict[str, Any]]]) -> list[Encoded | RowError]:
         """Each conversation in tokens, or why it is left out."""
-        try:
-            found: list[Encoded | RowError] = list(encode_all(self.tokenizer, self.layout, conversations))
-        except RowError:  # one of them: each on its own
-            found = [self._alone(messages) for messages in conversations]
+        found = self._encoder.results(conversations)
         return [
             each if isinstance(each, RowError) else self._checked(each, messages)
             for each, messages in zip(found, conversations, strict=True)
         ]
 
-    def _alone(self, messages: Sequence[dict[str, Any]]) -> Encoded | RowError:
-        try:
-            (found,) = encode_all(self.tokenizer, self.layout, [messages])
-        except RowError as error:
-            return error
-        return found
-
     def _checked(self, encoded: Encoded, messages: Sequence[dict[str, Any]]) -> Encoded | RowError:
-        for problem in problems_of(encoded, messages, self.tokenizer, self.layout):
-            return RowError(*_parts(problem))
-        if self.max_length is None or len(encoded.ids) <= self.max_length:
+        """The row, fitted; or what the linter found in it first, or that it is too long."""
+        for kind, detail in self._linter.problems(encoded, messages):
+            return RowError(kind, detail)
+        if self._max_length is None or len(encoded.ids) <= self._max_length:
             return encoded
         try:
-            fitted = fit(encoded, self.max_length, self.overflow)
+            fitted, cut = fit(encoded, self._max_length, self._overflow)
         except RowError as error:
             return error
-        self.cut += 1
+        self.cut += cut
         return fitted
-
-
-def named_layout(name: str, *, strip: bool, date: str | None, path: str | None) -> Layout:
-    """The layout of a name; ``path`` is where a model directory's own template lies."""
-    layout: Layout = layouts.layout_of(name, strip=strip, date=date, path=path)  # type: ignore[attr-defined,unused-ignore]
-    return layout
-
-
-def encode_all(
-    tokenizer: Tokenizer, layout: Layout, conversations: Sequence[Sequence[dict[str, Any]]]
-) -> Sequence[Encoded]:
-    """Conversations in tokens."""
-    together = getattr(layouts, "encode_chats", None)
-    if together is not None:
-        found: Sequence[Encoded] = together(tokenizer, layout, conversations)
-        return found
-    return [layouts.encode_chat(tokenizer, layout, messages) for messages in conversations]
-
-
-def fit(encoded: Encoded, max_length: int, overflow: str) -> Encoded:
-    """A row that is too long, cut; or ``RowDropped``, or ``RowError``, as ``overflow`` says."""
-    theirs = getattr(layouts, "fit", None)
-    if theirs is not None:
-        fitted = theirs(encoded, max_length, overflow)
-        whole: Encoded = fitted[0] if isinstance(fitted, tuple) else fitted
-        return whole
-    detail = f"found {len(encoded.ids):,} tokens; expected at most {max_length:,}"
-    if overflow == "drop":
-        raise RowDropped("too long")
-    if overflow == "error":
-        raise RowError("too long", f"{detail}; drop such rows or cut them with --overflow")
-    if not any(encoded.mask[:max_length]):
-        raise RowError("too long", f"{detail}, and the question alone has as many")
-    return layouts.Encoded(encoded.ids[:max_length], encoded.mask[:max_length])
-
-
-def problems_of(
-    encoded: Encoded, messages: Sequence[dict[str, Any]], tokenizer: Tokenizer, layout: Layout
-) -> Sequence[Any]:
-    """What the linter finds in an encoded row."""
-    try:
-        from dataprep.tokens import lint  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
-        return () if any(encoded.mask) else ("no trained token",)
-    found: Sequence[Any] = list(lint.problems_of(encoded, messages, tokenizer, layout))
-    return found
-
-
-def _parts(problem: Any) -> tuple[str, str]:
-    """Kind and detail of a problem, as a ``RowError`` has them."""
-    if isinstance(problem, str):
-        kind, _, detail = problem.partition(": ")
-        return kind, detail
-    kind = getattr(problem, "kind", None) or getattr(problem, "reason", None) or str(problem)
-    return kind, getattr(problem, "detail", "")
 
 
 def over_rows(

@@ -17,7 +17,7 @@ from dataprep import __version__, engine, files, raw_rows
 from dataprep.errors import DataprepError, InputError, TokenizerError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.tokens import tokenizer as tokenizers
-from dataprep.tokens.chats import OVERFLOWS, Encoder, messages_of, named_layout, over_rows, pad_id
+from dataprep.tokens.chats import OVERFLOWS, Encoder, layout_of, messages_of, over_rows, pad_id
 from dataprep.tokens.packing import pack, whole
 from dataprep.tokens.shard_writing import Flat, check_place, finish, open_flat
 from dataprep.tokens.shards import MANIFEST, VERSION, Shards, id_type
@@ -161,7 +161,8 @@ def ready(
     if isinstance(loaded, str | Path):
         path, loaded = str(loaded), tokenizers.load_tokenizer(loaded)
     if isinstance(layout, str):
-        layout = named_layout(layout, strip=options.strip, date=options.date, path=path)
+        beside = {"path": path} if layout == "template" else {}
+        layout = layout_of(layout, strip=options.strip, date=options.date, **beside)
     return loaded, layout
 
 
