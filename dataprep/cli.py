@@ -20,6 +20,7 @@ from dataprep.commands import (
     prompt,
     review,
     stats,
+    tokenize,
     validate,
 )
 from dataprep.commands.console import careful_with_stdout
@@ -63,6 +64,7 @@ for _module in (
     generate,
     collect,
     review,
+    tokenize,
     fetch,
     datasets,
 ):

@@ -5,10 +5,11 @@ The one place where tokenizing meets tokenizers and layouts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dataprep.engine import Outcome, apply
+from dataprep.engine import AUTO_WORKERS_BYTES, Outcome, apply, available_cores
 from dataprep.engine.outcome import LineBlock
 from dataprep.errors import RowError
 from dataprep.quality.conversations import find_in_row
@@ -21,7 +22,7 @@ try:  # until those parts are there
 except ImportError:
     from dataprep.tokens.standin import ChatEncoder, Linter, fit, layout_of
 
-__all__ = ["OVERFLOWS", "Encoder", "fit", "layout_of", "messages_of", "over_rows", "pad_id"]
+__all__ = ["OVERFLOWS", "Encoder", "auto_workers", "fit", "layout_of", "messages_of", "over_rows", "pad_id"]
 
 if TYPE_CHECKING:
     from dataprep.tokens.layouts import Encoded, Layout
@@ -38,6 +39,14 @@ PADS = ("<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|pad|>", "<|end_of_text
 def pad_id(tokenizer: Tokenizer) -> int:
     """The id to fill up with: the padding token, else the token that ends a text, else 0."""
     return next((tokenizer.specials[name] for name in PADS if name in tokenizer.specials), 0)
+
+
+def auto_workers(workers: int | None, paths: Iterable[str]) -> int:
+    """How many processes to work with: as many as asked for, else every core for large inputs."""
+    if workers is not None:
+        return workers
+    large = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+    return available_cores() if large > AUTO_WORKERS_BYTES else 1
 
 
 def messages_of(row: dict[str, Any]) -> Sequence[dict[str, Any]]:

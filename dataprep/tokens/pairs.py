@@ -27,7 +27,7 @@ from dataprep.ledger import Ledger
 from dataprep.records import CHOICE_USER, Example, letter_place
 from dataprep.templates import compile_text
 from dataprep.tokens import tokenizer as tokenizers
-from dataprep.tokens.chats import OVERFLOWS, over_rows, pad_id
+from dataprep.tokens.chats import OVERFLOWS, auto_workers, over_rows, pad_id
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +85,7 @@ def tokenize_pairs(
     max_length: int = 256,
     overflow: str = "truncate",
     pad: str = "none",
-    workers: int = 1,
+    workers: int | None = 1,
     rejects: str | Path | files.Rejects | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Paired:
@@ -104,7 +104,7 @@ def tokenize_pairs(
         overflow: what becomes of longer ones: ``"truncate"`` keeps the beginning, ``"drop"`` leaves the row
             out, ``"error"`` makes it a bad row.
         pad: ``"none"``, or ``"max"`` to fill all up to ``max_length``.
-        workers: processes.
+        workers: processes; ``None`` takes every core where the input is large enough to gain by it.
         rejects: where bad rows go; without it the first one raises.
         progress: called with the bytes that were read since the last call.
 
@@ -131,7 +131,7 @@ def tokenize_pairs(
     operator = Rows(loaded, tuple(teachers), dataset, max_length, overflow)
     ledger = Ledger()
     with files.open_rejects(rejects) as bad:
-        columns, cut = _gather(operator, path, ledger, bad, workers, progress)
+        columns, cut = _gather(operator, path, ledger, bad, auto_workers(workers, [path]), progress)
         ledger.check()
         width = max_length if pad == "max" else 0
         lists = [

@@ -17,7 +17,7 @@ from dataprep import __version__, engine, files, raw_rows
 from dataprep.errors import DataprepError, InputError, TokenizerError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.tokens import tokenizer as tokenizers
-from dataprep.tokens.chats import OVERFLOWS, Encoder, layout_of, messages_of, over_rows, pad_id
+from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_of, messages_of, over_rows, pad_id
 from dataprep.tokens.packing import pack, whole
 from dataprep.tokens.shard_writing import Flat, check_place, finish, open_flat
 from dataprep.tokens.shards import MANIFEST, VERSION, Shards, id_type
@@ -138,11 +138,10 @@ def tokenize_files(
         return found
     operator = Documents(Encoder(tokenizer, layout, options.limit, options.overflow))
     ledger = Ledger()
-    count = workers if workers is not None else _auto(paths)
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         flat = stack.enter_context(open_flat(place, operator.dtype))
-        cut = _run(operator, seen, flat, ledger, bad, count, progress)
+        cut = _run(operator, seen, flat, ledger, bad, auto_workers(workers, paths), progress)
         ledger.check()
         seen.check_unchanged()
         order = whole(flat.lengths)
@@ -330,8 +329,3 @@ def _finished(place: Path, key: str) -> Tokenized | None:
     ledger = Ledger(rows["in"], rows["out"])
     ledger.drop_all(rows["dropped"])
     return Tokenized(ledger, manifest, up_to_date=True)
-
-
-def _auto(paths: Iterable[str]) -> int:
-    large = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
-    return engine.available_cores() if large > engine.AUTO_WORKERS_BYTES else 1
