@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dataprep import converters, engine, example_files, files, raw_rows
-from dataprep.errors import FileError, InputError, MissingDependencyError, RowDropped, RowError, UsageError
+from dataprep.errors import InputError, MissingDependencyError, RowDropped, RowError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.records import CHOICE_USER, Example, letter_place
 from dataprep.templates import compile_text
@@ -150,10 +150,9 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
         InputError: it is no teacher/student file, or its lists are not aligned.
     """
     torch = _torch()
+    files.check_input(str(path))
     try:
         content = torch.load(str(path))
-    except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror or error}") from None
     except Exception as error:  # noqa: BLE001 - whatever a damaged file does to its reader
         raise InputError(path, f"no PyTorch file, or damaged: {str(error).splitlines()[0]}") from None
     try:
