@@ -55,6 +55,7 @@ def test_the_commands_are_these():
         "prompt",
         "review",
         "stats",
+        "tokenize",
         "validate",
     ]
 
