@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.errors import UsageError
-from dataprep.tokens.packing import pack, whole
+from dataprep.tokens.packing import _best_fit, pack, whole
 
 LENGTHS = st.lists(st.integers(0, 40), max_size=60)
 
@@ -45,11 +45,20 @@ def test_every_token_comes_out_once(lengths, size, seed):
 
 
 @given(LENGTHS, st.integers(40, 90), st.integers(0, 9))
-def test_it_is_best_fit_decreasing(lengths, size, seed):
-    """Moving documents together makes exactly as many sequences as moving them one by one."""
+def test_it_is_best_fit_decreasing_or_better(lengths, size, seed):
+    """Moving documents together makes exactly as many sequences as moving them one by one; never more."""
+    counts = np.bincount([length for length in lengths if length], minlength=1)
+    assert _best_fit(counts, size)[1] == one_by_one(lengths, size)
     packed = pack(np.array(lengths, dtype=np.int64), size, seed=seed)
-    assert packed.sequences == one_by_one(lengths, size)
+    assert packed.sequences <= one_by_one(lengths, size)
     assert not packed.starts.any()
+
+
+def test_documents_that_are_alike_fill_their_sequences():
+    """Where best fit decreasing wastes more than a hundredth, all but the last sequence are filled up."""
+    lengths = np.random.default_rng(0).normal(190, 45, 9_000).astype(int).clip(90, 800)
+    assert lengths.sum() / one_by_one(lengths.tolist(), 2048) / 2048 < 0.991
+    assert pack(lengths, 2048).fill > 0.998
 
 
 def test_a_long_document_is_an_error_unless_it_may_be_split():

@@ -5,10 +5,11 @@ that it leaves the least room in. What counts about a document is its length, an
 room, so documents of one length and sequences of one room are moved together: the work is one step for each
 such meeting instead of one for each document, and the sequences are exactly as many as one by one.
 
-Where nearly all documents are alike, best fit decreasing is left with the short ones at the end, and every
-sequence of those wastes nearly one of them. So a second way is tried as well: sequence by sequence, the longest
-document first, but the last two chosen so that they fill it to the last token, and that choice of lengths
-repeated as often as there are documents for it. What needs fewer sequences is taken.
+Where documents are much alike, best fit decreasing is left with the short ones at the end, and every
+sequence of those wastes nearly one of them. Where more than ``ENOUGH`` stays empty, a second way is tried:
+sequence by sequence, the longest document first, then such as there are most of, and the last two chosen so
+that they fill it to the last token; that choice of lengths is repeated as often as there are documents for
+it. What needs fewer sequences is taken.
 
 Source: Ding et al. 2024, "Fewer Truncations Improve Language Modeling" (arXiv:2404.10830).
 """
@@ -28,6 +29,8 @@ from dataprep.sampling.order import shuffled_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+ENOUGH = 0.002  # the share of positions that may stay empty
 
 Step = tuple[int, int, int]
 """Pieces of one length put into consecutive sequences: the first one, how many, and pieces for each."""
@@ -98,7 +101,9 @@ def pack(lengths: NDArray[np.int64], size: int, *, seed: int = 42, split_long: b
     falling = np.argsort(narrow.max(initial=0) - narrow, kind="stable")
     sequence_of = np.empty(documents.size, dtype=np.int64)
     count_of = np.bincount(tokens, minlength=1)  # none of length 0: an empty document has no piece
-    steps, count = min(_best_fit(count_of, size), _exact_fit(count_of, size), key=itemgetter(1))
+    steps, count = _best_fit(count_of, size)
+    if int(tokens.sum()) < (1 - ENOUGH) * count * size:
+        steps, count = min((steps, count), _exact_fit(count_of, size), key=itemgetter(1))
     sequence_of[falling] = _spread(steps)
     place_of = np.empty(count, dtype=np.int64)
     place_of[shuffled_order(count, seed)] = np.arange(count)
@@ -189,10 +194,10 @@ def _exact_fit(count_of: NDArray[np.int64], size: int) -> tuple[list[Step], int]
 
 
 def _lengths(left: Mapping[int, int], size: int) -> list[int]:
-    """Lengths of pieces that fill a sequence: the longest, then the longest that fits, at last a pair.
+    """Lengths of pieces that fill a sequence: the longest, then the most frequent ones, at last a pair.
 
     Two sets of bits hold the lengths that are left: bit k of ``there`` is set for length k, and bit
-    ``size - k`` of ``mirrored``. Shifted by ``size - room``, the latter has bit k set where ``room - k`` is left.
+    ``size - k`` of ``mirrored``. Shifted by ``size - room``, that has bit k set where ``room - k`` is left.
     """
     there = sum(1 << length for length in left)
     mirrored = sum(1 << size - length for length in left)
@@ -230,8 +235,12 @@ def _lengths(left: Mapping[int, int], size: int) -> list[int]:
             take(first)
             take(room - best - first)
             break
-        take(longest)
-        room = wasted
+        length = longest
+        if taken and room > 3 * least:  # so that to the end there are lengths of all kinds to choose from
+            fitting = (each for each in left if each <= room - 2 * least and used[each] < left[each])
+            length = max(fitting, key=lambda each: (left[each] - used[each], each), default=longest)
+        take(length)
+        room -= length
     return taken
 
 
