@@ -32,7 +32,8 @@ def llama3(model: str) -> Any:
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
         r"|\s*[\r\n]+|\s+(?!\S)|\s+"
     )
-    made = TikTokenConverter(vocab_file=model, pattern=pattern, extra_special_tokens=names).converted()
+    convert: Any = TikTokenConverter
+    made = convert(vocab_file=model, pattern=pattern, extra_special_tokens=names).converted()
     tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=made)  # type: ignore[no-untyped-call]
     tokenizer.chat_template = TEMPLATE
     return tokenizer

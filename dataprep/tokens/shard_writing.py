@@ -7,7 +7,6 @@ then on the new ones.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import re
@@ -24,13 +23,13 @@ import orjson
 from dataprep.errors import FileError, UsageError
 from dataprep.files import open_mapped, writing
 from dataprep.tokens.packing import Packed
-from dataprep.tokens.shards import FORMAT, MANIFEST, VERSION, checksum
+from dataprep.tokens.shards import FORMAT, MANIFEST, VERSION, checksum, sha256_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHARD_TOKENS = 1 << 29  # 2 GiB of ids of four bytes
-CHUNK_TOKENS = 1 << 20  # gathered at a time
+CHUNK_TOKENS = 1 << 16  # gathered at a time: the system maps 16 pages around each document that is touched
 
 _OURS = re.compile(r"[0-9a-f]{16}-[a-z]+-\d{5}\.bin|\.\d+\.partial|\.manifest\.json\.\d+\.partial")
 
@@ -272,6 +271,4 @@ def _spread(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np
 
 
 def _described(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}

@@ -239,9 +239,22 @@ def _map(path: Path, described: Mapping[str, Any], verify: bool) -> Any:
     if len(data) != described["bytes"]:
         found = f"found {len(data):,} bytes; expected {described['bytes']:,}"
         raise InputError(path, f"damaged, or cut short: {found}; {_AGAIN}")
-    if verify and hashlib.sha256(data).hexdigest() != described["sha256"]:
+    if verify and sha256_of(path) != described["sha256"]:
         raise InputError(path, f"damaged: its content is not what was written; {_AGAIN}")
     return data
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file, read a little at a time: a mapped file would count as memory.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror}") from None
 
 
 def _before(counts: list[int]) -> NDArray[np.int64]:

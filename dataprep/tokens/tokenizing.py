@@ -20,7 +20,7 @@ from dataprep.tokens import tokenizer as tokenizers
 from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_of, messages_of, over_rows, pad_id
 from dataprep.tokens.packing import pack, whole
 from dataprep.tokens.shard_writing import Flat, check_place, finish, open_flat
-from dataprep.tokens.shards import MANIFEST, VERSION, Shards, id_type
+from dataprep.tokens.shards import MANIFEST, VERSION, Shards, id_type, sha256_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -252,7 +252,7 @@ class Inputs:
         self.paths = paths
         self.known = all(Path(path).is_file() for path in paths)
         self._stamps = [_stamp(path) for path in paths]
-        self._hashes = {number: _sha256(path) for number, path in enumerate(paths) if Path(path).is_file()}
+        self._hashes = {number: sha256_of(path) for number, path in enumerate(paths) if Path(path).is_file()}
 
     def blocks(self) -> Iterator[files.Block]:
         """The rows of all files."""
@@ -286,11 +286,6 @@ def _stamp(path: str) -> tuple[int, int] | None:
         return None
     found = Path(path).stat()
     return found.st_size, found.st_mtime_ns
-
-
-def _sha256(path: str) -> str:
-    with files.writing(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _facts(tokenizer: Tokenizer, layout: Layout, options: Options) -> dict[str, Any]:
