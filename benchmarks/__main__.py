@@ -1,4 +1,4 @@
-"""``python -m benchmarks [SUITE…] [--rounds N]``: startup, convert, merge, rationales, generate.
+"""``python -m benchmarks [SUITE…] [--rounds N]``: the suites are in ``SUITES``.
 
 All of them run where none is named. They work on the published sets, repeated, which are looked for in
 ``DATAPREP_REAL_DATA`` (default ``../shared/data``). Everything is written to a temporary
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import convert, generate, merge, rationales, startup
+from benchmarks import convert, generate, merge, rationales, startup, tokens
 
 SUITES = {
     "startup": startup.bench,
@@ -22,6 +22,7 @@ SUITES = {
     "merge": merge.bench,
     "rationales": rationales.bench,
     "generate": generate.bench,
+    "tokens": tokens.bench,
 }
 
 

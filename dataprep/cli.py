@@ -22,6 +22,7 @@ from dataprep.commands import (
     review,
     stats,
     tokenizer,
+    tokenize,
     validate,
 )
 from dataprep.commands.console import careful_with_stdout
@@ -66,6 +67,7 @@ for _module in (
     generate,
     collect,
     review,
+    tokenize,
     fetch,
     datasets,
 ):

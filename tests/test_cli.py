@@ -58,6 +58,7 @@ def test_the_commands_are_these():
         "prompt",
         "review",
         "stats",
+        "tokenize",
         "tokenizer show",
         "tokenizer train",
         "validate",

@@ -17,7 +17,8 @@ RowOperator = Callable[..., bytes]
 
 The row is a JSON object, or any JSON value for an operator with a true attribute ``any_value``. An operator
 with a true attribute ``placed`` is also given the path and the number of the row in its file, counted from 1;
-one with a ``Counter`` as its attribute ``counts`` has it collected and cleared after each block.
+one with a ``Counter`` as its attribute ``counts`` has it collected and cleared after each block. One with a
+method ``whole`` is given whole blocks in place of rows, and returns their outcomes.
 """
 
 
@@ -90,6 +91,9 @@ def apply(operator: RowOperator, block: LineBlock, before: int = 0) -> Outcome:
     Raises:
         InputError: the block is to be an array of rows and is none.
     """
+    if (whole := getattr(operator, "whole", None)) is not None:
+        outcome: Outcome = whole(block)
+        return outcome
     parse, problems = orjson.loads, (RowError, orjson.JSONDecodeError)
     objects = not getattr(operator, "any_value", False)
     placed, path = getattr(operator, "placed", False), block.path

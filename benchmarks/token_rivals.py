@@ -1,0 +1,171 @@
+"""What users would pick instead of ``dataprep tokenize``, and its parts timed alone.
+
+``python -m benchmarks.token_rivals NAME ARGUMENTS…``. The template is Llama 3's own, with generation markers.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+TEMPLATE = (
+    "{{ '<|begin_of_text|>' }}{% for message in messages %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}"
+    "{{ message['content'] + '<|eot_id|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|eot_id|>' }}{% endif %}{% endfor %}"
+)
+
+
+def llama3(model: str) -> Any:
+    """``transformers``' tokenizer for Llama 3's rank file."""
+    from transformers import PreTrainedTokenizerFast
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+
+    names = ["<|begin_of_text|>", "<|end_of_text|>"]
+    names += [f"<|reserved_special_token_{number}|>" for number in range(4)]
+    names += ["<|start_header_id|>", "<|end_header_id|>", "<|reserved_special_token_4|>", "<|eot_id|>"]
+    names += [f"<|reserved_special_token_{number}|>" for number in range(5, 251)]
+    pattern = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    convert: Any = TikTokenConverter
+    made = convert(vocab_file=model, pattern=pattern, extra_special_tokens=names).converted()
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=made)
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def datasets_map(source: str, target: str, model: str, cache: str) -> None:
+    """The usual way: a map of ``apply_chat_template`` with assistant masks, on two processes."""
+    import datasets
+
+    tokenizer = llama3(model)
+
+    def encode(batch: dict[str, Any]) -> dict[str, Any]:
+        done = tokenizer.apply_chat_template(
+            batch["messages"], return_dict=True, return_assistant_tokens_mask=True
+        )
+        return {"ids": done["input_ids"], "mask": done["assistant_masks"]}
+
+    rows = datasets.load_dataset("json", data_files=source, split="train", cache_dir=cache)
+    rows = rows.map(encode, batched=True, num_proc=2, remove_columns=rows.column_names)
+    rows.save_to_disk(target)
+
+
+def same_ids(shards: str, theirs: str) -> None:
+    """Exit with 1 unless both hold the same ids and masks."""
+    import datasets
+
+    from dataprep.tokens.shards import Shards
+
+    ours = Shards.open(shards)
+    others = datasets.load_from_disk(theirs).with_format("numpy")
+    if len(ours) != len(others):
+        sys.exit(f"found {len(ours)} documents and {len(others)}")
+    for number, ((ids, mask), other) in enumerate(zip(ours, others, strict=True)):
+        if ids.tolist() != other["ids"].tolist() or mask.tolist() != other["mask"].astype(bool).tolist():
+            sys.exit(f"document {number} differs")
+
+
+def draw_lengths(count: str, target: str) -> None:
+    """Lengths of documents as instruction sets have them: most of a few hundred tokens, some of many."""
+    import numpy as np
+
+    drawn = np.random.default_rng(0).lognormal(5.5, 0.9, int(count))
+    np.save(target, np.clip(drawn, 16, 2048).astype(np.int64))
+
+
+def dataprep_pack(lengths: str, size: str) -> None:
+    """Print seconds and fill of ``pack``."""
+    import numpy as np
+
+    from dataprep.tokens.packing import pack
+
+    loaded = np.load(lengths)
+    begin = time.perf_counter()
+    packed = pack(loaded, int(size))
+    print(time.perf_counter() - begin, packed.fill)
+
+
+def trl_pack(lengths: str, size: str) -> None:
+    """Print seconds and fill of TRL's best fit decreasing; without TRL, of a plain one."""
+    import numpy as np
+
+    loaded = np.load(lengths)
+    try:
+        import pyarrow as pa
+        from trl.data_utils import _pack_bfd
+    except ImportError:
+        print("no trl here: a plain best fit decreasing in its place", file=sys.stderr)
+        begin = time.perf_counter()
+        count = _plain_best_fit(loaded.tolist(), int(size))
+    else:
+        ends = np.concatenate([[0], np.cumsum(loaded)]).astype(np.int32)
+        ids = pa.ListArray.from_arrays(pa.array(ends), pa.array(np.zeros(ends[-1], dtype=np.int32)))
+        documents = pa.table({"input_ids": ids})
+        begin = time.perf_counter()
+        count = len(_pack_bfd(documents, int(size)))
+    print(time.perf_counter() - begin, loaded.sum() / (count * int(size)))
+
+
+def _plain_best_fit(lengths: list[int], size: int) -> int:
+    from bisect import bisect_left, insort
+
+    rooms: list[int] = []
+    count = 0
+    for length in sorted(lengths, reverse=True):
+        place = bisect_left(rooms, length)
+        if place == len(rooms):
+            count += 1
+            insort(rooms, size - length)
+        else:
+            insort(rooms, rooms.pop(place) - length)
+    return count
+
+
+def fresh_tensors(source: str, target: str) -> None:
+    """The same teacher/student file with a tensor of its own for each field."""
+    import torch
+
+    def fresh(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {name: value if isinstance(value, int) else value.clone() for name, value in entry.items()}
+            for entry in entries
+        ]
+
+    content = torch.load(source)
+    teachers = {name: fresh(entries) for name, entries in content["teacher_inputs"].items()}
+    torch.save({"student_inputs": fresh(content["student_inputs"]), "teacher_inputs": teachers}, target)
+
+
+def load_and_save(source: str, target: str) -> None:
+    """Print the seconds that loading and saving take."""
+    import torch
+
+    begin = time.perf_counter()
+    content = torch.load(source)
+    loaded = time.perf_counter()
+    torch.save(content, target)
+    print(loaded - begin, time.perf_counter() - loaded)
+    Path(target).unlink()
+
+
+NAMES = {
+    each.__name__: each
+    for each in (
+        datasets_map,
+        same_ids,
+        draw_lengths,
+        dataprep_pack,
+        trl_pack,
+        fresh_tensors,
+        load_and_save,
+    )
+}
+
+if __name__ == "__main__":
+    NAMES[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,274 @@
+"""Writing shards: flat arrays as rows are tokenized, then the shards, then their manifest.
+
+All is written into a hidden folder inside the shards' directory and moved beside the old arrays under other
+names. The manifest is replaced last, in one step: until then the directory holds the old shards, and from
+then on the new ones.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from dataprep.errors import FileError, UsageError
+from dataprep.files import open_mapped, writing
+from dataprep.tokens.packing import Packed
+from dataprep.tokens.shards import FORMAT, MANIFEST, VERSION, checksum, sha256_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHARD_TOKENS = 1 << 29  # 2 GiB of ids of four bytes
+CHUNK_TOKENS = 1 << 16  # gathered at a time: the system maps 16 pages around each document that is touched
+
+_OURS = re.compile(r"[0-9a-f]{16}-[a-z]+-\d{5}\.bin|\.\d+\.partial|\.manifest\.json\.\d+\.partial")
+
+
+class _Bits:
+    """A file of mask bits that are added some at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._out = path.open("wb")
+        self._carry = np.empty(0, dtype=np.uint8)  # bits that do not fill a byte yet
+
+    def add(self, bits: NDArray[np.uint8]) -> None:
+        """Add bits, a byte of 0 or 1 each."""
+        bits = np.concatenate([self._carry, bits])
+        full = bits.size & ~7
+        self._out.write(np.packbits(bits[:full]).data)
+        self._carry = bits[full:].copy()
+
+    def close(self) -> None:
+        """Write the last byte, filled up with 0."""
+        if not self._out.closed:
+            self._out.write(np.packbits(self._carry).data)
+            self._out.close()
+
+
+class Flat:
+    """The tokens of all documents in the order of their rows, on disk; ``open_flat`` makes it.
+
+    Attributes:
+        folder: the hidden folder that everything unfinished is in.
+        ids: the file of ids, where worker processes may write byte ranges of it themselves.
+        trained: how many tokens are trained on.
+        lengths: tokens of each document, once it was closed, shape ``(documents,)``.
+    """
+
+    def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
+        self.folder = folder
+        self.dtype = dtype
+        self.ids = folder / "ids"
+        self.mask = folder / "mask"
+        self.trained = 0
+        self._ids_out = self.ids.open("wb")
+        self._bits = _Bits(self.mask)
+        self.lengths = np.empty(0, dtype=np.int64)
+        self._lengths: list[NDArray[np.uint32]] = []
+
+    def add(self, ids: bytes | None, bits: bytes, lengths: NDArray[np.uint32]) -> None:
+        """Some documents: their ids, unless they are in the file already; packed mask bits; their tokens."""
+        if ids is not None:
+            self._ids_out.write(ids)
+        count = int(lengths.sum(dtype=np.int64))
+        mask = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=count)
+        self.trained += int(np.count_nonzero(mask))
+        self._bits.add(mask)
+        self._lengths.append(lengths)
+
+    def close(self) -> None:
+        """End the files."""
+        self._bits.close()
+        self._ids_out.close()
+        if self._lengths:
+            self.lengths = np.concatenate(self._lengths).astype(np.int64)
+
+    def abandon(self) -> None:
+        """Close the files, whatever is in them."""
+        for each in (self._bits, self._ids_out):
+            with suppress(OSError):
+                each.close()
+
+
+def check_place(output: str | Path) -> Path:
+    """The directory that shards may be written to: a new or an empty one, or one of shards.
+
+    Raises:
+        UsageError: it is a file, or holds something else.
+        FileError: it cannot be read.
+    """
+    folder = Path(output)
+    try:
+        inside = sorted(folder.iterdir()) if folder.exists() else []
+    except NotADirectoryError:
+        raise UsageError(f"{output}: is a file; shards are a directory, give it a name of its own") from None
+    except OSError as error:
+        raise FileError(output, f"cannot be read: {error.strerror}") from None
+    strange = [path.name for path in inside if path.name != MANIFEST and not _OURS.fullmatch(path.name)]
+    if strange:
+        raise UsageError(
+            f"{output}: holds {strange[0]!r}, which is no part of shards; give another directory"
+        )
+    return folder
+
+
+@contextmanager
+def open_flat(output: Path, dtype: np.dtype[Any]) -> Iterator[Flat]:
+    """A place for tokens in the directory ``output``; what is unfinished at the end is removed.
+
+    Raises:
+        FileError: the directory cannot be written, or the disk is full.
+    """
+    new = not output.exists()
+    folder = output / f".{os.getpid()}.partial"
+    flat = None
+    try:
+        with writing(str(output)):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            flat = Flat(folder, dtype)
+            yield flat
+    finally:
+        if flat is not None:
+            flat.abandon()
+        shutil.rmtree(folder, ignore_errors=True)
+        if new:
+            with suppress(OSError):  # it holds the finished shards
+                output.rmdir()
+
+
+def finish(flat: Flat, packed: Packed, facts: Mapping[str, Any], limit: int = SHARD_TOKENS) -> dict[str, Any]:
+    """Make the shards and put them in their place; returns the manifest.
+
+    Args:
+        flat: the tokens, closed.
+        packed: which pieces of the documents come in which order.
+        facts: what else the manifest says; its ``key`` names the files.
+        limit: tokens of a shard, but for its last document or sequence.
+
+    Raises:
+        FileError: the directory cannot be written, or the disk is full.
+    """
+    output, tag = flat.folder.parent, facts["key"][:16]
+    gatherer = _Gatherer(flat, packed)
+    with writing(str(output)):
+        shards = [
+            gatherer.shard(f"{tag}-{{}}-{number:05}.bin", begin, end)
+            for number, (begin, end) in enumerate(pairwise(_cuts(packed, limit)))
+        ]
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            **facts,
+            "dtype": flat.dtype.str,
+            "documents": int(packed.lengths.size),
+            "tokens": int(packed.lengths.sum()),
+            "trained": flat.trained,
+            "sequences": packed.sequences,
+            "shards": shards,
+        }
+        manifest["checksum"] = checksum(manifest)
+        _put_in_place(output, flat.folder, manifest)
+    return manifest
+
+
+def _put_in_place(output: Path, scratch: Path, manifest: Mapping[str, Any]) -> None:
+    names = [each["name"] for shard in manifest["shards"] for each in shard["files"].values()]
+    for name in names:
+        (scratch / name).replace(output / name)
+    unfinished = scratch / MANIFEST
+    unfinished.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    unfinished.replace(output / MANIFEST)
+    for path in output.iterdir():  # what the old manifest named, and what killed runs left
+        if path.name not in names and _OURS.fullmatch(path.name) and path != scratch:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+def _cuts(packed: Packed, limit: int) -> list[int]:
+    """Positions in the pieces at which the shards begin and end; no document or sequence is divided."""
+    tokens = np.cumsum(packed.lengths) - packed.lengths
+    units = packed.offsets[:-1] if packed.size else np.arange(packed.lengths.size)
+    number = tokens[units] // limit
+    inner = units[1:][number[1:] != number[:-1]].tolist()
+    return [0, *inner, int(packed.lengths.size)]
+
+
+class _Gatherer:
+    """Collects pieces out of the flat arrays into a shard's files."""
+
+    def __init__(self, flat: Flat, packed: Packed) -> None:
+        self.flat = flat
+        self.packed = packed
+        self._maps = [open_mapped(str(flat.ids)), open_mapped(str(flat.mask))]
+        self._ids = np.frombuffer(self._maps[0], dtype=flat.dtype)
+        self._mask = np.frombuffer(self._maps[1], dtype=np.uint8)
+        before = np.cumsum(flat.lengths) - flat.lengths
+        self._starts = before[packed.documents] + packed.starts
+
+    def shard(self, name: str, begin: int, end: int) -> dict[str, Any]:
+        """Write the pieces from ``begin`` to before ``end``; returns what the manifest says about them."""
+        packed, folder = self.packed, self.flat.folder
+        lengths = packed.lengths[begin:end]
+        arrays = {"offsets": np.concatenate([[0], np.cumsum(lengths)])}
+        sequences = 0
+        if packed.size:
+            low, high = np.searchsorted(packed.offsets, [begin, end])
+            arrays["rows"] = packed.documents[begin:end]
+            arrays["sequences"] = packed.offsets[low : high + 1] - begin
+            sequences = int(high - low)
+        if not packed.size and end - begin == packed.lengths.size:  # the flat arrays as they are
+            self.flat.ids.rename(folder / name.format("ids"))
+            self.flat.mask.rename(folder / name.format("mask"))
+        else:
+            self._copy(folder / name.format("ids"), folder / name.format("mask"), begin, end)
+        for kind, array in arrays.items():
+            (folder / name.format(kind)).write_bytes(array.astype("<u8").data)
+        return {
+            "documents": end - begin,
+            "tokens": int(lengths.sum()),
+            "sequences": sequences,
+            "files": {kind: _described(folder / name.format(kind)) for kind in ("ids", "mask", *arrays)},
+        }
+
+    def _copy(self, ids_path: Path, mask_path: Path, begin: int, end: int) -> None:
+        """Gather ids and mask bits of pieces, about ``CHUNK_TOKENS`` at a time."""
+        starts, lengths = self._starts[begin:end], self.packed.lengths[begin:end]
+        total = np.cumsum(lengths)
+        marks = np.arange(CHUNK_TOKENS, int(total[-1]) if total.size else 0, CHUNK_TOKENS)
+        cuts = np.unique(np.concatenate([[0], np.searchsorted(total, marks), [lengths.size]]))
+        mask = _Bits(mask_path)
+        with ids_path.open("wb") as ids, closing(mask):
+            for first, last in pairwise(cuts.tolist()):
+                tokens = _spread(starts[first:last], lengths[first:last])
+                ids.write(self._ids[tokens].data)
+                mask.add((self._mask[tokens >> 3] >> (7 - (tokens & 7)).astype(np.uint8)) & 1)
+                self._forget()
+
+    def _forget(self) -> None:
+        """Give the memory of the pages that were read back to the system."""
+        for each in self._maps:
+            if isinstance(each, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                each.madvise(mmap.MADV_DONTNEED)
+
+
+def _spread(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of all tokens of some pieces, in order."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def _described(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}

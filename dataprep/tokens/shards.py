@@ -1,0 +1,279 @@
+"""Token shards: what ``dataprep tokenize`` writes and a trainer reads.
+
+A directory with ``manifest.json`` and, for each shard, arrays that are mapped into memory::
+
+    …-ids-00000.bin        token ids of all documents, one after the other: uint16 or uint32, little-endian
+    …-mask-00000.bin       one bit a token, the first token's the highest: whether it is trained on
+    …-offsets-00000.bin    uint64, documents + 1: document d has the tokens offsets[d] to offsets[d + 1]
+    …-rows-00000.bin       packed shards: uint64, which row of the inputs (from 0) each document is of
+    …-sequences-00000.bin  packed shards: uint64, sequences + 1: sequence s has the documents s to s + 1 of it
+
+The manifest is the last thing to be written, and names the rest with their sizes and SHA-256: a directory
+is what its manifest says, or no shards at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from dataprep.errors import FileError, InputError, TokenizerError
+from dataprep.files import open_mapped
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dataprep.tokens.tokenizer import Tokenizer
+
+MANIFEST = "manifest.json"
+FORMAT = "dataprep-shards"
+VERSION = 1
+_AGAIN = "make the shards again with `dataprep tokenize`"
+
+
+class Sequence(NamedTuple):
+    """One packed sequence of N positions.
+
+    Attributes:
+        ids: N token ids, padded at the end.
+        mask: N booleans: whether a position is trained on. Never padding, nor the first token of a
+            document: nothing in the document stands before it to predict it from.
+        bounds: where each document begins, and the end of the last; what is from there on is padding.
+    """
+
+    ids: NDArray[Any]
+    mask: NDArray[np.bool_]
+    bounds: NDArray[np.int64]
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """N positions that begin again from 0 at each document, and at the padding."""
+        starts = np.zeros(self.ids.size, dtype=np.int64)
+        inside = self.bounds[self.bounds < self.ids.size]
+        starts[inside] = inside
+        return np.arange(self.ids.size) - np.maximum.accumulate(starts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrays:
+    """The arrays of one shard."""
+
+    ids: NDArray[Any]
+    mask: NDArray[np.uint8]
+    offsets: NDArray[np.uint64]
+    rows: NDArray[np.uint64] | None
+    sequences: NDArray[np.uint64] | None
+
+
+class Shards:
+    """Finished shards, opened for reading.
+
+    Attributes:
+        path: the directory.
+        manifest: what ``manifest.json`` holds.
+        documents: how many documents there are, pieces of divided ones counted each; also ``len()``.
+        tokens: how many tokens.
+        trained: how many of them are trained on.
+        sequences: how many sequences they are packed into; 0 where they are not.
+        size: positions of a sequence; 0 where they are not packed.
+        vocab_size: one more than the largest id that there can be.
+    """
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any], arrays: list[_Arrays]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.documents: int = manifest["documents"]
+        self.tokens: int = manifest["tokens"]
+        self.trained: int = manifest["trained"]
+        self.sequences: int = manifest["sequences"]
+        self.size: int = manifest["options"]["pack"] or 0
+        self.vocab_size: int = manifest["tokenizer"]["vocab_size"]
+        self._arrays = arrays
+        self._documents = _before([each["documents"] for each in manifest["shards"]])
+        self._sequences = _before([each["sequences"] for each in manifest["shards"]])
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        tokenizer: Tokenizer | None = None,
+        vocab_size: int | None = None,
+        verify: bool = True,
+    ) -> Shards:
+        """The shards in a directory, mapped into memory.
+
+        Args:
+            path: the directory.
+            tokenizer: they must have been made with this one.
+            vocab_size: they must fit a model with as many embeddings.
+            verify: compare every array with its SHA-256; their sizes are always compared.
+
+        Raises:
+            FileError: there are no finished shards, or they cannot be read.
+            InputError: an array or the manifest is damaged, or of another version.
+            TokenizerError: they were made with another tokenizer, or do not fit the model.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        made = manifest["tokenizer"]
+        if tokenizer is not None and tokenizer.fingerprint != made["fingerprint"]:
+            raise TokenizerError(
+                f"{folder}: made with another tokenizer (fingerprint {made['fingerprint'][:16]}…, this one's "
+                f"is {tokenizer.fingerprint[:16]}…): {_AGAIN}, or give the tokenizer that they were made with"
+            )
+        if vocab_size is not None and vocab_size < made["vocab_size"]:
+            raise TokenizerError(
+                f"{folder}: made with a vocabulary of {made['vocab_size']:,} tokens, and the model has "
+                f"{vocab_size:,}: give the model's own tokenizer"
+            )
+        return cls(
+            folder, manifest, [_open_shard(folder, manifest, each, verify) for each in manifest["shards"]]
+        )
+
+    def __len__(self) -> int:
+        return self.documents
+
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+        return (self.document(number) for number in range(self.documents))
+
+    def document(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Ids (a view of the file) and mask of document ``number``, shape ``(tokens,)`` each.
+
+        Raises:
+            IndexError: there is none.
+        """
+        shard, inside = _locate(self._documents, number)
+        arrays = self._arrays[shard]
+        return _between(arrays, int(arrays.offsets[inside]), int(arrays.offsets[inside + 1]))
+
+    def row(self, number: int) -> int:
+        """Which of the tokenized rows, from 0, document ``number`` is, or is a piece of."""
+        shard, inside = _locate(self._documents, number)
+        rows = self._arrays[shard].rows
+        return number % self.documents if rows is None else int(rows[inside])
+
+    def sequence(self, number: int) -> Sequence:
+        """Packed sequence ``number``: ids and mask of N positions, and where its documents begin.
+
+        Raises:
+            IndexError: there is none.
+        """
+        shard, inside = _locate(self._sequences, number)
+        arrays = self._arrays[shard]
+        assert arrays.sequences is not None
+        first, last = int(arrays.sequences[inside]), int(arrays.sequences[inside + 1])
+        offsets = arrays.offsets[first : last + 1].astype(np.int64)
+        found, trained = _between(arrays, int(offsets[0]), int(offsets[-1]))
+        bounds = offsets - offsets[0]
+        ids = np.full(self.size, self.manifest["pad_id"], dtype=arrays.ids.dtype)
+        mask = np.zeros(self.size, dtype=np.bool_)
+        ids[: found.size] = found
+        mask[: found.size] = trained
+        mask[bounds[:-1]] = False
+        return Sequence(ids, mask, bounds)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest in a directory of shards.
+
+    Raises:
+        FileError: there is none.
+        InputError: it is damaged, or of another version.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileError(folder, f"holds no finished shards (no {MANIFEST}): {_AGAIN}") from None
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror}") from None
+    except orjson.JSONDecodeError as error:
+        raise InputError(path, f"damaged: {error}; {_AGAIN}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InputError(path, f'this is no manifest of token shards; expected "format": "{FORMAT}"')
+    if manifest.get("version") != VERSION:
+        found = manifest.get("version")
+        raise InputError(path, f"found shards of version {found}; this program reads {VERSION}: {_AGAIN}")
+    if manifest.get("checksum") != checksum(manifest):
+        raise InputError(path, f"damaged, or changed by hand (its checksum is another); {_AGAIN}")
+    return manifest
+
+
+def checksum(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a manifest holds beside its checksum."""
+    rest = {name: value for name, value in manifest.items() if name != "checksum"}
+    return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def id_type(vocab_size: int) -> np.dtype[Any]:
+    """The type that ids of a vocabulary are stored in."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, Any], verify: bool) -> _Arrays:
+    """The arrays of one shard, each of the size, and with ``verify`` the content, that the manifest says."""
+    mapped = {name: _map(folder / each["name"], each, verify) for name, each in shard["files"].items()}
+    offsets = np.frombuffer(mapped["offsets"], dtype="<u8")
+    ids = np.frombuffer(mapped["ids"], dtype=manifest["dtype"])
+    if offsets.size != shard["documents"] + 1 or ids.size != shard["tokens"] or offsets[-1] != ids.size:
+        raise InputError(folder, f"the arrays' sizes do not fit one another; {_AGAIN}")
+    packed = "sequences" in mapped
+    return _Arrays(
+        ids,
+        np.frombuffer(mapped["mask"], dtype=np.uint8),
+        offsets,
+        np.frombuffer(mapped["rows"], dtype="<u8") if packed else None,
+        np.frombuffer(mapped["sequences"], dtype="<u8") if packed else None,
+    )
+
+
+def _map(path: Path, described: Mapping[str, Any], verify: bool) -> Any:
+    data = open_mapped(str(path))
+    if len(data) != described["bytes"]:
+        found = f"found {len(data):,} bytes; expected {described['bytes']:,}"
+        raise InputError(path, f"damaged, or cut short: {found}; {_AGAIN}")
+    if verify and sha256_of(path) != described["sha256"]:
+        raise InputError(path, f"damaged: its content is not what was written; {_AGAIN}")
+    return data
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file, read a little at a time: a mapped file would count as memory.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror}") from None
+
+
+def _before(counts: list[int]) -> NDArray[np.int64]:
+    """How many there are before each shard, and in all, shape ``(shards + 1,)``."""
+    return np.cumsum([0, *counts], dtype=np.int64)
+
+
+def _locate(before: NDArray[np.int64], number: int) -> tuple[int, int]:
+    """The shard that number ``number`` of all is in, and its number there."""
+    count = int(before[-1])
+    place = number + count if number < 0 else number
+    if not 0 <= place < count:
+        raise IndexError(f"found {number}; there are {count:,}")
+    shard = int(np.searchsorted(before, place, side="right")) - 1
+    return shard, place - int(before[shard])
+
+
+def _between(arrays: _Arrays, start: int, end: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Ids and mask of the tokens from ``start`` to before ``end``."""
+    bits = np.unpackbits(arrays.mask[start >> 3 : (end + 7) >> 3])
+    skip = start & 7
+    return arrays.ids[start:end], bits[skip : skip + end - start].view(np.bool_)
