@@ -35,13 +35,13 @@ class Endpoint:
     their size can be limited while they are read.
     """
 
-    def __init__(self, access: Access, *, timeout: float = 120.0, connections: int = 32) -> None:
+    def __init__(self, access: Access, *, timeout: float = 120.0) -> None:
         self.access = access
         self._timeout = timeout
-        self._connections = connections
         self._newer_field = False
         self._clients: list[Any] = []
         self._load: list[int] = []
+        self._context: ssl.SSLContext
 
     async def __aenter__(self) -> Endpoint:
         try:
@@ -49,14 +49,11 @@ class Endpoint:
             import openai  # noqa: F401 - asked for here, before anything is set up
         except ImportError:
             raise MissingDependencyError("openai", "teacher", "asking a teacher") from None
-        context = httpx2.create_ssl_context()
-        for _ in range(-(-self._connections // POOL)):
-            self._clients.append(self._client(context))
-            self._load.append(0)
+        self._context = httpx2.create_ssl_context()
         return self
 
-    def _client(self, context: ssl.SSLContext) -> Any:
-        """A client with a pool of its own; nothing is sent before the first request."""
+    def _client(self) -> Any:
+        """A client with a pool of its own."""
         import httpx2
         import openai
 
@@ -67,7 +64,7 @@ class Endpoint:
             "timeout": httpx2.Timeout(self._timeout),
             "default_headers": {"Accept-Encoding": "identity"},
             "http_client": httpx2.AsyncClient(
-                verify=context,
+                verify=self._context,
                 follow_redirects=False,
                 timeout=self._timeout,
                 limits=httpx2.Limits(max_connections=POOL, max_keepalive_connections=POOL),
@@ -134,6 +131,9 @@ class Endpoint:
         """
         import httpx2
 
+        if all(load >= POOL for load in self._load):  # made as they are needed
+            self._clients.append(self._client())
+            self._load.append(0)
         number = self._load.index(min(self._load))
         self._load[number] += 1
         try:

@@ -94,12 +94,11 @@ def generate(
     """
     pacing = pacing or Pacing()
     check_pacing(pacing)
-    connections = pacing.concurrency
     return run(
         requests,
         journal,
         sampling,
-        lambda: Endpoint(access, timeout=timeout, connections=connections),
+        lambda: Endpoint(access, timeout=timeout),
         where=access.shown_url,
         teacher=teacher or sampling.model,
         pacing=pacing,
