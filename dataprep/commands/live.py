@@ -133,7 +133,9 @@ class Shown:
             self._print({"command": "generate", "requests": requests, "files": list(map(str, paths))})
         for path in paths:
             self._say(f"generate: wrote {path}")
-        self._say(f"generate: {requests:,} requests in {len(paths):,} batch files")
+        self._say(
+            f"generate: {requests:,} requests in {len(paths):,} batch {'file' if len(paths) == 1 else 'files'}"
+        )
 
     def imported(self, ledger: str) -> None:
         """The lines of a batch's results."""
@@ -154,7 +156,7 @@ class Shown:
         if done.sent:
             cost = f", ${done.cost:.4f} so far" if done.cost else ""
             tokens = done.prompt_tokens + done.completion_tokens
-            self._say(f"  sent {done.sent:,} requests, {tokens:,} tokens{cost}")
+            self._say(f"  requests sent: {done.sent:,}, tokens: {tokens:,}{cost}")
         if done.stopped:
             self._say(f"  stopped: {done.stopped}")
         if done.failed and done.last_trouble:

@@ -98,13 +98,13 @@ class Journal:
         rows = list(lines)
         data = memoryview(b"".join(map(_dumped, rows)))
         size = os.fstat(self._file.fileno()).st_size
-        with files.writing(str(self.path)):
-            try:
-                while data:  # all at once, but on a full disk
-                    data = data[self._file.write(data) :]
-            except OSError:
-                self._file.truncate(size)  # or the next line would begin behind half a line
-                raise
+        try:
+            while data:  # all at once, but on a full disk
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            self._file.truncate(size)  # or the next line would begin behind half a line
+            kept = "the answers before this one are kept; make room, and run the command again"
+            raise FileError(self.path, f"cannot be written: {error.strerror or error}; {kept}") from None
         self._unsynced = True
         for row in rows:
             self.index.add(row)
