@@ -133,9 +133,7 @@ class Shown:
             self._print({"command": "generate", "requests": requests, "files": list(map(str, paths))})
         for path in paths:
             self._say(f"generate: wrote {path}")
-        self._say(
-            f"generate: {requests:,} requests in {len(paths):,} batch {'file' if len(paths) == 1 else 'files'}"
-        )
+        self._say(f"generate: requests in batch files: {requests:,}")
 
     def imported(self, ledger: str) -> None:
         """The lines of a batch's results."""
