@@ -799,3 +799,28 @@ def test_one_forbidden_prompt_does_not_stop_the_others(ask):
     ask.journal.unlink()
     with TeacherServer(lambda *_: Reply(403, error("no permission"))) as server:
         assert "every request would fail" in ask(server, 10, pacing=Pacing(concurrency=1)).progress.stopped
+
+
+def test_a_long_file_is_compared_on_all_cores_with_the_same_result(ask, monkeypatch):
+    """Blank lines, answered and missing rows: nothing is asked twice, and every row gets its own answer."""
+    monkeypatch.setattr("dataprep.engine.AUTO_WORKERS_BYTES", 0)
+    rows = write_requests(ask.requests, 30).read_bytes().splitlines(keepends=True)
+    ask.requests.write_bytes(b"\n".join(rows[:20]))
+    with TeacherServer(polite) as server:
+        assert ask(server, 0, pacing=Pacing(limit=7)).ledger.rows_out == 7
+        ask.requests.write_bytes(b"\n \n".join(rows))
+        report = ask(server, 0)
+        assert len(server.received) == 30
+        assert ask(server, 0).progress.sent == 0
+    assert str(report.ledger) == "30 in = 30 out"
+    assert_one_answer_each(ask.journal, 30)
+
+
+def test_a_bad_row_in_a_long_file_is_named_by_its_line(ask, monkeypatch):
+    """What precedes it is asked; what is wrong is said with the line in the file."""
+    monkeypatch.setattr("dataprep.engine.AUTO_WORKERS_BYTES", 0)
+    rows = write_requests(ask.requests, 3).read_bytes()
+    ask.requests.write_bytes(rows + b"\n{half\n")
+    with TeacherServer(polite) as server, pytest.raises(InputError, match=r"requests\.jsonl:5: "):
+        ask(server, 0)
+    assert_one_answer_each(ask.journal, 3)

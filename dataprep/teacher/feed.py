@@ -11,7 +11,7 @@ from typing import Literal
 from dataprep.ledger import Ledger
 from dataprep.responses import Outcome
 from dataprep.teacher.index import Index, entry_of
-from dataprep.teacher.requests import Request
+from dataprep.teacher.requests import Keyed, Request
 from dataprep.teacher.settings import Sampling
 
 State = Literal[Outcome, "missing", "used"]
@@ -51,7 +51,12 @@ class Feed:
     """
 
     def __init__(
-        self, requests: Iterable[Request], sampling: Sampling, index: Index, *, retry_failed: bool = True
+        self,
+        requests: Iterable[Request | Keyed],
+        sampling: Sampling,
+        index: Index,
+        *,
+        retry_failed: bool = True,
     ) -> None:
         self.seen = 0
         self.exhausted = False
@@ -79,13 +84,13 @@ class Feed:
                 if len(self.twice) < SHOWN:
                     self.twice.append(identity)
                 continue
-            keys[identity] = key = key_of(request.messages)
+            keys[identity] = key = request.key or key_of(request.whole().messages)
             if single and done(f"{identity}\0{key}"):  # nearly all of a resumed run
                 self._settled["ok"] += 1
                 continue
             samples = self._to_ask(identity, key)
             if samples:
-                return Job(request, key, samples)
+                return Job(request.whole(), key, samples)
             self._settled[self._state(identity, key)] += 1
         self.exhausted = self.seen - before < AT_ONCE
         return None

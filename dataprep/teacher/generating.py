@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from dataprep.teacher.endpoint import Endpoint
 from dataprep.teacher.feed import Feed
 from dataprep.teacher.index import read_index
 from dataprep.teacher.journal import Journal, set_aside
-from dataprep.teacher.requests import read_requests
+from dataprep.teacher.requests import Keyed, Request, is_long, read_keyed, read_requests
 from dataprep.teacher.settings import Access, Sampling
 
 Watch = Callable[[Progress], None]
@@ -129,9 +129,11 @@ def run(
     if fresh:
         set_aside(journal)
     began = _now()
-    rows = read_requests(requests)
-    if not Path(requests).is_file():
-        rows = iter(list(rows))  # a pipe that is slow would hold up the answers, so it is read first
+    rows: Iterable[Request | Keyed] = read_requests(requests)
+    if is_long(requests):
+        rows = read_keyed(requests, sampling)
+    elif not Path(requests).is_file():
+        rows = list(rows)  # a pipe that is slow would hold up the answers, so it is read first
     with Journal(journal) as opened:
         opened.index.check_teacher(sampling.model, teacher, str(journal))
         feed = Feed(rows, sampling, opened.index, retry_failed=retry_failed)

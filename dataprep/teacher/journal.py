@@ -57,7 +57,6 @@ class Journal:
             file.close()
             raise
         self._file = file
-        self._syncer.start()
         return self
 
     def __exit__(
@@ -65,7 +64,8 @@ class Journal:
     ) -> None:
         assert self._file is not None
         self._stop.set()
-        self._syncer.join()
+        if self._syncer.is_alive():
+            self._syncer.join()
         try:
             self._sync()
             if not os.fstat(self._file.fileno()).st_size:  # nothing came: not a journal yet
@@ -106,6 +106,8 @@ class Journal:
             kept = "the answers before this one are kept; make room, and run the command again"
             raise FileError(self.path, f"cannot be written: {error.strerror or error}; {kept}") from None
         self._unsynced = True
+        if self._syncer.ident is None:  # not earlier: processes can be forked only while there is one thread
+            self._syncer.start()
         for row in rows:
             self.index.add(row)
 
