@@ -66,3 +66,10 @@ def check_response(row: Any) -> dict[str, Any]:
     if row["error"] is None and row["response"] is None and row["finish_reason"] is None:
         raise RowError("not a response", "it has neither a response nor an error")
     return row
+
+
+def without_halves(text: str | None) -> str | None:
+    """A text without halves of surrogate pairs, which no file can hold: each becomes U+FFFD."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -904,6 +904,8 @@ def test_published_rationales_are_judged_alike_as_answers(tmp_path):
         assert row["rationales"]["llama-2"] == row["rationales"]["again"]
         assert status != "truncated"
         seen.add(status)
-        # A published `nan` stands for a rationale that is not there; a reply of three letters is a reply.
-        assert status == published_status or published_status in ("truncated", "no_answer", "empty")
+        if row["rationales"]["llama-2"] == "nan":  # a missing rationale when published; a reply is a reply
+            assert (published_status, status) == ("empty", "no_answer")
+            continue
+        assert status == published_status or published_status in ("truncated", "no_answer")
     assert seen >= {"ok", "answer_mismatch", "no_answer", "runaway"}

@@ -6,7 +6,7 @@ import pytest
 from dataprep.errors import FileError, InputError, UsageError
 from dataprep.teacher import Access, Sampling, export_batch, generate, import_batch
 from tests.teacher_server import TeacherServer, completion, error, polite
-from tests.test_generate import assert_one_answer_each, lines_of, write_requests
+from tests.test_generate import assert_one_answer_each, lines_of, run_command, write_requests
 
 TINY = Sampling("tiny")
 
@@ -145,3 +145,14 @@ def test_a_batch_is_imported_with_the_limit_it_was_exported_with(places, tmp_pat
     results = write(results_of(paths), tmp_path / "results.jsonl")
     with pytest.raises(InputError, match="--max-tokens"):
         import_batch(requests, journal, TINY, [results])
+
+
+def test_an_import_with_failures_exits_with_1(places, tmp_path):
+    """As every run that leaves failed rows does."""
+    requests, journal = places
+    paths, _ = export_batch(requests, journal, TINY)
+    words = [requests, "-o", journal, "--model", "tiny", "--batch", "import", "--batch-file"]
+    some = write(results_of(paths, wrong={"q1"}), tmp_path / "some.jsonl")
+    assert run_command(*words, some).returncode == 1
+    whole = write(results_of(paths), tmp_path / "whole.jsonl")
+    assert run_command(*words, whole).returncode == 0

@@ -21,6 +21,7 @@ import orjson
 
 from dataprep import files
 from dataprep.errors import FileError, UsageError
+from dataprep.responses import without_halves
 from dataprep.teacher.index import Index, read_index
 
 SYNC_SECONDS = 1.0
@@ -130,14 +131,9 @@ def _dumped(row: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:
-        plain = {**row, "logprobs": None, "usage": None, "response": printable(row.get("response"))}
-        plain["reasoning"] = printable(row.get("reasoning"))
+        plain = {**row, "logprobs": None, "usage": None, "response": without_halves(row.get("response"))}
+        plain["reasoning"] = without_halves(row.get("reasoning"))
         return orjson.dumps(plain, default=str, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def printable(text: Any) -> Any:
-    """A text without lone surrogates, each of which becomes U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if text else text
 
 
 def check_journal(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from dataprep.records import describe
+from dataprep.responses import without_halves
 
 LONGEST_MESSAGE = 500
 MOST_TOKENS = 1 << 40
@@ -148,14 +149,7 @@ def _answer(choice: Any) -> Answer:
         text, reason = refusal, "refusal"
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     thought = reasoning if type(reasoning) is str else None
-    return Answer(_whole(text), reason, _whole(thought), _logprobs(choice.get("logprobs")))
-
-
-def _whole(text: str | None) -> str | None:
-    """A text without halves of surrogate pairs, each of which becomes U+FFFD."""
-    if text is None or text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return Answer(without_halves(text), reason, without_halves(thought), _logprobs(choice.get("logprobs")))
 
 
 def _text(content: Any) -> str | None:
@@ -185,8 +179,8 @@ def _token(each: Mapping[str, Any]) -> dict[str, Any]:
     for token, logprob in [(each["token"], each["logprob"]), *others]:
         if type(token) is not str or not (logprob is None or isinstance(logprob, int | float)):
             raise TypeError
-    top = {_whole(token): logprob for token, logprob in others if logprob is not None}
-    return {"token": _whole(each["token"]), "logprob": each["logprob"], "top": top}
+    top = {without_halves(token): logprob for token, logprob in others if logprob is not None}
+    return {"token": without_halves(each["token"]), "logprob": each["logprob"], "top": top}
 
 
 def error_of(
