@@ -23,6 +23,7 @@ from dataprep.commands import (
     stats,
     tokenizer,
     tokenize,
+    train,
     validate,
 )
 from dataprep.commands.console import careful_with_stdout
@@ -68,6 +69,7 @@ for _module in (
     collect,
     review,
     tokenize,
+    train,
     fetch,
     datasets,
 ):

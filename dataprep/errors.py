@@ -13,6 +13,7 @@
     ├── TokenizerError (ValueError)     a tokenizer's file is damaged, or it lacks what a layout needs
     ├── WorkspaceError (OSError)        the workspace lacks what a command looks for in it
     ├── MissingDependencyError (ImportError)  an optional package is not installed
+    ├── TrainingError (RuntimeError)    training cannot go on: the loss is no number, or memory is full
     ├── WorkerError (RuntimeError)      a worker process died
     └── LedgerError (ArithmeticError)   rows in and rows accounted for do not balance (a bug)
 
@@ -96,6 +97,10 @@ class MissingDependencyError(DataprepError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}: run `pip install 'dataprep[{extra}]'`")
+
+
+class TrainingError(DataprepError, RuntimeError):
+    """Raised when training cannot go on: the loss is no number, memory is full, a checkpoint does not fit."""
 
 
 class WorkerError(DataprepError, RuntimeError):

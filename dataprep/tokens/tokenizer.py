@@ -90,7 +90,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         place = _in_directory(place)
     elif not place.exists() and (named := _named(str(path))) is not None:
         return named
-    return _from_content(str(place), bytes(files.open_mapped(str(place))))
+    return tokenizer_from(str(place), bytes(files.open_mapped(str(place))))
 
 
 def _in_directory(folder: Path) -> Path:
@@ -110,7 +110,12 @@ def _named(name: str) -> Tokenizer | None:
     return load_encoding(name) if name in ENCODINGS else None
 
 
-def _from_content(path: str, content: bytes) -> Tokenizer:
+def tokenizer_from(path: str, content: bytes) -> Tokenizer:
+    """The tokenizer that a file's content is, of whichever kind; ``path`` names it in messages.
+
+    Raises:
+        TokenizerError, MissingDependencyError: as for ``load_tokenizer``.
+    """
     if not content.strip():
         raise TokenizerError(f"{path}: the file is empty; {_EXPECTED}: fetch it again")
     if content.lstrip().startswith(b"{"):

@@ -17,6 +17,7 @@ from dataprep.errors import InputError, UsageError
 from dataprep.tokens.rank_file import LLAMA3_PATTERN
 from dataprep.tokens.tokenizer import needed
 
+_IMPOSSIBLE = "a vocabulary of {:,} cannot be made of these texts: {}"
 KINDS = ("sentencepiece", "bpe")
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 CHAT_TOKENS = (
@@ -36,13 +37,16 @@ _TEXT_SUFFIXES = (".txt", ".md")
 _ABOUT_ROWS = ("id", "source", "task", "role")  # strings that are no text
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096, kind: str = "sentencepiece") -> bytes:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 4096, kind: str = "sentencepiece", *, shrink: bool = False
+) -> bytes:
     """A tokenizer's file: a SentencePiece ``.model``, or a ``tokenizer.json``.
 
     Args:
         texts: what to learn from, such as ``texts_of_files`` gives.
         vocab_size: ids, special tokens and bytes among them.
         kind: ``"sentencepiece"`` or ``"bpe"``.
+        shrink: texts that cannot fill such a vocabulary get as large a one as they can.
 
     Raises:
         UsageError: the texts cannot fill such a vocabulary, or it is too small for them.
@@ -51,7 +55,19 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096, kind: str = "s
     if kind not in KINDS:
         raise UsageError(f"unknown kind {kind!r}: expected {' or '.join(KINDS)}")
     train = _train_sentencepiece if kind == "sentencepiece" else _train_bpe
-    return train(_lines(texts), vocab_size)
+    if not shrink:
+        return train(_lines(texts), vocab_size)
+    known = list(texts)
+    try:
+        return train(_lines(known), vocab_size)
+    except _TooFewTextsError as error:
+        return train(_lines(known), error.possible)
+
+
+class _TooFewTextsError(UsageError):
+    """The texts give a smaller vocabulary only; ``possible`` says how large a one."""
+
+    possible: int
 
 
 def texts_of_files(paths: Iterable[str]) -> Iterator[str]:
@@ -134,13 +150,16 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
 def _too_few(reason: str, vocab_size: int) -> UsageError:
     if found := re.search(r"value <= (\d+)", reason):
         hint = f"the texts give {int(found[1]):,}: use --vocab-size {found[1]} or less, or more data"
-    elif found := re.search(r"\d+ vs (\d+)", reason):
+        error = _TooFewTextsError(_IMPOSSIBLE.format(vocab_size, hint))
+        error.possible = int(found[1])
+        return error
+    if found := re.search(r"\d+ vs (\d+)", reason):
         hint = f"the texts' characters alone need {int(found[1]):,}: use --vocab-size {found[1]} or more"
     elif "sentences_" in reason:
         return UsageError("there is no text to learn from: give files with at least a line")
     else:
         hint = reason.rpartition("] ")[2].strip() or reason
-    return UsageError(f"a vocabulary of {vocab_size:,} cannot be made of these texts: {hint}")
+    return UsageError(_IMPOSSIBLE.format(vocab_size, hint))
 
 
 def _train_bpe(lines: Iterator[str], vocab_size: int) -> bytes:

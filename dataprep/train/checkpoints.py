@@ -1,0 +1,152 @@
+"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+
+One file each, written beside its place, flushed to the disk and renamed: a checkpoint is whole or not there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.optim import Optimizer
+
+from dataprep.errors import FileError, TrainingError
+from dataprep.train.distributed import World
+
+_NAME = re.compile(r"step-(\d{8,})\.pt")
+
+
+class Checkpoints:
+    """The checkpoints of a run.
+
+    Args:
+        folder: where they are; made when it is needed.
+        step: the module that is trained, wrapped for several processes or not.
+        optimizer: its optimizer.
+        world: the processes of the run.
+    """
+
+    def __init__(self, folder: Path, step: nn.Module, optimizer: Optimizer, world: World) -> None:
+        self.folder, self.step, self.optimizer, self.world = folder, step, optimizer, world
+
+    def save(self, done: int, facts: Mapping[str, int], *, keep: int) -> None:
+        """Write the state after ``done`` steps, and remove all but the last ``keep``.
+
+        Raises:
+            FileError: it cannot be written; the others are as they were.
+        """
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights, optimizer = get_state_dict(self.step, self.optimizer, options=whole)
+        generators = self._gathered(generator_states())
+        if self.world.first:
+            state = {"step": done, "weights": weights, "optimizer": optimizer, "generators": generators}
+            self._write(done, state | {"facts": dict(facts), "world": self.world.size})
+            for _, path in self._found()[:-keep]:
+                path.unlink(missing_ok=True)
+        self.world.wait()
+
+    def _write(self, done: int, state: dict[str, Any]) -> None:
+        path = self.folder / f"step-{done:08d}.pt"
+        partial = self.folder / f".{path.name}.partial"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            _flush_folder(self.folder)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter on a full disk
+            partial.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            raise FileError(
+                path,
+                f"the checkpoint cannot be written: {reason}; earlier ones are as they were: free some "
+                "space and go on with --resume",
+            ) from None
+
+    def latest(self) -> Path | None:
+        """The last one that was written."""
+        found = self._found()
+        return found[-1][1] if found else None
+
+    def _found(self) -> list[tuple[int, Path]]:
+        names = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted((int(found[1]), path) for path in names if (found := _NAME.fullmatch(path.name)))
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Put a checkpoint's state into model, optimizer and generators; its step and facts.
+
+        Raises:
+            FileError: it is damaged.
+            TrainingError: it is another model's, or another number of processes wrote it.
+        """
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+            saved = state["world"]
+        except Exception as error:  # noqa: BLE001 - whatever a damaged file makes of its reader
+            reason = str(error).partition("\n")[0]
+            raise FileError(
+                path, f"damaged: {reason}; remove it, and --resume goes on with the one before"
+            ) from None
+        if saved != self.world.size:
+            raise TrainingError(
+                f"{path}: written by {saved} processes, and there are {self.world.size} now: start as many, "
+                "since rows and generators are divided among them"
+            )
+        whole = StateDictOptions(full_state_dict=True, broadcast_from_rank0=self.world.size > 1)
+        try:
+            set_state_dict(
+                self.step,
+                self.optimizer,
+                model_state_dict=state["weights"],
+                optim_state_dict=state["optimizer"],
+                options=whole,
+            )
+        except (RuntimeError, KeyError, ValueError) as error:
+            found = " ".join(str(error).split())[:300]
+            raise TrainingError(f"{path}: a checkpoint of another model: {found}") from None
+        restore_generators(state["generators"][self.world.rank])
+        return {"step": state["step"], **state["facts"]}
+
+    def _gathered(self, mine: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        if self.world.size == 1:
+            return [mine]
+        found: list[Any] = [None] * self.world.size
+        torch.distributed.all_gather_object(found, mine)
+        return found
+
+
+def generator_states() -> dict[str, torch.Tensor]:
+    """The states of torch's random generators."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_generators(states: Mapping[str, torch.Tensor]) -> None:
+    """Put random generators back into a state."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the renaming itself last, where the system lets a folder be flushed."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(number)
+    except OSError:
+        pass
+    finally:
+        os.close(number)

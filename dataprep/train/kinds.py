@@ -1,0 +1,75 @@
+"""Which objective rows are for, read off the rows themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dataprep import files
+from dataprep.errors import InputError, UsageError
+from dataprep.train.options import TrainOptions
+
+# What a row must have for an objective, as a message says it.
+EXPECTED = {
+    "sft": "chat rows ({'messages': […]})",
+    "rationale": "rows with 'rationales' by teacher, as `dataprep parse-rationales` writes them",
+    "soft-label": "rows with a text, and a label or probabilities ('probs')",
+}
+
+
+def objective_of(paths: list[str], options: TrainOptions) -> str:
+    """The objective of a run: the one chosen, where the rows are for it; else what the first row says.
+
+    Raises:
+        UsageError: there is no data.
+        InputError: the rows are of another kind, or there are none.
+    """
+    if not paths:
+        raise UsageError("expected a file of rows, or a directory of token shards")
+    kinds = {path: _kind_of_path(path) for path in paths}
+    kind = next(iter(kinds.values()))
+    for path, found in kinds.items():
+        if found != kind:
+            raise InputError(
+                path, f"its rows are for {found}, those of {paths[0]} for {kind}: train on one kind"
+            )
+    if options.objective not in ("auto", kind):
+        wanted, found = EXPECTED[options.objective], EXPECTED[kind]
+        raise InputError(paths[0], f"--objective {options.objective} needs {wanted}; found {found}")
+    if options.teacher_model is not None and kind != "sft":
+        raise UsageError(f"--teacher-model goes with {EXPECTED['sft']}; these are for {kind}")
+    return "logits" if kind == "sft" and (options.teacher_model or _has_stored_logits(paths[0])) else kind
+
+
+def _kind_of_path(path: str) -> str:
+    if Path(path).is_dir():
+        return "sft"  # shards; what is wrong with them is said when they are opened
+    first = next(iter(files.read_rows(path)), None)
+    if first is None:
+        raise InputError(path, "the file is empty; expected rows to train on")
+    return kind_of(first[1], f"{path}:{first[0]}")
+
+
+def kind_of(row: Mapping[str, Any], where: str) -> str:
+    """What a row is for.
+
+    Raises:
+        InputError: it is for nothing that is known here.
+    """
+    if "messages" in row:
+        return "sft"
+    if "rationales" in row:
+        return "rationale"
+    if "probs" in row or "scores" in row or "label" in row or "score" in row:
+        return "soft-label"
+    fields = ", ".join(map(repr, row)) or "none"
+    raise InputError(where, f"the row's fields are {fields}; expected " + "; or ".join(EXPECTED.values()))
+
+
+def _has_stored_logits(path: str) -> bool:
+    """Whether rows bring a teacher's most likely tokens with them."""
+    if Path(path).is_dir():
+        return False
+    first = next(iter(files.read_rows(path)), None)
+    return first is not None and "logprobs" in first[1]

@@ -1,0 +1,338 @@
+"""The loop: steps over batches, with measurements on held-out rows and checkpoints between them.
+
+What a step does depends on its number, the options and the seed, and on nothing that happened before but the
+weights and the optimizer's state; so a run that was killed goes on from a checkpoint as if nothing had been.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from dataprep.errors import TrainingError
+from dataprep.sampling.order import shuffled_order
+from dataprep.train.checkpoints import Checkpoints
+from dataprep.train.distributed import World, spread
+from dataprep.train.options import TrainOptions
+from dataprep.train.parts import Batch, Objective, Setup, TrainingSet
+from dataprep.train.schedule import factor, make_optimizer
+
+if TYPE_CHECKING:
+    from dataprep.train.run_folder import RunFolder
+
+Watch = Callable[[dict[str, Any]], None]
+
+
+class Step(nn.Module):
+    """A model and what it is trained for as one module, whose forward pass gives the loss.
+
+    Wrappers for several processes see all weights used inside it, the output layer's among them.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(
+        self, tensors: Mapping[str, Tensor], scales: Mapping[str, float]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """``Σ scale · sum`` over the parts of the loss, and the sums themselves."""
+        sums = self.objective.sums(self.model, tensors)
+        used = [sums[name] * scales[name] for name in sums]
+        loss = torch.stack(used).sum() if used else 0.0 * next(self.model.parameters()).sum()
+        return loss, {name: value.detach() for name, value in sums.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which items belong to which step.
+
+    Attributes:
+        items: how many there are in the training set.
+        per_step: how many a step takes, over all processes.
+        total: how many all steps take together.
+        seed: of their order, which is another in every epoch.
+    """
+
+    items: int
+    per_step: int
+    total: int
+    seed: int
+
+    @classmethod
+    def of(cls, items: int, options: TrainOptions, world: World) -> Plan:
+        """The plan for so many items."""
+        per_step = options.batch_size * options.accumulate * world.size
+        total = max(round(options.epochs * items), 1)
+        if options.steps is not None:
+            total = options.steps * per_step
+        return cls(items, per_step, total, options.seed)
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are."""
+        return -(-self.total // self.per_step)
+
+    def of_steps(self, first: int) -> Iterator[tuple[int, list[int]]]:
+        """Steps from ``first`` on, each with its items; the last may have fewer."""
+        epoch, order = -1, None
+        for step in range(first, self.steps):
+            found = []
+            for place in range(step * self.per_step, min((step + 1) * self.per_step, self.total)):
+                if place // self.items != epoch:
+                    epoch = place // self.items
+                    order = shuffled_order(self.items, self.seed + epoch)
+                assert order is not None
+                found.append(int(order[place % self.items]))
+            yield step, found
+
+
+class Loop:
+    """One run.
+
+    Args:
+        setup: model, objective and data.
+        options: what was chosen.
+        world: the processes of the run.
+        folder: where metrics and checkpoints go.
+        watch: called with every line of metrics.
+    """
+
+    def __init__(
+        self, setup: Setup, options: TrainOptions, world: World, folder: RunFolder, watch: Watch
+    ) -> None:
+        self.setup, self.options, self.world, self.folder, self.watch = setup, options, world, folder, watch
+        self.plan = Plan.of(len(setup.training), options, world)
+        self.rate = options.learning_rate or setup.learning_rate
+        setup.model.to(world.device)
+        self.bare = Step(setup.model, setup.objective)
+        self.step = spread(self.bare, world, fsdp=options.fsdp)
+        self.optimizer = make_optimizer(self.step, options, self.rate)
+        self.checkpoints = Checkpoints(folder.checkpoints, self.step, self.optimizer, world)
+        self.call = torch.compile(self.step) if options.compile else self.step
+
+    def run(self, *, resume: bool = False) -> dict[str, Any]:
+        """Train to the end; the losses on the held-out rows before and after."""
+        first = self._resume() if resume else 0
+        if first == 0:
+            self.measure(0)
+        self.setup.model.train()
+        for number, items in self.plan.of_steps(first):
+            with explained(self.options):
+                line = self._take(number, items)
+            self._record(line)
+            self._afterwards(number + 1)
+        return self.folder.summary()
+
+    def _afterwards(self, done: int) -> None:
+        """What comes after a step: ``done`` are done."""
+        last = done == self.plan.steps
+        every = self.options.eval_every
+        if last or (every and done % every == 0):
+            self.measure(done)
+        if self.options.save_every and done % self.options.save_every == 0 and not last:
+            self.checkpoints.save(done, {"metrics": self.folder.size()}, keep=self.options.keep)
+
+    def _resume(self) -> int:
+        """The step to go on with."""
+        found = self.checkpoints.latest()
+        if found is None:
+            return 0
+        state = self.checkpoints.load(found)
+        self.folder.cut(state["metrics"])
+        return int(state["step"])
+
+    def _take(self, number: int, items: list[int]) -> dict[str, Any]:
+        """One step of the optimizer; its line of metrics."""
+        start = time.perf_counter()
+        rate = self.rate * factor(number, self.plan.steps, self.options.warmup, self.options.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        micro = self._micro_batches(items)
+        training = self.setup.training
+        counts = self._total(training.counts(each) for each in micro if each)
+        scales = self._scales(counts)
+        sums: dict[str, float] = dict.fromkeys(counts, 0.0)
+        tokens = 0
+        for place, each in enumerate(micro):
+            batch = training.batch(each or items[:1])
+            tokens += batch.tokens if each else 0
+            used = scales if each else dict.fromkeys(scales, 0.0)  # so that all processes do the same
+            found = self._pass(batch, used, last=place == len(micro) - 1)
+            for name, value in found.items():
+                sums[name] += float(value) if each else 0.0
+        sums, tokens = self.world.total(sums), int(self.world.total({"tokens": tokens})["tokens"])
+        parts = {name: sums[name] / counts[name] for name in sums if counts[name]}
+        loss = self._weighted(parts)
+        norm = self._norm()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._blame(number, items, loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        seconds = time.perf_counter() - start
+        line = {"step": number + 1, "steps": self.plan.steps, "loss": loss}
+        line |= {f"loss_{name}": value for name, value in parts.items()} if len(parts) > 1 else {}
+        line |= {"learning_rate": rate, "gradient_norm": norm, "tokens": tokens, "items": len(items)}
+        return line | {"seconds": seconds, "tokens_per_second": tokens / seconds, "memory_mb": memory_mb()}
+
+    def _micro_batches(self, items: list[int]) -> list[list[int]]:
+        """This process's batches of a step; as many as every other's, so some may be empty."""
+        size = self.options.batch_size
+        mine = self.world.share(items)
+        number = math.ceil(math.ceil(len(items) / self.world.size) / size)
+        return [mine[place * size : (place + 1) * size] for place in range(number)]
+
+    def _total(self, counts: Iterator[dict[str, int]]) -> dict[str, float]:
+        total: dict[str, float] = dict.fromkeys(self.setup.objective.weights, 0)
+        for each in counts:
+            for name, value in each.items():
+                total[name] += value
+        return self.world.total(total)
+
+    def _scales(self, counts: Mapping[str, float]) -> dict[str, float]:
+        """What each part's sum is multiplied by; wrappers for several processes divide by their number."""
+        weights = self.setup.objective.weights
+        return {
+            name: self.world.size * weights[name] / count if count else 0.0 for name, count in counts.items()
+        }
+
+    def _weighted(self, parts: Mapping[str, float]) -> float:
+        return sum(self.setup.objective.weights[name] * value for name, value in parts.items())
+
+    def _pass(self, batch: Batch, scales: Mapping[str, float], *, last: bool) -> dict[str, Tensor]:
+        """Forward and backward; gradients are exchanged after the last batch of a step."""
+        tensors = {name: each.to(self.world.device) for name, each in batch.tensors.items()}
+        with ExitStack() as stack:
+            if not last and hasattr(self.step, "no_sync"):
+                stack.enter_context(self.step.no_sync())
+            if hasattr(self.step, "set_requires_gradient_sync"):
+                self.step.set_requires_gradient_sync(last)
+            with self.precision():
+                loss, sums = self.call(tensors, scales)
+            loss.backward()
+        return sums
+
+    def precision(self) -> Any:
+        """The number format that models compute in."""
+        kind = precision_of(self.options, self.world)
+        if kind == "float32":
+            return nullcontext()
+        return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
+
+    def _norm(self) -> float:
+        """The gradient's norm, before it was cut."""
+        trained = [each for each in self.step.parameters() if each.grad is not None]
+        limit = self.options.clip or float("inf")
+        norm = nn.utils.clip_grad_norm_(trained, limit)
+        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+
+    @torch.no_grad()
+    def measure(self, step: int) -> dict[str, float]:
+        """The loss on the held-out rows, recorded under ``step``."""
+        data = self.setup.held_out
+        if data is None:
+            return {}
+        self.setup.model.eval()
+        with explained(self.options), self.precision():
+            parts = self._mean_parts(data)
+        self.setup.model.train()
+        loss = self._weighted(parts)
+        line = {"step": step, "eval_loss": loss}
+        line |= {f"eval_loss_{name}": value for name, value in parts.items()} if len(parts) > 1 else {}
+        self._record(line)
+        return parts
+
+    def _mean_parts(self, data: TrainingSet) -> dict[str, float]:
+        """Each part of the loss, as a mean over all tokens of a set."""
+        sums: dict[str, float] = dict.fromkeys(self.setup.objective.weights, 0.0)
+        counts: dict[str, float] = dict.fromkeys(sums, 0.0)
+        size = self.options.batch_size
+        numbers = list(range(len(data)))
+        for start in range(0, len(numbers), size * self.world.size):
+            together = numbers[start : start + size * self.world.size]
+            mine = self.world.share(together)
+            batch = data.batch(mine or together[:1])
+            tensors = {name: each.to(self.world.device) for name, each in batch.tensors.items()}
+            _, found = self.step(tensors, dict.fromkeys(sums, 0.0))
+            for name, value in found.items() if mine else ():
+                sums[name] += float(value)
+                counts[name] += batch.counts[name]
+        sums, counts = self.world.total(sums), self.world.total(counts)
+        return {name: sums[name] / counts[name] for name in sums if counts[name]}
+
+    def _record(self, line: dict[str, Any]) -> None:
+        if self.world.first:
+            self.folder.add(line)
+            self.watch(line)
+
+    def _blame(self, number: int, items: Sequence[int], loss: float) -> None:
+        """Raise ``TrainingError`` that names the rows whose loss is no number."""
+        training = self.setup.training
+        what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is no finite number"
+        rows = []
+        with torch.no_grad():
+            for item in items if self.world.size == 1 else ():
+                batch = training.batch([item])
+                tensors = {name: each.to(self.world.device) for name, each in batch.tensors.items()}
+                with self.precision():
+                    _, sums = self.step(tensors, dict.fromkeys(batch.counts, 0.0))
+                if not all(math.isfinite(value) for value in sums.values()):
+                    rows.append(training.where(item))
+        if 0 < len(rows) < len(items):
+            cause = "on " + ", ".join(rows[:8]) + (f" and {len(rows) - 8:,} more" if len(rows) > 8 else "")
+        else:
+            named = ", ".join(training.where(item) for item in items[:8])
+            cause = f"on no row in particular: the step had {named}" + (" …" if len(items) > 8 else "")
+        raise TrainingError(
+            f"step {number + 1}: {what}, {cause}; lower --learning-rate, lengthen --warmup, or look at these "
+            "rows; the last checkpoint is as it was before"
+        )
+
+
+def precision_of(options: TrainOptions, world: World) -> str:
+    """``float32`` or ``bfloat16``."""
+    if options.precision != "auto":
+        return options.precision
+    return "bfloat16" if world.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+
+
+@contextmanager
+def explained(options: TrainOptions) -> Iterator[None]:
+    """Turn a lack of memory into a ``TrainingError`` that says what helps."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(
+            error
+        )
+        if not full:
+            raise
+        advice = []
+        if options.batch_size > 1:
+            half = options.batch_size // 2
+            advice.append(f"--batch-size {half} --accumulate {2 * options.accumulate} (the same loss)")
+        if not options.gradient_checkpointing:
+            advice.append("--gradient-checkpointing")
+        advice += ["a shorter --max-length with --overflow drop"]
+        if options.lora is None:
+            advice.append("--lora 16")
+        raise TrainingError(f"memory is full; what helps, in this order: {', '.join(advice)}") from None
+
+
+def memory_mb() -> float:
+    """The most memory that was in use so far, in MB: the GPU's, or this process's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

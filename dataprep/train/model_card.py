@@ -1,0 +1,89 @@
+"""The student's card: what it was trained on, how, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dataprep import __version__
+from dataprep.train.options import TrainOptions
+
+
+def write_card(
+    place: Path, objective: str, options: TrainOptions, facts: Mapping[str, Any], results: Mapping[str, Any]
+) -> None:
+    """Write ``README.md`` into a directory."""
+    pipeline = "text-classification" if objective == "soft-label" else "text-generation"
+    lines = [
+        "---",
+        "library_name: transformers",
+        f"pipeline_tag: {pipeline}",
+        "---",
+        "",
+        f"# {place.resolve().parent.name}",
+        "",
+        f"A student trained with dataprep {__version__}: objective `{objective}`, model `{options.model}`"
+        + (f", {facts['parameters']:,} parameters." if "parameters" in facts else "."),
+        "",
+        "## Data",
+        "",
+        "| part | file | rows | SHA-256 |",
+        "| --- | --- | --- | --- |",
+        *_data(facts),
+        "",
+        "## Results",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {_words(name)} | {_shown(value)} |" for name, value in results.items() if name != "sample"),
+        "",
+        *_sample(results.get("sample")),
+        "## Options",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {_words(name)} | {_shown(value)} |" for name, value in options.to_json().items()),
+        "",
+    ]
+    (place / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _data(facts: Mapping[str, Any]) -> list[str]:
+    rows = facts.get("rows", {})
+    return [
+        f"| {part} | {each['name']} | {rows.get(part, '')} | `{each['sha256'][:16]}…` |"
+        for part, inputs in facts.get("data", {}).items()
+        for each in inputs
+    ]
+
+
+def _sample(sample: Mapping[str, str] | None) -> list[str]:
+    if sample is None:
+        return []
+    return [
+        "## A sample",
+        "",
+        *_quoted(sample["prompt"]),
+        "",
+        "It answers:",
+        "",
+        *_quoted(sample["answer"]),
+        "",
+    ]
+
+
+def _quoted(text: str) -> list[str]:
+    return ["~~~~text", text.replace("~~~~", "~ ~ ~ ~"), "~~~~"]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_shown(inner)}" for name, inner in value.items())
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")

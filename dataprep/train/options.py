@@ -1,0 +1,135 @@
+"""What can be chosen for a run; checked before anything heavy is imported or read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dataprep.errors import UsageError
+
+OBJECTIVES = ("auto", "sft", "rationale", "soft-label")
+SCHEDULES = ("cosine", "linear", "constant")
+PRECISIONS = ("auto", "float32", "bfloat16")
+QAT = ("int8-dynamic-int4", "int4-weight")
+
+# What may be another when a run is resumed: how it is shown and saved, never what comes out.
+_FREE = ("save_every", "keep", "tensorboard")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What becomes of data and model in a run.
+
+    Attributes:
+        objective: one of ``OBJECTIVES``; ``auto`` reads it off the rows.
+        model: a preset's name, a directory as ``transformers`` saves a model, or a name on the hub.
+        tokenizer: a tokenizer's file or model directory. Default: the model's own; for a preset, one that
+            is trained on the data.
+        layout: how conversations are written: ``llama3``, ``chatml``, ``llama2`` or ``template``.
+        max_length: tokens that a row may have. Default: what the model has room for.
+        overflow: what becomes of longer rows: ``error``, ``drop`` or ``truncate``.
+        pack: rows are packed into sequences of so many tokens.
+        epochs: how often all rows are seen; fractions are allowed.
+        steps: how many steps there are, in place of ``epochs``.
+        batch_size: rows (or packed sequences) that are worked on at once, in each process.
+        accumulate: batches to a step, in each process.
+        learning_rate: at its highest.
+        schedule: how it falls once it is there: one of ``SCHEDULES``.
+        warmup: the share of all steps in which it rises from 0.
+        weight_decay: of AdamW; matrices only, neither biases nor norms.
+        clip: the gradient's norm is cut to this; 0 leaves it.
+        seed: of the rows' order, of new weights and of dropout.
+        precision: one of ``PRECISIONS``; ``auto`` is bfloat16 on a GPU that has it, else float32.
+        compile: the model is compiled by ``torch.compile``.
+        gradient_checkpointing: activations are computed twice instead of kept.
+        fsdp: weights, gradients and optimizer state are divided among the processes.
+        eval_every: steps between two measurements of the loss on the held-out rows; 0 measures it before
+            the first and after the last step only.
+        save_every: steps between two checkpoints; 0 writes none.
+        keep: checkpoints that are kept.
+        tensorboard: metrics are written for TensorBoard as well.
+        gamma: ``rationale``: the weight of the answers.
+        alpha: ``rationale``: the weight of the first teacher; ``soft-label``: the teacher's share.
+        beta: ``rationale``: the weight of the second teacher.
+        teacher_weights: ``rationale``: weights by teacher's name.
+        temperature: ``soft-label`` and a teacher model: what both logits are divided by.
+        teacher_model: a directory of a larger model with the same tokenizer, whose distributions are learned.
+        teacher_share: the share that these have in the loss.
+        lora: the rank of low-rank updates that are trained in place of the weights.
+        qat: one of ``QAT``: weights are trained as they will be once they are quantized.
+    """
+
+    objective: str = "auto"
+    model: str = "llama-tiny"
+    tokenizer: str | None = None
+    layout: str | None = None
+    max_length: int | None = None
+    overflow: str = "error"
+    pack: int | None = None
+    epochs: float = 1.0
+    steps: int | None = None
+    batch_size: int = 8
+    accumulate: int = 1
+    learning_rate: float | None = None
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    seed: int = 42
+    precision: str = "auto"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    fsdp: bool = False
+    eval_every: int = 0
+    save_every: int = 500
+    keep: int = 2
+    tensorboard: bool = False
+    gamma: float = 1.0
+    alpha: float | None = None
+    beta: float | None = None
+    teacher_weights: Mapping[str, float] = field(default_factory=dict)
+    temperature: float = 2.0
+    teacher_model: str | None = None
+    teacher_share: float = 0.5
+    lora: int | None = None
+    qat: str | None = None
+
+    def __post_init__(self) -> None:
+        one_of = (("objective", OBJECTIVES), ("schedule", SCHEDULES), ("precision", PRECISIONS))
+        for name, known in one_of:
+            if getattr(self, name) not in known:
+                raise UsageError(f"--{name} {getattr(self, name)}: expected one of {', '.join(known)}")
+        if self.qat is not None and self.qat not in QAT:
+            raise UsageError(f"--qat {self.qat}: expected one of {', '.join(QAT)}")
+        for name in ("batch_size", "accumulate", "steps", "lora", "keep", "max_length", "pack"):
+            self._at_least(name, 2 if name in ("max_length", "pack") else 1)
+        for name in ("warmup", "weight_decay", "clip", "gamma", "alpha", "beta", "eval_every", "save_every"):
+            self._at_least(name, 0)
+        for name in ("epochs", "learning_rate", "temperature"):
+            if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
+                raise UsageError(f"{_flag(name)} {value}: expected a number above 0")
+        for name in ("warmup", "teacher_share"):
+            if getattr(self, name) > 1:
+                raise UsageError(f"{_flag(name)} {getattr(self, name)}: expected a share, from 0 to 1")
+        for teacher, weight in self.teacher_weights.items():
+            if not 0 <= weight < float("inf"):
+                raise UsageError(f"--teacher-weight {teacher}={weight}: expected a number of 0 or more")
+
+    def _at_least(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value is not None and not least <= value < float("inf"):
+            raise UsageError(f"{_flag(name)} {value}: expected {least} or more")
+
+    def to_json(self) -> dict[str, Any]:
+        """The options, as they are recorded."""
+        return asdict(self) | {"teacher_weights": dict(self.teacher_weights)}
+
+    def differences(self, recorded: Mapping[str, Any]) -> list[str]:
+        """The flags that differ from a run's recorded options and change what comes out."""
+        own = self.to_json()
+        return [_flag(name) for name in own if name not in _FREE and own[name] != recorded.get(name)]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

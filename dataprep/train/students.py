@@ -1,0 +1,200 @@
+"""Students: a model, its tokenizer and its layout, made anew or loaded, and saved to load anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataprep.errors import FileError, MissingDependencyError, TokenizerError, UsageError
+from dataprep.tokens import tokenizer as tokenizers
+from dataprep.tokens.chats import pad_id
+from dataprep.tokens.layouts import layout_of
+from dataprep.tokens.template_files import read_template
+from dataprep.tokens.training import texts_of_files, train_tokenizer
+from dataprep.train import presets
+from dataprep.train.options import TrainOptions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from dataprep.tokens.layouts import Layout
+    from dataprep.tokens.tokenizer import Tokenizer
+
+PURPOSE = "training a student"
+
+
+@dataclass(slots=True)
+class Student:
+    """A language model that is trained.
+
+    Attributes:
+        model: the ``transformers`` model, in float32.
+        tokenizer: its tokenizer.
+        layout: how conversations are written for it.
+        attention: the attention that its class has by itself.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    layout: Layout
+    attention: str
+
+    @property
+    def encodes(self) -> bool:
+        """Whether it has an encoder that reads the question."""
+        return bool(self.model.config.is_encoder_decoder)
+
+    @property
+    def context(self) -> int | None:
+        """Tokens that a row may have; ``None`` where there is no limit."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def end_ids(self) -> list[int]:
+        """The tokens that end an answer."""
+        return end_ids(self.tokenizer, self.layout)
+
+    @contextmanager
+    def own_attention(self) -> Iterator[PreTrainedModel]:
+        """The model with its class's own attention, for what is not training; in evaluation mode."""
+        name, training = self.model.config._attn_implementation, self.model.training
+        self.model.set_attn_implementation(self.attention)
+        self.model.eval()
+        try:
+            yield self.model
+        finally:
+            self.model.set_attn_implementation(name)
+            self.model.train(training)
+
+    def save(self, folder: Path) -> None:
+        """Write weights, configuration, tokenizer and chat template, as ``from_pretrained`` loads them."""
+        from dataprep.tokens.pretrained import save_pretrained
+
+        with self.own_attention() as model:
+            model.generation_config.eos_token_id = self.end_ids
+            model.generation_config.pad_token_id = pad_id(self.tokenizer)
+            model.save_pretrained(folder)
+        save_pretrained(self.tokenizer, self.layout, folder)
+
+
+def end_ids(tokenizer: Tokenizer, layout: Layout) -> list[int]:
+    """The tokens that end an answer: the layout's end of turn, and what ends a text."""
+    names = [*sorted(layout.ends), "<|end_of_text|>", "</s>"]
+    return list(dict.fromkeys(tokenizer.specials[name] for name in names if name in tokenizer.specials))
+
+
+def tokenizer_of(options: TrainOptions, texts: list[str]) -> Tokenizer:
+    """The student's tokenizer: the one given, the model's own, or one trained on files of rows.
+
+    Raises:
+        UsageError: there is none for a preset, and nothing to train one on.
+        TokenizerError, FileError: it is damaged or not there.
+    """
+    if options.tokenizer is not None:
+        return tokenizers.load_tokenizer(options.tokenizer)
+    if not presets.is_preset(options.model):
+        return tokenizers.load_tokenizer(_directory(options.model))
+    if options.model not in presets.VOCABULARY or not texts:
+        raise UsageError(
+            f"--model {options.model} needs --tokenizer PATH: Llama 3's tokenizer.model, or the one that the "
+            "shards were made with"
+        )
+    content = train_tokenizer(texts_of_files(texts), presets.VOCABULARY[options.model], shrink=True)
+    return tokenizers.tokenizer_from("the tokenizer trained on the data", content)
+
+
+def layout_for(options: TrainOptions, tokenizer: Tokenizer) -> Layout:
+    """The layout: the one named, the model's own template, or Llama 3's."""
+    own = None if presets.is_preset(options.model) else _directory(options.model)
+    name = options.layout
+    if name is None:
+        name = "template" if own is not None and _has_template(own) else "llama3"
+    if name == "template":
+        return layout_of(name, path=own, specials=tuple(tokenizer.specials))
+    return layout_of(name)
+
+
+def _has_template(folder: str) -> bool:
+    from dataprep.errors import TemplateError
+
+    try:
+        read_template(folder)
+    except (TemplateError, FileError):
+        return False
+    return True
+
+
+def _directory(model: str) -> str:
+    """The directory of a model; one of the hub's is fetched."""
+    if Path(model).is_dir():
+        return model
+    if Path(model).exists() or model.count("/") != 1:
+        known = ", ".join(presets.NAMES)
+        raise UsageError(
+            f"--model {model}: expected a directory as transformers saves a model, a name on the hub "
+            f"(OWNER/NAME), or a preset: {known}"
+        )
+    try:
+        from huggingface_hub import snapshot_download
+
+        patterns = ["*.json", "*.safetensors", "*.model", "*.jinja"]
+        return str(snapshot_download(model, allow_patterns=patterns))
+    except ImportError:
+        raise MissingDependencyError("huggingface_hub", "train", PURPOSE) from None
+    except Exception as error:  # noqa: BLE001 - the client raises many kinds
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"--model {model}: not to be had from the hub: {reason}") from None
+
+
+def load_student(options: TrainOptions, tokenizer: Tokenizer, layout: Layout) -> Student:
+    """The student, made anew or loaded; torch's generator must have been seeded.
+
+    Raises:
+        UsageError, FileError: the model is not there, damaged or of another kind.
+        TokenizerError: the tokenizer has more tokens than the model.
+    """
+    model = _new(options, tokenizer, layout) if presets.is_preset(options.model) else _loaded(options.model)
+    room = int(model.get_input_embeddings().weight.shape[0])
+    if tokenizer.vocab_size > room:
+        raise TokenizerError(
+            f"the tokenizer has {tokenizer.vocab_size:,} tokens, and the model's vocabulary {room:,}: give "
+            "the model's own tokenizer"
+        )
+    return Student(model, tokenizer, layout, model.config._attn_implementation)
+
+
+def _new(options: TrainOptions, tokenizer: Tokenizer, layout: Layout) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    begins = ("<|begin_of_text|>", "<s>", "<bos>")
+    bos = next((tokenizer.specials[name] for name in begins if name in tokenizer.specials), None)
+    ends = end_ids(tokenizer, layout) or [pad_id(tokenizer)]
+    config = presets.config_of(options.model, tokenizer.vocab_size, pad_id(tokenizer), bos, ends[0])
+    kind = AutoModelForSeq2SeqLM if presets.encodes(options.model) else AutoModelForCausalLM
+    model: PreTrainedModel = kind.from_config(config)
+    return model
+
+
+def _loaded(name: str) -> PreTrainedModel:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    folder = _directory(name)
+    settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(folder, **settings)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model, found = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **settings)
+        lacking = sorted([*found["missing_keys"], *map(str, found["mismatched_keys"])])
+        if lacking:
+            raise ValueError(f"it lacks {len(lacking):,} of its weights, such as {lacking[0]}")
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes of its readers
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        raise FileError(name, f"the model cannot be loaded: {reason}") from None
+    student: PreTrainedModel = model
+    return student

@@ -1,0 +1,133 @@
+"""One run from beginning to end: options, data, model, loop, evaluation, saving."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dataprep.errors import MissingDependencyError, UsageError
+from dataprep.train.kinds import objective_of
+from dataprep.train.options import TrainOptions
+from dataprep.train.run_folder import RunFolder, new_folder, newest_folder
+
+ROOMS = {"sft": "sft", "logits": "logits", "rationale": "rationale", "soft-label": "soft_label"}
+"""The module that sets up a run for each objective, each with a function ``setup``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a run came to.
+
+    Attributes:
+        path: its directory, which loads as a model.
+        objective: what it was trained for.
+        results: steps, tokens, seconds; losses before and after; what the objective measures besides.
+    """
+
+    path: Path
+    objective: str
+    results: dict[str, Any]
+
+
+def train(
+    data: str | Path | Sequence[str | Path],
+    held_out: str | Path | Sequence[str | Path] = (),
+    output: str | Path | None = None,
+    *,
+    options: TrainOptions | None = None,
+    resume: bool = False,
+    watch: Callable[[dict[str, Any]], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Trained:
+    """Train a student and write it, with all that was measured, into a directory.
+
+    Under ``torchrun`` each process calls it alike, and they share the work.
+
+    Args:
+        data: files of rows in any format that dataprep reads, or a directory of token shards.
+        held_out: rows that the loss is measured on.
+        output: the run's directory. Default: a new one in ``runs/``; with ``resume`` the newest.
+        options: what was chosen.
+        resume: go on with the run in ``output`` from its last checkpoint.
+        watch: called with every line of metrics.
+        tell: called with what there is to say besides, a line at a time.
+
+    Raises:
+        UsageError: an option that cannot be served, or that contradicts the data or the run so far.
+        InputError: a row is of the wrong kind for the objective, or too long.
+        TokenizerError: the tokenizer does not fit the model or the shards.
+        TrainingError: the loss is no number, memory is full, a checkpoint is another model's.
+        FileError: a file cannot be read or written.
+        MissingDependencyError: the extra ``train`` is not installed.
+    """
+    options = options or TrainOptions()
+    for package in ("torch", "transformers", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(package, "train", "training a student")
+    paths, others = _paths(data), _paths(held_out)
+    objective = objective_of(paths, options)
+    if output is None:
+        output = newest_folder(".") if resume else new_folder(".", datetime.now().astimezone())
+    folder = RunFolder(output)
+    if not resume or folder.recorded() is None:
+        folder.check_free()
+    return _run(objective, paths, others, folder, options, resume, watch or _ignore, tell or _ignore)
+
+
+def _run(
+    objective: str,
+    data: list[str],
+    held_out: list[str],
+    folder: RunFolder,
+    options: TrainOptions,
+    resume: bool,
+    watch: Callable[[dict[str, Any]], None],
+    tell: Callable[[str], None],
+) -> Trained:
+    import torch
+
+    from dataprep.train.curve import draw_curve
+    from dataprep.train.distributed import processes
+    from dataprep.train.job import Job
+    from dataprep.train.loop import Loop
+    from dataprep.train.model_card import write_card
+
+    setup_of = import_module(f"dataprep.train.{ROOMS[objective]}").setup
+    with processes() as world:
+        if world.first:
+            folder.begin(options, resume=resume)
+        world.wait()
+        torch.manual_seed(options.seed)
+        job = Job(data, held_out, options, folder, world, tell if world.first else _ignore)
+        setup = setup_of(job)
+        if world.first:
+            folder.record(setup.facts, resume=resume)
+        torch.manual_seed(options.seed + world.rank)
+        results = Loop(setup, options, world, folder, watch).run(resume=resume)
+        if world.first:
+            results |= setup.results()
+            with folder.saving() as place:
+                setup.save(place)
+                write_card(place, objective, options, setup.facts, results)
+            draw_curve(folder)
+        world.wait()
+    return Trained(folder.path, objective, results)
+
+
+def _paths(given: str | Path | Sequence[str | Path]) -> list[str]:
+    found = [str(given)] if isinstance(given, str | Path) else [str(path) for path in given]
+    for path in found:
+        if path == "-":
+            raise UsageError(
+                "training reads its rows again and again: give a file in place of standard input"
+            )
+    return found
+
+
+def _ignore(_: Any) -> None:
+    """Say nothing."""
