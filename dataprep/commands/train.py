@@ -16,8 +16,6 @@ from dataprep.errors import UsageError, WorkspaceError
 if TYPE_CHECKING:
     from dataprep.train.training import Trained
 
-DATA, MODEL, LOSS, LOOP, SPEED = "Data", "Student", "Objectives", "The loop", "Speed and memory"
-
 
 def command(
     data: Annotated[
@@ -101,6 +99,7 @@ def command(
         str | None,
         typer.Option(metavar="SCHEME", help="Train for quantization: int8-dynamic-int4 or int4-weight."),
     ] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="NAME", help="auto, float32 or bfloat16.")] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the model.")] = False,
     gradient_checkpointing: Annotated[
@@ -139,7 +138,7 @@ def command(
         "save_every": save_every, "keep": keep, "gamma": gamma, "alpha": alpha, "beta": beta,
         "teacher_weights": _weights(teacher_weight or []), "temperature": temperature,
         "teacher_model": teacher_model, "teacher_share": teacher_share, "lora": lora, "qat": qat,
-        "precision": precision, "compile": compiled, "gradient_checkpointing": gradient_checkpointing,
+        "device": device, "precision": precision, "compile": compiled, "gradient_checkpointing": gradient_checkpointing,
         "fsdp": fsdp, "tensorboard": tensorboard,
     }  # fmt: skip
     if model is not None:

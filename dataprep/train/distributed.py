@@ -54,12 +54,19 @@ class World:
 
 
 @contextmanager
-def processes() -> Iterator[World]:
-    """The processes that ``torchrun`` started; without it, this one alone."""
+def processes(wanted: str = "auto") -> Iterator[World]:
+    """The processes that ``torchrun`` started; without it, this one alone.
+
+    Args:
+        wanted: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        UsageError: there is no GPU, or not one for each process.
+    """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-        yield World(0, 1, _device(0))
+        yield World(0, 1, _device(wanted, 0))
         return
-    device = _device(int(os.environ.get("LOCAL_RANK", "0")))
+    device = _device(wanted, int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), device)
@@ -67,8 +74,12 @@ def processes() -> Iterator[World]:
         distributed.destroy_process_group()
 
 
-def _device(local: int) -> torch.device:
-    if not torch.cuda.is_available():
+def _device(wanted: str, local: int) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: torch finds no GPU on this machine; leave the option out to use the CPU"
+        )
+    if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     if local >= torch.cuda.device_count():
         raise UsageError(

@@ -11,6 +11,7 @@ from dataprep.errors import UsageError
 OBJECTIVES = ("auto", "sft", "rationale", "soft-label")
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda")
 QAT = ("int8-dynamic-int4", "int4-weight")
 
 # What may be another when a run is resumed: how it is shown and saved, never what comes out.
@@ -40,6 +41,7 @@ class TrainOptions:
         weight_decay: of AdamW; matrices only, neither biases nor norms.
         clip: the gradient's norm is cut to this; 0 leaves it.
         seed: of the rows' order, of new weights and of dropout.
+        device: one of ``DEVICES``; ``auto`` is a GPU where there is one.
         precision: one of ``PRECISIONS``; ``auto`` is bfloat16 on a GPU that has it, else float32.
         compile: the model is compiled by ``torch.compile``.
         gradient_checkpointing: activations are computed twice instead of kept.
@@ -77,6 +79,7 @@ class TrainOptions:
     weight_decay: float = 0.01
     clip: float = 1.0
     seed: int = 42
+    device: str = "auto"
     precision: str = "auto"
     compile: bool = False
     gradient_checkpointing: bool = False
@@ -96,7 +99,8 @@ class TrainOptions:
     qat: str | None = None
 
     def __post_init__(self) -> None:
-        one_of = (("objective", OBJECTIVES), ("schedule", SCHEDULES), ("precision", PRECISIONS))
+        one_of = [("objective", OBJECTIVES), ("schedule", SCHEDULES)]
+        one_of += [("precision", PRECISIONS), ("device", DEVICES)]
         for name, known in one_of:
             if getattr(self, name) not in known:
                 raise UsageError(f"--{name} {getattr(self, name)}: expected one of {', '.join(known)}")

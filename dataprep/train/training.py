@@ -91,6 +91,7 @@ def _run(
 ) -> Trained:
     import torch
 
+    from dataprep.teacher.local_model import quiet
     from dataprep.train.curve import draw_curve
     from dataprep.train.distributed import processes
     from dataprep.train.job import Job
@@ -98,7 +99,7 @@ def _run(
     from dataprep.train.model_card import write_card
 
     setup_of = import_module(f"dataprep.train.{ROOMS[objective]}").setup
-    with processes() as world:
+    with quiet(), processes(options.device) as world:
         if world.first:
             folder.begin(options, resume=resume)
         world.wait()
