@@ -17,9 +17,10 @@ from tests.tokens_fakes import Bytes
 
 FACTS = {
     "key": "ab" * 32,
-    "tokenizer": {"kind": "tiktoken", "fingerprint": "0" * 64, "vocab_size": 70_000},
+    "tokenizer": {"kind": "tiktoken", "fingerprint": "0" * 64, "vocab_size": 70_000, "name": None},
+    "layout": {"name": "llama3", "fingerprint": "1" * 64},
     "pad_id": 9,
-    "inputs": [],
+    "inputs": [{"name": "a.jsonl", "rows": 2}, {"name": "b.jsonl", "rows": 1000}],
 }
 DOCUMENTS = st.lists(
     st.lists(st.tuples(st.integers(0, 69_999), st.booleans()), min_size=1, max_size=20), max_size=20
@@ -35,10 +36,11 @@ def write(folder, documents, *, size=None, batch=3, limit=1 << 29, key="ab" * 32
             tokens = [token for document in some for token in document]
             ids = np.array([number for number, _ in tokens], dtype=dtype)
             bits = np.packbits(np.array([trained for _, trained in tokens], dtype=np.uint8))
-            flat.add(ids.tobytes(), bits.tobytes(), np.array([len(each) for each in some], dtype=np.uint32))
+            lengths = np.array([len(each) for each in some], dtype=np.uint32)
+            flat.add(ids.tobytes(), bits.tobytes(), lengths, np.arange(begin, begin + len(some)))
         flat.close()
         order = whole(flat.lengths) if size is None else pack(flat.lengths, size, split_long=True)
-        finish(flat, order, FACTS | {"key": key, "options": {"pack": size}}, limit)
+        finish(flat, order, FACTS | {"key": key, "options": {"pack": size}}, limit=limit)
     return folder
 
 
@@ -88,6 +90,15 @@ def test_packed_sequences_hold_every_token_once(tmp_path_factory, documents, siz
     for row, pieces in found.items():
         assert sorted(token for piece in pieces for token in piece) == sorted(documents[row])
     assert sorted(found) == list(range(len(documents)))
+
+
+def test_documents_are_no_sequences(tmp_path):
+    """Shards that are not packed say so, and a document names its row and file."""
+    shards = Shards.open(shards_of(tmp_path))
+    with pytest.raises(UsageError, match="not packed"):
+        shards.sequence(0)
+    assert [shards.source(number) for number in range(3)] == [("a.jsonl", 1), ("a.jsonl", 2), ("b.jsonl", 1)]
+    assert (shards.pad_id, shards.layout, shards.fingerprint) == (9, "llama3", "0" * 64)
 
 
 def test_ids_are_views_of_the_file(tmp_path):

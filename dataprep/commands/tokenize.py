@@ -138,14 +138,14 @@ def _shards(
     rejects: OpenRejects,
     advance: Any,
 ) -> Tokenized:
-    from dataprep.tokens.tokenizing import Options, tokenize_files
+    from dataprep.tokens.tokenizing import ShardOptions, tokenize_files
 
     return tokenize_files(
         paths,
         target,
         tokenizer=tokenizer,
         layout=layout,
-        options=Options(**settings),
+        options=ShardOptions(**settings),
         workers=workers,
         rejects=rejects,
         progress=advance,

@@ -209,7 +209,7 @@ class Rows:
 
     def whole(self, block: LineBlock) -> PairOutcome:
         """A block's rows in ids."""
-        outcome, found = over_rows(block, self.read, self.encode)
+        outcome, found, _ = over_rows(block, self.read, self.encode)
         cut = dict.fromkeys(FIELDS, 0)
         columns: list[tuple[NDArray[Any], ...]] = []
         for number in range(len(self.tokenizers)):

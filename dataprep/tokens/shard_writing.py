@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 SHARD_TOKENS = 1 << 29  # 2 GiB of ids of four bytes
 CHUNK_TOKENS = 1 << 16  # gathered at a time: the system maps 16 pages around each document that is touched
 
-_OURS = re.compile(r"[0-9a-f]{16}-[a-z]+-\d{5}\.bin|\.\d+\.partial|\.manifest\.json\.\d+\.partial")
+_OURS = re.compile(
+    r"[0-9a-f]{16}-([a-z]+-\d{5}\.bin|tokenizer\.model)|\.\d+\.partial|\.manifest\.json\.\d+\.partial"
+)
 
 
 class _Bits:
@@ -63,6 +65,7 @@ class Flat:
         ids: the file of ids, where worker processes may write byte ranges of it themselves.
         trained: how many tokens are trained on.
         lengths: tokens of each document, once it was closed, shape ``(documents,)``.
+        rows: which row of the inputs, from 0, each document is; of the same shape.
     """
 
     def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
@@ -74,10 +77,21 @@ class Flat:
         self._ids_out = self.ids.open("wb")
         self._bits = _Bits(self.mask)
         self.lengths = np.empty(0, dtype=np.int64)
+        self.rows = np.empty(0, dtype=np.int64)
         self._lengths: list[NDArray[np.uint32]] = []
+        self._rows: list[NDArray[np.int64]] = []
 
-    def add(self, ids: bytes | None, bits: bytes, lengths: NDArray[np.uint32]) -> None:
-        """Some documents: their ids, unless they are in the file already; packed mask bits; their tokens."""
+    def add(
+        self, ids: bytes | None, bits: bytes, lengths: NDArray[np.uint32], rows: NDArray[np.int64]
+    ) -> None:
+        """Some documents.
+
+        Args:
+            ids: their ids, unless they are in the file already.
+            bits: their masks, one bit a token.
+            lengths: tokens of each.
+            rows: which row of the inputs each is.
+        """
         if ids is not None:
             self._ids_out.write(ids)
         count = int(lengths.sum(dtype=np.int64))
@@ -85,6 +99,7 @@ class Flat:
         self.trained += int(np.count_nonzero(mask))
         self._bits.add(mask)
         self._lengths.append(lengths)
+        self._rows.append(rows)
 
     def close(self) -> None:
         """End the files."""
@@ -92,6 +107,7 @@ class Flat:
         self._ids_out.close()
         if self._lengths:
             self.lengths = np.concatenate(self._lengths).astype(np.int64)
+            self.rows = np.concatenate(self._rows)
 
     def abandon(self) -> None:
         """Close the files, whatever is in them."""
@@ -147,13 +163,21 @@ def open_flat(output: Path, dtype: np.dtype[Any]) -> Iterator[Flat]:
                 output.rmdir()
 
 
-def finish(flat: Flat, packed: Packed, facts: Mapping[str, Any], limit: int = SHARD_TOKENS) -> dict[str, Any]:
+def finish(
+    flat: Flat,
+    packed: Packed,
+    facts: Mapping[str, Any],
+    *,
+    tokenizer: Path | None = None,
+    limit: int = SHARD_TOKENS,
+) -> dict[str, Any]:
     """Make the shards and put them in their place; returns the manifest.
 
     Args:
         flat: the tokens, closed.
         packed: which pieces of the documents come in which order.
         facts: what else the manifest says; its ``key`` names the files.
+        tokenizer: the file of the tokenizer, to be copied beside the arrays.
         limit: tokens of a shard, but for its last document or sequence.
 
     Raises:
@@ -166,10 +190,14 @@ def finish(flat: Flat, packed: Packed, facts: Mapping[str, Any], limit: int = SH
             gatherer.shard(f"{tag}-{{}}-{number:05}.bin", begin, end)
             for number, (begin, end) in enumerate(pairwise(_cuts(packed, limit)))
         ]
+        copy = (
+            None if tokenizer is None else shutil.copyfile(tokenizer, flat.folder / f"{tag}-tokenizer.model")
+        )
         manifest: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
             **facts,
+            "tokenizer": facts["tokenizer"] | {"file": None if copy is None else _described(copy)},
             "dtype": flat.dtype.str,
             "documents": int(packed.lengths.size),
             "tokens": int(packed.lengths.sum()),
@@ -184,6 +212,8 @@ def finish(flat: Flat, packed: Packed, facts: Mapping[str, Any], limit: int = SH
 
 def _put_in_place(output: Path, scratch: Path, manifest: Mapping[str, Any]) -> None:
     names = [each["name"] for shard in manifest["shards"] for each in shard["files"].values()]
+    if manifest["tokenizer"]["file"] is not None:
+        names.append(manifest["tokenizer"]["file"]["name"])
     for name in names:
         (scratch / name).replace(output / name)
     unfinished = scratch / MANIFEST
@@ -222,11 +252,11 @@ class _Gatherer:
         """Write the pieces from ``begin`` to before ``end``; returns what the manifest says about them."""
         packed, folder = self.packed, self.flat.folder
         lengths = packed.lengths[begin:end]
-        arrays = {"offsets": np.concatenate([[0], np.cumsum(lengths)])}
+        rows = self.flat.rows[packed.documents[begin:end]]
+        arrays = {"offsets": np.concatenate([[0], np.cumsum(lengths)]), "rows": rows}
         sequences = 0
         if packed.size:
             low, high = np.searchsorted(packed.offsets, [begin, end])
-            arrays["rows"] = packed.documents[begin:end]
             arrays["sequences"] = packed.offsets[low : high + 1] - begin
             sequences = int(high - low)
         if not packed.size and end - begin == packed.lengths.size:  # the flat arrays as they are

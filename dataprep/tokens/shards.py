@@ -5,8 +5,9 @@ A directory with ``manifest.json`` and, for each shard, arrays that are mapped i
     …-ids-00000.bin        token ids of all documents, one after the other: uint16 or uint32, little-endian
     …-mask-00000.bin       one bit a token, the first token's the highest: whether it is trained on
     …-offsets-00000.bin    uint64, documents + 1: document d has the tokens offsets[d] to offsets[d + 1]
-    …-rows-00000.bin       packed shards: uint64, which row of the inputs (from 0) each document is of
+    …-rows-00000.bin       uint64, the row of all inputs (from 0, with those left out) that each document is
     …-sequences-00000.bin  packed shards: uint64, sequences + 1: sequence s has the documents s to s + 1 of it
+    …-tokenizer.model      a copy of the tokenizer's file
 
 The manifest is the last thing to be written, and names the rest with their sizes and SHA-256: a directory
 is what its manifest says, or no shards at all.
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import orjson
 
-from dataprep.errors import FileError, InputError, TokenizerError
+from dataprep.errors import FileError, InputError, TokenizerError, UsageError
 from dataprep.files import open_mapped
+from dataprep.tokens.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 FORMAT = "dataprep-shards"
-VERSION = 1
+VERSION = 2
 _AGAIN = "make the shards again with `dataprep tokenize`"
 
 
@@ -60,6 +62,18 @@ class Sequence(NamedTuple):
         return np.arange(self.ids.size) - np.maximum.accumulate(starts)
 
 
+class Source(NamedTuple):
+    """Where a document comes from.
+
+    Attributes:
+        name: the input file's name, without its folder; ``-`` for standard input.
+        row: its row in that file, from 1 as in messages; blank lines are no rows.
+    """
+
+    name: str
+    row: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Arrays:
     """The arrays of one shard."""
@@ -67,7 +81,7 @@ class _Arrays:
     ids: NDArray[Any]
     mask: NDArray[np.uint8]
     offsets: NDArray[np.uint64]
-    rows: NDArray[np.uint64] | None
+    rows: NDArray[np.uint64]
     sequences: NDArray[np.uint64] | None
 
 
@@ -82,7 +96,10 @@ class Shards:
         trained: how many of them are trained on.
         sequences: how many sequences they are packed into; 0 where they are not.
         size: positions of a sequence; 0 where they are not packed.
-        vocab_size: one more than the largest id that there can be.
+        vocab_size: one more than the largest id that there can be: the embeddings that a model needs.
+        pad_id: the id that sequences are filled up with.
+        layout: the name of the layout that the conversations are in.
+        fingerprint: the tokenizer's, 64 hex digits.
     """
 
     def __init__(self, path: Path, manifest: Mapping[str, Any], arrays: list[_Arrays]) -> None:
@@ -94,7 +111,11 @@ class Shards:
         self.sequences: int = manifest["sequences"]
         self.size: int = manifest["options"]["pack"] or 0
         self.vocab_size: int = manifest["tokenizer"]["vocab_size"]
+        self.pad_id: int = manifest["pad_id"]
+        self.layout: str = manifest["layout"]["name"]
+        self.fingerprint: str = manifest["tokenizer"]["fingerprint"]
         self._arrays = arrays
+        self._rows = _before([each["rows"] for each in manifest["inputs"]])
         self._documents = _before([each["documents"] for each in manifest["shards"]])
         self._sequences = _before([each["sequences"] for each in manifest["shards"]])
 
@@ -123,16 +144,15 @@ class Shards:
         folder = Path(path)
         manifest = read_manifest(folder)
         made = manifest["tokenizer"]
-        if tokenizer is not None and tokenizer.fingerprint != made["fingerprint"]:
-            raise TokenizerError(
-                f"{folder}: made with another tokenizer (fingerprint {made['fingerprint'][:16]}…, this one's "
-                f"is {tokenizer.fingerprint[:16]}…): {_AGAIN}, or give the tokenizer that they were made with"
-            )
+        if tokenizer is not None:
+            _check_tokenizer(folder, made, tokenizer)
         if vocab_size is not None and vocab_size < made["vocab_size"]:
             raise TokenizerError(
                 f"{folder}: made with a vocabulary of {made['vocab_size']:,} tokens, and the model has "
                 f"{vocab_size:,}: give the model's own tokenizer"
             )
+        if made["file"] is not None:
+            _map(folder / made["file"]["name"], made["file"], verify)
         return cls(
             folder, manifest, [_open_shard(folder, manifest, each, verify) for each in manifest["shards"]]
         )
@@ -154,17 +174,52 @@ class Shards:
         return _between(arrays, int(arrays.offsets[inside]), int(arrays.offsets[inside + 1]))
 
     def row(self, number: int) -> int:
-        """Which of the tokenized rows, from 0, document ``number`` is, or is a piece of."""
+        """Which row of all inputs, from 0, document ``number`` is, or is a piece of.
+
+        Rows that were left out are counted, so it is also the row's place in the inputs.
+
+        Raises:
+            IndexError: there is no such document.
+        """
         shard, inside = _locate(self._documents, number)
-        rows = self._arrays[shard].rows
-        return number % self.documents if rows is None else int(rows[inside])
+        return int(self._arrays[shard].rows[inside])
+
+    def source(self, number: int) -> Source:
+        """The file and the row in it that document ``number`` comes from.
+
+        Raises:
+            IndexError: there is no such document.
+        """
+        file, inside = _locate(self._rows, self.row(number))
+        return Source(self.manifest["inputs"][file]["name"], inside + 1)
+
+    def load_tokenizer(self) -> Tokenizer:
+        """The tokenizer that the shards were made with, out of their own copy of its file.
+
+        Raises:
+            TokenizerError: they have no copy, since they were made with a tokenizer that was no file; or
+                it is another tokenizer now.
+            FileError: the copy cannot be read.
+            MissingDependencyError: the tokenizer's library is not installed (extra ``tokens``).
+        """
+        made = self.manifest["tokenizer"]
+        if made["file"] is None and made["name"] is None:
+            raise TokenizerError(
+                f"{self.path}: holds no copy of its tokenizer: load the one it was made with"
+            )
+        found = load_tokenizer(made["name"] if made["file"] is None else self.path / made["file"]["name"])
+        _check_tokenizer(self.path, made, found)
+        return found
 
     def sequence(self, number: int) -> Sequence:
         """Packed sequence ``number``: ids and mask of N positions, and where its documents begin.
 
         Raises:
             IndexError: there is none.
+            UsageError: the shards are not packed.
         """
+        if not self.size:
+            raise UsageError(f"{self.path}: not packed: make the shards with --pack N, or read documents")
         shard, inside = _locate(self._sequences, number)
         arrays = self._arrays[shard]
         assert arrays.sequences is not None
@@ -172,12 +227,20 @@ class Shards:
         offsets = arrays.offsets[first : last + 1].astype(np.int64)
         found, trained = _between(arrays, int(offsets[0]), int(offsets[-1]))
         bounds = offsets - offsets[0]
-        ids = np.full(self.size, self.manifest["pad_id"], dtype=arrays.ids.dtype)
+        ids = np.full(self.size, self.pad_id, dtype=arrays.ids.dtype)
         mask = np.zeros(self.size, dtype=np.bool_)
         ids[: found.size] = found
         mask[: found.size] = trained
         mask[bounds[:-1]] = False
         return Sequence(ids, mask, bounds)
+
+
+def _check_tokenizer(folder: Path, made: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    if tokenizer.fingerprint != made["fingerprint"]:
+        raise TokenizerError(
+            f"{folder}: made with another tokenizer (fingerprint {made['fingerprint'][:16]}…, this one's "
+            f"is {tokenizer.fingerprint[:16]}…): {_AGAIN}, or give the tokenizer that they were made with"
+        )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -222,14 +285,16 @@ def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, A
     mapped = {name: _map(folder / each["name"], each, verify) for name, each in shard["files"].items()}
     offsets = np.frombuffer(mapped["offsets"], dtype="<u8")
     ids = np.frombuffer(mapped["ids"], dtype=manifest["dtype"])
-    if offsets.size != shard["documents"] + 1 or ids.size != shard["tokens"] or offsets[-1] != ids.size:
+    rows = np.frombuffer(mapped["rows"], dtype="<u8")
+    sizes = (offsets.size - 1, rows.size, ids.size, offsets[-1])
+    if sizes != (shard["documents"], shard["documents"], shard["tokens"], ids.size):
         raise InputError(folder, f"the arrays' sizes do not fit one another; {_AGAIN}")
     packed = "sequences" in mapped
     return _Arrays(
         ids,
         np.frombuffer(mapped["mask"], dtype=np.uint8),
         offsets,
-        np.frombuffer(mapped["rows"], dtype="<u8") if packed else None,
+        rows,
         np.frombuffer(mapped["sequences"], dtype="<u8") if packed else None,
     )
 
