@@ -1,5 +1,6 @@
 """Shards: what was written is what is read, whole or not at all, and never somebody else's ids."""
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -105,6 +106,17 @@ def test_ids_are_views_of_the_file(tmp_path):
     """Nothing is copied, and nothing can be changed by accident."""
     ids, _ = Shards.open(shards_of(tmp_path)).document(-1)
     assert (ids.tolist(), ids.flags.owndata, ids.flags.writeable) == ([4, 5, 6], False, False)
+
+
+def test_other_processes_map_the_same_files(tmp_path):
+    """Workers of a trainer get the place and not the content, and never other shards than it has."""
+    folder = write(tmp_path / "out", [[(number % 999, True)] * 100 for number in range(1000)])
+    pickled = pickle.dumps(Shards.open(folder))
+    assert len(pickled) < 1000
+    assert listed(pickle.loads(pickled).document(7)) == [(7, True)] * 100
+    write(folder, [[(7, True)]], key="cd" * 32)
+    with pytest.raises(InputError, match="replaced by others"):
+        pickle.loads(pickled)
 
 
 def test_small_vocabularies_take_two_bytes():

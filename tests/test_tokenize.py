@@ -371,6 +371,10 @@ def test_the_workspace_has_its_own_place(command, tmp_path):
         ["small.jsonl", "-o", "out.pt", "--student", "t.model", "--teacher", "t.model"],
         ["small.jsonl", "-o", "out.pt", "--student", "t.model", "--teacher", "a=t.model", "--pack", "9"],
         ["small.jsonl", "-o", "small.jsonl", "--tokenizer", "t.model"],
+        ["-", "-", "-o", "out", "--tokenizer", "t.model"],
+        ["small.jsonl", "-o", "o.pt", "--student", "t.model", "--teacher", "a=t.model", "--layout", "chatml"],
+        ["small.jsonl", "-o", "o.pt", "--student", "t.model", "--teacher", "a=t.model", "--seed", "1"],
+        ["small.jsonl", "-o", "o.pt", "--student", "t.model", "--teacher", "a=t.model", "--max-length", "0"],
     ],
     ids=" ".join,
 )

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from dataprep import files, raw_rows
-from dataprep.errors import InputError
+from dataprep.errors import InputError, UsageError
 from dataprep.tokens.shards import sha256_of
 
 
 class Inputs:
     """The files to tokenize, with their SHA-256.
+
+    Raises:
+        UsageError: standard input, or a pipe, is among them twice.
+        FileError: a file cannot be read.
 
     Attributes:
         paths: the files.
@@ -22,6 +26,10 @@ class Inputs:
     """
 
     def __init__(self, paths: list[str]) -> None:
+        streams = [path for path in paths if not Path(path).is_file()]
+        for path in streams:
+            if streams.count(path) > 1:
+                raise UsageError(f"{path}: is given twice, and what comes through a pipe can be read once")
         self.paths = paths
         self.rows: list[int] = []
         self.known = all(Path(path).is_file() for path in paths)

@@ -86,7 +86,7 @@ class _Arrays:
 
 
 class Shards:
-    """Finished shards, opened for reading.
+    """Finished shards, opened for reading. Picklable: another process maps the same files.
 
     Attributes:
         path: the directory.
@@ -156,6 +156,10 @@ class Shards:
         return cls(
             folder, manifest, [_open_shard(folder, manifest, each, verify) for each in manifest["shards"]]
         )
+
+    def __reduce__(self) -> tuple[Any, tuple[Path, str]]:
+        """A process that is given shards maps the files itself; they must not have been replaced since."""
+        return _open_again, (self.path, self.manifest["checksum"])
 
     def __len__(self) -> int:
         return self.documents
@@ -233,6 +237,13 @@ class Shards:
         mask[: found.size] = trained
         mask[bounds[:-1]] = False
         return Sequence(ids, mask, bounds)
+
+
+def _open_again(path: Path, expected: str) -> Shards:
+    shards = Shards.open(path, verify=False)
+    if shards.manifest["checksum"] != expected:
+        raise InputError(path, "the shards were replaced by others since they were opened; open them again")
+    return shards
 
 
 def _check_tokenizer(folder: Path, made: Mapping[str, Any], tokenizer: Tokenizer) -> None:
