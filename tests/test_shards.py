@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from dataprep.errors import DataprepError, FileError, InputError, TokenizerError, UsageError
 from dataprep.tokens import shard_writing
+from dataprep.tokens.manifest import MANIFEST, checksum
 from dataprep.tokens.packing import pack, whole
 from dataprep.tokens.shard_writing import check_place, finish, open_flat
-from dataprep.tokens.shards import MANIFEST, Shards, checksum, id_type
+from dataprep.tokens.shards import Shards, id_type
 from tests.tokens_fakes import Bytes
 
 FACTS = {

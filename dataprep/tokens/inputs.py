@@ -9,7 +9,7 @@ from typing import Any
 
 from dataprep import files, raw_rows
 from dataprep.errors import InputError, UsageError
-from dataprep.tokens.shards import sha256_of
+from dataprep.tokens.manifest import sha256_of
 
 
 class Inputs:

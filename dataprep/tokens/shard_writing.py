@@ -22,8 +22,8 @@ import orjson
 
 from dataprep.errors import FileError, UsageError
 from dataprep.files import open_mapped, writing
+from dataprep.tokens.manifest import FORMAT, MANIFEST, VERSION, checksum, sha256_of
 from dataprep.tokens.packing import Packed
-from dataprep.tokens.shards import FORMAT, MANIFEST, VERSION, checksum, sha256_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

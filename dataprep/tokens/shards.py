@@ -15,28 +15,22 @@ is what its manifest says, or no shards at all.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import orjson
 
-from dataprep.errors import FileError, InputError, TokenizerError, UsageError
+from dataprep.errors import InputError, TokenizerError, UsageError
 from dataprep.files import open_mapped
+from dataprep.tokens.manifest import AGAIN, read_manifest, sha256_of
 from dataprep.tokens.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataprep.tokens.tokenizer import Tokenizer
-
-MANIFEST = "manifest.json"
-FORMAT = "dataprep-shards"
-VERSION = 2
-_AGAIN = "make the shards again with `dataprep tokenize`"
 
 
 class Sequence(NamedTuple):
@@ -250,40 +244,8 @@ def _check_tokenizer(folder: Path, made: Mapping[str, Any], tokenizer: Tokenizer
     if tokenizer.fingerprint != made["fingerprint"]:
         raise TokenizerError(
             f"{folder}: made with another tokenizer (fingerprint {made['fingerprint'][:16]}…, this one's "
-            f"is {tokenizer.fingerprint[:16]}…): {_AGAIN}, or give the tokenizer that they were made with"
+            f"is {tokenizer.fingerprint[:16]}…): {AGAIN}, or give the tokenizer that they were made with"
         )
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest in a directory of shards.
-
-    Raises:
-        FileError: there is none.
-        InputError: it is damaged, or of another version.
-    """
-    path = folder / MANIFEST
-    try:
-        manifest = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileError(folder, f"holds no finished shards (no {MANIFEST}): {_AGAIN}") from None
-    except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror}") from None
-    except orjson.JSONDecodeError as error:
-        raise InputError(path, f"damaged: {error}; {_AGAIN}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InputError(path, f'this is no manifest of token shards; expected "format": "{FORMAT}"')
-    if manifest.get("version") != VERSION:
-        found = manifest.get("version")
-        raise InputError(path, f"found shards of version {found}; this program reads {VERSION}: {_AGAIN}")
-    if manifest.get("checksum") != checksum(manifest):
-        raise InputError(path, f"damaged, or changed by hand (its checksum is another); {_AGAIN}")
-    return manifest
-
-
-def checksum(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a manifest holds beside its checksum."""
-    rest = {name: value for name, value in manifest.items() if name != "checksum"}
-    return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def id_type(vocab_size: int) -> np.dtype[Any]:
@@ -299,7 +261,7 @@ def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, A
     rows = np.frombuffer(mapped["rows"], dtype="<u8")
     sizes = (offsets.size - 1, rows.size, ids.size, offsets[-1])
     if sizes != (shard["documents"], shard["documents"], shard["tokens"], ids.size):
-        raise InputError(folder, f"the arrays' sizes do not fit one another; {_AGAIN}")
+        raise InputError(folder, f"the arrays' sizes do not fit one another; {AGAIN}")
     packed = "sequences" in mapped
     return _Arrays(
         ids,
@@ -314,23 +276,10 @@ def _map(path: Path, described: Mapping[str, Any], verify: bool) -> Any:
     data = open_mapped(str(path))
     if len(data) != described["bytes"]:
         found = f"found {len(data):,} bytes; expected {described['bytes']:,}"
-        raise InputError(path, f"damaged, or cut short: {found}; {_AGAIN}")
+        raise InputError(path, f"damaged, or cut short: {found}; {AGAIN}")
     if verify and sha256_of(path) != described["sha256"]:
-        raise InputError(path, f"damaged: its content is not what was written; {_AGAIN}")
+        raise InputError(path, f"damaged: its content is not what was written; {AGAIN}")
     return data
-
-
-def sha256_of(path: str | Path) -> str:
-    """The SHA-256 of a file, read a little at a time: a mapped file would count as memory.
-
-    Raises:
-        FileError: the file cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror}") from None
 
 
 def _before(counts: list[int]) -> NDArray[np.int64]:

@@ -19,9 +19,10 @@ from dataprep.tokens import tokenizer as tokenizers
 from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_of, pad_id
 from dataprep.tokens.documents import Documents, TokenOutcome
 from dataprep.tokens.inputs import Inputs
+from dataprep.tokens.manifest import MANIFEST, VERSION
 from dataprep.tokens.packing import pack, whole
 from dataprep.tokens.shard_writing import Flat, check_place, finish, open_flat
-from dataprep.tokens.shards import MANIFEST, VERSION, Shards
+from dataprep.tokens.shards import Shards
 
 if TYPE_CHECKING:
     from dataprep.tokens.layouts import Layout
