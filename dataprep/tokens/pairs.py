@@ -287,7 +287,7 @@ def texts_of(example: Example, teachers: Sequence[str]) -> Texts:
     gold = example.solution or next(filter(None, theirs), None)
     if gold is None or (example.solution is None and not all(theirs)):
         lacking = [name for name, text in zip(teachers, theirs, strict=True) if not text]
-        raise RowError("no rationale", f"it has no solution, and none of {', '.join(lacking)}")
+        raise RowError("no rationale", f"expected a solution, or rationales of {', '.join(lacking)}")
     question = _QUESTION(example)
     assert question is not None
     return Texts(question, (gold, *(text or gold for text in theirs)), letter_place(example.answer_label))
