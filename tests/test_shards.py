@@ -1,6 +1,8 @@
 """Shards: what was written is what is read, whole or not at all, and never somebody else's ids."""
 
 import pickle
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 
 from dataprep.errors import DataprepError, FileError, InputError, TokenizerError, UsageError
 from dataprep.tokens import shard_writing
+from dataprep.tokens.flat import check_place, open_flat
 from dataprep.tokens.manifest import MANIFEST, checksum
 from dataprep.tokens.packing import pack, whole
-from dataprep.tokens.shard_writing import check_place, finish, open_flat
+from dataprep.tokens.shard_writing import finish
 from dataprep.tokens.shards import Shards, id_type
 from tests.tokens_fakes import Bytes
 
@@ -221,6 +224,21 @@ def test_a_crash_leaves_the_old_shards(tmp_path, monkeypatch, step):
     write(folder, [[(7, True)]], key="ef" * 32)
     assert [ids.tolist() for ids, _ in Shards.open(folder)] == [[7]]
     assert {path.name[:4] for path in folder.iterdir()} == {"efef", "mani"}, "what was left is cleared away"
+
+
+def test_two_processes_do_not_write_to_one_place(tmp_path):
+    """The second is told so, instead of clearing away what the first has not finished."""
+    code = (
+        "import sys; from pathlib import Path; from dataprep.tokens.flat import *; import numpy as np\n"
+        "with open_flat(Path(sys.argv[1]), np.dtype('<u2')): print('made', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"made\n"
+        with pytest.raises(FileError, match="another process is making shards there"):
+            shards_of(tmp_path)
+        assert len(list((tmp_path / "out").iterdir())) == 1, "what the other one is making is still there"
+    assert len(Shards.open(shards_of(tmp_path))) == 3
 
 
 def test_a_first_failure_leaves_nothing(tmp_path):

@@ -18,10 +18,11 @@ from dataprep.ledger import Ledger
 from dataprep.tokens import tokenizer as tokenizers
 from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_of, pad_id
 from dataprep.tokens.documents import Documents, TokenOutcome
+from dataprep.tokens.flat import Flat, check_place, open_flat
 from dataprep.tokens.inputs import Inputs
 from dataprep.tokens.manifest import MANIFEST, VERSION
 from dataprep.tokens.packing import pack, whole
-from dataprep.tokens.shard_writing import Flat, check_place, finish, open_flat
+from dataprep.tokens.shard_writing import finish
 from dataprep.tokens.shards import Shards
 
 if TYPE_CHECKING:
