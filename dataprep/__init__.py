@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dataprep.files import read_rows, write_rows
     from dataprep.hub import fetch
     from dataprep.ledger import Ledger
+    from dataprep.linting import lint_files
     from dataprep.merging import merge, merge_files
     from dataprep.prompting import prompt_file
     from dataprep.rationale_files import export_rationales, parse_rationale_files
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     from dataprep.sampling.order import shuffled_order
     from dataprep.sampling.reservoir import Reservoir
     from dataprep.templates import Template
+    from dataprep.tokens.layouts import layout_of
+    from dataprep.tokens.pairs import read_pairs, tokenize_pairs
+    from dataprep.tokens.shards import Shards
+    from dataprep.tokens.tokenizer import load_tokenizer
+    from dataprep.tokens.tokenizing import ShardOptions, tokenize_files
+    from dataprep.tokens.training import train_tokenizer
     from dataprep.validation import Problem, Report, validate, validate_files
     from dataprep.workspace import Workspace, init_workspace
 
@@ -45,6 +52,8 @@ _HOMES = {
     "Report": "validation",
     "Reservoir": "sampling.reservoir",
     "Review": "report.findings",
+    "ShardOptions": "tokens.tokenizing",
+    "Shards": "tokens.shards",
     "Stats": "report.stats",
     "Template": "templates",
     "Workspace": "workspace",
@@ -55,15 +64,22 @@ _HOMES = {
     "export_rationales": "rationale_files",
     "fetch": "hub",
     "init_workspace": "workspace",
+    "layout_of": "tokens.layouts",
+    "lint_files": "linting",
+    "load_tokenizer": "tokens.tokenizer",
     "merge": "merging",
     "merge_files": "merging",
     "parse_rationale_files": "rationale_files",
     "prompt_file": "prompting",
+    "read_pairs": "tokens.pairs",
     "read_rows": "files",
     "review_files": "report.review",
     "shuffled_order": "sampling.order",
     "stats": "report.stats",
     "stats_of_files": "report.stats",
+    "tokenize_files": "tokens.tokenizing",
+    "tokenize_pairs": "tokens.pairs",
+    "train_tokenizer": "tokens.training",
     "validate": "validation",
     "validate_files": "validation",
     "write_rows": "files",
@@ -78,6 +94,8 @@ __all__ = [
     "Report",
     "Reservoir",
     "Review",
+    "ShardOptions",
+    "Shards",
     "Stats",
     "Template",
     "Workspace",
@@ -88,15 +106,22 @@ __all__ = [
     "export_rationales",
     "fetch",
     "init_workspace",
+    "layout_of",
+    "lint_files",
+    "load_tokenizer",
     "merge",
     "merge_files",
     "parse_rationale_files",
     "prompt_file",
+    "read_pairs",
     "read_rows",
     "review_files",
     "shuffled_order",
     "stats",
     "stats_of_files",
+    "tokenize_files",
+    "tokenize_pairs",
+    "train_tokenizer",
     "validate",
     "validate_files",
     "write_rows",

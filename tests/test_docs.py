@@ -37,17 +37,18 @@ def test_the_readme_shell_commands_run(readme_workspace):
     """A new user who types what the README says gets the files that it promises."""
     merged = (readme_workspace / "mergedata" / "train.jsonl").read_text("utf-8")
     assert merged.count("\n") == 94
-    assert (readme_workspace / "mbpp.parquet").is_file()
+    for name in ("mbpp.parquet", "tokens.html", "preprocessed_data_dev.pt", "preprocessed_data_test.pt"):
+        assert (readme_workspace / name).is_file()
 
 
 def test_the_readme_python_runs(readme_workspace):
-    """The library example prints two answers."""
+    """The library example prints two answers, and a document out of its tokens."""
     (code,) = blocks(ROOT / "README.md", "python")
     run = subprocess.run(
         [sys.executable, "-c", code], check=False, cwd=readme_workspace, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.strip()
+    assert "<|begin_of_text|>" in run.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -283,6 +283,7 @@ def test_every_format_and_a_file_without_rows(tmp_path):
     rows = [{"messages": ROW}, {"messages": chat("Q")}, 7]
     (tmp_path / "in.json").write_text(json.dumps(rows), encoding="utf-8")
     report = lint_files([tmp_path / "in.json"], TOY, LAYOUT)
+    assert lint_files(str(tmp_path / "in.json"), TOY, LAYOUT) == report, "one path is no list of letters"
     assert [problem.where.rpartition(": ")[2] for problem in report.shown] == ["row 2", "row 3"]
     (tmp_path / "empty.jsonl").write_bytes(b"")
     with pytest.raises(InputError, match="the file is empty"):

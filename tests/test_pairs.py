@@ -1,7 +1,9 @@
 """The teacher/student file: the structure that trainers read, aligned, and the texts that rows hold."""
 
+import io
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -107,7 +109,9 @@ def test_long_texts_are_cut_and_counted(tmp_path, pad):
     first, second = read_pairs(path)
     assert STUDENT.decode(second.student.rationale_ids) == "x" * 60
     assert STUDENT.decode(first.student.rationale_ids) == "One more than 1."
-    with pytest.raises(InputError, match=r"rows\.jsonl:2: too long"):
+    with pytest.raises(
+        InputError, match=r"rows\.jsonl:2: too long: found a text of 500 tokens; expected at most 60"
+    ):
         make(tmp_path, rows, max_length=60, overflow="error")
     _, done = make(tmp_path, rows, max_length=60, overflow="drop")
     assert str(done.ledger) == "2 in = 1 out + 1 dropped (too long: 1)"
@@ -174,11 +178,18 @@ def test_rows_that_lack_something(tmp_path, row, reason):
 
 
 @pytest.mark.parametrize(
-    "options", [{"teachers": {}}, {"pad": "left"}, {"overflow": "no"}, {"max_length": 0}], ids=str
+    ("options", "message"),
+    [
+        ({"teachers": {}}, "there is no teacher"),
+        ({"pad": "left"}, "--pad left: expected one of none, max"),
+        ({"overflow": "no"}, "--overflow no: expected one of error, drop, truncate"),
+        ({"max_length": 0}, "--max-length 0: expected 1 or more"),
+    ],
+    ids=str,
 )
-def test_options_that_cannot_be_served(tmp_path, options):
-    """They are said before anything is read."""
-    with pytest.raises(UsageError):
+def test_options_that_cannot_be_served(tmp_path, options, message):
+    """They are said before anything is read, each with what was expected."""
+    with pytest.raises(UsageError, match=message):
         make(tmp_path, [example()], **options)
 
 
@@ -198,6 +209,25 @@ def test_files_that_are_none(tmp_path):
         list(read_pairs(path))
 
 
+def test_a_full_disk(tmp_path):
+    """Torch's own error hides that the disk is full; the message says so, and the old file stays."""
+    path, _ = make(tmp_path, [example(1)])
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    rows = [example(number) for number in range(3000)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(
+            FileError, match=r"cannot be written: File too large; what was there is unchanged"
+        ):
+            make(tmp_path, rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["out.pt", "rows.jsonl"]
+
+
 def test_without_torch(tmp_path, monkeypatch):
     """The message names what to install."""
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
@@ -206,7 +236,7 @@ def test_without_torch(tmp_path, monkeypatch):
     assert pairs.PADS == ("none", "max")
 
 
-def test_the_command(command, tmp_path, capsys):  # noqa: F811 - the fixture
+def test_the_command(command, tmp_path, capsys, monkeypatch):  # noqa: F811 - the fixture
     """Raw rows of a set become the file; several files one each."""
     for name in ("dev", "test"):
         (tmp_path / f"{name}.json").write_bytes((ROOT / "raw" / "aqua_rat" / f"{name}.json").read_bytes())
@@ -217,6 +247,9 @@ def test_the_command(command, tmp_path, capsys):  # noqa: F811 - the fixture
     steps = json.loads(capsys.readouterr().err)["outputs"]
     assert [step["output"] for step in steps] == ["all_dev.pt", "all_test.pt"]
     assert steps[0]["cut"]["input_ids"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((tmp_path / "dev.json").read_bytes())))
+    command("test.json", "-", "-o", "piped.pt", *flags)
+    assert Path("piped_stdin.pt").read_bytes() == Path("preprocessed_data.pt").read_bytes()
     assert len(list(read_pairs("all_dev.pt"))) == len(list(read_pairs("preprocessed_data.pt"))) > 5
 
 

@@ -1,5 +1,8 @@
 """Shards: what was written is what is read, whole or not at all, and never somebody else's ids."""
 
+import pickle
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -10,16 +13,19 @@ from hypothesis import strategies as st
 
 from dataprep.errors import DataprepError, FileError, InputError, TokenizerError, UsageError
 from dataprep.tokens import shard_writing
+from dataprep.tokens.flat import check_place, open_flat
+from dataprep.tokens.manifest import MANIFEST, checksum
 from dataprep.tokens.packing import pack, whole
-from dataprep.tokens.shard_writing import check_place, finish, open_flat
-from dataprep.tokens.shards import MANIFEST, Shards, checksum, id_type
+from dataprep.tokens.shard_writing import finish
+from dataprep.tokens.shards import Shards, id_type
 from tests.tokens_fakes import Bytes
 
 FACTS = {
     "key": "ab" * 32,
-    "tokenizer": {"kind": "tiktoken", "fingerprint": "0" * 64, "vocab_size": 70_000},
+    "tokenizer": {"kind": "tiktoken", "fingerprint": "0" * 64, "vocab_size": 70_000, "name": None},
+    "layout": {"name": "llama3", "fingerprint": "1" * 64},
     "pad_id": 9,
-    "inputs": [],
+    "inputs": [{"name": "a.jsonl", "rows": 2}, {"name": "b.jsonl", "rows": 1000}],
 }
 DOCUMENTS = st.lists(
     st.lists(st.tuples(st.integers(0, 69_999), st.booleans()), min_size=1, max_size=20), max_size=20
@@ -35,10 +41,11 @@ def write(folder, documents, *, size=None, batch=3, limit=1 << 29, key="ab" * 32
             tokens = [token for document in some for token in document]
             ids = np.array([number for number, _ in tokens], dtype=dtype)
             bits = np.packbits(np.array([trained for _, trained in tokens], dtype=np.uint8))
-            flat.add(ids.tobytes(), bits.tobytes(), np.array([len(each) for each in some], dtype=np.uint32))
+            lengths = np.array([len(each) for each in some], dtype=np.uint32)
+            flat.add(ids.tobytes(), bits.tobytes(), lengths, np.arange(begin, begin + len(some)))
         flat.close()
         order = whole(flat.lengths) if size is None else pack(flat.lengths, size, split_long=True)
-        finish(flat, order, FACTS | {"key": key, "options": {"pack": size}}, limit)
+        finish(flat, order, FACTS | {"key": key, "options": {"pack": size}}, limit=limit)
     return folder
 
 
@@ -90,10 +97,30 @@ def test_packed_sequences_hold_every_token_once(tmp_path_factory, documents, siz
     assert sorted(found) == list(range(len(documents)))
 
 
+def test_documents_are_no_sequences(tmp_path):
+    """Shards that are not packed say so, and a document names its row and file."""
+    shards = Shards.open(shards_of(tmp_path))
+    with pytest.raises(UsageError, match="not packed"):
+        shards.sequence(0)
+    assert [shards.source(number) for number in range(3)] == [("a.jsonl", 1), ("a.jsonl", 2), ("b.jsonl", 1)]
+    assert (shards.pad_id, shards.layout, shards.fingerprint) == (9, "llama3", "0" * 64)
+
+
 def test_ids_are_views_of_the_file(tmp_path):
     """Nothing is copied, and nothing can be changed by accident."""
     ids, _ = Shards.open(shards_of(tmp_path)).document(-1)
     assert (ids.tolist(), ids.flags.owndata, ids.flags.writeable) == ([4, 5, 6], False, False)
+
+
+def test_other_processes_map_the_same_files(tmp_path):
+    """Workers of a trainer get the place and not the content, and never other shards than it has."""
+    folder = write(tmp_path / "out", [[(number % 999, True)] * 100 for number in range(1000)])
+    pickled = pickle.dumps(Shards.open(folder))
+    assert len(pickled) < 1000
+    assert listed(pickle.loads(pickled).document(7)) == [(7, True)] * 100
+    write(folder, [[(7, True)]], key="cd" * 32)
+    with pytest.raises(InputError, match="replaced by others"):
+        pickle.loads(pickled)
 
 
 def test_small_vocabularies_take_two_bytes():
@@ -197,6 +224,21 @@ def test_a_crash_leaves_the_old_shards(tmp_path, monkeypatch, step):
     write(folder, [[(7, True)]], key="ef" * 32)
     assert [ids.tolist() for ids, _ in Shards.open(folder)] == [[7]]
     assert {path.name[:4] for path in folder.iterdir()} == {"efef", "mani"}, "what was left is cleared away"
+
+
+def test_two_processes_do_not_write_to_one_place(tmp_path):
+    """The second is told so, instead of clearing away what the first has not finished."""
+    code = (
+        "import sys; from pathlib import Path; from dataprep.tokens.flat import *; import numpy as np\n"
+        "with open_flat(Path(sys.argv[1]), np.dtype('<u2')): print('made', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"made\n"
+        with pytest.raises(FileError, match="another process is making shards there"):
+            shards_of(tmp_path)
+        assert len(list((tmp_path / "out").iterdir())) == 1, "what the other one is making is still there"
+    assert len(Shards.open(shards_of(tmp_path))) == 3
 
 
 def test_a_first_failure_leaves_nothing(tmp_path):

@@ -15,7 +15,8 @@ from dataprep.cli import app
 from dataprep.errors import FileError, InputError, TokenizerError, UsageError, WorkspaceError
 from dataprep.tokens import tokenizer as tokenizers
 from dataprep.tokens.shards import Shards
-from dataprep.tokens.tokenizing import Options, tokenize_files
+from dataprep.tokens.tokenizing import ShardOptions, tokenize_files
+from dataprep.tokens.training import train_tokenizer
 from tests.tokens_fakes import Bytes
 
 
@@ -69,7 +70,7 @@ def tokenize(source, output, **settings):
     """Shards of rows, with the tokenizer of bytes."""
     own = {"workers", "rejects", "layout", "tokenizer"} & set(settings)
     given = {name: settings.pop(name) for name in own}
-    return tokenize_files(source, output, **{"tokenizer": Bytes()} | given, options=Options(**settings))
+    return tokenize_files(source, output, **{"tokenizer": Bytes()} | given, options=ShardOptions(**settings))
 
 
 def content_of(folder):
@@ -120,6 +121,61 @@ def test_packing_keeps_every_document(rows, tmp_path):
         assert (ids.tolist(), mask.tolist()) == (expected.tolist(), trained.tolist())
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("pack", [None, 300])
+def test_documents_know_where_they_come_from(tmp_path, workers, pack):
+    """Each document names its file and row, whatever was left out before it."""
+    files = {}
+    for name, count in (("a", 3000), ("b", 10)):
+        rows = [chat(f"{name}{n}", "x" * (400 if n % 7 == 3 else n % 40 + 1)) for n in range(count)]
+        rows[1] = {"messages": []}
+        files[f"{name}.jsonl"] = write_rows(tmp_path / f"{name}.jsonl", rows)
+    settings = {"pack": pack, "max_length": 300, "overflow": "drop", "workers": workers}
+    tokenize([*files.values()], tmp_path / "out", rejects=tmp_path / "bad.jsonl", **settings)
+    shards, found = Shards.open(tmp_path / "out"), []
+    for number, (text, _) in enumerate(texts_of(shards)):
+        name, row = shards.source(number)
+        question = f"{name.removesuffix('.jsonl')}{row - 1}"
+        assert f"\n\n{question}<|eot_id|>" in text
+        assert shards.row(number) == (row - 1) + (3000 if name == "b.jsonl" else 0)
+        found.append((name, row))
+    left_out = {(name, row) for name, row in found if row == 2 or row % 7 == 4}
+    assert (len(found), len(set(found)), left_out) == (len(shards), len(shards), set())
+    assert [each["rows"] for each in shards.manifest["inputs"]] == [3000, 10]
+
+
+def test_shards_carry_their_tokenizer(small, tmp_path):
+    """A trainer finds the tokenizer beside the ids, and is never given another one."""
+    pytest.importorskip("tokenizers")
+    model = tmp_path / "model" / "tokenizer.json"
+    model.parent.mkdir()
+    model.write_bytes(train_tokenizer(["Was ist das? " + "x" * n for n in range(60)], 275, "bpe"))
+    tokenize(small, tmp_path / "out", tokenizer=model.parent)
+    expected = tokenizers.load_tokenizer(model)
+    model.unlink()
+    shards = Shards.open(tmp_path / "out")
+    loaded = shards.load_tokenizer()
+    assert loaded.fingerprint == shards.fingerprint == expected.fingerprint
+    assert loaded.vocab_size == shards.vocab_size
+    ids, mask = shards.document(4)
+    assert loaded.decode(ids[mask].tolist()) == "xxxxx<|eot_id|>" * 2
+    (copy,) = (tmp_path / "out").glob("*-tokenizer.model")
+    copy.write_bytes(train_tokenizer(["something else"] * 9, 270, "bpe"))
+    with pytest.raises(InputError, match=r"tokenizer\.model: damaged"):
+        Shards.open(tmp_path / "out")
+    tokenize(small, tmp_path / "object")
+    with pytest.raises(TokenizerError, match="no copy"):
+        Shards.open(tmp_path / "object").load_tokenizer()
+
+
+def test_a_finished_layout_takes_no_options(small, tmp_path):
+    """``strip`` and ``date`` beside a layout that was made without them would do nothing."""
+    from dataprep.tokens.layouts import layout_of
+
+    with pytest.raises(UsageError, match="layout's own"):
+        tokenize(small, tmp_path / "out", layout=layout_of("llama3"), strip=True)
+
+
 def test_finished_shards_are_found_again(small, tmp_path):
     """The same rows under another name, and the same options, make nothing."""
     tokenize(small, tmp_path / "out", pack=512)
@@ -148,7 +204,7 @@ def test_anything_changed_makes_new_shards(small, tmp_path, change):
     """Rows, tokenizer, layout and options are all in the key; damaged shards are none."""
     from dataprep.tokens.chats import layout_of
 
-    given = {"pack": 512, "layout": layout_of("llama3")}
+    given = {"pack": 512, "layout": "llama3"}
     tokenize(small, tmp_path / "out", **given)
     if change == "rows":
         write_rows(small, ROWS[:4])
@@ -238,7 +294,7 @@ def test_a_file_that_changes_meanwhile_is_found(small, tmp_path):
 def test_options_that_contradict_each_other(settings):
     """What cannot be served is said before anything is read."""
     with pytest.raises(UsageError):
-        Options(**settings)
+        ShardOptions(**settings)
 
 
 def test_no_rows_left(tmp_path):
@@ -254,7 +310,8 @@ def test_a_killed_run_leaves_the_old_shards(rows, tmp_path):
     tokenize(rows, tmp_path / "out")
     code = (
         "import sys; from dataprep.tokens.tokenizing import *; from tests.tokens_fakes import Bytes\n"
-        "tokenize_files(sys.argv[1], sys.argv[2], tokenizer=Bytes(), options=Options(pack=int(sys.argv[3])))"
+        "options = ShardOptions(pack=int(sys.argv[3]))\n"
+        "tokenize_files(sys.argv[1], sys.argv[2], tokenizer=Bytes(), options=options)"
     )
     for number, wait in enumerate((0.15, 0.25, 0.35, 0.5)):
         command = [sys.executable, "-c", code, str(rows), str(tmp_path / "out"), str(1000 + number)]
@@ -314,6 +371,10 @@ def test_the_workspace_has_its_own_place(command, tmp_path):
         ["small.jsonl", "-o", "out.pt", "--student", "t.model", "--teacher", "t.model"],
         ["small.jsonl", "-o", "out.pt", "--student", "t.model", "--teacher", "a=t.model", "--pack", "9"],
         ["small.jsonl", "-o", "small.jsonl", "--tokenizer", "t.model"],
+        ["-", "-", "-o", "out", "--tokenizer", "t.model"],
+        ["small.jsonl", "-o", "o.pt", "--student", "t.model", "--teacher", "a=t.model", "--layout", "chatml"],
+        ["small.jsonl", "-o", "o.pt", "--student", "t.model", "--teacher", "a=t.model", "--seed", "1"],
+        ["small.jsonl", "-o", "o.pt", "--student", "t.model", "--teacher", "a=t.model", "--max-length", "0"],
     ],
     ids=" ".join,
 )

@@ -101,19 +101,24 @@ def command(
 
     shown = _Shown(quiet=quiet, as_json=as_json)
     if student is not None or teacher:
-        _refuse(tokenizer=tokenizer, pack=pack, split_long=split_long, date=date, strip=strip)
+        given = {"tokenizer": tokenizer, "pack": pack, "split_long": split_long, "date": date, "strip": strip}
+        given |= {"layout": None if layout == "llama3" else layout, "seed": None if seed == 42 else seed}
+        _refuse("shards, and --student makes a teacher/student file", given)
         jobs = _pair_jobs(inputs or [], output)
         _check_rejects(rejects, jobs)
         with open_rejects(rejects) as bad:
             for source, target in jobs:
                 with progress("tokenize", [source], 1, quiet) as advance:
                     settings = {"dataset": dataset, "pad": pad, "progress": advance, "rejects": bad}
-                    lengths = {"max_length": max_length or 256, "overflow": overflow or "truncate"}
+                    lengths = {
+                        "max_length": 256 if max_length is None else max_length,
+                        "overflow": overflow or "truncate",
+                    }
                     done = _pairs(source, target, student, teacher or [], workers, **settings, **lengths)
                 shown.pairs(source, done, target)
         shown.finish()
         return
-    _refuse(dataset=dataset, pad=None if pad == "none" else pad)
+    _refuse("a teacher/student file (--student)", {"dataset": dataset, "pad": None if pad == "none" else pad})
     if tokenizer is None:
         raise UsageError("expected --tokenizer PATH, or --student and --teacher for a teacher/student file")
     settings = {"max_length": max_length, "overflow": overflow or "error", "strip": strip, "date": date}
@@ -138,14 +143,14 @@ def _shards(
     rejects: OpenRejects,
     advance: Any,
 ) -> Tokenized:
-    from dataprep.tokens.tokenizing import Options, tokenize_files
+    from dataprep.tokens.tokenizing import ShardOptions, tokenize_files
 
     return tokenize_files(
         paths,
         target,
         tokenizer=tokenizer,
         layout=layout,
-        options=Options(**settings),
+        options=ShardOptions(**settings),
         workers=workers,
         rejects=rejects,
         progress=advance,
@@ -170,12 +175,11 @@ def _pairs(
     return tokenize_pairs(source, target, student=student, teachers=teachers, workers=workers, **settings)
 
 
-def _refuse(**given: Any) -> None:
+def _refuse(whose: str, given: dict[str, Any]) -> None:
     """Raise ``UsageError`` for an option that means nothing here."""
     for name, value in given.items():
-        if value not in (None, False):
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag}: shards and a teacher/student file (--student) are made one at a time")
+        if value is not None and value is not False:
+            raise UsageError(f"--{name.replace('_', '-')} is for {whose}")
 
 
 def _check_rejects(rejects: str | None, jobs: list[tuple[str, str]]) -> None:
@@ -191,7 +195,7 @@ def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
     if len(inputs) == 1:
         return [(inputs[0], output)]
     place = Path(output)
-    names = [Path(path).name.partition(".")[0] or "stdin" for path in inputs]
+    names = ["stdin" if path == "-" else Path(path).name.partition(".")[0] or "file" for path in inputs]
     if len(set(names)) < len(names):
         raise UsageError(f"two of {', '.join(inputs)} have the same name; make one file after the other")
     return [

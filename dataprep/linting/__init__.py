@@ -54,7 +54,7 @@ class LintReport(Report):
 
 
 def lint_files(
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     tokenizer: Tokenizer,
     layout: Layout,
     *,
@@ -64,7 +64,7 @@ def lint_files(
     """A report on files of chat rows as tokens.
 
     Args:
-        inputs: files of chat rows.
+        inputs: files of chat rows, or one.
         tokenizer: the tokenizer of the model that will be trained.
         layout: the layout of its conversations.
         max_length: the tokens that a row may have; what is longer is looked at as it would be cut.
@@ -77,11 +77,12 @@ def lint_files(
     """
     if not inputs:
         raise UsageError("there is nothing to lint: give at least one file")
+    paths = [inputs] if isinstance(inputs, str | Path) else inputs
     encoder, linter = ChatEncoder(tokenizer, layout), Linter(tokenizer, layout)
     report = LintReport()
     bad: list[LintedRow] = []
     good: list[LintedRow] = []
-    for path in map(str, inputs):
+    for path in map(str, paths):
         report.rows[path] = 0
         rows = _rows_in(path)
         while batch := list(islice(rows, BATCH)):

@@ -99,20 +99,27 @@ def over_rows(
     block: LineBlock,
     read: Callable[[dict[str, Any]], Row],
     work: Callable[[list[Row]], list[Result | RowError]],
-) -> tuple[Outcome, list[Result]]:
-    """A block's rows, read one by one and worked on together; what became of them, and the results.
+) -> tuple[Outcome, list[Result], list[int]]:
+    """A block's rows, read one by one and worked on together.
 
     The rows are gone over once more only where some of them have no result.
+
+    Returns:
+        What became of the rows; the results; and which of the block's rows, from 0, each result is of.
     """
     rows: list[Row] = []
+    places: list[int] = []
 
-    def take(row: dict[str, Any]) -> bytes:
+    def take(row: dict[str, Any], _: str, number: int) -> bytes:
         rows.append(read(row))
+        places.append(number - 1)
         return b""
 
+    take.placed = True  # type: ignore[attr-defined]
     outcome = apply(take, block)
     found = work(rows)
     results = [each for each in found if not isinstance(each, RowError)]
+    places = [place for place, each in zip(places, found, strict=True) if not isinstance(each, RowError)]
     if len(results) < len(found):
         rest = iter(found)
 
@@ -125,4 +132,4 @@ def over_rows(
 
         outcome = apply(again, block)
     outcome.data, outcome.size = None, 0
-    return outcome, results
+    return outcome, results, places

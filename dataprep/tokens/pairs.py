@@ -114,11 +114,7 @@ def tokenize_pairs(
         UsageError: there is no teacher, or an option cannot be served.
         FileError: a file cannot be read or written.
     """
-    if overflow not in OVERFLOWS or pad not in PADS or max_length < 1 or not teachers:
-        raise UsageError(
-            f"expected at least one teacher (found {len(teachers)}), --overflow {' or '.join(OVERFLOWS)}, "
-            f"--pad {' or '.join(PADS)}, and --max-length 1 or more"
-        )
+    _check_options(teachers, max_length, overflow, pad)
     path = str(source)
     files.check_distinct(rejects if not isinstance(rejects, files.Rejects) else None, [output], [path])
     files.check_apart([output], [path])
@@ -140,6 +136,16 @@ def tokenize_pairs(
         ]
         _save(torch, _file_of(lists, list(teachers)), str(output))
     return Paired(ledger, cut)
+
+
+def _check_options(teachers: Mapping[str, Any], max_length: int, overflow: str, pad: str) -> None:
+    if not teachers:
+        raise UsageError("there is no teacher: give --teacher NAME=PATH, once for each")
+    for flag, value, known in (("--overflow", overflow, OVERFLOWS), ("--pad", pad, PADS)):
+        if value not in known:
+            raise UsageError(f"{flag} {value}: expected one of {', '.join(known)}")
+    if max_length < 1:
+        raise UsageError(f"--max-length {max_length}: expected 1 or more tokens")
 
 
 def read_pairs(path: str | Path) -> Iterator[Pair]:
@@ -209,7 +215,7 @@ class Rows:
 
     def whole(self, block: LineBlock) -> PairOutcome:
         """A block's rows in ids."""
-        outcome, found = over_rows(block, self.read, self.encode)
+        outcome, found, _ = over_rows(block, self.read, self.encode)
         cut = dict.fromkeys(FIELDS, 0)
         columns: list[tuple[NDArray[Any], ...]] = []
         for number in range(len(self.tokenizers)):
@@ -242,10 +248,10 @@ class Rows:
             if len(rows) == 1:
                 return [error]
             return [self.encode([row])[0] for row in rows]
-        long = [max(max(map(len, each)) for each in ids) > self.max_length for ids in found]
+        longest = [max(max(map(len, each)) for each in ids) for ids in found]
         return [
-            self._too_long() if over and self.overflow != "truncate" else (texts, ids)
-            for texts, ids, over in zip(rows, found, long, strict=True)
+            (texts, ids) if self.overflow == "truncate" or most <= self.max_length else self._too_long(most)
+            for texts, ids, most in zip(rows, found, longest, strict=True)
         ]
 
     def _together(self, rows: list[Texts]) -> list[list[tuple[list[int], list[int]]]]:
@@ -256,10 +262,11 @@ class Rows:
             columns.append(list(zip(questions, rationales, strict=True)))
         return [list(each) for each in zip(*columns, strict=True)]
 
-    def _too_long(self) -> RowError:
+    def _too_long(self, most: int) -> RowError:
+        found = f"found a text of {most:,} tokens; expected at most {self.max_length:,}"
         if self.overflow == "drop":
-            return RowDropped("too long")
-        return RowError("too long", f"expected at most {self.max_length} tokens a text")
+            return RowDropped("too long", found)
+        return RowError("too long", f"{found}: drop such rows or cut their texts (--overflow), or allow more")
 
 
 _QUESTION = compile_text(CHOICE_USER)
@@ -280,7 +287,7 @@ def texts_of(example: Example, teachers: Sequence[str]) -> Texts:
     gold = example.solution or next(filter(None, theirs), None)
     if gold is None or (example.solution is None and not all(theirs)):
         lacking = [name for name, text in zip(teachers, theirs, strict=True) if not text]
-        raise RowError("no rationale", f"it has no solution, and none of {', '.join(lacking)}")
+        raise RowError("no rationale", f"expected a solution, or rationales of {', '.join(lacking)}")
     question = _QUESTION(example)
     assert question is not None
     return Texts(question, (gold, *(text or gold for text in theirs)), letter_place(example.answer_label))
@@ -360,7 +367,14 @@ def _save(torch: Any, content: dict[str, Any], output: str) -> None:
         if out.direct is None:
             raise UsageError(f"{output}: a teacher/student file needs a place on disk; give -o PATH.pt")
         with files.writing(output), open(out.direct, "wb") as stream:
-            torch.save(content, stream)
+            try:
+                torch.save(content, stream)
+            except (
+                RuntimeError
+            ) as error:  # its archive, which cannot be ended either: a full disk is behind it
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
 
 def _torch() -> Any:

@@ -1,4 +1,4 @@
-"""Writing shards: flat arrays as rows are tokenized, then the shards, then their manifest.
+"""Writing shards out of flat arrays, and then their manifest.
 
 All is written into a hidden folder inside the shards' directory and moved beside the old arrays under other
 names. The manifest is replaced last, in one step: until then the directory holds the old shards, and from
@@ -8,11 +8,9 @@ then on the new ones.
 from __future__ import annotations
 
 import mmap
-import os
-import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from dataprep.errors import FileError, UsageError
 from dataprep.files import open_mapped, writing
+from dataprep.tokens.flat import OURS, Bits, Flat
+from dataprep.tokens.manifest import FORMAT, MANIFEST, VERSION, checksum, sha256_of
 from dataprep.tokens.packing import Packed
-from dataprep.tokens.shards import FORMAT, MANIFEST, VERSION, checksum, sha256_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,129 +29,22 @@ if TYPE_CHECKING:
 SHARD_TOKENS = 1 << 29  # 2 GiB of ids of four bytes
 CHUNK_TOKENS = 1 << 16  # gathered at a time: the system maps 16 pages around each document that is touched
 
-_OURS = re.compile(r"[0-9a-f]{16}-[a-z]+-\d{5}\.bin|\.\d+\.partial|\.manifest\.json\.\d+\.partial")
 
-
-class _Bits:
-    """A file of mask bits that are added some at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._out = path.open("wb")
-        self._carry = np.empty(0, dtype=np.uint8)  # bits that do not fill a byte yet
-
-    def add(self, bits: NDArray[np.uint8]) -> None:
-        """Add bits, a byte of 0 or 1 each."""
-        bits = np.concatenate([self._carry, bits])
-        full = bits.size & ~7
-        self._out.write(np.packbits(bits[:full]).data)
-        self._carry = bits[full:].copy()
-
-    def close(self) -> None:
-        """Write the last byte, filled up with 0."""
-        if not self._out.closed:
-            self._out.write(np.packbits(self._carry).data)
-            self._out.close()
-
-
-class Flat:
-    """The tokens of all documents in the order of their rows, on disk; ``open_flat`` makes it.
-
-    Attributes:
-        folder: the hidden folder that everything unfinished is in.
-        ids: the file of ids, where worker processes may write byte ranges of it themselves.
-        trained: how many tokens are trained on.
-        lengths: tokens of each document, once it was closed, shape ``(documents,)``.
-    """
-
-    def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
-        self.folder = folder
-        self.dtype = dtype
-        self.ids = folder / "ids"
-        self.mask = folder / "mask"
-        self.trained = 0
-        self._ids_out = self.ids.open("wb")
-        self._bits = _Bits(self.mask)
-        self.lengths = np.empty(0, dtype=np.int64)
-        self._lengths: list[NDArray[np.uint32]] = []
-
-    def add(self, ids: bytes | None, bits: bytes, lengths: NDArray[np.uint32]) -> None:
-        """Some documents: their ids, unless they are in the file already; packed mask bits; their tokens."""
-        if ids is not None:
-            self._ids_out.write(ids)
-        count = int(lengths.sum(dtype=np.int64))
-        mask = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=count)
-        self.trained += int(np.count_nonzero(mask))
-        self._bits.add(mask)
-        self._lengths.append(lengths)
-
-    def close(self) -> None:
-        """End the files."""
-        self._bits.close()
-        self._ids_out.close()
-        if self._lengths:
-            self.lengths = np.concatenate(self._lengths).astype(np.int64)
-
-    def abandon(self) -> None:
-        """Close the files, whatever is in them."""
-        for each in (self._bits, self._ids_out):
-            with suppress(OSError):
-                each.close()
-
-
-def check_place(output: str | Path) -> Path:
-    """The directory that shards may be written to: a new or an empty one, or one of shards.
-
-    Raises:
-        UsageError: it is a file, or holds something else.
-        FileError: it cannot be read.
-    """
-    folder = Path(output)
-    try:
-        inside = sorted(folder.iterdir()) if folder.exists() else []
-    except NotADirectoryError:
-        raise UsageError(f"{output}: is a file; shards are a directory, give it a name of its own") from None
-    except OSError as error:
-        raise FileError(output, f"cannot be read: {error.strerror}") from None
-    strange = [path.name for path in inside if path.name != MANIFEST and not _OURS.fullmatch(path.name)]
-    if strange:
-        raise UsageError(
-            f"{output}: holds {strange[0]!r}, which is no part of shards; give another directory"
-        )
-    return folder
-
-
-@contextmanager
-def open_flat(output: Path, dtype: np.dtype[Any]) -> Iterator[Flat]:
-    """A place for tokens in the directory ``output``; what is unfinished at the end is removed.
-
-    Raises:
-        FileError: the directory cannot be written, or the disk is full.
-    """
-    new = not output.exists()
-    folder = output / f".{os.getpid()}.partial"
-    flat = None
-    try:
-        with writing(str(output)):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            flat = Flat(folder, dtype)
-            yield flat
-    finally:
-        if flat is not None:
-            flat.abandon()
-        shutil.rmtree(folder, ignore_errors=True)
-        if new:
-            with suppress(OSError):  # it holds the finished shards
-                output.rmdir()
-
-
-def finish(flat: Flat, packed: Packed, facts: Mapping[str, Any], limit: int = SHARD_TOKENS) -> dict[str, Any]:
+def finish(
+    flat: Flat,
+    packed: Packed,
+    facts: Mapping[str, Any],
+    *,
+    tokenizer: Path | None = None,
+    limit: int = SHARD_TOKENS,
+) -> dict[str, Any]:
     """Make the shards and put them in their place; returns the manifest.
 
     Args:
         flat: the tokens, closed.
         packed: which pieces of the documents come in which order.
         facts: what else the manifest says; its ``key`` names the files.
+        tokenizer: the file of the tokenizer, to be copied beside the arrays.
         limit: tokens of a shard, but for its last document or sequence.
 
     Raises:
@@ -166,10 +57,14 @@ def finish(flat: Flat, packed: Packed, facts: Mapping[str, Any], limit: int = SH
             gatherer.shard(f"{tag}-{{}}-{number:05}.bin", begin, end)
             for number, (begin, end) in enumerate(pairwise(_cuts(packed, limit)))
         ]
+        copy = (
+            None if tokenizer is None else shutil.copyfile(tokenizer, flat.folder / f"{tag}-tokenizer.model")
+        )
         manifest: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
             **facts,
+            "tokenizer": facts["tokenizer"] | {"file": None if copy is None else _described(copy)},
             "dtype": flat.dtype.str,
             "documents": int(packed.lengths.size),
             "tokens": int(packed.lengths.sum()),
@@ -184,13 +79,15 @@ def finish(flat: Flat, packed: Packed, facts: Mapping[str, Any], limit: int = SH
 
 def _put_in_place(output: Path, scratch: Path, manifest: Mapping[str, Any]) -> None:
     names = [each["name"] for shard in manifest["shards"] for each in shard["files"].values()]
+    if manifest["tokenizer"]["file"] is not None:
+        names.append(manifest["tokenizer"]["file"]["name"])
     for name in names:
         (scratch / name).replace(output / name)
     unfinished = scratch / MANIFEST
     unfinished.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     unfinished.replace(output / MANIFEST)
     for path in output.iterdir():  # what the old manifest named, and what killed runs left
-        if path.name not in names and _OURS.fullmatch(path.name) and path != scratch:
+        if path.name not in names and OURS.fullmatch(path.name) and path != scratch:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -222,11 +119,11 @@ class _Gatherer:
         """Write the pieces from ``begin`` to before ``end``; returns what the manifest says about them."""
         packed, folder = self.packed, self.flat.folder
         lengths = packed.lengths[begin:end]
-        arrays = {"offsets": np.concatenate([[0], np.cumsum(lengths)])}
+        rows = self.flat.rows[packed.documents[begin:end]]
+        arrays = {"offsets": np.concatenate([[0], np.cumsum(lengths)]), "rows": rows}
         sequences = 0
         if packed.size:
             low, high = np.searchsorted(packed.offsets, [begin, end])
-            arrays["rows"] = packed.documents[begin:end]
             arrays["sequences"] = packed.offsets[low : high + 1] - begin
             sequences = int(high - low)
         if not packed.size and end - begin == packed.lengths.size:  # the flat arrays as they are
@@ -249,7 +146,7 @@ class _Gatherer:
         total = np.cumsum(lengths)
         marks = np.arange(CHUNK_TOKENS, int(total[-1]) if total.size else 0, CHUNK_TOKENS)
         cuts = np.unique(np.concatenate([[0], np.searchsorted(total, marks), [lengths.size]]))
-        mask = _Bits(mask_path)
+        mask = Bits(mask_path)
         with ids_path.open("wb") as ids, closing(mask):
             for first, last in pairwise(cuts.tolist()):
                 tokens = _spread(starts[first:last], lengths[first:last])

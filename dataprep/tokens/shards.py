@@ -5,8 +5,9 @@ A directory with ``manifest.json`` and, for each shard, arrays that are mapped i
     …-ids-00000.bin        token ids of all documents, one after the other: uint16 or uint32, little-endian
     …-mask-00000.bin       one bit a token, the first token's the highest: whether it is trained on
     …-offsets-00000.bin    uint64, documents + 1: document d has the tokens offsets[d] to offsets[d + 1]
-    …-rows-00000.bin       packed shards: uint64, which row of the inputs (from 0) each document is of
+    …-rows-00000.bin       uint64, the row of all inputs (from 0, with those left out) that each document is
     …-sequences-00000.bin  packed shards: uint64, sequences + 1: sequence s has the documents s to s + 1 of it
+    …-tokenizer.model      a copy of the tokenizer's file
 
 The manifest is the last thing to be written, and names the rest with their sizes and SHA-256: a directory
 is what its manifest says, or no shards at all.
@@ -14,27 +15,22 @@ is what its manifest says, or no shards at all.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import orjson
 
-from dataprep.errors import FileError, InputError, TokenizerError
+from dataprep.errors import InputError, TokenizerError, UsageError
 from dataprep.files import open_mapped
+from dataprep.tokens.manifest import AGAIN, read_manifest, sha256_of
+from dataprep.tokens.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataprep.tokens.tokenizer import Tokenizer
-
-MANIFEST = "manifest.json"
-FORMAT = "dataprep-shards"
-VERSION = 1
-_AGAIN = "make the shards again with `dataprep tokenize`"
 
 
 class Sequence(NamedTuple):
@@ -60,6 +56,18 @@ class Sequence(NamedTuple):
         return np.arange(self.ids.size) - np.maximum.accumulate(starts)
 
 
+class Source(NamedTuple):
+    """Where a document comes from.
+
+    Attributes:
+        name: the input file's name, without its folder; ``-`` for standard input.
+        row: its row in that file, from 1 as in messages; blank lines are no rows.
+    """
+
+    name: str
+    row: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Arrays:
     """The arrays of one shard."""
@@ -67,12 +75,12 @@ class _Arrays:
     ids: NDArray[Any]
     mask: NDArray[np.uint8]
     offsets: NDArray[np.uint64]
-    rows: NDArray[np.uint64] | None
+    rows: NDArray[np.uint64]
     sequences: NDArray[np.uint64] | None
 
 
 class Shards:
-    """Finished shards, opened for reading.
+    """Finished shards, opened for reading. Picklable: another process maps the same files.
 
     Attributes:
         path: the directory.
@@ -82,7 +90,10 @@ class Shards:
         trained: how many of them are trained on.
         sequences: how many sequences they are packed into; 0 where they are not.
         size: positions of a sequence; 0 where they are not packed.
-        vocab_size: one more than the largest id that there can be.
+        vocab_size: one more than the largest id that there can be: the embeddings that a model needs.
+        pad_id: the id that sequences are filled up with.
+        layout: the name of the layout that the conversations are in.
+        fingerprint: the tokenizer's, 64 hex digits.
     """
 
     def __init__(self, path: Path, manifest: Mapping[str, Any], arrays: list[_Arrays]) -> None:
@@ -94,7 +105,11 @@ class Shards:
         self.sequences: int = manifest["sequences"]
         self.size: int = manifest["options"]["pack"] or 0
         self.vocab_size: int = manifest["tokenizer"]["vocab_size"]
+        self.pad_id: int = manifest["pad_id"]
+        self.layout: str = manifest["layout"]["name"]
+        self.fingerprint: str = manifest["tokenizer"]["fingerprint"]
         self._arrays = arrays
+        self._rows = _before([each["rows"] for each in manifest["inputs"]])
         self._documents = _before([each["documents"] for each in manifest["shards"]])
         self._sequences = _before([each["sequences"] for each in manifest["shards"]])
 
@@ -123,19 +138,22 @@ class Shards:
         folder = Path(path)
         manifest = read_manifest(folder)
         made = manifest["tokenizer"]
-        if tokenizer is not None and tokenizer.fingerprint != made["fingerprint"]:
-            raise TokenizerError(
-                f"{folder}: made with another tokenizer (fingerprint {made['fingerprint'][:16]}…, this one's "
-                f"is {tokenizer.fingerprint[:16]}…): {_AGAIN}, or give the tokenizer that they were made with"
-            )
+        if tokenizer is not None:
+            _check_tokenizer(folder, made, tokenizer)
         if vocab_size is not None and vocab_size < made["vocab_size"]:
             raise TokenizerError(
                 f"{folder}: made with a vocabulary of {made['vocab_size']:,} tokens, and the model has "
                 f"{vocab_size:,}: give the model's own tokenizer"
             )
+        if made["file"] is not None:
+            _map(folder / made["file"]["name"], made["file"], verify)
         return cls(
             folder, manifest, [_open_shard(folder, manifest, each, verify) for each in manifest["shards"]]
         )
+
+    def __reduce__(self) -> tuple[Any, tuple[Path, str]]:
+        """A process that is given shards maps the files itself; they must not have been replaced since."""
+        return _open_again, (self.path, self.manifest["checksum"])
 
     def __len__(self) -> int:
         return self.documents
@@ -154,17 +172,52 @@ class Shards:
         return _between(arrays, int(arrays.offsets[inside]), int(arrays.offsets[inside + 1]))
 
     def row(self, number: int) -> int:
-        """Which of the tokenized rows, from 0, document ``number`` is, or is a piece of."""
+        """Which row of all inputs, from 0, document ``number`` is, or is a piece of.
+
+        Rows that were left out are counted, so it is also the row's place in the inputs.
+
+        Raises:
+            IndexError: there is no such document.
+        """
         shard, inside = _locate(self._documents, number)
-        rows = self._arrays[shard].rows
-        return number % self.documents if rows is None else int(rows[inside])
+        return int(self._arrays[shard].rows[inside])
+
+    def source(self, number: int) -> Source:
+        """The file and the row in it that document ``number`` comes from.
+
+        Raises:
+            IndexError: there is no such document.
+        """
+        file, inside = _locate(self._rows, self.row(number))
+        return Source(self.manifest["inputs"][file]["name"], inside + 1)
+
+    def load_tokenizer(self) -> Tokenizer:
+        """The tokenizer that the shards were made with, out of their own copy of its file.
+
+        Raises:
+            TokenizerError: they have no copy, since they were made with a tokenizer that was no file; or
+                it is another tokenizer now.
+            FileError: the copy cannot be read.
+            MissingDependencyError: the tokenizer's library is not installed (extra ``tokens``).
+        """
+        made = self.manifest["tokenizer"]
+        if made["file"] is None and made["name"] is None:
+            raise TokenizerError(
+                f"{self.path}: holds no copy of its tokenizer: load the one it was made with"
+            )
+        found = load_tokenizer(made["name"] if made["file"] is None else self.path / made["file"]["name"])
+        _check_tokenizer(self.path, made, found)
+        return found
 
     def sequence(self, number: int) -> Sequence:
         """Packed sequence ``number``: ids and mask of N positions, and where its documents begin.
 
         Raises:
             IndexError: there is none.
+            UsageError: the shards are not packed.
         """
+        if not self.size:
+            raise UsageError(f"{self.path}: not packed: make the shards with --pack N, or read documents")
         shard, inside = _locate(self._sequences, number)
         arrays = self._arrays[shard]
         assert arrays.sequences is not None
@@ -172,7 +225,7 @@ class Shards:
         offsets = arrays.offsets[first : last + 1].astype(np.int64)
         found, trained = _between(arrays, int(offsets[0]), int(offsets[-1]))
         bounds = offsets - offsets[0]
-        ids = np.full(self.size, self.manifest["pad_id"], dtype=arrays.ids.dtype)
+        ids = np.full(self.size, self.pad_id, dtype=arrays.ids.dtype)
         mask = np.zeros(self.size, dtype=np.bool_)
         ids[: found.size] = found
         mask[: found.size] = trained
@@ -180,36 +233,19 @@ class Shards:
         return Sequence(ids, mask, bounds)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest in a directory of shards.
-
-    Raises:
-        FileError: there is none.
-        InputError: it is damaged, or of another version.
-    """
-    path = folder / MANIFEST
-    try:
-        manifest = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileError(folder, f"holds no finished shards (no {MANIFEST}): {_AGAIN}") from None
-    except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror}") from None
-    except orjson.JSONDecodeError as error:
-        raise InputError(path, f"damaged: {error}; {_AGAIN}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InputError(path, f'this is no manifest of token shards; expected "format": "{FORMAT}"')
-    if manifest.get("version") != VERSION:
-        found = manifest.get("version")
-        raise InputError(path, f"found shards of version {found}; this program reads {VERSION}: {_AGAIN}")
-    if manifest.get("checksum") != checksum(manifest):
-        raise InputError(path, f"damaged, or changed by hand (its checksum is another); {_AGAIN}")
-    return manifest
+def _open_again(path: Path, expected: str) -> Shards:
+    shards = Shards.open(path, verify=False)
+    if shards.manifest["checksum"] != expected:
+        raise InputError(path, "the shards were replaced by others since they were opened; open them again")
+    return shards
 
 
-def checksum(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a manifest holds beside its checksum."""
-    rest = {name: value for name, value in manifest.items() if name != "checksum"}
-    return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def _check_tokenizer(folder: Path, made: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    if tokenizer.fingerprint != made["fingerprint"]:
+        raise TokenizerError(
+            f"{folder}: made with another tokenizer (fingerprint {made['fingerprint'][:16]}…, this one's "
+            f"is {tokenizer.fingerprint[:16]}…): {AGAIN}, or give the tokenizer that they were made with"
+        )
 
 
 def id_type(vocab_size: int) -> np.dtype[Any]:
@@ -222,14 +258,16 @@ def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, A
     mapped = {name: _map(folder / each["name"], each, verify) for name, each in shard["files"].items()}
     offsets = np.frombuffer(mapped["offsets"], dtype="<u8")
     ids = np.frombuffer(mapped["ids"], dtype=manifest["dtype"])
-    if offsets.size != shard["documents"] + 1 or ids.size != shard["tokens"] or offsets[-1] != ids.size:
-        raise InputError(folder, f"the arrays' sizes do not fit one another; {_AGAIN}")
+    rows = np.frombuffer(mapped["rows"], dtype="<u8")
+    sizes = (offsets.size - 1, rows.size, ids.size, offsets[-1])
+    if sizes != (shard["documents"], shard["documents"], shard["tokens"], ids.size):
+        raise InputError(folder, f"the arrays' sizes do not fit one another; {AGAIN}")
     packed = "sequences" in mapped
     return _Arrays(
         ids,
         np.frombuffer(mapped["mask"], dtype=np.uint8),
         offsets,
-        np.frombuffer(mapped["rows"], dtype="<u8") if packed else None,
+        rows,
         np.frombuffer(mapped["sequences"], dtype="<u8") if packed else None,
     )
 
@@ -238,23 +276,10 @@ def _map(path: Path, described: Mapping[str, Any], verify: bool) -> Any:
     data = open_mapped(str(path))
     if len(data) != described["bytes"]:
         found = f"found {len(data):,} bytes; expected {described['bytes']:,}"
-        raise InputError(path, f"damaged, or cut short: {found}; {_AGAIN}")
+        raise InputError(path, f"damaged, or cut short: {found}; {AGAIN}")
     if verify and sha256_of(path) != described["sha256"]:
-        raise InputError(path, f"damaged: its content is not what was written; {_AGAIN}")
+        raise InputError(path, f"damaged: its content is not what was written; {AGAIN}")
     return data
-
-
-def sha256_of(path: str | Path) -> str:
-    """The SHA-256 of a file, read a little at a time: a mapped file would count as memory.
-
-    Raises:
-        FileError: the file cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror}") from None
 
 
 def _before(counts: list[int]) -> NDArray[np.int64]:

@@ -93,6 +93,18 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     return tokenizer_from(str(place), bytes(files.open_mapped(str(place))))
 
 
+def file_of(path: str | Path) -> Path | None:
+    """The file that ``load_tokenizer`` reads; ``None`` for one of tiktoken's encodings.
+
+    Raises:
+        TokenizerError: a directory holds no tokenizer.
+    """
+    place = Path(path)
+    if place.is_dir():
+        return _in_directory(place)
+    return place if place.exists() else None
+
+
 def _in_directory(folder: Path) -> Path:
     for name in FILES:
         if (folder / name).is_file():

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from dataprep import __version__, engine, files, raw_rows
-from dataprep.errors import DataprepError, InputError, TokenizerError, UsageError
+from dataprep import __version__, files, raw_rows
+from dataprep.errors import DataprepError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.tokens import tokenizer as tokenizers
-from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_of, messages_of, over_rows, pad_id
+from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_of, pad_id
+from dataprep.tokens.documents import Documents, TokenOutcome
+from dataprep.tokens.flat import Flat, check_place, open_flat
+from dataprep.tokens.inputs import Inputs
+from dataprep.tokens.manifest import MANIFEST, VERSION
 from dataprep.tokens.packing import pack, whole
-from dataprep.tokens.shard_writing import Flat, check_place, finish, open_flat
-from dataprep.tokens.shards import MANIFEST, VERSION, Shards, id_type, sha256_of
+from dataprep.tokens.shard_writing import finish
+from dataprep.tokens.shards import Shards
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from dataprep.engine.outcome import LineBlock
     from dataprep.tokens.layouts import Layout
     from dataprep.tokens.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ShardOptions:
     """What becomes of rows on their way into shards; in a manifest as they are here.
 
     Attributes:
@@ -72,6 +72,24 @@ class Options:
         return self.pack if self.max_length is None and not self.split_long else self.max_length
 
 
+class Ready(NamedTuple):
+    """A tokenizer and a layout, loaded; and the tokenizer's path or name, where one was given."""
+
+    tokenizer: Tokenizer
+    layout: Layout
+    path: str | None
+
+    @property
+    def file(self) -> Path | None:
+        """The tokenizer's file, where it has one."""
+        return None if self.path is None else tokenizers.file_of(self.path)
+
+    @property
+    def name(self) -> str | None:
+        """What the tokenizer is called, without the folder that it lies in."""
+        return None if self.path is None else files.printable(Path(self.path).name)
+
+
 @dataclass(slots=True)
 class Tokenized:
     """What ``tokenize_files`` did.
@@ -99,7 +117,7 @@ def tokenize_files(
     *,
     tokenizer: str | Path | Tokenizer,
     layout: str | Layout = "llama3",
-    options: Options | None = None,
+    options: ShardOptions | None = None,
     workers: int | None = 1,
     rejects: str | Path | files.Rejects | None = None,
     progress: Callable[[int], None] | None = None,
@@ -125,18 +143,18 @@ def tokenize_files(
         UsageError: the output is no place for shards, or options contradict each other.
         FileError: a file cannot be read or written.
     """
-    options = options or Options()
+    options = options or ShardOptions()
     paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
     for path in paths:
         files.check_input(path)
     place = check_place(output)
-    tokenizer, layout = ready(tokenizer, layout, options)
+    given = ready(tokenizer, layout, options)
     seen = Inputs(paths)
-    facts = _facts(tokenizer, layout, options)
+    facts = _facts(given, options)
     found = _finished(place, _key(facts, seen)) if seen.known else None
     if found is not None:
         return found
-    operator = Documents(Encoder(tokenizer, layout, options.limit, options.overflow))
+    operator = Documents(Encoder(given.tokenizer, given.layout, options.limit, options.overflow))
     ledger = Ledger()
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
@@ -148,17 +166,18 @@ def tokenize_files(
         if options.pack is not None:
             order = pack(flat.lengths, options.pack, seed=options.seed, split_long=options.split_long)
         facts |= {"key": _key(facts, seen), "inputs": seen.facts(), "rows": ledger.to_json(), "cut": cut}
-        manifest = finish(flat, order, facts)
+        facts["tokenizer"] |= {"name": given.name}
+        manifest = finish(flat, order, facts, tokenizer=given.file)
     return Tokenized(ledger, manifest)
 
 
-def ready(
-    tokenizer: str | Path | Tokenizer, layout: str | Layout, options: Options
-) -> tuple[Tokenizer, Layout]:
+def ready(tokenizer: str | Path | Tokenizer, layout: str | Layout, options: ShardOptions) -> Ready:
     """The tokenizer and the layout, loaded where only their names are given."""
     path, loaded = None, tokenizer
     if isinstance(loaded, str | Path):
         path, loaded = str(loaded), tokenizers.load_tokenizer(loaded)
+    if not isinstance(layout, str) and (options.strip or options.date is not None):
+        raise UsageError("strip and date are the layout's own: give them to layout_of, or a layout's name")
     if isinstance(layout, str):
         own = layout == "template"  # a template is the model directory's, and may name its tokenizer's marks
         layout = layout_of(
@@ -168,57 +187,7 @@ def ready(
             path=path if own else None,
             specials=tuple(loaded.specials) if own else (),
         )
-    return loaded, layout
-
-
-@dataclass(slots=True)
-class TokenOutcome(engine.Outcome):
-    """What became of a block; ``data`` holds the ids.
-
-    Attributes:
-        lengths: tokens of each document.
-        bits: their masks, one bit a token.
-        cut: how many answers were cut.
-    """
-
-    lengths: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
-    bits: bytes = b""
-    cut: int = 0
-
-
-class Documents:
-    """The row operator of ``tokenize``: blocks of chat rows to ids and masks; picklable."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
-        self.dtype = id_type(encoder.tokenizer.vocab_size)
-
-    def __call__(self, row: dict[str, Any]) -> bytes:
-        """Not used: blocks are worked on as a whole."""
-        raise NotImplementedError
-
-    def whole(self, block: LineBlock) -> TokenOutcome:
-        """A block's documents."""
-        self.encoder.cut = 0
-        outcome, found = over_rows(block, messages_of, self.encoder)
-        ids = array("H" if self.dtype.itemsize == 2 else "I")
-        for each in found:
-            ids.extend(each.ids)
-        numbers = np.frombuffer(ids, dtype=f"=u{self.dtype.itemsize}")
-        vocab_size = self.encoder.tokenizer.vocab_size
-        if numbers.size and int(numbers.max()) >= vocab_size:
-            raise TokenizerError(
-                f"the tokenizer gave id {int(numbers.max()):,}, and says that it has {vocab_size:,} tokens"
-            )
-        data = numbers.astype(self.dtype, copy=False).tobytes()
-        mask = np.frombuffer(b"".join([each.mask for each in found]), dtype=np.uint8)
-        made = {each.name: getattr(outcome, each.name) for each in fields(engine.Outcome)}
-        return TokenOutcome(
-            **made | {"data": data, "size": len(data)},
-            lengths=np.fromiter((len(each.ids) for each in found), np.uint32, len(found)),
-            bits=np.packbits(mask).tobytes(),
-            cut=self.encoder.cut,
-        )
+    return Ready(loaded, layout, path)
 
 
 def _run(
@@ -240,62 +209,19 @@ def _run(
         for outcome in outcomes:
             assert isinstance(outcome, TokenOutcome)
             ledger.rows_out += outcome.rows_out
-            flat.add(outcome.data, outcome.bits, outcome.lengths)
+            if outcome.first:
+                seen.rows.append(0)
+            seen.rows[-1] += outcome.rows_in
+            before = ledger.rows_in - outcome.rows_in
+            flat.add(outcome.data, outcome.bits, outcome.lengths, before + outcome.places.astype(np.int64))
             cut += outcome.cut
     flat.close()
     return cut
 
 
-class Inputs:
-    """The files to tokenize, with their SHA-256.
-
-    Attributes:
-        paths: the files.
-        known: their content is known before they are read, as that of standard input is not.
-    """
-
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-        self.known = all(Path(path).is_file() for path in paths)
-        self._stamps = [_stamp(path) for path in paths]
-        self._hashes = {number: sha256_of(path) for number, path in enumerate(paths) if Path(path).is_file()}
-
-    def blocks(self) -> Iterator[files.Block]:
-        """The rows of all files."""
-        for number, path in enumerate(self.paths):
-            found = raw_rows.blocks(path)
-            yield from found if number in self._hashes else self._hashed(number, found)
-
-    def _hashed(self, number: int, found: Iterable[files.Block]) -> Iterator[files.Block]:
-        digest = hashlib.sha256()
-        for block in found:
-            digest.update(block.read())
-            yield block
-        self._hashes[number] = digest.hexdigest()
-
-    def facts(self) -> list[dict[str, str]]:
-        """What the manifest says about each: name, format and SHA-256."""
-        return [
-            {"name": files.printable(Path(path).name), "kind": files.format_of(path).kind, "sha256": digest}
-            for path, (_, digest) in zip(self.paths, sorted(self._hashes.items()), strict=True)
-        ]
-
-    def check_unchanged(self) -> None:
-        """Raise ``InputError`` where a file is no longer the one whose content was hashed."""
-        for path, stamp in zip(self.paths, self._stamps, strict=True):
-            if _stamp(path) != stamp:
-                raise InputError(path, "the file was changed while it was read; run the command again")
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    if not Path(path).is_file():
-        return None
-    found = Path(path).stat()
-    return found.st_size, found.st_mtime_ns
-
-
-def _facts(tokenizer: Tokenizer, layout: Layout, options: Options) -> dict[str, Any]:
+def _facts(given: Ready, options: ShardOptions) -> dict[str, Any]:
     """What shards depend on beside their inputs."""
+    tokenizer, layout = given.tokenizer, given.layout
     return {
         "dataprep": __version__,
         "tokenizer": {
@@ -304,15 +230,14 @@ def _facts(tokenizer: Tokenizer, layout: Layout, options: Options) -> dict[str, 
             "vocab_size": tokenizer.vocab_size,
         },
         "layout": {"name": layout.name, "fingerprint": layout.fingerprint},
-        "options": {each.name: getattr(options, each.name) for each in fields(Options)},
+        "options": {each.name: getattr(options, each.name) for each in fields(ShardOptions)},
         "pad_id": pad_id(tokenizer),
     }
 
 
 def _key(facts: dict[str, Any], seen: Inputs) -> str:
     """SHA-256 of everything that the shards depend on."""
-    contents = [(each["kind"], each["sha256"]) for each in seen.facts()]
-    everything = orjson.dumps([VERSION, facts, contents], option=orjson.OPT_SORT_KEYS)
+    everything = orjson.dumps([VERSION, facts, seen.contents()], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(everything).hexdigest()
 
 
