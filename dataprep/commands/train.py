@@ -138,7 +138,8 @@ def command(
         "save_every": save_every, "keep": keep, "gamma": gamma, "alpha": alpha, "beta": beta,
         "teacher_weights": _weights(teacher_weight or []), "temperature": temperature,
         "teacher_model": teacher_model, "teacher_share": teacher_share, "lora": lora, "qat": qat,
-        "device": device, "precision": precision, "compile": compiled, "gradient_checkpointing": gradient_checkpointing,
+        "device": device, "precision": precision, "compile": compiled,
+        "gradient_checkpointing": gradient_checkpointing,
         "fsdp": fsdp, "tensorboard": tensorboard,
     }  # fmt: skip
     if model is not None:

@@ -100,7 +100,7 @@ class Checkpoints:
                 f"{path}: written by {saved} processes, and there are {self.world.size} now: start as many, "
                 "since rows and generators are divided among them"
             )
-        whole = StateDictOptions(full_state_dict=True, broadcast_from_rank0=self.world.size > 1)
+        whole = StateDictOptions(full_state_dict=True)
         try:
             set_state_dict(
                 self.step,

@@ -42,6 +42,14 @@ class World:
         distributed.all_reduce(values)
         return dict(zip(sorted(counts), values.tolist(), strict=True))
 
+    def agree(self, value: str | None) -> str:
+        """The first process's value, in all of them."""
+        found = [value]
+        if self.size > 1:
+            distributed.broadcast_object_list(found)
+        assert found[0] is not None
+        return found[0]
+
     def wait(self) -> None:
         """Go on once all have come here."""
         if self.size > 1:

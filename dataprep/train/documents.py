@@ -22,11 +22,10 @@ class Documents:
 
     Args:
         shards: where they are.
-        name: what their rows are called in messages, such as a file's name.
     """
 
-    def __init__(self, shards: Shards, name: str) -> None:
-        self.shards, self.name = shards, name
+    def __init__(self, shards: Shards) -> None:
+        self.shards = shards
 
     def __len__(self) -> int:
         return self.shards.sequences or self.shards.documents
@@ -47,10 +46,11 @@ class Documents:
         return {PART: sum(int(self._item(item)[1].sum()) for item in items)}
 
     def where(self, item: int) -> str:
-        """The row of a document; of a packed sequence, its number."""
+        """The file and row of a document; of a packed sequence, its number."""
         if self.shards.sequences:
-            return f"{self.name} sequence {item + 1}"
-        return f"{self.name} row {self.shards.row(item) + 1}"
+            return f"packed sequence {item + 1}"
+        source = self.shards.source(item)
+        return f"{source.name} row {source.row}"
 
     def _item(self, item: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
         """Ids and mask of an item's tokens, the first of each document never trained on, and its bounds."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dataprep.errors import TrainingError
+from dataprep.errors import TrainingError, UsageError
 from dataprep.sampling.order import shuffled_order
 from dataprep.train.checkpoints import Checkpoints
 from dataprep.train.distributed import World, spread
@@ -112,6 +112,8 @@ class Loop:
         self.setup, self.options, self.world, self.folder, self.watch = setup, options, world, folder, watch
         self.plan = Plan.of(len(setup.training), options, world)
         self.rate = options.learning_rate or setup.learning_rate
+        if options.fsdp and setup.adopt is None:
+            raise UsageError(f"--fsdp: not for the objective {setup.objective_name}; leave it out")
         setup.model.to(world.device)
         self.bare = Step(setup.model, setup.objective)
         self.step = spread(self.bare, world, fsdp=options.fsdp)
@@ -130,7 +132,19 @@ class Loop:
                 line = self._take(number, items)
             self._record(line)
             self._afterwards(number + 1)
+        if self.options.fsdp:
+            self._gather()
         return self.folder.summary()
+
+    def _gather(self) -> None:
+        """Put the divided weights together in the first process."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights = get_model_state_dict(self.step, options=whole)
+        if self.world.first and self.setup.adopt is not None:
+            own = {name.removeprefix("model."): value for name, value in weights.items()}
+            self.setup.adopt(own)
 
     def _afterwards(self, done: int) -> None:
         """What comes after a step: ``done`` are done."""

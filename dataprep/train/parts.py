@@ -75,6 +75,8 @@ class Setup:
         held_out: what its loss is measured on.
         learning_rate: what ``--learning-rate`` is without a word.
         save: writes the trained student into a directory, so that what is there loads on its own.
+        adopt: puts whole weights, by name, in place of those that were divided among processes
+            (``--fsdp``); without it, this objective cannot be trained so.
         results: measured once the weights are final, beside the loss: metrics, a sample answer.
         facts: what the run's records say of data and student: files, SHA-256, tokenizer, sizes.
     """
@@ -86,5 +88,6 @@ class Setup:
     held_out: TrainingSet | None
     learning_rate: float
     save: Callable[[Path], None]
+    adopt: Callable[[dict[str, Any]], None] | None = None
     results: Callable[[], dict[str, Any]] = dict
     facts: dict[str, Any] = field(default_factory=dict)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dataprep.errors import InputError, UsageError
-from dataprep.tokens.shards import MANIFEST, Shards
-from dataprep.tokens.tokenizing import Options, tokenize_files
+from dataprep.tokens.manifest import MANIFEST
+from dataprep.tokens.shards import Shards
+from dataprep.tokens.tokenizing import ShardOptions, tokenize_files
 from dataprep.train.documents import PART, Documents
 from dataprep.train.job import Job
 from dataprep.train.output_layer import OutputLayer
@@ -48,7 +49,11 @@ def setup(job: Job) -> Setup:
         TokenizerError: shards were made with another tokenizer.
     """
     options = job.options
-    tokenizer = tokenizer_of(options, [path for path in job.data if not is_shards(path)])
+    shards = [path for path in job.data if is_shards(path)]
+    if shards and options.tokenizer is None:
+        tokenizer = Shards.open(shards[0], verify=False).load_tokenizer()
+    else:
+        tokenizer = tokenizer_of(options, job.data)
     layout = layout_for(options, tokenizer)
     student = load_student(options, tokenizer, layout)
     if student.encodes:
@@ -68,6 +73,7 @@ def setup(job: Job) -> Setup:
         held_out=held_out,
         learning_rate=job.learning_rate,
         save=student.save,
+        adopt=student.adopt,
         results=lambda: sample(student, held_out or training),
         facts=facts_of(student, options.model, {"train": training, "eval": held_out}),
     )
@@ -88,7 +94,7 @@ def _documents(job: Job, paths: list[str], name: str, student: Student, *, pack:
         shards = Shards.open(paths[0], tokenizer=student.tokenizer)
     else:
         shards = _tokenized(job, paths, job.folder.path / "tokens" / name, student, pack=pack)
-    found = Documents(shards, ", ".join(paths))
+    found = Documents(shards)
     if not len(found):
         raise InputError(", ".join(paths), "holds no row to train on")
     return found
@@ -99,7 +105,7 @@ def _tokenized(job: Job, paths: list[str], place: Path, student: Student, *, pac
     if limit and student.context and limit > student.context:
         raise UsageError(f"--max-length {limit}: the model has room for {student.context:,} tokens")
     if job.world.first:
-        wanted = Options(
+        wanted = ShardOptions(
             pack=options.pack if pack else None,
             max_length=min(limit, options.pack) if limit and options.pack and pack else limit,
             overflow=options.overflow,

@@ -57,6 +57,15 @@ class Student:
         """The tokens that end an answer."""
         return end_ids(self.tokenizer, self.layout)
 
+    def adopt(self, weights: dict[str, Any]) -> None:
+        """Put whole weights in place of a model that was divided among processes, on the CPU."""
+        with_attention = self.model.config._attn_implementation
+        whole = type(self.model)(self.model.config)
+        whole.load_state_dict(weights)
+        whole.tie_weights()
+        whole.set_attn_implementation(with_attention)
+        self.model = whole
+
     @contextmanager
     def own_attention(self) -> Iterator[PreTrainedModel]:
         """The model with its class's own attention, for what is not training; in evaluation mode."""

@@ -71,19 +71,14 @@ def train(
             raise MissingDependencyError(package, "train", "training a student")
     paths, others = _paths(data), _paths(held_out)
     objective = objective_of(paths, options)
-    if output is None:
-        output = newest_folder(".") if resume else new_folder(".", datetime.now().astimezone())
-    folder = RunFolder(output)
-    if not resume or folder.recorded() is None:
-        folder.check_free()
-    return _run(objective, paths, others, folder, options, resume, watch or _ignore, tell or _ignore)
+    return _run(objective, paths, others, output, options, resume, watch or _ignore, tell or _ignore)
 
 
 def _run(
     objective: str,
     data: list[str],
     held_out: list[str],
-    folder: RunFolder,
+    output: str | Path | None,
     options: TrainOptions,
     resume: bool,
     watch: Callable[[dict[str, Any]], None],
@@ -100,6 +95,7 @@ def _run(
 
     setup_of = import_module(f"dataprep.train.{ROOMS[objective]}").setup
     with quiet(), processes(options.device) as world:
+        folder = RunFolder(world.agree(_place(output, resume=resume) if world.first else None))
         if world.first:
             folder.begin(options, resume=resume)
         world.wait()
@@ -118,6 +114,13 @@ def _run(
             draw_curve(folder)
         world.wait()
     return Trained(folder.path, objective, results)
+
+
+def _place(output: str | Path | None, *, resume: bool) -> str:
+    """The run's directory."""
+    if output is not None:
+        return str(output)
+    return str(newest_folder(".") if resume else new_folder(".", datetime.now().astimezone()))
 
 
 def _paths(given: str | Path | Sequence[str | Path]) -> list[str]:
