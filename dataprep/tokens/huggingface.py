@@ -22,6 +22,9 @@ class HuggingFaceTokenizer:
 
     Special tokens are those of its added tokens that the file calls special, or that look like marks
     (``<think>``); they are not looked for in text. Other added tokens, such as runs of spaces, are.
+
+    Attributes:
+        path, content: the file's.
     """
 
     kind = "huggingface"
@@ -42,11 +45,11 @@ class HuggingFaceTokenizer:
         self.vocab_size = 1 + max(ids, default=-1)
         self._check_ids(path, document)
         decoder = document.get("decoder") or {}
-        self._byte_of = _alphabet() if decoder.get("type") == "ByteLevel" else None
-        self._origin = (path, content)
+        self._byte_of = byte_alphabet() if decoder.get("type") == "ByteLevel" else None
+        self.path, self.content = path, content
 
     def __reduce__(self) -> tuple[type[HuggingFaceTokenizer], tuple[str, bytes]]:
-        return type(self), self._origin
+        return type(self), (self.path, self.content)
 
     def _check_ids(self, path: str, document: dict[str, Any]) -> None:
         """The library numbers added tokens itself; they must be the file's numbers."""
@@ -180,7 +183,7 @@ def _parts_of_merges(model: dict[str, Any]) -> set[str]:
     return parts
 
 
-def _alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """The byte behind each character of a byte-level vocabulary (GPT-2's table)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]

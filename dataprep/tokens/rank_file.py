@@ -51,6 +51,9 @@ class RankTokenizer:
         specials: the special tokens' ids by name.
         origin: a function and its arguments that make the same tokenizer again, in another process.
         content: the rank file, from which a faster encoder may be made.
+
+    Attributes:
+        pattern: as given.
     """
 
     kind = "tiktoken"
@@ -67,7 +70,7 @@ class RankTokenizer:
         self.specials: Mapping[str, int] = dict(specials)
         self.vocab_size = 1 + max(*ranks.values(), *specials.values())
         self._origin = origin
-        self._pattern = pattern
+        self.pattern = pattern
         self._encoding = tiktoken.Encoding(
             "dataprep", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.specials
         )
@@ -94,12 +97,16 @@ class RankTokenizer:
         """The ids of many texts."""
         return [self.encode(text) for text in texts]
 
-    @cached_property
-    def _long_space(self) -> LongSpace:
-        ranks = {
+    @property
+    def ranks(self) -> dict[bytes, int]:
+        """Each token's bytes and id, special tokens left out."""
+        return {
             token: self._encoding.encode_single_token(token) for token in self._encoding.token_byte_values()
         }
-        return LongSpace(self._encoding.encode_ordinary, ranks, self._pattern)
+
+    @cached_property
+    def _long_space(self) -> LongSpace:
+        return LongSpace(self._encoding.encode_ordinary, self.ranks, self.pattern)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; what is no valid UTF-8 becomes U+FFFD."""

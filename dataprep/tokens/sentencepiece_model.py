@@ -21,6 +21,9 @@ class SentencePieceTokenizer:
 
     Special tokens are its control symbols, and those of its user-defined symbols that look like marks
     (``<|im_start|>``): the latter are made control symbols, for they would be found in text otherwise.
+
+    Attributes:
+        content: the model's file.
     """
 
     kind = "sentencepiece"
@@ -39,6 +42,7 @@ class SentencePieceTokenizer:
         self.vocab_size: int = self._processor.vocab_size()
         self.fingerprint = sha256(b"sentencepiece, marks as control symbols\n" + content).hexdigest()
         self._names = {number: name for name, number in self.specials.items()}
+        self.content = content
         self._origin = (path, content)
 
     def __reduce__(self) -> tuple[type[SentencePieceTokenizer], tuple[str, bytes]]:
@@ -86,13 +90,13 @@ def _with_control_symbols(content: bytes) -> tuple[bytes, dict[str, int]]:
     """
     model = bytearray(content)
     specials: dict[str, int] = {}
-    fields = set()
+    parts = set()
     pieces = 0
-    for field, start, end in _fields(content, 0, len(content)):
-        fields.add(field)
+    for field, start, end in fields(content, 0, len(content)):
+        parts.add(field)
         if field != _PIECES:
             continue
-        piece = {inner: (begin, stop) for inner, begin, stop in _fields(content, start, end)}
+        piece = {inner: (begin, stop) for inner, begin, stop in fields(content, start, end)}
         begin, stop = piece.get(_TYPE, (0, 0))
         kind = content[begin] if stop else 1
         if kind in (_CONTROL, _USER_DEFINED):
@@ -102,20 +106,20 @@ def _with_control_symbols(content: bytes) -> tuple[bytes, dict[str, int]]:
                 model[begin] = _CONTROL
                 specials[name] = pieces
         pieces += 1
-    if not fields >= {_PIECES, _TRAINER_SPEC, _NORMALIZER_SPEC}:
+    if not parts >= {_PIECES, _TRAINER_SPEC, _NORMALIZER_SPEC}:
         raise ValueError("a part is missing")
     return bytes(model), specials
 
 
-def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """The fields of a protobuf message: each one's number, and where its value begins and ends."""
     while start < end:
-        tag, start = _varint(data, start)
+        tag, start = varint(data, start)
         wire = tag & 7
         if wire == _VARINT:
-            _, stop = _varint(data, start)
+            _, stop = varint(data, start)
         elif wire == _BYTES:
-            length, start = _varint(data, start)
+            length, start = varint(data, start)
             stop = start + length
         elif wire in (_FIXED32, _FIXED64):
             stop = start + (4 if wire == _FIXED32 else 8)
@@ -127,7 +131,8 @@ def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]
         start = stop
 
 
-def _varint(data: bytes, start: int) -> tuple[int, int]:
+def varint(data: bytes, start: int) -> tuple[int, int]:
+    """A protobuf number, and where it ends."""
     value = shift = 0
     while True:
         byte = data[start]

@@ -45,8 +45,8 @@ def read_template(path: str | Path) -> ModelTemplate:
         if place.suffix not in {".jinja", ".jinja2", ".j2"}:
             raise TemplateError(f"{path}: expected a model directory, or a template that ends in .jinja")
         return ModelTemplate(files.read_text(str(place)))
-    config = _json(place / "tokenizer_config.json")
-    names = _json(place / "special_tokens_map.json") | config
+    config = read_object(place / "tokenizer_config.json")
+    names = read_object(place / "special_tokens_map.json") | config
     variables = {key: _name(names[key]) for key in TOKENS if names.get(key) is not None}
     added = [each for each in _added(place, config) if each.get("special") and each.get("content")]
     listed = {each["content"] for each in added} | set(variables.values())
@@ -75,14 +75,14 @@ def _text(place: Path, config: Mapping[str, Any]) -> str:
 
 def _added(place: Path, config: Mapping[str, Any]) -> list[dict[str, Any]]:
     decoder = config.get("added_tokens_decoder", {})
-    return [*_json(place / "tokenizer.json").get("added_tokens", []), *decoder.values()]
+    return [*read_object(place / "tokenizer.json").get("added_tokens", []), *decoder.values()]
 
 
 def _name(token: Any) -> str:
     return str(token["content"] if isinstance(token, dict) else token)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where there is no such file."""
     if not path.is_file():
         return {}

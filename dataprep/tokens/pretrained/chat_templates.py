@@ -1,0 +1,126 @@
+"""The named layouts as jinja, for programs that lay conversations out by a model directory's own template.
+
+What is between ``{% generation %}`` and ``{% endgeneration %}`` is what the layout trains on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dataprep.tokens.layouts import Layout
+from dataprep.tokens.named_layouts import DATE_LINES, Llama3
+from dataprep.tokens.template_layout import TemplateLayout
+
+
+@dataclass(frozen=True, slots=True)
+class Spaces:
+    """The spaces that a template must write, for a tokenizer that puts one before every text.
+
+    Attributes:
+        answer: before an answer, which the layout encodes as a text of its own.
+        section: after a special token, where the saved tokenizer puts none by itself.
+    """
+
+    answer: str = ""
+    section: str = ""
+
+
+def chat_template(layout: Layout, spaces: Spaces) -> str:
+    """A layout's jinja template; a model directory's own is given as it is."""
+    if isinstance(layout, TemplateLayout):
+        return layout.template.text
+    strip = " | trim" if getattr(layout, "strip", False) else ""
+    if isinstance(layout, Llama3):
+        return _llama3(layout.date, strip, spaces)
+    write = {"chatml": _chatml, "llama2": _llama2}[layout.name]
+    return write(strip, spaces)
+
+
+def _quoted(text: str) -> str:
+    """A text as jinja writes one."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
+
+
+def _answer(content: str, end: str, space: str) -> list[str]:
+    before = f"{_quoted(space)} + " if space else ""
+    return [
+        "    {%- generation %}",
+        f"        {{{{- {before}{content} + {_quoted(end)} }}}}",
+        "    {%- endgeneration %}",
+    ]
+
+
+def _each_message(header: str, dated: bool, end: str, behind: str, strip: str, spaces: Spaces) -> list[str]:
+    """What ``llama3`` and ``chatml`` do alike: a header, the content, the end of the turn."""
+    content = f"(message['content']{strip})"
+    system = ["    {%- if message['role'] == 'system' %}{{- date_lines }}{% endif %}"] if dated else []
+    return [
+        "{%- for message in messages %}",
+        f"    {{{{- {header} }}}}",
+        *system,
+        "    {%- if message['role'] == 'assistant' %}",
+        *_answer(content, end, spaces.answer),
+        "    {%- else %}",
+        f"        {{{{- {content} + {_quoted(end)} }}}}",
+        "    {%- endif %}",
+        *([f"    {{{{- {_quoted(behind)} }}}}"] if behind else []),
+        "{%- endfor %}",
+    ]
+
+
+def _llama3(date: str | None, strip: str, spaces: Spaces) -> str:
+    begin, end = f"<|start_header_id|>{spaces.section}", f"<|end_header_id|>{spaces.section}\n\n"
+    dated = []
+    if date:
+        before, _, after = DATE_LINES.partition("{}")
+        lines = f"{_quoted(before)} + date_string + {_quoted(after)}"
+        dated = [
+            f"{{%- if date_string is not defined %}}{{%- set date_string = {_quoted(date)} %}}{{%- endif %}}",
+            f"{{%- set date_lines = {lines} %}}",
+            "{%- if not messages or messages[0]['role'] != 'system' %}",
+            f"    {{{{- {_quoted(begin + 'system' + end)} + date_lines + '<|eot_id|>' }}}}",
+            "{%- endif %}",
+        ]
+    header = f"{_quoted(begin)} + message['role'] + {_quoted(end)}"
+    lines_ = [
+        "{{- '<|begin_of_text|>' }}",
+        *dated,
+        *_each_message(header, bool(date), "<|eot_id|>", "", strip, spaces),
+        *_prompt(begin + "assistant" + end),
+    ]
+    return "\n".join(lines_) + "\n"
+
+
+def _chatml(strip: str, spaces: Spaces) -> str:
+    begin = f"<|im_start|>{spaces.section}"
+    header = f"{_quoted(begin)} + message['role'] + '\\n'"
+    lines = [
+        *_each_message(header, False, "<|im_end|>", f"{spaces.section}\n", strip, spaces),
+        *_prompt(begin + "assistant\n"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _prompt(text: str) -> list[str]:
+    return ["{%- if add_generation_prompt %}", f"    {{{{- {_quoted(text)} }}}}", "{%- endif %}"]
+
+
+def _llama2(strip: str, spaces: Spaces) -> str:
+    """Its answers begin with a space whatever the tokenizer does, and its prompt ends with the question."""
+    content = f"(message['content']{strip})"
+    lines = [
+        "{%- for message in messages %}",
+        "    {%- if message['role'] == 'user' %}",
+        f"        {{{{- {_quoted(f'<s>{spaces.section}[INST] ')} }}}}",
+        "        {%- if loop.index0 == 1 and messages[0]['role'] == 'system' %}",
+        f"            {{{{- '<<SYS>>\\n' + (messages[0]['content']{strip}) + '\\n<</SYS>>\\n\\n' }}}}",
+        "        {%- endif %}",
+        f"        {{{{- {content} + ' [/INST]' }}}}",
+        "    {%- elif message['role'] == 'assistant' %}",
+        *_answer(content, " </s>", " "),
+        "    {%- elif not (message['role'] == 'system' and loop.first) %}",
+        "        {{- raise_exception('expected roles system, user and assistant, system only first') }}",
+        "    {%- endif %}",
+        "{%- endfor %}",
+    ]
+    return "\n".join(lines) + "\n"
