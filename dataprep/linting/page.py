@@ -10,6 +10,7 @@ from dataprep import files
 from dataprep.errors import UsageError
 from dataprep.linting import LintedRow, LintReport
 from dataprep.report.visible import visible
+from dataprep.tokens.continuing import decode_after, goes_on
 from dataprep.tokens.tokenizer import Tokenizer
 
 MAX_TOKENS = 4096
@@ -141,23 +142,16 @@ def _row(row: LintedRow, tokenizer: Tokenizer) -> str:
 def _tokens(ids: Sequence[int], mask: Sequence[int], tokenizer: Tokenizer) -> Iterator[str]:
     """Each token as HTML; a line ends after a token that has a newline in it."""
     special = set(tokenizer.specials.values())
+    before: bool | None = None
     for number, (each, trained) in enumerate(zip(ids, mask, strict=False)):
         kinds = " ".join(["s"] * (each in special) + ["t"] * bool(trained))
         kind = f' class="{kinds}"' if kinds else ""
-        data = _bytes_of(ids, number, tokenizer)
+        after = goes_on(tokenizer, before)
+        data = decode_after(tokenizer, [each]) if after else tokenizer.decode_bytes([each])
+        before = each in special
         text = _shown(data)
         yield f'<i{kind} title="token {number + 1:,}, id {each}">{html.escape(text)}</i>'
         yield "\n" if b"\n" in data else ""
-
-
-def _bytes_of(ids: Sequence[int], number: int, tokenizer: Tokenizer) -> bytes:
-    """A token's bytes, with the space that some tokenizers show only behind another token."""
-    alone = tokenizer.decode_bytes(ids[number : number + 1])
-    if number and tokenizer.kind == "sentencepiece":
-        before = tokenizer.decode_bytes(ids[number - 1 : number])
-        both = tokenizer.decode_bytes(ids[number - 1 : number + 1])
-        return both.removeprefix(before) if both.startswith(before) else alone
-    return alone
 
 
 def _shown(data: bytes) -> str:

@@ -6,7 +6,7 @@ not apply here: a layout says which tokens stand where.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from dataprep.errors import RowError, TokenizerError
-from dataprep.tokens.tokenizer import check_unicode, looks_special, needed, special_id, unknown_id
+from dataprep.tokens.tokenizer import check_unicode, looks_special, needed, puts_space, special_id, unknown_id
 
 
 class HuggingFaceTokenizer:
@@ -43,6 +43,7 @@ class HuggingFaceTokenizer:
         self._check_ids(path, document)
         decoder = document.get("decoder") or {}
         self._byte_of = _alphabet() if decoder.get("type") == "ByteLevel" else None
+        self.space = _space(document, self.encode)
         self._origin = (path, content)
 
     def __reduce__(self) -> tuple[type[HuggingFaceTokenizer], tuple[str, bytes]]:
@@ -130,6 +131,15 @@ def _damaged(path: str, reason: str) -> TokenizerError:
         f"{path}: found a tokenizer.json that cannot be used ({reason}); expected a whole one that "
         "the library `tokenizers` reads: fetch it again, or save it again with a newer version"
     )
+
+
+def _space(document: dict[str, Any], encode: Callable[[str], list[int]]) -> str:
+    """Where a space is put before texts: see ``Tokenizer``."""
+    if not puts_space(encode):
+        return ""
+    step = document.get("pre_tokenizer") or {}
+    steps = [step, *step.get("pretokenizers", ())]
+    return "first" if any(each.get("prepend_scheme") == "first" for each in steps) else "each"
 
 
 def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:

@@ -54,6 +54,7 @@ class RankTokenizer:
     """
 
     kind = "tiktoken"
+    space = ""
 
     def __init__(
         self,

@@ -164,39 +164,49 @@ class TemplateLayout:
             else:
                 text += part
         if text != (plain := self._render(roles, places)):
-            raise TemplateError(f"the chat template's marks change its text: {_parting(plain, text)}")
+            raise RowError("the chat template's marks change its text", _parting(plain, text))
         return text, spans
 
     def _after_prompts(self, roles: tuple[str, ...], places: list[str], text: str) -> list[Span]:
-        """What comes after each prompt, to the end of the turn; every text must begin with the one before."""
+        """What comes after each prompt, to the end of the turn; each text must begin with the one before."""
         spans = []
         for number in [number for number, role in enumerate(roles) if role == "assistant"]:
             turns = number + 1
-            before = self._render(roles[:number], places[:number])
             prompt = self._render(roles[:number], places[:number], prompt=True)
             after = self._render(roles[:turns], places[:turns])
-            for shorter, longer in ((before, prompt), (prompt, after), (after, text)):
+            start = self._answer(after, prompt, places[number]) if after.startswith(prompt) else 0
+            end = self._end(after, start, places[number])
+            for shorter, longer in ((prompt, after), (after[:end], text)):
                 if not longer.startswith(shorter):
-                    raise TemplateError(
-                        f"the chat template is not prefix-safe, so that no mask can be told: with {turns} of "
-                        f"{len(roles)} messages, {_parting(shorter, longer)}; mark what is generated with "
-                        "{% generation %}, or lay the messages out by a named layout"
+                    raise RowError(
+                        "the chat template is not prefix-safe",
+                        f"no mask can be told: with {turns} of {len(roles)} messages, "
+                        f"{_parting(shorter, longer)}; mark what is generated with "
+                        "{% generation %}, or lay the messages out by a named layout",
                     )
-            spans.append(self._turn(after, len(prompt), places[number]))
+            between = text[len(prompt) : text.index(places[number])]
+            if between.strip() and prompt == self._render(roles[:number], places[:number]):
+                raise RowError(
+                    "the chat template writes no prompt for an assistant",
+                    f"add_generation_prompt adds nothing, so that no mask can be told: found {between!r} "
+                    "before an answer; mark what is generated with {% generation %}",
+                )
+            spans.append((start, end))
         return spans
 
-    def _turn(self, text: str, start: int, place: str) -> Span:
-        """From the end of a prompt to after the first special token behind the content."""
-        names = re.compile("|".join(map(re.escape, self.specials)))
-        content = text.find(place, start)
-        if content < 0 or names.search(text, start, content):
-            raise TemplateError(
-                "the chat template writes no prompt for an assistant (add_generation_prompt), so that no "
-                f"mask can be told: found {text[start:][:SHOWN]!r} after it; mark what is generated with "
-                "{% generation %}"
-            )
-        end = names.search(text, content + len(place))
-        return start, end.end() if end else len(text)
+    def _answer(self, text: str, prompt: str, place: str) -> int:
+        """Where an answer begins: after the prompt, and after what the template itself writes before it.
+
+        Such as Qwen3's empty block of thoughts: what no row says is not trained on.
+        """
+        content = max(text.find(place), len(prompt))
+        return content if text[len(prompt) : content].strip() else len(prompt)
+
+    def _end(self, text: str, start: int, place: str) -> int:
+        """The end of a turn: after the first special token behind the content, else of the text."""
+        content = max(text.find(place, start), start) + len(place)
+        found = re.compile("|".join(map(re.escape, self.specials))).search(text, content)
+        return found.end() if found else len(text)
 
     def _trims(self, roles: tuple[str, ...], places: list[str]) -> tuple[tuple[bool, bool], ...]:
         """Which contents lose the white space around them."""
@@ -240,7 +250,7 @@ def _cut(
         yield from plain(position, match.start())
         position = match.end()
         if any(match.start() < border < position for border in borders):
-            raise TemplateError(f"the chat template marks a part of {match.group()!r} as generated")
+            raise RowError("the chat template marks a part as generated", f"a part of {match.group()!r}")
         if match.group() in numbers:
             yield Slot(numbers[match.group()], trained(match.start()))
         else:

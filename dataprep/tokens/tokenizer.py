@@ -7,7 +7,7 @@ come from the layout alone, by name, through ``special``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,12 +25,15 @@ class Tokenizer(Protocol):
         specials: the ids of the special tokens, by name, such as ``<|eot_id|>``.
         fingerprint: 64 hex digits that differ whenever a text may get other ids: SHA-256 of the files'
             content and of what this program adds to it.
+        space: where it puts a space before a text by itself: ``"each"`` for every text between special
+            tokens, ``"first"`` for the first one of a conversation only, ``""`` nowhere.
     """
 
     kind: str
     vocab_size: int
     specials: Mapping[str, int]
     fingerprint: str
+    space: str
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; none of them is a special token's.
@@ -164,6 +167,11 @@ def check_unicode(text: str) -> None:
         half = f"U+{ord(text[error.start]):04X}"
         detail = f"found a lone surrogate, {half}, at character {error.start + 1}; expected whole characters"
         raise RowError("not valid Unicode", detail) from None
+
+
+def puts_space(encode: Callable[[str], list[int]]) -> bool:
+    """Whether every text is given a space before it, as by SentencePiece with its dummy prefix."""
+    return encode("]") + encode("a") == encode("] a")
 
 
 def special_id(specials: Mapping[str, int], name: str) -> int:
