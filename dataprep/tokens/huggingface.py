@@ -6,6 +6,7 @@ not apply here: a layout says which tokens stand where.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from itertools import groupby
@@ -14,7 +15,18 @@ from typing import Any
 import orjson
 
 from dataprep.errors import RowError, TokenizerError
-from dataprep.tokens.tokenizer import check_unicode, looks_special, needed, puts_space, special_id, unknown_id
+from dataprep.tokens.tokenizer import (
+    check_space_mark,
+    check_unicode,
+    looks_special,
+    needed,
+    puts_space,
+    reads_as_space,
+    special_id,
+    unknown_id,
+)
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class HuggingFaceTokenizer:
@@ -43,7 +55,8 @@ class HuggingFaceTokenizer:
         self._check_ids(path, document)
         decoder = document.get("decoder") or {}
         self._byte_of = _alphabet() if decoder.get("type") == "ByteLevel" else None
-        self.space = _space(document, self.encode)
+        self._loses = reads_as_space(self._ids)
+        self.space = _space(document, self._ids)
         self._origin = (path, content)
 
     def __reduce__(self) -> tuple[type[HuggingFaceTokenizer], tuple[str, bytes]]:
@@ -61,10 +74,16 @@ class HuggingFaceTokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text; none of them is a special token's."""
         check_unicode(text)
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if self._loses:
+            check_space_mark(text)
+        ids = self._ids(text)
         if not self._names.keys().isdisjoint(ids):
             name = next(self._names[number] for number in ids if number in self._names)
             raise RowError("a special token in a text", f"the tokenizer's model makes {name!r} of a text")
+        return ids
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -159,6 +178,8 @@ def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
     in_merges = _parts_of_merges(model)
     for token in document.get("added_tokens") or ():
         name = token["content"]
+        if model.get("byte_fallback") and _BYTE.fullmatch(name) and name in model["vocab"]:
+            continue  # listed, but no mark: it stands for a byte of what the vocabulary does not have
         if name == unknown or not (token["special"] or looks_special(name)):
             kept.append(token)
             continue
