@@ -137,6 +137,37 @@ def layout_of(
     return named_layouts.LAYOUTS[name](strip=strip, date=date)
 
 
+def layout_for(
+    name: str,
+    tokenizer: Tokenizer,
+    place: str | Path | None,
+    *,
+    template: str | Path | None = None,
+    strip: bool = False,
+    date: str | None = None,
+) -> Layout:
+    """A layout for a tokenizer; a model's own template is in the directory of its tokenizer.
+
+    Args:
+        name: one of ``NAMES``.
+        tokenizer: the tokenizer.
+        place: the file or directory that it was read from.
+        template: ``template`` only: another model directory, or a jinja file.
+        strip: contents are stripped of outer white space.
+        date: as ``layout_of`` has it.
+
+    Raises:
+        UsageError, TemplateError, FileError, MissingDependencyError: as ``layout_of``.
+    """
+    if name != "template":
+        if template is not None:
+            raise UsageError("--template needs --layout template")
+        return layout_of(name, strip=strip, date=date)
+    if template is None and place is not None:
+        template = place if Path(place).is_dir() else Path(place).parent
+    return layout_of(name, strip=strip, date=date, path=template, specials=tuple(tokenizer.specials))
+
+
 def encode_chat(tokenizer: Tokenizer, layout: Layout, messages: Messages) -> Encoded:
     """A conversation's ids and mask, built together.
 

@@ -17,7 +17,7 @@ from dataprep import __version__, engine, files, raw_rows
 from dataprep.errors import DataprepError, InputError, TokenizerError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.tokens import tokenizer as tokenizers
-from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_of, messages_of, over_rows, pad_id
+from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_for, messages_of, over_rows, pad_id
 from dataprep.tokens.packing import pack, whole
 from dataprep.tokens.shard_writing import Flat, check_place, finish, open_flat
 from dataprep.tokens.shards import MANIFEST, VERSION, Shards, id_type, sha256_of
@@ -99,6 +99,7 @@ def tokenize_files(
     *,
     tokenizer: str | Path | Tokenizer,
     layout: str | Layout = "llama3",
+    template: str | Path | None = None,
     options: Options | None = None,
     workers: int | None = 1,
     rejects: str | Path | files.Rejects | None = None,
@@ -114,6 +115,7 @@ def tokenize_files(
         output: a directory: a new one, an empty one, or one of shards.
         tokenizer: a tokenizer, or where its file or model directory is.
         layout: a layout, or its name.
+        template: for the name ``template``: a model directory or a jinja file; by default the tokenizer's.
         options: what becomes of the rows.
         workers: processes; ``None`` takes every core where the input is large enough to gain by it.
         rejects: where bad rows go; without it the first one raises.
@@ -130,7 +132,7 @@ def tokenize_files(
     for path in paths:
         files.check_input(path)
     place = check_place(output)
-    tokenizer, layout = ready(tokenizer, layout, options)
+    tokenizer, layout = ready(tokenizer, layout, options, template)
     seen = Inputs(paths)
     facts = _facts(tokenizer, layout, options)
     found = _finished(place, _key(facts, seen)) if seen.known else None
@@ -153,21 +155,18 @@ def tokenize_files(
 
 
 def ready(
-    tokenizer: str | Path | Tokenizer, layout: str | Layout, options: Options
+    tokenizer: str | Path | Tokenizer,
+    layout: str | Layout,
+    options: Options,
+    template: str | Path | None = None,
 ) -> tuple[Tokenizer, Layout]:
     """The tokenizer and the layout, loaded where only their names are given."""
     path, loaded = None, tokenizer
     if isinstance(loaded, str | Path):
         path, loaded = str(loaded), tokenizers.load_tokenizer(loaded)
     if isinstance(layout, str):
-        own = layout == "template"  # a template is the model directory's, and may name its tokenizer's marks
-        layout = layout_of(
-            layout,
-            strip=options.strip,
-            date=options.date,
-            path=path if own else None,
-            specials=tuple(loaded.specials) if own else (),
-        )
+        given = {"template": template, "strip": options.strip, "date": options.date}
+        layout = layout_for(layout, loaded, path, **given)  # type: ignore[arg-type]
     return loaded, layout
 
 
