@@ -356,6 +356,17 @@ def test_where_templates_come_from(tmp_path):
         layout_of("template", path=path)
 
 
+def test_a_template_whose_special_tokens_nobody_names_is_an_error(tmp_path):
+    """A jinja file alone does not say what bos_token is; none is left out without a word."""
+    path = templates.model_directory(tmp_path / "m", templates.LLAMA3)
+    encode_chat(TOY, layout_of("template", path=path), chat("Q", "A"))
+    with pytest.raises(TemplateError, match=r"jinja: the chat template writes bos_token, .* model directory"):
+        layout_of("template", path=path / "chat_template.jinja", specials=TOY.specials)
+    (path / "tokenizer_config.json").unlink()
+    with pytest.raises(TemplateError, match="writes bos_token"):
+        layout_of("template", path=path, specials=TOY.specials)
+
+
 def test_a_template_is_in_its_layouts_fingerprint(tmp_path):
     """Another template, another special token or another option makes other shards."""
     made = [

@@ -8,7 +8,9 @@ import functools
 import json
 
 import pytest
+from typer.testing import CliRunner
 
+from dataprep.cli import app
 from dataprep.errors import RowError, TemplateError
 from dataprep.tokens.encoding import encode_chats
 from dataprep.tokens.fitting import spans_of
@@ -257,3 +259,10 @@ def test_llama2s_layout_is_metas_reference_with_a_sentencepiece_model(tmp_path):
             else:
                 expected += [1, *theirs.encode(f"[INST] {question} [/INST] {text} "), 2]
         assert laid(ours, layout_of("llama2"), row).ids == expected
+
+
+def test_show_shows_the_spaces_that_tokens_stand_for(tmp_path):
+    """A token alone decodes without its space; shown, it has it."""
+    model(tmp_path, "space before each", PHI4)
+    done = CliRunner().invoke(app, ["tokenizer", "show", str(tmp_path), "the dog é", "--json"])
+    assert "".join(each["piece"] for each in json.loads(done.stdout)) == "·the·dog·<0xC3><0xA9>"

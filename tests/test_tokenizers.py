@@ -216,6 +216,7 @@ def test_bytes_that_a_file_lists_as_added_tokens_are_found(tmp_path):
     tokenizer, _ = json_tokenizer(tmp_path, model, added)
     assert tokenizer.encode("a\né<s>") == [256, 10, 0xC3, 0xA9, 0x3C, 0x73, 0x3E]
     assert tokenizer.specials == {"<s>": 257}
+    assert tokenizer.decode_bytes([0xC3]) == b"\xc3"  # not U+FFFD: a byte is shown as one
 
 
 @pytest.mark.parametrize("kind", KINDS)

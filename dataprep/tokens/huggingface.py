@@ -55,6 +55,7 @@ class HuggingFaceTokenizer:
         self._check_ids(path, document)
         decoder = document.get("decoder") or {}
         self._byte_of = _alphabet() if decoder.get("type") == "ByteLevel" else None
+        self._fallback = _fallback(document["model"])
         self._loses = reads_as_space(self._ids)
         self.space = _space(document, self._ids)
         self._origin = (path, content)
@@ -105,8 +106,10 @@ class HuggingFaceTokenizer:
         return "".join(parts)
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The bytes of ids in a byte-level tokenizer; else their text in UTF-8."""
+        """The bytes of ids in a byte-level tokenizer, or of bytes fallen back to; else text in UTF-8."""
         if self._byte_of is None:
+            if self._fallback.keys() >= set(ids):
+                return bytes(self._fallback[number] for number in ids)
             return self.decode(ids).encode("utf-8")
         self._check_known(ids)
         return b"".join(map(self._bytes_of, ids))
@@ -174,11 +177,11 @@ def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
     document |= {"truncation": None, "padding": None, "post_processor": None}
     if model.get("dropout"):
         model["dropout"] = None  # the same text has the same ids, always
-    specials, kept = {}, []
+    specials, kept, fallback = {}, [], _fallback(model)
     in_merges = _parts_of_merges(model)
     for token in document.get("added_tokens") or ():
         name = token["content"]
-        if model.get("byte_fallback") and _BYTE.fullmatch(name) and name in model["vocab"]:
+        if token["id"] in fallback:
             continue  # listed, but no mark: it stands for a byte of what the vocabulary does not have
         if name == unknown or not (token["special"] or looks_special(name)):
             kept.append(token)
@@ -200,6 +203,15 @@ def _rename(model: dict[str, Any], name: str, number: int, salt: str, in_merges:
         vocab[number][0] = hidden
         return True
     return False
+
+
+def _fallback(model: dict[str, Any]) -> dict[int, int]:
+    """The byte behind each id that stands for one, where the vocabulary falls back to bytes."""
+    if not model.get("byte_fallback"):
+        return {}
+    vocab = model["vocab"]
+    pieces = vocab.items() if isinstance(vocab, dict) else ((each[0], at) for at, each in enumerate(vocab))
+    return {number: int(name[3:5], 16) for name, number in pieces if _BYTE.fullmatch(name)}
 
 
 def _parts_of_merges(model: dict[str, Any]) -> set[str]:

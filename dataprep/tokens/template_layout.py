@@ -17,7 +17,7 @@ from dataprep.errors import RowError, TemplateError, TokenizerError
 from dataprep.tokens.chat_jinja import BEGIN, END, ChatTemplate
 from dataprep.tokens.layouts import Messages, Plan, Segment, Slot
 from dataprep.tokens.named_layouts import check_date, filled, fingerprint_of, read_messages
-from dataprep.tokens.template_files import ModelTemplate, read_template
+from dataprep.tokens.template_files import TOKENS, ModelTemplate, read_template
 
 Span = tuple[int, int]
 SHOWN = 40  # characters around the place where two texts part
@@ -69,6 +69,11 @@ class TemplateLayout:
                 f"{path}: no special tokens are known; give a model directory that lists them"
             )
         layout = cls(template, tuple(names), strip, date)
+        if not template.variables and (used := layout._chat.uses(TOKENS)):
+            raise TemplateError(
+                f"{path}: the chat template writes {' and '.join(used)}, and nothing here says what that is; "
+                "give the model directory, whose tokenizer_config.json does"
+            )
         try:  # what is wrong with a template is found before any row
             layout._sheet(("user", "assistant"))
         except RowError as error:
@@ -119,11 +124,15 @@ class TemplateLayout:
         roles, contents = self.read(messages)
         return filled(self.plan(roles), contents)
 
-    def _render(self, roles: tuple[str, ...], contents: list[str], **options: bool) -> str:
+    @property
+    def _chat(self) -> ChatTemplate:
         if self._compiled is None:
             self._compiled = ChatTemplate(self.template.text, self.template.variables, self.date)
+        return self._compiled
+
+    def _render(self, roles: tuple[str, ...], contents: list[str], **options: bool) -> str:
         pairs = zip(roles, contents, strict=False)
-        return self._compiled.render([{"role": role, "content": text} for role, text in pairs], **options)
+        return self._chat.render([{"role": role, "content": text} for role, text in pairs], **options)
 
     def _sheet(self, roles: tuple[str, ...]) -> _Sheet:
         if roles not in self._sheets:
