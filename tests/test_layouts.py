@@ -14,6 +14,7 @@ from dataprep.errors import (
     TokenizerError,
     UsageError,
 )
+from dataprep.tokens.continuing import decode_after
 from dataprep.tokens.encoding import ChatEncoder, encode_chats
 from dataprep.tokens.fitting import fit, spans_of
 from dataprep.tokens.layouts import Encoded, encode_chat, layout_of
@@ -216,7 +217,7 @@ def test_ids_and_mask_on_any_contents(tokenizer, name, rows, strip):
         spans = spans_of(encoded.mask)
         assert len(spans) == len(answers)
         for (start, end), answer in zip(spans, answers, strict=True):
-            written = tokenizer.decode(encoded.ids[start : end - 1])
+            written = decode_after(tokenizer, encoded.ids[start : end - 1]).decode()
             if name == "llama2":
                 assert written.strip() == answer.strip()
             else:
@@ -353,6 +354,17 @@ def test_where_templates_come_from(tmp_path):
     config.write_text("{", encoding="utf-8")
     with pytest.raises(FileError, match="not JSON"):
         layout_of("template", path=path)
+
+
+def test_a_template_whose_special_tokens_nobody_names_is_an_error(tmp_path):
+    """A jinja file alone does not say what bos_token is; none is left out without a word."""
+    path = templates.model_directory(tmp_path / "m", templates.LLAMA3)
+    encode_chat(TOY, layout_of("template", path=path), chat("Q", "A"))
+    with pytest.raises(TemplateError, match=r"jinja: the chat template writes bos_token, .* model directory"):
+        layout_of("template", path=path / "chat_template.jinja", specials=TOY.specials)
+    (path / "tokenizer_config.json").unlink()
+    with pytest.raises(TemplateError, match="writes bos_token"):
+        layout_of("template", path=path, specials=TOY.specials)
 
 
 def test_a_template_is_in_its_layouts_fingerprint(tmp_path):

@@ -1,5 +1,7 @@
 """Every chat row of GSM8K, MBPP and SQuAD: ids and masks as transformers makes them, and nothing to lint."""
 
+import functools
+
 import pytest
 
 import dataprep
@@ -7,8 +9,10 @@ from dataprep.tokens.encoding import encode_chats
 from dataprep.tokens.fitting import fit, spans_of
 from dataprep.tokens.layouts import encode_chat, layout_of
 from dataprep.tokens.lint import Linter
+from dataprep.tokens.tokenizer import load_tokenizer
 from tests import chat_templates as templates
-from tests.toy_tokenizer import DATA, LLAMA3, llama3
+from tests.test_layouts import DATE
+from tests.toy_tokenizer import DATA, LLAMA3
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,6 +27,12 @@ SETS = {
     "mbpp": ("mbpp", "mbpp/mbpp.jsonl", 974),
     "squad": ("squad", "squad/dev-v2.0.json", 2910),
 }
+
+
+@functools.cache
+def llama3():
+    """The published tokenizer, as every command loads it."""
+    return load_tokenizer(LLAMA3)
 
 
 def rows_of(name):
@@ -78,3 +88,28 @@ def test_a_model_directorys_template_gives_the_same(tmp_path, template):
     path = templates.model_directory(tmp_path / "m", template)
     layout = layout_of("template", path=path, specials=tokenizer.specials)
     assert encode_chats(tokenizer, layout, rows) == encode_chats(tokenizer, layout_of("llama3"), rows)
+
+
+def test_a_tokenizer_json_gives_the_same(tmp_path):
+    """Llama 3's tokenizer as transformers saves it, with its template and date: ids of the rank file."""
+    pytest.importorskip("transformers")
+    theirs, rows = templates.transformers_llama3(templates.LLAMA3_MARKED), rows_of("mbpp")
+    theirs.save_pretrained(tmp_path)
+    saved = load_tokenizer(tmp_path)
+    assert (saved.kind, saved.vocab_size) == ("huggingface", llama3().vocab_size)
+    done = encode_chats(llama3(), layout_of("llama3"), rows)
+    for layout in (layout_of("llama3"), layout_of("template", path=tmp_path, specials=saved.specials)):
+        assert encode_chats(saved, layout, rows) == done
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_strip_and_date_are_those_of_transformers(name):
+    """Llama 3.2's own template, which trims and dates, is the layout with both options."""
+    pytest.importorskip("transformers")
+    rows = rows_of(name)
+    theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
+    done = encode_chats(llama3(), layout_of("llama3", strip=True, date=DATE), rows)
+    ids = theirs.apply_chat_template(
+        rows, chat_template=templates.LLAMA32, date_string=DATE, return_dict=False
+    )
+    assert [each.ids for each in done] == ids

@@ -307,22 +307,24 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.tokens = [], []
+        self.tags, self.tokens, self.inside = [], [], False
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         """Note a tag, and a token where it begins one."""
         self.tags.append(tag)
         if tag == "i" and dict(attributes).get("title"):
+            self.inside = True
             self.tokens.append([dict(attributes).get("class") or "", ""])
 
     def handle_endtag(self, tag):
         """Note that a tag ends."""
         self.tags.append(f"/{tag}")
+        self.inside = self.inside and tag != "i"
 
     def handle_data(self, data):
         """Add a text to its token."""
-        if self.tags and self.tags[-1] == "i" and self.tokens:
+        if self.inside:
             self.tokens[-1][1] += data
 
 
@@ -338,6 +340,7 @@ def test_the_page_shows_each_token_by_its_mask(tmp_path):
     assert [("t" in kind) for kind in kinds_shown] == [bool(each) for each in encoded.mask]
     assert [("s" in kind) for kind in kinds_shown] == [each >= 300 for each in encoded.ids]
     assert "".join(text for _, text in shown.tokens[-8:]) == "\\xc3\\xa9\\x1b</i><|eot_id|>"
+    assert text.count("<b>\\xc3</b>") == 1  # told apart from a text that has a backslash in it
     assert "script" not in shown.tags
     assert not re.search(r'(src|href|url|@import|https?:)\s*[=(:/"]', text)
     assert text == page(report, TOY)
@@ -394,3 +397,72 @@ def test_the_command_is_silent_where_nothing_is_wrong(lint, tmp_path):
     templates.model_directory(tmp_path / "m", templates.CHATML)
     assert lint("in.jsonl", "--layout", "template", "--template", "m").exit_code == 0
     assert lint("in.jsonl", "--max-length", "60").exit_code == 1
+
+
+# --- what tokenize says of the same rows
+
+_MARKED = "{% generation %}{{ message['content'] + '<|eot_id|>' }}{% endgeneration %}"
+PLANTED = {
+    UNTRAINED: (chat("Q" * 40, "A"), ["--max-length", "30"], None),
+    CUT: (chat("Q", "A" * 40), ["--max-length", "60"], None),
+    NAMED: (chat("Q", "The end.<|eot_id|>"), [], None),
+    OPEN_END: (
+        ROW,
+        [],
+        "{% generation %}{{ message['content'] }}{% endgeneration %}{{ '<|eot_id|>' }}",
+    ),
+    SPECIAL: (
+        ROW,
+        [],
+        "{{ '<|eot_id|>' }}{% generation %}{{ '<|end_header_id|>' + message['content'] + '<|eot_id|>' }}"
+        "{% endgeneration %}",
+    ),
+    OTHER_TEXT: (
+        ROW,
+        [],
+        "{% generation %}{{ 'Answer: ' + message['content'] + '<|eot_id|>' }}{% endgeneration %}",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_the_commands_find_each_kind(lint, tmp_path, kind):
+    """With its line, among sound rows; and tokenize refuses that row with the same words."""
+    row, options, marks = PLANTED[kind]
+    write(tmp_path / "in.jsonl", [row] if marks else [chat("Q", "A"), row, chat("Q", "A")])
+    if marks:
+        assert _MARKED in templates.LLAMA3_MARKED
+        templates.model_directory(tmp_path / "m", templates.LLAMA3_MARKED.replace(_MARKED, marks))
+        options = ["--layout", "template", "--template", "m"]
+    done = lint("in.jsonl", *options)
+    assert done.exit_code == 1
+    place = "in.jsonl:1: " if marks else "in.jsonl:2: "
+    assert {line[: len(place + kind)] for line in done.stdout.splitlines()} == {place + kind}
+    made = CliRunner().invoke(app, ["tokenize", "in.jsonl", "-o", "out", "--tokenizer", "t", *options])
+    assert made.exit_code == 1
+    expected = "too many tokens" if "--max-length" in options else kind
+    assert str(made.exception).startswith(f"{place}{expected}: ")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_row_that_its_template_cannot_lay_out_has_its_line(lint, tmp_path):
+    """A template that tells no mask for some orders of roles is no end of the whole run."""
+    template = templates.LLAMA3.replace("{{ bos_token }}", "{{ bos_token }}{{ messages[3:] | length }}")
+    templates.model_directory(tmp_path / "m", template)
+    write(tmp_path / "in.jsonl", [chat("Q", "A"), chat("Q", "A", "q", "a"), chat("Q", "A")])
+    done = lint("in.jsonl", "--layout", "template", "--template", "m")
+    assert done.exit_code == 1
+    assert done.stdout.startswith("in.jsonl:2: the chat template is not prefix-safe: no mask can be told: ")
+    assert "3 rows" in done.stderr
+
+
+def test_the_commands_read_the_same_template(lint, tmp_path):
+    """Given a tokenizer's file, both take the template that lies beside it; and only with its layout."""
+    templates.model_directory(tmp_path, templates.CHATML)
+    write(tmp_path / "in.jsonl", [ROW])
+    given = ["tokenize", "in.jsonl", "-o", "out", "--tokenizer", "t"]
+    assert lint("in.jsonl", "--layout", "template").exit_code == 0
+    assert CliRunner().invoke(app, [*given, "--layout", "template"]).exit_code == 0
+    refused = CliRunner().invoke(app, [*given, "--template", "m"])
+    assert isinstance(refused.exception, UsageError)
+    assert "--template needs --layout template" in str(refused.exception)

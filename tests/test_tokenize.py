@@ -202,7 +202,7 @@ def test_finished_shards_are_found_again(small, tmp_path):
 )
 def test_anything_changed_makes_new_shards(small, tmp_path, change):
     """Rows, tokenizer, layout and options are all in the key; damaged shards are none."""
-    from dataprep.tokens.chats import layout_of
+    from dataprep.tokens.layouts import layout_of
 
     given = {"pack": 512, "layout": "llama3"}
     tokenize(small, tmp_path / "out", **given)

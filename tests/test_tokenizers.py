@@ -24,6 +24,8 @@ from dataprep.errors import (
 )
 from dataprep.report.stats import stats
 from dataprep.tokens import encodings, fast_encoder, rank_file
+from dataprep.tokens.encoding import ChatEncoder
+from dataprep.tokens.layouts import layout_of
 from dataprep.tokens.long_space import LONG, LongSpace
 from dataprep.tokens.tokenizer import load_tokenizer
 from dataprep.tokens.training import CHAT_TOKENS, texts_of_files, train_tokenizer
@@ -128,9 +130,9 @@ def reference_of(tokenizer_path):
 
 
 def with_marks():
-    """Any texts, with special tokens' names among the characters."""
+    """Any texts but U+2581, with special tokens' names among the characters."""
     pieces = some.texts(6) | st.sampled_from((*NAMES, *WORDS, " ", "<|", "eot_id|>", "  ", "\n"))
-    return st.lists(pieces, max_size=12).map("".join)
+    return st.lists(pieces, max_size=12).map("".join).map(lambda text: text.replace("\u2581", "_"))
 
 
 def test_the_content_decides(paths, loaded, tmp_path):
@@ -157,7 +159,7 @@ def test_no_special_token_comes_out_of_text(loaded, kind, text):
     ids = tokenizer.encode(text)
     assert not set(ids) & set(tokenizer.specials.values())
     assert all(0 <= number < tokenizer.vocab_size for number in ids)
-    assert tokenizer.decode(ids) == (text.replace("\u2581", " ") if kind == "sentencepiece" else text)
+    assert tokenizer.decode(ids) == text
     assert tokenizer.decode_bytes(ids) == tokenizer.decode(ids).encode()
 
 
@@ -186,6 +188,35 @@ def test_a_lone_surrogate_is_a_bad_row(loaded, kind, text):
     """Half a character is an error, never silently U+FFFD."""
     with pytest.raises(RowError, match=r"lone surrogate, U\+D"):
         loaded[kind].encode(text)
+
+
+def test_a_character_that_is_read_as_a_space_is_a_bad_row(loaded, tmp_path):
+    """U+2581 is never silently turned into a space, in no part of a row; other tokenizers keep it."""
+    text = "in the ▁ blank"
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False}
+    model = {"type": "BPE", "vocab": {"▁": 0, "a": 1, "▁a": 2}, "merges": [["▁", "a"]]}
+    other, _ = json_tokenizer(tmp_path, model, pre_tokenizer=metaspace)
+    assert other.encode("a a") == [2, 2]
+    for tokenizer in (loaded["sentencepiece"], other):
+        with pytest.raises(RowError, match=r"reads as a space: found '▁', U\+2581, in 'in the ▁ blank'"):
+            tokenizer.encode(text)
+    for kind in ("tiktoken", "huggingface"):
+        assert loaded[kind].decode(loaded[kind].encode(text)) == text
+    row = {"role": "user", "content": text}, {"role": "assistant", "content": "A"}
+    done = ChatEncoder(loaded["sentencepiece"], layout_of("llama3")).results([row])
+    assert isinstance(done[0], RowError)
+
+
+def test_bytes_that_a_file_lists_as_added_tokens_are_found(tmp_path):
+    """Byte fallback works on where its pieces are called special; none of them is a special token."""
+    names = [f"<0x{byte:02X}>" for byte in range(256)]
+    vocab = {name: number for number, name in enumerate([*names, "a", "<s>"])}
+    model = {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": True}
+    added = [(number, name, True) for name, number in vocab.items() if name != "a"]
+    tokenizer, _ = json_tokenizer(tmp_path, model, added)
+    assert tokenizer.encode("a\né<s>") == [256, 10, 0xC3, 0xA9, 0x3C, 0x73, 0x3E]
+    assert tokenizer.specials == {"<s>": 257}
+    assert tokenizer.decode_bytes([0xC3]) == b"\xc3"  # not U+FFFD: a byte is shown as one
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -609,23 +640,36 @@ def test_a_named_encoding_is_never_downloaded(tmp_path, monkeypatch):
         load_tokenizer("cl100k_base")
 
 
-def test_a_named_encoding_is_loaded_from_its_file(paths, tmp_path, monkeypatch):
-    """With its file there, the encoding is tiktoken's own; it travels to workers by its name."""
+@pytest.mark.parametrize("name", encodings.ENCODINGS)
+def test_openais_files_are_known_by_name_and_by_content(tmp_path, monkeypatch, name):
+    """With its file there, an encoding is tiktoken's own: pattern, special tokens, and gaps between ranks."""
     published = pytest.importorskip("tiktoken_ext.openai_public")
-    content = paths["tiktoken"].read_bytes()
+    lines = rank_lines()[:50_000]
+    content = (
+        b"\n".join(lines[:300] + lines[301:]) + b"\n"
+    )  # p50k_base leaves out the rank of its special token
+    stem = encodings.ENCODINGS[name][0]
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-    (tmp_path / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4").write_bytes(content)
-    monkeypatch.setitem(
-        encodings.ENCODINGS, "cl100k_base", ("cl100k_base", hashlib.sha256(content).hexdigest())
-    )
-    reference = _reference(paths)
-    parts = {"pat_str": r"\S+|\s+", "special_tokens": {"<|endoftext|>": 130_000}}
-    parts["mergeable_ranks"] = {t: reference.encode_single_token(t) for t in reference.token_byte_values()}
-    monkeypatch.setitem(published.ENCODING_CONSTRUCTORS, "cl100k_base", lambda: parts)
-    tokenizer = load_tokenizer("cl100k_base")
-    assert (tokenizer.vocab_size, tokenizer.special("<|endoftext|>")) == (130_001, 130_000)
-    assert tokenizer.decode(tokenizer.encode("the <|endoftext|>")) == "the <|endoftext|>"
-    assert pickle.loads(pickle.dumps(tokenizer)).fingerprint == tokenizer.fingerprint
+    digest = hashlib.sha256(content).hexdigest()
+    for each in (name, stem):
+        monkeypatch.setitem(encodings.ENCODINGS, each, (stem, digest))
+    url = encodings._URL.format(stem)
+    (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(content)
+    ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, content.splitlines())}
+    with monkeypatch.context() as patched:
+        patched.setattr(published, "load_tiktoken_bpe", lambda *_, **__: ranks)
+        reference = tiktoken.Encoding(**published.ENCODING_CONSTRUCTORS[name]() | {"explicit_n_vocab": None})
+    (tmp_path / "a file").write_bytes(content)
+    by_name, by_content = load_tokenizer(name), load_tokenizer(tmp_path / "a file")
+    assert (by_content.fingerprint == by_name.fingerprint) == (name == stem)
+    assert by_name.specials == {
+        each: reference.encode_single_token(each) for each in reference.special_tokens_set
+    }
+    for text in ("It's the 12345th <|endoftext|> of \n\n MANY  texts", *corpus(20)):
+        assert by_name.encode(text) == reference.encode_ordinary(text)
+        assert by_name.decode(by_name.encode(text)) == text
+    for each in (by_name, by_content):
+        assert pickle.loads(pickle.dumps(each)).fingerprint == each.fingerprint
 
 
 # Training

@@ -157,7 +157,10 @@ def test_a_run_that_is_killed_goes_on_to_the_same_weights(place, tmp_path, steps
     again, _ = run(place, output, model=dropping, save_every=2, resume=True)
     same(again, whole)
     timeless = [
-        [{key: value for key, value in line.items() if key in ("step", "loss", "eval_loss")} for line in found]
+        [
+            {key: value for key, value in line.items() if key in ("step", "loss", "eval_loss")}
+            for line in found
+        ]
         for found in (metrics(output), metrics(tmp_path / "whole"))
     ]
     assert timeless[0] == timeless[1]
@@ -194,7 +197,7 @@ def test_checkpoints_are_kept_as_asked_and_damaged_ones_named(place, tmp_path):
     assert found == ["step-00000006.pt", "step-00000008.pt"]
     last = tmp_path / "a" / "checkpoints" / found[-1]
     last.write_bytes(last.read_bytes()[:5000])
-    with pytest.raises(FileError, match="damaged: .*remove it, and --resume goes on with the one before"):
+    with pytest.raises(FileError, match=r"damaged: .*remove it, and --resume goes on with the one before"):
         run(place, tmp_path / "a", save_every=2, resume=True)
 
 
@@ -266,7 +269,11 @@ def test_a_loss_that_is_no_number_names_step_and_row(place, tmp_path):
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
 )
 def test_full_memory_says_what_helps(error):
     """The options that help are named, with numbers, in the order in which to try them."""
@@ -275,7 +282,7 @@ def test_full_memory_says_what_helps(error):
         raise error
 
 
-def test_other_errors_pass(place):
+def test_other_errors_pass():
     """Only a lack of memory is explained as one."""
     with pytest.raises(RuntimeError, match="shapes"), explained(TrainOptions()):
         raise RuntimeError("shapes differ")
@@ -313,7 +320,9 @@ def test_rows_longer_than_the_model_are_an_error_that_names_one(place, tmp_path)
 def test_a_tokenizer_larger_than_the_model_is_refused(place, tmp_path):
     """Ids that the model has no embedding for would be an index error in the middle of a run."""
     small = write_model(tmp_path / "small", vocab_size=100)
-    with pytest.raises(TokenizerError, match=r"the tokenizer has 3\d\d tokens, and the model's vocabulary 100"):
+    with pytest.raises(
+        TokenizerError, match=r"the tokenizer has 3\d\d tokens, and the model's vocabulary 100"
+    ):
         run(place, tmp_path / "a", model=small)
 
 
@@ -357,7 +366,9 @@ def test_every_row_is_seen_once_an_epoch(items, batch, accumulate, processes, ep
 @given(st.integers(1, 60), st.integers(1, 5))
 def test_processes_share_a_step(count, processes):
     """Every item of a step is worked on by one process, and by no other."""
-    shares = [World(rank, processes, torch.device("cpu")).share(list(range(count))) for rank in range(processes)]
+    shares = [
+        World(rank, processes, torch.device("cpu")).share(list(range(count))) for rank in range(processes)
+    ]
     assert [item for share in shares for item in share] == list(range(count))
 
 

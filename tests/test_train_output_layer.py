@@ -1,4 +1,4 @@
-"""The loss of trained positions and attention inside documents, compared with plain torch and transformers."""
+"""The loss of trained positions, and attention inside documents, against plain torch and transformers."""
 
 import pytest
 import torch
@@ -105,9 +105,9 @@ def test_loss_and_gradients_are_those_of_a_padded_batch(name):
     found.backward()
     assert batch.counts["tokens"] == int((labels != -100).sum())
     torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-4)
-    for name, each in model.named_parameters():
-        if name in expected:
-            torch.testing.assert_close(each.grad, expected[name], rtol=1e-3, atol=1e-4)
+    for own, each in model.named_parameters():
+        if own in expected:
+            torch.testing.assert_close(each.grad, expected[own], rtol=1e-3, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=60)

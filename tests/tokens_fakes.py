@@ -11,6 +11,7 @@ class Bytes:
 
     shift: int = 0
     kind: str = "tiktoken"
+    space: str = ""
     fingerprint: str = "0" * 64
     specials: dict = field(default_factory=dict)
 

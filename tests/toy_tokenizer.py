@@ -46,6 +46,7 @@ class ToyTokenizer(_Common):
 
     def __init__(self, dummy: bool = False) -> None:
         self.dummy = dummy
+        self.space = "each" if dummy else ""
         merged = [b"\n\n", b"\n\n\n", *(b" " + bytes([letter]) for letter in range(97, 123))]
         self._bytes = [bytes([number]) for number in range(256)] + merged
         self._ids = {each: number for number, each in enumerate(self._bytes)}
@@ -71,6 +72,7 @@ class Llama3(_Common):
     """Llama 3's tokenizer, by tiktoken."""
 
     kind = "tiktoken"
+    space = ""
     fingerprint = "1" * 64
 
     def __init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -61,22 +60,15 @@ def command(
     """
     from dataprep.linting import lint_files
     from dataprep.linting.page import check_page, write_page
-    from dataprep.tokens.layouts import NAMES, layout_of
+    from dataprep.tokens.layouts import layout_for
     from dataprep.tokens.tokenizer import load_tokenizer
 
     if page is not None:
         check_page(page)
         if page == "-" and as_json:
             raise UsageError("--html - and --json both write to standard output; give the page a file")
-    if template is not None and layout != "template":
-        raise UsageError("--template needs --layout template")
-    if layout not in NAMES:
-        raise UsageError(f"there is no layout {layout!r}; expected one of {', '.join(NAMES)}")
     loaded = load_tokenizer(tokenizer)
-    path: str | Path | None = None
-    if layout == "template":
-        path = template or (tokenizer if Path(tokenizer).is_dir() else Path(tokenizer).parent)
-    laid = layout_of(layout, strip=strip, date=date, path=path, specials=loaded.specials)
+    laid = layout_for(layout, loaded, tokenizer, template=template, strip=strip, date=date)
     report = lint_files(inputs, loaded, laid, max_length=max_length, keep=rows if page else 0)
     if page is not None:
         write_page(report, loaded, page)

@@ -40,6 +40,13 @@ def command(
         str,
         typer.Option(metavar="NAME", help="llama3, chatml, llama2, or template: the model directory's own."),
     ] = "llama3",
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="For template: a model directory or a jinja file. Default: the tokenizer's directory.",
+        ),
+    ] = None,
     strip: Annotated[
         bool, typer.Option("--strip", help="Strip contents of white space around them.")
     ] = False,
@@ -101,7 +108,8 @@ def command(
 
     shown = _Shown(quiet=quiet, as_json=as_json)
     if student is not None or teacher:
-        given = {"tokenizer": tokenizer, "pack": pack, "split_long": split_long, "date": date, "strip": strip}
+        given = {"tokenizer": tokenizer, "template": template, "pack": pack, "split_long": split_long}
+        given |= {"date": date, "strip": strip}
         given |= {"layout": None if layout == "llama3" else layout, "seed": None if seed == 42 else seed}
         _refuse("shards, and --student makes a teacher/student file", given)
         jobs = _pair_jobs(inputs or [], output)
@@ -128,7 +136,8 @@ def command(
     with open_rejects(rejects) as bad:
         for paths, target in shard_jobs:
             with progress("tokenize", paths, 1, quiet) as advance:
-                made = _shards(paths, target, tokenizer, layout, settings, workers, bad, advance)
+                laid = {"tokenizer": tokenizer, "layout": layout, "template": template}
+                made = _shards(paths, target, laid, settings, workers, bad, advance)
             shown.shards(made, target)
     shown.finish()
 
@@ -136,8 +145,7 @@ def command(
 def _shards(
     paths: list[str],
     target: str,
-    tokenizer: str,
-    layout: str,
+    laid: dict[str, Any],
     settings: dict[str, Any],
     workers: int | None,
     rejects: OpenRejects,
@@ -148,8 +156,7 @@ def _shards(
     return tokenize_files(
         paths,
         target,
-        tokenizer=tokenizer,
-        layout=layout,
+        **laid,
         options=ShardOptions(**settings),
         workers=workers,
         rejects=rejects,

@@ -115,8 +115,10 @@ def _show_facts(tokenizer: Tokenizer, as_json: bool) -> None:
 
 
 def _show_tokens(tokenizer: Tokenizer, text: str, as_json: bool) -> None:
+    from dataprep.tokens.continuing import decode_after
+
     ids = tokenizer.encode(text)
-    pieces = [_visible(tokenizer.decode_bytes([number])) for number in ids]
+    pieces = [_visible(decode_after(tokenizer, [number])) for number in ids]
     if as_json:
         tokens = [{"id": number, "piece": piece} for number, piece in zip(ids, pieces, strict=True)]
         print(orjson.dumps(tokens, option=orjson.OPT_INDENT_2).decode())
@@ -137,6 +139,7 @@ def _print_coloured(pieces: list[str]) -> None:
     line = Text()
     for number, piece in enumerate(pieces):
         line.append(piece, COLOURS[number % len(COLOURS)])
+        line.append("\n" if "↵" in piece else "")
     # rich ends the process by itself when a pipe is closed; printing is left to us.
     out = StringIO()
     Console(file=out, width=Console().width, force_terminal=True).print(line, soft_wrap=True)

@@ -1,17 +1,14 @@
-"""A review as one HTML page: no script, nothing loaded from anywhere, every text escaped."""
+"""A review as one HTML page."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from dataprep import files
-from dataprep.errors import UsageError
+from dataprep.report.html_page import check_path, document, escaped
 from dataprep.report.review_plots import answers_plot, check_matplotlib, outcomes_plot, right_plot
 from dataprep.report.review_style import STYLE
-from dataprep.report.visible import visible
 from dataprep.report.wording import (
     agreement_line,
     expected,
@@ -30,20 +27,6 @@ if TYPE_CHECKING:
 WIDE = 12
 """Columns from which on a confusion matrix gets narrower ones."""
 
-_HEAD = f"""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Teachers’ answers</title>
-<style>
-{STYLE}</style>
-</head>
-<body>
-<main>
-"""
 _FOOT = """\
 <footer>
 <p>A <b>reply</b> is a whole answer (outcome <i>ok</i>); only replies are read. <b>Equal shares</b> is how
@@ -53,9 +36,6 @@ and gold answers are of the same questions, so that a teacher who is mostly righ
 distribution anyway. <b>κ</b> is Cohen’s kappa: 1 for full agreement, 0 for what the two teachers’ own
 distributions give by chance.</p>
 </footer>
-</main>
-</body>
-</html>
 """
 
 
@@ -66,8 +46,7 @@ def check_page(path: str) -> None:
         UsageError: the path does not end in ``.html``.
         MissingDependencyError: matplotlib is not installed.
     """
-    if path != files.STDIO and PurePath(path).suffix.lower() not in {".html", ".htm"}:
-        raise UsageError(f"{path}: the report is an HTML page; expected a path that ends in .html")
+    check_path(path, "the report is")
     check_matplotlib()
 
 
@@ -88,21 +67,16 @@ def page(found: Review) -> str:
         MissingDependencyError: matplotlib is not installed.
     """
     check_matplotlib()
-    parts = [_HEAD, _overview(found)]
+    parts = [_overview(found)]
     parts += [_teacher(each, number) for number, each in enumerate(found.teachers, 1)]
     if found.pairs:
         parts.append(_pairs(found.pairs))
-    return "".join((*parts, _FOOT))
-
-
-def _text(text: str, lines: bool = False) -> str:
-    """A text out of the data, as HTML."""
-    return html.escape(visible(text, lines))
+    return document("Teachers’ answers", STYLE, (*parts, _FOOT))
 
 
 def _name(text: str) -> str:
     """A name out of the data, as HTML; one that is written from right to left stays by itself."""
-    return f"<bdi>{_text(text)}</bdi>"
+    return f"<bdi>{escaped(text)}</bdi>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
@@ -126,8 +100,8 @@ def _figure(plot: str, caption: str) -> str:
 
 def _overview(found: Review) -> str:
     """The title, what was read, and a line a teacher."""
-    names = ", ".join(f"<code>{_text(name)}</code>" for name in found.files)
-    gold = f"<p>{_text(gold_line(found))}.</p>\n" if found.gold else ""
+    names = ", ".join(f"<code>{escaped(name)}</code>" for name in found.files)
+    gold = f"<p>{escaped(gold_line(found))}.</p>\n" if found.gold else ""
     rows = []
     for each in found.teachers:
         row = [_name(each.name), f"{sum(each.outcomes.values()):,}"]
@@ -152,9 +126,9 @@ def _overview(found: Review) -> str:
 
 def _teacher(each: TeacherReview, number: int) -> str:
     """A teacher's section: its letters, the tests, the confusion matrix, what could not be read."""
-    parts = [f"<section>\n<h2>{_name(each.name)}</h2>\n", f"<p>{_text(read_line(each))}."]
+    parts = [f"<section>\n<h2>{_name(each.name)}</h2>\n", f"<p>{escaped(read_line(each))}."]
     if each.agreement is not None:
-        parts.append(f" Of the letters, {_text(agreement_line(each))}.")
+        parts.append(f" Of the letters, {escaped(agreement_line(each))}.")
     if each.superseded:
         parts.append(
             f" {each.superseded:,} of {each.lines:,} lines gave way to others about the same questions."
@@ -165,10 +139,10 @@ def _teacher(each: TeacherReview, number: int) -> str:
         caption += " and the gold answers would give." if each.gold else " would give."
         parts += [_figure(answers_plot(each, f"answers{number}"), caption), _letters(each)]
         parts.append(
-            f'<ul class="tests"><li>Against equal shares: {_text(fit_sentence(each.uniform))}.</li>\n'
+            f'<ul class="tests"><li>Against equal shares: {escaped(fit_sentence(each.uniform))}.</li>\n'
         )
         if each.gold is not None:
-            parts.append(f"<li>Against the gold answers: {_text(fit_sentence(each.gold))}.</li>\n")
+            parts.append(f"<li>Against the gold answers: {escaped(fit_sentence(each.gold))}.</li>\n")
         parts.append("</ul>\n")
     if each.agreement is not None and each.agreement.replies:
         parts.append(_confusion(each.agreement))
@@ -217,7 +191,7 @@ def _cell(count: int, total: int, right: bool) -> str:
 
 def _unread(unread: Sequence[Unread], more: int) -> str:
     rows = [
-        (_name(each.id), f'<td dir="auto">{_text(each.reply, lines=True) or "<i>nothing</i>"}</td>')
+        (_name(each.id), f'<td dir="auto">{escaped(each.reply, lines=True) or "<i>nothing</i>"}</td>')
         for each in unread
     ]
     rest = f"<p>And {more:,} more.</p>\n" if more else ""

@@ -1,36 +1,24 @@
-"""The style sheet of a review's page: light and dark, on screens of any width and on paper."""
+"""The style sheet of a review's page, beside what all pages have: on screens of any width and on paper."""
 
 STYLE = """\
 :root {
-  color-scheme: light dark;
-  --page: #fbfaf8; --ink: #1d1c1a; --muted: #64615b; --line: #dedad2; --panel: #f2efe9;
   --bar: #3a78b8; --uniform: #1d1c1a; --gold: #c9c4b8;
   --ok: #3a78b8; --length: #d9a62e; --refused: #8a5fb0; --empty: #b3aea4; --failed: #c23b3b;
   --right: #2f8f6b; --wrong: #d4713a; --unread: #b3aea4;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --page: #181817; --ink: #e9e6df; --muted: #a29d93; --line: #3a3834; --panel: #232220;
     --bar: #5b9bdc; --uniform: #e9e6df; --gold: #5c5952;
     --ok: #5b9bdc; --length: #e2b84c; --refused: #b08ad6; --empty: #6f6b64; --failed: #e06666;
     --right: #4db58d; --wrong: #e58a55; --unread: #6f6b64;
   }
 }
-* { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; }
-body {
-  margin: 0; background: var(--page); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif;
-}
-main { max-width: 54rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -0.015em; margin: 0 0 0.5rem; }
-h2 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 0.75rem; overflow-wrap: anywhere; }
+main { max-width: 54rem; }
+h2 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 0.75rem; }
 h3 { font-size: 1rem; margin: 2rem 0 0.5rem; }
-p { margin: 0 0 0.75rem; max-width: 44rem; overflow-wrap: anywhere; }
-header p, .note, figcaption, footer { color: var(--muted); }
+p { max-width: 44rem; }
 .note, figcaption, footer { font-size: 0.85rem; }
-section { margin-top: 2.5rem; padding-top: 2rem; border-top: 1px solid var(--line); }
-code { font: 0.9em ui-monospace, "SF Mono", Consolas, "Liberation Mono", monospace; }
+section { margin-top: 2.5rem; padding-top: 2rem; }
 .wide { overflow-x: auto; }
 figure { margin: 1.75rem 0; }
 figcaption { margin-top: 0.4rem; }
@@ -64,6 +52,5 @@ th[scope="row"] { font-weight: 600; }
 .replies tbody th { font: 0.8rem/1.75 ui-monospace, "SF Mono", Consolas, "Liberation Mono", monospace; }
 .replies td { white-space: pre-wrap; }
 .tests { margin: 0; padding-left: 1.1rem; }
-footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 @media print { section { break-inside: avoid-page; } main { max-width: none; } }
 """

@@ -8,7 +8,7 @@ template that wants today's date is given one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class ChatTemplate:
     """
 
     def __init__(self, text: str, variables: Mapping[str, Any], date: str | None) -> None:
+        self._text = text
         self._environment = _environment(date)
         self._variables = dict(variables) | ({"date_string": date} if date else {})
         try:
@@ -43,6 +44,13 @@ class ChatTemplate:
             line = getattr(error, "lineno", None)
             place = f" in line {line}" if line else ""
             raise TemplateError(f"the chat template is not well-formed{place}: {error}") from None
+
+    def uses(self, names: Iterable[str]) -> list[str]:
+        """Which of the names the template takes from outside."""
+        from jinja2 import meta
+
+        found = meta.find_undeclared_variables(self._environment.parse(self._text))
+        return [name for name in names if name in found]
 
     def render(
         self, messages: Sequence[Mapping[str, Any]], *, prompt: bool = False, marks: bool = False

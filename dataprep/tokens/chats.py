@@ -15,10 +15,10 @@ from dataprep.errors import RowError
 from dataprep.quality.conversations import find_in_row
 from dataprep.tokens.encoding import ChatEncoder
 from dataprep.tokens.fitting import OVERFLOWS, fit
-from dataprep.tokens.layouts import layout_of
+from dataprep.tokens.layouts import layout_for
 from dataprep.tokens.lint import Linter
 
-__all__ = ["OVERFLOWS", "Encoder", "auto_workers", "fit", "layout_of", "messages_of", "over_rows", "pad_id"]
+__all__ = ["OVERFLOWS", "Encoder", "auto_workers", "fit", "layout_for", "messages_of", "over_rows", "pad_id"]
 
 if TYPE_CHECKING:
     from dataprep.tokens.layouts import Encoded, Layout

@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from dataprep.errors import RowError
-from dataprep.tokens.layouts import Encoded, Layout, Messages, Segment, Slot, puts_space
+from dataprep.tokens.continuing import encode_after, goes_on
+from dataprep.tokens.layouts import Encoded, Layout, Messages, Segment, Slot
 from dataprep.tokens.tokenizer import Tokenizer
 
 
@@ -19,10 +20,11 @@ class Fixed(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A text with contents in it: fixed texts, and the numbers of messages."""
+    """A text with contents in it: fixed texts, and the numbers of messages; whether it goes on after one."""
 
     parts: tuple[str | int, ...]
     unit: bytes
+    after: bool = False
 
     def text(self, contents: Sequence[str]) -> str:
         """The text, the contents in their places."""
@@ -52,6 +54,8 @@ class ChatEncoder:
             TokenizerError: the tokenizer lacks a special token of the layout.
         """
         planned = [self._plan(messages) for messages in conversations]
+        if self.tokenizer.space:
+            return [each if isinstance(each, RowError) else self._alone(*each) for each in planned]
         texts = dict.fromkeys(
             text for each in planned if not isinstance(each, RowError) for text in each[1]
         )  # a system message that comes again and again is encoded once
@@ -74,26 +78,31 @@ class ChatEncoder:
         return recipe, [item.text(contents) for item in recipe if type(item) is Run]
 
     def _alone(self, recipe: Recipe, texts: list[str]) -> Encoded | RowError:
+        after = [item.after for item in recipe if type(item) is Run]
         try:
-            return _join(recipe, [self.tokenizer.encode(text) for text in texts])
+            return _join(recipe, [self._ids(text, goes) for text, goes in zip(texts, after, strict=True)])
         except RowError as error:
             return error
 
+    def _ids(self, text: str, after: bool) -> list[int]:
+        return encode_after(self.tokenizer, text) if after else self.tokenizer.encode(text)
+
     def _recipe(self, roles: tuple[str, ...]) -> Recipe:
         recipe: Recipe = []
-        spaced = not puts_space(self.tokenizer)
+        before: bool | None = None
         for (special, trained), group in groupby(self.layout.plan(roles), key=_kind):
             run, unit = list(group), bytes([trained])
             parts = tuple(piece.message if isinstance(piece, Slot) else piece.text for piece in run)
             if special:
                 ids = [self.tokenizer.special(str(name)) for name in parts]
+                before = True
             else:
-                if run[0].space and spaced:
-                    parts = (" ", *parts)
+                after = goes_on(self.tokenizer, before)
+                before = False
                 if any(type(part) is int for part in parts):
-                    recipe.append(Run(parts, unit))
+                    recipe.append(Run(parts, unit, after))
                     continue
-                ids = self.tokenizer.encode("".join(map(str, parts)))
+                ids = self._ids("".join(map(str, parts)), after)
             if recipe and isinstance(last := recipe[-1], Fixed):
                 recipe[-1] = Fixed(last.ids + ids, last.mask + unit * len(ids))
             else:

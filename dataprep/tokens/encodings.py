@@ -1,14 +1,20 @@
-"""tiktoken's named encodings, where their files are in ``TIKTOKEN_CACHE_DIR``; nothing is downloaded."""
+"""tiktoken's own encodings: by name, where their files are in ``TIKTOKEN_CACHE_DIR``, or by their files.
+
+A rank file says neither how text is cut nor which special tokens there are. OpenAI's files are known by
+their SHA-256, so that these come from tiktoken. Nothing is downloaded.
+"""
 
 from __future__ import annotations
 
 import os
 from hashlib import sha1, sha256
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from typing import Any
 
 from dataprep import files
 from dataprep.errors import TokenizerError
-from dataprep.tokens.rank_file import RankTokenizer
+from dataprep.tokens.rank_file import RankTokenizer, load_ranks, parse_ranks
 from dataprep.tokens.tokenizer import needed
 
 _R50K = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
@@ -45,13 +51,37 @@ def load_encoding(name: str) -> RankTokenizer:
             f"{name}: its file is not here, and nothing is downloaded: put {url} at {place}, or give the "
             "path of a tokenizer's file"
         )
-    found = sha256(files.open_mapped(str(path))).hexdigest()
+    content = bytes(files.open_mapped(str(path)))
+    found = sha256(content).hexdigest()
     if found != expected:
         raise TokenizerError(
             f"{path}: found SHA-256 {found[:16]}…; expected {expected[:16]}… of {name}: fetch {url} again"
         )
-    published = needed("tiktoken_ext.openai_public", "one of tiktoken's encodings")
-    parts = published.ENCODING_CONSTRUCTORS[name]()  # reads the file that was checked above
-    return RankTokenizer(
-        parts["mergeable_ranks"], parts["pat_str"], parts["special_tokens"], (load_encoding, (name,))
-    )
+    return _made(name, str(path), content, (load_encoding, (name,)))
+
+
+def load_rank_file(path: str, content: bytes) -> RankTokenizer:
+    """The tokenizer of a rank file: one of OpenAI's, or Llama 3's.
+
+    Raises:
+        TokenizerError: a line is damaged, a rank is missing or there twice, or the file is none of these.
+    """
+    digest = sha256(content).hexdigest()
+    for name, (stem, expected) in ENCODINGS.items():
+        if digest == expected and name == stem:
+            return _made(name, path, content, (load_rank_file, (path, content)))
+    return load_ranks(path, content)
+
+
+def _made(name: str, path: str, content: bytes, origin: tuple[Any, tuple[Any, ...]]) -> RankTokenizer:
+    """An encoding of tiktoken's, with the ranks of a file in place of those that tiktoken would fetch."""
+    needed("tiktoken_ext.openai_public", "one of tiktoken's encodings")
+    found = find_spec("tiktoken_ext.openai_public")
+    if found is None or found.loader is None:
+        raise TokenizerError(f"{name}: this version of tiktoken does not have it; install another")
+    published = module_from_spec(found)  # a copy of our own: tiktoken's stays as it is
+    found.loader.exec_module(published)
+    ranks = parse_ranks(path, content)
+    published.load_tiktoken_bpe = lambda *_, **__: ranks  # type: ignore[attr-defined]
+    parts = published.ENCODING_CONSTRUCTORS[name]()
+    return RankTokenizer(ranks, parts["pat_str"], parts["special_tokens"], origin)

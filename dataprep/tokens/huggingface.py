@@ -6,7 +6,8 @@ not apply here: a layout says which tokens stand where.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
@@ -14,7 +15,18 @@ from typing import Any
 import orjson
 
 from dataprep.errors import RowError, TokenizerError
-from dataprep.tokens.tokenizer import check_unicode, looks_special, needed, special_id, unknown_id
+from dataprep.tokens.tokenizer import (
+    check_space_mark,
+    check_unicode,
+    looks_special,
+    needed,
+    puts_space,
+    reads_as_space,
+    special_id,
+    unknown_id,
+)
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class HuggingFaceTokenizer:
@@ -46,6 +58,9 @@ class HuggingFaceTokenizer:
         self._check_ids(path, document)
         decoder = document.get("decoder") or {}
         self._byte_of = byte_alphabet() if decoder.get("type") == "ByteLevel" else None
+        self._fallback = _fallback(document["model"])
+        self._loses = reads_as_space(self._ids)
+        self.space = _space(document, self._ids)
         self.path, self.content = path, content
 
     def __reduce__(self) -> tuple[type[HuggingFaceTokenizer], tuple[str, bytes]]:
@@ -63,10 +78,16 @@ class HuggingFaceTokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text; none of them is a special token's."""
         check_unicode(text)
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if self._loses:
+            check_space_mark(text)
+        ids = self._ids(text)
         if not self._names.keys().isdisjoint(ids):
             name = next(self._names[number] for number in ids if number in self._names)
             raise RowError("a special token in a text", f"the tokenizer's model makes {name!r} of a text")
+        return ids
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -88,8 +109,10 @@ class HuggingFaceTokenizer:
         return "".join(parts)
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The bytes of ids in a byte-level tokenizer; else their text in UTF-8."""
+        """The bytes of ids in a byte-level tokenizer, or of bytes fallen back to; else text in UTF-8."""
         if self._byte_of is None:
+            if self._fallback.keys() >= set(ids):
+                return bytes(self._fallback[number] for number in ids)
             return self.decode(ids).encode("utf-8")
         self._check_known(ids)
         return b"".join(map(self._bytes_of, ids))
@@ -135,6 +158,15 @@ def _damaged(path: str, reason: str) -> TokenizerError:
     )
 
 
+def _space(document: dict[str, Any], encode: Callable[[str], list[int]]) -> str:
+    """Where a space is put before texts: see ``Tokenizer``."""
+    if not puts_space(encode):
+        return ""
+    step = document.get("pre_tokenizer") or {}
+    steps = [step, *step.get("pretokenizers", ())]
+    return "first" if any(each.get("prepend_scheme") == "first" for each in steps) else "each"
+
+
 def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
     """Change a document so that its special tokens are not found in text; return their ids by name.
 
@@ -148,10 +180,12 @@ def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
     document |= {"truncation": None, "padding": None, "post_processor": None}
     if model.get("dropout"):
         model["dropout"] = None  # the same text has the same ids, always
-    specials, kept = {}, []
+    specials, kept, fallback = {}, [], _fallback(model)
     in_merges = _parts_of_merges(model)
     for token in document.get("added_tokens") or ():
         name = token["content"]
+        if token["id"] in fallback:
+            continue  # listed, but no mark: it stands for a byte of what the vocabulary does not have
         if name == unknown or not (token["special"] or looks_special(name)):
             kept.append(token)
             continue
@@ -172,6 +206,15 @@ def _rename(model: dict[str, Any], name: str, number: int, salt: str, in_merges:
         vocab[number][0] = hidden
         return True
     return False
+
+
+def _fallback(model: dict[str, Any]) -> dict[int, int]:
+    """The byte behind each id that stands for one, where the vocabulary falls back to bytes."""
+    if not model.get("byte_fallback"):
+        return {}
+    vocab = model["vocab"]
+    pieces = vocab.items() if isinstance(vocab, dict) else ((each[0], at) for at, each in enumerate(vocab))
+    return {number: int(name[3:5], 16) for name, number in pieces if _BYTE.fullmatch(name)}
 
 
 def _parts_of_merges(model: dict[str, Any]) -> set[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dataprep.errors import UsageError
+from dataprep.tokens.continuing import encode_after, goes_on
 from dataprep.tokens.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
@@ -37,14 +38,11 @@ class Segment:
         text: a text to be encoded as data, or the name of a special token.
         special: whether it is the latter.
         trained: whether its tokens are trained on.
-        space: a space parts it from the text before it. A tokenizer that puts a space before every text
-            by itself, as Llama 2's does, needs no other.
     """
 
     text: str
     special: bool = False
     trained: bool = False
-    space: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,6 @@ class Slot:
 
     message: int
     trained: bool = False
-    space: bool = False
 
 
 Plan = tuple[Segment | Slot, ...]
@@ -140,6 +137,37 @@ def layout_of(
     return named_layouts.LAYOUTS[name](strip=strip, date=date)
 
 
+def layout_for(
+    name: str,
+    tokenizer: Tokenizer,
+    place: str | Path | None,
+    *,
+    template: str | Path | None = None,
+    strip: bool = False,
+    date: str | None = None,
+) -> Layout:
+    """A layout for a tokenizer; a model's own template is in the directory of its tokenizer.
+
+    Args:
+        name: one of ``NAMES``.
+        tokenizer: the tokenizer.
+        place: the file or directory that it was read from.
+        template: ``template`` only: another model directory, or a jinja file.
+        strip: contents are stripped of outer white space.
+        date: as ``layout_of`` has it.
+
+    Raises:
+        UsageError, TemplateError, FileError, MissingDependencyError: as ``layout_of``.
+    """
+    if name != "template":
+        if template is not None:
+            raise UsageError("--template needs --layout template")
+        return layout_of(name, strip=strip, date=date)
+    if template is None and place is not None:
+        template = place if Path(place).is_dir() else Path(place).parent
+    return layout_of(name, strip=strip, date=date, path=template, specials=tuple(tokenizer.specials))
+
+
 def encode_chat(tokenizer: Tokenizer, layout: Layout, messages: Messages) -> Encoded:
     """A conversation's ids and mask, built together.
 
@@ -151,6 +179,7 @@ def encode_chat(tokenizer: Tokenizer, layout: Layout, messages: Messages) -> Enc
         TokenizerError: the tokenizer lacks a special token of the layout.
     """
     encoded = Encoded([], bytearray())
+    before: bool | None = None
     for (special, trained), group in groupby(
         layout.segments(messages), key=lambda segment: (segment.special, segment.trained)
     ):
@@ -159,12 +188,8 @@ def encode_chat(tokenizer: Tokenizer, layout: Layout, messages: Messages) -> Enc
             ids = [tokenizer.special(segment.text) for segment in run]
         else:
             text = "".join(segment.text for segment in run)
-            ids = tokenizer.encode(" " + text if run[0].space and not puts_space(tokenizer) else text)
+            ids = encode_after(tokenizer, text) if goes_on(tokenizer, before) else tokenizer.encode(text)
+        before = special
         encoded.ids += ids
         encoded.mask += bytes([trained]) * len(ids)
     return encoded
-
-
-def puts_space(tokenizer: Tokenizer) -> bool:
-    """Whether the tokenizer puts a space before every text, as SentencePiece does with a dummy prefix."""
-    return tokenizer.encode("]") + tokenizer.encode("a") == tokenizer.encode("] a")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from dataprep.errors import RowError
 from dataprep.quality.conversations import Finding
 from dataprep.records import describe
+from dataprep.tokens.continuing import decode_after, goes_on
 from dataprep.tokens.fitting import spans_of
 from dataprep.tokens.layouts import Encoded, Layout, Messages, Segment
 from dataprep.tokens.tokenizer import Tokenizer
@@ -110,6 +111,7 @@ class Linter:
         start, end = span
         closed = ids[end - 1] in self._ends
         body = ids[start : end - closed]
+        after = goes_on(self.tokenizer, self._special(ids[start - 1]) if start else None)
         inner = next(filter(self._special, body), None)
         if inner is not None:
             token = start + body.index(inner) + 1
@@ -121,17 +123,18 @@ class Linter:
         elif not closed:
             yield Finding(CUT, f"{place}: it breaks off at token {end:,}, the row's last")
         if inner is None:
-            yield from self._text(place, body, content, closed, last)
+            text = decode_after(self.tokenizer, body) if after else self.tokenizer.decode_bytes(body)
+            yield from self._text(place, text, content, closed, last)
 
     def _text(
-        self, place: str, body: Sequence[int], content: str | None, closed: bool, last: bool
+        self, place: str, found: bytes, content: str | None, closed: bool, last: bool
     ) -> Iterator[Finding]:
         """Whether trained tokens are the content that they should be, or its beginning."""
         if content is None:
-            if not body:
+            if not found:
                 yield Finding(OTHER_TEXT, f"{place}: found its end of turn and nothing else")
             return
-        found, wanted = self.tokenizer.decode_bytes(body), content.encode("utf-8", "surrogatepass")
+        wanted = content.encode("utf-8", "surrogatepass")
         if found == wanted:
             return
         if not self.layout.exact:

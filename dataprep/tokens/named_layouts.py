@@ -51,9 +51,7 @@ def _not_sound(messages: Any) -> RowError:
 def filled(plan: Plan, contents: list[str]) -> list[Segment]:
     """A plan's segments, the contents in their places."""
     return [
-        Segment(contents[piece.message], trained=piece.trained, space=piece.space)
-        if isinstance(piece, Slot)
-        else piece
+        Segment(contents[piece.message], trained=piece.trained) if isinstance(piece, Slot) else piece
         for piece in plan
     ]
 
@@ -173,7 +171,8 @@ class Llama2(_Named):
             pieces += [
                 Slot(number),
                 Segment(" [/INST]"),
-                Slot(number + 1, trained=True, space=True),
+                Segment(" ", trained=True),
+                Slot(number + 1, trained=True),
                 Segment(" ", trained=True),
                 Segment("</s>", special=True, trained=True),
             ]

@@ -57,6 +57,7 @@ class RankTokenizer:
     """
 
     kind = "tiktoken"
+    space = ""
 
     def __init__(
         self,
@@ -139,11 +140,12 @@ def load_ranks(path: str, content: bytes) -> RankTokenizer:
         TokenizerError: a line is damaged, a rank is missing or there twice, or they are not Llama 3's.
     """
     ranks = parse_ranks(path, content)
+    _check_complete(path, ranks)
     if len(ranks) != LLAMA3_RANKS:
         raise TokenizerError(
             f"{path}: found {len(ranks):,} ranks; expected the {LLAMA3_RANKS:,} of Llama 3's "
-            "tokenizer.model: fetch a file that was cut short again; tiktoken's own encodings are loaded by "
-            "their names, and other models by their tokenizer.json"
+            "tokenizer.model, or one of OpenAI's published files: fetch a file that was cut short or changed "
+            "again; other models' rank files do not say how text is cut: give their tokenizer.json"
         )
     specials = {name: LLAMA3_RANKS + number for number, name in enumerate(LLAMA3_SPECIALS)}
     return RankTokenizer(ranks, LLAMA3_PATTERN, specials, (load_ranks, (path, content)), content)
@@ -153,7 +155,7 @@ def parse_ranks(path: str, content: bytes) -> dict[bytes, int]:
     """Each token's rank.
 
     Raises:
-        TokenizerError: a line is no token and rank, or the ranks are not 0, 1, 2, … once each.
+        TokenizerError: a line is no token and rank, or a token or a rank is there twice.
     """
     ranks: dict[bytes, int] = {}
     lines: dict[int, int] = {}
@@ -172,7 +174,6 @@ def parse_ranks(path: str, content: bytes) -> dict[bytes, int]:
                 "expected each token once: fetch the file again"
             )
         ranks[token], lines[rank] = rank, number
-    _check_complete(path, ranks, lines)
     return ranks
 
 
@@ -190,11 +191,12 @@ def _parse_line(where: str, line: bytes) -> tuple[bytes, int]:
     return token, rank
 
 
-def _check_complete(path: str, ranks: Mapping[bytes, int], lines: Mapping[int, int]) -> None:
-    for rank in range(len(lines)):
-        if rank not in lines:
+def _check_complete(path: str, ranks: Mapping[bytes, int]) -> None:
+    found = set(ranks.values())
+    for rank in range(len(found)):
+        if rank not in found:
             raise TokenizerError(
-                f"{path}: rank {rank} is missing; expected every rank from 0 to {max(lines)}: "
+                f"{path}: rank {rank} is missing; expected every rank from 0 to {max(found)}: "
                 "fetch the file again"
             )
     for byte in range(256):

@@ -7,7 +7,16 @@ from hashlib import sha256
 from itertools import groupby
 
 from dataprep.errors import TokenizerError
-from dataprep.tokens.tokenizer import check_unicode, looks_special, needed, special_id, unknown_id
+from dataprep.tokens.tokenizer import (
+    check_space_mark,
+    check_unicode,
+    looks_special,
+    needed,
+    puts_space,
+    reads_as_space,
+    special_id,
+    unknown_id,
+)
 
 # The field numbers and piece types of sentencepiece_model.proto.
 _PIECES, _TRAINER_SPEC, _NORMALIZER_SPEC = 1, 2, 3
@@ -43,6 +52,8 @@ class SentencePieceTokenizer:
         self.fingerprint = sha256(b"sentencepiece, marks as control symbols\n" + content).hexdigest()
         self._names = {number: name for name, number in self.specials.items()}
         self.content = content
+        self._loses = reads_as_space(self._processor.encode)
+        self.space = "each" if puts_space(self._processor.encode) else ""
         self._origin = (path, content)
 
     def __reduce__(self) -> tuple[type[SentencePieceTokenizer], tuple[str, bytes]]:
@@ -51,6 +62,8 @@ class SentencePieceTokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text; none of them is a special token's."""
         check_unicode(text)
+        if self._loses:
+            check_space_mark(text)
         ids: list[int] = self._processor.encode(text)
         return ids
 

@@ -12,6 +12,7 @@ import orjson
 from dataprep import files
 from dataprep.errors import FileError, TemplateError
 
+# What templates call special tokens.
 TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 

@@ -17,7 +17,7 @@ from dataprep.errors import RowError, TemplateError, TokenizerError
 from dataprep.tokens.chat_jinja import BEGIN, END, ChatTemplate
 from dataprep.tokens.layouts import Messages, Plan, Segment, Slot
 from dataprep.tokens.named_layouts import check_date, filled, fingerprint_of, read_messages
-from dataprep.tokens.template_files import ModelTemplate, read_template
+from dataprep.tokens.template_files import TOKENS, ModelTemplate, read_template
 
 Span = tuple[int, int]
 SHOWN = 40  # characters around the place where two texts part
@@ -69,6 +69,11 @@ class TemplateLayout:
                 f"{path}: no special tokens are known; give a model directory that lists them"
             )
         layout = cls(template, tuple(names), strip, date)
+        if not template.variables and (used := layout._chat.uses(TOKENS)):
+            raise TemplateError(
+                f"{path}: the chat template writes {' and '.join(used)}, and nothing here says what that is; "
+                "give the model directory, whose tokenizer_config.json does"
+            )
         try:  # what is wrong with a template is found before any row
             layout._sheet(("user", "assistant"))
         except RowError as error:
@@ -119,11 +124,15 @@ class TemplateLayout:
         roles, contents = self.read(messages)
         return filled(self.plan(roles), contents)
 
-    def _render(self, roles: tuple[str, ...], contents: list[str], **options: bool) -> str:
+    @property
+    def _chat(self) -> ChatTemplate:
         if self._compiled is None:
             self._compiled = ChatTemplate(self.template.text, self.template.variables, self.date)
+        return self._compiled
+
+    def _render(self, roles: tuple[str, ...], contents: list[str], **options: bool) -> str:
         pairs = zip(roles, contents, strict=False)
-        return self._compiled.render([{"role": role, "content": text} for role, text in pairs], **options)
+        return self._chat.render([{"role": role, "content": text} for role, text in pairs], **options)
 
     def _sheet(self, roles: tuple[str, ...]) -> _Sheet:
         if roles not in self._sheets:
@@ -164,39 +173,49 @@ class TemplateLayout:
             else:
                 text += part
         if text != (plain := self._render(roles, places)):
-            raise TemplateError(f"the chat template's marks change its text: {_parting(plain, text)}")
+            raise RowError("the chat template's marks change its text", _parting(plain, text))
         return text, spans
 
     def _after_prompts(self, roles: tuple[str, ...], places: list[str], text: str) -> list[Span]:
-        """What comes after each prompt, to the end of the turn; every text must begin with the one before."""
+        """What comes after each prompt, to the end of the turn; each text must begin with the one before."""
         spans = []
         for number in [number for number, role in enumerate(roles) if role == "assistant"]:
             turns = number + 1
-            before = self._render(roles[:number], places[:number])
             prompt = self._render(roles[:number], places[:number], prompt=True)
             after = self._render(roles[:turns], places[:turns])
-            for shorter, longer in ((before, prompt), (prompt, after), (after, text)):
+            start = self._answer(after, prompt, places[number]) if after.startswith(prompt) else 0
+            end = self._end(after, start, places[number])
+            for shorter, longer in ((prompt, after), (after[:end], text)):
                 if not longer.startswith(shorter):
-                    raise TemplateError(
-                        f"the chat template is not prefix-safe, so that no mask can be told: with {turns} of "
-                        f"{len(roles)} messages, {_parting(shorter, longer)}; mark what is generated with "
-                        "{% generation %}, or lay the messages out by a named layout"
+                    raise RowError(
+                        "the chat template is not prefix-safe",
+                        f"no mask can be told: with {turns} of {len(roles)} messages, "
+                        f"{_parting(shorter, longer)}; mark what is generated with "
+                        "{% generation %}, or lay the messages out by a named layout",
                     )
-            spans.append(self._turn(after, len(prompt), places[number]))
+            between = text[len(prompt) : text.index(places[number])]
+            if between.strip() and prompt == self._render(roles[:number], places[:number]):
+                raise RowError(
+                    "the chat template writes no prompt for an assistant",
+                    f"add_generation_prompt adds nothing, so that no mask can be told: found {between!r} "
+                    "before an answer; mark what is generated with {% generation %}",
+                )
+            spans.append((start, end))
         return spans
 
-    def _turn(self, text: str, start: int, place: str) -> Span:
-        """From the end of a prompt to after the first special token behind the content."""
-        names = re.compile("|".join(map(re.escape, self.specials)))
-        content = text.find(place, start)
-        if content < 0 or names.search(text, start, content):
-            raise TemplateError(
-                "the chat template writes no prompt for an assistant (add_generation_prompt), so that no "
-                f"mask can be told: found {text[start:][:SHOWN]!r} after it; mark what is generated with "
-                "{% generation %}"
-            )
-        end = names.search(text, content + len(place))
-        return start, end.end() if end else len(text)
+    def _answer(self, text: str, prompt: str, place: str) -> int:
+        """Where an answer begins: after the prompt, and after what the template itself writes before it.
+
+        Such as Qwen3's empty block of thoughts: what no row says is not trained on.
+        """
+        content = max(text.find(place), len(prompt))
+        return content if text[len(prompt) : content].strip() else len(prompt)
+
+    def _end(self, text: str, start: int, place: str) -> int:
+        """The end of a turn: after the first special token behind the content, else of the text."""
+        content = max(text.find(place, start), start) + len(place)
+        found = re.compile("|".join(map(re.escape, self.specials))).search(text, content)
+        return found.end() if found else len(text)
 
     def _trims(self, roles: tuple[str, ...], places: list[str]) -> tuple[tuple[bool, bool], ...]:
         """Which contents lose the white space around them."""
@@ -240,7 +259,7 @@ def _cut(
         yield from plain(position, match.start())
         position = match.end()
         if any(match.start() < border < position for border in borders):
-            raise TemplateError(f"the chat template marks a part of {match.group()!r} as generated")
+            raise RowError("the chat template marks a part as generated", f"a part of {match.group()!r}")
         if match.group() in numbers:
             yield Slot(numbers[match.group()], trained(match.start()))
         else:

@@ -7,7 +7,7 @@ come from the layout alone, by name, through ``special``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,18 +25,22 @@ class Tokenizer(Protocol):
         specials: the ids of the special tokens, by name, such as ``<|eot_id|>``.
         fingerprint: 64 hex digits that differ whenever a text may get other ids: SHA-256 of the files'
             content and of what this program adds to it.
+        space: where it puts a space before a text by itself: ``"each"`` for every text between special
+            tokens, ``"first"`` for the first one of a conversation only, ``""`` nowhere.
     """
 
     kind: str
     vocab_size: int
     specials: Mapping[str, int]
     fingerprint: str
+    space: str
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; none of them is a special token's.
 
         Raises:
-            RowError: the text is no valid Unicode (a lone surrogate).
+            RowError: the text is no valid Unicode (a lone surrogate), or has a character that the
+                tokenizer would read as another one.
         """
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -59,6 +63,9 @@ class Tokenizer(Protocol):
 FILES = ("tokenizer.json", "tokenizer.model", "spiece.model")
 """What a model directory's tokenizer may be called, in the order of preference."""
 
+SPACE_MARK = "\u2581"
+"""What a space is in the vocabularies of SentencePiece; the same character in a text would be lost."""
+
 _LOOKS_SPECIAL = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\s*")
 _EXPECTED = "expected tiktoken ranks, a SentencePiece model or a Hugging Face tokenizer.json"
@@ -76,7 +83,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """The tokenizer in a file or a directory; its content decides of which kind it is.
 
     Args:
-        path: a tiktoken rank file (Llama 3's ``tokenizer.model``: base64 and rank, one a line), a
+        path: a tiktoken rank file (base64 and rank, one a line: Llama 3's, or one of OpenAI's), a
             SentencePiece ``.model``, a Hugging Face ``tokenizer.json`` or a model directory, or the
             name of one of tiktoken's encodings, where its file is present.
 
@@ -135,9 +142,9 @@ def tokenizer_from(path: str, content: bytes) -> Tokenizer:
 
         return HuggingFaceTokenizer(path, content)
     if _has_ranks(content):
-        from dataprep.tokens.rank_file import load_ranks
+        from dataprep.tokens.encodings import load_rank_file
 
-        return load_ranks(path, content)
+        return load_rank_file(path, content)
     if content[:1] == b"\n" and content[2:3] == b"\n":  # a message whose first field is a message
         from dataprep.tokens.sentencepiece_model import SentencePieceTokenizer
 
@@ -181,6 +188,27 @@ def check_unicode(text: str) -> None:
         half = f"U+{ord(text[error.start]):04X}"
         detail = f"found a lone surrogate, {half}, at character {error.start + 1}; expected whole characters"
         raise RowError("not valid Unicode", detail) from None
+
+
+def reads_as_space(encode: Callable[[str], list[int]]) -> bool:
+    """Whether ``SPACE_MARK`` is read as a space, as in all that write spaces that way."""
+    return encode(f"a{SPACE_MARK}a") == encode("a a")
+
+
+def check_space_mark(text: str) -> None:
+    """Raise ``RowError`` where a text has the character that stands for a space in the vocabulary."""
+    if SPACE_MARK in text:
+        place = text.index(SPACE_MARK)
+        raise RowError(
+            "a character that the tokenizer reads as a space",
+            f"found {SPACE_MARK!r}, U+2581, in {text[max(0, place - 10) : place + 10]!r}; expected a text "
+            "without it: replace it",
+        )
+
+
+def puts_space(encode: Callable[[str], list[int]]) -> bool:
+    """Whether every text is given a space before it, as by SentencePiece with its dummy prefix."""
+    return encode("]") + encode("a") == encode("] a")
 
 
 def special_id(specials: Mapping[str, int], name: str) -> int:

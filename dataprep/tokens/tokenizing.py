@@ -16,7 +16,7 @@ from dataprep import __version__, files, raw_rows
 from dataprep.errors import DataprepError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.tokens import tokenizer as tokenizers
-from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_of, pad_id
+from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_for, pad_id
 from dataprep.tokens.documents import Documents, TokenOutcome
 from dataprep.tokens.flat import Flat, check_place, open_flat
 from dataprep.tokens.inputs import Inputs
@@ -117,6 +117,7 @@ def tokenize_files(
     *,
     tokenizer: str | Path | Tokenizer,
     layout: str | Layout = "llama3",
+    template: str | Path | None = None,
     options: ShardOptions | None = None,
     workers: int | None = 1,
     rejects: str | Path | files.Rejects | None = None,
@@ -132,6 +133,7 @@ def tokenize_files(
         output: a directory: a new one, an empty one, or one of shards.
         tokenizer: a tokenizer, or where its file or model directory is.
         layout: a layout, or its name.
+        template: for the name ``template``: a model directory or a jinja file; by default the tokenizer's.
         options: what becomes of the rows.
         workers: processes; ``None`` takes every core where the input is large enough to gain by it.
         rejects: where bad rows go; without it the first one raises.
@@ -148,7 +150,7 @@ def tokenize_files(
     for path in paths:
         files.check_input(path)
     place = check_place(output)
-    given = ready(tokenizer, layout, options)
+    given = ready(tokenizer, layout, options, template)
     seen = Inputs(paths)
     facts = _facts(given, options)
     found = _finished(place, _key(facts, seen)) if seen.known else None
@@ -171,7 +173,12 @@ def tokenize_files(
     return Tokenized(ledger, manifest)
 
 
-def ready(tokenizer: str | Path | Tokenizer, layout: str | Layout, options: ShardOptions) -> Ready:
+def ready(
+    tokenizer: str | Path | Tokenizer,
+    layout: str | Layout,
+    options: ShardOptions,
+    template: str | Path | None = None,
+) -> Ready:
     """The tokenizer and the layout, loaded where only their names are given."""
     path, loaded = None, tokenizer
     if isinstance(loaded, str | Path):
@@ -179,14 +186,8 @@ def ready(tokenizer: str | Path | Tokenizer, layout: str | Layout, options: Shar
     if not isinstance(layout, str) and (options.strip or options.date is not None):
         raise UsageError("strip and date are the layout's own: give them to layout_of, or a layout's name")
     if isinstance(layout, str):
-        own = layout == "template"  # a template is the model directory's, and may name its tokenizer's marks
-        layout = layout_of(
-            layout,
-            strip=options.strip,
-            date=options.date,
-            path=path if own else None,
-            specials=tuple(loaded.specials) if own else (),
-        )
+        laid = {"template": template, "strip": options.strip, "date": options.date}
+        layout = layout_for(layout, loaded, path, **laid)  # type: ignore[arg-type]
     return Ready(loaded, layout, path)
 
 

@@ -1,8 +1,7 @@
 """Training a small tokenizer on the data: SentencePiece with byte fallback, or byte-level BPE.
 
-Both are lossless but for one character (SentencePiece writes spaces as U+2581, and reads that one as a
-space), have every special token that the chat layouts need, and come out the same, byte for byte, from
-the same texts.
+Both are lossless (U+2581, which SentencePiece would read as a space, is an error), have every special token
+that the chat layouts need, and come out the same, byte for byte, from the same texts.
 """
 
 from __future__ import annotations

@@ -17,11 +17,9 @@ class Spaces:
     """The spaces that a template must write, for a tokenizer that puts one before every text.
 
     Attributes:
-        answer: before an answer, which the layout encodes as a text of its own.
         section: after a special token, where the saved tokenizer puts none by itself.
     """
 
-    answer: str = ""
     section: str = ""
 
 
@@ -50,7 +48,7 @@ def _answer(content: str, end: str, space: str) -> list[str]:
     ]
 
 
-def _each_message(header: str, dated: bool, end: str, behind: str, strip: str, spaces: Spaces) -> list[str]:
+def _each_message(header: str, dated: bool, end: str, behind: str, strip: str) -> list[str]:
     """What ``llama3`` and ``chatml`` do alike: a header, the content, the end of the turn."""
     content = f"(message['content']{strip})"
     system = ["    {%- if message['role'] == 'system' %}{{- date_lines }}{% endif %}"] if dated else []
@@ -59,7 +57,7 @@ def _each_message(header: str, dated: bool, end: str, behind: str, strip: str, s
         f"    {{{{- {header} }}}}",
         *system,
         "    {%- if message['role'] == 'assistant' %}",
-        *_answer(content, end, spaces.answer),
+        *_answer(content, end, ""),
         "    {%- else %}",
         f"        {{{{- {content} + {_quoted(end)} }}}}",
         "    {%- endif %}",
@@ -85,7 +83,7 @@ def _llama3(date: str | None, strip: str, spaces: Spaces) -> str:
     lines_ = [
         "{{- '<|begin_of_text|>' }}",
         *dated,
-        *_each_message(header, bool(date), "<|eot_id|>", "", strip, spaces),
+        *_each_message(header, bool(date), "<|eot_id|>", "", strip),
         *_prompt(begin + "assistant" + end),
     ]
     return "\n".join(lines_) + "\n"
@@ -95,7 +93,7 @@ def _chatml(strip: str, spaces: Spaces) -> str:
     begin = f"<|im_start|>{spaces.section}"
     header = f"{_quoted(begin)} + message['role'] + '\\n'"
     lines = [
-        *_each_message(header, False, "<|im_end|>", f"{spaces.section}\n", strip, spaces),
+        *_each_message(header, False, "<|im_end|>", f"{spaces.section}\n", strip),
         *_prompt(begin + "assistant\n"),
     ]
     return "\n".join(lines) + "\n"

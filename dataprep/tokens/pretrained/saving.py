@@ -15,7 +15,7 @@ import orjson
 from dataprep import files
 from dataprep.errors import TokenizerError
 from dataprep.tokens.huggingface import HuggingFaceTokenizer
-from dataprep.tokens.layouts import Layout, puts_space
+from dataprep.tokens.layouts import Layout
 from dataprep.tokens.pretrained.chat_templates import Spaces, chat_template
 from dataprep.tokens.pretrained.checks import check_saved
 from dataprep.tokens.pretrained.rank_documents import rank_document
@@ -135,9 +135,9 @@ def _json(value: Any) -> str:
 def _spaces(tokenizer: Tokenizer, document: str) -> Spaces:
     """The spaces that a template must write; found out by trying."""
     name = next(iter(tokenizer.specials), None)
-    if name is None or not puts_space(tokenizer):
+    if name is None or not tokenizer.space:
         return Spaces()
     saved = needed("tokenizers", "saving a tokenizer").Tokenizer.from_str(document)
     ids = saved.encode(f"{name}a", add_special_tokens=False).ids
     by_itself = ids == [tokenizer.specials[name], *tokenizer.encode("a")]
-    return Spaces(answer=" ", section="" if by_itself else " ")
+    return Spaces(section="" if by_itself else " ")
