@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import dataprep
-from dataprep.errors import MissingDependencyError, TokenizerError
+from dataprep.errors import MissingDependencyError, RowError, TokenizerError
 from dataprep.tokens.layouts import encode_chat, layout_of
 from dataprep.tokens.pretrained import checks, generation_ids, rank_documents, save_pretrained, saving
 from dataprep.tokens.rank_file import LLAMA3_PATTERN, RankTokenizer
@@ -154,7 +154,12 @@ def test_any_text_has_the_same_ids(saved, kind, text):
     assume(not any(name in text for name in [*ours.specials, "<unk>"]))
     unigram = kind.endswith("unigram")
     assume(not (re.search("<0x..>", text) and (unigram or kind.startswith("symbols"))))
-    found, expected = saved(kind)[0].encode(text, add_special_tokens=False), ours.encode(text)
+    try:
+        expected = ours.encode(text)
+    except RowError:  # a U+2581 that would be read as a space: an error, never other ids
+        assert "\u2581" in text
+        return
+    found = saved(kind)[0].encode(text, add_special_tokens=False)
     if unigram and found != expected:
         assert total(ours, found) == pytest.approx(total(ours, expected), abs=1e-3)
         assert ours.decode(found) == ours.decode(expected)
@@ -169,9 +174,10 @@ def test_what_was_saved_is_read_again(saved, kind):
     again = load_tokenizer(folder)
     assert dict(again.specials) == dict(ours.specials)
     for text in (*checks.TEXTS, *lines()[:5]):
+        if "\u2581" in text:
+            continue
         assert again.encode(text) == ours.encode(text)
-        # What is unknown, and a U+2581 of the text's own, are written in their own ways.
-        if "t5" not in kind and "\u2581" not in text:
+        if "t5" not in kind:  # what is unknown is written in its own way
             assert theirs.decode(ours.encode(text)) == ours.decode(ours.encode(text))
 
 

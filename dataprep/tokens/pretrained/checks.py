@@ -50,18 +50,22 @@ def check_saved(directory: Path, tokenizer: Tokenizer, layout: Layout | None) ->
         if found != number:
             raise _differs(saved, f"the special token {name!r}", found, number)
     for text in TEXTS:
+        try:
+            expected = tokenizer.encode(text)
+        except RowError:  # a U+2581, where the tokenizer would read it as a space: no row has one
+            continue
         if not any(name in text for name in tokenizer.specials):
             found = saved.encode(text, add_special_tokens=False)
-            _compare(saved, f"the text {text[:60]!r}", found, tokenizer.encode(text))
+            _compare(saved, f"the text {text[:60]!r}", found, expected)
     if layout is None:
         return
     for chat in CHATS:
         messages = [{"role": role, "content": content} for role, content in chat]
         try:
-            expected = encode_chat(tokenizer, layout, messages)
+            chat_ids = encode_chat(tokenizer, layout, messages)
         except RowError:  # not every layout takes every order of roles
             continue
-        _compare_chat(saved, layout, messages, expected)
+        _compare_chat(saved, layout, messages, chat_ids)
 
 
 def _compare_chat(saved: Any, layout: Layout, messages: list[dict[str, str]], expected: Encoded) -> None:
