@@ -146,7 +146,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_weights(place, tmp_path, steps
     command += [str(place / "eval.jsonl"), "--model", dropping, "--tokenizer", str(place / "tokenizer.json")]
     command += ["--layout", "llama3", "--learning-rate", "0.01", "--epochs", "2", "--save-every", "2"]
     command += ["-o", str(output)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    threads = os.environ | {"OMP_NUM_THREADS": "1"}  # as in this process: sums depend on their number
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=threads) as process:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
             if (output / "metrics.jsonl").is_file() and len(metrics_of(output)) > steps:

@@ -158,10 +158,9 @@ class Loop:
     def _resume(self) -> int:
         """The step to go on with."""
         found = self.checkpoints.latest()
-        if found is None:
-            return 0
-        state = self.checkpoints.load(found)
-        self.folder.cut(state["metrics"])
+        state = {"step": 0, "metrics": 0} if found is None else self.checkpoints.load(found)
+        if self.world.first:
+            self.folder.cut(state["metrics"])
         return int(state["step"])
 
     def _take(self, number: int, items: list[int]) -> dict[str, Any]:

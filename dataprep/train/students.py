@@ -80,13 +80,14 @@ class Student:
 
     def save(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and chat template, as ``from_pretrained`` loads them."""
-        from dataprep.tokens.pretrained import save_pretrained
+        from dataprep.tokens.pretrained import generation_ids, save_pretrained
 
+        layout = None if self.encodes else self.layout
         with self.own_attention() as model:
-            model.generation_config.eos_token_id = self.end_ids
-            model.generation_config.pad_token_id = pad_id(self.tokenizer)
-            model.save_pretrained(folder)
-        save_pretrained(self.tokenizer, self.layout, folder)
+            for name, value in generation_ids(self.tokenizer, layout).items():
+                setattr(model.generation_config, name, value)
+            model.save_pretrained(folder)  # first: its config.json decides which class loads the tokenizer
+        save_pretrained(self.tokenizer, layout, folder)
 
 
 def end_ids(tokenizer: Tokenizer, layout: Layout) -> list[int]:
