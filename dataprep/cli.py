@@ -11,6 +11,7 @@ from dataprep.commands import (
     collect,
     convert,
     datasets,
+    evaluate,
     export_rationales,
     fetch,
     generate,
@@ -68,6 +69,7 @@ for _module in (
     collect,
     review,
     tokenize,
+    evaluate,
     fetch,
     datasets,
 ):

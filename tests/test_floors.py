@@ -23,6 +23,7 @@ FLOORS = [
         "numbers",
     },
     {"prompts", "letters", "journals"},
+    {"metrics"},
     {"gold", "raw_rows"},
     {"example_files"},
     {
@@ -38,7 +39,7 @@ FLOORS = [
         "teacher",
         "tokens",
     },
-    {"linting"},
+    {"linting", "evaluating"},
     {"cli", "commands", "__main__"},
 ]
 # Heavy, or not always installed: imported inside the functions that use them.
@@ -62,7 +63,7 @@ LAZY = {
     "huggingface_hub",
 }
 # These rooms are given everything they work on.
-PURE = FLOORS[4] | FLOORS[5]
+PURE = FLOORS[4] | FLOORS[5] | FLOORS[6]
 OUTSIDE = {"os", "io", "pathlib", "tempfile", "shutil", "socket", "subprocess", "time", "urllib", "http"}
 
 

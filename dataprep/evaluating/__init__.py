@@ -1,0 +1,6 @@
+"""How good a student is: its answers, or any system's, held against what is right."""
+
+from dataprep.evaluating.evaluator import Evaluation, Settings, evaluate_file
+from dataprep.evaluating.sandbox import Limits
+
+__all__ = ["Evaluation", "Limits", "Settings", "evaluate_file"]
