@@ -6,10 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from io import StringIO
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import orjson
 import typer
@@ -25,17 +24,6 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 0.25
 
 
-class Measure(StrEnum):
-    """What is measured."""
-
-    auto = "auto"
-    gsm8k = "gsm8k"
-    squad = "squad"
-    choice = "choice"
-    mbpp = "mbpp"
-    loss = "loss"
-
-
 def command(
     paths: Annotated[
         list[str],
@@ -46,8 +34,9 @@ def command(
         typer.Option(metavar="FILE", help="What a system said, in place of MODEL: rows or a journal."),
     ] = None,
     metric: Annotated[
-        Measure, typer.Option(help="auto: each row's own, by its source, task or wording.")
-    ] = Measure.auto,
+        Literal["auto", "gsm8k", "squad", "choice", "mbpp", "loss"],
+        typer.Option(help="auto: each row's own, by its source, task or wording."),
+    ] = "auto",
     output: Annotated[
         str | None,
         typer.Option(
@@ -105,7 +94,7 @@ def command(
     if output == "-" and as_json:
         raise UsageError("-o - and --json both write to standard output; give the rows a file")
     settings = Settings(
-        metric=None if metric is Measure.auto else metric.value,
+        metric=None if metric == "auto" else metric,
         dataset=dataset,
         template={} if template is None else parse_template(read_text(template), template),
         teacher=teacher,
@@ -193,7 +182,9 @@ def _table(results: list[Result]) -> str:
 
     from dataprep.report.visible import visible
 
-    table = Table("source", "metric", "rows", "figure", "value", "95 % interval", "", box=None, pad_edge=False)
+    table = Table(
+        "source", "metric", "rows", "figure", "value", "95 % interval", "", box=None, pad_edge=False
+    )
     for column in (2, 4, 5):
         table.columns[column].justify = "right"
     for result in results:

@@ -1,15 +1,15 @@
 """The process that runs one program with its tests, and confines itself before it does.
 
 It is started as ``python -I -S confined.py JOB REPORT`` and knows nothing of this package: two file
-descriptors are all it has. JOB gives 8 digits that say how long the JSON after them is, ``{"program", "tests",
-"limits", "guard"}``, and then the token of 64 characters. REPORT takes the token where all tests passed, the
-token and a reason where the process could not be confined, and JSON ``{"failed": …, "step": …, "detail": …}``
-where the program did not pass.
+descriptors are all it has. JOB gives 8 digits that say how long the JSON after them is, that JSON,
+``{"program", "tests", "limits", "guard"}``, and then the token of 64 characters. REPORT takes the token where
+all tests passed, the token and a reason where the process could not be confined, and JSON ``{"failed": …,
+"step": …, "detail": …}`` where the program did not pass.
 
 The token is read only after the last test has passed, and by functions that were looked up before the
-program began. A program that ends the process, or puts its own functions in the place of Python's, cannot
-say what it has not read. (One that searches the interpreter for its own caller can. The operating system keeps
-it from everything else; no process can keep a program from lying about itself.)
+program began. So a program that ends the process, or puts its own functions in the place of Python's,
+cannot say what it has not read. One that takes the interpreter apart to find these two descriptors could:
+the kernel keeps a program from everything else, but none can be kept from lying about itself.
 
 Confinement is the kernel's: Landlock or read-only mounts for files, seccomp for system calls, a network
 namespace where one is to be had, resource limits. Nothing can be written anywhere, no process or thread
@@ -56,8 +56,8 @@ CALLS = {
         "time": 201, "futex": 202, "sched_getaffinity": 204, "getdents64": 217, "restart_syscall": 219,
         "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231,
         "tgkill": 234, "openat": 257, "newfstatat": 262, "readlinkat": 267, "faccessat": 269, "pselect6": 270,
-        "ppoll": 271, "dup3": 292, "pipe2": 293, "prlimit64": 302, "getrandom": 318, "statx": 332, "rseq": 334,
-        "close_range": 436, "faccessat2": 439,
+        "ppoll": 271, "dup3": 292, "pipe2": 293, "prlimit64": 302, "getrandom": 318, "statx": 332,
+        "rseq": 334, "close_range": 436, "faccessat2": 439,
     },
     "aarch64": {
         "getcwd": 17, "dup": 23, "dup3": 24, "fcntl": 25, "ioctl": 29, "faccessat": 48, "chdir": 49,
@@ -65,9 +65,9 @@ CALLS = {
         "readv": 65, "writev": 66, "pread64": 67, "pselect6": 72, "ppoll": 73, "readlinkat": 78,
         "newfstatat": 79, "fstat": 80, "exit": 93, "exit_group": 94, "futex": 98, "nanosleep": 101,
         "getitimer": 102, "setitimer": 103, "clock_gettime": 113, "clock_getres": 114,
-        "clock_nanosleep": 115, "sched_getaffinity": 123, "sched_yield": 124, "restart_syscall": 128, "kill": 129,
-        "tgkill": 131,
-        "sigaltstack": 132, "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139, "times": 153,
+        "clock_nanosleep": 115, "sched_getaffinity": 123, "sched_yield": 124, "restart_syscall": 128,
+        "kill": 129, "tgkill": 131, "sigaltstack": 132, "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139,
+        "times": 153,
         "uname": 160, "getrlimit": 163, "getrusage": 165, "gettimeofday": 169, "getpid": 172,
         "getppid": 173, "getuid": 174, "geteuid": 175, "getgid": 176, "getegid": 177, "gettid": 178,
         "sysinfo": 179, "brk": 214, "munmap": 215, "mremap": 216, "mmap": 222, "mprotect": 226,
@@ -108,9 +108,9 @@ def limit_resources(seconds: int, memory: int) -> None:
 
 
 def enter_namespaces(mounts: bool) -> bool:
-    """A network and an interprocess world of one's own, and with ``mounts`` mounts; whether they were given."""
+    """Get a network and, with ``mounts``, mounts of one's own; whether they were given."""
     wanted = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | (CLONE_NEWNS if mounts else 0)
-    return LIBC.unshare(wanted) == 0
+    return int(LIBC.unshare(wanted)) == 0
 
 
 def make_read_only() -> None:
@@ -135,7 +135,7 @@ def guard_files(folder: str) -> None:
         facts.append(3)  # abstract UNIX sockets and signals: none outside
     wanted = struct.pack(f"={len(facts)}Q", *facts)
     rules = checked("Landlock", LIBC.syscall(LANDLOCK_CREATE, wanted, len(wanted), 0))
-    readable = [folder, os.path.dirname(os.__file__), sys.prefix, sys.base_prefix, "/usr/share/zoneinfo"]
+    readable = [folder, sys.base_prefix, sys.base_exec_prefix, "/usr/share/zoneinfo"]
     for path in {*readable, "/lib", "/lib64", "/usr/lib", "/usr/lib64"}:
         _allow(rules, path, EXECUTE | READ_FILE | READ_DIR)
     _allow(rules, "/dev/null", READ_FILE | WRITE_FILE)

@@ -80,14 +80,16 @@ def _is_journal(row: Mapping[str, Any]) -> bool:
     return {"key", "teacher", "response", "finish_reason"} <= row.keys()
 
 
-def _of_rows(path: str, unit: str, rows: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Prediction] | None:
+def _of_rows(
+    path: str, unit: str, rows: Sequence[tuple[int, dict[str, Any]]]
+) -> dict[str, Prediction] | None:
     """Predictions by id; ``None`` where no row has one."""
     without = [number for number, row in rows if row.get("id") is None]
     if len(without) == len(rows):
         return None
     if without:
-        where = files.place(path, unit, without[0])
-        raise InputError(where, "the row has no id, and others have; expected an id in all or in none of them")
+        message = "the row has no id, and others have; expected one in all or in none of them"
+        raise InputError(files.place(path, unit, without[0]), message)
     found: dict[str, Prediction] = {}
     first: dict[str, int] = {}
     for number, row in rows:
@@ -109,15 +111,16 @@ def _by_place(
 
 
 def _prediction(path: str, unit: str, number: int, row: Mapping[str, Any]) -> Prediction:
+    where = files.place(path, unit, number)
     for name in FIELDS:
         if name in row:
             if type(row[name]) is str:
                 return Prediction(row[name])
             found = f"field {name!r} is not a string: found {describe(row[name])}"
-            raise InputError(files.place(path, unit, number), f"{found}; expected what the system said, or ''")
+            raise InputError(where, f"{found}; expected what the system said, or an empty text")
     found = ", ".join(map(repr, row)) or "none"
-    expected = "expected one in 'prediction' or 'text'"
-    raise InputError(files.place(path, unit, number), f"no prediction: the row's fields are {found}; {expected}")
+    message = f"no prediction: the row's fields are {found}; expected one in 'prediction' or 'text'"
+    raise InputError(where, message)
 
 
 def _of_journal(
@@ -130,7 +133,7 @@ def _of_journal(
             sample_of(row)
         except RowError as error:
             raise InputError(files.place(path, unit, number), str(error)) from None
-    lines = {number: row for number, row in rows}
+    lines = dict(rows)
     current = current_lines(rows)
     if teacher is None and len(current) > 1:
         raise UsageError(f"{path} has answers of {', '.join(current)}; choose one with --teacher")

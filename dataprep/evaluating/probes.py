@@ -51,6 +51,7 @@ def escapes(guard: Guard, limits: Limits) -> list[str]:
             # A probe passes where it raised nothing; one that ends its process got through as well.
             if run_program(program, [], limits, guard).outcome != "error":
                 found.append(name)
-        if [path.name for path in Path(folder).iterdir()] != ["outside"] or place.read_bytes() != b"untouched":
+        names = [path.name for path in Path(folder).iterdir()]
+        if names != ["outside"] or place.read_bytes() != b"untouched":
             found.append("change files")
     return found

@@ -24,7 +24,7 @@ def normalised(text: str) -> str:
 
 
 def accepted(answers: Sequence[str]) -> tuple[str, ...]:
-    """The answers that an answer is held against: those of which something is left; the empty one without any."""
+    """The answers that one is held against: those of which something is left, else the empty one."""
     return tuple(answer for answer in answers if normalised(answer)) or ("",)
 
 
