@@ -18,7 +18,7 @@ def program_of(reply: str) -> str:
     return text
 
 
-def tests_in(prompt: str) -> tuple[str, ...]:
+def shown_tests(prompt: str) -> tuple[str, ...]:
     """The assertions that a prompt shows in its last block between fences; none where it shows no such.
 
     They are one text: a statement may span lines, and they run in their order anyway.

@@ -11,7 +11,7 @@ from dataprep import converters
 from dataprep.converters.squad import UNANSWERABLE
 from dataprep.errors import RowError
 from dataprep.metrics.choice import chosen_letter
-from dataprep.metrics.code import tests_in
+from dataprep.metrics.code import shown_tests
 from dataprep.metrics.gsm8k import strict_number
 from dataprep.records import LETTERS, Example
 
@@ -101,7 +101,7 @@ def gold_of_chat(
     if kind == "squad":
         return Gold(kind, _without_unanswerable((reply.strip(),)))
     if kind == "mbpp":
-        tests = tests_in(prompt)
+        tests = shown_tests(prompt)
         if not tests:
             hint = "expected them in the prompt, between ``` and ```; Examples carry them in any case"
             raise RowError("no tests", hint)
@@ -132,7 +132,7 @@ def _by_wording(prompt: str, reply: str) -> Metric | None:
     """The metric of a row that names no source, where it is worded as ``convert`` words it."""
     if _choices_in(prompt):
         return "choice"
-    if "\nYour code should pass these tests:\n" in prompt and tests_in(prompt):
+    if "\nYour code should pass these tests:\n" in prompt and shown_tests(prompt):
         return "mbpp"
     if prompt.startswith("Read the passage and answer the question") and "\nPassage:\n" in prompt:
         return "squad"
