@@ -68,7 +68,7 @@ def command(
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Programs at once. Default: one a core.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the bootstrap.")] = 0,
     rejects: Rejects = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
