@@ -62,9 +62,9 @@ def command(
         bool, typer.Option("--allow-code", help="Run the programs that answers hold, confined (Linux).")
     ] = False,
     code_seconds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="What a program and its tests may take.")
+        int, typer.Option(min=1, metavar="N", help="Processor time of a program and its tests.")
     ] = 10,
-    code_memory: Annotated[str, typer.Option(metavar="SIZE", help="What they may use.")] = "512M",
+    code_memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory that they may use.")] = "512M",
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Programs at once. Default: one a core.")
     ] = None,

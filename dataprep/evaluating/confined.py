@@ -95,8 +95,10 @@ def checked(what: str, result: int) -> int:
 
 def limit_resources(seconds: int, memory: int) -> None:
     """Bound time, memory and open files; allow no process, no core dump and no byte in a file."""
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (seconds, seconds + 1)
+    )  # SIGXCPU, and where it is ignored SIGKILL
     for kind, value in (
-        (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_NPROC, 0),
