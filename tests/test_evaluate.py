@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from dataprep.errors import InputError, UsageError
+from dataprep.errors import FileError, InputError, UsageError
 from dataprep.evaluating import Settings, evaluate_file
+from dataprep.files import read_rows
 from dataprep.metrics.scores import ACCURACY, EXACT, F1, FLEXIBLE, PASS, STRICT
 from tests import journal_lines
 
@@ -220,6 +221,26 @@ def test_an_output_never_replaces_an_input(mixed, tmp_path):
     for path in (mixed, given):
         with pytest.raises(UsageError, match="would replace an input"):
             evaluate_file(mixed, predictions=given, output=path)
+
+
+def test_an_output_that_cannot_be_written_is_known_before_the_work(mixed, tmp_path, monkeypatch):
+    """No model works for hours before a mistyped folder is found."""
+    monkeypatch.setattr("dataprep.evaluating.evaluator.measured", lambda *_: pytest.fail("worked"))
+    given = predicted(tmp_path / "given.jsonl", GIVEN)
+    with pytest.raises(FileError, match="cannot be written"):
+        evaluate_file(mixed, predictions=given, output=tmp_path / "none" / "out.jsonl")
+
+
+def test_an_output_may_be_a_table(tmp_path):
+    """Any suffix will do that holds several scores a row; one that does not is refused at once."""
+    rows = write(tmp_path / "rows.jsonl", MIXED[:4])
+    given = predicted(tmp_path / "given.jsonl", GIVEN)
+    for suffix in ("parquet", "json", "jsonl.gz"):
+        out = tmp_path / f"out.{suffix}"
+        evaluate_file(rows, predictions=given, output=out)
+        assert [row["prediction"] for _, row in read_rows(str(out))] == list(GIVEN.values())[:4]
+    with pytest.raises(UsageError, match="no CSV holds; write"):
+        evaluate_file(rows, predictions=given, output=tmp_path / "out.csv")
 
 
 def test_the_table_and_the_ledger(run, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import orjson
 from dataprep import files
 from dataprep.errors import InputError, UsageError
 from dataprep.evaluating.items import Item, read_items
-from dataprep.evaluating.measuring import Measured, measured
+from dataprep.evaluating.measuring import measured
 from dataprep.evaluating.sandbox import Guard, check_confinement
 from dataprep.evaluating.settings import Evaluation, Settings, Watch
 from dataprep.ledger import Ledger
@@ -52,10 +53,14 @@ def evaluate_file(
         raise UsageError("--metric loss needs a MODEL: a prediction's text has no loss")
     inputs = [path, *([] if predictions is None else [str(predictions)])]
     outputs = [] if output is None else [str(output)]
+    if output is not None and files.format_of(str(output)).kind in ("csv", "tsv"):
+        raise UsageError(f"{output}: a row has several scores, which no CSV holds; write .jsonl or .parquet")
     files.check_apart(outputs, inputs)
     files.check_distinct(rejects, outputs, inputs)
     ledger = Ledger()
-    with files.open_rejects(rejects) as bad:
+    # What cannot be written is known before a model works for hours.
+    opened = nullcontext() if output is None else files.open_output(str(output))
+    with files.open_rejects(rejects) as bad, opened as out:
         chosen: dict[str, Any] = {
             "metric": settings.metric,
             "dataset": settings.dataset,
@@ -66,7 +71,8 @@ def evaluate_file(
             raise InputError(path, "the file is empty; expected rows")
         done = Evaluation(ledger, [], guard=_guard(items, settings))
         rows = measured(items, model, predictions, settings, done, watch)
-    _write(rows, output)
+        if out is not None:
+            out.write(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for _, row in rows))
     ledger.rows_out = len(rows)
     ledger.check()
     done.results = results_of([row for row, _ in rows], settings.seed)
@@ -84,11 +90,3 @@ def _guard(items: Sequence[Item], settings: Settings) -> Guard | None:
             "(it runs confined), or leave such rows out"
         )
     return check_confinement(settings.limits)
-
-
-def _write(rows: Measured, output: str | Path | None) -> None:
-    if output is None:
-        return
-    with files.open_output(str(output)) as out:
-        for _, row in rows:
-            out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
