@@ -90,7 +90,7 @@ def run_program(program: str, tests: Sequence[str], limits: Limits, guard: Guard
         report = json.loads(said)
         detail = f"{report['failed']} in the {report['step']}: {report['detail']}"
         wrong = report["failed"] == "AssertionError" and report["step"] == "tests"
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return Verdict("ended", "the process ended before its tests had passed")
     return Verdict("wrong" if wrong else "error", without_halves(detail) or "")
 
