@@ -11,6 +11,7 @@ from dataprep.commands import (
     collect,
     convert,
     datasets,
+    evaluate,
     export_rationales,
     fetch,
     generate,
@@ -70,6 +71,7 @@ for _module in (
     review,
     tokenize,
     train,
+    evaluate,
     fetch,
     datasets,
 ):

@@ -39,6 +39,7 @@ class Example:
         solution: the worked way to the answer, without the answer itself.
         tests: assertions that the answer must pass, one Python statement each.
         rationales: a rationale by teacher name.
+        answers: all the answers that count as right, where there are several; ``answer`` is the first.
     """
 
     question: str
@@ -52,6 +53,7 @@ class Example:
     solution: str | None = None
     tests: tuple[str, ...] = ()
     rationales: Mapping[str, str] | None = None
+    answers: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The example as a JSON object; absent fields are left out.
@@ -69,6 +71,7 @@ class Example:
             "context": self.context,
             "choices": list(self.choices),
             "answer": answer,
+            "answers": list(self.answers),
             "solution": self.solution,
             "tests": list(self.tests),
             "rationales": self.rationales,
@@ -106,6 +109,7 @@ class Example:
             solution=optional_text(row, "solution"),
             tests=texts_of(row, "tests"),
             rationales=_rationales_of(row),
+            answers=texts_of(row, "answers"),
         )
 
     def identify(self) -> str:

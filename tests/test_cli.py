@@ -48,6 +48,7 @@ def test_the_commands_are_these():
         "collect",
         "convert",
         "datasets",
+        "evaluate",
         "export-rationales",
         "fetch",
         "generate",

@@ -23,6 +23,7 @@ FLOORS = [
         "numbers",
     },
     {"prompts", "letters", "journals"},
+    {"metrics"},
     {"gold", "raw_rows"},
     {"example_files"},
     {
@@ -38,7 +39,7 @@ FLOORS = [
         "teacher",
         "tokens",
     },
-    {"linting", "train"},
+    {"linting", "train", "evaluating"},
     {"cli", "commands", "__main__"},
 ]
 # Heavy, or not always installed: imported inside the functions that use them.
@@ -78,7 +79,7 @@ TORCH = {
     )
 }
 # These rooms are given everything they work on.
-PURE = FLOORS[4] | FLOORS[5]
+PURE = FLOORS[4] | FLOORS[5] | FLOORS[6]
 OUTSIDE = {"os", "io", "pathlib", "tempfile", "shutil", "socket", "subprocess", "time", "urllib", "http"}
 
 

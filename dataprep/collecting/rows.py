@@ -60,7 +60,9 @@ class RationaleRows:
             "status": status or None,
             "teacher_answers": answers or None,
             "source": row.get("source"),
-            **{name: row[name] for name in ("task", "context", "solution", "tests") if name in row},
+            **{
+                name: row[name] for name in ("task", "context", "answers", "solution", "tests") if name in row
+            },
         }
 
 

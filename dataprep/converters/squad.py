@@ -62,7 +62,7 @@ def rows(document: Any) -> Iterator[dict[str, Any]]:
 
 
 def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "drop") -> Example:
-    """An Example with context, question and the first answer.
+    """An Example with context, question and the first answer; with all of them where they differ.
 
     Raises:
         RowDropped: the passage does not answer the question, and those are not kept.
@@ -81,12 +81,14 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
         answer = UNANSWERABLE
     else:
         raise RowDropped("unanswerable")
+    distinct = tuple(dict.fromkeys(text for each in answers if (text := each.strip())))
     return Example(
         question=text_of(row, "question"),
         task="reading",
         id=optional_text(row, "id"),
         context=text_of(row, "context"),
         answer=answer,
+        answers=distinct if len(distinct) > 1 else (),
     )
 
 

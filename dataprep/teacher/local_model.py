@@ -70,6 +70,7 @@ class Model:
             ``None`` where there is no limit.
         ends: the tokens that end an answer.
         pad: the token that fills up shorter prompts.
+        known: how many tokens it has an embedding for; ids are below.
     """
 
     def __init__(self, weights: Any, tokenizer: Any, template: Mapping[str, Any] | None = None) -> None:
@@ -85,7 +86,7 @@ class Model:
         self.ends = frozenset(end for end in ends if end is not None)
         pads = (tokenizer.pad_token_id, defaults.pad_token_id, *sorted(self.ends), 0)
         self.pad: int = next(pad for pad in pads if pad is not None)
-        self._known = int(weights.get_input_embeddings().weight.shape[0])
+        self.known = int(weights.get_input_embeddings().weight.shape[0])
         self._tokenizer = tokenizer
         self._template = dict(template or {})
         # The text of a token inside a text: some tokenizers strip the space before the first one.
@@ -112,7 +113,7 @@ class Model:
             lines = [f"{message['role']}: {message['content']}\n" for message in messages]
             text = "".join(lines) + "assistant:"
         tokens = self._encode(text, special=not self._tokenizer.chat_template)
-        if not tokens or max(tokens) >= self._known:
+        if not tokens or max(tokens) >= self.known:
             problem = "has tokens that the model does not know" if tokens else "has no tokens"
             raise Trouble("tokenizer", f"the prompt {problem}", retryable=False)
         if self.context is not None and len(tokens) >= self.context:

@@ -20,7 +20,7 @@ SERVER_ERROR = 500
 
 
 class Trouble(Exception):
-    """A request that brought no answer; it never leaves the room of the teachers.
+    """A request that brought no answer; no user ever sees one, but as a row's reason.
 
     Attributes:
         status: the HTTP status; ``None`` where no reply came.
