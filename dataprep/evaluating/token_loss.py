@@ -9,8 +9,8 @@ from typing import Any
 from dataprep.errors import RowError, UsageError
 from dataprep.evaluating.items import Item
 from dataprep.teacher.local_model import Model
-from dataprep.tokens.chats import Encoder, layout_of
-from dataprep.tokens.layouts import Encoded
+from dataprep.tokens.chats import Encoder
+from dataprep.tokens.layouts import Encoded, layout_of
 from dataprep.tokens.tokenizer import load_tokenizer
 
 Loss = tuple[float, int]
