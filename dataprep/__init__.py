@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dataprep.sampling.order import shuffled_order
     from dataprep.sampling.reservoir import Reservoir
     from dataprep.templates import Template
+    from dataprep.train.soft_label.predicting import PredictOptions, predict_files
     from dataprep.validation import Problem, Report, validate, validate_files
     from dataprep.workspace import Workspace, init_workspace
 
@@ -41,6 +42,7 @@ _HOMES = {
     "Example": "records",
     "Ledger": "ledger",
     "Plan": "conversion",
+    "PredictOptions": "train.soft_label.predicting",
     "Problem": "validation",
     "Report": "validation",
     "Reservoir": "sampling.reservoir",
@@ -58,6 +60,7 @@ _HOMES = {
     "merge": "merging",
     "merge_files": "merging",
     "parse_rationale_files": "rationale_files",
+    "predict_files": "train.soft_label.predicting",
     "prompt_file": "prompting",
     "read_rows": "files",
     "review_files": "report.review",
@@ -74,6 +77,7 @@ __all__ = [
     "Example",
     "Ledger",
     "Plan",
+    "PredictOptions",
     "Problem",
     "Report",
     "Reservoir",
@@ -91,6 +95,7 @@ __all__ = [
     "merge",
     "merge_files",
     "parse_rationale_files",
+    "predict_files",
     "prompt_file",
     "read_rows",
     "review_files",

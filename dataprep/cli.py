@@ -18,6 +18,7 @@ from dataprep.commands import (
     lint_tokens,
     merge,
     parse_rationales,
+    predict,
     prompt,
     review,
     stats,
@@ -70,6 +71,7 @@ for _module in (
     review,
     tokenize,
     train,
+    predict,
     fetch,
     datasets,
 ):

@@ -55,6 +55,7 @@ def test_the_commands_are_these():
         "lint-tokens",
         "merge",
         "parse-rationales",
+        "predict",
         "prompt",
         "review",
         "stats",
