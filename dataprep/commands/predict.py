@@ -53,7 +53,6 @@ def command(
       dataprep predict teacher/ train.jsonl -o soft.jsonl && dataprep train soft.jsonl -o student
       cat rows.jsonl | dataprep predict scorer - | head
     """
-    from dataprep.teacher.local_model import quiet as without_warnings
     from dataprep.train.soft_label.predicting import PredictOptions, predict_files
 
     options = PredictOptions(
@@ -65,7 +64,7 @@ def command(
         batch_size=batch_size,
         device=device,
     )
-    with progress("predict", inputs, 1, quiet or as_json) as advance, without_warnings():
+    with progress("predict", inputs, 1, quiet or as_json) as advance:
         ledger = predict_files(
             model, inputs, output or "-", options=options, rejects=rejects, progress=advance
         )

@@ -12,7 +12,7 @@ from typing import Any
 from dataprep.errors import RowError
 from dataprep.records import describe
 
-TOLERANCE = 0.01
+TOLERANCE = 0.02
 """How far from 1 probabilities may add up, for such as were rounded."""
 
 MOST_CLASSES = 1000

@@ -16,6 +16,7 @@ from dataprep import engine, files, raw_rows
 from dataprep.engine.outcome import LineBlock
 from dataprep.errors import MissingDependencyError, RowError, UsageError
 from dataprep.ledger import Ledger
+from dataprep.teacher.local_model import quiet
 from dataprep.train.soft_label.rows import COLUMN, texts_of, usual_fields
 from dataprep.train.soft_label.scorers import (
     OVERFLOWS,
@@ -108,7 +109,8 @@ def predict_files(
     for path in paths:
         files.check_input(path)
     flat = files.format_of(output).kind in ("csv", "tsv")
-    operator, ledger = Scoring(load_scorer(str(model)), options, flat=flat), Ledger()
+    with quiet():
+        operator, ledger = Scoring(load_scorer(str(model)), options, flat=flat), Ledger()
     blocks = chain.from_iterable(raw_rows.blocks(path) for path in paths)
     with (
         files.open_rejects(rejects) as bad,
