@@ -27,8 +27,8 @@ FIELDS = ("question", "reference", "answer")
 CLASSES = ("0", "1", "2", "3", "4", "5")
 FOLDS = 5
 METRICS = ("accuracy", "macro_f1", "quadratic_weighted_kappa")
-STUDENT = {"epochs": 15.0, "batch_size": 32}
-TEACHER = {"model": "wide", "learning_rate": 2e-3, **STUDENT}
+STUDENT: dict[str, Any] = {"epochs": 15.0, "batch_size": 32}
+TEACHER: dict[str, Any] = {"model": "wide", "learning_rate": 2e-3, **STUDENT}
 SPLIT_SEED = 0
 
 Row = dict[str, Any]
@@ -80,8 +80,8 @@ def out_of_fold(rows: Sequence[Row], how: str, folder: Path) -> Iterator[Row]:
         others = [row for place, each in enumerate(folds) if place != number for row in each]
         mine, scored = folder / f"fold-{number}.jsonl", folder / f"scored-{number}.jsonl"
         dataprep.write_rows(fold, str(mine))
-        trained(others, mine, folder / f"teacher-{number}", seed=number, **TEACHER)
-        dataprep.predict_files(folder / f"teacher-{number}", [mine], scored)
+        trained(others, mine, folder / f"without-{number}", seed=number, **TEACHER)
+        dataprep.predict_files(folder / f"without-{number}", [mine], scored)
         for _, row in dataprep.read_rows(str(scored)):
             yield row
 
@@ -94,11 +94,12 @@ def compare(data: Path, folder: Path, how: str, seeds: int) -> None:
     dataprep.write_rows(held, str(held_out))
     print(f"\nsplit: {how}, {len(rows):,} rows to train on, {len(held):,} held out\n", flush=True)
     print(f"| | {' | '.join(name.replace('_', ' ') for name in METRICS)} |\n| --- | ---: | ---: | ---: |")
+    soft = list(out_of_fold(rows, how, folder))
     contenders = {
-        "teacher": (rows, TEACHER),
         "student, gold labels": (rows, STUDENT),
-        "student, gold and soft labels": (soft := list(out_of_fold(rows, how, folder)), STUDENT),
+        "student, gold and soft labels": (soft, STUDENT),
         "student, soft labels only": (soft, {"alpha": 1.0, **STUDENT}),
+        "teacher": (rows, TEACHER),
     }
     for name, (own, options) in contenders.items():
         found = [

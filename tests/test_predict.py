@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import polars as pl
 import pytest
@@ -194,6 +195,23 @@ def test_a_classifier_can_be_trained_further(classifier, tmp_path):
     found = train(data, data, tmp_path / "run", options=options)
     assert found.results["metrics"]["rows"] == 6
     assert load_scorer(str(found.path)).classes.names == ("0", "1")
+
+
+def test_a_classifier_keeps_the_order_of_its_classes(classifier, tmp_path):
+    """Its head means what it meant; another order that was named is refused."""
+    folder = tmp_path / "turned"
+    shutil.copytree(classifier, folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    names = ["good", "bad", "fair"]
+    config["id2label"] = dict(enumerate(names))
+    config["label2id"] = {name: number for number, name in enumerate(names)}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    data = write(tmp_path / "rows.jsonl", judged(6))
+    plain = {"model": str(folder), "steps": 1, "save_every": 0, "precision": "float32"}
+    found = train(data, (), tmp_path / "run", options=TrainOptions(**plain))
+    assert load_scorer(str(found.path)).classes.names == tuple(names)
+    with pytest.raises(UsageError, match="another order: give --classes good,bad,fair"):
+        train(data, (), tmp_path / "no", options=TrainOptions(**plain, classes=tuple(sorted(names))))
 
 
 def test_models_that_are_none_are_named(scorer, tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from dataprep.train.soft_label.scorers import PRESETS, Encoded
 from dataprep.train.soft_label.vocabulary import words_of
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SHAPES: dict[str, dict[str, int]] = {
     "bert-tiny": {
@@ -60,7 +61,7 @@ class ClassifierScorer:
         config = model.config
         self.room: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
-        if config.pad_token_id is None:  # decoders look for the last token that is none
+        if getattr(config, "pad_token_id", None) is None:  # decoders look for the last token that is none
             config.pad_token_id = pad
         else:
             pad = config.pad_token_id
@@ -116,13 +117,13 @@ def word_pieces(texts: Iterable[str], size: int) -> dict[str, int]:
 def open_for_training(
     folder: str, fields: tuple[str, ...], classes: Classes, tokenizer: str | None = None
 ) -> ClassifierScorer:
-    """A saved model with a head for these classes: its own where it tells the same apart, else a new one.
+    """A saved model with a head for these classes; where it has them already, in its own order.
 
     Raises:
         UsageError: there is no such directory.
         FileError: it is damaged.
     """
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
     if not Path(folder).is_dir():
         raise UsageError(
@@ -130,6 +131,9 @@ def open_for_training(
             f"file, or for soft labels one of {', '.join(PRESETS)}"
         )
     with _explained(folder):
+        own = _classes_of(AutoConfig.from_pretrained(folder, **_LOCAL))
+        if set(own.names) == set(classes.names):
+            classes = own
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, ignore_mismatched_sizes=True, **_labels(classes), **_LOCAL
         )
@@ -150,10 +154,13 @@ def load(folder: str) -> ClassifierScorer:
         )
         if lacking := sorted(found["missing_keys"]):
             raise ValueError(f"it is no trained classifier: it lacks weights such as {lacking[0]}")
-    names = tuple(name_of(model.config.id2label[number]) for number in range(model.config.num_labels))
     fields = tuple(getattr(model.config, _FIELDS, ()))
     model.eval()
-    return ClassifierScorer(model, _tokenizer(folder), fields, Classes(names))
+    return ClassifierScorer(model, _tokenizer(folder), fields, _classes_of(model.config))
+
+
+def _classes_of(config: PretrainedConfig) -> Classes:
+    return Classes(tuple(name_of(config.id2label[number]) for number in range(config.num_labels)))
 
 
 def _labels(classes: Classes) -> dict[str, Any]:
@@ -173,17 +180,12 @@ def _tokenizer(folder: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(folder, **_LOCAL)
 
 
-class _explained:
+@contextmanager
+def _explained(folder: str) -> Iterator[None]:
     """Whatever a damaged directory makes of its readers, as a ``FileError``."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, Exception):
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = lines[0] if lines else type(error).__name__
-            raise FileError(self._folder, f"the model cannot be loaded: {reason}") from None
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - they raise all kinds
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0] if lines else type(error).__name__
+        raise FileError(folder, f"the model cannot be loaded: {reason}") from None

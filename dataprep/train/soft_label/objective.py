@@ -70,6 +70,11 @@ def setup(job: Job) -> Setup:
     classes = chosen_classes(rows, options.classes, ", ".join(job.data))
     alpha = alpha_for(rows, options.alpha)
     scorer = new_scorer(options.model, (row.texts for row in rows), fields, classes, options.tokenizer)
+    if options.classes and scorer.classes != classes:
+        names = ",".join(scorer.classes.names)
+        raise UsageError(
+            f"--classes: --model {options.model} has them in another order: give --classes {names}"
+        )
     limit = limit_of(scorer, options.max_length)
     training = Examples(scorer, rows, limit, options.overflow)
     held_out = None

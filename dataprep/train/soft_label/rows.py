@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,15 +148,10 @@ def judged_rows(
             yield found
 
 
-class placed:
-    """Turns a ``RowError`` into an ``InputError`` that says where the row is."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, RowError):
-            raise InputError(self._where, f"{error}; correct the row or remove it") from None
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Turn a ``RowError`` into an ``InputError`` that says where the row is."""
+    try:
+        yield
+    except RowError as error:
+        raise InputError(where, f"{error}; correct the row or remove it") from None
