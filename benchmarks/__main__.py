@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import convert, generate, merge, rationales, startup, tokens
+from benchmarks import convert, generate, merge, rationales, startup, tokens, train_soft_label
 
 SUITES = {
     "startup": startup.bench,
@@ -23,6 +23,7 @@ SUITES = {
     "rationales": rationales.bench,
     "generate": generate.bench,
     "tokens": tokens.bench,
+    "soft-label": train_soft_label.bench,
 }
 
 

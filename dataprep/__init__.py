@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dataprep.tokens.tokenizer import load_tokenizer
     from dataprep.tokens.tokenizing import ShardOptions, tokenize_files
     from dataprep.tokens.training import train_tokenizer
+    from dataprep.train.soft_label.predicting import PredictOptions, predict_files
     from dataprep.validation import Problem, Report, validate, validate_files
     from dataprep.workspace import Workspace, init_workspace
 
@@ -48,6 +49,7 @@ _HOMES = {
     "Example": "records",
     "Ledger": "ledger",
     "Plan": "conversion",
+    "PredictOptions": "train.soft_label.predicting",
     "Problem": "validation",
     "Report": "validation",
     "Reservoir": "sampling.reservoir",
@@ -70,6 +72,7 @@ _HOMES = {
     "merge": "merging",
     "merge_files": "merging",
     "parse_rationale_files": "rationale_files",
+    "predict_files": "train.soft_label.predicting",
     "prompt_file": "prompting",
     "read_pairs": "tokens.pairs",
     "read_rows": "files",
@@ -90,6 +93,7 @@ __all__ = [
     "Example",
     "Ledger",
     "Plan",
+    "PredictOptions",
     "Problem",
     "Report",
     "Reservoir",
@@ -112,6 +116,7 @@ __all__ = [
     "merge",
     "merge_files",
     "parse_rationale_files",
+    "predict_files",
     "prompt_file",
     "read_pairs",
     "read_rows",

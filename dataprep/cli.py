@@ -19,6 +19,7 @@ from dataprep.commands import (
     lint_tokens,
     merge,
     parse_rationales,
+    predict,
     prompt,
     review,
     stats,
@@ -72,6 +73,7 @@ for _module in (
     tokenize,
     train,
     evaluate,
+    predict,
     fetch,
     datasets,
 ):

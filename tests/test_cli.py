@@ -56,12 +56,14 @@ def test_the_commands_are_these():
         "lint-tokens",
         "merge",
         "parse-rationales",
+        "predict",
         "prompt",
         "review",
         "stats",
         "tokenize",
         "tokenizer show",
         "tokenizer train",
+        "train",
         "validate",
     ]
 

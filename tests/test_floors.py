@@ -76,6 +76,10 @@ TORCH = {
         "output_layer",
         "packed_attention",
         "sft",
+        "soft_label/classifier",
+        "soft_label/examples",
+        "soft_label/objective",
+        "soft_label/tiny",
     )
 }
 # These rooms are given everything they work on.

@@ -6,6 +6,12 @@ from typing import Annotated
 
 import typer
 
+
+def names(given: str | None) -> tuple[str, ...]:
+    """The names in a flag's text, such as ``question,answer``."""
+    return tuple(name.strip() for name in (given or "").split(",") if name.strip())
+
+
 Output = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="PATH", help="Where the rows go; - is standard output."),

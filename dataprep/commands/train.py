@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from dataprep.commands.options import AsJson, InWorkspace, Quiet
+from dataprep.commands.options import AsJson, InWorkspace, Quiet, names
 from dataprep.errors import UsageError, WorkspaceError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def command(
         typer.Option(
             metavar="MODEL",
             help="A directory, a name on the hub, or a preset: llama-tiny, llama-30m, llama-1b, t5-tiny, "
-            "t5-small; soft labels: tiny.",
+            "t5-small; soft labels: tiny, wide, bert-tiny, bert-base. Default: llama-tiny, or tiny.",
         ),
     ] = None,
     tokenizer: Annotated[
@@ -80,7 +80,8 @@ def command(
     alpha: Annotated[
         float | None,
         typer.Option(
-            help="rationale: the first teacher's weight (1); soft labels: the teacher's share (0.5)."
+            help="rationale: the first teacher's weight (1); soft labels: the teacher's share (0.5, where "
+            "there are probabilities)."
         ),
     ] = None,
     beta: Annotated[float | None, typer.Option(help="rationale: the second teacher's weight (1).")] = None,
@@ -88,6 +89,20 @@ def command(
         list[str] | None, typer.Option(metavar="NAME=W", help="rationale: a teacher's weight, by name.")
     ] = None,
     temperature: Annotated[float, typer.Option(help="What logits are divided by, to be compared.")] = 2.0,
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...", help="soft labels: the text's fields. Default: text; or question, answer."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="soft labels: the gold label's field. Default: label, or score."),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="soft labels: the classes in order. Default: as they occur."),
+    ] = None,
     teacher_model: Annotated[
         str | None, typer.Option(metavar="PATH", help="A larger model whose distributions are learned.")
     ] = None,
@@ -124,6 +139,7 @@ def command(
     Examples:
       dataprep train
       dataprep train train.jsonl --eval test.jsonl --model llama-30m --epochs 3 -o student
+      dataprep train judged.jsonl --eval held.jsonl --fields question,answer --epochs 20 -o scorer
       dataprep train arc.jsonl --model t5-tiny --gamma 1 --teacher-weight flan-t5=2 --teacher-weight llama-2=2
       torchrun --nproc-per-node 2 -m dataprep train train.jsonl -o student
     """
@@ -137,6 +153,7 @@ def command(
         "weight_decay": weight_decay, "clip": clip, "seed": seed, "eval_every": eval_every,
         "save_every": save_every, "keep": keep, "gamma": gamma, "alpha": alpha, "beta": beta,
         "teacher_weights": _weights(teacher_weight or []), "temperature": temperature,
+        "fields": names(fields), "label": label, "classes": names(classes),
         "teacher_model": teacher_model, "teacher_share": teacher_share, "lora": lora, "qat": qat,
         "device": device, "precision": precision, "compile": compiled,
         "gradient_checkpointing": gradient_checkpointing,

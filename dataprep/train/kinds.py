@@ -27,7 +27,7 @@ def objective_of(paths: list[str], options: TrainOptions) -> str:
     """
     if not paths:
         raise UsageError("expected a file of rows, or a directory of token shards")
-    kinds = {path: _kind_of_path(path) for path in paths}
+    kinds = {path: _kind_of_path(path, options) for path in paths}
     kind = next(iter(kinds.values()))
     for path, found in kinds.items():
         if found != kind:
@@ -42,12 +42,14 @@ def objective_of(paths: list[str], options: TrainOptions) -> str:
     return "logits" if kind == "sft" and (options.teacher_model or _has_stored_logits(paths[0])) else kind
 
 
-def _kind_of_path(path: str) -> str:
+def _kind_of_path(path: str, options: TrainOptions) -> str:
     if Path(path).is_dir():
         return "sft"  # shards; what is wrong with them is said when they are opened
     first = next(iter(files.read_rows(path)), None)
     if first is None:
         raise InputError(path, "the file is empty; expected rows to train on")
+    if options.label is not None and options.label in first[1]:
+        return "soft-label"  # no other objective has a label to be named
     return kind_of(first[1], f"{path}:{first[0]}")
 
 
@@ -61,7 +63,7 @@ def kind_of(row: Mapping[str, Any], where: str) -> str:
         return "sft"
     if "rationales" in row:
         return "rationale"
-    if "probs" in row or "scores" in row or "label" in row or "score" in row:
+    if {"probs", "scores", "label", "score"} & row.keys() or any(name.startswith("prob_") for name in row):
         return "soft-label"
     fields = ", ".join(map(repr, row)) or "none"
     raise InputError(where, f"the row's fields are {fields}; expected " + "; or ".join(EXPECTED.values()))

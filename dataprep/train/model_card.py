@@ -15,9 +15,11 @@ def write_card(
 ) -> None:
     """Write ``README.md`` into a directory."""
     pipeline = "text-classification" if objective == "soft-label" else "text-generation"
+    # Only a directory with a configuration is one that transformers loads.
+    library = ["library_name: transformers"] if (place / "config.json").is_file() else []
     lines = [
         "---",
-        "library_name: transformers",
+        *library,
         f"pipeline_tag: {pipeline}",
         "---",
         "",

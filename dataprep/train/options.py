@@ -24,7 +24,8 @@ class TrainOptions:
 
     Attributes:
         objective: one of ``OBJECTIVES``; ``auto`` reads it off the rows.
-        model: a preset's name, a directory as ``transformers`` saves a model, or a name on the hub.
+        model: a preset's name, a directory as ``transformers`` saves a model, or a name on the hub; ``auto``
+            is the objective's own default.
         tokenizer: a tokenizer's file or model directory. Default: the model's own; for a preset, one that
             is trained on the data.
         layout: how conversations are written: ``llama3``, ``chatml``, ``llama2`` or ``template``.
@@ -56,6 +57,9 @@ class TrainOptions:
         beta: ``rationale``: the weight of the second teacher.
         teacher_weights: ``rationale``: weights by teacher's name.
         temperature: ``soft-label`` and a teacher model: what both logits are divided by.
+        fields: ``soft-label``: the fields that hold a row's text; none: ``text``, or question and answer.
+        label: ``soft-label``: the field of the gold label. Default: ``label``, or a numeric ``score``.
+        classes: ``soft-label``: the classes in their order. Default: those that occur in the rows.
         teacher_model: a directory of a larger model with the same tokenizer, whose distributions are learned.
         teacher_share: the share that these have in the loss.
         lora: the rank of low-rank updates that are trained in place of the weights.
@@ -63,7 +67,7 @@ class TrainOptions:
     """
 
     objective: str = "auto"
-    model: str = "llama-tiny"
+    model: str = "auto"
     tokenizer: str | None = None
     layout: str | None = None
     max_length: int | None = None
@@ -93,12 +97,16 @@ class TrainOptions:
     beta: float | None = None
     teacher_weights: Mapping[str, float] = field(default_factory=dict)
     temperature: float = 2.0
+    fields: tuple[str, ...] = ()
+    label: str | None = None
+    classes: tuple[str, ...] = ()
     teacher_model: str | None = None
     teacher_share: float = 0.5
     lora: int | None = None
     qat: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_names()
         one_of = [("objective", OBJECTIVES), ("schedule", SCHEDULES)]
         one_of += [("precision", PRECISIONS), ("device", DEVICES)]
         for name, known in one_of:
@@ -120,6 +128,13 @@ class TrainOptions:
             if not 0 <= weight < float("inf"):
                 raise UsageError(f"--teacher-weight {teacher}={weight}: expected a number of 0 or more")
 
+    def _check_names(self) -> None:
+        for name in ("fields", "classes"):
+            if len(set(names := getattr(self, name))) < len(names):
+                raise UsageError(f"{_flag(name)} {','.join(names)}: expected each once")
+        if len(self.classes) == 1:
+            raise UsageError(f"--classes {self.classes[0]}: expected two or more")
+
     def _at_least(self, name: str, least: int) -> None:
         value = getattr(self, name)
         if value is not None and not least <= value < float("inf"):
@@ -127,7 +142,8 @@ class TrainOptions:
 
     def to_json(self) -> dict[str, Any]:
         """The options, as they are recorded."""
-        return asdict(self) | {"teacher_weights": dict(self.teacher_weights)}
+        lists = {"fields": list(self.fields), "classes": list(self.classes)}
+        return asdict(self) | {"teacher_weights": dict(self.teacher_weights)} | lists
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
         """The flags that differ from a run's recorded options and change what comes out."""

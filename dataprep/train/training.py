@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,9 @@ from dataprep.train.run_folder import RunFolder, new_folder, newest_folder
 
 ROOMS = {"sft": "sft", "logits": "logits", "rationale": "rationale", "soft-label": "soft_label"}
 """The module that sets up a run for each objective, each with a function ``setup``."""
+
+MODELS = {"sft": "llama-tiny", "logits": "llama-tiny", "rationale": "t5-tiny", "soft-label": "tiny"}
+"""The preset that is trained for each objective where no model is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ def train(
             raise MissingDependencyError(package, "train", "training a student")
     paths, others = _paths(data), _paths(held_out)
     objective = objective_of(paths, options)
+    if options.model == "auto":
+        options = replace(options, model=MODELS[objective])
     return _run(objective, paths, others, output, options, resume, watch or _ignore, tell or _ignore)
 
 

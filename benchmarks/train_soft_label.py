@@ -1,0 +1,66 @@
+"""The soft-label student beside a BERT-base-shaped teacher: rows scored in a second on CPU, and its size."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from benchmarks.measure import claim
+from benchmarks.mohler import CLASSES, FIELDS, graded_answers
+
+if TYPE_CHECKING:
+    from dataprep.files import Block
+    from dataprep.train.soft_label.predicting import Scoring
+
+ROWS = 32
+REPEATS = {"tiny": 20, "bert-base": 1}  # the student is done with the rows before a clock could tell
+
+
+def bench(data: Path, _: Path, rounds: int) -> bool:
+    """Whether the student scores at least 10 times as many rows, and has at most 30,000 weights.
+
+    Both have random weights, which take as long as any. They read the same rows of Mohler's answers as
+    ``predict`` does, from JSON to JSON, in this one process, in one batch of rows of like length.
+    """
+    import torch
+
+    from dataprep.files import Block
+    from dataprep.train.soft_label.classes import Classes
+    from dataprep.train.soft_label.predicting import PredictOptions, Scoring
+    from dataprep.train.soft_label.scorers import new_scorer
+
+    rows = graded_answers(data)
+    texts = [tuple(row[field] for field in FIELDS) for row in rows]
+    some = rows[:: len(rows) // ROWS][:ROWS]
+    block = Block("answers", data=b"".join(orjson.dumps(row) + b"\n" for row in some))
+    torch.manual_seed(0)
+    models = {name: new_scorer(name, texts, FIELDS, Classes(CLASSES)) for name in REPEATS}
+    weights = {name: sum(each.numel() for each in own.model.parameters()) for name, own in models.items()}
+    scorings = {name: Scoring(own, PredictOptions(batch_size=ROWS)) for name, own in models.items()}
+    seconds = {
+        name: statistics.median(_seconds(scorings[name], block, times) for _ in range(rounds))
+        for name, times in REPEATS.items()
+    }
+    print("\nsoft labels: scoring\n\n| | weights | rows a second |\n| --- | ---: | ---: |")
+    for name, found in seconds.items():
+        print(f"| {name} | {weights[name]:,} | {ROWS / found:,.0f} |")
+    print()
+    ratio = seconds["bert-base"] / seconds["tiny"]
+    claims = [
+        claim("the student's rows a second over BERT-base's", ratio, 10, at_least=True),
+        claim("thousands of weights of the student", weights["tiny"] / 1000, 30, at_least=False),
+    ]
+    return all(claims)
+
+
+def _seconds(scoring: Scoring, block: Block, times: int) -> float:
+    """Seconds that the block's rows take, as the mean of so many passes after one to warm up."""
+    scoring.whole(block)
+    begin = time.perf_counter()
+    for _ in range(times):
+        scoring.whole(block)
+    return (time.perf_counter() - begin) / times
