@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, fields
@@ -17,7 +16,8 @@ from dataprep import __version__, engine, files, raw_rows
 from dataprep.errors import DataprepError, InputError, TokenizerError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.tokens import tokenizer as tokenizers
-from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_of, messages_of, over_rows, pad_id
+from dataprep.tokens.batches import Batch
+from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_of, pad_id, read_rows, settle
 from dataprep.tokens.packing import pack, whole
 from dataprep.tokens.shard_writing import Flat, check_place, finish, open_flat
 from dataprep.tokens.shards import MANIFEST, VERSION, Shards, id_type, sha256_of
@@ -200,23 +200,22 @@ class Documents:
     def whole(self, block: LineBlock) -> TokenOutcome:
         """A block's documents."""
         self.encoder.cut = 0
-        outcome, found = over_rows(block, messages_of, self.encoder)
-        ids = array("H" if self.dtype.itemsize == 2 else "I")
-        for each in found:
-            ids.extend(each.ids)
-        numbers = np.frombuffer(ids, dtype=f"=u{self.dtype.itemsize}")
+        outcome, rows = read_rows(block, self.encoder.read)
+        found = self.encoder(rows)
+        if not isinstance(found, Batch):
+            outcome, results = settle(block, outcome, self.encoder.read, found)
+            found = Batch.of(results)
         vocab_size = self.encoder.tokenizer.vocab_size
-        if numbers.size and int(numbers.max()) >= vocab_size:
+        if found.ids.size and int(found.ids.max()) >= vocab_size:
             raise TokenizerError(
-                f"the tokenizer gave id {int(numbers.max()):,}, and says that it has {vocab_size:,} tokens"
+                f"the tokenizer gave id {int(found.ids.max()):,}, and says that it has {vocab_size:,} tokens"
             )
-        data = numbers.astype(self.dtype, copy=False).tobytes()
-        mask = np.frombuffer(b"".join([each.mask for each in found]), dtype=np.uint8)
+        data = found.ids.astype(self.dtype, copy=False).tobytes()
         made = {each.name: getattr(outcome, each.name) for each in fields(engine.Outcome)}
         return TokenOutcome(
             **made | {"data": data, "size": len(data)},
-            lengths=np.fromiter((len(each.ids) for each in found), np.uint32, len(found)),
-            bits=np.packbits(mask).tobytes(),
+            lengths=found.lengths.astype(np.uint32),
+            bits=np.packbits(found.mask).tobytes(),
             cut=self.encoder.cut,
         )
 
