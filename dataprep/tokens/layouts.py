@@ -14,6 +14,9 @@ from dataprep.tokens.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
 
+Laid = tuple[tuple[str, ...], list[str]]
+"""The roles of a conversation, and its contents as a layout writes them."""
+
 NAMES = ("llama3", "chatml", "llama2", "template")
 
 
@@ -82,7 +85,7 @@ class Layout(Protocol):
             RowError: messages with these roles cannot be laid out.
         """
 
-    def read(self, messages: Messages) -> tuple[tuple[str, ...], list[str]]:
+    def read(self, messages: Messages) -> Laid:
         """The messages' roles, and their contents as the layout writes them.
 
         Raises:
