@@ -47,7 +47,7 @@ class Contender:
             self.command,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env=os.environ | self.environment,
+            env=_installed() | self.environment,
         )
         assert process.stderr is not None
         printed = process.stderr.read()
@@ -58,6 +58,11 @@ class Contender:
             sys.exit(f"{self.name} failed:\n{printed.decode(errors='replace')}")
         # Linux counts in KiB; the figure covers the process and the children it waited for.
         self.peak = max(self.peak, usage.ru_maxrss * 1024 / 1e6)
+
+
+def _installed() -> dict[str, str]:
+    """The environment, but that Python keeps what it compiles, as it does for what pip installs."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def repeat(source: Path, target: Path, times: int) -> None:

@@ -216,11 +216,17 @@ CHATTING = ["ranks", "huggingface", "bpe bpe", "bpe unigram", "llama2 bpe", "lla
 @pytest.mark.parametrize("kind", CHATTING)
 @settings(max_examples=25)
 @given(messages=conversations())
+@example(messages=_messages((None, [("0", "\u2581")])))
 def test_conversations_have_the_same_ids_and_masks(saved, kind, name, messages):
     """The library lays a conversation out as the rows were laid out, trains on the same, asks the same."""
     if kind.endswith("unigram"):  # see test_any_text_has_the_same_ids
         messages = [each | {"content": f"{each['role']} fox"} for each in messages]
-    compare_chat(saved(kind, name)[0], tokenizer_of(kind), layout(name), messages)
+    ours, form = tokenizer_of(kind), layout(name)
+    if ours.kind == "sentencepiece" and any("\u2581" in each["content"] for each in messages):
+        with pytest.raises(RowError, match="reads as a space"):  # an error, never other ids
+            encode_chat(ours, form, messages)
+        return
+    compare_chat(saved(kind, name)[0], ours, form, messages)
 
 
 SHORT_TOKENS = sorted(

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import struct
 import sys
 from pathlib import Path
 
@@ -338,11 +339,42 @@ def test_a_faster_encoder_is_used_where_it_is_right(paths):
     assert fast("the end <|eot_id|>") == encode("the end <|eot_id|>")
 
 
-def test_a_wrong_encoder_is_never_used():
+def _lengths(text):
+    return [len(text), 0]
+
+
+def _wrong_where_odd(text):
+    return [len(text), int(text == "odd")]
+
+
+@pytest.mark.parametrize("encode", [_lengths, _wrong_where_odd])
+@pytest.mark.parametrize("packed", [_lengths, _wrong_where_odd])
+def test_a_wrong_encoder_is_never_used(encode, packed):
     """Where one of the first texts has other ids, the reference's are given, for it and all others."""
-    wrong = fast_encoder._Checked(lambda text: [len(text), text == "odd"], lambda text: [len(text), False])
-    assert [wrong(text) for text in ("a", "odd", "odd")] == [[1, False], [3, False], [3, False]]
-    assert wrong._encode == wrong._reference
+    wrong = fast_encoder.FastEncoder(encode, _lengths, lambda text: fast_encoder.pack_ids(packed(text)))
+    assert [wrong(text) for text in ("a", "odd", "odd")] == [[1, 0], [3, 0], [3, 0]]
+    assert wrong.pack("odd") == fast_encoder.pack_ids([3, 0])
+    assert (wrong._encode == wrong._reference) == (_wrong_where_odd in (encode, packed))
+
+
+def test_ids_are_packed_as_they_are(paths):
+    """Ids as bytes are the reference's, by both encoders or by tiktoken alone, also of much white space."""
+    lines = paths["tiktoken"].read_bytes()
+    ranks = rank_file.parse_ranks("", lines)
+    texts = [*corpus(fast_encoder.SAMPLE), *fast_encoder.AWKWARD, "a" + " " * LONG + "b", "漢" * 9]
+    expected = [_reference(paths).encode_ordinary(text) for text in texts]
+    for content in (lines, None):
+        tokenizer = rank_file.RankTokenizer(
+            ranks, rank_file.LLAMA3_PATTERN, {"<s>": 128_000}, (len, ()), content
+        )
+        for _ in range(2):  # while two encoders are compared, and afterwards
+            found = tokenizer.encode_packed(texts)
+            assert found == [struct.pack(f"<{len(ids)}I", *ids) for ids in expected]
+        with pytest.raises(RowError, match="lone surrogate"):
+            tokenizer.encode_packed(["a", "\ud800"])
+        tokens = [tokenizer.token_bytes[number] for ids in expected for number in ids]
+        assert b"".join(tokens) == "".join(texts).encode()
+        assert tokenizer.token_bytes[128_000:] == [None]
 
 
 @pytest.mark.parametrize("failure", [None, RuntimeError("no vocabulary")])

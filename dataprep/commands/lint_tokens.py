@@ -60,9 +60,10 @@ def command(
     """
     from dataprep.linting import lint_files
     from dataprep.linting.page import check_page, write_page
-    from dataprep.tokens.layouts import layout_for
+    from dataprep.tokens.layouts import check_template, layout_for
     from dataprep.tokens.tokenizer import load_tokenizer
 
+    check_template(layout, template)
     if page is not None:
         check_page(page)
         if page == "-" and as_json:

@@ -6,22 +6,35 @@ The one place where tokenizing meets tokenizers and layouts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from dataprep.engine import AUTO_WORKERS_BYTES, Outcome, apply, available_cores
 from dataprep.engine.outcome import LineBlock
 from dataprep.errors import RowError
 from dataprep.quality.conversations import find_in_row
+from dataprep.tokens.batch_lint import BatchLinter
+from dataprep.tokens.batches import Batch, BatchEncoder, ByteTokenizer
 from dataprep.tokens.encoding import ChatEncoder
 from dataprep.tokens.fitting import OVERFLOWS, fit
 from dataprep.tokens.layouts import layout_for
 from dataprep.tokens.lint import Linter
 
-__all__ = ["OVERFLOWS", "Encoder", "auto_workers", "fit", "layout_for", "messages_of", "over_rows", "pad_id"]
+__all__ = [
+    "OVERFLOWS",
+    "Encoder",
+    "auto_workers",
+    "fit",
+    "layout_for",
+    "over_rows",
+    "pad_id",
+    "read_rows",
+    "settle",
+]
 
 if TYPE_CHECKING:
-    from dataprep.tokens.layouts import Encoded, Layout
+    from dataprep.tokens.layouts import Encoded, Laid, Layout
     from dataprep.tokens.tokenizer import Tokenizer
 
 Row = TypeVar("Row")
@@ -44,18 +57,6 @@ def auto_workers(workers: int | None, paths: Iterable[str]) -> int:
     return available_cores() if large > AUTO_WORKERS_BYTES else 1
 
 
-def messages_of(row: dict[str, Any]) -> Sequence[dict[str, Any]]:
-    """The messages of a chat row.
-
-    Raises:
-        RowError: it is no well-formed chat row.
-    """
-    for finding in find_in_row(row):
-        raise RowError(finding.kind, finding.detail)
-    messages: list[dict[str, Any]] = row["messages"]
-    return messages
-
-
 class Encoder:
     """Encodes conversations with one tokenizer and layout; picklable.
 
@@ -68,23 +69,62 @@ class Encoder:
     ) -> None:
         self.tokenizer = tokenizer
         self.cut = 0
+        self.layout = layout
         self._encoder = ChatEncoder(tokenizer, layout)
         self._linter = Linter(tokenizer, layout)
         self._max_length = max_length
         self._overflow = overflow
 
-    def __call__(self, conversations: Sequence[Sequence[dict[str, Any]]]) -> list[Encoded | RowError]:
-        """Each conversation in tokens, or why it is left out."""
-        found = self._encoder.results(conversations)
-        return [
-            each if isinstance(each, RowError) else self._checked(each, messages)
-            for each, messages in zip(found, conversations, strict=True)
-        ]
+    def read(self, row: dict[str, Any]) -> Laid:
+        """The roles and contents of a chat row, as the layout writes them.
 
-    def _checked(self, encoded: Encoded, messages: Sequence[dict[str, Any]]) -> Encoded | RowError:
+        Raises:
+            RowError: it is no well-formed chat row, or the layout refuses it.
+        """
+        messages = row.get("messages")
+        if not isinstance(messages, list):
+            raise RowError(*next(find_in_row(row)))
+        return self.layout.read(messages)
+
+    def __call__(self, rows: Sequence[Laid]) -> Batch | list[Encoded | RowError]:
+        """Conversations in tokens: all as one batch, or else each, or why it is left out."""
+        batch = self._sound_batch(rows)
+        if batch is None:
+            found = self._encoder.laid(rows)
+            return [
+                each if isinstance(each, RowError) else self._checked(each, laid)
+                for each, laid in zip(found, rows, strict=True)
+            ]
+        if self._max_length is not None and batch.lengths.max() > self._max_length:
+            return [self._fitted(each) for each in batch.rows()]
+        return batch
+
+    @cached_property  # made where it is used: large, and quicker to make than to send to a process
+    def _batches(self) -> tuple[BatchEncoder, BatchLinter] | None:
+        if not isinstance(self.tokenizer, ByteTokenizer):
+            return None
+        linter = BatchLinter(self.tokenizer, self.layout, self._linter)
+        return BatchEncoder(self.tokenizer, self._encoder), linter
+
+    def _sound_batch(self, rows: Sequence[Laid]) -> Batch | None:
+        """All rows at once; ``None`` unless all of them can be encoded so, and are surely sound."""
+        if self._batches is None or not rows:
+            return None
+        encoder, linter = self._batches
+        try:
+            batch = encoder.encode(rows)
+        except RowError:  # which row it was, each of them will tell
+            return None
+        return batch if linter.sound(batch, rows) else None
+
+    def _checked(self, encoded: Encoded, laid: Laid) -> Encoded | RowError:
         """The row, fitted; or what the linter found in it first, or that it is too long."""
-        for kind, detail in self._linter.problems(encoded, messages):
+        for kind, detail in self._linter.problems(encoded, laid=laid):
             return RowError(kind, detail)
+        return self._fitted(encoded)
+
+    def _fitted(self, encoded: Encoded) -> Encoded | RowError:
+        """The row, cut where that is asked for; or that it is too long."""
         if self._max_length is None or len(encoded.ids) <= self._max_length:
             return encoded
         try:
@@ -102,11 +142,29 @@ def over_rows(
 ) -> tuple[Outcome, list[Result], list[int]]:
     """A block's rows, read one by one and worked on together.
 
-    The rows are gone over once more only where some of them have no result.
-
     Returns:
         What became of the rows; the results; and which of the block's rows, from 0, each result is of.
     """
+    taken = read_rows(block, read)
+    return settle(block, taken, read, work(taken.rows))
+
+
+class Taken(NamedTuple, Generic[Row]):
+    """A block's rows that were read.
+
+    Attributes:
+        outcome: what became of all of the block's rows.
+        rows: what was read of those that were not refused.
+        places: which of the block's rows, from 0, these are.
+    """
+
+    outcome: Outcome
+    rows: list[Row]
+    places: list[int]
+
+
+def read_rows(block: LineBlock, read: Callable[[dict[str, Any]], Row]) -> Taken[Row]:
+    """A block's rows, as ``read`` gives them."""
     rows: list[Row] = []
     places: list[int] = []
 
@@ -117,10 +175,27 @@ def over_rows(
 
     take.placed = True  # type: ignore[attr-defined]
     outcome = apply(take, block)
-    found = work(rows)
+    outcome.data, outcome.size = None, 0
+    return Taken(outcome, rows, places)
+
+
+def settle(
+    block: LineBlock,
+    taken: Taken[Row],
+    read: Callable[[dict[str, Any]], Row],
+    found: list[Result | RowError],
+) -> tuple[Outcome, list[Result], list[int]]:
+    """What became of a block whose rows were read, and then had a result or none.
+
+    The rows are gone over once more only where some of them have none.
+
+    Returns:
+        What became of the rows; the results; and which of the block's rows, from 0, each result is of.
+    """
+    outcome, _, places = taken
     results = [each for each in found if not isinstance(each, RowError)]
-    places = [place for place, each in zip(places, found, strict=True) if not isinstance(each, RowError)]
     if len(results) < len(found):
+        places = [place for place, each in zip(places, found, strict=True) if not isinstance(each, RowError)]
         rest = iter(found)
 
         def again(row: dict[str, Any]) -> bytes:
@@ -131,5 +206,5 @@ def over_rows(
             return b""
 
         outcome = apply(again, block)
-    outcome.data, outcome.size = None, 0
+        outcome.data, outcome.size = None, 0
     return outcome, results, places

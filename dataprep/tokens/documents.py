@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from dataprep import engine
 from dataprep.errors import TokenizerError
-from dataprep.tokens.chats import Encoder, messages_of, over_rows
+from dataprep.tokens.batches import Batch
+from dataprep.tokens.chats import Encoder, read_rows, settle
 from dataprep.tokens.shards import id_type
 
 if TYPE_CHECKING:
@@ -52,24 +52,24 @@ class Documents:
     def whole(self, block: LineBlock) -> TokenOutcome:
         """A block's documents."""
         self.encoder.cut = 0
-        outcome, found, places = over_rows(block, messages_of, self.encoder)
-        ids = array("H" if self.dtype.itemsize == 2 else "I")
-        for each in found:
-            ids.extend(each.ids)
-        numbers = np.frombuffer(ids, dtype=f"=u{self.dtype.itemsize}")
+        taken = read_rows(block, self.encoder.read)
+        outcome, places = taken.outcome, taken.places
+        found = self.encoder(taken.rows)
+        if not isinstance(found, Batch):
+            outcome, results, places = settle(block, taken, self.encoder.read, found)
+            found = Batch.of(results)
         vocab_size = self.encoder.tokenizer.vocab_size
-        if numbers.size and int(numbers.max()) >= vocab_size:
+        if found.ids.size and int(found.ids.max()) >= vocab_size:
             raise TokenizerError(
-                f"the tokenizer gave id {int(numbers.max()):,}, and says that it has {vocab_size:,} tokens"
+                f"the tokenizer gave id {int(found.ids.max()):,}, and says that it has {vocab_size:,} tokens"
             )
-        data = numbers.astype(self.dtype, copy=False).tobytes()
-        mask = np.frombuffer(b"".join([each.mask for each in found]), dtype=np.uint8)
+        data = found.ids.astype(self.dtype, copy=False).tobytes()
         made = {each.name: getattr(outcome, each.name) for each in fields(engine.Outcome)}
         return TokenOutcome(
             **made | {"data": data, "size": len(data)},
             first=block.first,
-            lengths=np.fromiter((len(each.ids) for each in found), np.uint32, len(found)),
+            lengths=found.lengths.astype(np.uint32),
             places=np.array(places, dtype=np.uint32),
-            bits=np.packbits(mask).tobytes(),
+            bits=np.packbits(found.mask).tobytes(),
             cut=self.encoder.cut,
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dataprep.errors import RowError
 from dataprep.tokens.continuing import encode_after, goes_on
-from dataprep.tokens.layouts import Encoded, Layout, Messages, Segment, Slot
+from dataprep.tokens.layouts import Encoded, Laid, Layout, Messages, Segment, Slot
 from dataprep.tokens.tokenizer import Tokenizer
 
 
@@ -53,8 +53,15 @@ class ChatEncoder:
         Raises:
             TokenizerError: the tokenizer lacks a special token of the layout.
         """
-        planned = [self._plan(messages) for messages in conversations]
-        if self.tokenizer.space:
+        return self._results([self._read(messages) for messages in conversations])
+
+    def laid(self, rows: Iterable[Laid]) -> list[Encoded | RowError]:
+        """The same for conversations that the layout has read."""
+        return self._results([*rows])
+
+    def _results(self, rows: Sequence[Laid | RowError]) -> list[Encoded | RowError]:
+        planned = [each if isinstance(each, RowError) else self._plan(*each) for each in rows]
+        if self.tokenizer.space:  # a text's ids depend on where it stands
             return [each if isinstance(each, RowError) else self._alone(*each) for each in planned]
         texts = dict.fromkeys(
             text for each in planned if not isinstance(each, RowError) for text in each[1]
@@ -68,11 +75,16 @@ class ChatEncoder:
             for each in planned
         ]
 
-    def _plan(self, messages: Messages) -> tuple[Recipe, list[str]] | RowError:
+    def _read(self, messages: Messages) -> Laid | RowError:
+        try:
+            return self.layout.read(messages)
+        except RowError as error:
+            return error
+
+    def _plan(self, roles: tuple[str, ...], contents: list[str]) -> tuple[Recipe, list[str]] | RowError:
         """How a conversation is put together, and its texts that are to be encoded."""
         try:
-            roles, contents = self.layout.read(messages)
-            recipe = self._recipes.get(roles) or self._recipe(roles)
+            recipe = self.recipe(roles)
         except RowError as error:
             return error
         return recipe, [item.text(contents) for item in recipe if type(item) is Run]
@@ -86,6 +98,15 @@ class ChatEncoder:
 
     def _ids(self, text: str, after: bool) -> list[int]:
         return encode_after(self.tokenizer, text) if after else self.tokenizer.encode(text)
+
+    def recipe(self, roles: tuple[str, ...]) -> Recipe:
+        """How conversations with these roles are put together.
+
+        Raises:
+            RowError: messages with these roles cannot be laid out.
+            TokenizerError: the tokenizer lacks a special token of the layout.
+        """
+        return self._recipes.get(roles) or self._recipe(roles)
 
     def _recipe(self, roles: tuple[str, ...]) -> Recipe:
         recipe: Recipe = []

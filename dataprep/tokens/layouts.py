@@ -14,6 +14,9 @@ from dataprep.tokens.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
 
+Laid = tuple[tuple[str, ...], list[str]]
+"""The roles of a conversation, and its contents as a layout writes them."""
+
 NAMES = ("llama3", "chatml", "llama2", "template")
 
 
@@ -82,7 +85,7 @@ class Layout(Protocol):
             RowError: messages with these roles cannot be laid out.
         """
 
-    def read(self, messages: Messages) -> tuple[tuple[str, ...], list[str]]:
+    def read(self, messages: Messages) -> Laid:
         """The messages' roles, and their contents as the layout writes them.
 
         Raises:
@@ -159,13 +162,18 @@ def layout_for(
     Raises:
         UsageError, TemplateError, FileError, MissingDependencyError: as ``layout_of``.
     """
+    check_template(name, template)
     if name != "template":
-        if template is not None:
-            raise UsageError("--template needs --layout template")
         return layout_of(name, strip=strip, date=date)
     if template is None and place is not None:
         template = place if Path(place).is_dir() else Path(place).parent
     return layout_of(name, strip=strip, date=date, path=template, specials=tuple(tokenizer.specials))
+
+
+def check_template(name: str, template: str | Path | None) -> None:
+    """Raise ``UsageError`` where a template is given to a layout that reads none."""
+    if template is not None and name != "template":
+        raise UsageError("--template needs --layout template")
 
 
 def encode_chat(tokenizer: Tokenizer, layout: Layout, messages: Messages) -> Encoded:

@@ -15,7 +15,7 @@ from dataprep.quality.conversations import Finding
 from dataprep.records import describe
 from dataprep.tokens.continuing import decode_after, goes_on
 from dataprep.tokens.fitting import spans_of
-from dataprep.tokens.layouts import Encoded, Layout, Messages, Segment
+from dataprep.tokens.layouts import Encoded, Laid, Layout, Messages, Plan, Segment
 from dataprep.tokens.tokenizer import Tokenizer
 
 LENGTHS = "ids and mask differ in length"
@@ -56,13 +56,16 @@ class Linter:
         names = sorted(tokenizer.specials, key=len, reverse=True)
         self._named = re.compile("|".join(map(re.escape, names)) or "(?!)")
 
-    def problems(self, encoded: Encoded, messages: Messages | None = None) -> Iterator[Finding]:
+    def problems(
+        self, encoded: Encoded, messages: Messages | None = None, laid: Laid | None = None
+    ) -> Iterator[Finding]:
         """What is wrong with a row; nothing where it is sound.
 
         Args:
             encoded: the row.
             messages: the conversation that it was made of. Without it, an answer that is not the one
                 meant, and the name of a special token in a text, cannot be found.
+            laid: in place of ``messages``, what the layout has read of them.
         """
         ids, mask, size = encoded.ids, encoded.mask, self.tokenizer.vocab_size
         if len(ids) != len(mask):
@@ -75,20 +78,31 @@ class Linter:
         spans = spans_of(mask)
         if not spans:
             yield Finding(UNTRAINED, f"found {len(ids):,} tokens, none of them to train on")
-        if messages is not None:
-            yield from self._beside(messages, ids, spans)
+        if messages is not None or laid is not None:
+            try:
+                roles, contents = laid or self.layout.read(messages or ())
+                plan = self.layout.plan(roles)
+            except RowError as error:
+                yield Finding(error.reason, error.detail)
+                return
+            yield from self._beside(roles, contents, plan, ids, spans)
             return
         for number, span in enumerate(spans, 1):
             yield from self._answer(f"answer {number}", ids, span)
 
-    def _beside(self, messages: Messages, ids: list[int], spans: list[tuple[int, int]]) -> Iterator[Finding]:
+    def names_special(self, text: str) -> bool:
+        """Whether a special token's name stands in a text."""
+        return self._named.search(text) is not None
+
+    def _beside(
+        self,
+        roles: tuple[str, ...],
+        contents: list[str],
+        plan: Plan,
+        ids: list[int],
+        spans: list[tuple[int, int]],
+    ) -> Iterator[Finding]:
         """What is wrong with a row beside its messages."""
-        try:
-            roles, contents = self.layout.read(messages)
-            plan = self.layout.plan(roles)
-        except RowError as error:
-            yield Finding(error.reason, error.detail)
-            return
         places = [number for number, role in enumerate(roles) if role == "assistant"]
         for place, span in zip(places, spans, strict=False):
             yield from self._answer(f"messages[{place}]", ids, span, contents[place])

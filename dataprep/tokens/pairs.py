@@ -130,10 +130,10 @@ def tokenize_pairs(
         columns, cut = _gather(operator, path, ledger, bad, auto_workers(workers, [path]), progress)
         ledger.check()
         width = max_length if pad == "max" else 0
-        lists = [
-            _entries(torch, columns[number], columns[-1][0], width, max_length, pad_id(each))
-            for number, each in enumerate(loaded)
-        ]
+        pads = [pad_id(each) for each in loaded]
+        del operator, loaded  # saving takes the most memory, and needs neither these nor the columns
+        correct = columns.pop()[0]
+        lists = [_entries(torch, columns.pop(0), correct, width, max_length, each) for each in pads]
         _save(torch, _file_of(lists, list(teachers)), str(output))
     return Paired(ledger, cut)
 

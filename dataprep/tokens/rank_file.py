@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Mapping, Sequence
+from binascii import a2b_base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any
 
 import orjson
 
 from dataprep.errors import TokenizerError
-from dataprep.tokens.fast_encoder import fast_encoder
+from dataprep.tokens.fast_encoder import FastEncoder, fast_encoder, pack_ids
 from dataprep.tokens.long_space import LONG, LongSpace
 from dataprep.tokens.tokenizer import check_unicode, needed, special_id, unknown_id
 
@@ -78,9 +80,10 @@ class RankTokenizer:
         self._encode: Callable[[str], list[int]] = self._encoding.encode_ordinary
         if content is not None:
             self._encode = fast_encoder(content, pattern, self._encode)
+        in_order = sorted(ranks.items(), key=itemgetter(1))
+        self.token_bytes: Sequence[bytes | None] = _by_id(in_order, self.vocab_size)
         digest = sha256(orjson.dumps([pattern, list(self.specials.items())]))
-        for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
-            digest.update(b"%d %d " % (rank, len(token)) + token)
+        digest.update(b"".join([b"%d %d %b" % (rank, len(token), token) for token, rank in in_order]))
         self.fingerprint = digest.hexdigest()
 
     def __reduce__(self) -> tuple[Callable[..., RankTokenizer], tuple[Any, ...]]:
@@ -104,6 +107,22 @@ class RankTokenizer:
         return {
             token: self._encoding.encode_single_token(token) for token in self._encoding.token_byte_values()
         }
+
+    def encode_packed(self, texts: Sequence[str]) -> list[bytes]:
+        """The ids of many texts, each as numbers of four bytes, the lowest byte first."""
+        encode = self._encode
+        if not isinstance(encode, FastEncoder):
+            return [pack_ids(self.encode(text)) for text in texts]
+        pack = encode.pack
+        return [
+            pack(text) if text.isascii() and len(text) < LONG else self._pack_checked(text) for text in texts
+        ]
+
+    def _pack_checked(self, text: str) -> bytes:
+        check_unicode(text)
+        if len(text) < LONG and isinstance(self._encode, FastEncoder):
+            return self._encode.pack(text)
+        return pack_ids(self.encode(text))
 
     @cached_property
     def _long_space(self) -> LongSpace:
@@ -133,6 +152,14 @@ class RankTokenizer:
         return special_id(self.specials, name)
 
 
+def _by_id(ranks: Iterable[tuple[bytes, int]], size: int) -> list[bytes | None]:
+    """The tokens' bytes in the order of their ids; ``None`` for ids that are no ranks."""
+    tokens: list[bytes | None] = [None] * size
+    for token, rank in ranks:
+        tokens[rank] = token
+    return tokens
+
+
 def load_ranks(path: str, content: bytes) -> RankTokenizer:
     """Llama 3's tokenizer, out of its rank file.
 
@@ -157,6 +184,9 @@ def parse_ranks(path: str, content: bytes) -> dict[bytes, int]:
     Raises:
         TokenizerError: a line is no token and rank, or a token or a rank is there twice.
     """
+    whole = _parse_sound(content)
+    if whole is not None:
+        return whole
     ranks: dict[bytes, int] = {}
     lines: dict[int, int] = {}
     for number, line in enumerate(content.split(b"\n"), 1):
@@ -175,6 +205,20 @@ def parse_ranks(path: str, content: bytes) -> dict[bytes, int]:
             )
         ranks[token], lines[rank] = rank, number
     return ranks
+
+
+def _parse_sound(content: bytes) -> dict[bytes, int] | None:
+    """The ranks of a file as they are published, many times faster; ``None`` where there may be a fault."""
+    texts = content.split()[::2]
+    if b"".join([b"%b %d\n" % (text, rank) for rank, text in enumerate(texts)]) != content:
+        return None
+    try:
+        tokens = [a2b_base64(text, strict_mode=True) for text in texts]
+    except Base64Error:
+        return None
+    ranks = dict(zip(tokens, range(len(tokens)), strict=True))
+    every_byte = all(bytes([byte]) in ranks for byte in range(256))
+    return ranks if every_byte and len(ranks) == len(tokens) and b"" not in ranks else None
 
 
 def _parse_line(where: str, line: bytes) -> tuple[bytes, int]:

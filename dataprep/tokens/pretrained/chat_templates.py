@@ -5,33 +5,20 @@ What is between ``{% generation %}`` and ``{% endgeneration %}`` is what the lay
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dataprep.tokens.layouts import Layout
 from dataprep.tokens.named_layouts import DATE_LINES, Llama3
 from dataprep.tokens.template_layout import TemplateLayout
 
 
-@dataclass(frozen=True, slots=True)
-class Spaces:
-    """The spaces that a template must write, for a tokenizer that puts one before every text.
-
-    Attributes:
-        section: after a special token, where the saved tokenizer puts none by itself.
-    """
-
-    section: str = ""
-
-
-def chat_template(layout: Layout, spaces: Spaces) -> str:
+def chat_template(layout: Layout) -> str:
     """A layout's jinja template; a model directory's own is given as it is."""
     if isinstance(layout, TemplateLayout):
         return layout.template.text
     strip = " | trim" if getattr(layout, "strip", False) else ""
     if isinstance(layout, Llama3):
-        return _llama3(layout.date, strip, spaces)
+        return _llama3(layout.date, strip)
     write = {"chatml": _chatml, "llama2": _llama2}[layout.name]
-    return write(strip, spaces)
+    return write(strip)
 
 
 def _quoted(text: str) -> str:
@@ -66,8 +53,8 @@ def _each_message(header: str, dated: bool, end: str, behind: str, strip: str) -
     ]
 
 
-def _llama3(date: str | None, strip: str, spaces: Spaces) -> str:
-    begin, end = f"<|start_header_id|>{spaces.section}", f"<|end_header_id|>{spaces.section}\n\n"
+def _llama3(date: str | None, strip: str) -> str:
+    begin, end = "<|start_header_id|>", "<|end_header_id|>\n\n"
     dated = []
     if date:
         before, _, after = DATE_LINES.partition("{}")
@@ -89,11 +76,11 @@ def _llama3(date: str | None, strip: str, spaces: Spaces) -> str:
     return "\n".join(lines_) + "\n"
 
 
-def _chatml(strip: str, spaces: Spaces) -> str:
-    begin = f"<|im_start|>{spaces.section}"
+def _chatml(strip: str) -> str:
+    begin = "<|im_start|>"
     header = f"{_quoted(begin)} + message['role'] + '\\n'"
     lines = [
-        *_each_message(header, False, "<|im_end|>", f"{spaces.section}\n", strip),
+        *_each_message(header, False, "<|im_end|>", "\n", strip),
         *_prompt(begin + "assistant\n"),
     ]
     return "\n".join(lines) + "\n"
@@ -103,13 +90,13 @@ def _prompt(text: str) -> list[str]:
     return ["{%- if add_generation_prompt %}", f"    {{{{- {_quoted(text)} }}}}", "{%- endif %}"]
 
 
-def _llama2(strip: str, spaces: Spaces) -> str:
+def _llama2(strip: str) -> str:
     """Its answers begin with a space whatever the tokenizer does, and its prompt ends with the question."""
     content = f"(message['content']{strip})"
     lines = [
         "{%- for message in messages %}",
         "    {%- if message['role'] == 'user' %}",
-        f"        {{{{- {_quoted(f'<s>{spaces.section}[INST] ')} }}}}",
+        f"        {{{{- {_quoted('<s>[INST] ')} }}}}",
         "        {%- if loop.index0 == 1 and messages[0]['role'] == 'system' %}",
         f"            {{{{- '<<SYS>>\\n' + (messages[0]['content']{strip}) + '\\n<</SYS>>\\n\\n' }}}}",
         "        {%- endif %}",

@@ -16,7 +16,7 @@ from dataprep import files
 from dataprep.errors import TokenizerError
 from dataprep.tokens.huggingface import HuggingFaceTokenizer
 from dataprep.tokens.layouts import Layout
-from dataprep.tokens.pretrained.chat_templates import Spaces, chat_template
+from dataprep.tokens.pretrained.chat_templates import chat_template
 from dataprep.tokens.pretrained.checks import check_saved
 from dataprep.tokens.pretrained.rank_documents import rank_document
 from dataprep.tokens.pretrained.roles import token_names
@@ -24,7 +24,7 @@ from dataprep.tokens.pretrained.sentencepiece_documents import sentencepiece_doc
 from dataprep.tokens.rank_file import RankTokenizer
 from dataprep.tokens.sentencepiece_model import SentencePieceTokenizer
 from dataprep.tokens.template_files import read_object
-from dataprep.tokens.tokenizer import Tokenizer, needed
+from dataprep.tokens.tokenizer import Tokenizer
 
 CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 BESIDE = ("special_tokens_map.json", "added_tokens.json")
@@ -93,7 +93,7 @@ def _contents(tokenizer: Tokenizer, layout: Layout | None) -> dict[str, str]:
     config = _defaults(tokenizer) | config | token_names(tokenizer, layout)
     found = {"tokenizer.json": document, CONFIG: _json(config)}
     if layout is not None:
-        found[TEMPLATE] = chat_template(layout, _spaces(tokenizer, document))
+        found[TEMPLATE] = chat_template(layout)
     return found
 
 
@@ -130,14 +130,3 @@ def _configuration(path: Path) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode("utf-8") + "\n"
-
-
-def _spaces(tokenizer: Tokenizer, document: str) -> Spaces:
-    """The spaces that a template must write; found out by trying."""
-    name = next(iter(tokenizer.specials), None)
-    if name is None or not tokenizer.space:
-        return Spaces()
-    saved = needed("tokenizers", "saving a tokenizer").Tokenizer.from_str(document)
-    ids = saved.encode(f"{name}a", add_special_tokens=False).ids
-    by_itself = ids == [tokenizer.specials[name], *tokenizer.encode("a")]
-    return Spaces(section="" if by_itself else " ")
