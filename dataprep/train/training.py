@@ -95,6 +95,7 @@ def _run(
     from dataprep.train.distributed import processes
     from dataprep.train.job import Job
     from dataprep.train.loop import Loop
+    from dataprep.train.lora import with_updates
     from dataprep.train.model_card import write_card
 
     setup_of = import_module(f"dataprep.train.{ROOMS[objective]}").setup
@@ -105,6 +106,8 @@ def _run(
         torch.manual_seed(options.seed)
         job = Job(data, held_out, options, folder, world, tell if world.first else _ignore)
         setup = setup_of(job)
+        if options.lora is not None:
+            setup = with_updates(setup, options.lora)
         if world.first:
             folder.record(setup.facts, resume=resume)
         torch.manual_seed(options.seed + world.rank)
