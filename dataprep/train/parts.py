@@ -77,6 +77,9 @@ class Setup:
         save: writes the trained student into a directory, so that what is there loads on its own.
         results: measured once the weights are final, beside the loss: metrics, a sample answer.
         facts: what the run's records say of data and student: files, SHA-256, tokenizer, sizes.
+        branch: the step at whose end a checkpoint is written into ``branch/`` of the run's directory, for
+            another run to go on from; ``None`` for none.
+        start: another run's checkpoint to begin with.
     """
 
     objective_name: str
@@ -88,3 +91,5 @@ class Setup:
     save: Callable[[Path], None]
     results: Callable[[], dict[str, Any]] = dict
     facts: dict[str, Any] = field(default_factory=dict)
+    branch: int | None = None
+    start: Path | None = None

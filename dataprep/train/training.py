@@ -97,6 +97,7 @@ def _run(
     from dataprep.train.loop import Loop
     from dataprep.train.lora import with_updates
     from dataprep.train.model_card import write_card
+    from dataprep.train.qat import quantization_aware
 
     setup_of = import_module(f"dataprep.train.{ROOMS[objective]}").setup
     with processes() as world:
@@ -110,6 +111,8 @@ def _run(
             setup = with_updates(setup, options.lora)
         if world.first:
             folder.record(setup.facts, resume=resume)
+        if options.qat is not None:
+            setup = quantization_aware(setup, job, watch, resume=resume)
         torch.manual_seed(options.seed + world.rank)
         results = Loop(setup, options, world, folder, watch).run(resume=resume)
         if world.first:
