@@ -69,12 +69,17 @@ TORCH = {
     PACKAGE / "train" / f"{name}.py"
     for name in (
         "checkpoints",
+        "distillation",
         "distributed",
         "documents",
+        "logits",
         "loop",
         "output_layer",
         "packed_attention",
+        "qat",
+        "quantized",
         "sft",
+        "stored_logprobs",
     )
 }
 # These rooms are given everything they work on.

@@ -47,6 +47,11 @@ def setup(job: Job) -> Setup:
         InputError: a row is no chat row, or too long for the model.
         TokenizerError: shards were made with another tokenizer.
     """
+    return setup_for(job, *student_and_data(job))
+
+
+def student_and_data(job: Job) -> tuple[Student, Documents, Documents | None]:
+    """The student, what it is trained on, and what its loss is measured on."""
     options = job.options
     tokenizer = tokenizer_of(options, [path for path in job.data if not is_shards(path)])
     layout = layout_for(options, tokenizer)
@@ -60,6 +65,11 @@ def setup(job: Job) -> Setup:
     use_packed_attention(student.model)
     if options.gradient_checkpointing:
         student.model.gradient_checkpointing_enable({"use_reentrant": False})
+    return student, training, held_out
+
+
+def setup_for(job: Job, student: Student, training: Documents, held_out: Documents | None) -> Setup:
+    """The run that trains a student on the next token."""
     return Setup(
         objective_name="sft",
         model=student.model,
@@ -69,7 +79,7 @@ def setup(job: Job) -> Setup:
         learning_rate=job.learning_rate,
         save=student.save,
         results=lambda: sample(student, held_out or training),
-        facts=facts_of(student, options.model, {"train": training, "eval": held_out}),
+        facts=facts_of(student, job.options.model, {"train": training, "eval": held_out}),
     )
 
 
