@@ -1,5 +1,6 @@
 """Quantization-aware training: what is quantized, what is measured, what is saved and how it loads."""
 
+import random
 import sys
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from dataprep.train.output_layer import OutputLayer
 from dataprep.train.qat import mean_loss
 from dataprep.train.quiet_torchao import quiet_torchao
 from dataprep.train.sft import NextToken
-from tests.students import llama_config, rows, write_model, write_rows, write_tokenizer
+from tests.students import WORDS, llama_config, rows, write_model, write_rows, write_tokenizer
 
 with quiet_torchao():
     pytest.importorskip("torchao")
@@ -132,6 +133,44 @@ def test_an_interrupted_run_ends_with_the_same_weights(place, tmp_path):
         torch.equal(first[name], value)
         for name, value in load_file(tmp_path / "whole" / "model.safetensors").items()
     )
+
+
+def sorting(count, seed):
+    """Rows that ask for some words in the order of the alphabet, which a small student learns to the end."""
+    made = random.Random(seed)
+    drawn = [made.choices(WORDS, k=made.randint(3, 6)) for _ in range(count)]
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": " ".join(words)},
+                {"role": "assistant", "content": " ".join(sorted(words))},
+            ]
+        }
+        for words in drawn
+    ]
+
+
+@pytest.mark.slow
+def test_half_of_the_loss_is_recovered(place, tmp_path):
+    """Where quantizing after training costs something, training for it gives back most of it."""
+    write_rows(tmp_path / "train.jsonl", sorting(6000, 1))
+    write_rows(tmp_path / "eval.jsonl", sorting(150, 2))
+    options = TrainOptions(
+        model=str(place / "model"),
+        tokenizer=str(place / "tokenizer.json"),
+        layout="llama3",
+        steps=600,
+        batch_size=16,
+        learning_rate=0.01,
+        save_every=0,
+        qat="int8-dynamic-int4",
+    )
+    results = train(
+        tmp_path / "train.jsonl", tmp_path / "eval.jsonl", tmp_path / "run", options=options
+    ).results
+    found = results["quantization"]
+    assert found["post_training"] > 1.02 * found["full_precision"]
+    assert found["recovered"] > 0.5
 
 
 @pytest.mark.parametrize(
