@@ -70,16 +70,21 @@ TORCH = {
     PACKAGE / "train" / f"{name}.py"
     for name in (
         "checkpoints",
+        "distillation",
         "distributed",
         "documents",
+        "logits",
         "loop",
         "output_layer",
         "packed_attention",
+        "qat",
+        "quantized",
         "sft",
         "soft_label/classifier",
         "soft_label/examples",
         "soft_label/objective",
         "soft_label/tiny",
+        "stored_logprobs",
     )
 }
 # These rooms are given everything they work on.

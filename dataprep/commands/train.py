@@ -231,6 +231,8 @@ def _finish(done: Trained, *, quiet: bool, as_json: bool) -> None:
             print(f"    {name.removeprefix('eval_loss_')} {value:.4f}", file=sys.stderr)
     for name, value in results.get("metrics", {}).items():
         print(f"  {name} {value:.4f}" if isinstance(value, float) else f"  {name} {value}", file=sys.stderr)
+    if found := results.get("quantization"):
+        _compare(found)
     if sample := results.get("sample"):
         print(
             f"  a sample\n{_indented(sample['prompt'])}\n  it answers\n{_indented(sample['answer'])}",
@@ -238,6 +240,18 @@ def _finish(done: Trained, *, quiet: bool, as_json: bool) -> None:
         )
     if (Path(done.path) / "loss.png").is_file():
         print(f"  the curve: {done.path}/loss.png", file=sys.stderr)
+
+
+def _compare(losses: dict[str, float | None]) -> None:
+    """What quantizing does to the loss, with and without having trained for it."""
+    print(
+        f"  on held-out rows: full precision {losses['full_precision']:.4f}, post-training quantization "
+        f"{losses['post_training']:.4f}, quantization-aware {losses['quantization_aware']:.4f}",
+        file=sys.stderr,
+    )
+    share = losses["recovered"]
+    said = "quantizing cost nothing to recover" if share is None else f"{share:.0%} of the loss recovered"
+    print(f"    {said}", file=sys.stderr)
 
 
 def _indented(text: str) -> str:

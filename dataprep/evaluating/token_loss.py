@@ -51,7 +51,7 @@ def losses(
         raise UsageError("--metric loss: expected a causal model; this one has an encoder of its own")
     found: list[Loss | RowError] = []
     encoded: list[tuple[int, Encoded]] = []
-    for number, each in enumerate(encoder([list(item.messages) for item in items])):
+    for number, each in enumerate(encoder.each(item.messages for item in items)):
         problem = each if isinstance(each, RowError) else _problem(model, each)
         found.append(problem or (0.0, 0))
         if problem is None and not isinstance(each, RowError):

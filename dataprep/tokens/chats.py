@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from dataprep.tokens.layouts import Encoded, Laid, Layout
+    from dataprep.tokens.layouts import Encoded, Laid, Layout, Messages
     from dataprep.tokens.tokenizer import Tokenizer
 
 Row = TypeVar("Row")
@@ -98,6 +98,18 @@ class Encoder:
         if self._max_length is not None and batch.lengths.max() > self._max_length:
             return [self._fitted(each) for each in batch.rows()]
         return batch
+
+    def each(self, conversations: Iterable[Messages]) -> list[Encoded | RowError]:
+        """Conversations in tokens one by one, or why each is left out."""
+        found: list[Encoded | RowError] = []
+        for messages in conversations:
+            try:
+                laid = self.layout.read(messages)
+                (encoded,) = self._encoder.laid([laid])
+                found.append(encoded if isinstance(encoded, RowError) else self._checked(encoded, laid))
+            except RowError as error:
+                found.append(error)
+        return found
 
     @cached_property  # made where it is used: large, and quicker to make than to send to a process
     def _batches(self) -> tuple[BatchEncoder, BatchLinter] | None:

@@ -47,7 +47,7 @@ class Checkpoints:
         if self.world.first:
             state = {"step": done, "weights": weights, "optimizer": optimizer, "generators": generators}
             self._write(done, state | {"facts": dict(facts), "world": self.world.size})
-            for _, path in self._found()[:-keep]:
+            for path in checkpoints_in(self.folder)[:-keep]:
                 path.unlink(missing_ok=True)
         self.world.wait()
 
@@ -73,12 +73,8 @@ class Checkpoints:
 
     def latest(self) -> Path | None:
         """The last one that was written."""
-        found = self._found()
-        return found[-1][1] if found else None
-
-    def _found(self) -> list[tuple[int, Path]]:
-        names = self.folder.iterdir() if self.folder.is_dir() else ()
-        return sorted((int(found[1]), path) for path in names if (found := _NAME.fullmatch(path.name)))
+        found = checkpoints_in(self.folder)
+        return found[-1] if found else None
 
     def load(self, path: Path) -> dict[str, Any]:
         """Put a checkpoint's state into model, optimizer and generators; its step and facts.
@@ -121,6 +117,13 @@ class Checkpoints:
         found: list[Any] = [None] * self.world.size
         torch.distributed.all_gather_object(found, mine)
         return found
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the last one last."""
+    names = folder.iterdir() if folder.is_dir() else ()
+    found = sorted((int(found[1]), path) for path in names if (found := _NAME.fullmatch(path.name)))
+    return [path for _, path in found]
 
 
 def generator_states() -> dict[str, torch.Tensor]:

@@ -123,7 +123,7 @@ class Loop:
 
     def run(self, *, resume: bool = False) -> dict[str, Any]:
         """Train to the end; the losses on the held-out rows before and after."""
-        first = self._resume() if resume else 0
+        first = self._resume() if resume or self.setup.start else 0
         if first == 0:
             self.measure(0)
         self.setup.model.train()
@@ -154,10 +154,13 @@ class Loop:
             self.measure(done)
         if self.options.save_every and done % self.options.save_every == 0 and not last:
             self.checkpoints.save(done, {"metrics": self.folder.size()}, keep=self.options.keep)
+        if done == self.setup.branch:
+            branch = Checkpoints(self.folder.branch, self.step, self.optimizer, self.world)
+            branch.save(done, {"metrics": self.folder.size()}, keep=1)
 
     def _resume(self) -> int:
         """The step to go on with."""
-        found = self.checkpoints.latest()
+        found = self.checkpoints.latest() or self.setup.start
         state = {"step": 0, "metrics": 0} if found is None else self.checkpoints.load(found)
         if self.world.first:
             self.folder.cut(state["metrics"])

@@ -63,7 +63,7 @@ def cross_entropy_sum(layer: nn.Module, hidden: Tensor, targets: Tensor) -> Tens
     def loss(part: Tensor, wanted: Tensor) -> Tensor:
         return functional.cross_entropy(layer(part).float(), wanted, reduction="sum")
 
-    return chunked(loss, _rows_of(hidden, _width(layer)), hidden, targets)
+    return chunked(loss, rows_at_a_time(layer, hidden), hidden, targets)
 
 
 def chunked(loss: Callable[..., Tensor], rows: int, *tensors: Tensor) -> Tensor:
@@ -72,6 +72,11 @@ def chunked(loss: Callable[..., Tensor], rows: int, *tensors: Tensor) -> Tensor:
     for parts in zip(*(each.split(rows) for each in tensors), strict=True):
         total = total + checkpoint(loss, *parts, use_reentrant=False)
     return total
+
+
+def rows_at_a_time(layer: nn.Module, hidden: Tensor) -> int:
+    """How many positions' logits are computed together."""
+    return _rows_of(hidden, _width(layer))
 
 
 def _rows_of(hidden: Tensor, vocabulary: int) -> int:

@@ -79,6 +79,9 @@ class Setup:
             (``--fsdp``); without it, this objective cannot be trained so.
         results: measured once the weights are final, beside the loss: metrics, a sample answer.
         facts: what the run's records say of data and student: files, SHA-256, tokenizer, sizes.
+        branch: the step at whose end a checkpoint is written into ``branch/`` of the run's directory, for
+            another run to go on from; ``None`` for none.
+        start: another run's checkpoint to begin with.
     """
 
     objective_name: str
@@ -91,3 +94,5 @@ class Setup:
     adopt: Callable[[dict[str, Any]], None] | None = None
     results: Callable[[], dict[str, Any]] = dict
     facts: dict[str, Any] = field(default_factory=dict)
+    branch: int | None = None
+    start: Path | None = None

@@ -25,7 +25,7 @@ from dataprep.errors import FileError, InputError, UsageError
 from dataprep.files import writing
 from dataprep.train.options import TrainOptions
 
-OPTIONS, METRICS, CHECKPOINTS = "options.json", "metrics.jsonl", "checkpoints"
+OPTIONS, METRICS, CHECKPOINTS, BRANCH = "options.json", "metrics.jsonl", "checkpoints", "branch"
 
 
 def new_folder(root: str | Path, now: datetime) -> Path:
@@ -55,11 +55,13 @@ class RunFolder:
     Attributes:
         path: where it is.
         checkpoints: the folder of checkpoints.
+        branch: the folder of a checkpoint that another run goes on from.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.checkpoints = self.path / CHECKPOINTS
+        self.branch = self.path / BRANCH
         self._metrics = self.path / METRICS
 
     def begin(self, options: TrainOptions, *, resume: bool) -> None:
@@ -183,6 +185,8 @@ class RunFolder:
                 yield partial
                 # `config.json` comes last: without it, the directory is no model.
                 for file in sorted(partial.iterdir(), key=lambda each: each.name == "config.json"):
+                    if file.is_dir():  # which cannot take the place of one that is not empty
+                        shutil.rmtree(self.path / file.name, ignore_errors=True)
                     file.replace(self.path / file.name)
         except RuntimeError as error:  # safetensors' and torch's writers raise their own on a full disk
             if "space" not in str(error) and "write" not in str(error):

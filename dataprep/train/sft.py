@@ -48,6 +48,11 @@ def setup(job: Job) -> Setup:
         InputError: a row is no chat row, or too long for the model.
         TokenizerError: shards were made with another tokenizer.
     """
+    return setup_for(job, *student_and_data(job))
+
+
+def student_and_data(job: Job) -> tuple[Student, Documents, Documents | None]:
+    """The student, what it is trained on, and what its loss is measured on."""
     options = job.options
     shards = [path for path in job.data if is_shards(path)]
     if shards and options.tokenizer is None:
@@ -65,6 +70,11 @@ def setup(job: Job) -> Setup:
     use_packed_attention(student.model)
     if options.gradient_checkpointing:
         student.model.gradient_checkpointing_enable({"use_reentrant": False})
+    return student, training, held_out
+
+
+def setup_for(job: Job, student: Student, training: Documents, held_out: Documents | None) -> Setup:
+    """The run that trains a student on the next token."""
     return Setup(
         objective_name="sft",
         model=student.model,
@@ -75,7 +85,7 @@ def setup(job: Job) -> Setup:
         save=student.save,
         adopt=student.adopt,
         results=lambda: sample(student, held_out or training),
-        facts=facts_of(student, options.model, {"train": training, "eval": held_out}),
+        facts=facts_of(student, job.options.model, {"train": training, "eval": held_out}),
     )
 
 
@@ -134,7 +144,9 @@ def sample(student: Student, data: Documents) -> dict[str, Any]:
             eos_token_id=student.end_ids,
             pad_token_id=student.end_ids[0],
         )[0, prompt.shape[1] :].tolist()
-    ended = [number for number in answer if number not in student.end_ids]
+    # A model may have room for more tokens than its tokenizer has, and untrained it says them too.
+    known = range(student.tokenizer.vocab_size)
+    ended = [number for number in answer if number in known and number not in student.end_ids]
     return {
         "sample": {
             "prompt": student.tokenizer.decode(prompt[0].tolist()),

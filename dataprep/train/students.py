@@ -16,6 +16,7 @@ from dataprep.tokens.template_files import read_template
 from dataprep.tokens.training import texts_of_files, train_tokenizer
 from dataprep.train import presets
 from dataprep.train.options import TrainOptions
+from dataprep.train.quiet_torchao import quiet_torchao
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -106,7 +107,7 @@ def tokenizer_of(options: TrainOptions, texts: list[str]) -> Tokenizer:
     if options.tokenizer is not None:
         return tokenizers.load_tokenizer(options.tokenizer)
     if not presets.is_preset(options.model):
-        return tokenizers.load_tokenizer(_directory(options.model))
+        return tokenizers.load_tokenizer(directory_of(options.model))
     if options.model not in presets.VOCABULARY or not texts:
         raise UsageError(
             f"--model {options.model} needs --tokenizer PATH: Llama 3's tokenizer.model, or the one that the "
@@ -118,7 +119,7 @@ def tokenizer_of(options: TrainOptions, texts: list[str]) -> Tokenizer:
 
 def layout_for(options: TrainOptions, tokenizer: Tokenizer) -> Layout:
     """The layout: the one named, the model's own template, or Llama 3's."""
-    own = None if presets.is_preset(options.model) else _directory(options.model)
+    own = None if presets.is_preset(options.model) else directory_of(options.model)
     name = options.layout
     if name is None:
         name = "template" if own is not None and _has_template(own) else "llama3"
@@ -137,14 +138,18 @@ def _has_template(folder: str) -> bool:
     return True
 
 
-def _directory(model: str) -> str:
-    """The directory of a model; one of the hub's is fetched."""
+def directory_of(model: str, flag: str = "--model") -> str:
+    """The directory of a model; one of the hub's is fetched.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
     if Path(model).is_dir():
         return model
     if Path(model).exists() or model.count("/") != 1:
         known = ", ".join(presets.NAMES)
         raise UsageError(
-            f"--model {model}: expected a directory as transformers saves a model, a name on the hub "
+            f"{flag} {model}: expected a directory as transformers saves a model, a name on the hub "
             f"(OWNER/NAME), or a preset: {known}"
         )
     try:
@@ -156,7 +161,7 @@ def _directory(model: str) -> str:
         raise MissingDependencyError("huggingface_hub", "train", PURPOSE) from None
     except Exception as error:  # noqa: BLE001 - the client raises many kinds
         reason = str(error).partition("\n")[0]
-        raise UsageError(f"--model {model}: not to be had from the hub: {reason}") from None
+        raise UsageError(f"{flag} {model}: not to be had from the hub: {reason}") from None
 
 
 def load_student(options: TrainOptions, tokenizer: Tokenizer, layout: Layout) -> Student:
@@ -166,7 +171,11 @@ def load_student(options: TrainOptions, tokenizer: Tokenizer, layout: Layout) ->
         UsageError, FileError: the model is not there, damaged or of another kind.
         TokenizerError: the tokenizer has more tokens than the model.
     """
-    model = _new(options, tokenizer, layout) if presets.is_preset(options.model) else _loaded(options.model)
+    with quiet_torchao():  # transformers imports it where it is installed
+        from transformers import PreTrainedModel  # noqa: F401
+    model = (
+        _new(options, tokenizer, layout) if presets.is_preset(options.model) else load_weights(options.model)
+    )
     room = int(model.get_input_embeddings().weight.shape[0])
     if tokenizer.vocab_size > room:
         raise TokenizerError(
@@ -188,11 +197,16 @@ def _new(options: TrainOptions, tokenizer: Tokenizer, layout: Layout) -> PreTrai
     return model
 
 
-def _loaded(name: str) -> PreTrainedModel:
+def load_weights(name: str) -> PreTrainedModel:
+    """A model from a directory or the hub, in float32.
+
+    Raises:
+        UsageError, FileError: it is not there, or damaged.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    folder = _directory(name)
+    folder = directory_of(name)
     settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(folder, **settings)

@@ -96,7 +96,9 @@ def _run(
     from dataprep.train.distributed import processes
     from dataprep.train.job import Job
     from dataprep.train.loop import Loop
+    from dataprep.train.lora import with_updates
     from dataprep.train.model_card import write_card
+    from dataprep.train.qat import quantization_aware
 
     setup_of = import_module(f"dataprep.train.{ROOMS[objective]}").setup
     with quiet(), processes(options.device) as world:
@@ -107,8 +109,12 @@ def _run(
         torch.manual_seed(options.seed)
         job = Job(data, held_out, options, folder, world, tell if world.first else _ignore)
         setup = setup_of(job)
+        if options.lora is not None:
+            setup = with_updates(setup, options.lora)
         if world.first:
             folder.record(setup.facts, resume=resume)
+        if options.qat is not None:
+            setup = quantization_aware(setup, job, watch, resume=resume)
         torch.manual_seed(options.seed + world.rank)
         results = Loop(setup, options, world, folder, watch).run(resume=resume)
         if world.first:
