@@ -71,9 +71,12 @@ TORCH = {
         "checkpoints",
         "distributed",
         "documents",
+        "encoder_decoder",
         "loop",
         "output_layer",
         "packed_attention",
+        "rationale",
+        "rationale_pieces",
         "sft",
     )
 }

@@ -89,6 +89,9 @@ def command(
     teacher_weight: Annotated[
         list[str] | None, typer.Option(metavar="NAME=W", help="rationale: a teacher's weight, by name.")
     ] = None,
+    keep_status: Annotated[
+        str, typer.Option(metavar="STATUS,...", help="rationale: the rationales that are learned.")
+    ] = "ok",
     temperature: Annotated[float, typer.Option(help="What logits are divided by, to be compared.")] = 2.0,
     teacher_model: Annotated[
         str | None, typer.Option(metavar="PATH", help="A larger model whose distributions are learned.")
@@ -138,6 +141,7 @@ def command(
         "weight_decay": weight_decay, "clip": clip, "seed": seed, "eval_every": eval_every,
         "save_every": save_every, "keep": keep, "gamma": gamma, "alpha": alpha, "beta": beta,
         "teacher_weights": _weights(teacher_weight or []), "temperature": temperature,
+        "keep_status": tuple(keep_status.split(",")),
         "teacher_model": teacher_model, "teacher_share": teacher_share, "lora": lora, "qat": qat,
         "precision": precision, "compile": compiled, "gradient_checkpointing": gradient_checkpointing,
         "fsdp": fsdp, "tensorboard": tensorboard,

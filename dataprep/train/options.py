@@ -53,6 +53,7 @@ class TrainOptions:
         alpha: ``rationale``: the weight of the first teacher; ``soft-label``: the teacher's share.
         beta: ``rationale``: the weight of the second teacher.
         teacher_weights: ``rationale``: weights by teacher's name.
+        keep_status: ``rationale``: the statuses of the rationales that are learned.
         temperature: ``soft-label`` and a teacher model: what both logits are divided by.
         teacher_model: a directory of a larger model with the same tokenizer, whose distributions are learned.
         teacher_share: the share that these have in the loss.
@@ -89,6 +90,7 @@ class TrainOptions:
     alpha: float | None = None
     beta: float | None = None
     teacher_weights: Mapping[str, float] = field(default_factory=dict)
+    keep_status: tuple[str, ...] = ("ok",)
     temperature: float = 2.0
     teacher_model: str | None = None
     teacher_share: float = 0.5
@@ -123,7 +125,8 @@ class TrainOptions:
 
     def to_json(self) -> dict[str, Any]:
         """The options, as they are recorded."""
-        return asdict(self) | {"teacher_weights": dict(self.teacher_weights)}
+        lists = {"teacher_weights": dict(self.teacher_weights), "keep_status": list(self.keep_status)}
+        return asdict(self) | lists
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
         """The flags that differ from a run's recorded options and change what comes out."""
