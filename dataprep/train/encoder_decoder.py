@@ -51,20 +51,25 @@ def attend(
     across = not position_bias
     seen = question_bounds if across else bounds
     assert seen is not None
+    # Split, not sliced: the gradient of each slice would be as long as the whole row.
+    queries = query.split(_lengths(bounds), dim=2)
+    keys, values = key.split(_lengths(seen), dim=2), value.split(_lengths(seen), dim=2)
     parts = [
         functional.scaled_dot_product_attention(
-            query[:, :, start:end],
-            key[:, :, first:last],
-            value[:, :, first:last],
+            queries[number],
+            keys[number],
+            values[number],
             attn_mask=None if across else position_bias[number].to(query.dtype),
             dropout_p=dropout if module.training else 0.0,
             scale=scaling,
         )
-        for number, ((start, end), (first, last)) in enumerate(
-            zip(pairwise(bounds), pairwise(seen), strict=True)
-        )
+        for number in range(len(queries))
     ]
     return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+def _lengths(bounds: Sequence[int]) -> list[int]:
+    return [end - start for start, end in pairwise(bounds)]
 
 
 def biases(stack: Any, bounds: Sequence[int]) -> list[Tensor]:
@@ -72,7 +77,7 @@ def biases(stack: Any, bounds: Sequence[int]) -> list[Tensor]:
 
     Computed once for the longest; shorter ones are its corner.
     """
-    lengths = [end - start for start, end in pairwise(bounds)]
+    lengths = _lengths(bounds)
     longest = max(lengths)
     whole = stack.block[0].layer[0].SelfAttention.compute_bias(longest, longest)
     if stack.is_decoder:

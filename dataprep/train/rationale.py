@@ -101,7 +101,7 @@ def setup(job: Job) -> Setup:
         use_packed_attention(student.model)
         losses = ChatLosses(OutputLayer(student.model))
     if options.gradient_checkpointing:
-        student.model.gradient_checkpointing_enable({"use_reentrant": False})
+        student.keep_less()
     return Setup(
         objective_name="rationale",
         model=student.model,

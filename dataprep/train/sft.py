@@ -59,7 +59,7 @@ def setup(job: Job) -> Setup:
     held_out = _documents(job, job.held_out, "eval", student, pack=False) if job.held_out else None
     use_packed_attention(student.model)
     if options.gradient_checkpointing:
-        student.model.gradient_checkpointing_enable({"use_reentrant": False})
+        student.keep_less()
     return Setup(
         objective_name="sft",
         model=student.model,

@@ -72,6 +72,14 @@ class Student:
             self.model.set_attn_implementation(name)
             self.model.train(training)
 
+    def keep_less(self) -> None:
+        """Compute activations twice instead of keeping them."""
+        settings = {"use_reentrant": False}
+        if hasattr(self.model, "activation_checkpointing_enable"):
+            self.model.activation_checkpointing_enable(settings)
+        else:  # what transformers called it before
+            self.model.gradient_checkpointing_enable(settings)
+
     def save(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and chat template, as ``from_pretrained`` loads them."""
         from dataprep.tokens.pretrained import save_pretrained
