@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import convert, generate, merge, rationales, startup, tokens
+from benchmarks import convert, generate, merge, rationales, startup, tokens, train_rationale
 
 SUITES = {
     "startup": startup.bench,
@@ -23,6 +23,7 @@ SUITES = {
     "rationales": rationales.bench,
     "generate": generate.bench,
     "tokens": tokens.bench,
+    "train": train_rationale.bench,
 }
 
 
