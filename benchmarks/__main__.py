@@ -14,7 +14,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import convert, generate, merge, rationales, startup, tokens, train_soft_label
+from benchmarks import (
+    convert,
+    generate,
+    merge,
+    rationales,
+    startup,
+    tokens,
+    train_rationale,
+    train_soft_label,
+)
 
 SUITES = {
     "startup": startup.bench,
@@ -24,6 +33,7 @@ SUITES = {
     "generate": generate.bench,
     "tokens": tokens.bench,
     "soft-label": train_soft_label.bench,
+    "train": train_rationale.bench,
 }
 
 

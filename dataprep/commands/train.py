@@ -88,6 +88,9 @@ def command(
     teacher_weight: Annotated[
         list[str] | None, typer.Option(metavar="NAME=W", help="rationale: a teacher's weight, by name.")
     ] = None,
+    keep_status: Annotated[
+        str, typer.Option(metavar="STATUS,...", help="rationale: the rationales that are learned.")
+    ] = "ok",
     temperature: Annotated[float, typer.Option(help="What logits are divided by, to be compared.")] = 2.0,
     fields: Annotated[
         str | None,
@@ -153,7 +156,7 @@ def command(
         "weight_decay": weight_decay, "clip": clip, "seed": seed, "eval_every": eval_every,
         "save_every": save_every, "keep": keep, "gamma": gamma, "alpha": alpha, "beta": beta,
         "teacher_weights": _weights(teacher_weight or []), "temperature": temperature,
-        "fields": names(fields), "label": label, "classes": names(classes),
+        "fields": names(fields), "label": label, "classes": names(classes), "keep_status": names(keep_status),
         "teacher_model": teacher_model, "teacher_share": teacher_share, "lora": lora, "qat": qat,
         "device": device, "precision": precision, "compile": compiled,
         "gradient_checkpointing": gradient_checkpointing,

@@ -56,6 +56,7 @@ class TrainOptions:
         alpha: ``rationale``: the weight of the first teacher; ``soft-label``: the teacher's share.
         beta: ``rationale``: the weight of the second teacher.
         teacher_weights: ``rationale``: weights by teacher's name.
+        keep_status: ``rationale``: the statuses of the rationales that are learned.
         temperature: ``soft-label`` and a teacher model: what both logits are divided by.
         fields: ``soft-label``: the fields that hold a row's text; none: ``text``, or question and answer.
         label: ``soft-label``: the field of the gold label. Default: ``label``, or a numeric ``score``.
@@ -96,6 +97,7 @@ class TrainOptions:
     alpha: float | None = None
     beta: float | None = None
     teacher_weights: Mapping[str, float] = field(default_factory=dict)
+    keep_status: tuple[str, ...] = ("ok",)
     temperature: float = 2.0
     fields: tuple[str, ...] = ()
     label: str | None = None
@@ -142,8 +144,8 @@ class TrainOptions:
 
     def to_json(self) -> dict[str, Any]:
         """The options, as they are recorded."""
-        lists = {"fields": list(self.fields), "classes": list(self.classes)}
-        return asdict(self) | {"teacher_weights": dict(self.teacher_weights)} | lists
+        tuples = {name: list(getattr(self, name)) for name in ("fields", "classes", "keep_status")}
+        return asdict(self) | {"teacher_weights": dict(self.teacher_weights)} | tuples
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
         """The flags that differ from a run's recorded options and change what comes out."""

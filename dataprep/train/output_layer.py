@@ -7,7 +7,7 @@ conversation are not trained on: what is never computed need not be kept.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,14 @@ def cross_entropy_sum(layer: nn.Module, hidden: Tensor, targets: Tensor) -> Tens
         return functional.cross_entropy(layer(part).float(), wanted, reduction="sum")
 
     return chunked(loss, rows_at_a_time(layer, hidden), hidden, targets)
+
+
+def cross_entropy_sums(
+    layer: nn.Module, hidden: Tensor, targets: Tensor, sizes: Sequence[int]
+) -> list[Tensor]:
+    """``cross_entropy_sum`` over each of the stretches of positions that are so long, one after the other."""
+    parts = zip(hidden.split(list(sizes)), targets.split(list(sizes)), strict=True)
+    return [cross_entropy_sum(layer, *part) for part in parts]
 
 
 def chunked(loss: Callable[..., Tensor], rows: int, *tensors: Tensor) -> Tensor:
@@ -179,11 +187,18 @@ class OutputLayer:
 
     def loss(self, model: Any, inputs: dict[str, Any], where: Tensor, targets: Tensor) -> Tensor:
         """The sum of ``-log p(target)`` at positions of one row; ``where`` and ``targets`` ``(N,)``."""
+        return self.losses(model, inputs, where, targets, [targets.shape[0]])[0]
+
+    def losses(
+        self, model: Any, inputs: dict[str, Any], where: Tensor, targets: Tensor, sizes: Sequence[int]
+    ) -> list[Tensor]:
+        """The same for each of the stretches of positions that are so long, out of one forward pass."""
         if self.plain:
             layer = model.get_output_embeddings()
-            return cross_entropy_sum(layer, self.hidden(model, inputs, where), targets)
-        logits = self.logits(model, inputs, where)
-        return functional.cross_entropy(logits.float(), targets, reduction="sum")
+            return cross_entropy_sums(layer, self.hidden(model, inputs, where), targets, sizes)
+        logits = self.logits(model, inputs, where).float().split(list(sizes))
+        parts = zip(logits, targets.split(list(sizes)), strict=True)
+        return [functional.cross_entropy(*part, reduction="sum") for part in parts]
 
     @torch.no_grad()
     def _ends_with_layer(self, model: PreTrainedModel) -> bool:

@@ -7,7 +7,6 @@ the documents' bounds on to it (the keyword arguments that it has for variable-l
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,18 +59,19 @@ def attend(
     """
     if settings.get("softcap") or settings.get("s_aux") is not None:
         raise NotImplementedError("attention with capped logits or sinks")
-    bounds = settings["cu_seq_lens_q"].tolist()
+    lengths = settings["cu_seq_lens_q"].diff().tolist()
     window = settings.get("sliding_window")
     grouped = query.shape[1] != key.shape[1]
     parts = []
-    for start, end in pairwise(bounds):
-        inside = slice(start, end)
-        mask = _window(end - start, window, query.device) if window and end - start > window else None
+    # Split, not sliced: the gradient of each slice would be as long as the whole row.
+    documents = zip(*(each.split(lengths, dim=2) for each in (query, key, value)), strict=True)
+    for length, (queries, keys, values) in zip(lengths, documents, strict=True):
+        mask = _window(length, window, query.device) if window and length > window else None
         parts.append(
             functional.scaled_dot_product_attention(
-                query[:, :, inside],
-                key[:, :, inside],
-                value[:, :, inside],
+                queries,
+                keys,
+                values,
                 attn_mask=mask,
                 dropout_p=dropout if module.training else 0.0,
                 is_causal=mask is None,

@@ -69,7 +69,7 @@ def student_and_data(job: Job) -> tuple[Student, Documents, Documents | None]:
     held_out = _documents(job, job.held_out, "eval", student, pack=False) if job.held_out else None
     use_packed_attention(student.model)
     if options.gradient_checkpointing:
-        student.model.gradient_checkpointing_enable({"use_reentrant": False})
+        student.keep_less()
     return student, training, held_out
 
 

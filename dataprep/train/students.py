@@ -55,7 +55,10 @@ class Student:
 
     @property
     def end_ids(self) -> list[int]:
-        """The tokens that end an answer."""
+        """The tokens that end an answer; for an encoder-decoder, which knows no turns, what ends a text."""
+        if self.encodes:
+            own = self.model.config.eos_token_id
+            return list(own) if isinstance(own, list | tuple) else [int(own)]
         return end_ids(self.tokenizer, self.layout)
 
     def adopt(self, weights: dict[str, Any]) -> None:
@@ -78,6 +81,14 @@ class Student:
         finally:
             self.model.set_attn_implementation(name)
             self.model.train(training)
+
+    def keep_less(self) -> None:
+        """Compute activations twice instead of keeping them."""
+        settings = {"use_reentrant": False}
+        if hasattr(self.model, "activation_checkpointing_enable"):
+            self.model.activation_checkpointing_enable(settings)
+        else:  # what transformers called it before
+            self.model.gradient_checkpointing_enable(settings)
 
     def save(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and chat template, as ``from_pretrained`` loads them."""
@@ -191,6 +202,9 @@ def _new(options: TrainOptions, tokenizer: Tokenizer, layout: Layout) -> PreTrai
     begins = ("<|begin_of_text|>", "<s>", "<bos>")
     bos = next((tokenizer.specials[name] for name in begins if name in tokenizer.specials), None)
     ends = end_ids(tokenizer, layout) or [pad_id(tokenizer)]
+    if presets.encodes(options.model):  # T5 knows no turns: its texts end with </s>
+        of_texts = ("</s>", "<|end_of_text|>", "<|endoftext|>")
+        ends = [tokenizer.specials[name] for name in of_texts if name in tokenizer.specials] or ends
     config = presets.config_of(options.model, tokenizer.vocab_size, pad_id(tokenizer), bos, ends[0])
     kind = AutoModelForSeq2SeqLM if presets.encodes(options.model) else AutoModelForCausalLM
     model: PreTrainedModel = kind.from_config(config)

@@ -1,0 +1,239 @@
+"""Questions and targets in tokens, and batches of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from dataprep.errors import InputError, RowDropped, RowError
+from dataprep.ledger import Ledger
+from dataprep.tokens.chats import Encoder
+from dataprep.tokens.fitting import spans_of
+from dataprep.train.documents import document_batch
+from dataprep.train.parts import Batch
+from dataprep.train.rationale_rows import Rows, prefix_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dataprep.tokens.layouts import Layout
+    from dataprep.tokens.tokenizer import Tokenizer
+
+AT_ONCE = 1000
+
+
+class Piece(NamedTuple):
+    """One part of one row in tokens: what the student reads, and what it is to say."""
+
+    part: int
+    prompt: NDArray[np.int32]
+    target: NDArray[np.int32]
+
+
+class Side(Protocol):
+    """How one kind of student is given its pieces."""
+
+    @property
+    def cut(self) -> int:
+        """Texts that were cut since it was made."""
+
+    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]] | RowError]:
+        """Prompts and targets in tokens, or why a pair is left out."""
+
+    def batch(self, pieces: Sequence[Piece]) -> Batch:
+        """The pieces in one row, in their order; its counts are filled in by the caller."""
+
+
+class EncoderDecoderSide:
+    """Prompts for an encoder and targets for a decoder; both end with the token that ends a text.
+
+    Args:
+        tokenizer: the student's.
+        end_id: the token that ends a text.
+        start_id: what the decoder reads first.
+        max_length: tokens that a prompt or a target may have, its end among them.
+        overflow: ``error``, ``drop`` or ``truncate``; a target that is cut has no end, which would teach to
+            stop in the middle of it.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, end_id: int, start_id: int, max_length: int | None, overflow: str
+    ) -> None:
+        self.tokenizer, self.end_id, self.start_id = tokenizer, end_id, start_id
+        self.max_length, self.overflow = max_length, overflow
+        self.cut = 0
+
+    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]] | RowError]:
+        """Prompts and targets in tokens, or why a pair is left out."""
+        texts = [text for pair in pairs for text in pair]
+        try:
+            ids = self.tokenizer.encode_batch(texts)
+        except RowError as error:
+            if len(pairs) == 1:
+                return [error]
+            return [self.encode([pair])[0] for pair in pairs]
+        return [self._fitted(*each) for each in zip(ids[::2], ids[1::2], strict=True)]
+
+    def _fitted(self, prompt: list[int], target: list[int]) -> tuple[list[int], list[int]] | RowError:
+        prompt, target = [*prompt, self.end_id], [*target, self.end_id]
+        limit = self.max_length
+        if limit is None or max(len(prompt), len(target)) <= limit:
+            return prompt, target
+        what = "question" if len(prompt) > limit else "target"
+        found = f"found {max(len(prompt), len(target)):,} in the {what}; expected at most {limit:,}"
+        if self.overflow == "drop":
+            return RowDropped("too many tokens", found)
+        if self.overflow == "error":
+            return RowError("too many tokens", f"{found}: drop or truncate such texts, or allow more")
+        self.cut += (len(prompt) > limit) + (len(target) > limit)
+        if len(prompt) > limit:
+            prompt = [*prompt[: limit - 1], self.end_id]
+        return prompt, target[:limit]
+
+    def batch(self, pieces: Sequence[Piece]) -> Batch:
+        """Tensors as ``PackedPairs`` reads them."""
+        questions = [piece.prompt for piece in pieces]
+        targets = [piece.target for piece in pieces]
+        bounds, question_bounds = _bounds(targets), _bounds(questions)
+        together = np.concatenate(targets).astype(np.int64)
+        shifted = np.roll(together, 1)
+        shifted[bounds[:-1]] = self.start_id
+        tensors = {
+            "questions": np.concatenate(questions).astype(np.int64),
+            "question_bounds": question_bounds,
+            "shifted": shifted,
+            "targets": together,
+            "bounds": bounds,
+        }
+        tokens = int(question_bounds[-1] + bounds[-1])
+        return Batch({name: torch.from_numpy(each) for name, each in tensors.items()}, {}, tokens)
+
+
+class DecoderSide:
+    """Chat rows for a decoder: the user asks with the prefix, the assistant says the target."""
+
+    def __init__(self, tokenizer: Tokenizer, layout: Layout, max_length: int | None, overflow: str) -> None:
+        self._encoder = Encoder(tokenizer, layout, max_length, overflow)
+
+    @property
+    def cut(self) -> int:
+        """Targets that were cut."""
+        return self._encoder.cut
+
+    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]] | RowError]:
+        """Prompts and targets in tokens, or why a pair is left out."""
+        chats = [
+            [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+            for asked, said in pairs
+        ]
+        found: list[tuple[list[int], list[int]] | RowError] = []
+        for each in self._encoder(chats):
+            if isinstance(each, RowError):
+                found.append(each)
+                continue
+            spans = spans_of(each.mask)
+            start, end = spans[0][0], spans[-1][1]
+            if len(spans) > 1 or start == 0:
+                found.append(RowError("no plain answer", "the layout trains on several stretches"))
+            else:
+                found.append((each.ids[:start], each.ids[start:end]))
+        return found
+
+    def batch(self, pieces: Sequence[Piece]) -> Batch:
+        """Tensors as ``Documents.batch`` gives them."""
+        ids = [np.concatenate([piece.prompt, piece.target]) for piece in pieces]
+        masks = [np.arange(each.size) >= piece.prompt.size for each, piece in zip(ids, pieces, strict=True)]
+        return document_batch(ids, masks, [np.array([0, each.size]) for each in ids])
+
+
+def _bounds(texts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return np.cumsum([0, *(text.size for text in texts)], dtype=np.int32)
+
+
+@dataclass(slots=True)
+class Pieces:
+    """The training set: one item a row, with as many pieces as it has parts.
+
+    Attributes:
+        parts: the names of the parts of the loss.
+        side: how the student is given its pieces.
+        places: where each item's row stands.
+        items: the pieces of each.
+        ledgers: what became of all rows in each part.
+        rows: what became of the rows themselves.
+    """
+
+    parts: tuple[str, ...]
+    side: Side
+    places: list[str] = field(default_factory=list)
+    items: list[list[Piece]] = field(default_factory=list)
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+    rows: Ledger = field(default_factory=Ledger)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def where(self, item: int) -> str:
+        """The row that an item is."""
+        return self.places[item]
+
+    def counts(self, items: Sequence[int]) -> dict[str, int]:
+        """Tokens to be said, by part."""
+        counts = dict.fromkeys(self.parts, 0)
+        for item in items:
+            for piece in self.items[item]:
+                counts[self.parts[piece.part]] += piece.target.size
+        return counts
+
+    def batch(self, items: Sequence[int]) -> Batch:
+        """The rows' pieces, part by part, so that each part's targets are one stretch.
+
+        Tensors: those of the student's kind, and ``sizes`` of shape ``(parts,)``, the stretches' lengths.
+        """
+        pieces = sorted((piece for item in items for piece in self.items[item]), key=lambda piece: piece.part)
+        made = self.side.batch(pieces)
+        made.counts = self.counts(items)
+        made.tensors["sizes"] = torch.tensor([made.counts[part] for part in self.parts])
+        return made
+
+    @property
+    def tokens(self) -> int:
+        """All tokens, of questions and targets."""
+        return sum(piece.prompt.size + piece.target.size for pieces in self.items for piece in pieces)
+
+
+def pieces_of(rows: Rows, parts: Sequence[str], side: Side) -> Pieces:
+    """Rows in tokens; a part that is too long is left out, and a row that has no part.
+
+    Raises:
+        InputError: a text is too long, or no valid Unicode.
+    """
+    made = Pieces(tuple(parts), side, rows=Ledger(rows_in=len(rows.rows)))
+    made.ledgers = {part: rows.ledger(part) for part in parts}
+    for start in range(0, len(rows.rows), AT_ONCE):
+        some = rows.rows[start : start + AT_ONCE]
+        wanted = [(row, part, name) for row in some for part, name in enumerate(parts) if name in row.targets]
+        pairs = [(prefix_of(part) + row.question, row.targets[name]) for row, part, name in wanted]
+        found: dict[int, list[Piece]] = {id(row): [] for row in some}
+        for (row, part, name), each in zip(wanted, side.encode(pairs) if pairs else [], strict=True):
+            if isinstance(each, RowDropped):
+                made.ledgers[name].rows_out -= 1
+                made.ledgers[name].drop(each.reason)
+            elif isinstance(each, RowError):
+                raise InputError(row.where, f"{name}: {each}")
+            else:
+                prompt, target = (np.array(ids, dtype=np.int32) for ids in each)
+                found[id(row)].append(Piece(part, prompt, target))
+        kept = [row for row in some if found[id(row)]]
+        made.places += [row.where for row in kept]
+        made.items += [found[id(row)] for row in kept]
+    made.rows.rows_out = len(made.items)
+    made.rows.drop_all(Counter({"nothing to say": len(rows.rows) - len(made.items)}))
+    for ledger in (made.rows, *made.ledgers.values()):
+        ledger.check()
+    return made
