@@ -39,7 +39,7 @@ demo: .venv/.train  ## Raw samples to merged chat files to a trained tiny studen
 	$(BIN)/dataprep validate $(DEMO)/mergedata/train.jsonl $(DEMO)/mergedata/test.jsonl
 	$(BIN)/dataprep stats $(DEMO)/mergedata/train.jsonl
 	@echo; echo "The first two rows of $(DEMO)/mergedata/train.jsonl:"; head -2 $(DEMO)/mergedata/train.jsonl; echo
-	$(BIN)/dataprep train --workspace $(DEMO) --epochs 12 -o $(DEMO)/student
+	$(BIN)/dataprep train --workspace $(DEMO) --epochs 12 --eval-every 20 -o $(DEMO)/student
 
 test: .venv/.dev  ## The test suite.
 	$(BIN)/python -m pytest
