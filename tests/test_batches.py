@@ -76,6 +76,7 @@ def test_sound_rows_are_sound_in_a_batch(name, rows):
     assert linter_of(layout).sound(batch, read) == (not any(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 @given(rows=st.lists(chats(), min_size=1, max_size=3), data=st.data())
 @settings(max_examples=300)

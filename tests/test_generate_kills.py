@@ -75,6 +75,7 @@ def run_and_kill(folder, kills, seed):
     return sum(answered.values()) - ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_runs_lose_and_repeat_nothing(tmp_path, seed):
     """Five kills each; at most what was in flight at a kill is asked again."""
