@@ -1,27 +1,28 @@
 """Supervised fine-tuning on chat rows beside TRL's ``SFTTrainer`` and two plain loops, on the CPU.
 
 All of them take the same steps: the same weights, the same rows of GSM8K in the same order, AdamW with the
-same settings, in float32 on as many threads, each in a process of its own. ``python -m benchmarks.train_chat
-NAME ROWS MODEL`` takes them and prints tokens, seconds and loss of each, as JSON.
+same settings, in float32 on as many threads. Each is a process of its own, and they take turns step by step,
+so that a slow minute of the machine hits all alike. ``python -m benchmarks.train_chat NAME ROWS MODEL`` is
+one of them: it says when it is ready for a step, waits for a line, and in the end prints tokens, seconds
+and loss of each step, as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.measure import claim
 
-STEPS = 8  # the first of which warms up and is not timed
+STEPS = 4  # to a round, after one that warms up and is not timed
 BATCH = 8
 RATE, DECAY, CLIP, SEED = 1e-3, 0.1, 1.0, 0
 SHAPE = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4}
@@ -33,39 +34,48 @@ Run = dict[str, list[float]]
 def bench(data: Path, folder: Path, rounds: int) -> bool:
     """Take turns; compare tokens a second, and the losses step by step."""
     rows, model = folder / "chat.jsonl", folder / "student"
-    _write_rows(data, rows)
+    steps = 1 + STEPS * rounds
+    _write_rows(data, rows, steps * BATCH)
     _write_model(data / "tokenizers" / "llama3.model", model)
-    found: dict[str, list[Run]] = {name: [] for name in CONTENDERS}
-    for number in range(rounds):
-        for name, runs in found.items():
-            runs.append(_in_its_own_process(name, rows, model))
-            print(f"  round {number + 1}/{rounds}: {name}: {_rate(runs[-1]):,.0f}", file=sys.stderr)
+    log = folder / "train_chat.log"
+    with log.open("wb") as errors:
+        running = {name: _started(name, rows, model, errors) for name in CONTENDERS}
+        for each in running.values():
+            _line_of(each, log)
+        found: dict[str, Run] = {}
+        for number in range(steps):
+            for name, each in running.items():
+                print(f"  step {number + 1}/{steps}: {name} …", file=sys.stderr)
+                each.stdin.write("go\n")
+                each.stdin.flush()
+                answer = _line_of(each, log)  # the last is what was measured
+                if number == steps - 1:
+                    found[name] = json.loads(answer)
     return _table(found)
 
 
-def _table(found: dict[str, list[Run]]) -> bool:
+def _table(found: dict[str, Run]) -> bool:
     """Print what was found; whether the targets were met."""
-    ours = found["dataprep"]
-    rates = {name: statistics.median(map(_rate, runs)) for name, runs in found.items()}
+    rates = {name: _rate(run) for name, run in found.items()}
+    apart = {name: _apart(found["dataprep"], run) for name, run in found.items()}
     print(f"\nchat rows: hidden size 128, 4 layers, 128,256 tokens, {BATCH} rows a step\n")
     print("| | tokens a second | × | loss apart, at most |\n| --- | ---: | ---: | ---: |")
-    for name, runs in found.items():
-        ratio = rates["dataprep"] / rates[name]
-        print(f"| {TITLES[name]} | {rates[name]:,.0f} | {ratio:.2f} | {_apart(ours, runs):.1e} |")
+    for name, rate in rates.items():
+        print(f"| {TITLES[name]} | {rate:,.0f} | {rates['dataprep'] / rate:.2f} | {apart[name]:.1e} |")
     print()
     faster = claim(
         "dataprep's tokens a second over TRL's", rates["dataprep"] / rates["trl"], 4, at_least=True
     )
-    return claim("losses apart", _apart(ours, found["trl"]), 1e-3, at_least=False) and faster
+    return claim("losses apart", apart["trl"], 1e-3, at_least=False) and faster
 
 
-def _write_rows(data: Path, target: Path) -> None:
-    """As many chat rows as the steps take."""
+def _write_rows(data: Path, target: Path, count: int) -> None:
+    """The first chat rows of GSM8K."""
     every = target.with_name("every.jsonl")
     command = [sys.executable, "-m", "dataprep", "convert", "gsm8k", "-q", "-o", str(every)]
     subprocess.run([*command, str(data / "gsm8k" / "train.jsonl")], check=True)
     with every.open("rb") as file:
-        target.write_bytes(b"".join(islice(file, STEPS * BATCH)))
+        target.write_bytes(b"".join(islice(file, count)))
 
 
 def _write_model(tokenizer_file: Path, target: Path) -> None:
@@ -85,13 +95,18 @@ def _write_model(tokenizer_file: Path, target: Path) -> None:
     save_pretrained(tokenizer, layout_of("llama3"), target)
 
 
-def _in_its_own_process(name: str, rows: Path, model: Path) -> Run:
+def _started(name: str, rows: Path, model: Path, errors: Any) -> Any:
     command = [sys.executable, "-m", "benchmarks.train_chat", name, str(rows), str(model)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{name} failed:\n{done.stderr}")
-    found: Run = json.loads(done.stdout.splitlines()[-1])
-    return found
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True)
+
+
+def _line_of(process: Any, log: Path) -> str:
+    """What a process says next; one that has failed ends the benchmark with what all of them printed."""
+    line: str = process.stdout.readline()
+    if not line:
+        sys.exit(f"{process.args} failed:\n{log.read_text(errors='replace')}")
+    return line
 
 
 def _rate(run: Run) -> float:
@@ -99,13 +114,40 @@ def _rate(run: Run) -> float:
     return sum(run["tokens"][1:]) / sum(run["seconds"][1:])
 
 
-def _apart(ours: list[Run], theirs: list[Run]) -> float:
+def _apart(ours: Run, theirs: Run) -> float:
     """The largest difference of any step's losses; the steps must have had the same tokens."""
-    assert ours[0]["tokens"] == theirs[0]["tokens"]
-    return max(abs(own - other) for own, other in zip(ours[0]["losses"], theirs[0]["losses"], strict=True))
+    assert ours["tokens"] == theirs["tokens"]
+    return max(abs(own - other) for own, other in zip(ours["losses"], theirs["losses"], strict=True))
 
 
-def dataprep(rows: str, model: str) -> Run:
+class Turns:
+    """The side of a process that takes steps: each begins when it is its turn, and is timed."""
+
+    def __init__(self, steps: int) -> None:
+        self.seconds: list[float] = []
+        self.steps = steps
+        self._begin = 0.0
+        self._answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for what libraries print
+
+    def wait(self) -> None:
+        """Wait for the first step's turn."""
+        self.say("ready")
+        sys.stdin.readline()
+        self._begin = time.perf_counter()
+
+    def step_done(self) -> None:
+        """Keep the time of a step, and wait for the next one's turn."""
+        self.seconds.append(time.perf_counter() - self._begin)
+        if len(self.seconds) < self.steps:
+            self.wait()
+
+    def say(self, line: str) -> None:
+        """Tell the process that started this one."""
+        print(line, file=self._answers, flush=True)
+
+
+def dataprep(rows: str, model: str, turns: Turns) -> Run:
     """The library's ``train``; a step lasts from one line of metrics to the next."""
     from dataprep.train import train
     from dataprep.train.options import TrainOptions
@@ -123,18 +165,19 @@ def dataprep(rows: str, model: str) -> Run:
         device="cpu",
         save_every=0,
     )
-    times, lines = [time.perf_counter()], []
+    lines: list[dict[str, Any]] = []
 
     def watch(line: dict[str, Any]) -> None:
-        times.append(time.perf_counter())
         lines.append(line)
+        turns.step_done()
 
+    turns.wait()  # the first step, which is not timed, begins with reading the data
     with TemporaryDirectory() as folder:
         train(rows, output=Path(folder) / "run", options=options, watch=watch)
-    return _run_of([line["tokens"] for line in lines], times, [line["loss"] for line in lines])
+    return _run_of([line["tokens"] for line in lines], turns, [line["loss"] for line in lines])
 
 
-def trl(rows: str, model: str) -> Run:
+def trl(rows: str, model: str, turns: Turns) -> Run:
     """``SFTTrainer``, trained on assistants' tokens.
 
     Its gradient checkpointing, on by default, would cost it a second forward pass and is off.
@@ -143,14 +186,12 @@ def trl(rows: str, model: str) -> Run:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    times: list[float] = []
-
     class Clock(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            times.append(time.perf_counter())
+            turns.wait()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            times.append(time.perf_counter())
+            turns.step_done()
 
     with TemporaryDirectory() as folder:
         settings = SFTConfig(
@@ -185,7 +226,7 @@ def trl(rows: str, model: str) -> Run:
     lengths = [len(ids) for ids in trainer.train_dataset["input_ids"]]
     tokens = [sum(lengths[start : start + BATCH]) for start in range(0, len(lengths), BATCH)]
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-    return _run_of(tokens, times, losses)
+    return _run_of(tokens, turns, losses)
 
 
 def _in_order(rows: str) -> Iterator[dict[str, Any]]:
@@ -196,7 +237,7 @@ def _in_order(rows: str) -> Iterator[dict[str, Any]]:
     return (json.loads(lines[number]) for number in shuffled_order(len(lines), SEED))
 
 
-def full_logits(rows: str, model: str) -> Run:
+def full_logits(rows: str, model: str, turns: Turns) -> Run:
     """A plain loop: logits of all positions, padding among them."""
     from torch.nn import functional
 
@@ -204,10 +245,10 @@ def full_logits(rows: str, model: str) -> Run:
         logits = student(**batch, use_cache=False).logits[:, :-1]
         return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
 
-    return _plain(rows, model, loss_of)
+    return _plain(rows, model, turns, loss_of)
 
 
-def trained_logits(rows: str, model: str) -> Run:
+def trained_logits(rows: str, model: str, turns: Turns) -> Run:
     """A plain loop: logits of the positions before trained tokens, all at once."""
     from torch.nn import functional
 
@@ -216,10 +257,10 @@ def trained_logits(rows: str, model: str) -> Run:
         trained = labels[:, 1:] != -100
         return functional.cross_entropy(student.lm_head(hidden[trained]), labels[:, 1:][trained])
 
-    return _plain(rows, model, loss_of)
+    return _plain(rows, model, turns, loss_of)
 
 
-def _plain(rows: str, model: str, loss_of: Callable[[Any, dict[str, Any], Any], Any]) -> Run:
+def _plain(rows: str, model: str, turns: Turns, loss_of: Callable[[Any, dict[str, Any], Any], Any]) -> Run:
     import torch
     from torch.nn.utils import clip_grad_norm_
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -236,7 +277,8 @@ def _plain(rows: str, model: str, loss_of: Callable[[Any, dict[str, Any], Any], 
         )
         for row in _in_order(rows)
     ]
-    tokens, losses, times = [], [], [time.perf_counter()]
+    tokens, losses = [], []
+    turns.wait()
     for start in range(0, len(documents), BATCH):
         batch, labels = _padded(documents[start : start + BATCH])
         loss = loss_of(student, batch, labels)
@@ -246,8 +288,8 @@ def _plain(rows: str, model: str, loss_of: Callable[[Any, dict[str, Any], Any], 
         optimizer.zero_grad()
         tokens.append(int(batch["attention_mask"].sum()))
         losses.append(loss.item())
-        times.append(time.perf_counter())
-    return _run_of(tokens, times, losses)
+        turns.step_done()
+    return _run_of(tokens, turns, losses)
 
 
 def _padded(documents: list[Any]) -> tuple[dict[str, Any], Any]:
@@ -264,10 +306,9 @@ def _padded(documents: list[Any]) -> tuple[dict[str, Any], Any]:
     return batch, pad_sequence(labels, batch_first=True, padding_value=-100)
 
 
-def _run_of(tokens: list[int], times: list[float], losses: list[float]) -> Run:
-    seconds = [end - begin for begin, end in pairwise(times)]
-    assert len(tokens) == len(seconds) == len(losses) == STEPS
-    return {"tokens": [float(each) for each in tokens], "seconds": seconds, "losses": losses}
+def _run_of(tokens: list[int], turns: Turns, losses: list[float]) -> Run:
+    assert len(tokens) == len(turns.seconds) == len(losses) == turns.steps
+    return {"tokens": [float(each) for each in tokens], "seconds": turns.seconds, "losses": losses}
 
 
 TITLES = {
@@ -276,7 +317,7 @@ TITLES = {
     "trained_logits": "a plain loop, logits of trained positions",
     "dataprep": "dataprep train",
 }
-CONTENDERS: dict[str, Callable[[str, str], Run]] = {
+CONTENDERS: dict[str, Callable[[str, str, Turns], Run]] = {
     each.__name__: each for each in (trl, full_logits, trained_logits, dataprep)
 }
 
@@ -287,7 +328,8 @@ def main() -> None:
 
     name, rows, model = sys.argv[1:]
     torch.set_num_threads(os.cpu_count() or 1)
-    print(json.dumps(CONTENDERS[name](rows, model)))
+    turns = Turns(len(Path(rows).read_bytes().splitlines()) // BATCH)
+    turns.say(json.dumps(CONTENDERS[name](rows, model, turns)))
 
 
 if __name__ == "__main__":
