@@ -17,15 +17,19 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
+.venv/.train: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tokens,plots]'
+	@touch $@ .venv/.run
+
 .venv/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@ .venv/.run
+	@touch $@ .venv/.run .venv/.train
 
 .venv/.bench: .venv/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@
 
-demo: .venv/.run  ## Raw samples to merged chat files, in .demo/.
+demo: .venv/.train  ## Raw samples to merged chat files to a trained tiny student, in .demo/.
 	@rm -rf $(DEMO)
 	$(BIN)/dataprep init $(DEMO)
 	$(BIN)/dataprep convert gsm8k --workspace $(DEMO)
@@ -34,7 +38,8 @@ demo: .venv/.run  ## Raw samples to merged chat files, in .demo/.
 	$(BIN)/dataprep merge --seed 42 --workspace $(DEMO)
 	$(BIN)/dataprep validate $(DEMO)/mergedata/train.jsonl $(DEMO)/mergedata/test.jsonl
 	$(BIN)/dataprep stats $(DEMO)/mergedata/train.jsonl
-	@echo; echo "The first two rows of $(DEMO)/mergedata/train.jsonl:"; head -2 $(DEMO)/mergedata/train.jsonl
+	@echo; echo "The first two rows of $(DEMO)/mergedata/train.jsonl:"; head -2 $(DEMO)/mergedata/train.jsonl; echo
+	$(BIN)/dataprep train --workspace $(DEMO) --epochs 12 --eval-every 20 -o $(DEMO)/student
 
 test: .venv/.dev  ## The test suite.
 	$(BIN)/python -m pytest

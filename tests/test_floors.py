@@ -11,7 +11,7 @@ FLOORS = [
     {"errors"},
     {"records", "lines"},
     {"choices"},
-    {"files", "ledger", "engine"},
+    {"files", "ledger", "engine", "quiet"},
     {
         "converters",
         "templates",

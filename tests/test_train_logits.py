@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,13 +19,6 @@ from dataprep.train.output_layer import OutputLayer
 from dataprep.train.packed_attention import use_packed_attention
 from dataprep.train.sft import NextToken
 from tests.students import WORDS, llama_config, rows, write_model, write_rows, write_tokenizer
-
-
-@pytest.fixture(autouse=True)
-def tokenizer_files(monkeypatch):
-    """Tokenizers are saved elsewhere; what is looked at here are losses."""
-    module = SimpleNamespace(save_pretrained=lambda *_: None)
-    monkeypatch.setitem(sys.modules, "dataprep.tokens.pretrained", module)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,22 +9,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from dataprep.errors import MissingDependencyError, UsageError
+from dataprep.quiet import quiet_torchao
 from dataprep.train import train
 from dataprep.train.lora import with_updates
 from dataprep.train.options import TrainOptions
 from dataprep.train.parts import Setup
-from dataprep.train.quiet_torchao import quiet_torchao
 from tests.students import rows, write_model, write_rows, write_tokenizer
 
 pytest.importorskip("peft")
 from peft import PeftModel
-
-
-@pytest.fixture(autouse=True)
-def tokenizer_files(monkeypatch):
-    """Tokenizers are saved elsewhere; what is looked at here are weights."""
-    module = SimpleNamespace(save_pretrained=lambda *_: None)
-    monkeypatch.setitem(sys.modules, "dataprep.tokens.pretrained", module)
 
 
 @pytest.fixture(scope="module")

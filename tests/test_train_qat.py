@@ -2,7 +2,6 @@
 
 import random
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,11 +10,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from dataprep.errors import MissingDependencyError, UsageError
+from dataprep.quiet import quiet_torchao
 from dataprep.train import quantized, train
 from dataprep.train.options import TrainOptions
 from dataprep.train.output_layer import OutputLayer
 from dataprep.train.qat import mean_loss
-from dataprep.train.quiet_torchao import quiet_torchao
 from dataprep.train.sft import NextToken
 from tests.students import WORDS, llama_config, rows, write_model, write_rows, write_tokenizer
 
@@ -24,13 +23,6 @@ with quiet_torchao():
 from transformers import LlamaForCausalLM
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "tie_word_embeddings": True}
-
-
-@pytest.fixture(autouse=True)
-def tokenizer_files(monkeypatch):
-    """Tokenizers are saved elsewhere; what is looked at here are weights."""
-    module = SimpleNamespace(save_pretrained=lambda *_: None)
-    monkeypatch.setitem(sys.modules, "dataprep.tokens.pretrained", module)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +199,7 @@ def test_the_mean_loss_does_not_depend_on_batches(place, tmp_path):
     from dataprep.train.documents import Documents
 
     run(place, tmp_path / "run", qat=None, steps=1)
-    data = Documents(Shards.open(tmp_path / "run" / "tokens" / "eval"), "rows")
+    data = Documents(Shards.open(tmp_path / "run" / "tokens" / "eval"))
     torch.manual_seed(3)
     model = LlamaForCausalLM(llama_config(**SIZES))
     objective = NextToken(OutputLayer(model))

@@ -51,7 +51,7 @@ def _answered(
     items: Sequence[Item], model: str, settings: Settings, watch: Watch | None
 ) -> tuple[list[Prediction], int]:
     from dataprep.evaluating.answering import answer_all
-    from dataprep.teacher.local_model import quiet
+    from dataprep.quiet import quiet
 
     with quiet():
         return answer_all(
@@ -79,7 +79,8 @@ def _losses(
     items: Sequence[Item], name: str, settings: Settings, done: Evaluation, watch: Watch | None
 ) -> Measured:
     from dataprep.evaluating.token_loss import encoder_of, losses
-    from dataprep.teacher.local_model import check_model, quiet
+    from dataprep.quiet import quiet
+    from dataprep.teacher.local_model import check_model
 
     check_model(name)
     with quiet():

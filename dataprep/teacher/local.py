@@ -13,11 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dataprep.quiet import quiet
 from dataprep.teacher.asking import Pacing
 from dataprep.teacher.generating import GenerateReport, Watch, check_pacing, run
 from dataprep.teacher.local_answers import Answers
 from dataprep.teacher.local_decoding import Decoder, Decoding, Row, Stopped
-from dataprep.teacher.local_model import Model, check_model, load, quiet
+from dataprep.teacher.local_model import Model, check_model, load
 from dataprep.teacher.protocol import Answer, Trouble
 from dataprep.teacher.settings import Sampling
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,29 +34,6 @@ def check_model(name: str) -> None:
         raise FileError(name, "a file; expected a directory as transformers saves a model")
     elif not _HUB_NAME.fullmatch(name):
         raise FileError(name, "no such directory; expected one as transformers saves a model")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers from writing bars and warnings to the terminal, where the progress is shown.
-
-    Raises:
-        MissingDependencyError: it cannot be imported.
-    """
-    try:
-        from transformers.utils import logging
-    except ImportError:
-        raise MissingDependencyError("transformers", "train", PURPOSE) from None
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 class Model:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataprep.errors import MissingDependencyError, UsageError
-from dataprep.train.quiet_torchao import quiet_torchao
+from dataprep.quiet import quiet_torchao
 
 if TYPE_CHECKING:
     from dataprep.train.parts import Setup

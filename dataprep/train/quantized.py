@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from dataprep.errors import MissingDependencyError, UsageError
-from dataprep.train.quiet_torchao import quiet_torchao
+from dataprep.quiet import quiet_torchao
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -15,7 +15,7 @@ import torch
 
 from dataprep.errors import UsageError
 from dataprep.tokens.chats import pad_id
-from dataprep.tokens.shards import sha256_of
+from dataprep.tokens.manifest import sha256_of
 from dataprep.train.encoder_decoder import pairs_for
 from dataprep.train.job import Job
 from dataprep.train.output_layer import OutputLayer

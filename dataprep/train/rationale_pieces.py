@@ -132,7 +132,7 @@ class DecoderSide:
             for asked, said in pairs
         ]
         found: list[tuple[list[int], list[int]] | RowError] = []
-        for each in self._encoder(chats):
+        for each in self._encoder.each(chats):
             if isinstance(each, RowError):
                 found.append(each)
                 continue

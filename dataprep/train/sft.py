@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-SAMPLE_TOKENS = 64
+SAMPLE_TOKENS, SAMPLED_ROWS = 64, 64
 
 
 class NextToken:
@@ -131,10 +131,11 @@ def _tokenized(job: Job, paths: list[str], place: Path, student: Student, *, pac
 
 @torch.no_grad()
 def sample(student: Student, data: Documents) -> dict[str, Any]:
-    """The first row's question, and the student's greedy answer."""
-    ids, mask = data.shards.document(0)
-    trained = mask.nonzero()[0]
-    prompt = torch.from_numpy(ids[: max(int(trained[0]), 1)].astype("int64"))[None].to(student.model.device)
+    """The shortest question of the first rows, and the student's greedy answer."""
+    found = [data.shards.document(number) for number in range(min(data.shards.documents, SAMPLED_ROWS))]
+    prompts = [ids[: max(int(mask.argmax()), 1)] for ids, mask in found]
+    shortest = min(prompts, key=len)
+    prompt = torch.from_numpy(shortest.astype("int64"))[None].to(student.model.device)
     with student.own_attention() as model:
         answer = model.generate(
             prompt,

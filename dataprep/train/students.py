@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.errors import FileError, MissingDependencyError, TokenizerError, UsageError
+from dataprep.quiet import quiet_torchao
 from dataprep.tokens import tokenizer as tokenizers
 from dataprep.tokens.chats import pad_id
 from dataprep.tokens.layouts import layout_of
@@ -16,7 +17,6 @@ from dataprep.tokens.template_files import read_template
 from dataprep.tokens.training import texts_of_files, train_tokenizer
 from dataprep.train import presets
 from dataprep.train.options import TrainOptions
-from dataprep.train.quiet_torchao import quiet_torchao
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

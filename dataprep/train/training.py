@@ -91,7 +91,7 @@ def _run(
 ) -> Trained:
     import torch
 
-    from dataprep.teacher.local_model import quiet
+    from dataprep.quiet import quiet
     from dataprep.train.curve import draw_curve
     from dataprep.train.distributed import processes
     from dataprep.train.job import Job

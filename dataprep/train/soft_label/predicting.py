@@ -16,7 +16,7 @@ from dataprep import engine, files, raw_rows
 from dataprep.engine.outcome import LineBlock
 from dataprep.errors import MissingDependencyError, RowError, UsageError
 from dataprep.ledger import Ledger
-from dataprep.teacher.local_model import quiet
+from dataprep.quiet import quiet
 from dataprep.train.soft_label.rows import COLUMN, texts_of, usual_fields
 from dataprep.train.soft_label.scorers import (
     OVERFLOWS,
