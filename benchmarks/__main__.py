@@ -14,16 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import (
-    convert,
-    generate,
-    merge,
-    rationales,
-    startup,
-    tokens,
-    train_rationale,
-    train_soft_label,
-)
+from benchmarks import convert, generate, merge, rationales, startup, tokens, train
 
 SUITES = {
     "startup": startup.bench,
@@ -32,8 +23,7 @@ SUITES = {
     "rationales": rationales.bench,
     "generate": generate.bench,
     "tokens": tokens.bench,
-    "soft-label": train_soft_label.bench,
-    "train": train_rationale.bench,
+    "train": train.bench,
 }
 
 

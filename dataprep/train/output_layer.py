@@ -21,7 +21,7 @@ from dataprep.train.packed_attention import document_inputs
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-CHUNK_LOGITS = {"cpu": 1 << 24, "cuda": 1 << 28}
+CHUNK_LOGITS = {"cpu": 1 << 25, "cuda": 1 << 28}
 """Logits that are there at a time."""
 
 
@@ -116,22 +116,27 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for_bias = torch.zeros_like(bias) if needs[2] and bias is not None else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         rows = _rows_of(hidden, weight.shape[0])
+        # One room for all chunks: what is asked of the system anew is cleared by it, page by page.
+        room = inputs.new_empty(min(rows, targets.shape[0]), weight.shape[0])
         for start in range(0, targets.shape[0], rows):
             part, wanted = inputs[start : start + rows], targets[start : start + rows, None]
-            logits = functional.linear(part, matrix, None if bias is None else bias.to(kind)).float()
-            normalizer = torch.logsumexp(logits, dim=-1, keepdim=True)
-            total += (normalizer - logits.gather(1, wanted)).sum()
+            product = torch.mm(part, matrix.T, out=room[: part.shape[0]])
+            logits = (product if bias is None else product.add_(bias.to(kind))).float()
+            own = logits.gather(1, wanted)
+            top = logits.amax(dim=-1, keepdim=True)
+            shares = logits.sub_(top).exp_()
+            whole = shares.sum(dim=-1, keepdim=True)
+            total += (top + whole.log() - own).sum()
             if not any(needs):
                 continue
-            logits.sub_(normalizer).exp_()
-            logits.scatter_add_(1, wanted, torch.full_like(normalizer, -1.0))
-            slope = logits.to(kind)
+            shares.div_(whole).scatter_add_(1, wanted, torch.full_like(whole, -1.0))
+            slope = shares.to(kind)
             if for_hidden is not None:
                 torch.mm(slope, matrix, out=for_hidden[start : start + rows])
             if for_weight is not None:
                 _add_product(for_weight, slope.T, part)
             if for_bias is not None:
-                for_bias += logits.sum(dim=0)
+                for_bias += shares.sum(dim=0)
         ctx.save_for_backward(for_hidden, for_weight, for_bias)
         ctx.kind = hidden.dtype
         return total
