@@ -126,7 +126,9 @@ def command(
     fsdp: Annotated[
         bool, typer.Option("--fsdp", help="Divide the model among torchrun's processes.")
     ] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write metrics for it too.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Metrics for TensorBoard too, in DIR/tensorboard.")
+    ] = False,
     workspace: InWorkspace = None,
     quiet: Quiet = False,
     as_json: AsJson = False,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dataprep.errors import TrainingError, UsageError
 from dataprep.sampling.order import shuffled_order
+from dataprep.train.board import Board, board_of
 from dataprep.train.checkpoints import Checkpoints
 from dataprep.train.distributed import World, spread
 from dataprep.train.options import TrainOptions
@@ -120,10 +121,20 @@ class Loop:
         self.optimizer = make_optimizer(self.step, options, self.rate)
         self.checkpoints = Checkpoints(folder.checkpoints, self.step, self.optimizer, world)
         self.call = torch.compile(self.step) if options.compile else self.step
+        self.board: Board | None = None
 
     def run(self, *, resume: bool = False) -> dict[str, Any]:
         """Train to the end; the losses on the held-out rows before and after."""
         first = self._resume() if resume or self.setup.start else 0
+        shows = self.options.tensorboard and self.world.first
+        with board_of(self.folder) if shows else nullcontext() as self.board:
+            self._steps(first)
+        if self.options.fsdp:
+            self._gather()
+        return self.folder.summary()
+
+    def _steps(self, first: int) -> None:
+        """Take the steps from ``first`` on, with what comes between them."""
         if first == 0:
             self.measure(0)
         self.setup.model.train()
@@ -132,9 +143,6 @@ class Loop:
                 line = self._take(number, items)
             self._record(line)
             self._afterwards(number + 1)
-        if self.options.fsdp:
-            self._gather()
-        return self.folder.summary()
 
     def _gather(self) -> None:
         """Put the divided weights together in the first process."""
@@ -287,6 +295,8 @@ class Loop:
     def _record(self, line: dict[str, Any]) -> None:
         if self.world.first:
             self.folder.add(line)
+            if self.board is not None:
+                self.board.add(line)
             self.watch(line)
 
     def _blame(self, number: int, items: Sequence[int], loss: float) -> None:

@@ -4,6 +4,7 @@ options.json     what was chosen, and what the data were
 metrics.jsonl    a line a step, and one for each measurement on held-out rows
 loss.png         their curve
 checkpoints/     states to go on from
+tensorboard/     the metrics for TensorBoard, where it was asked for
 README.md        the student's card
 config.json, model.safetensors, tokenizer.json, …   the student, as ``transformers`` loads it
 """
@@ -26,6 +27,7 @@ from dataprep.files import writing
 from dataprep.train.options import TrainOptions
 
 OPTIONS, METRICS, CHECKPOINTS, BRANCH = "options.json", "metrics.jsonl", "checkpoints", "branch"
+BOARD = "tensorboard"
 
 
 def new_folder(root: str | Path, now: datetime) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprep.errors import MissingDependencyError, UsageError
+from dataprep.train.board import check_board
 from dataprep.train.kinds import objective_of
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_folder import RunFolder, new_folder, newest_folder
@@ -66,12 +67,14 @@ def train(
         TokenizerError: the tokenizer does not fit the model or the shards.
         TrainingError: the loss is no number, memory is full, a checkpoint is another model's.
         FileError: a file cannot be read or written.
-        MissingDependencyError: the extra ``train`` is not installed.
+        MissingDependencyError: the extra ``train`` is not installed, or one that an option needs.
     """
     options = options or TrainOptions()
     for package in ("torch", "transformers", "safetensors"):
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(package, "train", "training a student")
+    if options.tensorboard:
+        check_board()
     paths, others = _paths(data), _paths(held_out)
     objective = objective_of(paths, options)
     if options.model == "auto":
