@@ -1,7 +1,7 @@
 """A run's metrics for TensorBoard, in ``tensorboard/`` of its directory.
 
-``metrics.jsonl`` is what was measured. When a run begins or goes on, what is shown is made of it anew: so steps
-after its checkpoint, which are taken again, are not shown twice.
+``metrics.jsonl`` is what was measured. When a run begins or goes on, what is shown is made of it anew: so
+steps after its checkpoint, which are taken again, are not shown twice.
 """
 
 from __future__ import annotations

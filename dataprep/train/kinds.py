@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,13 @@ EXPECTED = {
 }
 
 
-def objective_of(paths: list[str], options: TrainOptions) -> str:
+def objective_of(paths: list[str], options: TrainOptions, held_out: Sequence[str] = ()) -> str:
     """The objective of a run: the one chosen, where the rows are for it; else what the first row says.
+
+    Args:
+        paths: what is trained on.
+        options: what was chosen.
+        held_out: what the loss is measured on; it must be of the same kind.
 
     Raises:
         UsageError: there is no data.
@@ -27,7 +32,7 @@ def objective_of(paths: list[str], options: TrainOptions) -> str:
     """
     if not paths:
         raise UsageError("expected a file of rows, or a directory of token shards")
-    kinds = {path: _kind_of_path(path, options) for path in paths}
+    kinds = {path: _kind_of_path(path, options) for path in [*paths, *held_out]}
     kind = next(iter(kinds.values()))
     for path, found in kinds.items():
         if found != kind:

@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataprep.errors import MissingDependencyError, UsageError
 from dataprep.train.board import check_board
 from dataprep.train.kinds import objective_of
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_folder import RunFolder, new_folder, newest_folder
+
+if TYPE_CHECKING:
+    from dataprep.train.job import Job
+    from dataprep.train.parts import Setup
 
 ROOMS = {"sft": "sft", "logits": "logits", "rationale": "rationale", "soft-label": "soft_label"}
 """The module that sets up a run for each objective, each with a function ``setup``."""
@@ -55,7 +59,7 @@ def train(
     Args:
         data: files of rows in any format that dataprep reads, or a directory of token shards.
         held_out: rows that the loss is measured on.
-        output: the run's directory. Default: a new one in ``runs/``; with ``resume`` the newest.
+        output: the run's directory. Default: a new one in ``runs/``; with ``resume`` the newest, if any.
         options: what was chosen.
         resume: go on with the run in ``output`` from its last checkpoint.
         watch: called with every line of metrics.
@@ -76,7 +80,7 @@ def train(
     if options.tensorboard:
         check_board()
     paths, others = _paths(data), _paths(held_out)
-    objective = objective_of(paths, options)
+    objective = objective_of(paths, options, others)
     if options.model == "auto":
         options = replace(options, model=MODELS[objective])
     return _run(objective, paths, others, output, options, resume, watch or _ignore, tell or _ignore)
@@ -99,23 +103,17 @@ def _run(
     from dataprep.train.distributed import processes
     from dataprep.train.job import Job
     from dataprep.train.loop import Loop
-    from dataprep.train.lora import with_updates
     from dataprep.train.model_card import write_card
     from dataprep.train.qat import quantization_aware
 
-    setup_of = import_module(f"dataprep.train.{ROOMS[objective]}").setup
     with quiet(), processes(options.device) as world:
         folder = RunFolder(world.agree(_place(output, resume=resume) if world.first else None))
         if world.first:
             folder.begin(options, resume=resume)
         world.wait()
-        torch.manual_seed(options.seed)
         job = Job(data, held_out, options, folder, world, tell if world.first else _ignore)
-        setup = setup_of(job)
-        if options.lora is not None:
-            setup = with_updates(setup, options.lora)
-        if world.first:
-            folder.record(setup.facts, resume=resume)
+        with folder.preparing():
+            setup = _prepared(objective, job, resume=resume)
         if options.qat is not None:
             setup = quantization_aware(setup, job, watch, resume=resume)
         torch.manual_seed(options.seed + world.rank)
@@ -130,11 +128,27 @@ def _run(
     return Trained(folder.path, objective, results)
 
 
+def _prepared(objective: str, job: Job, *, resume: bool) -> Setup:
+    """Model, data and objective; what the data are is recorded."""
+    import torch
+
+    from dataprep.train.lora import with_updates
+
+    torch.manual_seed(job.options.seed)
+    setup: Setup = import_module(f"dataprep.train.{ROOMS[objective]}").setup(job)
+    if job.options.lora is not None:
+        setup = with_updates(setup, job.options.lora)
+    if job.world.first:
+        job.folder.record(setup.facts, resume=resume)
+    return setup
+
+
 def _place(output: str | Path | None, *, resume: bool) -> str:
     """The run's directory."""
     if output is not None:
         return str(output)
-    return str(newest_folder(".") if resume else new_folder(".", datetime.now().astimezone()))
+    found = newest_folder(".") if resume else None
+    return str(found or new_folder(".", datetime.now().astimezone()))
 
 
 def _paths(given: str | Path | Sequence[str | Path]) -> list[str]:
