@@ -1,5 +1,7 @@
 """Students in and out: what shards decide about them, and what loads once they are saved."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -91,3 +93,71 @@ def test_resuming_without_a_run_begins_one(place, tmp_path, monkeypatch):
     again = train(place / "train.jsonl", options=chatty(place), resume=True)
     assert first.path == again.path
     assert first.path.parent.name == "runs"
+
+
+def rationale_rows(path):
+    """Questions with an answer and a teacher's rationale."""
+    found = [
+        {
+            "question": each["messages"][0]["content"],
+            "answer": "two",
+            "rationales": {"one": "since it is two"},
+        }
+        for each in rows(8)
+    ]
+    return write_rows(path, found)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_t5_student_ends_texts_as_t5_does(place, tmp_path, own):
+    """AutoTokenizer puts </s> behind a text and has no chat template; the model stops at the same token."""
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    data = rationale_rows(tmp_path / "rationales.jsonl")
+    given = {} if own else {"tokenizer": str(place / "tokenizer.json")}
+    train(data, (), tmp_path / "a", options=TrainOptions(model="t5-tiny", steps=1, save_every=0, **given))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a")
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "a")
+    ids = tokenizer("two")["input_ids"]
+    assert ids[-1] == tokenizer.eos_token_id == model.config.eos_token_id
+    assert model.generation_config.eos_token_id in (ids[-1], [ids[-1]])
+    assert ids[:-1] == tokenizer("two", add_special_tokens=False)["input_ids"]
+    assert ids[-1] not in ids[:-1]
+    assert tokenizer.eos_token == ("</s>" if own else tokenizer.decode([ids[-1]]))
+    assert not tokenizer.chat_template
+    again = train(data, (), tmp_path / "b", options=TrainOptions(model=str(tmp_path / "a"), steps=1))
+    assert again.results["loss_last"] < again.results["loss_first"] * 1.01
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gamma": 2.0}, "--gamma is an option of rationale, and this is sft: leave it out"),
+        ({"teacher_weights": {"a": 1.0}}, "--teacher-weight is an option of rationale"),
+        ({"alpha": 0.5}, "--alpha is an option of rationale and soft-label"),
+        ({"temperature": 3.0}, "--temperature is an option of logits and soft-label"),
+    ],
+)
+def test_options_of_another_objective_are_refused(place, tmp_path, settings, message):
+    """An option that would do nothing is never taken in silence."""
+    with pytest.raises(UsageError, match=message):
+        train(place / "train.jsonl", (), tmp_path / "a", options=options(place, **settings))
+
+
+def test_an_answer_may_hold_ids_that_no_token_has(place, tmp_path):
+    """A model with more rows than its tokenizer has tokens says them: it is saved all the same."""
+    data = rationale_rows(tmp_path / "rationales.jsonl")
+    weights = write_model(tmp_path / "model", vocab_size=4000)
+    train(data, data, tmp_path / "a", options=replace(chatty(place), model=weights))
+    assert (tmp_path / "a" / "config.json").is_file()
+
+
+def test_an_encoder_decoder_is_trained_for_quantization(tmp_path):
+    """`--qat` compares the losses of T5 students too, each computed as it was trained."""
+    pytest.importorskip("torchao")
+    data = rationale_rows(tmp_path / "rationales.jsonl")
+    chosen = TrainOptions(model="t5-tiny", steps=2, save_every=0, qat="int4-weight")
+    found = train(data, data, tmp_path / "a", options=chosen).results
+    losses = found["quantization"]
+    assert losses["full_precision"] == pytest.approx(losses["quantization_aware"], rel=0.1)
+    assert (tmp_path / "a" / "quantized" / "config.json").is_file()

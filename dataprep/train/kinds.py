@@ -8,7 +8,7 @@ from typing import Any
 
 from dataprep import files
 from dataprep.errors import InputError, UsageError
-from dataprep.train.options import TrainOptions
+from dataprep.train.options import TrainOptions, flag_of
 
 # What a row must have for an objective, as a message says it.
 EXPECTED = {
@@ -16,6 +16,32 @@ EXPECTED = {
     "rationale": "rows with 'rationales' by teacher, as `dataprep parse-rationales` writes them",
     "soft-label": "rows with a text, and a label or probabilities ('probs')",
 }
+
+
+# Options that say nothing but to these objectives.
+_OWN = {
+    "pack": ("sft", "logits"),
+    "gamma": ("rationale",),
+    "alpha": ("rationale", "soft-label"),
+    "beta": ("rationale",),
+    "teacher_weights": ("rationale",),
+    "keep_status": ("rationale",),
+    "temperature": ("logits", "soft-label"),
+    "fields": ("soft-label",),
+    "label": ("soft-label",),
+    "classes": ("soft-label",),
+    "teacher_share": ("logits",),
+}
+
+
+def refuse_foreign(objective: str, options: TrainOptions) -> None:
+    """Raise ``UsageError`` for options of another objective, which would do nothing."""
+    plain = TrainOptions()
+    for name, own in _OWN.items():
+        if objective not in own and getattr(options, name) != getattr(plain, name):
+            raise UsageError(
+                f"{flag_of(name)} is an option of {' and '.join(own)}, and this is {objective}: leave it out"
+            )
 
 
 def objective_of(paths: list[str], options: TrainOptions, held_out: Sequence[str] = ()) -> str:

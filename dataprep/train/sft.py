@@ -145,13 +145,10 @@ def sample(student: Student, data: Documents) -> dict[str, Any]:
             eos_token_id=student.end_ids,
             pad_token_id=student.end_ids[0],
         )[0, prompt.shape[1] :].tolist()
-    # A model may have room for more tokens than its tokenizer has, and untrained it says them too.
-    known = range(student.tokenizer.vocab_size)
-    ended = [number for number in answer if number in known and number not in student.end_ids]
     return {
         "sample": {
             "prompt": student.tokenizer.decode(prompt[0].tolist()),
-            "answer": student.tokenizer.decode(ended),
+            "answer": student.says(answer),
         }
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,14 @@ class Student:
             return list(own) if isinstance(own, list | tuple) else [int(own)]
         return end_ids(self.tokenizer, self.layout)
 
+    def says(self, ids: Iterable[int]) -> str:
+        """Tokens that were generated as a text, without those that end it.
+
+        A model may have room for more tokens than its tokenizer has, and untrained it says them too.
+        """
+        known = range(self.tokenizer.vocab_size)
+        return self.tokenizer.decode([each for each in ids if each in known and each not in self.end_ids])
+
     def adopt(self, weights: dict[str, Any]) -> None:
         """Put whole weights in place of a model that was divided among processes, on the CPU."""
         with_attention = self.model.config._attn_implementation
@@ -96,11 +104,13 @@ class Student:
         from dataprep.tokens.pretrained import generation_ids, save_pretrained
 
         layout = None if self.encodes else self.layout
+        ends = set(self.end_ids[:1])
+        end = next((name for name, each in self.tokenizer.specials.items() if each in ends), None)
         with self.own_attention() as model:
-            for name, value in generation_ids(self.tokenizer, layout).items():
+            for name, value in generation_ids(self.tokenizer, layout, end).items():
                 setattr(model.generation_config, name, value)
             model.save_pretrained(folder)  # first: its config.json decides which class loads the tokenizer
-        save_pretrained(self.tokenizer, layout, folder)
+        save_pretrained(self.tokenizer, layout, folder, end=end)
 
 
 def end_ids(tokenizer: Tokenizer, layout: Layout) -> list[int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataprep.errors import MissingDependencyError, UsageError
 from dataprep.train.board import check_board
-from dataprep.train.kinds import objective_of
+from dataprep.train.kinds import objective_of, refuse_foreign
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_folder import RunFolder, new_folder, newest_folder
 
@@ -81,6 +81,7 @@ def train(
         check_board()
     paths, others = _paths(data), _paths(held_out)
     objective = objective_of(paths, options, others)
+    refuse_foreign(objective, options)
     if options.model == "auto":
         options = replace(options, model=MODELS[objective])
     return _run(objective, paths, others, output, options, resume, watch or _ignore, tell or _ignore)
