@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dataprep.errors import FileError, InputError, UsageError
+from dataprep.evaluating import Settings, evaluate_file
 from dataprep.tokens.tokenizing import tokenize_files
 from dataprep.train import train
 from dataprep.train.options import TrainOptions
@@ -161,3 +162,13 @@ def test_an_encoder_decoder_is_trained_for_quantization(tmp_path):
     losses = found["quantization"]
     assert losses["full_precision"] == pytest.approx(losses["quantization_aware"], rel=0.1)
     assert (tmp_path / "a" / "quantized" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["llama3", "chatml"])
+def test_evaluate_finds_the_loss_that_the_trainer_measured(place, tmp_path, name):
+    """`dataprep evaluate --metric loss` reads the saved student as anyone would: same rows, same loss."""
+    chosen = replace(chatty(place), layout=name, learning_rate=0.01, steps=6)
+    done = train(place / "train.jsonl", place / "eval.jsonl", tmp_path / "a", options=chosen)
+    found = evaluate_file(place / "eval.jsonl", model=done.path, settings=Settings(metric="loss"))
+    assert found.results[0].figures[0].value == pytest.approx(done.results["eval_loss"], abs=1e-4)
+    assert done.results["eval_loss"] < done.results["eval_loss_before"]

@@ -34,7 +34,9 @@ class Trained:
     Attributes:
         path: its directory, which loads as a model.
         objective: what it was trained for.
-        results: steps, tokens, seconds; losses before and after; what the objective measures besides.
+        results: ``steps``, ``tokens``, ``seconds``; losses in nats a trained token (or row): of the first
+            and the last step (``loss_first``, ``loss_last``), on the held-out rows before and after
+            (``eval_loss_before``, ``eval_loss``); what the objective measures besides.
     """
 
     path: Path
