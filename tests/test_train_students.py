@@ -172,3 +172,31 @@ def test_evaluate_finds_the_loss_that_the_trainer_measured(place, tmp_path, name
     found = evaluate_file(place / "eval.jsonl", model=done.path, settings=Settings(metric="loss"))
     assert found.results[0].figures[0].value == pytest.approx(done.results["eval_loss"], abs=1e-4)
     assert done.results["eval_loss"] < done.results["eval_loss_before"]
+
+
+@pytest.mark.parametrize(("every", "said"), [(2, "goes on after step 2"), (0, "begins anew")])
+def test_an_interrupted_run_says_how_to_go_on(place, tmp_path, every, said):
+    """Ctrl-C leaves no student, and a sentence that names the directory and the step."""
+    told = []
+
+    def watch(line):
+        if line.get("step") == 3:
+            raise KeyboardInterrupt
+
+    chosen = replace(chatty(place), steps=5, save_every=every)
+    with pytest.raises(KeyboardInterrupt):
+        train(place / "train.jsonl", (), tmp_path / "a", options=chosen, watch=watch, tell=told.append)
+    assert told[-1].startswith(f"interrupted: the same command with -o {tmp_path / 'a'} --resume {said}")
+    assert not (tmp_path / "a" / "config.json").exists()
+
+
+def test_a_workspace_gets_the_runs(run, tmp_path):
+    """`--workspace DIR` reads DIR's merged files and writes to DIR's runs, wherever it is called."""
+    (tmp_path / "space" / "mergedata").mkdir(parents=True)
+    for name, seed in (("train", 1), ("test", 2)):
+        write_rows(tmp_path / "space" / "mergedata" / f"{name}.jsonl", rows(4, seed=seed))
+    done = run("train", "--workspace", "space", "--steps", 1, timeout=120)
+    assert done.code == 0, done.err
+    assert "loss on held-out rows" in done.err
+    assert len(list((tmp_path / "space" / "runs").glob("*/config.json"))) == 1
+    assert not (tmp_path / "runs").exists()

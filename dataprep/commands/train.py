@@ -169,7 +169,8 @@ def command(
     paths, others = _data(data or [], held_out or [], workspace)
     options = TrainOptions(**given)
     with _shown(quiet or as_json) as (watch, tell):
-        done = train(paths, others, output, options=options, resume=resume, watch=watch, tell=tell)
+        root = workspace or "."
+        done = train(paths, others, output, root=root, options=options, resume=resume, watch=watch, tell=tell)
     if _first_process():
         _finish(done, quiet=quiet, as_json=as_json)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -212,3 +212,17 @@ class RunFolder:
             raise FileError(self.path, f"the student cannot be written: {reason}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def interrupted(folder: RunFolder, tell: Callable[[str], None]) -> Iterator[None]:
+    """Say how to go on with a run that is stopped by Ctrl-C, or by a request to end."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        steps = sorted(path.stem.removeprefix("step-") for path in folder.checkpoints.glob("step-*.pt"))
+        start = (
+            f"goes on after step {int(steps[-1]):,}" if steps else "begins anew: there is no checkpoint yet"
+        )
+        tell(f"interrupted: the same command with -o {folder.path} --resume {start}")
+        raise

@@ -14,7 +14,7 @@ from dataprep.errors import MissingDependencyError, UsageError
 from dataprep.train.board import check_board
 from dataprep.train.kinds import objective_of, refuse_foreign
 from dataprep.train.options import TrainOptions
-from dataprep.train.run_folder import RunFolder, new_folder, newest_folder
+from dataprep.train.run_folder import RunFolder, interrupted, new_folder, newest_folder
 
 if TYPE_CHECKING:
     from dataprep.train.job import Job
@@ -49,6 +49,7 @@ def train(
     held_out: str | Path | Sequence[str | Path] = (),
     output: str | Path | None = None,
     *,
+    root: str | Path = ".",
     options: TrainOptions | None = None,
     resume: bool = False,
     watch: Callable[[dict[str, Any]], None] | None = None,
@@ -62,6 +63,7 @@ def train(
         data: files of rows in any format that dataprep reads, or a directory of token shards.
         held_out: rows that the loss is measured on.
         output: the run's directory. Default: a new one in ``runs/``; with ``resume`` the newest, if any.
+        root: the folder that ``runs/`` is in.
         options: what was chosen.
         resume: go on with the run in ``output`` from its last checkpoint.
         watch: called with every line of metrics.
@@ -86,7 +88,7 @@ def train(
     refuse_foreign(objective, options)
     if options.model == "auto":
         options = replace(options, model=MODELS[objective])
-    return _run(objective, paths, others, output, options, resume, watch or _ignore, tell or _ignore)
+    return _run(objective, paths, others, output, root, options, resume, watch or _ignore, tell or _ignore)
 
 
 def _run(
@@ -94,6 +96,7 @@ def _run(
     data: list[str],
     held_out: list[str],
     output: str | Path | None,
+    root: str | Path,
     options: TrainOptions,
     resume: bool,
     watch: Callable[[dict[str, Any]], None],
@@ -110,7 +113,7 @@ def _run(
     from dataprep.train.qat import quantization_aware
 
     with quiet(), processes(options.device) as world:
-        folder = RunFolder(world.agree(_place(output, resume=resume) if world.first else None))
+        folder = RunFolder(world.agree(_place(output, root, resume=resume) if world.first else None))
         if world.first:
             folder.begin(options, resume=resume)
         world.wait()
@@ -118,9 +121,11 @@ def _run(
         with folder.preparing():
             setup = _prepared(objective, job, resume=resume)
         if options.qat is not None:
-            setup = quantization_aware(setup, job, watch, resume=resume)
+            with interrupted(folder, job.tell):
+                setup = quantization_aware(setup, job, watch, resume=resume)
         torch.manual_seed(options.seed + world.rank)
-        results = Loop(setup, options, world, folder, watch).run(resume=resume)
+        with interrupted(folder, job.tell):
+            results = Loop(setup, options, world, folder, watch).run(resume=resume)
         if world.first:
             results |= setup.results()
             with folder.saving() as place:
@@ -146,12 +151,12 @@ def _prepared(objective: str, job: Job, *, resume: bool) -> Setup:
     return setup
 
 
-def _place(output: str | Path | None, *, resume: bool) -> str:
+def _place(output: str | Path | None, root: str | Path, *, resume: bool) -> str:
     """The run's directory."""
     if output is not None:
         return str(output)
-    found = newest_folder(".") if resume else None
-    return str(found or new_folder(".", datetime.now().astimezone()))
+    found = newest_folder(root) if resume else None
+    return str(found or new_folder(root, datetime.now().astimezone()))
 
 
 def _paths(given: str | Path | Sequence[str | Path]) -> list[str]:
