@@ -1,5 +1,6 @@
 """Students in and out: what shards decide about them, and what loads once they are saved."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -200,3 +201,22 @@ def test_a_workspace_gets_the_runs(run, tmp_path):
     assert "loss on held-out rows" in done.err
     assert len(list((tmp_path / "space" / "runs").glob("*/config.json"))) == 1
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_the_same_run(place, run, tmp_path):
+    """`--compile` changes no loss, is not compiled anew for each batch's lengths, and writes no warnings."""
+    flags = ("--model", place / "model", "--tokenizer", place / "tokenizer.json", "--layout", "llama3")
+    flags += ("--eval", place / "eval.jsonl", "--steps", 4, "--batch-size", 4)
+    lines = {}
+    for name, more in (("plain", ()), ("compiled", ("--compile",))):
+        done = run("train", place / "train.jsonl", "-o", name, *flags, *more, timeout=300)
+        assert done.code == 0, done.err
+        assert "torch" not in done.err
+        found = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        lines[name] = [json.loads(line) for line in found]
+    for one, other in zip(lines["plain"], lines["compiled"], strict=True):
+        for key in {"loss", "eval_loss"} & one.keys():
+            assert one[key] == pytest.approx(other[key], abs=1e-4)
+    seconds = [line["seconds"] for line in lines["compiled"] if "loss" in line]
+    assert sum(seconds[1:]) < seconds[0]

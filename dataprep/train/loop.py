@@ -20,6 +20,7 @@ from dataprep.errors import TrainingError, UsageError
 from dataprep.sampling.order import shuffled_order
 from dataprep.train.board import Board, board_of
 from dataprep.train.checkpoints import Checkpoints
+from dataprep.train.compiling import compiled
 from dataprep.train.distributed import World, spread
 from dataprep.train.options import TrainOptions
 from dataprep.train.parts import Batch, Objective, Setup, TrainingSet
@@ -120,7 +121,7 @@ class Loop:
         self.step = spread(self.bare, world, fsdp=options.fsdp)
         self.optimizer = make_optimizer(self.step, options, self.rate)
         self.checkpoints = Checkpoints(folder.checkpoints, self.step, self.optimizer, world)
-        self.call = torch.compile(self.step) if options.compile else self.step
+        self.call = compiled(self.step) if options.compile else self.step
         self.board: Board | None = None
 
     def run(self, *, resume: bool = False) -> dict[str, Any]:
