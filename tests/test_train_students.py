@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 import torch
@@ -220,3 +221,19 @@ def test_a_compiled_run_is_the_same_run(place, run, tmp_path):
             assert one[key] == pytest.approx(other[key], abs=1e-4)
     seconds = [line["seconds"] for line in lines["compiled"] if "loss" in line]
     assert sum(seconds[1:]) < seconds[0]
+
+
+def test_the_card_names_data_options_and_results(place, tmp_path):
+    """Whoever finds a student sees what it was made of: digests, the rate in use, tokenizer, losses."""
+    done = train(place / "train.jsonl", place / "eval.jsonl", tmp_path / "a", options=chatty(place))
+    card = (tmp_path / "a" / "README.md").read_text()
+    for name, count in (("train", 16), ("eval", 4)):
+        digest = sha256((place / f"{name}.jsonl").read_bytes()).hexdigest()
+        assert f"| {name} | {name}.jsonl | {count} | `{digest}` |" in card
+    facts = json.loads((tmp_path / "a" / "options.json").read_text())["facts"]
+    assert f"| tokenizer's fingerprint | {facts['tokenizer']['fingerprint']} |" in card
+    assert "| layout of conversations | llama3 |" in card
+    assert "| learning rate | 2e-05 |" in card
+    assert f"| eval loss | {done.results['eval_loss']:.6g} |" in card
+    flags = [name.replace("_", " ") for name in TrainOptions().to_json()]
+    assert all(f"| {flag} |" in card for flag in flags)

@@ -130,7 +130,8 @@ def _run(
             results |= setup.results()
             with folder.saving() as place:
                 setup.save(place)
-                write_card(place, objective, options, setup.facts, results)
+                used = replace(options, learning_rate=options.learning_rate or setup.learning_rate)
+                write_card(place, objective, used, setup.facts, results)
             draw_curve(folder)
         world.wait()
     return Trained(folder.path, objective, results)
