@@ -26,8 +26,9 @@ from dataprep.errors import (
 )
 from dataprep.train import train
 from dataprep.train.distributed import World
-from dataprep.train.loop import Plan, explained
+from dataprep.train.memory import explained
 from dataprep.train.options import TrainOptions
+from dataprep.train.plan import Plan
 from dataprep.train.schedule import factor
 from tests.students import rows, write_model, write_rows, write_tokenizer
 

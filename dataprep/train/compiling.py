@@ -7,14 +7,15 @@ once, for all lengths.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def compiled(step: nn.Module) -> Any:
     """A module whose forward pass is compiled."""
+    import torch
     from transformers import AttentionInterface
 
     from dataprep.train import encoder_decoder, packed_attention

@@ -60,14 +60,14 @@ def objective_of(paths: list[str], options: TrainOptions, held_out: Sequence[str
         raise UsageError("expected a file of rows, or a directory of token shards")
     kinds = {path: _kind_of_path(path, options) for path in [*paths, *held_out]}
     kind = next(iter(kinds.values()))
+    if options.objective not in ("auto", kind):
+        wanted, found = EXPECTED[options.objective], EXPECTED[kind]
+        raise InputError(paths[0], f"--objective {options.objective} needs {wanted}; found {found}")
     for path, found in kinds.items():
         if found != kind:
             raise InputError(
                 path, f"its rows are for {found}, those of {paths[0]} for {kind}: train on one kind"
             )
-    if options.objective not in ("auto", kind):
-        wanted, found = EXPECTED[options.objective], EXPECTED[kind]
-        raise InputError(paths[0], f"--objective {options.objective} needs {wanted}; found {found}")
     if options.teacher_model is not None and kind != "sft":
         raise UsageError(f"--teacher-model goes with {EXPECTED['sft']}; these are for {kind}")
     return "logits" if kind == "sft" and (options.teacher_model or _has_stored_logits(paths[0])) else kind

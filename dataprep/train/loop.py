@@ -9,21 +9,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from dataprep.errors import TrainingError, UsageError
-from dataprep.sampling.order import shuffled_order
 from dataprep.train.board import Board, board_of
 from dataprep.train.checkpoints import Checkpoints
 from dataprep.train.compiling import compiled
 from dataprep.train.distributed import World, spread
+from dataprep.train.memory import explained, memory_mb
 from dataprep.train.options import TrainOptions
 from dataprep.train.parts import Batch, Objective, Setup, TrainingSet
+from dataprep.train.plan import Plan
 from dataprep.train.schedule import factor, make_optimizer
 
 if TYPE_CHECKING:
@@ -51,50 +51,6 @@ class Step(nn.Module):
         used = [sums[name] * scales[name] for name in sums]
         loss = torch.stack(used).sum() if used else 0.0 * next(self.model.parameters()).sum()
         return loss, {name: value.detach() for name, value in sums.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which items belong to which step.
-
-    Attributes:
-        items: how many there are in the training set.
-        per_step: how many a step takes, over all processes.
-        total: how many all steps take together.
-        seed: of their order, which is another in every epoch.
-    """
-
-    items: int
-    per_step: int
-    total: int
-    seed: int
-
-    @classmethod
-    def of(cls, items: int, options: TrainOptions, world: World) -> Plan:
-        """The plan for so many items."""
-        per_step = options.batch_size * options.accumulate * world.size
-        total = max(round(options.epochs * items), 1)
-        if options.steps is not None:
-            total = options.steps * per_step
-        return cls(items, per_step, total, options.seed)
-
-    @property
-    def steps(self) -> int:
-        """How many steps there are."""
-        return -(-self.total // self.per_step)
-
-    def of_steps(self, first: int) -> Iterator[tuple[int, list[int]]]:
-        """Steps from ``first`` on, each with its items; the last may have fewer."""
-        epoch, order = -1, None
-        for step in range(first, self.steps):
-            found = []
-            for place in range(step * self.per_step, min((step + 1) * self.per_step, self.total)):
-                if place // self.items != epoch:
-                    epoch = place // self.items
-                    order = shuffled_order(self.items, self.seed + epoch)
-                assert order is not None
-                found.append(int(order[place % self.items]))
-            yield step, found
 
 
 class Loop:
@@ -329,37 +285,3 @@ def precision_of(options: TrainOptions, world: World) -> str:
     if options.precision != "auto":
         return options.precision
     return "bfloat16" if world.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-
-
-@contextmanager
-def explained(options: TrainOptions) -> Iterator[None]:
-    """Turn a lack of memory into a ``TrainingError`` that says what helps."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        full = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(
-            error
-        )
-        if not full:
-            raise
-        advice = []
-        if options.batch_size > 1:
-            half = options.batch_size // 2
-            advice.append(f"--batch-size {half} --accumulate {2 * options.accumulate} (the same loss)")
-        if not options.gradient_checkpointing:
-            advice.append("--gradient-checkpointing")
-        advice += ["a shorter --max-length with --overflow drop"]
-        if options.lora is None:
-            advice.append("--lora 16")
-        raise TrainingError(f"memory is full; what helps, in this order: {', '.join(advice)}") from None
-
-
-def memory_mb() -> float:
-    """The most memory that was in use so far, in MB: the GPU's, or this process's."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

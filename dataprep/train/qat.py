@@ -27,7 +27,8 @@ import torch
 from dataprep.errors import UsageError
 from dataprep.train import quantized
 from dataprep.train.checkpoints import checkpoints_in
-from dataprep.train.loop import Loop, Plan
+from dataprep.train.loop import Loop
+from dataprep.train.plan import Plan
 from dataprep.train.run_folder import METRICS, RunFolder
 
 if TYPE_CHECKING:
