@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from dataprep.conversion import Plan, convert, convert_files
     from dataprep.converters import names as dataset_names
     from dataprep.errors import DataprepError
+    from dataprep.evaluating.evaluator import evaluate_file
+    from dataprep.evaluating.settings import Evaluation
+    from dataprep.evaluating.settings import Settings as EvaluateSettings
     from dataprep.files import read_rows, write_rows
     from dataprep.hub import fetch
     from dataprep.ledger import Ledger
@@ -38,7 +41,10 @@ if TYPE_CHECKING:
     from dataprep.tokens.tokenizer import load_tokenizer
     from dataprep.tokens.tokenizing import ShardOptions, tokenize_files
     from dataprep.tokens.training import train_tokenizer
+    from dataprep.train.options import TrainOptions
     from dataprep.train.soft_label.predicting import PredictOptions, predict_files
+    from dataprep.train.training import Trained
+    from dataprep.train.training import train as train_student
     from dataprep.validation import Problem, Report, validate, validate_files
     from dataprep.workspace import Workspace, init_workspace
 
@@ -46,6 +52,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "DataprepError": "errors",
+    "EvaluateSettings": "evaluating.settings:Settings",
+    "Evaluation": "evaluating.settings",
     "Example": "records",
     "Ledger": "ledger",
     "Plan": "conversion",
@@ -58,11 +66,14 @@ _HOMES = {
     "Shards": "tokens.shards",
     "Stats": "report.stats",
     "Template": "templates",
+    "TrainOptions": "train.options",
+    "Trained": "train.training",
     "Workspace": "workspace",
     "collect_files": "collecting",
     "convert": "conversion",
     "convert_files": "conversion",
     "dataset_names": "converters:names",
+    "evaluate_file": "evaluating.evaluator",
     "export_rationales": "rationale_files",
     "fetch": "hub",
     "init_workspace": "workspace",
@@ -82,6 +93,7 @@ _HOMES = {
     "stats_of_files": "report.stats",
     "tokenize_files": "tokens.tokenizing",
     "tokenize_pairs": "tokens.pairs",
+    "train_student": "train.training:train",
     "train_tokenizer": "tokens.training",
     "validate": "validation",
     "validate_files": "validation",
@@ -90,6 +102,8 @@ _HOMES = {
 
 __all__ = [
     "DataprepError",
+    "EvaluateSettings",
+    "Evaluation",
     "Example",
     "Ledger",
     "Plan",
@@ -102,11 +116,14 @@ __all__ = [
     "Shards",
     "Stats",
     "Template",
+    "TrainOptions",
+    "Trained",
     "Workspace",
     "collect_files",
     "convert",
     "convert_files",
     "dataset_names",
+    "evaluate_file",
     "export_rationales",
     "fetch",
     "init_workspace",
@@ -126,6 +143,7 @@ __all__ = [
     "stats_of_files",
     "tokenize_files",
     "tokenize_pairs",
+    "train_student",
     "train_tokenizer",
     "validate",
     "validate_files",

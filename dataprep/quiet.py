@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataprep.errors import MissingDependencyError
 
 # torchao's wheel brings kernels for several kinds of GPUs and says, as it is imported, which of them cannot
-# be loaded; torch says that an enumeration of torchao's is registered in an older way.
-_TALKATIVE = ("torchao", "torch.utils._pytree")
+# be loaded; torch says that an enumeration of torchao's is registered in an older way. Its compiler says
+# where it leaves a graph, which is meant.
+_TALKATIVE = ("torchao", "torch.utils._pytree", "torch._dynamo")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers, and torchao beside it, from writing bars and warnings to the terminal.
+    """Keep transformers, torchao and torch's compiler from writing bars and warnings to the terminal.
 
     Raises:
         MissingDependencyError: transformers cannot be imported.

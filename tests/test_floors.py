@@ -52,6 +52,7 @@ LAZY = {
     "httpx",
     "httpx2",
     "matplotlib",
+    "tensorboard",
     "dotenv",
     "tiktoken",
     "sentencepiece",

@@ -13,6 +13,8 @@ import dataprep
 
 NAMES = [
     "DataprepError",
+    "EvaluateSettings",
+    "Evaluation",
     "Example",
     "Ledger",
     "Plan",
@@ -25,11 +27,14 @@ NAMES = [
     "Shards",
     "Stats",
     "Template",
+    "TrainOptions",
+    "Trained",
     "Workspace",
     "collect_files",
     "convert",
     "convert_files",
     "dataset_names",
+    "evaluate_file",
     "export_rationales",
     "fetch",
     "init_workspace",
@@ -49,6 +54,7 @@ NAMES = [
     "stats_of_files",
     "tokenize_files",
     "tokenize_pairs",
+    "train_student",
     "train_tokenizer",
     "validate",
     "validate_files",
@@ -86,7 +92,9 @@ def test_the_public_names_are_these():
 def test_a_public_name_loads_and_says_what_it_is(name):
     """Every name can be used, and help() on it says something of its own."""
     value = getattr(dataprep, name)
-    assert value.__name__ in (name, "names")
+    # Some are called otherwise where they live: `train` would hide the subpackage of that name.
+    elsewhere = {"dataset_names": "names", "EvaluateSettings": "Settings", "train_student": "train"}
+    assert value.__name__ == elsewhere.get(name, name)
     assert value.__doc__
     assert not value.__doc__.startswith(f"{name}("), "that is a dataclass's own docstring"
     assert name in dir(dataprep)
@@ -107,6 +115,14 @@ def test_the_examples_in_docstrings_are_true(module):
     outcome = doctest.testmod(sys.modules[f"dataprep.{module}"])
     assert outcome.attempted
     assert not outcome.failed
+
+
+def test_the_subpackage_keeps_its_name():
+    """`import dataprep.train` is the package of the trainer, before and after a student was asked for."""
+    import dataprep.train
+
+    assert callable(dataprep.train_student)
+    assert inspect.ismodule(dataprep.train)
 
 
 def test_the_version_is_a_version():

@@ -1,5 +1,6 @@
 """The loop: one big batch or many small ones, one process or two, killed or not, the weights are the same."""
 
+import importlib.util
 import json
 import math
 import os
@@ -15,11 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from dataprep.errors import FileError, InputError, TokenizerError, TrainingError, UsageError
+from dataprep.errors import (
+    FileError,
+    InputError,
+    MissingDependencyError,
+    TokenizerError,
+    TrainingError,
+    UsageError,
+)
 from dataprep.train import train
 from dataprep.train.distributed import World
-from dataprep.train.loop import Plan, explained
+from dataprep.train.memory import explained
 from dataprep.train.options import TrainOptions
+from dataprep.train.plan import Plan
 from dataprep.train.schedule import factor
 from tests.students import rows, write_model, write_rows, write_tokenizer
 
@@ -402,3 +411,37 @@ def test_options_are_checked(settings, message):
     """An option that cannot be served is refused before anything is loaded."""
     with pytest.raises(UsageError, match=message):
         TrainOptions(**settings)
+
+
+def shown_on_board(folder):
+    """The scalars that TensorBoard would show, by name: steps and values."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {
+        name: [(each.step, each.value) for each in events.Scalars(name)] for name in events.Tags()["scalars"]
+    }
+
+
+@pytest.mark.parametrize("begun_with", [True, False])
+def test_tensorboard_shows_what_was_measured(place, tmp_path, begun_with):
+    """`--tensorboard`: each number once, at its step, in a resumed run as well."""
+    pytest.importorskip("tensorboard")
+    run(place, tmp_path / "a", save_every=4, tensorboard=begun_with)
+    run(place, tmp_path / "a", save_every=4, tensorboard=True, resume=True)
+    found, lines = shown_on_board(tmp_path / "a"), metrics(tmp_path / "a")
+    assert found["loss"] == [(each["step"], pytest.approx(each["loss"])) for each in lines if "loss" in each]
+    measured = [each for each in lines if "eval_loss" in each]
+    assert found["eval_loss"] == [(each["step"], pytest.approx(each["eval_loss"])) for each in measured]
+    assert {"learning_rate", "tokens_per_second", "memory_mb"} < found.keys()
+
+
+def test_tensorboard_that_is_not_installed_is_said_first(place, tmp_path, monkeypatch):
+    """An option that needs a package says how to install it before anything is trained."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: real(name) if name != "tensorboard" else None
+    )
+    with pytest.raises(MissingDependencyError, match=r"pip install 'dataprep\[tensorboard\]'"):
+        run(place, tmp_path / "a", tensorboard=True)
+    assert not (tmp_path / "a").exists()

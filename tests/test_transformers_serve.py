@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,13 +42,19 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(folder, tmp_path_factory):
     """The address of a server that has the model; it ends with the tests."""
+    with serving(folder, tmp_path_factory.mktemp("serve") / "log.txt") as address:
+        yield address
+
+
+@contextmanager
+def serving(folder, log):
+    """The address of a server that has the model in a folder; it ends with the block."""
     program = Path(sys.executable).with_name("transformers")
     if not program.is_file():
         pytest.skip("the command `transformers` is not installed beside this Python")
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    log = tmp_path_factory.mktemp("serve") / "log.txt"
     command = [str(program), "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     with log.open("wb") as out:
@@ -112,3 +119,29 @@ def test_a_model_that_the_server_does_not_have_stops_the_run(server, run, tmp_pa
     assert done.code == 1
     assert "another" in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_student_answers_what_it_was_taught(run, tmp_path):
+    """What `dataprep train` saves is served as it is: chat template, end of turn and weights go together."""
+    from tests.students import write_model, write_tokenizer
+
+    taught = {"one and one?": "two", "two and two?": "four", "the sum of two and one?": "three"}
+    asked = [{"id": each, "messages": [{"role": "user", "content": each}]} for each in taught]
+    rows = [
+        {"messages": [*row["messages"], {"role": "assistant", "content": taught[row["id"]]}]} for row in asked
+    ]
+    for name, found in (("train.jsonl", rows), ("requests.jsonl", asked)):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in found), "utf-8")
+    model = write_model(tmp_path / "model", hidden_size=64, intermediate_size=128)
+    tokenizer = write_tokenizer(tmp_path / "tokenizer.json")
+    options = ("--tokenizer", tokenizer, "--layout", "llama3", "--steps", 150, "--learning-rate", 0.005)
+    made = run("train", "train.jsonl", "-o", "student", "--model", model, *options, "-q", timeout=300)
+    assert made.code == 0, made.err
+    student = tmp_path / "student"
+    with serving(student, tmp_path / "log.txt") as address:
+        options = ("--model", student, "--base-url", address, "--max-tokens", 24, "--temperature", 0)
+        done = run("generate", "requests.jsonl", "-o", "said.jsonl", *options, timeout=300)
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in (tmp_path / "said.jsonl").read_bytes().splitlines()]
+    assert {line["id"]: line["response"] for line in lines} == taught
+    assert {line["finish_reason"] for line in lines} == {"stop"}

@@ -126,7 +126,9 @@ def command(
     fsdp: Annotated[
         bool, typer.Option("--fsdp", help="Divide the model among torchrun's processes.")
     ] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write metrics for it too.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Metrics for TensorBoard too, in DIR/tensorboard.")
+    ] = False,
     workspace: InWorkspace = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -167,7 +169,8 @@ def command(
     paths, others = _data(data or [], held_out or [], workspace)
     options = TrainOptions(**given)
     with _shown(quiet or as_json) as (watch, tell):
-        done = train(paths, others, output, options=options, resume=resume, watch=watch, tell=tell)
+        root = workspace or "."
+        done = train(paths, others, output, root=root, options=options, resume=resume, watch=watch, tell=tell)
     if _first_process():
         _finish(done, quiet=quiet, as_json=as_json)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dataprep import files
 from dataprep.errors import InputError, UsageError
-from dataprep.train.options import TrainOptions
+from dataprep.train.options import TrainOptions, flag_of
 
 # What a row must have for an objective, as a message says it.
 EXPECTED = {
@@ -18,8 +18,39 @@ EXPECTED = {
 }
 
 
-def objective_of(paths: list[str], options: TrainOptions) -> str:
+# Options that say nothing but to these objectives.
+_OWN = {
+    "pack": ("sft", "logits"),
+    "gamma": ("rationale",),
+    "alpha": ("rationale", "soft-label"),
+    "beta": ("rationale",),
+    "teacher_weights": ("rationale",),
+    "keep_status": ("rationale",),
+    "temperature": ("logits", "soft-label"),
+    "fields": ("soft-label",),
+    "label": ("soft-label",),
+    "classes": ("soft-label",),
+    "teacher_share": ("logits",),
+}
+
+
+def refuse_foreign(objective: str, options: TrainOptions) -> None:
+    """Raise ``UsageError`` for options of another objective, which would do nothing."""
+    plain = TrainOptions()
+    for name, own in _OWN.items():
+        if objective not in own and getattr(options, name) != getattr(plain, name):
+            raise UsageError(
+                f"{flag_of(name)} is an option of {' and '.join(own)}, and this is {objective}: leave it out"
+            )
+
+
+def objective_of(paths: list[str], options: TrainOptions, held_out: Sequence[str] = ()) -> str:
     """The objective of a run: the one chosen, where the rows are for it; else what the first row says.
+
+    Args:
+        paths: what is trained on.
+        options: what was chosen.
+        held_out: what the loss is measured on; it must be of the same kind.
 
     Raises:
         UsageError: there is no data.
@@ -27,16 +58,16 @@ def objective_of(paths: list[str], options: TrainOptions) -> str:
     """
     if not paths:
         raise UsageError("expected a file of rows, or a directory of token shards")
-    kinds = {path: _kind_of_path(path, options) for path in paths}
+    kinds = {path: _kind_of_path(path, options) for path in [*paths, *held_out]}
     kind = next(iter(kinds.values()))
+    if options.objective not in ("auto", kind):
+        wanted, found = EXPECTED[options.objective], EXPECTED[kind]
+        raise InputError(paths[0], f"--objective {options.objective} needs {wanted}; found {found}")
     for path, found in kinds.items():
         if found != kind:
             raise InputError(
                 path, f"its rows are for {found}, those of {paths[0]} for {kind}: train on one kind"
             )
-    if options.objective not in ("auto", kind):
-        wanted, found = EXPECTED[options.objective], EXPECTED[kind]
-        raise InputError(paths[0], f"--objective {options.objective} needs {wanted}; found {found}")
     if options.teacher_model is not None and kind != "sft":
         raise UsageError(f"--teacher-model goes with {EXPECTED['sft']}; these are for {kind}")
     return "logits" if kind == "sft" and (options.teacher_model or _has_stored_logits(paths[0])) else kind

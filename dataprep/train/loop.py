@@ -9,19 +9,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from dataprep.errors import TrainingError, UsageError
-from dataprep.sampling.order import shuffled_order
+from dataprep.train.board import Board, board_of
 from dataprep.train.checkpoints import Checkpoints
+from dataprep.train.compiling import compiled
 from dataprep.train.distributed import World, spread
+from dataprep.train.memory import explained, memory_mb
 from dataprep.train.options import TrainOptions
 from dataprep.train.parts import Batch, Objective, Setup, TrainingSet
+from dataprep.train.plan import Plan
 from dataprep.train.schedule import factor, make_optimizer
 
 if TYPE_CHECKING:
@@ -51,50 +53,6 @@ class Step(nn.Module):
         return loss, {name: value.detach() for name, value in sums.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which items belong to which step.
-
-    Attributes:
-        items: how many there are in the training set.
-        per_step: how many a step takes, over all processes.
-        total: how many all steps take together.
-        seed: of their order, which is another in every epoch.
-    """
-
-    items: int
-    per_step: int
-    total: int
-    seed: int
-
-    @classmethod
-    def of(cls, items: int, options: TrainOptions, world: World) -> Plan:
-        """The plan for so many items."""
-        per_step = options.batch_size * options.accumulate * world.size
-        total = max(round(options.epochs * items), 1)
-        if options.steps is not None:
-            total = options.steps * per_step
-        return cls(items, per_step, total, options.seed)
-
-    @property
-    def steps(self) -> int:
-        """How many steps there are."""
-        return -(-self.total // self.per_step)
-
-    def of_steps(self, first: int) -> Iterator[tuple[int, list[int]]]:
-        """Steps from ``first`` on, each with its items; the last may have fewer."""
-        epoch, order = -1, None
-        for step in range(first, self.steps):
-            found = []
-            for place in range(step * self.per_step, min((step + 1) * self.per_step, self.total)):
-                if place // self.items != epoch:
-                    epoch = place // self.items
-                    order = shuffled_order(self.items, self.seed + epoch)
-                assert order is not None
-                found.append(int(order[place % self.items]))
-            yield step, found
-
-
 class Loop:
     """One run.
 
@@ -119,11 +77,21 @@ class Loop:
         self.step = spread(self.bare, world, fsdp=options.fsdp)
         self.optimizer = make_optimizer(self.step, options, self.rate)
         self.checkpoints = Checkpoints(folder.checkpoints, self.step, self.optimizer, world)
-        self.call = torch.compile(self.step) if options.compile else self.step
+        self.call = compiled(self.step) if options.compile else self.step
+        self.board: Board | None = None
 
     def run(self, *, resume: bool = False) -> dict[str, Any]:
         """Train to the end; the losses on the held-out rows before and after."""
         first = self._resume() if resume or self.setup.start else 0
+        shows = self.options.tensorboard and self.world.first
+        with board_of(self.folder) if shows else nullcontext() as self.board:
+            self._steps(first)
+        if self.options.fsdp:
+            self._gather()
+        return self.folder.summary()
+
+    def _steps(self, first: int) -> None:
+        """Take the steps from ``first`` on, with what comes between them."""
         if first == 0:
             self.measure(0)
         self.setup.model.train()
@@ -132,9 +100,6 @@ class Loop:
                 line = self._take(number, items)
             self._record(line)
             self._afterwards(number + 1)
-        if self.options.fsdp:
-            self._gather()
-        return self.folder.summary()
 
     def _gather(self) -> None:
         """Put the divided weights together in the first process."""
@@ -287,6 +252,8 @@ class Loop:
     def _record(self, line: dict[str, Any]) -> None:
         if self.world.first:
             self.folder.add(line)
+            if self.board is not None:
+                self.board.add(line)
             self.watch(line)
 
     def _blame(self, number: int, items: Sequence[int], loss: float) -> None:
@@ -318,37 +285,3 @@ def precision_of(options: TrainOptions, world: World) -> str:
     if options.precision != "auto":
         return options.precision
     return "bfloat16" if world.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-
-
-@contextmanager
-def explained(options: TrainOptions) -> Iterator[None]:
-    """Turn a lack of memory into a ``TrainingError`` that says what helps."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        full = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(
-            error
-        )
-        if not full:
-            raise
-        advice = []
-        if options.batch_size > 1:
-            half = options.batch_size // 2
-            advice.append(f"--batch-size {half} --accumulate {2 * options.accumulate} (the same loss)")
-        if not options.gradient_checkpointing:
-            advice.append("--gradient-checkpointing")
-        advice += ["a shorter --max-length with --overflow drop"]
-        if options.lora is None:
-            advice.append("--lora 16")
-        raise TrainingError(f"memory is full; what helps, in this order: {', '.join(advice)}") from None
-
-
-def memory_mb() -> float:
-    """The most memory that was in use so far, in MB: the GPU's, or this process's."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -28,6 +28,7 @@ def write_card(
         f"A student trained with dataprep {__version__}: objective `{objective}`, model `{options.model}`"
         + (f", {facts['parameters']:,} parameters." if "parameters" in facts else "."),
         "",
+        *_student(facts),
         "## Data",
         "",
         "| part | file | rows | SHA-256 |",
@@ -51,10 +52,24 @@ def write_card(
     (place / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
+def _student(facts: Mapping[str, Any]) -> list[str]:
+    """What is known of the student itself, beside its size."""
+    tokenizer = facts.get("tokenizer") or {}
+    known = {
+        "class": facts.get("class"),
+        "layout of conversations": facts.get("layout"),
+        "tokenizer": tokenizer.get("kind"),
+        "tokenizer's fingerprint": tokenizer.get("fingerprint"),
+        "LoRA": facts.get("lora"),
+    }
+    rows = [f"| {name} | {_shown(value)} |" for name, value in known.items() if value]
+    return ["## Student", "", "| | |", "| --- | --- |", *rows, ""] if rows else []
+
+
 def _data(facts: Mapping[str, Any]) -> list[str]:
     rows = facts.get("rows", {})
     return [
-        f"| {part} | {each['name']} | {rows.get(part, '')} | `{each['sha256'][:16]}…` |"
+        f"| {part} | {each['name']} | {rows.get(part, '')} | `{each['sha256']}` |"
         for part, inputs in facts.get("data", {}).items()
         for each in inputs
     ]

@@ -122,10 +122,10 @@ class TrainOptions:
             self._at_least(name, 0)
         for name in ("epochs", "learning_rate", "temperature"):
             if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
-                raise UsageError(f"{_flag(name)} {value}: expected a number above 0")
+                raise UsageError(f"{flag_of(name)} {value}: expected a number above 0")
         for name in ("warmup", "teacher_share"):
             if getattr(self, name) > 1:
-                raise UsageError(f"{_flag(name)} {getattr(self, name)}: expected a share, from 0 to 1")
+                raise UsageError(f"{flag_of(name)} {getattr(self, name)}: expected a share, from 0 to 1")
         for teacher, weight in self.teacher_weights.items():
             if not 0 <= weight < float("inf"):
                 raise UsageError(f"--teacher-weight {teacher}={weight}: expected a number of 0 or more")
@@ -133,14 +133,14 @@ class TrainOptions:
     def _check_names(self) -> None:
         for name in ("fields", "classes"):
             if len(set(names := getattr(self, name))) < len(names):
-                raise UsageError(f"{_flag(name)} {','.join(names)}: expected each once")
+                raise UsageError(f"{flag_of(name)} {','.join(names)}: expected each once")
         if len(self.classes) == 1:
             raise UsageError(f"--classes {self.classes[0]}: expected two or more")
 
     def _at_least(self, name: str, least: int) -> None:
         value = getattr(self, name)
         if value is not None and not least <= value < float("inf"):
-            raise UsageError(f"{_flag(name)} {value}: expected {least} or more")
+            raise UsageError(f"{flag_of(name)} {value}: expected {least} or more")
 
     def to_json(self) -> dict[str, Any]:
         """The options, as they are recorded."""
@@ -150,8 +150,9 @@ class TrainOptions:
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
         """The flags that differ from a run's recorded options and change what comes out."""
         own = self.to_json()
-        return [_flag(name) for name in own if name not in _FREE and own[name] != recorded.get(name)]
+        return [flag_of(name) for name in own if name not in _FREE and own[name] != recorded.get(name)]
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def flag_of(name: str) -> str:
+    """An attribute's name as a flag."""
+    return "--" + name.removesuffix("s" if name == "teacher_weights" else "").replace("_", "-")

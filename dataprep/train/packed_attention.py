@@ -101,6 +101,8 @@ def use_packed_attention(model: PreTrainedModel) -> None:
 
     AttentionInterface.register(NAME, attend)
     own = model.config._attn_implementation
+    if own == NAME:  # it was tried before, and cannot be compared with what it replaced
+        return
     for name in (NAME, own, "eager"):
         try:
             model.set_attn_implementation(name)

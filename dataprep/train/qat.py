@@ -27,8 +27,8 @@ import torch
 from dataprep.errors import UsageError
 from dataprep.train import quantized
 from dataprep.train.checkpoints import checkpoints_in
-from dataprep.train.loop import Loop, Plan
-from dataprep.train.packed_attention import use_packed_attention
+from dataprep.train.loop import Loop
+from dataprep.train.plan import Plan
 from dataprep.train.run_folder import METRICS, RunFolder
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def compare(setup: Setup, batch_size: int, config: Any, plain: Path) -> dict[str
     assert setup.held_out is not None
     first = type(setup.model).from_pretrained(plain, dtype=torch.float32, local_files_only=True)
     first.to(setup.model.device)
-    use_packed_attention(first)
+    first.set_attn_implementation(setup.model.config._attn_implementation)  # what it was trained with
     second = copy.deepcopy(setup.model)
 
     def loss(model: nn.Module) -> float:

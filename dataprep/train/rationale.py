@@ -82,8 +82,6 @@ def setup(job: Job) -> Setup:
         InputError: a row is of another kind, or too long.
     """
     options = job.options
-    if options.pack is not None:
-        raise UsageError("--pack is for chat rows; the parts of rows with rationales need no padding anyway")
     check_statuses(options.keep_status)
     rows = read_rows(job.data, options.keep_status)
     weights = weights_of(options, rows.teachers)
@@ -197,7 +195,7 @@ def answers(student: Student, asked: Sequence[Piece]) -> list[str]:
 def _text(student: Student, ids: list[int]) -> str:
     """The text before the token that ends it."""
     end = next((place for place, number in enumerate(ids) if number in student.end_ids), len(ids))
-    return student.tokenizer.decode(ids[:end]).strip()
+    return student.says(ids[:end]).strip()
 
 
 def facts_of(

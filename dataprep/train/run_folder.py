@@ -4,6 +4,8 @@ options.json     what was chosen, and what the data were
 metrics.jsonl    a line a step, and one for each measurement on held-out rows
 loss.png         their curve
 checkpoints/     states to go on from
+tokens/          the rows of chats as token shards
+tensorboard/     the metrics for TensorBoard, where it was asked for
 README.md        the student's card
 config.json, model.safetensors, tokenizer.json, …   the student, as ``transformers`` loads it
 """
@@ -12,8 +14,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from dataprep.files import writing
 from dataprep.train.options import TrainOptions
 
 OPTIONS, METRICS, CHECKPOINTS, BRANCH = "options.json", "metrics.jsonl", "checkpoints", "branch"
+BOARD, TOKENS = "tensorboard", "tokens"
 
 
 def new_folder(root: str | Path, now: datetime) -> Path:
@@ -36,17 +39,11 @@ def new_folder(root: str | Path, now: datetime) -> Path:
     return next(base / name for name in names if not (base / name).exists())
 
 
-def newest_folder(root: str | Path) -> Path:
-    """The run that began last below ``root``.
-
-    Raises:
-        UsageError: there is none.
-    """
+def newest_folder(root: str | Path) -> Path | None:
+    """The run that began last below ``root``; ``None`` where there is none."""
     base = Path(root) / "runs"
     found = sorted(base.glob(f"*/{OPTIONS}")) if base.is_dir() else []
-    if not found:
-        raise UsageError(f"--resume: {base} holds no run; name its directory with -o DIR")
-    return found[-1].parent
+    return found[-1].parent if found else None
 
 
 class RunFolder:
@@ -63,6 +60,7 @@ class RunFolder:
         self.checkpoints = self.path / CHECKPOINTS
         self.branch = self.path / BRANCH
         self._metrics = self.path / METRICS
+        self._new = False
 
     def begin(self, options: TrainOptions, *, resume: bool) -> None:
         """Make the directory; or, to go on with a run, see that it was begun with the same options.
@@ -73,6 +71,7 @@ class RunFolder:
         """
         recorded = self.recorded()
         if resume and recorded is not None:
+            self._new = False
             if other := options.differences(recorded["options"]):
                 raise UsageError(
                     f"--resume: the run in {self.path} was begun with another {', '.join(other)}: give the "
@@ -80,10 +79,28 @@ class RunFolder:
                 )
             return
         self.check_free()
+        self._new = True
         with writing(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
             self._metrics.write_bytes(b"")
             self._write(options.to_json(), None)
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Take a run back that ends before anything is trained, so that it can be begun again here.
+
+        What was there before ``begin``, an empty directory or a run to go on with, stays.
+        """
+        try:
+            yield
+        except BaseException:
+            if self._new:
+                for name in (OPTIONS, METRICS):
+                    (self.path / name).unlink(missing_ok=True)
+                shutil.rmtree(self.path / TOKENS, ignore_errors=True)
+                with suppress(OSError):  # where somebody else has put something into it
+                    self.path.rmdir()
+            raise
 
     def record(self, facts: Mapping[str, Any], *, resume: bool) -> None:
         """Record what is known of data and student; or see that the data are the same.
@@ -195,3 +212,17 @@ class RunFolder:
             raise FileError(self.path, f"the student cannot be written: {reason}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def interrupted(folder: RunFolder, tell: Callable[[str], None]) -> Iterator[None]:
+    """Say how to go on with a run that is stopped by Ctrl-C, or by a request to end."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        steps = sorted(path.stem.removeprefix("step-") for path in folder.checkpoints.glob("step-*.pt"))
+        start = (
+            f"goes on after step {int(steps[-1]):,}" if steps else "begins anew: there is no checkpoint yet"
+        )
+        tell(f"interrupted: the same command with -o {folder.path} --resume {start}")
+        raise

@@ -16,6 +16,7 @@ from dataprep.train.job import Job
 from dataprep.train.output_layer import OutputLayer
 from dataprep.train.packed_attention import document_inputs, use_packed_attention
 from dataprep.train.parts import Setup
+from dataprep.train.run_folder import TOKENS
 from dataprep.train.students import Student, layout_for, load_student, tokenizer_of
 
 if TYPE_CHECKING:
@@ -54,12 +55,12 @@ def setup(job: Job) -> Setup:
 def student_and_data(job: Job) -> tuple[Student, Documents, Documents | None]:
     """The student, what it is trained on, and what its loss is measured on."""
     options = job.options
-    shards = [path for path in job.data if is_shards(path)]
-    if shards and options.tokenizer is None:
-        tokenizer = Shards.open(shards[0], verify=False).load_tokenizer()
+    shards = [Shards.open(path, verify=False) for path in [*job.data, *job.held_out] if is_shards(path)]
+    if is_shards(job.data[0]) and options.tokenizer is None:
+        tokenizer = shards[0].load_tokenizer()
     else:
         tokenizer = tokenizer_of(options, job.data)
-    layout = layout_for(options, tokenizer)
+    layout = layout_for(options, tokenizer, shards)
     student = load_student(options, tokenizer, layout)
     if student.encodes:
         raise UsageError(
@@ -103,7 +104,7 @@ def _documents(job: Job, paths: list[str], name: str, student: Student, *, pack:
             raise UsageError(f"{', '.join(paths)}: give one directory of shards, or files of rows")
         shards = Shards.open(paths[0], tokenizer=student.tokenizer)
     else:
-        shards = _tokenized(job, paths, job.folder.path / "tokens" / name, student, pack=pack)
+        shards = _tokenized(job, paths, job.folder.path / TOKENS / name, student, pack=pack)
     found = Documents(shards)
     if not len(found):
         raise InputError(", ".join(paths), "holds no row to train on")
@@ -145,13 +146,10 @@ def sample(student: Student, data: Documents) -> dict[str, Any]:
             eos_token_id=student.end_ids,
             pad_token_id=student.end_ids[0],
         )[0, prompt.shape[1] :].tolist()
-    # A model may have room for more tokens than its tokenizer has, and untrained it says them too.
-    known = range(student.tokenizer.vocab_size)
-    ended = [number for number in answer if number in known and number not in student.end_ids]
     return {
         "sample": {
             "prompt": student.tokenizer.decode(prompt[0].tolist()),
-            "answer": student.tokenizer.decode(ended),
+            "answer": student.says(answer),
         }
     }
 

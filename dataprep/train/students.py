@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from dataprep.tokens.layouts import Layout
+    from dataprep.tokens.shards import Shards
     from dataprep.tokens.tokenizer import Tokenizer
 
 PURPOSE = "training a student"
@@ -61,6 +62,14 @@ class Student:
             return list(own) if isinstance(own, list | tuple) else [int(own)]
         return end_ids(self.tokenizer, self.layout)
 
+    def says(self, ids: Iterable[int]) -> str:
+        """Tokens that were generated as a text, without those that end it.
+
+        A model may have room for more tokens than its tokenizer has, and untrained it says them too.
+        """
+        known = range(self.tokenizer.vocab_size)
+        return self.tokenizer.decode([each for each in ids if each in known and each not in self.end_ids])
+
     def adopt(self, weights: dict[str, Any]) -> None:
         """Put whole weights in place of a model that was divided among processes, on the CPU."""
         with_attention = self.model.config._attn_implementation
@@ -95,11 +104,13 @@ class Student:
         from dataprep.tokens.pretrained import generation_ids, save_pretrained
 
         layout = None if self.encodes else self.layout
+        ends = set(self.end_ids[:1])
+        end = next((name for name, each in self.tokenizer.specials.items() if each in ends), None)
         with self.own_attention() as model:
-            for name, value in generation_ids(self.tokenizer, layout).items():
+            for name, value in generation_ids(self.tokenizer, layout, end).items():
                 setattr(model.generation_config, name, value)
             model.save_pretrained(folder)  # first: its config.json decides which class loads the tokenizer
-        save_pretrained(self.tokenizer, layout, folder)
+        save_pretrained(self.tokenizer, layout, folder, end=end)
 
 
 def end_ids(tokenizer: Tokenizer, layout: Layout) -> list[int]:
@@ -128,15 +139,35 @@ def tokenizer_of(options: TrainOptions, texts: list[str]) -> Tokenizer:
     return tokenizers.tokenizer_from("the tokenizer trained on the data", content)
 
 
-def layout_for(options: TrainOptions, tokenizer: Tokenizer) -> Layout:
-    """The layout: the one named, the model's own template, or Llama 3's."""
+def layout_for(options: TrainOptions, tokenizer: Tokenizer, shards: Sequence[Shards] = ()) -> Layout:
+    """The layout: the one named, the one that shards were made in, the model's own template, or Llama 3's.
+
+    Raises:
+        UsageError: shards were made in another layout, whose ends and roles the student would not know.
+    """
+    if not shards:
+        return _layout(options, options.layout, tokenizer)
+    made = shards[0].manifest
+    laid = {name: made["options"][name] for name in ("strip", "date")}
+    layout = _layout(options, options.layout or shards[0].layout, tokenizer, **laid)
+    for each in shards:
+        found = each.manifest["layout"]
+        if found["fingerprint"] != layout.fingerprint:
+            named = found["name"] if found["name"] != layout.name else f"another {found['name']}"
+            raise UsageError(
+                f"{each.path}: made in the layout {named}, and the student's is {layout.name}: leave "
+                "--layout out, give the model that the layout is of, or make the shards anew"
+            )
+    return layout
+
+
+def _layout(options: TrainOptions, name: str | None, tokenizer: Tokenizer, **laid: Any) -> Layout:
     own = None if presets.is_preset(options.model) else directory_of(options.model)
-    name = options.layout
     if name is None:
         name = "template" if own is not None and _has_template(own) else "llama3"
     if name == "template":
-        return layout_of(name, path=own, specials=tuple(tokenizer.specials))
-    return layout_of(name)
+        return layout_of(name, path=own, specials=tuple(tokenizer.specials), **laid)
+    return layout_of(name, **laid)
 
 
 def _has_template(folder: str) -> bool:

@@ -8,12 +8,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataprep.errors import MissingDependencyError, UsageError
-from dataprep.train.kinds import objective_of
+from dataprep.train.board import check_board
+from dataprep.train.kinds import objective_of, refuse_foreign
 from dataprep.train.options import TrainOptions
-from dataprep.train.run_folder import RunFolder, new_folder, newest_folder
+from dataprep.train.run_folder import RunFolder, interrupted, new_folder, newest_folder
+
+if TYPE_CHECKING:
+    from dataprep.train.job import Job
+    from dataprep.train.parts import Setup
 
 ROOMS = {"sft": "sft", "logits": "logits", "rationale": "rationale", "soft-label": "soft_label"}
 """The module that sets up a run for each objective, each with a function ``setup``."""
@@ -29,7 +34,9 @@ class Trained:
     Attributes:
         path: its directory, which loads as a model.
         objective: what it was trained for.
-        results: steps, tokens, seconds; losses before and after; what the objective measures besides.
+        results: ``steps``, ``tokens``, ``seconds``; losses in nats a trained token (or row): of the first
+            and the last step (``loss_first``, ``loss_last``), on the held-out rows before and after
+            (``eval_loss_before``, ``eval_loss``); what the objective measures besides.
     """
 
     path: Path
@@ -42,6 +49,7 @@ def train(
     held_out: str | Path | Sequence[str | Path] = (),
     output: str | Path | None = None,
     *,
+    root: str | Path = ".",
     options: TrainOptions | None = None,
     resume: bool = False,
     watch: Callable[[dict[str, Any]], None] | None = None,
@@ -54,7 +62,8 @@ def train(
     Args:
         data: files of rows in any format that dataprep reads, or a directory of token shards.
         held_out: rows that the loss is measured on.
-        output: the run's directory. Default: a new one in ``runs/``; with ``resume`` the newest.
+        output: the run's directory. Default: a new one in ``runs/``; with ``resume`` the newest, if any.
+        root: the folder that ``runs/`` is in.
         options: what was chosen.
         resume: go on with the run in ``output`` from its last checkpoint.
         watch: called with every line of metrics.
@@ -66,17 +75,20 @@ def train(
         TokenizerError: the tokenizer does not fit the model or the shards.
         TrainingError: the loss is no number, memory is full, a checkpoint is another model's.
         FileError: a file cannot be read or written.
-        MissingDependencyError: the extra ``train`` is not installed.
+        MissingDependencyError: the extra ``train`` is not installed, or one that an option needs.
     """
     options = options or TrainOptions()
     for package in ("torch", "transformers", "safetensors"):
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(package, "train", "training a student")
+    if options.tensorboard:
+        check_board()
     paths, others = _paths(data), _paths(held_out)
-    objective = objective_of(paths, options)
+    objective = objective_of(paths, options, others)
+    refuse_foreign(objective, options)
     if options.model == "auto":
         options = replace(options, model=MODELS[objective])
-    return _run(objective, paths, others, output, options, resume, watch or _ignore, tell or _ignore)
+    return _run(objective, paths, others, output, root, options, resume, watch or _ignore, tell or _ignore)
 
 
 def _run(
@@ -84,6 +96,7 @@ def _run(
     data: list[str],
     held_out: list[str],
     output: str | Path | None,
+    root: str | Path,
     options: TrainOptions,
     resume: bool,
     watch: Callable[[dict[str, Any]], None],
@@ -96,42 +109,55 @@ def _run(
     from dataprep.train.distributed import processes
     from dataprep.train.job import Job
     from dataprep.train.loop import Loop
-    from dataprep.train.lora import with_updates
     from dataprep.train.model_card import write_card
     from dataprep.train.qat import quantization_aware
 
-    setup_of = import_module(f"dataprep.train.{ROOMS[objective]}").setup
     with quiet(), processes(options.device) as world:
-        folder = RunFolder(world.agree(_place(output, resume=resume) if world.first else None))
+        folder = RunFolder(world.agree(_place(output, root, resume=resume) if world.first else None))
         if world.first:
             folder.begin(options, resume=resume)
         world.wait()
-        torch.manual_seed(options.seed)
         job = Job(data, held_out, options, folder, world, tell if world.first else _ignore)
-        setup = setup_of(job)
-        if options.lora is not None:
-            setup = with_updates(setup, options.lora)
-        if world.first:
-            folder.record(setup.facts, resume=resume)
+        with folder.preparing():
+            setup = _prepared(objective, job, resume=resume)
         if options.qat is not None:
-            setup = quantization_aware(setup, job, watch, resume=resume)
+            with interrupted(folder, job.tell):
+                setup = quantization_aware(setup, job, watch, resume=resume)
         torch.manual_seed(options.seed + world.rank)
-        results = Loop(setup, options, world, folder, watch).run(resume=resume)
+        with interrupted(folder, job.tell):
+            results = Loop(setup, options, world, folder, watch).run(resume=resume)
         if world.first:
             results |= setup.results()
             with folder.saving() as place:
                 setup.save(place)
-                write_card(place, objective, options, setup.facts, results)
+                used = replace(options, learning_rate=options.learning_rate or setup.learning_rate)
+                write_card(place, objective, used, setup.facts, results)
             draw_curve(folder)
         world.wait()
     return Trained(folder.path, objective, results)
 
 
-def _place(output: str | Path | None, *, resume: bool) -> str:
+def _prepared(objective: str, job: Job, *, resume: bool) -> Setup:
+    """Model, data and objective; what the data are is recorded."""
+    import torch
+
+    from dataprep.train.lora import with_updates
+
+    torch.manual_seed(job.options.seed)
+    setup: Setup = import_module(f"dataprep.train.{ROOMS[objective]}").setup(job)
+    if job.options.lora is not None:
+        setup = with_updates(setup, job.options.lora)
+    if job.world.first:
+        job.folder.record(setup.facts, resume=resume)
+    return setup
+
+
+def _place(output: str | Path | None, root: str | Path, *, resume: bool) -> str:
     """The run's directory."""
     if output is not None:
         return str(output)
-    return str(newest_folder(".") if resume else new_folder(".", datetime.now().astimezone()))
+    found = newest_folder(root) if resume else None
+    return str(found or new_folder(root, datetime.now().astimezone()))
 
 
 def _paths(given: str | Path | Sequence[str | Path]) -> list[str]:

@@ -37,8 +37,8 @@ CHATS = (
 )
 
 
-def check_saved(directory: Path, tokenizer: Tokenizer, layout: Layout | None) -> None:
-    """Compare what ``transformers`` makes of a directory with a tokenizer and a layout.
+def check_saved(directory: Path, tokenizer: Tokenizer, layout: Layout | None, end: str | None = None) -> None:
+    """Compare what ``transformers`` makes of a directory with a tokenizer and a layout, or an end of texts.
 
     Raises:
         TokenizerError: an id or a mask differs, and where.
@@ -57,6 +57,11 @@ def check_saved(directory: Path, tokenizer: Tokenizer, layout: Layout | None) ->
         if not any(name in text for name in tokenizer.specials):
             found = saved.encode(text, add_special_tokens=False)
             _compare(saved, f"the text {text[:60]!r}", found, expected)
+            if layout is None and end is not None:
+                found = saved.encode(text)
+                _compare(
+                    saved, f"the text {text[:60]!r} with its end", found, [*expected, tokenizer.special(end)]
+                )
     if layout is None:
         return
     for chat in CHATS:

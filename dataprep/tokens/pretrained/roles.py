@@ -15,12 +15,13 @@ END_OF_TEXT = ("<|end_of_text|>", "<|endoftext|>", "</s>")
 BEGINS = ("<|begin_of_text|>", "<s>", "<bos>", "[BOS]")
 
 
-def generation_ids(tokenizer: Tokenizer, layout: Layout | None) -> dict[str, Any]:
+def generation_ids(tokenizer: Tokenizer, layout: Layout | None, end: str | None = None) -> dict[str, Any]:
     """What a ``generation_config.json`` must say of a model of this tokenizer and layout.
 
     Args:
         tokenizer: the tokenizer.
         layout: how its conversations are laid out; None for a model of texts, such as T5.
+        end: the special token that ends such a model's texts. Default: the likeliest that there is.
 
     Returns:
         ``eos_token_id``: all ids that end an answer, the layout's end of turn first; ``pad_token_id``; and
@@ -29,7 +30,7 @@ def generation_ids(tokenizer: Tokenizer, layout: Layout | None) -> dict[str, Any
     Raises:
         TokenizerError: the tokenizer lacks the layout's end of turn.
     """
-    ends = _ends(tokenizer, layout)
+    ends = _ends(tokenizer, layout, end)
     found: dict[str, Any] = {"pad_token_id": pad_id(tokenizer)}
     if ends:
         found["eos_token_id"] = [tokenizer.special(name) for name in ends]
@@ -38,7 +39,7 @@ def generation_ids(tokenizer: Tokenizer, layout: Layout | None) -> dict[str, Any
     return found
 
 
-def token_names(tokenizer: Tokenizer, layout: Layout | None) -> dict[str, str]:
+def token_names(tokenizer: Tokenizer, layout: Layout | None, end: str | None = None) -> dict[str, str]:
     """``bos_token``, ``eos_token`` and ``pad_token`` for a tokenizer's configuration, where there are.
 
     A model's own template may write what its directory calls by these names, so those stay.
@@ -46,7 +47,7 @@ def token_names(tokenizer: Tokenizer, layout: Layout | None) -> dict[str, str]:
     found: dict[str, str] = {}
     if (begin := _begin(tokenizer, layout)) is not None:
         found["bos_token"] = begin
-    if ends := _ends(tokenizer, layout):
+    if ends := _ends(tokenizer, layout, end):
         found["eos_token"] = ends[0]
     number = pad_id(tokenizer)
     pad = next((name for name, each in tokenizer.specials.items() if each == number), None)
@@ -61,8 +62,10 @@ def _in_use(variables: Mapping[str, str], template: str, tokenizer: Tokenizer) -
     return {key: name for key, name in variables.items() if key in template and name in tokenizer.specials}
 
 
-def _ends(tokenizer: Tokenizer, layout: Layout | None) -> list[str]:
+def _ends(tokenizer: Tokenizer, layout: Layout | None, end: str | None) -> list[str]:
     """What ends an answer: the layout's end of turn, then the end of a text."""
+    if layout is None and end is not None:
+        return [end]
     own: list[str] = []
     if layout is not None:
         variables = layout.template.variables if isinstance(layout, TemplateLayout) else {}

@@ -18,6 +18,7 @@ from dataprep.tokens.huggingface import HuggingFaceTokenizer
 from dataprep.tokens.layouts import Layout
 from dataprep.tokens.pretrained.chat_templates import chat_template
 from dataprep.tokens.pretrained.checks import check_saved
+from dataprep.tokens.pretrained.endings import ended
 from dataprep.tokens.pretrained.rank_documents import rank_document
 from dataprep.tokens.pretrained.roles import token_names
 from dataprep.tokens.pretrained.sentencepiece_documents import sentencepiece_document
@@ -33,7 +34,9 @@ GENERIC = "PreTrainedTokenizerFast"
 """The class that takes a ``tokenizer.json`` as it is, in every version of transformers."""
 
 
-def save_pretrained(tokenizer: Tokenizer, layout: Layout | None, directory: str | Path) -> None:
+def save_pretrained(
+    tokenizer: Tokenizer, layout: Layout | None, directory: str | Path, *, end: str | None = None
+) -> None:
     """Write what ``AutoTokenizer.from_pretrained(directory)`` needs to give the same ids.
 
     ``tokenizer.json``, ``tokenizer_config.json`` and, with a layout, ``chat_template.jinja``; files that a
@@ -44,6 +47,7 @@ def save_pretrained(tokenizer: Tokenizer, layout: Layout | None, directory: str 
         tokenizer: any that ``load_tokenizer`` gives. The files of a Hugging Face one are taken as they are.
         layout: how conversations are laid out; None for a model of texts, such as T5.
         directory: made where it is not there.
+        end: without a layout, the special token that is put behind each text, as T5's tokenizers do.
 
     Raises:
         TokenizerError: ``transformers`` would give other ids or another loss mask, and where; or the
@@ -52,15 +56,15 @@ def save_pretrained(tokenizer: Tokenizer, layout: Layout | None, directory: str 
         MissingDependencyError: ``transformers`` is not installed (extra ``train``).
     """
     target = Path(directory)
-    contents = _contents(tokenizer, layout)
+    contents = _contents(tokenizer, layout, end)
     try:
-        _check(contents, target, tokenizer, layout)
+        _check(contents, target, tokenizer, layout, end)
     except TokenizerError:
         if GENERIC in contents[CONFIG]:
             raise
         # A model's own class may rebuild the tokenizer in its own way; the general one takes the file.
         contents[CONFIG] = _json(orjson.loads(contents[CONFIG]) | {"tokenizer_class": GENERIC})
-        _check(contents, target, tokenizer, layout)
+        _check(contents, target, tokenizer, layout, end)
     with files.writing(str(target)):
         target.mkdir(parents=True, exist_ok=True)
     for name, text in contents.items():
@@ -70,17 +74,19 @@ def save_pretrained(tokenizer: Tokenizer, layout: Layout | None, directory: str 
             (target / name).unlink(missing_ok=True)
 
 
-def _check(contents: dict[str, str], target: Path, tokenizer: Tokenizer, layout: Layout | None) -> None:
+def _check(
+    contents: dict[str, str], target: Path, tokenizer: Tokenizer, layout: Layout | None, end: str | None
+) -> None:
     """Write the files to a folder of their own and read them back."""
     with TemporaryDirectory(prefix="dataprep-") as folder:
         for name, text in contents.items():
             files.write_text(text, str(Path(folder) / name))
         if (target / "config.json").is_file():
             files.write_text(files.read_text(str(target / "config.json")), str(Path(folder) / "config.json"))
-        check_saved(Path(folder), tokenizer, layout)
+        check_saved(Path(folder), tokenizer, layout, end)
 
 
-def _contents(tokenizer: Tokenizer, layout: Layout | None) -> dict[str, str]:
+def _contents(tokenizer: Tokenizer, layout: Layout | None, end: str | None) -> dict[str, str]:
     """The texts of the files to write, by their names."""
     config: dict[str, Any] = {}
     if isinstance(tokenizer, HuggingFaceTokenizer):
@@ -90,7 +96,10 @@ def _contents(tokenizer: Tokenizer, layout: Layout | None) -> dict[str, str]:
         document = orjson.dumps(_document(tokenizer)).decode("utf-8")
     # A configuration's template would stand beside the layout's.
     config = {key: value for key, value in config.items() if key != "chat_template"}
-    config = _defaults(tokenizer) | config | token_names(tokenizer, layout)
+    config = _defaults(tokenizer) | config | token_names(tokenizer, layout, end)
+    if layout is None and end is not None:
+        document = orjson.dumps(ended(orjson.loads(document), end, tokenizer.special(end))).decode("utf-8")
+        config |= {"add_bos_token": False, "add_eos_token": True}
     found = {"tokenizer.json": document, CONFIG: _json(config)}
     if layout is not None:
         found[TEMPLATE] = chat_template(layout)

@@ -101,8 +101,7 @@ def refuse_foreign(job: Job) -> None:
     """Raise ``UsageError`` for options that would do nothing, or something else, to a classifier."""
     options = job.options
     foreign = {
-        "--lora": options.lora, "--qat": options.qat, "--pack": options.pack, "--layout": options.layout,
-        "--beta": options.beta, "--teacher-weight": options.teacher_weights or None,
+        "--lora": options.lora, "--qat": options.qat, "--layout": options.layout,
         "--gradient-checkpointing": options.gradient_checkpointing or None,
     }  # fmt: skip
     if given := [flag for flag, value in foreign.items() if value is not None]:
