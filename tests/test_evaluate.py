@@ -123,6 +123,19 @@ def test_predictions_without_ids_are_matched_by_place(mixed, tmp_path):
         evaluate_file(mixed, predictions=given, settings=Settings(allow_code=True))
 
 
+def test_a_bad_row_has_its_place_among_predictions_without_ids(tmp_path):
+    """A row that goes to the rejects must not move the predictions of the rows after it."""
+    rows = tmp_path / "rows.jsonl"
+    write(rows, MIXED[:1])
+    rows.write_text('{"messages": []}\n' + rows.read_text())
+    given = write(tmp_path / "given.jsonl", [{"text": "of the bad row"}, {"text": "#### 2"}])
+    done = evaluate_file(rows, predictions=given, rejects=tmp_path / "rejects.jsonl")
+    assert (done.ledger.rows_in, done.ledger.rows_out) == (2, 1)
+    write(given, [{"text": "#### 2"}])
+    with pytest.raises(InputError, match="1 predictions without ids for 2 rows"):
+        evaluate_file(rows, predictions=given, rejects=tmp_path / "rejects.jsonl")
+
+
 def test_missing_and_unknown_predictions_are_counted(tmp_path):
     """A row without a prediction is failed, never wrong or right; one for no row is told."""
     rows = write(tmp_path / "rows.jsonl", MIXED[:3])

@@ -168,6 +168,32 @@ def test_shards_carry_their_tokenizer(small, tmp_path):
         Shards.open(tmp_path / "object").load_tokenizer()
 
 
+def test_shards_of_a_tokenizer_without_a_file_are_made_again_from_one(small, tmp_path):
+    """What has no copy of its tokenizer is not up to date for whoever gives the tokenizer's file."""
+    pytest.importorskip("tokenizers")
+    model = tmp_path / "tokenizer.json"
+    model.write_bytes(train_tokenizer(["Was ist das? " + "x" * n for n in range(60)], 275, "bpe"))
+    tokenize(small, tmp_path / "out", tokenizer=tokenizers.load_tokenizer(model))
+    assert not tokenize(small, tmp_path / "out", tokenizer=model).up_to_date
+    assert Shards.open(tmp_path / "out").load_tokenizer().vocab_size == 275
+    assert tokenize(small, tmp_path / "out", tokenizer=model).up_to_date
+
+
+@pytest.mark.parametrize("change", ["another", "gone"])
+def test_a_tokenizer_that_changes_meanwhile_is_an_error(small, tmp_path, change):
+    """The copy in the shards must be the file that the ids were made with."""
+    pytest.importorskip("tokenizers")
+    model = tmp_path / "tokenizer.json"
+    model.write_bytes(train_tokenizer(["Was ist das? " + "x" * n for n in range(60)], 275, "bpe"))
+
+    def meanwhile(_):
+        model.write_bytes(b"{}") if change == "another" else model.unlink(missing_ok=True)
+
+    with pytest.raises((InputError, FileError)):
+        tokenize_files(small, tmp_path / "out", tokenizer=model, progress=meanwhile)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
 def test_a_finished_layout_takes_no_options(small, tmp_path):
     """``strip`` and ``date`` beside a layout that was made without them would do nothing."""
     from dataprep.tokens.layouts import layout_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -30,6 +30,7 @@ class Item:
         source: the set it comes from, where that is known.
         messages: the whole conversation; the last message is the right answer's, or there is none.
         gold: what is right.
+        number: which row of the file it is, from 1, bad and dropped ones counted.
     """
 
     place: str
@@ -37,6 +38,7 @@ class Item:
     source: str | None
     messages: Sequence[Message]
     gold: Gold
+    number: int = 0
 
     @property
     def asked(self) -> list[Message]:
@@ -75,9 +77,10 @@ def read_items(
         where = files.place(path, unit, number)
         try:
             if dataset is None and "messages" in row:
-                yield _of_chat(row, where, metric)
+                made = _of_chat(row, where, metric)
             else:
-                yield _of_example(_example(row, dataset), where, metric, worded)
+                made = _of_example(_example(row, dataset), where, metric, worded)
+            yield replace(made, number=ledger.rows_in)
         except RowDropped as drop:
             ledger.drop(drop.reason)
         except RowError as error:

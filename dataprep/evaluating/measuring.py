@@ -38,7 +38,7 @@ def measured(
     if not items:
         return []
     if model is None:
-        matched = read_predictions(str(predictions), items, settings.teacher)
+        matched = read_predictions(str(predictions), items, done.ledger.rows_in, settings.teacher)
         done.unknown = matched.unknown
         return _scored(items, matched.predictions, settings, done, watch)
     if settings.metric == "loss":

@@ -38,17 +38,18 @@ class Matched:
     unknown: int = 0
 
 
-def read_predictions(path: str, items: Sequence[Item], teacher: str | None = None) -> Matched:
+def read_predictions(path: str, items: Sequence[Item], rows_in: int, teacher: str | None = None) -> Matched:
     """The predictions of a file, one for each item.
 
     Args:
         path: rows with a ``prediction`` or ``text``, and an ``id`` or none of them; or a journal of
             ``generate``, whose lines count as they do in ``collect``.
         items: the rows that they are for.
+        rows_in: how many rows their file has, bad and dropped ones among them.
         teacher: whose answers are meant, where a journal has several teachers'.
 
     Raises:
-        InputError: a row is malformed, an id comes twice, or rows without ids are not as many as the items.
+        InputError: a row is malformed, an id comes twice, or without ids there are more or fewer than rows.
         UsageError: a journal has several teachers, or items have no ids to match by.
         FileError: the file cannot be read.
     """
@@ -63,7 +64,7 @@ def read_predictions(path: str, items: Sequence[Item], teacher: str | None = Non
     else:
         named = _of_rows(path, unit, rows)
         if named is None:
-            return _by_place(path, unit, rows, items)
+            return _by_place(path, unit, rows, items, rows_in)
         found = named
     places = by_id(items)
     made = [Prediction(None, MISSING)] * len(items)
@@ -102,12 +103,14 @@ def _of_rows(
 
 
 def _by_place(
-    path: str, unit: str, rows: Sequence[tuple[int, dict[str, Any]]], items: Sequence[Item]
+    path: str, unit: str, rows: Sequence[tuple[int, dict[str, Any]]], items: Sequence[Item], rows_in: int
 ) -> Matched:
-    if len(rows) != len(items):
-        message = f"found {len(rows):,} predictions without ids for {len(items):,} rows; expected as many"
+    """One prediction for each row of the file; those of bad and dropped rows are for no item."""
+    if len(rows) != rows_in:
+        message = f"found {len(rows):,} predictions without ids for {rows_in:,} rows; expected as many"
         raise InputError(path, f"{message}, in the same order, or an 'id' in each")
-    return Matched([_prediction(path, unit, number, row) for number, row in rows])
+    made = [_prediction(path, unit, number, row) for number, row in rows]
+    return Matched([made[item.number - 1] for item in items])
 
 
 def _prediction(path: str, unit: str, number: int, row: Mapping[str, Any]) -> Prediction:

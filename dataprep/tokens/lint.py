@@ -153,7 +153,10 @@ class Linter:
             return
         if not self.layout.exact:
             found, wanted = found.strip(), wanted.strip()
-        begins = bool(found) and wanted.startswith(found.removesuffix(NOT_UTF8))
+        whole = found
+        for _ in range(3):  # bytes of a character that was cut, each of which some tokenizers decode alone
+            whole = whole.removesuffix(NOT_UTF8)
+        begins = bool(found) and (wanted.startswith(whole) or wanted.startswith(found))
         if found == wanted or (begins and last and not closed):
             return
         if begins and closed:

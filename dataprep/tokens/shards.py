@@ -60,7 +60,7 @@ class Source(NamedTuple):
     """Where a document comes from.
 
     Attributes:
-        name: the input file's name, without its folder; ``-`` for standard input.
+        name: the input file's name when the shards were made, without its folder; ``-`` for standard input.
         row: its row in that file, from 1 as in messages; blank lines are no rows.
     """
 

@@ -13,14 +13,14 @@ import numpy as np
 import orjson
 
 from dataprep import __version__, files, raw_rows
-from dataprep.errors import DataprepError, UsageError
+from dataprep.errors import DataprepError, InputError, UsageError
 from dataprep.ledger import Ledger
 from dataprep.tokens import tokenizer as tokenizers
 from dataprep.tokens.chats import OVERFLOWS, Encoder, auto_workers, layout_for, pad_id
 from dataprep.tokens.documents import Documents, TokenOutcome
 from dataprep.tokens.flat import Flat, check_place, open_flat
 from dataprep.tokens.inputs import Inputs
-from dataprep.tokens.manifest import MANIFEST, VERSION
+from dataprep.tokens.manifest import MANIFEST, VERSION, sha256_of
 from dataprep.tokens.packing import pack, whole
 from dataprep.tokens.shard_writing import finish
 from dataprep.tokens.shards import Shards
@@ -151,9 +151,11 @@ def tokenize_files(
         files.check_input(path)
     place = check_place(output)
     given = ready(tokenizer, layout, options, template)
+    file = given.file
+    digest = None if file is None else sha256_of(file)
     seen = Inputs(paths)
     facts = _facts(given, options)
-    found = _finished(place, _key(facts, seen)) if seen.known else None
+    found = _finished(place, _key(facts, seen), given) if seen.known else None
     if found is not None:
         return found
     operator = Documents(Encoder(given.tokenizer, given.layout, options.limit, options.overflow))
@@ -164,12 +166,14 @@ def tokenize_files(
         cut = _run(operator, seen, flat, ledger, bad, auto_workers(workers, paths), progress)
         ledger.check()
         seen.check_unchanged()
+        if file is not None and sha256_of(file) != digest:
+            raise InputError(file, "the tokenizer was changed while rows were read; run the command again")
         order = whole(flat.lengths)
         if options.pack is not None:
             order = pack(flat.lengths, options.pack, seed=options.seed, split_long=options.split_long)
         facts |= {"key": _key(facts, seen), "inputs": seen.facts(), "rows": ledger.to_json(), "cut": cut}
         facts["tokenizer"] |= {"name": given.name}
-        manifest = finish(flat, order, facts, tokenizer=given.file)
+        manifest = finish(flat, order, facts, tokenizer=file)
     return Tokenized(ledger, manifest)
 
 
@@ -242,7 +246,7 @@ def _key(facts: dict[str, Any], seen: Inputs) -> str:
     return hashlib.sha256(everything).hexdigest()
 
 
-def _finished(place: Path, key: str) -> Tokenized | None:
+def _finished(place: Path, key: str, given: Ready) -> Tokenized | None:
     """The shards that are there already, where they are whole, of this key, and no row of them was bad."""
     if not (place / MANIFEST).is_file():
         return None
@@ -253,6 +257,9 @@ def _finished(place: Path, key: str) -> Tokenized | None:
     rows = manifest["rows"]
     if manifest["key"] != key or rows["failed"]:
         return None
+    made = manifest["tokenizer"]
+    if made["file"] is None and given.path is not None and (given.file or made["name"] != given.name):
+        return None  # made with a tokenizer that was no file: they hold no copy of it, nor its name
     ledger = Ledger(rows["in"], rows["out"])
     ledger.drop_all(rows["dropped"])
     return Tokenized(ledger, manifest, up_to_date=True)
