@@ -9,15 +9,16 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 from dataprep.errors import InputError, TokenizerError, UsageError
-from dataprep.tokens.tokenizer import load_tokenizer
+from dataprep.tokens.tokenizer import load_tokenizer, tokenizer_from
 from dataprep.tokens.training import train_tokenizer
 from dataprep.train import output_layer, train
 from dataprep.train.distillation import FromStored, FromTeacher, divergence, divergence_of_top
-from dataprep.train.logits import compare_tokenizers
 from dataprep.train.options import TrainOptions
 from dataprep.train.output_layer import OutputLayer
 from dataprep.train.packed_attention import use_packed_attention
 from dataprep.train.sft import NextToken
+from dataprep.train.stored_logprobs import _ids_by_bytes
+from dataprep.train.tokenizer_match import compare_tokenizers
 from tests.students import WORDS, llama_config, rows, write_model, write_rows, write_tokenizer
 
 
@@ -182,11 +183,11 @@ class Renamed(Divides):
 def test_tokenizers_are_compared_by_tokens_and_by_texts(place):
     """What the fingerprint cannot say is said by the tokens and by how texts are divided."""
     own = load_tokenizer(place / "tokenizer.json")
-    compare_tokenizers(own, own, ["blue green"], "T")
+    compare_tokenizers(own, own, ["blue green"], "T", "change it")
     with pytest.raises(TokenizerError, match="it divides 'blue green"):
-        compare_tokenizers(own, Divides(own), ["blue green"], "T")
+        compare_tokenizers(own, Divides(own), ["blue green"], "T", "change it")
     with pytest.raises(TokenizerError, match=r"token 200 is b'\?\?' there"):
-        compare_tokenizers(own, Renamed(own), [], "T")
+        compare_tokenizers(own, Renamed(own), [], "T", "change it")
 
 
 def stored(place, change=None):
@@ -250,3 +251,12 @@ def test_rows_without_any_are_trained_on_their_tokens():
     found = FromStored(OutputLayer(student), 0.5).sums(student, tensors | nothing)
     assert found["teacher"].item() == 0
     (found["tokens"] + found["teacher"]).backward()
+
+
+def test_a_character_is_the_piece_and_not_the_byte_that_stands_in_for_it():
+    """With byte fallback two ids have the same text; rows are divided into the piece."""
+    words = ["1 + 1 = 2. A sum of 10 and 21."] * 20
+    tokenizer = tokenizer_from("a trained one", train_tokenizer(words, 330, shrink=True))
+    found = _ids_by_bytes(tokenizer)
+    for text in ("1", "A", ".", " "):
+        assert [found[text.encode()]] == tokenizer.encode(text)

@@ -24,6 +24,8 @@ from dataprep.errors import (
     TrainingError,
     UsageError,
 )
+from dataprep.tokens.tokenizing import ShardOptions, tokenize_files
+from dataprep.tokens.training import train_tokenizer
 from dataprep.train import train
 from dataprep.train.distributed import World
 from dataprep.train.memory import explained
@@ -327,6 +329,47 @@ def test_rows_longer_than_the_model_are_an_error_that_names_one(place, tmp_path)
     assert results["steps"] == 2
 
 
+def shards_of(place, path, found, **settings):
+    """Shards of rows, made with the tokenizer of this file's models unless another is given."""
+    source = write_rows(path.with_suffix(".jsonl"), found)
+    tokenizer = settings.pop("tokenizer", place / "tokenizer.json")
+    tokenize_files(source, path, tokenizer=tokenizer, options=ShardOptions(**settings))
+    return path
+
+
+def test_shards_longer_than_the_model_are_an_error(place, tmp_path):
+    """What `tokenize` made for a larger model is not cut, nor sent through positions that there are not."""
+    long = rows(4)
+    long[2]["messages"][0]["content"] = "one two " * 200
+    shards = shards_of(place, tmp_path / "shards", long)
+    with pytest.raises(InputError, match=r"a document of \d+ tokens; the model has room for 128"):
+        train(shards, output=tmp_path / "a", options=chosen(place))
+    with pytest.raises(UsageError, match="are for rows: shards stay"):
+        train(shards, output=tmp_path / "b", options=chosen(place, max_length=100))
+
+
+def test_shards_of_another_tokenizer_do_not_train_a_model_that_has_its_own(place, tmp_path):
+    """Ids that mean other texts to the model would train it on nonsense, without a word."""
+    student = tmp_path / "student"
+    train(place / "train.jsonl", output=student, options=chosen(place, steps=1))
+    (tmp_path / "other.json").write_bytes(train_tokenizer(["other words here"] * 8, 290, "bpe", shrink=True))
+    own, other = tmp_path / "own", tmp_path / "other"
+    shards_of(place, own, rows(8))
+    shards_of(place, other, rows(8), tokenizer=tmp_path / "other.json")
+    settings = {"model": str(student), "tokenizer": None, "layout": None, "steps": 1}
+    train(own, output=tmp_path / "a", options=chosen(place, **settings))
+    with pytest.raises(TokenizerError, match="shards of a tokenizer: its tokenizer is not the student's"):
+        train(other, output=tmp_path / "b", options=chosen(place, **settings))
+
+
+@pytest.mark.parametrize("settings", [{"qat": "int4-weight"}, {"fsdp": True}])
+def test_what_cannot_be_served_leaves_no_directory(place, tmp_path, settings):
+    """The corrected command can use the same -o."""
+    with pytest.raises(UsageError):
+        train(place / "train.jsonl", output=tmp_path / "a", options=chosen(place, **settings))
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_tokenizer_larger_than_the_model_is_refused(place, tmp_path):
     """Ids that the model has no embedding for would be an index error in the middle of a run."""
     small = write_model(tmp_path / "small", vocab_size=100)
@@ -405,6 +448,10 @@ def test_the_learning_rate_rises_and_falls():
         ({"qat": "int3"}, "--qat int3: expected one of int8-dynamic-int4, int4-weight"),
         ({"teacher_weights": {"a": -1.0}}, "--teacher-weight a=-1.0"),
         ({"clip": float("nan")}, "--clip nan"),
+        ({"teacher_share": -1.0}, "--teacher-share -1.0: expected 0 or more"),
+        ({"teacher_share": float("nan")}, "--teacher-share nan"),
+        ({"seed": 1 << 70}, "--seed 1180591620717411303424: expected a number from 0"),
+        ({"fsdp": True, "lora": 2}, "--lora needs the whole model"),
     ],
 )
 def test_options_are_checked(settings, message):

@@ -171,6 +171,13 @@ class Shards:
         arrays = self._arrays[shard]
         return _between(arrays, int(arrays.offsets[inside]), int(arrays.offsets[inside + 1]))
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest document; 0 where there is none."""
+        return max(
+            (int(np.diff(each.offsets).max()) for each in self._arrays if each.offsets.size > 1), default=0
+        )
+
     def row(self, number: int) -> int:
         """Which row of all inputs, from 0, document ``number`` is, or is a piece of.
 

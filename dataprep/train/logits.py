@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from dataprep.errors import TokenizerError, UsageError
+from dataprep.errors import UsageError
 from dataprep.tokens import tokenizer as tokenizers
 from dataprep.train import sft
 from dataprep.train.distillation import TEACHER, FromStored, FromTeacher
@@ -16,9 +16,9 @@ from dataprep.train.output_layer import OutputLayer
 from dataprep.train.packed_attention import use_packed_attention
 from dataprep.train.stored_logprobs import WithLogprobs
 from dataprep.train.students import directory_of, load_weights
+from dataprep.train.tokenizer_match import compare_tokenizers
 
 if TYPE_CHECKING:
-    from dataprep.tokens.tokenizer import Tokenizer
     from dataprep.train.job import Job
     from dataprep.train.parts import Batch, Objective, Setup, TrainingSet
     from dataprep.train.students import Student
@@ -82,7 +82,9 @@ def _from_teacher(job: Job, student: Student, training: Documents) -> FromTeache
     folder = directory_of(name, "--teacher-model")
     documents = (training.shards.document(number)[0] for number in range(len(training.shards)))
     texts = [student.tokenizer.decode(ids.tolist()) for ids in islice(documents, COMPARED)]
-    compare_tokenizers(student.tokenizer, tokenizers.load_tokenizer(folder), texts, name)
+    other = tokenizers.load_tokenizer(folder)
+    advice = "give the teacher's with --tokenizer, or a teacher of the student's family"
+    compare_tokenizers(student.tokenizer, other, texts, f"--teacher-model {name}", advice)
     teacher = load_weights(folder).to(job.world.device)
     if teacher.config.is_encoder_decoder:
         raise UsageError(f"--teacher-model {name}: an encoder-decoder; expected a decoder, as the student is")
@@ -92,34 +94,3 @@ def _from_teacher(job: Job, student: Student, training: Documents) -> FromTeache
             raise UsageError(f"--teacher-model {name}: it has {room:,} tokens, fewer than its tokenizer")
     use_packed_attention(teacher)
     return FromTeacher(OutputLayer(student.model), options.teacher_share, teacher, options.temperature)
-
-
-def compare_tokenizers(own: Tokenizer, other: Tokenizer, texts: Sequence[str], teacher: str) -> None:
-    """Raise ``TokenizerError`` unless two tokenizers have the same tokens and take texts apart alike."""
-    if own.fingerprint == other.fingerprint:
-        return
-    where = f"--teacher-model {teacher}: its tokenizer is not the student's: "
-    advice = "; give the teacher's with --tokenizer, or a teacher of the student's family"
-    if own.vocab_size != other.vocab_size:
-        raise TokenizerError(f"{where}{other.vocab_size:,} tokens, the student's {own.vocab_size:,}{advice}")
-    if dict(own.specials) != dict(other.specials):
-        differing = dict(own.specials).items() ^ dict(other.specials).items()
-        name = min(each for each, _ in differing)
-        there, here = other.specials.get(name), own.specials.get(name)
-        raise TokenizerError(f"{where}special token {name} is {there} there, {here} here{advice}")
-    for number in range(own.vocab_size):
-        if (found := _bytes(other, number)) != (expected := _bytes(own, number)):
-            raise TokenizerError(f"{where}token {number} is {found!r} there, {expected!r} here{advice}")
-    for text in texts:
-        ours, theirs = own.encode(text), other.encode(text)
-        if ours != theirs:
-            place = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
-            around = own.decode(ours[max(place - 5, 0) : place + 5])
-            raise TokenizerError(f"{where}it divides {around!r} otherwise{advice}")
-
-
-def _bytes(tokenizer: Tokenizer, number: int) -> bytes | None:
-    try:
-        return tokenizer.decode_bytes([number])
-    except TokenizerError:  # a number without a token
-        return None

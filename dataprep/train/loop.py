@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dataprep.errors import TrainingError, UsageError
+from dataprep.errors import TrainingError
 from dataprep.train.board import Board, board_of
 from dataprep.train.checkpoints import Checkpoints
 from dataprep.train.compiling import compiled
@@ -70,8 +70,6 @@ class Loop:
         self.setup, self.options, self.world, self.folder, self.watch = setup, options, world, folder, watch
         self.plan = Plan.of(len(setup.training), options, world)
         self.rate = options.learning_rate or setup.learning_rate
-        if options.fsdp and setup.adopt is None:
-            raise UsageError(f"--fsdp: not for the objective {setup.objective_name}; leave it out")
         setup.model.to(world.device)
         self.bare = Step(setup.model, setup.objective)
         self.step = spread(self.bare, world, fsdp=options.fsdp)
@@ -117,11 +115,11 @@ class Loop:
         every = self.options.eval_every
         if last or (every and done % every == 0):
             self.measure(done)
-        if self.options.save_every and done % self.options.save_every == 0 and not last:
-            self.checkpoints.save(done, {"metrics": self.folder.size()}, keep=self.options.keep)
-        if done == self.setup.branch:
+        if done == self.setup.branch:  # first: a run that goes on from its checkpoint comes here no more
             branch = Checkpoints(self.folder.branch, self.step, self.optimizer, self.world)
             branch.save(done, {"metrics": self.folder.size()}, keep=1)
+        if self.options.save_every and done % self.options.save_every == 0 and not last:
+            self.checkpoints.save(done, {"metrics": self.folder.size()}, keep=self.options.keep)
 
     def _resume(self) -> int:
         """The step to go on with."""
@@ -225,9 +223,9 @@ class Loop:
         with explained(self.options), self.precision():
             parts = self._mean_parts(data)
         self.setup.model.train()
-        loss = self._weighted(parts)
-        line = {"step": step, "eval_loss": loss}
-        line |= {f"eval_loss_{name}": value for name, value in parts.items()} if len(parts) > 1 else {}
+        line = {"step": step, "eval_loss": self._weighted(parts)}
+        if len(self.setup.objective.weights) > 1:
+            line |= {f"eval_loss_{name}": value for name, value in parts.items()}
         self._record(line)
         return parts
 

@@ -24,8 +24,10 @@ def explained(options: TrainOptions) -> Iterator[None]:
             raise
         advice = []
         if options.batch_size > 1:
-            half = options.batch_size // 2
-            advice.append(f"--batch-size {half} --accumulate {2 * options.accumulate} (the same loss)")
+            size = options.batch_size
+            part = next(each for each in range(size // 2, 0, -1) if size % each == 0)
+            many = size // part * options.accumulate
+            advice.append(f"--batch-size {part} --accumulate {many} (the same loss)")
         if not options.gradient_checkpointing:
             advice.append("--gradient-checkpointing")
         advice += ["a shorter --max-length with --overflow drop"]
@@ -38,7 +40,7 @@ def memory_mb() -> float:
     """The most memory that was in use so far, in MB: the GPU's, or this process's."""
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 1e6
     import resource
     import sys

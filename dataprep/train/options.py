@@ -120,17 +120,22 @@ class TrainOptions:
             self._at_least(name, 2 if name in ("max_length", "pack") else 1)
         for name in ("warmup", "weight_decay", "clip", "gamma", "alpha", "beta", "eval_every", "save_every"):
             self._at_least(name, 0)
+        self._at_least("teacher_share", 0)
         for name in ("epochs", "learning_rate", "temperature"):
             if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{flag_of(name)} {value}: expected a number above 0")
         for name in ("warmup", "teacher_share"):
             if getattr(self, name) > 1:
                 raise UsageError(f"{flag_of(name)} {getattr(self, name)}: expected a share, from 0 to 1")
+        if not 0 <= self.seed < 1 << 63:
+            raise UsageError(f"--seed {self.seed}: expected a number from 0 to 2^63 - 1")
+        if self.fsdp and self.lora is not None:
+            raise UsageError("--lora needs the whole model in each process: leave --fsdp out")
+
+    def _check_names(self) -> None:
         for teacher, weight in self.teacher_weights.items():
             if not 0 <= weight < float("inf"):
                 raise UsageError(f"--teacher-weight {teacher}={weight}: expected a number of 0 or more")
-
-    def _check_names(self) -> None:
         for name in ("fields", "classes"):
             if len(set(names := getattr(self, name))) < len(names):
                 raise UsageError(f"{flag_of(name)} {','.join(names)}: expected each once")

@@ -53,7 +53,7 @@ def quantization_aware(setup: Setup, job: Job, watch: Watch, *, resume: bool) ->
         UsageError: options that do not go together, no held-out rows, or layers that cannot be quantized.
         MissingDependencyError: torchao is not installed.
     """
-    model, config = _checked(setup, job), quantized.scheme(str(job.options.qat))
+    model, config = checked(setup, job)
     plain = RunFolder(job.folder.path / PLAIN)
     half = Plan.of(len(setup.training), job.options, job.world).steps // 2
     if not (plain.path / "config.json").is_file():
@@ -77,8 +77,13 @@ def quantization_aware(setup: Setup, job: Job, watch: Watch, *, resume: bool) ->
     )
 
 
-def _checked(setup: Setup, job: Job) -> PreTrainedModel:
-    """The model, where it can be trained like this."""
+def checked(setup: Setup, job: Job) -> tuple[PreTrainedModel, Any]:
+    """The model, where it can be trained like this, and torchao's configuration.
+
+    Raises:
+        UsageError: options that do not go together, no held-out rows, or layers that cannot be quantized.
+        MissingDependencyError: torchao is not installed.
+    """
     from transformers import PreTrainedModel
 
     options, model = job.options, setup.model
@@ -93,7 +98,7 @@ def _checked(setup: Setup, job: Job) -> PreTrainedModel:
     if Plan.of(len(setup.training), options, job.world).steps < 2:
         raise UsageError("--qat needs 2 steps or more: the students part half way")
     quantized.check_widths(model)
-    return model
+    return model, quantized.scheme(str(options.qat))
 
 
 def _train_plain(setup: Setup, job: Job, folder: RunFolder, watch: Watch, *, resume: bool) -> None:

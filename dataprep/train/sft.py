@@ -17,7 +17,8 @@ from dataprep.train.output_layer import OutputLayer
 from dataprep.train.packed_attention import document_inputs, use_packed_attention
 from dataprep.train.parts import Setup
 from dataprep.train.run_folder import TOKENS
-from dataprep.train.students import Student, layout_for, load_student, tokenizer_of
+from dataprep.train.students import Student, has_tokenizer, layout_for, load_student, tokenizer_of
+from dataprep.train.tokenizer_match import compare_tokenizers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,9 @@ def student_and_data(job: Job) -> tuple[Student, Documents, Documents | None]:
     shards = [Shards.open(path, verify=False) for path in [*job.data, *job.held_out] if is_shards(path)]
     if is_shards(job.data[0]) and options.tokenizer is None:
         tokenizer = shards[0].load_tokenizer()
+        if has_tokenizer(options.model):
+            where, advice = f"{job.data[0]}: shards of a tokenizer", "tokenize the rows with the model's own"
+            compare_tokenizers(tokenizer_of(options, []), tokenizer, [], where, advice)
     else:
         tokenizer = tokenizer_of(options, job.data)
     layout = layout_for(options, tokenizer, shards)
@@ -103,12 +107,29 @@ def _documents(job: Job, paths: list[str], name: str, student: Student, *, pack:
         if len(paths) > 1:
             raise UsageError(f"{', '.join(paths)}: give one directory of shards, or files of rows")
         shards = Shards.open(paths[0], tokenizer=student.tokenizer)
+        _check_lengths(shards, job, student, rows_too=not all(map(is_shards, [*job.data, *job.held_out])))
     else:
         shards = _tokenized(job, paths, job.folder.path / TOKENS / name, student, pack=pack)
     found = Documents(shards)
     if not len(found):
         raise InputError(", ".join(paths), "holds no row to train on")
     return found
+
+
+def _check_lengths(shards: Shards, job: Job, student: Student, *, rows_too: bool) -> None:
+    """Raise where shards are longer than the model has room for, or are to be made otherwise.
+
+    ``rows_too``: other data are rows, which the options are for.
+    """
+    options = job.options
+    if not rows_too and (options.pack or options.max_length or options.overflow != "error"):
+        raise UsageError("--pack, --max-length and --overflow are for rows: shards stay as they were made")
+    if student.context is not None and shards.longest > student.context:
+        raise InputError(
+            shards.path,
+            f"found a document of {shards.longest:,} tokens; the model has room for {student.context:,}: "
+            "make the shards again with --max-length",
+        )
 
 
 def _tokenized(job: Job, paths: list[str], place: Path, student: Student, *, pack: bool) -> Shards:

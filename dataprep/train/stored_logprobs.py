@@ -144,10 +144,11 @@ def _rows(paths: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
-    found = {name.encode(): number for name, number in tokenizer.specials.items()}
+    found: dict[bytes, int] = {}
     for number in range(tokenizer.vocab_size):
         try:
-            found.setdefault(tokenizer.decode_bytes([number]), number)
+            # A piece comes after the byte that is fallen back to, and is what texts are divided into.
+            found[tokenizer.decode_bytes([number])] = number
         except TokenizerError:  # a number without a token
             continue
-    return found
+    return found | {name.encode(): number for name, number in tokenizer.specials.items()}

@@ -139,6 +139,14 @@ def tokenizer_of(options: TrainOptions, texts: list[str]) -> Tokenizer:
     return tokenizers.tokenizer_from("the tokenizer trained on the data", content)
 
 
+def has_tokenizer(model: str) -> bool:
+    """Whether a model brings a tokenizer of its own."""
+    if presets.is_preset(model):
+        return False
+    folder = Path(directory_of(model))
+    return any((folder / name).is_file() for name in tokenizers.FILES)
+
+
 def layout_for(options: TrainOptions, tokenizer: Tokenizer, shards: Sequence[Shards] = ()) -> Layout:
     """The layout: the one named, the one that shards were made in, the model's own template, or Llama 3's.
 

@@ -142,14 +142,26 @@ def _prepared(objective: str, job: Job, *, resume: bool) -> Setup:
     import torch
 
     from dataprep.train.lora import with_updates
+    from dataprep.train.qat import checked
 
     torch.manual_seed(job.options.seed)
     setup: Setup = import_module(f"dataprep.train.{ROOMS[objective]}").setup(job)
     if job.options.lora is not None:
         setup = with_updates(setup, job.options.lora)
+    _check_processes(setup, job)
+    if job.options.qat is not None:
+        checked(setup, job)
     if job.world.first:
         job.folder.record(setup.facts, resume=resume)
     return setup
+
+
+def _check_processes(setup: Setup, job: Job) -> None:
+    """Raise ``UsageError`` where ``--fsdp`` cannot divide the model."""
+    if job.options.fsdp and setup.adopt is None:
+        raise UsageError(f"--fsdp: not for the objective {setup.objective_name}; leave it out")
+    if job.options.fsdp and job.world.size == 1:
+        raise UsageError("--fsdp divides the model among processes: start several with torchrun")
 
 
 def _place(output: str | Path | None, root: str | Path, *, resume: bool) -> str:
