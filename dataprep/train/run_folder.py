@@ -205,13 +205,21 @@ class RunFolder:
                     if file.is_dir():  # which cannot take the place of one that is not empty
                         shutil.rmtree(self.path / file.name, ignore_errors=True)
                     file.replace(self.path / file.name)
-        except RuntimeError as error:  # safetensors' and torch's writers raise their own on a full disk
-            if "space" not in str(error) and "write" not in str(error):
+        except (RuntimeError, _writers_error()) as error:
+            if not any(word in str(error) for word in ("space", "write", "os error")):
                 raise
             reason = str(error).partition("\n")[0]
             raise FileError(self.path, f"the student cannot be written: {reason}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _writers_error() -> type[Exception]:
+    """What safetensors raises on a full disk; torch's own writer raises ``RuntimeError``."""
+    from safetensors import SafetensorError
+
+    error: type[Exception] = SafetensorError
+    return error
 
 
 @contextmanager
