@@ -22,6 +22,8 @@ from dataprep.errors import FetchError, UsageError
 from dataprep.records import Source, Split
 from dataprep.workspace import FOLDERS
 
+pytestmark = pytest.mark.slow  # each starts a server, and the hub's own client
+
 COMMIT = "c0ffee" * 6 + "c0ff"
 ROWS = 3
 TRAIN = "main/train-00000-of-00001.parquet"

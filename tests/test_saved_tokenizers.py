@@ -142,6 +142,7 @@ def total(model, ids):
     return sum(model._processor.get_score(number) for number in ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ANY_TEXT)
 @settings(max_examples=150)
 @given(text=awkward_texts())
@@ -212,6 +213,7 @@ def compare_chat(theirs, ours, form, messages):
 CHATTING = ["ranks", "huggingface", "bpe bpe", "bpe unigram", "llama2 bpe", "llama2 unigram"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("kind", CHATTING)
 @settings(max_examples=25)
