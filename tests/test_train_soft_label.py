@@ -289,6 +289,8 @@ def test_unlabelled_rows_teach(tmp_path):
     taught = [{"text": row["text"], "probs": row["probs"]} for row in judged(60, probs=soft)]
     data, held = write(tmp_path / "soft.jsonl", taught), write(tmp_path / "held.jsonl", judged(12))
     found = run(data, tmp_path / "run", held, steps=80, batch_size=16).results
+    # They have no part that is trained for, and a loss of 0 would say that all is learned.
+    assert found["eval_loss_before"] > found["eval_loss"] > 0
     assert found["metrics"] == {
         "rows": 12, "accuracy": 1.0, "macro_f1": 1.0, "quadratic_weighted_kappa": 1.0,
     }  # fmt: skip

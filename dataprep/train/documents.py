@@ -41,10 +41,6 @@ class Documents:
             [ids for ids, _, _ in found], [mask for _, mask, _ in found], [bounds for _, _, bounds in found]
         )
 
-    def counts(self, items: Sequence[int]) -> dict[str, int]:
-        """How many tokens are trained on."""
-        return {PART: sum(int(self._item(item)[1].sum()) for item in items)}
-
     def where(self, item: int) -> str:
         """The file and row of a document; of a packed sequence, its number."""
         if self.shards.sequences:

@@ -43,11 +43,6 @@ class WithTeacher:
         found.counts[TEACHER] = found.counts[PART]
         return found
 
-    def counts(self, items: Sequence[int]) -> dict[str, int]:
-        """The same for both parts."""
-        found = self.documents.counts(items)
-        return found | {TEACHER: found[PART]}
-
 
 def setup(job: Job) -> Setup:
     """A run on chat rows with a teacher: a model, or log-probabilities that stand in the rows.

@@ -71,8 +71,7 @@ class Loop:
         self.plan = Plan.of(len(setup.training), options, world)
         self.rate = options.learning_rate or setup.learning_rate
         setup.model.to(world.device)
-        self.bare = Step(setup.model, setup.objective)
-        self.step = spread(self.bare, world, fsdp=options.fsdp)
+        self.step = spread(Step(setup.model, setup.objective), world, fsdp=options.fsdp)
         self.optimizer = make_optimizer(self.step, options, self.rate)
         self.checkpoints = Checkpoints(folder.checkpoints, self.step, self.optimizer, world)
         self.call = compiled(self.step) if options.compile else self.step
@@ -135,20 +134,19 @@ class Loop:
         rate = self.rate * factor(number, self.plan.steps, self.options.warmup, self.options.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        micro = self._micro_batches(items)
-        training = self.setup.training
-        counts = self._total(training.counts(each) for each in micro if each)
+        micro = [(bool(each), self.setup.training.batch(each or items[:1])) for each in self._shares(items)]
+        counts = self._total(batch.counts for real, batch in micro if real)
         scales = self._scales(counts)
         sums: dict[str, float] = dict.fromkeys(counts, 0.0)
-        tokens = 0
-        for place, each in enumerate(micro):
-            batch = training.batch(each or items[:1])
-            tokens += batch.tokens if each else 0
-            used = scales if each else dict.fromkeys(scales, 0.0)  # so that all processes do the same
+        for place, (real, batch) in enumerate(micro):
+            used = scales if real else dict.fromkeys(scales, 0.0)  # so that all processes do the same
             found = self._pass(batch, used, last=place == len(micro) - 1)
             for name, value in found.items():
-                sums[name] += float(value) if each else 0.0
-        sums, tokens = self.world.total(sums), int(self.world.total({"tokens": tokens})["tokens"])
+                sums[name] += float(value) if real else 0.0
+        tokens = int(
+            self.world.total({"tokens": sum(batch.tokens for real, batch in micro if real)})["tokens"]
+        )
+        sums = self.world.total(sums)
         parts = {name: sums[name] / counts[name] for name in sums if counts[name]}
         loss = self._weighted(parts)
         norm = self._norm()
@@ -162,8 +160,8 @@ class Loop:
         line |= {"learning_rate": rate, "gradient_norm": norm, "tokens": tokens, "items": len(items)}
         return line | {"seconds": seconds, "tokens_per_second": tokens / seconds, "memory_mb": memory_mb()}
 
-    def _micro_batches(self, items: list[int]) -> list[list[int]]:
-        """This process's batches of a step; as many as every other's, so some may be empty."""
+    def _shares(self, items: list[int]) -> list[list[int]]:
+        """The items of this process's batches in a step; as many as every other's, so some may be empty."""
         size = self.options.batch_size
         mine = self.world.share(items)
         number = math.ceil(math.ceil(len(items) / self.world.size) / size)
@@ -214,20 +212,24 @@ class Loop:
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     @torch.no_grad()
-    def measure(self, step: int) -> dict[str, float]:
-        """The loss on the held-out rows, recorded under ``step``."""
+    def measure(self, step: int) -> None:
+        """The loss on the held-out rows, recorded under ``step``.
+
+        Where they have only parts that nothing is trained for (gold labels, and the teacher's share is 1),
+        these are what is measured: a loss of 0 would say that all is learned.
+        """
         data = self.setup.held_out
         if data is None:
-            return {}
+            return
         self.setup.model.eval()
         with explained(self.options), self.precision():
             parts = self._mean_parts(data)
         self.setup.model.train()
-        line = {"step": step, "eval_loss": self._weighted(parts)}
+        trained = any(self.setup.objective.weights[name] for name in parts)
+        line = {"step": step, "eval_loss": self._weighted(parts) if trained else sum(parts.values())}
         if len(self.setup.objective.weights) > 1:
             line |= {f"eval_loss_{name}": value for name, value in parts.items()}
         self._record(line)
-        return parts
 
     def _mean_parts(self, data: TrainingSet) -> dict[str, float]:
         """Each part of the loss, as a mean over all tokens of a set."""

@@ -40,9 +40,6 @@ class TrainingSet(Protocol):
     def batch(self, items: Sequence[int]) -> Batch:
         """A batch of the items with these numbers; the same numbers, the same batch."""
 
-    def counts(self, items: Sequence[int]) -> dict[str, int]:
-        """The counts that the batch of these items has, without making it."""
-
     def where(self, item: int) -> str:
         """The row that an item is, for messages: ``row 17``."""
 

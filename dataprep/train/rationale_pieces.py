@@ -182,14 +182,6 @@ class Pieces:
         """The row that an item is."""
         return self.places[item]
 
-    def counts(self, items: Sequence[int]) -> dict[str, int]:
-        """Tokens to be said, by part."""
-        counts = dict.fromkeys(self.parts, 0)
-        for item in items:
-            for piece in self.items[item]:
-                counts[self.parts[piece.part]] += piece.target.size
-        return counts
-
     def batch(self, items: Sequence[int]) -> Batch:
         """The rows' pieces, part by part, so that each part's targets are one stretch.
 
@@ -197,7 +189,9 @@ class Pieces:
         """
         pieces = sorted((piece for item in items for piece in self.items[item]), key=lambda piece: piece.part)
         made = self.side.batch(pieces)
-        made.counts = self.counts(items)
+        made.counts = dict.fromkeys(self.parts, 0)
+        for piece in pieces:
+            made.counts[self.parts[piece.part]] += piece.target.size
         made.tensors["sizes"] = torch.tensor([made.counts[part] for part in self.parts])
         return made
 

@@ -59,11 +59,6 @@ class WithLogprobs:
     def __len__(self) -> int:
         return len(self.documents)
 
-    def counts(self, items: Sequence[int]) -> dict[str, int]:
-        """How many tokens are trained on, and how many of them have a distribution."""
-        taught = sum(top is not None for item in items for top in self._rows[item])
-        return self.documents.counts(items) | {TEACHER: taught}
-
     def batch(self, items: Sequence[int]) -> Batch:
         """The documents' batch with ``taught``, ``top_ids`` and ``top_logs``."""
         found = self.documents.batch(items)

@@ -71,12 +71,8 @@ class Examples:
         own = torch.tensor(list(items))
         tensors = collate(self._scorer, found)
         tensors |= {"gold": self.gold[own], "teacher": self.teacher[own], "taught": self.taught[own]}
-        return Batch(tensors, self.counts(items), sum(map(length, found)))
-
-    def counts(self, items: Sequence[int]) -> dict[str, int]:
-        """How many of these rows have a teacher's probabilities, and how many a gold label."""
-        own = torch.tensor(list(items))
-        return {SOFT: int(self.taught[own].sum()), GOLD: int((self.gold[own] != NO_GOLD).sum())}
+        counts = {SOFT: int(tensors["taught"].sum()), GOLD: int((tensors["gold"] != NO_GOLD).sum())}
+        return Batch(tensors, counts, sum(map(length, found)))
 
     def where(self, item: int) -> str:
         """A row's place."""
