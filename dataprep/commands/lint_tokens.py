@@ -8,7 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from dataprep.commands.options import AsJson, Quiet
+from dataprep.commands.options import AsJson, Date, Quiet, Strip, Template
 from dataprep.errors import UsageError
 
 
@@ -20,18 +20,9 @@ def command(
     layout: Annotated[
         str, typer.Option(metavar="NAME", help="llama3, chatml, llama2 or template.")
     ] = "llama3",
-    template: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="For template: a model directory or a jinja file. Default: the tokenizer's directory.",
-        ),
-    ] = None,
-    strip: Annotated[bool, typer.Option("--strip", help="Strip contents of outer white space.")] = False,
-    date: Annotated[
-        str | None,
-        typer.Option(metavar="DATE", help="Today's date, such as '26 Jul 2024', for the system message."),
-    ] = None,
+    template: Template = None,
+    strip: Strip = False,
+    date: Date = None,
     max_length: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Look at rows as they are when cut to N tokens."),

@@ -33,5 +33,17 @@ InWorkspace = Annotated[
     str | None,
     typer.Option("--workspace", metavar="DIR", help="The workspace. Default: the current folder."),
 ]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="For template: a model directory or a jinja file. Default: the tokenizer's directory.",
+    ),
+]
+Strip = Annotated[bool, typer.Option("--strip", help="Strip contents of white space around them.")]
+Date = Annotated[
+    str | None,
+    typer.Option(metavar="DATE", help="Put a date line, such as '26 Jul 2024', into the system message."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no summary and no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]

@@ -11,7 +11,17 @@ import orjson
 import typer
 
 from dataprep.commands.console import progress
-from dataprep.commands.options import AsJson, InWorkspace, Quiet, Rejects, Seed, Workers
+from dataprep.commands.options import (
+    AsJson,
+    Date,
+    InWorkspace,
+    Quiet,
+    Rejects,
+    Seed,
+    Strip,
+    Template,
+    Workers,
+)
 from dataprep.errors import UsageError, WorkspaceError
 
 if TYPE_CHECKING:
@@ -40,19 +50,9 @@ def command(
         str,
         typer.Option(metavar="NAME", help="llama3, chatml, llama2, or template: the model directory's own."),
     ] = "llama3",
-    template: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="For template: a model directory or a jinja file. Default: the tokenizer's directory.",
-        ),
-    ] = None,
-    strip: Annotated[
-        bool, typer.Option("--strip", help="Strip contents of white space around them.")
-    ] = False,
-    date: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Put a date line into the system message.")
-    ] = None,
+    template: Template = None,
+    strip: Strip = False,
+    date: Date = None,
     pack: Annotated[
         int | None, typer.Option(metavar="N", help="Pack documents into sequences of N tokens.")
     ] = None,

@@ -73,16 +73,26 @@ class ShardOptions:
 
 
 class Ready(NamedTuple):
-    """A tokenizer and a layout, loaded; and the tokenizer's path or name, where one was given."""
+    """A tokenizer and a layout, loaded.
+
+    Attributes:
+        path: the tokenizer's path or name, where one was given.
+        file: its file, where it has one.
+        digest: the file's SHA-256 when it was loaded.
+    """
 
     tokenizer: Tokenizer
     layout: Layout
     path: str | None
+    file: Path | None
+    digest: str | None
 
-    @property
-    def file(self) -> Path | None:
-        """The tokenizer's file, where it has one."""
-        return None if self.path is None else tokenizers.file_of(self.path)
+    def check_unchanged(self) -> None:
+        """Raise ``InputError`` where the file is no longer the one that was loaded."""
+        if self.file is not None and sha256_of(self.file) != self.digest:
+            raise InputError(
+                self.file, "the tokenizer was changed while rows were read; run the command again"
+            )
 
     @property
     def name(self) -> str | None:
@@ -151,8 +161,6 @@ def tokenize_files(
         files.check_input(path)
     place = check_place(output)
     given = ready(tokenizer, layout, options, template)
-    file = given.file
-    digest = None if file is None else sha256_of(file)
     seen = Inputs(paths)
     facts = _facts(given, options)
     found = _finished(place, _key(facts, seen), given) if seen.known else None
@@ -166,14 +174,13 @@ def tokenize_files(
         cut = _run(operator, seen, flat, ledger, bad, auto_workers(workers, paths), progress)
         ledger.check()
         seen.check_unchanged()
-        if file is not None and sha256_of(file) != digest:
-            raise InputError(file, "the tokenizer was changed while rows were read; run the command again")
+        given.check_unchanged()
         order = whole(flat.lengths)
         if options.pack is not None:
             order = pack(flat.lengths, options.pack, seed=options.seed, split_long=options.split_long)
         facts |= {"key": _key(facts, seen), "inputs": seen.facts(), "rows": ledger.to_json(), "cut": cut}
         facts["tokenizer"] |= {"name": given.name}
-        manifest = finish(flat, order, facts, tokenizer=file)
+        manifest = finish(flat, order, facts, tokenizer=given.file)
     return Tokenized(ledger, manifest)
 
 
@@ -184,15 +191,17 @@ def ready(
     template: str | Path | None = None,
 ) -> Ready:
     """The tokenizer and the layout, loaded where only their names are given."""
-    path, loaded = None, tokenizer
+    path, file, digest, loaded = None, None, None, tokenizer
     if isinstance(loaded, str | Path):
-        path, loaded = str(loaded), tokenizers.load_tokenizer(loaded)
+        path, file = str(loaded), tokenizers.file_of(str(loaded))
+        digest = None if file is None else sha256_of(file)  # before: what is loaded is this, or a newer one
+        loaded = tokenizers.load_tokenizer(loaded)
     if not isinstance(layout, str) and (options.strip or options.date is not None):
         raise UsageError("strip and date are the layout's own: give them to layout_of, or a layout's name")
     if isinstance(layout, str):
         laid = {"template": template, "strip": options.strip, "date": options.date}
         layout = layout_for(layout, loaded, path, **laid)  # type: ignore[arg-type]
-    return Ready(loaded, layout, path)
+    return Ready(loaded, layout, path, file, digest)
 
 
 def _run(
