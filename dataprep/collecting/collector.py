@@ -88,13 +88,12 @@ def collect_files(
     number = _check(to, keep, teacher, template, sample)
     paths, source = [str(path) for path in responses], str(examples)
     _check_places(paths, source, str(output), dataset)
-    answers, report = Answers(paths, names, progress), CollectReport()
+    answers, report, known = Answers(paths, names, progress), CollectReport(), _Ids(source)
     make: RationaleRows | TrainingRows = RationaleRows(answers, number or 0, report.statuses)
     if to != "rationale":
         chosen = _only(answers.teachers) if teacher is None else teacher
         render = _renderer(to, answers, chosen, template or {})
         make = TrainingRows(answers, chosen, render, report.statuses, keep=keep or ("ok",), sample=number)
-    known = _Ids(source)
     with files.open_output(str(output)) as out:
         for made in _made(make, known, source, dataset):
             report.ledger.rows_in += 1
@@ -105,14 +104,15 @@ def collect_files(
                 report.ledger.rows_out += 1
         report.unmatched, report.torn = answers.count_outside(known), answers.journals.torn
         known.check_answered(answers, report.unmatched)
-        if teacher is not None and teacher not in answers.teachers:
-            _check_heard_of(teacher, report, answers)
+        _check_heard_of(teacher, report, answers)
         report.ledger.check()
     return report
 
 
-def _check_heard_of(teacher: str, report: CollectReport, answers: Answers) -> None:
+def _check_heard_of(teacher: str | None, report: CollectReport, answers: Answers) -> None:
     """Raise ``UsageError`` where a teacher that no journal knows is none of the Examples' either."""
+    if teacher is None or teacher in answers.teachers:
+        return
     if not set(report.statuses[teacher]) - {"missing"}:
         found = ", ".join(answers.teachers)
         raise UsageError(f"no answer is of the teacher {teacher!r}: the journals' teachers are {found}")

@@ -133,7 +133,6 @@ def parse_rationale_files(
     names = Teachers.named(teachers) if teachers else Teachers()
     operator = RationaleParser(names, None if gold is None else read_gold(str(gold)), trim=trim)
     report = ParseReport()
-    ledger = report.ledger
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         out = stack.enter_context(files.open_output(str(output)))
@@ -144,12 +143,7 @@ def parse_rationale_files(
         rows_of = dict.fromkeys(paths, 0)
         for block, outcome in outcomes:
             rows_of[block.path] += outcome.rows_in
-            ledger.rows_in += outcome.rows_in
-            ledger.rows_out += outcome.rows_out
-            for failure in outcome.failures:
-                bad.add(block.path, block.unit, failure.line, failure.message, failure.row)
-                ledger.fail(failure.reason)
-            _count_up(report, outcome.counts)
+            _take(report, block, outcome, bad)
             if outcome.data is not None:
                 out.write(outcome.data)
             if progress is not None:
@@ -157,8 +151,18 @@ def parse_rationale_files(
         for path, rows in rows_of.items():
             if not rows:
                 raise InputError(path, "the file is empty; expected rationale strings")
-        ledger.check()
+        report.ledger.check()
     return report
+
+
+def _take(report: ParseReport, block: files.Block, outcome: engine.Outcome, bad: files.Rejects) -> None:
+    """Count what became of a block's rows; those that failed go to the rejects."""
+    report.ledger.rows_in += outcome.rows_in
+    report.ledger.rows_out += outcome.rows_out
+    for failure in outcome.failures:
+        bad.add(block.path, block.unit, failure.line, failure.message, failure.row)
+        report.ledger.fail(failure.reason)
+    _count_up(report, outcome.counts)
 
 
 def _count_up(report: ParseReport, counts: Mapping[tuple[str, str], int]) -> None:
