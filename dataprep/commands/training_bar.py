@@ -24,13 +24,12 @@ def shown(*, silent: bool) -> Iterator[Shown]:
     else:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.table import Column
 
         columns = (
             TextColumn("train"),
-            BarColumn(bar_width=12),  # so that what is said of a step fits on 80 columns
+            BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}"),
             TimeRemainingColumn(),
         )
         console = Console(stderr=True, soft_wrap=True)
