@@ -51,7 +51,7 @@ check: .venv/.dev  ## Lint, format, types, import floors.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_floors.py
+	$(BIN)/lint-imports --no-logo
 
 format: .venv/.dev  ## Format the code and mend what the linter can mend.
 	$(BIN)/ruff check --fix .

@@ -70,7 +70,7 @@ def _write_requests(path: Path, count: int) -> None:
 
 def _resume(folder: Path, url: str, rounds: int) -> float:
     """Seconds until the answer to the last of a million requests is there, where only that one is missing."""
-    from dataprep.teacher import Sampling
+    from dataprep.models.sampling import Sampling
 
     requests, full, journal = folder / "million.jsonl", folder / "full.jsonl", folder / "resumed.jsonl"
     _write_requests(requests, JOURNAL_ROWS)

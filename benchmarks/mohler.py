@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import dataprep
-from dataprep.train import train
 from dataprep.train.options import TrainOptions
+from dataprep.train.run import train
 
 FIELDS = ("question", "reference", "answer")
 CLASSES = ("0", "1", "2", "3", "4", "5")

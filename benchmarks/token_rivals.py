@@ -89,7 +89,7 @@ def same_ids(shards: str, theirs: str) -> None:
     """Exit with 1 unless both hold the same ids and masks."""
     import datasets
 
-    from dataprep.tokens.shards import Shards
+    from dataprep.tokens.shards.reading import Shards
 
     ours = Shards.open(shards)
     others = datasets.load_from_disk(theirs).with_format("numpy")
@@ -112,7 +112,7 @@ def dataprep_pack(lengths: str, size: str) -> None:
     """Print seconds and fill of ``pack``."""
     import numpy as np
 
-    from dataprep.tokens.packing import pack
+    from dataprep.tokens.shards.packing import pack
 
     loaded = np.load(lengths)
     begin = time.perf_counter()

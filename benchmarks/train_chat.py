@@ -83,9 +83,9 @@ def _write_model(tokenizer_file: Path, target: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from dataprep.tokens.layouts import layout_of
-    from dataprep.tokens.pretrained import save_pretrained
-    from dataprep.tokens.tokenizer import load_tokenizer
+    from dataprep.tokens.export.saving import save_pretrained
+    from dataprep.tokens.formats.loading import layout_of
+    from dataprep.tokens.tokenizers.loading import load_tokenizer
 
     tokenizer = load_tokenizer(str(tokenizer_file))
     torch.manual_seed(SEED)
@@ -149,8 +149,8 @@ class Turns:
 
 def dataprep(rows: str, model: str, turns: Turns) -> Run:
     """The library's ``train``; a step lasts from one line of metrics to the next."""
-    from dataprep.train import train
     from dataprep.train.options import TrainOptions
+    from dataprep.train.run import train
 
     options = TrainOptions(
         model=model,
@@ -231,7 +231,7 @@ def trl(rows: str, model: str, turns: Turns) -> Run:
 
 def _in_order(rows: str) -> Iterator[dict[str, Any]]:
     """The rows in the order in which ``dataprep`` sees them."""
-    from dataprep.sampling.order import shuffled_order
+    from dataprep.core.sampling import shuffled_order
 
     lines = Path(rows).read_bytes().splitlines()
     return (json.loads(lines[number]) for number in shuffled_order(len(lines), SEED))

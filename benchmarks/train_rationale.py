@@ -54,7 +54,7 @@ def bench(data: Path, folder: Path, rounds: int) -> bool:
 
 
 def _make_tokenizer(rows: Path, tokenizer: Path) -> None:
-    from dataprep.tokens.training import texts_of_files, train_tokenizer
+    from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
 
     tokenizer.write_bytes(train_tokenizer(texts_of_files([str(rows)]), 32000, shrink=True))
 
@@ -92,8 +92,8 @@ def _plain(model: Any, pieces: Any) -> Callable[[list[int]], Any]:
 
 def _ours(model: Any, pieces: Any) -> Callable[[list[int]], Any]:
     """The objective's own pass."""
-    from dataprep.train.encoder_decoder import pairs_for
-    from dataprep.train.rationale import AnswerAndRationales
+    from dataprep.train.layers.encoder_decoder import pairs_for
+    from dataprep.train.objectives.rationale import AnswerAndRationales
 
     objective = AnswerAndRationales(dict.fromkeys(pieces.parts, 1.0), pairs_for(model, 0))
 
@@ -109,10 +109,9 @@ def _take_steps(name: str, rows: str, tokenizer: str, size: int) -> dict[str, An
     """Seconds a step and losses; the first step, with two rows, is not timed."""
     import torch
 
-    from dataprep.sampling.order import shuffled_order
-    from dataprep.tokens.tokenizer import load_tokenizer
-    from dataprep.train.rationale_pieces import EncoderDecoderSide, pieces_of
-    from dataprep.train.rationale_rows import ANSWER, read_rows
+    from dataprep.core.sampling import shuffled_order
+    from dataprep.tokens.tokenizers.loading import load_tokenizer
+    from dataprep.train.objectives.rationale_data import ANSWER, EncoderDecoderSide, pieces_of, read_rows
 
     found = read_rows([rows], KEPT)
     words = load_tokenizer(tokenizer)

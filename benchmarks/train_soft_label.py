@@ -13,8 +13,8 @@ from benchmarks.measure import claim
 from benchmarks.mohler import CLASSES, FIELDS, graded_answers
 
 if TYPE_CHECKING:
-    from dataprep.files import Block
-    from dataprep.train.soft_label.predicting import Scoring
+    from dataprep.core.io import Block
+    from dataprep.train.objectives.soft_label.predicting import Scoring
 
 ROWS = 32
 REPEATS = {"tiny": 20, "bert-base": 1}  # the student is done with the rows before a clock could tell
@@ -28,10 +28,10 @@ def bench(data: Path, _: Path, rounds: int) -> bool:
     """
     import torch
 
-    from dataprep.files import Block
-    from dataprep.train.soft_label.classes import Classes
-    from dataprep.train.soft_label.predicting import PredictOptions, Scoring
-    from dataprep.train.soft_label.scorers import new_scorer
+    from dataprep.core.io import Block
+    from dataprep.train.objectives.soft_label.classes import Classes
+    from dataprep.train.objectives.soft_label.loading import new_scorer
+    from dataprep.train.objectives.soft_label.predicting import PredictOptions, Scoring
 
     rows = graded_answers(data)
     texts = [tuple(row[field] for field in FIELDS) for row in rows]

@@ -30,8 +30,8 @@ def main() -> None:
 
 def _run(debug: bool) -> None:
     # The imports are in here so that a worker process, which imports this module, pays for none.
-    from dataprep.cli import app
-    from dataprep.errors import DataprepError, TemplateError, UsageError
+    from dataprep.cli.app import app
+    from dataprep.core.errors import DataprepError, TemplateError, UsageError
 
     try:
         app(prog_name="dataprep")

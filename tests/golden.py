@@ -15,8 +15,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from dataprep import converters
-from dataprep.conversion import Plan, convert_files
+from dataprep.datasets import registry as converters
+from dataprep.datasets.convert import Plan, convert_files
 
 FOLDER = Path(__file__).parent / "golden"
 

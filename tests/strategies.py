@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dataprep.errors import DataprepError
-from dataprep.records import Example
+from dataprep.core.errors import DataprepError
+from dataprep.core.records import Example
 
 # What breaks text handling more often than random characters do.
 AWKWARD = (

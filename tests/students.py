@@ -10,7 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from dataprep.tokens.training import train_tokenizer
+from dataprep.tokens.tokenizers.training import train_tokenizer
 
 torch.set_num_threads(1)  # tiny matrices gain nothing by more, and lose much on a busy machine
 

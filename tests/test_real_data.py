@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dataprep.conversion import Plan, convert_files
-from dataprep.merging import merge_files
-from dataprep.prompting import prompt_file
-from dataprep.rationale_files import export_rationales, parse_rationale_files
-from dataprep.report.stats import stats_of_files
-from dataprep.validation import validate_files
+from dataprep.answers.export import export_rationales
+from dataprep.answers.parse import parse_rationale_files
+from dataprep.datasets.convert import Plan, convert_files
+from dataprep.datasets.merge.merger import merge_files
+from dataprep.datasets.stats import stats_of_files
+from dataprep.datasets.validate import validate_files
+from dataprep.teacher.prompts import prompt_file
 
 ROOT = Path(__file__).parent.parent
 DATA = (ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")).resolve()

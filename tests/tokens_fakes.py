@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dataprep.errors import RowError, TokenizerError
+from dataprep.core.errors import RowError, TokenizerError
 
 
 @dataclass

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataprep.errors import RowError, TokenizerError
+from dataprep.core.errors import RowError, TokenizerError
 
 ROOT = Path(__file__).parent.parent
 DATA = (ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")).resolve()

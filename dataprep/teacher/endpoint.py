@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dataprep.errors import MissingDependencyError
+from dataprep.core.errors import MissingDependencyError
 from dataprep.teacher.pacing import retry_after
 from dataprep.teacher.protocol import Answer, Trouble, answers_of, error_of
 from dataprep.teacher.settings import Access

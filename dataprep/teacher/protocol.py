@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from dataprep.records import describe
-from dataprep.responses import without_halves
+from dataprep.core.records import describe
+from dataprep.teacher.journal.line import without_halves
 
 LONGEST_MESSAGE = 500
 MOST_TOKENS = 1 << 40

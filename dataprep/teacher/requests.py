@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dataprep import engine, files
-from dataprep.errors import InputError, RowError
-from dataprep.lines import parse_line
-from dataprep.records import describe
-from dataprep.teacher.settings import Sampling
+from dataprep.core import io as files
+from dataprep.core import parallel as engine
+from dataprep.core.errors import InputError, RowError
+from dataprep.core.jsonl import parse_line
+from dataprep.core.records import describe
+from dataprep.models.sampling import Sampling
 
 ROLES = ("system", "developer", "user", "assistant")
 

@@ -10,16 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from dataprep.engine import AUTO_WORKERS_BYTES, Outcome, apply, available_cores
-from dataprep.engine.outcome import LineBlock
-from dataprep.errors import RowError
-from dataprep.quality.conversations import find_in_row
-from dataprep.tokens.batch_lint import BatchLinter
-from dataprep.tokens.batches import Batch, BatchEncoder, ByteTokenizer
-from dataprep.tokens.encoding import ChatEncoder
-from dataprep.tokens.fitting import OVERFLOWS, fit
-from dataprep.tokens.layouts import layout_for
-from dataprep.tokens.lint import Linter
+from dataprep.core.conversations import find_in_row
+from dataprep.core.errors import RowError
+from dataprep.core.parallel import AUTO_WORKERS_BYTES, Outcome, apply, available_cores
+from dataprep.core.parallel.operators import LineBlock
+from dataprep.tokens.encoder import Batch, BatchEncoder, ByteTokenizer, ChatEncoder
+from dataprep.tokens.formats.loading import layout_for
+from dataprep.tokens.lint.rules import BatchLinter, Linter
+from dataprep.tokens.truncation import OVERFLOWS, fit
+
+if TYPE_CHECKING:
+    from dataprep.tokens.formats.base import Encoded, Laid, Layout, Messages
+    from dataprep.tokens.tokenizers.base import Tokenizer
 
 __all__ = [
     "OVERFLOWS",
@@ -32,10 +34,6 @@ __all__ = [
     "read_rows",
     "settle",
 ]
-
-if TYPE_CHECKING:
-    from dataprep.tokens.layouts import Encoded, Laid, Layout, Messages
-    from dataprep.tokens.tokenizer import Tokenizer
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")

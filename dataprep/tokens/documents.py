@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataprep import engine
-from dataprep.errors import TokenizerError
-from dataprep.tokens.batches import Batch
+from dataprep.core import parallel as engine
+from dataprep.core.errors import TokenizerError
 from dataprep.tokens.chats import Encoder, read_rows, settle
-from dataprep.tokens.shards import id_type
+from dataprep.tokens.encoder import Batch
+from dataprep.tokens.shards.reading import id_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dataprep.engine.outcome import LineBlock
+    from dataprep.core.parallel.operators import LineBlock
 
 
 @dataclass(slots=True)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dataprep import files, raw_rows
-from dataprep.errors import InputError, UsageError
-from dataprep.tokens.manifest import sha256_of
+from dataprep.core import io as files
+from dataprep.core.errors import InputError, UsageError
+from dataprep.datasets import source_rows
+from dataprep.tokens.shards.manifest import sha256_of
 
 
 class Inputs:
@@ -39,7 +40,7 @@ class Inputs:
     def blocks(self) -> Iterator[files.Block]:
         """The rows of all files."""
         for number, path in enumerate(self.paths):
-            found = raw_rows.blocks(path)
+            found = source_rows.blocks(path)
             yield from found if number in self._hashes else self._hashed(number, found)
 
     def _hashed(self, number: int, found: Iterable[files.Block]) -> Iterator[files.Block]:

@@ -21,19 +21,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dataprep import converters, engine, example_files, files, raw_rows
-from dataprep.errors import InputError, MissingDependencyError, RowDropped, RowError, UsageError
-from dataprep.ledger import Ledger
-from dataprep.records import CHOICE_USER, Example, letter_place
-from dataprep.templates import compile_text
-from dataprep.tokens import tokenizer as tokenizers
-from dataprep.tokens.chats import OVERFLOWS, auto_workers, over_rows, pad_id
+from dataprep.core import io as files
+from dataprep.core import parallel as engine
+from dataprep.core.errors import InputError, MissingDependencyError, RowDropped, RowError, UsageError
+from dataprep.core.ledger import Ledger
+from dataprep.core.records import CHOICE_USER, Example, letter_place
+from dataprep.datasets import examples as example_files
+from dataprep.datasets import registry as converters
+from dataprep.datasets import source_rows
+from dataprep.datasets.templates import compile_text
+from dataprep.tokens.chats import auto_workers, over_rows, pad_id
+from dataprep.tokens.tokenizers import loading as tokenizers
+from dataprep.tokens.truncation import OVERFLOWS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dataprep.engine.outcome import LineBlock
-    from dataprep.tokens.tokenizer import Tokenizer
+    from dataprep.core.parallel.operators import LineBlock
+    from dataprep.tokens.tokenizers.base import Tokenizer
 
 PADS = ("none", "max")
 FIELDS = ("input_ids", "rationale_ids")
@@ -305,9 +310,9 @@ def _gather(
     parts: list[list[tuple[NDArray[Any], ...]]] = []
     cut = dict.fromkeys(FIELDS, 0)
     converter = None if operator.dataset is None else converters.load(operator.dataset)
-    blocks = raw_rows.blocks(path, converter)
+    blocks = source_rows.blocks(path, converter)
     with closing(
-        raw_rows.run(operator, blocks, [path], ledger, bad, progress=progress, workers=workers)
+        source_rows.run(operator, blocks, [path], ledger, bad, progress=progress, workers=workers)
     ) as outcomes:
         for outcome in outcomes:
             assert isinstance(outcome, PairOutcome)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.optim import Optimizer
 
-from dataprep.errors import FileError, TrainingError
+from dataprep.core.errors import FileError, TrainingError
 from dataprep.train.distributed import World
 
 _NAME = re.compile(r"step-(\d{8,})\.pt")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import distributed, nn
 
-from dataprep.errors import UsageError
+from dataprep.core.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

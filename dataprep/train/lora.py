@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataprep.errors import MissingDependencyError, UsageError
-from dataprep.quiet import quiet_torchao
+from dataprep.core.errors import MissingDependencyError, UsageError
+from dataprep.core.optional import quiet_torchao
 
 if TYPE_CHECKING:
-    from dataprep.train.parts import Setup
+    from dataprep.train.objective import Setup
 
 ADAPTER = "adapter"
 ALPHA = 2

@@ -1,12 +1,20 @@
-"""What can be chosen for a run; checked before anything heavy is imported or read."""
+"""What can be chosen for a run; checked before anything heavy is imported or read.
+
+The optimizer and how its learning rate rises and falls.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dataprep.errors import UsageError
+from dataprep.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import AdamW
 
 OBJECTIVES = ("auto", "sft", "rationale", "soft-label")
 SCHEDULES = ("cosine", "linear", "constant")
@@ -161,3 +169,34 @@ class TrainOptions:
 def flag_of(name: str) -> str:
     """An attribute's name as a flag."""
     return "--" + name.removesuffix("s" if name == "teacher_weights" else "").replace("_", "-")
+
+
+BETAS = (0.9, 0.95)
+
+
+def factor(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """What the highest learning rate is multiplied by in ``step``, from 0, of ``steps``.
+
+    It rises linearly over the first ``warmup * steps`` steps; then it falls to 0 along half a cosine or a
+    line, so that the step after the last would have 0, or stays.
+    """
+    rising = math.ceil(warmup * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    if schedule == "constant":
+        return 1.0
+    passed = (step - rising) / max(steps - rising, 1)
+    return 1 - passed if schedule == "linear" else (1 + math.cos(math.pi * passed)) / 2
+
+
+def make_optimizer(model: nn.Module, options: TrainOptions, learning_rate: float) -> AdamW:
+    """AdamW over the weights that are trained; only matrices decay."""
+    from torch.optim import AdamW
+
+    trained = [each for each in model.parameters() if each.requires_grad]
+    groups = [
+        {"params": [each for each in trained if each.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [each for each in trained if each.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return AdamW(groups, lr=learning_rate, betas=BETAS, fused=not options.fsdp)

@@ -1,0 +1,74 @@
+"""Labelled rows back to files of strings in the published layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dataprep.answers.rationale import Parsed, Teachers, render
+from dataprep.answers.rationale_files import BATCH
+from dataprep.core import io as files
+from dataprep.core.errors import FileError, InputError, RowError
+from dataprep.core.records import describe, optional_text, text_of
+from dataprep.datasets.converters.choices import question_and_choices
+
+
+def export_rationales(
+    rows: str | Path, folder: str | Path, *, split: str = "train", teachers: Sequence[str] = ()
+) -> list[Path]:
+    """Write labelled rows back as files of 500 strings in the published format; returns the files.
+
+    Args:
+        rows: a file of rows as ``parse_rationale_files`` writes them.
+        folder: where ``SPLIT_CoT_K.json`` go; made where it is missing.
+        split: the split in the files' names.
+        teachers: as in ``parse_rationale_files``.
+
+    Raises:
+        InputError: the format cannot carry a row's fields; nothing is written after it.
+        FileError: a file cannot be read or written, or exists already.
+    """
+    names = Teachers.named(teachers) if teachers else Teachers()
+    source = str(rows)
+    unit = "line" if files.format_of(source).kind == "jsonl" else "row"
+
+    def strings() -> Iterator[str]:
+        for number, row in files.read_rows(source):
+            try:
+                yield render(_parsed(row, names), names)
+            except RowError as error:
+                raise InputError(files.place(source, unit, number), str(error)) from None
+
+    texts, target = list(strings()), Path(folder)
+    if not texts:
+        raise InputError(source, "the file is empty; expected rows")
+    batches = [texts[begin : begin + BATCH] for begin in range(0, len(texts), BATCH)]
+    paths = [target / f"{split}_CoT_{number}.json" for number in range(len(batches))]
+    for path in paths:
+        if path.exists():
+            raise FileError(path, "exists already, and nothing is overwritten; give another folder")
+    with files.writing(str(target)):
+        target.mkdir(parents=True, exist_ok=True)
+    for path, batch in zip(paths, batches, strict=True):
+        files.write_rows(batch, str(path))
+    return paths
+
+
+def _parsed(row: Mapping[str, Any], teachers: Teachers) -> Parsed:
+    """The fields of a labelled row; the sentence holds the first teacher's own answer, or the gold one."""
+    found = row.get("rationales")
+    rationales = (
+        {name: text for name, text in found.items() if text is not None} if isinstance(found, dict) else {}
+    )
+    if not rationales or not all(type(text) is str for text in rationales.values()):
+        raise RowError("no rationales", f"expected an object of texts, found {describe(found)}")
+    answer = row.get("answer")
+    if "teacher_answers" in row:  # a teacher that gave no answer sentence gets none
+        answer = (row["teacher_answers"] or {}).get(teachers.first)
+    own = None
+    if isinstance(answer, Mapping):
+        own = text_of(answer, "label"), optional_text(answer, "text") or ""
+    question, (choices, _) = question_and_choices(row)
+    ordered = {teachers.first: rationales.get(teachers.first, ""), **rationales}
+    return Parsed(question, choices, own, ordered)

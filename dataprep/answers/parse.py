@@ -1,0 +1,209 @@
+"""Files of rationale strings, read into labelled rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+from dataprep.answers.rationale import Teachers
+from dataprep.answers.rationale_files import AGREES, BATCH_FILE, TRIMMED, RationaleParser
+from dataprep.core import io as files
+from dataprep.core import parallel as engine
+from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.jsonl import MAX_LINE
+from dataprep.core.ledger import Ledger
+from dataprep.datasets.references import read_gold
+
+
+@dataclass
+class ParseReport:
+    """What ``parse-rationales`` found.
+
+    Attributes:
+        ledger: rows in and out.
+        statuses: rows by teacher and status.
+        agree: rows whose first teacher's own answer is the gold one, where there is a gold file.
+        trimmed: rationales that were cut where they ran on into another question.
+    """
+
+    ledger: Ledger = field(default_factory=Ledger)
+    statuses: dict[str, Counter[str]] = field(default_factory=dict)
+    agree: int = 0
+    trimmed: int = 0
+
+
+def rationale_files(inputs: Sequence[str | Path]) -> list[str]:
+    """The files that inputs name: folders stand for their ``SPLIT_CoT_K.json``.
+
+    Such files of one folder and split come in the order of their numbers K, also where they are given one
+    by one: a shell's ``*`` puts 10 before 2.
+
+    Raises:
+        FileError: a file is missing, or a folder holds none.
+        UsageError: there is no input.
+    """
+    paths: list[str] = []
+    for given in map(str, inputs):
+        if given == files.STDIO or not Path(given).is_dir():
+            files.check_input(given)
+            paths.append(given)
+            continue
+        found = [str(path) for path in Path(given).iterdir() if BATCH_FILE.search(str(path))]
+        if not found:
+            raise FileError(given, "the folder holds no SPLIT_CoT_K.json")
+        paths += sorted(found)
+    if not paths:
+        raise UsageError("there is nothing to parse: give at least one file or folder")
+    return [path for _, series in groupby(paths, _series) for path in sorted(series, key=_number)]
+
+
+def _series(path: str) -> tuple[str, str]:
+    """The folder and split of a published file; another file is a series of its own."""
+    batch = BATCH_FILE.search(path)
+    return (path[: batch.start()], batch["split"]) if batch else (path, "")
+
+
+def _number(path: str) -> int:
+    batch = BATCH_FILE.search(path)
+    return int(batch["number"]) if batch else 0
+
+
+def _check_one_split(paths: Sequence[str]) -> None:
+    """A gold file belongs to one split: several in one call could only be joined wrongly."""
+    batches = [BATCH_FILE.search(path) for path in paths]
+    if len(paths) == 1 or (all(batches) and len({match["split"] for match in batches if match}) == 1):
+        return
+    names = ", ".join(Path(path).name for path in paths[:4])
+    folder, split = next((_series(path) for path in paths if BATCH_FILE.search(path)), ("llm/", "train"))
+    raise UsageError(
+        f"--gold belongs to the files of one split, and these are several ({names}, …): "
+        f"give those of one, such as {folder}{split}_CoT_*.json"
+    )
+
+
+def _check_output(output: str | Path, inputs: Iterable[str | Path]) -> None:
+    """The rows replace no file that they are made of: a teacher's answers cannot be had again."""
+    if str(output) == files.STDIO or not Path(output).is_file():
+        return
+    for path in inputs:
+        if Path(path).exists() and Path(output).samefile(path):
+            raise UsageError(f"{output}: the rows would replace an input; give them a file of their own")
+
+
+def parse_rationale_files(
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    gold: str | Path | None = None,
+    teachers: Sequence[str] = (),
+    trim: bool = False,
+    workers: int | None = 1,
+    rejects: str | Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> ParseReport:
+    """Parse files of rationale strings into labelled rows.
+
+    Args:
+        inputs: ``.json`` files with arrays of strings, folders of them, JSON Lines of strings (or of
+            ``{"text", "id"}``), or ``-``.
+        output: where the labelled rows go (``RationaleParser`` makes them).
+        gold: the gold rows' file. Rows are joined by id where they have one, else by position, and
+            question and choices must agree. The gold answer wins.
+        teachers: the first teacher's name, then further ones as ``name`` or ``marker=name``.
+        trim: cut a rationale where it runs on into another question.
+        workers: processes; ``None`` takes every core for large inputs.
+        rejects: where bad rows go; without it the first one raises.
+        progress: called with the bytes of input that were worked off since the last call.
+
+    Raises:
+        InputError: a string is not in the published layout, or is not its gold row's.
+        FileError: a file cannot be read or written.
+        UsageError: an output is one of the inputs, the gold file is given several splits, or a teacher's
+            name is empty or there twice.
+    """
+    paths = rationale_files(inputs)
+    sources = [*paths] if gold is None else [*paths, str(gold)]
+    files.check_distinct(rejects, [output], sources)
+    _check_output(output, sources)
+    if gold is not None:
+        _check_one_split(paths)
+    names = Teachers.named(teachers) if teachers else Teachers()
+    operator = RationaleParser(names, None if gold is None else read_gold(str(gold)), trim=trim)
+    report = ParseReport()
+    with ExitStack() as stack:
+        bad = stack.enter_context(files.open_rejects(rejects))
+        out = stack.enter_context(files.open_output(str(output)))
+        outcomes = engine.run(
+            operator, _blocks(paths), workers=_count(workers, paths), output=out.direct, name=out.path
+        )
+        stack.enter_context(closing(outcomes))
+        rows_of = dict.fromkeys(paths, 0)
+        for block, outcome in outcomes:
+            rows_of[block.path] += outcome.rows_in
+            _take(report, block, outcome, bad)
+            if outcome.data is not None:
+                out.write(outcome.data)
+            if progress is not None:
+                progress(block.end - block.start if block.data is None else len(block.data))
+        for path, rows in rows_of.items():
+            if not rows:
+                raise InputError(path, "the file is empty; expected rationale strings")
+        report.ledger.check()
+    return report
+
+
+def _take(report: ParseReport, block: files.Block, outcome: engine.Outcome, bad: files.Rejects) -> None:
+    """Count what became of a block's rows; those that failed go to the rejects."""
+    report.ledger.rows_in += outcome.rows_in
+    report.ledger.rows_out += outcome.rows_out
+    for failure in outcome.failures:
+        bad.add(block.path, block.unit, failure.line, failure.message, failure.row)
+        report.ledger.fail(failure.reason)
+    _count_up(report, outcome.counts)
+
+
+def _count_up(report: ParseReport, counts: Mapping[tuple[str, str], int]) -> None:
+    for (teacher, status), count in counts.items():
+        if teacher:
+            report.statuses.setdefault(teacher, Counter())[status] += count
+    report.agree += counts.get(AGREES, 0)
+    report.trimmed += counts.get(TRIMMED, 0)
+
+
+def _count(workers: int | None, paths: Sequence[str]) -> int:
+    if workers is not None:
+        return workers
+    size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+    return engine.available_cores() if size > engine.AUTO_WORKERS_BYTES else 1
+
+
+def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:
+    for path in paths:
+        kind = files.format_of(path).kind
+        if kind == "json":
+            yield files.array_block(path)
+        elif kind == "jsonl":
+            yield from _lines_or_array(path)
+        else:
+            raise UsageError(f"{path}: rationale strings are read from .json and .jsonl files")
+
+
+def _lines_or_array(path: str) -> Iterator[files.Block]:
+    """A file's blocks of lines; of standard input or a pipe also the one array that a published file is."""
+    blocks = files.read_blocks(path)
+    if path != files.STDIO and Path(path).is_file():
+        yield from blocks
+        return
+    for block in blocks:
+        if block.first and block.read().lstrip().startswith(b"["):  # no line does that is a string's
+            data = block.read() + b"".join(more.read() for more in blocks)
+            if len(data) > MAX_LINE:
+                expected = "expected one string a line; give the path of a file that holds an array"
+                raise InputError(path, f"found an array of more than {MAX_LINE >> 20} MiB; {expected}")
+            yield files.Block(path, data=data, unit="row", array=True, first=True)
+        else:
+            yield block

@@ -1,0 +1,301 @@
+"""The strings in which teachers' rationales are published: parsed and rendered.
+
+One string a row, as TinyLLM publishes them (Tian et al. 2024, "TinyLLM: Learning a Small Student from
+Multiple Large Language Models")::
+
+    <first rationale> Thus, the answer is (c) <its text>
+
+    Q: <question>
+    Answer Choices:
+    (a) <choice>
+    (b) <choice>
+    A: Let's think step by step. llama rationale: Let's think step by step.
+    <second rationale> mistral rationale: <third rationale>
+
+The cue line ``A: …`` is not always there. Rationales are free text: they hold ``Q:``, parentheses, newlines
+and the answer phrase too. So the parser anchors on what they do not hold, the block of question and
+lettered choices, and works outwards from it with string searches only, which take linear time whatever the
+text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dataprep.core.errors import RowError, UsageError
+from dataprep.core.records import LETTERS
+
+FIRST_TEACHER = "flan-t5"
+KNOWN_MARKERS: Mapping[str, str] = {"llama": "llama-2"}
+
+CUE = "Let's think step by step."
+ANSWER = "Thus, the answer is"
+_QUESTION = "\n\nQ: "
+_CHOICES = "\nAnswer Choices:\n"
+_FIRST_CHOICE = _CHOICES + "(a) "
+_FURTHER_CHOICES = tuple(f"\n({letter}) " for letter in LETTERS[1:])
+_MARK = " rationale:"
+_AFTER_MARK = ("", " ", "\n")
+_BEFORE_MARK = " \n"
+_LONGEST_NAME = 64
+
+# Words that come before "rationale:" in prose. With `--teachers` only the names given there are markers.
+_ORDINARY = frozenset(
+    """
+    1st 2nd 3rd 4th 5th a an and another any as best brief complete correct detailed each either every final
+    first full good her his incorrect its logical main my next no of one only or other our possible proper
+    right same second short simple simplified some such that the their this third whose with your
+    """.split()  # noqa: SIM905 - forty quoted words would fill a page
+)
+
+
+class Teachers:
+    """What the teachers are called.
+
+    Attributes:
+        first: the teacher that no marker names.
+        markers: the further teachers by marker; where there are none, any word is a marker, apart from
+            ordinary ones such as ``the``.
+    """
+
+    def __init__(self, first: str = FIRST_TEACHER, markers: Mapping[str, str] | None = None) -> None:
+        self.first = first
+        self.markers = markers
+        self._longest_first = sorted(markers or (), key=len, reverse=True)
+        self._endings = tuple(space + marker for space in _BEFORE_MARK for marker in self._longest_first)
+        self._known: dict[str, str | None] = {}
+
+    @classmethod
+    def named(cls, names: Sequence[str]) -> Teachers:
+        """Teachers from a list of names: the first one, then markers as ``name`` or ``marker=name``.
+
+        A teacher that has a name other than its marker (``llama-2``) may be given by either.
+
+        Raises:
+            UsageError: a name or marker is empty, or given twice.
+        """
+        first, *others = (name.strip() for name in names)
+        if not first or "=" in first:
+            raise UsageError(f"--teachers: expected the first teacher's name, found {first!r}")
+        if not others:
+            return cls(first)
+        markers: dict[str, str] = {}
+        for given in others:
+            marker, equals, name = (part.strip() for part in given.partition("="))
+            teacher = name if equals else KNOWN_MARKERS.get(marker, marker)
+            if not marker or not teacher:
+                raise UsageError(f"--teachers: expected NAME or MARKER=NAME, found {given!r}")
+            if marker in markers or teacher in (first, *markers.values()):
+                raise UsageError(f"--teachers: {given!r} names a marker or teacher for the second time")
+            markers[marker] = teacher
+        for marker, teacher in KNOWN_MARKERS.items():
+            if markers.get(teacher) == teacher:
+                markers.setdefault(marker, teacher)
+        return cls(first, markers)
+
+    def before(self, text: str, begin: int, mark: int) -> tuple[str | None, int]:
+        """The teacher whose name ends where a mark begins, and where the white space before it stands."""
+        if self.markers is None:
+            space = text.rfind(" ", begin, mark)
+            word = text[space + 1 : mark] if space >= 0 else text[begin:mark]
+            if "\n" in word:
+                space = text.rfind("\n", begin, mark)
+                word = text[space + 1 : mark]
+            return (self._of_word(word) if space >= 0 else None), space
+        if text.endswith(self._endings, begin, mark):
+            for marker in self._longest_first:  # one may be how another ends: `2`, `llama 2`
+                space = mark - len(marker) - 1
+                if space >= begin and text[space] in _BEFORE_MARK and text.startswith(marker, space + 1):
+                    return self.markers[marker], space
+        return None, -1
+
+    def _of_word(self, word: str) -> str | None:
+        if word in self._known:
+            return self._known[word]
+        if len(self._known) > 1000:  # an adversarial text could make it grow without end
+            self._known.clear()
+        self._known[word] = teacher = KNOWN_MARKERS.get(word, word) if _is_name(word) else None
+        return teacher
+
+
+def _is_name(word: str) -> bool:
+    """Whether a word can be a teacher's name: short, with a letter in it, and no ordinary word."""
+    if len(word) > _LONGEST_NAME or word.split() != [word] or word.lower() in _ORDINARY:
+        return False
+    return word[0].isalnum() and word[-1].isalnum() and any(map(str.isalpha, word))
+
+
+@dataclass(slots=True)
+class Parsed:
+    """The fields of one string.
+
+    Attributes:
+        question: the question.
+        choices: the choices' texts; their labels are the letters from ``a`` on.
+        answer: the first teacher's own answer: its label and its text; ``None`` where it gives none.
+        rationales: each teacher's rationale, without cue and answer sentence.
+    """
+
+    question: str
+    choices: list[str]
+    answer: tuple[str, str] | None
+    rationales: dict[str, str]
+
+
+def parse(text: str, teachers: Teachers | None = None) -> Parsed:
+    """The fields of one published string.
+
+    Raises:
+        RowError: the string holds no block of question and choices, text after the choices that is no
+            teacher's, or a marker there that names no known teacher.
+    """
+    teachers = teachers or Teachers()
+    listed = text.find(_FIRST_CHOICE)
+    asked = text.rfind(_QUESTION, 0, listed + 1)
+    if listed < 0 or asked < 0:
+        expected = "expected a blank line, 'Q: …', 'Answer Choices:' and '(a) …'"
+        raise RowError("no question block", f"{expected}, found {_shown(text)}")
+    rationales: dict[str, str] = {}
+    rationales[teachers.first], answer = _parse_head(text, asked)
+    question = text[asked + len(_QUESTION) : listed].strip()
+    choices, last = _parse_choices(text, listed + len(_FIRST_CHOICE))
+    place, teacher, begin = _next_marker(text, last, teachers, rationales)
+    line, newline, between = text[last:place].partition("\n")
+    choices.append(line.strip())
+    if _MARK in line or _MARK in between:
+        _check_markers(text, last, place, teachers)
+    if newline and not _CUE_LINE.fullmatch(between):
+        expected = "expected a cue line or a teacher's marker"
+        raise RowError("text after the choices", f"{expected}, found {_shown(between.strip())}")
+    while teacher is not None:
+        named, start = teacher, begin
+        rationales[named] = ""  # a marker of the same teacher again is a part of its text
+        place, teacher, begin = _next_marker(text, start, teachers, rationales)
+        rationales[named] = _rationale(text, start, place)
+    return Parsed(question, choices, answer, rationales)
+
+
+def _parse_choices(text: str, begin: int) -> tuple[list[str], int]:
+    """The choices but the last, from where the first one's text begins, and where the last one's does."""
+    choices = []
+    for following in _FURTHER_CHOICES:  # a line lettered (b) is looked for only after (a), and so on
+        end = text.find("\n", begin)
+        if end < 0 or not text.startswith(following, end):
+            break
+        choices.append(text[begin:end].strip())
+        begin = end + len(following)
+    return choices, begin
+
+
+def _parse_head(text: str, end: int) -> tuple[str, tuple[str, str] | None]:
+    """The first rationale, before ``end``, and the answer where it ends in an answer sentence."""
+    found = text.rfind(ANSWER, 0, end)
+    if found >= 0 and (match := _ANSWERED.match(text, found + len(ANSWER), end)):
+        label = match[1] or match[2]
+        return _rationale(text, 0, found), (label.lower(), text[match.end() : end].strip())
+    return _rationale(text, 0, end), None
+
+
+def _next_marker(
+    text: str, begin: int, teachers: Teachers, seen: Mapping[str, str]
+) -> tuple[int, str | None, int]:
+    """The next marker of a teacher not seen yet: where it begins, the teacher, where its text begins.
+
+    Without one: the end of the text, ``None``, and the end of the text again.
+    """
+    found = text.find(_MARK, begin)
+    while found >= 0:
+        after = found + len(_MARK)
+        if text[after : after + 1] in _AFTER_MARK:
+            teacher, space = teachers.before(text, begin, found)
+            if teacher is not None and teacher not in seen:
+                return space, teacher, after
+        found = text.find(_MARK, after)
+    return len(text), None, len(text)
+
+
+def _check_markers(text: str, begin: int, end: int, teachers: Teachers) -> None:
+    """Raise a ``RowError`` for a marker among the choices' last words: it names no teacher that is known."""
+    found = text.find(_MARK, begin, end)
+    while found >= 0:
+        after = found + len(_MARK)
+        words = text[max(begin, found - _LONGEST_NAME) : found].split()
+        if text[after : after + 1] in _AFTER_MARK and words and words[-1].lower() not in _ORDINARY:
+            marker = " ".join(words[-1:] if _is_name(words[-1]) else words[-2:])
+            if marker == teachers.first:
+                hint = "it names the first teacher, which has no marker: call that otherwise in --teachers"
+            else:
+                hint = f"list the teacher in --teachers, such as '{teachers.first},{marker}'"
+            raise RowError("unknown teacher", f"found {marker + _MARK!r} after the choices; {hint}")
+        found = text.find(_MARK, after, end)
+
+
+def _rationale(text: str, begin: int, end: int) -> str:
+    """What stands there, without outer white space and the words that a teacher was asked with."""
+    if text[begin : begin + 1].isalpha() and text[begin] != "L":
+        return text[begin:end].rstrip()  # most texts have neither
+    opening = _OPENING.match(text, begin, end)
+    return text[opening.end() if opening else begin : end].rstrip()
+
+
+def without_cue(text: str) -> str:
+    """A rationale without the words that a teacher was asked with, and without outer white space."""
+    return _rationale(text, 0, len(text))
+
+
+_ANSWERED = re.compile(r"\s*+(?:\(([a-zA-Z])\)|([a-zA-Z])(?:\)(?=\s)|[.)]?(?=\s*$)))")
+_ASKED_WITH = "et['’]s +think +step +by +step[.:]?"
+_OPENING = re.compile(rf"\s*(?:L{_ASKED_WITH}\s*)?")
+_CUE_LINE = re.compile(rf"\s*(?:(?:[Aa]|[Aa]nswer)\s*:\s*)?(?:[Ll]{_ASKED_WITH})?\s*")
+
+
+def render(parsed: Parsed, teachers: Teachers | None = None) -> str:
+    """The string that ``parse`` reads as these fields.
+
+    Raises:
+        RowError: the format cannot carry the fields: a rationale holds a block of question and choices or
+            a teacher's marker, a field holds newlines where a line is expected, and the like.
+    """
+    teachers = teachers or Teachers()
+    if not 1 <= len(parsed.choices) <= len(LETTERS):
+        raise RowError("the format cannot carry this row", f"found {len(parsed.choices)} choices")
+    first = parsed.rationales.get(teachers.first, "")
+    pieces = [CUE + " " if without_cue(first) != first else "", first]
+    if parsed.answer is not None:
+        label, answer = parsed.answer
+        pieces.append(f"{' ' if first else ''}{ANSWER} ({label}) {answer}")
+    pieces += [_QUESTION, parsed.question, _CHOICES]
+    pieces.append("\n".join(f"({LETTERS[n]}) {choice}" for n, choice in enumerate(parsed.choices)))
+    marker_of = {name: marker for marker, name in (teachers.markers or KNOWN_MARKERS).items()}
+    for teacher, rationale in parsed.rationales.items():
+        if teacher != teachers.first:
+            pieces.append(f" {marker_of.get(teacher, teacher)}{_MARK} {CUE}\n{rationale}")
+    text = "".join(pieces)
+    _check_same(parsed, text, teachers)
+    return text
+
+
+def _check_same(parsed: Parsed, text: str, teachers: Teachers) -> None:
+    expected = {teachers.first: "", **parsed.rationales}
+    try:
+        read = parse(text, teachers)
+    except RowError as error:
+        raise RowError("the format cannot carry this row", f"it would be read as: {error}") from None
+    for name in ("question", "choices", "answer"):
+        if getattr(read, name) != getattr(parsed, name):
+            found = f"{name} would be read as {_shown(str(getattr(read, name)))}"
+            raise RowError("the format cannot carry this row", found)
+    if read.rationales != expected:
+        teacher = next(
+            name
+            for name in {**expected, **read.rationales}
+            if read.rationales.get(name) != expected.get(name)
+        )
+        found = f"the rationale of {teacher} would be read as {_shown(read.rationales.get(teacher, ''))}"
+        raise RowError("the format cannot carry this row", found)
+
+
+def _shown(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")

@@ -1,0 +1,179 @@
+"""One published string to one labelled row, joined with its gold row."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from dataprep.answers.quality import status_of
+from dataprep.answers.rationale import Parsed, Teachers, parse
+from dataprep.answers.runaway import trim_runaway
+from dataprep.core.errors import RowError
+from dataprep.core.records import LETTERS, describe
+from dataprep.datasets.converters.choices import id_of
+from dataprep.datasets.references import GoldRow
+
+BATCH = 500
+"""Strings in one published file: file K of a split holds the gold rows from 500·K on."""
+
+BATCH_FILE = re.compile(r"(?P<split>[^/]+)_CoT_(?P<number>\d+)\.json(?:\.gz|\.zst)?$")
+
+AGREES = "", "agrees"
+TRIMMED = "", "trimmed"
+
+
+class RationaleParser:
+    """The row operator of ``parse-rationales``: a published string in, a labelled row out.
+
+    Attributes:
+        counts: rationales by teacher and status; rows in which the first teacher ``AGREES`` with the gold
+            answer, and rationales that were ``TRIMMED``.
+    """
+
+    placed = True
+    any_value = True
+
+    def __init__(
+        self, teachers: Teachers, gold: Sequence[GoldRow] | None = None, *, trim: bool = False
+    ) -> None:
+        self.teachers = teachers
+        self.gold = None if gold is None else _GoldRows(gold)
+        self.trim = trim
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.teachers, None if self.gold is None else self.gold.rows, self.trim)
+
+    def __call__(self, row: Any, path: str, number: int) -> bytes:
+        """The labelled row as one line of JSON, without its newline.
+
+        Raises:
+            RowError: the string is not in the published layout, or is not its gold row's.
+        """
+        text, own_id = (row, None) if type(row) is str else _text_and_id(row)
+        parsed = parse(text, self.teachers)
+        choices = parsed.choices
+        own = LETTERS.find(parsed.answer[0]) if parsed.answer else None
+        if self.gold is None:
+            gold_id, place = None, own
+        else:
+            gold = self.gold.row_of(parsed, own_id, path, number)
+            gold_id, place = gold.id, gold.place
+            if own == place:
+                self.counts[AGREES] += 1
+        known = place if place is not None and place < len(choices) else None
+        if self.trim:
+            self._trim(parsed.rationales)
+        statuses, answers = self._judge(parsed, known, own)
+        return orjson.dumps(
+            {
+                "id": own_id or gold_id or _content_id(parsed),
+                "question": parsed.question,
+                "choices": choices,
+                "answer": None if known is None else _answer(choices, known),
+                "rationales": parsed.rationales,
+                "status": statuses,
+                "teacher_answers": answers or None,  # no table can hold an object without fields
+                "source": f"{path}:{number - 1}",
+            }
+        )
+
+    def _trim(self, rationales: dict[str, str]) -> None:
+        for teacher, text in rationales.items():
+            rationales[teacher] = trim_runaway(text)
+            self.counts[TRIMMED] += len(rationales[teacher]) < len(text)
+
+    def _judge(
+        self, parsed: Parsed, gold: int | None, own: int | None
+    ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        """Each teacher's status, and the answer of each that names one; counts them on the way."""
+        statuses: dict[str, str] = {}
+        answers: dict[str, dict[str, str]] = {}
+        choices, first, counts = parsed.choices, self.teachers.first, self.counts
+        for teacher, text in parsed.rationales.items():
+            if teacher != first:
+                status, concluded = status_of(text, choices, gold, trimmed=self.trim)
+                if concluded >= 0:
+                    answers[teacher] = _answer(choices, concluded)
+            else:
+                status, _ = status_of(text, choices, gold, own, trimmed=self.trim)
+                if parsed.answer is not None:  # its answer is its sentence, or none
+                    answers[teacher] = {"label": parsed.answer[0], "text": parsed.answer[1]}
+            statuses[teacher] = status
+            counts[teacher, status] += 1
+        return statuses, answers
+
+
+def _rebuild(teachers: Teachers, gold: Sequence[GoldRow] | None, trim: bool) -> RationaleParser:
+    return RationaleParser(teachers, gold, trim=trim)
+
+
+class _GoldRows:
+    """The gold rows, found by id or by position."""
+
+    def __init__(self, rows: Sequence[GoldRow]) -> None:
+        self.rows = rows
+        self._by_id: dict[str, int] = {}
+        self._twice: dict[str, tuple[int, int]] = {}
+        for position, row in enumerate(rows):
+            if row.id is not None and rows[first := self._by_id.setdefault(row.id, position)] != row:
+                self._twice.setdefault(row.id, (first, position))
+
+    def row_of(self, parsed: Parsed, own_id: str | None, path: str, number: int) -> GoldRow:
+        """The gold row of a string: by its id where it has one, else by its place.
+
+        Raises:
+            RowError: there is none, or several, or its question or choices are others.
+        """
+        position = self._position(path, number) if own_id is None else self._named(own_id)
+        gold = self.rows[position]
+        if parsed.question != gold.question or parsed.choices != gold.choices:
+            name = "question" if parsed.question != gold.question else "choices"
+            ours, theirs = describe(getattr(parsed, name), 200), describe(getattr(gold, name), 200)
+            found = f"its {name} is {ours}, that of gold row {position + 1} {theirs}"
+            raise RowError("not the gold row", f"{found}; give the gold file of the same split")
+        return gold
+
+    def _position(self, path: str, number: int) -> int:
+        batch = BATCH_FILE.search(path)
+        position = number - 1 + (BATCH * int(batch["number"]) if batch else 0)
+        if position >= len(self.rows):
+            found = f"this is row {position + 1}, and the gold file has {len(self.rows)} rows"
+            raise RowError("no gold row", f"{found}; give the gold file of the same split")
+        return position
+
+    def _named(self, own_id: str) -> int:
+        if own_id in self._twice:
+            first, second = self._twice[own_id]
+            found = f"rows {first + 1} and {second + 1} of the gold file have the id {own_id!r}, and differ"
+            raise RowError("two gold rows", f"{found}; give each an id of its own")
+        if own_id not in self._by_id:
+            found = f"the gold file has no row with the id {own_id!r}"
+            raise RowError("no gold row", f"{found}; give the gold file of the same split")
+        return self._by_id[own_id]
+
+
+def _text_and_id(row: Any) -> tuple[str, str | None]:
+    """The string and the id in a JSON Lines row ``{"text", "id"}``."""
+    if not isinstance(row, Mapping):
+        raise RowError("not a rationale string", f"expected a string, found {describe(row)}")
+    if type(row.get("text")) is not str:
+        raise RowError(
+            "missing field 'text'", f"expected a string or {{'text', 'id'}}, found {describe(row)}"
+        )
+    return row["text"], id_of(row)
+
+
+def _answer(choices: Sequence[str], place: int) -> dict[str, str]:
+    return {"label": LETTERS[place], "text": choices[place]}
+
+
+def _content_id(parsed: Parsed) -> str:
+    """An id made from question and choices: the same for all teachers' strings of one row."""
+    content = "\x1f".join((parsed.question, *parsed.choices)).encode("utf-8", "backslashreplace")
+    return f"choice-{blake2b(content, digest_size=8).hexdigest()}"

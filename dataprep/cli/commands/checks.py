@@ -1,0 +1,211 @@
+"""``dataprep stats``.
+
+``dataprep lint-tokens``.
+
+``dataprep validate``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from io import StringIO
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+
+from dataprep.cli.options import AsJson, Date, Quiet, Strip, Template
+from dataprep.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dataprep.datasets.stats import Encode, Lengths, Stats, Tokens
+
+
+def lint_tokens_command(
+    inputs: Annotated[list[str], typer.Argument(metavar="FILE...", help="Chat files; - for standard input.")],
+    tokenizer: Annotated[
+        str, typer.Option(metavar="PATH", help="The model's tokenizer: a file or a model directory.")
+    ],
+    layout: Annotated[
+        str, typer.Option(metavar="NAME", help="llama3, chatml, llama2 or template.")
+    ] = "llama3",
+    template: Template = None,
+    strip: Strip = False,
+    date: Date = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Look at rows as they are when cut to N tokens."),
+    ] = None,
+    page: Annotated[
+        str | None,
+        typer.Option("--html", metavar="PATH", help="Write one HTML page of rows, tokens coloured by mask."),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Rows on the page, those with problems first.")
+    ] = 20,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check what a trainer would learn from chat files: ids and loss mask.
+
+    Each row is laid out and encoded as for training, and looked at: is anything trained, the end of each
+    turn too, does what is trained decode to the assistant's contents, is there a special token inside a
+    content, is an answer cut? Every problem is counted, the first 20 of each kind are printed, and the
+    exit code is 1 if there is any.
+
+    \b
+    Examples:
+      dataprep lint-tokens mergedata/train.jsonl --tokenizer tokenizer.model
+      dataprep lint-tokens train.jsonl --tokenizer ./Qwen2.5-1.5B --layout template --html rows.html
+    """
+    from dataprep.tokens.formats.loading import check_template, layout_for
+    from dataprep.tokens.lint.files import lint_files
+    from dataprep.tokens.lint.page import check_page, write_page
+    from dataprep.tokens.tokenizers.loading import load_tokenizer
+
+    check_template(layout, template)
+    if page is not None:
+        check_page(page)
+        if page == "-" and as_json:
+            raise UsageError("--html - and --json both write to standard output; give the page a file")
+    loaded = load_tokenizer(tokenizer)
+    laid = layout_for(layout, loaded, tokenizer, template=template, strip=strip, date=date)
+    report = lint_files(inputs, loaded, laid, max_length=max_length, keep=rows if page else 0)
+    if page is not None:
+        write_page(report, loaded, page)
+    if as_json:
+        print(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2).decode())
+    elif page != "-":
+        for problem in report.shown:
+            print(problem)
+    if not quiet and not as_json:
+        count, problems = sum(report.rows.values()), report.counts.total()
+        kinds = ", ".join(f"{kind}: {number:,}" for kind, number in report.counts.most_common())
+        print(
+            f"{count:,} rows, {report.tokens:,} tokens, {report.trained:,} trained on, the longest row "
+            f"{report.longest:,}; {problems:,} problems" + (f" ({kinds})" if kinds else ""),
+            file=sys.stderr,
+        )
+        if page not in (None, "-"):
+            print(f"lint-tokens: page → {page}", file=sys.stderr)
+    if report.counts:
+        raise typer.Exit(1)
+
+
+def stats_command(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Files of rows; - for standard input.")
+    ],
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Count tokens too: a tokenizer's file or a model's folder."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Describe files: counts, lengths, duplicates.
+
+    Lengths are in characters (Unicode code points), by role in chat rows and by field in others. A row is a
+    duplicate when an earlier row has the same content, whatever their id and source. With --tokenizer,
+    the tokens of the texts are counted by role and by source, without those that a chat layout adds.
+
+    \b
+    Examples:
+      dataprep stats mergedata/train.jsonl
+      dataprep stats mergedata/train.jsonl --tokenizer tokenizer.model
+    """
+    from dataprep.datasets.stats import stats_of_files
+
+    figures = stats_of_files(inputs, _encoder(tokenizer))
+    if as_json:
+        print(orjson.dumps(figures.to_json(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print(figures)
+
+
+def _encoder(path: str | None) -> Encode | None:
+    if path is None:
+        return None
+    from dataprep.tokens.tokenizers.loading import load_tokenizer
+
+    return load_tokenizer(path).encode
+
+
+def _print(figures: Stats) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    # rich ends the process by itself when a pipe is closed; printing is left to us.
+    text = StringIO()
+    console = Console(file=text, width=max(40, get_terminal_size().columns), highlight=False)
+    console.print(f"{figures.rows:,} rows, {figures.duplicates:,} of them duplicates\n")
+    sources = Table("source", "rows", box=None, pad_edge=False)
+    sources.columns[1].justify = "right"
+    for source, count in figures.sources.items():
+        sources.add_row(source, f"{count:,}")
+    console.print(sources)
+    console.print()
+    _print_lengths(console, "characters", figures.characters)
+    for title, tokens in (("tokens", figures.tokens), ("tokens of rows", figures.tokens_by_source)):
+        if tokens is not None:
+            console.print()
+            _print_lengths(console, title, tokens)
+    console.print("\nrows by characters")
+    most = max((bin_.rows for bin_ in figures.histogram), default=1)
+    width = len(f"{figures.histogram[-1].high:,}") if figures.histogram else 1
+    for bin_ in figures.histogram:
+        bar = "█" * round(40 * bin_.rows / most) or ("▏" if bin_.rows else "")
+        console.print(f"{bin_.low:>{width},} – {bin_.high:>{width},}  {bar} {bin_.rows:,}")
+    print(text.getvalue(), end="")
+
+
+def _print_lengths(console: Console, title: str, figures: Mapping[str, Lengths | Tokens]) -> None:
+    from rich.table import Table
+
+    totals = any(hasattr(each, "total") for each in figures.values())
+    columns = ("texts", "min", "median", "p95", "max", *(["total"] if totals else ()))
+    table = Table(title, *columns, box=None, pad_edge=False)
+    for name, each in figures.items():
+        numbers = [each.texts, each.min, round(each.median), round(each.p95), each.max]
+        numbers += [each.total] if hasattr(each, "total") else []
+        table.add_row(name, *(f"{number:,}" for number in numbers))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
+
+
+def validate_command(
+    inputs: Annotated[list[str], typer.Argument(metavar="FILE...", help="Chat files; - for standard input.")],
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check that every row of chat files is well-formed.
+
+    Each row must be a JSON object in UTF-8 without duplicate keys, whose messages are an optional system
+    message, then user and assistant in turn, an assistant last, each with a non-empty content. Every
+    problem is counted, the first 20 of each kind are printed, and the exit code is 1 if there is any.
+
+    \b
+    Example:
+      dataprep validate mergedata/train.jsonl
+    """
+    from dataprep.datasets.validate import validate_files
+
+    report = validate_files(inputs)
+    if as_json:
+        print(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        for problem in report.shown:
+            print(problem)
+    if not quiet and not as_json:
+        rows, problems = sum(report.rows.values()), report.counts.total()
+        kinds = ", ".join(f"{kind}: {count:,}" for kind, count in report.counts.most_common())
+        print(
+            f"{rows:,} rows, {problems:,} problems" + (f" ({kinds})" if kinds else ""),
+            file=sys.stderr,
+        )
+    if report.counts:
+        raise typer.Exit(1)

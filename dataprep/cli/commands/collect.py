@@ -1,0 +1,141 @@
+"""``dataprep collect``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+
+from dataprep.cli.console import progress
+from dataprep.cli.options import AsJson, Output, Quiet
+from dataprep.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataprep.collect.collector import CollectReport
+
+
+class Target(StrEnum):
+    """What answers are collected to."""
+
+    rationale = "rationale"
+    chat = "chat"
+    qa = "qa"
+    choice_probs = "choice-probs"
+
+
+def command(
+    responses: Annotated[
+        list[str], typer.Argument(metavar="RESPONSES...", help="Journals of responses; - is standard input.")
+    ],
+    examples: Annotated[
+        str, typer.Option("--examples", metavar="FILE", help="The Examples that were asked about.")
+    ],
+    output: Output = None,
+    to: Annotated[
+        Target, typer.Option(help="Labelled rows with all teachers, or one teacher's training rows.")
+    ] = Target.rationale,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="STATUS,...", help="Training rows: the answers to keep. Default: ok."),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Training rows: whose answers. Needed where there are several."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="--examples holds raw rows of this dataset.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.toml", help="chat: wording, with keys system, user, assistant."),
+    ] = None,
+    sample: Annotated[
+        str,
+        typer.Option(metavar="N|all", help="Which of several samples of an answer; all: chat and qa only."),
+    ] = "0",
+    teacher_name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="Call a teacher NEW; may be given more than once."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Join teachers' answers to their Examples.
+
+    Each Example becomes a row with every teacher's rationale and a status a teacher: ok, or why it is not.
+    With --to chat, qa or choice-probs the answers of one teacher that are kept become training rows; the
+    summary says what did not, and why.
+
+    \b
+    Examples:
+      dataprep collect responses.jsonl --examples examples.jsonl -o rationales.jsonl
+      dataprep collect a.jsonl b.jsonl --examples examples.jsonl --to chat --teacher gpt-4o -o train.jsonl
+      dataprep collect responses.jsonl --examples dev_rand_split.jsonl --dataset commonsense_qa --to qa
+    """
+    from dataprep.collect.collector import collect_files
+    from dataprep.core.io import read_text
+    from dataprep.datasets.templates import parse_template
+
+    with progress("collect", responses, 1, quiet) as advance:
+        report = collect_files(
+            responses,
+            examples,
+            output or "-",
+            to=to.value,
+            keep=None if keep is None else keep.split(","),
+            teacher=teacher,
+            dataset=dataset,
+            template=None if template is None else parse_template(read_text(template), template),
+            sample=int(sample) if sample.isdecimal() else sample,
+            names=_names(teacher_name or []),
+            progress=advance,
+        )
+    if as_json:
+        print(orjson.dumps(_summary(report), option=orjson.OPT_INDENT_2).decode(), file=sys.stderr)
+        return
+    for place in report.torn:
+        print(f"warning: {place}: the last line broke off and was passed over", file=sys.stderr)
+    if not quiet:
+        _print(report, output or "-")
+
+
+def _names(given: Sequence[str]) -> dict[str, str]:
+    """``OLD=NEW``, several times, as a mapping.
+
+    Raises:
+        UsageError: a text is none such, or names a teacher twice.
+    """
+    pairs = [text.rpartition("=")[::2] for text in given]
+    for text, (old, new) in zip(given, pairs, strict=True):
+        if not old or not new:
+            raise UsageError(f"--teacher-name {text}: expected OLD=NEW")
+    if len(dict(pairs)) < len(pairs):
+        raise UsageError(f"--teacher-name {' '.join(given)}: a teacher stands there twice")
+    return dict(pairs)
+
+
+def _summary(report: CollectReport) -> dict[str, object]:
+    return {
+        "command": "collect",
+        **report.ledger.to_json(),
+        "status": {teacher: dict(counts) for teacher, counts in report.statuses.items()},
+        "answers_to_no_example": report.unmatched,
+        "torn_lines": len(report.torn),
+    }
+
+
+def _print(report: CollectReport, output: str) -> None:
+    where = "standard output" if output == "-" else output
+    print(f"collect: {report.ledger} → {where}", file=sys.stderr)
+    for teacher, counts in report.statuses.items():
+        shown = ", ".join(f"{status}: {count:,}" for status, count in counts.most_common())
+        print(f"  {teacher}: {shown}", file=sys.stderr)
+    for name, count in (("answers to no example", report.unmatched), ("torn lines", len(report.torn))):
+        if count:
+            print(f"  {name}: {count:,}", file=sys.stderr)
+    if not report.ledger.rows_out:
+        print(f"warning: no row was written to {where}", file=sys.stderr)

@@ -1,0 +1,188 @@
+"""``dataprep datasets``.
+
+``dataprep fetch``.
+
+``dataprep init``.
+"""
+
+from __future__ import annotations
+
+import sys
+from io import StringIO
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from dataprep.cli.console import Summary
+from dataprep.cli.options import AsJson, InWorkspace, Quiet
+
+
+def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> None:
+    """List the datasets: task, splits with their rows, licence, what lies in raw/.
+
+    Row counts are those of the published sets. Splits in parentheses have no place in the workspace;
+    `convert` makes them with --split and -o. Files that `fetch` brought are marked with *.
+
+    \b
+    Example:
+      dataprep datasets
+    """
+    from dataprep.core.errors import WorkspaceError
+    from dataprep.datasets import registry as converters
+    from dataprep.datasets.workspace import Workspace
+
+    try:
+        place = Workspace.find(workspace)
+    except WorkspaceError:
+        if workspace is not None:
+            raise
+        place = None
+    sets = [_described(name, place) for name in converters.names()]
+    if as_json:
+        print(orjson.dumps(sets, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print(sets)
+
+
+def _described(name: str, place: Any) -> dict[str, Any]:
+    """One dataset as a JSON object; ``raw`` has the files of each split that is there."""
+    from dataprep.datasets import registry as converters
+    from dataprep.datasets.hub.manifest import read_manifest
+
+    source = converters.load(name).SOURCE
+    aliases = [alias for alias, meant in converters.ALIASES.items() if meant == name]
+    folder = None if place is None else place.dataset_folder(name, aliases, new=True)
+    there = folder if folder is not None and folder.is_dir() else None
+    return {
+        "name": name,
+        "aliases": aliases,
+        "task": source.task,
+        "splits": {split: each.rows or None for split, each in source.splits.items()},
+        "converted": [split for split, each in source.splits.items() if each.output],
+        "licence": source.licence or None,
+        "homepage": source.homepage or None,
+        "hub": source.hub or None,
+        "revision": source.revision or None,
+        "raw": _files(there, source.splits) if there else {},
+        "fetched": [entry["name"] for entry in read_manifest(there).get("files", ())] if there else [],
+    }
+
+
+def _files(folder: Path, splits: Any) -> dict[str, list[str]]:
+    """The names of the files of each split in a folder, also where they are too many to choose from."""
+    from dataprep.core.io import matching_files
+
+    found = {
+        split: [path.name for path in matching_files(folder, each.files)] for split, each in splits.items()
+    }
+    return {split: names for split, names in found.items() if names}
+
+
+def _print(sets: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    # rich ends the process by itself when a pipe is closed; printing is left to us.
+    text = StringIO()
+    console = Console(file=text, width=max(100, get_terminal_size().columns), highlight=False)
+    table = Table("dataset", "task", "splits (rows)", "licence", "in raw/", box=None, pad_edge=False)
+    for each in sets:
+        splits = [
+            (split if split in each["converted"] else f"({split})") + (f" {rows:,}" if rows else "")
+            for split, rows in each["splits"].items()
+        ]
+        names = sorted({name for names in each["raw"].values() for name in names})
+        marked = [name + ("*" if name in each["fetched"] else "") for name in names]
+        cells = (
+            each["name"],
+            each["task"],
+            ", ".join(splits),
+            each["licence"] or "–",
+            ", ".join(marked) or "–",
+        )
+        table.add_row(*cells)
+    console.print(table, markup=False)
+    print("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
+
+
+def fetch_command(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Its name, as `dataprep datasets` lists it.")
+    ],
+    splits: Annotated[
+        list[str] | None, typer.Option("--split", metavar="NAME", help="Only this split; may be repeated.")
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(metavar="REV", help="Another commit, tag or branch of the hub than the pinned one."),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace the files of these splits, whatever their names."),
+    ] = False,
+    workspace: InWorkspace = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Download a dataset from the Hugging Face hub into raw/.
+
+    The files come at a pinned revision, and are compared with the checksums that the hub states and the row
+    counts that are known; manifest.toml beside them says what they are. Run it again after an interruption:
+    what was downloaded is not downloaded twice. Needs `pip install 'dataprep[hub]'`.
+
+    \b
+    Examples:
+      dataprep fetch gsm8k && dataprep convert gsm8k
+      dataprep fetch squad --split test --force
+    """
+    from dataprep.core.ledger import Ledger
+    from dataprep.datasets.hub.fetching import fetch
+
+    name, folder = _folder(dataset, workspace)
+    manifest = fetch(
+        name,
+        folder,
+        splits=splits or None,
+        revision=revision,
+        force=force,
+        progress=not quiet and sys.stderr.isatty(),
+    )
+    summary = Summary("fetch", quiet=quiet, as_json=as_json)
+    for each in manifest.files:
+        ledger = Ledger(each.rows, each.rows)
+        summary.add(f"{name} {'+'.join(each.splits)}", ledger, str(folder / each.name))
+    summary.finish()
+
+
+def _folder(dataset: str, workspace: str | None) -> tuple[str, Path]:
+    """The dataset's own name, and its folder in ``raw/``, which need not be there yet."""
+    from dataprep.datasets import registry as converters
+    from dataprep.datasets.workspace import Workspace
+
+    converters.load(dataset)
+    name, place = converters.canonical(dataset), Workspace.find(workspace)
+    aliases = [alias for alias, meant in converters.ALIASES.items() if meant == name]
+    return name, place.dataset_folder(name, aliases, new=True)
+
+
+def init_command(
+    folder: Annotated[str, typer.Argument(metavar="[DIR]", help="The new workspace.")] = ".",
+    quiet: Quiet = False,
+) -> None:
+    """Make a workspace with small sample datasets in it.
+
+    The folder gets raw/ (with the samples), pre_datasets/train/, pre_datasets/test/ and mergedata/. Nothing
+    that is there already is overwritten.
+
+    \b
+    Example:
+      dataprep init workspace && cd workspace && dataprep convert gsm8k
+    """
+    from dataprep.datasets.workspace import init_workspace
+
+    root = init_workspace(folder)
+    if not quiet:
+        print(f"made {root}: try `dataprep convert gsm8k` in there", file=sys.stderr)

@@ -1,0 +1,210 @@
+"""``dataprep evaluate``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import orjson
+import typer
+
+from dataprep.cli.console import parse_size
+from dataprep.cli.options import AsJson, Quiet, Rejects
+from dataprep.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataprep.evaluate.metrics.scores import Figure, Result
+    from dataprep.evaluate.settings import Evaluation
+
+REFRESH_SECONDS = 0.25
+
+
+def command(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="[MODEL] FILE", help="A model's directory, and chat rows or Examples."),
+    ],
+    predictions: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="What a system said, in place of MODEL: rows or a journal."),
+    ] = None,
+    metric: Annotated[
+        Literal["auto", "gsm8k", "squad", "choice", "mbpp", "loss"],
+        typer.Option(help="auto: each row's own, by its source, task or wording."),
+    ] = "auto",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help="A row for each: prediction, what was read from it, scores."
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="FILE holds raw rows of this dataset.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.toml", help="Wording of Examples, with keys system, user, assistant."),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose answers, where a journal has several teachers'.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="An answer's length at most.")] = 512,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Rows at once in the model.")] = 16,
+    layout: Annotated[
+        str, typer.Option(metavar="NAME", help="loss: template (the model's own), llama3, chatml or llama2.")
+    ] = "template",
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Run the programs that answers hold, confined (Linux).")
+    ] = False,
+    code_seconds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Processor time of a program and its tests.")
+    ] = 10,
+    code_memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory that they may use.")] = "512M",
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Programs at once. Default: one a core.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the bootstrap.")] = 0,
+    rejects: Rejects = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model, or any system's predictions, by each task's own metric.
+
+    GSM8K: exact match of the final number, after #### (strict) and wherever it stands (flexible). SQuAD:
+    exact match and F1. Multiple choice: accuracy. MBPP: pass@1, by running the tests (--allow-code). Or
+    the loss on trained tokens, with --metric loss. Each figure comes with its 95 % interval, by source.
+    Exit code 1 if a row has no prediction. A MODEL needs `pip install 'dataprep[train]'`.
+
+    \b
+    Examples:
+      dataprep evaluate runs/student mergedata/test.jsonl --allow-code -o scored.jsonl
+      dataprep evaluate runs/student mergedata/test.jsonl --metric loss
+      dataprep evaluate dev-v2.0.json --dataset squad --predictions predictions.jsonl
+    """
+    from dataprep.core.io import read_text
+    from dataprep.datasets.templates import parse_template
+    from dataprep.evaluate.evaluator import evaluate_file
+    from dataprep.evaluate.sandbox.run import Limits
+    from dataprep.evaluate.settings import Settings
+
+    model, path = _arguments(paths, predictions)
+    if output == "-" and as_json:
+        raise UsageError("-o - and --json both write to standard output; give the rows a file")
+    settings = Settings(
+        metric=None if metric == "auto" else metric,
+        dataset=dataset,
+        template={} if template is None else parse_template(read_text(template), template),
+        teacher=teacher,
+        max_tokens=max_tokens,
+        batch_size=batch_size,
+        layout=layout,
+        allow_code=allow_code,
+        limits=Limits(code_seconds, parse_size(code_memory)),
+        workers=workers,
+        seed=seed,
+    )
+    with _progress(quiet) as watch:
+        done = evaluate_file(
+            path,
+            model=model,
+            predictions=predictions,
+            output=output,
+            settings=settings,
+            rejects=rejects,
+            watch=watch,
+        )
+    if as_json:
+        print(orjson.dumps(done.to_json(), option=orjson.OPT_INDENT_2).decode())
+    elif not quiet:
+        _print(done, output)
+    if done.ledger.failed:
+        raise typer.Exit(1)
+
+
+def _arguments(paths: list[str], predictions: str | None) -> tuple[str | None, str]:
+    """The model, or ``None``, and the file of rows."""
+    if len(paths) == 2:
+        if predictions is not None:
+            raise UsageError(f"{paths[0]}: a MODEL and --predictions exclude each other")
+        return paths[0], paths[1]
+    if len(paths) == 1:
+        if predictions is None:
+            raise UsageError("expected MODEL and FILE, or FILE with --predictions")
+        return None, paths[0]
+    raise UsageError(f"expected MODEL and FILE, found {len(paths)} paths: evaluate one file at a time")
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A callback that moves a bar for each thing that is done; ``None`` where there is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    shown, tasks = 0.0, {}
+    with Progress(console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
+
+        def watch(what: str, count: int, total: int) -> None:
+            nonlocal shown
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.advance(tasks[what], count)
+            if time.monotonic() - shown > REFRESH_SECONDS:
+                shown = time.monotonic()
+                bar.refresh()
+
+        yield watch
+
+
+def _print(done: Evaluation, output: str | None) -> None:
+    """The figures on standard output, unless the rows go there; what became of the rows on the other."""
+    print(_table(done.results), end="", file=sys.stderr if output == "-" else sys.stdout)
+    where = {None: "", "-": " → standard output"}.get(output, f" → {output}")
+    print(f"evaluate: {done.ledger}{where}", file=sys.stderr)
+    for count, what in (
+        (done.cut, "answers were cut off at --max-tokens or where the model's context ends"),
+        (done.unknown, "predictions have an id that no row has"),
+    ):
+        if count:
+            print(f"warning: {count:,} {what}", file=sys.stderr)
+    if not done.ledger.rows_out:
+        print("warning: no row was measured", file=sys.stderr)
+
+
+def _table(results: list[Result]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    from dataprep.core.html import visible
+
+    table = Table(
+        "source", "metric", "rows", "figure", "value", "95 % interval", "", box=None, pad_edge=False
+    )
+    for column in (2, 4, 5):
+        table.columns[column].justify = "right"
+    for result in results:
+        notes = ", ".join(f"{name}: {count:,}" for name, count in result.counts.items() if count)
+        for number, figure in enumerate(result.figures):
+            first = number == 0
+            source = "(none named)" if result.source is None else visible(result.source)
+            begin = (source, result.metric, f"{result.rows:,}") if first else ("", "", "")
+            table.add_row(*begin, figure.name, *_shown(result, figure), notes if first else "")
+    # rich ends the process by itself when a pipe is closed; printing is left to us.
+    text = StringIO()
+    width = max(100, get_terminal_size().columns)
+    Console(file=text, width=width, highlight=False, markup=False, emoji=False).print(table)
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
+
+
+def _shown(result: Result, figure: Figure) -> tuple[str, str]:
+    """A figure and its interval: in percent, but for the loss."""
+    if result.metric == "loss":
+        return f"{figure.value:,.4f}", f"{figure.low:,.4f} – {figure.high:,.4f}"
+    return f"{100 * figure.value:.2f} %", f"{100 * figure.low:.2f} – {100 * figure.high:.2f}"

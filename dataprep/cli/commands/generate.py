@@ -1,0 +1,177 @@
+"""``dataprep generate``."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import orjson
+import typer
+
+from dataprep.cli.options import AsJson, Quiet
+from dataprep.cli.progress import Shown, asking_bar
+from dataprep.core.errors import UsageError
+
+Journal = Annotated[
+    str,
+    typer.Option("-o", "--output", metavar="RESPONSES", help="The journal, a .jsonl file that only grows."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The model (on Azure the deployment). Default: $TEACHER_MODEL_NAME."),
+]
+
+
+def command(
+    requests: Annotated[str, typer.Argument(metavar="REQUESTS", help="Rows {id, messages}, of `prompt`.")],
+    output: Journal,
+    model: Model = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Default: $TEACHER_MODEL_ENDPOINT_URL, else OpenAI's."),
+    ] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VARIABLE", help="Holds the key. Default: TEACHER_MODEL_API_KEY, then OPENAI_API_KEY."
+        ),
+    ] = None,
+    azure: Annotated[bool, typer.Option("--azure", help="--base-url is an Azure OpenAI resource.")] = False,
+    api_version: Annotated[str, typer.Option(metavar="DATE", help="Azure's, with --azure.")] = "",
+    engine: Annotated[
+        Literal["openai", "transformers"],
+        typer.Option(help="openai asks a server; transformers loads --model, a directory, in this process."),
+    ] = "openai",
+    teacher: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the journal calls it. Default: the model's name.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight at most.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Requests at once, with --engine transformers.")
+    ] = 8,
+    rpm: Annotated[float | None, typer.Option(metavar="N", help="Requests a minute at most.")] = None,
+    tpm: Annotated[float | None, typer.Option(metavar="N", help="Tokens a minute at most.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="An answer's length at most.")] = 512,
+    temperature: Annotated[
+        float, typer.Option(metavar="T", help="0 is greedy; below 0 leaves it to the server.")
+    ] = 0.0,
+    n: Annotated[int, typer.Option("--n", min=1, metavar="N", help="Answers a request.")] = 1,
+    logprobs: Annotated[
+        int, typer.Option(min=0, max=20, metavar="K", help="Log-probabilities of K alternatives a token.")
+    ] = 0,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=JSON", help="A further field of the request, such as seed=1; repeatable."),
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, metavar="N", help="Attempts after a failed one.")] = 6,
+    timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="For one attempt.")] = 120.0,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Ask at most N requests now.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(metavar="USD", help="What all answers in the journal may cost at most.")
+    ] = None,
+    price_in: Annotated[float, typer.Option(min=0, metavar="USD", help="Of a million prompt tokens.")] = 0.0,
+    price_out: Annotated[float, typer.Option(min=0, metavar="USD", help="Of a million answer tokens.")] = 0.0,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed/--no-retry-failed", help="Ask again what failed in an earlier run."),
+    ] = True,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Keep the journal aside, and begin anew.")] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Say what is done and missing; send nothing.")
+    ] = False,
+    batch: Annotated[
+        Literal["export", "import"] | None,
+        typer.Option(help="Write what is missing as batch files, or read a batch's results (--batch-file)."),
+    ] = None,
+    batch_file: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A batch's result file; may be repeated.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a teacher, and write every answer into a journal.
+
+    The journal only grows, and nothing in it is paid for twice: run the same command again after an
+    interruption, a failure or a change, and only what is missing is asked. Ctrl-C stops sending and
+    waits for what is in flight. Exit code 1 if any request failed. Settings may stand in a .env file.
+    Needs `pip install 'dataprep[teacher]'`.
+
+    \b
+    Examples:
+      dataprep generate requests.jsonl -o responses.jsonl --model gpt-4o-mini --rpm 500
+      dataprep generate requests.jsonl -o responses.jsonl --base-url http://localhost:8000/v1 --model qwen
+      dataprep generate requests.jsonl -o responses.jsonl --model gpt-4o-mini --status
+    """
+    from dataprep.models.sampling import Sampling
+    from dataprep.teacher.batch_api import export_batch, import_batch
+    from dataprep.teacher.client import Pacing
+    from dataprep.teacher.generate import GenerateReport, generate, status_of_requests
+    from dataprep.teacher.local import generate_locally
+    from dataprep.teacher.requests import count_requests
+    from dataprep.teacher.settings import MODEL, access_of, environment
+
+    variables = environment()
+    sampling = Sampling(
+        model or variables.get(MODEL, ""),
+        max_tokens=max_tokens,
+        temperature=temperature if temperature >= 0 else None,
+        n=n,
+        logprobs=logprobs,
+        extra=_params(param or []),
+    )
+    if batch_file and batch != "import":
+        raise UsageError("--batch-file gives results to --batch import")
+    shown = Shown(output, quiet=quiet, as_json=as_json)
+    if batch == "export":
+        shown.exported(*export_batch(requests, output, sampling))
+        return
+    if batch == "import":
+        taken, ledger = import_batch(requests, output, sampling, batch_file or [], teacher=teacher)
+        shown.imported(str(taken))
+        shown.finish(GenerateReport(ledger))
+        if ledger.failed:
+            sys.exit(1)
+        return
+    if status:
+        shown.finish(status_of_requests(requests, output, sampling))
+        return
+    pacing = Pacing(concurrency, rpm, tpm, retries, limit, budget, price_in, price_out)
+    common: dict[str, Any] = {
+        "teacher": teacher,
+        "pacing": pacing,
+        "retry_failed": retry_failed,
+        "fresh": fresh,
+    }
+    with asking_bar(partial(count_requests, requests), pacing, quiet) as watch:
+        if engine == "transformers":
+            report = generate_locally(
+                requests, output, sampling, batch_size=batch_size, watch=watch, **common
+            )
+        else:
+            access = access_of(
+                variables,
+                base_url=base_url,
+                key_variable=api_key_env,
+                azure=azure,
+                api_version=api_version,
+            )
+            report = generate(requests, output, sampling, access, timeout=timeout, watch=watch, **common)
+    shown.finish(report)
+    if report.interrupted:
+        sys.exit(130)
+    if report.ledger.failed or report.progress.stopped:
+        sys.exit(1)
+
+
+def _params(given: list[str]) -> dict[str, Any]:
+    found = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        try:
+            if not sign or not name:
+                raise ValueError("no NAME=")
+            found[name] = orjson.loads(value)
+        except ValueError as error:
+            raise UsageError(f"--param {text!r}: expected NAME=JSON, such as seed=1 ({error})") from None
+    return found

@@ -1,0 +1,92 @@
+"""``dataprep merge``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dataprep.cli.console import Summary, parse_size, progress
+from dataprep.cli.options import AsJson, InWorkspace, Output, Quiet, Rejects, Seed, Workers
+from dataprep.core.errors import UsageError, WorkspaceError
+
+
+def command(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[INPUT]...", help="Files, folders of *.jsonl, or - for standard input."),
+    ] = None,
+    output: Output = None,
+    seed: Seed = 42,
+    no_shuffle: Annotated[bool, typer.Option("--no-shuffle", help="Keep the input order.")] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Take lines as they are, JSON or not.")
+    ] = False,
+    memory: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help="Larger inputs go through the disk, in the same order."),
+    ] = "2G",
+    workers: Workers = None,
+    rejects: Rejects = None,
+    workspace: InWorkspace = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Merge and shuffle files of rows, reproducibly.
+
+    The rows of all files, sorted by path, come out as Python's random.seed(SEED); random.shuffle(rows)
+    orders them, and keep their bytes. Without INPUT, pre_datasets/train/*.jsonl becomes
+    mergedata/train.jsonl, and pre_datasets/test/*.jsonl becomes mergedata/test.jsonl.
+
+    \b
+    Examples:
+      dataprep merge --seed 42
+      dataprep merge a.jsonl b.jsonl.gz -o merged.jsonl
+      dataprep convert gsm8k train.jsonl | dataprep merge - other.jsonl -o - | head -1
+    """
+    from dataprep.core.io import check_distinct, open_rejects
+    from dataprep.datasets.merge.merger import expand, merge_files
+
+    limit = parse_size(memory)
+    summary = Summary("merge", quiet=quiet, as_json=as_json)
+    jobs = _jobs(inputs or [], output, workspace)
+    check_distinct(
+        rejects, [target for *_, target in jobs], [path for _, paths, _ in jobs for path in expand(paths)]
+    )
+    with open_rejects(rejects) as bad:
+        for name, files, target in jobs:
+            with progress("merge", expand(files), 2, quiet) as advance:
+                ledger = merge_files(
+                    files,
+                    target,
+                    seed=seed,
+                    shuffle=not no_shuffle,
+                    check=not no_check,
+                    memory=limit,
+                    workers=workers,
+                    rejects=bad,
+                    progress=advance,
+                )
+            summary.add(name, ledger, target)
+    summary.finish()
+
+
+def _jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[str, list[str], str]]:
+    """What to merge: a name, the files and the output."""
+    from dataprep.datasets.workspace import Workspace
+
+    if inputs:
+        return [("merge", inputs, output or "-")]
+    if output is not None:
+        raise UsageError("-o needs INPUT: without it, merge writes to mergedata/")
+    place = Workspace.find(workspace)
+    jobs = [
+        (f"merge {split}", [str(path) for path in paths], str(place.merged_file(split)))
+        for split in ("train", "test")
+        if (paths := place.chat_files(split))
+    ]
+    if not jobs:
+        raise WorkspaceError(
+            f"{place.root / 'pre_datasets'} holds no *.jsonl file: run `dataprep convert` first"
+        )
+    return jobs

@@ -1,0 +1,113 @@
+"""``dataprep parse-rationales``.
+
+``dataprep export-rationales``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import orjson
+import typer
+
+from dataprep.cli.console import progress
+from dataprep.cli.options import AsJson, Output, Quiet, Rejects, Workers
+
+
+def export_rationales_command(
+    rows: Annotated[str, typer.Argument(metavar="ROWS", help="Rows as parse-rationales writes them.")],
+    output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="Where SPLIT_CoT_K.json go.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="The split in the files' names.")] = "train",
+    teachers: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="The first teacher, then further ones (name or marker=name)."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write labelled rows back as published rationale files.
+
+    The strings go into files of 500, in the layout that the published trainer reads. A row that the layout
+    cannot carry without being read as something else is an error with its number.
+
+    \b
+    Example:
+      dataprep export-rationales rows.jsonl -o llm --split train
+    """
+    from dataprep.answers.export import export_rationales
+
+    names = () if teachers is None else teachers.split(",")
+    paths = export_rationales(rows, output, split=split, teachers=names)
+    if not quiet:
+        print(f"export-rationales: wrote {len(paths)} files to {output}", file=sys.stderr)
+
+
+def parse_rationales_command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="SPLIT_CoT_K.json files, folders of them, JSON Lines of strings, or -."
+        ),
+    ],
+    output: Output = None,
+    gold: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The gold rows: joined by id, else by position.")
+    ] = None,
+    teachers: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="The first teacher, then further ones (name or marker=name)."),
+    ] = None,
+    trim_runaway: Annotated[
+        bool, typer.Option("--trim-runaway", help="Cut rationales that run on into another question.")
+    ] = False,
+    workers: Workers = None,
+    rejects: Rejects = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Parse teachers' rationale files into labelled rows.
+
+    Each string becomes a row with question, choices, answer and one field a teacher. A status says of each
+    rationale whether it is ok, empty, runaway, truncated, without an answer, or concludes on another choice
+    than the gold one; no row is dropped for it.
+
+    \b
+    Examples:
+      dataprep parse-rationales llm/train_CoT_*.json --gold arc_train.json -o rows.jsonl
+      dataprep parse-rationales llm/ -o rows.parquet
+    """
+    from dataprep.answers.parse import parse_rationale_files, rationale_files
+
+    paths = rationale_files(inputs)
+    with progress("parse-rationales", paths, 1, quiet) as advance:
+        report = parse_rationale_files(
+            paths,
+            output or "-",
+            gold=gold,
+            teachers=() if teachers is None else teachers.split(","),
+            trim=trim_runaway,
+            workers=workers,
+            rejects=rejects,
+            progress=advance,
+        )
+    if as_json:
+        summary = {
+            "command": "parse-rationales",
+            **report.ledger.to_json(),
+            "status": {teacher: dict(counts) for teacher, counts in report.statuses.items()},
+            "trimmed": report.trimmed,
+            "first_teacher_agrees_with_gold": None if gold is None else report.agree,
+        }
+        print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode(), file=sys.stderr)
+    elif not quiet:
+        print(f"parse-rationales: {report.ledger} → {output or 'standard output'}", file=sys.stderr)
+        for teacher, counts in report.statuses.items():
+            shown = ", ".join(f"{status}: {count:,}" for status, count in counts.most_common())
+            print(f"  {teacher}: {shown}", file=sys.stderr)
+        if trim_runaway:
+            what = "rationale was" if report.trimmed == 1 else "rationales were"
+            print(f"  {report.trimmed:,} {what} trimmed", file=sys.stderr)
+        if gold is not None:
+            print(
+                f"  the first teacher answers as the gold rows do in {report.agree:,} rows", file=sys.stderr
+            )

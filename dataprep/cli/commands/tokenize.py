@@ -1,0 +1,272 @@
+"""``dataprep tokenize``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+from dataprep.cli.console import progress
+from dataprep.cli.options import AsJson, Date, InWorkspace, Quiet, Rejects, Seed, Strip, Template, Workers
+from dataprep.core.errors import UsageError, WorkspaceError
+
+if TYPE_CHECKING:
+    from dataprep.core.io import Rejects as OpenRejects
+    from dataprep.tokens.pairs import Paired
+    from dataprep.tokens.tokenize import Tokenized
+
+
+def command(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE]...", help="Chat rows, or with --student Examples; - is standard input."
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help="A directory for shards; with --student a file, .pt."
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A tokenizer's file or a model directory.")
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="llama3, chatml, llama2, or template: the model directory's own."),
+    ] = "llama3",
+    template: Template = None,
+    strip: Strip = False,
+    date: Date = None,
+    pack: Annotated[
+        int | None, typer.Option(metavar="N", help="Pack documents into sequences of N tokens.")
+    ] = None,
+    split_long: Annotated[
+        bool, typer.Option("--split-long", help="Divide documents that are longer than a sequence.")
+    ] = False,
+    seed: Seed = 42,
+    max_length: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Tokens a row may have. Default: N of --pack; with --student 256."),
+    ] = None,
+    overflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="Longer rows: error, drop or truncate. Default: error; with --student truncate.",
+        ),
+    ] = None,
+    student: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Make a teacher/student file: the student's tokenizer.")
+    ] = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="A teacher's tokenizer; once for each.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --student: FILE holds raw rows of this dataset.")
+    ] = None,
+    pad: Annotated[
+        str, typer.Option(metavar="HOW", help="With --student: none, or max to fill all up to one length.")
+    ] = "none",
+    workers: Workers = None,
+    rejects: Rejects = None,
+    workspace: InWorkspace = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn chat rows into token shards, or Examples into a teacher/student file.
+
+    Ids and loss mask are made together and checked. Shards that are there already, made of the same rows
+    with the same tokenizer, layout and options, are left as they are. Without FILE, mergedata/train.jsonl
+    and test.jsonl become shards in mergedata/tokens/. With --student, questions with their options and
+    rationales become one PyTorch file; of several FILEs, one each: OUT_FILE.pt.
+
+    \b
+    Examples:
+      dataprep tokenize train.jsonl -o tokens --tokenizer tokenizer.model --pack 2048
+      dataprep tokenize --tokenizer tokenizer.model --max-length 4096 --overflow drop
+      dataprep tokenize dev.json --dataset aqua_rat -o preprocessed_data.pt --student t5.model --teacher llemma=llemma.model
+    """  # noqa: E501 - a command is one line
+    # Threads of numpy's linear algebra, which is not used, would keep workers from being forked.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from dataprep.core.io import open_rejects
+
+    shown = _Shown(quiet=quiet, as_json=as_json)
+    if student is not None or teacher:
+        given = {"tokenizer": tokenizer, "template": template, "pack": pack, "split_long": split_long}
+        given |= {"date": date, "strip": strip}
+        given |= {"layout": None if layout == "llama3" else layout, "seed": None if seed == 42 else seed}
+        _refuse("shards, and --student makes a teacher/student file", given)
+        jobs = _pair_jobs(inputs or [], output)
+        _check_rejects(rejects, jobs)
+        with open_rejects(rejects) as bad:
+            for source, target in jobs:
+                with progress("tokenize", [source], 1, quiet) as advance:
+                    settings = {"dataset": dataset, "pad": pad, "progress": advance, "rejects": bad}
+                    lengths = {
+                        "max_length": 256 if max_length is None else max_length,
+                        "overflow": overflow or "truncate",
+                    }
+                    done = _pairs(source, target, student, teacher or [], workers, **settings, **lengths)
+                shown.pairs(source, done, target)
+        shown.finish()
+        return
+    _refuse("a teacher/student file (--student)", {"dataset": dataset, "pad": None if pad == "none" else pad})
+    if tokenizer is None:
+        raise UsageError("expected --tokenizer PATH, or --student and --teacher for a teacher/student file")
+    settings = {"max_length": max_length, "overflow": overflow or "error", "strip": strip, "date": date}
+    settings |= {"pack": pack, "split_long": split_long, "seed": seed}
+    shard_jobs = _shard_jobs(inputs or [], output, workspace)
+    _check_rejects(rejects, [(path, target) for paths, target in shard_jobs for path in paths])
+    with open_rejects(rejects) as bad:
+        for paths, target in shard_jobs:
+            with progress("tokenize", paths, 1, quiet) as advance:
+                laid = {"tokenizer": tokenizer, "layout": layout, "template": template}
+                made = _shards(paths, target, laid, settings, workers, bad, advance)
+            shown.shards(made, target)
+    shown.finish()
+
+
+def _shards(
+    paths: list[str],
+    target: str,
+    laid: dict[str, Any],
+    settings: dict[str, Any],
+    workers: int | None,
+    rejects: OpenRejects,
+    advance: Any,
+) -> Tokenized:
+    from dataprep.tokens.tokenize import ShardOptions, tokenize_files
+
+    return tokenize_files(
+        paths,
+        target,
+        **laid,
+        options=ShardOptions(**settings),
+        workers=workers,
+        rejects=rejects,
+        progress=advance,
+    )
+
+
+def _pairs(
+    source: str, target: str, student: str | None, given: list[str], workers: int | None, **settings: Any
+) -> Paired:
+    from dataprep.tokens.pairs import tokenize_pairs
+
+    if student is None:
+        raise UsageError("--teacher needs --student PATH, the student's tokenizer")
+    teachers: dict[str, str] = {}
+    for each in given:
+        name, _, path = each.partition("=")
+        if not name or not path:
+            raise UsageError(f"--teacher {each}: expected NAME=PATH")
+        if name in teachers:
+            raise UsageError(f"--teacher {each}: there are two teachers of that name")
+        teachers[name] = path
+    return tokenize_pairs(source, target, student=student, teachers=teachers, workers=workers, **settings)
+
+
+def _refuse(whose: str, given: dict[str, Any]) -> None:
+    """Raise ``UsageError`` for an option that means nothing here."""
+    for name, value in given.items():
+        if value is not None and value is not False:
+            raise UsageError(f"--{name.replace('_', '-')} is for {whose}")
+
+
+def _check_rejects(rejects: str | None, jobs: list[tuple[str, str]]) -> None:
+    from dataprep.core.io import check_distinct
+
+    check_distinct(rejects, [target for _, target in jobs], [path for path, _ in jobs])
+
+
+def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
+    """What to make a teacher/student file of, and where it goes."""
+    if not inputs or output is None or output == "-":
+        raise UsageError("a teacher/student file needs FILE and -o OUT.pt")
+    if len(inputs) == 1:
+        return [(inputs[0], output)]
+    place = Path(output)
+    names = ["stdin" if path == "-" else Path(path).name.partition(".")[0] or "file" for path in inputs]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two of {', '.join(inputs)} have the same name; make one file after the other")
+    return [
+        (path, str(place.with_name(f"{place.stem}_{name}{place.suffix}")))
+        for path, name in zip(inputs, names, strict=True)
+    ]
+
+
+def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[list[str], str]]:
+    """What to tokenize, and the directories that the shards go to."""
+    from dataprep.datasets.workspace import Workspace
+
+    if inputs:
+        if output is None or output == "-":
+            raise UsageError("shards are a directory: give it a name with -o OUT")
+        return [(inputs, output)]
+    if output is not None:
+        raise UsageError("-o needs FILE: without it, tokenize writes to mergedata/tokens/")
+    place = Workspace.find(workspace).root / "mergedata"
+    found = [split for split in ("train", "test") if (place / f"{split}.jsonl").is_file()]
+    if not found:
+        raise WorkspaceError(f"{place} holds no train.jsonl or test.jsonl: run `dataprep merge` first")
+    return [([str(place / f"{split}.jsonl")], str(place / "tokens" / split)) for split in found]
+
+
+class _Shown:
+    """What ``tokenize`` says on standard error."""
+
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+        self._silent = quiet or as_json
+        self._as_json = as_json
+        self._steps: list[dict[str, Any]] = []
+
+    def shards(self, made: Tokenized, target: str) -> None:
+        """One directory of shards."""
+        found = made.manifest
+        counts = {name: found[name] for name in ("documents", "tokens", "trained", "sequences", "cut")}
+        fill = None if made.fill is None else round(made.fill, 6)
+        self._add(made.ledger.to_json() | counts | {"fill": fill, "up_to_date": made.up_to_date}, target)
+        share = found["trained"] / found["tokens"] if found["tokens"] else 0
+        facts = f"{found['documents']:,} documents, {found['tokens']:,} tokens, {share:.1%} of them trained"
+        if made.fill is not None:
+            size = found["options"]["pack"]
+            facts += f"; {found['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
+        if found["cut"]:
+            facts += f"; {found['cut']:,} answers cut"
+        state = "up to date: " if made.up_to_date else ""
+        self._say(f"tokenize: {state}{made.ledger} → {target}", f"  {facts}")
+        if not made.ledger.rows_out:
+            self._say(f"warning: no row was written to {target}")
+
+    def pairs(self, source: str, done: Paired, target: str) -> None:
+        """One teacher/student file."""
+        self._add(done.ledger.to_json() | {"cut": done.cut}, target)
+        self._say(f"tokenize: {done.ledger} → {target}")
+        if any(done.cut.values()):
+            cut = ", ".join(f"{count:,} {name}" for name, count in done.cut.items())
+            self._say(f"  cut at --max-length: {cut}")
+        if not done.ledger.rows_out:
+            from dataprep.core.io import printable
+
+            self._say(f"warning: no row of {printable(source)} was written to {target}")
+
+    def finish(self) -> None:
+        """Print the JSON summary where it was asked for."""
+        if self._as_json:
+            summary = {"command": "tokenize", "outputs": self._steps}
+            print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode(), file=sys.stderr)
+
+    def _add(self, step: dict[str, Any], target: str) -> None:
+        from dataprep.core.io import printable
+
+        self._steps.append({"name": "tokenize"} | step | {"output": printable(target)})
+
+    def _say(self, *lines: str) -> None:
+        if not self._silent:
+            print(*lines, sep="\n", file=sys.stderr)

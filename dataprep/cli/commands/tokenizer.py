@@ -1,0 +1,159 @@
+"""``dataprep tokenizer``: ``train`` makes one, ``show`` looks into one."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+
+from dataprep.cli.options import AsJson, Quiet
+
+if TYPE_CHECKING:
+    from dataprep.tokens.tokenizers.base import Tokenizer
+
+COLOURS = (
+    "black on bright_cyan",
+    "black on bright_yellow",
+    "black on bright_green",
+    "black on bright_magenta",
+)
+
+
+def command() -> None:
+    """Train a tokenizer on the data, or look into one."""
+
+
+def train(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="Rows of any kind, or plain text (.txt); - for standard input."
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o", "--output", metavar="PATH", help="Where the tokenizer goes; - is standard output."
+        ),
+    ],
+    vocab_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Ids, special tokens among them.")
+    ] = 4096,
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="sentencepiece (a .model), or bpe (a tokenizer.json).")
+    ] = "sentencepiece",
+    quiet: Quiet = False,
+) -> None:
+    """Train a tokenizer on texts.
+
+    It learns from the contents of chat rows, from every string of other rows, or from the lines of plain
+    text. It falls back to bytes, so that any text has ids, and has the special tokens of the chat layouts.
+    The same texts and options give the same file.
+
+    \b
+    Examples:
+      dataprep tokenizer train mergedata/train.jsonl -o tokenizer.model
+      dataprep tokenizer train texts.txt --kind bpe --vocab-size 8192 -o tokenizer.json
+    """
+    from dataprep.core import io as files
+    from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
+
+    files.check_apart([output], inputs)
+    content = train_tokenizer(texts_of_files(inputs), vocab_size, kind)
+    with files.open_output(output, files.Format("jsonl", "")) as out:  # bytes as they are
+        out.write(content)
+    if not quiet:
+        where = "standard output" if output == "-" else output
+        print(f"tokenizer train: {kind}, {vocab_size:,} ids → {where}", file=sys.stderr)
+
+
+def show(
+    path: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A tokenizer's file, a model's folder, or an encoding's name."),
+    ],
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="A text to see the tokens of.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a tokenizer's facts, or a text's tokens.
+
+    Each token is printed with its id, in colours on a terminal. Special tokens' names in the text are
+    text, as in every row: none of them becomes a special token.
+
+    \b
+    Examples:
+      dataprep tokenizer show tokenizer.model
+      dataprep tokenizer show tokenizer.model "How many eggs are left?"
+    """
+    from dataprep.tokens.tokenizers.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(path)
+    if text is None:
+        _show_facts(tokenizer, as_json)
+    else:
+        _show_tokens(tokenizer, text, as_json)
+
+
+def _show_facts(tokenizer: Tokenizer, as_json: bool) -> None:
+    facts = {
+        "kind": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "fingerprint": tokenizer.fingerprint,
+        "specials": dict(tokenizer.specials),
+    }
+    if as_json:
+        print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        return
+    print(f"kind         {tokenizer.kind}")
+    print(f"vocabulary   {tokenizer.vocab_size:,} ids")
+    print(f"fingerprint  {tokenizer.fingerprint}")
+    print(f"specials     {len(tokenizer.specials):,}")
+    for name, number in tokenizer.specials.items():
+        print(f"{number:>11}  {name}")
+
+
+def _show_tokens(tokenizer: Tokenizer, text: str, as_json: bool) -> None:
+    from dataprep.tokens.tokenizers.prefix_space import decode_after
+
+    ids = tokenizer.encode(text)
+    pieces = [_visible(decode_after(tokenizer, [number])) for number in ids]
+    if as_json:
+        tokens = [{"id": number, "piece": piece} for number, piece in zip(ids, pieces, strict=True)]
+        print(orjson.dumps(tokens, option=orjson.OPT_INDENT_2).decode())
+        return
+    if sys.stdout.isatty():
+        _print_coloured(pieces)
+    for number, piece in zip(ids, pieces, strict=True):
+        print(f"{number:>8}  {piece}")
+    print(f"{len(ids):,} tokens, {len(text):,} characters")
+
+
+def _print_coloured(pieces: list[str]) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text()
+    for number, piece in enumerate(pieces):
+        line.append(piece, COLOURS[number % len(COLOURS)])
+        line.append("\n" if "↵" in piece else "")
+    # rich ends the process by itself when a pipe is closed; printing is left to us.
+    out = StringIO()
+    Console(file=out, width=Console().width, force_terminal=True).print(line, soft_wrap=True)
+    print(out.getvalue())
+
+
+def _visible(piece: bytes) -> str:
+    """A token's bytes so that spaces and newlines can be seen; what is no character as its bytes."""
+    try:
+        text = piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return "".join(f"<0x{byte:02X}>" for byte in piece)
+    shown = text.replace(" ", "·").replace("\n", "↵").replace("\t", "→").replace("\r", "␍")
+    return "".join(each if each.isprintable() else f"<U+{ord(each):04X}>" for each in shown)
+
+
+commands = {"train": train, "show": show}

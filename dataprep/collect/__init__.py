@@ -1,0 +1,1 @@
+"""Join teachers' answers to references, and report how well they agree."""

@@ -1,0 +1,85 @@
+"""Teachers' current answers in journals, found by teacher, id and sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+
+from dataprep.collect.judging import MISSING, Judged, Labels, judge
+from dataprep.core import io as files
+from dataprep.core.errors import InputError, UsageError
+from dataprep.core.records import Example
+from dataprep.teacher.journal.current import Journals, current_lines
+
+
+class Answers:
+    """The lines that count of some journals, the earlier journals before the later.
+
+    ``names`` are what teachers are called in place of their names in the journals; ``progress`` is told the
+    bytes that were read. Only the lines' places are kept; ``journals.current_lines`` says how that grows.
+
+    Attributes:
+        journals: the journals' lines.
+        teachers: their names, in the order they first appear in.
+
+    Raises:
+        UsageError: a path is no JSON Lines, or a name is given to no teacher or to two.
+        InputError: a line is no response, or there is none.
+        FileError: a journal cannot be read.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        names: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        for path in paths:
+            if files.format_of(path).kind != "jsonl":
+                raise UsageError(f"{path}: a journal of responses is JSON Lines; expected a .jsonl file")
+        self.journals = Journals([(path, files.open_whole(path)) for path in paths])
+        current = current_lines(self.journals.lines(progress))
+        if not current:
+            raise InputError(self.journals.torn[0], "the only line broke off; expected responses")
+        self._current = _renamed(current, names or {})
+        self.teachers = list(self._current)
+
+    def judged(self, example: Example, labels: Labels, teacher: str, sample: int) -> Judged:
+        """What a teacher said to an Example: in the journals, or else in the Example's own row.
+
+        Raises:
+            RowError: the Example has more choices than there are letters.
+        """
+        place = self._current.get(teacher, {}).get(sample, {}).get(example.identify())
+        if place is not None:
+            return judge(example, self.journals.row(place), place)
+        return labels.judged(example, teacher) or MISSING
+
+    def samples(self, example: Example, teacher: str) -> list[int]:
+        """Which samples there are of a teacher's answer to an Example, ascending."""
+        name = example.identify()
+        return [number for number, places in self._current.get(teacher, {}).items() if name in places]
+
+    def ids(self) -> Iterator[str]:
+        """The id of each answer."""
+        for samples in self._current.values():
+            for places in samples.values():
+                yield from places
+
+    def count_outside(self, known: Container[str]) -> int:
+        """How many answers there are to ids that are not known."""
+        return sum(name not in known for name in self.ids())
+
+
+Current = dict[str, dict[int, dict[str, int]]]
+
+
+def _renamed(current: Current, names: Mapping[str, str]) -> Current:
+    """The same answers under the names that teachers are to have."""
+    found = ", ".join(current)
+    for name in names:
+        if name not in current:
+            raise UsageError(f"no teacher is called {name!r}: the journals' teachers are {found}")
+    renamed = {names.get(teacher, teacher): samples for teacher, samples in current.items()}
+    if len(renamed) < len(current):
+        raise UsageError(f"two teachers would have one name: the journals' teachers are {found}")
+    return renamed

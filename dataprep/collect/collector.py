@@ -1,0 +1,228 @@
+"""Journals and a file of Examples to one output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+from dataprep.answers.quality import KEEPABLE
+from dataprep.collect.answers import Answers
+from dataprep.collect.judging import NO_LABELS, Labels, labels_of
+from dataprep.collect.rows import (
+    ChatRows,
+    Made,
+    ProbsRows,
+    RationaleRows,
+    Renderer,
+    Statuses,
+    TrainingRows,
+    dump,
+    qa_row,
+)
+from dataprep.core import io as files
+from dataprep.core.errors import InputError, RowDropped, RowError, UsageError
+from dataprep.core.ledger import Ledger
+from dataprep.core.records import Example
+from dataprep.datasets import registry as converters
+from dataprep.datasets.examples import example_of, read_numbered
+
+FORMATS = ("rationale", "chat", "qa", "choice-probs")
+
+
+@dataclass
+class CollectReport:
+    """What ``collect`` found.
+
+    Attributes:
+        ledger: Examples in and rows out; with all samples, the teacher's answers in place of Examples.
+        statuses: answers by teacher and status: all teachers' in labelled rows, else the chosen one's.
+        unmatched: answers to ids that no Example has.
+        torn: the journals' last lines that broke off, as ``path:line``.
+    """
+
+    ledger: Ledger = field(default_factory=Ledger)
+    statuses: Statuses = field(default_factory=dict)
+    unmatched: int = 0
+    torn: list[str] = field(default_factory=list)
+
+
+def collect_files(
+    responses: Sequence[str | Path],
+    examples: str | Path,
+    output: str | Path,
+    *,
+    to: str = "rationale",
+    keep: Sequence[str] | None = None,
+    teacher: str | None = None,
+    dataset: str | None = None,
+    template: Mapping[str, str] | None = None,
+    sample: int | str = 0,
+    names: Mapping[str, str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> CollectReport:
+    """Join teachers' answers to their Examples by id.
+
+    The Examples are read one by one. What grows are the places of the answers that count (some 600 bytes
+    each), and the Examples' ids (some 250 bytes each); a compressed journal is held in memory whole.
+
+    Args:
+        responses: the journals, the earlier before the later; ``-`` is standard input.
+        examples: Examples (of ``convert --to example`` or ``parse-rationales``), or raw rows of ``dataset``.
+        output: where the rows go, in the format of its suffix; ``-`` is standard output.
+        to: ``"rationale"`` rows with all teachers, or one teacher's training rows: ``"chat"``, ``"qa"``,
+            ``"choice-probs"``.
+        keep: the statuses of answers that become training rows; only ``ok`` ones by default.
+        teacher: whose answers become training rows; needed where there are several.
+        dataset: the converter that reads raw rows.
+        template: the messages ``system``, ``user``, ``assistant`` of chat rows in place of the default ones.
+        sample: which of several samples of an answer, or ``"all"`` of them as chat or qa rows.
+        names: what teachers are called in place of their names in the journals.
+        progress: told the bytes of journals that were read.
+
+    Raises:
+        UsageError: options that cannot be served, or do not belong together.
+        InputError: a line is no response, a row is no Example, two rows have one id, or no answer is to one
+            of the Examples.
+        FileError: a file cannot be read or written.
+    """
+    number = _check(to, keep, teacher, template, sample)
+    paths, source = [str(path) for path in responses], str(examples)
+    _check_places(paths, source, str(output), dataset)
+    answers, report, known = Answers(paths, names, progress), CollectReport(), _Ids(source)
+    make: RationaleRows | TrainingRows = RationaleRows(answers, number or 0, report.statuses)
+    if to != "rationale":
+        chosen = _only(answers.teachers) if teacher is None else teacher
+        render = _renderer(to, answers, chosen, template or {})
+        make = TrainingRows(answers, chosen, render, report.statuses, keep=keep or ("ok",), sample=number)
+    with files.open_output(str(output)) as out:
+        for made in _made(make, known, source, dataset):
+            report.ledger.rows_in += 1
+            if isinstance(made, RowDropped):
+                report.ledger.drop(made.reason)
+            else:
+                out.write(dump(made))
+                report.ledger.rows_out += 1
+        report.unmatched, report.torn = answers.count_outside(known), answers.journals.torn
+        known.check_answered(answers, report.unmatched)
+        _check_heard_of(teacher, report, answers)
+        report.ledger.check()
+    return report
+
+
+def _check_heard_of(teacher: str | None, report: CollectReport, answers: Answers) -> None:
+    """Raise ``UsageError`` where a teacher that no journal knows is none of the Examples' either."""
+    if teacher is None or teacher in answers.teachers:
+        return
+    if not set(report.statuses[teacher]) - {"missing"}:
+        found = ", ".join(answers.teachers)
+        raise UsageError(f"no answer is of the teacher {teacher!r}: the journals' teachers are {found}")
+
+
+def _check(
+    to: str,
+    keep: Sequence[str] | None,
+    teacher: str | None,
+    template: Mapping[str, str] | None,
+    sample: int | str,
+) -> int | None:
+    """Which sample is wanted, ``None`` for all; options that do not belong together are errors."""
+    if to not in FORMATS:
+        raise UsageError(f"cannot collect to {to!r}: expected {', '.join(FORMATS)}")
+    for status in keep or ():
+        if status not in KEEPABLE:
+            raise UsageError(f"--keep {status}: an answer with a text is one of {', '.join(KEEPABLE)}")
+    for flag, given in (("--keep", keep), ("--teacher", teacher)):
+        if given is not None and to == "rationale":
+            raise UsageError(f"{flag} is for training rows: a rationale row holds every teacher and status")
+    if to == "chat":
+        ChatRows(template or {})  # what is wrong with a wording is said before any work
+    elif template:
+        raise UsageError(f"--template is for --to chat: {to} rows have a wording of their own")
+    if sample == "all":
+        if to not in ("chat", "qa"):
+            raise UsageError(f"--sample all is for --to chat and qa: {to} has one row for each Example")
+        return None
+    if type(sample) is not int or sample < 0:
+        raise UsageError(f"--sample {sample}: expected a number from 0 on, or all")
+    return sample
+
+
+def _check_places(paths: Sequence[str], source: str, output: str, dataset: str | None) -> None:
+    """Find what is wrong with the files before any work."""
+    if not paths:
+        raise UsageError("there is nothing to collect: give at least one journal of responses")
+    if [*paths, source].count(files.STDIO) > 1:
+        raise UsageError("standard input can be read only once: give the others as files")
+    if dataset is not None:
+        converters.load(dataset)
+    files.format_of(output)
+    files.check_apart([output], paths, "the rows would replace a journal, and with it paid answers")
+
+
+def _only(teachers: Sequence[str]) -> str:
+    if len(teachers) > 1:
+        raise UsageError(f"several teachers answered: choose one with --teacher: {', '.join(teachers)}")
+    return teachers[0]
+
+
+def _renderer(to: str, answers: Answers, teacher: str, template: Mapping[str, str]) -> Renderer:
+    if to == "chat":
+        return ChatRows(template)
+    return qa_row if to == "qa" else ProbsRows(answers, teacher)
+
+
+def _made(
+    make: Callable[[Example, Labels], Iterator[Made | RowDropped]],
+    known: _Ids,
+    source: str,
+    dataset: str | None,
+) -> Iterator[Made | RowDropped]:
+    """What each row of the Examples' file becomes, in order."""
+    number, unit = 0, "line" if files.format_of(source).kind == "jsonl" else "row"
+    for number, row in read_numbered(source, dataset):
+        try:
+            example = example_of(row, dataset, unlabelled=True)
+            known.add(example, number)
+            yield from make(example, labels_of(row) if dataset is None else NO_LABELS)
+        except RowDropped as drop:
+            yield drop
+        except RowError as error:
+            raise InputError(files.place(source, unit, number), str(error)) from None
+    if not number:
+        raise InputError(source, "the file is empty; expected rows")
+
+
+class _Ids:
+    """The ids of the Examples that were read, each with its first row and a hash of what it holds."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._rows: dict[str, tuple[int, bytes]] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
+
+    def add(self, example: Example, number: int) -> None:
+        """Note an Example.
+
+        Raises:
+            RowError: an earlier row has its id, and holds something else.
+        """
+        fields = {**example.to_json(), "id": None, "source": None, "task": None, "rationales": None}
+        held = blake2b(repr(fields).encode("utf-8", "backslashreplace"), digest_size=8).digest()
+        first, same = self._rows.setdefault(example.identify(), (number, held))
+        if same != held:
+            found = f"row {first} of the file has it too, with another question, answer or choices"
+            raise RowError(f"duplicate id {example.id!r}", f"{found}; give each Example an id of its own")
+
+    def check_answered(self, answers: Answers, unmatched: int) -> None:
+        """Raise ``InputError`` where there are answers, but to none of the Examples."""
+        if unmatched == sum(1 for _ in answers.ids()):
+            asked, known = next(answers.ids()), next(iter(self._rows), None)
+            raise InputError(
+                self._source,
+                f"none of the {unmatched:,} answers is to one of its Examples: the answers' ids are such as "
+                f"{asked!r}, the Examples' such as {known!r}; give those that the requests were made of",
+            )

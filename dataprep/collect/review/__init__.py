@@ -1,0 +1,1 @@
+"""Report how teachers' answers agree with the references and with each other."""

@@ -1,0 +1,195 @@
+"""What teachers answered to multiple-choice questions: outcomes, letters, and how far they agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from dataprep.collect.review.findings import (
+    Agreement,
+    Fit,
+    Joined,
+    Pair,
+    Review,
+    TeacherReview,
+    Unread,
+    fit,
+    kappa,
+)
+from dataprep.collect.review.replies import Answer, Asked, Journal, read_replies
+from dataprep.core import io as files
+from dataprep.core.errors import InputError, UsageError
+from dataprep.core.records import LETTERS
+from dataprep.datasets.references import GoldRow, read_gold
+from dataprep.teacher.journal.line import OUTCOMES
+
+SHOWN = 20
+"""Replies without a letter that are listed for each teacher, and ids without a gold row."""
+
+
+def review_files(
+    inputs: Sequence[str | Path], *, gold: str | Path | None = None, page: str | Path | None = None
+) -> Review:
+    """Review teachers' answers to multiple-choice questions.
+
+    Args:
+        inputs: journals of responses, rows as ``parse_rationale_files`` writes them, or rows
+            ``{"Question", "Answer"}``; ``-`` is standard input.
+        gold: the gold rows' file; rows are joined by id.
+        page: where the report goes as one HTML page, in addition.
+
+    Raises:
+        InputError: a row is none of these, no reply names a letter, or no id has a gold row.
+        FileError: a file cannot be read or written.
+        MissingDependencyError: a page is wanted, and matplotlib is not installed.
+    """
+    paths = [str(path) for path in inputs]
+    if not paths:
+        raise UsageError("there is nothing to review: give at least one file")
+    if gold is not None and [*paths, str(gold)].count(files.STDIO) > 1:
+        raise UsageError("-: standard input can be read only once; give the others as files")
+    if page is not None:
+        from dataprep.collect.review.page import check_page, write_page
+
+        check_page(str(page))
+    rows = _by_id(str(gold)) if gold is not None else {}
+    journal = Journal()
+    for path in paths:
+        for reply in read_replies(path, rows):
+            journal.add(reply)
+    found = reviewed(journal, rows, list(map(files.printable, paths)), with_gold=gold is not None)
+    _check_letters(found, paths[0])
+    if found.gold is not None and not found.gold.found:
+        ids = ", ".join(map(repr, found.gold.missing_ids[:3]))
+        hint = "is it the gold file of these questions, with the ids that the requests had?"
+        raise InputError(
+            str(gold), f"none of its {found.gold.rows} ids is one of the answers' ({ids}, …); {hint}"
+        )
+    if page is not None:
+        write_page(found, str(page))
+    return found
+
+
+def _by_id(path: str) -> dict[str, GoldRow]:
+    rows: dict[str, GoldRow] = {}
+    for row in read_gold(path):
+        if row.id is not None and rows.setdefault(row.id, row) != row:
+            raise InputError(path, f"the id {row.id!r} stands for two different rows; expected one row an id")
+    if not rows:
+        raise InputError(path, "no row has an id; expected {id, question, choices, answer}, joined by id")
+    return rows
+
+
+def _check_letters(found: Review, path: str) -> None:
+    """Where not one reply names a letter, these are no answers to multiple-choice questions."""
+    unread = [reply for each in found.teachers for reply in each.unread]
+    if unread and not any(each.read for each in found.teachers):
+        said = f"the first is {unread[0].reply[:100]!r} ({unread[0].id[:60]})"
+        wanted = "expected answers to multiple-choice questions, such as 'b' or 'The answer is (b)'"
+        raise InputError(path, f"no reply names a letter; {said}; {wanted}")
+
+
+def reviewed(
+    journal: Journal, gold: Mapping[str, GoldRow], names: Sequence[str] = (), *, with_gold: bool = True
+) -> Review:
+    """The figures about the replies that a journal has taken; ``names`` are those of its files."""
+    answers = journal.current()
+    ids = dict.fromkeys(own for each in answers.values() for own, _ in each)
+    missing = [own for own in ids if own not in gold]
+    every = [answer for each in answers.values() for answer in each.values()]
+    seen = max((LETTERS.find(answer.letter) + 1 for answer in every if answer.letter), default=0)
+    count = max([seen, *(answer.choices for answer in every)])
+    return Review(
+        files=list(names),
+        questions=len(ids),
+        letters=list(LETTERS[:count]),
+        gold=Joined(len(gold), len(ids) - len(missing), len(missing), missing[:SHOWN]) if with_gold else None,
+        teachers=[
+            _teacher(name, journal.lines[name], each, gold if with_gold else None, LETTERS[:count])
+            for name, each in answers.items()
+        ],
+        pairs=_pairs(answers),
+    )
+
+
+def _teacher(
+    name: str,
+    lines: int,
+    answers: Mapping[Asked, Answer],
+    gold: Mapping[str, GoldRow] | None,
+    letters: str,
+) -> TeacherReview:
+    outcomes = Counter(answer.outcome for answer in answers.values())
+    unread = [
+        Unread(own, answer.excerpt or "")
+        for (own, _), answer in answers.items()
+        if answer.outcome == "ok" and answer.letter is None
+    ]
+    read = [answer for answer in answers.values() if answer.letter is not None]
+    counts = _by_letter((answer.letter or "" for answer in read), letters)
+    expected = _uniform((answer.choices or len(letters) for answer in read), letters)
+    agreement = None if gold is None else _agreement(answers, gold, letters)
+    return TeacherReview(
+        name=name,
+        lines=lines,
+        superseded=lines - len(answers),
+        outcomes={outcome: outcomes[outcome] for outcome in OUTCOMES},
+        read=len(read),
+        unread=unread[:SHOWN],
+        unread_more=max(0, len(unread) - SHOWN),
+        answers=counts,
+        uniform=fit(counts, expected),
+        gold=None if agreement is None else _against_gold(agreement.matrix, letters),
+        agreement=agreement,
+    )
+
+
+def _by_letter(said: Iterable[str], letters: str) -> dict[str, int]:
+    counts = Counter(said)
+    return {letter: counts[letter] for letter in letters}
+
+
+def _uniform(choices: Iterable[int], letters: str) -> dict[str, float]:
+    """How often each letter would be answered if each question's choices were equally likely."""
+    sizes = Counter(choices)
+    return {
+        letter: sum(rows / size for size, rows in sorted(sizes.items()) if place < size)
+        for place, letter in enumerate(letters)
+    }
+
+
+def _agreement(answers: Mapping[Asked, Answer], gold: Mapping[str, GoldRow], letters: str) -> Agreement:
+    matrix = {letter: dict.fromkeys((*letters, "unread"), 0) for letter in letters}
+    asked = 0
+    for (own, _), answer in answers.items():
+        if own in gold:
+            asked += 1
+            if answer.outcome == "ok":
+                matrix[LETTERS[gold[own].place]][answer.letter or "unread"] += 1
+    unread = sum(row["unread"] for row in matrix.values())
+    replies = sum(sum(row.values()) for row in matrix.values())
+    right = sum(matrix[letter][letter] for letter in letters)
+    return Agreement(asked, replies, replies - unread, right, matrix)
+
+
+def _against_gold(matrix: Mapping[str, Mapping[str, int]], letters: str) -> Fit:
+    """The letters of the replies with a gold row, against the gold letters of the same replies."""
+    counts = {letter: sum(row[letter] for row in matrix.values()) for letter in letters}
+    gold = {letter: float(sum(matrix[letter].values()) - matrix[letter]["unread"]) for letter in letters}
+    return fit(counts, gold)
+
+
+def _pairs(answers: Mapping[str, Mapping[Asked, Answer]]) -> list[Pair]:
+    names = list(answers)
+    pairs = []
+    for place, first in enumerate(names):
+        for second in names[place + 1 :]:
+            said: Counter[tuple[str, str]] = Counter()
+            for asked, answer in answers[first].items():
+                other = answers[second].get(asked)
+                if answer.letter and other is not None and other.letter:
+                    said[answer.letter, other.letter] += 1
+            same = sum(count for (one, other_), count in said.items() if one == other_)
+            pairs.append(Pair(first, second, sum(said.values()), same, kappa(said)))
+    return pairs

@@ -1,0 +1,1 @@
+"""What every stage uses: errors, records, ledger, JSON Lines, sampling."""

@@ -1,0 +1,176 @@
+"""The style sheet of a review's page, beside what all pages have: on screens of any width and on paper.
+
+What all HTML pages have in common: no script, nothing loaded from anywhere, every text escaped.
+
+Text out of data, made fit to be shown: what a reader would not see is written as an escape.
+"""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePath
+
+from dataprep.core import io as files
+from dataprep.core.errors import UsageError
+
+_JOINERS = "\u200c\u200d"  # part of words in Persian and Indic scripts, and of emoji
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def visible(text: str, lines: bool = False) -> str:
+    r"""The text with control characters, invisible marks and lone surrogates as ``\x1b``, ``\u202e``.
+
+    So no reply can move a terminal's cursor, reorder a line, or be what UTF-8 and HTML cannot hold.
+
+    Args:
+        text: any text.
+        lines: whether newlines and tabs stay what they are.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(character if _shows(character, lines) else _escaped(character) for character in text)
+
+
+def _shows(character: str, lines: bool) -> bool:
+    if character in "\n\t":
+        return lines
+    if unicodedata.category(character) in _UNSEEN:
+        return character in _JOINERS
+    code = ord(character)  # noncharacters, which HTML does not allow
+    return not (code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    short = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}.get(character)
+    return short or (
+        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    )
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text, or where it is longer than ``limit`` its beginning and its end, where an answer stands."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 3
+    return f"{text[: limit - tail - 3].rstrip()} … {text[-tail:].lstrip()}"
+
+
+_STYLE = """\
+:root {
+  color-scheme: light dark;
+  --page: #fbfaf8; --ink: #1d1c1a; --muted: #64615b; --line: #dedad2; --panel: #f2efe9;
+}
+@media (prefers-color-scheme: dark) {
+  :root { --page: #181817; --ink: #e9e6df; --muted: #a29d93; --line: #3a3834; --panel: #232220; }
+}
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body {
+  margin: 0; background: var(--page); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif;
+}
+main { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -0.015em; margin: 0 0 0.5rem; }
+h2 { overflow-wrap: anywhere; }
+p { margin: 0 0 0.75rem; overflow-wrap: anywhere; }
+header p, .note, figcaption, footer { color: var(--muted); }
+section { border-top: 1px solid var(--line); }
+code { font: 0.9em ui-monospace, "SF Mono", Consolas, "Liberation Mono", monospace; }
+footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+"""
+_HEAD = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+"""
+
+
+def document(title: str, style: str, parts: Iterable[str]) -> str:
+    """A whole page.
+
+    Args:
+        title: its title, as text.
+        style: rules beside those that all pages have.
+        parts: what stands on it, in HTML.
+    """
+    return "".join(
+        (
+            f"{_HEAD}<title>{html.escape(title)}</title>\n<style>\n{_STYLE}{style}</style>\n",
+            "</head>\n<body>\n<main>\n",
+            *parts,
+            "</main>\n</body>\n</html>\n",
+        )
+    )
+
+
+def escaped(text: str, lines: bool = False) -> str:
+    """A text out of the data, as HTML; ``lines`` as ``visible`` has it."""
+    return html.escape(visible(text, lines))
+
+
+def check_path(path: str, what: str) -> None:
+    """Raise ``UsageError`` where the path is no HTML page's; ``what`` begins the explanation."""
+    if path != files.STDIO and PurePath(path).suffix.lower() not in {".html", ".htm"}:
+        raise UsageError(f"{path}: {what} an HTML page; expected a path that ends in .html")
+
+
+STYLE = """\
+:root {
+  --bar: #3a78b8; --uniform: #1d1c1a; --gold: #c9c4b8;
+  --ok: #3a78b8; --length: #d9a62e; --refused: #8a5fb0; --empty: #b3aea4; --failed: #c23b3b;
+  --right: #2f8f6b; --wrong: #d4713a; --unread: #b3aea4;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --bar: #5b9bdc; --uniform: #e9e6df; --gold: #5c5952;
+    --ok: #5b9bdc; --length: #e2b84c; --refused: #b08ad6; --empty: #6f6b64; --failed: #e06666;
+    --right: #4db58d; --wrong: #e58a55; --unread: #6f6b64;
+  }
+}
+main { max-width: 54rem; }
+h2 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 0.75rem; }
+h3 { font-size: 1rem; margin: 2rem 0 0.5rem; }
+p { max-width: 44rem; }
+.note, figcaption, footer { font-size: 0.85rem; }
+section { margin-top: 2.5rem; padding-top: 2rem; }
+.wide { overflow-x: auto; }
+figure { margin: 1.75rem 0; }
+figcaption { margin-top: 0.4rem; }
+svg { display: block; width: 100%; min-width: 34rem; height: auto; font-family: inherit; }
+svg * { stroke-linejoin: round; stroke-linecap: butt; }
+svg text { fill: var(--ink); font-variant-numeric: tabular-nums; }
+table {
+  border-collapse: collapse; margin: 0.5rem 0 1rem;
+  font-variant-numeric: tabular-nums; font-size: 0.9rem;
+}
+th, td {
+  padding: 0.3rem 0.75rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line);
+}
+thead th { color: var(--muted); font-weight: 500; vertical-align: bottom; }
+tr > :first-child { text-align: start; padding-left: 0; }
+th[scope="row"] { font-weight: 600; }
+.names { width: 100%; }
+.names th[scope="row"], td.name { text-align: start; min-width: 9rem; overflow-wrap: anywhere; }
+.names thead th:nth-child(2):nth-last-child(5) { text-align: start; }
+.confusion th, .confusion td { padding: 0.3rem 0.5rem; min-width: 2.4rem; text-align: center; }
+.many th, .many td { padding: 0.2rem 0.1rem; min-width: 1.55rem; font-size: 0.75rem; }
+.many th:last-child, .many td:last-child { padding-left: 0.6rem; }
+.confusion td { border: 1px solid var(--page); }
+.confusion td:last-child { text-align: right; color: var(--muted); }
+.confusion .right { background: color-mix(in srgb, var(--right) var(--tint, 0%), var(--panel)); }
+.confusion .wrong { background: color-mix(in srgb, var(--wrong) var(--tint, 0%), var(--panel)); }
+.confusion .none { background: var(--panel); color: var(--muted); }
+.replies { width: 100%; table-layout: fixed; }
+.replies th, .replies td { overflow-wrap: anywhere; text-align: start; }
+.replies th:first-child { width: 32%; font-weight: 400; color: var(--muted); }
+.replies tbody th { font: 0.8rem/1.75 ui-monospace, "SF Mono", Consolas, "Liberation Mono", monospace; }
+.replies td { white-space: pre-wrap; }
+.tests { margin: 0; padding-left: 1.1rem; }
+@media print { section { break-inside: avoid-page; } main { max-width: none; } }
+"""

@@ -1,0 +1,120 @@
+"""Tables: CSV and TSV through Python's ``csv``, Parquet through polars."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from dataprep.core.errors import InputError, RowError
+
+_PARQUET_ROWS = 1 << 13  # rows of a Parquet file held at a time
+_MAX_CELL = 32 << 20
+
+
+def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a CSV or TSV file with a header, by the line they begin at; every value is a string.
+
+    Raises:
+        InputError: no header, a name twice in it, a row of another length, not UTF-8, an open quote.
+    """
+    csv.field_size_limit(_MAX_CELL)
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    begin = 1
+    try:
+        header = next(reader, None)
+        if not header:
+            raise InputError(path, "the file is empty; expected a header line with the fields' names")
+        if len(set(header)) < len(header):
+            raise InputError(f"{path}:1", f"a field's name stands twice in the header: {header}")
+        begin = reader.line_num + 1
+        for values in reader:
+            if values:
+                if len(values) != len(header):
+                    problem = f"found {len(values)} fields; the header has {len(header)}"
+                    raise InputError(f"{path}:{begin}", problem)
+                yield begin, dict(zip(header, values, strict=True))
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}:{begin}", f"not a delimited table: {error}") from None
+    except UnicodeDecodeError as error:
+        wrong = f"not UTF-8: byte 0x{error.object[error.start]:02x}; save the file as UTF-8"
+        raise InputError(f"{path}:{begin} or after", wrong) from None
+    finally:
+        text.detach()
+
+
+def read_parquet(path: str, stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file.
+
+    Raises:
+        InputError: the file is no Parquet file, or is damaged.
+    """
+    import polars as pl
+
+    try:
+        source: Any = path if Path(path).suffix.lower() == ".parquet" else stream.read()
+        frame = pl.scan_parquet(source, glob=False)
+        start = 0
+        while rows := frame.slice(start, _PARQUET_ROWS).collect().to_dicts():
+            yield from rows
+            start += len(rows)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(path, f"not a Parquet file that can be read: {reason}") from None
+
+
+def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> None:
+    """Write JSON Lines rows as CSV or TSV; the first row's fields are the header.
+
+    Raises:
+        RowError: a row has other fields than the first, or a field that is no single value.
+    """
+    text = io.TextIOWrapper(out, encoding="utf-8", newline="")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    # Python before 3.13 leaves a carriage return unquoted, and it would end the row for a reader.
+    quoting = csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    header: list[str] | None = None
+    for number, line in enumerate(lines, 1):
+        row = orjson.loads(line)
+        if header is None:
+            header = list(row)
+            _write_row(writer, quoting, header)
+        if list(row) != header:
+            found = f"row {number} has {list(row)}, the first {header}"
+            raise RowError("a table needs the same fields in every row", found)
+        for name, value in row.items():
+            if isinstance(value, dict | list):
+                hint = f"field {name!r} of row {number} is nested; write .jsonl or .parquet instead"
+                raise RowError("a delimited table holds single values only", hint)
+        _write_row(writer, quoting, ["" if value is None else value for value in row.values()])
+    text.flush()
+    text.detach()
+
+
+def _write_row(plain: Any, quoting: Any, values: list[Any]) -> None:
+    returns = any(isinstance(value, str) and "\r" in value for value in values)
+    (quoting if returns else plain).writerow(values)
+
+
+def write_parquet(lines: Path, out: IO[bytes]) -> None:
+    """Write a JSON Lines file as Parquet.
+
+    Raises:
+        RowError: the rows' fields have types that do not fit into columns.
+    """
+    import polars as pl
+
+    try:
+        frame = pl.DataFrame()
+        if lines.stat().st_size:
+            with lines.open("rb") as file:  # a path would be taken for a pattern
+                frame = pl.read_ndjson(file, infer_schema_length=None)
+        frame.write_parquet(out)
+    except pl.exceptions.PolarsError as error:
+        raise RowError("the rows do not fit into the columns of a table", str(error)) from None

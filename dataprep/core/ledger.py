@@ -1,0 +1,65 @@
+"""Rows in, rows out, and a reason for every row that is not among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataprep.core.errors import LedgerError
+
+
+@dataclass
+class Ledger:
+    """What became of a command's rows: ``rows_in = rows_out + dropped + failed``.
+
+    ``rows_in`` is counted where rows are read and ``rows_out`` where they are written, so that
+    ``check`` can tell when a row was lost on the way.
+    """
+
+    rows_in: int = 0
+    rows_out: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count sound rows that were left out on purpose."""
+        if count:
+            self.dropped[reason] += count
+
+    def fail(self, reason: str, count: int = 1) -> None:
+        """Count bad rows that were set aside."""
+        if count:
+            self.failed[reason] += count
+
+    def drop_all(self, reasons: Mapping[str, int]) -> None:
+        """Count dropped rows by reason."""
+        for reason, count in reasons.items():
+            self.drop(reason, count)
+
+    def check(self) -> None:
+        """Raise ``LedgerError`` unless every row that came in is accounted for."""
+        accounted = self.rows_out + self.dropped.total() + self.failed.total()
+        if self.rows_in != accounted:
+            raise LedgerError(
+                f"{self.rows_in:,} rows came in, {accounted:,} are accounted for ({self}): "
+                "this is a bug in dataprep, please report it"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts as a JSON object."""
+        return {
+            "in": self.rows_in,
+            "out": self.rows_out,
+            "dropped": dict(self.dropped),
+            "failed": dict(self.failed),
+        }
+
+    def __str__(self) -> str:
+        parts = [f"{self.rows_in:,} in = {self.rows_out:,} out"]
+        for name, counts in (("dropped", self.dropped), ("failed", self.failed)):
+            if counts:
+                reasons = ", ".join(f"{reason}: {count:,}" for reason, count in counts.items())
+                parts.append(f"{counts.total():,} {name} ({reasons})")
+        return " + ".join(parts)

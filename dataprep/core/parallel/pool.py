@@ -1,0 +1,250 @@
+"""Worker processes that run one function over tasks and answer in the tasks' order.
+
+Each worker has a pipe of its own and holds two tasks at a time, so that it never waits for the others. Its
+output need not travel: where results are to go into a file, the parent only tells each worker at which byte
+its part begins, and the worker writes it there.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+from dataprep.core.errors import FileError, UsageError, WorkerError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Sized(Protocol):
+    """A result whose ``data`` may stay with the worker until it knows where to write it."""
+
+    size: int
+    data: bytes | None
+
+
+AUTO_WORKERS_BYTES = 32 << 20
+"""Below this much input, starting processes costs more than they save."""
+
+
+def available_cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Pool(Generic[Task, Result]):
+    """``workers`` processes that run ``function``; a context manager.
+
+    Attributes:
+        output: a file that workers write their results' ``data`` into, each in its place; the results
+            then come back without it. ``None``: results come back whole.
+        name: what ``output`` is called in messages.
+    """
+
+    def __init__(
+        self, function: Callable[[Task], Result], workers: int, *, output: str | None = None, name: str = ""
+    ) -> None:
+        self.output = output
+        self.name = name or output
+        if workers < 1:
+            raise UsageError(f"{workers} workers: expected 1 or more")
+        self._function = function
+        self._count = workers
+        self._workers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
+
+    def __enter__(self) -> Pool[Task, Result]:
+        return self
+
+    def _start_one(self) -> None:
+        """Start a worker. Interrupts wait meanwhile, so that none reaches it before it ignores them."""
+        context = multiprocessing.get_context(_start_method())
+        sys.stdout.flush()  # a forked child would write the same buffer once more
+        gc.freeze()  # and would copy every page that its garbage collector marks objects on
+        try:
+            parent_end, child_end = context.Pipe()
+            ours = [connection for _, connection in self._workers] + [parent_end]
+            inherited = ours if context.get_start_method() == "fork" else []
+            process = context.Process(  # type: ignore[attr-defined]
+                target=_serve,
+                args=(self._function, child_end, self.output, self.name, inherited),
+                daemon=True,
+            )
+            with _interrupts_waiting():
+                process.start()
+                self._workers.append((process, parent_end))
+            child_end.close()
+        except OSError as error:
+            reason = f"{error.strerror}; use fewer --workers"
+            raise WorkerError(f"worker {len(self._workers) + 1} cannot be started: {reason}") from None
+        finally:
+            gc.unfreeze()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for _, connection in self._workers:
+            connection.close()
+        for process, _ in self._workers:
+            if kind is not None:
+                process.terminate()
+            process.join()
+        self._workers.clear()
+
+    def map(self, tasks: Iterable[Task], *, heavy: Callable[[Task], bool] | None = None) -> Iterator[Result]:
+        """The function's results, in the order of the tasks.
+
+        A worker holds two tasks at a time, so that it need not wait for the next one. A ``heavy`` task,
+        one that is larger than a pipe's buffer, goes only to a worker that holds none: a worker that is
+        sending its result does not receive, and both sides would wait for ever.
+
+        Raises:
+            WorkerError: a worker died.
+            Exception: whatever the function raised first, in the order of the tasks.
+        """
+        remaining, waiting, load = iter(tasks), deque[int](), list[int]()
+        following = next(remaining, None)
+        offset = 0
+        while True:
+            while following is not None:
+                if len(load) < self._count and 0 not in load:  # workers are started as tasks come
+                    self._start_one()
+                    load.append(0)
+                number = load.index(min(load))
+                if load[number] >= (1 if heavy is not None and heavy(following) else 2):
+                    break
+                self._send(number, ("task", following))
+                waiting.append(number)
+                load[number] += 1
+                following = next(remaining, None)
+            if not waiting:
+                break
+            number = waiting.popleft()
+            result = self._receive(number)
+            load[number] -= 1
+            if self.output is not None:
+                size: int = result.size
+                self._send(number, ("place", offset))
+                offset += size
+            yield result
+        for number in range(len(load)):
+            self._send(number, ("end", None))
+            self._receive(number)
+
+    def _send(self, number: int, message: tuple[str, Any]) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # `_receive` says what happened
+            self._workers[number][1].send(message)
+
+    def _receive(self, number: int) -> Any:
+        process, connection = self._workers[number]
+        try:
+            answer, error = connection.recv()
+        except (EOFError, ConnectionResetError):
+            process.join(1)
+            raise WorkerError(
+                f"a worker process died (exit code {process.exitcode}); if the system killed it for want "
+                "of memory, use fewer --workers"
+            ) from None
+        if error is not None:
+            raise error
+        return answer
+
+
+@contextmanager
+def _interrupts_waiting() -> Iterator[None]:
+    """Hold SIGINT back for the block, where the system can; a forked child inherits that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_method() -> str:
+    """``fork`` where it is safe, because it costs nothing; ``spawn`` elsewhere.
+
+    A fork copies only the calling thread, so it is safe in a process that has no other: not in one
+    that polars, a progress bar or the user has given threads.
+    """
+    tasks = Path("/proc/self/task")
+    if sys.platform == "linux" and tasks.is_dir() and len(list(tasks.iterdir())) == 1:
+        return "fork"
+    return "spawn"
+
+
+def _serve(
+    function: Callable[[Any], Any],
+    connection: Connection,
+    output: str | None,
+    name: str | None,
+    inherited: list[Connection],
+) -> None:
+    """A worker's life: take tasks until the pipe ends, which it does when the parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for other in inherited:  # a copy of the parent's end would keep the pipe open without the parent
+        other.close()
+    held: deque[bytes] = deque()
+    file: int | None = None
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            kind, value = connection.recv()
+            try:
+                if kind == "place":
+                    if file is None and output is not None:
+                        file = os.open(output, os.O_WRONLY)
+                    _write_at(file, name, held.popleft(), value)
+                    continue
+                if kind == "end":
+                    connection.send((None, None))
+                    continue
+                result = function(value)
+                if output is not None:
+                    held.append(result.data or b"")
+                    result.data = None
+                connection.send((result, None))
+            except Exception as error:  # noqa: BLE001 - the parent raises it
+                connection.send((None, _portable(error)))
+
+
+def _write_at(file: int | None, name: str | None, data: bytes, offset: int) -> None:
+    assert file is not None
+    view = memoryview(data)
+    try:
+        while view:
+            written = os.pwrite(file, view, offset)
+            view, offset = view[written:], offset + written
+    except OSError as error:
+        message = f"cannot be written: {error.strerror}; what was there is unchanged"
+        raise FileError(name, message) from None
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or where it cannot travel between processes, one that says the same."""
+    error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    except Exception:  # noqa: BLE001 - any failure means that it cannot travel
+        return WorkerError("".join(traceback.format_exception(error)))
+    return error

@@ -1,0 +1,279 @@
+"""The neutral records that readers fill and writers render. They know no prompt wording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dataprep.core.errors import RowError
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+# The default wording of all multiple-choice sets, so that a student meets one form only.
+CHOICE_USER = """\
+{context}
+
+{question}
+
+{choices}"""
+CHOICE_ASSISTANT = "{answer}"
+
+
+@dataclass(slots=True)
+class Example:
+    """One example of a dataset, whatever file it came from.
+
+    An absent field is ``None`` or empty. ``answer`` is the text of the answer (for GSM8K the number, for
+    MBPP the code); in a multiple-choice set ``answer_label`` is its letter as well.
+
+    Attributes:
+        question: the question or task, without its context.
+        task: ``"math"``, ``"code"``, ``"reading"`` or ``"choice"``.
+        id: the dataset's own id; without one, ``identify`` makes one from the content.
+        source: the converter's name, such as ``"gsm8k"``.
+        context: the passage that the question is about.
+        choices: the texts of the choices; their labels are the letters from ``a`` on.
+        answer: the gold answer's text.
+        answer_label: the gold answer's letter.
+        solution: the worked way to the answer, without the answer itself.
+        tests: assertions that the answer must pass, one Python statement each.
+        rationales: a rationale by teacher name.
+        answers: all the answers that count as right, where there are several; ``answer`` is the first.
+    """
+
+    question: str
+    task: str
+    id: str | None = None
+    source: str | None = None
+    context: str | None = None
+    choices: tuple[str, ...] = ()
+    answer: str | None = None
+    answer_label: str | None = None
+    solution: str | None = None
+    tests: tuple[str, ...] = ()
+    rationales: Mapping[str, str] | None = None
+    answers: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The example as a JSON object; absent fields are left out.
+
+        The answer of a multiple-choice example is written as ``{"label", "text"}``.
+        """
+        answer: Any = self.answer
+        if self.answer_label is not None:
+            answer = {"label": self.answer_label, "text": self.answer}
+        row: dict[str, Any] = {
+            "id": self.id,
+            "source": self.source,
+            "task": self.task,
+            "question": self.question,
+            "context": self.context,
+            "choices": list(self.choices),
+            "answer": answer,
+            "answers": list(self.answers),
+            "solution": self.solution,
+            "tests": list(self.tests),
+            "rationales": self.rationales,
+        }
+        return {key: value for key, value in row.items() if value not in (None, [], {})}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Example:
+        """The example that ``to_json`` wrote, or one in the flat layout ``{id, question, choices, answer}``.
+
+        An answer that is given as the text or the letter of a choice gets its other half.
+
+        Raises:
+            RowError: the row has no question, a field of the wrong type, or an answer that is none of its
+                choices.
+        """
+        answer: Any = row.get("answer")
+        label = None
+        if isinstance(answer, Mapping):
+            label, answer = text_of(answer, "label"), text_of(answer, "text")
+        answer = optional_text({"answer": answer}, "answer")
+        choices = tuple(text.strip() for text in texts_of(row, "choices"))
+        if choices and answer is not None:
+            label, answer = _choice_of(choices, label, answer)
+        number = row.get("id")
+        return cls(
+            question=text_of(row, "question"),
+            task=optional_text(row, "task") or ("choice" if choices else ""),
+            id=str(number) if type(number) is int else optional_text(row, "id"),
+            source=optional_text(row, "source"),
+            context=optional_text(row, "context"),
+            choices=choices,
+            answer=answer,
+            answer_label=label,
+            solution=optional_text(row, "solution"),
+            tests=texts_of(row, "tests"),
+            rationales=_rationales_of(row),
+            answers=texts_of(row, "answers"),
+        )
+
+    def identify(self) -> str:
+        """The id; where the dataset brings none, one made from the content, and kept.
+
+        The id of a row without one is ``<source>-<16 hex digits>``, a BLAKE2b hash of what the example
+        holds. So it depends neither on the row's place in its file nor on how the work was
+        divided, and two rows share it only when they are the same row.
+        """
+        if self.id is None:
+            from hashlib import blake2b
+
+            texts = (self.question, self.context, self.solution, self.answer, self.answer_label)
+            content = repr((texts, tuple(self.choices), tuple(self.tests)))
+            digest = blake2b(content.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+            self.id = f"{self.source or self.task}-{digest}"
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Where one split of a published dataset lies.
+
+    Attributes:
+        files: patterns, in lower case, of the names its files are published under.
+        rows: how many rows it is published with.
+        output: stem of the chat file that ``convert`` writes for it; empty for a split that has no place
+            in the workspace.
+        folder: the folder of ``pre_datasets/`` that the file goes to.
+        hub: where the hub has it, as ``"config/split"``; the splits of one published file, joined by
+            ``+``, are the same text in each. Empty where the hub does not have it.
+    """
+
+    files: tuple[str, ...]
+    rows: int
+    output: str
+    folder: str = ""
+    hub: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a dataset is published as.
+
+    Attributes:
+        hub: its name on the Hugging Face hub.
+        revision: the commit there that the row counts and the converter were checked against.
+        licence: the licence it is published under.
+        homepage: where its authors publish it.
+        splits: by name: ``"train"`` and ``"test"``, and others that have no place in the workspace.
+        task: what its Examples are, as in ``Example.task``.
+    """
+
+    hub: str
+    revision: str
+    licence: str
+    homepage: str
+    splits: Mapping[str, Split]
+    task: str = "choice"
+
+
+def text_of(row: Mapping[str, Any], name: str) -> str:
+    """The non-empty text in a field, stripped.
+
+    Raises:
+        RowError: the field is missing, is no string, or holds only white space.
+    """
+    value = row.get(name)
+    if type(value) is str and (text := value.strip()):
+        return text
+    if name not in row:
+        found = ", ".join(repr(key) for key in row) or "none"
+        raise RowError(f"missing field {name!r}", f"the row's fields are {found}")
+    if type(value) is not str:
+        raise RowError(f"field {name!r} is not a string", f"found {describe(value)}")
+    raise RowError(f"field {name!r} is empty", "expected a text")
+
+
+def optional_text(row: Mapping[str, Any], name: str) -> str | None:
+    """The text in a field, stripped; ``None`` where the field is missing, null or blank.
+
+    Raises:
+        RowError: the field holds something other than a string.
+    """
+    value = row.get(name)
+    if value is None:
+        return None
+    if type(value) is not str:
+        raise RowError(f"field {name!r} is not a string", f"found {describe(value)}")
+    return value.strip() or None
+
+
+def texts_of(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The list of strings in a field; empty where the field is missing or null.
+
+    Raises:
+        RowError: the field is no list, or holds something other than strings.
+    """
+    value = row.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise RowError(f"field {name!r} is not a list", f"found {describe(value)}")
+    for item in value:
+        if type(item) is not str:
+            raise RowError(f"field {name!r} holds a non-string", f"found {describe(item)}")
+    return tuple(value)
+
+
+def describe(value: object, limit: int = 60) -> str:
+    """A value found in a row, short enough for an error message: its JSON type and its beginning."""
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "the string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    name = names.get(type(value), type(value).__name__)
+    if value is None:
+        return name
+    try:
+        shown = repr(value)
+    except RecursionError:
+        shown = "that is nested very deeply"
+    return f"{name} {shown if len(shown) <= limit else shown[: limit - 1] + '…'}"
+
+
+def letter_place(answer: str) -> int:
+    """The place, from 0, that a letter such as ``b``, ``(B)`` or ``b.`` stands for; -1 where it is none."""
+    plain = answer.strip().strip("().:").lower()
+    return LETTERS.find(plain) if len(plain) == 1 else -1
+
+
+def none_of_the_choices(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -> RowError:
+    """The error for an answer that names no choice; it shows the choices under their labels."""
+    found = f"found {describe(answer)}; the choices are {listed(texts, labels)}"
+    return RowError("the answer is none of the choices", found)
+
+
+def listed(texts: Sequence[str], labels: Sequence[str] = ()) -> str:
+    """Choices under their labels, in one line."""
+    return " ".join(f"({label}) {text}" for label, text in zip(labels or LETTERS, texts, strict=False))
+
+
+def _choice_of(choices: Sequence[str], label: str | None, answer: str) -> tuple[str, str]:
+    """Letter and text of the choice that an answer names, by both of them, its text or its letter."""
+    if label is None:
+        place = choices.index(answer) if answer in choices else letter_place(answer)
+    else:
+        place = letter_place(label)
+    if not 0 <= place < min(len(choices), len(LETTERS)) or (label is not None and choices[place] != answer):
+        raise none_of_the_choices(answer if label is None else f"({label}) {answer}", choices)
+    return LETTERS[place], choices[place]
+
+
+def _rationales_of(row: Mapping[str, Any]) -> dict[str, str] | None:
+    value = row.get("rationales")
+    if value is None:
+        return None
+    if isinstance(value, Mapping):  # in a table, a teacher that a row lacks is null
+        texts = {teacher: text for teacher, text in value.items() if text is not None}
+        if all(type(text) is str for text in texts.values()):
+            return texts
+    raise RowError("field 'rationales' is not an object of texts", f"found {describe(value)}")

@@ -1,0 +1,1 @@
+"""Turn published data into chat rows."""

@@ -1,0 +1,346 @@
+"""Raw rows to chat rows or Examples: converters, templates, sampling and files brought together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from dataprep.core import io as files
+from dataprep.core import parallel as engine
+from dataprep.core.errors import InputError, RowDropped, RowError, UsageError
+from dataprep.core.ledger import Ledger
+from dataprep.core.records import Example
+from dataprep.core.sampling import Reservoir
+from dataprep.datasets import registry as converters
+from dataprep.datasets import source_rows
+from dataprep.datasets.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, Template, chat_renderer
+
+GIVEN = "the given rows"
+"""What messages call rows that come from no file."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How rows are to be converted; what ``dataprep convert`` takes as flags.
+
+    Attributes:
+        dataset: the converter's name.
+        split: with it, rows of other splits are left out where one file holds several.
+        to: ``"chat"`` rows or ``"example"`` rows.
+        template: messages (``system``, ``user``, ``assistant``) in place of the default wording.
+        answer_style: what a multiple-choice answer shows: its ``"letter"``, its ``"text"``, or ``"both"``.
+        with_id: add ``id`` and ``source`` to chat rows.
+        sample: how many rows to keep, drawn by reservoir sampling with ``seed``.
+        options: the converter's own options.
+    """
+
+    dataset: str
+    split: str | None = None
+    to: Literal["chat", "example"] = "chat"
+    template: Mapping[str, str] = field(default_factory=dict)
+    answer_style: Literal["letter", "text", "both"] | None = None
+    with_id: bool = False
+    sample: int | None = None
+    seed: int = 42
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.to not in ("chat", "example"):
+            raise UsageError(f"cannot convert to {self.to!r}: expected 'chat' or 'example'")
+        if self.sample is not None and (type(self.sample) is not int or self.sample < 1):
+            raise UsageError(f"a sample of {self.sample} rows: expected 1 or more")
+        RowConverter(self)  # an option or template that does not fit is found before any work
+
+
+class RowConverter:
+    """The row operator of ``convert``: a raw row in, the bytes of a chat or Example row out."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        converter = converters.load(plan.dataset)
+        self._source = converter.__name__.rpartition(".")[2]  # type: ignore[attr-defined]
+        options = dict(plan.options)
+        self._split_of = None
+        if hasattr(converter, "split_of"):
+            scheme = options.pop("split_scheme", "default")
+            self._check_split(scheme, converter.SCHEMES)  # type: ignore[attr-defined]
+            if plan.split is not None:
+                self._split_of = partial(converter.split_of, scheme=scheme)
+        elif plan.split is not None and plan.split not in converter.SOURCE.splits:
+            known_splits = ", ".join(converter.SOURCE.splits)
+            raise UsageError(f"{plan.dataset} has no split {plan.split!r}; its splits: {known_splits}")
+        self._check_options(converters.options(converter), options)
+        self._convert = partial(converter.convert, **options) if options else converter.convert
+        self._render: Callable[[Example], bytes] = _render_example
+        if plan.to == "chat":
+            if options.get("unlabelled") == "keep":
+                raise UsageError("a chat row needs an answer: use --unlabelled keep with --to example")
+            template = _wording(converter, plan).with_parts(plan.template)
+            self._render = chat_renderer(template, with_id=plan.with_id)
+
+    def _check_options(self, known: Mapping[str, tuple[Any, ...]], options: Mapping[str, Any]) -> None:
+        for name, value in options.items():
+            if name in known and known[name] and value not in known[name]:
+                choices = " or ".join(str(each) for each in known[name] if each is not None)
+                raise UsageError(f"{_flag(name)} {value}: expected {choices}")
+            if name not in known:
+                flag = _flag(name)
+                has = ", ".join(map(_flag, known)) or "none"
+                raise UsageError(f"{self.plan.dataset} has no option {flag}; its own options: {has}")
+
+    def _check_split(self, scheme: str, schemes: Mapping[str, Mapping[str, Any]]) -> None:
+        if scheme not in schemes:
+            raise UsageError(f"unknown split scheme {scheme!r}: expected {' or '.join(schemes)}")
+        if self.plan.split is not None and self.plan.split not in schemes[scheme]:
+            known = ", ".join(schemes[scheme])
+            raise UsageError(f"no split {self.plan.split!r} in scheme {scheme!r}; its splits: {known}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.plan,)
+
+    def __call__(self, row: dict[str, Any]) -> bytes:
+        """The converted row as one line of JSON, without its newline.
+
+        Raises:
+            RowError: the row is not what the dataset's layout says.
+            RowDropped: the options leave the row out.
+        """
+        if self._split_of is not None and self._split_of(row) != self.plan.split:
+            raise RowDropped("in another split")
+        example = self._convert(row)
+        example.source = self._source
+        return self._render(example)
+
+    def check(self, seen: Mapping[Any, int], where: str) -> None:
+        """Raise ``InputError`` where what was counted over all rows shows that none could be read as told."""
+
+
+class MappedRowConverter(RowConverter):
+    """The same where ``--map`` names fields; it also notes which of them some row has.
+
+    A field that only some rows lack is a matter of those rows. One that no row has is a slip of the pen, and
+    would otherwise pass for a set without choices, or without answers.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        module: Any = converters.load(plan.dataset)
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        self._has_field = module.has_field
+        self._fields = tuple(module.mapped_fields(plan.options["columns"]))
+        self._unseen = set(self._fields)
+        self._first = True
+
+    def __call__(self, row: dict[str, Any]) -> bytes:
+        """The converted row, as ``RowConverter`` gives it.
+
+        Raises:
+            RowError, RowDropped: as there; the message names mapped fields that the bad row lacks.
+        """
+        if self._unseen:  # as a rule, only at the first row
+            if self._first:
+                self.counts["the first row", *row] = 1
+                self._first = False
+            found = {name for name in self._unseen if self._has_field(row, name)}
+            self.counts.update(("mapped", name) for name in found)
+            self._unseen -= found
+        try:
+            return super().__call__(row)
+        except RowDropped:
+            raise
+        except RowError as error:
+            lacking = [repr(name) for name in self._fields if not self._has_field(row, name)]
+            if not lacking:
+                raise
+            hint = f"the row has no field {' or '.join(lacking)}, which --map names"
+            raise RowError(error.reason, f"{error.detail}; {hint}") from None
+
+    def check(self, seen: Mapping[Any, int], where: str) -> None:
+        """Raise ``InputError`` where no row has a field that ``--map`` names.
+
+        Args:
+            seen: what the operator counted, over all blocks.
+            where: the files, for the message.
+        """
+        missing = [repr(name) for name in self._fields if ("mapped", name) not in seen]
+        if missing:
+            first: list[str] = next((names for kind, *names in seen if kind == "the first row"), [])
+            found = ", ".join(map(repr, first)) or "none"
+            problem = f"no row has {' or '.join(missing)}, which --map names"
+            raise InputError(where, f"{problem}; the fields of the first row are {found}")
+
+
+def operator_of(plan: Plan) -> RowConverter:
+    """The row operator that does what a plan says."""
+    return (MappedRowConverter if plan.options.get("columns") else RowConverter)(plan)
+
+
+def _flag(option: str) -> str:
+    """What a converter's option is called on the command line."""
+    return "--map" if option == "columns" else "--" + option.replace("_", "-")
+
+
+def _wording(converter: converters.Converter, plan: Plan) -> Template:
+    """The default messages of a dataset in the style that the plan asks for."""
+    system, assistant = DEFAULT_SYSTEM, converter.ASSISTANT
+    if plan.answer_style is not None:
+        if "{choices}" not in converter.USER:
+            raise UsageError(f"{plan.dataset} is no multiple-choice set: it has no --answer-style")
+        if plan.answer_style == "letter":
+            system, assistant = LETTER_SYSTEM, "{answer_label}"
+        elif plan.answer_style == "text":
+            assistant = assistant.replace("{answer}", "{answer_text}")
+    return Template(system, converter.USER, assistant)
+
+
+def _render_example(example: Example) -> bytes:
+    example.identify()
+    return orjson.dumps(example.to_json())
+
+
+def convert_files(
+    plan: Plan,
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    workers: int | None = 1,
+    rejects: str | Path | files.Rejects | None = None,
+    progress: source_rows.Progress | None = None,
+) -> Ledger:
+    """Convert files of raw rows, one after the other, into one output.
+
+    Args:
+        plan: what to make of the rows.
+        inputs: a file or several, in any format that dataprep reads; ``-`` is standard input.
+        output: where the rows go, in the format of its suffix; ``-`` is standard output. It is none of the
+            inputs: raw rows cannot be had back from what was made of them.
+        workers: processes; ``None`` takes every core where the input is large enough to gain by it.
+            The output's bytes do not depend on it.
+        rejects: where bad rows go, each with its place and reason; without it the first one raises.
+        progress: told how far the work is.
+
+    Raises:
+        InputError: a row, or a whole file, is not what the dataset's layout says.
+        FileError: a file cannot be read or written.
+        UsageError: the output or the rejects would replace an input.
+    """
+    paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
+    if not paths:
+        raise UsageError("there is nothing to convert: give at least one file")
+    files.check_apart([output], paths)
+    if not isinstance(rejects, files.Rejects):
+        files.check_distinct(rejects, [output], paths)
+    for path in paths:
+        files.check_input(path)
+    count = workers or _workers_for(paths)
+    ledger = Ledger()
+    with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
+        _convert_into(plan, paths, out, ledger, bad, count, progress)
+        ledger.check()
+    return ledger
+
+
+def _convert_into(
+    plan: Plan,
+    paths: Sequence[str],
+    out: files.Output,
+    ledger: Ledger,
+    bad: files.Rejects,
+    workers: int,
+    progress: source_rows.Progress | None,
+) -> None:
+    operator = operator_of(plan)
+    sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
+    direct = out.direct if sample is None else None
+    blocks = _all_blocks(paths, plan.dataset)
+    options: dict[str, Any] = {"workers": workers, "output": direct, "name": out.path}
+    seen: dict[Any, int] = {}
+    with closing(
+        source_rows.run(operator, blocks, paths, ledger, bad, progress=progress, **options)
+    ) as outcomes:
+        for outcome in outcomes:
+            seen |= outcome.counts
+            if sample is not None:
+                _offer(sample, outcome)
+                continue
+            ledger.rows_out += outcome.rows_out
+            if outcome.data is not None:
+                out.write(outcome.data)
+    operator.check(seen, ", ".join(paths))
+    if sample is not None:
+        out.write(b"".join(row + b"\n" for row in sample.rows))
+        ledger.rows_out += len(sample.rows)
+        ledger.drop("not sampled", sample.seen - len(sample.rows))
+
+
+def _all_blocks(paths: Iterable[str], dataset: str) -> Iterator[files.Block]:
+    """The raw rows of all files as blocks of JSON Lines."""
+    converter = converters.load(dataset)
+    for path in paths:
+        yield from source_rows.blocks(path, converter)
+
+
+def _offer(sample: Reservoir[bytes], outcome: engine.Outcome) -> None:
+    if outcome.data is not None:
+        rows = outcome.data.split(b"\n")
+        rows.pop()
+        for row in rows:
+            sample.add(row)
+
+
+def _workers_for(paths: Sequence[str]) -> int:
+    size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+    return engine.available_cores() if size > engine.AUTO_WORKERS_BYTES else 1
+
+
+def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan: Any) -> Iterator[Any]:
+    r"""Convert raw rows and give them one by one; the library's ``dataprep convert``.
+
+    Args:
+        dataset: a converter's name, such as ``"gsm8k"``.
+        rows: a file in any format that dataprep reads, or the raw rows themselves.
+        plan: the other attributes of ``Plan``: ``split``, ``to``, ``template``, ``with_id``, ``sample``,
+            ``seed``, and ``options``, such as ``options={"unanswerable": "keep"}``.
+
+    Yields:
+        chat rows ``{"messages": […]}``, or Example rows with ``to="example"``, as dictionaries.
+
+    Raises:
+        InputError: a row is not what the dataset's layout says.
+        UsageError: an unknown dataset or option.
+
+    >>> next(convert("gsm8k", [{"question": "1 + 1?", "answer": "1+1=2\n#### 2"}]))["messages"][2]
+    {'role': 'assistant', 'content': '1+1=2\n\n#### 2'}
+    """
+    settings = Plan(dataset, **plan)
+    if isinstance(rows, str | Path):
+        path = str(rows)
+        return _convert(settings, _all_blocks([path], dataset), path)
+    return _convert(settings, source_rows.row_blocks(GIVEN, rows), GIVEN)
+
+
+def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[Any]:
+    sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
+    operator, rows_in = operator_of(plan), 0
+    seen: dict[Any, int] = {}
+    for block, outcome in engine.run(operator, blocks):
+        rows_in += outcome.rows_in
+        seen |= outcome.counts
+        for failure in outcome.failures:
+            raise InputError(files.place(block.path, block.unit, failure.line), failure.message)
+        if sample is not None:
+            _offer(sample, outcome)
+        elif outcome.data is not None:
+            yield from map(orjson.loads, outcome.data.split(b"\n")[:-1])
+    if path != GIVEN:
+        source_rows.refuse_empty({path: rows_in})
+    operator.check(seen, path)
+    if sample is not None:
+        yield from map(orjson.loads, sample.rows)

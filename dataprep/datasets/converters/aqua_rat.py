@@ -1,0 +1,109 @@
+r"""AQuA-RAT: algebra word problems with five options and a worked rationale.
+
+Published as JSON Lines in files named ``.json`` (Apache-2.0); the hub's rows are the same. A row::
+
+    {"question": "A pump fills …", "options": ["A)12", "B)15", "C)18", "D)20", "E)24"],
+     "rationale": "In one hour …\nAnswer: C", "correct": "C"}
+
+The option's letter is taken off its text, also in the flat layout, and the rationale is the solution.
+
+Source: Ling et al. 2017, "Program Induction by Rationale Generation: Learning to Solve and Explain Algebraic
+Word Problems".
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dataprep.core.errors import RowError
+from dataprep.core.records import (
+    CHOICE_USER,
+    Example,
+    Source,
+    Split,
+    describe,
+    optional_text,
+    text_of,
+    texts_of,
+)
+from dataprep.datasets.converters.choices import (
+    Unlabelled,
+    choice_example,
+    from_cell,
+    gold_of,
+    id_of,
+    question_and_choices,
+)
+
+SOURCE = Source(
+    hub="deepmind/aqua_rat",
+    revision="33301c6a050c96af81f63cad5562cb5363e88971",
+    licence="Apache-2.0",
+    homepage="https://github.com/google-deepmind/AQuA",
+    splits={
+        "train": Split(("*train*",), 97467, "aqua_rat_train_llama", hub="raw/train"),
+        "test": Split(("*test*",), 254, "aqua_rat_test_llama", hub="raw/test"),
+        "validation": Split(("*dev*", "*valid*"), 254, "", hub="raw/validation"),
+    },
+)
+
+USER = CHOICE_USER
+# The answer stands last, as the student has to reach it first.
+ASSISTANT = """\
+{solution}
+
+{answer}"""
+
+_OPTION = re.compile(r"\s*\(?([A-Za-z])\s*\)\s*(.*)", re.DOTALL)
+
+
+def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
+    """An Example with question, choices, answer and solution.
+
+    Raises:
+        RowDropped: the answer is hidden, and those rows are not kept.
+        RowError: a field is missing or malformed, or the answer is none of the options.
+    """
+    if "options" not in row and "choices" in row:  # the flat layout
+        question, (texts, labels) = question_and_choices(row)
+        answer = gold_of(row)
+        if not labels and (lettered := _without_letters(texts)) is not None:
+            answer = lettered[1][texts.index(answer)] if answer in texts else answer
+            texts, labels = lettered
+    else:
+        question, answer = text_of(row, "question"), optional_text(row, "correct")
+        texts, labels = _options(row)
+    return choice_example(
+        question,
+        (texts, labels),
+        answer,
+        unlabelled=unlabelled,
+        id=id_of(row),
+        solution=optional_text(row, "rationale"),
+    )
+
+
+def _options(row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The options' texts and letters.
+
+    Raises:
+        RowError: they are no list, an option is empty, or the letters are missing or out of order.
+    """
+    options = from_cell(row.get("options"))
+    found = _without_letters(texts_of({"options": options}, "options"))
+    if found is None:
+        expected = "expected a list such as ['A)12', 'B)15']"
+        raise RowError("malformed options", f"{expected}, found {describe(options, 200)}")
+    if not all(found[0]):
+        letter = found[1][found[0].index("")]
+        raise RowError("an empty option", f"nothing follows the letter {letter}: {describe(options, 200)}")
+    return found
+
+
+def _without_letters(options: Sequence[str]) -> tuple[list[str], list[str]] | None:
+    """The options' texts and letters; ``None`` where the letters are not there, in order and each once."""
+    matches = [_OPTION.fullmatch(option) for option in options]
+    labels = [match[1].upper() for match in matches if match]
+    if not options or len(labels) < len(options) or labels != sorted(set(labels)):
+        return None
+    return [match[2].strip() for match in matches if match], labels

@@ -1,0 +1,96 @@
+"""BioASQ: biomedical yes/no questions with snippets of the papers that answer them.
+
+Published as one JSON document a task-b round (CC BY 2.5, after registration), with other types of questions
+too, which are dropped. A row of the document, and a flat one::
+
+    {"id": "55…", "type": "yesno", "body": "Is …?", "snippets": [{"text": "…"}], "ideal_answer": ["…"],
+     "exact_answer": "yes"}
+    {"id": "55…", "question": "Is …?", "choices": ["yes", "no"], "answer": "yes", "context": "…"}
+
+The ideal answer is the solution.
+
+Source: Tsatsaronis et al. 2015, "An overview of the BIOASQ large-scale biomedical semantic indexing and
+question answering competition".
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dataprep.core.errors import RowDropped, RowError
+from dataprep.core.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split, describe, text_of
+from dataprep.datasets.converters.choices import (
+    Unlabelled,
+    as_spelled,
+    choice_example,
+    choices_of,
+    gold_of,
+    id_of,
+)
+
+SOURCE = Source(
+    hub="",
+    revision="",
+    licence="CC BY 2.5",
+    homepage="http://bioasq.org/",
+    splits={
+        "train": Split(("*train*",), 0, "bioasq_train_llama"),
+        "test": Split(("*test*", "*golden*"), 0, "bioasq_test_llama"),
+    },
+)
+
+USER = CHOICE_USER
+ASSISTANT = CHOICE_ASSISTANT
+
+CHOICES = ["yes", "no"]
+
+
+def rows(document: Any) -> Iterator[Any]:
+    """The questions of a task-b document, or the rows of an array.
+
+    Raises:
+        RowError: the document is neither.
+    """
+    questions = document.get("questions") if isinstance(document, Mapping) else document
+    if not isinstance(questions, list):
+        raise RowError("not a BioASQ document", f"expected a list 'questions', found {describe(document)}")
+    yield from questions
+
+
+def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
+    """An Example with context (the snippets), question, the choices yes and no, answer and solution.
+
+    Raises:
+        RowDropped: another type of question; or a hidden answer, and those rows are not kept.
+        RowError: a field is missing or malformed, or the answer is neither yes nor no.
+    """
+    if "questions" in row and "body" not in row and "question" not in row:
+        expected = "expected one question a line; give the document as a .json file"
+        raise RowError("a whole BioASQ document", expected)
+    kind = row.get("type", "yesno")
+    if kind != "yesno":
+        raise RowDropped(
+            f"a question of type {kind}" if kind in ("factoid", "list", "summary") else "another type"
+        )
+    exact = row.get("exact_answer")
+    if isinstance(exact, list):  # some rounds wrap it
+        exact = exact[0] if exact else None
+    answer = gold_of(row) if exact is None else exact
+    texts, labels = choices_of(row["choices"]) if "choices" in row else (CHOICES, [])
+    return choice_example(
+        text_of(row, "body" if "body" in row else "question"),
+        (texts, labels),
+        as_spelled(answer, texts),
+        unlabelled=unlabelled,
+        id=id_of(row),
+        context=_joined(row.get("snippets", row.get("context")), "snippets"),
+        solution=_joined(row.get("ideal_answer"), "ideal_answer"),
+    )
+
+
+def _joined(value: Any, name: str) -> str | None:
+    """A text, or a list of texts or of ``{"text"}``, as lines."""
+    items = value if isinstance(value, list) else [] if value is None else [value]
+    texts = [item.get("text") if isinstance(item, Mapping) else item for item in items]
+    if not all(type(text) is str for text in texts):
+        raise RowError(f"field {name!r} holds a non-string", f"found {describe(value)}")
+    return "\n".join(filter(None, (str(text).strip() for text in texts))) or None

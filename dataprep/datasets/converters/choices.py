@@ -1,0 +1,242 @@
+"""Multiple-choice rows: choices and gold answers in all the shapes that sets are published in.
+
+Choices come as a list of texts, as a list of ``{"label", "text"}``, or as ``{"label": […], "text": […]}``;
+in a table's cell, such a list or object as JSON. The gold answer comes as a label of its choices, as the text
+of a choice, as a letter, as a number counted from 1 (a string), or as an index counted from 0 (a number). An
+Example always has both, its label one of ``a``, ``b``, ``c``, ….
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import orjson
+
+from dataprep.core.errors import RowDropped, RowError
+from dataprep.core.records import (
+    LETTERS,
+    Example,
+    describe,
+    letter_place,
+    listed,
+    none_of_the_choices,
+    text_of,
+)
+
+Unlabelled = Literal["drop", "keep"]
+
+NO_ANSWER = "no gold answer"
+"""The reason that rows with a hidden answer are dropped for."""
+
+_DRESS = "().:"  # what may stand around a letter or number
+
+
+def place_of(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -> int:
+    """Which of the choices an answer names, counted from 0.
+
+    A label as published goes before a text, a text before a letter, a letter before a number: in
+    ``(a) 2 (b) 1`` the answer ``"1"`` is choice b. A number that is no string is an index.
+
+    Raises:
+        RowError: it is none of them, or an index that is also another choice's label or text; the message
+            shows the choices.
+    """
+    if type(answer) is str:
+        given = answer.strip()
+        for known in (labels, texts):
+            if given in known:
+                return known.index(given)
+        place = _by_letter_or_number(given, labels)
+        if 0 <= place < len(texts):
+            return place
+    elif type(answer) is int:
+        return _by_index(answer, texts, labels)
+    raise none_of_the_choices(answer, texts, labels)
+
+
+def _by_letter_or_number(given: str, labels: Sequence[str]) -> int:
+    """The place that a letter or a number from 1 says; -1 where it says none.
+
+    Case does not matter, neither in a label as published. Labels that do not begin at A or 1 count in their
+    own way: beside ``B C D`` the answer ``a`` is none of them, and not the first.
+    """
+    plain = given.strip(_DRESS).lower()
+    published = [label.strip(_DRESS).lower() for label in labels]
+    if plain in published:
+        return published.index(plain) if published.count(plain) == 1 else -1
+    letter = letter_place(given)
+    if letter >= 0:
+        return -1 if any(len(label) == 1 and label.isalpha() for label in published) else letter
+    if plain.isdecimal() and len(plain) < 4 and not any(label.isdecimal() for label in published):
+        return int(plain) - 1
+    return -1
+
+
+def _by_index(number: int, texts: Sequence[str], labels: Sequence[str]) -> int:
+    """The place of a number that is no string: an index, unless a label or text says something else."""
+    named = {known.index(str(number)) for known in (labels, texts) if str(number) in known}
+    if 0 <= number < len(texts):
+        named.add(number)
+    if len(named) == 1:
+        return named.pop()
+    if named:
+        found = f"found a number {number}, an index from 0 that is also a label or text"
+        hint = "write the answer as a letter, or read the rows with `convert qa --answers-from`"
+        raise RowError(
+            "the answer names two choices", f"{found}; the choices are {listed(texts, labels)}; {hint}"
+        )
+    raise none_of_the_choices(number, texts, labels)
+
+
+def choice_example(
+    question: str,
+    choices: tuple[Sequence[str], Sequence[str]],
+    answer: object,
+    *,
+    unlabelled: Unlabelled = "drop",
+    find: Callable[[Any, Sequence[str], Sequence[str]], int] = place_of,
+    **fields: Any,
+) -> Example:
+    """A multiple-choice Example.
+
+    Args:
+        question: the question's text.
+        choices: the choices' texts and the labels they are published under (none: letters).
+        answer: the gold answer in any of the published shapes; ``None`` or empty where it is hidden.
+        unlabelled: what becomes of a row whose answer is hidden.
+        find: says which of the choices an answer names, where a set has a rule of its own.
+        fields: further fields of the Example.
+
+    Raises:
+        RowDropped: the answer is hidden, and those rows are not kept.
+        RowError: the answer is none of the choices; fewer than two choices, or more than letters.
+    """
+    texts, labels = choices
+    if not 2 <= len(texts) <= len(LETTERS):
+        raise RowError("not a choice", f"found {len(texts)} choices; expected 2 to {len(LETTERS)}")
+    if answer is None or answer == "":
+        if unlabelled == "drop":
+            raise RowDropped(NO_ANSWER)
+        return Example(question, "choice", choices=tuple(texts), **fields)
+    place = find(answer, texts, labels)
+    return Example(
+        question,
+        "choice",
+        choices=tuple(texts),
+        answer=texts[place],
+        answer_label=LETTERS[place],
+        **fields,
+    )
+
+
+def as_spelled(answer: object, texts: Sequence[str]) -> object:
+    """The choice that an answer spells in another case or with a full stop; any other answer as it is."""
+    if type(answer) is not str or answer.strip() in texts:
+        return answer
+    plain = [text.lower() for text in texts]
+    given = answer.strip().rstrip(".").lower()
+    return texts[plain.index(given)] if given in plain else answer
+
+
+def choices_of(value: object) -> tuple[list[str], list[str]]:
+    """The texts and published labels in a field of choices, whatever its shape.
+
+    Numbers among them become texts.
+
+    Raises:
+        RowError: it is in none of the known shapes.
+    """
+    try:
+        if type(value) is list and value and type(value[0]) is dict:
+            texts = [each["text"].strip() for each in value]
+            labels = [each["label"].strip() for each in value]
+        elif type(value) is dict:
+            texts = [text.strip() for text in value["text"]]
+            labels = [label.strip() for label in value["label"]]
+        elif type(value) is list:
+            texts, labels = [text.strip() for text in value], []
+        else:
+            raise TypeError
+        if not all(texts) or not all(labels) or len(labels) not in (0, len(texts)):
+            raise ValueError
+    except (AttributeError, KeyError, TypeError, ValueError):  # asked for once, not field by field: row path
+        plainer = _with_texts(from_cell(value))
+        if plainer != value:
+            return choices_of(plainer)
+        expected = "expected a list of texts, or texts with their labels"
+        if type(value) is str:
+            expected += ', as JSON in a table\'s cell: ["…", "…"]'
+        raise RowError("malformed choices", f"found {describe(value, 200)}; {expected}") from None
+    return texts, labels
+
+
+def _with_texts(value: object) -> object:
+    """The same choices, with texts in place of the numbers among them."""
+    if type(value) is dict:
+        return {name: _with_texts(each) if type(each) is list else each for name, each in value.items()}
+    if type(value) is not list:
+        return value
+    return [
+        {name: _text(part) for name, part in each.items()} if type(each) is dict else _text(each)
+        for each in value
+    ]
+
+
+def _text(value: object) -> object:
+    return str(value) if type(value) in (int, float) else value
+
+
+def from_cell(value: object) -> object:
+    """What a table's cell holds as JSON; any other value as it is."""
+    if type(value) is str:
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    return value
+
+
+def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], list[str]]]:
+    """Question and choices of a row in the layout that most sets share, or a flat one.
+
+    The official files nest them (``question: {"stem", "choices"}``), the hub and flat files do not
+    (``question`` or ``question_stem``, and ``choices``).
+
+    Raises:
+        RowError: a field is missing, empty or of the wrong type.
+    """
+    question = row.get("question")
+    if type(question) is dict:
+        return text_of(question, "stem"), choices_of(question.get("choices"))
+    name = "question_stem" if question is None and "question_stem" in row else "question"
+    if "choices" not in row:
+        raise RowError("missing field 'choices'", f"the row's fields are {', '.join(map(repr, row))}")
+    return text_of(row, name), choices_of(row["choices"])
+
+
+def choice_row(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
+    """An Example with question, choices and answer: the ``convert`` of the sets that have just these.
+
+    Raises:
+        RowDropped: the answer is hidden, and those rows are not kept.
+        RowError: a field is missing or malformed, or the answer is none of the choices.
+    """
+    question, choices = question_and_choices(row)
+    return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))
+
+
+def gold_of(row: Mapping[str, Any]) -> object:
+    """The gold answer of such a row: ``answerKey`` in the official and the hub's layout, else ``answer``."""
+    answer = row.get("answerKey", row.get("answer"))
+    return answer.strip() if type(answer) is str else answer
+
+
+def id_of(row: Mapping[str, Any]) -> str | None:
+    """The id of such a row as a text; ``None`` where it has none."""
+    value = row.get("id")
+    if value is None or type(value) is str:
+        return value or None
+    if type(value) is int:
+        return str(value)
+    raise RowError("field 'id' is neither text nor number", f"found {describe(value)}")

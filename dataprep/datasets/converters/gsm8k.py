@@ -1,0 +1,58 @@
+r"""GSM8K: grade-school math word problems with worked solutions.
+
+Published by OpenAI as JSON Lines (MIT licence), one problem a line; the hub's rows are the same. A row::
+
+    {"question": "A baker fills 3 trays with 12 rolls each and sells 20. How many are left?",
+     "answer": "She baked 3*12=<<3*12=36>>36 rolls.\nThat leaves 36-20=<<36-20=16>>16.\n#### 16"}
+
+What follows the last ``####`` is the final answer, what precedes it the solution. A row without the mark
+keeps its whole answer as the solution. ``<<3*12=36>>`` are calculator annotations.
+
+Source: Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems".
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dataprep.core.errors import RowError
+from dataprep.core.records import Example, Source, Split, text_of
+
+SOURCE = Source(
+    hub="openai/gsm8k",
+    revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
+    licence="MIT",
+    homepage="https://github.com/openai/grade-school-math",
+    splits={
+        "train": Split(("*train*",), 7473, "gsm8k_train_llama", hub="main/train"),
+        "test": Split(("*test*",), 1319, "gsm8k_test_llama", hub="main/test"),
+    },
+    task="math",
+)
+
+USER = "{question}"
+# The published mark before the final answer: what graders of this set look for.
+ASSISTANT = """\
+{solution}
+
+#### {answer}"""
+
+_ANNOTATION = re.compile(r"<<[^<>]*>>")
+
+
+def convert(row: Mapping[str, Any], *, strip_calculator: bool = False) -> Example:
+    """An Example with question, solution and answer (the final number).
+
+    Raises:
+        RowError: a field is missing, empty or no string, or nothing follows the last ``####``.
+    """
+    question, answer = text_of(row, "question"), text_of(row, "answer")
+    if strip_calculator:
+        answer = _ANNOTATION.sub("", answer)
+    solution, mark, final = answer.rpartition("####")
+    if not mark:
+        return Example(question, "math", solution=answer.strip())
+    final = final.strip()
+    if not final:
+        raise RowError("no final answer", "nothing follows the last '####' in 'answer'")
+    return Example(question, "math", solution=solution.strip() or None, answer=final)

@@ -1,0 +1,108 @@
+r"""MBPP: Mostly Basic Python Problems, short tasks with code and three assertions each.
+
+Published by Google Research as JSON Lines (CC BY 4.0), ``\r\n`` inside the code; a row::
+
+    {"text": "Write a function to add up the digits of a number.", "code": "def digits(n):\r\n  ...",
+     "task_id": 12, "test_setup_code": "", "test_list": ["assert digits(305) == 8"],
+     "challenge_test_list": []}
+
+The sanitized subset is a JSON array whose rows have ``prompt`` in place of ``text`` and ``test_imports``
+in place of ``test_setup_code``. Both are read, in the authors' files and in the hub's rows.
+
+All splits are published in one file. ``task_id`` divides it: 511–974 for training and 1–510 for
+testing, or as the paper does: 1–10 prompt, 11–510 test, 511–600 validation, 601–974 train.
+
+Source: Austin et al. 2021, "Program Synthesis with Large Language Models".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dataprep.core.errors import RowError
+from dataprep.core.records import Example, Source, Split, describe, text_of, texts_of
+
+# In the order of `task_id`: the hub has the four splits of the paper, the authors one file.
+HUB = "full/prompt+test+validation+train"
+
+SOURCE = Source(
+    hub="google-research-datasets/mbpp",
+    revision="4bb6404fdc6cacfda99d4ac4205087b89d32030c",
+    licence="CC BY 4.0",
+    homepage="https://github.com/google-research/google-research/tree/master/mbpp",
+    splits={
+        "train": Split(("*",), 464, "mbpp_train_sample_llama", hub=HUB),
+        "test": Split(("*",), 510, "mbpp_test_sample_llama", hub=HUB),
+    },
+    task="code",
+)
+
+USER = """\
+{question}
+
+Your code should pass these tests:
+```python
+{tests}
+```"""
+ASSISTANT = """\
+```python
+{answer}
+```"""
+
+SCHEMES = {
+    "default": {"test": range(1, 511), "train": range(511, 975)},
+    "official": {
+        "prompt": range(1, 11),
+        "test": range(11, 511),
+        "validation": range(511, 601),
+        "train": range(601, 975),
+    },
+}
+
+
+def split_of(row: Mapping[str, Any], scheme: str) -> str:
+    """The split that a row belongs to.
+
+    Raises:
+        RowError: ``task_id`` is missing or is no number from 1 to 974.
+    """
+    number = _task_id(row)
+    for split, numbers in SCHEMES[scheme].items():
+        if number in numbers:
+            return split
+    raise RowError("'task_id' is out of range", f"found {number}; expected 1 to 974")
+
+
+def convert(row: Mapping[str, Any]) -> Example:
+    """An Example with question (the task's text), answer (the code) and tests.
+
+    Set-up lines, where there are any, are the first of the tests, as they have to run before them.
+
+    Raises:
+        RowError: a field is missing, empty or of the wrong type.
+    """
+    question = text_of(row, "prompt" if "prompt" in row and "text" not in row else "text")
+    setup = row.get("test_setup_code") or ""
+    if type(setup) is not str:
+        raise RowError("field 'test_setup_code' is not a string", f"found {describe(setup)}")
+    tests = (setup, *texts_of(row, "test_imports"), *texts_of(row, "test_list"))
+    return Example(
+        question=question.replace("\r\n", "\n"),
+        task="code",
+        id=f"mbpp-{_task_id(row)}",
+        answer=_code(row),
+        tests=tuple(lines for test in tests if (lines := test.replace("\r\n", "\n").strip())),
+    )
+
+
+def _code(row: Mapping[str, Any]) -> str:
+    """The code without carriage returns and outer blank lines; its indentation is left alone."""
+    text_of(row, "code")
+    code: str = row["code"].replace("\r\n", "\n")
+    return code.strip("\n").rstrip()
+
+
+def _task_id(row: Mapping[str, Any]) -> int:
+    number = row.get("task_id")
+    if type(number) is not int:
+        raise RowError("field 'task_id' is not a number", f"found {describe(number)}")
+    return number

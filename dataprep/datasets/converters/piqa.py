@@ -1,0 +1,75 @@
+"""PIQA: two ways to reach an everyday goal, one of which works.
+
+Published as JSON Lines (Academic Free License 3.0), the labels (0 or 1) on the same lines of a second file,
+``train-labels.lst`` beside ``train.jsonl`` and ``dev-labels.lst`` beside ``dev.jsonl``; the hub's rows have
+them as ``label``, -1 where they are hidden. A row::
+
+    {"goal": "To dry wet boots overnight,", "sol1": "stuff them with newspaper", "sol2": "fill them with …"}
+
+Source: Bisk et al. 2020, "PIQA: Reasoning about Physical Commonsense in Natural Language".
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dataprep.core.errors import RowError
+from dataprep.core.records import (
+    CHOICE_ASSISTANT,
+    CHOICE_USER,
+    Example,
+    Source,
+    Split,
+    describe,
+    listed,
+    text_of,
+)
+from dataprep.datasets.converters.choices import Unlabelled, choice_example, choice_row, id_of
+
+SOURCE = Source(
+    hub="ybisk/piqa",
+    revision="refs/convert/parquet",  # main holds a script, which is not run
+    licence="AFL-3.0",
+    homepage="https://yonatanbisk.com/piqa/",
+    splits={
+        "train": Split(("*train*",), 16113, "piqa_train_llama", hub="plain_text/train"),
+        "test": Split(("*dev*", "*valid*"), 1838, "piqa_valid_llama", hub="plain_text/validation"),
+        "hidden": Split(("*test*",), 3084, "", hub="plain_text/test"),
+    },
+)
+
+USER = CHOICE_USER
+ASSISTANT = CHOICE_ASSISTANT
+
+LABELS = ("{stem}-labels.lst", "label")
+"""The file beside the rows that holds their labels, one a line, and the field that they become."""
+
+
+def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
+    """An Example with question (the goal), two choices and answer.
+
+    Raises:
+        RowDropped: the label is hidden, and those rows are not kept.
+        RowError: a field is missing or malformed, or the label is neither 0 nor 1.
+    """
+    if "goal" not in row and "choices" in row:
+        return choice_row(row, unlabelled=unlabelled)  # the flat layout
+    texts = [text_of(row, "sol1"), text_of(row, "sol2")]
+    label = row.get("label")
+    if type(label) is str:
+        label = label.strip()
+    return choice_example(
+        text_of(row, "goal"),
+        (texts, []),
+        None if label in (-1, "-1") else label,
+        unlabelled=unlabelled,
+        find=_place_of,
+        id=id_of(row),
+    )
+
+
+def _place_of(label: object, texts: Sequence[str], _: object) -> int:
+    """The solution that a label means: 0 is the first, as a number or as the text of a second file."""
+    if type(label) in (int, str) and label in (0, 1, "0", "1"):
+        return int(str(label))
+    found = f"found {describe(label)} as the label, expected 0 or 1; the choices are {listed(texts)}"
+    raise RowError("the answer is none of the choices", found)

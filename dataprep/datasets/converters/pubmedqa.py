@@ -1,0 +1,107 @@
+"""PubMedQA: yes, no or maybe, from the abstract of a study.
+
+Published as one JSON object keyed by PubMed id (MIT licence), without splits; the hub's rows are flat. A
+row here::
+
+    {"pubid": "123", "QUESTION": "Does …?", "CONTEXTS": ["…", "…"], "LABELS": ["BACKGROUND", "RESULTS"],
+     "final_decision": "maybe", "LONG_ANSWER": "…"}
+    {"pubid": 123, "question": "Does …?", "context": {"contexts": ["…"], "labels": ["RESULTS"]},
+     "final_decision": "maybe", "long_answer": "…"}
+
+Flat rows ``{"id", "question", "context", "answer"}`` may have ``choices`` of their own. The long answer,
+which is the abstract's conclusion, is the solution. The published labelled set has 1,000 rows and no split of
+its own: all of them are the train split here.
+
+Source: Jin et al. 2019, "PubMedQA: A Dataset for Biomedical Research Question Answering".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dataprep.core.errors import RowError
+from dataprep.core.records import (
+    CHOICE_ASSISTANT,
+    CHOICE_USER,
+    Example,
+    Source,
+    Split,
+    describe,
+    optional_text,
+    text_of,
+    texts_of,
+)
+from dataprep.datasets.converters.choices import (
+    Unlabelled,
+    as_spelled,
+    choice_example,
+    choices_of,
+    gold_of,
+    id_of,
+)
+
+SOURCE = Source(
+    hub="qiaojin/PubMedQA",
+    revision="9001f2853fb87cab8d220904e0de81ac6973b318",
+    licence="MIT",
+    homepage="https://pubmedqa.github.io/",
+    splits={
+        "train": Split(("ori_pqal*", "*train*"), 1000, "pubmedqa_train_llama", hub="pqa_labeled/train"),
+        "test": Split(("*test*",), 500, "pubmedqa_test_llama"),
+    },
+)
+
+USER = CHOICE_USER
+ASSISTANT = CHOICE_ASSISTANT
+
+CHOICES = ["yes", "no", "maybe"]
+
+
+def rows(document: Any) -> Iterator[Any]:
+    """The rows of the published object, each with its key as ``pubid``; or those of an array.
+
+    Raises:
+        RowError: the document is neither.
+    """
+    if isinstance(document, list):
+        yield from document
+    elif isinstance(document, Mapping):
+        for pubid, row in document.items():
+            yield {"pubid": pubid, **row} if isinstance(row, Mapping) else row
+    else:
+        raise RowError(
+            "not a PubMedQA document", f"expected an object keyed by id, found {describe(document)}"
+        )
+
+
+def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
+    """An Example with context, question, the choices yes, no and maybe, answer and solution.
+
+    Raises:
+        RowDropped: the answer is hidden, and those rows are not kept.
+        RowError: a field is missing or malformed, or the answer is none of the choices.
+    """
+    answer = row["final_decision"] if "final_decision" in row else gold_of(row)
+    texts, labels = choices_of(row["choices"]) if "choices" in row else (CHOICES, [])
+    official = "QUESTION" in row
+    if not official and "question" not in row and row and all(type(each) is dict for each in row.values()):
+        expected = "expected one question a line; give the document as a .json file"
+        raise RowError("a whole PubMedQA document", expected)
+    return choice_example(
+        text_of(row, "QUESTION" if official else "question"),
+        (texts, labels),
+        as_spelled(answer, texts),
+        unlabelled=unlabelled,
+        id=id_of({"id": row.get("pubid", row.get("id"))}),
+        context="\n".join(texts_of(row, "CONTEXTS") if official else _contexts(row)) or None,
+        solution=optional_text(row, "LONG_ANSWER" if official else "long_answer"),
+    )
+
+
+def _contexts(row: Mapping[str, Any]) -> Sequence[str]:
+    """The parts of the abstract: the hub has them in an object, flat rows as a list or as one text."""
+    value = row.get("context")
+    if isinstance(value, Mapping):
+        return texts_of(value, "contexts")
+    if type(value) is str:
+        return [value.strip()]
+    return texts_of(row, "context")

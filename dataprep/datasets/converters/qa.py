@@ -1,0 +1,164 @@
+"""Any question-answering set: the row's fields are named on the command line.
+
+``dataprep convert qa FILE --map
+question=QUESTION,answer=ANSWER[,choices=…][,context=…][,solution=…][,id=…]`` reads JSON Lines, CSV, TSV or
+Parquet. A field inside an object is named with dots (``question.stem``); choices may be one field (a list
+of texts, or texts with labels, or such a list as JSON in a table's cell), or several fields joined by ``|``
+(``choices=a|b|c|d``). Without ``--map`` the fields have these names themselves.
+
+Whether an answer that is a number counts from 0 or from 1 is not known here: it is the label or
+text of a choice, or ``--answers-from`` says how it is counted. JSON's 1 and a table's "1" are the same here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from dataprep.core.errors import RowDropped, RowError
+from dataprep.core.records import Example, Source, Split, describe, listed, none_of_the_choices
+from dataprep.datasets.converters.choices import NO_ANSWER, Unlabelled, choice_example, choices_of, place_of
+
+SOURCE = Source(
+    hub="",
+    revision="",
+    licence="",
+    homepage="",
+    splits={
+        "train": Split(("*train*",), 0, "qa_train_llama"),
+        "test": Split(("*test*", "*dev*", "*valid*"), 0, "qa_test_llama"),
+    },
+    task="qa",
+)
+
+USER = """\
+{context}
+
+{question}
+
+{choices}"""
+ASSISTANT = """\
+{solution}
+
+{answer}"""
+
+FIELDS = ("question", "choices", "answer", "context", "solution", "id")
+
+
+def convert(
+    row: Mapping[str, Any],
+    *,
+    columns: Mapping[str, str] | None = None,
+    answers_from: Literal[0, 1, None] = None,
+    unlabelled: Unlabelled = "drop",
+) -> Example:
+    """An Example with the fields that ``columns`` finds; it maps Example fields to the row's fields.
+
+    Args:
+        row: the raw row.
+        columns: where in the row an Example's fields stand.
+        answers_from: what the first choice's number is, where answers are numbers.
+        unlabelled: what becomes of a row whose answer is hidden.
+
+    Raises:
+        RowDropped: there is no answer, and those rows are not kept.
+        RowError: the question is missing, a field is malformed, or the answer is none of the choices.
+    """
+    columns = columns or {name: name for name in FIELDS}
+    question = _text(row, columns.get("question", "question"))
+    if question is None:
+        found = ", ".join(map(repr, row)) or "none"
+        raise RowError(
+            "no question", f"expected it in {columns.get('question')!r}; the row's fields are {found}"
+        )
+    shared: dict[str, Any] = {
+        name: _text(row, columns[name]) for name in ("id", "context", "solution") if name in columns
+    }
+    choices = _choices(row, columns["choices"]) if "choices" in columns else None
+    answer = _found(row, columns["answer"]) if "answer" in columns else None
+    if choices is not None:
+        find = partial(_place_of, answers_from=answers_from)
+        return choice_example(question, choices, answer, unlabelled=unlabelled, find=find, **shared)
+    text = _plain(answer, columns.get("answer", ""))
+    if text is None and unlabelled == "drop":
+        raise RowDropped(NO_ANSWER)
+    return Example(question, "qa", answer=text, **shared)
+
+
+def mapped_fields(columns: Mapping[str, str]) -> Iterator[str]:
+    """The fields of a row that ``columns`` names."""
+    for name, path in columns.items():
+        yield from path.split("|") if name == "choices" else (path,)
+
+
+def has_field(row: Mapping[str, Any], path: str) -> bool:
+    """Whether a row has a field, or a dotted path through its objects, be it null."""
+    value: Any = row
+    for name in (path,) if path in row else path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return False
+        value = value[name]
+    return True
+
+
+def _place_of(
+    answer: object, texts: Sequence[str], labels: Sequence[str], answers_from: Literal[0, 1, None]
+) -> int:
+    """Which of the choices an answer names; a number only as it is told to count.
+
+    Raises:
+        RowError: it is none of them, or a number of which nobody said where it counts from.
+    """
+    given = str(answer) if type(answer) in (int, float) else answer
+    plain = given.strip().strip("().:") if type(given) is str else ""
+    if not (plain.isdecimal() and plain.isascii()) or plain in labels:
+        return place_of(plain if plain in labels else given, texts, labels)
+    if answers_from is not None:
+        if 0 <= (place := int(plain[:9]) - answers_from) < len(texts):
+            return place
+        raise none_of_the_choices(answer, texts, labels)
+    for text in (str(given).strip(), plain):
+        if text in texts:
+            return texts.index(text)
+    found = f"found {describe(answer)}; the choices are {listed(texts, labels)}"
+    raise RowError(
+        "the answer is a number", f"{found}; say what the first one's number is: --answers-from 0 or 1"
+    )
+
+
+def _found(row: Mapping[str, Any], path: str) -> Any:
+    """The value at a field, or at a dotted path through objects; ``None`` where it is missing."""
+    if path in row:
+        return row[path]
+    value: Any = row
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text(row: Mapping[str, Any], path: str) -> str | None:
+    return _plain(_found(row, path), path)
+
+
+def _plain(value: Any, path: str) -> str | None:
+    """A text, or a number as a text; ``None`` where there is none."""
+    if value is None or type(value) is str:
+        return (value or "").strip() or None
+    if type(value) in (int, float):
+        return str(value)
+    raise RowError(f"field {path!r} is not a text", f"found {describe(value)}")
+
+
+def _choices(row: Mapping[str, Any], path: str) -> tuple[list[str], list[str]] | None:
+    """The choices' texts and labels; ``None`` where the row has none."""
+    if "|" in path:
+        texts = [_text(row, name) for name in path.split("|")]
+        while texts and texts[-1] is None:
+            texts.pop()
+        given = [text for text in texts if text is not None]
+        if len(given) < len(texts):
+            raise RowError(
+                "an empty choice", f"found {describe(texts)}; one in the middle would move the others"
+            )
+        return given, []
+    value = _found(row, path)
+    return None if value in (None, "", [], "[]") else choices_of(value)

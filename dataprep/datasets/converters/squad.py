@@ -1,0 +1,119 @@
+"""SQuAD: questions whose answers are spans of a Wikipedia passage.
+
+Published as one JSON document (CC BY-SA 4.0), version 1.1 or 2.0: ``data`` → ``paragraphs`` → ``qas``.
+A row here is one question with its context, which is also the row of the hub::
+
+    {"id": "5f3a…", "title": "Basalt", "context": "Basalt is …", "question": "What is …?",
+     "answers": {"text": ["lava"], "answer_start": [61]}}
+
+In the document ``answers`` is a list of ``{"text", "answer_start"}``; both forms are read. Version 2.0 adds
+questions that the passage does not answer: they have no answers.
+
+Source: Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text";
+Rajpurkar et al. 2018, "Know What You Don't Know: Unanswerable Questions for SQuAD".
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from dataprep.core.errors import RowDropped, RowError
+from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of
+
+SOURCE = Source(
+    hub="rajpurkar/squad_v2",
+    revision="3ffb306f725f7d2ce8394bc1873b24868140c412",
+    licence="CC BY-SA 4.0",
+    homepage="https://rajpurkar.github.io/SQuAD-explorer/",
+    splits={
+        "train": Split(("*train*",), 130319, "squad_train_sample_llama", hub="squad_v2/train"),
+        "test": Split(("*dev*", "*validation*"), 11873, "squad_dev_llama", hub="squad_v2/validation"),
+    },
+    task="reading",
+)
+
+USER = """\
+Read the passage and answer the question with the shortest span of it that is a full answer.
+
+Passage:
+{context}
+
+Question: {question}"""
+ASSISTANT = "{answer}"
+
+UNANSWERABLE = "The passage does not answer this question."
+
+
+def rows(document: Any) -> Iterator[dict[str, Any]]:
+    """The questions of a SQuAD document, each with its context and title; or the rows of an array.
+
+    Raises:
+        RowError: the document is not laid out as SQuAD is.
+    """
+    if isinstance(document, list):
+        yield from document
+        return
+    for number, article in enumerate(_list(document, "data", "the document")):
+        place = f"data[{number}]"
+        for position, paragraph in enumerate(_list(article, "paragraphs", place)):
+            place = f"data[{number}].paragraphs[{position}]"
+            for question in _list(paragraph, "qas", place):
+                shared = {"title": article.get("title"), "context": paragraph.get("context")}
+                yield shared | question if isinstance(question, dict) else question
+
+
+def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "drop") -> Example:
+    """An Example with context, question and the first answer; with all of them where they differ.
+
+    Raises:
+        RowDropped: the passage does not answer the question, and those are not kept.
+        RowError: a field is missing, empty or of the wrong type.
+    """
+    if "data" in row and "question" not in row:
+        raise RowError(
+            "a whole SQuAD document", "expected one question a line; give the document as a .json file"
+        )
+    answers = _answers(row)
+    if answers:
+        answer = answers[0].strip()
+        if not answer:
+            raise RowError("the answer is empty", f"found {describe(answers)} as the answers' texts")
+    elif unanswerable == "keep":
+        answer = UNANSWERABLE
+    else:
+        raise RowDropped("unanswerable")
+    distinct = tuple(dict.fromkeys(text for each in answers if (text := each.strip())))
+    return Example(
+        question=text_of(row, "question"),
+        task="reading",
+        id=optional_text(row, "id"),
+        context=text_of(row, "context"),
+        answer=answer,
+        answers=distinct if len(distinct) > 1 else (),
+    )
+
+
+def _answers(row: Mapping[str, Any]) -> list[str]:
+    """The texts of the answers; none where the passage does not answer the question."""
+    answers = row.get("answers")
+    if answers is None and row.get("is_impossible") is not True and "answers" not in row:
+        raise RowError("missing field 'answers'", f"the row's fields are {', '.join(map(repr, row))}")
+    if isinstance(answers, Mapping):
+        texts = answers.get("text")
+    elif isinstance(answers, list):
+        texts = [answer.get("text") if isinstance(answer, Mapping) else answer for answer in answers]
+    elif answers is None and row.get("is_impossible") is True:
+        return []
+    else:
+        texts = answers
+    if not isinstance(texts, list) or not all(type(text) is str for text in texts):
+        raise RowError("field 'answers' is not a list of answers", f"found {describe(answers)}")
+    if row.get("is_impossible") is True:
+        return []
+    return texts
+
+
+def _list(value: Any, name: str, place: str) -> list[Any]:
+    if not isinstance(value, Mapping) or not isinstance(value.get(name), list):
+        raise RowError(f"no list {name!r} in {place}", "expected a SQuAD document, version 1.1 or 2.0")
+    found: list[Any] = value[name]
+    return found

@@ -1,0 +1,1 @@
+"""Download datasets from the Hugging Face Hub at a pinned revision."""

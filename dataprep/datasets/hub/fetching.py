@@ -1,0 +1,229 @@
+"""A dataset's splits from the hub into a folder, all of them or none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dataprep.core import io as files
+from dataprep.core.errors import FetchError, UsageError
+from dataprep.core.records import Source, Split
+from dataprep.datasets import registry as converters
+from dataprep.datasets.hub.client import builder_of, client, commit_of, download, read_downloads
+from dataprep.datasets.hub.manifest import MANIFEST, Download, Fetched, Manifest, read_manifest
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file to write: its name, where the hub has it, and which splits it holds."""
+
+    name: str
+    hub: str
+    splits: Mapping[str, Split]
+
+    @property
+    def config(self) -> str:
+        """The config on the hub."""
+        return self.hub.partition("/")[0]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it should have; 0 where that is not known."""
+        counts = [split.rows for split in self.splits.values()]
+        return sum(counts) if all(counts) else 0
+
+
+def fetch(
+    dataset: str,
+    folder: str | Path,
+    *,
+    splits: Iterable[str] | None = None,
+    revision: str | None = None,
+    force: bool = False,
+    progress: bool = False,
+) -> Manifest:
+    """Download a dataset into a folder, in a layout that ``convert`` reads.
+
+    Args:
+        dataset: a converter's name, such as ``"gsm8k"``.
+        folder: where the files go, such as ``raw/gsm8k``; it is made where it is missing.
+        splits: only these splits of the converter's ``SOURCE``.
+        revision: a commit, tag or branch in place of the one in ``SOURCE``.
+        force: replace the files that lie there for these splits, whatever their names.
+        progress: show the client's progress bars on standard error.
+
+    Raises:
+        UsageError: there is no such dataset or split.
+        FetchError: the hub does not have it, cannot be reached, or sent something other than it promised;
+            or files for these splits lie there already. Nothing was written then.
+        FileError: the folder cannot be written.
+        MissingDependencyError: the package ``datasets`` is not installed.
+    """
+    converter = converters.load(dataset)
+    return fetch_source(
+        converters.canonical(dataset),
+        converter.SOURCE,
+        folder,
+        splits=splits,
+        revision=revision,
+        force=force,
+        progress=progress,
+        labels=getattr(converter, "LABELS", ("",))[0],
+    )
+
+
+def fetch_source(
+    name: str,
+    source: Source,
+    folder: str | Path,
+    *,
+    splits: Iterable[str] | None = None,
+    revision: str | None = None,
+    force: bool = False,
+    progress: bool = False,
+    labels: str = "",
+) -> Manifest:
+    """``fetch`` for a source that need not be a converter's; ``labels`` is the name in its ``LABELS``.
+
+    Raises:
+        UsageError, FetchError, FileError, MissingDependencyError: as ``fetch`` does.
+    """
+    place, parts = Path(folder), parts_of(name, source, splits)
+    old = [path for part in parts for path in _in_the_way(place, part, labels)]
+    if old and not force:
+        found = ", ".join(sorted({path.name for path in old}))
+        raise FetchError(f"{place} holds {found} already: move it away, or replace it with --force")
+    with client(source.hub, progress):
+        commit, sums = commit_of(source.hub, revision or source.revision)
+        builders = {
+            config: builder_of(source.hub, config, commit, sums)
+            for config in dict.fromkeys(part.config for part in parts)
+        }
+        downloads = [download(source.hub, part.hub, builders[part.config], commit, sums) for part in parts]
+    jobs = [
+        _Job(part, f"{source.hub}/{part.hub}", commit, builders[part.config].name, got)
+        for part, got in zip(parts, downloads, strict=True)
+    ]
+    written = _write(name, place, jobs)
+    return _finish(place, Manifest(name, source.licence, source.homepage, tuple(written)), old)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A part whose files are downloaded: their format, and their paths on this machine with what came."""
+
+    part: Part
+    hub: str
+    commit: str
+    format_name: str
+    downloads: list[tuple[str, Download]]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        return read_downloads(self.hub, self.format_name, [path for path, _ in self.downloads])
+
+
+def parts_of(name: str, source: Source, wanted: Iterable[str] | None = None) -> list[Part]:
+    """The files to write for the wanted splits (default: all that the hub has).
+
+    Raises:
+        UsageError: there is no such split.
+        FetchError: the hub does not have it.
+    """
+    wanted = list(wanted) if wanted is not None else None
+    for split in wanted or ():
+        if split not in source.splits:
+            raise UsageError(f"{name} has no split {split!r}; its splits: {', '.join(source.splits)}")
+    missing = [split for split in wanted or () if not source.splits[split].hub]
+    if not source.hub or missing:
+        what = f"the split {missing[0]} of {name}" if missing and source.hub else name
+        where = f": its authors' page is {source.homepage}" if source.homepage else ""
+        raise FetchError(f"{what} is not on the hub{where}")
+    grouped: dict[str, dict[str, Split]] = {}
+    for key, each in source.splits.items():
+        if each.hub:
+            grouped.setdefault(each.hub, {})[key] = each
+    several = len({hub.partition("/")[0] for hub in grouped}) > 1
+    return [
+        Part(_file_name(name, hub, several), hub, group)
+        for hub, group in grouped.items()
+        if wanted is None or set(wanted) & set(group)
+    ]
+
+
+def _file_name(name: str, hub: str, several: bool) -> str:
+    """``train.jsonl``; with several configs ``arc-easy-train.jsonl``; for joined splits ``mbpp.jsonl``."""
+    config, _, split = hub.partition("/")
+    stem = name if "+" in split else f"{config}-{split}" if several else split
+    return f"{stem.lower()}.jsonl"
+
+
+def _in_the_way(folder: Path, part: Part, labels: str) -> list[Path]:
+    """What lies in the folder that ``convert`` would read for the part's splits, or beside it."""
+    if not folder.is_dir():
+        return []
+    patterns = [pattern for split in part.splits.values() for pattern in split.files]
+    found = files.matching_files(folder, patterns)
+    stems = {path.name.partition(".")[0] for path in [*found, folder / part.name]} if labels else set()
+    beside = [folder / labels.format(stem=stem) for stem in sorted(stems)]
+    return found + [path for path in beside if path.is_file()]
+
+
+def _write(name: str, folder: Path, jobs: list[_Job]) -> list[Fetched]:
+    """Write all parts, or none; a folder that was made for them goes where they fail."""
+    made = not folder.is_dir()
+    with files.writing(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with ExitStack() as stack:
+            return [
+                _written(name, job, stack.enter_context(files.open_output(str(folder / job.part.name))))
+                for job in jobs
+            ]
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _written(name: str, job: _Job, out: files.Output) -> Fetched:
+    part, count, digest = job.part, 0, hashlib.sha256()
+    for row in job.rows():
+        line = orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        digest.update(line)
+        out.write(line)
+        count += 1
+    if part.rows and count != part.rows:
+        raise FetchError(
+            f"{name} {'+'.join(part.splits)}: the hub has {count:,} rows ({part.hub} at {job.commit}), "
+            f"{part.rows:,} were expected; nothing was written"
+        )
+    came = tuple(each for _, each in job.downloads)
+    return Fetched(part.name, tuple(part.splits), job.hub, job.commit, count, digest.hexdigest(), came)
+
+
+def _finish(folder: Path, manifest: Manifest, old: Iterable[Path]) -> Manifest:
+    """Remove what was replaced, and write the manifest, with the entries of other files that are there."""
+    names = {each.name for each in manifest.files}
+    path = folder / MANIFEST
+    with files.writing(str(path)):
+        for each in old:
+            if each.name not in names:
+                each.unlink(missing_ok=True)
+        kept = [
+            entry
+            for entry in read_manifest(folder).get("files", ())
+            if entry["name"] not in names and (folder / entry["name"]).is_file()
+        ]
+        full = replace(manifest, kept=tuple(kept))
+        partial = folder / f".{MANIFEST}.{os.getpid()}.partial"
+        partial.write_text(full.to_toml(), "utf-8")
+        partial.replace(path)
+    return full

@@ -1,0 +1,1 @@
+"""Merge files of rows into one shuffled file, larger than memory if necessary."""

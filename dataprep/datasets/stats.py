@@ -1,0 +1,246 @@
+"""What a file of rows holds: rows by source, lengths by role, exact duplicates."""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from dataprep.core import io as files
+from dataprep.core.errors import InputError, RowError, UsageError
+from dataprep.core.records import describe
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BINS = 12
+
+Encode = Callable[[str], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Characters (Unicode code points) in the texts of one role or field."""
+
+    texts: int
+    min: int
+    median: float
+    p95: float
+    max: int
+
+
+@dataclass(frozen=True)
+class Tokens(Lengths):
+    """Tokens in the texts of one role, field or source, and all of them together."""
+
+    total: int
+
+
+@dataclass(frozen=True)
+class Bin:
+    """How many rows have at least ``low`` and at most ``high`` characters."""
+
+    low: int
+    high: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What ``stats`` found.
+
+    Attributes:
+        rows: how many rows there are.
+        sources: rows by ``source`` field, or by file where rows have none.
+        characters: lengths by role in chat rows, by field in other rows.
+        duplicates: rows whose content (all but ``id`` and ``source``) an earlier row has as well.
+        histogram: rows by their number of characters.
+        tokens: tokens by role or field, where a tokenizer was given.
+        tokens_by_source: tokens of whole rows' texts by source, where a tokenizer was given.
+    """
+
+    rows: int
+    sources: dict[str, int]
+    characters: dict[str, Lengths]
+    duplicates: int
+    histogram: list[Bin]
+    tokens: dict[str, Tokens] | None = None
+    tokens_by_source: dict[str, Tokens] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as a JSON object; those of tokens only where a tokenizer was given."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+class _Columns:
+    """A row at a time in, a few numbers a row kept: 28 bytes and 5 for each text; 5 more with a tokenizer."""
+
+    def __init__(self, encode: Encode | None = None) -> None:
+        self.encode = encode
+        self.sources: dict[str, int] = {}
+        self.source_of = array("I")
+        self.length_of = array("I")
+        self.digests = (array("Q"), array("Q"))
+        self.lengths: dict[str, array[int]] = defaultdict(lambda: array("I"))
+        self.tokens: dict[str, array[int]] = defaultdict(lambda: array("I"))
+        self.tokens_of = array("I")
+
+    def add(self, row: Mapping[str, Any], default_source: str) -> None:
+        total = tokens = 0
+        for role, text in _texts_of(row):
+            self.lengths[role].append(len(text))
+            total += len(text)
+            if self.encode is not None:
+                count = len(self.encode(text))
+                self.tokens[role].append(count)
+                tokens += count
+        source = str(row.get("source") or default_source)
+        self.source_of.append(self.sources.setdefault(source, len(self.sources)))
+        self.length_of.append(total)
+        self.tokens_of.append(tokens)
+        content = {key: value for key, value in row.items() if key not in ("id", "source")}
+        try:
+            written = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
+        except TypeError as error:  # nested too deeply, lone surrogates
+            raise RowError("a row that JSON cannot hold", str(error)) from None
+        digest = blake2b(written, digest_size=16).digest()
+        for column, half in zip(self.digests, (digest[:8], digest[8:]), strict=True):
+            column.append(int.from_bytes(half, "little"))
+
+
+def _texts_of(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """The texts of a row by role (chat rows) or by field (other rows)."""
+    messages = row.get("messages")
+    if messages is None:
+        return [(name, text) for name, text in row.items() if isinstance(text, str)]
+    if not isinstance(messages, list):
+        raise RowError("'messages' is not a list", f"found {describe(messages)}")
+    texts = []
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+            raise RowError("malformed message", f"found {describe(message)}; try `dataprep validate`")
+        texts.append((str(message.get("role")), message["content"]))
+    return texts
+
+
+def stats(rows: str | Path | Iterable[Mapping[str, Any]], encode: Encode | None = None) -> Stats:
+    """Figures about a file of rows, or about rows given one by one; ``encode`` is a tokenizer's.
+
+    Raises:
+        FileError: the file cannot be read.
+        InputError: a row cannot be read.
+    """
+    if isinstance(rows, str | Path):
+        return stats_of_files([rows], encode)
+    columns = _Columns(encode)
+    for number, row in enumerate(rows, 1):
+        _add(columns, row, "the given rows", f"row {number}")
+    return _figures(columns)
+
+
+def stats_of_files(inputs: Sequence[str | Path], encode: Encode | None = None) -> Stats:
+    """Figures about the rows of several files together; ``encode`` is a tokenizer's.
+
+    Raises:
+        FileError: a file cannot be read.
+        InputError: a row cannot be read, or a file holds no rows.
+    """
+    if not inputs:
+        raise UsageError("there is nothing to describe: give at least one file")
+    columns = _Columns(encode)
+    for path in map(str, inputs):
+        unit = "line" if files.format_of(path).kind == "jsonl" else "row"
+        before = len(columns.length_of)
+        name = files.printable(path)
+        for number, row in files.read_rows(path):
+            _add(columns, row, name, files.place(path, unit, number))
+        if len(columns.length_of) == before:
+            raise InputError(path, "the file is empty; expected rows")
+    return _figures(columns)
+
+
+def _add(columns: _Columns, row: Mapping[str, Any], source: str, where: str) -> None:
+    try:
+        columns.add(row, source)
+    except RowError as error:
+        raise InputError(where, str(error)) from None
+
+
+def _figures(columns: _Columns) -> Stats:
+    import polars as pl
+
+    low, high = columns.digests
+    frame = pl.DataFrame(
+        {
+            "source": pl.Series(columns.source_of, dtype=pl.UInt32),
+            "length": pl.Series(columns.length_of, dtype=pl.UInt32),
+            "low": pl.Series(low, dtype=pl.UInt64),
+            "high": pl.Series(high, dtype=pl.UInt64),
+        }
+    )
+    names = list(columns.sources)
+    counts = frame.group_by("source").len().sort("len", "source", descending=[True, False])
+    return Stats(
+        rows=frame.height,
+        sources={names[source]: count for source, count in counts.iter_rows()},
+        characters={role: _lengths(values) for role, values in columns.lengths.items()},
+        duplicates=frame.height - frame.select("low", "high").n_unique() if frame.height else 0,
+        histogram=_histogram(frame["length"]),
+        tokens=_tokens_by_role(columns),
+        tokens_by_source=_tokens_by_source(
+            columns, frame["source"], [names[number] for number in counts["source"]]
+        ),
+    )
+
+
+def _tokens_by_role(columns: _Columns) -> dict[str, Tokens] | None:
+    if columns.encode is None:
+        return None
+    return {role: _tokens(values) for role, values in columns.tokens.items()}
+
+
+def _tokens_by_source(columns: _Columns, sources: pl.Series, names: list[str]) -> dict[str, Tokens] | None:
+    import polars as pl
+
+    if columns.encode is None:
+        return None
+    counts = pl.Series(columns.tokens_of, dtype=pl.UInt32)
+    return {name: _tokens(counts.filter(sources == columns.sources[name])) for name in names}
+
+
+def _tokens(values: array[int] | pl.Series) -> Tokens:
+    return Tokens(**asdict(_lengths(values)), total=sum(values))
+
+
+def _lengths(values: array[int] | pl.Series) -> Lengths:
+    import polars as pl
+
+    figures = pl.DataFrame({"n": pl.Series(values, dtype=pl.UInt32)}).select(
+        texts=pl.len(),
+        min=pl.col("n").min(),
+        median=pl.col("n").median(),
+        p95=pl.col("n").quantile(0.95, interpolation="nearest"),
+        max=pl.col("n").max(),
+    )
+    return Lengths(**figures.row(0, named=True))
+
+
+def _histogram(lengths: pl.Series) -> list[Bin]:
+    """Bins of equal width up to the 99th percentile; the last one also takes all longer rows."""
+    if lengths.is_empty():
+        return []
+    longest, shortest = int(lengths.max()), int(lengths.min())  # type: ignore[arg-type]
+    usual = int(lengths.quantile(0.99, interpolation="nearest") or 0)
+    width = max(1, -(-(usual + 1 - shortest) // BINS))
+    edges = list(range(shortest, usual + 1, width))
+    bins = []
+    for number, edge in enumerate(edges):
+        top = longest if number == len(edges) - 1 else edge + width - 1
+        bins.append(Bin(edge, top, int(lengths.is_between(edge, top).sum())))
+    return bins

@@ -1,0 +1,112 @@
+"""Whole files of chat rows, checked row by row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataprep.core import io as files
+from dataprep.core.conversations import Finding, find_in_line, find_in_row, not_an_object
+from dataprep.core.errors import InputError, UsageError
+
+SHOWN_PER_KIND = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with one row: where, what kind, and what was found and expected."""
+
+    where: str
+    kind: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.kind}: {self.detail}" if self.detail else f"{self.where}: {self.kind}"
+
+
+@dataclass
+class Report:
+    """What ``validate`` found: rows by file, and problems counted by kind; the first ones of each kind."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    shown: list[Problem] = field(default_factory=list)
+
+    def add(self, problem: Problem) -> None:
+        """Count a problem, and keep it where few of its kind were kept before."""
+        self.counts[problem.kind] += 1
+        if self.counts[problem.kind] <= SHOWN_PER_KIND:
+            self.shown.append(problem)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return {
+            "rows": {files.printable(path): rows for path, rows in self.rows.items()},
+            "problems": dict(self.counts),
+            "shown": [files.printable(str(problem)) for problem in self.shown],
+        }
+
+
+def validate(rows: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[Problem]:
+    """Everything that is wrong with a file of chat rows, or with chat rows given one by one.
+
+    Raises:
+        FileError: the file cannot be read.
+        InputError: the file as a whole cannot be read, or holds no rows.
+
+    >>> for problem in validate([{"messages": [{"role": "user", "content": "Hi"}]}]): print(problem)
+    row 1: no assistant at the end: found user; expected an assistant message last
+    """
+    if isinstance(rows, str | Path):
+        for where, _, findings in _findings_in(str(rows)):
+            yield from (Problem(where, *finding) for finding in findings)
+        return
+    for number, row in enumerate(rows, 1):
+        yield from (Problem(f"row {number}", *finding) for finding in _findings_of(row))
+
+
+def validate_files(inputs: Sequence[str | Path]) -> Report:
+    """A report on files of chat rows.
+
+    Raises:
+        FileError: a file cannot be read.
+        InputError: a file as a whole cannot be read, or holds no rows.
+    """
+    if not inputs:
+        raise UsageError("there is nothing to validate: give at least one file")
+    report = Report()
+    for path in map(str, inputs):
+        report.rows[path] = 0
+        for where, count, findings in _findings_in(path):
+            report.rows[path] = count
+            for finding in findings:
+                report.add(Problem(where, *finding))
+    return report
+
+
+def _findings_in(path: str) -> Iterator[tuple[str, int, Iterator[Finding]]]:
+    """Each row's place, how many rows there were so far, and what is wrong with it."""
+    count = 0
+    kind = files.format_of(path).kind
+    document = files.read_document(path) if kind == "json" else None
+    if document is not None:
+        for row in document if isinstance(document, list) else [document]:
+            count += 1
+            yield files.place(path, "row", count), count, _findings_of(row)
+    elif kind in ("json", "jsonl"):
+        for number, line in files.read_lines(path):
+            count += 1
+            yield files.place(path, "line", number), count, find_in_line(line)
+    else:
+        for number, row in files.read_rows(path):
+            count += 1
+            yield files.place(path, "row", number), count, find_in_row(row)
+    if not count:
+        raise InputError(path, "the file is empty; expected chat rows")
+
+
+def _findings_of(row: object) -> Iterator[Finding]:
+    return find_in_row(row) if isinstance(row, dict) else iter([not_an_object(row)])

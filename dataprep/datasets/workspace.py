@@ -1,0 +1,138 @@
+"""The workspace: a folder with ``raw/``, ``pre_datasets/{train,test}/`` and ``mergedata/``."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataprep.core.errors import FileError, WorkspaceError
+from dataprep.core.io import matching_files
+from dataprep.core.records import Split
+
+FOLDERS = ("raw", "pre_datasets/train", "pre_datasets/test", "mergedata")
+
+# `train-00000-of-00002.parquet` is one of several files of one split, as the hub publishes them.
+_SHARD = re.compile(r"((prompt|train|validation|test)-)?\d+-of-\d+")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where the commands look for their files when they are given none."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, folder: str | None = None) -> Workspace:
+        """The workspace in ``folder``, or in the current folder.
+
+        Raises:
+            WorkspaceError: there is none.
+        """
+        root = Path(folder or ".")
+        if not any((root / name.partition("/")[0]).is_dir() for name in FOLDERS):
+            here = f"{root} is" if folder else "the current folder is"
+            raise WorkspaceError(
+                f"{here} no workspace (it has no raw/, pre_datasets/ or mergedata/): "
+                "make one with `dataprep init DIR`, or give the files to work on"
+            )
+        return cls(root)
+
+    def dataset_folder(self, dataset: str, aliases: Sequence[str] = (), *, new: bool = False) -> Path:
+        """The folder of a dataset in ``raw/``, without regard to case, hyphens and underscores.
+
+        ``aliases`` are other names that the folder may have. With ``new``, it need not be there yet.
+
+        Raises:
+            WorkspaceError: there is none, or more than one.
+        """
+        raw = self.root / "raw"
+        found = [
+            folder
+            for folder in (sorted(raw.iterdir()) if raw.is_dir() else [])
+            if folder.is_dir() and _plain(folder.name) in {_plain(name) for name in (dataset, *aliases)}
+        ]
+        if not found and new:
+            return raw / dataset
+        if not found:
+            raise WorkspaceError(
+                f"{raw} has no folder for {dataset}: put the published files into {raw / dataset}, "
+                f"or name one: `dataprep convert {dataset} FILE`"
+            )
+        if len(found) > 1:
+            names = " and ".join(str(folder) for folder in found)
+            raise WorkspaceError(f"{names} are both folders for {dataset}: keep one of them")
+        return found[0]
+
+    def chat_file(self, split: str, stem: str) -> Path:
+        """Where ``convert`` writes a split; the folder is made where it is missing."""
+        return _in_made_folder(self.root / "pre_datasets" / split / f"{stem}.jsonl")
+
+    def chat_files(self, split: str) -> list[Path]:
+        """What ``merge`` gathers for a split, in sorted order."""
+        return sorted((self.root / "pre_datasets" / split).glob("[!.]*.jsonl"))
+
+    def merged_file(self, split: str) -> Path:
+        """Where ``merge`` writes a split; the folder is made where it is missing."""
+        return _in_made_folder(self.root / "mergedata" / f"{split}.jsonl")
+
+
+def _in_made_folder(path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(path.parent, f"cannot be made: {error.strerror}") from None
+    return path
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("-", "").replace("_", "")
+
+
+def split_files(folder: Path, split: Split) -> list[Path]:
+    """The files in a folder that hold a split: one file, or all parts of one; sorted.
+
+    Raises:
+        WorkspaceError: several files could be the split.
+        FileError: the folder cannot be read.
+    """
+    found = matching_files(folder, split.files)
+    if len({_SHARD.sub("", path.name.lower()) for path in found}) > 1:
+        listed = ", ".join(path.name for path in found)
+        raise WorkspaceError(
+            f"{folder}: {listed} could all be the same split: keep one there, or name the one you "
+            "mean: `dataprep convert DATASET FILE`"
+        )
+    return found
+
+
+def samples() -> Path:
+    """The folder with the sample datasets: inside the installed package, or ``raw/`` of a checkout."""
+    package = Path(__file__).parent.parent
+    shipped = package / "samples"
+    return shipped if shipped.is_dir() else package.parent / "raw"
+
+
+def init_workspace(folder: str | Path = ".") -> Path:
+    """Make a workspace with the sample datasets in its ``raw/``; returns the folder.
+
+    Raises:
+        WorkspaceError: the folder already holds a part of a workspace, or is a file.
+        FileError: the folder cannot be written.
+    """
+    root = Path(folder)
+    for name in ("raw", "pre_datasets", "mergedata"):
+        if (root / name).exists():
+            raise WorkspaceError(
+                f"{root / name} exists already, and nothing is overwritten: "
+                "give another folder, `dataprep init DIR`"
+            )
+    try:
+        for name in FOLDERS[1:]:
+            (root / name).mkdir(parents=True)
+        shutil.copytree(samples(), root / "raw")
+    except OSError as error:
+        raise FileError(error.filename or root, f"cannot be written: {error.strerror}") from None
+    return root

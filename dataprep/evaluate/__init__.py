@@ -1,0 +1,1 @@
+"""Measure a model or predictions with the official metric of each task."""

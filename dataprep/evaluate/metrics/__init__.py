@@ -1,0 +1,1 @@
+"""Score a reply with the official metric of its task, with confidence intervals."""

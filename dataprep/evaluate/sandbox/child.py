@@ -1,0 +1,261 @@
+"""The process that runs one program with its tests, and confines itself before it does.
+
+It is started as ``python -I -S child.py JOB REPORT`` and knows nothing of this package: two file
+descriptors are all it has. JOB gives 8 digits that say how long the JSON after them is, that JSON,
+``{"program", "tests", "limits", "guard"}``, and then the token of 64 characters. REPORT takes the token where
+all tests passed, the token and a reason where the process could not be confined, and JSON ``{"failed": …,
+"step": …, "detail": …}`` where the program did not pass.
+
+The token is read only after the last test has passed, and by functions that were looked up before the
+program began. So a program that ends the process, or puts its own functions in the place of Python's,
+cannot say what it has not read. One that takes the interpreter apart to find these two descriptors could:
+the kernel keeps a program from everything else, but none can be kept from lying about itself.
+
+Confinement is the kernel's: Landlock or read-only mounts for files, seccomp for system calls, a network
+namespace where one is to be had, resource limits. Nothing can be written anywhere, no process or thread
+started, no socket made, no other process touched.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import resource
+import signal
+import struct
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+# prctl(2), unshare(2), mount(2), landlock(7) and seccomp(2).
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
+MOUNT_SETATTR, LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 442, 444, 445, 446
+AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
+# The first version that guards all that opening a file for writing can do, truncation too.
+LANDLOCK_VERSION = 3
+
+# Names of what a program may ask of the kernel; their numbers on each machine. Whatever is not here fails.
+CALLS = {
+    "x86_64": {
+        "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7,
+        "lseek": 8, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13,
+        "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16, "pread64": 17, "readv": 19, "writev": 20,
+        "access": 21, "select": 23, "sched_yield": 24, "mremap": 25, "madvise": 28, "dup": 32, "dup2": 33,
+        "nanosleep": 35, "getitimer": 36, "alarm": 37, "setitimer": 38, "getpid": 39, "exit": 60,
+        "kill": 62, "uname": 63, "fcntl": 72, "getdents": 78, "getcwd": 79, "chdir": 80, "readlink": 89,
+        "gettimeofday": 96, "getrlimit": 97, "getrusage": 98, "sysinfo": 99, "times": 100, "getuid": 102,
+        "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110, "sigaltstack": 131, "gettid": 186,
+        "time": 201, "futex": 202, "sched_getaffinity": 204, "getdents64": 217, "restart_syscall": 219,
+        "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231,
+        "tgkill": 234, "openat": 257, "newfstatat": 262, "readlinkat": 267, "faccessat": 269, "pselect6": 270,
+        "ppoll": 271, "dup3": 292, "pipe2": 293, "prlimit64": 302, "getrandom": 318, "statx": 332,
+        "rseq": 334, "close_range": 436, "faccessat2": 439,
+    },
+    "aarch64": {
+        "getcwd": 17, "dup": 23, "dup3": 24, "fcntl": 25, "ioctl": 29, "faccessat": 48, "chdir": 49,
+        "openat": 56, "close": 57, "pipe2": 59, "getdents64": 61, "lseek": 62, "read": 63, "write": 64,
+        "readv": 65, "writev": 66, "pread64": 67, "pselect6": 72, "ppoll": 73, "readlinkat": 78,
+        "newfstatat": 79, "fstat": 80, "exit": 93, "exit_group": 94, "futex": 98, "nanosleep": 101,
+        "getitimer": 102, "setitimer": 103, "clock_gettime": 113, "clock_getres": 114,
+        "clock_nanosleep": 115, "sched_getaffinity": 123, "sched_yield": 124, "restart_syscall": 128,
+        "kill": 129, "tgkill": 131, "sigaltstack": 132, "rt_sigaction": 134, "rt_sigprocmask": 135,
+        "rt_sigreturn": 139, "times": 153, "uname": 160, "getrlimit": 163, "getrusage": 165,
+        "gettimeofday": 169, "getpid": 172, "getppid": 173, "getuid": 174, "geteuid": 175, "getgid": 176,
+        "getegid": 177, "gettid": 178, "sysinfo": 179, "brk": 214, "munmap": 215, "mremap": 216,
+        "mmap": 222, "mprotect": 226, "madvise": 233, "prlimit64": 261, "getrandom": 278, "statx": 291,
+        "rseq": 293, "close_range": 436, "faccessat2": 439,
+    },
+}  # fmt: skip
+# These only where an argument, counted from 0, is one of a few values: signals to oneself, as `abort` sends
+# one, limits of one's own, and what does not have the kernel send signals or write to terminals.
+CAREFUL = {"kill": 0, "tgkill": 0, "prlimit64": 0, "fcntl": 1, "ioctl": 1}
+F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
+TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX = 0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+
+class Refused(Exception):
+    """The kernel does not give what confinement needs."""
+
+
+def checked(what: str, result: int) -> int:
+    """The result of a call of the C library's; an error ends everything before the program began."""
+    if result < 0:
+        raise Refused(f"{what}: {os.strerror(ctypes.get_errno())}")
+    return result
+
+
+def limit_resources(seconds: int, memory: int) -> None:
+    """Bound time, memory and open files; allow no process, no core dump and no byte in a file."""
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (seconds, seconds + 1)
+    )  # SIGXCPU, and where it is ignored SIGKILL
+    for kind, value in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_NOFILE, 32),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(kind, (value, value))
+
+
+def enter_namespaces(mounts: bool) -> bool:
+    """Get a network and, with ``mounts``, mounts of one's own; whether they were given."""
+    wanted = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | (CLONE_NEWNS if mounts else 0)
+    return int(LIBC.unshare(wanted)) == 0
+
+
+def make_read_only() -> None:
+    """Turn every mount read-only, in a mount namespace that only this process is in."""
+    checked("mount namespace", -1 if not enter_namespaces(mounts=True) else 0)
+    checked("private mounts", LIBC.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+    wanted = ctypes.create_string_buffer(struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0), 32)
+    done = LIBC.syscall(MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, wanted, 32)
+    checked("read-only mounts", done)
+
+
+def guard_files(folder: str) -> None:
+    """Have Landlock forbid all but reading Python's own files, the system's libraries and the folder."""
+    version = LIBC.syscall(LANDLOCK_CREATE, None, 0, 1)
+    if version < LANDLOCK_VERSION:
+        raise Refused(f"Landlock: found version {max(version, 0)}, expected {LANDLOCK_VERSION} or later")
+    rights = (1 << (16 if version >= 5 else 15)) - 1
+    facts = [rights]
+    if version >= 4:
+        facts.append(3)  # TCP: bind and connect
+    if version >= 6:
+        facts.append(3)  # abstract UNIX sockets and signals: none outside
+    wanted = struct.pack(f"={len(facts)}Q", *facts)
+    rules = checked("Landlock", LIBC.syscall(LANDLOCK_CREATE, wanted, len(wanted), 0))
+    readable = [folder, sys.base_prefix, sys.base_exec_prefix, "/usr/share/zoneinfo"]
+    for path in {*readable, "/lib", "/lib64", "/usr/lib", "/usr/lib64"}:
+        _allow(rules, path, EXECUTE | READ_FILE | READ_DIR)
+    _allow(rules, "/dev/null", READ_FILE | WRITE_FILE)
+    for path in ("/dev/urandom", "/dev/random", "/dev/zero"):
+        _allow(rules, path, READ_FILE)
+    checked("Landlock", LIBC.syscall(LANDLOCK_RESTRICT, rules, 0))
+    os.close(rules)
+
+
+def _allow(rules: int, path: str, rights: int) -> None:
+    if not os.path.exists(path):  # noqa: PTH110 - it starts faster without pathlib
+        return
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    rule = struct.pack("=Qi", rights, place)
+    checked(f"Landlock, {path}", LIBC.syscall(LANDLOCK_ADD, rules, 1, rule, 0))
+    os.close(place)
+
+
+def allowed_values(name: str) -> tuple[int, ...]:
+    """What the argument of a call in ``CAREFUL`` may be."""
+    if name == "fcntl":
+        return F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC
+    if name == "ioctl":
+        return TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
+    return (0,) if name == "prlimit64" else (os.getpid(),)
+
+
+def filter_calls() -> None:
+    """Have seccomp refuse every system call that is not in ``CALLS``, or is made in another machine's way."""
+    machine = platform.machine()
+    if machine not in CALLS or sys.maxsize < 1 << 32 or sys.byteorder != "little":
+        raise Refused(f"no list of system calls for the processor {machine or 'unknown'}")
+    load, equal, give = 0x20, 0x15, 0x06
+    allow, deny, kill = 0x7FFF0000, 0x00050001, 0x80000000  # deny: EPERM
+    steps = [(load, 0, 0, 4), (equal, 1, 0, AUDIT_ARCH[machine]), (give, 0, 0, kill), (load, 0, 0, 0)]
+    for name, number in CALLS[machine].items():
+        if name not in CAREFUL:
+            steps += [(equal, 0, 1, number), (give, 0, 0, allow)]
+            continue
+        values = allowed_values(name)
+        steps += [(equal, 0, 2 * len(values) + 2, number), (load, 0, 0, 16 + 8 * CAREFUL[name])]
+        for value in values:
+            steps += [(equal, 0, 1, value), (give, 0, 0, allow)]
+        steps.append((give, 0, 0, deny))
+    steps.append((give, 0, 0, deny))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(code)))
+    checked("seccomp", LIBC.prctl(PR_SET_SECCOMP, 2, program, 0, 0))
+
+
+def confine(limits: dict[str, int], guard: str) -> None:
+    """Give up everything that a program does not need; ``guard`` says what keeps it from files."""
+    checked("death signal", LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    limit_resources(limits["seconds"], limits["memory"])
+    if guard == "mounts":
+        make_read_only()
+    elif guard != "landlock":
+        raise Refused(f"there is no guard {guard!r}")
+    else:
+        enter_namespaces(mounts=False)  # seccomp lets no socket be made where they are refused, too
+    checked("no new privileges", LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    if guard == "landlock":
+        guard_files(os.getcwd())  # noqa: PTH109
+    filter_calls()
+
+
+def run(job: dict[str, Any], tell: Callable[[bytes], object]) -> bool:
+    """Run the program and its tests, in a module of their own; whether all of it went through."""
+    module = types.ModuleType("solution")
+    sys.modules["solution"] = sys.modules["__main__"] = module
+    sys.argv[:] = ["solution"]
+    begin, execute, step = compile, exec, "program"
+    try:
+        codes = [begin(job["program"], "<program>", "exec", dont_inherit=True)]
+        step = "tests"
+        codes += [begin(test, "<test>", "exec", dont_inherit=True) for test in job["tests"]]
+        step = "program"
+        for code in codes:
+            execute(code, module.__dict__)
+            step = "tests"
+    except BaseException as error:  # noqa: BLE001 - whatever a program raises
+        tell(_said(step, error))
+        return False
+    return True
+
+
+def _said(step: str, error: BaseException) -> bytes:
+    try:
+        detail = str(error)[:200]
+    except BaseException:  # noqa: BLE001 - an error of the program's own, that cannot even be shown
+        detail = ""
+    return json.dumps({"failed": type(error).__name__, "step": step, "detail": detail}).encode()
+
+
+def exactly(place: int, length: int) -> bytes:
+    """So many bytes out of a pipe; the process ends where there are fewer."""
+    text = b""
+    while len(text) < length:
+        piece = os.read(place, length - len(text))
+        if not piece:
+            os._exit(1)
+        text += piece
+    return text
+
+
+def main() -> None:
+    """Read the job, confine the process, run the program, and say the token where all tests passed."""
+    source, target = map(int, sys.argv[1:])
+    read, write, leave = os.read, os.write, os._exit
+    job = json.loads(exactly(source, int(exactly(source, 8))))
+    try:
+        confine(job["limits"], job["guard"])
+    except (Refused, OSError, ValueError) as error:
+        write(target, read(source, 64) + str(error).encode("utf-8", "replace"))
+        leave(1)
+    if run(job, lambda said: write(target, said)):
+        write(target, read(source, 64))
+    leave(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Programs that try to get out of their confinement, run before any program of a model's is."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from dataprep.core.errors import UsageError
+from dataprep.evaluate.sandbox.run import GUARDS, Guard, Limits, NotConfined, run_program
+
+
+def check_confinement(limits: Limits) -> Guard:
+    """The guard that holds here: a sound program passes under it, and no probe gets through.
+
+    Raises:
+        UsageError: there is none; it says why, for each that was tried.
+    """
+    if sys.platform != "linux":
+        raise UsageError(f"--allow-code: programs cannot be confined on {sys.platform}; run this on Linux")
+
+    reasons = []
+    for guard in GUARDS:
+        try:
+            through = escapes(guard, limits)
+        except NotConfined as error:
+            reasons.append(f"{guard}: {error}")
+            continue
+        if not through:
+            return guard
+        reasons.append(f"{guard}: a test program could {', '.join(through)}")
+    raise UsageError(
+        f"--allow-code: programs cannot be confined here ({'; '.join(reasons)}), so none is run; "
+        "use a Linux kernel of 6.2 or later with Landlock and seccomp, or one that allows user namespaces"
+    )
+
+
+SOUND = "import re, math, collections, itertools, heapq, datetime, string, random, functools, bisect, sys"
+
+# What a probe does, after what it would then have been able to do; it must raise. PLACE is a file outside.
+PROBES = {
+    "connect to the network": "import socket\nsocket.create_connection(('127.0.0.1', 9), 1)",
+    "make a socket": "import _socket\n_socket.socket()",
+    "write a file outside its folder": "open(PLACE + '.new', 'w')",
+    "truncate a file outside its folder": "open(PLACE, 'r+')\nimport os\nos.truncate(PLACE, 0)",
+    "change a file's mode": "import os\nos.chmod(PLACE, 0o777)",
+    "change a file's times": "import os\nos.utime(PLACE)",
+    "delete a file": "import os\nos.unlink(PLACE)",
+    "make a folder": "import os\nos.mkdir(PLACE + '.d')",
+    "make a link": "import os\nos.symlink('/', PLACE + '.l')",
+    "write into its own folder": "open('file', 'w').write('x')",
+    "start a process": "import os\nif os.fork() == 0: os._exit(0)",
+    "start a command": "import subprocess\nsubprocess.run(['true'])",
+    "start a thread": "import _thread\n_thread.start_new_thread(print, ())",
+    "replace its process": "import os, sys\nos.execv(sys.executable, ['python', '-c', ''])",
+    "signal its parent": "import os\nos.kill(os.getppid(), 0)",
+    "signal its group's leader's session": "import os\nos.kill(-1, 0)",
+    "read its parent's memory": "import os\nopen(f'/proc/{os.getppid()}/mem', 'r+b')",
+    "use more memory than its limit": "x = bytearray(LIMIT)",
+}
+
+
+def escapes(guard: Guard, limits: Limits) -> list[str]:
+    """What test programs could do under a guard that none should.
+
+    Raises:
+        NotConfined: the guard is not to be had, or not even a sound program runs under it.
+    """
+    sound = run_program(SOUND, ["assert sorted([2, 1]) == [1, 2]"], limits, guard)
+    if sound.outcome != "passed":
+        raise NotConfined(f"a sound program does not pass ({sound.outcome}: {sound.detail})")
+    found = []
+    with tempfile.TemporaryDirectory(prefix="dataprep-probes-") as folder:
+        place = Path(folder, "outside")
+        place.write_bytes(b"untouched")
+        place.chmod(0o644)
+        for name, probe in PROBES.items():
+            program = f"PLACE = {str(place)!r}\nLIMIT = {limits.memory}\n{probe}\n"
+            # A probe passes where it raised nothing; one that ends its process got through as well.
+            if run_program(program, [], limits, guard).outcome != "error":
+                found.append(name)
+        names = [path.name for path in Path(folder).iterdir()]
+        if names != ["outside"] or place.read_bytes() != b"untouched":
+            found.append("change files")
+    return found

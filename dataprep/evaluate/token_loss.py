@@ -1,0 +1,123 @@
+"""The loss of a model on the trained tokens of conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dataprep.core.errors import RowError, UsageError
+from dataprep.evaluate.items import Item
+from dataprep.models.loading import Model
+from dataprep.tokens.chats import Encoder
+from dataprep.tokens.formats.base import Encoded
+from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.tokenizers.loading import load_tokenizer
+
+Loss = tuple[float, int]
+"""The sum over a row's trained tokens, in nats, and how many they are."""
+
+_CELLS = 1 << 26  # logits at once: 256 MiB in float32
+_POSITIONS = 1 << 10
+
+
+def encoder_of(name: str, layout: str) -> Encoder:
+    """Encodes rows as training does: with a model directory's tokenizer, in a layout.
+
+    Raises:
+        UsageError: the model is no directory, or there is no such layout.
+        TokenizerError, TemplateError: the tokenizer or the template cannot be used.
+    """
+    if not Path(name).is_dir():
+        raise UsageError(f"{name}: the loss needs a model's directory, with its tokenizer in it")
+    tokenizer = load_tokenizer(name)
+    path = name if layout == "template" else None
+    return Encoder(tokenizer, layout_of(layout, path=path, specials=tokenizer.specials))
+
+
+def losses(
+    model: Model,
+    encoder: Encoder,
+    items: Sequence[Item],
+    *,
+    batch_size: int,
+    watch: Callable[[int], None] | None = None,
+) -> list[Loss | RowError]:
+    """Each row's loss, or why it has none, in the rows' order.
+
+    Raises:
+        UsageError: the model is an encoder's, or a batch does not fit into memory.
+    """
+    if model.encodes:
+        raise UsageError("--metric loss: expected a causal model; this one has an encoder of its own")
+    found: list[Loss | RowError] = []
+    encoded: list[tuple[int, Encoded]] = []
+    for number, each in enumerate(encoder.each(item.messages for item in items)):
+        problem = each if isinstance(each, RowError) else _problem(model, each)
+        found.append(problem or (0.0, 0))
+        if problem is None and not isinstance(each, RowError):
+            encoded.append((number, each))
+    if watch is not None:
+        watch(len(items) - len(encoded))
+    encoded.sort(key=lambda each: -len(each[1].ids))  # the longest first: does it fit into memory?
+    begin = 0
+    while begin < len(encoded):
+        many = max(1, min(batch_size, _CELLS // (len(encoded[begin][1].ids) * model.known)))
+        batch = encoded[begin : begin + many]
+        for (number, _), loss in zip(batch, _losses(model, [each for _, each in batch]), strict=True):
+            found[number] = loss
+        begin += len(batch)
+        if watch is not None:
+            watch(len(batch))
+    return found
+
+
+def _problem(model: Model, encoded: Encoded) -> RowError | None:
+    if not any(encoded.mask[1:]):
+        return RowError("nothing is trained on", "expected tokens of an assistant's")
+    if model.context is not None and len(encoded.ids) > model.context:
+        found = f"found {len(encoded.ids):,} tokens; the model's context holds {model.context:,}"
+        return RowError("longer than the model's context", found)
+    if max(encoded.ids) >= model.known:
+        known = f"the model knows ids below {model.known:,}"
+        return RowError("a token that the model does not know", f"found {max(encoded.ids):,}; {known}")
+    return None
+
+
+def _losses(model: Model, rows: Sequence[Encoded]) -> list[Loss | RowError]:
+    """The losses of rows that go through the model together, filled up on the right."""
+    import torch
+
+    longest = max(len(row.ids) for row in rows)
+    fills = [longest - len(row.ids) for row in rows]
+    ids = torch.tensor([row.ids + [model.pad] * fill for row, fill in zip(rows, fills, strict=True)])
+    there = torch.tensor([[1] * len(row.ids) + [0] * fill for row, fill in zip(rows, fills, strict=True)])
+    trained = torch.tensor([[*row.mask, *[0] * fill] for row, fill in zip(rows, fills, strict=True)]).bool()
+    trained = trained[:, 1:]  # nothing comes before the first token that would predict it
+    try:
+        with torch.inference_mode():
+            sums = _sums(model, ids.to(model.device), there.to(model.device), trained.to(model.device))
+    except (torch.OutOfMemoryError, MemoryError):
+        raise UsageError("--metric loss: too little memory; lower --batch-size") from None
+    counts = trained.sum(1).tolist()
+    broken = RowError("the loss is not a number", "the model's weights or their type are unfit")
+    return [
+        (total, count) if total == total else broken  # noqa: PLR0124 - NaN is not itself
+        for total, count in zip(sums, counts, strict=True)
+    ]
+
+
+def _sums(model: Model, ids: Any, there: Any, trained: Any) -> list[float]:
+    """The summed loss of each row; logits of trained positions in float32, some at a time."""
+    import torch
+
+    logits = model.weights(input_ids=ids, attention_mask=there, use_cache=False).logits[:, :-1]
+    targets, rows = ids[:, 1:][trained], trained.nonzero()[:, 0]
+    chosen = logits[trained]
+    sums = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
+    for begin in range(0, len(targets), _POSITIONS):
+        part = slice(begin, begin + _POSITIONS)
+        each = torch.nn.functional.cross_entropy(chosen[part].float(), targets[part], reduction="none")
+        sums.index_add_(0, rows[part], each.double())
+    found: list[float] = sums.tolist()
+    return found

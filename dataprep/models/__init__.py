@@ -1,0 +1,1 @@
+"""Load, sample and compare models; shared by teacher, train and evaluate."""

@@ -1,1 +1,0 @@
-"""Figures about files of rows and about teachers' answers, and the page that shows them."""

@@ -1,0 +1,203 @@
+"""Requests as files for a provider's batch interface, and its result files into the journal.
+
+The layout is OpenAI's (platform.openai.com/docs/guides/batch), which Azure and others share: a line a request
+with a ``custom_id``, and a line a result with the same one. At most 50,000 requests and 200 MB a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dataprep.core import io as files
+from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.ledger import Ledger
+from dataprep.core.records import describe
+from dataprep.models.sampling import Sampling
+from dataprep.teacher.journal.index import Index, entry_of, read_index
+from dataprep.teacher.journal.writer import Journal, check_journal
+from dataprep.teacher.protocol import Trouble, answers_of, error_of
+from dataprep.teacher.queue import Feed, Job
+from dataprep.teacher.requests import read_requests
+
+MOST_REQUESTS = 50_000
+MOST_BYTES = 200_000_000
+ENDPOINT = "/v1/chat/completions"
+
+
+def custom_id(identity: str, key: str, sample: int, max_tokens: int) -> str:
+    """What a request is called in a batch: 32 hex digits, since providers limit the length of names."""
+    content = f"{identity}\0{key}\0{sample}\0{max_tokens}".encode("utf-8", "surrogatepass")
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def export_batch(
+    requests: str | Path,
+    journal: str | Path,
+    sampling: Sampling,
+    *,
+    most_requests: int = MOST_REQUESTS,
+    most_bytes: int = MOST_BYTES,
+) -> tuple[list[Path], int]:
+    """Write what the journal lacks as batch input files beside it; returns them, and how many requests.
+
+    The files are ``JOURNAL.batch-1.jsonl`` and so on. Each answer of ``n`` is a request of its own.
+
+    Raises:
+        InputError: a row is no request, or a line none of a journal; a request is larger than a file may be.
+        FileError: a file cannot be read or written, or an earlier export lies there.
+    """
+    place = Path(journal)
+    check_journal(place)
+    feed = Feed(read_requests(requests), sampling, read_index(place))
+    paths: list[Path] = []
+    count = size = total = 0
+    with ExitStack() as stack:
+        output: Any = None
+        for line in _batch_lines(feed, sampling):
+            if len(line) > most_bytes:
+                raise InputError(requests, f"a request of {len(line):,} bytes is larger than a batch may be")
+            if output is None or count == most_requests or size + len(line) > most_bytes:
+                path = place.with_name(f"{place.stem}.batch-{len(paths) + 1}.jsonl")
+                if path.exists():
+                    raise FileError(path, "exists already; import its results, or remove it to export anew")
+                output = stack.enter_context(files.open_output(str(path)))
+                paths.append(path)
+                count = size = 0
+            output.write(line)
+            count, size, total = count + 1, size + len(line), total + 1
+    return paths, total
+
+
+def _batch_lines(feed: Feed, sampling: Sampling) -> Iterator[bytes]:
+    for job in _jobs(feed):
+        for sample in job.samples:
+            row = {
+                "custom_id": custom_id(job.request.id, job.key, sample, sampling.max_tokens),
+                "method": "POST",
+                "url": ENDPOINT,
+                "body": sampling.body(job.request.messages, 1),
+            }
+            yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def import_batch(
+    requests: str | Path,
+    journal: str | Path,
+    sampling: Sampling,
+    results: Sequence[str | Path],
+    *,
+    teacher: str | None = None,
+) -> tuple[Ledger, Ledger]:
+    """Take a batch's results into the journal; what it holds already is not taken in twice.
+
+    Args:
+        requests: the file that the batch was exported from.
+        journal: as in ``generate``.
+        sampling: the settings that the batch was exported with.
+        results: the provider's result files, those with errors as well.
+        teacher: what the teacher is called in the journal; without it, as the model.
+
+    Returns:
+        the ledger of the results' lines, and that of the requests.
+
+    Raises:
+        InputError: a line is no result, or none of these requests with these settings; or as in ``generate``.
+        FileError: a file cannot be read or written.
+    """
+    if not results:
+        raise UsageError("--batch import needs the result files: give them with --batch-file")
+    known = {
+        custom_id(job.request.id, job.key, sample, sampling.max_tokens): (job.request.id, job.key, sample)
+        for job in _jobs(Feed(read_requests(requests), sampling, Index()))
+        for sample in job.samples
+    }
+    taken = Ledger()
+    with Journal(journal) as opened:
+        opened.index.check_teacher(sampling.model, teacher or sampling.model, str(journal))
+        for path in results:
+            for number, row in files.read_rows(str(path)):
+                taken.rows_in += 1
+                identity, key, sample = _known(known, row, f"{path}:{number}")
+                if _is_settled(opened.index, entry_of(identity, key, sample), sampling):
+                    taken.drop("in the journal already")
+                    continue
+                own = {"id": identity, "key": key, "teacher": teacher or sampling.model, "sample": sample}
+                opened.append([own | _line(row, sampling)])
+                taken.rows_out += 1
+        feed = Feed(read_requests(requests), sampling, opened.index)
+        return taken, feed.drain()
+
+
+def _is_settled(index: Index, entry: str, sampling: Sampling) -> bool:
+    """Whether an entry has more than a failure, so that a file that is imported again changes nothing."""
+    outcome, limit = index.get(entry) or ("failed", 0)
+    return outcome == "ok" or (outcome != "failed" and limit >= sampling.max_tokens)
+
+
+def _jobs(feed: Feed) -> Iterator[Job]:
+    while not feed.exhausted:
+        if (job := feed.next()) is not None:
+            yield job
+
+
+def _known(
+    known: Mapping[str, tuple[str, str, int]], row: Mapping[str, Any], where: str
+) -> tuple[str, str, int]:
+    name = row.get("custom_id")
+    if type(name) is not str or not {"response", "error"} & row.keys():
+        raise InputError(where, f"no batch result: expected custom_id and response, found {describe(row)}")
+    if name not in known:
+        raise InputError(
+            where,
+            f"custom_id {name!r} is none of these requests'; give the requests and the settings (--model, "
+            "--max-tokens, --temperature, …) that the batch was exported with",
+        )
+    return known[name]
+
+
+def _line(row: Mapping[str, Any], sampling: Sampling) -> dict[str, Any]:
+    """The journal's fields of one result."""
+    line: dict[str, Any] = {
+        "model": sampling.model,
+        "max_tokens": sampling.max_tokens,
+        "response": None,
+        "finish_reason": None,
+        "reasoning": None,
+        "usage": None,
+        "logprobs": None,
+        "attempts": 1,
+        "latency": None,
+        "time": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "error": None,
+    }
+    try:
+        answers, usage = _answers(row)
+    except Trouble as trouble:
+        return line | {"error": trouble.to_json()}
+    answer = answers[0]
+    return line | {
+        "response": answer.response,
+        "finish_reason": answer.finish_reason,
+        "reasoning": answer.reasoning,
+        "usage": usage,
+        "logprobs": answer.logprobs,
+    }
+
+
+def _answers(row: Mapping[str, Any]) -> Any:
+    response = row.get("response")
+    if row.get("error"):
+        raise error_of(None, row)
+    if not isinstance(response, Mapping):
+        raise Trouble("malformed_reply", f"expected a response, found {describe(response)}")
+    status, body = response.get("status_code"), response.get("body")
+    if status != 200:
+        raise error_of(status if type(status) is int else None, body)
+    return answers_of(body if isinstance(body, Mapping) else b"")

@@ -1,0 +1,261 @@
+"""A file of requests asked of a teacher, answer by answer into the journal.
+
+Which of several prompts' answers hold: those of the requests at hand, put last in the journal again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dataprep import __version__
+from dataprep.core import io as files
+from dataprep.core.errors import UsageError
+from dataprep.core.ledger import Ledger
+from dataprep.models.sampling import Sampling
+from dataprep.teacher.client import Asker, Pacing, Progress, Teacher
+from dataprep.teacher.endpoint import Endpoint
+from dataprep.teacher.journal.index import read_index
+from dataprep.teacher.journal.line import OUTCOMES, outcome_of
+from dataprep.teacher.journal.writer import Journal, set_aside
+from dataprep.teacher.queue import Feed
+from dataprep.teacher.requests import Keyed, Request, is_long, read_keyed, read_requests
+from dataprep.teacher.settings import Access
+
+
+def make_current(journal: Journal, feed: Feed, teacher: str) -> int:
+    """Repeat answers behind those to other prompts of the same ids; returns how many lines that took.
+
+    Whoever reads a journal takes the last key of an id for the current one. When a prompt or a setting was
+    changed and then changed back, the answers of the present key are there already, and nothing is sent for
+    them: they are written once more, marked ``"repeated": true`` and without usage, as nobody paid again.
+    """
+    if len(journal.index) <= len(feed.keys):  # about nothing else, as nearly always
+        return 0
+    last: dict[str, str] = {}
+    for line in _lines(journal, teacher):
+        if line["id"] in feed.keys:
+            last[line["id"]] = line["key"]
+    stale = {identity for identity, key in last.items() if key != feed.keys[identity]}
+    best: dict[tuple[str, int], dict[str, Any]] = {}
+    for line in _lines(journal, teacher) if stale else ():
+        if line["id"] in stale and line["key"] == feed.keys[line["id"]]:
+            place = line["id"], line.get("sample") or 0
+            if place not in best or _rank(line) <= _rank(best[place]):
+                best[place] = line
+    if best:
+        journal.append({**line, "usage": None, "repeated": True} for line in best.values())
+    return len(best)
+
+
+def _rank(line: dict[str, Any]) -> int:
+    return OUTCOMES.index(outcome_of(line))
+
+
+def _lines(journal: Journal, teacher: str) -> Iterator[dict[str, Any]]:
+    for _, data in files.read_lines(str(journal.path)):
+        line = orjson.loads(data)
+        if line["teacher"] == teacher:
+            yield line
+
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass
+class GenerateReport:
+    """What became of the requests.
+
+    Attributes:
+        ledger: requests in, complete answers out, and a reason for each of the others.
+        progress: what this run did; ``None`` where nothing was to be sent.
+        interrupted: whether it was stopped by the user.
+        torn: whether the journal had a torn last line.
+        twice: ids that more than one request has, the first few.
+    """
+
+    ledger: Ledger
+    progress: Progress = field(default_factory=Progress)
+    interrupted: bool = False
+    torn: bool = False
+    twice: list[str] = field(default_factory=list)
+
+
+def status_of_requests(requests: str | Path, journal: str | Path, sampling: Sampling) -> GenerateReport:
+    """What a journal holds of the answers to a file of requests. Nothing is sent or written.
+
+    Raises:
+        InputError: a row is no request, or a line none of a journal.
+        FileError: a file cannot be read.
+    """
+    index = read_index(journal)
+    return GenerateReport(Feed(read_requests(requests), sampling, index).drain(), torn=index.torn)
+
+
+def generate(
+    requests: str | Path,
+    journal: str | Path,
+    sampling: Sampling,
+    access: Access,
+    *,
+    teacher: str | None = None,
+    pacing: Pacing | None = None,
+    timeout: float = 120.0,
+    retry_failed: bool = True,
+    fresh: bool = False,
+    watch: Watch | None = None,
+) -> GenerateReport:
+    """Ask a teacher for what the journal lacks of the answers to a file of requests.
+
+    Args:
+        requests: a file of rows ``{id, messages}``, as ``prompt_file`` writes them.
+        journal: a ``.jsonl`` file; it is made where it is missing, and only grows.
+        sampling: the model, and the settings that change an answer.
+        access: where the teacher is.
+        teacher: what the teacher is called in the journal; without it, as the model.
+        pacing: how fast, how often and for how much it is asked.
+        timeout: seconds for one attempt.
+        retry_failed: ask again for what has failed or was empty in an earlier run.
+        fresh: set the journal aside, and begin a new one.
+        watch: called with the progress whenever something has changed, in the thread that asks.
+
+    Raises:
+        InputError: a row is no request, or a line none of a journal.
+        FileError: a file cannot be read or written, or another process writes the journal.
+        UsageError: a setting that cannot be served.
+        MissingDependencyError: the ``openai`` package is not installed.
+    """
+    pacing = pacing or Pacing()
+    check_pacing(pacing)
+    return run(
+        requests,
+        journal,
+        sampling,
+        lambda: Endpoint(access, timeout=timeout),
+        where=access.shown_url,
+        teacher=teacher or sampling.model,
+        pacing=pacing,
+        retry_failed=retry_failed,
+        fresh=fresh,
+        redact=access.redact,
+        watch=watch,
+    )
+
+
+def run(
+    requests: str | Path,
+    journal: str | Path,
+    sampling: Sampling,
+    connect: Callable[[], AbstractAsyncContextManager[Teacher]],
+    *,
+    where: str,
+    teacher: str,
+    pacing: Pacing,
+    retry_failed: bool = True,
+    fresh: bool = False,
+    redact: Callable[[str], str] = str,
+    watch: Watch | None = None,
+) -> GenerateReport:
+    """As ``generate``, of a teacher of any kind: ``connect`` gives it, ``where`` says where it is."""
+    files.check_input(str(requests))
+    files.check_apart([journal], [requests], "the journal would be written into the requests")
+    if fresh:
+        set_aside(journal)
+    began = _now()
+    rows: Iterable[Request | Keyed] = read_requests(requests)
+    if is_long(requests):
+        rows = read_keyed(requests, sampling)
+    elif not Path(requests).is_file():
+        rows = list(rows)  # a pipe that is slow would hold up the answers, so it is read first
+    with Journal(journal) as opened:
+        opened.index.check_teacher(sampling.model, teacher, str(journal))
+        feed = Feed(rows, sampling, opened.index, retry_failed=retry_failed)
+        report = GenerateReport(Ledger(), torn=opened.index.torn)
+
+        async def ask() -> None:
+            async with connect() as connected:
+                asker = Asker(connected, teacher, feed, opened, sampling, pacing, redact=redact, watch=watch)
+                report.progress = asker.progress
+                with _stopping_gently(asker, report):
+                    await asker.run()
+
+        asyncio.run(ask())
+        report.ledger = feed.drain()
+        report.ledger.check()
+        report.twice = feed.twice
+        make_current(opened, feed, teacher)
+    settings = {"teacher": teacher, "endpoint": where, **sampling.to_json()}
+    _write_manifest(Path(journal), str(requests), settings, report, began)
+    return report
+
+
+def _write_manifest(
+    journal: Path, requests: str, settings: dict[str, Any], report: GenerateReport, began: str
+) -> None:
+    """Say beside the journal what was asked of whom, with which settings, and what came of it."""
+    manifest = {
+        "dataprep": __version__,
+        "requests": requests,
+        **settings,
+        "began": began,
+        "ended": _now(),
+        "sent": report.progress.sent,
+        "stopped": report.progress.stopped or None,
+        **report.ledger.to_json(),
+    }
+    text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    files.write_text(text, str(journal.with_name(f"{journal.stem}.manifest.json")))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def check_pacing(pacing: Pacing) -> None:
+    """Raise ``UsageError`` for a limit that makes no sense."""
+    limits = (pacing.rpm, pacing.tpm, pacing.budget)
+    amounts = (*limits, pacing.price_in, pacing.price_out)
+    if any(amount is not None and not math.isfinite(amount) for amount in amounts):
+        raise UsageError("expected numbers for --rpm, --tpm, --budget and the prices")
+    if (
+        pacing.concurrency < 1
+        or pacing.retries < 0
+        or any(limit is not None and limit <= 0 for limit in limits)
+    ):
+        raise UsageError("expected --concurrency of 1 or more, and --rpm, --tpm and --budget above 0")
+    if pacing.budget is not None and not (pacing.price_in or pacing.price_out):
+        raise UsageError("--budget needs --price-in and --price-out, in dollars for a million tokens")
+
+
+@contextmanager
+def _stopping_gently(asker: Asker, report: GenerateReport) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) stops sending, the second does not wait for what is in flight."""
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        if report.interrupted:
+            asker.abandon()
+        report.interrupted = True
+        asker.stop("interrupted")
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    installed = []
+    with suppress(NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
+        for number in before:
+            loop.add_signal_handler(number, interrupt)
+            installed.append(number)
+    try:
+        yield
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])

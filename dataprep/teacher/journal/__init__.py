@@ -1,0 +1,1 @@
+"""The journal of teacher responses, which only grows."""

@@ -1,0 +1,214 @@
+"""The journal of a teacher's answers: a file that only grows.
+
+One line an answer or a failure, as ``line`` describes. A line is handed to the system in one
+piece as soon as the answer is there, so a killed process loses nothing that it had received; once a second
+what was written is forced to the disk, so that neither does a power cut, but for that second. A line that a
+crash tore is set aside beside the journal, and its request is asked again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import orjson
+
+from dataprep.core import io as files
+from dataprep.core.errors import FileError, UsageError
+from dataprep.teacher.journal.index import Index, read_index
+from dataprep.teacher.journal.line import without_halves
+
+SYNC_SECONDS = 1.0
+
+
+class Journal:
+    """A journal that is open for writing; a context manager. Nobody else can write to it meanwhile.
+
+    Attributes:
+        path: its place.
+        index: what it holds.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.index = Index()
+        self._file: IO[bytes] | None = None
+        self._unsynced = False
+        self._stop = threading.Event()
+        self._syncer = threading.Thread(target=self._sync_now_and_then, daemon=True)
+        self._failure: OSError | None = None
+
+    def __enter__(self) -> Journal:
+        check_journal(self.path)
+        file = _opened(self.path)
+        try:
+            self.index = read_index(self.path)
+            if self.index.torn:
+                self._mend(file)
+            elif self.index.unended:
+                with files.writing(str(self.path)):
+                    file.write(b"\n")
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._file is not None
+        self._stop.set()
+        if self._syncer.is_alive():
+            self._syncer.join()
+        try:
+            self._sync()
+            if not os.fstat(self._file.fileno()).st_size:  # nothing came: not a journal yet
+                self.path.unlink(missing_ok=True)
+        finally:
+            self._file.close()
+            self._file = None
+
+    def _mend(self, file: IO[bytes]) -> None:
+        """Set a torn last line aside, in a file beside the journal, before the journal is cut there."""
+        size, tail = _torn_tail(self.path)
+        aside = self.path.with_name(self.path.name + ".torn")
+        with files.writing(str(aside)), aside.open("ab") as out:
+            out.write(tail + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+        with files.writing(str(self.path)):
+            file.truncate(size)
+            os.fsync(file.fileno())
+
+    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write lines behind the others, in one piece, and take them into the index.
+
+        Raises:
+            FileError: they could not be written or forced to the disk; what was written stays.
+        """
+        assert self._file is not None
+        if self._failure is not None:
+            raise FileError(self.path, f"cannot be forced to the disk: {self._failure.strerror}")
+        rows = list(lines)
+        data = memoryview(b"".join(map(_dumped, rows)))
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            while data:  # all at once, but on a full disk
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            self._file.truncate(size)  # or the next line would begin behind half a line
+            kept = "the answers before this one are kept; make room, and run the command again"
+            raise FileError(self.path, f"cannot be written: {error.strerror or error}; {kept}") from None
+        self._unsynced = True
+        if self._syncer.ident is None:  # not earlier: processes can be forked only while there is one thread
+            self._syncer.start()
+        for row in rows:
+            self.index.add(row)
+
+    def _sync(self) -> None:
+        if self._unsynced and self._file is not None:
+            self._unsynced = False
+            os.fsync(self._file.fileno())
+
+    def _sync_now_and_then(self) -> None:
+        while not self._stop.wait(SYNC_SECONDS):
+            try:
+                self._sync()
+            except OSError as error:  # the next append says so
+                self._failure = error
+                return
+
+
+def _dumped(row: Mapping[str, Any]) -> bytes:
+    """A line; what JSON cannot hold of a paid answer must not lose the rest of it."""
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        plain = {**row, "logprobs": None, "usage": None, "response": without_halves(row.get("response"))}
+        plain["reasoning"] = without_halves(row.get("reasoning"))
+        return orjson.dumps(plain, default=str, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def check_journal(path: Path) -> None:
+    """Raise ``UsageError`` unless a journal can be kept there: a plain ``.jsonl`` file."""
+    form = files.format_of(str(path))
+    if str(path) == files.STDIO or not form.is_plain_lines:
+        raise UsageError(
+            f"{path}: a journal only grows, so it is a plain file; give a path that ends in .jsonl"
+        )
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The journal, opened and locked; another process may have removed an empty one in between."""
+    while True:
+        with files.writing(str(path)):
+            file = path.open("a+b", buffering=0)
+        try:
+            _lock(file, path)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Keep other processes from writing to the journal until this one is done or dead."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileError(path, "another process is writing this journal; wait for it, or stop it") from None
+    except OSError:  # a file system without locks
+        return
+
+
+def _torn_tail(path: Path) -> tuple[int, bytes]:
+    """How long the journal is without its torn last line, and that line."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail = b""
+        while size and b"\n" not in tail:
+            step = min(1 << 16, size)
+            size -= step
+            file.seek(size)
+            tail = file.read(step) + tail
+    cut = tail.rfind(b"\n") + 1
+    return size + cut, tail[cut:]
+
+
+def set_aside(path: str | Path) -> Path | None:
+    """Give a journal another name, so that a new one can begin; returns it (``None``: there was none).
+
+    Raises:
+        FileError: it cannot be renamed, or another process writes it.
+    """
+    journal = Path(path)
+    if not journal.exists():
+        return None
+    stamp = datetime.fromtimestamp(journal.stat().st_mtime, UTC).strftime("%Y%m%d-%H%M%S")
+    with files.writing(str(journal)), _locked(journal):
+        for number in range(1_000):
+            aside = journal.with_name(f"{journal.stem}.{stamp}{f'-{number}' if number else ''}.jsonl")
+            if not aside.exists():
+                journal.rename(aside)
+                return aside
+    raise FileError(journal, "cannot be set aside: too many old journals lie beside it")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        _lock(file, path)
+        yield

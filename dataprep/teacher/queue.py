@@ -1,0 +1,127 @@
+"""Which requests are still to be asked: a file of requests beside what the journal holds already."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from dataprep.core.ledger import Ledger
+from dataprep.models.sampling import Sampling
+from dataprep.teacher.journal.index import Index, entry_of
+from dataprep.teacher.journal.line import Outcome
+from dataprep.teacher.requests import Keyed, Request
+
+State = Literal[Outcome, "missing", "used"]
+# Of several answers to one request, the one that stands for them: the first of these that any of them is.
+_WORST: tuple[State, ...] = ("missing", "failed", "empty", "length", "refused", "ok")
+SHOWN = 5
+AT_ONCE = 1_000
+"""Requests that are looked at in one go: what is in flight waits meanwhile."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A request that is to be asked, and which of its answers are missing.
+
+    Attributes:
+        attempts: how often it was sent.
+        reserved: dollars that are set aside for it while it is in flight.
+        pace: tokens that it was counted with while it is in flight.
+    """
+
+    request: Request
+    key: str
+    samples: list[int]
+    attempts: int = 0
+    reserved: float = 0.0
+    pace: int = 0
+
+
+class Feed:
+    """The jobs that are left, in the order of the requests.
+
+    Attributes:
+        seen: requests looked at so far.
+        exhausted: whether all were.
+        keys: their keys, by id.
+        twice: the first few ids that a further request has too.
+    """
+
+    def __init__(
+        self,
+        requests: Iterable[Request | Keyed],
+        sampling: Sampling,
+        index: Index,
+        *,
+        retry_failed: bool = True,
+    ) -> None:
+        self.seen = 0
+        self.exhausted = False
+        self._requests = iter(requests)
+        self._sampling = sampling
+        self._index = index
+        self._again = ("failed", "empty") if retry_failed else ()
+        self.keys: dict[str, str] = {}
+        self.twice: list[str] = []
+        self._settled: Counter[State] = Counter()
+
+    def next(self) -> Job | None:
+        """The next job; ``None`` where there is none, or none among the next ``AT_ONCE`` requests.
+
+        Raises:
+            InputError: a row is no request.
+        """
+        single, key_of, done, keys = self._sampling.n == 1, self._sampling.key, self._index.done, self.keys
+        before = self.seen
+        for request in islice(self._requests, AT_ONCE):
+            self.seen += 1
+            identity = request.id
+            if identity in keys:  # its answer could not be told from the other one's
+                self._settled["used"] += 1
+                if len(self.twice) < SHOWN:
+                    self.twice.append(identity)
+                continue
+            keys[identity] = key = request.key or key_of(request.whole().messages)
+            if single and done(f"{identity}\0{key}"):  # nearly all of a resumed run
+                self._settled["ok"] += 1
+                continue
+            samples = self._to_ask(identity, key)
+            if samples:
+                return Job(request.whole(), key, samples)
+            self._settled[self._state(identity, key)] += 1
+        self.exhausted = self.seen - before < AT_ONCE
+        return None
+
+    def _to_ask(self, identity: str, key: str) -> list[int]:
+        found = []
+        for sample in range(self._sampling.n):
+            known = self._index.get(entry_of(identity, key, sample))
+            longer = known is not None and known[0] == "length" and known[1] < self._sampling.max_tokens
+            if known is None or longer or known[0] in self._again:
+                found.append(sample)
+        return found
+
+    def _state(self, identity: str, key: str) -> State:
+        known = (self._index.get(entry_of(identity, key, sample)) for sample in range(self._sampling.n))
+        states: set[State] = {"missing" if each is None else each[0] for each in known}
+        return next(state for state in _WORST if state in states)
+
+    def settle(self, job: Job) -> None:
+        """Count what became of a job, as the journal has it."""
+        self._settled[self._state(job.request.id, job.key)] += 1
+
+    def drain(self) -> Ledger:
+        """What became of all requests; those that nobody has asked are dropped as ``not asked yet``."""
+        while not self.exhausted:
+            if (job := self.next()) is not None:
+                self.settle(job)
+        ledger = Ledger(self.seen, self._settled["ok"])
+        for state, count in self._settled.items():
+            if state in ("failed", "used"):
+                ledger.fail("its id is used twice" if state == "used" else state, count)
+            elif state != "ok":
+                ledger.drop("not asked yet" if state == "missing" else state, count)
+        return ledger

@@ -1,0 +1,1 @@
+"""Save a tokenizer with its chat template so that `AutoTokenizer` loads it."""

@@ -1,0 +1,135 @@
+"""What was written for other programs, read back by them and compared with our own ids and masks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
+from dataprep.tokens.encoder import encode_chat
+from dataprep.tokens.formats.base import Encoded, Layout
+from dataprep.tokens.formats.jinja import TemplateLayout
+from dataprep.tokens.tokenizers.base import Tokenizer
+
+TEXTS = (
+    "",
+    "Natalia sold 48/2 = <<48/2=24>>24 clips in May. It's $1,234,567.89!",
+    " a leading space", "   three, and two at the end  ", "\n", "\n\nparagraphs\n\n\n\nand\r\nlines \n x\n",
+    "def f(x):\n\tif x  >=  10:\n        return [x ** 2, 'a\\n']\n\n\n# I'LL we'll can't\n",
+    "1234567 0.5 ٣٤٥ ½ Ⅷ", "naïve café Straße Ελληνικά русский עברית", "漢字かな交じり文 한국어 ไทย",
+    "👍🏽 👩\u200d👩\u200d👧 😀😀", "a\u00a0b\u2028c\u3000d\x00\x1c\u0085e",
+    "▁a ▁▁ b▁", "<|not_a_token|> <x> [y] </z>",
+    "=" * 70 + " " * 70 + "x" + "ab" * 40,
+)  # fmt: skip
+"""Where tokenizers differ, they have differed at texts like these."""
+
+CHATS = (
+    [("user", "What is 6 times 7?"), ("assistant", "It is 42.\n\n#### 42")],
+    [
+        ("system", "Be short.\nBe kind."),
+        ("user", "Bonjour, ça va ?"),
+        ("assistant", "Très bien 👍🏽!"),
+        ("user", "1234567 + 1\n"),
+        ("assistant", "def f():\n    return 1234568"),
+    ],
+)
+
+
+def check_saved(directory: Path, tokenizer: Tokenizer, layout: Layout | None, end: str | None = None) -> None:
+    """Compare what ``transformers`` makes of a directory with a tokenizer and a layout, or an end of texts.
+
+    Raises:
+        TokenizerError: an id or a mask differs, and where.
+        MissingDependencyError: ``transformers`` is not installed.
+    """
+    saved = _loaded(directory)
+    for name, number in tokenizer.specials.items():
+        found = saved.convert_tokens_to_ids(name)
+        if found != number:
+            raise _differs(saved, f"the special token {name!r}", found, number)
+    for text in TEXTS:
+        try:
+            expected = tokenizer.encode(text)
+        except RowError:  # a U+2581, where the tokenizer would read it as a space: no row has one
+            continue
+        if not any(name in text for name in tokenizer.specials):
+            found = saved.encode(text, add_special_tokens=False)
+            _compare(saved, f"the text {text[:60]!r}", found, expected)
+            if layout is None and end is not None:
+                found = saved.encode(text)
+                _compare(
+                    saved, f"the text {text[:60]!r} with its end", found, [*expected, tokenizer.special(end)]
+                )
+    if layout is None:
+        return
+    for chat in CHATS:
+        messages = [{"role": role, "content": content} for role, content in chat]
+        try:
+            chat_ids = encode_chat(tokenizer, layout, messages)
+        except RowError:  # not every layout takes every order of roles
+            continue
+        _compare_chat(saved, layout, messages, chat_ids)
+
+
+def _compare_chat(saved: Any, layout: Layout, messages: list[dict[str, str]], expected: Encoded) -> None:
+    text, date = saved.chat_template, {}
+    if isinstance(layout, TemplateLayout) and layout.date:
+        if "strftime_now" in text and "date_string" not in text:
+            return  # transformers lays it out with today's date
+        date = {"date_string": layout.date}
+    marked = re.search(r"\{%-?\s*generation\s*-?%\}", text) is not None
+    found = saved.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=marked, **date)
+    what = f"the conversation that begins {messages[0]['content'][:40]!r}, in the layout {layout.name!r},"
+    _compare(saved, what, found["input_ids"], expected.ids)
+    if marked:
+        _compare(saved, f"the loss mask of {what}", found["assistant_masks"], list(expected.mask))
+
+
+def _compare(saved: Any, what: str, found: Iterable[int], expected: list[int]) -> None:
+    found = list(found)
+    if found == expected:
+        return
+    pairs = zip(found, expected, strict=False)
+    at = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(found), len(expected)))
+    shown = [str(ids[max(0, at - 2) : at + 4]) for ids in (found, expected)]
+    raise _differs(saved, f"{what} at token {at}", *shown)
+
+
+def _differs(saved: Any, what: str, found: object, expected: object) -> TokenizerError:
+    """The error; the class that loads is named, for the ``config.json`` of some models decides which."""
+    return TokenizerError(
+        f"the tokenizer cannot be saved for other programs: transformers ({type(saved).__name__}) gives "
+        f"{what} {found}, expected {expected}; nothing was written: train with another tokenizer or layout, "
+        "or a model of another type where a class of its own loads it"
+    )
+
+
+def _loaded(directory: Path) -> Any:
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise MissingDependencyError("transformers", "train", "saving a tokenizer") from None
+    with _quiet():
+        try:
+            return AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+        except Exception as error:  # noqa: BLE001 - the libraries raise nothing more precise
+            raise TokenizerError(
+                f"the tokenizer cannot be saved for other programs: transformers does not load it ({error}): "
+                "nothing was written"
+            ) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the library says of a directory without a model in it is no concern of the user's."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

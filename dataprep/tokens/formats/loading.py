@@ -1,0 +1,89 @@
+"""Choose a chat format by name, by template or by what a model brings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from dataprep.core.errors import UsageError
+from dataprep.tokens.formats.base import Layout
+from dataprep.tokens.tokenizers.base import Tokenizer
+
+NAMES = ("llama3", "chatml", "llama2", "template")
+
+
+def layout_of(
+    name: str,
+    *,
+    strip: bool = False,
+    date: str | None = None,
+    path: str | Path | None = None,
+    specials: Collection[str] = (),
+) -> Layout:
+    """A layout by its name.
+
+    Args:
+        name: one of ``NAMES``.
+        strip: contents are stripped of outer white space.
+        date: such as ``"26 Jul 2024"``: written into the system message as Llama 3.2's own template
+            does (``llama3``), or given to the template (``template``).
+        path: ``template`` only: a model directory, or a jinja file.
+        specials: ``template`` only: the names of the tokenizer's special tokens. Default: those that the
+            model directory lists.
+
+    Raises:
+        UsageError: there is no such layout, or it has no such option.
+        TemplateError: the template cannot be used.
+        FileError: the template cannot be read.
+        MissingDependencyError: ``template`` without jinja2.
+    """
+    from dataprep.tokens.formats import jinja as template_layout
+    from dataprep.tokens.formats import named as named_layouts
+
+    if name not in NAMES:
+        raise UsageError(f"there is no layout {name!r}; expected one of {', '.join(NAMES)}")
+    if name == "template":
+        if path is None:
+            raise UsageError("the layout 'template' needs a model directory or a jinja file")
+        return template_layout.TemplateLayout.read_from(path, strip=strip, date=date, specials=specials)
+    if path is not None:
+        raise UsageError(f"the layout {name!r} is fixed; only 'template' reads a template")
+    if date is not None and name != "llama3":
+        raise UsageError(f"the layout {name!r} writes no date; 'llama3' and 'template' do")
+    return named_layouts.LAYOUTS[name](strip=strip, date=date)
+
+
+def layout_for(
+    name: str,
+    tokenizer: Tokenizer,
+    place: str | Path | None,
+    *,
+    template: str | Path | None = None,
+    strip: bool = False,
+    date: str | None = None,
+) -> Layout:
+    """A layout for a tokenizer; a model's own template is in the directory of its tokenizer.
+
+    Args:
+        name: one of ``NAMES``.
+        tokenizer: the tokenizer.
+        place: the file or directory that it was read from.
+        template: ``template`` only: another model directory, or a jinja file.
+        strip: contents are stripped of outer white space.
+        date: as ``layout_of`` has it.
+
+    Raises:
+        UsageError, TemplateError, FileError, MissingDependencyError: as ``layout_of``.
+    """
+    check_template(name, template)
+    if name != "template":
+        return layout_of(name, strip=strip, date=date)
+    if template is None and place is not None:
+        template = place if Path(place).is_dir() else Path(place).parent
+    return layout_of(name, strip=strip, date=date, path=template, specials=tuple(tokenizer.specials))
+
+
+def check_template(name: str, template: str | Path | None) -> None:
+    """Raise ``UsageError`` where a template is given to a layout that reads none."""
+    if template is not None and name != "template":
+        raise UsageError("--template needs --layout template")

@@ -1,0 +1,1 @@
+"""Find what would go wrong in training before it does."""

@@ -1,0 +1,1 @@
+"""Tokenizers from the files that models are published with."""

@@ -1,0 +1,233 @@
+"""Hugging Face's ``tokenizer.json``, by the library ``tokenizers``.
+
+What it holds beside the way from text to ids (truncation, padding, tokens put around every text) does
+not apply here: a layout says which tokens stand where.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from itertools import groupby
+from typing import Any
+
+import orjson
+
+from dataprep.core.errors import RowError, TokenizerError
+from dataprep.tokens.tokenizers.base import (
+    check_space_mark,
+    check_unicode,
+    looks_special,
+    needed,
+    puts_space,
+    reads_as_space,
+    special_id,
+    unknown_id,
+)
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+
+
+class HuggingFaceTokenizer:
+    """The tokenizer of a ``tokenizer.json``.
+
+    Special tokens are those of its added tokens that the file calls special, or that look like marks
+    (``<think>``); they are not looked for in text. Other added tokens, such as runs of spaces, are.
+
+    Attributes:
+        path, content: the file's.
+    """
+
+    kind = "huggingface"
+
+    def __init__(self, path: str, content: bytes) -> None:
+        library = needed("tokenizers", "a Hugging Face tokenizer.json")
+        document = _document(path, content)
+        digest = sha256(b"huggingface, marks as special tokens\n" + content)
+        self.fingerprint = digest.hexdigest()
+        try:
+            self.specials: Mapping[str, int] = _make_special(document, self.fingerprint)
+            self._tokenizer = library.Tokenizer.from_str(orjson.dumps(document).decode())
+        except Exception as error:  # noqa: BLE001 - the library raises nothing more precise
+            raise _damaged(path, str(error)) from None
+        self._tokenizer.encode_special_tokens = True  # as text, that is: none comes out of a text
+        self._names = {number: name for name, number in self.specials.items()}
+        ids = [*self._tokenizer.get_vocab(with_added_tokens=True).values(), *self._names]
+        self.vocab_size = 1 + max(ids, default=-1)
+        self._check_ids(path, document)
+        decoder = document.get("decoder") or {}
+        self._byte_of = byte_alphabet() if decoder.get("type") == "ByteLevel" else None
+        self._fallback = _fallback(document["model"])
+        self._loses = reads_as_space(self._ids)
+        self.space = _space(document, self._ids)
+        self.path, self.content = path, content
+
+    def __reduce__(self) -> tuple[type[HuggingFaceTokenizer], tuple[str, bytes]]:
+        return type(self), (self.path, self.content)
+
+    def _check_ids(self, path: str, document: dict[str, Any]) -> None:
+        """The library numbers added tokens itself; they must be the file's numbers."""
+        for token in document.get("added_tokens") or ():
+            found = self._tokenizer.token_to_id(token["content"])
+            if found != token["id"]:
+                raise _damaged(
+                    path, f"the added token {token['content']!r} gets the id {found}, not {token['id']}"
+                )
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text; none of them is a special token's."""
+        check_unicode(text)
+        if self._loses:
+            check_space_mark(text)
+        ids = self._ids(text)
+        if not self._names.keys().isdisjoint(ids):
+            name = next(self._names[number] for number in ids if number in self._names)
+            raise RowError("a special token in a text", f"the tokenizer's model makes {name!r} of a text")
+        return ids
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of many texts."""
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens by their names; what is no valid UTF-8 becomes U+FFFD."""
+        if self._byte_of is not None:
+            return self.decode_bytes(ids).decode("utf-8", "replace")
+        self._check_known(ids)
+        parts = []
+        for special, run in groupby(ids, self._names.__contains__):
+            if special:
+                parts += [self._names[number] for number in run]
+            else:
+                numbers = [int(number) for number in run]
+                parts.append(self._tokenizer.decode(numbers, skip_special_tokens=False))
+        return "".join(parts)
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of ids in a byte-level tokenizer, or of bytes fallen back to; else text in UTF-8."""
+        if self._byte_of is None:
+            if self._fallback.keys() >= set(ids):
+                return bytes(self._fallback[number] for number in ids)
+            return self.decode(ids).encode("utf-8")
+        self._check_known(ids)
+        return b"".join(map(self._bytes_of, ids))
+
+    def _bytes_of(self, number: int) -> bytes:
+        name = self._names.get(number) or self._tokenizer.id_to_token(int(number))
+        try:
+            if number not in self._names and self._byte_of is not None:
+                return bytes([self._byte_of[character] for character in name])
+        except KeyError:  # an added token, such as a run of spaces, stands for itself
+            pass
+        return str(name).encode("utf-8")
+
+    def _check_known(self, ids: Sequence[int]) -> None:
+        for number in ids:
+            known = 0 <= number < self.vocab_size
+            if not known or (number not in self._names and self._tokenizer.id_to_token(int(number)) is None):
+                raise unknown_id(number, self.vocab_size)
+
+    def special(self, name: str) -> int:
+        """The id of a special token."""
+        return special_id(self.specials, name)
+
+
+def _document(path: str, content: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(content.strip())
+    except orjson.JSONDecodeError as error:
+        raise _damaged(path, str(error)) from None
+    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
+        keys = ", ".join(map(repr, list(document)[:6])) if isinstance(document, dict) else "no object"
+        raise TokenizerError(
+            f"{path}: found JSON with {keys or 'no keys'}; expected a tokenizer.json, which has 'model' and "
+            "'added_tokens': give the folder that it lies in, or the file of that name"
+        )
+    return document
+
+
+def _damaged(path: str, reason: str) -> TokenizerError:
+    return TokenizerError(
+        f"{path}: found a tokenizer.json that cannot be used ({reason}); expected a whole one that "
+        "the library `tokenizers` reads: fetch it again, or save it again with a newer version"
+    )
+
+
+def _space(document: dict[str, Any], encode: Callable[[str], list[int]]) -> str:
+    """Where a space is put before texts: see ``Tokenizer``."""
+    if not puts_space(encode):
+        return ""
+    step = document.get("pre_tokenizer") or {}
+    steps = [step, *step.get("pretokenizers", ())]
+    return "first" if any(each.get("prepend_scheme") == "first" for each in steps) else "each"
+
+
+def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
+    """Change a document so that its special tokens are not found in text; return their ids by name.
+
+    Those in the model's own vocabulary get a name there that no text has: a Unigram or WordPiece model
+    would find them as it finds any other piece.
+    """
+    model = document["model"]
+    unknown = model.get("unk_token")
+    if model.get("type") == "Unigram" and isinstance(model.get("unk_id"), int):
+        unknown = model["vocab"][model["unk_id"]][0]
+    document |= {"truncation": None, "padding": None, "post_processor": None}
+    if model.get("dropout"):
+        model["dropout"] = None  # the same text has the same ids, always
+    specials, kept, fallback = {}, [], _fallback(model)
+    in_merges = _parts_of_merges(model)
+    for token in document.get("added_tokens") or ():
+        name = token["content"]
+        if token["id"] in fallback:
+            continue  # listed, but no mark: it stands for a byte of what the vocabulary does not have
+        if name == unknown or not (token["special"] or looks_special(name)):
+            kept.append(token)
+            continue
+        specials[name] = token["id"]
+        if not _rename(model, name, token["id"], salt, in_merges):
+            kept.append(token | {"special": True})
+    document["added_tokens"] = kept
+    return dict(sorted(specials.items(), key=lambda item: item[1]))
+
+
+def _rename(model: dict[str, Any], name: str, number: int, salt: str, in_merges: set[str]) -> bool:
+    """Give a special token in the model's vocabulary another name; whether it was there."""
+    vocab, hidden = model.get("vocab"), f" {salt} {number}"
+    if isinstance(vocab, dict) and vocab.get(name) == number and name not in in_merges:
+        vocab[hidden] = vocab.pop(name)
+        return True
+    if isinstance(vocab, list) and number < len(vocab) and vocab[number][0] == name:
+        vocab[number][0] = hidden
+        return True
+    return False
+
+
+def _fallback(model: dict[str, Any]) -> dict[int, int]:
+    """The byte behind each id that stands for one, where the vocabulary falls back to bytes."""
+    if not model.get("byte_fallback"):
+        return {}
+    vocab = model["vocab"]
+    pieces = vocab.items() if isinstance(vocab, dict) else ((each[0], at) for at, each in enumerate(vocab))
+    return {number: int(name[3:5], 16) for name, number in pieces if _BYTE.fullmatch(name)}
+
+
+def _parts_of_merges(model: dict[str, Any]) -> set[str]:
+    """All pieces that a merge takes or makes: those cannot be given another name."""
+    parts: set[str] = set()
+    for merge in model.get("merges") or ():
+        left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+        parts |= {left, right, left + right}
+    return parts
+
+
+def byte_alphabet() -> dict[str, int]:
+    """The byte behind each character of a byte-level vocabulary (GPT-2's table)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    return {chr(byte): byte for byte in printable} | {chr(256 + at): byte for at, byte in enumerate(others)}

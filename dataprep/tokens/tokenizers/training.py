@@ -1,0 +1,191 @@
+"""Training a small tokenizer on the data: SentencePiece with byte fallback, or byte-level BPE.
+
+Both are lossless (U+2581, which SentencePiece would read as a space, is an error), have every special token
+that the chat layouts need, and come out the same, byte for byte, from the same texts.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from dataprep.core import io as files
+from dataprep.core.errors import InputError, UsageError
+from dataprep.tokens.tokenizers.base import needed
+from dataprep.tokens.tokenizers.tiktoken_ranks import LLAMA3_PATTERN
+
+_IMPOSSIBLE = "a vocabulary of {:,} cannot be made of these texts: {}"
+KINDS = ("sentencepiece", "bpe")
+PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
+CHAT_TOKENS = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+)
+"""So that a student can be trained in any of the layouts."""
+
+_LONGEST = 2000  # characters; SentencePiece leaves out lines of more than 4,192 bytes without a word
+_TEXT_SUFFIXES = (".txt", ".md")
+_ABOUT_ROWS = ("id", "source", "task", "role")  # strings that are no text
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 4096, kind: str = "sentencepiece", *, shrink: bool = False
+) -> bytes:
+    """A tokenizer's file: a SentencePiece ``.model``, or a ``tokenizer.json``.
+
+    Args:
+        texts: what to learn from, such as ``texts_of_files`` gives.
+        vocab_size: ids, special tokens and bytes among them.
+        kind: ``"sentencepiece"`` or ``"bpe"``.
+        shrink: texts that cannot fill such a vocabulary get as large a one as they can.
+
+    Raises:
+        UsageError: the texts cannot fill such a vocabulary, or it is too small for them.
+        MissingDependencyError: the library is not installed.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"unknown kind {kind!r}: expected {' or '.join(KINDS)}")
+    train = _train_sentencepiece if kind == "sentencepiece" else _train_bpe
+    if not shrink:
+        return train(_lines(texts), vocab_size)
+    known = list(texts)
+    try:
+        return train(_lines(known), vocab_size)
+    except _TooFewTextsError as error:
+        return train(_lines(known), error.possible)
+
+
+class _TooFewTextsError(UsageError):
+    """The texts give a smaller vocabulary only; ``possible`` says how large a one."""
+
+    possible: int
+
+
+def texts_of_files(paths: Iterable[str]) -> Iterator[str]:
+    """The texts in files: contents of chat rows, strings of other rows, or lines of plain text.
+
+    Raises:
+        FileError, InputError: a file cannot be read, or holds no text.
+    """
+    for path in paths:
+        found = False
+        for text in _texts_of(path):
+            found = found or bool(text.strip())
+            yield text
+        if not found:
+            raise InputError(path, "found no text; expected rows or lines to learn from")
+
+
+def _texts_of(path: str) -> Iterator[str]:
+    if path.lower().endswith(_TEXT_SUFFIXES):
+        yield from files.read_text(path).splitlines()
+        return
+    for _, row in files.read_rows(path):
+        yield from _strings(row)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a row but those that say what the row is."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in _ABOUT_ROWS:
+                yield from _strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """The lines of texts, cut where they are very long; lone surrogates and U+0000 are left out."""
+    for text in texts:
+        clean = re.sub("[\ud800-\udfff\0]", "", text)
+        for line in clean.split("\n"):
+            for start in range(0, len(line), _LONGEST):
+                yield line[start : start + _LONGEST]
+
+
+def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
+    library = needed("sentencepiece", "training a SentencePiece model")
+    model = io.BytesIO()
+    try:
+        library.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            split_digits=True,
+            unk_id=0,
+            bos_id=1,
+            eos_id=2,
+            pad_id=3,
+            unk_piece=UNK,
+            bos_piece=BOS,
+            eos_piece=EOS,
+            pad_piece=PAD,
+            control_symbols=list(CHAT_TOKENS),
+            max_sentence_length=8 * _LONGEST,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise _too_few(str(error), vocab_size) from None
+    return model.getvalue()
+
+
+def _too_few(reason: str, vocab_size: int) -> UsageError:
+    if found := re.search(r"value <= (\d+)", reason):
+        hint = f"the texts give {int(found[1]):,}: use --vocab-size {found[1]} or less, or more data"
+        error = _TooFewTextsError(_IMPOSSIBLE.format(vocab_size, hint))
+        error.possible = int(found[1])
+        return error
+    if found := re.search(r"\d+ vs (\d+)", reason):
+        hint = f"the texts' characters alone need {int(found[1]):,}: use --vocab-size {found[1]} or more"
+    elif "sentences_" in reason:
+        return UsageError("there is no text to learn from: give files with at least a line")
+    else:
+        hint = reason.rpartition("] ")[2].strip() or reason
+    return UsageError(_IMPOSSIBLE.format(vocab_size, hint))
+
+
+def _train_bpe(lines: Iterator[str], vocab_size: int) -> bytes:
+    library = needed("tokenizers", "training a byte-level BPE")
+    specials = [UNK, BOS, EOS, PAD, *CHAT_TOKENS]
+    least = 256 + len(specials)
+    if vocab_size < least:
+        raise _too_few(f"{vocab_size} vs {least}", vocab_size)
+    tokenizer = library.Tokenizer(library.models.BPE())
+    before = library.pre_tokenizers
+    tokenizer.pre_tokenizer = before.Sequence(
+        [
+            before.Split(library.Regex(LLAMA3_PATTERN), "isolated"),
+            before.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = library.decoders.ByteLevel()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=specials,
+        initial_alphabet=sorted(before.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(lines, trainer)
+    size = tokenizer.get_vocab_size()
+    if size == least:
+        raise UsageError("there is no text to learn from: give files with some words that occur twice")
+    if size < vocab_size:
+        raise _too_few(f"value <= {size}", vocab_size)
+    return str(tokenizer.to_str(pretty=True)).encode("utf-8") + b"\n"

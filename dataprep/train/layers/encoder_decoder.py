@@ -1,0 +1,209 @@
+"""Questions through an encoder and targets through a decoder, put one after the other without padding.
+
+A batch is one row of all questions' tokens and one of all targets'. Each target attends to itself and to its
+own question only. T5's positions are biases on the attention between two tokens of one text, so a text has
+the biases of its length, wherever it stands in the row; the layers themselves are ``transformers``' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from dataprep.train.layers.output_layer import cross_entropy_sums
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAME = "dataprep_packed_pairs"
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001 - passed by transformers; there is nothing to mask
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    position_bias: Sequence[Tensor] = (),
+    *,
+    bounds: Sequence[int],
+    question_bounds: Sequence[int] | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention inside each text, or from each target to its question.
+
+    Queries, keys and values are of shape ``(1, heads, L, head size)``. Of each text of length n,
+    ``position_bias`` has shape ``(1, heads, n, n)``; there are none from targets to questions. ``bounds`` are
+    where the texts that attend begin, and the end of the last; in the decoder, ``question_bounds`` are the
+    same of the questions.
+
+    Returns:
+        What the texts' tokens attended to, shape ``(1, L, heads, head size)``.
+    """
+    across = not position_bias
+    seen = question_bounds if across else bounds
+    assert seen is not None
+    # Split, not sliced: the gradient of each slice would be as long as the whole row.
+    queries = query.split(_lengths(bounds), dim=2)
+    keys, values = key.split(_lengths(seen), dim=2), value.split(_lengths(seen), dim=2)
+    parts = [
+        functional.scaled_dot_product_attention(
+            queries[number],
+            keys[number],
+            values[number],
+            attn_mask=None if across else position_bias[number].to(query.dtype),
+            dropout_p=dropout if module.training else 0.0,
+            scale=scaling,
+        )
+        for number in range(len(queries))
+    ]
+    return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+def _lengths(bounds: Sequence[int]) -> list[int]:
+    return [end - start for start, end in pairwise(bounds)]
+
+
+def biases(stack: Any, bounds: Sequence[int]) -> list[Tensor]:
+    """The relative position biases of each text, in a decoder with what comes later left out.
+
+    Computed once for the longest; shorter ones are its corner.
+    """
+    lengths = _lengths(bounds)
+    longest = max(lengths)
+    whole = stack.block[0].layer[0].SelfAttention.compute_bias(longest, longest)
+    if stack.is_decoder:
+        later = torch.ones(longest, longest, dtype=torch.bool, device=whole.device).triu(1)
+        whole = whole.masked_fill(later, float("-inf"))
+    corners = {length: whole[:, :, :length, :length] for length in set(lengths)}
+    return [corners[length] for length in lengths]
+
+
+def run_stack(
+    stack: Any,
+    embedded: Tensor,
+    bounds: Sequence[int],
+    states: Tensor | None = None,
+    question_bounds: Sequence[int] | None = None,
+) -> Tensor:
+    """T5's encoder or decoder over texts in one row, shape ``(1, L, hidden)``.
+
+    Args:
+        stack: the encoder or the decoder.
+        embedded: the texts' embeddings, shape ``(1, L, hidden)``.
+        bounds: where each text begins, and the end of the last.
+        states: in the decoder, what the encoder made of the questions, shape ``(1, Q, hidden)``.
+        question_bounds: in the decoder, the bounds of the questions.
+    """
+    hidden, bias = stack.dropout(embedded), biases(stack, bounds)
+    for block in stack.block:
+        # By position, as the stack's own forward pass gives them, so that gradient checkpointing sees them
+        # all; no masks, and an empty tuple for the biases between targets and questions: there are none.
+        hidden = block(hidden, None, bias, states, None, (), bounds=bounds, question_bounds=question_bounds)[
+            0
+        ]
+    return stack.dropout(stack.final_layer_norm(hidden))
+
+
+class PackedPairs:
+    """The losses of T5 and its kin, whose texts stand in one row.
+
+    The batch's tensors: ``questions`` of shape ``(Q,)`` with ``question_bounds`` ``(texts + 1,)``; and
+    ``shifted`` (what the decoder reads) and ``targets`` (what it is to say), both ``(T,)``, with ``bounds``.
+    """
+
+    def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        """The sum of ``-log p(target)`` over each of the stretches of targets that are so long."""
+        hidden = self.hidden(model, tensors)
+        return cross_entropy_sums(model.get_output_embeddings(), hidden, tensors["targets"], sizes)
+
+    def hidden(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+        """What the output layer is given at every target, shape ``(T, hidden)``."""
+        bounds, question_bounds = tensors["bounds"].tolist(), tensors["question_bounds"].tolist()
+        # Both are looked up at once: one gradient of the embeddings, which are a large matrix.
+        together = model.get_input_embeddings()(torch.cat([tensors["questions"], tensors["shifted"]])[None])
+        questions, shifted = together.split([question_bounds[-1], bounds[-1]], dim=1)
+        states = run_stack(model.get_encoder(), questions, question_bounds)
+        hidden = run_stack(model.get_decoder(), shifted, bounds, states, question_bounds)[0]
+        if getattr(model.config, "scale_decoder_outputs", False):
+            hidden = hidden * model.config.d_model**-0.5
+        return hidden
+
+
+class PaddedPairs:
+    """The same for any class, by its own forward pass over texts that are filled up to one length."""
+
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id = pad_id
+
+    def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        """The sum of ``-log p(target)`` over each of the stretches of targets that are so long."""
+        logits = self.logits(model, tensors).float().split(list(sizes))
+        wanted = tensors["targets"].split(list(sizes))
+        return [functional.cross_entropy(*each, reduction="sum") for each in zip(logits, wanted, strict=True)]
+
+    def logits(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The model's logits at every target, shape ``(T, vocabulary)``."""
+        questions, are_question = self._padded(tensors["questions"], tensors["question_bounds"])
+        shifted, are_target = self._padded(tensors["shifted"], tensors["bounds"])
+        logits: Tensor = model(
+            input_ids=questions,
+            attention_mask=are_question.long(),
+            decoder_input_ids=shifted,
+            use_cache=False,
+        ).logits
+        return logits[are_target]
+
+    def _padded(self, ids: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
+        """Texts one below the other, and where they are."""
+        lengths = bounds.diff()
+        texts = ids.split(lengths.tolist())
+        places = torch.arange(int(lengths.max()), device=ids.device)
+        return pad_sequence(texts, batch_first=True, padding_value=self.pad_id), places < lengths[:, None]
+
+
+@torch.no_grad()
+def pairs_for(model: PreTrainedModel, pad_id: int) -> PackedPairs | PaddedPairs:
+    """How a model's losses are computed: without padding where its class is T5's kin, which is tried out."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attend)
+    own, training = model.config._attn_implementation, model.training
+    padded = PaddedPairs(pad_id)
+    model.eval()
+    try:
+        expected = padded.logits(model, _trial(model))
+        model.set_attn_implementation(NAME)
+        packed = PackedPairs()
+        found = model.get_output_embeddings()(packed.hidden(model, _trial(model)))
+        if torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
+            return packed
+    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        pass  # the class is built in another way than T5
+    finally:
+        model.train(training)
+    model.set_attn_implementation(own)
+    return padded
+
+
+def _trial(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Two short pairs, of different lengths."""
+    device = next(model.parameters()).device
+
+    def made(*numbers: int) -> Tensor:
+        return torch.tensor(numbers, device=device)
+
+    return {
+        "questions": made(4, 5, 1, 6, 7, 8, 9, 1),
+        "question_bounds": made(0, 3, 8),
+        "shifted": made(0, 5, 6, 7, 0, 4),
+        "bounds": made(0, 4, 6),
+    }

@@ -1,0 +1,162 @@
+"""Attention over documents that stand one after the other in one row, none of which sees another.
+
+Documents are not padded to one length: a batch is one row of all their tokens, and positions begin again from
+0 at each. ``transformers`` calls what is registered here in place of a model's own attention, and passes
+the documents' bounds on to it (the keyword arguments that it has for variable-length kernels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dataprep.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@contextmanager
+def passed_through(layer: nn.Module) -> Iterator[None]:
+    """While it lasts, the layer gives back what it is given.
+
+    So a model's own forward pass ends with what it would have handed to its output layer, whatever the
+    model's class does before.
+    """
+    layer.forward = lambda hidden: hidden
+    try:
+        yield
+    finally:
+        del layer.forward
+
+
+def last_hidden(model: PreTrainedModel, **inputs: Any) -> Tensor:
+    """What a model hands to its output layer, shape ``(batch, positions, hidden)``.
+
+    With ``logits_to_keep`` (a tensor of positions) only those, where the model's class knows that argument.
+    """
+    with passed_through(model.get_output_embeddings()):
+        hidden: Tensor = model(**inputs, use_cache=False).logits
+    return hidden
+
+
+NAME = "dataprep_packed"
+
+
+def document_inputs(ids: Tensor, bounds: Tensor) -> dict[str, Any]:
+    """What a model is given for documents in one row.
+
+    Args:
+        ids: their token ids, shape ``(L,)``.
+        bounds: where each begins, and the end of the last, shape ``(documents + 1,)``, int32.
+    """
+    lengths = bounds.diff()
+    starts = torch.repeat_interleave(bounds[:-1], lengths, output_size=ids.shape[0])
+    positions = torch.arange(ids.shape[0], device=ids.device) - starts
+    longest = int(lengths.max())
+    return {
+        "input_ids": ids[None],
+        "position_ids": positions[None],
+        "cu_seq_lens_q": bounds,
+        "cu_seq_lens_k": bounds,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001 - passed by transformers, which makes none for this name
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **settings: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention inside each document; all of shape ``(1, heads, L, head size)``.
+
+    Returns:
+        What the documents' tokens attended to, shape ``(1, L, heads, head size)``.
+    """
+    if settings.get("softcap") or settings.get("s_aux") is not None:
+        raise NotImplementedError("attention with capped logits or sinks")
+    lengths = settings["cu_seq_lens_q"].diff().tolist()
+    window = settings.get("sliding_window")
+    grouped = query.shape[1] != key.shape[1]
+    parts = []
+    # Split, not sliced: the gradient of each slice would be as long as the whole row.
+    documents = zip(*(each.split(lengths, dim=2) for each in (query, key, value)), strict=True)
+    for length, (queries, keys, values) in zip(lengths, documents, strict=True):
+        mask = _window(length, window, query.device) if window and length > window else None
+        parts.append(
+            functional.scaled_dot_product_attention(
+                queries,
+                keys,
+                values,
+                attn_mask=mask,
+                dropout_p=dropout if module.training else 0.0,
+                is_causal=mask is None,
+                scale=scaling,
+                enable_gqa=grouped,
+            )
+        )
+    return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+def _window(length: int, window: int, device: torch.device) -> Tensor:
+    """Which of ``length`` positions each sees: itself and those before it, ``window`` in all."""
+    ones = torch.ones(length, length, dtype=torch.bool, device=device)
+    return ones.tril() & ones.triu(1 - window)
+
+
+def use_packed_attention(model: PreTrainedModel) -> None:
+    """Let a model attend inside documents; then see that two documents do not see each other.
+
+    Where the model's class cannot call the attention of this module, its own is used, with a mask that
+    ``transformers`` derives from the positions.
+
+    Raises:
+        UsageError: neither keeps documents apart.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attend)
+    own = model.config._attn_implementation
+    if own == NAME:  # it was tried before, and cannot be compared with what it replaced
+        return
+    for name in (NAME, own, "eager"):
+        try:
+            model.set_attn_implementation(name)
+            if _keeps_apart(model, own):
+                return
+        except (NotImplementedError, KeyError, ValueError, TypeError):
+            pass
+    model.set_attn_implementation(own)
+    raise UsageError(
+        f"--model: a {type(model).__name__} lets documents in one row see each other; choose a model of a "
+        "class that restarts attention where positions restart"
+    )
+
+
+@torch.no_grad()
+def _keeps_apart(model: PreTrainedModel, own: str) -> bool:
+    """Whether the second of two documents in one row has the hidden states that it has alone."""
+    was_training, name = model.training, model.config._attn_implementation
+    model.eval()
+    try:
+        device = next(model.parameters()).device
+        ids = torch.arange(7, device=device) % 5
+        bounds = torch.tensor([0, 3, 7], dtype=torch.int32, device=device)
+        packed = last_hidden(model, **document_inputs(ids, bounds))[0, 3:]
+        model.set_attn_implementation(own)
+        alone = last_hidden(model, input_ids=ids[None, 3:])[0]
+        return bool(torch.allclose(packed.float(), alone.float(), rtol=1e-2, atol=1e-3))
+    finally:
+        model.set_attn_implementation(name)
+        model.train(was_training)

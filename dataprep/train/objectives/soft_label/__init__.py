@@ -1,0 +1,1 @@
+"""Classifiers that learn from teacher probabilities and from labels."""

@@ -1,0 +1,235 @@
+"""Classes: their names and order, and what labels, scores and a teacher's judgements say of them.
+
+How good predictions are: accuracy, macro F1, quadratic weighted kappa.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataprep.core.errors import RowError
+from dataprep.core.records import describe
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+TOLERANCE = 0.02
+"""How far from 1 probabilities may add up, for such as were rounded."""
+
+MOST_CLASSES = 1000
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """What a teacher says of one row: probabilities, or scores (logits), in the classes' order or by name."""
+
+    values: Mapping[str, Any] | Sequence[Any]
+    logits: bool = False
+
+    @property
+    def field(self) -> str:
+        """The field that it is read from, for messages."""
+        return "scores" if self.logits else "probs"
+
+
+Gold = str | float | None
+"""A class's name, a score that stands for the nearest class, or nothing."""
+
+
+def name_of(value: Any) -> str:
+    """A class's name as it is written here: a number in its shortest form, whatever the file's format.
+
+    Raises:
+        RowError: the value is no single one.
+
+    >>> [name_of(value) for value in ("good", 5, 5.0, "5.0", True)]
+    ['good', '5', '5', '5', 'true']
+    """
+    if type(value) is str:
+        return _shortest(float(value)) if _NUMBER.fullmatch(value) else value
+    if type(value) is bool:
+        return str(value).lower()
+    if type(value) in (int, float) and math.isfinite(value):
+        return _shortest(value)
+    raise RowError("a label is no name", f"found {describe(value)}; expected a text or a number")
+
+
+def _shortest(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(float(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """The classes of a task, in order.
+
+    Attributes:
+        names: at least two; numbers in their shortest form.
+    """
+
+    names: tuple[str, ...]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether they are numbers, so that one mistake is larger than another."""
+        return all(_NUMBER.fullmatch(name) for name in self.names)
+
+    def place(self, gold: str | float) -> int:
+        """The number of a label's class, or of the class nearest to a score; halves go up.
+
+        Raises:
+            RowError: there is no such class.
+        """
+        if isinstance(gold, str):
+            if gold in self.names:
+                return self.names.index(gold)
+            raise RowError("unknown class", f"found {gold!r}; expected {self._listed()}")
+        if not self.ordered:
+            raise RowError(
+                "a score without numbers", f"found the score {gold:g}; the classes are {self._listed()}"
+            )
+        values = [float(name) for name in self.names]
+        return min(range(len(values)), key=lambda place: (abs(values[place] - gold), -values[place]))
+
+    def log_probs(self, teacher: Teacher) -> list[float]:
+        """The logarithms of a teacher's probabilities, in the classes' order; ``-inf`` for those of 0.
+
+        Probabilities by name may leave out classes, whose probability is 0.
+
+        Raises:
+            RowError: they are no probabilities of these classes.
+        """
+        found = self._aligned(teacher)
+        if teacher.logits:
+            highest = max(found)
+            total = highest + math.log(sum(math.exp(value - highest) for value in found))
+            return [value - total for value in found]
+        if wrong := [value for value in found if value < 0]:
+            raise RowError("a negative probability", f"found {wrong[0]:g} in 'probs'; expected 0 to 1")
+        total = sum(found)
+        if abs(total - 1) > TOLERANCE:
+            raise RowError("probabilities do not add up", f"the sum of 'probs' is {total:g}; expected 1")
+        return [math.log(value / total) if value else -math.inf for value in found]
+
+    def _aligned(self, teacher: Teacher) -> list[float]:
+        """The values in the classes' order."""
+        values, field = teacher.values, teacher.field
+        if not isinstance(values, Mapping):
+            if len(values) != len(self.names):
+                raise RowError(
+                    f"{field} of another length",
+                    f"found {len(values)} values in {field!r}; expected one for each of {self._listed()} "
+                    "(--classes names them in order)",
+                )
+            return [_number(value, field) for value in values]
+        if unknown := [name for name in values if name not in self.names]:
+            raise RowError("unknown class", f"found {unknown[0]!r} in {field!r}; expected {self._listed()}")
+        if teacher.logits and (lacking := [name for name in self.names if name not in values]):
+            raise RowError("a class without a score", f"'scores' lacks {lacking[0]!r}; expected one a class")
+        return [_number(values.get(name, 0.0), field) for name in self.names]
+
+    def _listed(self) -> str:
+        shown = ", ".join(self.names[:12])
+        return f"the classes {shown}" + (f" and {len(self.names) - 12} more" if len(self.names) > 12 else "")
+
+
+def _number(value: Any, field: str) -> float:
+    if type(value) is str:  # out of a table
+        with suppress(ValueError):
+            value = float(value)
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise RowError("no number", f"found {describe(value)} in {field!r}; expected a finite number")
+    return float(value)
+
+
+def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
+    """The classes that occur in some rows: labels and names in probabilities; numbers in their order.
+
+    Scores are rounded to whole numbers, and the classes are all from the lowest to the highest. Where
+    labels number the places of a list of probabilities, or there are no labels, the classes are these
+    numbers, from 0.
+
+    Raises:
+        RowError: there are fewer than two, or very many.
+    """
+    names: set[str] = set()
+    scores: set[int] = set()
+    lengths: set[int] = set()
+    for gold, teacher in judged:
+        if isinstance(gold, float):
+            scores.add(math.floor(gold + 0.5))
+        elif gold is not None:
+            names.add(gold)
+        if teacher is not None and isinstance(teacher.values, Mapping):
+            names.update(teacher.values)
+        elif teacher is not None:
+            lengths.add(len(teacher.values))
+    if scores and max(scores) - min(scores) < MOST_CLASSES:
+        names.update(map(str, range(min(scores), max(scores) + 1)))
+    places = set(map(str, range(min(lengths, default=0))))
+    if len(lengths) == 1 and names <= places:
+        names = places
+    if not 1 < len(names) <= MOST_CLASSES:
+        few = f"found {', '.join(map(repr, names)) or 'none'}" if len(names) < 2 else f"found {len(names):,}"
+        raise RowError(
+            "no classes to choose from", f"{few}; expected 2 to {MOST_CLASSES:,}; --classes names them"
+        )
+    return in_order(names)
+
+
+def in_order(names: Iterable[str]) -> Classes:
+    """Numbers by size, other names by their letters."""
+    found = Classes(tuple(sorted(names)))
+    return Classes(tuple(sorted(found.names, key=float))) if found.ordered else found
+
+
+def confusion(gold: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """How many rows of each class (rows) were taken for each (columns), shape ``(classes, classes)``."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (np.asarray(gold, dtype=np.int64), np.asarray(predicted, dtype=np.int64)), 1)
+    return counts
+
+
+def accuracy(counts: NDArray[np.int64]) -> float:
+    """The share of rows that were taken for their own class."""
+    return float(np.trace(counts) / counts.sum())
+
+
+def macro_f1(counts: NDArray[np.int64]) -> float:
+    """The mean of the classes' F1, over those that occur in the gold labels or the predictions."""
+    both = counts.sum(axis=0) + counts.sum(axis=1)
+    occur = both > 0
+    return float(np.mean(2 * np.diag(counts)[occur] / both[occur]))
+
+
+def quadratic_weighted_kappa(counts: NDArray[np.int64]) -> float | None:
+    """Agreement beyond chance, where a mistake of k places counts k² (Cohen 1968).
+
+    1 is agreement, 0 what chance gives. ``None`` where chance cannot disagree: all rows are of one class and
+    taken for it.
+    """
+    places = np.arange(len(counts))
+    weights = (places[:, None] - places) ** 2
+    chance = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    expected = float((weights * chance).sum())
+    return 1 - float((weights * counts).sum()) / expected if expected else None
+
+
+def metrics_of(gold: ArrayLike, predicted: ArrayLike, classes: Classes) -> dict[str, float | int | None]:
+    """All metrics by name; kappa for ordered classes only."""
+    counts = confusion(gold, predicted, len(classes.names))
+    found: dict[str, float | int | None] = {"rows": int(counts.sum())}
+    if not counts.sum():
+        return found
+    found |= {"accuracy": accuracy(counts), "macro_f1": macro_f1(counts)}
+    if classes.ordered:
+        found["quadratic_weighted_kappa"] = quadratic_weighted_kappa(counts)
+    return found

@@ -1,0 +1,228 @@
+"""Files scored by a trained classifier, row by row, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dataprep.core import io as files
+from dataprep.core import parallel as engine
+from dataprep.core.errors import MissingDependencyError, RowError, UsageError
+from dataprep.core.ledger import Ledger
+from dataprep.core.optional import quiet
+from dataprep.core.parallel.operators import LineBlock
+from dataprep.datasets import source_rows
+from dataprep.train.objectives.soft_label.loading import load_scorer
+from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
+from dataprep.train.objectives.soft_label.scorers import (
+    OVERFLOWS,
+    Encoded,
+    Scorer,
+    collate,
+    encode_within,
+    length,
+    limit_of,
+    logits_of,
+)
+
+PREDICTION, PROBS = "prediction", "probs"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """How files are scored.
+
+    Attributes:
+        fields: what holds the text; without them those that the model was trained on.
+        max_length: tokens that a text may have. Default: as many as the model has room for.
+        overflow: longer texts: ``error``, ``drop`` or ``truncate``.
+        prediction: the field that receives the most probable class.
+        probs: the field that receives the classes' probabilities.
+        batch_size: rows that are scored at once.
+        device: where: ``cpu`` or ``cuda``.
+    """
+
+    fields: tuple[str, ...] = ()
+    max_length: int | None = None
+    overflow: str = "error"
+    prediction: str = PREDICTION
+    probs: str = PROBS
+    batch_size: int = 64
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.overflow not in OVERFLOWS:
+            raise UsageError(f"--overflow {self.overflow}: expected one of {', '.join(OVERFLOWS)}")
+        if self.prediction == self.probs:
+            raise UsageError(
+                f"--prediction {self.prediction}: the probabilities go there; name another field"
+            )
+        if self.max_length is not None and self.max_length < 2:
+            raise UsageError(f"--max-length {self.max_length}: expected 2 or more")
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size {self.batch_size}: expected 1 or more")
+        if self.device not in ("cpu", "cuda"):
+            raise UsageError(f"--device {self.device}: expected cpu or cuda")
+
+
+def predict_files(
+    model: str | Path,
+    inputs: Sequence[str | Path],
+    output: str | Path = files.STDIO,
+    *,
+    options: PredictOptions | None = None,
+    rejects: str | Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Ledger:
+    """Score the rows of files; each keeps its fields and gets a prediction and probabilities by class.
+
+    In CSV and TSV the probabilities are columns ``prob_CLASS``.
+
+    Args:
+        model: a tiny network's file, the directory of a run, or a classifier's as ``transformers`` saves it.
+        inputs: files of rows in any format; ``-`` is standard input.
+        output: where the rows go.
+        options: how they are scored.
+        rejects: go on after bad rows and write them here.
+        progress: called with the bytes of input that were worked off.
+
+    Raises:
+        FileError: the model or a file cannot be read, or the output not be written.
+        InputError: a row is bad and there is no file of rejects, or a file has no rows.
+        UsageError: an option that cannot be served.
+    """
+    options = options or PredictOptions()
+    for package in ("torch", "transformers", "safetensors"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, "train", "scoring with a student")
+    paths = [str(path) for path in inputs]
+    if not paths:
+        raise UsageError("there is nothing to score: give at least one file")
+    if paths.count(files.STDIO) > 1:
+        raise UsageError("- stands twice: standard input can be read once")
+    files.check_distinct(rejects, [output], paths)
+    for path in paths:
+        files.check_input(path)
+    flat = files.format_of(output).kind in ("csv", "tsv")
+    with quiet():
+        operator, ledger = Scoring(load_scorer(str(model)), options, flat=flat), Ledger()
+    blocks = chain.from_iterable(source_rows.blocks(path) for path in paths)
+    with (
+        files.open_rejects(rejects) as bad,
+        files.open_output(str(output)) as out,
+        closing(source_rows.run(operator, blocks, paths, ledger, bad, progress=progress)) as outcomes,
+    ):
+        for outcome in outcomes:
+            ledger.rows_out += outcome.rows_out
+            if outcome.data is not None:
+                out.write(outcome.data)
+        ledger.check()
+    return ledger
+
+
+def _usable(device: str) -> str:
+    """The device, where there is one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no GPU; leave the option out to use the CPU")
+    return device
+
+
+class Scoring:
+    """The operator of ``predict``: a block of rows in, the same rows with their predictions out.
+
+    Args:
+        scorer: scores them.
+        options: how.
+        flat: probabilities are columns of their own instead of an object.
+    """
+
+    def __init__(self, scorer: Scorer, options: PredictOptions, *, flat: bool = False) -> None:
+        self._scorer, self._options, self._flat = scorer, options, flat
+        self._fields = options.fields or scorer.fields
+        self._limit = limit_of(scorer, options.max_length)
+        self._rows: list[tuple[dict[str, Any], Encoded]] = []
+        names = scorer.classes.names
+        self._names: list[Any] = (
+            [orjson.loads(name) for name in names] if scorer.classes.ordered else [*names]
+        )
+        self._columns = [COLUMN + name for name in names]
+        scorer.model.to(_usable(options.device)).eval()
+
+    def __call__(self, row: Mapping[str, Any]) -> bytes:
+        """Nothing would be won by one row alone: ``whole`` takes blocks."""
+        raise NotImplementedError
+
+    def whole(self, block: LineBlock) -> engine.Outcome:
+        """The outcome of a block: its rows are read one by one and scored in batches."""
+        self._rows = []
+        outcome = engine.apply(self._take, block)
+        lines = self._scored()
+        outcome.data = b"".join(lines) or None
+        outcome.size = len(outcome.data or b"")
+        return outcome
+
+    def _take(self, row: dict[str, Any]) -> bytes:
+        """Keep a row to be scored with the others.
+
+        Raises:
+            RowError: it lacks its text, or has one of the fields that it is to get.
+            RowDropped: it is too long.
+        """
+        options = self._options
+        probs = self._columns if self._flat else [options.probs]
+        for field in (options.prediction, *probs):
+            if field in row:
+                raise RowError(
+                    f"field {field!r} is there already",
+                    "name others with --prediction and --probs, or write .jsonl"
+                    if field in self._columns
+                    else "name another with --prediction or --probs",
+                )
+        texts = texts_of(row, self._fields or usual_fields(row))
+        self._rows.append((row, encode_within(self._scorer, texts, self._limit, options.overflow)))
+        return b""
+
+    def _scored(self) -> list[bytes]:
+        """The lines of all rows that were taken, in their order."""
+        rows, size = self._rows, self._options.batch_size
+        lines = [b""] * len(rows)
+        # Rows of like length together: little is filled up.
+        order = sorted(range(len(rows)), key=lambda number: length(rows[number][1]))
+        for start in range(0, len(order), size):
+            numbers = order[start : start + size]
+            for number, probs in zip(numbers, self._probs([rows[each][1] for each in numbers]), strict=True):
+                lines[number] = self._line(rows[number][0], probs)
+        return lines
+
+    def _probs(self, texts: list[Encoded]) -> list[list[float]]:
+        """The classes' probabilities for each text."""
+        import torch
+
+        tensors = {name: each.to(self._options.device) for name, each in collate(self._scorer, texts).items()}
+        with torch.inference_mode():
+            found: list[list[float]] = logits_of(self._scorer.model, tensors).double().softmax(-1).tolist()
+        return found
+
+    def _line(self, row: dict[str, Any], probs: list[float]) -> bytes:
+        """A row with what it gets, probabilities to six significant digits."""
+        best = self._names[max(range(len(probs)), key=probs.__getitem__)]
+        shown = [float(f"{value:.6g}") for value in probs]
+        row = {**row, self._options.prediction: best}
+        if self._flat:
+            row |= dict(zip(self._columns, shown, strict=True))
+        else:
+            row[self._options.probs] = dict(zip(self._scorer.classes.names, shown, strict=True))
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,47 @@
+"""What is seen of a run while it goes on."""
+
+import io
+import re
+import sys
+
+from dataprep.cli.progress import shown
+
+LINE = {"steps": 12_000, "loss": 8.1051, "tokens_per_second": 123_456.7, "memory_mb": 12_345.6}
+
+
+class Terminal(io.StringIO):
+    """A text stream that says it is a terminal."""
+
+    def isatty(self):
+        """It is."""
+        return True
+
+
+def test_a_bar_shows_loss_rate_memory_and_time_left_on_80_columns(monkeypatch):
+    """None of them is cut off where the terminal is no wider than usual."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    with shown(silent=False) as (watch, _):
+        for step in (9_998, 9_999):
+            watch(LINE | {"step": step})
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sys.stderr.getvalue())
+    line = next(each for each in plain.replace("\r", "\n").splitlines() if "9999/12000" in each)
+    assert len(line.rstrip()) <= 80
+    assert "loss 8.1051, 123,457 tokens/s, 12,346 MB" in line
+    assert re.search(r"\d:\d\d:\d\d|-:--:--", line)
+
+
+def test_without_a_terminal_a_line_now_and_then(monkeypatch):
+    """A log file gets the first step, the last and a twentieth of those between them."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with shown(silent=False) as (watch, tell):
+        tell("40 in = 40 out")
+        for step in range(1, 101):
+            watch(LINE | {"steps": 100, "step": step})
+        watch({"step": 100, "eval_loss": 1.25})
+    lines = sys.stderr.getvalue().splitlines()
+    assert lines[0] == "40 in = 40 out"
+    assert lines[1].startswith("step 1 of 100: loss 8.1051")
+    assert lines[-1] == "after 100 steps: loss on held-out rows 1.2500"
+    assert len(lines) == 2 + 20 + 1

@@ -1,0 +1,338 @@
+"""`dataprep evaluate` with predictions: rows of every kind, matched and counted, and what is refused."""
+
+import json
+import sys
+
+import pytest
+
+from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.io import read_rows
+from dataprep.evaluate.evaluator import evaluate_file
+from dataprep.evaluate.metrics.scores import ACCURACY, EXACT, F1, FLEXIBLE, PASS, STRICT
+from dataprep.evaluate.settings import Settings
+from tests import journal_lines
+
+CHOICES = "Which is blue?\n\n(a) grass\n(b) sky"
+CODE = "Add.\n\nYour code should pass these tests:\n```python\nassert add(1, 2) == 3\n```"
+
+
+def chat(name, user, assistant, source=None):
+    """A chat row."""
+    messages = [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+    row = {"messages": messages}
+    return row | ({} if name is None else {"id": name}) | ({} if source is None else {"source": source})
+
+
+MIXED = [
+    chat("g1", "1 + 1?", "Two.\n\n#### 2", "gsm8k"),
+    chat("g2", "2 + 2?", "Four.\n\n#### 4", "gsm8k"),
+    chat("c1", CHOICES, "(b) sky", "commonsense_qa"),
+    chat("s1", "Q", "the black cat", "squad"),
+    chat("m1", CODE, "```python\ndef add(a, b):\n    return a + b\n```", "mbpp"),
+]
+GIVEN = {
+    "g1": "#### 2",
+    "g2": "It is 4.",
+    "c1": "The answer is (a).",
+    "s1": "cat",
+    "m1": "def add(a, b): return b + a",
+}
+
+
+def write(path, rows):
+    """A file of rows."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def predicted(path, given):
+    """A file of predictions by id."""
+    return write(path, [{"id": name, "prediction": text} for name, text in given.items()])
+
+
+def figures(done):
+    """The values by source and figure."""
+    return {(each.source, one.name): one.value for each in done.results for one in each.figures}
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A file of chat rows of four sets."""
+    return write(tmp_path / "rows.jsonl", MIXED)
+
+
+def test_a_mixed_file_is_measured_by_source(mixed, tmp_path):
+    """Each row has its own metric, and figures come by source."""
+    given = predicted(tmp_path / "given.jsonl", GIVEN)
+    done = evaluate_file(mixed, predictions=given, settings=Settings(allow_code=True))
+    assert figures(done) == pytest.approx(
+        {
+            ("gsm8k", STRICT): 0.5,
+            ("gsm8k", FLEXIBLE): 1.0,
+            ("commonsense_qa", ACCURACY): 0.0,
+            ("squad", EXACT): 0.0,
+            ("squad", F1): 2 / 3,
+            ("mbpp", PASS): 1.0,
+        }
+    )
+    assert (done.ledger.rows_in, done.ledger.rows_out, done.guard in ("landlock", "mounts")) == (5, 5, True)
+
+
+def test_each_row_is_written_with_what_was_read_from_it(mixed, tmp_path):
+    """The output says for each row what the system said, what was taken from it, and its scores."""
+    given = predicted(tmp_path / "given.jsonl", GIVEN)
+    out = tmp_path / "out.jsonl"
+    evaluate_file(mixed, predictions=given, output=out, settings=Settings(allow_code=True))
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [row["id"] for row in rows] == list(GIVEN)
+    assert [row["extracted"] for row in rows] == ["2", "4.", "a", "cat", "def add(a, b): return b + a"]
+    assert [row["gold"] for row in rows[:4]] == [["2"], ["4"], ["b"], ["the black cat"]]
+    assert [row["detail"] for row in rows] == [None] * 4 + ["passed"]
+    again = evaluate_file(mixed, predictions=out, settings=Settings(allow_code=True))
+    assert again.ledger.rows_out == 5, "an output can be measured once more"
+
+
+def test_examples_carry_all_accepted_answers(tmp_path, run):
+    """SQuAD's other answers and its unanswerable questions count, from its own file and from Examples."""
+    answers = [{"text": "black cat", "answer_start": 0}, {"text": "cat", "answer_start": 6}]
+    questions = [
+        {"id": "1", "question": "Who?", "answers": answers, "is_impossible": False},
+        {"id": "2", "question": "Why?", "answers": [], "is_impossible": True},
+    ]
+    document = {
+        "version": "v2.0",
+        "data": [{"title": "T", "paragraphs": [{"context": "c", "qas": questions}]}],
+    }
+    raw = tmp_path / "dev.json"
+    raw.write_text(json.dumps(document), encoding="utf-8")
+    given = predicted(tmp_path / "given.jsonl", {"1": "the cat", "2": ""})
+    done = evaluate_file(raw, predictions=given, settings=Settings(dataset="squad"))
+    assert figures(done) == {("squad", EXACT): 1.0, ("squad", F1): 1.0}
+    assert done.results[0].counts == {"without an answer": 1}
+    made = run("convert", "squad", raw, "--to", "example", "--unanswerable", "keep", "-o", "rows.jsonl")
+    assert made.code == 0
+    assert figures(evaluate_file(tmp_path / "rows.jsonl", predictions=given)) == figures(done)
+
+
+def test_predictions_without_ids_are_matched_by_place(mixed, tmp_path):
+    """The first prediction is the first row's; another number of them is an error."""
+    given = write(tmp_path / "given.jsonl", [{"text": text} for text in GIVEN.values()])
+    done = evaluate_file(mixed, predictions=given, settings=Settings(allow_code=True))
+    assert figures(done)["gsm8k", FLEXIBLE] == 1.0
+    write(given, [{"text": "x"}] * 4)
+    with pytest.raises(InputError, match="4 predictions without ids for 5 rows"):
+        evaluate_file(mixed, predictions=given, settings=Settings(allow_code=True))
+
+
+def test_a_bad_row_has_its_place_among_predictions_without_ids(tmp_path):
+    """A row that goes to the rejects must not move the predictions of the rows after it."""
+    rows = tmp_path / "rows.jsonl"
+    write(rows, MIXED[:1])
+    rows.write_text('{"messages": []}\n' + rows.read_text())
+    given = write(tmp_path / "given.jsonl", [{"text": "of the bad row"}, {"text": "#### 2"}])
+    done = evaluate_file(rows, predictions=given, rejects=tmp_path / "rejects.jsonl")
+    assert (done.ledger.rows_in, done.ledger.rows_out) == (2, 1)
+    write(given, [{"text": "#### 2"}])
+    with pytest.raises(InputError, match="1 predictions without ids for 2 rows"):
+        evaluate_file(rows, predictions=given, rejects=tmp_path / "rejects.jsonl")
+
+
+def test_missing_and_unknown_predictions_are_counted(tmp_path):
+    """A row without a prediction is failed, never wrong or right; one for no row is told."""
+    rows = write(tmp_path / "rows.jsonl", MIXED[:3])
+    given = predicted(tmp_path / "given.jsonl", {"c1": "b", "g1": "#### 2", "new": "x", "newer": "y"})
+    done = evaluate_file(rows, predictions=given)
+    assert done.ledger.to_json() == {"in": 3, "out": 2, "dropped": {}, "failed": {"no prediction": 1}}
+    assert done.unknown == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['{"id": "g1", "text": "1"}', '{"id": "g1", "text": "2"}'], r"given.jsonl:2: a second prediction"),
+        (
+            ['{"id": "g1", "text": "1"}', '{"text": "2"}'],
+            r"given.jsonl:2: the row has no id, and others have",
+        ),
+        (
+            ['{"id": "g1", "answer": "1"}'],
+            r"given.jsonl:1: no prediction: .*'answer'.*'prediction' or 'text'",
+        ),
+        (['{"id": "g1", "text": 5}'], r"given.jsonl:1: field 'text' is not a string: found a number 5"),
+        (['{"id": "g1", "text": null}'], r"given.jsonl:1: field 'text' is not a string: found null"),
+        (['{"id": "other", "text": "1"}'], r"no id is one of the rows' ids: found 'other', expected such as"),
+        (["{"], r"given.jsonl:1: not JSON"),
+        ([], r"given.jsonl: the file is empty"),
+    ],
+)
+def test_malformed_predictions_are_errors(mixed, tmp_path, lines, message):
+    """Where, what was found, what was expected: before anything is measured."""
+    given = tmp_path / "given.jsonl"
+    given.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        evaluate_file(mixed, predictions=given, settings=Settings(allow_code=True))
+
+
+def test_rows_without_ids_cannot_be_matched_by_id(tmp_path):
+    """The way to rows with ids is said; two rows of one id are named."""
+    rows = write(tmp_path / "rows.jsonl", [chat(None, "1 + 1?", "#### 2")])
+    given = predicted(tmp_path / "given.jsonl", {"g1": "2"})
+    with pytest.raises(UsageError, match=r"rows.jsonl:1: the row has no id .*--with-id"):
+        evaluate_file(rows, predictions=given)
+    write(rows, [MIXED[0], MIXED[0]])
+    with pytest.raises(UsageError, match=r"rows.jsonl:2: the id 'g1' stands at .*rows.jsonl:1 too"):
+        evaluate_file(rows, predictions=given)
+
+
+def test_a_journal_of_generate_is_a_file_of_predictions(tmp_path):
+    """The lines that count are used; failures are no answers, refusals and empty ones are wrong answers."""
+    rows = write(
+        tmp_path / "rows.jsonl", [*MIXED[:2], *(chat(name, "q", "#### 5", "gsm8k") for name in ("g3", "g4"))]
+    )
+    lines = [
+        journal_lines.line(id="g1", response="#### 3"),
+        journal_lines.line(id="g1", response="#### 2", key="new"),
+        journal_lines.line("failed", id="g2"),
+        journal_lines.line("length", id="g3", response="#### 5"),
+        journal_lines.line("refused", id="g4"),
+    ]
+    done = evaluate_file(rows, predictions=write(tmp_path / "journal.jsonl", lines))
+    assert figures(done)["gsm8k", STRICT] == pytest.approx(2 / 3)
+    assert done.ledger.to_json()["failed"] == {"the teacher gave no answer": 1}
+    write(
+        tmp_path / "journal.jsonl", [*lines, journal_lines.line(id="g1", response="#### 9", teacher="other")]
+    )
+    with pytest.raises(UsageError, match=r"answers of .*other; choose one with --teacher"):
+        evaluate_file(rows, predictions=tmp_path / "journal.jsonl")
+    chosen = Settings(teacher="other")
+    other = evaluate_file(rows, predictions=tmp_path / "journal.jsonl", settings=chosen)
+    assert (other.ledger.rows_out, figures(other)["gsm8k", STRICT]) == (1, 0.0)
+
+
+def test_programs_are_run_only_where_they_may_be(mixed, tmp_path):
+    """Without --allow-code a row that needs it is refused, with its place, and nothing is written."""
+    given = predicted(tmp_path / "given.jsonl", GIVEN)
+    with pytest.raises(UsageError, match=r"rows.jsonl:5: .*--allow-code"):
+        evaluate_file(mixed, predictions=given, output=tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_bad_row_ends_the_command_or_goes_to_the_rejects(tmp_path):
+    """Every row is accounted for: path, line, what to do."""
+    rows = write(tmp_path / "rows.jsonl", [MIXED[0], chat("x", "Hello", "Hi"), {"question": "?"}])
+    given = predicted(tmp_path / "given.jsonl", {"g1": "#### 2"})
+    with pytest.raises(InputError, match=r"rows.jsonl:2: no metric for the row: .*--metric.*--rejects"):
+        evaluate_file(rows, predictions=given)
+    done = evaluate_file(rows, predictions=given, rejects=tmp_path / "bad.jsonl")
+    assert done.ledger.to_json()["failed"] == {"no metric for the row": 2}
+    bad = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["line"] for row in bad] == [2, 3]
+
+
+def test_an_output_never_replaces_an_input(mixed, tmp_path):
+    """Neither rows nor predictions are written over."""
+    given = predicted(tmp_path / "given.jsonl", GIVEN)
+    for path in (mixed, given):
+        with pytest.raises(UsageError, match="would replace an input"):
+            evaluate_file(mixed, predictions=given, output=path)
+
+
+def test_an_output_that_cannot_be_written_is_known_before_the_work(mixed, tmp_path, monkeypatch):
+    """No model works for hours before a mistyped folder is found."""
+    monkeypatch.setattr("dataprep.evaluate.measuring.measured", lambda *_: pytest.fail("worked"))
+    given = predicted(tmp_path / "given.jsonl", GIVEN)
+    with pytest.raises(FileError, match="cannot be written"):
+        evaluate_file(mixed, predictions=given, output=tmp_path / "none" / "out.jsonl")
+
+
+def test_an_output_may_be_a_table(tmp_path):
+    """Any suffix will do that holds several scores a row; one that does not is refused at once."""
+    rows = write(tmp_path / "rows.jsonl", MIXED[:4])
+    given = predicted(tmp_path / "given.jsonl", GIVEN)
+    for suffix in ("parquet", "json", "jsonl.gz"):
+        out = tmp_path / f"out.{suffix}"
+        evaluate_file(rows, predictions=given, output=out)
+        assert [row["prediction"] for _, row in read_rows(str(out))] == list(GIVEN.values())[:4]
+    with pytest.raises(UsageError, match="no CSV holds; write"):
+        evaluate_file(rows, predictions=given, output=tmp_path / "out.csv")
+
+
+def test_the_table_and_the_ledger(run, tmp_path):
+    """Figures with intervals go to standard output, the ledger to standard error."""
+    write(tmp_path / "rows.jsonl", MIXED[:4])
+    predicted(tmp_path / "given.jsonl", GIVEN | {"x": "y"})
+    done = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "-o", "out.jsonl")
+    assert done.code == 0
+    table = done.out.decode().splitlines()
+    assert table[0].split() == ["source", "metric", "rows", "figure", "value", "95", "%", "interval"]
+    assert " ".join(table[1].split()) == "gsm8k gsm8k 2 exact match (strict) 50.00 % 9.45 – 90.55"
+    assert done.err == (
+        "evaluate: 4 in = 4 out → out.jsonl\nwarning: 2 predictions have an id that no row has\n"
+    )
+    rows = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "-o", "-")
+    assert [json.loads(line)["id"] for line in rows.out.splitlines()] == ["g1", "g2", "c1", "s1"]
+    assert "exact match (strict)" in rows.err
+
+
+def test_the_json_report(run, tmp_path):
+    """A script reads every figure, its interval and the ledger; the same command gives the same bytes."""
+    write(tmp_path / "rows.jsonl", MIXED[:4])
+    predicted(tmp_path / "given.jsonl", {name: GIVEN[name] for name in ("g1", "c1", "s1")})
+    first = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--json")
+    again = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--json")
+    assert (first.code, first.err, first.out) == (1, "", again.out)
+    report = json.loads(first.out)
+    assert (report["in"], report["out"], report["failed"]) == (4, 3, {"no prediction": 1})
+    squad = next(each for each in report["results"] if each["metric"] == "squad")
+    assert squad["figures"]["F1"]["low"] <= squad["figures"]["F1"]["value"] == pytest.approx(2 / 3)
+    assert run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--quiet").out == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["rows.jsonl"], "expected MODEL and FILE, or FILE with --predictions"),
+        (["model", "rows.jsonl", "--predictions", "given.jsonl"], "exclude each other"),
+        (["a", "b", "c"], "found 3 paths"),
+        (["rows.jsonl", "--predictions", "given.jsonl", "--metric", "loss"], "loss needs a MODEL"),
+        (["rows.jsonl", "--predictions", "given.jsonl", "--metric", "bleu"], "bleu"),
+        (["rows.jsonl", "--predictions", "given.jsonl", "--dataset", "squat"], "squat"),
+        (
+            ["rows.jsonl", "--predictions", "given.jsonl", "-o", "-", "--json"],
+            "both write to standard output",
+        ),
+        (["rows.jsonl", "--predictions", "given.jsonl", "--code-memory", "x"], "no size"),
+        (["rows.jsonl", "--predictions", "given.jsonl", "--teacher", "gpt"], "no journal"),
+    ],
+)
+def test_command_lines_that_cannot_be_served(run, tmp_path, arguments, says):
+    """What is wrong with the flags is said in a line, with exit code 2."""
+    write(tmp_path / "rows.jsonl", MIXED[:2])
+    predicted(tmp_path / "given.jsonl", GIVEN)
+    done = run("evaluate", *arguments)
+    assert (done.code, says in done.err, "Traceback" in done.err) == (2, True, False), done.err
+
+
+def test_an_empty_file_and_a_missing_one(run, tmp_path):
+    """Nothing to measure is an error, not a score."""
+    predicted(tmp_path / "given.jsonl", GIVEN)
+    (tmp_path / "rows.jsonl").touch()
+    done = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl")
+    assert (done.code, done.err) == (1, "error: rows.jsonl: the file is empty; expected rows\n")
+    done = run("evaluate", "none.jsonl", "--predictions", "given.jsonl")
+    assert (done.code, done.err) == (1, "error: none.jsonl: no such file\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="programs are confined on Linux only")
+def test_the_samples_own_answers_are_right(run, workspace):
+    """What `convert` and `merge` make can be measured without ids or sources, and its golds are right."""
+    for dataset in ("gsm8k", "mbpp", "squad", "commonsense_qa", "aqua_rat"):
+        assert run("convert", dataset, cwd=workspace).code == 0
+    assert run("merge", cwd=workspace).code == 0
+    path = workspace / "mergedata" / "test.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    given = [{"prediction": row["messages"][-1]["content"]} for row in rows]
+    write(workspace / "given.jsonl", given)
+    done = evaluate_file(path, predictions=workspace / "given.jsonl", settings=Settings(allow_code=True))
+    assert set(figures(done).values()) == {1.0}
+    assert sum(each.rows for each in done.results) == len(rows)

@@ -1,0 +1,336 @@
+"""Programs of a model's: confined, bounded, and passed only where every test was reached and passed."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dataprep.core.errors import UsageError
+from dataprep.evaluate.sandbox import run as sandbox
+from dataprep.evaluate.sandbox.run import Limits, NotConfined, run_program
+from dataprep.evaluate.sandbox.self_test import PROBES, check_confinement, escapes
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are confined on Linux only")
+
+SHORT = Limits(seconds=3)
+ADD = "def add(a, b):\n    return a + b\n"
+TESTS = ["assert add(1, 2) == 3", "assert add(-1, 1) == 0"]
+
+
+def available():
+    """The guards that this kernel gives; one that it lacks is no failure of ours."""
+    found = []
+    for guard in sandbox.GUARDS:
+        try:
+            if run_program("", [], SHORT, guard).outcome == "passed":
+                found.append(guard)
+        except NotConfined:
+            continue
+    return found
+
+
+GUARDS = available() if sys.platform == "linux" else []
+
+
+@pytest.fixture(params=GUARDS)
+def guard(request):
+    """Each guard that there is here."""
+    return request.param
+
+
+def outcome(program, guard, tests=(), limits=SHORT):
+    """What comes of a program."""
+    return run_program(program, list(tests), limits, guard).outcome
+
+
+def test_something_confines_here_or_code_is_refused():
+    """Either a guard holds every probe, or nothing is run."""
+    try:
+        assert check_confinement(SHORT) in sandbox.GUARDS
+    except UsageError as error:
+        assert "cannot be confined" in str(error)  # noqa: PT017 - one of two outcomes
+
+
+def test_no_probe_gets_through(guard):
+    """What the command tries before the first program fails under every guard."""
+    assert escapes(guard, SHORT) == []
+
+
+def test_a_right_program_passes_and_a_wrong_one_does_not(guard):
+    """Passed means all tests; what failed is told."""
+    assert outcome(ADD, guard, TESTS) == "passed"
+    verdict = run_program("def add(a, b):\n    return a - b\n", TESTS, SHORT, guard)
+    assert (verdict.outcome, verdict.detail) == ("wrong", "AssertionError in the tests: ")
+    assert run_program("def sub(): pass", TESTS, SHORT, guard).detail.startswith("NameError in the tests")
+    assert run_program("def add(a, b:", TESTS, SHORT, guard).detail.startswith("SyntaxError in the program")
+    assert outcome("assert False", guard, TESTS) == "error"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import re, json, math, heapq, bisect, decimal, fractions, datetime, itertools, collections, typing",
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int = 1\nassert P() == P(1)",
+        "import sys\nsys.setrecursionlimit(5000)\ndef f(n): return n and f(n - 1)\nf(4000)",
+        "print('x' * 10 ** 7)\nimport sys\nsys.stderr.write('y' * 10 ** 7)",
+        "if __name__ == '__main__':\n    raise SystemExit(1)",
+        "import os\nassert os.listdir() == [] and os.environ.get('USER') is None",
+        "import os, tempfile\nassert os.path.expanduser('~') == os.getcwd()",
+        "import sys\nassert sys.stdin.read() == ''",
+        "import random, time\ntime.sleep(0.01)\nrandom.seed(1)\nrandom.random()",
+    ],
+)
+def test_what_honest_programs_do_is_allowed(program, guard):
+    """The standard library, much output, an empty folder as home, no input."""
+    verdict = run_program(program, [], SHORT, guard)
+    assert verdict.outcome == "passed", verdict
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os\nos._exit(0)",
+        "import sys\nsys.exit(0)",
+        "exit_code = 0\nraise SystemExit",
+        "quit()",
+        "import os\nos.kill(os.getpid(), 9)",
+        "import os\nos.abort()",
+        "import ctypes\nctypes.string_at(0)",
+        "import builtins\nbuiltins.AssertionError = ZeroDivisionError\nbuiltins.exec = print",
+        "import os, sys\nos.write = os.read = sys.exit = os._exit = lambda *_: b'passed'",
+        "import json\njson.dumps = lambda *_: '{}'",
+        "for number in range(64):\n    try:\n        __import__('os').write(number, b'passed' * 20)\n"
+        "    except OSError:\n        pass",
+        "for number in range(64):\n    try:\n        __import__('os').close(number)\n"
+        "    except OSError:\n        pass",
+        "import sys\nsys.modules.clear()",
+        "import atexit, os\natexit.register(os._exit, 0)\nraise ValueError",
+        "import sys\nsys.excepthook = lambda *_: None\n1 / 0",
+        "class E(Exception):\n    def __str__(self): raise E\nraise E",
+        "raise Exception('\\ud800')",
+        "raise BaseException",
+        "raise KeyboardInterrupt",
+        "raise GeneratorExit",
+    ],
+)
+def test_a_program_that_cheats_does_not_pass(program, guard):
+    """Ending early, patching Python, or writing anything anywhere is no substitute for passing the tests."""
+    assert outcome(program, guard, ["assert False"]) in ("wrong", "error", "ended")
+
+
+def test_a_patched_interpreter_does_not_hide_a_right_answer(guard):
+    """What a program does to Python's own functions does not reach the harness either."""
+    assert outcome("import os\nos.write = os._exit = None\n" + ADD, guard, TESTS) == "passed"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "while True: pass",
+        "try:\n    while True: pass\nexcept BaseException:\n    pass",
+        "import signal\nfor n in range(1, 32):\n    try:\n        signal.signal(n, signal.SIG_IGN)\n"
+        "    except OSError:\n        pass\nwhile True: pass",
+        "class E(Exception):\n    def __str__(self):\n        while True: pass\nraise E",
+    ],
+)
+def test_a_program_that_does_not_end_is_ended(program, guard):
+    """Loops, sleeps and ignored signals end with the limit, and nothing of them is left."""
+    begin = time.monotonic()
+    assert outcome(program, guard, limits=Limits(seconds=1)) in ("timeout", "ended")
+    assert time.monotonic() - begin < 4 * sandbox.PATIENCE
+
+
+def test_a_program_that_waits_has_the_clock_s_limit(guard, monkeypatch):
+    """A program that uses no processor ends too, and one on a busy machine is not hurried by it."""
+    assert outcome("import time\ntime.sleep(1.5)", guard, limits=Limits(seconds=1)) == "passed"
+    monkeypatch.setattr(sandbox, "PATIENCE", 1)
+    assert outcome("import time\ntime.sleep(1000)", guard, limits=Limits(seconds=1)) == "timeout"
+
+
+@pytest.mark.parametrize("program", ["x = 'x' * 10 ** 10", "x = []\nwhile True: x.append(bytes(1 << 20))"])
+def test_a_memory_hog_is_stopped(program, guard):
+    """Memory ends at the limit, for the program alone."""
+    assert run_program(program, [], SHORT, guard).detail.startswith("MemoryError")
+
+
+def test_a_network_is_out_of_reach(guard):
+    """Not even a server on this machine can be reached, over TCP or a socket in the file system."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        program = f"import socket\nsocket.create_connection(('127.0.0.1', {port}), 1)"
+        assert outcome(program, guard) == "error"
+        server.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert outcome("import socket\nsocket.socketpair()", guard) == "error"
+    assert outcome("import asyncio\nasyncio.run(asyncio.sleep(0))", guard) == "error"
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "open(PLACE + '/new', 'w')",
+        "open(PLACE + '/kept', 'a').write('x')",
+        "open(PLACE + '/kept', 'w')",
+        "os.truncate(PLACE + '/kept', 0)",
+        "os.remove(PLACE + '/kept')",
+        "os.rename(PLACE + '/kept', PLACE + '/moved')",
+        "os.link(PLACE + '/kept', 'linked')",
+        "os.symlink('/', PLACE + '/root')",
+        "os.mkdir(PLACE + '/folder')",
+        "os.mkfifo(PLACE + '/pipe')",
+        "os.chmod(PLACE + '/kept', 0)",
+        "os.chown(PLACE + '/kept', 1, 1)",
+        "os.utime(PLACE + '/kept', (0, 0))",
+        "os.setxattr(PLACE + '/kept', 'user.x', b'x')",
+        "open('../escaped', 'w')",
+        "os.memfd_create('m')",
+    ],
+)
+def test_nothing_can_be_written(attempt, guard, tmp_path):
+    """Files, folders, links, modes and times stay as they are, whoever owns them."""
+    kept = tmp_path / "kept"
+    kept.write_text("kept", encoding="utf-8")
+    before = kept.stat()
+    assert outcome(f"import os\nPLACE = {str(tmp_path)!r}\n{attempt}", guard) == "error"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert kept.read_text(encoding="utf-8") == "kept"
+    after = kept.stat()
+    assert (before.st_mode, before.st_mtime_ns, before.st_uid) == (
+        after.st_mode,
+        after.st_mtime_ns,
+        after.st_uid,
+    )
+
+
+def test_files_of_the_user_cannot_be_read(tmp_path):
+    """Landlock keeps a program from what it could put into an error message."""
+    if "landlock" not in GUARDS:
+        pytest.skip("no Landlock here")
+    (tmp_path / "secret").write_text("secret", encoding="utf-8")
+    for path in (tmp_path / "secret", "/etc/passwd", f"/proc/{os.getpid()}/environ"):
+        assert outcome(f"open({str(path)!r}).read()", "landlock") == "error", path
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "os.fork()",
+        "while True: os.fork()",
+        "os.execv('/bin/true', ['true'])",
+        "os.posix_spawn('/bin/true', ['true'], {})",
+        "__import__('subprocess').run(['true'])",
+        "__import__('threading').Thread(target=print).start()",
+        "__import__('multiprocessing').Process(target=print).start()",
+        "os.kill(os.getppid(), 9)",
+        "os.killpg(os.getpgid(os.getppid()), 9)",
+        "os.kill(-1, 9)",
+        "__import__('signal').pidfd_send_signal(0, 9)",
+        "__import__('resource').prlimit(os.getppid(), 0, (1, 1))",
+        "__import__('resource').setrlimit(__import__('resource').RLIMIT_AS, (-1, -1))",
+        "__import__('fcntl').fcntl(0, 8, os.getppid())",
+        "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+        "os.setuid(0)",
+        "os.setsid()",
+        "os.unshare(0) if hasattr(os, 'unshare') else os.setsid()",
+    ],
+)
+def test_no_process_is_started_or_touched(attempt, guard):
+    """No fork, command or thread, and no signal or limit for any other process; the parent lives on."""
+    assert outcome(f"import os\n{attempt}", guard) == "error"
+
+
+def test_system_calls_made_directly_are_refused_too(guard):
+    """A program with the C library in its hands is confined like one without."""
+    calls = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+    for call in (
+        "socket(2, 1, 0)",
+        "fork()",
+        "unshare(0x10000000)",
+        "ptrace(16, 1, 0, 0)",
+        "syscall(425, 1, 0)",
+    ):
+        assert outcome(f"{calls}assert libc.{call} >= 0", guard) in ("error", "ended"), call
+
+
+def test_a_child_does_not_outlive_its_parent(tmp_path):
+    """Killed in the middle, evaluate leaves no program running."""
+    if not GUARDS:
+        pytest.skip("nothing confines here")
+    code = (
+        "from dataprep.evaluate.sandbox.run import *\n"
+        f"run_program('import time; time.sleep(55)', [], Limits(60), {GUARDS[0]!r})"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)})
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    deadline = time.monotonic() + 20
+    found = []
+    while not found and time.monotonic() < deadline:
+        time.sleep(0.05)
+        found = children.read_text().split()
+    time.sleep(0.5)  # until it has asked the kernel to end with its parent
+    parent.kill()
+    parent.wait()
+    assert found
+    state = Path(f"/proc/{found[0]}/stat")
+    while state.exists() and ") Z " not in state.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert time.monotonic() < deadline
+
+
+def test_programs_run_side_by_side(guard):
+    """Each has its own process and token; none hears of another."""
+    found = {}
+
+    def run(number):
+        found[number] = outcome(
+            f"x = {number}", guard, [f"assert x == {number}", f"assert {number} % 2 == 0"]
+        )
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {number: "wrong" if number % 2 else "passed" for number in range(6)}
+
+
+def test_nothing_is_left_behind(guard, tmp_path, monkeypatch):
+    """The empty folder is gone when the program is, and no descriptor stays open."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert outcome(ADD, guard, TESTS) == "passed"
+    assert outcome("while True: pass", guard, limits=Limits(seconds=1)) == "timeout"
+    assert (list(tmp_path.iterdir()), len(list(Path("/proc/self/fd").iterdir()))) == ([], before)
+
+
+def test_a_large_program_reaches_its_process(guard):
+    """A job longer than a pipe holds is passed whole, with any text in it."""
+    program = "x = '''" + "é\ud800" * 100_000 + "'''\n"
+    assert outcome(program, guard, ["assert len(x) == 200_000"]) == "passed"
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_where_nothing_confines_code_is_refused(platform, monkeypatch):
+    """No program runs unconfined, on any platform."""
+    monkeypatch.setattr(sandbox.sys, "platform", platform)
+    with pytest.raises(UsageError, match=f"confined on {platform}.*Linux"):
+        check_confinement(SHORT)
+
+
+def test_a_probe_that_gets_through_is_a_refusal(monkeypatch):
+    """The command trusts what it tried, not what the kernel's version promises."""
+    monkeypatch.setitem(PROBES, "add numbers", "1 + 1")
+    with pytest.raises(UsageError, match=r"cannot be confined here .*could add numbers.*so none is run"):
+        check_confinement(SHORT)
+
+
+def test_a_guard_that_is_not_to_be_had_is_no_confinement():
+    """A process that cannot confine itself says so with the token, and runs nothing."""
+    with pytest.raises(NotConfined, match="there is no guard 'hope'"):
+        run_program("", [], SHORT, "hope")

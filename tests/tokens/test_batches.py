@@ -1,0 +1,269 @@
+"""Many rows at once: the ids and masks of single rows, and no fault that the linter of single rows finds."""
+
+import dataclasses
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataprep.core.errors import RowError
+from dataprep.tokens.chats import Encoder
+from dataprep.tokens.documents import Documents
+from dataprep.tokens.encoder import Batch, BatchEncoder, ByteTokenizer, ChatEncoder, encode_chat
+from dataprep.tokens.formats.base import Encoded
+from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.lint.rules import BatchLinter, Linter, problems_of
+from dataprep.tokens.tokenizers.tiktoken_ranks import pack_ids
+from dataprep.tokens.truncation import fit, spans_of
+from tests.tokens.test_layouts import chat, chats
+from tests.toy_tokenizer import ToyTokenizer
+
+
+class ByteToy(ToyTokenizer):
+    """The toy tokenizer, which can be asked for many texts at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.token_bytes = [*self._bytes, *[None] * (self.vocab_size - len(self._bytes))]
+
+    def encode_packed(self, texts):
+        """The ids of many texts."""
+        return [pack_ids(self.encode(text)) for text in texts]
+
+
+TOY = ByteToy()
+LAYOUTS = {name: layout_of(name) for name in ("llama3", "chatml", "llama2")}
+ROWS = [chat("What?", "This: é.", "And?", "No.", system="Short."), chat("a", "b"), chat("\n\nq", " a b\n")]
+EOT, HEADER = TOY.special("<|eot_id|>"), TOY.special("<|start_header_id|>")
+
+
+def batch_of(rows, layout):
+    """The rows as a batch, and as the layout reads them."""
+    read = [layout.read(row) for row in rows]
+    return BatchEncoder(TOY, ChatEncoder(TOY, layout)).encode(read), read
+
+
+def linter_of(layout):
+    """The linter of batches."""
+    return BatchLinter(TOY, layout, Linter(TOY, layout))
+
+
+def test_which_tokenizers_are_asked_for_batches():
+    """Those whose tokens are bytes, and that say which."""
+    assert isinstance(TOY, ByteTokenizer)
+    assert not isinstance(ToyTokenizer(), ByteTokenizer)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@given(rows=st.lists(chats(), max_size=4))
+def test_a_batch_holds_what_single_rows_do(name, rows):
+    """Any contents, in any number of turns, in each layout."""
+    batch, _ = batch_of(rows, LAYOUTS[name])
+    alone = [encode_chat(TOY, LAYOUTS[name], row) for row in rows]
+    assert [*batch.rows()] == alone
+    assert [each.tolist() for each in Batch.of(alone)] == [each.tolist() for each in batch]
+
+
+@pytest.mark.parametrize("name", ["llama3", "chatml"])
+@given(rows=st.lists(chats(), min_size=1, max_size=4))
+def test_sound_rows_are_sound_in_a_batch(name, rows):
+    """Of rows in which a linter finds nothing, the linter of batches is sure."""
+    layout = LAYOUTS[name]
+    batch, read = batch_of(rows, layout)
+    found = [problems_of(encode_chat(TOY, layout, row), row, TOY, layout) for row in rows]
+    assert linter_of(layout).sound(batch, read) == (not any(found))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYOUTS)
+@given(rows=st.lists(chats(), min_size=1, max_size=3), data=st.data())
+@settings(max_examples=300)
+def test_no_fault_of_a_row_passes_in_a_batch(name, rows, data):
+    """Whatever is done to ids, mask and lengths: where the linter of batches is sure, no row has a fault."""
+    layout = LAYOUTS[name]
+    batch, read = batch_of(rows, layout)
+    ids, mask, lengths = (each.copy() for each in batch)
+    places = st.integers(0, ids.size - 1)
+    for _ in range(data.draw(st.integers(1, 3))):
+        change = data.draw(st.sampled_from(("id", "mask", "swap", "border")))
+        here, there = data.draw(places), data.draw(places)
+        if change == "id":
+            ids[here] = data.draw(st.sampled_from((97, 255, 254, EOT, HEADER, TOY.vocab_size)) | places)
+        elif change == "mask":
+            mask[min(here, there) : max(here, there) + 1] ^= 1
+        elif change == "swap":
+            ids[[here, there]] = ids[[there, here]]
+        elif lengths.size > 1:
+            lengths[0] += 1
+            lengths[1] -= 1
+    changed = Batch(ids, mask, lengths)
+    if lengths.min() > 0 and linter_of(layout).sound(changed, read):
+        for encoded, row in zip(changed.rows(), rows, strict=True):
+            assert not problems_of(encoded, row, TOY, layout)
+
+
+class Copied:
+    """Arrays to plant faults in, and where the answers are: two of the first row, one of each other."""
+
+    def __init__(self, batch):
+        self.ids, self.mask, self.lengths = (each.copy() for each in batch)
+        self.spans = spans_of(batch.mask.tobytes())
+
+
+def _end_untrained(rows):
+    rows.mask[rows.spans[0][1] - 1] = 0
+
+
+def _unknown(rows):
+    rows.ids[2] = TOY.vocab_size
+
+
+def _special_in_question(rows):
+    rows.ids[20] = HEADER
+
+
+def _special_in_answer(rows):
+    rows.ids[rows.spans[0][0]] = HEADER
+
+
+def _other_answer(rows):
+    rows.ids[rows.spans[0][0]] += 1
+
+
+def _answers_swapped(rows):
+    first, second = rows.spans[1][0], rows.spans[2][0]
+    rows.ids[[first, second]] = rows.ids[[second, first]]
+
+
+def _answer_untrained(rows):
+    rows.mask[slice(*rows.spans[1])] = 0
+
+
+def _question_trained(rows):
+    rows.mask[20] = 1
+
+
+def _border_moved(rows):
+    rows.lengths[0] += 1
+    rows.lengths[1] -= 1
+
+
+FAULTS = (
+    _end_untrained,
+    _unknown,
+    _special_in_question,
+    _special_in_answer,
+    _other_answer,
+    _answers_swapped,
+    _answer_untrained,
+    _question_trained,
+    _border_moved,
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_are_found(fault):
+    """One fault in one of three rows: the batch is not sound; without it, it is."""
+    layout = LAYOUTS["llama3"]
+    batch, read = batch_of(ROWS, layout)
+    linter = linter_of(layout)
+    assert linter.sound(batch, read)
+    rows = Copied(batch)
+    fault(rows)
+    assert not linter.sound(Batch(rows.ids, rows.mask, rows.lengths), read)
+
+
+def test_arrays_of_other_sizes_are_found():
+    """A mask or lengths that do not fit the ids."""
+    layout = LAYOUTS["llama3"]
+    batch, read = batch_of(ROWS, layout)
+    linter = linter_of(layout)
+    assert not linter.sound(batch._replace(mask=batch.mask[:-1]), read)
+    assert not linter.sound(batch._replace(lengths=batch.lengths[:-1]), read[:-1])
+
+
+def test_a_content_that_names_a_special_token_is_found():
+    """It is none, and yet a sign that the text was laid out before."""
+    layout = LAYOUTS["llama3"]
+    for named in (chat("a", "b <|eot_id|>"), chat("<|eot_id|>", "b")):
+        batch, read = batch_of([ROWS[0], named], layout)
+        assert not linter_of(layout).sound(batch, read)
+    batch, read = batch_of([ROWS[0], chat("<|", "eot_id|> <| b <|im_")], layout)
+    assert linter_of(layout).sound(batch, read)
+
+
+# --- the encoder of `tokenize`
+
+
+@pytest.mark.parametrize("overflow", ["error", "drop", "truncate"])
+@pytest.mark.parametrize("longest", [None, 40, 50])
+@given(rows=st.lists(chats() | st.just(chat("q <|eot_id|>", "a")) | st.just(ROWS[0]), max_size=4))
+@settings(max_examples=40)
+def test_rows_are_encoded_alike_at_once_and_one_by_one(longest, overflow, rows):
+    """With a tokenizer that is asked for batches and one that is not: ids, masks, errors and cut answers."""
+    layout = LAYOUTS["llama3"]
+    results = []
+    for tokenizer in (TOY, ToyTokenizer()):
+        encoder = Encoder(tokenizer, layout, longest, overflow)
+        found = encoder([encoder.read({"messages": row}) for row in rows])
+        found = [*found.rows()] if isinstance(found, Batch) else found
+        shown = [(type(each), str(each)) if isinstance(each, RowError) else each for each in found]
+        results.append((shown, encoder.cut))
+    assert results[0] == results[1]
+
+
+def test_batches_are_what_sound_rows_become():
+    """A batch where all is well; too long rows alone are cut out of it; a fault is told row by row."""
+    encoder = Encoder(TOY, LAYOUTS["llama3"])
+    read = [encoder.read({"messages": row}) for row in ROWS]
+    assert isinstance(encoder(read), Batch)
+    cutting = Encoder(TOY, LAYOUTS["llama3"], 60, "truncate")
+    alone = [encode_chat(TOY, LAYOUTS["llama3"], row) for row in ROWS]
+    assert cutting(read) == [fit(each, 60, "truncate").encoded for each in alone]
+    named = [encoder.read({"messages": chat("q", "<|eot_id|>")})]
+    assert [type(each) for each in encoder(read + named)] == [Encoded] * 3 + [RowError]
+
+
+class Lines:
+    """A block of lines in memory."""
+
+    path, data, first, array = "rows.jsonl", None, True, False
+
+    def __init__(self, rows):
+        self._bytes = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+
+    def read(self):
+        """The block's bytes."""
+        return self._bytes
+
+
+REFUSED, LONG, NAMED = (
+    {"messages": []},
+    {"messages": chat("q", "a" * 99)},
+    {"messages": chat("q", "<|eot_id|>")},
+)
+SOUND = {"messages": chat("a", "b")}
+
+
+@pytest.mark.parametrize(
+    ("rows", "places"),
+    [
+        ([SOUND, SOUND], [0, 1]),
+        ([REFUSED, SOUND, REFUSED, SOUND], [1, 3]),
+        ([SOUND, LONG, SOUND], [0, 2]),
+        ([REFUSED, SOUND, LONG, SOUND, NAMED, SOUND], [1, 3, 5]),
+        ([REFUSED, NAMED], []),
+    ],
+)
+def test_documents_of_a_block_know_their_rows(rows, places):
+    """Whether all rows are encoded at once or one by one, and whatever was left out before them."""
+    outcomes = []
+    for tokenizer in (TOY, ToyTokenizer()):
+        outcome = Documents(Encoder(tokenizer, LAYOUTS["llama3"], 60, "drop")).whole(Lines(rows))
+        assert outcome.places.tolist() == places
+        assert len(outcome.lengths) == len(places) == outcome.rows_out
+        left_out = len(outcome.failures) + sum(outcome.dropped.values())
+        assert outcome.rows_in == len(rows) == outcome.rows_out + left_out
+        outcomes.append(dataclasses.asdict(outcome) | {"lengths": outcome.lengths.tolist(), "places": places})
+    assert outcomes[0] == outcomes[1]

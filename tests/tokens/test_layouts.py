@@ -1,0 +1,531 @@
+"""Layouts and masks: against the published formats, against transformers, and on any contents."""
+
+import pickle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataprep.core.errors import FileError, RowDropped, RowError, TemplateError, TokenizerError, UsageError
+from dataprep.tokens.encoder import ChatEncoder, encode_chat, encode_chats
+from dataprep.tokens.formats.base import Encoded
+from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.tokenizers.prefix_space import decode_after
+from dataprep.tokens.truncation import fit, spans_of
+from tests import chat_templates as templates
+from tests.strategies import filled_texts
+from tests.toy_tokenizer import LLAMA3, NAMES, OTHERS, ToyTokenizer, llama3
+
+needs_llama3 = pytest.mark.skipif(
+    not LLAMA3.is_file(), reason=f"no {LLAMA3}; set DATAPREP_REAL_DATA to the folder of the published sets"
+)
+TOY, DUMMY = ToyTokenizer(), ToyTokenizer(dummy=True)
+DATE = "26 Jul 2024"
+
+
+def chat(*contents, system=None):
+    """Messages of user and assistant in turn, after a system message where one is given."""
+    roles = ("user", "assistant")
+    messages = [{"role": roles[number % 2], "content": text} for number, text in enumerate(contents)]
+    return ([{"role": "system", "content": system}] if system else []) + messages
+
+
+def coloured(encoded, tokenizer=TOY):
+    """A row as text: what is trained between brackets."""
+    text, start = "", 0
+    for first, last in spans_of(encoded.mask):
+        text += tokenizer.decode(encoded.ids[start:first]) + "⟦"
+        text += tokenizer.decode(encoded.ids[first:last]) + "⟧"
+        start = last
+    return text + tokenizer.decode(encoded.ids[start:])
+
+
+def named_texts():
+    """Texts with the names of special tokens in them, and white space at their ends."""
+    piece = filled_texts(8) | st.sampled_from((*NAMES, *OTHERS, "\n\n", " ", "\r\n\r\n", "<|", "[/INST]"))
+    return st.lists(piece, min_size=1, max_size=5).map("".join).filter(str.strip)
+
+
+def chats():
+    """Well-formed conversations of one or several exchanges, with or without a system message."""
+    exchange = st.tuples(named_texts(), named_texts())
+    turns = st.lists(exchange, min_size=1, max_size=3).map(
+        lambda pairs: [text for pair in pairs for text in pair]
+    )
+    return st.builds(lambda turns, system: chat(*turns, system=system), turns, st.none() | named_texts())
+
+
+# --- the published formats
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "llama3",
+            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\nQ<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n⟦A<|eot_id|>⟧"
+            "<|start_header_id|>user<|end_header_id|>\n\nq<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n⟦a<|eot_id|>⟧",
+        ),
+        (
+            "chatml",
+            "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
+            "⟦A<|im_end|>⟧\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n⟦a<|im_end|>⟧\n",
+        ),
+        (
+            "llama2",
+            "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\nQ [/INST]⟦ A </s>⟧<s>[INST] q [/INST]⟦ a </s>⟧",
+        ),
+    ],
+)
+def test_a_layout_is_written_as_published(name, expected):
+    """Each format, letter by letter, with exactly the answers and their ends trained."""
+    encoded = encode_chat(TOY, layout_of(name), chat("Q", "A", "q", "a", system="S"))
+    assert coloured(encoded) == expected
+
+
+def test_llama2_is_encoded_as_metas_reference_does():
+    """Question and answer in one text, where the tokenizer puts a space before each text by itself."""
+    encoded = encode_chat(DUMMY, layout_of("llama2"), chat("Q", "A", "q", "a", system="S"))
+    first = "[INST] <<SYS>>\nS\n<</SYS>>\n\nQ [/INST] A "
+    begin, end = DUMMY.special("<s>"), DUMMY.special("</s>")
+    second = "[INST] q [/INST] a "
+    assert encoded.ids == [begin, *DUMMY.encode(first), end, begin, *DUMMY.encode(second), end]
+    answers = [DUMMY.decode(encoded.ids[slice(*span)]) for span in spans_of(encoded.mask)]
+    assert answers == ["A </s>", "a </s>"]
+
+
+def test_strip_and_date_are_off_until_they_are_asked_for():
+    """Contents stay as they are, and no date is written, unless an option says so."""
+    messages = chat(" Q\n", "\tA ", system=" S ")
+    plain = coloured(encode_chat(TOY, layout_of("llama3"), messages))
+    assert "\n\n S <|eot_id|>" in plain
+    assert "⟦\tA <|eot_id|>⟧" in plain
+    assert "Date" not in plain
+    both = coloured(encode_chat(TOY, layout_of("llama3", strip=True, date=DATE), messages))
+    head = f"Cutting Knowledge Date: December 2023\nToday Date: {DATE}\n\n"
+    assert f"system<|end_header_id|>\n\n{head}S<|eot_id|>" in both
+    assert "⟦A<|eot_id|>⟧" in both
+
+
+def test_options_have_fingerprints():
+    """No two layouts that write otherwise share a fingerprint; equal ones do."""
+    made = [
+        layout_of(name, strip=strip, date=date)
+        for name in ("llama3", "chatml", "llama2")
+        for strip in (False, True)
+        for date in (None, DATE)
+        if date is None or name == "llama3"
+    ]
+    assert len({each.fingerprint for each in made}) == len(made)
+    assert layout_of("llama3", date=DATE).fingerprint == layout_of("llama3", date=DATE).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("alpaca", {}, "llama3, chatml, llama2, template"),
+        ("template", {}, "model directory"),
+        ("chatml", {"date": DATE}, "writes no date"),
+        ("llama3", {"date": "2024-07-26"}, "26 Jul 2024"),
+        ("llama3", {"path": "x"}, "fixed"),
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused(name, options, says):
+    """What cannot be served is said, with what can."""
+    with pytest.raises(UsageError, match=says):
+        layout_of(name, **options)
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([], "no messages"),
+        ("hello", "no messages"),
+        (None, "no messages"),
+        (["hello"], "malformed message"),
+        ([{"role": "user"}, {"role": "assistant", "content": "A"}], "content is no string"),
+        (chat("Q", ""), "empty content"),
+        (chat("Q", " \n"), "empty content"),
+        (chat("Q"), "no assistant at the end"),
+        ([{"role": "tool", "content": "x"}, *chat("Q", "A")], "unknown role"),
+        ([{"role": [], "content": "x"}, *chat("Q", "A")], "unknown role"),
+        (chat("Q", "A")[::-1], "roles out of order"),
+        (chat("Q", 7), "content is no string"),
+    ],
+)
+@pytest.mark.parametrize("name", ["llama3", "chatml", "llama2"])
+def test_what_is_no_chat_row_is_refused(name, messages, reason):
+    """Nothing is guessed: the error has the words of ``dataprep validate``."""
+    with pytest.raises(RowError) as caught:
+        encode_chat(TOY, layout_of(name), messages)
+    assert caught.value.reason == reason
+    with pytest.raises(RowError) as caught:
+        encode_chats(TOY, layout_of(name), [chat("Q", "A"), messages])
+    assert caught.value.reason == reason
+
+
+def test_a_lone_surrogate_fails_its_own_row_only():
+    """One bad row in a batch is told from the good ones beside it."""
+    rows = [chat("Q", "A"), chat("Q", "\ud800"), chat("q", "a"), "nothing"]
+    layout = layout_of("llama3")
+    done = ChatEncoder(TOY, layout).results(rows)
+    assert [type(each) for each in done] == [Encoded, RowError, Encoded, RowError]
+    assert done[2] == encode_chat(TOY, layout, rows[2])
+    assert "surrogate" in str(done[1])
+
+
+def test_a_tokenizer_without_the_special_tokens_is_an_error():
+    """A layout for another model's tokenizer gives no ids at all."""
+    tokenizer = ToyTokenizer()
+    tokenizer.specials = {"<s>": 300, "</s>": 301}
+    with pytest.raises(TokenizerError, match=r"<\|im_start\|>"):
+        encode_chat(tokenizer, layout_of("chatml"), chat("Q", "A"))
+    with pytest.raises(TokenizerError, match=r"<\|im_start\|>"):
+        encode_chats(tokenizer, layout_of("chatml"), [chat("Q", "A")])
+
+
+# --- any contents
+
+
+@pytest.mark.parametrize("tokenizer", [TOY, DUMMY], ids=["bytes", "dummy prefix"])
+@pytest.mark.parametrize("name", ["llama3", "chatml", "llama2"])
+@given(rows=st.lists(chats(), max_size=4), strip=st.booleans())
+@settings(max_examples=40)
+def test_ids_and_mask_on_any_contents(tokenizer, name, rows, strip):
+    """One mask entry a token; batches as single rows; no special token out of a content; answers as given."""
+    layout = layout_of(name, strip=strip)
+    done = encode_chats(tokenizer, layout, rows)
+    assert done == [encode_chat(tokenizer, layout, row) for row in rows]
+    for row, encoded in zip(rows, done, strict=True):
+        assert len(encoded.ids) == len(encoded.mask)
+        assert set(encoded.mask) == {0, 1}
+        laid = [tokenizer.special(each.text) for each in layout.segments(row) if each.special]
+        assert [number for number in encoded.ids if number >= 300] == laid
+        answers = [message["content"] for message in row if message["role"] == "assistant"]
+        spans = spans_of(encoded.mask)
+        assert len(spans) == len(answers)
+        for (start, end), answer in zip(spans, answers, strict=True):
+            written = decode_after(tokenizer, encoded.ids[start : end - 1]).decode()
+            if name == "llama2":
+                assert written.strip() == answer.strip()
+            else:
+                assert written == (answer.strip() if strip else answer)
+
+
+def test_text_is_encoded_as_one_but_where_the_mask_changes():
+    r"""A question's newline merges with the header's, as at inference; an answer's does not."""
+    encoded = encode_chat(TOY, layout_of("llama3"), chat("\nQ", "\nA"))
+    merged = TOY.encode("\n\n\n")
+    assert len(merged) == 1
+    assert encoded.ids.count(merged[0]) == 1
+    assert encoded.ids.index(merged[0]) < encoded.mask.index(1)
+    assert TOY.decode(encoded.ids[slice(*spans_of(encoded.mask)[0])]) == "\nA<|eot_id|>"
+
+
+# --- templates
+
+
+@pytest.mark.parametrize("template", [templates.LLAMA3, templates.LLAMA3_MARKED], ids=["prompts", "marks"])
+@given(row=chats())
+@settings(max_examples=40)
+def test_llama3s_template_is_the_llama3_layout(tmp_path_factory, template, row):
+    """By its marks or prompt by prompt, the template gives the ids and the mask of the named layout."""
+    path = templates.model_directory(tmp_path_factory.getbasetemp() / f"llama3-{len(template)}", template)
+    layout = layout_of("template", path=path)
+    assert encode_chat(TOY, layout, row) == encode_chat(TOY, layout_of("llama3"), row)
+    assert layout.ends == {"<|eot_id|>"}
+
+
+@given(row=chats())
+@settings(max_examples=40)
+def test_a_template_that_trims_is_the_layout_that_strips(tmp_path_factory, row):
+    """Llama 3.2's own template is the named layout with both of its options."""
+    path = templates.model_directory(tmp_path_factory.getbasetemp() / "llama32", templates.LLAMA32)
+    layout = layout_of("template", path=path, date=DATE)
+    assert encode_chat(TOY, layout, row) == encode_chat(TOY, layout_of("llama3", strip=True, date=DATE), row)
+
+
+@given(row=chats())
+@settings(max_examples=40)
+def test_chatmls_template_is_the_chatml_layout(tmp_path_factory, row):
+    """What comes behind the end of turn is not trained on."""
+    path = templates.model_directory(tmp_path_factory.getbasetemp() / "chatml", templates.CHATML)
+    layout = pickle.loads(pickle.dumps(layout_of("template", path=path)))
+    assert encode_chats(TOY, layout, [row]) == [encode_chat(TOY, layout_of("chatml"), row)]
+
+
+def test_a_template_without_special_tokens_in_a_turn(tmp_path):
+    """Texts are encoded across their pieces; the space after the prompt belongs to the answer."""
+    path = templates.model_directory(tmp_path / "m", templates.VICUNA)
+    encoded = encode_chat(TOY, layout_of("template", path=path), chat("go", "so", "and", "it", system="S"))
+    assert coloured(encoded) == "S USER: go ASSISTANT:⟦ so</s>⟧USER: and ASSISTANT:⟦ it</s>⟧"
+    assert encoded.ids[: encoded.mask.index(1)] == TOY.encode("S USER: go ASSISTANT:")
+
+
+def test_white_space_that_a_special_token_swallows(tmp_path):
+    """Tokens that take the white space beside them do so here too, and a content's own is an error."""
+    path = templates.model_directory(
+        tmp_path / "m", templates.CHATML, rstrip=["<|im_end|>"], lstrip=["<|im_end|>"]
+    )
+    layout = layout_of("template", path=path)
+    expected = "<|im_start|>user\nQ<|im_end|><|im_start|>assistant\n⟦A<|im_end|>⟧"
+    assert coloured(encode_chat(TOY, layout, chat("Q", "A"))) == expected
+    with pytest.raises(RowError, match="strip contents"):
+        encode_chat(TOY, layout, chat("Q ", "A"))
+    stripped = layout_of("template", path=path, strip=True)
+    assert coloured(encode_chat(TOY, stripped, chat("Q ", "A"))) == expected
+
+
+UNSAFE = templates.LLAMA3.replace("{{ bos_token }}", "{{ bos_token }}{{ messages | length }}")
+ONCE = "{% for message in messages %}{{ message['content'] }}{% endfor %}</s>"
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        (UNSAFE, r"not prefix-safe.*with 2 of 2 messages, at character 17 found '<\|begin_of_text\|>2"),
+        (ONCE, "not prefix-safe"),
+        (templates.LLAMA3.replace(templates.PROMPT, ""), "no prompt for an assistant"),
+        ("{% for message in messages %", "not well-formed in line 1"),
+        ("{{ raise_exception('No chats here.') }}", "No chats here"),
+        ("{{ messages[0].role.nothing.more }}", "refuses it"),
+        ("<s>", "leaves out"),
+        (templates.LLAMA32, "today's date"),
+    ],
+)
+def test_a_template_that_tells_no_mask_is_an_error(tmp_path, template, says):
+    """The error shows where the texts part, before any row is laid out."""
+    with pytest.raises(TemplateError, match=says):
+        layout_of("template", path=templates.model_directory(tmp_path / "m", template))
+
+
+@pytest.mark.parametrize("change", ["lower", "replace('a', 'b')", "truncate(5, true)"])
+def test_a_template_that_changes_contents_is_an_error(tmp_path, change):
+    """White space apart, a content is what the row says, or there are no ids."""
+    template = templates.LLAMA3.replace("message['content']", f"(message['content'] | {change})")
+    path = templates.model_directory(tmp_path / "m", template)
+    with pytest.raises((RowError, TemplateError), match="changes a content"):
+        encode_chat(TOY, layout_of("template", path=path), chat("An Apple", "a Pear "))
+
+
+def test_a_template_that_leaves_the_system_message_out_is_an_error(tmp_path):
+    """No message is lost without a word."""
+    template = templates.LLAMA3.replace("in messages %}", "in messages if message.role != 'system' %}")
+    layout = layout_of("template", path=templates.model_directory(tmp_path / "m", template))
+    encode_chat(TOY, layout, chat("Q", "A"))
+    with pytest.raises(RowError, match=r"leaves out or changes a content: messages\[0\], system"):
+        encode_chat(TOY, layout, chat("Q", "A", system="S"))
+
+
+def test_where_templates_come_from(tmp_path):
+    """A jinja file, a list of named templates, a directory without one, another file, broken JSON."""
+    path = templates.model_directory(tmp_path / "m", templates.CHATML)
+    file = path / "chat_template.jinja"
+    first = layout_of("template", path=path)
+    alone = layout_of("template", path=file, specials=TOY.specials)
+    assert encode_chat(TOY, alone, chat("Q", "A")) == encode_chat(TOY, first, chat("Q", "A"))
+    with pytest.raises(TokenizerError, match="no special tokens are known"):
+        layout_of("template", path=file)
+    config = path / "tokenizer_config.json"
+    found = config.read_text(encoding="utf-8")
+    file.unlink()
+    with pytest.raises(TemplateError, match="found no chat template"):
+        layout_of("template", path=path)
+    named = (
+        '"chat_template": [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ 1 }}"}]'
+    )
+    config.write_text(found[:-1] + ", " + named + "}", encoding="utf-8")
+    with pytest.raises(TemplateError, match="leaves out"):
+        layout_of("template", path=path)
+    with pytest.raises(TemplateError, match="model directory"):
+        layout_of("template", path=config)
+    config.write_text("{", encoding="utf-8")
+    with pytest.raises(FileError, match="not JSON"):
+        layout_of("template", path=path)
+
+
+def test_a_template_whose_special_tokens_nobody_names_is_an_error(tmp_path):
+    """A jinja file alone does not say what bos_token is; none is left out without a word."""
+    path = templates.model_directory(tmp_path / "m", templates.LLAMA3)
+    encode_chat(TOY, layout_of("template", path=path), chat("Q", "A"))
+    with pytest.raises(TemplateError, match=r"jinja: the chat template writes bos_token, .* model directory"):
+        layout_of("template", path=path / "chat_template.jinja", specials=TOY.specials)
+    (path / "tokenizer_config.json").unlink()
+    with pytest.raises(TemplateError, match="writes bos_token"):
+        layout_of("template", path=path, specials=TOY.specials)
+
+
+def test_a_template_is_in_its_layouts_fingerprint(tmp_path):
+    """Another template, another special token or another option makes other shards."""
+    made = [
+        layout_of("template", path=templates.model_directory(tmp_path / "a", templates.CHATML)),
+        layout_of("template", path=templates.model_directory(tmp_path / "b", templates.LLAMA3)),
+        layout_of("template", path=tmp_path / "a", strip=True),
+        layout_of("template", path=tmp_path / "a", date=DATE),
+        layout_of("template", path=tmp_path / "a", specials=["<|im_start|>", "<|im_end|>"]),
+        layout_of(
+            "template",
+            path=templates.model_directory(tmp_path / "c", templates.CHATML, rstrip=["<|im_end|>"]),
+        ),
+    ]
+    assert len({each.fingerprint for each in made}) == len(made)
+
+
+# --- rows that are too long
+
+
+def row_of(*lengths):
+    """A row with stretches of untrained and trained tokens in turn."""
+    mask = b"".join(bytes([number % 2]) * length for number, length in enumerate(lengths))
+    return Encoded(list(range(len(mask))), bytearray(mask))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "limit", "length", "cut"),
+    [
+        ((3, 4), 7, 7, 0),
+        ((3, 4), 5, 5, 1),
+        ((3, 4), 4, 4, 1),
+        ((3, 4, 2, 5), 13, 13, 1),
+        ((3, 4, 2, 5), 10, 10, 1),
+        ((3, 4, 2, 5), 9, 7, 1),
+        ((3, 4, 2, 5), 7, 7, 1),
+        ((3, 4, 2, 5), 6, 6, 2),
+        ((3, 4, 1), 7, 7, 0),
+    ],
+)
+def test_truncating_keeps_questions_whole(lengths, limit, length, cut):
+    """The last answer with room for a token is cut, a question without its answer goes; both are counted."""
+    row = row_of(*lengths)
+    done, answers = fit(row, limit, "truncate")
+    assert (done.ids, done.mask) == (row.ids[:length], row.mask[:length])
+    assert answers == cut
+    assert done.mask[-1] == 1 or row is done
+
+
+def test_what_does_not_fit_is_an_error_or_dropped_with_a_reason():
+    """By default no row is changed; the ledger can count each reason."""
+    with pytest.raises(RowError, match="found 7 tokens; expected at most 5") as caught:
+        fit(row_of(3, 4), 5)
+    assert not isinstance(caught.value, RowDropped)
+    with pytest.raises(RowDropped, match="too many tokens"):
+        fit(row_of(3, 4), 5, "drop")
+    for limit in (1, 3):
+        with pytest.raises(RowDropped, match="no room for an answer"):
+            fit(row_of(3, 4), limit, "truncate")
+    with pytest.raises(UsageError, match="error, drop, truncate"):
+        fit(row_of(3, 4), 5, "cut")
+    with pytest.raises(UsageError, match="1 token or more"):
+        fit(row_of(3, 4), 0)
+
+
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=7), st.integers(1, 40))
+def test_a_truncated_row_always_has_something_to_train_on(lengths, limit):
+    """Whatever the row, it fits, is its beginning, and ends inside or after an answer; or it is dropped."""
+    row = row_of(*lengths)
+    try:
+        done, cut = fit(row, limit, "truncate")
+    except RowDropped:
+        assert 1 not in row.mask[:limit]
+        return
+    assert len(done.ids) == len(done.mask) <= limit
+    assert done.ids == row.ids[: len(done.ids)]
+    assert 1 in done.mask
+    whole = [end for _, end in spans_of(row.mask) if end <= len(done.ids)]
+    assert cut == len(spans_of(row.mask)) - len(whole)
+
+
+# --- Llama 3's own tokenizer, and transformers
+
+
+def transformers_row(tokenizer, row):
+    """Ids and mask by transformers."""
+    done = tokenizer.apply_chat_template(row, return_dict=True, return_assistant_tokens_mask=True)
+    return done["input_ids"], bytearray(done["assistant_masks"])
+
+
+@needs_llama3
+def test_the_constants_of_llama3():
+    """The ids that Meta publishes for an exchange of two words."""
+    encoded = encode_chat(llama3(), layout_of("llama3"), chat("Hi", "Hello"))
+    header = [128006, 882, 128007, 271]
+    assert encoded.ids == [128000, *header, 13347, 128009, 128006, 78191, 128007, 271, 9906, 128009]
+    assert encoded.mask == bytes(11) + b"\1\1"
+
+
+@needs_llama3
+@given(row=chats())
+@settings(max_examples=60)
+def test_any_prompt_is_transformers_prompt_and_any_answer_its_text(row):
+    """Up to each answer the ids are those that a model is asked with; then come the answer's own."""
+    pytest.importorskip("transformers")
+    layout, ours = layout_of("llama3"), llama3()
+    theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
+    clean = [message | {"content": unnamed(message["content"])} for message in row]
+    encoded = encode_chat(ours, layout, clean)
+    spans = spans_of(encoded.mask)
+    for number, span in zip(
+        (n for n, each in enumerate(clean) if each["role"] == "assistant"), spans, strict=True
+    ):
+        if number == spans_start(clean):
+            prompt = theirs.apply_chat_template(clean[:number], add_generation_prompt=True, return_dict=False)
+            assert encoded.ids[: span[0]] == prompt
+        answer = ours.encode(clean[number]["content"])
+        assert encoded.ids[slice(*span)] == [*answer, ours.special("<|eot_id|>")]
+    if not any(begins_a_line(message) for message in clean if message["role"] == "assistant"):
+        assert (encoded.ids, encoded.mask) == transformers_row(theirs, clean)
+
+
+def unnamed(text):
+    """The text without whole names of special tokens, which transformers would take for the tokens."""
+    for name in llama3().specials:
+        while name in text:
+            text = text.replace(name, "·")
+    return text
+
+
+def spans_start(row):
+    """The number of the first assistant message."""
+    return next(number for number, message in enumerate(row) if message["role"] == "assistant")
+
+
+def begins_a_line(message):
+    """Whether white space at a content's beginning has a line break in it, which merges with the header's."""
+    text = message["content"]
+    space = text[: len(text) - len(text.lstrip())]
+    return any(character in space for character in "\r\n") or not text.strip()
+
+
+@needs_llama3
+@given(row=chats())
+@settings(max_examples=60)
+def test_no_content_of_llama3_can_hold_a_special_token(row):
+    """Names of special tokens are text: the ids decode to it, and the layout's tokens are the only ones."""
+    tokenizer, layout = llama3(), layout_of("llama3")
+    encoded = encode_chat(tokenizer, layout, row)
+    segments = layout.segments(row)
+    laid = [tokenizer.special(each.text) for each in segments if each.special]
+    assert [number for number in encoded.ids if number >= 128000] == laid
+    assert tokenizer.decode(encoded.ids) == "".join(each.text for each in segments)
+
+
+@needs_llama3
+@pytest.mark.parametrize(
+    "template", [templates.LLAMA3, templates.LLAMA3_MARKED, templates.LLAMA32, templates.CHATML]
+)
+def test_templates_are_rendered_as_transformers_renders_them(tmp_path, template):
+    """Whatever the template's white space control and filters, the text is the one transformers makes."""
+    pytest.importorskip("transformers")
+    layout = layout_of("template", path=templates.model_directory(tmp_path / "m", template), date=DATE)
+    theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
+    for row in (chat("Q", " A\n", "q\t", "a"), chat("Ü {{ x }}", "{% if %}", system=" S ")):
+        text = theirs.apply_chat_template(
+            row, chat_template=template, tokenize=False, date_string=DATE, bos_token=NAMES[0]
+        )
+        assert "".join(each.text for each in layout.segments(row)) == text

@@ -1,0 +1,115 @@
+"""Every chat row of GSM8K, MBPP and SQuAD: ids and masks as transformers makes them, and nothing to lint."""
+
+import functools
+
+import pytest
+
+import dataprep
+from dataprep.tokens.encoder import encode_chat, encode_chats
+from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.lint.rules import Linter
+from dataprep.tokens.tokenizers.loading import load_tokenizer
+from dataprep.tokens.truncation import fit, spans_of
+from tests import chat_templates as templates
+from tests.tokens.test_layouts import DATE
+from tests.toy_tokenizer import DATA, LLAMA3
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not LLAMA3.is_file() or not (DATA / "gsm8k").is_dir(),
+        reason=f"no published sets and no Llama 3 tokenizer in {DATA}; set DATAPREP_REAL_DATA",
+    ),
+]
+SETS = {
+    "gsm8k train": ("gsm8k", "gsm8k/train.jsonl", 7473),
+    "gsm8k test": ("gsm8k", "gsm8k/test.jsonl", 1319),
+    "mbpp": ("mbpp", "mbpp/mbpp.jsonl", 974),
+    "squad": ("squad", "squad/dev-v2.0.json", 2910),
+}
+
+
+@functools.cache
+def llama3():
+    """The published tokenizer, as every command loads it."""
+    return load_tokenizer(LLAMA3)
+
+
+def rows_of(name):
+    """The messages of all chat rows of a set."""
+    dataset, path, count = SETS[name]
+    rows = [row["messages"] for row in dataprep.convert(dataset, DATA / path)]
+    assert len(rows) == count
+    return rows
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_ids_and_masks_are_those_of_transformers(name):
+    """Token for token, on every row: what apply_chat_template gives, with its assistant mask."""
+    pytest.importorskip("transformers")
+    rows = rows_of(name)
+    theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
+    done = encode_chats(llama3(), layout_of("llama3"), rows)
+    for start in range(0, len(rows), 500):
+        batch = theirs.apply_chat_template(
+            rows[start : start + 500], return_dict=True, return_assistant_tokens_mask=True
+        )
+        for mine, ids, mask in zip(done[start:], batch["input_ids"], batch["assistant_masks"], strict=False):
+            assert mine.ids == ids
+            assert mine.mask == bytearray(mask)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_nothing_is_found_in_the_published_sets(name):
+    """The linter raises no false alarm, with the messages and without; batches are as single rows."""
+    rows, tokenizer, layout = rows_of(name), llama3(), layout_of("llama3")
+    linter, done = Linter(tokenizer, layout), encode_chats(tokenizer, layout, rows)
+    for row, encoded in zip(rows, done, strict=True):
+        assert encoded == encode_chat(tokenizer, layout, row)
+        assert not [*linter.problems(encoded, row), *linter.problems(encoded)]
+
+
+def test_every_cut_answer_of_a_set_is_found():
+    """Rows truncated to any length are what they were up to it, and the linter says so of each."""
+    tokenizer, layout = llama3(), layout_of("llama3")
+    linter, rows = Linter(tokenizer, layout), rows_of("mbpp")
+    for number, row in enumerate(rows):
+        encoded = encode_chat(tokenizer, layout, row)
+        start, end = spans_of(encoded.mask)[0]
+        done, cut = fit(encoded, start + 1 + number % (end - start), "truncate")
+        found = [finding.kind for finding in linter.problems(done, row)]
+        assert found == ["cut answer"] * cut
+
+
+@pytest.mark.parametrize("template", [templates.LLAMA3, templates.LLAMA3_MARKED], ids=["prompts", "marks"])
+def test_a_model_directorys_template_gives_the_same(tmp_path, template):
+    """The template as a layout, on every row of a set."""
+    tokenizer, rows = llama3(), rows_of("gsm8k test")
+    path = templates.model_directory(tmp_path / "m", template)
+    layout = layout_of("template", path=path, specials=tokenizer.specials)
+    assert encode_chats(tokenizer, layout, rows) == encode_chats(tokenizer, layout_of("llama3"), rows)
+
+
+def test_a_tokenizer_json_gives_the_same(tmp_path):
+    """Llama 3's tokenizer as transformers saves it, with its template and date: ids of the rank file."""
+    pytest.importorskip("transformers")
+    theirs, rows = templates.transformers_llama3(templates.LLAMA3_MARKED), rows_of("mbpp")
+    theirs.save_pretrained(tmp_path)
+    saved = load_tokenizer(tmp_path)
+    assert (saved.kind, saved.vocab_size) == ("huggingface", llama3().vocab_size)
+    done = encode_chats(llama3(), layout_of("llama3"), rows)
+    for layout in (layout_of("llama3"), layout_of("template", path=tmp_path, specials=saved.specials)):
+        assert encode_chats(saved, layout, rows) == done
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_strip_and_date_are_those_of_transformers(name):
+    """Llama 3.2's own template, which trims and dates, is the layout with both options."""
+    pytest.importorskip("transformers")
+    rows = rows_of(name)
+    theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
+    done = encode_chats(llama3(), layout_of("llama3", strip=True, date=DATE), rows)
+    ids = theirs.apply_chat_template(
+        rows, chat_template=templates.LLAMA32, date_string=DATE, return_dict=False
+    )
+    assert [each.ids for each in done] == ids

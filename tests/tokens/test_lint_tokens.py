@@ -1,0 +1,469 @@
+"""The linter: each planted fault is found, by its kind and row, and nothing where nothing is wrong."""
+
+# Faults say by their names what they plant, and take what they do not need, as all of them are called alike.
+# ruff: noqa: D103, ARG001
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from typer.testing import CliRunner
+
+from dataprep.cli.app import app
+from dataprep.core.errors import InputError, UsageError
+from dataprep.tokens.encoder import encode_chat, encode_chats
+from dataprep.tokens.formats.base import Encoded
+from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.lint.files import lint_files
+from dataprep.tokens.lint.page import page
+from dataprep.tokens.lint.rules import problems_of
+from dataprep.tokens.tokenizers import base as tokenizers
+from dataprep.tokens.truncation import fit, spans_of
+from tests import chat_templates as templates
+from tests.tokens.test_layouts import DUMMY, TOY, chat, chats
+
+LAYOUT = layout_of("llama3")
+ROW = chat("What is it?", "It is\nthis: é.", "And then?", "Nothing.", system="Be brief.")
+EOT = TOY.special("<|eot_id|>")
+LENGTHS, UNKNOWN = "ids and mask differ in length", "unknown token"
+UNTRAINED, OPEN_END, CUT = "no trained token", "untrained end of turn", "cut answer"
+OTHER_TEXT, SPECIAL = "trained text is not the answer", "special token inside content"
+NAMED = "name of a special token inside content"
+
+
+def kinds(encoded, row=ROW, layout=LAYOUT, tokenizer=TOY):
+    """The kinds of what is found."""
+    return [finding.kind for finding in problems_of(encoded, row, tokenizer, layout)]
+
+
+def planted(change, row=ROW):
+    """A sound row with a fault in it: ``change`` gets ids, mask and the answers' places."""
+    encoded = encode_chat(TOY, LAYOUT, row)
+    ids, mask = list(encoded.ids), bytearray(encoded.mask)
+    change(ids, mask, spans_of(mask))
+    return Encoded(ids, mask)
+
+
+def insert(ids, mask, place, number, trained):
+    """Put a token between others."""
+    ids.insert(place, number)
+    mask.insert(place, trained)
+
+
+def nothing_trained(ids, mask, spans):
+    mask[:] = bytes(len(mask))
+
+
+def mask_too_short(ids, mask, spans):
+    mask.pop()
+
+
+def foreign_id(ids, mask, spans):
+    ids[5] = TOY.vocab_size
+
+
+def negative_id(ids, mask, spans):
+    ids[5] = -1
+
+
+def last_end_untrained(ids, mask, spans):
+    mask[spans[1][1] - 1] = 0
+
+
+def first_end_untrained(ids, mask, spans):
+    mask[spans[0][1] - 1] = 0
+
+
+def first_end_missing(ids, mask, spans):
+    del ids[spans[0][1] - 1], mask[spans[0][1] - 1]
+
+
+def last_end_missing(ids, mask, spans):
+    ids.pop()
+    mask.pop()
+
+
+def mask_begins_late(ids, mask, spans):
+    mask[spans[0][0]] = 0
+
+
+def mask_begins_early(ids, mask, spans):
+    mask[spans[0][0] - 1] = 1
+
+
+def mask_ends_early(ids, mask, spans):
+    mask[spans[0][1] - 3 : spans[0][1]] = bytes(3)
+
+
+def question_trained(ids, mask, spans):
+    start = spans[0][1] + 10
+    mask[start : start + 4] = bytes([1]) * 4
+
+
+def end_inside_answer(ids, mask, spans):
+    insert(ids, mask, spans[0][0] + 2, EOT, 1)
+
+
+def end_inside_answer_untrained(ids, mask, spans):
+    insert(ids, mask, spans[0][0] + 2, EOT, 0)
+
+
+def end_inside_question(ids, mask, spans):
+    insert(ids, mask, spans[0][1] + 10, EOT, 0)
+
+
+def begin_in_place_of_a_letter(ids, mask, spans):
+    ids[spans[0][0] + 1] = TOY.special("<|begin_of_text|>")
+
+
+def cut_in_the_answer(ids, mask, spans):
+    del ids[spans[1][1] - 3 :], mask[spans[1][1] - 3 :]
+
+
+def cut_inside_a_letter(ids, mask, spans):
+    end = spans[0][1] - 3  # é has two bytes
+    del ids[end:], mask[end:]
+
+
+def cut_and_closed(ids, mask, spans):
+    del ids[spans[1][1] - 4 : -1], mask[spans[1][1] - 4 : -1]
+
+
+def last_answer_missing(ids, mask, spans):
+    del ids[spans[0][1] :], mask[spans[0][1] :]
+
+
+def other_answer(ids, mask, spans):
+    ids[spans[1][0]] = ord("M")
+
+
+# The fault, the kinds found with the messages, and without.
+FAULTS = [
+    (nothing_trained, {UNTRAINED}, {UNTRAINED}),
+    (mask_too_short, {LENGTHS}, {LENGTHS}),
+    (foreign_id, {UNKNOWN}, {UNKNOWN}),
+    (negative_id, {UNKNOWN}, {UNKNOWN}),
+    (last_end_untrained, {OPEN_END}, {OPEN_END}),
+    (first_end_untrained, {OPEN_END}, {OPEN_END}),
+    (first_end_missing, {OPEN_END, SPECIAL}, {OPEN_END}),
+    (last_end_missing, {CUT}, {CUT}),
+    (mask_begins_late, {OTHER_TEXT}, set()),
+    (mask_begins_early, {OTHER_TEXT}, set()),
+    (mask_ends_early, {OTHER_TEXT, OPEN_END}, {OPEN_END}),
+    (question_trained, {OTHER_TEXT, OPEN_END}, {OPEN_END}),
+    (end_inside_answer, {SPECIAL}, {SPECIAL}),
+    (end_inside_answer_untrained, {SPECIAL, OPEN_END, OTHER_TEXT}, {OPEN_END}),
+    (end_inside_question, {SPECIAL}, set()),
+    (begin_in_place_of_a_letter, {SPECIAL}, {SPECIAL}),
+    (cut_in_the_answer, {CUT}, {CUT}),
+    (cut_inside_a_letter, {CUT}, {CUT}),
+    (cut_and_closed, {CUT}, set()),
+    (last_answer_missing, {CUT}, set()),
+    (other_answer, {OTHER_TEXT}, set()),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected", "alone"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_each_planted_fault_is_found(fault, expected, alone):
+    """By its kind, beside the messages, and in a finished row as far as the row itself shows it."""
+    encoded = planted(fault)
+    assert set(kinds(encoded)) == expected
+    assert set(kinds(encoded, None)) == alone
+
+
+@pytest.mark.parametrize("name", ["llama3", "chatml", "llama2"])
+@pytest.mark.parametrize("tokenizer", [TOY, DUMMY], ids=["bytes", "dummy prefix"])
+@given(row=chats())
+@settings(max_examples=40)
+def test_nothing_is_found_in_what_the_layout_makes(name, tokenizer, row):
+    """No false alarm on any contents, but for those that name a special token."""
+    layout = layout_of(name)
+    encoded = encode_chat(tokenizer, layout, row)
+    named = any(special in message["content"] for message in row for special in tokenizer.specials)
+    assert set(kinds(encoded, row, layout, tokenizer)) == ({NAMED} if named else set())
+    assert kinds(encoded, None, layout, tokenizer) == []
+
+
+@given(row=chats())
+@settings(max_examples=60)
+def test_every_cut_is_found(row):
+    """However a row is truncated, an answer that was cut is."""
+    encoded = encode_chat(TOY, LAYOUT, row)
+    for limit in range(encoded.mask.index(1) + 1, len(encoded.ids)):
+        done, cut = fit(encoded, limit, "truncate")
+        assert CUT in kinds(done, row)
+        assert kinds(done, row).count(CUT) == cut
+
+
+def test_a_template_whose_marks_leave_the_end_of_turn_out_is_found(tmp_path):
+    """The most common fault of published templates: a model that never learns to stop."""
+    template = templates.LLAMA3_MARKED.replace(
+        "{% generation %}{{ message['content'] + '<|eot_id|>' }}{% endgeneration %}",
+        "{% generation %}{{ message['content'] }}{% endgeneration %}{{ '<|eot_id|>' }}",
+    )
+    assert template != templates.LLAMA3_MARKED
+    layout = layout_of("template", path=templates.model_directory(tmp_path / "m", template))
+    assert kinds(encode_chat(TOY, layout, ROW), ROW, layout) == [OPEN_END, OPEN_END]
+    endless = templates.VICUNA.replace("+ eos_token", "+ '\n'")
+    layout = layout_of("template", path=templates.model_directory(tmp_path / "n", endless))
+    assert kinds(encode_chat(TOY, layout, ROW), ROW, layout) == [OPEN_END, OPEN_END]
+
+
+def test_a_template_whose_marks_hold_the_header_is_found(tmp_path):
+    """What is trained on is the answer and no more."""
+    template = templates.LLAMA3_MARKED.replace(
+        templates._HEADER + "{% if message['role'] == 'assistant' %}{% generation %}",
+        "{% if message['role'] == 'assistant' %}{% generation %}" + templates._HEADER,
+    ).replace("{% else %}", "{% else %}" + templates._HEADER)
+    layout = layout_of("template", path=templates.model_directory(tmp_path / "m", template))
+    assert set(kinds(encode_chat(TOY, layout, ROW), ROW, layout)) == {SPECIAL}
+
+
+# --- files
+
+
+def write(path, rows):
+    """A JSON Lines file of chat rows; bytes are lines as they are."""
+    lines = [row if isinstance(row, bytes) else json.dumps({"messages": row}).encode() for row in rows]
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+BAD = [
+    ROW,
+    b'{"messages": [{"role": "user", "content": "Q"}]}',
+    chat("Q", ""),
+    b'{"text": "no chat row"}',
+    [{"role": "critic", "content": "x"}, *chat("Q", "A")],
+    b'{"messages": [{"role": "user", "content": "\\ud800"}, {"role": "assistant", "content": "A"}]}',
+    chat("Q", "The end.<|eot_id|>"),
+    chat("Q", "A"),
+    b"not json",
+]
+
+
+def test_a_file_is_looked_at_row_by_row(tmp_path):
+    """Each problem has its line, in order; rows without one are counted and kept for the page."""
+    path = write(tmp_path / "in.jsonl", BAD)
+    report = lint_files([path], TOY, LAYOUT, keep=9)
+    assert [str(problem).removeprefix(f"{path}:").split(": ")[:2] for problem in report.shown] == [
+        ["2", "no assistant at the end"],
+        ["3", "empty content"],
+        ["4", "no messages"],
+        ["5", "unknown role"],
+        ["6", "not JSON"],
+        ["7", NAMED],
+        ["9", "not JSON"],
+    ]
+    assert report.rows == {str(path): 9}
+    good = encode_chats(TOY, LAYOUT, [ROW, BAD[6], BAD[7]])
+    assert report.tokens == sum(len(each.ids) for each in good)
+    assert report.trained == sum(each.mask.count(1) for each in good)
+    assert report.longest == len(good[0].ids)
+    assert [bool(row.findings) for row in report.kept] == [True] * 7 + [False] * 2
+
+
+def test_max_length_shows_what_a_trainer_would_cut(tmp_path):
+    """A cut answer, and a row without any, are told before training."""
+    path = write(tmp_path / "in.jsonl", [chat("Q", "A"), chat("Q", "A" * 50), chat("Q" * 90, "A")])
+    report = lint_files([path], TOY, LAYOUT, max_length=60)
+    assert [(problem.where, problem.kind) for problem in report.shown] == [
+        (f"{path}:2", CUT),
+        (f"{path}:3", UNTRAINED),
+    ]
+    assert report.longest == 60
+    assert not lint_files([path], TOY, LAYOUT).counts
+
+
+def test_every_format_and_a_file_without_rows(tmp_path):
+    """A JSON array as JSON Lines; an empty file is an error, and so is no file at all."""
+    rows = [{"messages": ROW}, {"messages": chat("Q")}, 7]
+    (tmp_path / "in.json").write_text(json.dumps(rows), encoding="utf-8")
+    report = lint_files([tmp_path / "in.json"], TOY, LAYOUT)
+    assert lint_files(str(tmp_path / "in.json"), TOY, LAYOUT) == report, "one path is no list of letters"
+    assert [problem.where.rpartition(": ")[2] for problem in report.shown] == ["row 2", "row 3"]
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    with pytest.raises(InputError, match="the file is empty"):
+        lint_files([tmp_path / "empty.jsonl"], TOY, LAYOUT)
+    with pytest.raises(UsageError, match="nothing to lint"):
+        lint_files([], TOY, LAYOUT)
+
+
+def test_only_the_first_of_each_kind_are_shown(tmp_path):
+    """All are counted; a file that is wrong throughout does not flood a terminal."""
+    path = write(tmp_path / "in.jsonl", [chat("Q", "<s>")] * 600)
+    report = lint_files([path], TOY, LAYOUT, keep=3)
+    assert (report.counts[NAMED], len(report.shown), len(report.kept)) == (600, 20, 3)
+
+
+# --- the page
+
+
+class Page(HTMLParser):
+    """The tags of a page, and its tokens: classes and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.tokens, self.inside = [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        """Note a tag, and a token where it begins one."""
+        self.tags.append(tag)
+        if tag == "i" and dict(attributes).get("title"):
+            self.inside = True
+            self.tokens.append([dict(attributes).get("class") or "", ""])
+
+    def handle_endtag(self, tag):
+        """Note that a tag ends."""
+        self.tags.append(f"/{tag}")
+        self.inside = self.inside and tag != "i"
+
+    def handle_data(self, data):
+        """Add a text to its token."""
+        if self.inside:
+            self.tokens[-1][1] += data
+
+
+def test_the_page_shows_each_token_by_its_mask(tmp_path):
+    """Special and trained tokens are told apart, and nothing of a content is markup."""
+    row = chat("<script>alert(1)</script>", "é\x1b</i>")
+    report = lint_files([write(tmp_path / "in.jsonl", [row])], TOY, LAYOUT, keep=1)
+    text = page(report, TOY)
+    shown = Page(text)
+    encoded = encode_chat(TOY, LAYOUT, row)
+    assert len(shown.tokens) == len(encoded.ids)
+    kinds_shown = [kinds for kinds, _ in shown.tokens]
+    assert [("t" in kind) for kind in kinds_shown] == [bool(each) for each in encoded.mask]
+    assert [("s" in kind) for kind in kinds_shown] == [each >= 300 for each in encoded.ids]
+    assert "".join(text for _, text in shown.tokens[-8:]) == "\\xc3\\xa9\\x1b</i><|eot_id|>"
+    assert text.count("<b>\\xc3</b>") == 1  # told apart from a text that has a backslash in it
+    assert "script" not in shown.tags
+    assert not re.search(r'(src|href|url|@import|https?:)\s*[=(:/"]', text)
+    assert text == page(report, TOY)
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_the_page_shows_problems_first_and_says_what_it_leaves_out(tmp_path):
+    """Rows are limited; those that cannot be encoded are there with their reason."""
+    report = lint_files([write(tmp_path / "in.jsonl", BAD)], TOY, LAYOUT, keep=3)
+    text = page(report, TOY)
+    assert text.count("<section>") == 3
+    assert "no assistant at the end" in text
+    assert "It has no tokens." in text
+    assert "3 of 9 rows are shown" in text
+
+
+# --- the command
+
+
+@pytest.fixture
+def lint(monkeypatch, tmp_path):
+    """Run the command in this process, with a tokenizer of bytes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tokenizers, "load_tokenizer", lambda _: TOY)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, ["lint-tokens", *map(str, arguments), "--tokenizer", "t"])
+
+    return run
+
+
+def test_the_command_fails_with_row_numbers(lint, tmp_path):
+    """Problems on standard output, the summary on standard error, exit code 1."""
+    write(tmp_path / "in.jsonl", BAD)
+    done = lint("in.jsonl")
+    assert done.exit_code == 1
+    assert "in.jsonl:3: empty content" in done.stdout
+    assert re.search(r"^9 rows, \d+ tokens, \d+ trained on, .*; 7 problems \(not JSON: 2", done.stderr)
+    report = json.loads(lint("in.jsonl", "--json").stdout)
+    assert report["problems"][NAMED] == 1
+    assert report["tokens"] > report["trained"] > 0
+
+
+def test_the_command_is_silent_where_nothing_is_wrong(lint, tmp_path):
+    """Exit code 0, nothing on standard output; the page is written all the same."""
+    write(tmp_path / "in.jsonl", [ROW])
+    for options in ((), ("--layout", "chatml"), ("--layout", "llama2", "--strip"), ("--date", "26 Jul 2024")):
+        done = lint("in.jsonl", "--html", "rows.html", "--quiet", *options)
+        assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+    shown = Page((tmp_path / "rows.html").read_text("utf-8")).tokens
+    assert "Cutting Knowledge Date" in "".join(text for _, text in shown)
+    done = lint("in.jsonl", "--html", "-")
+    assert done.stdout.startswith("<!DOCTYPE html>")
+    templates.model_directory(tmp_path / "m", templates.CHATML)
+    assert lint("in.jsonl", "--layout", "template", "--template", "m").exit_code == 0
+    assert lint("in.jsonl", "--max-length", "60").exit_code == 1
+
+
+# --- what tokenize says of the same rows
+
+_MARKED = "{% generation %}{{ message['content'] + '<|eot_id|>' }}{% endgeneration %}"
+PLANTED = {
+    UNTRAINED: (chat("Q" * 40, "A"), ["--max-length", "30"], None),
+    CUT: (chat("Q", "A" * 40), ["--max-length", "60"], None),
+    NAMED: (chat("Q", "The end.<|eot_id|>"), [], None),
+    OPEN_END: (
+        ROW,
+        [],
+        "{% generation %}{{ message['content'] }}{% endgeneration %}{{ '<|eot_id|>' }}",
+    ),
+    SPECIAL: (
+        ROW,
+        [],
+        "{{ '<|eot_id|>' }}{% generation %}{{ '<|end_header_id|>' + message['content'] + '<|eot_id|>' }}"
+        "{% endgeneration %}",
+    ),
+    OTHER_TEXT: (
+        ROW,
+        [],
+        "{% generation %}{{ 'Answer: ' + message['content'] + '<|eot_id|>' }}{% endgeneration %}",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_the_commands_find_each_kind(lint, tmp_path, kind):
+    """With its line, among sound rows; and tokenize refuses that row with the same words."""
+    row, options, marks = PLANTED[kind]
+    write(tmp_path / "in.jsonl", [row] if marks else [chat("Q", "A"), row, chat("Q", "A")])
+    if marks:
+        assert _MARKED in templates.LLAMA3_MARKED
+        templates.model_directory(tmp_path / "m", templates.LLAMA3_MARKED.replace(_MARKED, marks))
+        options = ["--layout", "template", "--template", "m"]
+    done = lint("in.jsonl", *options)
+    assert done.exit_code == 1
+    place = "in.jsonl:1: " if marks else "in.jsonl:2: "
+    assert {line[: len(place + kind)] for line in done.stdout.splitlines()} == {place + kind}
+    made = CliRunner().invoke(app, ["tokenize", "in.jsonl", "-o", "out", "--tokenizer", "t", *options])
+    assert made.exit_code == 1
+    expected = "too many tokens" if "--max-length" in options else kind
+    assert str(made.exception).startswith(f"{place}{expected}: ")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_row_that_its_template_cannot_lay_out_has_its_line(lint, tmp_path):
+    """A template that tells no mask for some orders of roles is no end of the whole run."""
+    template = templates.LLAMA3.replace("{{ bos_token }}", "{{ bos_token }}{{ messages[3:] | length }}")
+    templates.model_directory(tmp_path / "m", template)
+    write(tmp_path / "in.jsonl", [chat("Q", "A"), chat("Q", "A", "q", "a"), chat("Q", "A")])
+    done = lint("in.jsonl", "--layout", "template", "--template", "m")
+    assert done.exit_code == 1
+    assert done.stdout.startswith("in.jsonl:2: the chat template is not prefix-safe: no mask can be told: ")
+    assert "3 rows" in done.stderr
+
+
+def test_the_commands_read_the_same_template(lint, tmp_path):
+    """Given a tokenizer's file, both take the template that lies beside it; and only with its layout."""
+    templates.model_directory(tmp_path, templates.CHATML)
+    write(tmp_path / "in.jsonl", [ROW])
+    given = ["tokenize", "in.jsonl", "-o", "out", "--tokenizer", "t"]
+    assert lint("in.jsonl", "--layout", "template").exit_code == 0
+    assert CliRunner().invoke(app, [*given, "--layout", "template"]).exit_code == 0
+    refused = CliRunner().invoke(app, [*given, "--template", "m"])
+    assert isinstance(refused.exception, UsageError)
+    assert "--template needs --layout template" in str(refused.exception)

@@ -1,0 +1,394 @@
+"""Soft labels: what is read of rows, the loss beside plain formulas, the network, metrics, whole runs."""
+
+import json
+import math
+
+import polars as pl
+import pytest
+import torch
+
+from dataprep.core.errors import InputError, RowError, UsageError
+from dataprep.train.objectives.soft_label import classes as metrics
+from dataprep.train.objectives.soft_label import tiny
+from dataprep.train.objectives.soft_label.classes import Classes, Teacher, classes_of, name_of
+from dataprep.train.objectives.soft_label.classifier import word_pieces
+from dataprep.train.objectives.soft_label.loading import load_scorer
+from dataprep.train.objectives.soft_label.objective import SoftLabel, alpha_for
+from dataprep.train.objectives.soft_label.rows import Judged, judged_rows, teacher_of
+from dataprep.train.objectives.soft_label.scorers import collate, logits_of
+from dataprep.train.objectives.soft_label.tiny import Vocabulary
+from dataprep.train.options import TrainOptions
+from dataprep.train.run import train
+
+GRADES = Classes(("0", "1", "2"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks this small are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def judged(count=24, **more):
+    """Rows whose first word is their label."""
+    words = ("bad", "fair", "good")
+    return [
+        {"text": f"{words[n % 3]} work number {n}", "label": n % 3, **{k: v(n) for k, v in more.items()}}
+        for n in range(count)
+    ]
+
+
+def soft(n):
+    """Probabilities that lean to the label."""
+    return {str(each): 0.8 if each == n % 3 else 0.1 for each in range(3)}
+
+
+def write(path, rows):
+    """The rows as JSON Lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def run(data, output, held_out=(), **options):
+    """A short run on the CPU."""
+    chosen = {"steps": 6, "batch_size": 8, "save_every": 0, "precision": "float32"} | options
+    return train(data, held_out, output, options=TrainOptions(**chosen))
+
+
+def weights(folder):
+    """The weights that a run wrote."""
+    return load_scorer(str(folder)).model.state_dict()
+
+
+def same(one, other):
+    """Whether two sets of weights are equal to the bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Given(torch.nn.Module):
+    """A model whose scores are its weights."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = torch.nn.Parameter(scores)
+
+    def forward(self):
+        """The scores of all rows."""
+        return self.scores
+
+
+def batch(teacher, gold):
+    """Tensors of rows: probabilities or ``None``, and labels or ``None``."""
+    probs = [[1 / 3] * 3 if each is None else each for each in teacher]
+    return {
+        "teacher": torch.tensor(probs).log(),
+        "taught": torch.tensor([each is not None for each in teacher]),
+        "gold": torch.tensor([-1 if each is None else each for each in gold]),
+    }
+
+
+def test_the_loss_is_the_formula():
+    """Both parts, written out with logarithms and sums, row by row."""
+    scores = torch.tensor([[1.0, 0.5, -2.0], [0.0, 3.0, 0.1], [0.2, 0.2, 0.9]], dtype=torch.float64)
+    teacher, gold, heat = [[0.7, 0.2, 0.1], None, [0.05, 0.9, 0.05]], [2, 1, None], 3.0
+    found = SoftLabel(0.3, heat).sums(Given(scores.float()), batch(teacher, gold))
+    soft_sum = 0.0
+    for row, probs in zip(scores.tolist(), teacher, strict=True):
+        if probs is not None:
+            own = [math.exp(value / heat) for value in row]
+            hot = [value ** (1 / heat) for value in probs]
+            pairs = [(t / sum(hot), s / sum(own)) for t, s in zip(hot, own, strict=True)]
+            soft_sum += heat**2 * sum(t * math.log(t / s) for t, s in pairs)
+    gold_sum = -sum(
+        math.log(math.exp(row[label]) / sum(map(math.exp, row)))
+        for row, label in zip(scores.tolist(), gold, strict=True)
+        if label is not None
+    )
+    assert found["soft"].item() == pytest.approx(soft_sum, rel=1e-5)
+    assert found["gold"].item() == pytest.approx(gold_sum, rel=1e-5)
+    assert SoftLabel(0.3, heat).weights == {"soft": 0.3, "gold": 0.7}
+
+
+def test_gradients_keep_their_size_at_high_temperatures():
+    """T² makes up for 1/T²: at high T the gradient nears (z − v) / classes (section 2.1 of the paper)."""
+    student, teacher = torch.tensor([[0.5, -1.0, 0.5]]), torch.tensor([[1.0, 0.0, -1.0]])
+    for heat in (50.0, 100.0):
+        model = Given(student.clone())
+        tensors = batch([None], [None]) | {"teacher": teacher, "taught": torch.tensor([True])}
+        SoftLabel(1.0, heat).sums(model, tensors)["soft"].backward()
+        assert torch.allclose(model.scores.grad, (student - teacher) / 3, atol=0.02)
+
+
+def test_a_probability_of_zero_is_no_nan():
+    """A teacher that is certain teaches like a label."""
+    model = Given(torch.tensor([[0.3, 0.1, 0.0]]))
+    found = SoftLabel(1.0, 1.0).sums(model, batch([[0.0, 1.0, 0.0]], [1]))
+    found["soft"].backward()
+    assert found["soft"].item() == pytest.approx(found["gold"].item(), rel=1e-6)
+    assert torch.isfinite(model.scores.grad).all()
+
+
+@pytest.mark.parametrize(("teacher", "gold"), [([None], [None]), ([None], [1]), ([[0.2, 0.3, 0.5]], [None])])
+def test_a_row_without_a_part_adds_nothing_to_it(teacher, gold):
+    """Neither value nor gradient comes from what a row does not have."""
+    model = Given(torch.tensor([[0.3, 0.1, 0.0]]))
+    found = SoftLabel(0.5, 2.0).sums(model, batch(teacher, gold))
+    assert (found["soft"].item() == 0) == (teacher == [None])
+    assert (found["gold"].item() == 0) == (gold == [None])
+    (found["soft"] + found["gold"]).backward()
+    assert bool(model.scores.grad.any()) == (teacher != [None] or gold != [None])
+
+
+def test_metrics_are_the_known_ones():
+    """Confusions worked out by hand; kappa as in Cohen's weighted table."""
+    gold, predicted = [0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 0]
+    found = metrics.metrics_of(gold, predicted, GRADES)
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["macro_f1"] == pytest.approx((0.5 + 0.8 + 2 / 3) / 3)
+    # Observed: 1 + 4. By chance, of rows 2, 2, 2 and columns 2, 3, 1: (3 + 4 + 2 + 1 + 8 + 3) · 2 / 6.
+    assert found["quadratic_weighted_kappa"] == pytest.approx(1 - 5 / 7)
+    assert "quadratic_weighted_kappa" not in metrics.metrics_of(gold, predicted, Classes(("a", "b", "c")))
+
+
+def test_metrics_at_their_ends():
+    """Agreement is 1, its opposite -1; classes that nobody names do not count; nothing is divided by 0."""
+    assert metrics.quadratic_weighted_kappa(metrics.confusion([0, 1, 2], [0, 1, 2], 3)) == 1
+    assert metrics.quadratic_weighted_kappa(metrics.confusion([0, 0, 2, 2], [2, 2, 0, 0], 3)) == -1
+    assert metrics.quadratic_weighted_kappa(metrics.confusion([1, 1], [1, 1], 3)) is None
+    assert metrics.macro_f1(metrics.confusion([0, 1], [0, 1], 3)) == 1
+    assert metrics.metrics_of([], [], GRADES) == {"rows": 0}
+
+
+def test_names_are_the_same_in_every_format():
+    """A label is one class, whether a table wrote it or JSON; a name that only looks like a number stays."""
+    assert [name_of(value) for value in (5, 5.0, "5.0", "5", 3.5, "007", "a", False)] == [
+        "5", "5", "5", "5", "3.5", "007", "a", "false",
+    ]  # fmt: skip
+
+
+def test_classes_are_those_that_occur():
+    """Numbers by size; scores as whole numbers without a gap; names of a teacher too; places of a list."""
+    assert classes_of([("10", None), ("9", None)]).names == ("9", "10")
+    assert classes_of([(0.4, None), (2.5, None)]).names == ("0", "1", "2", "3")
+    assert classes_of([("b", Teacher({"a": 1}))]).names == ("a", "b")
+    assert classes_of([("1", Teacher([0.2, 0.3, 0.5])), (None, None)]).names == ("0", "1", "2")
+    with pytest.raises(RowError, match="found 'a'; expected 2"):
+        classes_of([("a", None)])
+
+
+def test_a_score_goes_to_the_nearest_class():
+    """Halves go up."""
+    assert [GRADES.place(score) for score in (-3.0, 0.49, 0.5, 1.5, 9.0)] == [0, 0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"probs": [0.5, 0.4, 0.0]}, "sum of 'probs' is 0.9; expected 1"),
+        ({"probs": [1.2, -0.2, 0.0]}, "found -0.2 in 'probs'; expected 0 to 1"),
+        ({"probs": [0.5, 0.5]}, "found 2 values in 'probs'; expected one for each of the classes 0, 1, 2"),
+        ({"probs": {"0": 0.5, "7": 0.5}}, "found '7' in 'probs'; expected the classes 0, 1, 2"),
+        ({"probs": [0.5, 0.5, None]}, "expected a finite number"),
+        ({"probs": "high"}, "expected a list"),
+        ({"probs": 3}, "expected a list"),
+        ({"scores": {"0": 1.0, "1": 2.0}}, "'scores' lacks '2'"),
+        ({"scores": [1, 2, "x"]}, "expected a finite number"),
+        ({"prob_0": "0.5", "prob_1": "much", "prob_2": ""}, "expected a finite number"),
+        ({"label": 4}, "found '4'; expected the classes 0, 1, 2"),
+        ({"label": [1]}, "expected a text or a number"),
+        ({"score": "high"}, "found 'high' in 'score'|expected a number"),
+        ({}, "expected a label, a score or probabilities"),
+        ({"text": 3, "label": 1}, "no text in 'text'"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, row, says):
+    """Path, line, what was found and what was expected; and nothing is trained."""
+    path = write(tmp_path / "rows.jsonl", [*judged(3), {"text": "a text", **row}])
+    with pytest.raises(InputError, match=says) as caught:
+        run(path, tmp_path / "run", classes=("0", "1", "2"))
+    assert caught.value.where == f"{path}:4"
+    assert not (tmp_path / "run" / "student.safetensors").exists()
+
+
+def test_scores_are_logits_and_probabilities_are_made_to_add_up():
+    """Softmax of the scores; rounded probabilities are divided by their sum."""
+    found = GRADES.log_probs(Teacher([1.0, 2.0, 3.0], logits=True))
+    assert torch.tensor(found).exp().tolist() == pytest.approx(torch.tensor([1.0, 2, 3]).softmax(0).tolist())
+    assert [math.exp(each) for each in GRADES.log_probs(Teacher([0.33, 0.33, 0.33]))] == pytest.approx(
+        [1 / 3] * 3
+    )
+    assert GRADES.log_probs(Teacher({"1": 1})) == [-math.inf, 0.0, -math.inf]
+
+
+def test_tables_and_json_give_the_same_rows(tmp_path):
+    """JSON Lines, CSV and Parquet; probabilities as object, JSON text, struct and columns."""
+    rows = judged(6, probs=soft)
+    rows[1]["probs"] = rows[2]["label"] = None
+    write(tmp_path / "a.jsonl", rows)
+    pl.DataFrame(rows).write_parquet(tmp_path / "a.parquet")
+    texts = [row | {"probs": row["probs"] and json.dumps(row["probs"])} for row in rows]
+    pl.DataFrame(texts).write_csv(tmp_path / "a.csv")
+    flat = [
+        {"text": row["text"], "label": row["label"]}
+        | {f"prob_{n}": (row["probs"] or {}).get(str(n)) for n in range(3)}
+        for row in rows
+    ]
+    pl.DataFrame(flat).write_csv(tmp_path / "b.csv")
+    found = []
+    for name in ("a.jsonl", "a.parquet", "a.csv", "b.csv"):
+        read = list(judged_rows([str(tmp_path / name)]))
+        taught = [row.teacher and GRADES.log_probs(row.teacher) for row in read]
+        found.append([(row.texts, row.gold, probs) for row, probs in zip(read, taught, strict=True)])
+    assert found[0] == found[1] == found[2] == found[3]
+    assert found[0][1][2] is None
+    assert found[0][2][1] is None
+
+
+def test_the_share_without_a_word():
+    """One half where both are there, else all of what there is; what the data cannot serve is refused."""
+    both, gold = Judged("1", ("a",), "x", Teacher([1.0])), Judged("2", ("a",), "x", None)
+    taught = Judged("3", ("a",), None, Teacher([1.0]))
+    assert [alpha_for(rows, None) for rows in ([both], [gold], [taught], [gold, taught])] == [0.5, 0, 1, 0.5]
+    with pytest.raises(UsageError, match="no row has a teacher's probabilities"):
+        alpha_for([gold], 0.5)
+    with pytest.raises(UsageError, match="no row has a label"):
+        alpha_for([taught], 0.0)
+
+
+def test_without_the_teachers_share_training_is_plain(tmp_path):
+    """With --alpha 0 the probabilities change no bit of the weights."""
+    run(write(tmp_path / "gold.jsonl", judged()), tmp_path / "plain")
+    run(write(tmp_path / "soft.jsonl", judged(probs=soft)), tmp_path / "zero", alpha=0.0)
+    assert same(weights(tmp_path / "plain"), weights(tmp_path / "zero"))
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    """And another seed gives others."""
+    data = write(tmp_path / "rows.jsonl", judged(probs=soft))
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        run(data, tmp_path / name, seed=seed)
+    assert same(weights(tmp_path / "one"), weights(tmp_path / "again"))
+    assert not same(weights(tmp_path / "one"), weights(tmp_path / "other"))
+
+
+def test_accumulated_steps_are_one_large_step(tmp_path, monkeypatch):
+    """Parts are means over their rows of the whole step, wherever those rows are."""
+    # Dropout draws other numbers for other batches; without it, loss and gradient must be the same.
+    monkeypatch.setattr(torch.nn.functional, "dropout", lambda found, *_, **__: found)
+    rows = judged(16, probs=soft)
+    for number, row in enumerate(rows):
+        row.pop("probs" if number % 4 else "label")
+    data = write(tmp_path / "rows.jsonl", rows)
+    size = {"steps": 1, "warmup": 0.0, "objective": "soft-label"}
+    large = run(data, tmp_path / "large", batch_size=16, **size).results
+    small = run(data, tmp_path / "small", batch_size=4, accumulate=4, **size).results
+    assert small["loss_first"] == pytest.approx(large["loss_first"], rel=1e-6)
+    # The gradient, and not the weights: Adam's first step hardly depends on how large a gradient is.
+    norms = [
+        json.loads(line)["gradient_norm"]
+        for name in ("small", "large")
+        for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+def test_unlabelled_rows_teach(tmp_path):
+    """Probabilities alone train a student to tell the classes apart; the metrics need labels only."""
+    taught = [{"text": row["text"], "probs": row["probs"]} for row in judged(60, probs=soft)]
+    data, held = write(tmp_path / "soft.jsonl", taught), write(tmp_path / "held.jsonl", judged(12))
+    found = run(data, tmp_path / "run", held, steps=80, batch_size=16).results
+    # They have no part that is trained for, and a loss of 0 would say that all is learned.
+    assert found["eval_loss_before"] > found["eval_loss"] > 0
+    assert found["metrics"] == {
+        "rows": 12, "accuracy": 1.0, "macro_f1": 1.0, "quadratic_weighted_kappa": 1.0,
+    }  # fmt: skip
+
+
+def test_the_network_is_small():
+    """At most 30,000 weights for three fields and six classes, however many words there are."""
+    texts = [(" ".join(f"w{n}" for n in range(3000)),) * 3] * 2
+    found = tiny.new("tiny", texts, ("a", "b", "c"), Classes(tuple("012345")))
+    assert sum(each.numel() for each in found.model.parameters()) <= 30_000
+
+
+def test_filling_up_changes_no_score():
+    """A text's scores do not depend on the texts beside it; empty fields are no error."""
+    torch.manual_seed(0)
+    found = tiny.new("tiny", [("some words here", "more words")] * 2, ("a", "b"), GRADES)
+    found.model.eval()
+    texts = [found.encode(each) for each in (("some", ""), ("", ""), ("some words here", "more " * 30))]
+    alone = torch.cat([logits_of(found.model, collate(found, [each])) for each in texts])
+    assert torch.allclose(alone, logits_of(found.model, collate(found, texts)), atol=1e-6)
+    assert torch.isfinite(alone).all()
+
+
+def test_words_that_are_shared_are_marked():
+    """A word is shared where another field has it; unknown words with one beginning share a bucket."""
+    found = tiny.new("tiny", [("a cat sat", "the cat")] * 2, ("x", "y"), GRADES)
+    assert found.encode(("a cat", "the cat"))["shared"] == [0, 1, 0, 1]
+    words = Vocabulary(["cat"], 50)
+    assert words.encode("compiler")[0] == words.encode("compiling")[0] >= 2
+    assert len(found.encode(("a b c d e", "f"), 4)["ids"]) == 4
+
+
+def test_saved_is_one_plain_file_with_everything(tmp_path):
+    """Vocabulary, labels and fields are in the file's header; what is loaded scores as what was saved."""
+    from safetensors import safe_open
+
+    run(write(tmp_path / "rows.jsonl", judged(probs=soft)), tmp_path / "run")
+    with safe_open(tmp_path / "run" / "student.safetensors", framework="pt") as file:
+        header = json.loads(file.metadata()["dataprep"])
+    assert header["classes"] == ["0", "1", "2"]
+    assert header["fields"] == ["text"]
+    assert "good" in header["words"]
+    one, other = load_scorer(str(tmp_path / "run")), load_scorer(str(tmp_path / "run/student.safetensors"))
+    text = collate(one, [one.encode(["good work"])])
+    assert torch.equal(logits_of(one.model, text), logits_of(other.model, text))
+
+
+def test_a_saved_network_can_be_trained_further(tmp_path):
+    """Its vocabulary stays; data with other classes are refused."""
+    run(write(tmp_path / "rows.jsonl", judged()), tmp_path / "run")
+    run(write(tmp_path / "more.jsonl", judged(9)), tmp_path / "more", model=str(tmp_path / "run"))
+    assert (
+        load_scorer(str(tmp_path / "more")).vocabulary.words
+        == load_scorer(str(tmp_path / "run")).vocabulary.words
+    )
+    other = write(tmp_path / "other.jsonl", [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}])
+    with pytest.raises(UsageError, match="its classes are 0, 1, 2; those of the data are x, y"):
+        run(other, tmp_path / "no", model=str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"lora": 4}, "--lora: not for soft labels"),
+        ({"alpha": 1.5}, "a share, from 0 to 1"),
+        ({"tokenizer": "somewhere"}, "a vocabulary of its own"),
+        ({"model": "nowhere"}, "expected a directory"),
+        ({"classes": ("a",)}, "expected two or more"),
+        ({"classes": ("a", "a")}, "expected each once"),
+    ],
+)
+def test_options_that_cannot_be_served_are_refused(tmp_path, options, says):
+    """Before training, with the flag's name."""
+    data = write(tmp_path / "rows.jsonl", judged(probs=soft))
+    with pytest.raises(UsageError, match=says):
+        run(data, tmp_path / "run", **options)
+
+
+def test_word_pieces_hold_every_word():
+    """Characters stand for words that have no piece of their own; the most frequent words come first."""
+    found = word_pieces(["ab ab cd"], 11)
+    assert list(found) == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d", "##a", "##b"]
+    assert list(word_pieces(["ab ab cd"], 99))[-2:] == ["ab", "cd"]
+
+
+def test_an_empty_object_says_nothing():
+    """Parquet has every class in every row, null where a row had none."""
+    assert teacher_of({"probs": {"a": None, "b": None}}) is None
+    assert teacher_of({"prob_a": "", "prob_b": None}) is None
+    assert teacher_of({"scores": "[1, 2]"}) == Teacher([1, 2], logits=True)

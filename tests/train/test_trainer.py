@@ -1,0 +1,493 @@
+"""The loop: one big batch or many small ones, one process or two, killed or not, the weights are the same."""
+
+import importlib.util
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from dataprep.core.errors import (
+    FileError,
+    InputError,
+    MissingDependencyError,
+    TokenizerError,
+    TrainingError,
+    UsageError,
+)
+from dataprep.tokens.tokenize import ShardOptions, tokenize_files
+from dataprep.tokens.tokenizers.training import train_tokenizer
+from dataprep.train.batches import Plan
+from dataprep.train.distributed import World
+from dataprep.train.options import TrainOptions, factor
+from dataprep.train.run import train
+from dataprep.train.trainer import explained
+from tests.students import rows, write_model, write_rows, write_tokenizer
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Rows, held-out rows, a tokenizer and a model."""
+    folder = tmp_path_factory.mktemp("students")
+    write_rows(folder / "train.jsonl", rows(40))
+    write_rows(folder / "eval.jsonl", rows(10, seed=2))
+    write_tokenizer(folder / "tokenizer.json")
+    write_model(folder / "model")
+    return folder
+
+
+def chosen(place, **settings):
+    """Options for a small run."""
+    given = {"model": str(place / "model"), "tokenizer": str(place / "tokenizer.json"), "layout": "llama3"}
+    given |= {"learning_rate": 0.01, "epochs": 2, "save_every": 0}
+    return TrainOptions(**{**given, **settings})
+
+
+def run(place, output, *, resume=False, data="train.jsonl", **settings):
+    """A run in this process; its weights, and its results."""
+    options = chosen(place, **settings)
+    done = train(place / data, place / "eval.jsonl", output, options=options, resume=resume)
+    return load_file(output / "model.safetensors"), done.results
+
+
+def metrics(output):
+    """The lines of metrics of a run."""
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def same(found, expected, tolerance=0.0):
+    """Whether weights are equal, or nearly so."""
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=tolerance, atol=tolerance)
+
+
+def test_training_lowers_the_loss_and_repeats_itself(place, tmp_path):
+    """A run learns; the same seed gives the same weights, another one others."""
+    first, results = run(place, tmp_path / "a")
+    again, _ = run(place, tmp_path / "b")
+    other, _ = run(place, tmp_path / "c", seed=7)
+    assert results["eval_loss"] < 0.9 * results["eval_loss_before"]
+    same(first, again)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("pack", [None, 64])
+def test_accumulated_batches_are_one_big_batch(place, tmp_path, pack):
+    """The loss is a mean over the tokens of the whole step, however the step is divided."""
+    whole, _ = run(place, tmp_path / "whole", batch_size=8, pack=pack)
+    parts, _ = run(place, tmp_path / "parts", batch_size=2, accumulate=4, pack=pack)
+    same(parts, whole, 1e-5)
+    for line, other in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "parts"), strict=True):
+        name = "loss" if "loss" in line else "eval_loss"
+        assert math.isclose(line[name], other[name], rel_tol=1e-5)
+
+
+def torchrun(place, output, *flags, processes=2):
+    """A run in several processes, on the CPU."""
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *launch, "-m", "dataprep", "train", str(place / "train.jsonl")]
+    command += ["--eval", str(place / "eval.jsonl"), "--model", str(place / "model"), "-o", str(output)]
+    command += ["--tokenizer", str(place / "tokenizer.json"), "--layout", "llama3", "--learning-rate", "0.01"]
+    command += ["--epochs", "2", "--save-every", "0", *flags]
+    found = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr[-3000:]
+    return load_file(output / "model.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("--fsdp",)])
+def test_two_processes_are_one_with_a_bigger_batch(place, tmp_path, flags):
+    """Data parallelism changes nothing about loss and weights, sharded or not."""
+    whole, _ = run(place, tmp_path / "whole", batch_size=8)
+    parts = torchrun(place, tmp_path / "parts", "--batch-size", "4", *flags)
+    same(parts, whole, 1e-5)
+    assert [line["step"] for line in metrics(tmp_path / "parts") if "loss" in line] == list(range(1, 11))
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_two_processes_goes_on(place, tmp_path):
+    """Every process gets its own state back: the weights are those of a run that was never stopped."""
+    whole = torchrun(place, tmp_path / "whole", "--batch-size", "2", "--save-every", "3")
+    torchrun(place, tmp_path / "parts", "--batch-size", "2", "--save-every", "3")
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "parts" / name).unlink()
+    again = torchrun(place, tmp_path / "parts", "--batch-size", "2", "--save-every", "3", "--resume")
+    same(again, whole)
+
+
+SLOWED = """
+import sys, time
+from dataprep.train import loop
+take = loop.Loop._take
+def slow(self, number, items):
+    time.sleep(0.02)
+    return take(self, number, items)
+loop.Loop._take = slow
+from dataprep.__main__ import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 4, 8])
+def test_a_run_that_is_killed_goes_on_to_the_same_weights(place, tmp_path, steps):
+    """SIGKILL at any step and `--resume`: identical weights and metrics, dropout's generator included."""
+    dropping = write_model(tmp_path / "model", attention_dropout=0.2)
+    whole, _ = run(place, tmp_path / "whole", model=dropping, save_every=2)
+    output = tmp_path / "killed"
+    command = [sys.executable, "-c", SLOWED, "train", str(place / "train.jsonl"), "--eval"]
+    command += [str(place / "eval.jsonl"), "--model", dropping, "--tokenizer", str(place / "tokenizer.json")]
+    command += ["--layout", "llama3", "--learning-rate", "0.01", "--epochs", "2", "--save-every", "2"]
+    command += ["-o", str(output)]
+    threads = os.environ | {"OMP_NUM_THREADS": "1"}  # as in this process: sums depend on their number
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=threads) as process:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            if (output / "metrics.jsonl").is_file() and len(metrics_of(output)) > steps:
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert not (output / "config.json").exists()
+    again, _ = run(place, output, model=dropping, save_every=2, resume=True)
+    same(again, whole)
+    timeless = [
+        [
+            {key: value for key, value in line.items() if key in ("step", "loss", "eval_loss")}
+            for line in found
+        ]
+        for found in (metrics(output), metrics(tmp_path / "whole"))
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def metrics_of(output):
+    """The whole lines of metrics that are there while a run goes on."""
+    return (output / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
+
+
+def test_resuming_what_never_began_is_a_new_run(place, tmp_path):
+    """`--resume` may stand in a script from the first time on."""
+    first, _ = run(place, tmp_path / "a", resume=True)
+    expected, _ = run(place, tmp_path / "b")
+    same(first, expected)
+
+
+def test_resuming_with_other_options_or_data_is_refused(place, tmp_path):
+    """A run that went on with other options would be neither one nor the other: the flags are named."""
+    run(place, tmp_path / "a", save_every=2)
+    with pytest.raises(UsageError, match=r"another --batch-size, --learning-rate: give the same"):
+        run(place, tmp_path / "a", save_every=2, batch_size=4, learning_rate=0.02, resume=True)
+    write_rows(place / "other.jsonl", rows(40, seed=9))
+    with pytest.raises(UsageError, match="by their SHA-256"):
+        run(place, tmp_path / "a", save_every=2, data="other.jsonl", resume=True)
+    with pytest.raises(UsageError, match="holds a run already; --resume"):
+        run(place, tmp_path / "a", save_every=2)
+
+
+def test_checkpoints_are_kept_as_asked_and_damaged_ones_named(place, tmp_path):
+    """The last two are kept; one that is cut short is named, with what to do, and nothing is trained."""
+    run(place, tmp_path / "a", save_every=2)
+    found = sorted(path.name for path in (tmp_path / "a" / "checkpoints").iterdir())
+    assert found == ["step-00000006.pt", "step-00000008.pt"]
+    last = tmp_path / "a" / "checkpoints" / found[-1]
+    last.write_bytes(last.read_bytes()[:5000])
+    with pytest.raises(FileError, match=r"damaged: .*remove it, and --resume goes on with the one before"):
+        run(place, tmp_path / "a", save_every=2, resume=True)
+
+
+def test_a_checkpoint_of_another_model_is_refused(place, tmp_path):
+    """Weights of other shapes are never put into a model."""
+    run(place, tmp_path / "a", save_every=2)
+    write_model(tmp_path / "wide", hidden_size=24, head_dim=8)
+    recorded = json.loads((tmp_path / "a" / "options.json").read_text())
+    recorded["options"]["model"] = str(tmp_path / "wide")
+    (tmp_path / "a" / "options.json").write_text(json.dumps(recorded))
+    with pytest.raises(TrainingError, match="a checkpoint of another model"):
+        run(place, tmp_path / "a", save_every=2, model=str(tmp_path / "wide"), resume=True)
+
+
+def test_a_full_disk_leaves_the_checkpoints_that_are_there(place, tmp_path, monkeypatch):
+    """A checkpoint that cannot be written is an error; those before it are whole."""
+    real = torch.save
+
+    def full(state, file):
+        if state["step"] == 4:
+            file.write(b"half of it")
+            raise OSError(28, "No space left on device")
+        real(state, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FileError, match=r"cannot be written: No space left.*--resume"):
+        run(place, tmp_path / "a", save_every=2)
+    assert [path.name for path in (tmp_path / "a" / "checkpoints").iterdir()] == ["step-00000002.pt"]
+    monkeypatch.setattr(torch, "save", real)
+    again, _ = run(place, tmp_path / "a", save_every=2, resume=True)
+    expected, _ = run(place, tmp_path / "b", save_every=2)
+    same(again, expected)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_when_the_student_is_saved(place, tmp_path):
+    """Weights that do not fit on the disk: an error, no half-written student, no partial files."""
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+    limited += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limited += "from dataprep.__main__ import main; main()"
+    command = [sys.executable, "-c", limited, "train", str(place / "train.jsonl"), "--model"]
+    command += [str(place / "model"), "--tokenizer", str(place / "tokenizer.json"), "--layout", "llama3"]
+    command += ["-o", str(tmp_path / "a"), "--save-every", "0", "--steps", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "a").glob("*.safetensors"))
+    assert not list((tmp_path / "a").glob(".*"))
+
+
+def test_a_loss_that_is_no_number_names_step_and_row(place, tmp_path):
+    """The row at fault is named: here one with a word that only it has, and whose embedding is no number."""
+    bad = rows(20)
+    bad[13]["messages"][0]["content"] = "zzz"
+    write_rows(place / "bad.jsonl", bad)
+    from transformers import LlamaForCausalLM
+
+    from dataprep.tokens.tokenizers.loading import load_tokenizer
+
+    model = LlamaForCausalLM.from_pretrained(place / "model")
+    word = load_tokenizer(place / "tokenizer.json").encode("z")[0]
+    with torch.no_grad():
+        model.model.embed_tokens.weight[word] = float("nan")
+    model.save_pretrained(tmp_path / "broken")
+    with pytest.raises(TrainingError, match=r"step \d+: the loss is nan, on .*bad\.jsonl row 14; lower"):
+        run(place, tmp_path / "a", data="bad.jsonl", model=str(tmp_path / "broken"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_full_memory_says_what_helps(error):
+    """The options that help are named, with numbers, in the order in which to try them."""
+    wanted = r"--batch-size 4 --accumulate 4 .*--gradient-checkpointing, a shorter --max-length.*--lora"
+    with pytest.raises(TrainingError, match=wanted), explained(TrainOptions(batch_size=8, accumulate=2)):
+        raise error
+
+
+def test_other_errors_pass():
+    """Only a lack of memory is explained as one."""
+    with pytest.raises(RuntimeError, match="shapes"), explained(TrainOptions()):
+        raise RuntimeError("shapes differ")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "the file is empty"),
+        ('{"question": "q"}\n', r"the row's fields are 'question'; expected chat rows"),
+        ('{"messages": []}\n', "bad.jsonl:1"),
+        ('{"text": "t", "label": 1}\n', "--objective sft needs chat rows"),
+    ],
+)
+def test_rows_of_another_kind_are_an_error_before_training(place, tmp_path, line, message):
+    """What is wrong with the data is said before anything is trained, with its place."""
+    (place / "bad.jsonl").write_text(line)
+    with pytest.raises((InputError, UsageError), match=message):
+        run(place, tmp_path / "a", data="bad.jsonl", objective="sft" if "label" in line else "auto")
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+
+
+def test_rows_longer_than_the_model_are_an_error_that_names_one(place, tmp_path):
+    """A row that the model has no room for is named; `--overflow drop` leaves it out."""
+    long = rows(12)
+    long[5]["messages"][0]["content"] = "one two " * 200
+    write_rows(place / "long.jsonl", long)
+    with pytest.raises(InputError, match=r"long\.jsonl:6: .*tokens"):
+        run(place, tmp_path / "a", data="long.jsonl")
+    _, results = run(place, tmp_path / "b", data="long.jsonl", overflow="drop", epochs=1)
+    assert json.loads((tmp_path / "b" / "options.json").read_text())["facts"]["rows"]["train"] == 11
+    assert results["steps"] == 2
+
+
+def shards_of(place, path, found, **settings):
+    """Shards of rows, made with the tokenizer of this file's models unless another is given."""
+    source = write_rows(path.with_suffix(".jsonl"), found)
+    tokenizer = settings.pop("tokenizer", place / "tokenizer.json")
+    tokenize_files(source, path, tokenizer=tokenizer, options=ShardOptions(**settings))
+    return path
+
+
+def test_shards_longer_than_the_model_are_an_error(place, tmp_path):
+    """What `tokenize` made for a larger model is not cut, nor sent through positions that there are not."""
+    long = rows(4)
+    long[2]["messages"][0]["content"] = "one two " * 200
+    shards = shards_of(place, tmp_path / "shards", long)
+    with pytest.raises(InputError, match=r"a document of \d+ tokens; the model has room for 128"):
+        train(shards, output=tmp_path / "a", options=chosen(place))
+    with pytest.raises(UsageError, match="are for rows: shards stay"):
+        train(shards, output=tmp_path / "b", options=chosen(place, max_length=100))
+
+
+def test_shards_of_another_tokenizer_do_not_train_a_model_that_has_its_own(place, tmp_path):
+    """Ids that mean other texts to the model would train it on nonsense, without a word."""
+    student = tmp_path / "student"
+    train(place / "train.jsonl", output=student, options=chosen(place, steps=1))
+    (tmp_path / "other.json").write_bytes(train_tokenizer(["other words here"] * 8, 290, "bpe", shrink=True))
+    own, other = tmp_path / "own", tmp_path / "other"
+    shards_of(place, own, rows(8))
+    shards_of(place, other, rows(8), tokenizer=tmp_path / "other.json")
+    settings = {"model": str(student), "tokenizer": None, "layout": None, "steps": 1}
+    train(own, output=tmp_path / "a", options=chosen(place, **settings))
+    with pytest.raises(TokenizerError, match="shards of a tokenizer: its tokenizer is not the student's"):
+        train(other, output=tmp_path / "b", options=chosen(place, **settings))
+
+
+@pytest.mark.parametrize("settings", [{"qat": "int4-weight"}, {"fsdp": True}])
+def test_what_cannot_be_served_leaves_no_directory(place, tmp_path, settings):
+    """The corrected command can use the same -o."""
+    with pytest.raises(UsageError):
+        train(place / "train.jsonl", output=tmp_path / "a", options=chosen(place, **settings))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(place, tmp_path):
+    """Ids that the model has no embedding for would be an index error in the middle of a run."""
+    small = write_model(tmp_path / "small", vocab_size=100)
+    with pytest.raises(
+        TokenizerError, match=r"the tokenizer has 3\d\d tokens, and the model's vocabulary 100"
+    ):
+        run(place, tmp_path / "a", model=small)
+
+
+def test_a_missing_gpu_is_said_at_once(place, tmp_path):
+    """`--device cuda` without one is an error before anything is read."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UsageError, match="no GPU on this machine"):
+        run(place, tmp_path / "a", device="cuda")
+
+
+@pytest.mark.parametrize("wrong", ["model.safetensors", "config.json"])
+def test_a_damaged_model_is_an_error(place, tmp_path, wrong):
+    """A model whose files are cut short is named; nothing is filled with random numbers."""
+    model = Path(write_model(tmp_path / "model"))
+    content = (model / wrong).read_bytes()
+    (model / wrong).write_bytes(content[: len(content) // 2])
+    with pytest.raises(FileError, match="the model cannot be loaded"):
+        run(place, tmp_path / "a", model=str(model))
+
+
+@given(
+    st.integers(1, 50),
+    st.integers(1, 8),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.floats(0.1, 3),
+)
+def test_every_row_is_seen_once_an_epoch(items, batch, accumulate, processes, epochs):
+    """Whole epochs hold every item once; the order differs from epoch to epoch, not from run to run."""
+    world = World(0, processes, torch.device("cpu"))
+    plan = Plan.of(items, TrainOptions(batch_size=batch, accumulate=accumulate, epochs=epochs), world)
+    seen = [item for _, found in plan.of_steps(0) for item in found]
+    assert len(seen) == max(round(epochs * items), 1)
+    for start in range(0, len(seen) - items + 1, items):
+        assert sorted(seen[start : start + items]) == list(range(items))
+    later = [found for number, found in plan.of_steps(plan.steps // 2)]
+    assert later == [found for number, found in plan.of_steps(0)][plan.steps // 2 :]
+
+
+@given(st.integers(1, 60), st.integers(1, 5))
+def test_processes_share_a_step(count, processes):
+    """Every item of a step is worked on by one process, and by no other."""
+    shares = [
+        World(rank, processes, torch.device("cpu")).share(list(range(count))) for rank in range(processes)
+    ]
+    assert [item for share in shares for item in share] == list(range(count))
+
+
+def test_the_learning_rate_rises_and_falls():
+    """Warm-up is linear; the cosine is halfway down in the middle, the line too, and both end near 0."""
+    rates = [factor(step, 100, 0.1, "cosine") for step in range(100)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert rates[:11] == sorted(rates[:11])
+    assert max(rates) == rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[99] < 0.001
+    assert factor(55, 100, 0.1, "linear") == pytest.approx(0.5)
+    assert {factor(step, 100, 0.0, "constant") for step in range(100)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objective": "x"}, "--objective x: expected one of auto, sft"),
+        ({"batch_size": 0}, "--batch-size 0: expected 1 or more"),
+        ({"learning_rate": -1.0}, "--learning-rate -1.0: expected a number above 0"),
+        ({"warmup": 2.0}, "--warmup 2.0: expected a share"),
+        ({"epochs": 0.0}, "--epochs 0.0"),
+        ({"qat": "int3"}, "--qat int3: expected one of int8-dynamic-int4, int4-weight"),
+        ({"teacher_weights": {"a": -1.0}}, "--teacher-weight a=-1.0"),
+        ({"clip": float("nan")}, "--clip nan"),
+        ({"teacher_share": -1.0}, "--teacher-share -1.0: expected 0 or more"),
+        ({"teacher_share": float("nan")}, "--teacher-share nan"),
+        ({"seed": 1 << 70}, "--seed 1180591620717411303424: expected a number from 0"),
+        ({"fsdp": True, "lora": 2}, "--lora needs the whole model"),
+    ],
+)
+def test_options_are_checked(settings, message):
+    """An option that cannot be served is refused before anything is loaded."""
+    with pytest.raises(UsageError, match=message):
+        TrainOptions(**settings)
+
+
+def shown_on_board(folder):
+    """The scalars that TensorBoard would show, by name: steps and values."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {
+        name: [(each.step, each.value) for each in events.Scalars(name)] for name in events.Tags()["scalars"]
+    }
+
+
+@pytest.mark.parametrize("begun_with", [True, False])
+def test_tensorboard_shows_what_was_measured(place, tmp_path, begun_with):
+    """`--tensorboard`: each number once, at its step, in a resumed run as well."""
+    pytest.importorskip("tensorboard")
+    run(place, tmp_path / "a", save_every=4, tensorboard=begun_with)
+    run(place, tmp_path / "a", save_every=4, tensorboard=True, resume=True)
+    found, lines = shown_on_board(tmp_path / "a"), metrics(tmp_path / "a")
+    assert found["loss"] == [(each["step"], pytest.approx(each["loss"])) for each in lines if "loss" in each]
+    measured = [each for each in lines if "eval_loss" in each]
+    assert found["eval_loss"] == [(each["step"], pytest.approx(each["eval_loss"])) for each in measured]
+    assert {"learning_rate", "tokens_per_second", "memory_mb"} < found.keys()
+
+
+def test_tensorboard_that_is_not_installed_is_said_first(place, tmp_path, monkeypatch):
+    """An option that needs a package says how to install it before anything is trained."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: real(name) if name != "tensorboard" else None
+    )
+    with pytest.raises(MissingDependencyError, match=r"pip install 'dataprep\[tensorboard\]'"):
+        run(place, tmp_path / "a", tensorboard=True)
+    assert not (tmp_path / "a").exists()
