@@ -84,7 +84,7 @@ def _write_model(tokenizer_file: Path, target: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from dataprep.tokens.export.saving import save_pretrained
-    from dataprep.tokens.formats.loading import layout_of
+    from dataprep.tokens.formats.loading import chat_format_of
     from dataprep.tokens.tokenizers.loading import load_tokenizer
 
     tokenizer = load_tokenizer(str(tokenizer_file))
@@ -92,7 +92,7 @@ def _write_model(tokenizer_file: Path, target: Path) -> None:
     ends = {"bos_token_id": 128_000, "eos_token_id": 128_009}
     config = LlamaConfig(vocab_size=tokenizer.vocab_size, tie_word_embeddings=True, **ends, **SHAPE, **HEADS)
     LlamaForCausalLM(config).save_pretrained(target)
-    save_pretrained(tokenizer, layout_of("llama3"), target)
+    save_pretrained(tokenizer, chat_format_of("llama3"), target)
 
 
 def _started(name: str, rows: Path, model: Path, errors: Any) -> Any:
@@ -154,7 +154,7 @@ def dataprep(rows: str, model: str, turns: Turns) -> Run:
 
     options = TrainOptions(
         model=model,
-        layout="llama3",
+        chat_format="llama3",
         batch_size=BATCH,
         learning_rate=RATE,
         weight_decay=DECAY,
@@ -231,7 +231,7 @@ def trl(rows: str, model: str, turns: Turns) -> Run:
 
 def _in_order(rows: str) -> Iterator[dict[str, Any]]:
     """The rows in the order in which ``dataprep`` sees them."""
-    from dataprep.core.sampling import shuffled_order
+    from dataprep.core.shuffle import shuffled_order
 
     lines = Path(rows).read_bytes().splitlines()
     return (json.loads(lines[number]) for number in shuffled_order(len(lines), SEED))

@@ -77,13 +77,13 @@ def transformers_llama3(template):
 
     from tests.toy_tokenizer import LLAMA3 as MODEL
 
-    specials = llama3().specials
-    names = [AddedToken(name, normalized=False, special=True) for name in specials]
+    special_tokens = llama3().special_tokens
+    names = [AddedToken(name, normalized=False, special=True) for name in special_tokens]
     backend = TikTokenConverter(str(MODEL), pattern=PATTERN).converted()
     backend.add_special_tokens(names)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<|begin_of_text|>", eos_token="<|eot_id|>"
     )
     tokenizer.chat_template = template
-    assert tokenizer.convert_tokens_to_ids("<|eot_id|>") == specials["<|eot_id|>"]
+    assert tokenizer.convert_tokens_to_ids("<|eot_id|>") == special_tokens["<|eot_id|>"]
     return tokenizer

@@ -13,11 +13,11 @@ class Bytes:
     kind: str = "tiktoken"
     space: str = ""
     fingerprint: str = "0" * 64
-    specials: dict = field(default_factory=dict)
+    special_tokens: dict = field(default_factory=dict)
 
     def __post_init__(self):
         names = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<pad>"]
-        self.specials = {name: 256 + self.shift + number for number, name in enumerate(names)}
+        self.special_tokens = {name: 256 + self.shift + number for number, name in enumerate(names)}
         self.vocab_size = 261 + self.shift
 
     def encode(self, text):
@@ -33,7 +33,7 @@ class Bytes:
 
     def decode_bytes(self, ids):
         """The bytes of ids."""
-        names = {number: name.encode() for name, number in self.specials.items()}
+        names = {number: name.encode() for name, number in self.special_tokens.items()}
         return b"".join(names.get(each) or bytes([each - self.shift]) for each in ids)
 
     def decode(self, ids):
@@ -42,6 +42,6 @@ class Bytes:
 
     def special(self, name):
         """The id of a special token."""
-        if name not in self.specials:
+        if name not in self.special_tokens:
             raise TokenizerError(f"no token {name}")
-        return self.specials[name]
+        return self.special_tokens[name]

@@ -29,9 +29,11 @@ class _Common:
 
     def special(self, name: str) -> int:
         """The id of a special token."""
-        if name not in self.specials:
-            raise TokenizerError(f"no special token {name!r}; those there are: {', '.join(self.specials)}")
-        return self.specials[name]
+        if name not in self.special_tokens:
+            raise TokenizerError(
+                f"no special token {name!r}; those there are: {', '.join(self.special_tokens)}"
+            )
+        return self.special_tokens[name]
 
 
 class ToyTokenizer(_Common):
@@ -50,8 +52,8 @@ class ToyTokenizer(_Common):
         merged = [b"\n\n", b"\n\n\n", *(b" " + bytes([letter]) for letter in range(97, 123))]
         self._bytes = [bytes([number]) for number in range(256)] + merged
         self._ids = {each: number for number, each in enumerate(self._bytes)}
-        self.specials = {name: 300 + number for number, name in enumerate(NAMES + OTHERS)}
-        self.vocab_size = 300 + len(self.specials)
+        self.special_tokens = {name: 300 + number for number, name in enumerate(NAMES + OTHERS)}
+        self.vocab_size = 300 + len(self.special_tokens)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; none of them is a special token's."""
@@ -63,7 +65,7 @@ class ToyTokenizer(_Common):
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """The bytes of ids."""
-        names = {number: name.encode() for name, number in self.specials.items()}
+        names = {number: name.encode() for name, number in self.special_tokens.items()}
         data = b"".join(names.get(number) or self._bytes[number] for number in ids)
         return data.removeprefix(b" ") if self.dummy else data
 
@@ -81,14 +83,14 @@ class Llama3(_Common):
 
         ranks = load_tiktoken_bpe(str(LLAMA3))
         known = {0: NAMES[0], 1: NAMES[1], 6: NAMES[2], 7: NAMES[3], 8: "<|eom_id|>", 9: NAMES[4]}
-        self.specials = {
+        self.special_tokens = {
             known.get(number, f"<|reserved_special_token_{number}|>"): len(ranks) + number
             for number in range(256)
         }
         self.vocab_size = len(ranks) + 256
         self.ranks = ranks
         self._encoding = tiktoken.Encoding(
-            "llama3", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens=self.specials
+            "llama3", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens=self.special_tokens
         )
 
     def encode(self, text: str) -> list[int]:

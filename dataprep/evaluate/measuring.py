@@ -83,7 +83,7 @@ def _losses(
 
     check_model(name)
     with quiet():
-        encoder = encoder_of(name, settings.layout)  # what is wrong with it is said before weights load
+        encoder = encoder_of(name, settings.chat_format)  # what is wrong with it is said before weights load
         model = _loaded(name)
         watching = _watching(watch, "losses", len(items))
         found = losses(model, encoder, items, batch_size=settings.batch_size, watch=watching)

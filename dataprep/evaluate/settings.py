@@ -27,7 +27,7 @@ class Settings:
         teacher: whose answers of a journal are the predictions.
         max_tokens: tokens of an answer at most.
         batch_size: answers that are generated at once.
-        layout: how conversations are laid out for the loss.
+        chat_format: how conversations are laid out for the loss.
         allow_code: programs of the model's may be run, confined.
         limits: what each of them may use.
         workers: programs that run at once; ``None``: one a core.
@@ -40,7 +40,7 @@ class Settings:
     teacher: str | None = None
     max_tokens: int = 512
     batch_size: int = 16
-    layout: str = "template"
+    chat_format: str = "template"
     allow_code: bool = False
     limits: Limits = field(default_factory=Limits)
     workers: int | None = None

@@ -11,7 +11,7 @@ from dataprep.evaluate.items import Item
 from dataprep.models.loading import Model
 from dataprep.tokens.chats import Encoder
 from dataprep.tokens.formats.base import Encoded
-from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 
 Loss = tuple[float, int]
@@ -21,18 +21,18 @@ _CELLS = 1 << 26  # logits at once: 256 MiB in float32
 _POSITIONS = 1 << 10
 
 
-def encoder_of(name: str, layout: str) -> Encoder:
-    """Encodes rows as training does: with a model directory's tokenizer, in a layout.
+def encoder_of(name: str, chat_format: str) -> Encoder:
+    """Encodes rows as training does: with a model directory's tokenizer, in a chat format.
 
     Raises:
-        UsageError: the model is no directory, or there is no such layout.
+        UsageError: the model is no directory, or there is no such chat format.
         TokenizerError, TemplateError: the tokenizer or the template cannot be used.
     """
     if not Path(name).is_dir():
         raise UsageError(f"{name}: the loss needs a model's directory, with its tokenizer in it")
     tokenizer = load_tokenizer(name)
-    path = name if layout == "template" else None
-    return Encoder(tokenizer, layout_of(layout, path=path, specials=tokenizer.specials))
+    path = name if chat_format == "template" else None
+    return Encoder(tokenizer, chat_format_of(chat_format, path=path, special_tokens=tokenizer.special_tokens))
 
 
 def losses(

@@ -28,10 +28,10 @@ def compare_tokenizers(
     where, advice = f"{where}: its tokenizer is not the student's: ", f"; {advice}"
     if own.vocab_size != other.vocab_size:
         raise TokenizerError(f"{where}{other.vocab_size:,} tokens, the student's {own.vocab_size:,}{advice}")
-    if dict(own.specials) != dict(other.specials):
-        differing = dict(own.specials).items() ^ dict(other.specials).items()
+    if dict(own.special_tokens) != dict(other.special_tokens):
+        differing = dict(own.special_tokens).items() ^ dict(other.special_tokens).items()
         name = min(each for each, _ in differing)
-        there, here = other.specials.get(name), own.specials.get(name)
+        there, here = other.special_tokens.get(name), own.special_tokens.get(name)
         raise TokenizerError(f"{where}special token {name} is {there} there, {here} here{advice}")
     for number in range(own.vocab_size):
         if (found := _bytes(other, number)) != (expected := _bytes(own, number)):

@@ -1,4 +1,4 @@
-"""Students: a model, its tokenizer and its layout, made anew or loaded, and saved to load anywhere."""
+"""Students: a model, its tokenizer and its chat format, made anew or loaded, and saved to load anywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataprep.core.errors import FileError, MissingDependencyError, TokenizerErr
 from dataprep.core.optional import quiet_torchao
 from dataprep.models import presets
 from dataprep.tokens.chats import pad_id
-from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.formats.template_files import read_template
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
@@ -21,7 +21,7 @@ from dataprep.train.options import TrainOptions
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from dataprep.tokens.formats.base import Layout
+    from dataprep.tokens.formats.base import ChatFormat
     from dataprep.tokens.shards.reading import Shards
     from dataprep.tokens.tokenizers.base import Tokenizer
 
@@ -35,13 +35,13 @@ class Student:
     Attributes:
         model: the ``transformers`` model, in float32.
         tokenizer: its tokenizer.
-        layout: how conversations are written for it.
+        chat_format: how conversations are written for it.
         attention: the attention that its class has by itself.
     """
 
     model: PreTrainedModel
     tokenizer: Tokenizer
-    layout: Layout
+    chat_format: ChatFormat
     attention: str
 
     @property
@@ -60,7 +60,7 @@ class Student:
         if self.encodes:
             own = self.model.config.eos_token_id
             return list(own) if isinstance(own, list | tuple) else [int(own)]
-        return end_ids(self.tokenizer, self.layout)
+        return end_ids(self.tokenizer, self.chat_format)
 
     def says(self, ids: Iterable[int]) -> str:
         """Tokens that were generated as a text, without those that end it.
@@ -104,20 +104,22 @@ class Student:
         from dataprep.tokens.export.roles import generation_ids
         from dataprep.tokens.export.saving import save_pretrained
 
-        layout = None if self.encodes else self.layout
+        chat_format = None if self.encodes else self.chat_format
         ends = set(self.end_ids[:1])
-        end = next((name for name, each in self.tokenizer.specials.items() if each in ends), None)
+        end = next((name for name, each in self.tokenizer.special_tokens.items() if each in ends), None)
         with self.own_attention() as model:
-            for name, value in generation_ids(self.tokenizer, layout, end).items():
+            for name, value in generation_ids(self.tokenizer, chat_format, end).items():
                 setattr(model.generation_config, name, value)
             model.save_pretrained(folder)  # first: its config.json decides which class loads the tokenizer
-        save_pretrained(self.tokenizer, layout, folder, end=end)
+        save_pretrained(self.tokenizer, chat_format, folder, end=end)
 
 
-def end_ids(tokenizer: Tokenizer, layout: Layout) -> list[int]:
-    """The tokens that end an answer: the layout's end of turn, and what ends a text."""
-    names = [*sorted(layout.ends), "<|end_of_text|>", "</s>"]
-    return list(dict.fromkeys(tokenizer.specials[name] for name in names if name in tokenizer.specials))
+def end_ids(tokenizer: Tokenizer, chat_format: ChatFormat) -> list[int]:
+    """The tokens that end an answer: the chat format's end of turn, and what ends a text."""
+    names = [*sorted(chat_format.ends), "<|end_of_text|>", "</s>"]
+    return list(
+        dict.fromkeys(tokenizer.special_tokens[name] for name in names if name in tokenizer.special_tokens)
+    )
 
 
 def tokenizer_of(options: TrainOptions, texts: list[str]) -> Tokenizer:
@@ -148,35 +150,35 @@ def has_tokenizer(model: str) -> bool:
     return any((folder / name).is_file() for name in tokenizers.FILES)
 
 
-def layout_for(options: TrainOptions, tokenizer: Tokenizer, shards: Sequence[Shards] = ()) -> Layout:
-    """The layout: the one named, the one that shards were made in, the model's own template, or Llama 3's.
+def chat_format_for(options: TrainOptions, tokenizer: Tokenizer, shards: Sequence[Shards] = ()) -> ChatFormat:
+    """Return the chat format: the one named, that of the shards, the model's own template, or Llama 3's.
 
     Raises:
-        UsageError: shards were made in another layout, whose ends and roles the student would not know.
+        UsageError: shards were made in another chat format, whose ends and roles the student would not know.
     """
     if not shards:
-        return _layout(options, options.layout, tokenizer)
+        return _chat_format(options, options.chat_format, tokenizer)
     made = shards[0].manifest
     laid = {name: made["options"][name] for name in ("strip", "date")}
-    layout = _layout(options, options.layout or shards[0].layout, tokenizer, **laid)
+    chat_format = _chat_format(options, options.chat_format or shards[0].chat_format, tokenizer, **laid)
     for each in shards:
-        found = each.manifest["layout"]
-        if found["fingerprint"] != layout.fingerprint:
-            named = found["name"] if found["name"] != layout.name else f"another {found['name']}"
+        found = each.manifest["chat_format"]
+        if found["fingerprint"] != chat_format.fingerprint:
+            named = found["name"] if found["name"] != chat_format.name else f"another {found['name']}"
             raise UsageError(
-                f"{each.path}: made in the layout {named}, and the student's is {layout.name}: leave "
-                "--layout out, give the model that the layout is of, or make the shards anew"
+                f"{each.path}: made in the chat format {named}, the student's is {chat_format.name}: leave "
+                "--chat-format out, give the model that the chat format is of, or make the shards anew"
             )
-    return layout
+    return chat_format
 
 
-def _layout(options: TrainOptions, name: str | None, tokenizer: Tokenizer, **laid: Any) -> Layout:
+def _chat_format(options: TrainOptions, name: str | None, tokenizer: Tokenizer, **laid: Any) -> ChatFormat:
     own = None if presets.is_preset(options.model) else directory_of(options.model)
     if name is None:
         name = "template" if own is not None and _has_template(own) else "llama3"
     if name == "template":
-        return layout_of(name, path=own, specials=tuple(tokenizer.specials), **laid)
-    return layout_of(name, **laid)
+        return chat_format_of(name, path=own, special_tokens=tuple(tokenizer.special_tokens), **laid)
+    return chat_format_of(name, **laid)
 
 
 def _has_template(folder: str) -> bool:
@@ -215,7 +217,7 @@ def directory_of(model: str, flag: str = "--model") -> str:
         raise UsageError(f"{flag} {model}: not to be had from the hub: {reason}") from None
 
 
-def load_student(options: TrainOptions, tokenizer: Tokenizer, layout: Layout) -> Student:
+def load_student(options: TrainOptions, tokenizer: Tokenizer, chat_format: ChatFormat) -> Student:
     """The student, made anew or loaded; torch's generator must have been seeded.
 
     Raises:
@@ -225,7 +227,9 @@ def load_student(options: TrainOptions, tokenizer: Tokenizer, layout: Layout) ->
     with quiet_torchao():  # transformers imports it where it is installed
         from transformers import PreTrainedModel  # noqa: F401
     model = (
-        _new(options, tokenizer, layout) if presets.is_preset(options.model) else load_weights(options.model)
+        _new(options, tokenizer, chat_format)
+        if presets.is_preset(options.model)
+        else load_weights(options.model)
     )
     room = int(model.get_input_embeddings().weight.shape[0])
     if tokenizer.vocab_size > room:
@@ -233,18 +237,20 @@ def load_student(options: TrainOptions, tokenizer: Tokenizer, layout: Layout) ->
             f"the tokenizer has {tokenizer.vocab_size:,} tokens, and the model's vocabulary {room:,}: give "
             "the model's own tokenizer"
         )
-    return Student(model, tokenizer, layout, model.config._attn_implementation)
+    return Student(model, tokenizer, chat_format, model.config._attn_implementation)
 
 
-def _new(options: TrainOptions, tokenizer: Tokenizer, layout: Layout) -> PreTrainedModel:
+def _new(options: TrainOptions, tokenizer: Tokenizer, chat_format: ChatFormat) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     begins = ("<|begin_of_text|>", "<s>", "<bos>")
-    bos = next((tokenizer.specials[name] for name in begins if name in tokenizer.specials), None)
-    ends = end_ids(tokenizer, layout) or [pad_id(tokenizer)]
+    bos = next((tokenizer.special_tokens[name] for name in begins if name in tokenizer.special_tokens), None)
+    ends = end_ids(tokenizer, chat_format) or [pad_id(tokenizer)]
     if presets.encodes(options.model):  # T5 knows no turns: its texts end with </s>
         of_texts = ("</s>", "<|end_of_text|>", "<|endoftext|>")
-        ends = [tokenizer.specials[name] for name in of_texts if name in tokenizer.specials] or ends
+        ends = [
+            tokenizer.special_tokens[name] for name in of_texts if name in tokenizer.special_tokens
+        ] or ends
     config = presets.config_of(options.model, tokenizer.vocab_size, pad_id(tokenizer), bos, ends[0])
     kind = AutoModelForSeq2SeqLM if presets.encodes(options.model) else AutoModelForCausalLM
     model: PreTrainedModel = kind.from_config(config)

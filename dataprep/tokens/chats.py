@@ -1,6 +1,6 @@
 """Chat rows to ids and masks, a block of lines at a time: laid out, fitted, checked.
 
-The one place where tokenizing meets tokenizers and layouts.
+The one place where tokenizing meets tokenizers and chat formats.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from dataprep.core.errors import RowError
 from dataprep.core.parallel import AUTO_WORKERS_BYTES, Outcome, apply, available_cores
 from dataprep.core.parallel.operators import LineBlock
 from dataprep.tokens.encoder import Batch, BatchEncoder, ByteTokenizer, ChatEncoder
-from dataprep.tokens.formats.loading import layout_for
+from dataprep.tokens.formats.loading import chat_format_for
 from dataprep.tokens.lint.rules import BatchLinter, Linter
-from dataprep.tokens.truncation import OVERFLOWS, fit
+from dataprep.tokens.truncation import TRUNCATIONS, fit
 
 if TYPE_CHECKING:
-    from dataprep.tokens.formats.base import Encoded, Laid, Layout, Messages
+    from dataprep.tokens.formats.base import ChatFormat, Encoded, Laid, Messages
     from dataprep.tokens.tokenizers.base import Tokenizer
 
 __all__ = [
-    "OVERFLOWS",
+    "TRUNCATIONS",
     "Encoder",
     "auto_workers",
+    "chat_format_for",
     "fit",
-    "layout_for",
     "over_rows",
     "pad_id",
     "read_rows",
@@ -44,7 +44,7 @@ PADS = ("<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|pad|>", "<|end_of_text
 
 def pad_id(tokenizer: Tokenizer) -> int:
     """The id to fill up with: the padding token, else the token that ends a text, else 0."""
-    return next((tokenizer.specials[name] for name in PADS if name in tokenizer.specials), 0)
+    return next((tokenizer.special_tokens[name] for name in PADS if name in tokenizer.special_tokens), 0)
 
 
 def auto_workers(workers: int | None, paths: Iterable[str]) -> int:
@@ -56,33 +56,37 @@ def auto_workers(workers: int | None, paths: Iterable[str]) -> int:
 
 
 class Encoder:
-    """Encodes conversations with one tokenizer and layout; picklable.
+    """Encodes conversations with one tokenizer and chat format; picklable.
 
     Attributes:
         cut: how many answers were cut since it was last set to 0.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, layout: Layout, max_length: int | None = None, overflow: str = "error"
+        self,
+        tokenizer: Tokenizer,
+        chat_format: ChatFormat,
+        max_length: int | None = None,
+        truncation: str = "error",
     ) -> None:
         self.tokenizer = tokenizer
         self.cut = 0
-        self.layout = layout
-        self._encoder = ChatEncoder(tokenizer, layout)
-        self._linter = Linter(tokenizer, layout)
+        self.chat_format = chat_format
+        self._encoder = ChatEncoder(tokenizer, chat_format)
+        self._linter = Linter(tokenizer, chat_format)
         self._max_length = max_length
-        self._overflow = overflow
+        self._overflow = truncation
 
     def read(self, row: dict[str, Any]) -> Laid:
-        """The roles and contents of a chat row, as the layout writes them.
+        """The roles and contents of a chat row, as the chat format writes them.
 
         Raises:
-            RowError: it is no well-formed chat row, or the layout refuses it.
+            RowError: it is no well-formed chat row, or the chat format refuses it.
         """
         messages = row.get("messages")
         if not isinstance(messages, list):
             raise RowError(*next(find_in_row(row)))
-        return self.layout.read(messages)
+        return self.chat_format.read(messages)
 
     def __call__(self, rows: Sequence[Laid]) -> Batch | list[Encoded | RowError]:
         """Conversations in tokens: all as one batch, or else each, or why it is left out."""
@@ -102,7 +106,7 @@ class Encoder:
         found: list[Encoded | RowError] = []
         for messages in conversations:
             try:
-                laid = self.layout.read(messages)
+                laid = self.chat_format.read(messages)
                 (encoded,) = self._encoder.laid([laid])
                 found.append(encoded if isinstance(encoded, RowError) else self._checked(encoded, laid))
             except RowError as error:
@@ -113,7 +117,7 @@ class Encoder:
     def _batches(self) -> tuple[BatchEncoder, BatchLinter] | None:
         if not isinstance(self.tokenizer, ByteTokenizer):
             return None
-        linter = BatchLinter(self.tokenizer, self.layout, self._linter)
+        linter = BatchLinter(self.tokenizer, self.chat_format, self._linter)
         return BatchEncoder(self.tokenizer, self._encoder), linter
 
     def _sound_batch(self, rows: Sequence[Laid]) -> Batch | None:

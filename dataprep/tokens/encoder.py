@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from dataprep.core.errors import RowError
-from dataprep.tokens.formats.base import Encoded, Laid, Layout, Messages, Segment, Slot
+from dataprep.tokens.formats.base import ChatFormat, Encoded, Laid, Messages, Segment, Slot
 from dataprep.tokens.tokenizers.base import Tokenizer
 from dataprep.tokens.tokenizers.prefix_space import encode_after, goes_on
 from dataprep.tokens.tokenizers.tiktoken_ranks import pack_ids
@@ -52,24 +52,24 @@ class ChatEncoder:
 
     Args:
         tokenizer: the tokenizer.
-        layout: the layout.
+        chat_format: the chat format.
     """
 
-    def __init__(self, tokenizer: Tokenizer, layout: Layout) -> None:
+    def __init__(self, tokenizer: Tokenizer, chat_format: ChatFormat) -> None:
         self.tokenizer = tokenizer
-        self.layout = layout
+        self.chat_format = chat_format
         self._recipes: dict[tuple[str, ...], Recipe] = {}
 
     def results(self, conversations: Iterable[Messages]) -> list[Encoded | RowError]:
         """Each conversation in tokens, or what is wrong with it.
 
         Raises:
-            TokenizerError: the tokenizer lacks a special token of the layout.
+            TokenizerError: the tokenizer lacks a special token of the chat format.
         """
         return self._results([self._read(messages) for messages in conversations])
 
     def laid(self, rows: Iterable[Laid]) -> list[Encoded | RowError]:
-        """The same for conversations that the layout has read."""
+        """The same for conversations that the chat format has read."""
         return self._results([*rows])
 
     def _results(self, rows: Sequence[Laid | RowError]) -> list[Encoded | RowError]:
@@ -90,7 +90,7 @@ class ChatEncoder:
 
     def _read(self, messages: Messages) -> Laid | RowError:
         try:
-            return self.layout.read(messages)
+            return self.chat_format.read(messages)
         except RowError as error:
             return error
 
@@ -117,14 +117,14 @@ class ChatEncoder:
 
         Raises:
             RowError: messages with these roles cannot be laid out.
-            TokenizerError: the tokenizer lacks a special token of the layout.
+            TokenizerError: the tokenizer lacks a special token of the chat format.
         """
         return self._recipes.get(roles) or self._recipe(roles)
 
     def _recipe(self, roles: tuple[str, ...]) -> Recipe:
         recipe: Recipe = []
         before: bool | None = None
-        for (special, trained), group in groupby(self.layout.plan(roles), key=_kind):
+        for (special, trained), group in groupby(self.chat_format.plan(roles), key=_kind):
             run, unit = list(group), bytes([trained])
             parts = tuple(piece.message if isinstance(piece, Slot) else piece.text for piece in run)
             if special:
@@ -164,15 +164,17 @@ def _join(recipe: Recipe, texts: list[list[int]]) -> Encoded:
     return Encoded(ids, mask)
 
 
-def encode_chats(tokenizer: Tokenizer, layout: Layout, conversations: Iterable[Messages]) -> list[Encoded]:
+def encode_chats(
+    tokenizer: Tokenizer, chat_format: ChatFormat, conversations: Iterable[Messages]
+) -> list[Encoded]:
     """What ``encode_chat`` gives for each conversation; one ``ChatEncoder`` serves many batches.
 
     Raises:
         RowError: one of them cannot be laid out, or holds no valid Unicode.
-        TokenizerError: the tokenizer lacks a special token of the layout.
+        TokenizerError: the tokenizer lacks a special token of the chat format.
     """
     done = []
-    for result in ChatEncoder(tokenizer, layout).results(conversations):
+    for result in ChatEncoder(tokenizer, chat_format).results(conversations):
         if isinstance(result, RowError):
             raise result
         done.append(result)
@@ -249,7 +251,7 @@ class BatchEncoder:
 
     Args:
         tokenizer: the tokenizer.
-        encoder: has the recipes of the layout.
+        encoder: has the recipes of the chat format.
     """
 
     def __init__(self, tokenizer: ByteTokenizer, encoder: ChatEncoder) -> None:
@@ -258,11 +260,11 @@ class BatchEncoder:
         self._forms: dict[tuple[str, ...], _Form] = {}
 
     def encode(self, rows: Sequence[Laid]) -> Batch:
-        """Conversations, as a layout has read them, in tokens.
+        """Conversations, as a chat format has read them, in tokens.
 
         Raises:
             RowError: one of them cannot be laid out, or holds no valid Unicode.
-            TokenizerError: the tokenizer lacks a special token of the layout.
+            TokenizerError: the tokenizer lacks a special token of the chat format.
         """
         forms = [self._forms.get(roles) or self._form(roles) for roles, _ in rows]
         texts = [
@@ -306,7 +308,7 @@ class BatchEncoder:
         return form
 
 
-def encode_chat(tokenizer: Tokenizer, layout: Layout, messages: Messages) -> Encoded:
+def encode_chat(tokenizer: Tokenizer, chat_format: ChatFormat, messages: Messages) -> Encoded:
     """A conversation's ids and mask, built together.
 
     Texts that no special token parts and that are trained on alike are encoded as one; where the mask
@@ -314,12 +316,12 @@ def encode_chat(tokenizer: Tokenizer, layout: Layout, messages: Messages) -> Enc
 
     Raises:
         RowError: the messages cannot be laid out, or hold no valid Unicode.
-        TokenizerError: the tokenizer lacks a special token of the layout.
+        TokenizerError: the tokenizer lacks a special token of the chat format.
     """
     encoded = Encoded([], bytearray())
     before: bool | None = None
     for (special, trained), group in groupby(
-        layout.segments(messages), key=lambda segment: (segment.special, segment.trained)
+        chat_format.segments(messages), key=lambda segment: (segment.special, segment.trained)
     ):
         run = list(group)
         if special:

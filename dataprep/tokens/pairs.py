@@ -32,7 +32,7 @@ from dataprep.datasets import source_rows
 from dataprep.datasets.templates import compile_text
 from dataprep.tokens.chats import auto_workers, over_rows, pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
-from dataprep.tokens.truncation import OVERFLOWS
+from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +88,7 @@ def tokenize_pairs(
     teachers: Mapping[str, str | Path | Tokenizer],
     dataset: str | None = None,
     max_length: int = 256,
-    overflow: str = "truncate",
+    truncation: str = "truncate",
     pad: str = "none",
     workers: int | None = 1,
     rejects: str | Path | files.Rejects | None = None,
@@ -106,7 +106,7 @@ def tokenize_pairs(
         teachers: the same by teacher, in the order of the file.
         dataset: the converter that reads raw rows.
         max_length: tokens that a text may have.
-        overflow: what becomes of longer ones: ``"truncate"`` keeps the beginning, ``"drop"`` leaves the row
+        truncation: what becomes of longer ones: ``"truncate"`` keeps the beginning, ``"drop"`` leaves the row
             out, ``"error"`` makes it a bad row.
         pad: ``"none"``, or ``"max"`` to fill all up to ``max_length``.
         workers: processes; ``None`` takes every core where the input is large enough to gain by it.
@@ -119,7 +119,7 @@ def tokenize_pairs(
         UsageError: there is no teacher, or an option cannot be served.
         FileError: a file cannot be read or written.
     """
-    _check_options(teachers, max_length, overflow, pad)
+    _check_options(teachers, max_length, truncation, pad)
     path = str(source)
     files.check_distinct(rejects if not isinstance(rejects, files.Rejects) else None, [output], [path])
     files.check_apart([output], [path])
@@ -129,7 +129,7 @@ def tokenize_pairs(
         tokenizers.load_tokenizer(each) if isinstance(each, str | Path) else each
         for each in (student, *teachers.values())
     ]
-    operator = Rows(loaded, tuple(teachers), dataset, max_length, overflow)
+    operator = Rows(loaded, tuple(teachers), dataset, max_length, truncation)
     ledger = Ledger()
     with files.open_rejects(rejects) as bad:
         columns, cut = _gather(operator, path, ledger, bad, auto_workers(workers, [path]), progress)
@@ -143,10 +143,10 @@ def tokenize_pairs(
     return Paired(ledger, cut)
 
 
-def _check_options(teachers: Mapping[str, Any], max_length: int, overflow: str, pad: str) -> None:
+def _check_options(teachers: Mapping[str, Any], max_length: int, truncation: str, pad: str) -> None:
     if not teachers:
         raise UsageError("there is no teacher: give --teacher NAME=PATH, once for each")
-    for flag, value, known in (("--overflow", overflow, OVERFLOWS), ("--pad", pad, PADS)):
+    for flag, value, known in (("--truncation", truncation, TRUNCATIONS), ("--pad", pad, PADS)):
         if value not in known:
             raise UsageError(f"{flag} {value}: expected one of {', '.join(known)}")
     if max_length < 1:
@@ -206,13 +206,13 @@ class Rows:
         teachers: tuple[str, ...],
         dataset: str | None,
         max_length: int,
-        overflow: str,
+        truncation: str,
     ) -> None:
         self.tokenizers = loaded
         self.teachers = teachers
         self.dataset = dataset
         self.max_length = max_length
-        self.overflow = overflow
+        self.truncation = truncation
 
     def __call__(self, row: dict[str, Any]) -> bytes:
         """Not used: blocks are worked on as a whole."""
@@ -255,7 +255,7 @@ class Rows:
             return [self.encode([row])[0] for row in rows]
         longest = [max(max(map(len, each)) for each in ids) for ids in found]
         return [
-            (texts, ids) if self.overflow == "truncate" or most <= self.max_length else self._too_long(most)
+            (texts, ids) if self.truncation == "truncate" or most <= self.max_length else self._too_long(most)
             for texts, ids, most in zip(rows, found, longest, strict=True)
         ]
 
@@ -269,9 +269,11 @@ class Rows:
 
     def _too_long(self, most: int) -> RowError:
         found = f"found a text of {most:,} tokens; expected at most {self.max_length:,}"
-        if self.overflow == "drop":
+        if self.truncation == "drop":
             return RowDropped("too long", found)
-        return RowError("too long", f"{found}: drop such rows or cut their texts (--overflow), or allow more")
+        return RowError(
+            "too long", f"{found}: drop such rows or cut their texts (--truncation), or allow more"
+        )
 
 
 _QUESTION = compile_text(CHOICE_USER)

@@ -19,7 +19,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.datasets import source_rows
 from dataprep.tokens.chats import Encoder, auto_workers, pad_id
 from dataprep.tokens.documents import Documents, TokenOutcome
-from dataprep.tokens.formats.loading import layout_for
+from dataprep.tokens.formats.loading import chat_format_for
 from dataprep.tokens.inputs import Inputs
 from dataprep.tokens.shards.buffer import Flat, check_place, open_flat
 from dataprep.tokens.shards.manifest import MANIFEST, VERSION, sha256_of
@@ -27,10 +27,10 @@ from dataprep.tokens.shards.packing import pack, whole
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.shards.writing import finish
 from dataprep.tokens.tokenizers import loading as tokenizers
-from dataprep.tokens.truncation import OVERFLOWS
+from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
-    from dataprep.tokens.formats.base import Layout
+    from dataprep.tokens.formats.base import ChatFormat
     from dataprep.tokens.tokenizers.base import Tokenizer
 
 
@@ -43,22 +43,22 @@ class ShardOptions:
         split_long: documents longer than that are divided.
         seed: of the sequences' order.
         max_length: tokens that a row may have; when packing without ``split_long``, ``pack`` at most.
-        overflow: what becomes of longer rows: ``"error"``, ``"drop"`` or ``"truncate"``.
+        truncation: what becomes of longer rows: ``"error"``, ``"drop"`` or ``"truncate"``.
         strip: contents are stripped of white space around them.
-        date: a date that the layout names.
+        date: a date that the chat format names.
     """
 
     pack: int | None = None
     split_long: bool = False
     seed: int = 42
     max_length: int | None = None
-    overflow: str = "error"
+    truncation: str = "error"
     strip: bool = False
     date: str | None = None
 
     def __post_init__(self) -> None:
-        if self.overflow not in OVERFLOWS:
-            raise UsageError(f"--overflow {self.overflow}: expected one of {', '.join(OVERFLOWS)}")
+        if self.truncation not in TRUNCATIONS:
+            raise UsageError(f"--truncation {self.truncation}: expected one of {', '.join(TRUNCATIONS)}")
         for name, value in (("--pack", self.pack), ("--max-length", self.max_length)):
             if value is not None and value < 2:
                 raise UsageError(f"{name} {value}: expected 2 or more tokens")
@@ -77,7 +77,7 @@ class ShardOptions:
 
 
 class Ready(NamedTuple):
-    """A tokenizer and a layout, loaded.
+    """A tokenizer and a chat format, loaded.
 
     Attributes:
         path: the tokenizer's path or name, where one was given.
@@ -86,7 +86,7 @@ class Ready(NamedTuple):
     """
 
     tokenizer: Tokenizer
-    layout: Layout
+    chat_format: ChatFormat
     path: str | None
     file: Path | None
     digest: str | None
@@ -130,7 +130,7 @@ def tokenize_files(
     output: str | Path,
     *,
     tokenizer: str | Path | Tokenizer,
-    layout: str | Layout = "llama3",
+    chat_format: str | ChatFormat = "llama3",
     template: str | Path | None = None,
     options: ShardOptions | None = None,
     workers: int | None = 1,
@@ -140,13 +140,13 @@ def tokenize_files(
     """Turn files of chat rows into token shards in the directory ``output``.
 
     Shards that are there already and were made of the same inputs, by their content, with the same
-    tokenizer, layout and options are left as they are. Others are replaced, whole or not at all.
+    tokenizer, chat format and options are left as they are. Others are replaced, whole or not at all.
 
     Args:
         inputs: files in any format that dataprep reads; ``-`` is standard input.
         output: a directory: a new one, an empty one, or one of shards.
         tokenizer: a tokenizer, or where its file or model directory is.
-        layout: a layout, or its name.
+        chat_format: a chat format, or its name.
         template: for the name ``template``: a model directory or a jinja file; by default the tokenizer's.
         options: what becomes of the rows.
         workers: processes; ``None`` takes every core where the input is large enough to gain by it.
@@ -155,7 +155,7 @@ def tokenize_files(
 
     Raises:
         InputError: a row is no chat row, is too long, or the linter finds a fault in it.
-        TokenizerError: the tokenizer is damaged, or lacks what the layout needs.
+        TokenizerError: the tokenizer is damaged, or lacks what the chat format needs.
         UsageError: the output is no place for shards, or options contradict each other.
         FileError: a file cannot be read or written.
     """
@@ -164,13 +164,13 @@ def tokenize_files(
     for path in paths:
         files.check_input(path)
     place = check_place(output)
-    given = ready(tokenizer, layout, options, template)
+    given = ready(tokenizer, chat_format, options, template)
     seen = Inputs(paths)
     facts = _facts(given, options)
     found = _finished(place, _key(facts, seen), given) if seen.known else None
     if found is not None:
         return found
-    operator = Documents(Encoder(given.tokenizer, given.layout, options.limit, options.overflow))
+    operator = Documents(Encoder(given.tokenizer, given.chat_format, options.limit, options.truncation))
     ledger = Ledger()
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
@@ -190,22 +190,24 @@ def tokenize_files(
 
 def ready(
     tokenizer: str | Path | Tokenizer,
-    layout: str | Layout,
+    chat_format: str | ChatFormat,
     options: ShardOptions,
     template: str | Path | None = None,
 ) -> Ready:
-    """The tokenizer and the layout, loaded where only their names are given."""
+    """The tokenizer and the chat format, loaded where only their names are given."""
     path, file, digest, loaded = None, None, None, tokenizer
     if isinstance(loaded, str | Path):
         path, file = str(loaded), tokenizers.file_of(str(loaded))
         digest = None if file is None else sha256_of(file)  # before: what is loaded is this, or a newer one
         loaded = tokenizers.load_tokenizer(loaded)
-    if not isinstance(layout, str) and (options.strip or options.date is not None):
-        raise UsageError("strip and date are the layout's own: give them to layout_of, or a layout's name")
-    if isinstance(layout, str):
+    if not isinstance(chat_format, str) and (options.strip or options.date is not None):
+        raise UsageError(
+            "strip and date are the chat format's own: give them to chat_format_of, or a chat format's name"
+        )
+    if isinstance(chat_format, str):
         laid = {"template": template, "strip": options.strip, "date": options.date}
-        layout = layout_for(layout, loaded, path, **laid)  # type: ignore[arg-type]
-    return Ready(loaded, layout, path, file, digest)
+        chat_format = chat_format_for(chat_format, loaded, path, **laid)  # type: ignore[arg-type]
+    return Ready(loaded, chat_format, path, file, digest)
 
 
 def _run(
@@ -239,7 +241,7 @@ def _run(
 
 def _facts(given: Ready, options: ShardOptions) -> dict[str, Any]:
     """What shards depend on beside their inputs."""
-    tokenizer, layout = given.tokenizer, given.layout
+    tokenizer, chat_format = given.tokenizer, given.chat_format
     return {
         "dataprep": __version__,
         "tokenizer": {
@@ -247,7 +249,7 @@ def _facts(given: Ready, options: ShardOptions) -> dict[str, Any]:
             "fingerprint": tokenizer.fingerprint,
             "vocab_size": tokenizer.vocab_size,
         },
-        "layout": {"name": layout.name, "fingerprint": layout.fingerprint},
+        "chat_format": {"name": chat_format.name, "fingerprint": chat_format.fingerprint},
         "options": {each.name: getattr(options, each.name) for each in fields(ShardOptions)},
         "pad_id": pad_id(tokenizer),
     }

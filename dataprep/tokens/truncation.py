@@ -7,7 +7,7 @@ from typing import NamedTuple
 from dataprep.core.errors import RowDropped, RowError, UsageError
 from dataprep.tokens.formats.base import Encoded
 
-OVERFLOWS = ("error", "drop", "truncate")
+TRUNCATIONS = ("error", "drop", "truncate")
 
 
 class Fitted(NamedTuple):
@@ -32,7 +32,7 @@ def spans_of(mask: bytes | bytearray) -> list[tuple[int, int]]:
     return spans
 
 
-def fit(encoded: Encoded, max_length: int, overflow: str = "error") -> Fitted:
+def fit(encoded: Encoded, max_length: int, truncation: str = "error") -> Fitted:
     """The row in no more than ``max_length`` tokens.
 
     Truncating keeps questions whole and cuts the last answer that has room for one token or more. The
@@ -42,23 +42,23 @@ def fit(encoded: Encoded, max_length: int, overflow: str = "error") -> Fitted:
     Args:
         encoded: a row, of L tokens.
         max_length: how many tokens it may have, 1 or more.
-        overflow: one of ``OVERFLOWS``.
+        truncation: one of ``OVERFLOWS``.
 
     Raises:
         RowError: it is too long, and ``overflow`` is ``"error"``.
         RowDropped: it is too long, and ``overflow`` is ``"drop"``, or ``"truncate"`` would leave no
             trained token.
     """
-    if overflow not in OVERFLOWS or max_length < 1:
-        wanted = f"{max_length} and {overflow!r}"
-        raise UsageError(f"expected 1 token or more, and one of {', '.join(OVERFLOWS)}; found {wanted}")
+    if truncation not in TRUNCATIONS or max_length < 1:
+        wanted = f"{max_length} and {truncation!r}"
+        raise UsageError(f"expected 1 token or more, and one of {', '.join(TRUNCATIONS)}; found {wanted}")
     length = len(encoded.ids)
     if length <= max_length:
         return Fitted(encoded)
     found = f"found {length:,} tokens; expected at most {max_length:,}"
-    if overflow == "error":
+    if truncation == "error":
         raise RowError("too many tokens", f"{found}: drop or truncate such rows, or allow more")
-    if overflow == "drop":
+    if truncation == "drop":
         raise RowDropped("too many tokens", found)
     spans = spans_of(encoded.mask)
     kept = [span for span in spans if span[0] < max_length]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataprep.core.sampling import shuffled_order
+from dataprep.core.shuffle import shuffled_order
 from dataprep.train.options import TrainOptions
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ def _student(facts: Mapping[str, Any]) -> list[str]:
     tokenizer = facts.get("tokenizer") or {}
     known = {
         "class": facts.get("class"),
-        "layout of conversations": facts.get("layout"),
+        "chat format of conversations": facts.get("chat_format"),
         "tokenizer": tokenizer.get("kind"),
         "tokenizer's fingerprint": tokenizer.get("fingerprint"),
         "LoRA": facts.get("lora"),

@@ -36,9 +36,9 @@ class TrainOptions:
             is the objective's own default.
         tokenizer: a tokenizer's file or model directory. Default: the model's own; for a preset, one that
             is trained on the data.
-        layout: how conversations are written: ``llama3``, ``chatml``, ``llama2`` or ``template``.
+        chat_format: how conversations are written: ``llama3``, ``chatml``, ``llama2`` or ``template``.
         max_length: tokens that a row may have. Default: what the model has room for.
-        overflow: what becomes of longer rows: ``error``, ``drop`` or ``truncate``.
+        truncation: what becomes of longer rows: ``error``, ``drop`` or ``truncate``.
         pack: rows are packed into sequences of so many tokens.
         epochs: how often all rows are seen; fractions are allowed.
         steps: how many steps there are, in place of ``epochs``.
@@ -78,9 +78,9 @@ class TrainOptions:
     objective: str = "auto"
     model: str = "auto"
     tokenizer: str | None = None
-    layout: str | None = None
+    chat_format: str | None = None
     max_length: int | None = None
-    overflow: str = "error"
+    truncation: str = "error"
     pack: int | None = None
     epochs: float = 1.0
     steps: int | None = None

@@ -68,7 +68,7 @@ def explained(options: TrainOptions) -> Iterator[None]:
             advice.append(f"--batch-size {part} --accumulate {many} (the same loss)")
         if not options.gradient_checkpointing:
             advice.append("--gradient-checkpointing")
-        advice += ["a shorter --max-length with --overflow drop"]
+        advice += ["a shorter --max-length with --truncation drop"]
         if options.lora is None:
             advice.append("--lora 16")
         raise TrainingError(f"memory is full; what helps, in this order: {', '.join(advice)}") from None

@@ -163,7 +163,7 @@ def test_a_row_of_the_wrong_type_in_a_document_is_named(run, fails, tmp_path, na
     "document", ['{"data": 5}', '{"data": [{"paragraphs": 1}]}', "[1, 2]", '{"a": 1}', "5"]
 )
 def test_a_document_that_is_no_squad_is_named(run, tmp_path, document):
-    """A document of another layout is told apart from one bad row."""
+    """A document of another chat format is told apart from one bad row."""
     (tmp_path / "dev.json").write_text(document, encoding="utf-8")
     done = run("convert", "squad", "dev.json", "-o", "out.jsonl")
     assert (done.code, done.out) == (1, b"")

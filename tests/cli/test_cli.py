@@ -144,7 +144,7 @@ def test_version(run):
         (["tokenizer", "show"], "FILE"),
         (["lint-tokens", "in.jsonl"], "--tokenizer"),
         (["lint-tokens", "in.jsonl", "--tokenizer", "t", "--html", "page.txt"], "ends in .html"),
-        (["lint-tokens", "in.jsonl", "--tokenizer", "t", "--template", "m"], "--layout template"),
+        (["lint-tokens", "in.jsonl", "--tokenizer", "t", "--template", "m"], "--chat-format template"),
         (["lint-tokens", "in.jsonl", "--tokenizer", "t", "--html", "-", "--json"], "give the page a file"),
         (["review"], "FILE"),
         (["review", "in.jsonl", "-o", "out.jsonl"], "ends in .html"),

@@ -12,7 +12,7 @@ from dataprep.tokens.chats import Encoder
 from dataprep.tokens.documents import Documents
 from dataprep.tokens.encoder import Batch, BatchEncoder, ByteTokenizer, ChatEncoder, encode_chat
 from dataprep.tokens.formats.base import Encoded
-from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.lint.rules import BatchLinter, Linter, problems_of
 from dataprep.tokens.tokenizers.tiktoken_ranks import pack_ids
 from dataprep.tokens.truncation import fit, spans_of
@@ -33,20 +33,20 @@ class ByteToy(ToyTokenizer):
 
 
 TOY = ByteToy()
-LAYOUTS = {name: layout_of(name) for name in ("llama3", "chatml", "llama2")}
+LAYOUTS = {name: chat_format_of(name) for name in ("llama3", "chatml", "llama2")}
 ROWS = [chat("What?", "This: é.", "And?", "No.", system="Short."), chat("a", "b"), chat("\n\nq", " a b\n")]
 EOT, HEADER = TOY.special("<|eot_id|>"), TOY.special("<|start_header_id|>")
 
 
-def batch_of(rows, layout):
-    """The rows as a batch, and as the layout reads them."""
-    read = [layout.read(row) for row in rows]
-    return BatchEncoder(TOY, ChatEncoder(TOY, layout)).encode(read), read
+def batch_of(rows, chat_format):
+    """The rows as a batch, and as the chat format reads them."""
+    read = [chat_format.read(row) for row in rows]
+    return BatchEncoder(TOY, ChatEncoder(TOY, chat_format)).encode(read), read
 
 
-def linter_of(layout):
+def linter_of(chat_format):
     """The linter of batches."""
-    return BatchLinter(TOY, layout, Linter(TOY, layout))
+    return BatchLinter(TOY, chat_format, Linter(TOY, chat_format))
 
 
 def test_which_tokenizers_are_asked_for_batches():
@@ -58,7 +58,7 @@ def test_which_tokenizers_are_asked_for_batches():
 @pytest.mark.parametrize("name", LAYOUTS)
 @given(rows=st.lists(chats(), max_size=4))
 def test_a_batch_holds_what_single_rows_do(name, rows):
-    """Any contents, in any number of turns, in each layout."""
+    """Any contents, in any number of turns, in each chat format."""
     batch, _ = batch_of(rows, LAYOUTS[name])
     alone = [encode_chat(TOY, LAYOUTS[name], row) for row in rows]
     assert [*batch.rows()] == alone
@@ -69,10 +69,10 @@ def test_a_batch_holds_what_single_rows_do(name, rows):
 @given(rows=st.lists(chats(), min_size=1, max_size=4))
 def test_sound_rows_are_sound_in_a_batch(name, rows):
     """Of rows in which a linter finds nothing, the linter of batches is sure."""
-    layout = LAYOUTS[name]
-    batch, read = batch_of(rows, layout)
-    found = [problems_of(encode_chat(TOY, layout, row), row, TOY, layout) for row in rows]
-    assert linter_of(layout).sound(batch, read) == (not any(found))
+    chat_format = LAYOUTS[name]
+    batch, read = batch_of(rows, chat_format)
+    found = [problems_of(encode_chat(TOY, chat_format, row), row, TOY, chat_format) for row in rows]
+    assert linter_of(chat_format).sound(batch, read) == (not any(found))
 
 
 @pytest.mark.slow
@@ -81,8 +81,8 @@ def test_sound_rows_are_sound_in_a_batch(name, rows):
 @settings(max_examples=300)
 def test_no_fault_of_a_row_passes_in_a_batch(name, rows, data):
     """Whatever is done to ids, mask and lengths: where the linter of batches is sure, no row has a fault."""
-    layout = LAYOUTS[name]
-    batch, read = batch_of(rows, layout)
+    chat_format = LAYOUTS[name]
+    batch, read = batch_of(rows, chat_format)
     ids, mask, lengths = (each.copy() for each in batch)
     places = st.integers(0, ids.size - 1)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -98,9 +98,9 @@ def test_no_fault_of_a_row_passes_in_a_batch(name, rows, data):
             lengths[0] += 1
             lengths[1] -= 1
     changed = Batch(ids, mask, lengths)
-    if lengths.min() > 0 and linter_of(layout).sound(changed, read):
+    if lengths.min() > 0 and linter_of(chat_format).sound(changed, read):
         for encoded, row in zip(changed.rows(), rows, strict=True):
-            assert not problems_of(encoded, row, TOY, layout)
+            assert not problems_of(encoded, row, TOY, chat_format)
 
 
 class Copied:
@@ -165,9 +165,9 @@ FAULTS = (
 @pytest.mark.parametrize("fault", FAULTS)
 def test_planted_faults_are_found(fault):
     """One fault in one of three rows: the batch is not sound; without it, it is."""
-    layout = LAYOUTS["llama3"]
-    batch, read = batch_of(ROWS, layout)
-    linter = linter_of(layout)
+    chat_format = LAYOUTS["llama3"]
+    batch, read = batch_of(ROWS, chat_format)
+    linter = linter_of(chat_format)
     assert linter.sound(batch, read)
     rows = Copied(batch)
     fault(rows)
@@ -176,36 +176,36 @@ def test_planted_faults_are_found(fault):
 
 def test_arrays_of_other_sizes_are_found():
     """A mask or lengths that do not fit the ids."""
-    layout = LAYOUTS["llama3"]
-    batch, read = batch_of(ROWS, layout)
-    linter = linter_of(layout)
+    chat_format = LAYOUTS["llama3"]
+    batch, read = batch_of(ROWS, chat_format)
+    linter = linter_of(chat_format)
     assert not linter.sound(batch._replace(mask=batch.mask[:-1]), read)
     assert not linter.sound(batch._replace(lengths=batch.lengths[:-1]), read[:-1])
 
 
 def test_a_content_that_names_a_special_token_is_found():
     """It is none, and yet a sign that the text was laid out before."""
-    layout = LAYOUTS["llama3"]
+    chat_format = LAYOUTS["llama3"]
     for named in (chat("a", "b <|eot_id|>"), chat("<|eot_id|>", "b")):
-        batch, read = batch_of([ROWS[0], named], layout)
-        assert not linter_of(layout).sound(batch, read)
-    batch, read = batch_of([ROWS[0], chat("<|", "eot_id|> <| b <|im_")], layout)
-    assert linter_of(layout).sound(batch, read)
+        batch, read = batch_of([ROWS[0], named], chat_format)
+        assert not linter_of(chat_format).sound(batch, read)
+    batch, read = batch_of([ROWS[0], chat("<|", "eot_id|> <| b <|im_")], chat_format)
+    assert linter_of(chat_format).sound(batch, read)
 
 
 # --- the encoder of `tokenize`
 
 
-@pytest.mark.parametrize("overflow", ["error", "drop", "truncate"])
+@pytest.mark.parametrize("truncation", ["error", "drop", "truncate"])
 @pytest.mark.parametrize("longest", [None, 40, 50])
 @given(rows=st.lists(chats() | st.just(chat("q <|eot_id|>", "a")) | st.just(ROWS[0]), max_size=4))
 @settings(max_examples=40)
-def test_rows_are_encoded_alike_at_once_and_one_by_one(longest, overflow, rows):
+def test_rows_are_encoded_alike_at_once_and_one_by_one(longest, truncation, rows):
     """With a tokenizer that is asked for batches and one that is not: ids, masks, errors and cut answers."""
-    layout = LAYOUTS["llama3"]
+    chat_format = LAYOUTS["llama3"]
     results = []
     for tokenizer in (TOY, ToyTokenizer()):
-        encoder = Encoder(tokenizer, layout, longest, overflow)
+        encoder = Encoder(tokenizer, chat_format, longest, truncation)
         found = encoder([encoder.read({"messages": row}) for row in rows])
         found = [*found.rows()] if isinstance(found, Batch) else found
         shown = [(type(each), str(each)) if isinstance(each, RowError) else each for each in found]

@@ -1,4 +1,4 @@
-"""Layouts and masks: against the published formats, against transformers, and on any contents."""
+"""Chat formats and masks: against the published formats, against transformers, and on any contents."""
 
 import pickle
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dataprep.core.errors import FileError, RowDropped, RowError, TemplateError, TokenizerError, UsageError
 from dataprep.tokens.encoder import ChatEncoder, encode_chat, encode_chats
 from dataprep.tokens.formats.base import Encoded
-from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers.prefix_space import decode_after
 from dataprep.tokens.truncation import fit, spans_of
 from tests import chat_templates as templates
@@ -82,13 +82,13 @@ def chats():
 )
 def test_a_layout_is_written_as_published(name, expected):
     """Each format, letter by letter, with exactly the answers and their ends trained."""
-    encoded = encode_chat(TOY, layout_of(name), chat("Q", "A", "q", "a", system="S"))
+    encoded = encode_chat(TOY, chat_format_of(name), chat("Q", "A", "q", "a", system="S"))
     assert coloured(encoded) == expected
 
 
 def test_llama2_is_encoded_as_metas_reference_does():
     """Question and answer in one text, where the tokenizer puts a space before each text by itself."""
-    encoded = encode_chat(DUMMY, layout_of("llama2"), chat("Q", "A", "q", "a", system="S"))
+    encoded = encode_chat(DUMMY, chat_format_of("llama2"), chat("Q", "A", "q", "a", system="S"))
     first = "[INST] <<SYS>>\nS\n<</SYS>>\n\nQ [/INST] A "
     begin, end = DUMMY.special("<s>"), DUMMY.special("</s>")
     second = "[INST] q [/INST] a "
@@ -100,27 +100,27 @@ def test_llama2_is_encoded_as_metas_reference_does():
 def test_strip_and_date_are_off_until_they_are_asked_for():
     """Contents stay as they are, and no date is written, unless an option says so."""
     messages = chat(" Q\n", "\tA ", system=" S ")
-    plain = coloured(encode_chat(TOY, layout_of("llama3"), messages))
+    plain = coloured(encode_chat(TOY, chat_format_of("llama3"), messages))
     assert "\n\n S <|eot_id|>" in plain
     assert "⟦\tA <|eot_id|>⟧" in plain
     assert "Date" not in plain
-    both = coloured(encode_chat(TOY, layout_of("llama3", strip=True, date=DATE), messages))
+    both = coloured(encode_chat(TOY, chat_format_of("llama3", strip=True, date=DATE), messages))
     head = f"Cutting Knowledge Date: December 2023\nToday Date: {DATE}\n\n"
     assert f"system<|end_header_id|>\n\n{head}S<|eot_id|>" in both
     assert "⟦A<|eot_id|>⟧" in both
 
 
 def test_options_have_fingerprints():
-    """No two layouts that write otherwise share a fingerprint; equal ones do."""
+    """No two chat formats that write otherwise share a fingerprint; equal ones do."""
     made = [
-        layout_of(name, strip=strip, date=date)
+        chat_format_of(name, strip=strip, date=date)
         for name in ("llama3", "chatml", "llama2")
         for strip in (False, True)
         for date in (None, DATE)
         if date is None or name == "llama3"
     ]
     assert len({each.fingerprint for each in made}) == len(made)
-    assert layout_of("llama3", date=DATE).fingerprint == layout_of("llama3", date=DATE).fingerprint
+    assert chat_format_of("llama3", date=DATE).fingerprint == chat_format_of("llama3", date=DATE).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_options_have_fingerprints():
 def test_a_layout_that_cannot_be_is_refused(name, options, says):
     """What cannot be served is said, with what can."""
     with pytest.raises(UsageError, match=says):
-        layout_of(name, **options)
+        chat_format_of(name, **options)
 
 
 # --- bad input
@@ -163,31 +163,31 @@ def test_a_layout_that_cannot_be_is_refused(name, options, says):
 def test_what_is_no_chat_row_is_refused(name, messages, reason):
     """Nothing is guessed: the error has the words of ``dataprep validate``."""
     with pytest.raises(RowError) as caught:
-        encode_chat(TOY, layout_of(name), messages)
+        encode_chat(TOY, chat_format_of(name), messages)
     assert caught.value.reason == reason
     with pytest.raises(RowError) as caught:
-        encode_chats(TOY, layout_of(name), [chat("Q", "A"), messages])
+        encode_chats(TOY, chat_format_of(name), [chat("Q", "A"), messages])
     assert caught.value.reason == reason
 
 
 def test_a_lone_surrogate_fails_its_own_row_only():
     """One bad row in a batch is told from the good ones beside it."""
     rows = [chat("Q", "A"), chat("Q", "\ud800"), chat("q", "a"), "nothing"]
-    layout = layout_of("llama3")
-    done = ChatEncoder(TOY, layout).results(rows)
+    chat_format = chat_format_of("llama3")
+    done = ChatEncoder(TOY, chat_format).results(rows)
     assert [type(each) for each in done] == [Encoded, RowError, Encoded, RowError]
-    assert done[2] == encode_chat(TOY, layout, rows[2])
+    assert done[2] == encode_chat(TOY, chat_format, rows[2])
     assert "surrogate" in str(done[1])
 
 
 def test_a_tokenizer_without_the_special_tokens_is_an_error():
-    """A layout for another model's tokenizer gives no ids at all."""
+    """A chat format for another model's tokenizer gives no ids at all."""
     tokenizer = ToyTokenizer()
-    tokenizer.specials = {"<s>": 300, "</s>": 301}
+    tokenizer.special_tokens = {"<s>": 300, "</s>": 301}
     with pytest.raises(TokenizerError, match=r"<\|im_start\|>"):
-        encode_chat(tokenizer, layout_of("chatml"), chat("Q", "A"))
+        encode_chat(tokenizer, chat_format_of("chatml"), chat("Q", "A"))
     with pytest.raises(TokenizerError, match=r"<\|im_start\|>"):
-        encode_chats(tokenizer, layout_of("chatml"), [chat("Q", "A")])
+        encode_chats(tokenizer, chat_format_of("chatml"), [chat("Q", "A")])
 
 
 # --- any contents
@@ -199,13 +199,13 @@ def test_a_tokenizer_without_the_special_tokens_is_an_error():
 @settings(max_examples=40)
 def test_ids_and_mask_on_any_contents(tokenizer, name, rows, strip):
     """One mask entry a token; batches as single rows; no special token out of a content; answers as given."""
-    layout = layout_of(name, strip=strip)
-    done = encode_chats(tokenizer, layout, rows)
-    assert done == [encode_chat(tokenizer, layout, row) for row in rows]
+    chat_format = chat_format_of(name, strip=strip)
+    done = encode_chats(tokenizer, chat_format, rows)
+    assert done == [encode_chat(tokenizer, chat_format, row) for row in rows]
     for row, encoded in zip(rows, done, strict=True):
         assert len(encoded.ids) == len(encoded.mask)
         assert set(encoded.mask) == {0, 1}
-        laid = [tokenizer.special(each.text) for each in layout.segments(row) if each.special]
+        laid = [tokenizer.special(each.text) for each in chat_format.segments(row) if each.special]
         assert [number for number in encoded.ids if number >= 300] == laid
         answers = [message["content"] for message in row if message["role"] == "assistant"]
         spans = spans_of(encoded.mask)
@@ -220,7 +220,7 @@ def test_ids_and_mask_on_any_contents(tokenizer, name, rows, strip):
 
 def test_text_is_encoded_as_one_but_where_the_mask_changes():
     r"""A question's newline merges with the header's, as at inference; an answer's does not."""
-    encoded = encode_chat(TOY, layout_of("llama3"), chat("\nQ", "\nA"))
+    encoded = encode_chat(TOY, chat_format_of("llama3"), chat("\nQ", "\nA"))
     merged = TOY.encode("\n\n\n")
     assert len(merged) == 1
     assert encoded.ids.count(merged[0]) == 1
@@ -235,20 +235,22 @@ def test_text_is_encoded_as_one_but_where_the_mask_changes():
 @given(row=chats())
 @settings(max_examples=40)
 def test_llama3s_template_is_the_llama3_layout(tmp_path_factory, template, row):
-    """By its marks or prompt by prompt, the template gives the ids and the mask of the named layout."""
+    """By its marks or prompt by prompt, the template gives the ids and the mask of the named chat format."""
     path = templates.model_directory(tmp_path_factory.getbasetemp() / f"llama3-{len(template)}", template)
-    layout = layout_of("template", path=path)
-    assert encode_chat(TOY, layout, row) == encode_chat(TOY, layout_of("llama3"), row)
-    assert layout.ends == {"<|eot_id|>"}
+    chat_format = chat_format_of("template", path=path)
+    assert encode_chat(TOY, chat_format, row) == encode_chat(TOY, chat_format_of("llama3"), row)
+    assert chat_format.ends == {"<|eot_id|>"}
 
 
 @given(row=chats())
 @settings(max_examples=40)
 def test_a_template_that_trims_is_the_layout_that_strips(tmp_path_factory, row):
-    """Llama 3.2's own template is the named layout with both of its options."""
+    """Llama 3.2's own template is the named chat format with both of its options."""
     path = templates.model_directory(tmp_path_factory.getbasetemp() / "llama32", templates.LLAMA32)
-    layout = layout_of("template", path=path, date=DATE)
-    assert encode_chat(TOY, layout, row) == encode_chat(TOY, layout_of("llama3", strip=True, date=DATE), row)
+    chat_format = chat_format_of("template", path=path, date=DATE)
+    assert encode_chat(TOY, chat_format, row) == encode_chat(
+        TOY, chat_format_of("llama3", strip=True, date=DATE), row
+    )
 
 
 @given(row=chats())
@@ -256,14 +258,16 @@ def test_a_template_that_trims_is_the_layout_that_strips(tmp_path_factory, row):
 def test_chatmls_template_is_the_chatml_layout(tmp_path_factory, row):
     """What comes behind the end of turn is not trained on."""
     path = templates.model_directory(tmp_path_factory.getbasetemp() / "chatml", templates.CHATML)
-    layout = pickle.loads(pickle.dumps(layout_of("template", path=path)))
-    assert encode_chats(TOY, layout, [row]) == [encode_chat(TOY, layout_of("chatml"), row)]
+    chat_format = pickle.loads(pickle.dumps(chat_format_of("template", path=path)))
+    assert encode_chats(TOY, chat_format, [row]) == [encode_chat(TOY, chat_format_of("chatml"), row)]
 
 
 def test_a_template_without_special_tokens_in_a_turn(tmp_path):
     """Texts are encoded across their pieces; the space after the prompt belongs to the answer."""
     path = templates.model_directory(tmp_path / "m", templates.VICUNA)
-    encoded = encode_chat(TOY, layout_of("template", path=path), chat("go", "so", "and", "it", system="S"))
+    encoded = encode_chat(
+        TOY, chat_format_of("template", path=path), chat("go", "so", "and", "it", system="S")
+    )
     assert coloured(encoded) == "S USER: go ASSISTANT:⟦ so</s>⟧USER: and ASSISTANT:⟦ it</s>⟧"
     assert encoded.ids[: encoded.mask.index(1)] == TOY.encode("S USER: go ASSISTANT:")
 
@@ -273,12 +277,12 @@ def test_white_space_that_a_special_token_swallows(tmp_path):
     path = templates.model_directory(
         tmp_path / "m", templates.CHATML, rstrip=["<|im_end|>"], lstrip=["<|im_end|>"]
     )
-    layout = layout_of("template", path=path)
+    chat_format = chat_format_of("template", path=path)
     expected = "<|im_start|>user\nQ<|im_end|><|im_start|>assistant\n⟦A<|im_end|>⟧"
-    assert coloured(encode_chat(TOY, layout, chat("Q", "A"))) == expected
+    assert coloured(encode_chat(TOY, chat_format, chat("Q", "A"))) == expected
     with pytest.raises(RowError, match="strip contents"):
-        encode_chat(TOY, layout, chat("Q ", "A"))
-    stripped = layout_of("template", path=path, strip=True)
+        encode_chat(TOY, chat_format, chat("Q ", "A"))
+    stripped = chat_format_of("template", path=path, strip=True)
     assert coloured(encode_chat(TOY, stripped, chat("Q ", "A"))) == expected
 
 
@@ -302,7 +306,7 @@ ONCE = "{% for message in messages %}{{ message['content'] }}{% endfor %}</s>"
 def test_a_template_that_tells_no_mask_is_an_error(tmp_path, template, says):
     """The error shows where the texts part, before any row is laid out."""
     with pytest.raises(TemplateError, match=says):
-        layout_of("template", path=templates.model_directory(tmp_path / "m", template))
+        chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
 
 
 @pytest.mark.parametrize("change", ["lower", "replace('a', 'b')", "truncate(5, true)"])
@@ -311,65 +315,65 @@ def test_a_template_that_changes_contents_is_an_error(tmp_path, change):
     template = templates.LLAMA3.replace("message['content']", f"(message['content'] | {change})")
     path = templates.model_directory(tmp_path / "m", template)
     with pytest.raises((RowError, TemplateError), match="changes a content"):
-        encode_chat(TOY, layout_of("template", path=path), chat("An Apple", "a Pear "))
+        encode_chat(TOY, chat_format_of("template", path=path), chat("An Apple", "a Pear "))
 
 
 def test_a_template_that_leaves_the_system_message_out_is_an_error(tmp_path):
     """No message is lost without a word."""
     template = templates.LLAMA3.replace("in messages %}", "in messages if message.role != 'system' %}")
-    layout = layout_of("template", path=templates.model_directory(tmp_path / "m", template))
-    encode_chat(TOY, layout, chat("Q", "A"))
+    chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
+    encode_chat(TOY, chat_format, chat("Q", "A"))
     with pytest.raises(RowError, match=r"leaves out or changes a content: messages\[0\], system"):
-        encode_chat(TOY, layout, chat("Q", "A", system="S"))
+        encode_chat(TOY, chat_format, chat("Q", "A", system="S"))
 
 
 def test_where_templates_come_from(tmp_path):
     """A jinja file, a list of named templates, a directory without one, another file, broken JSON."""
     path = templates.model_directory(tmp_path / "m", templates.CHATML)
     file = path / "chat_template.jinja"
-    first = layout_of("template", path=path)
-    alone = layout_of("template", path=file, specials=TOY.specials)
+    first = chat_format_of("template", path=path)
+    alone = chat_format_of("template", path=file, special_tokens=TOY.special_tokens)
     assert encode_chat(TOY, alone, chat("Q", "A")) == encode_chat(TOY, first, chat("Q", "A"))
     with pytest.raises(TokenizerError, match="no special tokens are known"):
-        layout_of("template", path=file)
+        chat_format_of("template", path=file)
     config = path / "tokenizer_config.json"
     found = config.read_text(encoding="utf-8")
     file.unlink()
     with pytest.raises(TemplateError, match="found no chat template"):
-        layout_of("template", path=path)
+        chat_format_of("template", path=path)
     named = (
         '"chat_template": [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ 1 }}"}]'
     )
     config.write_text(found[:-1] + ", " + named + "}", encoding="utf-8")
     with pytest.raises(TemplateError, match="leaves out"):
-        layout_of("template", path=path)
+        chat_format_of("template", path=path)
     with pytest.raises(TemplateError, match="model directory"):
-        layout_of("template", path=config)
+        chat_format_of("template", path=config)
     config.write_text("{", encoding="utf-8")
     with pytest.raises(FileError, match="not JSON"):
-        layout_of("template", path=path)
+        chat_format_of("template", path=path)
 
 
 def test_a_template_whose_special_tokens_nobody_names_is_an_error(tmp_path):
     """A jinja file alone does not say what bos_token is; none is left out without a word."""
     path = templates.model_directory(tmp_path / "m", templates.LLAMA3)
-    encode_chat(TOY, layout_of("template", path=path), chat("Q", "A"))
+    encode_chat(TOY, chat_format_of("template", path=path), chat("Q", "A"))
     with pytest.raises(TemplateError, match=r"jinja: the chat template writes bos_token, .* model directory"):
-        layout_of("template", path=path / "chat_template.jinja", specials=TOY.specials)
+        chat_format_of("template", path=path / "chat_template.jinja", special_tokens=TOY.special_tokens)
     (path / "tokenizer_config.json").unlink()
     with pytest.raises(TemplateError, match="writes bos_token"):
-        layout_of("template", path=path, specials=TOY.specials)
+        chat_format_of("template", path=path, special_tokens=TOY.special_tokens)
 
 
 def test_a_template_is_in_its_layouts_fingerprint(tmp_path):
     """Another template, another special token or another option makes other shards."""
     made = [
-        layout_of("template", path=templates.model_directory(tmp_path / "a", templates.CHATML)),
-        layout_of("template", path=templates.model_directory(tmp_path / "b", templates.LLAMA3)),
-        layout_of("template", path=tmp_path / "a", strip=True),
-        layout_of("template", path=tmp_path / "a", date=DATE),
-        layout_of("template", path=tmp_path / "a", specials=["<|im_start|>", "<|im_end|>"]),
-        layout_of(
+        chat_format_of("template", path=templates.model_directory(tmp_path / "a", templates.CHATML)),
+        chat_format_of("template", path=templates.model_directory(tmp_path / "b", templates.LLAMA3)),
+        chat_format_of("template", path=tmp_path / "a", strip=True),
+        chat_format_of("template", path=tmp_path / "a", date=DATE),
+        chat_format_of("template", path=tmp_path / "a", special_tokens=["<|im_start|>", "<|im_end|>"]),
+        chat_format_of(
             "template",
             path=templates.model_directory(tmp_path / "c", templates.CHATML, rstrip=["<|im_end|>"]),
         ),
@@ -453,7 +457,7 @@ def transformers_row(tokenizer, row):
 @needs_llama3
 def test_the_constants_of_llama3():
     """The ids that Meta publishes for an exchange of two words."""
-    encoded = encode_chat(llama3(), layout_of("llama3"), chat("Hi", "Hello"))
+    encoded = encode_chat(llama3(), chat_format_of("llama3"), chat("Hi", "Hello"))
     header = [128006, 882, 128007, 271]
     assert encoded.ids == [128000, *header, 13347, 128009, 128006, 78191, 128007, 271, 9906, 128009]
     assert encoded.mask == bytes(11) + b"\1\1"
@@ -465,10 +469,10 @@ def test_the_constants_of_llama3():
 def test_any_prompt_is_transformers_prompt_and_any_answer_its_text(row):
     """Up to each answer the ids are those that a model is asked with; then come the answer's own."""
     pytest.importorskip("transformers")
-    layout, ours = layout_of("llama3"), llama3()
+    chat_format, ours = chat_format_of("llama3"), llama3()
     theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
     clean = [message | {"content": unnamed(message["content"])} for message in row]
-    encoded = encode_chat(ours, layout, clean)
+    encoded = encode_chat(ours, chat_format, clean)
     spans = spans_of(encoded.mask)
     for number, span in zip(
         (n for n, each in enumerate(clean) if each["role"] == "assistant"), spans, strict=True
@@ -484,7 +488,7 @@ def test_any_prompt_is_transformers_prompt_and_any_answer_its_text(row):
 
 def unnamed(text):
     """The text without whole names of special tokens, which transformers would take for the tokens."""
-    for name in llama3().specials:
+    for name in llama3().special_tokens:
         while name in text:
             text = text.replace(name, "·")
     return text
@@ -506,10 +510,10 @@ def begins_a_line(message):
 @given(row=chats())
 @settings(max_examples=60)
 def test_no_content_of_llama3_can_hold_a_special_token(row):
-    """Names of special tokens are text: the ids decode to it, and the layout's tokens are the only ones."""
-    tokenizer, layout = llama3(), layout_of("llama3")
-    encoded = encode_chat(tokenizer, layout, row)
-    segments = layout.segments(row)
+    """Names of special tokens are text: the ids decode to it, and the format's tokens are the only ones."""
+    tokenizer, chat_format = llama3(), chat_format_of("llama3")
+    encoded = encode_chat(tokenizer, chat_format, row)
+    segments = chat_format.segments(row)
     laid = [tokenizer.special(each.text) for each in segments if each.special]
     assert [number for number in encoded.ids if number >= 128000] == laid
     assert tokenizer.decode(encoded.ids) == "".join(each.text for each in segments)
@@ -522,10 +526,12 @@ def test_no_content_of_llama3_can_hold_a_special_token(row):
 def test_templates_are_rendered_as_transformers_renders_them(tmp_path, template):
     """Whatever the template's white space control and filters, the text is the one transformers makes."""
     pytest.importorskip("transformers")
-    layout = layout_of("template", path=templates.model_directory(tmp_path / "m", template), date=DATE)
+    chat_format = chat_format_of(
+        "template", path=templates.model_directory(tmp_path / "m", template), date=DATE
+    )
     theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
     for row in (chat("Q", " A\n", "q\t", "a"), chat("Ü {{ x }}", "{% if %}", system=" S ")):
         text = theirs.apply_chat_template(
             row, chat_template=template, tokenize=False, date_string=DATE, bos_token=NAMES[0]
         )
-        assert "".join(each.text for each in layout.segments(row)) == text
+        assert "".join(each.text for each in chat_format.segments(row)) == text

@@ -6,7 +6,7 @@ import pytest
 
 import dataprep
 from dataprep.tokens.encoder import encode_chat, encode_chats
-from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.lint.rules import Linter
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.truncation import fit, spans_of
@@ -49,7 +49,7 @@ def test_ids_and_masks_are_those_of_transformers(name):
     pytest.importorskip("transformers")
     rows = rows_of(name)
     theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
-    done = encode_chats(llama3(), layout_of("llama3"), rows)
+    done = encode_chats(llama3(), chat_format_of("llama3"), rows)
     for start in range(0, len(rows), 500):
         batch = theirs.apply_chat_template(
             rows[start : start + 500], return_dict=True, return_assistant_tokens_mask=True
@@ -62,19 +62,19 @@ def test_ids_and_masks_are_those_of_transformers(name):
 @pytest.mark.parametrize("name", SETS)
 def test_nothing_is_found_in_the_published_sets(name):
     """The linter raises no false alarm, with the messages and without; batches are as single rows."""
-    rows, tokenizer, layout = rows_of(name), llama3(), layout_of("llama3")
-    linter, done = Linter(tokenizer, layout), encode_chats(tokenizer, layout, rows)
+    rows, tokenizer, chat_format = rows_of(name), llama3(), chat_format_of("llama3")
+    linter, done = Linter(tokenizer, chat_format), encode_chats(tokenizer, chat_format, rows)
     for row, encoded in zip(rows, done, strict=True):
-        assert encoded == encode_chat(tokenizer, layout, row)
+        assert encoded == encode_chat(tokenizer, chat_format, row)
         assert not [*linter.problems(encoded, row), *linter.problems(encoded)]
 
 
 def test_every_cut_answer_of_a_set_is_found():
     """Rows truncated to any length are what they were up to it, and the linter says so of each."""
-    tokenizer, layout = llama3(), layout_of("llama3")
-    linter, rows = Linter(tokenizer, layout), rows_of("mbpp")
+    tokenizer, chat_format = llama3(), chat_format_of("llama3")
+    linter, rows = Linter(tokenizer, chat_format), rows_of("mbpp")
     for number, row in enumerate(rows):
-        encoded = encode_chat(tokenizer, layout, row)
+        encoded = encode_chat(tokenizer, chat_format, row)
         start, end = spans_of(encoded.mask)[0]
         done, cut = fit(encoded, start + 1 + number % (end - start), "truncate")
         found = [finding.kind for finding in linter.problems(done, row)]
@@ -83,11 +83,13 @@ def test_every_cut_answer_of_a_set_is_found():
 
 @pytest.mark.parametrize("template", [templates.LLAMA3, templates.LLAMA3_MARKED], ids=["prompts", "marks"])
 def test_a_model_directorys_template_gives_the_same(tmp_path, template):
-    """The template as a layout, on every row of a set."""
+    """The template as a chat format, on every row of a set."""
     tokenizer, rows = llama3(), rows_of("gsm8k test")
     path = templates.model_directory(tmp_path / "m", template)
-    layout = layout_of("template", path=path, specials=tokenizer.specials)
-    assert encode_chats(tokenizer, layout, rows) == encode_chats(tokenizer, layout_of("llama3"), rows)
+    chat_format = chat_format_of("template", path=path, special_tokens=tokenizer.special_tokens)
+    assert encode_chats(tokenizer, chat_format, rows) == encode_chats(
+        tokenizer, chat_format_of("llama3"), rows
+    )
 
 
 def test_a_tokenizer_json_gives_the_same(tmp_path):
@@ -97,18 +99,21 @@ def test_a_tokenizer_json_gives_the_same(tmp_path):
     theirs.save_pretrained(tmp_path)
     saved = load_tokenizer(tmp_path)
     assert (saved.kind, saved.vocab_size) == ("huggingface", llama3().vocab_size)
-    done = encode_chats(llama3(), layout_of("llama3"), rows)
-    for layout in (layout_of("llama3"), layout_of("template", path=tmp_path, specials=saved.specials)):
-        assert encode_chats(saved, layout, rows) == done
+    done = encode_chats(llama3(), chat_format_of("llama3"), rows)
+    for chat_format in (
+        chat_format_of("llama3"),
+        chat_format_of("template", path=tmp_path, special_tokens=saved.special_tokens),
+    ):
+        assert encode_chats(saved, chat_format, rows) == done
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_strip_and_date_are_those_of_transformers(name):
-    """Llama 3.2's own template, which trims and dates, is the layout with both options."""
+    """Llama 3.2's own template, which trims and dates, is the chat format with both options."""
     pytest.importorskip("transformers")
     rows = rows_of(name)
     theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
-    done = encode_chats(llama3(), layout_of("llama3", strip=True, date=DATE), rows)
+    done = encode_chats(llama3(), chat_format_of("llama3", strip=True, date=DATE), rows)
     ids = theirs.apply_chat_template(
         rows, chat_template=templates.LLAMA32, date_string=DATE, return_dict=False
     )

@@ -15,16 +15,16 @@ from dataprep.cli.app import app
 from dataprep.core.errors import InputError, UsageError
 from dataprep.tokens.encoder import encode_chat, encode_chats
 from dataprep.tokens.formats.base import Encoded
-from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.lint.files import lint_files
 from dataprep.tokens.lint.page import page
 from dataprep.tokens.lint.rules import problems_of
-from dataprep.tokens.tokenizers import base as tokenizers
+from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.truncation import fit, spans_of
 from tests import chat_templates as templates
 from tests.tokens.test_layouts import DUMMY, TOY, chat, chats
 
-LAYOUT = layout_of("llama3")
+LAYOUT = chat_format_of("llama3")
 ROW = chat("What is it?", "It is\nthis: é.", "And then?", "Nothing.", system="Be brief.")
 EOT = TOY.special("<|eot_id|>")
 LENGTHS, UNKNOWN = "ids and mask differ in length", "unknown token"
@@ -33,9 +33,9 @@ OTHER_TEXT, SPECIAL = "trained text is not the answer", "special token inside co
 NAMED = "name of a special token inside content"
 
 
-def kinds(encoded, row=ROW, layout=LAYOUT, tokenizer=TOY):
+def kinds(encoded, row=ROW, chat_format=LAYOUT, tokenizer=TOY):
     """The kinds of what is found."""
-    return [finding.kind for finding in problems_of(encoded, row, tokenizer, layout)]
+    return [finding.kind for finding in problems_of(encoded, row, tokenizer, chat_format)]
 
 
 def planted(change, row=ROW):
@@ -181,11 +181,11 @@ def test_each_planted_fault_is_found(fault, expected, alone):
 @settings(max_examples=40)
 def test_nothing_is_found_in_what_the_layout_makes(name, tokenizer, row):
     """No false alarm on any contents, but for those that name a special token."""
-    layout = layout_of(name)
-    encoded = encode_chat(tokenizer, layout, row)
-    named = any(special in message["content"] for message in row for special in tokenizer.specials)
-    assert set(kinds(encoded, row, layout, tokenizer)) == ({NAMED} if named else set())
-    assert kinds(encoded, None, layout, tokenizer) == []
+    chat_format = chat_format_of(name)
+    encoded = encode_chat(tokenizer, chat_format, row)
+    named = any(special in message["content"] for message in row for special in tokenizer.special_tokens)
+    assert set(kinds(encoded, row, chat_format, tokenizer)) == ({NAMED} if named else set())
+    assert kinds(encoded, None, chat_format, tokenizer) == []
 
 
 @given(row=chats())
@@ -206,11 +206,11 @@ def test_a_template_whose_marks_leave_the_end_of_turn_out_is_found(tmp_path):
         "{% generation %}{{ message['content'] }}{% endgeneration %}{{ '<|eot_id|>' }}",
     )
     assert template != templates.LLAMA3_MARKED
-    layout = layout_of("template", path=templates.model_directory(tmp_path / "m", template))
-    assert kinds(encode_chat(TOY, layout, ROW), ROW, layout) == [OPEN_END, OPEN_END]
+    chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
+    assert kinds(encode_chat(TOY, chat_format, ROW), ROW, chat_format) == [OPEN_END, OPEN_END]
     endless = templates.VICUNA.replace("+ eos_token", "+ '\n'")
-    layout = layout_of("template", path=templates.model_directory(tmp_path / "n", endless))
-    assert kinds(encode_chat(TOY, layout, ROW), ROW, layout) == [OPEN_END, OPEN_END]
+    chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "n", endless))
+    assert kinds(encode_chat(TOY, chat_format, ROW), ROW, chat_format) == [OPEN_END, OPEN_END]
 
 
 def test_a_template_whose_marks_hold_the_header_is_found(tmp_path):
@@ -219,8 +219,8 @@ def test_a_template_whose_marks_hold_the_header_is_found(tmp_path):
         templates._HEADER + "{% if message['role'] == 'assistant' %}{% generation %}",
         "{% if message['role'] == 'assistant' %}{% generation %}" + templates._HEADER,
     ).replace("{% else %}", "{% else %}" + templates._HEADER)
-    layout = layout_of("template", path=templates.model_directory(tmp_path / "m", template))
-    assert set(kinds(encode_chat(TOY, layout, ROW), ROW, layout)) == {SPECIAL}
+    chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
+    assert set(kinds(encode_chat(TOY, chat_format, ROW), ROW, chat_format)) == {SPECIAL}
 
 
 # --- files
@@ -388,7 +388,12 @@ def test_the_command_fails_with_row_numbers(lint, tmp_path):
 def test_the_command_is_silent_where_nothing_is_wrong(lint, tmp_path):
     """Exit code 0, nothing on standard output; the page is written all the same."""
     write(tmp_path / "in.jsonl", [ROW])
-    for options in ((), ("--layout", "chatml"), ("--layout", "llama2", "--strip"), ("--date", "26 Jul 2024")):
+    for options in (
+        (),
+        ("--chat-format", "chatml"),
+        ("--chat-format", "llama2", "--strip"),
+        ("--date", "26 Jul 2024"),
+    ):
         done = lint("in.jsonl", "--html", "rows.html", "--quiet", *options)
         assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
     shown = Page((tmp_path / "rows.html").read_text("utf-8")).tokens
@@ -396,7 +401,7 @@ def test_the_command_is_silent_where_nothing_is_wrong(lint, tmp_path):
     done = lint("in.jsonl", "--html", "-")
     assert done.stdout.startswith("<!DOCTYPE html>")
     templates.model_directory(tmp_path / "m", templates.CHATML)
-    assert lint("in.jsonl", "--layout", "template", "--template", "m").exit_code == 0
+    assert lint("in.jsonl", "--chat-format", "template", "--template", "m").exit_code == 0
     assert lint("in.jsonl", "--max-length", "60").exit_code == 1
 
 
@@ -434,7 +439,7 @@ def test_the_commands_find_each_kind(lint, tmp_path, kind):
     if marks:
         assert _MARKED in templates.LLAMA3_MARKED
         templates.model_directory(tmp_path / "m", templates.LLAMA3_MARKED.replace(_MARKED, marks))
-        options = ["--layout", "template", "--template", "m"]
+        options = ["--chat-format", "template", "--template", "m"]
     done = lint("in.jsonl", *options)
     assert done.exit_code == 1
     place = "in.jsonl:1: " if marks else "in.jsonl:2: "
@@ -451,19 +456,19 @@ def test_a_row_that_its_template_cannot_lay_out_has_its_line(lint, tmp_path):
     template = templates.LLAMA3.replace("{{ bos_token }}", "{{ bos_token }}{{ messages[3:] | length }}")
     templates.model_directory(tmp_path / "m", template)
     write(tmp_path / "in.jsonl", [chat("Q", "A"), chat("Q", "A", "q", "a"), chat("Q", "A")])
-    done = lint("in.jsonl", "--layout", "template", "--template", "m")
+    done = lint("in.jsonl", "--chat-format", "template", "--template", "m")
     assert done.exit_code == 1
     assert done.stdout.startswith("in.jsonl:2: the chat template is not prefix-safe: no mask can be told: ")
     assert "3 rows" in done.stderr
 
 
 def test_the_commands_read_the_same_template(lint, tmp_path):
-    """Given a tokenizer's file, both take the template that lies beside it; and only with its layout."""
+    """Given a tokenizer's file, both take the template that lies beside it; and only with its chat format."""
     templates.model_directory(tmp_path, templates.CHATML)
     write(tmp_path / "in.jsonl", [ROW])
     given = ["tokenize", "in.jsonl", "-o", "out", "--tokenizer", "t"]
-    assert lint("in.jsonl", "--layout", "template").exit_code == 0
-    assert CliRunner().invoke(app, [*given, "--layout", "template"]).exit_code == 0
+    assert lint("in.jsonl", "--chat-format", "template").exit_code == 0
+    assert CliRunner().invoke(app, [*given, "--chat-format", "template"]).exit_code == 0
     refused = CliRunner().invoke(app, [*given, "--template", "m"])
     assert isinstance(refused.exception, UsageError)
-    assert "--template needs --layout template" in str(refused.exception)
+    assert "--template needs --chat-format template" in str(refused.exception)

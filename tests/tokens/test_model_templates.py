@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from dataprep.cli.app import app
 from dataprep.core.errors import RowError, TemplateError
 from dataprep.tokens.encoder import encode_chat, encode_chats
-from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.lint.rules import problems_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.truncation import spans_of
@@ -133,7 +133,7 @@ KINDS = {
 
 
 def model(folder, kind, template, eos="</s>", rstrip=False):
-    """A model directory, saved by transformers; what it loads, our tokenizer, and the template's layout."""
+    """A model directory, saved by transformers; what it loads, our tokenizer, and the template's format."""
     made = KINDS[kind]()
     added = functools.partial(tokenizers.AddedToken, normalized=False)
     made.add_special_tokens([added(name, rstrip=rstrip and "|" in name) for name in MARKS])
@@ -142,14 +142,14 @@ def model(folder, kind, template, eos="</s>", rstrip=False):
     theirs.chat_template = template
     theirs.save_pretrained(folder)
     ours = load_tokenizer(folder)
-    return theirs, ours, layout_of("template", path=folder, specials=ours.specials)
+    return theirs, ours, chat_format_of("template", path=folder, special_tokens=ours.special_tokens)
 
 
-def laid(tokenizer, layout, row):
+def laid(tokenizer, chat_format, row):
     """A row in tokens, one by one and in a batch, with nothing to lint."""
-    encoded = encode_chat(tokenizer, layout, row)
-    assert encode_chats(tokenizer, layout, [row]) == [encoded]
-    assert problems_of(encoded, row, tokenizer, layout) == []
+    encoded = encode_chat(tokenizer, chat_format, row)
+    assert encode_chats(tokenizer, chat_format, [row]) == [encoded]
+    assert problems_of(encoded, row, tokenizer, chat_format) == []
     return encoded
 
 
@@ -158,18 +158,18 @@ def laid(tokenizer, layout, row):
 def test_ids_are_those_of_transformers(tmp_path, name, kind):
     """Token for token, also where the mask cuts a text; answers and their ends are trained."""
     eos = "<|endoftext|>" if name == "phi3" else "</s>"
-    theirs, ours, layout = model(tmp_path, kind, TEMPLATES[name], eos)
+    theirs, ours, chat_format = model(tmp_path, kind, TEMPLATES[name], eos)
     refused = {"qwen3": ROWS[1], "mistral": ROWS[2]}.get(name)
     for row in ROWS:
         if row is refused:
             with pytest.raises(RowError, match=r"prefix-safe|No system message"):
-                encode_chat(ours, layout, row)
+                encode_chat(ours, chat_format, row)
             continue
-        encoded = laid(ours, layout, row)
+        encoded = laid(ours, chat_format, row)
         assert encoded.ids == theirs.apply_chat_template(row, return_dict=False)
         answers = [message["content"] for message in row if message["role"] == "assistant"]
         trained = [ours.decode(encoded.ids[slice(*span)]).strip() for span in spans_of(encoded.mask)]
-        (end,) = layout.ends
+        (end,) = chat_format.ends
         space = " " if name == "llama2" else ""
         assert trained == [f"{answer}{space}{end}" for answer in answers]
 
@@ -182,21 +182,21 @@ def test_marks_are_those_of_transformers(tmp_path, kind):
         "{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}"
         "{% else %}{{ m.content + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
     )
-    theirs, ours, layout = model(tmp_path, kind, template)
+    theirs, ours, chat_format = model(tmp_path, kind, template)
     for row in ROWS:
         done = theirs.apply_chat_template(row, return_dict=True, return_assistant_tokens_mask=True)
-        encoded = laid(ours, layout, row)
+        encoded = laid(ours, chat_format, row)
         assert encoded.ids == done["input_ids"]
         assert [*encoded.mask] == done["assistant_masks"]
-        assert encoded == encode_chat(ours, layout_of("chatml"), row)
+        assert encoded == encode_chat(ours, chat_format_of("chatml"), row)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "space before each"])
 def test_marks_that_swallow_white_space_are_those_of_transformers(tmp_path, kind):
     """Phi-3's own special tokens take the newline behind them; the ids are the same without it."""
-    theirs, ours, layout = model(tmp_path, kind, PHI3, "<|endoftext|>", rstrip=True)
+    theirs, ours, chat_format = model(tmp_path, kind, PHI3, "<|endoftext|>", rstrip=True)
     for row in ROWS:
-        assert laid(ours, layout, row).ids == theirs.apply_chat_template(row, return_dict=False)
+        assert laid(ours, chat_format, row).ids == theirs.apply_chat_template(row, return_dict=False)
 
 
 def test_a_text_before_any_special_token_has_its_space(tmp_path):
@@ -204,15 +204,15 @@ def test_a_text_before_any_special_token_has_its_space(tmp_path):
     template = "{% for m in messages %}{{ m.role + ': ' + m.content + eos_token }}{% endfor %}"
     template += "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
     for kind in KINDS:
-        theirs, ours, layout = model(tmp_path / kind, kind, template)
+        theirs, ours, chat_format = model(tmp_path / kind, kind, template)
         for row in ROWS:
-            assert laid(ours, layout, row).ids == theirs.apply_chat_template(row, return_dict=False)
+            assert laid(ours, chat_format, row).ids == theirs.apply_chat_template(row, return_dict=False)
 
 
 def test_what_a_template_writes_before_an_answer_is_not_trained(tmp_path):
     """Qwen3's empty thoughts are the template's own; no row says them."""
-    _, ours, layout = model(tmp_path, "bytes", QWEN3)
-    encoded = laid(ours, layout, ROWS[0])
+    _, ours, chat_format = model(tmp_path, "bytes", QWEN3)
+    encoded = laid(ours, chat_format, ROWS[0])
     start, end = spans_of(encoded.mask)[0]
     assert ours.decode(encoded.ids[:start]).endswith("assistant\n<think>\n\n</think>\n\n")
     assert ours.decode(encoded.ids[start:end]) == "It is\nthis: é.<|im_end|>"
@@ -230,10 +230,10 @@ def test_a_turn_that_ends_in_two_ways_is_an_error(tmp_path):
     """Where only the last turn has an end, the next header is not taken for one."""
     template = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}"
     template += "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}"
-    _, ours, layout = model(tmp_path, "bytes", template)
-    laid(ours, layout, ROWS[0])
+    _, ours, chat_format = model(tmp_path, "bytes", template)
+    laid(ours, chat_format, ROWS[0])
     with pytest.raises(RowError, match=r"not prefix-safe: .* with 2 of 4 messages"):
-        encode_chat(ours, layout, ROWS[1])
+        encode_chat(ours, chat_format, ROWS[1])
 
 
 def test_llama2s_layout_is_metas_reference_with_a_sentencepiece_model(tmp_path):
@@ -258,7 +258,7 @@ def test_llama2s_layout_is_metas_reference_with_a_sentencepiece_model(tmp_path):
                 question, system = system + text, ""
             else:
                 expected += [1, *theirs.encode(f"[INST] {question} [/INST] {text} "), 2]
-        assert laid(ours, layout_of("llama2"), row).ids == expected
+        assert laid(ours, chat_format_of("llama2"), row).ids == expected
 
 
 def test_show_shows_the_spaces_that_tokens_stand_for(tmp_path):

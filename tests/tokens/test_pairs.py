@@ -112,8 +112,8 @@ def test_long_texts_are_cut_and_counted(tmp_path, pad):
     with pytest.raises(
         InputError, match=r"rows\.jsonl:2: too long: found a text of 500 tokens; expected at most 60"
     ):
-        make(tmp_path, rows, max_length=60, overflow="error")
-    _, done = make(tmp_path, rows, max_length=60, overflow="drop")
+        make(tmp_path, rows, max_length=60, truncation="error")
+    _, done = make(tmp_path, rows, max_length=60, truncation="drop")
     assert str(done.ledger) == "2 in = 1 out + 1 dropped (too long: 1)"
 
 
@@ -182,7 +182,7 @@ def test_rows_that_lack_something(tmp_path, row, reason):
     [
         ({"teachers": {}}, "there is no teacher"),
         ({"pad": "left"}, "--pad left: expected one of none, max"),
-        ({"overflow": "no"}, "--overflow no: expected one of error, drop, truncate"),
+        ({"truncation": "no"}, "--truncation no: expected one of error, drop, truncate"),
         ({"max_length": 0}, "--max-length 0: expected 1 or more"),
     ],
     ids=str,

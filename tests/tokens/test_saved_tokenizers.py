@@ -18,7 +18,7 @@ from dataprep.tokens.export import checks, saving
 from dataprep.tokens.export import from_ranks as rank_documents
 from dataprep.tokens.export.roles import generation_ids
 from dataprep.tokens.export.saving import save_pretrained
-from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.tokenizers.sentencepiece import SentencePieceTokenizer
 from dataprep.tokens.tokenizers.tiktoken_ranks import LLAMA3_PATTERN, RankTokenizer
@@ -55,9 +55,9 @@ MODELS = {  # as `dataprep tokenizer train` makes them, as Llama 2, as T5, and w
 }
 
 
-def layout(name, options=LAYOUTS):
-    """A layout by its command line."""
-    return layout_of(name.partition(" ")[0], **options[name])
+def chat_format(name, options=LAYOUTS):
+    """A chat format by its command line."""
+    return chat_format_of(name.partition(" ")[0], **options[name])
 
 
 def lines():
@@ -89,8 +89,8 @@ def toy_ranks():
 def rank_tokenizer(ranks, pattern=LLAMA3_PATTERN, first=None):
     """A tokenizer of ranks; its special tokens have the ids from ``first``."""
     start = len(ranks) if first is None else first
-    specials = {name: start + number for number, name in enumerate(NAMES + OTHERS)}
-    return RankTokenizer(ranks, pattern, specials, (rank_tokenizer, (ranks, pattern, first)))
+    special_tokens = {name: start + number for number, name in enumerate(NAMES + OTHERS)}
+    return RankTokenizer(ranks, pattern, special_tokens, (rank_tokenizer, (ranks, pattern, first)))
 
 
 @functools.cache
@@ -129,7 +129,7 @@ def saved(tmp_path_factory):
     @functools.cache
     def load(kind, name=None):
         folder = tmp_path_factory.mktemp("saved")
-        save_pretrained(tokenizer_of(kind), layout(name) if name else None, folder)
+        save_pretrained(tokenizer_of(kind), chat_format(name) if name else None, folder)
         return transformers.AutoTokenizer.from_pretrained(folder), folder
 
     return load
@@ -156,7 +156,7 @@ def total(model, ids):
 def test_any_text_has_the_same_ids(saved, kind, text):
     """The student reads what it was trained on, whatever the text; names of pieces such as <unk> apart."""
     ours = tokenizer_of(kind)
-    assume(not any(name in text for name in [*ours.specials, "<unk>"]))
+    assume(not any(name in text for name in [*ours.special_tokens, "<unk>"]))
     unigram = kind.endswith("unigram")
     assume(not (re.search("<0x..>", text) and (unigram or kind.startswith("symbols"))))
     try:
@@ -177,7 +177,7 @@ def test_what_was_saved_is_read_again(saved, kind):
     """Our own loader gives the same ids and special tokens of the folder; decoded texts are the same."""
     ours, (theirs, folder) = tokenizer_of(kind), saved(kind)
     again = load_tokenizer(folder)
-    assert dict(again.specials) == dict(ours.specials)
+    assert dict(again.special_tokens) == dict(ours.special_tokens)
     for text in (*checks.TEXTS, *lines()[:5]):
         if "\u2581" in text:
             continue
@@ -227,7 +227,7 @@ def test_conversations_have_the_same_ids_and_masks(saved, kind, name, messages):
     """The library lays a conversation out as the rows were laid out, trains on the same, asks the same."""
     if kind.endswith("unigram"):  # see test_any_text_has_the_same_ids
         messages = [each | {"content": f"{each['role']} fox"} for each in messages]
-    ours, form = tokenizer_of(kind), layout(name)
+    ours, form = tokenizer_of(kind), chat_format(name)
     if ours.kind == "sentencepiece" and any("\u2581" in each["content"] for each in messages):
         with pytest.raises(RowError, match="reads as a space"):  # an error, never other ids
             encode_chat(ours, form, messages)
@@ -279,7 +279,7 @@ def test_patterns_cut_alike(name, text):
             probe[bytes([a, b])] = len(probe)
     ours = rank_tokenizer(probe, PATTERNS[name])
     theirs = tokenizers.Tokenizer.from_str(json.dumps(rank_documents.rank_document(ours)))
-    assume(not any(special in text for special in ours.specials))
+    assume(not any(special in text for special in ours.special_tokens))
     assert theirs.encode(text, add_special_tokens=False).ids == ours.encode(text)
 
 
@@ -291,19 +291,19 @@ def test_text_that_looks_special_is_special_elsewhere(saved):
     assert theirs.encode(text, add_special_tokens=False, split_special_tokens=True) == ours.encode(text)
     messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
     found = theirs.apply_chat_template(messages, sanitize_control_tokens=True)["input_ids"]
-    assert found == encode_chat(ours, layout("llama3"), messages).ids
+    assert found == encode_chat(ours, chat_format("llama3"), messages).ids
 
 
 def test_generation_ends_where_training_ends(saved):
     """A student that is asked stops at its end of turn, and pads with what was padded with."""
     ours = tokenizer_of("bpe bpe")
-    name = {number: each for each, number in ours.specials.items()}
+    name = {number: each for each, number in ours.special_tokens.items()}
     for form, ends, begin in (
         ("llama3", ["<|eot_id|>", "<|end_of_text|>"], "<|begin_of_text|>"),
         ("chatml", ["<|im_end|>", "<|end_of_text|>"], None),
         ("llama2", ["</s>", "<|end_of_text|>"], "<s>"),
     ):
-        ids = generation_ids(ours, layout(form))
+        ids = generation_ids(ours, chat_format(form))
         assert [name[number] for number in ids["eos_token_id"]] == ends
         assert name.get(ids.get("bos_token_id")) == begin
         assert name[ids["pad_token_id"]] == "<pad>"
@@ -319,7 +319,7 @@ def test_generation_ends_where_training_ends(saved):
 def test_without_a_layout_there_is_no_chat_template(tmp_path):
     """T5 has no conversations; a template of an earlier save does not stay behind."""
     ours = tokenizer_of("t5 unigram")
-    save_pretrained(ours, layout("llama2"), tmp_path)
+    save_pretrained(ours, chat_format("llama2"), tmp_path)
     assert (tmp_path / "chat_template.jinja").is_file()
     save_pretrained(ours, None, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
@@ -340,8 +340,8 @@ def model_folder(tmp_path):
 
 
 def test_a_model_folders_own_template_stays(model_folder, tmp_path):
-    """With the layout 'template' the folder is as it was, to the byte of its tokenizer.json."""
-    ours, form = load_tokenizer(model_folder), layout_of("template", path=model_folder)
+    """With the chat format 'template' the folder is as it was, to the byte of its tokenizer.json."""
+    ours, form = load_tokenizer(model_folder), chat_format_of("template", path=model_folder)
     save_pretrained(ours, form, tmp_path / "student")
     own = (model_folder / "tokenizer.json").read_bytes()
     assert (tmp_path / "student" / "tokenizer.json").read_bytes() == own
@@ -360,7 +360,7 @@ def test_templates_without_marks_are_kept_too(model_folder, tmp_path, template):
     config = {"bos_token": "<|begin_of_text|>", "eos_token": "</s>", "chat_template": template}
     (model_folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     date = "26 Jul 2024" if template == templates.LLAMA32 else None
-    form = layout_of("template", path=model_folder, date=date)
+    form = chat_format_of("template", path=model_folder, date=date)
     save_pretrained(load_tokenizer(model_folder), form, tmp_path / "student")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "student")
     assert theirs.chat_template == template
@@ -368,11 +368,11 @@ def test_templates_without_marks_are_kept_too(model_folder, tmp_path, template):
 
 
 def test_a_named_layout_replaces_the_folders_template(model_folder):
-    """A folder may be saved into itself: the layout's template is the only one then."""
+    """A folder may be saved into itself: the chat format's template is the only one then."""
     ours, before = load_tokenizer(model_folder), (model_folder / "tokenizer.json").read_bytes()
-    save_pretrained(ours, layout("chatml"), model_folder)
+    save_pretrained(ours, chat_format("chatml"), model_folder)
     theirs = transformers.AutoTokenizer.from_pretrained(model_folder)
-    compare_chat(theirs, ours, layout("chatml"), _messages((None, [("quick fox?", "lazy dog.")])))
+    compare_chat(theirs, ours, chat_format("chatml"), _messages((None, [("quick fox?", "lazy dog.")])))
     assert (theirs.eos_token, theirs.model_max_length) == ("<|im_end|>", 77)
     assert (model_folder / "tokenizer.json").read_bytes() == before
     assert "chat_template" not in json.loads((model_folder / "tokenizer_config.json").read_text("utf-8"))
@@ -387,9 +387,11 @@ def test_a_space_at_the_first_text_only(tmp_path):
     (tmp_path / "tokenizer.json").write_text(core.to_str(), encoding="utf-8")
     ours = load_tokenizer(tmp_path)
     for name in LAYOUTS:
-        save_pretrained(ours, layout(name), tmp_path / "saved")
+        save_pretrained(ours, chat_format(name), tmp_path / "saved")
         theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
-        compare_chat(theirs, ours, layout(name), _messages(("Be short.", [("quick fox?", "lazy dog.")] * 2)))
+        compare_chat(
+            theirs, ours, chat_format(name), _messages(("Be short.", [("quick fox?", "lazy dog.")] * 2))
+        )
 
 
 def test_a_class_that_rebuilds_the_tokenizer_is_left_out(tmp_path):
@@ -397,7 +399,7 @@ def test_a_class_that_rebuilds_the_tokenizer_is_left_out(tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(train_tokenizer(lines(), 320, "bpe"))
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "Qwen2Tokenizer"}', encoding="utf-8")
     ours = load_tokenizer(tmp_path)
-    save_pretrained(ours, layout("chatml"), tmp_path / "saved")
+    save_pretrained(ours, chat_format("chatml"), tmp_path / "saved")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
     assert theirs.encode("12345", add_special_tokens=False) == ours.encode("12345")
 
@@ -407,7 +409,7 @@ def test_beside_a_models_configuration(tmp_path, model):
     """The kind of model in config.json does not change what the tokenizer gives."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model}), encoding="utf-8")
     ours = tokenizer_of("llama2 bpe")
-    save_pretrained(ours, layout("llama2"), tmp_path)
+    save_pretrained(ours, chat_format("llama2"), tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert theirs.encode(" a  fox\n", add_special_tokens=False) == ours.encode(" a  fox\n")
 
@@ -424,7 +426,7 @@ def test_a_model_whose_class_reads_otherwise_is_an_error(tmp_path):
 def test_a_difference_is_an_error_and_nothing_is_written(tmp_path, monkeypatch, what):
     """Never a folder that tokenizes otherwise: the first difference is shown, the old files stay."""
     ours = tokenizer_of("ranks")
-    save_pretrained(ours, layout("llama3"), tmp_path)
+    save_pretrained(ours, chat_format("llama3"), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     if what == "mask":
         template = before["chat_template.jinja"].decode().replace("'assistant' %}", "'user' %}")
@@ -438,12 +440,12 @@ def test_a_difference_is_an_error_and_nothing_is_written(tmp_path, monkeypatch, 
         what
     ]
     with pytest.raises(TokenizerError, match=message):
-        save_pretrained(ours, layout("llama3"), tmp_path)
+        save_pretrained(ours, chat_format("llama3"), tmp_path)
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
 def test_what_cannot_be_saved_is_said(tmp_path, monkeypatch):
-    """Models of words, unknown classes, a layout without its tokens, no transformers: errors of our own."""
+    """Models of words, unknown classes, a format without its tokens, no transformers: our own errors."""
     made = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines()), model_writer=made, model_type="word", vocab_size=20, minloglevel=2
@@ -451,15 +453,15 @@ def test_what_cannot_be_saved_is_said(tmp_path, monkeypatch):
     with pytest.raises(TokenizerError, match="a model of words"):
         save_pretrained(SentencePieceTokenizer("words.model", made.getvalue()), None, tmp_path)
     with pytest.raises(TokenizerError, match="ToyTokenizer"):
-        save_pretrained(ToyTokenizer(), layout("llama3"), tmp_path)
+        save_pretrained(ToyTokenizer(), chat_format("llama3"), tmp_path)
     plain = SentencePieceTokenizer(
         "t5.model", tokenizer_of("t5 unigram").content.replace(b"<|eot_id|>", b"<|eot_xx|>")
     )
     with pytest.raises(TokenizerError, match="no special token"):
-        save_pretrained(plain, layout("llama3"), tmp_path)
+        save_pretrained(plain, chat_format("llama3"), tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingDependencyError, match=r"dataprep\[train\]"):
-        save_pretrained(tokenizer_of("ranks"), layout("llama3"), tmp_path)
+        save_pretrained(tokenizer_of("ranks"), chat_format("llama3"), tmp_path)
     assert not [*tmp_path.iterdir()]
 
 
@@ -480,7 +482,7 @@ def llama3():
 def saved_llama3(tmp_path_factory):
     """It, as transformers loads it after it was saved."""
     folder: Path = tmp_path_factory.mktemp("llama3")
-    save_pretrained(llama3(), layout("llama3"), folder)
+    save_pretrained(llama3(), chat_format("llama3"), folder)
     return transformers.AutoTokenizer.from_pretrained(folder)
 
 
@@ -488,7 +490,7 @@ def compare_rows(theirs, rows):
     """Rows laid out by transformers and by us."""
     found = theirs.apply_chat_template(rows, return_dict=True, return_assistant_tokens_mask=True)
     for row, ids, mask in zip(rows, found["input_ids"], found["assistant_masks"], strict=True):
-        expected = encode_chat(llama3(), layout("llama3"), row)
+        expected = encode_chat(llama3(), chat_format("llama3"), row)
         assert ids == expected.ids
         assert mask == list(expected.mask)
 

@@ -23,7 +23,7 @@ from tests.tokens_fakes import Bytes
 FACTS = {
     "key": "ab" * 32,
     "tokenizer": {"kind": "tiktoken", "fingerprint": "0" * 64, "vocab_size": 70_000, "name": None},
-    "layout": {"name": "llama3", "fingerprint": "1" * 64},
+    "chat_format": {"name": "llama3", "fingerprint": "1" * 64},
     "pad_id": 9,
     "inputs": [{"name": "a.jsonl", "rows": 2}, {"name": "b.jsonl", "rows": 1000}],
 }
@@ -103,7 +103,7 @@ def test_documents_are_no_sequences(tmp_path):
     with pytest.raises(UsageError, match="not packed"):
         shards.sequence(0)
     assert [shards.source(number) for number in range(3)] == [("a.jsonl", 1), ("a.jsonl", 2), ("b.jsonl", 1)]
-    assert (shards.pad_id, shards.layout, shards.fingerprint) == (9, "llama3", "0" * 64)
+    assert (shards.pad_id, shards.chat_format, shards.fingerprint) == (9, "llama3", "0" * 64)
 
 
 def test_ids_are_views_of_the_file(tmp_path):

@@ -15,7 +15,7 @@ from dataprep.cli.app import app
 from dataprep.core.errors import FileError, InputError, TokenizerError, UsageError, WorkspaceError
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.tokenize import ShardOptions, tokenize_files
-from dataprep.tokens.tokenizers import base as tokenizers
+from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.training import train_tokenizer
 from tests.tokens_fakes import Bytes
 
@@ -68,7 +68,7 @@ def command(tmp_path, monkeypatch):
 
 def tokenize(source, output, **settings):
     """Shards of rows, with the tokenizer of bytes."""
-    own = {"workers", "rejects", "layout", "tokenizer"} & set(settings)
+    own = {"workers", "rejects", "chat_format", "tokenizer"} & set(settings)
     given = {name: settings.pop(name) for name in own}
     return tokenize_files(source, output, **{"tokenizer": Bytes()} | given, options=ShardOptions(**settings))
 
@@ -85,7 +85,7 @@ def texts_of(shards):
 
 
 def test_documents_are_the_rows(small, tmp_path):
-    """Ids and mask are those of the layout, in the rows' order."""
+    """Ids and mask are those of the chat format, in the rows' order."""
     done = tokenize(small, tmp_path / "out")
     shards = Shards.open(tmp_path / "out", tokenizer=Bytes())
     for row, (text, trained) in zip(ROWS, texts_of(shards), strict=False):
@@ -130,7 +130,7 @@ def test_documents_know_where_they_come_from(tmp_path, workers, pack):
         rows = [chat(f"{name}{n}", "x" * (400 if n % 7 == 3 else n % 40 + 1)) for n in range(count)]
         rows[1] = {"messages": []}
         files[f"{name}.jsonl"] = write_rows(tmp_path / f"{name}.jsonl", rows)
-    settings = {"pack": pack, "max_length": 300, "overflow": "drop", "workers": workers}
+    settings = {"pack": pack, "max_length": 300, "truncation": "drop", "workers": workers}
     tokenize([*files.values()], tmp_path / "out", rejects=tmp_path / "bad.jsonl", **settings)
     shards, found = Shards.open(tmp_path / "out"), []
     for number, (text, _) in enumerate(texts_of(shards)):
@@ -195,11 +195,11 @@ def test_a_tokenizer_that_changes_meanwhile_is_an_error(small, tmp_path, change)
 
 
 def test_a_finished_layout_takes_no_options(small, tmp_path):
-    """``strip`` and ``date`` beside a layout that was made without them would do nothing."""
-    from dataprep.tokens.formats.loading import layout_of
+    """``strip`` and ``date`` beside a chat format that was made without them would do nothing."""
+    from dataprep.tokens.formats.loading import chat_format_of
 
-    with pytest.raises(UsageError, match="layout's own"):
-        tokenize(small, tmp_path / "out", layout=layout_of("llama3"), strip=True)
+    with pytest.raises(UsageError, match="chat format's own"):
+        tokenize(small, tmp_path / "out", chat_format=chat_format_of("llama3"), strip=True)
 
 
 def test_finished_shards_are_found_again(small, tmp_path):
@@ -217,7 +217,7 @@ def test_finished_shards_are_found_again(small, tmp_path):
     [
         "rows",
         "tokenizer",
-        "layout",
+        "chat_format",
         {"pack": 400},
         {"seed": 1},
         {"max_length": 300},
@@ -227,18 +227,18 @@ def test_finished_shards_are_found_again(small, tmp_path):
     ids=str,
 )
 def test_anything_changed_makes_new_shards(small, tmp_path, change):
-    """Rows, tokenizer, layout and options are all in the key; damaged shards are none."""
-    from dataprep.tokens.formats.loading import layout_of
+    """Rows, tokenizer, chat format and options are all in the key; damaged shards are none."""
+    from dataprep.tokens.formats.loading import chat_format_of
 
-    given = {"pack": 512, "layout": "llama3"}
+    given = {"pack": 512, "chat_format": "llama3"}
     tokenize(small, tmp_path / "out", **given)
     if change == "rows":
         write_rows(small, ROWS[:4])
     elif change == "tokenizer":
         given["tokenizer"] = Bytes(fingerprint="a" * 64)
-    elif change == "layout":
-        given["layout"] = layout_of("llama3")
-        object.__setattr__(given["layout"], "fingerprint", "other")
+    elif change == "chat_format":
+        given["chat_format"] = chat_format_of("llama3")
+        object.__setattr__(given["chat_format"], "fingerprint", "other")
     elif change == "damage":
         (path,) = (tmp_path / "out").glob("*-ids-*")
         path.write_bytes(bytes(path.stat().st_size))
@@ -274,9 +274,9 @@ def test_long_rows(tmp_path, workers):
     path = write_rows(tmp_path / "rows.jsonl", rows)
     with pytest.raises(InputError, match=r"rows\.jsonl:8: too many tokens"):
         tokenize(path, tmp_path / "error", max_length=200, workers=workers)
-    dropped = tokenize(path, tmp_path / "drop", max_length=200, overflow="drop", workers=workers)
+    dropped = tokenize(path, tmp_path / "drop", max_length=200, truncation="drop", workers=workers)
     assert (dropped.ledger.rows_out, dropped.ledger.dropped) == (3960, {"too many tokens": 40})
-    cut = tokenize(path, tmp_path / "cut", max_length=200, overflow="truncate", workers=workers)
+    cut = tokenize(path, tmp_path / "cut", max_length=200, truncation="truncate", workers=workers)
     shards = Shards.open(tmp_path / "cut")
     assert (cut.ledger.rows_out, cut.manifest["cut"]) == (4000, 40)
     assert max(ids.size for ids, _ in shards) <= 200
@@ -310,7 +310,7 @@ def test_a_file_that_changes_meanwhile_is_found(small, tmp_path):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"overflow": "explode"},
+        {"truncation": "explode"},
         {"pack": 1},
         {"max_length": 0},
         {"split_long": True},
@@ -326,7 +326,7 @@ def test_options_that_contradict_each_other(settings):
 def test_no_rows_left(tmp_path):
     """Where every row is dropped there are shards of nothing, which can be opened."""
     path = write_rows(tmp_path / "rows.jsonl", ROWS[:3])
-    done = tokenize(path, tmp_path / "out", pack=4, overflow="drop")
+    done = tokenize(path, tmp_path / "out", pack=4, truncation="drop")
     shards = Shards.open(tmp_path / "out")
     assert (len(shards), shards.sequences, done.fill) == (0, 0, None)
 
@@ -398,7 +398,17 @@ def test_the_workspace_has_its_own_place(command, tmp_path):
         ["small.jsonl", "-o", "out.pt", "--student", "t.model", "--teacher", "a=t.model", "--pack", "9"],
         ["small.jsonl", "-o", "small.jsonl", "--tokenizer", "t.model"],
         ["-", "-", "-o", "out", "--tokenizer", "t.model"],
-        ["small.jsonl", "-o", "o.pt", "--student", "t.model", "--teacher", "a=t.model", "--layout", "chatml"],
+        [
+            "small.jsonl",
+            "-o",
+            "o.pt",
+            "--student",
+            "t.model",
+            "--teacher",
+            "a=t.model",
+            "--chat-format",
+            "chatml",
+        ],
         ["small.jsonl", "-o", "o.pt", "--student", "t.model", "--teacher", "a=t.model", "--seed", "1"],
         ["small.jsonl", "-o", "o.pt", "--student", "t.model", "--teacher", "a=t.model", "--max-length", "0"],
     ],

@@ -25,7 +25,7 @@ from dataprep.core.errors import (
 )
 from dataprep.datasets.stats import stats
 from dataprep.tokens.encoder import ChatEncoder
-from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers import tiktoken_encodings as encodings
 from dataprep.tokens.tokenizers import tiktoken_ranks as fast_encoder
 from dataprep.tokens.tokenizers import tiktoken_ranks as rank_file
@@ -160,7 +160,7 @@ def test_no_special_token_comes_out_of_text(loaded, kind, text):
     """No row can inject an end of turn; and the text is still all there."""
     tokenizer = loaded[kind]
     ids = tokenizer.encode(text)
-    assert not set(ids) & set(tokenizer.specials.values())
+    assert not set(ids) & set(tokenizer.special_tokens.values())
     assert all(0 <= number < tokenizer.vocab_size for number in ids)
     assert tokenizer.decode(ids) == text
     assert tokenizer.decode_bytes(ids) == tokenizer.decode(ids).encode()
@@ -176,10 +176,10 @@ def test_a_batch_is_each_of_its_texts(loaded, kind, texts):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_special_tokens_have_names(loaded, kind):
-    """Layouts get ids by name, decode gives the names back, an unknown one is answered with all."""
+    """Chat formats get ids by name, decode gives the names back, an unknown one is answered with all."""
     tokenizer = loaded[kind]
     number = tokenizer.special("<|eot_id|>")
-    assert number == tokenizer.specials["<|eot_id|>"]
+    assert number == tokenizer.special_tokens["<|eot_id|>"]
     assert tokenizer.decode([*tokenizer.encode("the end"), number, number]) == "the end<|eot_id|><|eot_id|>"
     with pytest.raises(TokenizerError, match=r"no special token '<\|nope\|>'; it has .*<\|begin_of_text\|>"):
         tokenizer.special("<|nope|>")
@@ -206,7 +206,7 @@ def test_a_character_that_is_read_as_a_space_is_a_bad_row(loaded, tmp_path):
     for kind in ("tiktoken", "huggingface"):
         assert loaded[kind].decode(loaded[kind].encode(text)) == text
     row = {"role": "user", "content": text}, {"role": "assistant", "content": "A"}
-    done = ChatEncoder(loaded["sentencepiece"], layout_of("llama3")).results([row])
+    done = ChatEncoder(loaded["sentencepiece"], chat_format_of("llama3")).results([row])
     assert isinstance(done[0], RowError)
 
 
@@ -218,7 +218,7 @@ def test_bytes_that_a_file_lists_as_added_tokens_are_found(tmp_path):
     added = [(number, name, True) for name, number in vocab.items() if name != "a"]
     tokenizer, _ = json_tokenizer(tmp_path, model, added)
     assert tokenizer.encode("a\né<s>") == [256, 10, 0xC3, 0xA9, 0x3C, 0x73, 0x3E]
-    assert tokenizer.specials == {"<s>": 257}
+    assert tokenizer.special_tokens == {"<s>": 257}
     assert tokenizer.decode_bytes([0xC3]) == b"\xc3"  # not U+FFFD: a byte is shown as one
 
 
@@ -413,7 +413,7 @@ def published_texts():
 
 def test_llama_3_is_the_published_one(llama3):
     """Ids of the special tokens are those of Meta's own program."""
-    assert (llama3.kind, llama3.vocab_size, len(llama3.specials)) == ("tiktoken", 128_256, 256)
+    assert (llama3.kind, llama3.vocab_size, len(llama3.special_tokens)) == ("tiktoken", 128_256, 256)
     assert {
         name: llama3.special(name) for name in ("<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>")
     } == {
@@ -441,7 +441,7 @@ def test_every_published_text_has_tiktokens_ids(llama3):
 
 
 def test_user_defined_marks_are_not_found_in_text(tmp_path):
-    """SentencePiece finds every user-defined symbol; what looks like a mark is left to the layout."""
+    """SentencePiece finds every user-defined symbol; what looks like a mark is left to the chat format."""
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(corpus()), model_prefix=str(tmp_path / "u"), vocab_size=60, minloglevel=2,
         user_defined_symbols=["<sep>", "##", "[CLS]"], hard_vocab_limit=False,
@@ -451,7 +451,7 @@ def test_user_defined_marks_are_not_found_in_text(tmp_path):
     marks = {plain.piece_to_id("<sep>"), plain.piece_to_id("[CLS]")}
     assert marks <= set(plain.encode("the<sep>## dog[CLS]"))
     assert not marks & set(tokenizer.encode("the<sep>## dog[CLS]"))
-    assert marks <= set(tokenizer.specials.values())
+    assert marks <= set(tokenizer.special_tokens.values())
     assert tokenizer.encode("the ## quick") == plain.encode("the ## quick")
     assert plain.piece_to_id("##") in tokenizer.encode("the ## quick")
     assert tokenizer.decode([plain.piece_to_id("<sep>"), *tokenizer.encode("the dog")]) == "<sep>the dog"
@@ -489,7 +489,7 @@ def test_a_unigram_model_does_not_find_special_tokens(tmp_path):
     assert tokenizers.Tokenizer.from_file(str(path)).encode("a</s>").ids[-1] == 1
     assert tokenizer.encode("a</s>b") == [7, 3, 5, 6, 4, 8]
     assert tokenizer.encode("<x><pad>") == [3, 2, 4, 3, 2, 7, 2, 4]
-    assert tokenizer.specials == {"<pad>": 0, "</s>": 1, "<x>": 9}
+    assert tokenizer.special_tokens == {"<pad>": 0, "</s>": 1, "<x>": 9}
     assert tokenizer.decode([7, 1, 9]) == "a</s><x>"
     assert tokenizer.vocab_size == 10
 
@@ -516,7 +516,7 @@ def test_added_pieces_of_text_stay_text(tmp_path):
     assert tokenizer.encode("a    b") == plain.encode("a    b").ids == [0, 17, 1]
     assert not {18, 19} & set(tokenizer.encode("<think>a<|eot|>"))
     assert tokenizer.decode([*tokenizer.encode("<think>a    <|eot|>"), 19]) == "<think>a    <|eot|><|eot|>"
-    assert list(tokenizer.specials) == ["<think>", "<|eot|>"]
+    assert list(tokenizer.special_tokens) == ["<think>", "<|eot|>"]
 
 
 @pytest.mark.parametrize("normalized", [True, False])
@@ -696,7 +696,7 @@ def test_openais_files_are_known_by_name_and_by_content(tmp_path, monkeypatch, n
     (tmp_path / "a file").write_bytes(content)
     by_name, by_content = load_tokenizer(name), load_tokenizer(tmp_path / "a file")
     assert (by_content.fingerprint == by_name.fingerprint) == (name == stem)
-    assert by_name.specials == {
+    assert by_name.special_tokens == {
         each: reference.encode_single_token(each) for each in reference.special_tokens_set
     }
     for text in ("It's the 12345th <|endoftext|> of \n\n MANY  texts", *corpus(20)):
@@ -711,7 +711,7 @@ def test_openais_files_are_known_by_name_and_by_content(tmp_path, monkeypatch, n
 
 @pytest.mark.parametrize("kind", ["sentencepiece", "bpe"])
 def test_training_is_deterministic_and_has_what_layouts_need(tmp_path, kind):
-    """The same texts give the same bytes; every layout's special tokens are there; all bytes too."""
+    """The same texts give the same bytes; every chat format's special tokens are there; all bytes too."""
     size = 400 if kind == "sentencepiece" else 320
     first = train_tokenizer(corpus(), size, kind)
     assert first == train_tokenizer(corpus(), size, kind)
@@ -720,7 +720,7 @@ def test_training_is_deterministic_and_has_what_layouts_need(tmp_path, kind):
     path.write_bytes(first)
     tokenizer = load_tokenizer(path)
     assert tokenizer.vocab_size == size
-    assert tokenizer.specials.keys() >= {*CHAT_TOKENS, "<s>", "</s>", "<pad>"}
+    assert tokenizer.special_tokens.keys() >= {*CHAT_TOKENS, "<s>", "</s>", "<pad>"}
     assert tokenizer.decode(tokenizer.encode("漢字 👩‍🚀\n\n  x\t")) == "漢字 👩‍🚀\n\n  x\t"
     assert len(tokenizer.encode(" quick brown")) <= 4
 

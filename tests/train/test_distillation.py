@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 def run(place, output, data="train.jsonl", **settings):
     """A run in this process; its results."""
-    given = {"model": str(place / "model"), "layout": "llama3", "learning_rate": 0.01}
+    given = {"model": str(place / "model"), "chat_format": "llama3", "learning_rate": 0.01}
     given |= {"steps": 2, "save_every": 0, "batch_size": 4}
     options = TrainOptions(**{**given, **settings})
     return train(place / data, place / "eval.jsonl", output, options=options).results

@@ -33,7 +33,11 @@ def place(tmp_path_factory):
 
 def run(place, output, *, resume=False, **settings):
     """A run in this process; its results."""
-    given = {"model": str(place / "model"), "tokenizer": str(place / "tokenizer.json"), "layout": "llama3"}
+    given = {
+        "model": str(place / "model"),
+        "tokenizer": str(place / "tokenizer.json"),
+        "chat_format": "llama3",
+    }
     given |= {"learning_rate": 0.02, "epochs": 4, "save_every": 0, "lora": 4, "batch_size": 4}
     options = TrainOptions(**{**given, **settings})
     return train(place / "train.jsonl", place / "eval.jsonl", output, options=options, resume=resume).results

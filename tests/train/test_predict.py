@@ -147,9 +147,9 @@ def test_long_texts(classifier, tmp_path):
     data, out = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
     with pytest.raises(InputError, match=r"in\.jsonl:1: too long: found 60\d tokens; expected at most 512"):
         predict_files(classifier, [data], out)
-    dropped = predict_files(classifier, [data], out, options=PredictOptions(overflow="drop"))
+    dropped = predict_files(classifier, [data], out, options=PredictOptions(truncation="drop"))
     assert (dropped.rows_out, dict(dropped.dropped)) == (1, {"too long": 1})
-    cut = predict_files(classifier, [data], out, options=PredictOptions(overflow="truncate"))
+    cut = predict_files(classifier, [data], out, options=PredictOptions(truncation="truncate"))
     assert cut.rows_out == 2
 
 
@@ -238,7 +238,7 @@ def test_models_that_are_none_are_named(scorer, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"overflow": "poem"}, "expected one of error, drop, truncate"),
+        ({"truncation": "poem"}, "expected one of error, drop, truncate"),
         ({"prediction": "x", "probs": "x"}, "--prediction x"),
         ({"batch_size": 0}, "expected 1 or more"),
         ({"max_length": 1}, "expected 2 or more"),

@@ -40,7 +40,11 @@ def place(tmp_path_factory):
 
 def run(place, output, *, resume=False, held_out=("eval.jsonl",), **settings):
     """A run in this process."""
-    given = {"model": str(place / "model"), "tokenizer": str(place / "tokenizer.json"), "layout": "llama3"}
+    given = {
+        "model": str(place / "model"),
+        "tokenizer": str(place / "tokenizer.json"),
+        "chat_format": "llama3",
+    }
     given |= {"learning_rate": 0.01, "steps": 6, "save_every": 0, "qat": "int8-dynamic-int4", "batch_size": 4}
     options = TrainOptions(**{**given, **settings})
     others = [place / each for each in held_out]
@@ -151,7 +155,7 @@ def test_half_of_the_loss_is_recovered(place, tmp_path):
     options = TrainOptions(
         model=str(place / "model"),
         tokenizer=str(place / "tokenizer.json"),
-        layout="llama3",
+        chat_format="llama3",
         steps=600,
         batch_size=16,
         learning_rate=0.01,

@@ -18,7 +18,7 @@ from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5F
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.records import Example
 from dataprep.models.student import Student
-from dataprep.tokens.formats.loading import layout_of
+from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.train.layers.encoder_decoder import PackedPairs, PaddedPairs, pairs_for
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import use_packed_attention
@@ -87,9 +87,9 @@ def t5(**other: object) -> T5ForConditionalGeneration:
     return T5ForConditionalGeneration(T5Config(**{**sizes, **settings, **other}))
 
 
-def pieces(path: str, kept=("ok",), max_length=None, overflow="error", parts=("answer", FIRST, SECOND)):
+def pieces(path: str, kept=("ok",), max_length=None, truncation="error", parts=("answer", FIRST, SECOND)):
     """The rows of a file as an encoder-decoder is given them."""
-    side = EncoderDecoderSide(ToyTokenizer(), END, START, max_length, overflow)
+    side = EncoderDecoderSide(ToyTokenizer(), END, START, max_length, truncation)
     return pieces_of(read_rows([path], kept), parts, side)
 
 
@@ -185,7 +185,7 @@ def test_gradient_checkpointing_changes_no_gradient(data):
         model = t5().train()
         losses = pairs_for(model, 0)
         if checkpointing:
-            Student(model, ToyTokenizer(), layout_of("llama3"), "sdpa").keep_less()
+            Student(model, ToyTokenizer(), chat_format_of("llama3"), "sdpa").keep_less()
         sum(own_losses(model, losses, pieces(data), range(4))).backward()
         grads.append([each.grad for each in model.parameters()])
     torch.testing.assert_close(*grads)
@@ -194,7 +194,7 @@ def test_gradient_checkpointing_changes_no_gradient(data):
 def test_a_decoder_learns_the_same_parts_as_chat_rows(tmp_path):
     """Decoders: each part's loss is that of its chat rows alone, by transformers."""
     path = write(tmp_path / "rows.jsonl", [row(0), row(3)])
-    side = DecoderSide(ToyTokenizer(), layout_of("llama3"), 256, "error")
+    side = DecoderSide(ToyTokenizer(), chat_format_of("llama3"), 256, "error")
     made = pieces_of(read_rows([path], ("ok",)), ("answer", FIRST, SECOND), side)
     plain = tiny_model.llama(vocab_size=512, max_position_embeddings=512)
     own = copy.deepcopy(plain)
@@ -259,16 +259,16 @@ def test_texts_end_as_t5_ends_them(data):
     assert tensors["shifted"][:first].tolist() == [START, *piece.target[:-1].tolist()]
 
 
-@pytest.mark.parametrize(("overflow", "kept"), [("drop", 3), ("truncate", 4)])
-def test_long_texts_are_counted(data, overflow, kept):
+@pytest.mark.parametrize(("truncation", "kept"), [("drop", 3), ("truncate", 4)])
+def test_long_texts_are_counted(data, truncation, kept):
     """A text over --max-length is left out of its part, or cut, and counted either way."""
-    made = pieces(data, max_length=34, overflow=overflow, parts=("answer", FIRST))
+    made = pieces(data, max_length=34, truncation=truncation, parts=("answer", FIRST))
     assert made.ledgers[FIRST].rows_in == 4
     for part in made.parts:
         made.ledgers[part].check()
     longest = max(max(p.prompt.size, p.target.size) for item in made.items for p in item) if made.items else 0
     assert longest <= 34
-    if overflow == "truncate":
+    if truncation == "truncate":
         assert made.side.cut > 0
         assert len(made) == kept
     else:
@@ -279,7 +279,7 @@ def test_long_texts_are_counted(data, overflow, kept):
 def test_a_cut_target_has_no_end(tmp_path):
     """A target that is cut does not teach to stop in the middle."""
     path = write(tmp_path / "rows.jsonl", [row(2)])
-    made = pieces(path, max_length=20, overflow="truncate", parts=("answer", FIRST))
+    made = pieces(path, max_length=20, truncation="truncate", parts=("answer", FIRST))
     answer, rationale = made.items[0]
     assert answer.prompt.size == 20
     assert answer.prompt[-1] == END

@@ -34,20 +34,26 @@ def options(place, **settings):
 
 
 def chatty(place):
-    """Options for two steps on rows in Llama 3's layout."""
-    return options(place, tokenizer=str(place / "tokenizer.json"), layout="llama3")
+    """Options for two steps on rows in Llama 3's chat format."""
+    return options(place, tokenizer=str(place / "tokenizer.json"), chat_format="llama3")
 
 
 def test_shards_decide_the_layout(place, tmp_path):
     """A student of ChatML shards has a ChatML template; asking for another one is refused."""
     tokenizer = str(place / "tokenizer.json")
-    tokenize_files([str(place / "train.jsonl")], tmp_path / "shards", tokenizer=tokenizer, layout="chatml")
+    tokenize_files(
+        [str(place / "train.jsonl")], tmp_path / "shards", tokenizer=tokenizer, chat_format="chatml"
+    )
     train(tmp_path / "shards", place / "eval.jsonl", tmp_path / "a", options=options(place))
     assert "<|im_start|>" in (tmp_path / "a" / "chat_template.jinja").read_text()
-    with pytest.raises(UsageError, match=r"shards: made in the layout chatml, and the student's is llama3"):
-        train(tmp_path / "shards", (), tmp_path / "b", options=options(place, layout="llama3"))
-    tokenize_files([str(place / "eval.jsonl")], tmp_path / "held", tokenizer=tokenizer, layout="llama3")
-    with pytest.raises(UsageError, match=r"held: made in the layout llama3, and the student's is chatml"):
+    with pytest.raises(
+        UsageError, match=r"shards: made in the chat format chatml, and the student's is llama3"
+    ):
+        train(tmp_path / "shards", (), tmp_path / "b", options=options(place, chat_format="llama3"))
+    tokenize_files([str(place / "eval.jsonl")], tmp_path / "held", tokenizer=tokenizer, chat_format="llama3")
+    with pytest.raises(
+        UsageError, match=r"held: made in the chat format llama3, and the student's is chatml"
+    ):
         train(tmp_path / "shards", tmp_path / "held", tmp_path / "c", options=options(place))
 
 
@@ -170,7 +176,7 @@ def test_an_encoder_decoder_is_trained_for_quantization(tmp_path):
 @pytest.mark.parametrize("name", ["llama3", "chatml"])
 def test_evaluate_finds_the_loss_that_the_trainer_measured(place, tmp_path, name):
     """`dataprep evaluate --metric loss` reads the saved student as anyone would: same rows, same loss."""
-    chosen = replace(chatty(place), layout=name, learning_rate=0.01, steps=6)
+    chosen = replace(chatty(place), chat_format=name, learning_rate=0.01, steps=6)
     done = train(place / "train.jsonl", place / "eval.jsonl", tmp_path / "a", options=chosen)
     found = evaluate_file(place / "eval.jsonl", model=done.path, settings=Settings(metric="loss"))
     assert found.results[0].figures[0].value == pytest.approx(done.results["eval_loss"], abs=1e-4)
@@ -208,7 +214,7 @@ def test_a_workspace_gets_the_runs(run, tmp_path):
 @pytest.mark.slow
 def test_a_compiled_run_is_the_same_run(place, run, tmp_path):
     """`--compile` changes no loss, is not compiled anew for each batch's lengths, and writes no warnings."""
-    flags = ("--model", place / "model", "--tokenizer", place / "tokenizer.json", "--layout", "llama3")
+    flags = ("--model", place / "model", "--tokenizer", place / "tokenizer.json", "--chat-format", "llama3")
     flags += ("--eval", place / "eval.jsonl", "--steps", 4, "--batch-size", 4)
     lines = {}
     for name, more in (("plain", ()), ("compiled", ("--compile",))):
@@ -233,7 +239,7 @@ def test_the_card_names_data_options_and_results(place, tmp_path):
         assert f"| {name} | {name}.jsonl | {count} | `{digest}` |" in card
     facts = json.loads((tmp_path / "a" / "options.json").read_text())["facts"]
     assert f"| tokenizer's fingerprint | {facts['tokenizer']['fingerprint']} |" in card
-    assert "| layout of conversations | llama3 |" in card
+    assert "| chat format of conversations | llama3 |" in card
     assert "| learning rate | 2e-05 |" in card
     assert f"| eval loss | {done.results['eval_loss']:.6g} |" in card
     flags = [name.replace("_", " ") for name in TrainOptions().to_json()]

@@ -47,7 +47,11 @@ def place(tmp_path_factory):
 
 def chosen(place, **settings):
     """Options for a small run."""
-    given = {"model": str(place / "model"), "tokenizer": str(place / "tokenizer.json"), "layout": "llama3"}
+    given = {
+        "model": str(place / "model"),
+        "tokenizer": str(place / "tokenizer.json"),
+        "chat_format": "llama3",
+    }
     given |= {"learning_rate": 0.01, "epochs": 2, "save_every": 0}
     return TrainOptions(**{**given, **settings})
 
@@ -97,7 +101,14 @@ def torchrun(place, output, *flags, processes=2):
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *launch, "-m", "dataprep", "train", str(place / "train.jsonl")]
     command += ["--eval", str(place / "eval.jsonl"), "--model", str(place / "model"), "-o", str(output)]
-    command += ["--tokenizer", str(place / "tokenizer.json"), "--layout", "llama3", "--learning-rate", "0.01"]
+    command += [
+        "--tokenizer",
+        str(place / "tokenizer.json"),
+        "--chat-format",
+        "llama3",
+        "--learning-rate",
+        "0.01",
+    ]
     command += ["--epochs", "2", "--save-every", "0", *flags]
     found = subprocess.run(
         command,
@@ -154,7 +165,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_weights(place, tmp_path, steps
     output = tmp_path / "killed"
     command = [sys.executable, "-c", SLOWED, "train", str(place / "train.jsonl"), "--eval"]
     command += [str(place / "eval.jsonl"), "--model", dropping, "--tokenizer", str(place / "tokenizer.json")]
-    command += ["--layout", "llama3", "--learning-rate", "0.01", "--epochs", "2", "--save-every", "2"]
+    command += ["--chat-format", "llama3", "--learning-rate", "0.01", "--epochs", "2", "--save-every", "2"]
     command += ["-o", str(output)]
     threads = os.environ | {"OMP_NUM_THREADS": "1"}  # as in this process: sums depend on their number
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=threads) as process:
@@ -250,7 +261,7 @@ def test_a_disk_that_is_full_when_the_student_is_saved(place, tmp_path):
     limited += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     limited += "from dataprep.__main__ import main; main()"
     command = [sys.executable, "-c", limited, "train", str(place / "train.jsonl"), "--model"]
-    command += [str(place / "model"), "--tokenizer", str(place / "tokenizer.json"), "--layout", "llama3"]
+    command += [str(place / "model"), "--tokenizer", str(place / "tokenizer.json"), "--chat-format", "llama3"]
     command += ["-o", str(tmp_path / "a"), "--save-every", "0", "--steps", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 1
@@ -317,13 +328,13 @@ def test_rows_of_another_kind_are_an_error_before_training(place, tmp_path, line
 
 
 def test_rows_longer_than_the_model_are_an_error_that_names_one(place, tmp_path):
-    """A row that the model has no room for is named; `--overflow drop` leaves it out."""
+    """A row that the model has no room for is named; `--truncation drop` leaves it out."""
     long = rows(12)
     long[5]["messages"][0]["content"] = "one two " * 200
     write_rows(place / "long.jsonl", long)
     with pytest.raises(InputError, match=r"long\.jsonl:6: .*tokens"):
         run(place, tmp_path / "a", data="long.jsonl")
-    _, results = run(place, tmp_path / "b", data="long.jsonl", overflow="drop", epochs=1)
+    _, results = run(place, tmp_path / "b", data="long.jsonl", truncation="drop", epochs=1)
     assert json.loads((tmp_path / "b" / "options.json").read_text())["facts"]["rows"]["train"] == 11
     assert results["steps"] == 2
 
@@ -355,7 +366,7 @@ def test_shards_of_another_tokenizer_do_not_train_a_model_that_has_its_own(place
     own, other = tmp_path / "own", tmp_path / "other"
     shards_of(place, own, rows(8))
     shards_of(place, other, rows(8), tokenizer=tmp_path / "other.json")
-    settings = {"model": str(student), "tokenizer": None, "layout": None, "steps": 1}
+    settings = {"model": str(student), "tokenizer": None, "chat_format": None, "steps": 1}
     train(own, output=tmp_path / "a", options=chosen(place, **settings))
     with pytest.raises(TokenizerError, match="shards of a tokenizer: its tokenizer is not the student's"):
         train(other, output=tmp_path / "b", options=chosen(place, **settings))

@@ -30,7 +30,7 @@ def lint_tokens_command(
     tokenizer: Annotated[
         str, typer.Option(metavar="PATH", help="The model's tokenizer: a file or a model directory.")
     ],
-    layout: Annotated[
+    chat_format: Annotated[
         str, typer.Option(metavar="NAME", help="llama3, chatml, llama2 or template.")
     ] = "llama3",
     template: Template = None,
@@ -60,20 +60,20 @@ def lint_tokens_command(
     \b
     Examples:
       dataprep lint-tokens mergedata/train.jsonl --tokenizer tokenizer.model
-      dataprep lint-tokens train.jsonl --tokenizer ./Qwen2.5-1.5B --layout template --html rows.html
+      dataprep lint-tokens train.jsonl --tokenizer ./Qwen2.5-1.5B --chat-format template --html rows.html
     """
-    from dataprep.tokens.formats.loading import check_template, layout_for
+    from dataprep.tokens.formats.loading import chat_format_for, check_template
     from dataprep.tokens.lint.files import lint_files
     from dataprep.tokens.lint.page import check_page, write_page
     from dataprep.tokens.tokenizers.loading import load_tokenizer
 
-    check_template(layout, template)
+    check_template(chat_format, template)
     if page is not None:
         check_page(page)
         if page == "-" and as_json:
             raise UsageError("--html - and --json both write to standard output; give the page a file")
     loaded = load_tokenizer(tokenizer)
-    laid = layout_for(layout, loaded, tokenizer, template=template, strip=strip, date=date)
+    laid = chat_format_for(chat_format, loaded, tokenizer, template=template, strip=strip, date=date)
     report = lint_files(inputs, loaded, laid, max_length=max_length, keep=rows if page else 0)
     if page is not None:
         write_page(report, loaded, page)
@@ -110,7 +110,7 @@ def stats_command(
 
     Lengths are in characters (Unicode code points), by role in chat rows and by field in others. A row is a
     duplicate when an earlier row has the same content, whatever their id and source. With --tokenizer,
-    the tokens of the texts are counted by role and by source, without those that a chat layout adds.
+    the tokens of the texts are counted by role and by source, without those that a chat format adds.
 
     \b
     Examples:

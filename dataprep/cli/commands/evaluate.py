@@ -55,7 +55,7 @@ def command(
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="An answer's length at most.")] = 512,
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Rows at once in the model.")] = 16,
-    layout: Annotated[
+    chat_format: Annotated[
         str, typer.Option(metavar="NAME", help="loss: template (the model's own), llama3, chatml or llama2.")
     ] = "template",
     allow_code: Annotated[
@@ -102,7 +102,7 @@ def command(
         teacher=teacher,
         max_tokens=max_tokens,
         batch_size=batch_size,
-        layout=layout,
+        chat_format=chat_format,
         allow_code=allow_code,
         limits=Limits(code_seconds, parse_size(code_memory)),
         workers=workers,

@@ -32,7 +32,7 @@ def command(
     max_length: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens a text may have. Default: as the model has room.")
     ] = None,
-    overflow: Annotated[
+    truncation: Annotated[
         str, typer.Option(metavar="HOW", help="Longer texts: error, drop or truncate.")
     ] = "error",
     batch_size: Annotated[int, typer.Option(metavar="N", help="Rows scored at once.")] = 64,
@@ -58,7 +58,7 @@ def command(
     options = PredictOptions(
         fields=names(fields),
         max_length=max_length,
-        overflow=overflow,
+        truncation=truncation,
         prediction=prediction,
         probs=probs,
         batch_size=batch_size,

@@ -36,7 +36,7 @@ def command(
     tokenizer: Annotated[
         str | None, typer.Option(metavar="PATH", help="A tokenizer's file or a model directory.")
     ] = None,
-    layout: Annotated[
+    chat_format: Annotated[
         str,
         typer.Option(metavar="NAME", help="llama3, chatml, llama2, or template: the model directory's own."),
     ] = "llama3",
@@ -54,7 +54,7 @@ def command(
         int | None,
         typer.Option(metavar="N", help="Tokens a row may have. Default: N of --pack; with --student 256."),
     ] = None,
-    overflow: Annotated[
+    truncation: Annotated[
         str | None,
         typer.Option(
             metavar="HOW",
@@ -82,14 +82,14 @@ def command(
     """Turn chat rows into token shards, or Examples into a teacher/student file.
 
     Ids and loss mask are made together and checked. Shards that are there already, made of the same rows
-    with the same tokenizer, layout and options, are left as they are. Without FILE, mergedata/train.jsonl
+    with the same tokenizer, chat format and options, are left as they are. Without FILE, mergedata/train.jsonl
     and test.jsonl become shards in mergedata/tokens/. With --student, questions with their options and
     rationales become one PyTorch file; of several FILEs, one each: OUT_FILE.pt.
 
     \b
     Examples:
       dataprep tokenize train.jsonl -o tokens --tokenizer tokenizer.model --pack 2048
-      dataprep tokenize --tokenizer tokenizer.model --max-length 4096 --overflow drop
+      dataprep tokenize --tokenizer tokenizer.model --max-length 4096 --truncation drop
       dataprep tokenize dev.json --dataset aqua_rat -o preprocessed_data.pt --student t5.model --teacher llemma=llemma.model
     """  # noqa: E501 - a command is one line
     # Threads of numpy's linear algebra, which is not used, would keep workers from being forked.
@@ -100,7 +100,10 @@ def command(
     if student is not None or teacher:
         given = {"tokenizer": tokenizer, "template": template, "pack": pack, "split_long": split_long}
         given |= {"date": date, "strip": strip}
-        given |= {"layout": None if layout == "llama3" else layout, "seed": None if seed == 42 else seed}
+        given |= {
+            "chat_format": None if chat_format == "llama3" else chat_format,
+            "seed": None if seed == 42 else seed,
+        }
         _refuse("shards, and --student makes a teacher/student file", given)
         jobs = _pair_jobs(inputs or [], output)
         _check_rejects(rejects, jobs)
@@ -110,7 +113,7 @@ def command(
                     settings = {"dataset": dataset, "pad": pad, "progress": advance, "rejects": bad}
                     lengths = {
                         "max_length": 256 if max_length is None else max_length,
-                        "overflow": overflow or "truncate",
+                        "truncation": truncation or "truncate",
                     }
                     done = _pairs(source, target, student, teacher or [], workers, **settings, **lengths)
                 shown.pairs(source, done, target)
@@ -119,14 +122,14 @@ def command(
     _refuse("a teacher/student file (--student)", {"dataset": dataset, "pad": None if pad == "none" else pad})
     if tokenizer is None:
         raise UsageError("expected --tokenizer PATH, or --student and --teacher for a teacher/student file")
-    settings = {"max_length": max_length, "overflow": overflow or "error", "strip": strip, "date": date}
+    settings = {"max_length": max_length, "truncation": truncation or "error", "strip": strip, "date": date}
     settings |= {"pack": pack, "split_long": split_long, "seed": seed}
     shard_jobs = _shard_jobs(inputs or [], output, workspace)
     _check_rejects(rejects, [(path, target) for paths, target in shard_jobs for path in paths])
     with open_rejects(rejects) as bad:
         for paths, target in shard_jobs:
             with progress("tokenize", paths, 1, quiet) as advance:
-                laid = {"tokenizer": tokenizer, "layout": layout, "template": template}
+                laid = {"tokenizer": tokenizer, "chat_format": chat_format, "template": template}
                 made = _shards(paths, target, laid, settings, workers, bad, advance)
             shown.shards(made, target)
     shown.finish()

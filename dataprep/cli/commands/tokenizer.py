@@ -49,7 +49,7 @@ def train(
     """Train a tokenizer on texts.
 
     It learns from the contents of chat rows, from every string of other rows, or from the lines of plain
-    text. It falls back to bytes, so that any text has ids, and has the special tokens of the chat layouts.
+    text. It falls back to bytes, so that any text has ids, and has the special tokens of the chat formats.
     The same texts and options give the same file.
 
     \b
@@ -101,7 +101,7 @@ def _show_facts(tokenizer: Tokenizer, as_json: bool) -> None:
         "kind": tokenizer.kind,
         "vocab_size": tokenizer.vocab_size,
         "fingerprint": tokenizer.fingerprint,
-        "specials": dict(tokenizer.specials),
+        "special_tokens": dict(tokenizer.special_tokens),
     }
     if as_json:
         print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
@@ -109,8 +109,8 @@ def _show_facts(tokenizer: Tokenizer, as_json: bool) -> None:
     print(f"kind         {tokenizer.kind}")
     print(f"vocabulary   {tokenizer.vocab_size:,} ids")
     print(f"fingerprint  {tokenizer.fingerprint}")
-    print(f"specials     {len(tokenizer.specials):,}")
-    for name, number in tokenizer.specials.items():
+    print(f"specials     {len(tokenizer.special_tokens):,}")
+    for name, number in tokenizer.special_tokens.items():
         print(f"{number:>11}  {name}")
 
 

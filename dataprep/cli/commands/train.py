@@ -46,14 +46,14 @@ def command(
         str | None,
         typer.Option(metavar="PATH", help="Default: the model's own; for a preset, one made of the data."),
     ] = None,
-    layout: Annotated[
+    chat_format: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="llama3, chatml, llama2 or template. Default: the model's own."),
     ] = None,
     max_length: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens a row may have. Default: as the model has room.")
     ] = None,
-    overflow: Annotated[
+    truncation: Annotated[
         str, typer.Option(metavar="HOW", help="Longer rows: error, drop or truncate.")
     ] = "error",
     pack: Annotated[
@@ -152,8 +152,8 @@ def command(
     from dataprep.train.run import train
 
     given: dict[str, Any] = {
-        "objective": objective, "tokenizer": tokenizer, "layout": layout, "max_length": max_length,
-        "overflow": overflow, "pack": pack, "epochs": epochs, "steps": steps, "batch_size": batch_size,
+        "objective": objective, "tokenizer": tokenizer, "chat_format": chat_format, "max_length": max_length,
+        "truncation": truncation, "pack": pack, "epochs": epochs, "steps": steps, "batch_size": batch_size,
         "accumulate": accumulate, "learning_rate": learning_rate, "schedule": schedule, "warmup": warmup,
         "weight_decay": weight_decay, "clip": clip, "seed": seed, "eval_every": eval_every,
         "save_every": save_every, "keep": keep, "gamma": gamma, "alpha": alpha, "beta": beta,

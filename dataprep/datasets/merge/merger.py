@@ -21,7 +21,7 @@ from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import MAX_LINE, too_long
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import AUTO_WORKERS_BYTES, Pool, available_cores
-from dataprep.core.sampling import shuffled_order
+from dataprep.core.shuffle import shuffled_order
 from dataprep.datasets.merge.gather import Part, gather_in_memory, gather_on_disk
 from dataprep.datasets.merge.index import Index, Scan, build_index, numbered, scan
 

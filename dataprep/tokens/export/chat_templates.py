@@ -1,23 +1,23 @@
-"""The named layouts as jinja, for programs that lay conversations out by a model directory's own template.
+"""Write the named chat formats as Jinja, for programs that use a model directory's own template.
 
-What is between ``{% generation %}`` and ``{% endgeneration %}`` is what the layout trains on.
+What is between ``{% generation %}`` and ``{% endgeneration %}`` is what the chat format trains on.
 """
 
 from __future__ import annotations
 
-from dataprep.tokens.formats.base import Layout
-from dataprep.tokens.formats.jinja import TemplateLayout
+from dataprep.tokens.formats.base import ChatFormat
+from dataprep.tokens.formats.jinja import TemplateFormat
 from dataprep.tokens.formats.named import DATE_LINES, Llama3
 
 
-def chat_template(layout: Layout) -> str:
-    """A layout's jinja template; a model directory's own is given as it is."""
-    if isinstance(layout, TemplateLayout):
-        return layout.template.text
-    strip = " | trim" if getattr(layout, "strip", False) else ""
-    if isinstance(layout, Llama3):
-        return _llama3(layout.date, strip)
-    write = {"chatml": _chatml, "llama2": _llama2}[layout.name]
+def chat_template(chat_format: ChatFormat) -> str:
+    """A chat format's jinja template; a model directory's own is given as it is."""
+    if isinstance(chat_format, TemplateFormat):
+        return chat_format.template.text
+    strip = " | trim" if getattr(chat_format, "strip", False) else ""
+    if isinstance(chat_format, Llama3):
+        return _llama3(chat_format.date, strip)
+    write = {"chatml": _chatml, "llama2": _llama2}[chat_format.name]
     return write(strip)
 
 

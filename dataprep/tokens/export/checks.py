@@ -10,8 +10,8 @@ from typing import Any
 
 from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
 from dataprep.tokens.encoder import encode_chat
-from dataprep.tokens.formats.base import Encoded, Layout
-from dataprep.tokens.formats.jinja import TemplateLayout
+from dataprep.tokens.formats.base import ChatFormat, Encoded
+from dataprep.tokens.formats.jinja import TemplateFormat
 from dataprep.tokens.tokenizers.base import Tokenizer
 
 TEXTS = (
@@ -38,15 +38,17 @@ CHATS = (
 )
 
 
-def check_saved(directory: Path, tokenizer: Tokenizer, layout: Layout | None, end: str | None = None) -> None:
-    """Compare what ``transformers`` makes of a directory with a tokenizer and a layout, or an end of texts.
+def check_saved(
+    directory: Path, tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | None = None
+) -> None:
+    """Compare what ``transformers`` makes of a directory with a tokenizer and a chat format.
 
     Raises:
         TokenizerError: an id or a mask differs, and where.
         MissingDependencyError: ``transformers`` is not installed.
     """
     saved = _loaded(directory)
-    for name, number in tokenizer.specials.items():
+    for name, number in tokenizer.special_tokens.items():
         found = saved.convert_tokens_to_ids(name)
         if found != number:
             raise _differs(saved, f"the special token {name!r}", found, number)
@@ -55,34 +57,36 @@ def check_saved(directory: Path, tokenizer: Tokenizer, layout: Layout | None, en
             expected = tokenizer.encode(text)
         except RowError:  # a U+2581, where the tokenizer would read it as a space: no row has one
             continue
-        if not any(name in text for name in tokenizer.specials):
+        if not any(name in text for name in tokenizer.special_tokens):
             found = saved.encode(text, add_special_tokens=False)
             _compare(saved, f"the text {text[:60]!r}", found, expected)
-            if layout is None and end is not None:
+            if chat_format is None and end is not None:
                 found = saved.encode(text)
                 _compare(
                     saved, f"the text {text[:60]!r} with its end", found, [*expected, tokenizer.special(end)]
                 )
-    if layout is None:
+    if chat_format is None:
         return
     for chat in CHATS:
         messages = [{"role": role, "content": content} for role, content in chat]
         try:
-            chat_ids = encode_chat(tokenizer, layout, messages)
-        except RowError:  # not every layout takes every order of roles
+            chat_ids = encode_chat(tokenizer, chat_format, messages)
+        except RowError:  # not every chat format takes every order of roles
             continue
-        _compare_chat(saved, layout, messages, chat_ids)
+        _compare_chat(saved, chat_format, messages, chat_ids)
 
 
-def _compare_chat(saved: Any, layout: Layout, messages: list[dict[str, str]], expected: Encoded) -> None:
+def _compare_chat(
+    saved: Any, chat_format: ChatFormat, messages: list[dict[str, str]], expected: Encoded
+) -> None:
     text, date = saved.chat_template, {}
-    if isinstance(layout, TemplateLayout) and layout.date:
+    if isinstance(chat_format, TemplateFormat) and chat_format.date:
         if "strftime_now" in text and "date_string" not in text:
             return  # transformers lays it out with today's date
-        date = {"date_string": layout.date}
+        date = {"date_string": chat_format.date}
     marked = re.search(r"\{%-?\s*generation\s*-?%\}", text) is not None
     found = saved.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=marked, **date)
-    what = f"the conversation that begins {messages[0]['content'][:40]!r}, in the layout {layout.name!r},"
+    what = f"the conversation beginning {messages[0]['content'][:40]!r}, in chat format {chat_format.name!r},"
     _compare(saved, what, found["input_ids"], expected.ids)
     if marked:
         _compare(saved, f"the loss mask of {what}", found["assistant_masks"], list(expected.mask))
@@ -102,7 +106,7 @@ def _differs(saved: Any, what: str, found: object, expected: object) -> Tokenize
     """The error; the class that loads is named, for the ``config.json`` of some models decides which."""
     return TokenizerError(
         f"the tokenizer cannot be saved for other programs: transformers ({type(saved).__name__}) gives "
-        f"{what} {found}, expected {expected}; nothing was written: train with another tokenizer or layout, "
+        f"{what} {found}, expected {expected}; nothing was written: use another tokenizer or chat format, "
         "or a model of another type where a class of its own loads it"
     )
 

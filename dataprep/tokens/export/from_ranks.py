@@ -53,17 +53,17 @@ def rank_document(tokenizer: RankTokenizer) -> dict[str, Any]:
     ranks = tokenizer.ranks
     names = {token: "".join(map(character.__getitem__, token)) for token in ranks}
     vocab = {names[token]: rank for token, rank in ranks.items()}
-    at_the_end = list(tokenizer.specials.values()) == list(range(len(ranks), tokenizer.vocab_size))
+    at_the_end = list(tokenizer.special_tokens.values()) == list(range(len(ranks), tokenizer.vocab_size))
     if not at_the_end:
         # The library counts on from the vocabulary's size for added tokens that the vocabulary has not.
-        vocab |= tokenizer.specials
+        vocab |= tokenizer.special_tokens
     split = {"type": "Split", "pattern": {"Regex": oniguruma(tokenizer.pattern)}, "behavior": "Isolated"}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": added_tokens(tokenizer.specials),
+        "added_tokens": added_tokens(tokenizer.special_tokens),
         "normalizer": None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split | {"invert": False}, level]},
         "post_processor": None,
@@ -83,10 +83,10 @@ def rank_document(tokenizer: RankTokenizer) -> dict[str, Any]:
     }
 
 
-def added_tokens(specials: Mapping[str, int]) -> list[dict[str, Any]]:
+def added_tokens(special_tokens: Mapping[str, int]) -> list[dict[str, Any]]:
     """Special tokens as a ``tokenizer.json`` lists them: found as they are, and the text beside them kept."""
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    by_id = sorted(specials.items(), key=lambda item: item[1])
+    by_id = sorted(special_tokens.items(), key=lambda item: item[1])
     return [{"id": number, "content": name, **flags} for name, number in by_id]
 
 

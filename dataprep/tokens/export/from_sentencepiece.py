@@ -146,7 +146,7 @@ def sentencepiece_document(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
     Raises:
         TokenizerError: the model does what a ``tokenizer.json`` cannot say.
     """
-    model = read_pieces(tokenizer.content, tokenizer.specials)
+    model = read_pieces(tokenizer.content, tokenizer.special_tokens)
     symbols = sorted(model.named(Type.USER_DEFINED), key=len, reverse=True)
     isolated = None
     if symbols and model.kind == BPE:
@@ -156,7 +156,7 @@ def sentencepiece_document(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": added_tokens(tokenizer.specials),
+        "added_tokens": added_tokens(tokenizer.special_tokens),
         "normalizer": {"type": "Sequence", "normalizers": _normalizers(model)},
         "pre_tokenizer": isolated,
         "post_processor": None,

@@ -1,4 +1,4 @@
-"""A tokenizer and a layout as a directory that ``AutoTokenizer.from_pretrained`` loads.
+"""A tokenizer and a chat format as a directory that ``AutoTokenizer.from_pretrained`` loads.
 
 Everything is written to a folder of its own first and read back by ``transformers``. Only when all ids and
 masks are ours does it come to its place, each file whole or not at all.
@@ -19,7 +19,7 @@ from dataprep.tokens.export.checks import check_saved
 from dataprep.tokens.export.from_ranks import ended, rank_document
 from dataprep.tokens.export.from_sentencepiece import sentencepiece_document
 from dataprep.tokens.export.roles import token_names
-from dataprep.tokens.formats.base import Layout
+from dataprep.tokens.formats.base import ChatFormat
 from dataprep.tokens.formats.template_files import read_object
 from dataprep.tokens.tokenizers.base import Tokenizer
 from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
@@ -34,36 +34,36 @@ GENERIC = "PreTrainedTokenizerFast"
 
 
 def save_pretrained(
-    tokenizer: Tokenizer, layout: Layout | None, directory: str | Path, *, end: str | None = None
+    tokenizer: Tokenizer, chat_format: ChatFormat | None, directory: str | Path, *, end: str | None = None
 ) -> None:
     """Write what ``AutoTokenizer.from_pretrained(directory)`` needs to give the same ids.
 
-    ``tokenizer.json``, ``tokenizer_config.json`` and, with a layout, ``chat_template.jinja``; files that a
+    ``tokenizer.json``, ``tokenizer_config.json`` and, with a chat format, ``chat_template.jinja``; those a
     directory has beside them stay. Where its ``config.json`` is there already, it is heeded in the check,
     since it may decide which class loads the tokenizer.
 
     Args:
         tokenizer: any that ``load_tokenizer`` gives. The files of a Hugging Face one are taken as they are.
-        layout: how conversations are laid out; None for a model of texts, such as T5.
+        chat_format: how conversations are laid out; None for a model of texts, such as T5.
         directory: made where it is not there.
-        end: without a layout, the special token that is put behind each text, as T5's tokenizers do.
+        end: without a chat format, the special token that is put behind each text, as T5's tokenizers do.
 
     Raises:
         TokenizerError: ``transformers`` would give other ids or another loss mask, and where; or the
-            tokenizer lacks a special token of the layout. Nothing is written then.
+            tokenizer lacks a special token of the chat format. Nothing is written then.
         FileError: the directory cannot be written.
         MissingDependencyError: ``transformers`` is not installed (extra ``train``).
     """
     target = Path(directory)
-    contents = _contents(tokenizer, layout, end)
+    contents = _contents(tokenizer, chat_format, end)
     try:
-        _check(contents, target, tokenizer, layout, end)
+        _check(contents, target, tokenizer, chat_format, end)
     except TokenizerError:
         if GENERIC in contents[CONFIG]:
             raise
         # A model's own class may rebuild the tokenizer in its own way; the general one takes the file.
         contents[CONFIG] = _json(orjson.loads(contents[CONFIG]) | {"tokenizer_class": GENERIC})
-        _check(contents, target, tokenizer, layout, end)
+        _check(contents, target, tokenizer, chat_format, end)
     with files.writing(str(target)):
         target.mkdir(parents=True, exist_ok=True)
     for name, text in contents.items():
@@ -74,7 +74,11 @@ def save_pretrained(
 
 
 def _check(
-    contents: dict[str, str], target: Path, tokenizer: Tokenizer, layout: Layout | None, end: str | None
+    contents: dict[str, str],
+    target: Path,
+    tokenizer: Tokenizer,
+    chat_format: ChatFormat | None,
+    end: str | None,
 ) -> None:
     """Write the files to a folder of their own and read them back."""
     with TemporaryDirectory(prefix="dataprep-") as folder:
@@ -82,10 +86,10 @@ def _check(
             files.write_text(text, str(Path(folder) / name))
         if (target / "config.json").is_file():
             files.write_text(files.read_text(str(target / "config.json")), str(Path(folder) / "config.json"))
-        check_saved(Path(folder), tokenizer, layout, end)
+        check_saved(Path(folder), tokenizer, chat_format, end)
 
 
-def _contents(tokenizer: Tokenizer, layout: Layout | None, end: str | None) -> dict[str, str]:
+def _contents(tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | None) -> dict[str, str]:
     """The texts of the files to write, by their names."""
     config: dict[str, Any] = {}
     if isinstance(tokenizer, HuggingFaceTokenizer):
@@ -93,15 +97,15 @@ def _contents(tokenizer: Tokenizer, layout: Layout | None, end: str | None) -> d
         config = _configuration(Path(tokenizer.path))
     else:
         document = orjson.dumps(_document(tokenizer)).decode("utf-8")
-    # A configuration's template would stand beside the layout's.
+    # A configuration's template would stand beside the chat format's.
     config = {key: value for key, value in config.items() if key != "chat_template"}
-    config = _defaults(tokenizer) | config | token_names(tokenizer, layout, end)
-    if layout is None and end is not None:
+    config = _defaults(tokenizer) | config | token_names(tokenizer, chat_format, end)
+    if chat_format is None and end is not None:
         document = orjson.dumps(ended(orjson.loads(document), end, tokenizer.special(end))).decode("utf-8")
         config |= {"add_bos_token": False, "add_eos_token": True}
     found = {"tokenizer.json": document, CONFIG: _json(config)}
-    if layout is not None:
-        found[TEMPLATE] = chat_template(layout)
+    if chat_format is not None:
+        found[TEMPLATE] = chat_template(chat_format)
     return found
 
 

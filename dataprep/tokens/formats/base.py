@@ -15,7 +15,7 @@ from dataprep.core.errors import RowError, UsageError
 Messages = Sequence[Mapping[str, Any]]
 
 Laid = tuple[tuple[str, ...], list[str]]
-"""The roles of a conversation, and its contents as a layout writes them."""
+"""The roles of a conversation, and its contents as a chat format writes them."""
 
 
 @dataclass(slots=True)
@@ -55,10 +55,10 @@ class Slot:
 
 
 Plan = tuple[Segment | Slot, ...]
-"""What a layout makes of messages with certain roles: fixed pieces and the places of contents."""
+"""What a chat format makes of messages with certain roles: fixed pieces and the places of contents."""
 
 
-class Layout(Protocol):
+class ChatFormat(Protocol):
     """How a model wants conversations to be written; picklable.
 
     Attributes:
@@ -84,7 +84,7 @@ class Layout(Protocol):
         """
 
     def read(self, messages: Messages) -> Laid:
-        """The messages' roles, and their contents as the layout writes them.
+        """The messages' roles, and their contents as the chat format writes them.
 
         Raises:
             RowError: the messages are no chat row: an unknown role, no text, no assistant.

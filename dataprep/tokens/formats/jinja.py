@@ -1,4 +1,4 @@
-"""A model's own chat template as a layout.
+"""A model's own chat template as a chat format.
 
 The template is rendered with placeholders for contents, once for each order of roles, so that only its
 own text can hold special tokens: a content goes to the tokenizer as data, whatever it says. What is
@@ -51,11 +51,11 @@ class _Sheet:
 
 
 @dataclass
-class TemplateLayout:
-    """A model's own chat template as a layout; ``layout_of`` makes it."""
+class TemplateFormat:
+    """A model's own chat template as a chat format; ``chat_format_of`` makes it."""
 
     template: ModelTemplate
-    specials: tuple[str, ...]
+    special_tokens: tuple[str, ...]
     strip: bool = False
     date: str | None = None
     _sheets: dict[tuple[str, ...], _Sheet] = field(default_factory=dict, repr=False)
@@ -66,30 +66,30 @@ class TemplateLayout:
 
     @classmethod
     def read_from(
-        cls, path: str | Path, *, strip: bool, date: str | None, specials: Collection[str] = ()
-    ) -> TemplateLayout:
-        """The template in a model directory or file; see ``layout_of``."""
+        cls, path: str | Path, *, strip: bool, date: str | None, special_tokens: Collection[str] = ()
+    ) -> TemplateFormat:
+        """The template in a model directory or file; see ``chat_format_of``."""
         check_date(date)
         template = read_template(path)
-        names = sorted(set(specials) or template.specials, key=lambda name: (-len(name), name))
+        names = sorted(set(special_tokens) or template.special_tokens, key=lambda name: (-len(name), name))
         if not names:
             raise TokenizerError(
                 f"{path}: no special tokens are known; give a model directory that lists them"
             )
-        layout = cls(template, tuple(names), strip, date)
-        if not template.variables and (used := layout._chat.uses(TOKENS)):
+        chat_format = cls(template, tuple(names), strip, date)
+        if not template.variables and (used := chat_format._chat.uses(TOKENS)):
             raise TemplateError(
                 f"{path}: the chat template writes {' and '.join(used)}, and nothing here says what that is; "
                 "give the model directory, whose tokenizer_config.json does"
             )
         try:  # what is wrong with a template is found before any row
-            layout._sheet(("user", "assistant"))
+            chat_format._sheet(("user", "assistant"))
         except RowError as error:
             raise TemplateError(f"{path}: not even a question and an answer: {error}") from None
-        return layout
+        return chat_format
 
     def __post_init__(self) -> None:
-        facts = (self.template.text, sorted(self.template.variables.items()), self.specials)
+        facts = (self.template.text, sorted(self.template.variables.items()), self.special_tokens)
         swallowing = sorted(self.template.before), sorted(self.template.after)
         self.fingerprint = fingerprint_of(self.name, self.strip, self.date, facts, swallowing)
 
@@ -159,7 +159,7 @@ class TemplateLayout:
         if not spans:
             spans = self._after_prompts(roles, places, text)
         numbers = {place: number for number, place in enumerate(places)}
-        known = re.compile("|".join(map(re.escape, [*places, *self.specials])))
+        known = re.compile("|".join(map(re.escape, [*places, *self.special_tokens])))
         plan, bare = self._swallow([*_cut(text, known, spans, numbers)])
         return _Sheet(
             plan,
@@ -199,7 +199,7 @@ class TemplateLayout:
                         "the chat template is not prefix-safe",
                         f"no mask can be told: with {turns} of {len(roles)} messages, "
                         f"{_parting(shorter, longer)}; mark what is generated with "
-                        "{% generation %}, or lay the messages out by a named layout",
+                        "{% generation %}, or lay the messages out by a named chat format",
                     )
             between = text[len(prompt) : text.index(places[number])]
             if between.strip() and prompt == self._render(roles[:number], places[:number]):
@@ -222,7 +222,7 @@ class TemplateLayout:
     def _end(self, text: str, start: int, place: str) -> int:
         """The end of a turn: after the first special token behind the content, else of the text."""
         content = max(text.find(place, start), start) + len(place)
-        found = re.compile("|".join(map(re.escape, self.specials))).search(text, content)
+        found = re.compile("|".join(map(re.escape, self.special_tokens))).search(text, content)
         return found.end() if found else len(text)
 
     def _trims(self, roles: tuple[str, ...], places: list[str]) -> tuple[tuple[bool, bool], ...]:

@@ -6,21 +6,21 @@ from collections.abc import Collection
 from pathlib import Path
 
 from dataprep.core.errors import UsageError
-from dataprep.tokens.formats.base import Layout
+from dataprep.tokens.formats.base import ChatFormat
 from dataprep.tokens.tokenizers.base import Tokenizer
 
 NAMES = ("llama3", "chatml", "llama2", "template")
 
 
-def layout_of(
+def chat_format_of(
     name: str,
     *,
     strip: bool = False,
     date: str | None = None,
     path: str | Path | None = None,
-    specials: Collection[str] = (),
-) -> Layout:
-    """A layout by its name.
+    special_tokens: Collection[str] = (),
+) -> ChatFormat:
+    """A chat format by its name.
 
     Args:
         name: one of ``NAMES``.
@@ -28,32 +28,31 @@ def layout_of(
         date: such as ``"26 Jul 2024"``: written into the system message as Llama 3.2's own template
             does (``llama3``), or given to the template (``template``).
         path: ``template`` only: a model directory, or a jinja file.
-        specials: ``template`` only: the names of the tokenizer's special tokens. Default: those that the
+        special_tokens: ``template`` only: the tokenizer's special tokens. Default: those that the
             model directory lists.
 
     Raises:
-        UsageError: there is no such layout, or it has no such option.
+        UsageError: there is no such chat format, or it has no such option.
         TemplateError: the template cannot be used.
         FileError: the template cannot be read.
         MissingDependencyError: ``template`` without jinja2.
     """
-    from dataprep.tokens.formats import jinja as template_layout
-    from dataprep.tokens.formats import named as named_layouts
+    from dataprep.tokens.formats import jinja, named
 
     if name not in NAMES:
-        raise UsageError(f"there is no layout {name!r}; expected one of {', '.join(NAMES)}")
+        raise UsageError(f"there is no chat format {name!r}; expected one of {', '.join(NAMES)}")
     if name == "template":
         if path is None:
-            raise UsageError("the layout 'template' needs a model directory or a jinja file")
-        return template_layout.TemplateLayout.read_from(path, strip=strip, date=date, specials=specials)
+            raise UsageError("the chat format 'template' needs a model directory or a jinja file")
+        return jinja.TemplateFormat.read_from(path, strip=strip, date=date, special_tokens=special_tokens)
     if path is not None:
-        raise UsageError(f"the layout {name!r} is fixed; only 'template' reads a template")
+        raise UsageError(f"the chat format {name!r} is fixed; only 'template' reads a template")
     if date is not None and name != "llama3":
-        raise UsageError(f"the layout {name!r} writes no date; 'llama3' and 'template' do")
-    return named_layouts.LAYOUTS[name](strip=strip, date=date)
+        raise UsageError(f"the chat format {name!r} writes no date; 'llama3' and 'template' do")
+    return named.LAYOUTS[name](strip=strip, date=date)
 
 
-def layout_for(
+def chat_format_for(
     name: str,
     tokenizer: Tokenizer,
     place: str | Path | None,
@@ -61,8 +60,8 @@ def layout_for(
     template: str | Path | None = None,
     strip: bool = False,
     date: str | None = None,
-) -> Layout:
-    """A layout for a tokenizer; a model's own template is in the directory of its tokenizer.
+) -> ChatFormat:
+    """A chat format for a tokenizer; a model's own template is in the directory of its tokenizer.
 
     Args:
         name: one of ``NAMES``.
@@ -70,20 +69,22 @@ def layout_for(
         place: the file or directory that it was read from.
         template: ``template`` only: another model directory, or a jinja file.
         strip: contents are stripped of outer white space.
-        date: as ``layout_of`` has it.
+        date: as ``chat_format_of`` has it.
 
     Raises:
-        UsageError, TemplateError, FileError, MissingDependencyError: as ``layout_of``.
+        UsageError, TemplateError, FileError, MissingDependencyError: as ``chat_format_of``.
     """
     check_template(name, template)
     if name != "template":
-        return layout_of(name, strip=strip, date=date)
+        return chat_format_of(name, strip=strip, date=date)
     if template is None and place is not None:
         template = place if Path(place).is_dir() else Path(place).parent
-    return layout_of(name, strip=strip, date=date, path=template, specials=tuple(tokenizer.specials))
+    return chat_format_of(
+        name, strip=strip, date=date, path=template, special_tokens=tuple(tokenizer.special_tokens)
+    )
 
 
 def check_template(name: str, template: str | Path | None) -> None:
-    """Raise ``UsageError`` where a template is given to a layout that reads none."""
+    """Raise ``UsageError`` where a template is given to a chat format that reads none."""
     if template is not None and name != "template":
-        raise UsageError("--template needs --layout template")
+        raise UsageError("--template needs --chat-format template")

@@ -1,4 +1,4 @@
-"""The layouts that are known by name: Llama 3, ChatML and Llama 2."""
+"""The chat formats that are known by name: Llama 3, ChatML and Llama 2."""
 
 from __future__ import annotations
 
@@ -128,4 +128,4 @@ class Llama2(_Named):
         return pieces
 
 
-LAYOUTS = {layout.name: layout for layout in (Llama3, ChatML, Llama2)}
+LAYOUTS = {chat_format.name: chat_format for chat_format in (Llama3, ChatML, Llama2)}

@@ -23,13 +23,13 @@ class ModelTemplate:
     Attributes:
         text: the template, in jinja.
         variables: the names that it can use for special tokens (``bos_token`` and the like).
-        specials: the special tokens that the directory lists.
+        special_tokens: the special tokens that the directory lists.
         before, after: those that swallow the white space before or after them.
     """
 
     text: str
     variables: Mapping[str, str] = field(default_factory=dict)
-    specials: frozenset[str] = frozenset()
+    special_tokens: frozenset[str] = frozenset()
     before: frozenset[str] = frozenset()
     after: frozenset[str] = frozenset()
 

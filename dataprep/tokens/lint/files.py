@@ -14,7 +14,7 @@ from dataprep.core.errors import InputError, RowDropped, RowError, UsageError
 from dataprep.core.jsonl import parse_line
 from dataprep.datasets.validate import Problem, Report
 from dataprep.tokens.encoder import ChatEncoder
-from dataprep.tokens.formats.base import Encoded, Layout, Messages
+from dataprep.tokens.formats.base import ChatFormat, Encoded, Messages
 from dataprep.tokens.lint.rules import Linter
 from dataprep.tokens.tokenizers.base import Tokenizer
 from dataprep.tokens.truncation import fit
@@ -56,7 +56,7 @@ class LintReport(Report):
 def lint_files(
     inputs: str | Path | Sequence[str | Path],
     tokenizer: Tokenizer,
-    layout: Layout,
+    chat_format: ChatFormat,
     *,
     max_length: int | None = None,
     keep: int = 0,
@@ -66,19 +66,19 @@ def lint_files(
     Args:
         inputs: files of chat rows, or one.
         tokenizer: the tokenizer of the model that will be trained.
-        layout: the layout of its conversations.
+        chat_format: the chat format of its conversations.
         max_length: the tokens that a row may have; what is longer is looked at as it would be cut.
         keep: how many rows to keep for a page.
 
     Raises:
         FileError: a file cannot be read.
         InputError: a file as a whole cannot be read, or holds no rows.
-        TokenizerError: the tokenizer lacks a special token of the layout.
+        TokenizerError: the tokenizer lacks a special token of the chat format.
     """
     if not inputs:
         raise UsageError("there is nothing to lint: give at least one file")
     paths = [inputs] if isinstance(inputs, str | Path) else inputs
-    encoder, linter = ChatEncoder(tokenizer, layout), Linter(tokenizer, layout)
+    encoder, linter = ChatEncoder(tokenizer, chat_format), Linter(tokenizer, chat_format)
     report = LintReport()
     bad: list[LintedRow] = []
     good: list[LintedRow] = []

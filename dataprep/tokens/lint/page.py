@@ -108,7 +108,7 @@ def _row(row: LintedRow, tokenizer: Tokenizer) -> str:
 
 def _tokens(ids: Sequence[int], mask: Sequence[int], tokenizer: Tokenizer) -> Iterator[str]:
     """Each token as HTML; a line ends after a token that has a newline in it."""
-    special = set(tokenizer.specials.values())
+    special = set(tokenizer.special_tokens.values())
     before: bool | None = None
     for number, (each, trained) in enumerate(zip(ids, mask, strict=False)):
         kinds = " ".join(["s"] * (each in special) + ["t"] * bool(trained))

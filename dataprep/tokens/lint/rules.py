@@ -23,7 +23,7 @@ from dataprep.core.conversations import Finding
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 from dataprep.tokens.encoder import Batch, ByteTokenizer
-from dataprep.tokens.formats.base import Encoded, Laid, Layout, Messages, Plan, Segment
+from dataprep.tokens.formats.base import ChatFormat, Encoded, Laid, Messages, Plan, Segment
 from dataprep.tokens.tokenizers.base import Tokenizer
 from dataprep.tokens.tokenizers.prefix_space import decode_after, goes_on
 from dataprep.tokens.truncation import spans_of
@@ -46,10 +46,10 @@ NOT_UTF8 = "\ufffd".encode()
 
 
 def problems_of(
-    encoded: Encoded, messages: Messages | None, tokenizer: Tokenizer, layout: Layout
+    encoded: Encoded, messages: Messages | None, tokenizer: Tokenizer, chat_format: ChatFormat
 ) -> list[Finding]:
     """What is wrong with a row of tokens; nothing where it is sound. ``Linter`` is faster for many rows."""
-    return [*Linter(tokenizer, layout).problems(encoded, messages)]
+    return [*Linter(tokenizer, chat_format).problems(encoded, messages)]
 
 
 class Linter:
@@ -57,16 +57,18 @@ class Linter:
 
     Args:
         tokenizer: the tokenizer that made them.
-        layout: the layout that they are in.
+        chat_format: the chat format that they are in.
     """
 
-    def __init__(self, tokenizer: Tokenizer, layout: Layout) -> None:
+    def __init__(self, tokenizer: Tokenizer, chat_format: ChatFormat) -> None:
         self.tokenizer = tokenizer
-        self.layout = layout
-        self._names = {number: name for name, number in tokenizer.specials.items()}
+        self.chat_format = chat_format
+        self._names = {number: name for name, number in tokenizer.special_tokens.items()}
         self._special = self._names.__contains__
-        self._ends = {tokenizer.specials[name] for name in layout.ends if name in tokenizer.specials}
-        names = sorted(tokenizer.specials, key=len, reverse=True)
+        self._ends = {
+            tokenizer.special_tokens[name] for name in chat_format.ends if name in tokenizer.special_tokens
+        }
+        names = sorted(tokenizer.special_tokens, key=len, reverse=True)
         self._named = re.compile("|".join(map(re.escape, names)) or "(?!)")
 
     def problems(
@@ -78,7 +80,7 @@ class Linter:
             encoded: the row.
             messages: the conversation that it was made of. Without it, an answer that is not the one
                 meant, and the name of a special token in a text, cannot be found.
-            laid: in place of ``messages``, what the layout has read of them.
+            laid: in place of ``messages``, what the chat format has read of them.
         """
         ids, mask, size = encoded.ids, encoded.mask, self.tokenizer.vocab_size
         if len(ids) != len(mask):
@@ -93,8 +95,8 @@ class Linter:
             yield Finding(UNTRAINED, f"found {len(ids):,} tokens, none of them to train on")
         if messages is not None or laid is not None:
             try:
-                roles, contents = laid or self.layout.read(messages or ())
-                plan = self.layout.plan(roles)
+                roles, contents = laid or self.chat_format.read(messages or ())
+                plan = self.chat_format.plan(roles)
             except RowError as error:
                 yield Finding(error.reason, error.detail)
                 return
@@ -145,7 +147,7 @@ class Linter:
             yield Finding(SPECIAL, f"{place}: {self._names[inner]} is trained on at token {token:,}")
         last = end == len(ids) and bool(self._ends)
         if not closed and not last:
-            wanted = " or ".join(sorted(self.layout.ends)) or "a special token"
+            wanted = " or ".join(sorted(self.chat_format.ends)) or "a special token"
             yield Finding(OPEN_END, f"{place}: expected {wanted} to be trained on at token {end + 1:,}")
         elif not closed:
             yield Finding(CUT, f"{place}: it breaks off at token {end:,}, the row's last")
@@ -164,7 +166,7 @@ class Linter:
         wanted = content.encode("utf-8", "surrogatepass")
         if found == wanted:
             return
-        if not self.layout.exact:
+        if not self.chat_format.exact:
             found, wanted = found.strip(), wanted.strip()
         whole = found
         for _ in range(3):  # bytes of a character that was cut, each of which some tokenizers decode alone
@@ -180,10 +182,10 @@ class Linter:
 
     @staticmethod
     def _specials(laid: list[str], found: list[str]) -> Iterator[Finding]:
-        """Special tokens that the layout did not put where they are: they came out of a content."""
+        """Special tokens that the chat format did not put where they are: they came out of a content."""
         more = Counter(found) - Counter(laid) if found != laid else None
         for name, count in (more or {}).items():
-            yield Finding(SPECIAL, f"{name} stands {count:,} times more than the layout puts it")
+            yield Finding(SPECIAL, f"{name} stands {count:,} times more than the chat format puts it")
         if more is not None and not more and found != laid[: len(found)]:
             yield Finding(SPECIAL, f"found {' '.join(found)}; expected {' '.join(laid)}")
 
@@ -193,14 +195,14 @@ END, NO_TEXT = b"\xff", b"\xfe"
 
 
 class _Form(NamedTuple):
-    """What the layout makes of conversations with certain roles.
+    """What the chat format makes of conversations with certain roles.
 
     Attributes:
-        specials: the special tokens that it puts into them.
+        special_tokens: the special tokens that it puts into them.
         answers: which messages are answers.
     """
 
-    specials: NDArray[np.int64]
+    special_tokens: NDArray[np.int64]
     answers: list[int]
 
 
@@ -209,23 +211,25 @@ class BatchLinter:
 
     Args:
         tokenizer: the tokenizer that made them.
-        layout: the layout that they are in.
+        chat_format: the chat format that they are in.
         linter: looks at one row.
     """
 
-    def __init__(self, tokenizer: ByteTokenizer, layout: Layout, linter: Linter) -> None:
+    def __init__(self, tokenizer: ByteTokenizer, chat_format: ChatFormat, linter: Linter) -> None:
         self.tokenizer = tokenizer
-        self.layout = layout
+        self.chat_format = chat_format
         self._linter = linter
         self._vocab_size = size = tokenizer.vocab_size
         self._special = np.zeros(size, dtype=np.bool_)
-        self._special[list(tokenizer.specials.values())] = True
+        self._special[list(tokenizer.special_tokens.values())] = True
         self._end = np.zeros(size, dtype=np.bool_)
-        self._end[[tokenizer.specials[name] for name in layout.ends if name in tokenizer.specials]] = True
+        self._end[
+            [tokenizer.special_tokens[name] for name in chat_format.ends if name in tokenizer.special_tokens]
+        ] = True
         self._bytes = np.array([each or NO_TEXT for each in tokenizer.token_bytes], dtype=np.object_)
         self._bytes[self._special] = NO_TEXT
         self._bytes[self._end] = END
-        self._named = os.path.commonprefix([*tokenizer.specials])  # noqa: RUF071 - of words, not of paths
+        self._named = os.path.commonprefix([*tokenizer.special_tokens])  # noqa: RUF071 - of words, not of paths
         self._forms: dict[tuple[str, ...], _Form] = {}
 
     def sound(self, batch: Batch, rows: Sequence[Laid]) -> bool:
@@ -235,7 +239,7 @@ class BatchLinter:
 
         Args:
             batch: the rows, in tokens.
-            rows: the conversations that they were made of, as the layout has read them.
+            rows: the conversations that they were made of, as the chat format has read them.
         """
         ids, mask, lengths = batch
         if not rows or lengths.min() < 1 or not ids.size == mask.size == lengths.sum():
@@ -254,12 +258,12 @@ class BatchLinter:
 
     @staticmethod
     def _specials_are_laid(
-        specials: NDArray[np.uint32], borders: NDArray[np.int64], forms: Sequence[_Form]
+        special_tokens: NDArray[np.uint32], borders: NDArray[np.int64], forms: Sequence[_Form]
     ) -> bool:
-        """Whether each row has the special tokens that the layout puts into it, in their order."""
-        sizes = [form.specials.size for form in forms]
-        laid = np.concatenate([form.specials for form in forms])
-        return np.array_equal(np.diff(borders), sizes) and np.array_equal(specials, laid)
+        """Whether each row has the special tokens that the chat format puts into it, in their order."""
+        sizes = [form.special_tokens.size for form in forms]
+        laid = np.concatenate([form.special_tokens for form in forms])
+        return np.array_equal(np.diff(borders), sizes) and np.array_equal(special_tokens, laid)
 
     def _answers_are_closed(
         self, batch: Batch, places: NDArray[np.int64], borders: NDArray[np.int64], forms: Sequence[_Form]
@@ -294,9 +298,9 @@ class BatchLinter:
         return self._named in text and self._linter.names_special(text)
 
     def _form(self, roles: tuple[str, ...]) -> _Form:
-        pieces = self.layout.plan(roles)
+        pieces = self.chat_format.plan(roles)
         names = [piece.text for piece in pieces if isinstance(piece, Segment) and piece.special]
-        specials = np.array([self.tokenizer.special(name) for name in names], dtype=np.int64)
+        special_tokens = np.array([self.tokenizer.special(name) for name in names], dtype=np.int64)
         answers = [number for number, role in enumerate(roles) if role == "assistant"]
-        self._forms[roles] = form = _Form(specials, answers)
+        self._forms[roles] = form = _Form(special_tokens, answers)
         return form

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataprep.core.errors import UsageError
-from dataprep.core.sampling import shuffled_order
+from dataprep.core.shuffle import shuffled_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +92,7 @@ def pack(lengths: NDArray[np.int64], size: int, *, seed: int = 42, split_long: b
     if longest > size and not split_long:
         raise UsageError(
             f"document {int(lengths.argmax()):,} has {longest:,} tokens, and a sequence room for {size:,}: "
-            "leave long documents out (--overflow), or split them (--split-long)"
+            "leave long documents out (--truncation), or split them (--split-long)"
         )
     documents, starts, tokens = _pieces(lengths, size)
     order = shuffled_order(documents.size, seed)

@@ -92,7 +92,7 @@ class Shards:
         size: positions of a sequence; 0 where they are not packed.
         vocab_size: one more than the largest id that there can be: the embeddings that a model needs.
         pad_id: the id that sequences are filled up with.
-        layout: the name of the layout that the conversations are in.
+        chat_format: the name of the chat format that the conversations are in.
         fingerprint: the tokenizer's, 64 hex digits.
     """
 
@@ -106,7 +106,7 @@ class Shards:
         self.size: int = manifest["options"]["pack"] or 0
         self.vocab_size: int = manifest["tokenizer"]["vocab_size"]
         self.pad_id: int = manifest["pad_id"]
-        self.layout: str = manifest["layout"]["name"]
+        self.chat_format: str = manifest["chat_format"]["name"]
         self.fingerprint: str = manifest["tokenizer"]["fingerprint"]
         self._arrays = arrays
         self._rows = _before([each["rows"] for each in manifest["inputs"]])

@@ -1,7 +1,7 @@
 """What every tokenizer can do, whatever file it comes from.
 
 Text is data: ``encode`` never gives a special token, however much the text looks like one. Special tokens
-come from the layout alone, by name, through ``special``.
+come from the chat format alone, by name, through ``special``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Tokenizer(Protocol):
     Attributes:
         kind: ``"tiktoken"``, ``"sentencepiece"`` or ``"huggingface"``.
         vocab_size: one more than the largest id, special tokens among them.
-        specials: the ids of the special tokens, by name, such as ``<|eot_id|>``.
+        special_tokens: the ids of the special tokens, by name, such as ``<|eot_id|>``.
         fingerprint: 64 hex digits that differ whenever a text may get other ids: SHA-256 of the files'
             content and of what this program adds to it.
         space: where it puts a space before a text by itself: ``"each"`` for every text between special
@@ -29,7 +29,7 @@ class Tokenizer(Protocol):
 
     kind: str
     vocab_size: int
-    specials: Mapping[str, int]
+    special_tokens: Mapping[str, int]
     fingerprint: str
     space: str
 
@@ -115,16 +115,16 @@ def puts_space(encode: Callable[[str], list[int]]) -> bool:
     return encode("]") + encode("a") == encode("] a")
 
 
-def special_id(specials: Mapping[str, int], name: str) -> int:
+def special_id(special_tokens: Mapping[str, int], name: str) -> int:
     """The id of a special token; the ``special`` of every kind."""
     try:
-        return specials[name]
+        return special_tokens[name]
     except KeyError:
-        known = list(specials)
+        known = list(special_tokens)
         shown = ", ".join(known[:16]) + (f" and {len(known) - 16} more" if len(known) > 16 else "")
         raise TokenizerError(
             f"the tokenizer has no special token {name!r}; it has {shown or 'none'}: "
-            "choose a layout that it was made for, or another tokenizer"
+            "choose a chat format that it was made for, or another tokenizer"
         ) from None
 
 

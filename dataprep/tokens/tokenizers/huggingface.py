@@ -1,7 +1,7 @@
 """Hugging Face's ``tokenizer.json``, by the library ``tokenizers``.
 
 What it holds beside the way from text to ids (truncation, padding, tokens put around every text) does
-not apply here: a layout says which tokens stand where.
+not apply here: a chat format says which tokens stand where.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class HuggingFaceTokenizer:
         digest = sha256(b"huggingface, marks as special tokens\n" + content)
         self.fingerprint = digest.hexdigest()
         try:
-            self.specials: Mapping[str, int] = _make_special(document, self.fingerprint)
+            self.special_tokens: Mapping[str, int] = _make_special(document, self.fingerprint)
             self._tokenizer = library.Tokenizer.from_str(orjson.dumps(document).decode())
         except Exception as error:  # noqa: BLE001 - the library raises nothing more precise
             raise _damaged(path, str(error)) from None
         self._tokenizer.encode_special_tokens = True  # as text, that is: none comes out of a text
-        self._names = {number: name for name, number in self.specials.items()}
+        self._names = {number: name for name, number in self.special_tokens.items()}
         ids = [*self._tokenizer.get_vocab(with_added_tokens=True).values(), *self._names]
         self.vocab_size = 1 + max(ids, default=-1)
         self._check_ids(path, document)
@@ -134,7 +134,7 @@ class HuggingFaceTokenizer:
 
     def special(self, name: str) -> int:
         """The id of a special token."""
-        return special_id(self.specials, name)
+        return special_id(self.special_tokens, name)
 
 
 def _document(path: str, content: bytes) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
     document |= {"truncation": None, "padding": None, "post_processor": None}
     if model.get("dropout"):
         model["dropout"] = None  # the same text has the same ids, always
-    specials, kept, fallback = {}, [], _fallback(model)
+    special_tokens, kept, fallback = {}, [], _fallback(model)
     in_merges = _parts_of_merges(model)
     for token in document.get("added_tokens") or ():
         name = token["content"]
@@ -189,11 +189,11 @@ def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
         if name == unknown or not (token["special"] or looks_special(name)):
             kept.append(token)
             continue
-        specials[name] = token["id"]
+        special_tokens[name] = token["id"]
         if not _rename(model, name, token["id"], salt, in_merges):
             kept.append(token | {"special": True})
     document["added_tokens"] = kept
-    return dict(sorted(specials.items(), key=lambda item: item[1]))
+    return dict(sorted(special_tokens.items(), key=lambda item: item[1]))
 
 
 def _rename(model: dict[str, Any], name: str, number: int, salt: str, in_merges: set[str]) -> bool:

@@ -40,17 +40,17 @@ class SentencePieceTokenizer:
     def __init__(self, path: str, content: bytes) -> None:
         library = needed("sentencepiece", "a SentencePiece model")
         try:
-            model, specials = _with_control_symbols(content)
+            model, special_tokens = _with_control_symbols(content)
             self._processor = library.SentencePieceProcessor(model_proto=model)
         except (RuntimeError, ValueError, IndexError):
             raise TokenizerError(
                 f"{path}: found a SentencePiece model that is cut short or damaged; expected a whole one: "
                 "fetch it again, or train it again with `dataprep tokenizer train`"
             ) from None
-        self.specials: Mapping[str, int] = specials
+        self.special_tokens: Mapping[str, int] = special_tokens
         self.vocab_size: int = self._processor.vocab_size()
         self.fingerprint = sha256(b"sentencepiece, marks as control symbols\n" + content).hexdigest()
-        self._names = {number: name for name, number in self.specials.items()}
+        self._names = {number: name for name, number in self.special_tokens.items()}
         self.content = content
         self._loses = reads_as_space(self._processor.encode)
         self.space = "each" if puts_space(self._processor.encode) else ""
@@ -92,7 +92,7 @@ class SentencePieceTokenizer:
 
     def special(self, name: str) -> int:
         """The id of a special token."""
-        return special_id(self.specials, name)
+        return special_id(self.special_tokens, name)
 
 
 def _with_control_symbols(content: bytes) -> tuple[bytes, dict[str, int]]:
@@ -102,7 +102,7 @@ def _with_control_symbols(content: bytes) -> tuple[bytes, dict[str, int]]:
         ValueError, IndexError: the bytes are no whole SentencePiece model.
     """
     model = bytearray(content)
-    specials: dict[str, int] = {}
+    special_tokens: dict[str, int] = {}
     parts = set()
     pieces = 0
     for field, start, end in fields(content, 0, len(content)):
@@ -117,11 +117,11 @@ def _with_control_symbols(content: bytes) -> tuple[bytes, dict[str, int]]:
             name = content[begin_name:end_name].decode("utf-8")
             if kind == _CONTROL or looks_special(name):
                 model[begin] = _CONTROL
-                specials[name] = pieces
+                special_tokens[name] = pieces
         pieces += 1
     if not parts >= {_PIECES, _TRAINER_SPEC, _NORMALIZER_SPEC}:
         raise ValueError("a part is missing")
-    return bytes(model), specials
+    return bytes(model), special_tokens
 
 
 def fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -189,7 +189,7 @@ class RankTokenizer:
     Args:
         ranks: each token's bytes and id.
         pattern: how a text is cut into pieces, as ``regex`` and tiktoken understand it.
-        specials: the special tokens' ids by name.
+        special_tokens: the special tokens' ids by name.
         origin: a function and its arguments that make the same tokenizer again, in another process.
         content: the rank file, from which a faster encoder may be made.
 
@@ -204,24 +204,24 @@ class RankTokenizer:
         self,
         ranks: Mapping[bytes, int],
         pattern: str,
-        specials: Mapping[str, int],
+        special_tokens: Mapping[str, int],
         origin: tuple[Callable[..., RankTokenizer], tuple[Any, ...]],
         content: bytes | None = None,
     ) -> None:
         tiktoken = needed("tiktoken", "a tokenizer of tiktoken's kind")
-        self.specials: Mapping[str, int] = dict(specials)
-        self.vocab_size = 1 + max(*ranks.values(), *specials.values())
+        self.special_tokens: Mapping[str, int] = dict(special_tokens)
+        self.vocab_size = 1 + max(*ranks.values(), *special_tokens.values())
         self._origin = origin
         self.pattern = pattern
         self._encoding = tiktoken.Encoding(
-            "dataprep", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.specials
+            "dataprep", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.special_tokens
         )
         self._encode: Callable[[str], list[int]] = self._encoding.encode_ordinary
         if content is not None:
             self._encode = fast_encoder(content, pattern, self._encode)
         in_order = sorted(ranks.items(), key=itemgetter(1))
         self.token_bytes: Sequence[bytes | None] = _by_id(in_order, self.vocab_size)
-        digest = sha256(orjson.dumps([pattern, list(self.specials.items())]))
+        digest = sha256(orjson.dumps([pattern, list(self.special_tokens.items())]))
         digest.update(b"".join([b"%d %d %b" % (rank, len(token), token) for token, rank in in_order]))
         self.fingerprint = digest.hexdigest()
 
@@ -288,7 +288,7 @@ class RankTokenizer:
 
     def special(self, name: str) -> int:
         """The id of a special token."""
-        return special_id(self.specials, name)
+        return special_id(self.special_tokens, name)
 
 
 def _by_id(ranks: Iterable[tuple[bytes, int]], size: int) -> list[bytes | None]:
@@ -313,8 +313,8 @@ def load_ranks(path: str, content: bytes) -> RankTokenizer:
             "tokenizer.model, or one of OpenAI's published files: fetch a file that was cut short or changed "
             "again; other models' rank files do not say how text is cut: give their tokenizer.json"
         )
-    specials = {name: LLAMA3_RANKS + number for number, name in enumerate(LLAMA3_SPECIALS)}
-    return RankTokenizer(ranks, LLAMA3_PATTERN, specials, (load_ranks, (path, content)), content)
+    special_tokens = {name: LLAMA3_RANKS + number for number, name in enumerate(LLAMA3_SPECIALS)}
+    return RankTokenizer(ranks, LLAMA3_PATTERN, special_tokens, (load_ranks, (path, content)), content)
 
 
 def parse_ranks(path: str, content: bytes) -> dict[bytes, int]:

@@ -1,7 +1,7 @@
 """Training a small tokenizer on the data: SentencePiece with byte fallback, or byte-level BPE.
 
 Both are lossless (U+2581, which SentencePiece would read as a space, is an error), have every special token
-that the chat layouts need, and come out the same, byte for byte, from the same texts.
+that the chat formats need, and come out the same, byte for byte, from the same texts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHAT_TOKENS = (
     "<|im_end|>",
     "<|endoftext|>",
 )
-"""So that a student can be trained in any of the layouts."""
+"""So that a student can be trained in any of the chat formats."""
 
 _LONGEST = 2000  # characters; SentencePiece leaves out lines of more than 4,192 bytes without a word
 _TEXT_SUFFIXES = (".txt", ".md")
@@ -163,8 +163,8 @@ def _too_few(reason: str, vocab_size: int) -> UsageError:
 
 def _train_bpe(lines: Iterator[str], vocab_size: int) -> bytes:
     library = needed("tokenizers", "training a byte-level BPE")
-    specials = [UNK, BOS, EOS, PAD, *CHAT_TOKENS]
-    least = 256 + len(specials)
+    special_tokens = [UNK, BOS, EOS, PAD, *CHAT_TOKENS]
+    least = 256 + len(special_tokens)
     if vocab_size < least:
         raise _too_few(f"{vocab_size} vs {least}", vocab_size)
     tokenizer = library.Tokenizer(library.models.BPE())
@@ -178,7 +178,7 @@ def _train_bpe(lines: Iterator[str], vocab_size: int) -> bytes:
     tokenizer.decoder = library.decoders.ByteLevel()
     trainer = library.trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=specials,
+        special_tokens=special_tokens,
         initial_alphabet=sorted(before.ByteLevel.alphabet()),
         show_progress=False,
     )

@@ -59,9 +59,9 @@ def setup(job: Job) -> Setup:
         objective = _from_teacher(job, student, training)
         found = [each and WithTeacher(each) for each in (training, held_out)]
     else:
-        if job.options.pack or job.options.overflow != "error":
+        if job.options.pack or job.options.truncation != "error":
             raise UsageError(
-                "rows with 'logprobs' are trained on as they are: leave --pack and --overflow out"
+                "rows with 'logprobs' are trained on as they are: leave --pack and --truncation out"
             )
         objective = FromStored(OutputLayer(student.model), job.options.teacher_share)
         both = ((training, job.data), (held_out, job.held_out))

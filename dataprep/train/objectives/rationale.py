@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from dataprep.core.errors import UsageError
-from dataprep.models.student import Student, layout_for, load_student, tokenizer_of
+from dataprep.models.student import Student, chat_format_for, load_student, tokenizer_of
 from dataprep.tokens.chats import pad_id
 from dataprep.tokens.shards.manifest import sha256_of
 from dataprep.train.layers.encoder_decoder import pairs_for
@@ -89,7 +89,7 @@ def setup(job: Job) -> Setup:
     rows = read_rows(job.data, options.keep_status)
     weights = weights_of(options, rows.teachers)
     tokenizer = tokenizer_of(options, job.data)
-    student = load_student(options, tokenizer, layout_for(options, tokenizer))
+    student = load_student(options, tokenizer, chat_format_for(options, tokenizer))
     training = _pieces(job, job.data, rows, list(weights), student)
     held_out = None
     if job.held_out:
@@ -139,14 +139,14 @@ def _side(student: Student, job: Job) -> Side:
         raise UsageError(f"--max-length {options.max_length}: the model has room for {room:,} tokens")
     limit = options.max_length or room
     if not student.encodes:
-        return DecoderSide(student.tokenizer, student.layout, limit, options.overflow)
+        return DecoderSide(student.tokenizer, student.chat_format, limit, options.truncation)
     start = student.model.config.decoder_start_token_id
     if start is None:
         raise UsageError(
             f"--model {options.model}: its configuration has no decoder_start_token_id, which its decoder "
             "reads first: add it to config.json"
         )
-    return EncoderDecoderSide(student.tokenizer, student.end_ids[0], start, limit, options.overflow)
+    return EncoderDecoderSide(student.tokenizer, student.end_ids[0], start, limit, options.truncation)
 
 
 def results(student: Student, training: Pieces, held_out: Pieces | None) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def facts_of(
         "class": type(student.model).__name__,
         "parameters": sum(each.numel() for each in student.model.parameters()),
         "tokenizer": {"kind": student.tokenizer.kind, "fingerprint": student.tokenizer.fingerprint},
-        "layout": None if student.encodes else student.layout.name,
+        "chat_format": None if student.encodes else student.chat_format.name,
         "data": {name: [_file(path) for path in paths[name]] for name in there},
         "rows": {name: len(pieces) for name, pieces in there.items()},
         "tokens": {name: pieces.tokens for name, pieces in there.items()},

@@ -31,7 +31,7 @@ from dataprep.train.options import TrainOptions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dataprep.tokens.formats.base import Layout
+    from dataprep.tokens.formats.base import ChatFormat
     from dataprep.tokens.tokenizers.base import Tokenizer
 
 ANSWER = "answer"
@@ -209,15 +209,15 @@ class EncoderDecoderSide:
         end_id: the token that ends a text.
         start_id: what the decoder reads first.
         max_length: tokens that a prompt or a target may have, its end among them.
-        overflow: ``error``, ``drop`` or ``truncate``; a target that is cut has no end, which would teach to
+        truncation: ``error``, ``drop`` or ``truncate``; a target that is cut has no end, which would teach to
             stop in the middle of it.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, end_id: int, start_id: int, max_length: int | None, overflow: str
+        self, tokenizer: Tokenizer, end_id: int, start_id: int, max_length: int | None, truncation: str
     ) -> None:
         self.tokenizer, self.end_id, self.start_id = tokenizer, end_id, start_id
-        self.max_length, self.overflow = max_length, overflow
+        self.max_length, self.truncation = max_length, truncation
         self.cut = 0
 
     def encode(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]] | RowError]:
@@ -238,9 +238,9 @@ class EncoderDecoderSide:
             return prompt, target
         what = "question" if len(prompt) > limit else "target"
         found = f"found {max(len(prompt), len(target)):,} in the {what}; expected at most {limit:,}"
-        if self.overflow == "drop":
+        if self.truncation == "drop":
             return RowDropped("too many tokens", found)
-        if self.overflow == "error":
+        if self.truncation == "error":
             return RowError("too many tokens", f"{found}: drop or truncate such texts, or allow more")
         self.cut += (len(prompt) > limit) + (len(target) > limit)
         if len(prompt) > limit:
@@ -269,8 +269,10 @@ class EncoderDecoderSide:
 class DecoderSide:
     """Chat rows for a decoder: the user asks with the prefix, the assistant says the target."""
 
-    def __init__(self, tokenizer: Tokenizer, layout: Layout, max_length: int | None, overflow: str) -> None:
-        self._encoder = Encoder(tokenizer, layout, max_length, overflow)
+    def __init__(
+        self, tokenizer: Tokenizer, chat_format: ChatFormat, max_length: int | None, truncation: str
+    ) -> None:
+        self._encoder = Encoder(tokenizer, chat_format, max_length, truncation)
 
     @property
     def cut(self) -> int:
@@ -291,7 +293,7 @@ class DecoderSide:
             spans = spans_of(each.mask)
             start, end = spans[0][0], spans[-1][1]
             if len(spans) > 1 or start == 0:
-                found.append(RowError("no plain answer", "the layout trains on several stretches"))
+                found.append(RowError("no plain answer", "the chat format trains on several stretches"))
             else:
                 found.append((each.ids[:start], each.ids[start:end]))
         return found

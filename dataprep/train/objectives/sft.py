@@ -9,7 +9,7 @@ import torch
 
 from dataprep.core.errors import InputError, UsageError
 from dataprep.models.same_tokenizer import compare_tokenizers
-from dataprep.models.student import Student, has_tokenizer, layout_for, load_student, tokenizer_of
+from dataprep.models.student import Student, chat_format_for, has_tokenizer, load_student, tokenizer_of
 from dataprep.tokens.shards.manifest import MANIFEST
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.tokenize import ShardOptions, tokenize_files
@@ -63,8 +63,8 @@ def student_and_data(job: Job) -> tuple[Student, Documents, Documents | None]:
             compare_tokenizers(tokenizer_of(options, []), tokenizer, [], where, advice)
     else:
         tokenizer = tokenizer_of(options, job.data)
-    layout = layout_for(options, tokenizer, shards)
-    student = load_student(options, tokenizer, layout)
+    chat_format = chat_format_for(options, tokenizer, shards)
+    student = load_student(options, tokenizer, chat_format)
     if student.encodes:
         raise UsageError(
             f"--model {options.model}: chat rows train a decoder; an encoder-decoder is trained on rationales"
@@ -121,8 +121,8 @@ def _check_lengths(shards: Shards, job: Job, student: Student, *, rows_too: bool
     ``rows_too``: other data are rows, which the options are for.
     """
     options = job.options
-    if not rows_too and (options.pack or options.max_length or options.overflow != "error"):
-        raise UsageError("--pack, --max-length and --overflow are for rows: shards stay as they were made")
+    if not rows_too and (options.pack or options.max_length or options.truncation != "error"):
+        raise UsageError("--pack, --max-length and --truncation are for rows: shards stay as they were made")
     if student.context is not None and shards.longest > student.context:
         raise InputError(
             shards.path,
@@ -139,11 +139,16 @@ def _tokenized(job: Job, paths: list[str], place: Path, student: Student, *, pac
         wanted = ShardOptions(
             pack=options.pack if pack else None,
             max_length=min(limit, options.pack) if limit and options.pack and pack else limit,
-            overflow=options.overflow,
+            truncation=options.truncation,
             seed=options.seed,
         )
         made = tokenize_files(
-            paths, place, tokenizer=student.tokenizer, layout=student.layout, options=wanted, workers=None
+            paths,
+            place,
+            tokenizer=student.tokenizer,
+            chat_format=student.chat_format,
+            options=wanted,
+            workers=None,
         )
         job.tell(f"{', '.join(paths)}: {made.ledger}")
     job.world.wait()
@@ -182,7 +187,7 @@ def facts_of(student: Student, model: str, data: Mapping[str, Documents | None])
         "class": type(student.model).__name__,
         "parameters": parameters,
         "tokenizer": {"kind": student.tokenizer.kind, "fingerprint": student.tokenizer.fingerprint},
-        "layout": student.layout.name,
+        "chat_format": student.chat_format.name,
         "data": {name: each.shards.manifest["inputs"] for name, each in data.items() if each is not None},
         "rows": {name: len(each) for name, each in data.items() if each is not None},
         "tokens": {name: each.shards.tokens for name, each in data.items() if each is not None},

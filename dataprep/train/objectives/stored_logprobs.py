@@ -146,4 +146,4 @@ def _ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
             found[tokenizer.decode_bytes([number])] = number
         except TokenizerError:  # a number without a token
             continue
-    return found | {name.encode(): number for name, number in tokenizer.specials.items()}
+    return found | {name.encode(): number for name, number in tokenizer.special_tokens.items()}

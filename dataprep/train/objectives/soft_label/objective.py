@@ -82,11 +82,11 @@ def setup(job: Job) -> Setup:
             f"--classes: --model {options.model} has them in another order: give --classes {names}"
         )
     limit = limit_of(scorer, options.max_length)
-    training = Examples(scorer, rows, limit, options.overflow)
+    training = Examples(scorer, rows, limit, options.truncation)
     held_out = None
     if job.held_out:
         others = judged_rows(job.held_out, fields, options.label)
-        held_out = Examples(scorer, others, limit, options.overflow)
+        held_out = Examples(scorer, others, limit, options.truncation)
     for name, each in (("training", training), ("held-out", held_out)):
         if each is not None and each.dropped:
             job.tell(f"{each.dropped:,} {name} rows were too long and left out")
@@ -107,7 +107,7 @@ def refuse_foreign(job: Job) -> None:
     """Raise ``UsageError`` for options that would do nothing, or something else, to a classifier."""
     options = job.options
     foreign = {
-        "--lora": options.lora, "--qat": options.qat, "--layout": options.layout,
+        "--lora": options.lora, "--qat": options.qat, "--chat-format": options.chat_format,
         "--gradient-checkpointing": options.gradient_checkpointing or None,
     }  # fmt: skip
     if given := [flag for flag, value in foreign.items() if value is not None]:

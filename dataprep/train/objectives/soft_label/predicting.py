@@ -22,7 +22,7 @@ from dataprep.datasets import source_rows
 from dataprep.train.objectives.soft_label.loading import load_scorer
 from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
 from dataprep.train.objectives.soft_label.scorers import (
-    OVERFLOWS,
+    TRUNCATIONS,
     Encoded,
     Scorer,
     collate,
@@ -42,7 +42,7 @@ class PredictOptions:
     Attributes:
         fields: what holds the text; without them those that the model was trained on.
         max_length: tokens that a text may have. Default: as many as the model has room for.
-        overflow: longer texts: ``error``, ``drop`` or ``truncate``.
+        truncation: longer texts: ``error``, ``drop`` or ``truncate``.
         prediction: the field that receives the most probable class.
         probs: the field that receives the classes' probabilities.
         batch_size: rows that are scored at once.
@@ -51,15 +51,15 @@ class PredictOptions:
 
     fields: tuple[str, ...] = ()
     max_length: int | None = None
-    overflow: str = "error"
+    truncation: str = "error"
     prediction: str = PREDICTION
     probs: str = PROBS
     batch_size: int = 64
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.overflow not in OVERFLOWS:
-            raise UsageError(f"--overflow {self.overflow}: expected one of {', '.join(OVERFLOWS)}")
+        if self.truncation not in TRUNCATIONS:
+            raise UsageError(f"--truncation {self.truncation}: expected one of {', '.join(TRUNCATIONS)}")
         if self.prediction == self.probs:
             raise UsageError(
                 f"--prediction {self.prediction}: the probabilities go there; name another field"
@@ -192,7 +192,7 @@ class Scoring:
                     else "name another with --prediction or --probs",
                 )
         texts = texts_of(row, self._fields or usual_fields(row))
-        self._rows.append((row, encode_within(self._scorer, texts, self._limit, options.overflow)))
+        self._rows.append((row, encode_within(self._scorer, texts, self._limit, options.truncation)))
         return b""
 
     def _scored(self) -> list[bytes]:

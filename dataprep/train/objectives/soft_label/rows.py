@@ -180,14 +180,14 @@ class Examples:
         scorer: what they are for.
         rows: the rows.
         limit: tokens that one may have; longer ones are treated as ``overflow`` says.
-        overflow: ``error``, ``drop`` or ``truncate``.
+        truncation: ``error``, ``drop`` or ``truncate``.
 
     Raises:
         InputError: a row is too long, of no class, or its probabilities are none; or there is no row.
     """
 
     def __init__(
-        self, scorer: Scorer, rows: Iterable[Judged], limit: int | None = None, overflow: str = "error"
+        self, scorer: Scorer, rows: Iterable[Judged], limit: int | None = None, truncation: str = "error"
     ) -> None:
         self._scorer = scorer
         self._encoded: list[Encoded] = []
@@ -199,7 +199,7 @@ class Examples:
         for row in rows:
             with placed(row.where):
                 try:
-                    self._encoded.append(encode_within(scorer, row.texts, limit, overflow))
+                    self._encoded.append(encode_within(scorer, row.texts, limit, truncation))
                 except RowDropped:
                     self.dropped += 1
                     continue

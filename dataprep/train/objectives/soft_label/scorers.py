@@ -19,7 +19,7 @@ TINY_FILE = "student.safetensors"
 PRESETS = ("tiny", "wide", "bert-tiny", "bert-base")
 """What ``--model`` may name for soft labels, beside a directory or a tiny network's file."""
 
-OVERFLOWS = ("error", "drop", "truncate")
+TRUNCATIONS = ("error", "drop", "truncate")
 
 Encoded = dict[str, list[int]]
 """One text as numbers: lists of equal length by name, its tokens' first."""
@@ -54,22 +54,22 @@ def length(encoded: Encoded) -> int:
     return len(next(iter(encoded.values())))
 
 
-def encode_within(scorer: Scorer, texts: Sequence[str], limit: int | None, overflow: str) -> Encoded:
+def encode_within(scorer: Scorer, texts: Sequence[str], limit: int | None, truncation: str) -> Encoded:
     """A row's texts, with no more than ``limit`` tokens.
 
     Raises:
         RowError: they have more, and ``overflow`` is ``error``.
         RowDropped: they have more, and it is ``drop``.
     """
-    if overflow == "truncate":
+    if truncation == "truncate":
         return scorer.encode(texts, limit)
     found = scorer.encode(texts)
     if limit is None or length(found) <= limit:
         return found
     detail = f"found {length(found):,} tokens; expected at most {limit:,}"
-    if overflow == "drop":
+    if truncation == "drop":
         raise RowDropped("too long", detail)
-    raise RowError("too long", f"{detail} (or give --overflow drop or truncate)")
+    raise RowError("too long", f"{detail} (or give --truncation drop or truncate)")
 
 
 def limit_of(scorer: Scorer, wanted: int | None) -> int | None:

@@ -1,0 +1,88 @@
+"""Compute the order of ``random.shuffle`` in blocks.
+
+``shuffled_order(n, seed)`` is the order that ``random.seed(seed); random.shuffle(rows)`` puts ``n`` rows into.
+Python draws one number for each row in interpreted code. Here the words of the same Mersenne Twister are drawn,
+tested and swapped in blocks with numpy, which is about six times as fast for the whole order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WORDS = 1 << 16  # words of the generator drawn at a time
+_SWAPS = 192  # swaps made at a time: few enough that most blocks hold no position twice
+
+
+def shuffled_order(count: int, seed: int) -> NDArray[np.int64]:
+    """Row numbers in shuffled order: shape ``(count,)``, position k holds the row that goes there.
+
+    The oracle is ``random.Random(seed).shuffle(list(range(count)))``.
+    """
+    if count >= 1 << 32:  # two words a draw from here on; left to Python itself
+        rows = list(range(count))
+        random.Random(seed).shuffle(rows)
+        return np.array(rows, dtype=np.int64)
+    order = np.arange(count, dtype=np.int64)
+    top = count  # the next swap is of position top - 1
+    for targets in _swap_targets(count, seed):
+        for begin in range(0, targets.size, _SWAPS):
+            swaps = targets[begin : begin + _SWAPS]
+            _swap(order, top, swaps)
+            top -= swaps.size
+    return order
+
+
+def _swap(order: NDArray[np.int64], top: int, targets: NDArray[np.int64]) -> None:
+    """Swap position ``top - 1`` with ``targets[0]``, ``top - 2`` with ``targets[1]``, and so on.
+
+    Where no position occurs twice, the swaps do not depend on one another and are made at once.
+    """
+    low = top - targets.size
+    ascending = np.sort(targets)
+    if ascending[-1] < low and (ascending[1:] != ascending[:-1]).all():
+        moved = order[low:top].copy()
+        order[low:top] = order[targets][::-1]
+        order[targets] = moved[::-1]
+        return
+    for position, target in zip(range(top - 1, low - 1, -1), targets.tolist(), strict=True):
+        order[position], order[target] = order[target], order[position]
+
+
+def _swap_targets(count: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Blocks of the numbers that ``shuffle`` draws: below ``count``, ``count - 1``, …, 2.
+
+    ``shuffle`` draws ``bound.bit_length()`` bits until the number is below the bound, which falls by
+    one at each success. Within a block, whether a draw is accepted depends on how many were
+    accepted before it; assuming at first that the bound does not fall and counting again until
+    nothing changes settles at least one more draw a round, and nearly all of them at once.
+    """
+    twister = np.random.MT19937()
+    *key, position = random.Random(seed).getstate()[1]
+    twister.state = {
+        "bit_generator": "MT19937",
+        "state": {"key": np.array(key, dtype=np.uint32), "pos": position},
+    }
+    drawn = np.empty(0, dtype=np.int64)
+    bound = count
+    while bound > 1:
+        bits = bound.bit_length()
+        wanted = bound - max(1 << (bits - 1), 2) + 1  # bounds of this many bits that are left
+        if not drawn.size:
+            drawn = twister.random_raw(_WORDS).astype(np.int64)
+        window = drawn[: 2 * wanted + 64]  # more than half of all draws are accepted
+        numbers = window >> (32 - bits)
+        accepted = numbers < bound
+        while True:
+            again = numbers < bound - (np.cumsum(accepted) - accepted)
+            if np.array_equal(again, accepted):
+                break
+            accepted = again
+        where = np.flatnonzero(accepted)[:wanted]
+        yield numbers[where]
+        bound -= where.size
+        used = where[-1] + 1 if where.size == wanted else window.size
+        drawn = drawn[used:]
