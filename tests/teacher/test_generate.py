@@ -90,7 +90,8 @@ def test_a_line_says_all_that_is_known(ask):
     assert line == {
         "id": "r0", "key": GenerationConfig("tiny").key([{"role": "user", "content": "q0"}]),
         "teacher": "Tiny", "model": "tiny", "sample": 0, "max_tokens": 512, "response": "answer to q0",
-        "finish_reason": "stop", "reasoning": None, "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+        "finish_reason": "stop", "reasoning": None,
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
         "logprobs": None, "attempts": 1, "error": None,
     }  # fmt: skip
 
