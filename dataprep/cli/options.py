@@ -193,7 +193,7 @@ def _parameters_of(cls: Any) -> list[inspect.Parameter]:
         info = typer.Option(option.flag, help=option.help, metavar=metavar, min=option.min, max=option.max)
         plain = (list(default) or None) if isinstance(default, tuple | Mapping) else default
         shown = plain if option.shown is None else option.shown
-        annotation = Annotated[_kind(option, hints[name]), info]
+        annotation: Any = Annotated[_kind(option, hints[name]), info]
         parameters.append(inspect.Parameter(name, KEYWORD, default=shown, annotation=annotation))
     return parameters
 
