@@ -134,7 +134,6 @@ Config = Annotated[
         metavar="FILE.toml",
         help="Read options from a file, by the names of their flags; flags win over it.",
         is_eager=True,
-        expose_value=False,
         callback=read_config,
     ),
 ]
@@ -161,6 +160,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(context: typer.Context, **values: Any) -> None:
+        del values["config"]  # `read_config` has read it before the other flags were converted
         for name, cls in classes.items():
             values[name] = partial(cls, **_given(context, cls, values))
         command(**values)
