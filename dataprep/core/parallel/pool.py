@@ -2,7 +2,7 @@
 
 Each worker has its own pipe and holds two tasks at a time, so that it never waits for the others. Output
 need not travel back: if results go into a file, the parent tells each worker at which byte its part begins,
-and the worker writes it there. ``docs/decisions/0004-processes.md`` says why this is not ``concurrent.futures``.
+and the worker writes it there. ``docs/decisions/0004-processes.md`` has the reasons.
 """
 
 from __future__ import annotations
