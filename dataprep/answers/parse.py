@@ -13,7 +13,7 @@ from dataprep.answers.rationale import Teachers
 from dataprep.answers.rationale_files import AGREES, BATCH_FILE, TRIMMED, RationaleParser
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.errors import FileError, InputError, Location, UsageError
 from dataprep.core.jsonl import MAX_LINE
 from dataprep.core.ledger import Ledger
 from dataprep.datasets.references import read_gold
@@ -161,7 +161,7 @@ def _take(report: ParseReport, block: files.Block, outcome: engine.Outcome, bad:
     report.ledger.rows_in += outcome.rows_in
     report.ledger.rows_out += outcome.rows_out
     for failure in outcome.failures:
-        bad.add(block.path, block.unit, failure.line, failure.message, failure.row)
+        bad.add(Location(block.path, failure.line, block.unit), failure.message, failure.row)
         report.ledger.fail(failure.reason)
     _count_up(report, outcome.counts)
 

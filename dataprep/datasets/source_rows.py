@@ -15,7 +15,7 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import InputError, RowError
+from dataprep.core.errors import InputError, Location, RowError
 from dataprep.core.ledger import Ledger
 from dataprep.datasets import registry as converters
 from dataprep.datasets.converters.choices import NO_ANSWER
@@ -112,7 +112,7 @@ def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[fil
         raise InputError(path, str(error)) from None
     except TypeError as error:  # nested too deeply, lone surrogates, keys that are no strings
         number = done + len(lines) + 1
-        raise InputError(files.place(path, "row", number), f"cannot be held by JSON: {error}") from None
+        raise InputError(Location(path, number, "row"), f"cannot be held by JSON: {error}") from None
     if lines:
         yield files.Block(path, data=b"\n".join(lines), unit="row", first=first)
 
@@ -141,7 +141,7 @@ def run(
             ledger.rows_in += outcome.rows_in
             ledger.drop_all(outcome.dropped)
             for failure in outcome.failures:
-                bad.add(block.path, block.unit, failure.line, failure.message, failure.row)
+                bad.add(Location(block.path, failure.line, block.unit), failure.message, failure.row)
                 ledger.fail(failure.reason)
             yield outcome
             if progress is not None:
