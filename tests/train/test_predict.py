@@ -238,11 +238,11 @@ def test_models_that_are_none_are_named(scorer, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"truncation": "poem"}, "expected one of error, drop, truncate"),
+        ({"truncation": "poem"}, "must be one of error, drop, truncate"),
         ({"prediction": "x", "probs": "x"}, "--prediction x"),
-        ({"batch_size": 0}, "expected 1 or more"),
-        ({"max_length": 1}, "expected 2 or more"),
-        ({"device": "toaster"}, "expected cpu or cuda"),
+        ({"batch_size": 0}, "must be 1 or more"),
+        ({"max_length": 1}, "must be 2 or more"),
+        ({"device": "toaster"}, "must be one of cpu, cuda"),
     ],
 )
 def test_options_are_checked(options, says):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from dataprep.datasets import source_rows
 from dataprep.train.objectives.soft_label.loading import load_scorer
 from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
 from dataprep.train.objectives.soft_label.scorers import (
-    TRUNCATIONS,
     Encoded,
     Scorer,
     collate,
@@ -28,45 +26,7 @@ from dataprep.train.objectives.soft_label.scorers import (
     limit_of,
     logits_of,
 )
-
-PREDICTION, PROBS = "prediction", "probs"
-
-
-@dataclass(frozen=True, slots=True)
-class PredictOptions:
-    """How files are scored.
-
-    Attributes:
-        fields: what holds the text; without them those that the model was trained on.
-        max_length: tokens that a text may have. Default: as many as the model has room for.
-        truncation: longer texts: ``error``, ``drop`` or ``truncate``.
-        prediction: the field that receives the most probable class.
-        probs: the field that receives the classes' probabilities.
-        batch_size: rows that are scored at once.
-        device: where: ``cpu`` or ``cuda``.
-    """
-
-    fields: tuple[str, ...] = ()
-    max_length: int | None = None
-    truncation: str = "error"
-    prediction: str = PREDICTION
-    probs: str = PROBS
-    batch_size: int = 64
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.truncation not in TRUNCATIONS:
-            raise UsageError(f"--truncation {self.truncation}: expected one of {', '.join(TRUNCATIONS)}")
-        if self.prediction == self.probs:
-            raise UsageError(
-                f"--prediction {self.prediction}: the probabilities go there; name another field"
-            )
-        if self.max_length is not None and self.max_length < 2:
-            raise UsageError(f"--max-length {self.max_length}: expected 2 or more")
-        if self.batch_size < 1:
-            raise UsageError(f"--batch-size {self.batch_size}: expected 1 or more")
-        if self.device not in ("cpu", "cuda"):
-            raise UsageError(f"--device {self.device}: expected cpu or cuda")
+from dataprep.train.options import PredictOptions
 
 
 def predict_files(
