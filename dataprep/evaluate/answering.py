@@ -42,7 +42,7 @@ def answer_all(
     if watch is not None:
         watch(len(items) - len(rows))
     # The longest first: what does not fit into memory is known at once.
-    rows.sort(key=lambda each: (-each[1].room, -len(each[1].prompt)))
+    rows.sort(key=lambda each: (-each[1].max_new_tokens, -len(each[1].prompt)))
     cut = 0
     for batch in _batches(rows, batch_size):
         decoder.decode([row for _, row in batch])
@@ -58,19 +58,19 @@ def _batches(rows: Sequence[tuple[int, Row]], size: int) -> list[list[tuple[int,
     """Batches of rows with the same room."""
     found: list[list[tuple[int, Row]]] = []
     for each in rows:
-        if not found or len(found[-1]) == size or found[-1][0][1].room != each[1].room:
+        if not found or len(found[-1]) == size or found[-1][0][1].max_new_tokens != each[1].max_new_tokens:
             found.append([])
         found[-1].append(each)
     return found
 
 
 def _room(model: Model, prompt: Sequence[int], wanted: int) -> int:
-    room = model.room(prompt, wanted)
+    room = model.max_new_tokens(prompt, wanted)
     return room - room % ROOM_STEP if ROOM_STEP <= room < wanted else room
 
 
 def _ended(model: Model, row: Row) -> bool:
-    return bool(row.tokens) and row.tokens[-1] in model.ends
+    return bool(row.tokens) and row.tokens[-1] in model.eos_token_ids
 
 
 def _prediction(model: Model, row: Row) -> Prediction:
