@@ -1,7 +1,6 @@
 """``predict``: what comes out of each row, formats, bad rows, and the way from a teacher to its student."""
 
 import json
-import os
 import shutil
 
 import polars as pl
@@ -36,12 +35,10 @@ def read(path):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Networks this small are slower on several threads; commands inherit it too."""
+    """Networks this small are slower on several threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
     yield
-    del os.environ["OMP_NUM_THREADS"]
     torch.set_num_threads(before)
 
 

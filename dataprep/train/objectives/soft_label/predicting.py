@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import MissingDependencyError, RowError, UsageError
+from dataprep.core.errors import RowError, UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.core.optional import quiet
+from dataprep.core.optional import quiet, require
 from dataprep.datasets import source_rows
 from dataprep.train.objectives.soft_label.loading import load_scorer
 from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
@@ -58,8 +57,7 @@ def predict_files(
     """
     options = options or PredictOptions()
     for package in ("torch", "transformers", "safetensors"):
-        if find_spec(package) is None:
-            raise MissingDependencyError(package, "train", "scoring with a student")
+        require(package, extra="train", feature="scoring with a student")
     paths = [str(path) for path in inputs]
     if not paths:
         raise UsageError("there is nothing to score: give at least one file")
