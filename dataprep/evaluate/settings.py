@@ -1,4 +1,4 @@
-"""How rows are evaluated, and what came of it."""
+"""Settings and results of an evaluation."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 
 from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.evaluate.metrics.kinds import METRICS, Metric
+from dataprep.evaluate.metrics.references import METRICS, Metric
 from dataprep.evaluate.metrics.scores import Result
 from dataprep.evaluate.sandbox.run import Guard, Limits
 
 Watch = Callable[[str, int, int], None]
-"""Told what is being done, how many more rows are done, and how many there are."""
+"""Called with the name of a task, the number of further rows that are done, and the number of all."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How rows are evaluated; what ``dataprep evaluate`` takes as flags.
+    """How rows are evaluated: the options of ``dataprep evaluate``.
 
     Attributes:
-        metric: of all rows; ``None`` for each row's own.
-        dataset: FILE holds raw rows of this set.
+        metric: the metric of all rows. Defaults to each row's own.
+        dataset: the dataset whose raw rows the file holds.
         template: messages in place of the default wording, for rows that are not chat rows.
-        teacher: whose answers of a journal are the predictions.
-        max_tokens: tokens of an answer at most.
-        batch_size: answers that are generated at once.
-        chat_format: how conversations are laid out for the loss.
-        allow_code: programs of the model's may be run, confined.
-        limits: what each of them may use.
-        workers: programs that run at once; ``None``: one a core.
-        seed: of the bootstrap.
+        teacher: the teacher whose answers in a journal are the predictions.
+        max_tokens: maximum number of tokens per answer.
+        batch_size: number of answers that are generated at once.
+        chat_format: the chat format of conversations, for the loss.
+        allow_code: run programs that the model wrote, confined.
+        limits: limits of each program.
+        workers: number of programs that run at once. Defaults to the number of cores.
+        seed: seed of the bootstrap.
     """
 
     metric: Metric | None = None
@@ -53,14 +53,14 @@ class Settings:
 
 @dataclass
 class Evaluation:
-    """What came of a file.
+    """The result of an evaluation.
 
     Attributes:
-        ledger: its rows.
+        ledger: the rows of the file.
         results: the figures, by metric and source.
-        cut: how many answers of a model were cut off at their longest.
-        unknown: how many predictions have an id that no row has.
-        guard: what kept programs from files; ``None`` where none was run.
+        cut: number of a model's answers that were cut off at ``max_tokens`` or the end of its context.
+        unknown: number of predictions whose id no row has.
+        guard: the guard that kept programs from files; ``None`` if none was run.
     """
 
     ledger: Ledger
@@ -70,11 +70,11 @@ class Evaluation:
     guard: Guard | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as a JSON object."""
+        """Return the figures as a JSON object."""
         return {
             "command": "evaluate",
             **self.ledger.to_json(),
-            "results": [each.to_json() for each in self.results],
+            "results": [result.to_json() for result in self.results],
             "answers_cut_off": self.cut,
             "predictions_of_no_row": self.unknown,
             "confined_by": self.guard,
