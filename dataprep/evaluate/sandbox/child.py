@@ -1,8 +1,8 @@
 """Confine this process, then run one program with its tests.
 
 It is started as ``python -I -S child.py JOB REPORT``, with two file descriptors, and imports nothing from
-this package. JOB gives 8 digits (the length of the JSON after them), the JSON ``{"program", "tests", "limits",
-"guard"}``, and the token of 64 characters. REPORT receives the token if all tests passed, the token and a
+this package. JOB gives 8 digits (the length of the JSON after them), the JSON ``{"program", "tests",
+"limits", "guard"}``, and the token of 64 characters. REPORT receives the token if all tests passed, the token and a
 reason if the process could not be confined, and JSON ``{"failed", "step", "detail"}`` if the program did not
 pass.
 
@@ -70,7 +70,7 @@ CALLS = {
     },
 }  # fmt: skip
 # These calls are allowed only if an argument (counted from 0) has one of a few values: signals to the process
-# itself, as `abort` sends one; its own limits; nothing by which the kernel would signal or write to terminals.
+# itself, as `abort` sends one; its own limits; nothing by which the kernel signals or writes to terminals.
 CAREFUL = {"kill": 0, "tgkill": 0, "prlimit64": 0, "fcntl": 1, "ioctl": 1}
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
 TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX = 0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451

@@ -10,9 +10,10 @@ import torch
 from dataprep.core.errors import InputError, UsageError
 from dataprep.models.same_tokenizer import compare_tokenizers
 from dataprep.models.student import Student, chat_format_for, has_tokenizer, load_student, tokenizer_of
+from dataprep.tokens.options import ShardOptions
 from dataprep.tokens.shards.manifest import MANIFEST
 from dataprep.tokens.shards.reading import Shards
-from dataprep.tokens.tokenize import ShardOptions, tokenize_files
+from dataprep.tokens.tokenize import tokenize_files
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
 from dataprep.train.objective import Job, Setup
