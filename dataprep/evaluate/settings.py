@@ -76,7 +76,7 @@ class Settings:
 
     @property
     def limits(self) -> Limits:
-        """What a program may use."""
+        """Return the limits of each program."""
         from dataprep.evaluate.sandbox.run import Limits
 
         return Limits(self.code_seconds, self.code_memory)

@@ -2,9 +2,11 @@
 
 It is started as ``python -I -S child.py JOB REPORT``, with two file descriptors, and imports nothing from
 this package. JOB gives 8 digits (the length of the JSON after them), the JSON ``{"program", "tests",
-"limits", "guard"}``, and the token of 64 characters. REPORT receives the token if all tests passed, the token and a
-reason if the process could not be confined, and JSON ``{"failed", "step", "detail"}`` if the program did not
-pass.
+"limits", "guard"}``, and the token of 64 characters. REPORT receives
+
+- the token if all tests passed;
+- the token and a reason if the process could not be confined;
+- JSON ``{"failed", "step", "detail"}`` if the program did not pass.
 
 The kernel does the confining: Landlock or read-only mounts for files, seccomp for system calls, a network
 namespace if the kernel gives one, resource limits. A program cannot write anything, start a process or
