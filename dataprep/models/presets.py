@@ -57,12 +57,12 @@ NAMES = (*_LLAMA, *_T5)
 
 
 def is_preset(model: str) -> bool:
-    """Whether ``--model`` names a preset."""
+    """Return whether `--model` names a preset."""
     return model in NAMES
 
 
-def encodes(name: str) -> bool:
-    """Whether a preset has an encoder."""
+def is_encoder_decoder(name: str) -> bool:
+    """Return whether a preset has an encoder."""
     return name in _T5
 
 

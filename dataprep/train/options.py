@@ -1,7 +1,4 @@
-"""What can be chosen for a run; checked before anything heavy is imported or read.
-
-The optimizer and how its learning rate rises and falls.
-"""
+"""The options of a training run, its learning rate schedule and its optimizer."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import AdamW
 
-OBJECTIVES = ("auto", "sft", "rationale", "soft-label")
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -117,9 +113,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         self._check_names()
-        one_of = [("objective", OBJECTIVES), ("schedule", SCHEDULES)]
-        one_of += [("precision", PRECISIONS), ("device", DEVICES)]
-        for name, known in one_of:
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("device", DEVICES)):
             if getattr(self, name) not in known:
                 raise UsageError(f"--{name} {getattr(self, name)}: expected one of {', '.join(known)}")
         if self.qat is not None and self.qat not in QAT:
@@ -174,11 +168,11 @@ def flag_of(name: str) -> str:
 BETAS = (0.9, 0.95)
 
 
-def factor(step: int, steps: int, warmup: float, schedule: str) -> float:
-    """What the highest learning rate is multiplied by in ``step``, from 0, of ``steps``.
+def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """Return the factor of the peak learning rate in a step, from 0 to `steps` - 1.
 
-    It rises linearly over the first ``warmup * steps`` steps; then it falls to 0 along half a cosine or a
-    line, so that the step after the last would have 0, or stays.
+    It rises linearly over the first `warmup * steps` steps. Then it falls along half a cosine or a line, and
+    would be 0 in the step after the last; or it stays constant.
     """
     rising = math.ceil(warmup * steps)
     if step < rising:
@@ -190,13 +184,15 @@ def factor(step: int, steps: int, warmup: float, schedule: str) -> float:
 
 
 def make_optimizer(model: nn.Module, options: TrainOptions, learning_rate: float) -> AdamW:
-    """AdamW over the weights that are trained; only matrices decay."""
+    """Return AdamW over the weights that require gradients; only matrices decay."""
     from torch.optim import AdamW
 
-    trained = [each for each in model.parameters() if each.requires_grad]
+    trained = [weights for weights in model.parameters() if weights.requires_grad]
+    # Decay pulls weights towards 0, which is right for matrices and wrong for the scales of norms.
+    matrices, vectors = ([w for w in trained if (w.ndim > 1) == is_matrix] for is_matrix in (True, False))
     groups = [
-        {"params": [each for each in trained if each.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [each for each in trained if each.ndim <= 1], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": options.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     return AdamW(groups, lr=learning_rate, betas=BETAS, fused=not options.fsdp)

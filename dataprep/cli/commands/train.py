@@ -170,7 +170,9 @@ def command(
     options = TrainOptions(**given)
     with _shown(quiet or as_json) as (watch, tell):
         root = workspace or "."
-        done = train(paths, others, output, root=root, options=options, resume=resume, watch=watch, tell=tell)
+        done = train(
+            paths, others, output, root=root, options=options, resume=resume, on_metrics=watch, log=tell
+        )
     if _first_process():
         _finish(done, quiet=quiet, as_json=as_json)
 

@@ -82,7 +82,7 @@ class Classes:
         """Whether they are numbers, so that one mistake is larger than another."""
         return all(_NUMBER.fullmatch(name) for name in self.names)
 
-    def place(self, gold: str | float) -> int:
+    def index(self, gold: str | float) -> int:
         """The number of a label's class, or of the class nearest to a score; halves go up.
 
         Raises:
