@@ -10,10 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from dataprep.core.errors import FileError, MissingDependencyError, UsageError
-from dataprep.teacher.protocol import Trouble
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
 PURPOSE = "a teacher in this process"
+
+
+class GenerationError(Exception):
+    """Raised for a prompt that the model cannot answer; becomes the reason of one failed row.
+
+    Attributes:
+        kind: a short name of the cause, such as ``"context_length_exceeded"``.
+        message: the details.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
 
 
 def check_model(name: str) -> None:
@@ -76,7 +89,7 @@ class Model:
         ``assistant:``.
 
         Raises:
-            Trouble: the template refuses the messages, or the model has no room or no word for them.
+            GenerationError: the template refuses the messages, or they do not fit the model.
         """
         if self._tokenizer.chat_template:
             try:
@@ -84,19 +97,18 @@ class Model:
                     messages, tokenize=False, add_generation_prompt=True, **self._template
                 )
             except Exception as error:  # noqa: BLE001 - a template is a program of the model's authors
-                raise Trouble("chat_template", first_line(error), retryable=False) from None
+                raise GenerationError("chat_template", first_line(error)) from None
         else:
             lines = [f"{message['role']}: {message['content']}\n" for message in messages]
             text = "".join(lines) + "assistant:"
         tokens = self._encode(text, special=not self._tokenizer.chat_template)
         if not tokens or max(tokens) >= self.known:
             problem = "has tokens that the model does not know" if tokens else "has no tokens"
-            raise Trouble("tokenizer", f"the prompt {problem}", retryable=False)
+            raise GenerationError("tokenizer", f"the prompt {problem}")
         if self.context is not None and len(tokens) >= self.context:
-            raise Trouble(
+            raise GenerationError(
                 "context_length_exceeded",
                 f"the prompt has {len(tokens):,} tokens, and the model's context holds {self.context:,}",
-                retryable=False,
             )
         return tokens
 

@@ -10,11 +10,12 @@ from typing import Any
 import orjson
 
 from dataprep.core.errors import MissingDependencyError, UsageError
-from dataprep.teacher.settings import MODEL
+
+MODEL_VARIABLE = "TEACHER_MODEL_NAME"
 
 
 @dataclass(frozen=True)
-class Sampling:
+class GenerationConfig:
     """The settings that change what a teacher answers.
 
     Attributes:
@@ -35,7 +36,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not self.model:
-            raise UsageError(f"no model: give --model, or set {MODEL} in the environment or in .env")
+            raise UsageError(f"no model: give --model, or set {MODEL_VARIABLE} in the environment or in .env")
         if self.max_tokens < 1 or self.n < 1 or not 0 <= self.logprobs <= 20:
             raise UsageError("expected --max-tokens and --n of 1 or more, and --logprobs from 0 to 20")
         if self.temperature is not None and not 0 <= self.temperature <= 100:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Literal
 
 from dataprep.core.ledger import Ledger
-from dataprep.models.sampling import Sampling
+from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.journal.index import Index, entry_of
 from dataprep.teacher.journal.line import Outcome
 from dataprep.teacher.requests import Keyed, Request
@@ -40,7 +40,7 @@ class Job:
     pace: int = 0
 
 
-class Feed:
+class PendingQueue:
     """The jobs that are left, in the order of the requests.
 
     Attributes:
@@ -53,7 +53,7 @@ class Feed:
     def __init__(
         self,
         requests: Iterable[Request | Keyed],
-        sampling: Sampling,
+        config: GenerationConfig,
         index: Index,
         *,
         retry_failed: bool = True,
@@ -61,7 +61,7 @@ class Feed:
         self.seen = 0
         self.exhausted = False
         self._requests = iter(requests)
-        self._sampling = sampling
+        self._config = config
         self._index = index
         self._again = ("failed", "empty") if retry_failed else ()
         self.keys: dict[str, str] = {}
@@ -74,7 +74,7 @@ class Feed:
         Raises:
             InputError: a row is no request.
         """
-        single, key_of, done, keys = self._sampling.n == 1, self._sampling.key, self._index.done, self.keys
+        single, key_of, done, keys = self._config.n == 1, self._config.key, self._index.done, self.keys
         before = self.seen
         for request in islice(self._requests, AT_ONCE):
             self.seen += 1
@@ -97,15 +97,15 @@ class Feed:
 
     def _to_ask(self, identity: str, key: str) -> list[int]:
         found = []
-        for sample in range(self._sampling.n):
+        for sample in range(self._config.n):
             known = self._index.get(entry_of(identity, key, sample))
-            longer = known is not None and known[0] == "length" and known[1] < self._sampling.max_tokens
+            longer = known is not None and known[0] == "length" and known[1] < self._config.max_tokens
             if known is None or longer or known[0] in self._again:
                 found.append(sample)
         return found
 
     def _state(self, identity: str, key: str) -> State:
-        known = (self._index.get(entry_of(identity, key, sample)) for sample in range(self._sampling.n))
+        known = (self._index.get(entry_of(identity, key, sample)) for sample in range(self._config.n))
         states: set[State] = {"missing" if each is None else each[0] for each in known}
         return next(state for state in _WORST if state in states)
 

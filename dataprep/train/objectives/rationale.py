@@ -1,8 +1,8 @@
 """Several teachers' rationales beside the answer, each a task with a weight of its own.
 
 `loss = γ · answer + Σ_t w_t · rationale_t`, as in TinyLLM (Tian et al., "Beyond Answers: Transferring
-Reasoning Capabilities to Smaller LLMs Using Multi-Teacher Knowledge Distillation", arXiv 2402.04616). Every part is the
-mean over the tokens of its own targets. Parts that a row lacks are skipped.
+Reasoning Capabilities to Smaller LLMs Using Multi-Teacher Knowledge Distillation", arXiv 2402.04616).
+Every part is the mean over the tokens of its own targets. Parts that a row lacks are skipped.
 """
 
 from __future__ import annotations
