@@ -22,7 +22,9 @@ class Batches(Protocol):
 class Processes(Protocol):
     """Processes that share the work; `dataprep.train.distributed.World` is one."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """Number of processes."""
 
     def shard(self, items: list[int]) -> list[int]:
         """Return this process's part of the items."""

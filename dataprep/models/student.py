@@ -93,7 +93,8 @@ class Student:
         answers: list[str] = []
         with self.default_attention() as model, torch.no_grad():
             for start in range(0, len(prompts), batch_size):
-                batch = [torch.from_numpy(ids).long() for ids in prompts[start : start + batch_size]]
+                # astype() copies: torch warns about the read-only arrays of memory-mapped shards.
+                batch = [torch.from_numpy(ids.astype("int64")) for ids in prompts[start : start + batch_size]]
                 ids = pad_sequence(batch, batch_first=True, padding_value=pad, padding_side=side)
                 mask = pad_sequence(
                     [torch.ones_like(prompt) for prompt in batch], batch_first=True, padding_side=side

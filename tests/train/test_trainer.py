@@ -26,11 +26,10 @@ from dataprep.core.errors import (
 )
 from dataprep.tokens.tokenize import ShardOptions, tokenize_files
 from dataprep.tokens.tokenizers.training import train_tokenizer
-from dataprep.train.batches import Plan
 from dataprep.train.distributed import World
-from dataprep.train.options import TrainOptions, factor
+from dataprep.train.options import TrainOptions, learning_rate_factor
 from dataprep.train.run import train
-from dataprep.train.trainer import explained
+from dataprep.train.trainer import BatchSampler, explain_out_of_memory
 from tests.students import rows, write_model, write_rows, write_tokenizer
 
 
@@ -145,12 +144,12 @@ def test_a_killed_run_of_two_processes_goes_on(place, tmp_path):
 
 SLOWED = """
 import sys, time
-from dataprep.train import loop
-take = loop.Loop._take
-def slow(self, number, items):
+from dataprep.train import trainer
+step_of = trainer.Trainer.train_step
+def slow(self, step, items):
     time.sleep(0.02)
-    return take(self, number, items)
-loop.Loop._take = slow
+    return step_of(self, step, items)
+trainer.Trainer.train_step = slow
 from dataprep.__main__ import main
 main()
 """
@@ -300,13 +299,16 @@ def test_a_loss_that_is_no_number_names_step_and_row(place, tmp_path):
 def test_full_memory_says_what_helps(error):
     """The options that help are named, with numbers, in the order in which to try them."""
     wanted = r"--batch-size 4 --accumulate 4 .*--gradient-checkpointing, a shorter --max-length.*--lora"
-    with pytest.raises(TrainingError, match=wanted), explained(TrainOptions(batch_size=8, accumulate=2)):
+    with (
+        pytest.raises(TrainingError, match=wanted),
+        explain_out_of_memory(TrainOptions(batch_size=8, accumulate=2)),
+    ):
         raise error
 
 
 def test_other_errors_pass():
     """Only a lack of memory is explained as one."""
-    with pytest.raises(RuntimeError, match="shapes"), explained(TrainOptions()):
+    with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory(TrainOptions()):
         raise RuntimeError("shapes differ")
 
 
@@ -417,7 +419,7 @@ def test_a_damaged_model_is_an_error(place, tmp_path, wrong):
 def test_every_row_is_seen_once_an_epoch(items, batch, accumulate, processes, epochs):
     """Whole epochs hold every item once; the order differs from epoch to epoch, not from run to run."""
     world = World(0, processes, torch.device("cpu"))
-    plan = Plan.of(items, TrainOptions(batch_size=batch, accumulate=accumulate, epochs=epochs), world)
+    plan = BatchSampler.of(items, TrainOptions(batch_size=batch, accumulate=accumulate, epochs=epochs), world)
     seen = [item for _, found in plan.of_steps(0) for item in found]
     assert len(seen) == max(round(epochs * items), 1)
     for start in range(0, len(seen) - items + 1, items):
@@ -437,14 +439,14 @@ def test_processes_share_a_step(count, processes):
 
 def test_the_learning_rate_rises_and_falls():
     """Warm-up is linear; the cosine is halfway down in the middle, the line too, and both end near 0."""
-    rates = [factor(step, 100, 0.1, "cosine") for step in range(100)]
+    rates = [learning_rate_factor(step, 100, 0.1, "cosine") for step in range(100)]
     assert rates[0] == pytest.approx(1 / 11)
     assert rates[:11] == sorted(rates[:11])
     assert max(rates) == rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5)
     assert rates[99] < 0.001
-    assert factor(55, 100, 0.1, "linear") == pytest.approx(0.5)
-    assert {factor(step, 100, 0.0, "constant") for step in range(100)} == {1.0}
+    assert learning_rate_factor(55, 100, 0.1, "linear") == pytest.approx(0.5)
+    assert {learning_rate_factor(step, 100, 0.0, "constant") for step in range(100)} == {1.0}
 
 
 @pytest.mark.parametrize(
