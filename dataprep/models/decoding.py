@@ -18,8 +18,8 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
-from dataprep.core.errors import UsageError
-from dataprep.models.loading import GenerationError, Model, first_line
+from dataprep.core.errors import UsageError, first_line
+from dataprep.models.loading import GenerationError, Model
 from dataprep.models.sampling import GenerationConfig
 
 

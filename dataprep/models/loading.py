@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dataprep.core.errors import FileError, MissingDependencyError, UsageError
+from dataprep.core.errors import FileError, UsageError, first_line
+from dataprep.core.optional import require
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
 PURPOSE = "a teacher in this process"
@@ -37,8 +37,7 @@ def check_model(name: str) -> None:
         FileError: it is no directory with a model, and no name that the hub could know.
     """
     for package in ("torch", "transformers"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(package, "train", PURPOSE)
+        require(package, extra="train", feature=PURPOSE)
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -147,12 +146,6 @@ class Model:
         return list(found)
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def load(name: str, template: Mapping[str, Any] | None = None) -> Model:
     """The model in a directory, or on the Hugging Face hub under a name.
 
@@ -164,11 +157,9 @@ def load(name: str, template: Mapping[str, Any] | None = None) -> Model:
         UsageError: the model is of a kind that does not generate text, or not to be had.
     """
     check_model(name)
-    try:
-        import torch
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
-    except ImportError:
-        raise MissingDependencyError("transformers", "train", PURPOSE) from None
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
     options = {"local_files_only": Path(name).is_dir(), "trust_remote_code": False}
     what = "the model"
     try:

@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from dataprep.core.errors import MissingDependencyError, UsageError
+from dataprep.core.errors import UsageError
+from dataprep.core.optional import require
 
 MODEL_VARIABLE = "TEACHER_MODEL_NAME"
 
@@ -64,10 +65,9 @@ class GenerationConfig:
     @cached_property
     def _hash(self) -> Callable[[bytes], str]:
         """XXH3's 128 bits: a journal of a million lines is compared with its requests in seconds."""
-        try:
-            from xxhash import xxh3_128_hexdigest
-        except ImportError:
-            raise MissingDependencyError("xxhash", "teacher", "a journal of answers") from None
+        require("xxhash", extra="teacher", feature="a journal of answers")
+        from xxhash import xxh3_128_hexdigest
+
         return xxh3_128_hexdigest
 
     def to_json(self) -> dict[str, Any]:

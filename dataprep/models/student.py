@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import FileError, MissingDependencyError, TemplateError, TokenizerError, UsageError
+from dataprep.core.errors import (
+    FileError,
+    MissingDependencyError,
+    TemplateError,
+    TokenizerError,
+    UsageError,
+    first_line,
+)
 from dataprep.core.optional import quiet_torchao
 from dataprep.models import presets
 from dataprep.tokens.chats import pad_id
@@ -286,8 +293,8 @@ def model_directory(model: str, flag: str = "--model") -> str:
     except ImportError:
         raise MissingDependencyError("huggingface_hub", "train", PURPOSE) from None
     except Exception as error:  # noqa: BLE001 - the client raises many kinds
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"{flag} {model}: could not be downloaded from the Hub: {reason}") from None
+        problem = f"could not be downloaded from the Hub: {first_line(error)}"
+        raise UsageError(f"{flag} {model}: {problem}") from None
 
 
 def load_student(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> Student:
@@ -347,8 +354,6 @@ def load_weights(name: str) -> PreTrainedModel:
         if lacking := sorted([*info["missing_keys"], *map(str, info["mismatched_keys"])]):
             raise ValueError(f"it lacks {len(lacking):,} of its weights, such as {lacking[0]}")
     except Exception as error:  # noqa: BLE001 - a damaged file makes its readers raise anything
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
-        raise FileError(name, f"the model cannot be loaded: {reason}") from None
+        raise FileError(name, f"the model cannot be loaded: {first_line(error)}") from None
     weights: PreTrainedModel = model
     return weights

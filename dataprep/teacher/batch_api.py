@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.errors import FileError, InputError, Location, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe
 from dataprep.models.sampling import GenerationConfig
@@ -122,9 +122,9 @@ def import_batch(
     with Journal(journal) as opened:
         opened.index.check_teacher(config.model, teacher or config.model, str(journal))
         for path in results:
-            for number, row in files.read_rows(str(path)):
+            for where, row in files.read_rows(str(path)):
                 taken.rows_in += 1
-                identity, key, sample = _known(known, row, f"{path}:{number}")
+                identity, key, sample = _known(known, row, where)
                 if _is_settled(opened.index, entry_of(identity, key, sample), config):
                     taken.drop("in the journal already")
                     continue
@@ -148,7 +148,7 @@ def _jobs(queue: PendingQueue) -> Iterator[Job]:
 
 
 def _known(
-    known: Mapping[str, tuple[str, str, int]], row: Mapping[str, Any], where: str
+    known: Mapping[str, tuple[str, str, int]], row: Mapping[str, Any], where: Location
 ) -> tuple[str, str, int]:
     name = row.get("custom_id")
     if type(name) is not str or not {"response", "error"} & row.keys():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dataprep.core.errors import MissingDependencyError
+from dataprep.core.optional import require
 from dataprep.teacher.pacing import retry_after
 from dataprep.teacher.protocol import Answer, RequestError, answers_of, error_of
 from dataprep.teacher.settings import Endpoint
@@ -44,11 +44,10 @@ class Connection:
         self._context: ssl.SSLContext
 
     async def __aenter__(self) -> Connection:
-        try:
-            import httpx2
-            import openai  # noqa: F401 - asked for here, before anything is set up
-        except ImportError:
-            raise MissingDependencyError("openai", "teacher", "asking a teacher") from None
+        # Asked for here, before anything is set up.
+        require("openai", extra="teacher", feature="asking a teacher")
+        import httpx2
+
         self._context = httpx2.create_ssl_context()
         return self
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import InputError, RowError
+from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.jsonl import parse_line
 from dataprep.core.records import describe
 from dataprep.models.sampling import GenerationConfig
@@ -135,7 +135,7 @@ def read_keyed(path: str | Path, config: GenerationConfig) -> Iterator[Keyed]:
             for number, identity, key in rows:
                 yield Keyed(identity, key, lines, number)
             if bad is not None:
-                raise InputError(files.place(str(path), "line", before + bad[0]), bad[1])
+                raise InputError(Location(str(path), before + bad[0]), bad[1])
             before += count
 
 
@@ -173,9 +173,6 @@ def read_requests(path: str | Path) -> Iterator[Request]:
         FileError: the file cannot be read.
     """
     source = str(path)
-    unit = "line" if files.format_of(source).kind == "jsonl" else "row"
-    for number, row in files.read_rows(source):
-        try:
+    for where, row in files.read_rows(source):
+        with located(where):
             yield request_of(row)
-        except RowError as error:
-            raise InputError(files.place(source, unit, number), str(error)) from None

@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import orjson
 
-from dataprep.core.errors import MissingDependencyError, UsageError
+from dataprep.core.errors import UsageError
+from dataprep.core.optional import require
 from dataprep.models.sampling import MODEL_VARIABLE
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -86,10 +87,9 @@ def environment(folder: str | Path = ".") -> dict[str, str]:
     path = Path(folder) / ".env"
     found: dict[str, str] = {}
     if path.is_file():
-        try:
-            from dotenv import dotenv_values
-        except ImportError:
-            raise MissingDependencyError("python-dotenv", "teacher", f"reading {path}") from None
+        require("python-dotenv", extra="teacher", feature=f"reading {path}", module="dotenv")
+        from dotenv import dotenv_values
+
         found = {name: value for name, value in dotenv_values(path).items() if value is not None}
     return {**found, **os.environ}
 

@@ -22,7 +22,14 @@ import numpy as np
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import InputError, MissingDependencyError, RowDropped, RowError, UsageError
+from dataprep.core.errors import (
+    InputError,
+    MissingDependencyError,
+    RowDropped,
+    RowError,
+    UsageError,
+    first_line,
+)
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import CHOICE_USER, Example, letter_place
 from dataprep.datasets import examples as example_files
@@ -163,7 +170,7 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
     try:
         content = torch.load(str(path))
     except Exception as error:  # noqa: BLE001 - whatever a damaged file does to its reader
-        raise InputError(path, f"no PyTorch file, or damaged: {str(error).splitlines()[0]}") from None
+        raise InputError(path, f"no PyTorch file, or damaged: {first_line(error)}") from None
     try:
         student, teachers = content["student_inputs"], content["teacher_inputs"]
         counts = {len(student), *map(len, teachers.values())}

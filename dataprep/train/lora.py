@@ -11,8 +11,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import MissingDependencyError, UsageError
-from dataprep.core.optional import quiet_torchao
+from dataprep.core.errors import UsageError
+from dataprep.core.optional import quiet_torchao, require
 
 if TYPE_CHECKING:
     from dataprep.models.student import Student
@@ -39,11 +39,9 @@ def add_lora(student: Student, rank: int) -> dict[str, int]:
         MissingDependencyError: peft is not installed.
         UsageError: the model is not a `transformers` model.
     """
-    try:
-        with quiet_torchao():  # peft imports torchao if it is installed
-            from peft import LoraConfig, get_peft_model
-    except ImportError:
-        raise MissingDependencyError("peft", "lora", "--lora") from None
+    require("peft", extra="lora", feature="--lora")
+    with quiet_torchao():  # peft imports torchao if it is installed
+        from peft import LoraConfig, get_peft_model
     from transformers import PreTrainedModel
 
     model = student.model

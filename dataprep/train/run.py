@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import MissingDependencyError, UsageError
-from dataprep.core.optional import quiet
+from dataprep.core.errors import UsageError
+from dataprep.core.optional import quiet, require
 from dataprep.train.objectives.registry import ObjectiveSpec, choose_objective
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import RunDir, advise_on_interrupt, new_run_path, newest_run_path
@@ -72,10 +71,9 @@ def train(
     """
     options = options or TrainOptions()
     for package in ("torch", "transformers", "safetensors"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(package, "train", "training a student")
-    if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise MissingDependencyError("tensorboard", "tensorboard", "--tensorboard")
+        require(package, extra="train", feature="training a student")
+    if options.tensorboard:
+        require("tensorboard", extra="tensorboard", feature="--tensorboard")
     paths, eval_paths = _paths(data), _paths(eval_data)
     spec = choose_objective(paths, options, eval_paths)
     if options.model == "auto":

@@ -17,6 +17,7 @@ from dataprep.collect.review.findings import fit, kappa, survival
 from dataprep.core.errors import DataprepError, FileError, InputError, UsageError
 from dataprep.core.html import shortened, visible
 from tests import strategies as some
+from tests.tables import table
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -53,7 +54,7 @@ def of(found, name="gpt"):
 # The chi-square test
 
 
-@pytest.mark.parametrize(
+@table(
     ("degrees", "critical"),
     [
         (1, (2.706, 3.841, 6.635, 10.828)), (2, (4.605, 5.991, 9.210, 13.816)),
@@ -427,7 +428,7 @@ def test_what_parse_rationales_writes_is_read(run, workspace):
         assert each["read"] >= sum(status[each["name"]] in {"ok", "answer_mismatch"} for status in statuses)
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
+@table("suffix", ["jsonl", "json", "csv"])
 def test_rows_of_two_fields_are_read(tmp_path, suffix):
     """The file stands for the teacher, and each row counts, the same question twice too."""
     rows = [
@@ -453,7 +454,7 @@ def test_rows_of_two_fields_with_ids_have_gold(tmp_path):
 # Errors
 
 
-@pytest.mark.parametrize(
+@table(
     ("row", "says"),
     [
         (
@@ -508,7 +509,7 @@ def test_failures_alone_are_no_error(tmp_path):
     assert (each.answers, each.uniform.statistic) == ({}, None)
 
 
-@pytest.mark.parametrize(
+@table(
     ("gold", "says"),
     [
         ([gold_row("x"), gold_row("y")], r"gold\.jsonl: none of its 2 ids is one of the answers' \('1', …\)"),
@@ -616,7 +617,7 @@ def test_json_has_every_figure(run, tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "shown"),
     [
         ("plain é 𝔘 👩‍🚀", "plain é 𝔘 👩‍🚀"), ("\x1b[31m\x00\x7f\x9b", r"\x1b[31m\x00\x7f\x9b"),

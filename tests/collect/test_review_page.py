@@ -19,6 +19,7 @@ from dataprep.core.errors import FileError, UsageError
 from dataprep.core.html import visible
 from dataprep.datasets.references import GoldRow
 from tests.collect.test_review import LETTERS, gold_row, response
+from tests.tables import table
 
 UGLY = (
     "<script>alert(1)</script>", "</svg></td>", "&amp; & &lt;", "\"'><img src=x onerror=alert(1)>", "$x^2$",
@@ -142,7 +143,7 @@ def test_any_journal_gives_a_page(tmp_path_factory, texts):
     assert not found.tags["script"]
 
 
-@pytest.mark.parametrize("text", UGLY[:-1])
+@table("text", UGLY[:-1])
 def test_ugly_texts_appear_literally(text):
     """Markup, mathtext, control characters and surrogates stand on the page as text, in plots too."""
     found = checked(made([(text, "1", "a", None), (text, text, None, text), ("other", "1", "b", None)]))
@@ -261,9 +262,7 @@ def test_the_charts_have_the_lengths_of_the_figures():
     assert len(re.findall(r'role="img" aria-label="[^"]+"', text)) == text.count("<svg") == 3
 
 
-@pytest.mark.parametrize(
-    ("highest", "ticks"), [(1, "0 1"), (7, "0 2 4 6"), (324, "0 100 200 300"), (950, "0 500 1,000")]
-)
+@table(("highest", "ticks"), [(1, "0 1"), (7, "0 2 4 6"), (324, "0 100 200 300"), (950, "0 500 1,000")])
 def test_an_axis_has_round_numbers(highest, ticks):
     """The axis is divided into at most five parts of 1, 2 or 5 times a power of ten."""
     rows = [("t", str(n), "a", None) for n in range(highest)]

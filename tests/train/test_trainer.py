@@ -329,6 +329,24 @@ def test_rows_of_another_kind_are_an_error_before_training(place, tmp_path, line
     assert not (tmp_path / "a" / "model.safetensors").exists()
 
 
+def test_an_unknown_objective_is_an_error_that_lists_the_known_ones(place, tmp_path):
+    """The registry knows the names; nothing is read for one that it does not have."""
+    known = "auto, distillation, sft, rationale, soft-label"
+    with pytest.raises(UsageError, match=f"--objective x: must be one of {known}"):
+        run(place, tmp_path / "a", objective="x")
+
+
+@pytest.mark.parametrize(("objective", "found"), [("sft", "sft"), ("distillation", None), ("auto", "sft")])
+def test_a_chosen_objective_must_match_the_rows(place, tmp_path, objective, found):
+    """Distillation needs a teacher; rows without log-probabilities have none."""
+    if found is None:
+        with pytest.raises(InputError, match=r"needs chat rows with 'logprobs'.*; found chat rows"):
+            run(place, tmp_path / "a", objective=objective)
+    else:
+        options = chosen(place, steps=1, objective=objective)
+        assert train(place / "train.jsonl", (), tmp_path / "a", options=options).objective == found
+
+
 def test_rows_longer_than_the_model_are_an_error_that_names_one(place, tmp_path):
     """A row that the model has no room for is named; `--truncation drop` leaves it out."""
     long = rows(12)
@@ -432,7 +450,7 @@ def test_every_row_is_seen_once_an_epoch(items, batch, accumulate, processes, ep
 def test_processes_share_a_step(count, processes):
     """Every item of a step is worked on by one process, and by no other."""
     shares = [
-        World(rank, processes, torch.device("cpu")).share(list(range(count))) for rank in range(processes)
+        World(rank, processes, torch.device("cpu")).shard(list(range(count))) for rank in range(processes)
     ]
     assert [item for share in shares for item in share] == list(range(count))
 
@@ -452,17 +470,16 @@ def test_the_learning_rate_rises_and_falls():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"objective": "x"}, "--objective x: expected one of auto, sft"),
-        ({"batch_size": 0}, "--batch-size 0: expected 1 or more"),
-        ({"learning_rate": -1.0}, "--learning-rate -1.0: expected a number above 0"),
-        ({"warmup": 2.0}, "--warmup 2.0: expected a share"),
+        ({"batch_size": 0}, "--batch-size 0: must be 1 or more"),
+        ({"learning_rate": -1.0}, "--learning-rate -1.0: must be a number above 0"),
+        ({"warmup": 2.0}, "--warmup 2.0: must be 1 or less"),
         ({"epochs": 0.0}, "--epochs 0.0"),
-        ({"qat": "int3"}, "--qat int3: expected one of int8-dynamic-int4, int4-weight"),
+        ({"qat": "int3"}, "--qat int3: must be one of int8-dynamic-int4, int4-weight"),
         ({"teacher_weights": {"a": -1.0}}, "--teacher-weight a=-1.0"),
         ({"clip": float("nan")}, "--clip nan"),
-        ({"teacher_share": -1.0}, "--teacher-share -1.0: expected 0 or more"),
+        ({"teacher_share": -1.0}, "--teacher-share -1.0: must be 0 or more"),
         ({"teacher_share": float("nan")}, "--teacher-share nan"),
-        ({"seed": 1 << 70}, "--seed 1180591620717411303424: expected a number from 0"),
+        ({"seed": 1 << 70}, "--seed 1180591620717411303424: must be a number from 0"),
         ({"fsdp": True, "lora": 2}, "--lora needs the whole model"),
     ],
 )

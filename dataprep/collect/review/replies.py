@@ -12,7 +12,7 @@ from typing import Any
 
 from dataprep.answers.letters import letter_of
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowError
+from dataprep.core.errors import InputError, RowError, located
 from dataprep.core.html import shortened
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import choices_of, id_of
@@ -115,22 +115,18 @@ def read_replies(path: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
         InputError: a row is none of these, or the file has none.
         FileError: the file cannot be read.
     """
-    unit = "line" if files.format_of(path).kind == "jsonl" else "row"
     name = "standard input" if path == files.STDIO else files.printable(path)
     asked: Counter[str] = Counter()
-    number = 0
-    for number, row in files.read_rows(path):
-        place = files.place(path, unit, number)
-        try:
+    where = None
+    for where, row in files.read_rows(path):
+        with located(where):
             if "rationales" in row or "teacher_answers" in row:
-                yield from _labelled(row, files.printable(place), gold)
+                yield from _labelled(row, files.printable(str(where)), gold)
             elif "Question" in row and "Answer" in row:
                 yield _pair(row, name, asked, gold)
             else:
                 yield _response(row, gold)
-        except RowError as error:
-            raise InputError(place, str(error)) from None
-    if not number:
+    if where is None:
         raise InputError(path, "the file is empty; expected teachers' responses")
 
 

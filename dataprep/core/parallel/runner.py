@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from dataprep.core.errors import InputError
+from dataprep.core.errors import InputError, Location
 from dataprep.core.io import Block, Rejects
 from dataprep.core.jsonl import too_long
 from dataprep.core.ledger import Ledger
@@ -135,7 +135,8 @@ def run_into(
             ledger.rows_in += outcome.rows_in
             ledger.drop_all(outcome.dropped)
             for failure in outcome.failures:
-                rejects.add(block.path, block.unit, failure.line, failure.message, failure.row)
+                where = Location(block.path, failure.line, block.unit)
+                rejects.add(where, failure.message, failure.row)
                 ledger.fail(failure.reason)
             counts.update(outcome.counts)
             if output is not None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dataprep.core import io as files
-from dataprep.core.conversations import Finding, find_in_line, find_in_row, not_an_object
-from dataprep.core.errors import InputError, RowDropped, RowError, UsageError
+from dataprep.core.conversations import Finding, find_in
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.jsonl import parse_line
 from dataprep.datasets.validate import Problem, Report
 from dataprep.tokens.encoder import ChatEncoder
@@ -26,7 +26,7 @@ BATCH = 256  # rows that are encoded at once
 class LintedRow:
     """A row with its tokens, where it has any, and what is wrong with it."""
 
-    where: str
+    where: Location
     encoded: Encoded | None
     findings: Sequence[Finding]
 
@@ -100,7 +100,7 @@ def lint_files(
 
 def _count(report: LintReport, row: LintedRow) -> None:
     for finding in row.findings:
-        report.add(Problem(row.where, *finding))
+        report.add(Problem(str(row.where), *finding))
     if row.encoded is not None:
         length = len(row.encoded.ids)
         report.tokens += length
@@ -109,7 +109,7 @@ def _count(report: LintReport, row: LintedRow) -> None:
 
 
 def _linted(
-    batch: Sequence[tuple[str, Messages | None, list[Finding]]],
+    batch: Sequence[tuple[Location, Messages | None, list[Finding]]],
     encoder: ChatEncoder,
     linter: Linter,
     max_length: int | None,
@@ -137,19 +137,10 @@ def _cut(encoded: Encoded, max_length: int | None) -> Encoded:
         return Encoded(encoded.ids[:max_length], encoded.mask[:max_length])
 
 
-def _rows_in(path: str) -> Iterator[tuple[str, Messages | None, list[Finding]]]:
+def _rows_in(path: str) -> Iterator[tuple[Location, Messages | None, list[Finding]]]:
     """Each row's place, its messages where it is a chat row, and else what is wrong with it."""
-    kind = files.format_of(path).kind
-    document = files.read_document(path) if kind == "json" else None
-    if document is not None:
-        for number, row in enumerate(document if isinstance(document, list) else [document], 1):
-            found = [*find_in_row(row)] if isinstance(row, dict) else [not_an_object(row)]
-            yield files.place(path, "row", number), None if found else row["messages"], found
-    elif kind in ("json", "jsonl"):
-        for number, line in files.read_lines(path):
-            found = [*find_in_line(line)]
-            yield files.place(path, "line", number), None if found else parse_line(line)["messages"], found
-    else:
-        for number, row in files.read_rows(path):
-            found = [*find_in_row(row)]
-            yield files.place(path, "row", number), None if found else row["messages"], found
+    for where, item in files.read_items(path):
+        if found := [*find_in(item)]:
+            yield where, None, found
+        else:
+            yield where, (parse_line(item) if isinstance(item, bytes) else item)["messages"], found

@@ -16,7 +16,7 @@ import torch
 
 from dataprep.answers.quality import KEEPABLE
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowDropped, RowError, UsageError
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError, located
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, describe
 from dataprep.datasets.templates import FIELDS
@@ -66,7 +66,7 @@ class RationaleRow:
         missing: why a part has no target, by part.
     """
 
-    where: str
+    where: Location
     question: str
     targets: dict[str, str]
     missing: dict[str, str]
@@ -113,13 +113,9 @@ def read_rows(paths: Iterable[str], kept: Collection[str]) -> RationaleRows:
     """
     found = RationaleRows()
     for path in paths:
-        unit = "line" if files.format_of(path).kind == "jsonl" else "row"
-        for number, raw in files.read_rows(path):
-            where = files.place(path, unit, number)
-            try:
+        for where, raw in files.read_rows(path):
+            with located(where):
                 row, teachers = _parse_row(raw, where, kept)
-            except RowError as error:
-                raise InputError(where, str(error)) from None
             found.rows.append(row)
             found.teachers += [name for name in teachers if name not in found.teachers]
     if not found.rows:
@@ -130,7 +126,9 @@ def read_rows(paths: Iterable[str], kept: Collection[str]) -> RationaleRows:
     return found
 
 
-def _parse_row(raw: Mapping[str, Any], where: str, kept: Collection[str]) -> tuple[RationaleRow, list[str]]:
+def _parse_row(
+    raw: Mapping[str, Any], where: Location, kept: Collection[str]
+) -> tuple[RationaleRow, list[str]]:
     example = Example.from_json(raw)
     statuses = raw.get("status") or {}
     if not isinstance(statuses, Mapping):
@@ -339,7 +337,7 @@ class RationaleDataset:
 
     weights: dict[str, float]
     encoder: TaskEncoder
-    places: list[str] = field(default_factory=list)
+    places: list[Location] = field(default_factory=list)
     items: list[list[Task]] = field(default_factory=list)
     part_ledgers: dict[str, Ledger] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
@@ -360,7 +358,7 @@ class RationaleDataset:
 
     def describe_item(self, item: int) -> str:
         """Return the place of an item's row."""
-        return self.places[item]
+        return str(self.places[item])
 
     def batch(self, items: Sequence[int]) -> Batch:
         """Return the rows' tasks, ordered by part, so that each part's targets are one segment.

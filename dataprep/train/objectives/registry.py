@@ -153,7 +153,7 @@ def choose_objective(
         raise UsageError("expected a file of rows, or a directory of token shards")
     if options.objective not in ("auto", *OBJECTIVES):
         known = ", ".join(("auto", *OBJECTIVES))
-        raise UsageError(f"--objective {options.objective}: expected one of {known}")
+        raise UsageError(f"--objective {options.objective}: must be one of {known}")
     specs = {path: _objective_of_file(path, options) for path in [*paths, *eval_paths]}
     first = specs[paths[0]]
     if options.objective not in ("auto", first.name, first.kind):
@@ -179,10 +179,10 @@ def _objective_of_file(path: str, options: TrainOptions) -> ObjectiveSpec:
     first = next(iter(files.read_rows(path)), None)
     if first is None:
         raise InputError(path, "the file is empty; expected rows to train on")
-    return objective_for(first[1], f"{path}:{first[0]}", options)
+    return objective_for(first[1], first[0], options)
 
 
-def objective_for(row: Row, where: str, options: TrainOptions) -> ObjectiveSpec:
+def objective_for(row: Row, where: object, options: TrainOptions) -> ObjectiveSpec:
     """Return the objective that a row is for.
 
     Raises:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, TokenizerError
+from dataprep.core.errors import InputError, Location, TokenizerError
 from dataprep.train.objectives.chat_data import Documents
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class DocumentsWithLogprobs(Documents):
         batch.counts[TEACHER] = len(known)
         return batch
 
-    def _tops(self, entries: Any, in_loss: list[int], where: str) -> list[Top | None]:
+    def _tops(self, entries: Any, in_loss: list[int], where: object) -> list[Top | None]:
         if entries is None:
             return [None] * len(in_loss)
         if not isinstance(entries, list) or not len(in_loss) - 1 <= len(entries) <= len(in_loss):
@@ -131,10 +131,9 @@ def _arrays(top: Top | None) -> tuple[NDArray[np.int64], NDArray[np.float32]] | 
     return np.fromiter(top, dtype=np.int64), np.fromiter(top.values(), dtype=np.float32)
 
 
-def _rows(paths: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _rows(paths: Sequence[str]) -> Iterator[tuple[Location, Mapping[str, Any]]]:
     for path in paths:
-        for number, row in files.read_rows(path):
-            yield f"{path}:{number}", row
+        yield from files.read_rows(path)
 
 
 def _ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:

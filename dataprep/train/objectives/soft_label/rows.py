@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import orjson
 import torch
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowDropped, RowError
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, located
 from dataprep.core.records import describe
 from dataprep.train.objective import Batch
 from dataprep.train.objectives.soft_label.classes import Classes, Gold, Teacher, name_of
@@ -21,6 +21,7 @@ from dataprep.train.objectives.soft_label.scorers import Encoded, Scorer, length
 COLUMN = "prob_"
 """Prefix of a table's columns of probabilities; the class's name follows."""
 
+_HINT = "correct the row or remove it"
 _USUAL_FIELDS = (("text",), ("question", "answer"), ("question",))
 
 
@@ -35,7 +36,7 @@ class JudgedRow:
         teacher: a teacher's probabilities or scores.
     """
 
-    where: str
+    where: Location
     texts: tuple[str, ...]
     gold: Gold
     teacher: Teacher | None
@@ -140,25 +141,14 @@ def judged_rows(
         FileError: a file cannot be read.
     """
     for path in paths:
-        unit = "row" if files.format_of(path).kind in ("json", "parquet") else "line"
         used: Sequence[str] = fields
-        for number, row in files.read_rows(path):
-            where = files.place(path, unit, number)
-            with placed(where):
+        for where, row in files.read_rows(path):
+            with located(where, _HINT):
                 used = used or usual_fields(row)
                 judged = JudgedRow(where, texts_of(row, used), gold_of(row, label), teacher_of(row))
                 if judged.gold is None and judged.teacher is None:
                     raise RowError("nothing to learn", "expected a label, a score or probabilities")
             yield judged
-
-
-@contextmanager
-def placed(where: str) -> Iterator[None]:
-    """Turn a `RowError` into an `InputError` that says where the row is."""
-    try:
-        yield
-    except RowError as error:
-        raise InputError(where, f"{error}; correct the row or remove it") from None
 
 
 GOLD, SOFT = "gold", "soft"
@@ -190,14 +180,14 @@ class JudgedDataset:
     ) -> None:
         self._scorer = scorer
         self._encoded: list[Encoded] = []
-        self._places: list[str] = []
+        self._places: list[Location] = []
         self.dropped = 0
         self.files: list[dict[str, Any]] = []
         gold, teacher, has_teacher = [], [], []
         classes: Classes = scorer.classes
         nothing = [0.0] * len(classes.names)
         for row in rows:
-            with placed(row.where):
+            with located(row.where, _HINT):
                 try:
                     self._encoded.append(scorer.encode_within(row.texts, limit, truncation))
                 except RowDropped:
@@ -232,4 +222,4 @@ class JudgedDataset:
 
     def describe_item(self, item: int) -> str:
         """Return a row's place."""
-        return self._places[item]
+        return str(self._places[item])
