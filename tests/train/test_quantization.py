@@ -193,7 +193,7 @@ def test_a_layer_that_groups_do_not_divide_is_named(place, tmp_path):
 
 def test_without_torchao_the_message_names_the_extra(monkeypatch):
     """A missing package names the command that installs it."""
-    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(MissingDependencyError, match=r"dataprep\[qat\]"):
         quantized.scheme_of("int4-weight")
 

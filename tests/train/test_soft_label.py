@@ -387,7 +387,7 @@ def test_a_saved_network_can_be_trained_further(tmp_path):
         ({"tokenizer": "somewhere"}, "a vocabulary of its own"),
         ({"model": "nowhere"}, "expected a directory"),
         ({"classes": ("a",)}, "expected two or more"),
-        ({"classes": ("a", "a")}, "expected each once"),
+        ({"classes": ("a", "a")}, "a name is repeated"),
     ],
 )
 def test_options_that_cannot_be_served_are_refused(tmp_path, options, says):

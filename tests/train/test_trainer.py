@@ -1,6 +1,5 @@
 """The loop: one big batch or many small ones, one process or two, killed or not, the weights are the same."""
 
-import importlib.util
 import json
 import math
 import os
@@ -16,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from dataprep.core import optional
 from dataprep.core.errors import (
     FileError,
     InputError,
@@ -514,10 +514,8 @@ def test_tensorboard_shows_what_was_measured(place, tmp_path, begun_with):
 
 def test_tensorboard_that_is_not_installed_is_said_first(place, tmp_path, monkeypatch):
     """An option that needs a package says how to install it before anything is trained."""
-    real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: real(name) if name != "tensorboard" else None
-    )
+    real = optional.find_spec
+    monkeypatch.setattr(optional, "find_spec", lambda name: real(name) if name != "tensorboard" else None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'dataprep\[tensorboard\]'"):
         run(place, tmp_path / "a", tensorboard=True)
     assert not (tmp_path / "a").exists()
