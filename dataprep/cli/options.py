@@ -18,13 +18,12 @@ from dataprep.core.records import describe
 T = TypeVar("T")
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
-From = Callable[..., T]
+From = partial[T]
 """An options dataclass as a command gets it: call it to make the object from the flags that were given.
 
-It is a ``functools.partial`` whose ``keywords`` are the given flags only, so that a command can tell a flag
-from its default; the call can add the fields that are no flags.
+Its ``keywords`` are the flags that were given, so that a command can tell a flag from its default. The call
+can add the fields that are not flags.
 """
-
 
 Output = Annotated[
     str | None,
@@ -148,7 +147,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     classes: dict[str, Any] = {}
     signature = inspect.signature(command, eval_str=True)
     for parameter in signature.parameters.values():
-        if get_origin(parameter.annotation) is abc.Callable:
+        if get_origin(parameter.annotation) is partial:
             classes[parameter.name] = get_args(parameter.annotation)[-1]
             parameters += _parameters_of(classes[parameter.name])
         else:

@@ -136,9 +136,9 @@ def import_batch(
 
 
 def _is_settled(index: Index, entry: str, config: GenerationConfig) -> bool:
-    """Whether an entry has more than a failure, so that a file that is imported again changes nothing."""
-    outcome, limit = index.get(entry) or ("failed", 0)
-    return outcome == "ok" or (outcome != "failed" and limit >= config.max_tokens)
+    """Return whether an entry has more than a failure, so that importing a file again changes nothing."""
+    standing = index.get(entry)
+    return standing is not None and (standing.outcome == "ok" or standing.answered >= config.max_tokens)
 
 
 def _jobs(queue: PendingQueue) -> Iterator[Job]:

@@ -23,6 +23,7 @@ from dataprep.teacher.journal.writer import Journal
 from dataprep.teacher.pacing import Budget, ConcurrencyLimit, Rate, backoff, likely_tokens, most_tokens
 from dataprep.teacher.protocol import Answer, RequestError
 from dataprep.teacher.queue import Job, PendingQueue
+from dataprep.teacher.settings import Pacing
 
 WATCHED_SECONDS = 0.5
 FORBIDDEN = 403
@@ -35,29 +36,6 @@ class Teacher(Protocol):
         self, body: dict[str, Any], choices: Sequence[str]
     ) -> tuple[list[Answer], dict[str, Any] | None]:
         """The answers to a request and their usage; raises ``RequestError``. ``choices``: the request's."""
-
-
-@dataclass(frozen=True)
-class Pacing:
-    """How fast, how often and for how much a teacher is asked.
-
-    Attributes:
-        concurrency: requests in flight at most.
-        rpm, tpm: requests and tokens a minute at most; ``None`` for no limit.
-        retries: how often a request is sent again after a failure.
-        limit: requests that are asked at most, by this run; ``None`` for all.
-        budget: dollars that the journal's answers may cost in all; ``None`` for no limit.
-        price_in, price_out: dollars for a million tokens of prompts and of answers.
-    """
-
-    concurrency: int = 32
-    rpm: float | None = None
-    tpm: float | None = None
-    retries: int = 6
-    limit: int | None = None
-    budget: float | None = None
-    price_in: float = 0.0
-    price_out: float = 0.0
 
 
 @dataclass

@@ -22,14 +22,15 @@ from dataprep.core import io as files
 from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.client import Client, Pacing, Progress, Teacher
+from dataprep.teacher.client import Client, Progress, Teacher
 from dataprep.teacher.connection import Connection
+from dataprep.teacher.journal.current import CurrentLines, sample_of
 from dataprep.teacher.journal.index import read_index
-from dataprep.teacher.journal.line import OUTCOMES, outcome_of
+from dataprep.teacher.journal.line import outcome_of
 from dataprep.teacher.journal.writer import Journal, set_aside
 from dataprep.teacher.queue import PendingQueue
 from dataprep.teacher.requests import Keyed, Request, is_long, read_keyed, read_requests
-from dataprep.teacher.settings import Endpoint
+from dataprep.teacher.settings import Endpoint, Pacing
 
 
 def make_current(journal: Journal, queue: PendingQueue, teacher: str) -> int:
@@ -39,26 +40,23 @@ def make_current(journal: Journal, queue: PendingQueue, teacher: str) -> int:
     changed and then changed back, the answers of the present key are there already, and nothing is sent for
     them: they are written once more, marked ``"repeated": true`` and without usage, as nobody paid again.
     """
-    if len(journal.index) <= len(queue.keys):  # about nothing else, as nearly always
+    # Nearly always the journal holds nothing but the answers to these prompts, and is not read again.
+    if len(journal.index) <= len(queue.keys) - queue.missing:
         return 0
     last: dict[str, str] = {}
     for line in _lines(journal, teacher):
         if line["id"] in queue.keys:
             last[line["id"]] = line["key"]
     stale = {identity for identity, key in last.items() if key != queue.keys[identity]}
-    best: dict[tuple[str, int], dict[str, Any]] = {}
+    current = CurrentLines[dict[str, Any]]()
     for line in _lines(journal, teacher) if stale else ():
-        if line["id"] in stale and line["key"] == queue.keys[line["id"]]:
-            place = line["id"], line.get("sample") or 0
-            if place not in best or _rank(line) <= _rank(best[place]):
-                best[place] = line
-    if best:
-        journal.append({**line, "usage": None, "repeated": True} for line in best.values())
-    return len(best)
-
-
-def _rank(line: dict[str, Any]) -> int:
-    return OUTCOMES.index(outcome_of(line))
+        identity, key = line["id"], line["key"]
+        if identity in stale and key == queue.keys[identity]:
+            current.add(teacher, identity, key, sample_of(line), outcome_of(line), line)
+    repeated = [line for _, _, _, line in current.items()]
+    if repeated:
+        journal.append({**line, "usage": None, "repeated": True} for line in repeated)
+    return len(repeated)
 
 
 def _lines(journal: Journal, teacher: str) -> Iterator[dict[str, Any]]:

@@ -11,12 +11,12 @@ from typing import Literal
 from dataprep.core.ledger import Ledger
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.journal.index import Index, entry_of
-from dataprep.teacher.journal.line import Outcome
+from dataprep.teacher.journal.line import OUTCOMES, Outcome
 from dataprep.teacher.requests import Keyed, Request
 
 State = Literal[Outcome, "missing", "used"]
-# Of several answers to one request, the one that stands for them: the first of these that any of them is.
-_WORST: tuple[State, ...] = ("missing", "failed", "empty", "length", "refused", "ok")
+# The worst of several samples decides what the ledger counts their request as.
+_WORST: tuple[State, ...] = ("missing", *reversed(OUTCOMES))
 SHOWN = 5
 AT_ONCE = 1_000
 """Requests that are looked at in one go: what is in flight waits meanwhile."""
@@ -63,7 +63,7 @@ class PendingQueue:
         self._requests = iter(requests)
         self._config = config
         self._index = index
-        self._again = ("failed", "empty") if retry_failed else ()
+        self._retry_failed = retry_failed
         self.keys: dict[str, str] = {}
         self.twice: list[str] = []
         self._settled: Counter[State] = Counter()
@@ -96,18 +96,26 @@ class PendingQueue:
         return None
 
     def _to_ask(self, identity: str, key: str) -> list[int]:
-        found = []
-        for sample in range(self._config.n):
-            known = self._index.get(entry_of(identity, key, sample))
-            longer = known is not None and known[0] == "length" and known[1] < self._config.max_tokens
-            if known is None or longer or known[0] in self._again:
-                found.append(sample)
-        return found
+        limit, retry_failed = self._config.max_tokens, self._retry_failed
+        standings = (self._index.get(entry_of(identity, key, sample)) for sample in range(self._config.n))
+        return [
+            sample
+            for sample, standing in enumerate(standings)
+            if standing is None or not standing.is_settled(limit, retry_failed=retry_failed)
+        ]
 
     def _state(self, identity: str, key: str) -> State:
-        known = (self._index.get(entry_of(identity, key, sample)) for sample in range(self._config.n))
-        states: set[State] = {"missing" if each is None else each[0] for each in known}
+        standings = [self._index.get(entry_of(identity, key, sample)) for sample in range(self._config.n)]
+        limit = self._config.max_tokens
+        states: set[State] = {
+            "missing" if standing is None else standing.outcome_at(limit) for standing in standings
+        }
         return next(state for state in _WORST if state in states)
+
+    @property
+    def missing(self) -> int:
+        """Requests, among those that were settled, without a line for each of their samples."""
+        return self._settled["missing"]
 
     def settle(self, job: Job) -> None:
         """Count what became of a job, as the journal has it."""

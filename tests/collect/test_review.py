@@ -463,7 +463,7 @@ def test_rows_of_two_fields_with_ids_have_gold(tmp_path):
         ),
         ({"id": 1, "key": "k", "teacher": "t"}, r"not a response: expected a text in 'id'"),
         (response("1") | {"response": 7}, r"expected str or null in 'response', found a number 7"),
-        (response("1", sample="x"), r"expected a number in 'sample'"),
+        (response("1", sample="x"), r"expected a number from 0 on in 'sample'"),
         (response("1") | {"response": None, "finish_reason": None}, "neither a response nor an error"),
         ({"Question": "One?", "Answer": 7}, "'Question' and 'Answer' are not texts"),
         (labelled("1", status=[]), "field 'status' is not an object"),

@@ -302,7 +302,7 @@ def test_the_json_report(run, tmp_path):
             ["rows.jsonl", "--predictions", "given.jsonl", "-o", "-", "--json"],
             "both write to standard output",
         ),
-        (["rows.jsonl", "--predictions", "given.jsonl", "--code-memory", "x"], "no size"),
+        (["rows.jsonl", "--predictions", "given.jsonl", "--code-memory", "x"], "not a size"),
         (["rows.jsonl", "--predictions", "given.jsonl", "--teacher", "gpt"], "no journal"),
     ],
 )

@@ -15,10 +15,9 @@ import pytest
 from dataprep.collect.collector import collect_files
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.client import Pacing
 from dataprep.teacher.connection import LARGEST_BODY
 from dataprep.teacher.generate import generate, status_of_requests
-from dataprep.teacher.settings import Endpoint
+from dataprep.teacher.settings import Endpoint, Pacing
 from tests.teacher_server import Reply, TeacherServer, completion, error, polite
 
 KEY = "sk-very-secret-0123456789"

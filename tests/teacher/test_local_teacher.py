@@ -32,9 +32,9 @@ from dataprep.models.decoding import Decoder, Decoding, Draw, Row, Stopped
 from dataprep.models.loading import Model, load
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher import local
-from dataprep.teacher.client import Pacing
 from dataprep.teacher.generate import status_of_requests
 from dataprep.teacher.local import Answers, generate_locally, pieces_of
+from dataprep.teacher.settings import Pacing
 from tests import tiny_model
 from tests.tiny_model import END, KNOWN, messages
 

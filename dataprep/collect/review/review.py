@@ -18,7 +18,7 @@ from dataprep.collect.review.findings import (
     kappa,
 )
 from dataprep.collect.review.page import write_page
-from dataprep.collect.review.replies import Answer, Asked, Journal, read_replies
+from dataprep.collect.review.replies import Answer, Asked, CurrentReplies, read_replies
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.html import check_path
@@ -53,7 +53,7 @@ def review_files(
     if page is not None:
         check_path(str(page), "the report is")
     rows = _by_id(str(gold)) if gold is not None else {}
-    journal = Journal()
+    journal = CurrentReplies()
     for path in paths:
         for reply in read_replies(path, rows):
             journal.add(reply)
@@ -90,7 +90,7 @@ def _check_letters(found: Review, path: str) -> None:
 
 
 def reviewed(
-    journal: Journal, gold: Mapping[str, GoldRow], names: Sequence[str] = (), *, with_gold: bool = True
+    journal: CurrentReplies, gold: Mapping[str, GoldRow], names: Sequence[str] = (), *, with_gold: bool = True
 ) -> Review:
     """The figures about the replies that a journal has taken; ``names`` are those of its files."""
     answers = journal.current()

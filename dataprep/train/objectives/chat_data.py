@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from dataprep.core.errors import InputError, UsageError
+from dataprep.tokens.options import ShardOptions
 from dataprep.tokens.shards.manifest import MANIFEST
 from dataprep.tokens.shards.reading import Shards
-from dataprep.tokens.tokenize import ShardOptions, tokenize_files
+from dataprep.tokens.tokenize import tokenize_files
 from dataprep.train.objective import Batch, TrainContext, TrainData, check_max_length
 from dataprep.train.run_dir import TOKENS
 
