@@ -78,8 +78,7 @@ def read_config(context: typer.Context, path: str | None) -> None:
         document = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from None
-    known = {_key(param): param for param in context.command.params}
-    del known["config"], known["help"]
+    known = {_key(param): param for param in context.command.params if param.name != "config"}
     for key in document:
         if key not in known:
             near = get_close_matches(key, known, 1, cutoff=0.0)[0]
@@ -109,8 +108,8 @@ def _checked(context: typer.Context, param: Any, value: Any, where: str) -> Any:
     word = "string"
     if getattr(param, "is_flag", False):
         word = "boolean"
-    elif param.type.name.startswith(("integer", "float")):
-        word = "whole number" if param.type.name.startswith("integer") else "number"
+    elif param.type.name.startswith(("int", "float")):
+        word = "whole number" if param.type.name.startswith("int") else "number"
     values = value if is_list and isinstance(value, list) else [value]
     # A boolean is an int to Python.
     fits = all(

@@ -248,6 +248,7 @@ def test_options_are_checked(options, says):
         PredictOptions(**options)
 
 
+@pytest.mark.medium
 def test_the_command_in_a_pipe(run_process, scorer):
     """Rows come through standard input and go to standard output; the summary does not."""
     lines = "".join(json.dumps(row) + "\n" for row in judged(3))

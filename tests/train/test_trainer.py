@@ -84,6 +84,8 @@ def test_training_lowers_the_loss_and_repeats_itself(place, tmp_path):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 @pytest.mark.parametrize("pack", [None, 64])
 def test_accumulated_batches_are_one_big_batch(place, tmp_path, pack):
     """The loss is a mean over the tokens of the whole step, however the step is divided."""
@@ -499,6 +501,8 @@ def shown_on_board(folder):
     }
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 @pytest.mark.parametrize("begun_with", [True, False])
 def test_tensorboard_shows_what_was_measured(place, tmp_path, begun_with):
     """`--tensorboard`: each number once, at its step, in a resumed run as well."""
