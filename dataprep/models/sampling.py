@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,49 +11,65 @@ import orjson
 
 from dataprep.core.errors import UsageError
 from dataprep.core.optional import require
+from dataprep.core.options import check, option
 
 MODEL_VARIABLE = "TEACHER_MODEL_NAME"
 
 
+def _parse_params(texts: list[str]) -> dict[str, Any]:
+    params = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        try:
+            if not sign or not name:
+                raise ValueError("no NAME=")
+            params[name] = orjson.loads(value)
+        except ValueError as error:
+            raise UsageError(f"--param {text!r}: expected NAME=JSON, such as seed=1 ({error})") from None
+    return params
+
+
 @dataclass(frozen=True)
 class GenerationConfig:
-    """The settings that change what a teacher answers.
+    """The model, and the settings that change its answers; each option has the help text of its flag.
 
     Attributes:
         model: the model's (or, on Azure, the deployment's) name.
-        max_tokens: maximum number of tokens of an answer.
-        temperature: sampling temperature; ``None`` leaves it to the server.
-        n: number of answers per request.
-        logprobs: number of alternatives per token to return log-probabilities of; 0 for none.
         extra: further fields of the request's body, such as ``{"seed": 1}``.
+
+    Raises:
+        UsageError: there is no model, or a value is not accepted.
     """
 
     model: str
-    max_tokens: int = 512
-    temperature: float | None = 0.0
-    n: int = 1
-    logprobs: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    max_tokens: int = option(512, "Maximum number of tokens per answer.", metavar="N", min=1)
+    temperature: float | None = option(
+        0.0,
+        "Sampling temperature: 0 is greedy; below 0 leaves it to the server.",
+        metavar="T",
+        parse=lambda value: value if value >= 0 else None,
+    )
+    n: int = option(1, "Answers per request.", metavar="N", min=1)
+    logprobs: int = option(
+        0, "Number of alternatives per token to get log-probabilities of.", metavar="K", min=0, max=20
+    )
+    extra: Mapping[str, Any] = option(
+        dict,
+        "Further field of the request, such as seed=1; can be repeated.",
+        flag="--param",
+        metavar="NAME=JSON",
+        parse=_parse_params,
+    )
 
     def __post_init__(self) -> None:
         if not self.model:
             raise UsageError(f"no model: give --model, or set {MODEL_VARIABLE} in the environment or in .env")
-        if self.max_tokens < 1 or self.n < 1 or not 0 <= self.logprobs <= 20:
-            raise UsageError("expected --max-tokens and --n of 1 or more, and --logprobs from 0 to 20")
+        check(self)
         if self.temperature is not None and not 0 <= self.temperature <= 100:
             raise UsageError(f"--temperature {self.temperature}: expected 0 to 100; below 0 leaves it out")
-        reserved = {
-            "model",
-            "messages",
-            "max_tokens",
-            "temperature",
-            "n",
-            "logprobs",
-            "top_logprobs",
-            "stream",
-        }
-        reserved.add("max_completion_tokens")
-        if clash := reserved & self.extra.keys():
+        fixed = {"model", "messages", "max_tokens", "temperature", "n", "logprobs", "top_logprobs", "stream"}
+        fixed.add("max_completion_tokens")
+        if clash := fixed & self.extra.keys():
             raise UsageError(f"--param {min(clash)}: that field has a flag of its own, or cannot be set")
 
     @cached_property

@@ -21,6 +21,7 @@ from dataprep.teacher.journal.writer import JournalWriter
 from dataprep.teacher.pacing import Budget, ConcurrencyLimit, Rate, backoff, likely_tokens, most_tokens
 from dataprep.teacher.protocol import Answer, RequestError
 from dataprep.teacher.queue import Job, PendingQueue
+from dataprep.teacher.settings import Pacing
 
 WATCHED_SECONDS = 0.5
 FORBIDDEN = 403
@@ -33,29 +34,6 @@ class Teacher(Protocol):
         self, body: dict[str, Any], choices: Sequence[str]
     ) -> tuple[list[Answer], dict[str, Any] | None]:
         """Return the answers to a request and their usage; raise ``RequestError`` if there is none."""
-
-
-@dataclass(frozen=True)
-class Pacing:
-    """How fast, how often and at what cost a teacher is asked.
-
-    Attributes:
-        concurrency: maximum number of requests in flight.
-        rpm, tpm: maximum number of requests and tokens per minute; ``None`` for no limit.
-        retries: number of times a request is sent again after a failure.
-        limit: maximum number of requests that this run asks; ``None`` for all.
-        budget: maximum cost in dollars of all the journal's answers; ``None`` for no limit.
-        price_in, price_out: dollars per million tokens of prompts and of answers.
-    """
-
-    concurrency: int = 32
-    rpm: float | None = None
-    tpm: float | None = None
-    retries: int = 6
-    limit: int | None = None
-    budget: float | None = None
-    price_in: float = 0.0
-    price_out: float = 0.0
 
 
 @dataclass
@@ -223,8 +201,8 @@ class Client:
 
     def _next(self, now: float) -> Job | None:
         if self._held is not None:
-            job, self._held = self._held, None
-            return job
+            held, self._held = self._held, None
+            return held
         if self._later and self._later[0][0] <= now:
             self.progress.waiting -= 1
             return heapq.heappop(self._later)[2]

@@ -21,7 +21,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.client import Client, Pacing, Progress, Teacher
+from dataprep.teacher.client import Client, Progress, Teacher
 from dataprep.teacher.connection import Connection
 from dataprep.teacher.journal.current import CurrentLines, sample_of
 from dataprep.teacher.journal.index import read_index
@@ -29,7 +29,7 @@ from dataprep.teacher.journal.line import now, outcome_of
 from dataprep.teacher.journal.writer import JournalWriter, set_aside
 from dataprep.teacher.queue import PendingQueue
 from dataprep.teacher.requests import Keyed, Request, is_long, read_keyed, read_requests
-from dataprep.teacher.settings import Endpoint
+from dataprep.teacher.settings import Endpoint, Pacing
 
 OnProgress = Callable[[Progress], None]
 

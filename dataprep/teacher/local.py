@@ -20,9 +20,9 @@ from dataprep.core.records import LETTERS
 from dataprep.models.decoding import Decoder, Decoding, Row, Stopped
 from dataprep.models.loading import GenerationError, Model, check_model, load
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.client import Pacing
 from dataprep.teacher.generate import GenerateReport, OnProgress, check_pacing, run
 from dataprep.teacher.protocol import Answer, RequestError
+from dataprep.teacher.settings import Pacing
 
 _DIGITS = 6
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
