@@ -23,7 +23,6 @@ from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.records import CHOICE_USER, LETTERS, Example, describe
 from dataprep.datasets import registry as converters
 from dataprep.datasets.templates import DEFAULT_SYSTEM, Template, chat_renderer, compile_text
-from dataprep.teacher.prompts import PLAIN_USER
 
 # A token that is a letter, whatever stands around it: `A`, ` a`, `(a`, `a)`, `A.`, `**A`; `Ġ` and `Ċ` are a
 # space and a newline as some tokenizers spell them.
@@ -259,7 +258,7 @@ class ChatRows:
         return chat_renderer(template, with_id=True)
 
 
-_plain = compile_text(PLAIN_USER)
+_plain = compile_text(CHOICE_USER)
 
 
 def qa_row(example: Example, judged: Judged) -> dict[str, Any]:
