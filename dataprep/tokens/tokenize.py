@@ -21,59 +21,17 @@ from dataprep.tokens.chats import Encoder, pad_id
 from dataprep.tokens.documents import Documents, EncodedBlock
 from dataprep.tokens.formats.loading import chat_format_for
 from dataprep.tokens.inputs import Inputs
+from dataprep.tokens.options import ShardOptions
 from dataprep.tokens.shards.buffer import Flat, check_place, open_flat
 from dataprep.tokens.shards.manifest import MANIFEST, VERSION, sha256_of
 from dataprep.tokens.shards.packing import pack, whole
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.shards.writing import finish
 from dataprep.tokens.tokenizers import loading as tokenizers
-from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
     from dataprep.tokens.formats.base import ChatFormat
     from dataprep.tokens.tokenizers.base import Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class ShardOptions:
-    """What becomes of rows on their way into shards; in a manifest as they are here.
-
-    Attributes:
-        pack: tokens of a sequence that documents are packed into; ``None`` leaves them as they are.
-        split_long: documents longer than that are divided.
-        seed: of the sequences' order.
-        max_length: tokens that a row may have; when packing without ``split_long``, ``pack`` at most.
-        truncation: what becomes of longer rows: ``"error"``, ``"drop"`` or ``"truncate"``.
-        strip: contents are stripped of white space around them.
-        date: a date that the chat format names.
-    """
-
-    pack: int | None = None
-    split_long: bool = False
-    seed: int = 42
-    max_length: int | None = None
-    truncation: str = "error"
-    strip: bool = False
-    date: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.truncation not in TRUNCATIONS:
-            raise UsageError(f"--truncation {self.truncation}: expected one of {', '.join(TRUNCATIONS)}")
-        for name, value in (("--pack", self.pack), ("--max-length", self.max_length)):
-            if value is not None and value < 2:
-                raise UsageError(f"{name} {value}: expected 2 or more tokens")
-        if self.split_long and self.pack is None:
-            raise UsageError("--split-long needs --pack N: it divides documents longer than a sequence")
-        if self.pack and self.max_length and self.max_length > self.pack and not self.split_long:
-            raise UsageError(
-                f"--max-length {self.max_length} is more than a sequence has room for (--pack {self.pack}): "
-                "give --split-long, or a shorter length"
-            )
-
-    @property
-    def limit(self) -> int | None:
-        """Tokens that a row may have."""
-        return self.pack if self.max_length is None and not self.split_long else self.max_length
 
 
 class Ready(NamedTuple):

@@ -56,6 +56,7 @@ def test_which_tokenizers_are_asked_for_batches():
     assert not isinstance(ToyTokenizer(), ByteTokenizer)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", LAYOUTS)
 @given(rows=st.lists(chats(), max_size=4))
 def test_a_batch_holds_what_single_rows_do(name, rows):
@@ -66,6 +67,7 @@ def test_a_batch_holds_what_single_rows_do(name, rows):
     assert [each.tolist() for each in Batch.of(alone)] == [each.tolist() for each in batch]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["llama3", "chatml"])
 @given(rows=st.lists(chats(), min_size=1, max_size=4))
 def test_sound_rows_are_sound_in_a_batch(name, rows):
@@ -197,6 +199,7 @@ def test_a_content_that_names_a_special_token_is_found():
 # --- the encoder of `tokenize`
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("truncation", ["error", "drop", "truncate"])
 @pytest.mark.parametrize("longest", [None, 40, 50])
 @given(rows=st.lists(chats() | st.just(chat("q <|eot_id|>", "a")) | st.just(ROWS[0]), max_size=4))
