@@ -31,9 +31,10 @@ from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.core.records import CHOICE_USER, Example
+from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
+from dataprep.datasets.converters.choices import CHOICE_USER
 from dataprep.datasets.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, compile_text
 
 FORCED_SYSTEM = (
