@@ -1,4 +1,4 @@
-"""The soft-label student beside a BERT-base-shaped teacher: rows scored in a second on CPU, and its size."""
+"""Compare the soft-label student with a classifier of BERT-base's shape: rows per second and size."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ REPEATS = {"tiny": 20, "bert-base": 1}  # the student is done with the rows befo
 
 
 def bench(data: Path, _: Path, rounds: int) -> bool:
-    """Whether the student scores at least 10 times as many rows, and has at most 30,000 weights.
+    """Check that the student is at least 10 times as fast, and has at most 30,000 weights.
 
-    Both have random weights, which take as long as any. They read the same rows of Mohler's answers as
-    ``predict`` does, from JSON to JSON, in this one process, in one batch of rows of like length.
+    Both have random weights, which does not change the time. They read the same rows of Mohler's answers as
+    ``predict`` does, from JSON to JSON, in this one process, in one batch of rows of similar length.
     """
     import torch
 
@@ -59,7 +59,7 @@ def bench(data: Path, _: Path, rounds: int) -> bool:
 
 
 def _seconds(scoring: Scoring, block: Block, times: int) -> float:
-    """Seconds that the block's rows take, as the mean of so many passes after one to warm up."""
+    """Return the mean seconds per pass over the block's rows, after one pass to warm up."""
     scoring(block)
     begin = time.perf_counter()
     for _ in range(times):
