@@ -55,7 +55,7 @@ class Student:
 
     @property
     def is_encoder_decoder(self) -> bool:
-        """Whether an encoder reads the question and a decoder writes the answer."""
+        """True if an encoder reads the question and a decoder writes the answer."""
         return bool(self.model.config.is_encoder_decoder)
 
     @property

@@ -68,13 +68,14 @@ class Checkpoints:
                 os.fsync(file.fileno())
             partial.replace(path)
             _flush_folder(self.folder)
-        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter on a full disk
+        # On a full disk torch raises RuntimeError instead of OSError.
+        except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or first_line(error)
             raise FileError(
                 path,
                 f"the checkpoint cannot be written: {reason}; earlier ones are as they were: free some "
-                "space and go on with --resume",
+                "space and continue with --resume",
             ) from None
 
     def latest(self) -> Path | None:
@@ -94,7 +95,7 @@ class Checkpoints:
             saved = state["world"]
         except Exception as error:  # noqa: BLE001 - a damaged file makes its reader raise anything
             raise FileError(
-                path, f"damaged: {first_line(error)}; remove it, and --resume goes on with the one before"
+                path, f"damaged: {first_line(error)}; remove it, and --resume continues with the one before"
             ) from None
         if saved != self.world.size:
             raise TrainingError(

@@ -29,7 +29,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and messages."""
+        """True for the process that writes files and messages."""
         return self.rank == 0
 
     def total(self, counts: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What an objective is: a model, a dataset and a loss that the trainer minimises.
+"""The interface of objectives: a model, a dataset and a loss that the trainer minimises.
 
 An objective returns *sums* over tokens (or rows), and a batch says how many tokens each sum covers. The
 trainer divides by the count of the whole step, so gradient accumulation and several processes give the same
@@ -48,7 +48,7 @@ class TrainContext:
 
 
 class TrainedModel(Protocol):
-    """What is trained: `dataprep.models.student.Student`, or a classifier.
+    """A model to train: `dataprep.models.student.Student`, or a classifier.
 
     Attributes:
         model: the module whose weights are trained.
@@ -106,7 +106,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainData:
-    """The datasets of a run: what is trained on, and what the evaluation loss is measured on."""
+    """The datasets of a run: one for training, and one for the evaluation loss, if any."""
 
     train: Any
     eval: Any = None
@@ -140,7 +140,7 @@ class Objective(ABC):
     @classmethod
     @abstractmethod
     def load_model(cls, context: TrainContext) -> TrainedModel:
-        """Create or load what is trained; torch's random generator has been seeded."""
+        """Create or load the model; torch's random generator has been seeded."""
 
     @classmethod
     @abstractmethod
@@ -195,5 +195,7 @@ def check_max_length(max_length: int | None, context_length: int | None) -> int 
         UsageError: `--max-length` is more than the model's context length.
     """
     if max_length and context_length and max_length > context_length:
-        raise UsageError(f"--max-length {max_length}: the model has room for {context_length:,} tokens")
+        raise UsageError(
+            f"--max-length {max_length}: the model's context length is {context_length:,} tokens"
+        )
     return max_length or context_length

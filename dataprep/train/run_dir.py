@@ -1,13 +1,13 @@
 """A run's directory: options, metrics, checkpoints, and in the end the student itself.
 
-options.json     the options, and facts about data and model
-metrics.jsonl    a line for each step, and one for each evaluation
-loss.png         the curve of both losses
-checkpoints/     states to continue from
-tokens/          chat rows as token shards
-tensorboard/     the metrics for TensorBoard, with `--tensorboard`
-README.md        the student's model card
-config.json, model.safetensors, tokenizer.json, …   the student, as `transformers` loads it
+- options.json: the options, and facts about data and model
+- metrics.jsonl: a line for each step, and one for each evaluation
+- loss.png: the curve of both losses
+- checkpoints/: states to continue from
+- tokens/: chat rows as token shards
+- tensorboard/: the metrics for TensorBoard, with `--tensorboard`
+- README.md: the student's model card
+- config.json, model.safetensors, tokenizer.json, …: the student, as `transformers` loads it
 """
 
 from __future__ import annotations
@@ -132,9 +132,7 @@ class RunDir:
         """
         if self.path.is_dir() and any(self.path.iterdir()):
             has = "a run" if (self.path / OPTIONS).is_file() else "other files"
-            raise UsageError(
-                f"-o {self.path}: the directory holds {has} already; --resume goes on with a run"
-            )
+            raise UsageError(f"-o {self.path}: the directory holds {has} already; --resume continues a run")
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"-o {self.path}: expected a directory, found a file")
 
@@ -151,7 +149,7 @@ class RunDir:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(path, f"damaged: {error}; begin the run anew in another directory") from None
+            raise InputError(path, f"damaged: {error}; start a new run in another directory") from None
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
         """Append a line of metrics."""
@@ -231,7 +229,9 @@ def advise_on_interrupt(run_dir: RunDir, log: Callable[[str], None]) -> Iterator
     except (KeyboardInterrupt, SystemExit):
         steps = sorted(path.stem.removeprefix("step-") for path in run_dir.checkpoints.glob("step-*.pt"))
         start = (
-            f"goes on after step {int(steps[-1]):,}" if steps else "begins anew: there is no checkpoint yet"
+            f"continues after step {int(steps[-1]):,}"
+            if steps
+            else "starts again: there is no checkpoint yet"
         )
         log(f"interrupted: the same command with -o {run_dir.path} --resume {start}")
         raise

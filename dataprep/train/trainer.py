@@ -106,7 +106,7 @@ class Trainer:
 
     Args:
         student: the model; trained in place.
-        data: what is trained on and evaluated on.
+        data: the datasets for training and evaluation.
         objective: computes the loss.
         context: options, directory and processes of the run.
         start: the checkpoint of another run to begin with.

@@ -185,7 +185,7 @@ def test_evaluate_finds_the_loss_that_the_trainer_measured(place, tmp_path, name
     assert done.results["eval_loss"] < done.results["eval_loss_before"]
 
 
-@pytest.mark.parametrize(("every", "said"), [(2, "goes on after step 2"), (0, "begins anew")])
+@pytest.mark.parametrize(("every", "said"), [(2, "continues after step 2"), (0, "starts again")])
 def test_an_interrupted_run_says_how_to_go_on(place, tmp_path, every, said):
     """Ctrl-C leaves no student, and a sentence that names the directory and the step."""
     told = []

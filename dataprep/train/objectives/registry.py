@@ -141,7 +141,7 @@ def choose_objective(
     """Return the objective of a run: the one for the first row, which `--objective` must agree with.
 
     Args:
-        paths: what is trained on.
+        paths: the training data.
         options: the options.
         eval_paths: what the evaluation loss is measured on; its rows must be of the same kind.
 

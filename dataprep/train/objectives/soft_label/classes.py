@@ -76,7 +76,7 @@ class Classes:
 
     @property
     def ordered(self) -> bool:
-        """Whether all classes are numbers, so that errors have a size."""
+        """True if all classes are numbers, so that errors have a size."""
         return all(_NUMBER.fullmatch(name) for name in self.names)
 
     def index(self, gold: str | float) -> int:
