@@ -108,6 +108,7 @@ class Dataset(Protocol):
 class TrainData:
     """The datasets of a run: one for training, and one for the evaluation loss, if any."""
 
+    # Any, since each objective reads more of its own datasets than `Dataset` has.
     train: Any
     eval: Any = None
 
@@ -131,6 +132,7 @@ class Objective(ABC):
         supports_fsdp: whether `--fsdp` can shard the model among processes.
     """
 
+    # False unless the student can load full weights: the first process gathers and saves them.
     supports_fsdp: ClassVar[bool] = False
     weights: Mapping[str, float]
 
@@ -168,6 +170,7 @@ def facts_of(
 ) -> dict[str, Any]:
     """Return what the run's records say about model and data; `--resume` compares `data`."""
     datasets = data.named()
+    # The order is that of the model card.
     return {
         "model": context.options.model,
         "class": type(student.model).__name__,
@@ -182,6 +185,7 @@ def facts_of(
 
 def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
     """Return name, size in bytes and SHA-256 of files."""
+    # Names without folders: a run can be resumed after its data were moved.
     return [
         {"name": Path(path).name, "bytes": Path(path).stat().st_size, "sha256": sha256_of(path)}
         for path in paths

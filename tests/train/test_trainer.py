@@ -30,18 +30,7 @@ from dataprep.train.distributed import World
 from dataprep.train.options import TrainOptions, learning_rate_factor
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler, explain_out_of_memory
-from tests.students import rows, write_model, write_rows, write_tokenizer
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Rows, held-out rows, a tokenizer and a model."""
-    folder = tmp_path_factory.mktemp("students")
-    write_rows(folder / "train.jsonl", rows(40))
-    write_rows(folder / "eval.jsonl", rows(10, seed=2))
-    write_tokenizer(folder / "tokenizer.json")
-    write_model(folder / "model")
-    return folder
+from tests.students import rows, write_model, write_rows
 
 
 def chosen(place, **settings):

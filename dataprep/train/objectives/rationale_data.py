@@ -139,6 +139,7 @@ def _parse_row(
     else:
         row.missing[ANSWER] = "no answer"
     rationales = example.rationales or {}
+    # A teacher whose rationale failed can be in `status` only.
     teachers = list(dict.fromkeys((*rationales, *statuses)))
     for teacher in teachers:
         text = rationales.get(teacher, "").strip()
@@ -161,6 +162,7 @@ def weights_of(options: TrainOptions, teachers: Sequence[str]) -> dict[str, floa
         UsageError: a teacher is not in the data or has two weights, or every weight is 0.
     """
     known = ", ".join(teachers) or "none"
+    # By name first: --alpha and --beta count teachers by their order in the data.
     weights = dict.fromkeys(teachers, 1.0)
     for name, weight in options.teacher_weights.items():
         if name not in weights:
@@ -312,6 +314,7 @@ def _split_chat(chat: Any) -> Encoded | RowError:
     """Split a chat row where the loss mask begins."""
     spans = spans_of(chat.mask)
     start, end = spans[0][0], spans[-1][1]
+    # A prompt and one target is all that an objective of two texts can use.
     if len(spans) > 1 or start == 0:
         return RowError("no plain answer", "the chat format's loss mask has several segments")
     return chat.ids[:start], chat.ids[start:end]
@@ -365,6 +368,7 @@ class RationaleDataset:
 
         The tensor `sizes`, of shape `(parts,)`, has the lengths of these segments.
         """
+        # sorted() is stable: equal parts stay in the rows' order, which makes batches reproducible.
         tasks = sorted((task for item in items for task in self.items[item]), key=lambda task: task.part)
         batch = self.encoder.batch(tasks)
         parts = self.parts
