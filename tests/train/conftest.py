@@ -11,8 +11,8 @@ from tests.students import rows, write_model, write_rows, write_tokenizer
 def place(tmp_path_factory):
     """A folder with rows, evaluation rows, a tokenizer and models; tests may add files, never change these.
 
-    `model` has no tokenizer; `student` is the same with one; `teacher` is larger and has it too; the layers of
-    `wide` can be quantized.
+    `model` has no tokenizer; `student` is the same with one; `teacher` is larger and has it too; the
+    layers of `wide` can be quantized.
     """
     folder = tmp_path_factory.mktemp("students")
     write_rows(folder / "train.jsonl", rows(40))
