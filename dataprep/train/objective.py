@@ -79,12 +79,7 @@ class Batch:
 
 
 class Dataset(Protocol):
-    """Numbered items to train on: documents, packed sequences or rows.
-
-    Attributes:
-        files: name and SHA-256 of each input file.
-        tokens: number of tokens in all items.
-    """
+    """Numbered items to train on: documents, packed sequences or rows."""
 
     @property
     def files(self) -> list[dict[str, Any]]:

@@ -19,16 +19,18 @@ from dataprep.train.layers.packed_attention import document_inputs, use_packed_a
 from dataprep.train.objective import Objective, TrainContext, TrainData, check_max_length, file_facts
 from dataprep.train.objectives.rationale_data import (
     ANSWER,
-    ChatTaskEncoder,
-    PairTaskEncoder,
-    RationaleDataset,
     RationaleRows,
-    TaskEncoder,
     check_statuses,
-    encode_tasks,
     prefix_of,
     read_rows,
     weights_of,
+)
+from dataprep.train.objectives.rationale_tasks import (
+    ChatTaskEncoder,
+    PairTaskEncoder,
+    RationaleDataset,
+    TaskEncoder,
+    encode_tasks,
 )
 
 if TYPE_CHECKING:
