@@ -1,9 +1,9 @@
-"""Compare fine-tuning on chat rows with TRL's ``SFTTrainer`` and two plain loops, on the CPU.
+"""Compare supervised fine-tuning on chat rows with TRL's `SFTTrainer` and two plain loops, on the CPU.
 
 All of them take the same steps: the same weights, the same rows of GSM8K in the same order, AdamW with the
 same settings, in float32 on as many threads. Each is a process of its own, and they take turns step by step,
-so that a slow minute affects all of them. ``python -m benchmarks.train_chat NAME ROWS MODEL`` is
-one of them: it prints when it is ready for a step, waits for a line, and in the end prints tokens, seconds
+so that a slow minute of the machine hits all alike. ``python -m benchmarks.train_chat NAME ROWS MODEL`` is
+one of them: it says when it is ready for a step, waits for a line, and in the end prints tokens, seconds
 and loss of each step, as JSON.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.measure import claim
 
-STEPS = 4  # to a round, after one that warms up and is not timed
+STEPS = 4  # in a round, after one that warms up and is not timed
 BATCH = 8
 RATE, DECAY, CLIP, SEED = 1e-3, 0.1, 1.0, 0
 SHAPE = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4}
@@ -32,7 +32,7 @@ Run = dict[str, list[float]]
 
 
 def bench(data: Path, folder: Path, rounds: int) -> bool:
-    """Take turns, and compare tokens per second, and the losses step by step."""
+    """Let all contenders take turns, and compare tokens per second and the losses of each step."""
     rows, model = folder / "chat.jsonl", folder / "student"
     steps = 1 + STEPS * rounds
     _write_rows(data, rows, steps * BATCH)
@@ -79,7 +79,7 @@ def _write_rows(data: Path, target: Path, count: int) -> None:
 
 
 def _write_model(tokenizer_file: Path, target: Path) -> None:
-    """Write random weights, tokenizer and chat template for ``from_pretrained``."""
+    """Write random weights, a tokenizer and a chat template for `from_pretrained`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -102,7 +102,7 @@ def _started(name: str, rows: Path, model: Path, errors: Any) -> Any:
 
 
 def _line_of(process: Any, log: Path) -> str:
-    """Return a process's next line. A failed process ends the benchmark with the output of all."""
+    """Return the next line of a process; end the benchmark with all output if it has failed."""
     line: str = process.stdout.readline()
     if not line:
         sys.exit(f"{process.args} failed:\n{log.read_text(errors='replace')}")
@@ -110,18 +110,18 @@ def _line_of(process: Any, log: Path) -> str:
 
 
 def _rate(run: Run) -> float:
-    """Return tokens per second after the first step, without padding."""
+    """Return tokens per second without padding, after the first step."""
     return sum(run["tokens"][1:]) / sum(run["seconds"][1:])
 
 
 def _apart(ours: Run, theirs: Run) -> float:
-    """Return the largest difference of any step's losses. The steps must have the same tokens."""
+    """Return the largest difference of a step's losses; all contenders must have had the same tokens."""
     assert ours["tokens"] == theirs["tokens"]
     return max(abs(own - other) for own, other in zip(ours["losses"], theirs["losses"], strict=True))
 
 
 class Turns:
-    """Wait for this process's turn before each step, and time the step."""
+    """The turns of one contender's process: each step starts when it is its turn, and is timed."""
 
     def __init__(self, steps: int) -> None:
         self.seconds: list[float] = []
@@ -131,24 +131,24 @@ class Turns:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for what libraries print
 
     def wait(self) -> None:
-        """Wait for the turn of the first step."""
+        """Wait for the first step's turn."""
         self.say("ready")
         sys.stdin.readline()
         self._begin = time.perf_counter()
 
     def step_done(self) -> None:
-        """Record the time of a step, and wait for the turn of the next."""
+        """Record the time of a step, and wait for the next turn."""
         self.seconds.append(time.perf_counter() - self._begin)
         if len(self.seconds) < self.steps:
             self.wait()
 
     def say(self, line: str) -> None:
-        """Send a line to the process that started this one."""
+        """Send a message to the parent process."""
         print(line, file=self._answers, flush=True)
 
 
 def dataprep(rows: str, model: str, turns: Turns) -> Run:
-    """Train with dataprep. A step lasts from one line of metrics to the next."""
+    """Run the library's `train`; a step lasts from one line of metrics to the next."""
     from dataprep.train.options import TrainOptions
     from dataprep.train.run import train
 
@@ -178,9 +178,9 @@ def dataprep(rows: str, model: str, turns: Turns) -> Run:
 
 
 def trl(rows: str, model: str, turns: Turns) -> Run:
-    """Train with TRL's ``SFTTrainer`` and assistant-only loss.
+    """Run `SFTTrainer` with the loss on assistants' tokens.
 
-    Gradient checkpointing, which TRL has on by default, needs a second forward pass and is off.
+    Its gradient checkpointing, on by default, would cost it a second forward pass and is off.
     """
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -230,7 +230,7 @@ def trl(rows: str, model: str, turns: Turns) -> Run:
 
 
 def _in_order(rows: str) -> Iterator[dict[str, Any]]:
-    """Return the rows in the order in which ``dataprep`` reads them."""
+    """Return the rows in the order in which `dataprep` trains on them."""
     from dataprep.core.shuffle import shuffled_order
 
     lines = Path(rows).read_bytes().splitlines()
@@ -238,7 +238,7 @@ def _in_order(rows: str) -> Iterator[dict[str, Any]]:
 
 
 def full_logits(rows: str, model: str, turns: Turns) -> Run:
-    """Train with a plain loop and logits of all positions, also of padding."""
+    """Run a plain loop with the logits of all positions, padding included."""
     from torch.nn import functional
 
     def loss_of(student: Any, batch: dict[str, Any], labels: Any) -> Any:
@@ -249,7 +249,7 @@ def full_logits(rows: str, model: str, turns: Turns) -> Run:
 
 
 def trained_logits(rows: str, model: str, turns: Turns) -> Run:
-    """Train with a plain loop and logits only of positions that predict tokens in the loss."""
+    """Run a plain loop with the logits of the positions before tokens in the loss, all at once."""
     from torch.nn import functional
 
     def loss_of(student: Any, batch: dict[str, Any], labels: Any) -> Any:
@@ -293,7 +293,7 @@ def _plain(rows: str, model: str, turns: Turns, loss_of: Callable[[Any, dict[str
 
 
 def _padded(documents: list[Any]) -> tuple[dict[str, Any], Any]:
-    """Return padded inputs for some documents, and the targets: -100 for tokens outside the loss."""
+    """Return a model's inputs for documents, and the labels: -100 outside the loss."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
