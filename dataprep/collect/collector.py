@@ -26,7 +26,7 @@ from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, l
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
-from dataprep.datasets.examples import example_of, read_located
+from dataprep.datasets.source_rows import example_of, read_located
 
 FORMATS = ("rationale", "chat", "qa", "choice-probs")
 

@@ -18,9 +18,8 @@ from dataprep.answers.rationale import without_cue
 from dataprep.collect.answers import Answers
 from dataprep.collect.judging import Judged, Labels, gold_letter
 from dataprep.core.errors import InputError, RowDropped, RowError
-from dataprep.core.records import CHOICE_USER, LETTERS, Example, describe
-from dataprep.datasets import registry as converters
-from dataprep.datasets.templates import DEFAULT_SYSTEM, Template, chat_renderer, compile_text
+from dataprep.core.records import LETTERS, Example, describe
+from dataprep.datasets.templates import SourceRenderer, compile_text
 from dataprep.teacher.prompts import PLAIN_USER
 
 # A token with one letter and any marks around it: `A`, ` a`, `(a`, `a)`, `A.`, `**A`. Some tokenizers spell a
@@ -224,33 +223,25 @@ class TrainingRows:
 
 
 class ChatRows:
-    """Render ``{messages, id, source}``, with the teacher's rationale as the assistant's message.
-
-    System and user message are worded as ``convert`` words them for the dataset of the Example.
+    """Render ``{messages, id, source}``: the assistant message is the teacher's rationale.
 
     Args:
-        parts: the messages (``system``, ``user``, ``assistant``) that replace this wording.
+        parts: messages in place of the dataset's default wording.
 
     Raises:
-        TemplateError: a part is not a message, or its text is malformed.
+        TemplateError: a part is not a message, or its text is ill-formed.
     """
 
     def __init__(self, parts: Mapping[str, str]) -> None:
-        self._parts = parts
-        self._datasets = frozenset(converters.names())
-        self._renderers: dict[str | None, Callable[[Example], bytes]] = {None: self._renderer(CHOICE_USER)}
+        self._render = SourceRenderer({"assistant": "{rationale}", **parts}, with_id=True)
 
     def __call__(self, example: Example, _: Judged) -> bytes:
-        """Return the row of an Example whose only rationale is the teacher's."""
-        name = converters.canonical(example.source) if example.source else None
-        name = name if name in self._datasets else None
-        if name is not None and name not in self._renderers:
-            self._renderers[name] = self._renderer(converters.load(name).USER)
-        return self._renderers[name](example)
+        """Return the row of an Example whose one rationale is the teacher's.
 
-    def _renderer(self, user: str) -> Callable[[Example], bytes]:
-        template = Template(DEFAULT_SYSTEM, user, "{rationale}").with_parts(self._parts)
-        return chat_renderer(template, with_id=True)
+        Raises:
+            RowError: the Example lacks the fields of all sections of a message.
+        """
+        return self._render(example)
 
 
 _plain = compile_text(PLAIN_USER)

@@ -31,10 +31,11 @@ from dataprep.core.errors import (
     first_line,
 )
 from dataprep.core.ledger import Ledger
-from dataprep.core.records import CHOICE_USER, Example, letter_place
+from dataprep.core.records import Example, letter_place
 from dataprep.datasets import examples as example_files
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
+from dataprep.datasets.converters.choices import CHOICE_USER
 from dataprep.datasets.templates import compile_text
 from dataprep.tokens.chats import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers

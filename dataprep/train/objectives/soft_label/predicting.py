@@ -14,7 +14,6 @@ from dataprep.core import parallel as engine
 from dataprep.core.errors import RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
-from dataprep.datasets import source_rows
 from dataprep.train.objectives.soft_label.loading import load_scorer
 from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
 from dataprep.train.objectives.soft_label.scorers import (
@@ -66,7 +65,7 @@ def predict_files(
     flat = files.format_of(output).kind in ("csv", "tsv")
     with quiet():
         operator, ledger = Scoring(load_scorer(str(model)), options, flat=flat), Ledger()
-    blocks = chain.from_iterable(source_rows.blocks(path) for path in paths)
+    blocks = chain.from_iterable(files.read_row_blocks(path) for path in paths)
     with (
         files.open_rejects(rejects) as bad,
         files.open_output(str(output)) as out,
