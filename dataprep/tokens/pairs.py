@@ -35,7 +35,6 @@ from dataprep.core.records import Example, letter_place
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.converters.choices import CHOICE_USER
-from dataprep.datasets.source_rows import example_of
 from dataprep.datasets.templates import compile_text
 from dataprep.tokens.chats import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
@@ -246,7 +245,7 @@ class Rows:
             RowError: it is no Example with choices, an answer and a rationale.
             RowDropped: the converter leaves it out.
         """
-        return texts_of(example_of(row, self.dataset), self.teachers)
+        return texts_of(source_rows.example_of(row, self.dataset), self.teachers)
 
     def encode(self, rows: list[Texts]) -> list[tuple[Texts, list[tuple[list[int], list[int]]]] | RowError]:
         """Each row with question and rationale in the ids of each tokenizer, or why it is left out."""
