@@ -22,13 +22,6 @@ MAX_WORDS = 40  # docs/style.md asks for 25; lists of names may need more
 
 # Pages and packages that are not rewritten yet: their hits are shown, but do not fail the check.
 UNREVISED: tuple[str, ...] = (
-    "docs/decisions/0001",
-    "docs/decisions/0002",
-    "docs/decisions/0003",
-    "docs/decisions/0004",
-    "docs/formats.md",
-    "docs/local-teacher.md",
-    "docs/soft-labels.md",
     "docs/tokens.md",
     "docs/training",
     "dataprep/",

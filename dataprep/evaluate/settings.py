@@ -1,4 +1,4 @@
-"""How rows are evaluated, and what came of it."""
+"""Settings and results of an evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check, option, parse_size
 from dataprep.datasets.templates import read_template
-from dataprep.evaluate.metrics.kinds import METRICS, Metric
+from dataprep.evaluate.metrics.references import METRICS, Metric
 
 if TYPE_CHECKING:
     # Help texts read this module: numpy and the sandbox must not be imported for them.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dataprep.evaluate.sandbox.run import Guard, Limits
 
 Watch = Callable[[str, int, int], None]
-"""Told what is being done, how many more rows are done, and how many there are."""
+"""Called with the name of a task, the number of further rows that are done, and the number of all."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Settings:
 
     @property
     def limits(self) -> Limits:
-        """What a program may use."""
+        """Return the limits of each program."""
         from dataprep.evaluate.sandbox.run import Limits
 
         return Limits(self.code_seconds, self.code_memory)
@@ -84,14 +84,14 @@ class Settings:
 
 @dataclass
 class Evaluation:
-    """What came of a file.
+    """The result of an evaluation.
 
     Attributes:
-        ledger: its rows.
+        ledger: the rows of the file.
         results: the figures, by metric and source.
-        cut: how many answers of a model were cut off at their longest.
-        unknown: how many predictions have an id that no row has.
-        guard: what kept programs from files; ``None`` where none was run.
+        cut: number of a model's answers that were cut off at ``max_tokens`` or the end of its context.
+        unknown: number of predictions whose id no row has.
+        guard: the guard that kept programs from files; ``None`` if none was run.
     """
 
     ledger: Ledger
@@ -101,11 +101,11 @@ class Evaluation:
     guard: Guard | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as a JSON object."""
+        """Return the figures as a JSON object."""
         return {
             "command": "evaluate",
             **self.ledger.to_json(),
-            "results": [each.to_json() for each in self.results],
+            "results": [result.to_json() for result in self.results],
             "answers_cut_off": self.cut,
             "predictions_of_no_row": self.unknown,
             "confined_by": self.guard,

@@ -1,4 +1,4 @@
-"""The loss of a model on the trained tokens of conversations."""
+"""Compute the loss of a model on the tokens of conversations that the loss mask selects."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 
 Loss = tuple[float, int]
-"""The sum over a row's trained tokens, in nats, and how many they are."""
+"""The summed loss of a row in nats, and the number of its tokens in the loss."""
 
 _CELLS = 1 << 26  # logits at once: 256 MiB in float32
 _POSITIONS = 1 << 10
 
 
 def encoder_of(name: str, chat_format: str) -> Encoder:
-    """Encodes rows as training does: with a model directory's tokenizer, in a chat format.
+    """Return an encoder that encodes rows as training does: with the model's tokenizer, in a chat format.
 
     Raises:
         UsageError: the model is no directory, or there is no such chat format.
@@ -43,11 +43,19 @@ def losses(
     batch_size: int,
     watch: Callable[[int], None] | None = None,
 ) -> list[Loss | RowError]:
-    """Each row's loss, or why it has none, in the rows' order.
+    """Return the loss of each row, or the reason why it has none, in the order of the rows.
+
+    Args:
+        model: a causal model.
+        encoder: encodes the conversations of the items.
+        items: the rows.
+        batch_size: number of rows at once; fewer if their logits would take too much memory.
+        watch: called with the number of further rows that are done.
 
     Raises:
-        UsageError: the model is an encoder's, or a batch does not fit into memory.
+        UsageError: the model is an encoder-decoder, or a batch does not fit into memory.
     """
+    # `models.losses.mean_losses` does not serve here: the bootstrap interval needs the sum of each row.
     if model.encodes:
         raise UsageError("--metric loss: expected a causal model; this one has an encoder of its own")
     found: list[Loss | RowError] = []

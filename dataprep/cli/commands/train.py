@@ -62,7 +62,9 @@ def command(
     chosen = options()
     with _shown(quiet or as_json) as (watch, tell):
         root = workspace or "."
-        done = train(paths, others, output, root=root, options=chosen, resume=resume, watch=watch, tell=tell)
+        done = train(
+            paths, others, output, root=root, options=chosen, resume=resume, on_metrics=watch, log=tell
+        )
     if _first_process():
         _finish(done, quiet=quiet, as_json=as_json)
 
