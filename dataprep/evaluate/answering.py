@@ -49,7 +49,7 @@ def answer_all(
     if watch is not None:
         watch(len(items) - len(rows))
     # The longest first, so that a batch which does not fit into memory fails at once.
-    rows.sort(key=lambda numbered: (-numbered[1].room, -len(numbered[1].prompt)))
+    rows.sort(key=lambda numbered: (-numbered[1].max_new_tokens, -len(numbered[1].prompt)))
     cut = 0
     for batch in _batches(rows, batch_size):
         decoder.decode([row for _, row in batch])
@@ -64,19 +64,19 @@ def answer_all(
 def _batches(rows: Sequence[tuple[int, Row]], size: int) -> list[list[tuple[int, Row]]]:
     batches: list[list[tuple[int, Row]]] = []
     for number, row in rows:
-        if not batches or len(batches[-1]) == size or batches[-1][0][1].room != row.room:
+        if not batches or len(batches[-1]) == size or batches[-1][0][1].max_new_tokens != row.max_new_tokens:
             batches.append([])
         batches[-1].append((number, row))
     return batches
 
 
 def _limit(model: Model, prompt: Sequence[int], max_tokens: int) -> int:
-    limit = model.room(prompt, max_tokens)
+    limit = model.max_new_tokens(prompt, max_tokens)
     return limit - limit % LIMIT_STEP if LIMIT_STEP <= limit < max_tokens else limit
 
 
 def _ended(model: Model, row: Row) -> bool:
-    return bool(row.tokens) and row.tokens[-1] in model.ends
+    return bool(row.tokens) and row.tokens[-1] in model.eos_token_ids
 
 
 def _prediction(model: Model, row: Row) -> Prediction:

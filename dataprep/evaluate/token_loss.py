@@ -70,7 +70,7 @@ def losses(
     encoded.sort(key=lambda each: -len(each[1].ids))  # the longest first: does it fit into memory?
     begin = 0
     while begin < len(encoded):
-        many = max(1, min(batch_size, _CELLS // (len(encoded[begin][1].ids) * model.known)))
+        many = max(1, min(batch_size, _CELLS // (len(encoded[begin][1].ids) * model.vocab_size)))
         batch = encoded[begin : begin + many]
         for (number, _), loss in zip(batch, _losses(model, [each for _, each in batch]), strict=True):
             found[number] = loss
@@ -86,8 +86,8 @@ def _problem(model: Model, encoded: Encoded) -> RowError | None:
     if model.context is not None and len(encoded.ids) > model.context:
         found = f"found {len(encoded.ids):,} tokens; the model's context holds {model.context:,}"
         return RowError("longer than the model's context", found)
-    if max(encoded.ids) >= model.known:
-        known = f"the model knows ids below {model.known:,}"
+    if max(encoded.ids) >= model.vocab_size:
+        known = f"the model knows ids below {model.vocab_size:,}"
         return RowError("a token that the model does not know", f"found {max(encoded.ids):,}; {known}")
     return None
 
@@ -98,7 +98,7 @@ def _losses(model: Model, rows: Sequence[Encoded]) -> list[Loss | RowError]:
 
     longest = max(len(row.ids) for row in rows)
     fills = [longest - len(row.ids) for row in rows]
-    ids = torch.tensor([row.ids + [model.pad] * fill for row, fill in zip(rows, fills, strict=True)])
+    ids = torch.tensor([row.ids + [model.pad_token_id] * fill for row, fill in zip(rows, fills, strict=True)])
     there = torch.tensor([[1] * len(row.ids) + [0] * fill for row, fill in zip(rows, fills, strict=True)])
     trained = torch.tensor([[*row.mask, *[0] * fill] for row, fill in zip(rows, fills, strict=True)]).bool()
     trained = trained[:, 1:]  # nothing comes before the first token that would predict it

@@ -1,4 +1,4 @@
-"""How a model picks its next token."""
+"""The settings of generation: model, limits and sampling, and the request made of them."""
 
 from __future__ import annotations
 
@@ -74,11 +74,8 @@ class GenerationConfig:
 
     @cached_property
     def _settings(self) -> bytes:
-        """All that changes an answer, apart from the messages.
-
-        Not among it: ``max_tokens``, which changes only answers that were cut off, and ``n``, as each of
-        several answers stands for itself.
-        """
+        # `max_tokens` is left out because it changes only answers that were cut off, and `n` because each
+        # of several answers stands for itself. With them in the key, paid answers would be asked again.
         content = {
             "model": self.model,
             "temperature": self.temperature,
@@ -89,22 +86,22 @@ class GenerationConfig:
 
     @cached_property
     def _hash(self) -> Callable[[bytes], str]:
-        """XXH3's 128 bits: a journal of a million lines is compared with its requests in seconds."""
+        # XXH3: 0.5 µs per request where BLAKE2b took 2.6 µs. Nobody gains by making two prompts collide.
         require("xxhash", extra="teacher", feature="a journal of answers")
         from xxhash import xxh3_128_hexdigest
 
         return xxh3_128_hexdigest
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as a JSON object, for the manifest."""
+        """Return the settings as a JSON object, for the manifest."""
         return asdict(self) | {"extra": dict(self.extra)}
 
     def key(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """32 hex digits that differ whenever messages, model or settings do."""
+        """Return 32 hex digits that differ whenever messages, model or settings differ."""
         return self._hash(self._settings + orjson.dumps(messages))
 
     def body(self, messages: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:
-        """A chat-completions request that asks for ``n`` answers."""
+        """Return a chat-completions request for ``n`` answers."""
         body: dict[str, Any] = {"model": self.model, "messages": messages, "max_tokens": self.max_tokens}
         if self.temperature is not None:
             body["temperature"] = self.temperature

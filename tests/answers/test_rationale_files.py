@@ -321,7 +321,7 @@ def test_other_choices_in_a_table_say_what_to_give(tmp_path):
     """A cell of choices that is no JSON text is an error with its line and an example."""
     path = tmp_path / "gold.csv"
     path.write_text("id,question,choices,answer\ng-0,Question 0?,wool;tin;silk,tin\n")
-    with pytest.raises(InputError, match=r'gold\.csv: row 2: malformed choices: .*\["…", "…"\]'):
+    with pytest.raises(InputError, match=r'gold\.csv: row 1: malformed choices: .*\["…", "…"\]'):
         parsed([write(tmp_path / "t_CoT_0.json", [string(0)])], tmp_path, gold=path)
 
 

@@ -564,7 +564,7 @@ def test_a_name_that_the_hub_does_not_give_is_said_once(run, tmp_path):
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
     assert done.err.startswith(
-        "error: --model nobody/nothing: no directory here, and not to be had from the hub"
+        "error: --model nobody/nothing: no such directory, and not available on the Hub"
     )
 
 
