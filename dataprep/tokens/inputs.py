@@ -9,7 +9,6 @@ from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
-from dataprep.datasets import source_rows
 from dataprep.tokens.shards.manifest import sha256_of
 
 
@@ -40,7 +39,7 @@ class Inputs:
     def blocks(self) -> Iterator[files.Block]:
         """The rows of all files."""
         for number, path in enumerate(self.paths):
-            found = source_rows.blocks(path)
+            found = files.read_row_blocks(path)
             yield from found if number in self._hashes else self._hashed(number, found)
 
     def _hashed(self, number: int, found: Iterable[files.Block]) -> Iterator[files.Block]:
