@@ -32,7 +32,6 @@ from dataprep.core.errors import (
 )
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, letter_place
-from dataprep.datasets import examples as example_files
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.converters.choices import CHOICE_USER
@@ -246,7 +245,7 @@ class Rows:
             RowError: it is no Example with choices, an answer and a rationale.
             RowDropped: the converter leaves it out.
         """
-        return texts_of(example_files.example_of(row, self.dataset), self.teachers)
+        return texts_of(source_rows.example_of(row, self.dataset), self.teachers)
 
     def encode(self, rows: list[Texts]) -> list[tuple[Texts, list[tuple[list[int], list[int]]]] | RowError]:
         """Each row with question and rationale in the ids of each tokenizer, or why it is left out."""

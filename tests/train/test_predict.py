@@ -125,7 +125,7 @@ def test_bad_rows_end_it_or_are_set_aside(scorer, tmp_path):
 def test_nothing_is_overwritten(scorer, tmp_path):
     """A row that was scored before is refused, until the new fields have other names."""
     predict_files(scorer, [write_jsonl(tmp_path / "in.jsonl", judged(3))], tmp_path / "out.jsonl")
-    with pytest.raises(InputError, match="field 'prediction' is there already: name another"):
+    with pytest.raises(InputError, match="field 'prediction' exists already: name another"):
         predict_files(scorer, [tmp_path / "out.jsonl"], tmp_path / "twice.jsonl")
     names = PredictOptions(prediction="second", probs="second_probs")
     predict_files(scorer, [tmp_path / "out.jsonl"], tmp_path / "twice.jsonl", options=names)
