@@ -89,9 +89,9 @@ def command(
     """Ask a teacher, and write every answer into a journal.
 
     The journal only grows, and no answer is paid for twice: run the same command again after an
-    interruption, a failure or a change, and it sends only the missing requests. Ctrl-C stops sending and waits for the
-    requests in flight. The exit code is 1 if any request failed. Settings can be in a .env file.
-    Needs `pip install 'dataprep[teacher]'`.
+    interruption, a failure or a change, and it sends only the missing requests. Ctrl-C stops
+    sending and waits for the requests in flight. The exit code is 1 if any request failed. Settings can be
+    in a .env file. Needs `pip install 'dataprep[teacher]'`.
 
     \b
     Examples:
