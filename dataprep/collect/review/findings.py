@@ -64,6 +64,7 @@ def survival(statistic: float, degrees: int) -> float:
         degrees: degrees of freedom, at least 1.
     """
     half = statistic / 2
+    # The logarithm below is not defined at 0 and not finite at infinity.
     if half <= 0:
         return 1.0
     if half == inf:
@@ -240,10 +241,11 @@ class Review:
                     }
                     for letter, (replies, right) in teacher.agreement.by_letter().items()
                 }
-            for name in ("uniform", "gold"):
-                test: Fit | None = getattr(teacher, name)
-                if test is not None:
-                    plain[name]["means_little"] = test.means_little
+            # `asdict` knows fields only, so what is computed from them is added here.
+        for name in ("uniform", "gold"):
+            test: Fit | None = getattr(teacher, name)
+            if test is not None:
+                plain[name]["means_little"] = test.means_little
         for pair, plain in zip(self.pairs, written["pairs"], strict=True):
             plain["same_share"] = pair.same / pair.both if pair.both else None
         return written
