@@ -241,11 +241,11 @@ class Review:
                     }
                     for letter, (replies, right) in teacher.agreement.by_letter().items()
                 }
-            # `asdict` knows fields only, so what is computed from them is added here.
-        for name in ("uniform", "gold"):
-            test: Fit | None = getattr(teacher, name)
-            if test is not None:
-                plain[name]["means_little"] = test.means_little
+            # `asdict` knows fields only, so values that are computed from them are added here.
+            for name in ("uniform", "gold"):
+                test: Fit | None = getattr(teacher, name)
+                if test is not None:
+                    plain[name]["means_little"] = test.means_little
         for pair, plain in zip(self.pairs, written["pairs"], strict=True):
             plain["same_share"] = pair.same / pair.both if pair.both else None
         return written

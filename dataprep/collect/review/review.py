@@ -104,8 +104,8 @@ def reviewed(
         with_gold: whether there is a file of references.
     """
     answers = journal.current()
-    ids = dict.fromkeys(identity for asked in answers.values() for identity, _ in asked)
     # A dict, not a set: the first ids that lack a reference are shown in the order of the answers.
+    ids = dict.fromkeys(identity for asked in answers.values() for identity, _ in asked)
     missing = [identity for identity in ids if identity not in gold]
     all_answers = [answer for asked in answers.values() for answer in asked.values()]
     # Without references nobody says how many choices there were: at least as many as letters were answered.
