@@ -52,8 +52,8 @@ def lint_tokens_command(
 
     Each row is encoded as for training. A row is a problem if no token is in the loss, if the end of a turn
     is not in it, or if the tokens in the loss do not decode to the assistant's contents. Special tokens
-    inside contents and truncated answers are problems too. Every problem is counted, the first 20 of each kind are
-    printed, and the exit code is 1 if there is any.
+    inside contents and truncated answers are problems too. Every problem is counted, the first 20
+    of each kind are printed, and the exit code is 1 if there is any.
 
     \b
     Examples:
