@@ -74,6 +74,7 @@ def test_json_lines_hold_any_unicode(tmp_path_factory, rows):
     assert [json.loads(line) for line in path.read_bytes().decode("utf-8").split("\n")[:-1]] == rows
 
 
+@pytest.mark.medium
 @given(
     texts=st.lists(st.tuples(ANY_TEXT, ANY_TEXT), min_size=1, max_size=5), suffix=st.sampled_from(SUFFIXES)
 )
