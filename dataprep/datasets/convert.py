@@ -123,7 +123,7 @@ class RowConverter:
         return type(self), (self.plan,)
 
     def operator(self) -> engine.Operator:
-        """Return the operator that converts blocks of raw rows."""
+        """Return the operator that converts blocks of source rows."""
         return engine.per_row(self)
 
     def __call__(self, row: dict[str, Any]) -> bytes:
@@ -243,7 +243,7 @@ def convert_files(
     rejects: str | Path | files.Rejects | None = None,
     progress: engine.Progress | None = None,
 ) -> Ledger:
-    """Convert files of raw rows, one after the other, into one output.
+    """Convert files of source rows, one after the other, into one output.
 
     Args:
         plan: how to convert the rows.
