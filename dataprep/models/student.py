@@ -18,6 +18,7 @@ from dataprep.core.errors import (
 )
 from dataprep.core.optional import quiet_torchao
 from dataprep.models import presets
+from dataprep.models.loading import load_weights
 from dataprep.tokens.chats import pad_id
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.formats.template_files import read_template
@@ -309,9 +310,15 @@ def load_student(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> S
         FileError: the model is damaged or of another kind.
         TokenizerError: the tokenizer has more tokens than the model.
     """
+    import torch
+
     with quiet_torchao():  # transformers imports torchao if it is installed
         from transformers import PreTrainedModel  # noqa: F401
-    weights = _create(model, tokenizer, chat_format) if presets.is_preset(model) else load_weights(model)
+    if presets.is_preset(model):
+        weights = _create(model, tokenizer, chat_format)
+    else:
+        # In float32 whatever the files have: small updates would be lost in bfloat16.
+        weights = load_weights(model_directory(model), torch.float32)
     embeddings = int(weights.get_input_embeddings().weight.shape[0])
     if tokenizer.vocab_size > embeddings:
         raise TokenizerError(
@@ -331,31 +338,4 @@ def _create(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> PreTra
     config = presets.config_of(model, tokenizer.vocab_size, pad_id(tokenizer), bos, eos[0])
     factory = AutoModelForSeq2SeqLM if presets.is_encoder_decoder(model) else AutoModelForCausalLM
     weights: PreTrainedModel = factory.from_config(config)
-    return weights
-
-
-def load_weights(name: str) -> PreTrainedModel:
-    """Load a model from a directory or the Hub, in float32.
-
-    Raises:
-        UsageError: there is no such model.
-        FileError: the model is damaged, or some of its weights are missing.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-    folder = model_directory(name)
-    settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(folder, **settings)
-        factory = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model, info = factory.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, **settings
-        )
-        # transformers fills missing weights with random numbers and only logs a warning.
-        if lacking := sorted([*info["missing_keys"], *map(str, info["mismatched_keys"])]):
-            raise ValueError(f"it lacks {len(lacking):,} of its weights, such as {lacking[0]}")
-    except Exception as error:  # noqa: BLE001 - a damaged file makes its readers raise anything
-        raise FileError(name, f"the model cannot be loaded: {first_line(error)}") from None
-    weights: PreTrainedModel = model
     return weights

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dataprep.core.errors import UsageError
+from dataprep.models.loading import load_weights
 from dataprep.models.same_tokenizer import compare_tokenizers
-from dataprep.models.student import load_weights, model_directory
+from dataprep.models.student import model_directory
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.train.layers.output_layer import OutputLayer, chunked
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
@@ -148,7 +149,7 @@ def load_teacher(name: str, student: Student, documents: Documents, device: Any)
     advice = "give the teacher's with --tokenizer, or a teacher of the student's family"
     other = tokenizers.load_tokenizer(folder)
     compare_tokenizers(student.tokenizer, other, texts, f"--teacher-model {name}", advice)
-    teacher = load_weights(folder).to(device)
+    teacher = load_weights(folder, torch.float32).to(device)
     if teacher.config.is_encoder_decoder:
         raise UsageError(f"--teacher-model {name}: an encoder-decoder; expected a decoder, as the student is")
     for model in (student.model, teacher):
