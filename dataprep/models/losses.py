@@ -1,4 +1,4 @@
-"""The mean loss of a model over a dataset, for the trainer, quantization and evaluation."""
+"""The mean loss of a model over a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presets: shapes of students with random weights, for the vocabulary of any tokenizer."""
+"""Presets: shapes of students with random weights, for any vocabulary."""
 
 from __future__ import annotations
 

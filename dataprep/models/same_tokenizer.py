@@ -1,4 +1,4 @@
-"""Check that two tokenizers give the same ids for every text, even if their files differ."""
+"""Check that two tokenizers give the same ids for every text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The student: a language model with its tokenizer and chat format, created or loaded, trained and saved."""
+"""The student: a language model with its tokenizer and chat format."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Student:
 
     @contextmanager
     def default_attention(self) -> Iterator[PreTrainedModel]:
-        """Yield the model in evaluation mode with its class's own attention, for use outside training."""
+        """Yield the model in evaluation mode with its class's own attention."""
         name, training = self.model.config._attn_implementation, self.model.training
         self.model.set_attn_implementation(self.attention)
         self.model.eval()
@@ -177,7 +177,7 @@ class Student:
 
 
 def stop_tokens(tokenizer: Tokenizer, chat_format: ChatFormat) -> list[int]:
-    """Return the tokens that end an answer: the chat format's end of turn, then the end of text."""
+    """Return the tokens that end an answer: end of turn, then end of text."""
     names = [*sorted(chat_format.ends), "<|end_of_text|>", "</s>"]
     return list(dict.fromkeys(_special_ids(tokenizer, names)))
 
@@ -187,7 +187,7 @@ def _special_ids(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:
 
 
 def load_tokenizer_for(model: str, path: str | None, texts: list[str]) -> Tokenizer:
-    """Load the student's tokenizer: from `path`, from the model, or trained on the data.
+    """Load the student's tokenizer, or train one on the data.
 
     Args:
         model: a preset's name, a model directory, or a name on the Hub.

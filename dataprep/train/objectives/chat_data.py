@@ -1,4 +1,4 @@
-"""Chat rows as a dataset: tokenized into shards, batched as documents in one row without padding."""
+"""Chat rows as a dataset: tokenized into shards, batched without padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distillation: a teacher's next-token distributions as a second target beside the tokens themselves.
+"""Distillation: a teacher's next-token distributions as a second target.
 
 The loss is `(1 - s) · tokens + s · teacher`, each a mean over the tokens in the loss: `tokens` is `-log p` of
 the token, and `teacher` is `T² · KL(teacher ‖ student)`, both at temperature T. The factor T² makes up for
@@ -61,7 +61,7 @@ class DistillationObjective(SftObjective):
 
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
-        """Tokenize the rows, and read their log-probabilities unless a model is the teacher.
+        """Tokenize the rows, and read log-probabilities if no model is the teacher.
 
         Raises:
             UsageError: options that change rows whose log-probabilities belong to them as they are.
@@ -178,7 +178,7 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def divergence_of_top(student: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
-    """Return the KL divergence from a teacher of which only some log-probabilities are known, summed.
+    """Return the KL divergence from a teacher's known log-probabilities, summed.
 
     All other tokens count as one, whose probability is what the known ones leave.
 

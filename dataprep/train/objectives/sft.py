@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: predict the next token wherever the loss mask selects it."""
+"""Supervised fine-tuning: predict the tokens that the loss mask selects."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SftObjective(Objective):
 
     @classmethod
     def load_model(cls, context: TrainContext) -> Student:
-        """Load the student; its tokenizer and chat format are those of the shards, if there are any.
+        """Load the student, with the tokenizer and chat format of its shards, if any.
 
         Raises:
             UsageError: the model is an encoder-decoder, or its chat format is not that of the shards.

@@ -1,4 +1,4 @@
-"""Log-probabilities in chat rows: a teacher's likeliest tokens at each token in the loss.
+"""Log-probabilities in chat rows: a teacher's likeliest tokens.
 
 Beside `messages`, a row has a field `logprobs` with an entry for each token in the loss, in their order::
 

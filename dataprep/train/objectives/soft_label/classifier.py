@@ -1,4 +1,4 @@
-"""Sequence classifiers of `transformers`: a saved directory, or a BERT with random weights."""
+"""Sequence classifiers of `transformers`: saved, or a BERT with random weights."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def new(
     classes: Classes,
     tokenizer: str | None = None,
 ) -> ClassifierScorer:
-    """Return a BERT of one of `SHAPES` with new weights, from torch's random generator.
+    """Return a BERT of one of `SHAPES` with random weights.
 
     Args:
         name: the shape.

@@ -1,4 +1,4 @@
-"""Soft labels: a classifier that learns from a teacher's probabilities and from gold labels.
+"""Soft labels: learn from a teacher's probabilities and from gold labels.
 
 `α·T²·KL(teacher ‖ student, both at temperature T) + (1 − α)·CE(gold)`, after Hinton, Vinyals and Dean,
 "Distilling the Knowledge in a Neural Network" (2015, arXiv 1503.02531), section 2.
@@ -47,7 +47,7 @@ class SoftLabelObjective(Objective):
 
     @classmethod
     def load_model(cls, context: TrainContext) -> Scorer:
-        """Create or load the classifier; its classes and a preset's vocabulary come from the rows.
+        """Create or load the classifier; its classes come from the rows.
 
         Raises:
             InputError: a row has no text, or nothing to learn.
@@ -95,7 +95,7 @@ class SoftLabelObjective(Objective):
         )
 
     def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return `T²·KL` over rows with probabilities, and cross-entropy over rows with a label."""
+        """Return the sums of `T²·KL` and of the cross-entropy with gold labels."""
         inputs = {name: tensor for name, tensor in tensors.items() if name not in _TARGETS}
         logits, has_teacher = logits_of(model, inputs), tensors["has_teacher"]
         student = (logits[has_teacher] / self.temperature).log_softmax(-1)
@@ -167,7 +167,7 @@ def chosen_classes(rows: Sequence[JudgedRow], named: Sequence[str], where: str) 
 
 
 def alpha_for(data: JudgedDataset, alpha: float | None) -> float:
-    """Return the teacher's weight: as chosen, else 0.5 if rows have labels and rows have probabilities.
+    """Return the teacher's weight: as chosen, else 0.5 if the rows have both parts.
 
     Raises:
         UsageError: the only part with a weight is one that no row has.
