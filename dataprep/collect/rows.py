@@ -19,8 +19,8 @@ from dataprep.collect.answers import Answers
 from dataprep.collect.judging import Judged, Labels, gold_letter
 from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.records import LETTERS, Example, describe
+from dataprep.datasets.converters.choices import CHOICE_USER
 from dataprep.datasets.templates import SourceRenderer, compile_text
-from dataprep.teacher.prompts import PLAIN_USER
 
 # A token with one letter and any marks around it: `A`, ` a`, `(a`, `a)`, `A.`, `**A`. Some tokenizers spell a
 # space and a newline as `Ġ` and `Ċ`.
@@ -244,7 +244,7 @@ class ChatRows:
         return self._render(example)
 
 
-_plain = compile_text(PLAIN_USER)
+_plain = compile_text(CHOICE_USER)
 
 
 def qa_row(example: Example, judged: Judged) -> dict[str, Any]:
