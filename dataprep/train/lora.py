@@ -52,6 +52,7 @@ def add_lora(student: Student, rank: int) -> dict[str, int]:
     config = LoraConfig(
         r=rank,
         lora_alpha=ALPHA * rank,
+        # In peft, this leaves the output layer out.
         target_modules="all-linear",
         task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )

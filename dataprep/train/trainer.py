@@ -283,6 +283,7 @@ class Trainer:
         wanted, device = self.options.precision, self.world.device
         if wanted == "auto":
             wanted = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        # Autocast only changes the computation: weights and optimizer stay in float32.
         return nullcontext() if wanted == "float32" else torch.autocast(device.type, dtype=torch.bfloat16)
 
     def _resume(self) -> int:

@@ -183,6 +183,7 @@ def pairs_for(model: PreTrainedModel, pad_id: int) -> PackedPairs | PaddedPairs:
 
     AttentionInterface.register(NAME, attend)
     own, training = model.config._attn_implementation, model.training
+    # Compared in evaluation mode: dropout would make any two passes differ.
     padded = PaddedPairs(pad_id)
     model.eval()
     try:

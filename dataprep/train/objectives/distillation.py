@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dataprep.models.student import Student
     from dataprep.train.objective import Batch
 
+# Tokens are compared one by one; documents also show whether merges differ.
 COMPARED_DOCUMENTS = 64
 
 
@@ -61,12 +62,7 @@ class DistillationObjective(SftObjective):
 
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
-        """Tokenize the rows, and read log-probabilities if no model is the teacher.
-
-        Raises:
-            UsageError: options that change rows whose log-probabilities belong to them as they are.
-            InputError: a row's log-probabilities are malformed, or belong to other tokens.
-        """
+        """Tokenize the rows, and read log-probabilities if no model is the teacher."""
         options = context.options
         data = load_documents(context, student)
         if options.teacher_model is not None:

@@ -36,6 +36,7 @@ from dataprep.train.objectives.rationale_tasks import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+# Generating takes much longer than computing a loss, so only some rows are answered.
 ANSWERED_ROWS, ANSWER_TOKENS = 200, 64
 
 
@@ -103,12 +104,7 @@ class RationaleObjective(Objective):
 
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
-        """Read rows with rationales, and encode each of their parts.
-
-        Raises:
-            UsageError: a weight for a teacher that the data lack, or no row has anything to learn.
-            InputError: a row is of another kind, or too long.
-        """
+        """Read rows with rationales, and encode each of their parts."""
         options = context.options
         rows = read_rows(context.data, options.keep_status)
         weights = weights_of(options, rows.teachers)

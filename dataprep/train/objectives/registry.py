@@ -190,6 +190,7 @@ def objective_for(row: Row, where: object, options: TrainOptions) -> ObjectiveSp
     Raises:
         InputError: the row is for no objective.
     """
+    # The first match wins, so a variant stands before the objective that it is a variant of.
     for spec in _ALL:
         if spec.matches(row, options):
             return spec

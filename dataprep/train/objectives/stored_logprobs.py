@@ -148,4 +148,5 @@ def _ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
             ids[tokenizer.decode_bytes([token])] = token
         except TokenizerError:  # an id without a token
             continue
+    # Special tokens have no bytes; servers report them by name.
     return ids | {name.encode(): number for name, number in tokenizer.special_tokens.items()}

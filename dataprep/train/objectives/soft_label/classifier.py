@@ -36,6 +36,7 @@ VOCABULARY = {"bert-tiny": 8000, "bert-base": 30522}
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # The entry of a directory's configuration that names the fields its texts are read from.
 _FIELDS = "dataprep_fields"
+# Nothing is downloaded, and code that comes with a model is never run.
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 

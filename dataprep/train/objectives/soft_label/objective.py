@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Tensors of a batch that the model does not read.
 _TARGETS = ("gold", "teacher", "has_teacher")
+# Not --batch-size: without gradients, more rows fit into memory.
 _MEASURED_AT_ONCE = 64
 
 
@@ -47,12 +48,7 @@ class SoftLabelObjective(Objective):
 
     @classmethod
     def load_model(cls, context: TrainContext) -> Scorer:
-        """Create or load the classifier; its classes come from the rows.
-
-        Raises:
-            InputError: a row has no text, or nothing to learn.
-            UsageError: an option does not apply to classifiers, or the model has other classes.
-        """
+        """Create or load the classifier; its classes come from the rows."""
         options = context.options
         _check_options(context)
         fields = options.fields or fields_of(context.data)
@@ -71,11 +67,7 @@ class SoftLabelObjective(Objective):
 
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Scorer) -> TrainData:
-        """Read and encode the rows.
-
-        Raises:
-            InputError: a row is not a labelled or judged row, or too long for the model.
-        """
+        """Read and encode the rows."""
         options = context.options
         limit = student.limit(options.max_length)
         # A saved classifier may have been trained on other fields than these rows have.
