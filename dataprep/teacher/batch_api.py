@@ -34,6 +34,7 @@ ENDPOINT = "/v1/chat/completions"
 
 def custom_id(identity: str, key: str, sample: int, max_tokens: int) -> str:
     """Return a request's name in a batch: 32 hex digits, because providers limit the length of names."""
+    # With the limit in it: a result of an export with a lower limit is not taken for one with a higher.
     content = f"{identity}\0{key}\0{sample}\0{max_tokens}".encode("utf-8", "surrogatepass")
     return blake2b(content, digest_size=16).hexdigest()
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -217,9 +218,9 @@ def test_a_checkpoint_of_another_model_is_refused(place, tmp_path):
     """Weights of other shapes are never put into a model."""
     run(place, tmp_path / "a", save_every=2)
     write_model(tmp_path / "wide", hidden_size=24, head_dim=8)
-    recorded = json.loads((tmp_path / "a" / "options.json").read_text())
-    recorded["options"]["model"] = str(tmp_path / "wide")
-    (tmp_path / "a" / "options.json").write_text(json.dumps(recorded))
+    path = tmp_path / "a" / "options.toml"
+    wide = f'model = "{tmp_path / "wide"}"'
+    path.write_text(re.sub(r"^model = .*", wide, path.read_text(), flags=re.MULTILINE))
     with pytest.raises(TrainingError, match="a checkpoint of another model"):
         run(place, tmp_path / "a", save_every=2, model=str(tmp_path / "wide"), resume=True)
 
@@ -346,7 +347,7 @@ def test_rows_longer_than_the_model_are_an_error_that_names_one(place, tmp_path)
     with pytest.raises(InputError, match=r"long\.jsonl:6: .*tokens"):
         run(place, tmp_path / "a", data="long.jsonl")
     _, results = run(place, tmp_path / "b", data="long.jsonl", truncation="drop", epochs=1)
-    assert json.loads((tmp_path / "b" / "options.json").read_text())["facts"]["rows"]["train"] == 11
+    assert json.loads((tmp_path / "b" / "facts.json").read_text())["rows"]["train"] == 11
     assert results["steps"] == 2
 
 
