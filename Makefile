@@ -47,11 +47,12 @@ test: .venv/.dev  ## The test suite.
 quick: .venv/.dev  ## The tests without the slow ones.
 	$(BIN)/python -m pytest -m 'not slow'
 
-check: .venv/.dev  ## Lint, format, types, import floors.
+check: .venv/.dev  ## Lint, format, types, import contracts, prose.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python docs/prose.py
 
 format: .venv/.dev  ## Format the code and mend what the linter can mend.
 	$(BIN)/ruff check --fix .

@@ -59,8 +59,8 @@ def bench(data: Path, _: Path, rounds: int) -> bool:
 
 def _seconds(scoring: Scoring, block: Block, times: int) -> float:
     """Seconds that the block's rows take, as the mean of so many passes after one to warm up."""
-    scoring.whole(block)
+    scoring(block)
     begin = time.perf_counter()
     for _ in range(times):
-        scoring.whole(block)
+        scoring(block)
     return (time.perf_counter() - begin) / times

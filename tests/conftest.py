@@ -1,26 +1,14 @@
-"""Shared fixtures: a workspace with the samples in it, and the command in a process of its own."""
-
-import subprocess
-import sys
-from dataclasses import dataclass
+"""Fixtures that all tests share: a workspace with the samples in it, and two ways to run the command."""
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from dataprep import init_workspace
+from tests.helpers import run_alone, run_here
 
 # A busy machine is no failure of a property.
 settings.register_profile("dataprep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dataprep")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A command that has ended: its exit code, what it wrote, what it said."""
-
-    code: int
-    out: bytes
-    err: str
 
 
 @pytest.fixture
@@ -31,14 +19,14 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def run(tmp_path):
-    """Run ``dataprep`` with the given arguments in ``tmp_path``; keywords go to ``subprocess.run``."""
+    """Run ``dataprep`` in this process, in ``tmp_path``: ``run("convert", "gsm8k", input=b"…")``."""
+    return lambda *arguments, cwd=tmp_path, **options: run_here(arguments, cwd=cwd, **options)
 
-    def run_command(*arguments, program=("-m", "dataprep"), **options):
-        command = [sys.executable, *program, *map(str, arguments)]
-        defaults = {"cwd": tmp_path, "timeout": 60, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        if "input" not in options:
-            defaults["stdin"] = subprocess.DEVNULL
-        done = subprocess.run(command, check=False, **(defaults | options))
-        return Ran(done.returncode, done.stdout or b"", (done.stderr or b"").decode())
 
-    return run_command
+@pytest.fixture
+def run_process(tmp_path):
+    """Run ``dataprep`` in a process of its own, in ``tmp_path``; keywords go to ``subprocess.run``.
+
+    For tests about pipes, signals, start-up, memory, and what the interpreter does at its end.
+    """
+    return lambda *arguments, cwd=tmp_path, **options: run_alone(arguments, cwd=cwd, **options)

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from dataprep.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -84,11 +87,7 @@ def test_help_texts_are_current(page):
 
 def test_every_command_has_a_page_that_the_readme_names():
     """No command is undocumented."""
-    commands = {
-        path.stem.replace("_", "-")
-        for path in (ROOT / "dataprep" / "commands").glob("*.py")
-        if re.search(r"^def command\(", path.read_text("utf-8"), flags=re.MULTILINE)
-    }
+    commands = set(get_command(app).commands)
     assert {page.stem for page in COMMAND_PAGES} == commands
     readme = (ROOT / "README.md").read_text("utf-8")
     assert all(f"docs/commands/{name}.md" in readme for name in commands)

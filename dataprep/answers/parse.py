@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -132,38 +132,26 @@ def parse_rationale_files(
     if gold is not None:
         _check_one_split(paths)
     names = Teachers.named(teachers) if teachers else Teachers()
-    operator = RationaleParser(names, None if gold is None else read_gold(str(gold)), trim=trim)
+    parser = RationaleParser(names, None if gold is None else read_gold(str(gold)), trim=trim)
     report = ParseReport()
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         out = stack.enter_context(files.open_output(str(output)))
-        outcomes = engine.run(
-            operator, _blocks(paths), workers=_count(workers, paths), output=out.direct, name=out.path
+        counts = engine.run_into(
+            _blocks(paths),
+            parser.operator(),
+            out,
+            report.ledger,
+            bad,
+            paths=paths,
+            workers=engine.workers_for(paths, workers),
+            numbered=True,
+            progress=progress,
+            expected="rationale strings",
         )
-        stack.enter_context(closing(outcomes))
-        rows_of = dict.fromkeys(paths, 0)
-        for block, outcome in outcomes:
-            rows_of[block.path] += outcome.rows_in
-            _take(report, block, outcome, bad)
-            if outcome.data is not None:
-                out.write(outcome.data)
-            if progress is not None:
-                progress(block.end - block.start if block.data is None else len(block.data))
-        for path, rows in rows_of.items():
-            if not rows:
-                raise InputError(path, "the file is empty; expected rationale strings")
+        _count_up(report, counts)
         report.ledger.check()
     return report
-
-
-def _take(report: ParseReport, block: files.Block, outcome: engine.Outcome, bad: files.Rejects) -> None:
-    """Count what became of a block's rows; those that failed go to the rejects."""
-    report.ledger.rows_in += outcome.rows_in
-    report.ledger.rows_out += outcome.rows_out
-    for failure in outcome.failures:
-        bad.add(block.path, block.unit, failure.line, failure.message, failure.row)
-        report.ledger.fail(failure.reason)
-    _count_up(report, outcome.counts)
 
 
 def _count_up(report: ParseReport, counts: Mapping[tuple[str, str], int]) -> None:
@@ -172,13 +160,6 @@ def _count_up(report: ParseReport, counts: Mapping[tuple[str, str], int]) -> Non
             report.statuses.setdefault(teacher, Counter())[status] += count
     report.agree += counts.get(AGREES, 0)
     report.trimmed += counts.get(TRIMMED, 0)
-
-
-def _count(workers: int | None, paths: Sequence[str]) -> int:
-    if workers is not None:
-        return workers
-    size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
-    return engine.available_cores() if size > engine.AUTO_WORKERS_BYTES else 1
 
 
 def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:

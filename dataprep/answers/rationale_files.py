@@ -14,6 +14,7 @@ from dataprep.answers.quality import status_of
 from dataprep.answers.rationale import Parsed, Teachers, parse
 from dataprep.answers.runaway import trim_runaway
 from dataprep.core.errors import RowError
+from dataprep.core.parallel import Operator, per_row
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import id_of
 from dataprep.datasets.references import GoldRow
@@ -28,15 +29,11 @@ TRIMMED = "", "trimmed"
 
 
 class RationaleParser:
-    """The row operator of ``parse-rationales``: a published string in, a labelled row out.
+    """Make labelled rows out of published strings, one at a time; ``operator`` works on blocks of them.
 
-    Attributes:
-        counts: rationales by teacher and status; rows in which the first teacher ``AGREES`` with the gold
-            answer, and rationales that were ``TRIMMED``.
+    It counts rationales by teacher and status, rows in which the first teacher ``AGREES`` with the gold
+    answer, and rationales that were ``TRIMMED``.
     """
-
-    placed = True
-    any_value = True
 
     def __init__(
         self, teachers: Teachers, gold: Sequence[GoldRow] | None = None, *, trim: bool = False
@@ -45,6 +42,15 @@ class RationaleParser:
         self.gold = None if gold is None else _GoldRows(gold)
         self.trim = trim
         self.counts: Counter[tuple[str, str]] = Counter()
+
+    def operator(self) -> Operator:
+        """Return the operator of ``parse-rationales``; the engine must number the rows."""
+        return per_row(self, any_value=True, with_place=True, counts=self.take_counts)
+
+    def take_counts(self) -> Counter[tuple[str, str]]:
+        """Return what was counted since the last call."""
+        taken, self.counts = self.counts, Counter()
+        return taken
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.teachers, None if self.gold is None else self.gold.rows, self.trim)

@@ -1,8 +1,8 @@
 """Compute the order of ``random.shuffle`` in blocks.
 
-``shuffled_order(n, seed)`` is the order that ``random.seed(seed); random.shuffle(rows)`` puts ``n`` rows into.
-Python draws one number for each row in interpreted code. Here the words of the same Mersenne Twister are drawn,
-tested and swapped in blocks with numpy, which is about six times as fast for the whole order.
+``shuffled_order(n, seed)`` is the order that ``random.seed(seed); random.shuffle(rows)`` puts ``n`` rows
+into. Python draws one number for each row in interpreted code. Here the words of the same Mersenne Twister
+are drawn, tested and swapped in blocks with numpy, which is about six times as fast for the whole order.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -105,6 +104,10 @@ class RowConverter:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.plan,)
 
+    def operator(self) -> engine.Operator:
+        """Return the operator that converts blocks of raw rows."""
+        return engine.per_row(self)
+
     def __call__(self, row: dict[str, Any]) -> bytes:
         """The converted row as one line of JSON, without its newline.
 
@@ -132,11 +135,19 @@ class MappedRowConverter(RowConverter):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         module: Any = converters.load(plan.dataset)
-        self.counts: Counter[tuple[str, ...]] = Counter()
+        self._counts: Counter[tuple[str, ...]] = Counter()
         self._has_field = module.has_field
         self._fields = tuple(module.mapped_fields(plan.options["columns"]))
         self._unseen = set(self._fields)
         self._first = True
+
+    def operator(self) -> engine.Operator:
+        """Return the operator, which also counts the mapped fields that it has seen."""
+        return engine.per_row(self, counts=self._take_counts)
+
+    def _take_counts(self) -> Counter[tuple[str, ...]]:
+        taken, self._counts = self._counts, Counter()
+        return taken
 
     def __call__(self, row: dict[str, Any]) -> bytes:
         """The converted row, as ``RowConverter`` gives it.
@@ -146,10 +157,10 @@ class MappedRowConverter(RowConverter):
         """
         if self._unseen:  # as a rule, only at the first row
             if self._first:
-                self.counts["the first row", *row] = 1
+                self._counts["the first row", *row] = 1
                 self._first = False
             found = {name for name in self._unseen if self._has_field(row, name)}
-            self.counts.update(("mapped", name) for name in found)
+            self._counts.update(("mapped", name) for name in found)
             self._unseen -= found
         try:
             return super().__call__(row)
@@ -212,7 +223,7 @@ def convert_files(
     *,
     workers: int | None = 1,
     rejects: str | Path | files.Rejects | None = None,
-    progress: source_rows.Progress | None = None,
+    progress: engine.Progress | None = None,
 ) -> Ledger:
     """Convert files of raw rows, one after the other, into one output.
 
@@ -239,7 +250,7 @@ def convert_files(
         files.check_distinct(rejects, [output], paths)
     for path in paths:
         files.check_input(path)
-    count = workers or _workers_for(paths)
+    count = engine.workers_for(paths, workers)
     ledger = Ledger()
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         _convert_into(plan, paths, out, ledger, bad, count, progress)
@@ -254,26 +265,22 @@ def _convert_into(
     ledger: Ledger,
     bad: files.Rejects,
     workers: int,
-    progress: source_rows.Progress | None,
+    progress: engine.Progress | None,
 ) -> None:
-    operator = operator_of(plan)
+    converter = operator_of(plan)
     sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
-    direct = out.direct if sample is None else None
-    blocks = _all_blocks(paths, plan.dataset)
-    options: dict[str, Any] = {"workers": workers, "output": direct, "name": out.path}
-    seen: dict[Any, int] = {}
-    with closing(
-        source_rows.run(operator, blocks, paths, ledger, bad, progress=progress, **options)
-    ) as outcomes:
-        for outcome in outcomes:
-            seen |= outcome.counts
-            if sample is not None:
-                _offer(sample, outcome)
-                continue
-            ledger.rows_out += outcome.rows_out
-            if outcome.data is not None:
-                out.write(outcome.data)
-    operator.check(seen, ", ".join(paths))
+    seen = engine.run_into(
+        _all_blocks(paths, plan.dataset),
+        converter.operator(),
+        out if sample is None else None,
+        ledger,
+        bad,
+        paths=paths,
+        workers=workers,
+        take=None if sample is None else partial(_offer, sample),
+        progress=progress,
+    )
+    converter.check(seen, ", ".join(paths))
     if sample is not None:
         out.write(b"".join(row + b"\n" for row in sample.rows))
         ledger.rows_out += len(sample.rows)
@@ -287,17 +294,12 @@ def _all_blocks(paths: Iterable[str], dataset: str) -> Iterator[files.Block]:
         yield from source_rows.blocks(path, converter)
 
 
-def _offer(sample: Reservoir[bytes], outcome: engine.Outcome) -> None:
+def _offer(sample: Reservoir[bytes], _: files.Block, outcome: engine.Outcome) -> None:
     if outcome.data is not None:
         rows = outcome.data.split(b"\n")
         rows.pop()
         for row in rows:
             sample.add(row)
-
-
-def _workers_for(paths: Sequence[str]) -> int:
-    size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
-    return engine.available_cores() if size > engine.AUTO_WORKERS_BYTES else 1
 
 
 def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan: Any) -> Iterator[Any]:
@@ -328,19 +330,19 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
 
 def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[Any]:
     sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
-    operator, rows_in = operator_of(plan), 0
+    converter, rows_in = operator_of(plan), 0
     seen: dict[Any, int] = {}
-    for block, outcome in engine.run(operator, blocks):
+    for block, outcome in engine.run(converter.operator(), blocks):
         rows_in += outcome.rows_in
         seen |= outcome.counts
         for failure in outcome.failures:
             raise InputError(files.place(block.path, block.unit, failure.line), failure.message)
         if sample is not None:
-            _offer(sample, outcome)
+            _offer(sample, block, outcome)
         elif outcome.data is not None:
             yield from map(orjson.loads, outcome.data.split(b"\n")[:-1])
     if path != GIVEN:
-        source_rows.refuse_empty({path: rows_in})
-    operator.check(seen, path)
+        engine.refuse_empty({path: rows_in})
+    converter.check(seen, path)
     if sample is not None:
         yield from map(orjson.loads, sample.rows)

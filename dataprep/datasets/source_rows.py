@@ -6,22 +6,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core import parallel as engine
 from dataprep.core.errors import InputError, RowError
 from dataprep.core.ledger import Ledger
 from dataprep.datasets import registry as converters
 from dataprep.datasets.converters.choices import NO_ANSWER
-
-Progress = Callable[[int], None]
-"""Called with the bytes of input that were worked off since the last call."""
 
 # A document that a person writes or indents: an array of objects, or an object whose first line is its brace.
 _DOCUMENT = re.compile(rb"\s*(?:\[\s*\{|\{[ \t\r]*\n)")
@@ -115,45 +110,6 @@ def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[fil
         raise InputError(files.place(path, "row", number), f"cannot be held by JSON: {error}") from None
     if lines:
         yield files.Block(path, data=b"\n".join(lines), unit="row", first=first)
-
-
-def run(
-    operator: engine.RowOperator,
-    found: Iterable[files.Block],
-    paths: Iterable[str],
-    ledger: Ledger,
-    bad: files.Rejects,
-    *,
-    progress: Progress | None = None,
-    **options: Any,
-) -> Generator[engine.Outcome, None, None]:
-    """The outcomes of all blocks, in order, with what came in, was dropped and failed put into the ledger.
-
-    What comes out is for the caller to write and to count. ``options`` are those of ``engine.run``.
-
-    Raises:
-        InputError: a row is bad and there is no file of rejects, or one of the files ``paths`` has no rows.
-    """
-    rows_of = dict.fromkeys(paths, 0)
-    with closing(engine.run(operator, found, **options)) as outcomes:
-        for block, outcome in outcomes:
-            rows_of[block.path] += outcome.rows_in
-            ledger.rows_in += outcome.rows_in
-            ledger.drop_all(outcome.dropped)
-            for failure in outcome.failures:
-                bad.add(block.path, block.unit, failure.line, failure.message, failure.row)
-                ledger.fail(failure.reason)
-            yield outcome
-            if progress is not None:
-                progress(block.end - block.start if block.data is None else len(block.data))
-    refuse_empty(rows_of)
-
-
-def refuse_empty(rows_of: Mapping[str, int]) -> None:
-    """Raise ``InputError`` for a file without rows."""
-    for path, rows in rows_of.items():
-        if not rows:
-            raise InputError(path, "the file is empty; expected rows")
 
 
 def missing_labels(dataset: str, paths: Iterable[str], ledger: Ledger) -> str | None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -292,12 +291,8 @@ def _write(
     with (
         files.open_rejects(rejects) as bad,
         files.open_output(output) as out,
-        closing(source_rows.run(operator, blocks, [path], ledger, bad)) as outcomes,
     ):
-        for outcome in outcomes:
-            ledger.rows_out += outcome.rows_out
-            if outcome.data is not None:
-                out.write(outcome.data)
+        engine.run_into(blocks, engine.per_row(operator), out, ledger, bad, paths=[path])
         ledger.check()
     return ledger
 
@@ -354,13 +349,13 @@ def _pool(
     A bad row is none. Where the rows are also those to make requests of, it is reported there.
     """
     operator, rows, bad, first = Worked(read), 0, 0, ""
-    for block, outcome in engine.run(operator, blocks):
+    for block, outcome in engine.run(engine.per_row(operator), blocks):
         rows += outcome.rows_in
         bad += len(outcome.failures)
         if outcome.failures and not first:
             failure = outcome.failures[0]
             first = f" (the first is {block.unit} {failure.line}: {failure.message})"
-    source_rows.refuse_empty({path: rows})
+    engine.refuse_empty({path: rows})
     found = len(operator.shots)
     name = "standard input" if path == files.STDIO else path
     account = f"the pool, {name}, has {rows:,} rows: {found:,} with an answer and a rationale or solution"

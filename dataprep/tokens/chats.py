@@ -5,15 +5,12 @@ The one place where tokenizing meets tokenizers and chat formats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataprep.core.conversations import find_in_row
 from dataprep.core.errors import RowError
-from dataprep.core.parallel import AUTO_WORKERS_BYTES, Outcome, apply, available_cores
-from dataprep.core.parallel.operators import LineBlock
 from dataprep.tokens.encoder import Batch, BatchEncoder, ByteTokenizer, ChatEncoder
 from dataprep.tokens.formats.loading import chat_format_for
 from dataprep.tokens.lint.rules import BatchLinter, Linter
@@ -26,13 +23,9 @@ if TYPE_CHECKING:
 __all__ = [
     "TRUNCATIONS",
     "Encoder",
-    "auto_workers",
     "chat_format_for",
     "fit",
-    "over_rows",
     "pad_id",
-    "read_rows",
-    "settle",
 ]
 
 Row = TypeVar("Row")
@@ -45,14 +38,6 @@ PADS = ("<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|pad|>", "<|end_of_text
 def pad_id(tokenizer: Tokenizer) -> int:
     """The id to fill up with: the padding token, else the token that ends a text, else 0."""
     return next((tokenizer.special_tokens[name] for name in PADS if name in tokenizer.special_tokens), 0)
-
-
-def auto_workers(workers: int | None, paths: Iterable[str]) -> int:
-    """How many processes to work with: as many as asked for, else every core for large inputs."""
-    if workers is not None:
-        return workers
-    large = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
-    return available_cores() if large > AUTO_WORKERS_BYTES else 1
 
 
 class Encoder:
@@ -147,78 +132,3 @@ class Encoder:
             return error
         self.cut += cut
         return fitted
-
-
-def over_rows(
-    block: LineBlock,
-    read: Callable[[dict[str, Any]], Row],
-    work: Callable[[list[Row]], list[Result | RowError]],
-) -> tuple[Outcome, list[Result], list[int]]:
-    """A block's rows, read one by one and worked on together.
-
-    Returns:
-        What became of the rows; the results; and which of the block's rows, from 0, each result is of.
-    """
-    taken = read_rows(block, read)
-    return settle(block, taken, read, work(taken.rows))
-
-
-class Taken(NamedTuple, Generic[Row]):
-    """A block's rows that were read.
-
-    Attributes:
-        outcome: what became of all of the block's rows.
-        rows: what was read of those that were not refused.
-        places: which of the block's rows, from 0, these are.
-    """
-
-    outcome: Outcome
-    rows: list[Row]
-    places: list[int]
-
-
-def read_rows(block: LineBlock, read: Callable[[dict[str, Any]], Row]) -> Taken[Row]:
-    """A block's rows, as ``read`` gives them."""
-    rows: list[Row] = []
-    places: list[int] = []
-
-    def take(row: dict[str, Any], _: str, number: int) -> bytes:
-        rows.append(read(row))
-        places.append(number - 1)
-        return b""
-
-    take.placed = True  # type: ignore[attr-defined]
-    outcome = apply(take, block)
-    outcome.data, outcome.size = None, 0
-    return Taken(outcome, rows, places)
-
-
-def settle(
-    block: LineBlock,
-    taken: Taken[Row],
-    read: Callable[[dict[str, Any]], Row],
-    found: list[Result | RowError],
-) -> tuple[Outcome, list[Result], list[int]]:
-    """What became of a block whose rows were read, and then had a result or none.
-
-    The rows are gone over once more only where some of them have none.
-
-    Returns:
-        What became of the rows; the results; and which of the block's rows, from 0, each result is of.
-    """
-    outcome, _, places = taken
-    results = [each for each in found if not isinstance(each, RowError)]
-    if len(results) < len(found):
-        places = [place for place, each in zip(places, found, strict=True) if not isinstance(each, RowError)]
-        rest = iter(found)
-
-        def again(row: dict[str, Any]) -> bytes:
-            read(row)
-            each = next(rest)
-            if isinstance(each, RowError):
-                raise each
-            return b""
-
-        outcome = apply(again, block)
-        outcome.data, outcome.size = None, 0
-    return outcome, results, places

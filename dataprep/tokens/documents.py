@@ -1,75 +1,63 @@
-"""The row operator of ``tokenize``: blocks of chat rows to ids and masks."""
+"""The operator of ``tokenize``: blocks of chat rows to ids and masks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataprep.core import parallel as engine
 from dataprep.core.errors import TokenizerError
-from dataprep.tokens.chats import Encoder, read_rows, settle
+from dataprep.core.io import Block
+from dataprep.core.parallel import Outcome, read_block
+from dataprep.tokens.chats import Encoder
 from dataprep.tokens.encoder import Batch
 from dataprep.tokens.shards.reading import id_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dataprep.core.parallel.operators import LineBlock
 
-
-@dataclass(slots=True)
-class TokenOutcome(engine.Outcome):
-    """What became of a block; ``data`` holds the ids.
+@dataclass(frozen=True, slots=True)
+class EncodedBlock:
+    """The documents of a block, without their ids, which are the outcome's data.
 
     Attributes:
-        first: it is the first block of its file.
-        lengths: tokens of each document.
-        places: which of the block's rows each document is, from 0.
-        bits: their masks, one bit a token.
-        cut: how many answers were cut.
+        lengths: number of tokens of each document, shape ``(documents,)``.
+        numbers: the number in the block, from 0, of the row that each document is made of, same shape.
+        bits: the loss masks, one bit for each token.
+        cut: number of truncated answers.
     """
 
-    first: bool = False
-    lengths: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
-    places: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
-    bits: bytes = b""
-    cut: int = 0
+    lengths: NDArray[np.uint32]
+    numbers: NDArray[np.uint32]
+    bits: bytes
+    cut: int
 
 
 class Documents:
-    """The row operator of ``tokenize``: blocks of chat rows to ids and masks; picklable."""
+    """Turn blocks of chat rows into documents of token ids; a picklable operator."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.dtype = id_type(encoder.tokenizer.vocab_size)
 
-    def __call__(self, row: dict[str, Any]) -> bytes:
-        """Not used: blocks are worked on as a whole."""
-        raise NotImplementedError
-
-    def whole(self, block: LineBlock) -> TokenOutcome:
-        """A block's documents."""
+    def __call__(self, block: Block) -> Outcome:
+        """Return the ids of a block's rows as data, and the rest as a ``EncodedBlock`` payload."""
         self.encoder.cut = 0
-        taken = read_rows(block, self.encoder.read)
-        outcome, places = taken.outcome, taken.places
-        found = self.encoder(taken.rows)
-        if not isinstance(found, Batch):
-            outcome, results, places = settle(block, taken, self.encoder.read, found)
-            found = Batch.of(results)
+        read = read_block(block, self.encoder.read)
+        encoded = self.encoder(read.rows)
+        batch = encoded if isinstance(encoded, Batch) else Batch.of(read.settle(encoded))
         vocab_size = self.encoder.tokenizer.vocab_size
-        if found.ids.size and int(found.ids.max()) >= vocab_size:
+        if batch.ids.size and int(batch.ids.max()) >= vocab_size:
             raise TokenizerError(
-                f"the tokenizer gave id {int(found.ids.max()):,}, and says that it has {vocab_size:,} tokens"
+                f"the tokenizer gave id {int(batch.ids.max()):,}, and says that it has {vocab_size:,} tokens"
             )
-        data = found.ids.astype(self.dtype, copy=False).tobytes()
-        made = {each.name: getattr(outcome, each.name) for each in fields(engine.Outcome)}
-        return TokenOutcome(
-            **made | {"data": data, "size": len(data)},
-            first=block.first,
-            lengths=found.lengths.astype(np.uint32),
-            places=np.array(places, dtype=np.uint32),
-            bits=np.packbits(found.mask).tobytes(),
+        read.outcome.put(batch.ids.astype(self.dtype, copy=False).tobytes())
+        read.outcome.payload = EncodedBlock(
+            lengths=batch.lengths.astype(np.uint32),
+            numbers=np.array(read.numbers, dtype=np.uint32),
+            bits=np.packbits(batch.mask).tobytes(),
             cut=self.encoder.cut,
         )
+        return read.outcome

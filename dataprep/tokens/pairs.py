@@ -14,8 +14,7 @@ tensor, so copy a tensor before you change it in place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,14 +29,13 @@ from dataprep.datasets import examples as example_files
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.templates import compile_text
-from dataprep.tokens.chats import auto_workers, over_rows, pad_id
+from dataprep.tokens.chats import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dataprep.core.parallel.operators import LineBlock
     from dataprep.tokens.tokenizers.base import Tokenizer
 
 PADS = ("none", "max")
@@ -132,7 +130,7 @@ def tokenize_pairs(
     operator = Rows(loaded, tuple(teachers), dataset, max_length, truncation)
     ledger = Ledger()
     with files.open_rejects(rejects) as bad:
-        columns, cut = _gather(operator, path, ledger, bad, auto_workers(workers, [path]), progress)
+        columns, cut = _gather(operator, path, ledger, bad, engine.workers_for([path], workers), progress)
         ledger.check()
         width = max_length if pad == "max" else 0
         pads = [pad_id(each) for each in loaded]
@@ -183,18 +181,18 @@ def _ids(entry: Mapping[str, Any]) -> Ids:
     return Ids(question, rationale, entry["correct_index"])
 
 
-@dataclass(slots=True)
-class PairOutcome(engine.Outcome):
-    """What became of a block.
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The rows of a block in the ids of all tokenizers.
 
     Attributes:
         columns: for each tokenizer and field, ids of all rows and how many each row has; and last the places
             of the answers.
-        cut: how many texts were cut, by field.
+        cut: number of truncated texts, by field.
     """
 
-    columns: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
-    cut: dict[str, int] = field(default_factory=dict)
+    columns: list[tuple[NDArray[Any], ...]]
+    cut: dict[str, int]
 
 
 class Rows:
@@ -214,13 +212,10 @@ class Rows:
         self.max_length = max_length
         self.truncation = truncation
 
-    def __call__(self, row: dict[str, Any]) -> bytes:
-        """Not used: blocks are worked on as a whole."""
-        raise NotImplementedError
-
-    def whole(self, block: LineBlock) -> PairOutcome:
-        """A block's rows in ids."""
-        outcome, found, _ = over_rows(block, self.read, self.encode)
+    def __call__(self, block: files.Block) -> engine.Outcome:
+        """Return a block's rows in ids, as an ``Encoded`` payload."""
+        read = engine.read_block(block, self.read)
+        found = read.settle(self.encode(read.rows))
         cut = dict.fromkeys(FIELDS, 0)
         columns: list[tuple[NDArray[Any], ...]] = []
         for number in range(len(self.tokenizers)):
@@ -233,8 +228,8 @@ class Rows:
                 parts.append(np.array([len(each) for each in texts], dtype=np.uint32))
             columns.append(tuple(parts))
         columns.append((np.array([texts.correct for texts, _ in found], dtype=np.uint8),))
-        made = {each.name: getattr(outcome, each.name) for each in fields(engine.Outcome)}
-        return PairOutcome(**made, columns=columns, cut=cut)
+        read.outcome.payload = Encoded(columns, cut)
+        return read.outcome
 
     def read(self, row: dict[str, Any]) -> Texts:
         """What is encoded of a row.
@@ -313,15 +308,17 @@ def _gather(
     cut = dict.fromkeys(FIELDS, 0)
     converter = None if operator.dataset is None else converters.load(operator.dataset)
     blocks = source_rows.blocks(path, converter)
-    with closing(
-        source_rows.run(operator, blocks, [path], ledger, bad, progress=progress, workers=workers)
-    ) as outcomes:
-        for outcome in outcomes:
-            assert isinstance(outcome, PairOutcome)
-            ledger.rows_out += outcome.rows_out
-            parts.append(outcome.columns)
-            for name, count in outcome.cut.items():
-                cut[name] += count
+
+    def take(_: files.Block, outcome: engine.Outcome) -> None:
+        encoded: Encoded = outcome.payload
+        ledger.rows_out += outcome.rows_out
+        parts.append(encoded.columns)
+        for name, count in encoded.cut.items():
+            cut[name] += count
+
+    engine.run_into(
+        blocks, operator, None, ledger, bad, paths=[path], workers=workers, take=take, progress=progress
+    )
     columns = [
         tuple(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
         for pieces in zip(*parts, strict=True)

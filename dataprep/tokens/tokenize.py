@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,9 +16,9 @@ from dataprep import __version__
 from dataprep.core import io as files
 from dataprep.core.errors import DataprepError, InputError, UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.datasets import source_rows
-from dataprep.tokens.chats import Encoder, auto_workers, pad_id
-from dataprep.tokens.documents import Documents, TokenOutcome
+from dataprep.core.parallel import Outcome, run_into, workers_for
+from dataprep.tokens.chats import Encoder, pad_id
+from dataprep.tokens.documents import Documents, EncodedBlock
 from dataprep.tokens.formats.loading import chat_format_for
 from dataprep.tokens.inputs import Inputs
 from dataprep.tokens.shards.buffer import Flat, check_place, open_flat
@@ -175,7 +175,7 @@ def tokenize_files(
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         flat = stack.enter_context(open_flat(place, operator.dtype))
-        cut = _run(operator, seen, flat, ledger, bad, auto_workers(workers, paths), progress)
+        cut = _run(operator, seen, flat, ledger, bad, workers_for(paths, workers), progress)
         ledger.check()
         seen.check_unchanged()
         given.check_unchanged()
@@ -219,22 +219,30 @@ def _run(
     workers: int,
     progress: Callable[[int], None] | None,
 ) -> int:
-    """All rows into ``flat``; how many answers were cut."""
+    """Write all rows into ``flat``; return the number of truncated answers."""
     cut = 0
-    direct = {"output": str(flat.ids), "name": str(flat.folder.parent)} if workers > 1 else {}
-    outcomes = source_rows.run(
-        operator, seen.blocks(), seen.paths, ledger, bad, progress=progress, workers=workers, **direct
+
+    def take(block: files.Block, outcome: Outcome) -> None:
+        nonlocal cut
+        made: EncodedBlock = outcome.payload
+        if block.first:
+            seen.rows.append(0)
+        seen.rows[-1] += outcome.rows_in
+        before = ledger.rows_in - outcome.rows_in
+        flat.add(made.bits, made.lengths, before + made.numbers.astype(np.int64))
+        cut += made.cut
+
+    run_into(
+        seen.blocks(),
+        operator,
+        flat,
+        ledger,
+        bad,
+        paths=seen.paths,
+        workers=workers,
+        take=take,
+        progress=progress,
     )
-    with closing(outcomes):
-        for outcome in outcomes:
-            assert isinstance(outcome, TokenOutcome)
-            ledger.rows_out += outcome.rows_out
-            if outcome.first:
-                seen.rows.append(0)
-            seen.rows[-1] += outcome.rows_in
-            before = ledger.rows_in - outcome.rows_in
-            flat.add(outcome.data, outcome.bits, outcome.lengths, before + outcome.places.astype(np.int64))
-            cut += outcome.cut
     flat.close()
     return cut
 

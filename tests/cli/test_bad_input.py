@@ -39,7 +39,7 @@ def listing(folder):
 
 
 @pytest.fixture
-def fails(run, tmp_path):
+def fails(run, run_process, tmp_path):
     """Run a command on an input, and expect one line of error and nothing else to have happened."""
 
     def run_failing(name, *inputs, output="out.jsonl", where=None, says="", **options):
@@ -48,7 +48,8 @@ def fails(run, tmp_path):
         if writes and place.parent.is_dir() and not place.exists():
             place.write_bytes(EARLIER)
         before = listing(tmp_path)
-        done = run(*READERS[name], *inputs, *(("-o", output) if writes else ()), **options)
+        command = run_process if "program" in options else run
+        done = command(*READERS[name], *inputs, *(("-o", output) if writes else ()), **options)
         assert "Traceback" not in done.err
         assert re.fullmatch(r"error: .+\n", done.err), done.err
         assert done.code == 1
@@ -396,13 +397,13 @@ def test_a_full_device_is_an_error(run, tmp_path, name, count, linked):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("count", [1, 4000])
 @every_reader
-def test_a_full_standard_output_is_an_error(run, tmp_path, name, count):
+def test_a_full_standard_output_is_an_error(run_process, tmp_path, name, count):
     """A full disk behind a shell's > is said in a line, and is no success."""
     (tmp_path / "in.jsonl").write_bytes(GOOD * count)
     if name == "validate":
         (tmp_path / "in.jsonl").write_bytes(b"[1]\n" * count)
     with open("/dev/full", "wb") as full:
-        done = run(*READERS[name], "in.jsonl", stdout=full)
+        done = run_process(*READERS[name], "in.jsonl", stdout=full)
     assert "Traceback" not in done.err
     assert "Exception" not in done.err
     assert re.search(r"error: .*No space left on device", done.err)

@@ -68,9 +68,9 @@ def test_the_commands_are_these():
     ]
 
 
-def test_help_lists_every_command_with_its_purpose(run):
+def test_help_lists_every_command_with_its_purpose(run_process):
     """Whoever types --help sees what there is to do."""
-    done = run("--help")
+    done = run_process("--help")
     assert (done.code, done.err) == (0, "")
     for name in {*ALONE, *GROUPS}:
         assert re.search(rf"^ *{name} +\S+ \S+", done.out.decode(), re.MULTILINE)
@@ -109,9 +109,9 @@ def test_nothing_at_all_shows_the_help(run):
     assert b"Commands" in done.out or "Commands" in done.err
 
 
-def test_version(run):
+def test_version(run_process):
     """A report of a bug can name the version."""
-    done = run("--version")
+    done = run_process("--version")
     assert (done.code, done.err) == (0, "")
     assert re.fullmatch(rb"dataprep \d+\.\d+\.\d+\n", done.out)
 
@@ -373,13 +373,13 @@ def test_many_workers_are_started_only_as_there_is_work(run, workspace):
     assert time.monotonic() - begin < 10
 
 
-def test_names_and_terminals_need_not_be_unicode(run, workspace):
+def test_names_and_terminals_need_not_be_unicode(run, run_process, workspace):
     """A file name that is no UTF-8, and a terminal that knows ASCII only, end in no traceback."""
     name = os.fsdecode(b"\xff.jsonl")
     made = run("convert", "gsm8k", workspace / "raw/gsm8k/train.jsonl", "-o", name, "--json")
     assert made.code == 0
     for command in (("stats", name, "--json"), ("validate", name, "--json"), ("stats", name)):
-        done = run(*command, env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
+        done = run_process(*command, env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
         assert (done.code, "Traceback" in done.err) == (0, False)
 
 
@@ -557,7 +557,7 @@ def test_a_sample_is_the_published_reservoir_and_the_same_every_time(run, tmp_pa
     assert run("convert", "gsm8k", "in.jsonl", "--sample", "900").out.splitlines() == everything
 
 
-def test_the_same_command_gives_the_same_bytes(run, workspace):
+def test_the_same_command_gives_the_same_bytes(run_process, workspace):
     """No clock, hash seed or folder order gets into an output."""
     outputs = []
     for seed in ("1", "2"):
@@ -567,7 +567,7 @@ def test_the_same_command_gives_the_same_bytes(run, workspace):
             ("convert", "gsm8k", "--to", "example"),
             ("merge",),
         ):
-            assert run(*arguments, cwd=workspace, env=environment).code == 0
+            assert run_process(*arguments, cwd=workspace, env=environment).code == 0
         files = sorted((workspace / "pre_datasets").rglob("*.jsonl")) + sorted(
             (workspace / "mergedata").iterdir()
         )

@@ -279,7 +279,7 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def fetch(run, place):
+def fetch(run_process, place):
     """Run `dataprep fetch` against a hub, in an empty workspace."""
 
     def fetch_from(endpoint, *arguments, command="fetch", **environment):
@@ -292,7 +292,7 @@ def fetch(run, place):
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         }
-        done = run(command, *arguments, program=("-c", PROGRAM), env=kept | home | calm | environment)
+        done = run_process(command, *arguments, program=("-c", PROGRAM), env=kept | home | calm | environment)
         left = place / "left-this-machine"
         assert not left.exists(), left.read_text()
         return done

@@ -154,7 +154,7 @@ def test_a_damaged_line_is_an_error_with_its_place(text, says):
 
 def test_a_line_too_long_for_a_row_is_an_error(monkeypatch):
     """A file that is no JSON Lines is not read into memory as one line."""
-    monkeypatch.setattr("dataprep.core.jsonl.MAX_LINE", 10)
+    monkeypatch.setattr("dataprep.teacher.journal.current.MAX_LINE", 10)
     with pytest.raises(InputError, match="found a line of more than"):
         list(Journals([("j.jsonl", journal(line()))]).lines())
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataprep.core.errors import RowError
+from dataprep.core.io import Block
 from dataprep.tokens.chats import Encoder
 from dataprep.tokens.documents import Documents
 from dataprep.tokens.encoder import Batch, BatchEncoder, ByteTokenizer, ChatEncoder, encode_chat
@@ -225,17 +226,10 @@ def test_batches_are_what_sound_rows_become():
     assert [type(each) for each in encoder(read + named)] == [Encoded] * 3 + [RowError]
 
 
-class Lines:
+def block_of(rows):
     """A block of lines in memory."""
-
-    path, data, first, array = "rows.jsonl", None, True, False
-
-    def __init__(self, rows):
-        self._bytes = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-
-    def read(self):
-        """The block's bytes."""
-        return self._bytes
+    data = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+    return Block("rows.jsonl", data=data, first=True)
 
 
 REFUSED, LONG, NAMED = (
@@ -260,10 +254,13 @@ def test_documents_of_a_block_know_their_rows(rows, places):
     """Whether all rows are encoded at once or one by one, and whatever was left out before them."""
     outcomes = []
     for tokenizer in (TOY, ToyTokenizer()):
-        outcome = Documents(Encoder(tokenizer, LAYOUTS["llama3"], 60, "drop")).whole(Lines(rows))
-        assert outcome.places.tolist() == places
-        assert len(outcome.lengths) == len(places) == outcome.rows_out
+        outcome = Documents(Encoder(tokenizer, LAYOUTS["llama3"], 60, "drop"))(block_of(rows))
+        made = outcome.payload
+        assert made.numbers.tolist() == places
+        assert len(made.lengths) == len(places) == outcome.rows_out
         left_out = len(outcome.failures) + sum(outcome.dropped.values())
         assert outcome.rows_in == len(rows) == outcome.rows_out + left_out
-        outcomes.append(dataclasses.asdict(outcome) | {"lengths": outcome.lengths.tolist(), "places": places})
+        outcomes.append(
+            dataclasses.asdict(outcome) | {"payload": (made.lengths.tolist(), made.bits, made.cut)}
+        )
     assert outcomes[0] == outcomes[1]

@@ -251,10 +251,10 @@ def test_options_are_checked(options, says):
         PredictOptions(**options)
 
 
-def test_the_command_in_a_pipe(run, scorer):
+def test_the_command_in_a_pipe(run_process, scorer):
     """Rows come through standard input and go to standard output; the summary does not."""
     lines = "".join(json.dumps(row) + "\n" for row in judged(3))
-    done = run("predict", scorer, "-", input=lines.encode())
+    done = run_process("predict", scorer, "-", input=lines.encode())
     assert done.code == 0, done.err
     assert [json.loads(line)["prediction"] for line in done.out.splitlines()]
     assert done.err == "predict: 3 in = 3 out → standard output\n"

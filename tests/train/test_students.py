@@ -204,7 +204,7 @@ def test_a_workspace_gets_the_runs(run, tmp_path):
     (tmp_path / "space" / "mergedata").mkdir(parents=True)
     for name, seed in (("train", 1), ("test", 2)):
         write_rows(tmp_path / "space" / "mergedata" / f"{name}.jsonl", rows(4, seed=seed))
-    done = run("train", "--workspace", "space", "--steps", 1, timeout=120)
+    done = run("train", "--workspace", "space", "--steps", 1)
     assert done.code == 0, done.err
     assert "loss on held-out rows" in done.err
     assert len(list((tmp_path / "space" / "runs").glob("*/config.json"))) == 1
@@ -212,13 +212,13 @@ def test_a_workspace_gets_the_runs(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_compiled_run_is_the_same_run(place, run, tmp_path):
+def test_a_compiled_run_is_the_same_run(place, run_process, tmp_path):
     """`--compile` changes no loss, is not compiled anew for each batch's lengths, and writes no warnings."""
     flags = ("--model", place / "model", "--tokenizer", place / "tokenizer.json", "--chat-format", "llama3")
     flags += ("--eval", place / "eval.jsonl", "--steps", 4, "--batch-size", 4)
     lines = {}
     for name, more in (("plain", ()), ("compiled", ("--compile",))):
-        done = run("train", place / "train.jsonl", "-o", name, *flags, *more, timeout=300)
+        done = run_process("train", place / "train.jsonl", "-o", name, *flags, *more, timeout=300)
         assert done.code == 0, done.err
         assert "torch" not in done.err
         found = (tmp_path / name / "metrics.jsonl").read_text().splitlines()

@@ -35,6 +35,7 @@ class Block:
         unit: what a line is to a user: a ``"line"`` of the file, or a ``"row"`` of a document or table.
         array: the bytes are no lines, but one JSON array, whose items are the rows.
         first: it is the first block of its file.
+        rows_before: number of rows of the file that precede the block, if the engine was asked to count them.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Block:
     unit: str = "line"
     array: bool = False
     first: bool = False
+    rows_before: int | None = None
 
     def mapped(self) -> memoryview:
         """The same bytes as ``read``, without a copy where they lie in a file: mapped from it."""

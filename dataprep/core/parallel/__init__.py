@@ -1,21 +1,36 @@
-"""Runs a row operator over blocks of lines: inline, or on several processes.
+"""Run an operator over blocks of lines: in this process, or on several.
 
-The engine knows no room. An operator (any picklable callable from a parsed row to the bytes of an
-output row) and the blocks are handed to it; outcomes come back in the blocks' order, so that the same
-bytes come out whatever the number of workers.
+The engine knows no package above it. It is given blocks and an operator, a picklable callable from a block
+to an outcome. Outcomes come back in the order of the blocks, so the same bytes come out for any number of
+workers.
 """
 
-from dataprep.core.parallel.operators import Failure, Outcome, RowOperator, apply
-from dataprep.core.parallel.pool import AUTO_WORKERS_BYTES, Pool, available_cores
-from dataprep.core.parallel.runner import run
+from dataprep.core.parallel.operators import Failure, Operator, Outcome, ReadRows, per_row, read_block
+from dataprep.core.parallel.pool import Pool, available_cores
+from dataprep.core.parallel.runner import (
+    AUTO_WORKERS_BYTES,
+    Progress,
+    Sink,
+    refuse_empty,
+    run,
+    run_into,
+    workers_for,
+)
 
 __all__ = [
     "AUTO_WORKERS_BYTES",
     "Failure",
+    "Operator",
     "Outcome",
     "Pool",
-    "RowOperator",
-    "apply",
+    "Progress",
+    "ReadRows",
+    "Sink",
     "available_cores",
+    "per_row",
+    "read_block",
+    "refuse_empty",
     "run",
+    "run_into",
+    "workers_for",
 ]

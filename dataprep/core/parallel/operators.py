@@ -1,53 +1,40 @@
-"""One block of lines through a row operator: the row path itself."""
+"""What an operator is: a callable from a block of lines to an outcome.
+
+An engine knows nothing else about the work, so the same operators run in this process, on several
+processes, or on another engine. There are two ways to write one:
+
+- ``per_row(function)`` makes an operator out of a function from one parsed row to the bytes of one line;
+- an operator that works on many rows at once parses them with ``read_block`` and settles them with
+  ``ReadRows.settle``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
 import orjson
 
 from dataprep.core.errors import InputError, RowDropped, RowError
+from dataprep.core.io import Block
 from dataprep.core.jsonl import MAX_LINE, not_json, not_object
 from dataprep.core.records import describe
 
-RowOperator = Callable[..., bytes]
-"""One parsed row in, the output row as one line of bytes out; raises ``RowError`` or ``RowDropped``.
-
-The row is a JSON object, or any JSON value for an operator with a true attribute ``any_value``. An operator
-with a true attribute ``placed`` is also given the path and the number of the row in its file, counted from 1;
-one with a ``Counter`` as its attribute ``counts`` has it collected and cleared after each block. One with a
-method ``whole`` is given whole blocks in place of rows, and returns their outcomes.
-"""
-
-
-class LineBlock(Protocol):
-    """What the engine asks of a block: the file it comes from, and its lines."""
-
-    @property
-    def path(self) -> str:
-        """The file, for messages."""
-
-    @property
-    def data(self) -> bytes | None:
-        """The lines, where they must travel to the worker; ``None`` where it can read them itself."""
-
-    @property
-    def first(self) -> bool:
-        """Whether it is the first block of its file."""
-
-    @property
-    def array(self) -> bool:
-        """Whether the bytes are one JSON array of rows instead of lines."""
-
-    def read(self) -> bytes:
-        """The block's bytes."""
+Row = TypeVar("Row")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
 class Failure:
-    """One bad row: the line it stands on (within its block, then within its file) and why."""
+    """One bad row.
+
+    Attributes:
+        line: its line, counted from 1 within its block; the engine adds the lines before the block.
+        reason: the kind of fault, for the ledger.
+        message: what was found and what was expected.
+        row: the bytes of the row.
+    """
 
     line: int
     reason: str
@@ -57,19 +44,19 @@ class Failure:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one block.
+    """The result of an operator on one block.
 
     Attributes:
-        lines: how many lines the block has, blank ones too.
-        rows_in: lines that are not blank.
-        rows_out: rows the operator gave.
-        dropped: sound rows left out, by reason.
-        failures: bad rows in order; their lines are counted from the block's first line until the
-            parent process adds the lines before it.
-        counts: what the operator counted beside, by name.
-        too_long: the first line that is longer than any line should be, counted from 1; 0 without one.
+        lines: number of lines in the block, blank ones too.
+        rows_in: number of lines that are not blank.
+        rows_out: number of output rows.
+        dropped: number of sound rows left out, by reason.
+        failures: bad rows in the order of their lines.
+        counts: numbers that the operator counted besides, by name.
+        too_long: the first line longer than ``MAX_LINE``, counted from 1; 0 if there is none.
         size: bytes of output.
-        data: the output, each row with its newline; ``None`` once it was written.
+        data: the output; ``None`` if there is none, or once a worker has written it.
+        payload: a further result for the caller, for example the lengths of tokenized documents.
     """
 
     lines: int = 0
@@ -81,72 +68,202 @@ class Outcome:
     too_long: int = 0
     size: int = 0
     data: bytes | None = None
+    payload: Any = None
+
+    def refuse(self, line: int, error: RowError, row: bytes) -> None:
+        """Count a row that an operator did not take: dropped or failed."""
+        if isinstance(error, RowDropped):
+            self.dropped[error.reason] = self.dropped.get(error.reason, 0) + 1
+        else:
+            self.failures.append(Failure(line, error.reason, str(error), row))
+
+    def put(self, data: bytes) -> None:
+        """Set the output."""
+        self.data, self.size = data or None, len(data)
 
 
-def apply(operator: RowOperator, block: LineBlock, before: int = 0) -> Outcome:
-    """Run ``operator`` over the rows of a block, which ``before`` rows of its file precede.
+Operator = Callable[[Block], Outcome]
+"""From a block to its outcome; picklable, so that it can run in another process."""
 
-    Blank lines are no rows.
+
+class _PerRow:
+    """An operator that calls a function for each row; ``per_row`` makes it."""
+
+    def __init__(
+        self,
+        function: Callable[..., bytes],
+        any_value: bool,
+        with_place: bool,
+        counts: Callable[[], Mapping[Any, int]] | None,
+    ) -> None:
+        self._function = function
+        self._any_value = any_value
+        self._with_place = with_place
+        self._counts = counts
+
+    def __call__(self, block: Block) -> Outcome:
+        # This loop is the row path: everything is a local name, and a sound row costs no function call but
+        # the parser's and the operator's own. Blank lines are found by the parser's error.
+        parse, problems = orjson.loads, (RowError, orjson.JSONDecodeError)
+        function, objects, with_place, path = (
+            self._function,
+            not self._any_value,
+            self._with_place,
+            block.path,
+        )
+        before = block.rows_before or 0
+        assert not with_place or block.rows_before is not None, "run the operator with numbered=True"
+        outcome = Outcome()
+        rows: list[bytes] = []
+        add = rows.append
+        blank = 0
+        lines, in_array = _lines_of(block), block.array
+        for number, line in enumerate(lines, 1):
+            try:
+                row = line if in_array else parse(line)
+                if objects and type(row) is not dict:
+                    raise not_object(row)
+                if with_place:
+                    add(function(row, path, before + number - blank))
+                else:
+                    add(function(row))
+            except RowDropped as drop:
+                outcome.dropped[drop.reason] = outcome.dropped.get(drop.reason, 0) + 1
+            except problems as error:
+                if not in_array and not line.strip():
+                    blank += 1
+                    continue
+                problem = error if isinstance(error, RowError) else not_json(line, error)
+                outcome.refuse(number, problem, orjson.dumps(line) if in_array else line)
+        _count_lines(outcome, block, lines, blank)
+        outcome.rows_out = len(rows)
+        if self._counts is not None:
+            outcome.counts = dict(self._counts())
+        if rows:
+            add(b"")  # so that the last row ends with a newline too
+            outcome.put(b"\n".join(rows))
+        return outcome
+
+
+def per_row(
+    function: Callable[..., bytes],
+    *,
+    any_value: bool = False,
+    with_place: bool = False,
+    counts: Callable[[], Mapping[Any, int]] | None = None,
+) -> Operator:
+    """Make an operator out of a function from one row to one line of output.
+
+    Args:
+        function: takes a parsed row and returns the output row without its newline; raises ``RowError`` for
+            a bad row and ``RowDropped`` for a sound one that is left out. It must be picklable.
+        any_value: a row may be any JSON value. Otherwise it must be an object.
+        with_place: the function also takes the path and the number of the row in its file, counted from 1.
+            The engine must then be run with ``numbered=True``.
+        counts: called after each block; returns what the function counted since the last call.
+    """
+    return _PerRow(function, any_value, with_place, counts)
+
+
+@dataclass(slots=True)
+class ReadRows(Generic[Row]):
+    """The rows of a block that are read so far.
+
+    Attributes:
+        outcome: the counts of the block, with the rows that were refused. It has no output yet.
+        rows: the rows that were not refused.
+        numbers: for each of ``rows``, the number of the row in the block, counted from 0.
+    """
+
+    outcome: Outcome
+    rows: list[Row]
+    numbers: list[int]
+    _lines: list[tuple[int, bytes]]
+
+    def settle(self, results: list[Result | RowError]) -> list[Result]:
+        """Return the results that are not errors, and refuse the rows of those that are.
+
+        Args:
+            results: one for each of ``rows``: a result, or the error for which the row is left out.
+        """
+        kept: list[Result] = []
+        rows, numbers, lines = [], [], []
+        for row, number, place, result in zip(self.rows, self.numbers, self._lines, results, strict=True):
+            if isinstance(result, RowError):
+                self.outcome.refuse(place[0], result, place[1])
+                continue
+            kept.append(result)
+            rows.append(row)
+            numbers.append(number)
+            lines.append(place)
+        self.rows, self.numbers, self._lines = rows, numbers, lines
+        # Rows that failed while they were read stand before those that failed now.
+        self.outcome.failures.sort(key=lambda failure: failure.line)
+        self.outcome.rows_out = len(rows)
+        return kept
+
+
+def read_block(block: Block, read: Callable[[dict[str, Any]], Row]) -> ReadRows[Row]:
+    """Parse a block's rows, for an operator that works on many of them at once.
+
+    Args:
+        block: lines of JSON objects, or an array of them.
+        read: called with each row; raises ``RowError`` or ``RowDropped`` for a row that it does not take.
 
     Raises:
-        InputError: the block is to be an array of rows and is none.
+        InputError: the block must be a JSON array and is not.
     """
-    if (whole := getattr(operator, "whole", None)) is not None:
-        outcome: Outcome = whole(block)
-        return outcome
-    parse, problems = orjson.loads, (RowError, orjson.JSONDecodeError)
-    objects = not getattr(operator, "any_value", False)
-    placed, path = getattr(operator, "placed", False), block.path
     outcome = Outcome()
-    rows: list[bytes] = []
-    add = rows.append
+    rows: list[Row] = []
+    numbers: list[int] = []
+    taken: list[tuple[int, bytes]] = []
     blank = 0
-    lines: list[Any] = _rows_of_array(block) if block.array else _lines_of(block)
-    if block.array:
-        parse = _parsed_already
+    lines = _lines_of(block)
     for number, line in enumerate(lines, 1):
+        text = orjson.dumps(line) if block.array else line
         try:
-            row = parse(line)
-            if objects and type(row) is not dict:
+            row = line if block.array else orjson.loads(line)
+            if type(row) is not dict:
                 raise not_object(row)
-            add(operator(row, path, before + number - blank) if placed else operator(row))
-        except RowDropped as drop:
-            outcome.dropped[drop.reason] = outcome.dropped.get(drop.reason, 0) + 1
-        except problems as error:
-            if not block.array and not line.strip():
+            rows.append(read(row))
+            numbers.append(number - 1 - blank)
+            taken.append((number, text))
+        except orjson.JSONDecodeError as error:
+            if not line.strip():
                 blank += 1
                 continue
-            problem = error if isinstance(error, RowError) else not_json(line, error)
-            text = orjson.dumps(line) if block.array else line
-            outcome.failures.append(Failure(number, problem.reason, str(problem), text))
-    if not block.array and sum(map(len, lines)) > MAX_LINE:
-        outcome.too_long = next((n for n, line in enumerate(lines, 1) if len(line) > MAX_LINE), 0)
-    outcome.lines = len(lines)
-    outcome.rows_in = len(lines) - blank
+            outcome.refuse(number, not_json(line, error), text)
+        except RowError as error:
+            outcome.refuse(number, error, text)
+    _count_lines(outcome, block, lines, blank)
     outcome.rows_out = len(rows)
-    if counts := getattr(operator, "counts", None):
-        outcome.counts = dict(counts)
-        counts.clear()
-    if rows:
-        add(b"")
-        outcome.data = b"\n".join(rows)
-        outcome.size = len(outcome.data)
-    return outcome
+    return ReadRows(outcome, rows, numbers, taken)
 
 
-def rows_in(block: LineBlock) -> int:
-    """How many of a block's lines are not blank."""
+def rows_in(block: Block) -> int:
+    """Return the number of lines in a block that are not blank."""
     return sum(1 for line in block.read().split(b"\n") if line and not line.isspace())
 
 
-def _lines_of(block: LineBlock) -> list[bytes]:
+def _count_lines(outcome: Outcome, block: Block, lines: list[Any], blank: int) -> None:
+    outcome.lines = len(lines)
+    outcome.rows_in = len(lines) - blank
+    # One cheap sum decides for nearly every block that none of its lines is too long.
+    if not block.array and sum(map(len, lines)) > MAX_LINE:
+        outcome.too_long = next((n for n, line in enumerate(lines, 1) if len(line) > MAX_LINE), 0)
+
+
+def _lines_of(block: Block) -> list[Any]:
+    """Return a block's lines, or the parsed items if the block is one JSON array."""
+    if block.array:
+        return _items_of(block)
     lines = block.read().split(b"\n")
     if not lines[-1]:
         lines.pop()
     return lines
 
 
-def _rows_of_array(block: LineBlock) -> list[Any]:
+def _items_of(block: Block) -> list[Any]:
     try:
         rows = orjson.loads(block.read())
     except orjson.JSONDecodeError as error:
@@ -154,7 +271,3 @@ def _rows_of_array(block: LineBlock) -> list[Any]:
     if type(rows) is not list:
         raise InputError(block.path, f"found {describe(rows)}; expected a JSON array of rows")
     return rows
-
-
-def _parsed_already(row: Any) -> Any:
-    return row

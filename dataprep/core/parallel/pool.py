@@ -20,23 +20,12 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dataprep.core.errors import FileError, UsageError, WorkerError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-class Sized(Protocol):
-    """A result whose ``data`` may stay with the worker until it knows where to write it."""
-
-    size: int
-    data: bytes | None
-
-
-AUTO_WORKERS_BYTES = 32 << 20
-"""Below this much input, starting processes costs more than they save."""
 
 
 def available_cores() -> int:

@@ -1,39 +1,81 @@
-"""Blocks through a row operator, in order, on one process or several."""
+"""Run an operator over blocks, in order, in this process or on several."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from functools import partial
-from typing import TypeVar
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
 
+from dataprep.core.errors import InputError
+from dataprep.core.io import Block, Rejects
 from dataprep.core.jsonl import too_long
-from dataprep.core.parallel.operators import LineBlock, Outcome, RowOperator, apply, rows_in
-from dataprep.core.parallel.pool import Pool
+from dataprep.core.ledger import Ledger
+from dataprep.core.parallel.operators import Operator, Outcome, rows_in
+from dataprep.core.parallel.pool import Pool, available_cores
 
-B = TypeVar("B", bound=LineBlock)
+Progress = Callable[[int], None]
+"""Called with the bytes of input that were worked off since the last call."""
+
+AUTO_WORKERS_BYTES = 32 << 20
+"""Below this much input, starting processes costs more than they save."""
+
+
+class Sink(Protocol):
+    """Where output goes: an ``Output`` of ``core.io``, or anything like it."""
+
+    @property
+    def path(self) -> str:
+        """The name for messages."""
+
+    @property
+    def direct(self) -> str | None:
+        """A file that worker processes write into; ``None`` if all output must pass through ``write``."""
+
+    def write(self, lines: bytes, /) -> None:
+        """Write output that was made in this process."""
+
+
+def workers_for(paths: Iterable[str | Path], workers: int | None = None) -> int:
+    """Return the number of processes: ``workers`` if given, else every core if the input is large enough."""
+    if workers is not None:
+        return workers
+    size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+    return available_cores() if size > AUTO_WORKERS_BYTES else 1
 
 
 def run(
-    operator: RowOperator,
-    blocks: Iterable[B],
+    operator: Operator,
+    blocks: Iterable[Block],
     *,
     workers: int = 1,
+    numbered: bool = False,
     output: str | None = None,
     name: str = "",
-) -> Generator[tuple[B, Outcome], None, None]:
-    """Each block with its outcome, in the blocks' order; failures carry their line in the file.
+) -> Generator[tuple[Block, Outcome], None, None]:
+    """Yield each block with its outcome, in the order of the blocks.
 
-    With several workers and an ``output``, the workers write the rows into that file themselves, one
-    outcome after the other; the outcomes then come without ``data``. Messages call it ``name``.
+    The same blocks give the same outcomes for any number of workers. The lines of failures are counted from
+    the beginning of the file.
+
+    Args:
+        operator: picklable if there are several workers.
+        blocks: of one file after another.
+        workers: number of processes; 1 runs the operator in this one.
+        numbered: give each block ``rows_before``, for an operator made with ``with_place``.
+        output: a file that several workers write their output into, one outcome after the other; the outcomes
+            then come without ``data``.
+        name: the name of ``output`` in messages.
 
     Raises:
-        InputError: a line is longer than any line should be.
+        InputError: a line is longer than ``MAX_LINE``.
         FileError: a block cannot be read, or ``output`` cannot be written.
         WorkerError: a worker died.
     """
     before = 0
-    for block, outcome in _outcomes(operator, iter(blocks), workers, output, name):
+    for block, outcome in _outcomes(operator, iter(blocks), workers, numbered, output, name):
         if block.first:
             before = 0
         if outcome.too_long:
@@ -44,39 +86,101 @@ def run(
         yield block, outcome
 
 
+def run_into(
+    blocks: Iterable[Block],
+    operator: Operator,
+    output: Sink | None,
+    ledger: Ledger,
+    rejects: Rejects,
+    *,
+    paths: Sequence[str],
+    workers: int = 1,
+    numbered: bool = False,
+    take: Callable[[Block, Outcome], None] | None = None,
+    progress: Progress | None = None,
+    expected: str = "rows",
+) -> Counter[Any]:
+    """Run an operator over blocks, write its output, and put every row into the ledger.
+
+    Args:
+        blocks: the rows of ``paths``.
+        operator: what is done with them.
+        output: where its output goes; ``None`` leaves output and ``ledger.rows_out`` to ``take``.
+        ledger: takes the rows that came in, went out, were dropped or failed.
+        rejects: takes bad rows; without a file of rejects the first one raises.
+        paths: the files; each must have a row.
+        workers: as for ``run``.
+        numbered: as for ``run``.
+        take: called with each block and its outcome, after its output was written.
+        progress: called with the bytes of input that were worked off since the last call.
+        expected: what the files hold, for messages.
+
+    Returns:
+        The sum of what the operator counted (``Outcome.counts``).
+
+    Raises:
+        InputError: a row is bad and there is no file of rejects, or a file has no rows.
+    """
+    counts: Counter[Any] = Counter()
+    rows_of = dict.fromkeys(paths, 0)
+    direct, name = (None, "") if output is None else (output.direct, output.path)
+    outcomes = run(operator, blocks, workers=workers, numbered=numbered, output=direct, name=name)
+    with closing(outcomes):  # ends the workers when a bad row ends the command
+        for block, outcome in outcomes:
+            rows_of[block.path] += outcome.rows_in
+            ledger.rows_in += outcome.rows_in
+            ledger.drop_all(outcome.dropped)
+            for failure in outcome.failures:
+                rejects.add(block.path, block.unit, failure.line, failure.message, failure.row)
+                ledger.fail(failure.reason)
+            counts.update(outcome.counts)
+            if output is not None:
+                ledger.rows_out += outcome.rows_out
+                if outcome.data is not None:
+                    output.write(outcome.data)
+            if take is not None:
+                take(block, outcome)
+            if progress is not None:
+                progress(block.end - block.start if block.data is None else len(block.data))
+    refuse_empty(rows_of, expected)
+    return counts
+
+
+def refuse_empty(rows_of: dict[str, int], expected: str = "rows") -> None:
+    """Raise ``InputError`` for the first file without rows."""
+    for path, rows in rows_of.items():
+        if not rows:
+            raise InputError(path, f"the file is empty; expected {expected}")
+
+
 def _outcomes(
-    operator: RowOperator, blocks: Iterator[B], workers: int, output: str | None, name: str
-) -> Iterator[tuple[B, Outcome]]:
-    rows = 0
+    operator: Operator, blocks: Iterator[Block], workers: int, numbered: bool, output: str | None, name: str
+) -> Iterator[tuple[Block, Outcome]]:
     if workers == 1:
+        rows = 0
         for block in blocks:
-            if block.first:
-                rows = 0
-            outcome = apply(operator, block, rows)
+            rows = 0 if block.first else rows
+            outcome = operator(replace(block, rows_before=rows) if numbered else block)
             rows += outcome.rows_in
             yield block, outcome
         return
-    given = deque[B]()
+    given = deque[Block]()
 
-    def tasks() -> Iterator[tuple[B, int]]:
-        """The blocks as they are asked for, with the rows before each where the operator wants them."""
-        placed, before = getattr(operator, "placed", False), 0
+    def tasks() -> Iterator[Block]:
+        rows = 0
         for block in blocks:
             given.append(block)
-            if block.first:
-                before = 0
-            yield block, before
-            if placed and not block.array:
-                before += rows_in(block)
+            rows = 0 if block.first else rows
+            yield replace(block, rows_before=rows) if numbered else block
+            # The next block is cut before this one is worked on, so its rows are counted here: a second look
+            # at the bytes, which only operators that need numbers pay for.
+            if numbered and not block.array:
+                rows += rows_in(block)
 
-    with Pool(partial(_apply_to, operator), workers, output=output, name=name) as pool:
+    with Pool(operator, workers, output=output, name=name) as pool:
         for outcome in pool.map(tasks(), heavy=_carries_bytes):
             yield given.popleft(), outcome
 
 
-def _carries_bytes(task: tuple[LineBlock, int]) -> bool:
-    return task[0].data is not None
-
-
-def _apply_to(operator: RowOperator, task: tuple[LineBlock, int]) -> Outcome:
-    return apply(operator, *task)
+def _carries_bytes(block: Block) -> bool:
+    return block.data is not None

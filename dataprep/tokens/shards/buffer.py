@@ -69,19 +69,28 @@ class Flat:
         self._lengths: list[NDArray[np.uint32]] = []
         self._rows: list[NDArray[np.int64]] = []
 
-    def add(
-        self, ids: bytes | None, bits: bytes, lengths: NDArray[np.uint32], rows: NDArray[np.int64]
-    ) -> None:
-        """Some documents.
+    @property
+    def path(self) -> str:
+        """The directory of shards, for messages."""
+        return str(self.folder.parent)
+
+    @property
+    def direct(self) -> str:
+        """The file of ids, which worker processes write into."""
+        return str(self.ids)
+
+    def write(self, ids: bytes) -> None:
+        """Write the ids of documents."""
+        self._ids_out.write(ids)
+
+    def add(self, bits: bytes, lengths: NDArray[np.uint32], rows: NDArray[np.int64]) -> None:
+        """Add documents whose ids are written.
 
         Args:
-            ids: their ids, unless they are in the file already.
-            bits: their masks, one bit a token.
-            lengths: tokens of each.
-            rows: which row of the inputs each is.
+            bits: their loss masks, one bit for each token.
+            lengths: number of tokens of each.
+            rows: the number of the input row that each is made of.
         """
-        if ids is not None:
-            self._ids_out.write(ids)
         count = int(lengths.sum(dtype=np.int64))
         mask = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=count)
         self.trained += int(np.count_nonzero(mask))

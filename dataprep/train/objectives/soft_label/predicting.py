@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
@@ -17,7 +16,6 @@ from dataprep.core import parallel as engine
 from dataprep.core.errors import MissingDependencyError, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet
-from dataprep.core.parallel.operators import LineBlock
 from dataprep.datasets import source_rows
 from dataprep.train.objectives.soft_label.loading import load_scorer
 from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
@@ -117,12 +115,8 @@ def predict_files(
     with (
         files.open_rejects(rejects) as bad,
         files.open_output(str(output)) as out,
-        closing(source_rows.run(operator, blocks, paths, ledger, bad, progress=progress)) as outcomes,
     ):
-        for outcome in outcomes:
-            ledger.rows_out += outcome.rows_out
-            if outcome.data is not None:
-                out.write(outcome.data)
+        engine.run_into(blocks, operator, out, ledger, bad, paths=paths, progress=progress)
         ledger.check()
     return ledger
 
@@ -153,7 +147,6 @@ class Scoring:
         self._scorer, self._options, self._flat = scorer, options, flat
         self._fields = options.fields or scorer.fields
         self._limit = limit_of(scorer, options.max_length)
-        self._rows: list[tuple[dict[str, Any], Encoded]] = []
         names = scorer.classes.names
         self._names: list[Any] = (
             [orjson.loads(name) for name in names] if scorer.classes.ordered else [*names]
@@ -161,21 +154,14 @@ class Scoring:
         self._columns = [COLUMN + name for name in names]
         scorer.model.to(_usable(options.device)).eval()
 
-    def __call__(self, row: Mapping[str, Any]) -> bytes:
-        """Nothing would be won by one row alone: ``whole`` takes blocks."""
-        raise NotImplementedError
+    def __call__(self, block: files.Block) -> engine.Outcome:
+        """Score a block's rows in batches."""
+        read = engine.read_block(block, self._take)
+        read.outcome.put(b"".join(self._scored(read.rows)))
+        return read.outcome
 
-    def whole(self, block: LineBlock) -> engine.Outcome:
-        """The outcome of a block: its rows are read one by one and scored in batches."""
-        self._rows = []
-        outcome = engine.apply(self._take, block)
-        lines = self._scored()
-        outcome.data = b"".join(lines) or None
-        outcome.size = len(outcome.data or b"")
-        return outcome
-
-    def _take(self, row: dict[str, Any]) -> bytes:
-        """Keep a row to be scored with the others.
+    def _take(self, row: dict[str, Any]) -> tuple[dict[str, Any], Encoded]:
+        """Return a row with its encoded texts.
 
         Raises:
             RowError: it lacks its text, or has one of the fields that it is to get.
@@ -192,12 +178,11 @@ class Scoring:
                     else "name another with --prediction or --probs",
                 )
         texts = texts_of(row, self._fields or usual_fields(row))
-        self._rows.append((row, encode_within(self._scorer, texts, self._limit, options.truncation)))
-        return b""
+        return row, encode_within(self._scorer, texts, self._limit, options.truncation)
 
-    def _scored(self) -> list[bytes]:
-        """The lines of all rows that were taken, in their order."""
-        rows, size = self._rows, self._options.batch_size
+    def _scored(self, rows: list[tuple[dict[str, Any], Encoded]]) -> list[bytes]:
+        """Return the output lines of rows, in their order."""
+        size = self._options.batch_size
         lines = [b""] * len(rows)
         # Rows of like length together: little is filled up.
         order = sorted(range(len(rows)), key=lambda number: length(rows[number][1]))
