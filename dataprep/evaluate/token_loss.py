@@ -9,8 +9,8 @@ from typing import Any
 from dataprep.core.errors import RowError, UsageError
 from dataprep.evaluate.items import Item
 from dataprep.models.loading import Model
-from dataprep.tokens.chats import Encoder
-from dataprep.tokens.formats.base import Encoded
+from dataprep.tokens.encoded import Encoded
+from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 
@@ -52,7 +52,7 @@ def losses(
         raise UsageError("--metric loss: expected a causal model; this one has an encoder of its own")
     found: list[Loss | RowError] = []
     encoded: list[tuple[int, Encoded]] = []
-    for number, each in enumerate(encoder.each(item.messages for item in items)):
+    for number, each in enumerate(encoder.encode_messages(item.messages for item in items)):
         problem = each if isinstance(each, RowError) else _problem(model, each)
         found.append(problem or (0.0, 0))
         if problem is None and not isinstance(each, RowError):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dataprep.core.errors import FileError, MissingDependencyError, TokenizerError, UsageError
 from dataprep.core.optional import quiet_torchao
 from dataprep.models import presets
-from dataprep.tokens.chats import pad_id
 from dataprep.tokens.formats.loading import chat_format_of
-from dataprep.tokens.formats.template_files import read_template
+from dataprep.tokens.formats.model_template import read_template
+from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
 from dataprep.train.options import TrainOptions
@@ -101,8 +101,7 @@ class Student:
 
     def save(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and chat template, as ``from_pretrained`` loads them."""
-        from dataprep.tokens.export.roles import generation_ids
-        from dataprep.tokens.export.saving import save_pretrained
+        from dataprep.tokens.export.saving import generation_ids, save_pretrained
 
         chat_format = None if self.encodes else self.chat_format
         ends = set(self.end_ids[:1])
@@ -116,7 +115,7 @@ class Student:
 
 def end_ids(tokenizer: Tokenizer, chat_format: ChatFormat) -> list[int]:
     """The tokens that end an answer: the chat format's end of turn, and what ends a text."""
-    names = [*sorted(chat_format.ends), "<|end_of_text|>", "</s>"]
+    names = [*sorted(chat_format.stop_tokens), "<|end_of_text|>", "</s>"]
     return list(
         dict.fromkeys(tokenizer.special_tokens[name] for name in names if name in tokenizer.special_tokens)
     )

@@ -132,3 +132,16 @@ def truncate(encoded: Encoded, max_length: int, truncation: str = "error") -> Tr
     end = min(kept[-1][1], max_length)
     cut = sum(last > end for _, last in spans)
     return Truncated(Encoded(encoded.ids[:end], encoded.mask[:end]), cut)
+
+
+def first_difference(first: Sequence[object], second: Sequence[object]) -> int | None:
+    """Return the index at which two sequences first differ, or ``None`` if they are equal.
+
+    >>> first_difference("abc", "abd"), first_difference("ab", "abc"), first_difference("a", "a")
+    (2, 2, None)
+    """
+    pairs = zip(first, second, strict=False)
+    at = next((index for index, (one, other) in enumerate(pairs) if one != other), None)
+    if at is None and len(first) != len(second):
+        return min(len(first), len(second))
+    return at

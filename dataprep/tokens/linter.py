@@ -75,9 +75,7 @@ class Linter:
         special_tokens = tokenizer.special_tokens
         self._names = {number: name for name, number in special_tokens.items()}
         self._special = self._names.__contains__
-        self._stop = {
-            special_tokens[name] for name in chat_format.stop_tokens if name in special_tokens
-        }
+        self._stop = {special_tokens[name] for name in chat_format.stop_tokens if name in special_tokens}
         names = sorted(special_tokens, key=len, reverse=True)
         self._named = re.compile("|".join(map(re.escape, names)) or "(?!)")
         self._prefix = os.path.commonprefix([*special_tokens])  # noqa: RUF071 - of words, not of paths

@@ -232,11 +232,11 @@ class _Shown:
     def shards(self, made: Tokenized, target: str) -> None:
         """One directory of shards."""
         found = made.manifest
-        counts = {name: found[name] for name in ("documents", "tokens", "trained", "sequences", "cut")}
+        counts = {name: found[name] for name in ("documents", "tokens", "loss_tokens", "sequences", "cut")}
         fill = None if made.fill is None else round(made.fill, 6)
         self._add(made.ledger.to_json() | counts | {"fill": fill, "up_to_date": made.up_to_date}, target)
-        share = found["trained"] / found["tokens"] if found["tokens"] else 0
-        facts = f"{found['documents']:,} documents, {found['tokens']:,} tokens, {share:.1%} of them trained"
+        share = found["loss_tokens"] / found["tokens"] if found["tokens"] else 0
+        facts = f"{found['documents']:,} documents, {found['tokens']:,} tokens, {share:.1%} in the loss"
         if made.fill is not None:
             size = found["options"]["pack"]
             facts += f"; {found['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"

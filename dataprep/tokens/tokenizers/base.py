@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, Protocol
 
-from dataprep.core.errors import RowError, TokenizerError
-from dataprep.core.optional import require
+from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
 
 
 class Tokenizer(Protocol):
@@ -87,8 +87,15 @@ def pack_ids(ids: Sequence[int]) -> bytes:
 
 
 def needed(package: str, feature: str) -> Any:
-    """Import a library of the extra ``tokens``; see ``core.optional.require``."""
-    return require(package, extra="tokens", feature=feature)
+    """Import a library of the extra ``tokens``.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError:
+        raise MissingDependencyError(package, "tokens", feature) from None
 
 
 def looks_special(name: str) -> bool:

@@ -15,8 +15,8 @@ import torch
 
 from dataprep.core.errors import UsageError
 from dataprep.models.student import Student, chat_format_for, load_student, tokenizer_of
-from dataprep.tokens.chats import pad_id
 from dataprep.tokens.shards.manifest import sha256_of
+from dataprep.tokens.special_tokens import pad_id
 from dataprep.train.layers.encoder_decoder import pairs_for
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention

@@ -22,8 +22,8 @@ from dataprep.core.errors import InputError, RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, describe
 from dataprep.datasets.templates import FIELDS
-from dataprep.tokens.chats import Encoder
-from dataprep.tokens.truncation import spans_of
+from dataprep.tokens.encoded import spans_of
+from dataprep.tokens.encoder import Encoder
 from dataprep.train.objective import Batch
 from dataprep.train.objectives.documents import document_batch
 from dataprep.train.options import TrainOptions
@@ -286,7 +286,7 @@ class DecoderSide:
             for asked, said in pairs
         ]
         found: list[tuple[list[int], list[int]] | RowError] = []
-        for each in self._encoder.each(chats):
+        for each in self._encoder.encode_messages(chats):
             if isinstance(each, RowError):
                 found.append(each)
                 continue
