@@ -3,8 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
+# Processes that share the tests; `make test JOBS=8` on a machine with more cores.
+JOBS ?= 2
+PYTEST = -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test quick check format golden docs bench clean
+.PHONY: help demo test quick test-all coverage check format golden docs bench clean
 
 help:  ## Show what there is to make.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,11 +44,21 @@ demo: .venv/.train  ## Raw samples to merged chat files to a trained tiny studen
 	@echo; echo "The first two rows of $(DEMO)/mergedata/train.jsonl:"; head -2 $(DEMO)/mergedata/train.jsonl; echo
 	$(BIN)/dataprep train --workspace $(DEMO) --epochs 12 --eval-every 20 -o $(DEMO)/student
 
-test: .venv/.dev  ## The test suite.
-	$(BIN)/python -m pytest
+test: .venv/.dev  ## The tests that every change must pass: 6 minutes on two cores.
+	$(BIN)/python $(PYTEST) -m 'not slow'
 
-quick: .venv/.dev  ## The tests without the slow ones.
-	$(BIN)/python -m pytest -m 'not slow'
+quick: .venv/.dev  ## The short ones of these, and fewer examples of each property: 2 minutes.
+	$(BIN)/python $(PYTEST) -m 'not slow and not medium' --hypothesis-profile quick
+
+test-all: .venv/.dev  ## All tests, with long comparisons, kill series and other programs' servers.
+	$(BIN)/python $(PYTEST)
+
+# A test with a time limit may fail here, because measuring takes time; the figures are right all the same.
+coverage: .venv/.dev  ## The line coverage of `make test`, by file.
+	$(BIN)/coverage erase
+	-$(BIN)/coverage run $(PYTEST) -m 'not slow'
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 check: .venv/.dev  ## Lint, format, types, import contracts, prose.
 	$(BIN)/ruff check .
@@ -68,4 +81,4 @@ bench: .venv/.bench  ## Speed and memory beside what users would pick instead.
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove what was made, .venv too.
-	rm -rf .venv $(DEMO) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .coverage* $(DEMO) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -70,17 +70,17 @@ def _write_requests(path: Path, count: int) -> None:
 
 def _resume(folder: Path, url: str, rounds: int) -> float:
     """Seconds until the answer to the last of a million requests is there, where only that one is missing."""
-    from dataprep.models.sampling import Sampling
+    from dataprep.models.sampling import GenerationConfig
 
     requests, full, journal = folder / "million.jsonl", folder / "full.jsonl", folder / "resumed.jsonl"
     _write_requests(requests, JOURNAL_ROWS)
-    sampling = Sampling("tiny")
+    config = GenerationConfig("tiny")
     with requests.open("rb") as rows, full.open("wb") as out:
         for number, line in enumerate(rows):
             row = orjson.loads(line)
             answer = {
                 "id": row["id"],
-                "key": sampling.key(row["messages"]),
+                "key": config.key(row["messages"]),
                 "teacher": "tiny",
                 "model": "tiny",
                 "sample": 0,

@@ -22,7 +22,7 @@ _HOMES = {
     "Example": "core.records",
     "Ledger": "core.ledger",
     "Plan": "datasets.convert",
-    "PredictOptions": "train.objectives.soft_label.predicting",
+    "PredictOptions": "train.options",
     "Problem": "datasets.validate",
     "Report": "datasets.validate",
     "Reservoir": "core.sampling",

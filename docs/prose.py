@@ -21,7 +21,16 @@ PAGES = ("*.md", "docs/**/*.md", "raw/**/*.md", "pre_datasets/*.md", "mergedata/
 MAX_WORDS = 40  # docs/style.md asks for 25; lists of names may need more
 
 # Pages and packages that are not rewritten yet: their hits are shown, but do not fail the check.
-UNREVISED: tuple[str, ...] = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/", "raw/", "dataprep/")
+UNREVISED: tuple[str, ...] = (
+    "docs/commands/",
+    "docs/decisions/",
+    "docs/formats.md",
+    "docs/local-teacher.md",
+    "docs/soft-labels.md",
+    "docs/tokens.md",
+    "docs/training",
+    "dataprep/",
+)
 
 # (what is found, what to write instead). Patterns match whole words, in upper or lower case.
 WORDS: tuple[tuple[str, str], ...] = (

@@ -1,5 +1,11 @@
 """Fixtures that all tests share: a workspace with the samples in it, and two ways to run the command."""
 
+import os
+
+# Each test process, and each command that it starts, uses one core: models this small are slower on several,
+# and the other cores have tests of their own. Torch and numpy read it when they are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -8,6 +14,7 @@ from tests.helpers import run_alone, run_here
 
 # A busy machine is no failure of a property.
 settings.register_profile("dataprep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("dataprep"), max_examples=20)
 settings.load_profile("dataprep")
 
 

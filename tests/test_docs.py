@@ -93,9 +93,11 @@ def test_every_command_has_a_page_that_the_readme_names():
     assert all(f"docs/commands/{name}.md" in readme for name in commands)
 
 
-def test_the_layout_in_the_readme_exists():
-    """Every path in the README's table of what lies where is there."""
-    section = (ROOT / "README.md").read_text("utf-8").partition("## What lies where")[2]
+def test_the_paths_in_contributing_exist():
+    """Every path in the table of "Where things are" exists."""
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    section = page.partition("## Where things are")[2].partition("\n## ")[0]
+    assert section.count("\n| `") > 5
     for cell in re.findall(r"^\| (`.+?) \|", section, flags=re.MULTILINE):
         for path in re.findall(r"`([^`]+)`", cell):
             assert (ROOT / path).exists(), path

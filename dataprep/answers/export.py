@@ -9,7 +9,7 @@ from typing import Any
 from dataprep.answers.rationale import Parsed, Teachers, render
 from dataprep.answers.rationale_files import BATCH
 from dataprep.core import io as files
-from dataprep.core.errors import FileError, InputError, RowError
+from dataprep.core.errors import FileError, InputError, RowError, located
 from dataprep.core.records import describe, optional_text, text_of
 from dataprep.datasets.converters.choices import question_and_choices
 
@@ -31,14 +31,11 @@ def export_rationales(
     """
     names = Teachers.named(teachers) if teachers else Teachers()
     source = str(rows)
-    unit = "line" if files.format_of(source).kind == "jsonl" else "row"
 
     def strings() -> Iterator[str]:
-        for number, row in files.read_rows(source):
-            try:
+        for where, row in files.read_rows(source):
+            with located(where):
                 yield render(_parsed(row, names), names)
-            except RowError as error:
-                raise InputError(files.place(source, unit, number), str(error)) from None
 
     texts, target = list(strings()), Path(folder)
     if not texts:

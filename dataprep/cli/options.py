@@ -1,15 +1,29 @@
-"""The flags that several commands share, so that they are spelled and explained alike."""
+"""Build the flags of a command from option dataclasses, and define the flags that several commands share."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from collections import abc
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import partial, wraps
+from typing import Annotated, Any, Literal, Optional, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
+from dataprep.core.errors import UsageError
+from dataprep.core.options import Option, options_of
+from dataprep.core.records import describe
 
-def names(given: str | None) -> tuple[str, ...]:
-    """The names in a flag's text, such as ``question,answer``."""
-    return tuple(name.strip() for name in (given or "").split(",") if name.strip())
+T = TypeVar("T")
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+From = Callable[..., T]
+"""An options dataclass as a command gets it: call it to make the object from the flags that were given.
+
+It is a ``functools.partial`` whose ``keywords`` are the given flags only, so that a command can tell a flag
+from its default; the call can add the fields that are no flags.
+"""
 
 
 Output = Annotated[
@@ -47,3 +61,150 @@ Date = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no summary and no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+def read_config(context: typer.Context, path: str | None) -> None:
+    """Take the values in a TOML file as the defaults of the command's flags and arguments.
+
+    Raises:
+        UsageError: the file is not TOML, or has an unknown key or a value that is not accepted.
+    """
+    if path is None:
+        return
+    import tomllib
+
+    from dataprep.core.io import read_text
+
+    try:
+        document = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not a TOML file: {error}") from None
+    known = {_key(param): param for param in context.command.params}
+    del known["config"], known["help"]
+    for key in document:
+        if key not in known:
+            near = get_close_matches(key, known, 1, cutoff=0.0)[0]
+            raise UsageError(f"{path}: {key}: {context.info_name} has no such option; the nearest is {near}")
+    # Typer's own way to other defaults: flags win over them, and they satisfy a required argument.
+    context.default_map = {
+        str(known[key].name): _checked(context, known[key], value, f"{path}: {key}")
+        for key, value in document.items()
+    }
+
+
+def _key(param: Any) -> str:
+    """Return the name of a flag, or of an argument, in a file."""
+    flag: str = max(param.opts, key=len)
+    return flag.lstrip("-").replace("-", "_")
+
+
+def _checked(context: typer.Context, param: Any, value: Any, where: str) -> Any:
+    """Return a value from a file if the flag accepts it.
+
+    Raises:
+        UsageError: the value has another type than the flag's, or is not one of its values.
+    """
+    is_list = param.multiple if param.param_type_name == "option" else param.nargs == -1
+    kinds: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,)}
+    kinds |= {"whole number": (int,), "number": (int, float)}
+    word = "string"
+    if getattr(param, "is_flag", False):
+        word = "boolean"
+    elif param.type.name.startswith(("integer", "float")):
+        word = "whole number" if param.type.name.startswith("integer") else "number"
+    values = value if is_list and isinstance(value, list) else [value]
+    # A boolean is an int to Python.
+    fits = all(
+        isinstance(item, kinds[word]) and isinstance(item, bool) == (word == "boolean") for item in values
+    )
+    if not fits or is_list != isinstance(value, list):
+        wanted = f"a list of {word}s" if is_list else f"a {word}"
+        raise UsageError(f"{where}: found {describe(value)}, expected {wanted}")
+    try:
+        for item in values:
+            param.type.convert(item, param, context)
+    except typer.BadParameter as error:
+        raise UsageError(f"{where}: {error.message}") from None
+    return value
+
+
+Config = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.toml",
+        help="Read options from a file, by the names of their flags; flags win over it.",
+        is_eager=True,
+        callback=read_config,
+    ),
+]
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of its parameters of type ``From[…]``, and the flag ``--config``.
+
+    The command's other parameters stay where they are.
+    """
+    parameters: list[inspect.Parameter] = []
+    classes: dict[str, Any] = {}
+    signature = inspect.signature(command, eval_str=True)
+    for parameter in signature.parameters.values():
+        if get_origin(parameter.annotation) is abc.Callable:
+            classes[parameter.name] = get_args(parameter.annotation)[-1]
+            parameters += _parameters_of(classes[parameter.name])
+        else:
+            parameters.append(parameter)
+    parameters += [
+        inspect.Parameter("config", KEYWORD, default=None, annotation=Config),
+        inspect.Parameter("context", KEYWORD, annotation=typer.Context),
+    ]
+
+    @wraps(command)
+    def run(context: typer.Context, **values: Any) -> None:
+        del values["config"]  # `read_config` has read it before the other flags were converted
+        for name, cls in classes.items():
+            values[name] = partial(cls, **_given(context, cls, values))
+        command(**values)
+
+    # As keywords, parameters with and without a default can stand in any order.
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[parameter.replace(kind=KEYWORD) for parameter in parameters]
+    )
+    return run
+
+
+def _given(context: typer.Context, cls: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Take a class's options out of ``values``, and return those that the user gave, parsed."""
+    given = {}
+    for name, option, _ in options_of(cls):
+        value = values.pop(name)
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            given[name] = option.parse(value) if option.parse else value
+    return given
+
+
+def _parameters_of(cls: Any) -> list[inspect.Parameter]:
+    """Return the parameters of a command that are the options of a class."""
+    hints = get_type_hints(cls)
+    parameters = []
+    for name, option, default in options_of(cls):
+        # Typer would name the value of a limited number "float range".
+        metavar = option.metavar or ("X" if hints[name] in (float, float | None) else None)
+        info = typer.Option(option.flag, help=option.help, metavar=metavar, min=option.min, max=option.max)
+        plain = (list(default) or None) if isinstance(default, tuple | Mapping) else default
+        shown = plain if option.shown is None else option.shown
+        annotation: Any = Annotated[_kind(option, hints[name]), info]
+        parameters.append(inspect.Parameter(name, KEYWORD, default=shown, annotation=annotation))
+    return parameters
+
+
+def _kind(option: Option, hint: Any) -> Any:
+    """Return the type of a flag's value, for Typer."""
+    if option.kind is not None:
+        return option.kind
+    if option.choices:
+        return Optional[Literal.__getitem__(option.choices)]  # noqa: UP045
+    # The flag of a tuple or a mapping can be repeated, and `parse` makes one of its values.
+    if get_origin(hint) in (tuple, abc.Mapping):
+        return list[str] | None
+    return hint

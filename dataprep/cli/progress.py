@@ -105,7 +105,7 @@ def line_of(progress: Progress, wanted: int, rates: tuple[float, float], pace: f
         each = (progress.cost - progress.cost_before) / progress.answered if progress.answered else 0.0
         parts.append(f"${progress.cost:.2f} so far, ${progress.cost + each * left:.2f} in the end")
     if progress.paused:
-        parts.append(f"paused for {duration(progress.paused)}: {progress.last_trouble}")
+        parts.append(f"paused for {duration(progress.paused)}: {progress.last_error}")
     if progress.stopped:
         parts.append(f"stopping: {progress.stopped}")
     elif left < pace * LONGEST_LEFT:
@@ -161,8 +161,8 @@ class Shown:
             self._say(f"  requests sent: {done.sent:,}, tokens: {tokens:,}{cost}")
         if done.stopped:
             self._say(f"  stopped: {done.stopped}")
-        if done.failed and done.last_trouble:
-            self._say(f"  last failure: {done.last_trouble}")
+        if done.failed and done.last_error:
+            self._say(f"  last failure: {done.last_error}")
         if report.ledger.failed["failed"] or report.ledger.dropped["not asked yet"]:
             self._say("  run the same command again to ask for what is missing")
 

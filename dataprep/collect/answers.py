@@ -8,7 +8,8 @@ from dataprep.collect.judging import MISSING, Judged, Labels, judge
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.records import Example
-from dataprep.teacher.journal.current import Journals, current_lines
+from dataprep.teacher.journal.current import current_lines
+from dataprep.teacher.journal.reader import JournalReader
 
 
 class Answers:
@@ -36,7 +37,7 @@ class Answers:
         for path in paths:
             if files.format_of(path).kind != "jsonl":
                 raise UsageError(f"{path}: a journal of responses is JSON Lines; expected a .jsonl file")
-        self.journals = Journals([(path, files.open_whole(path)) for path in paths])
+        self.journals = JournalReader([(path, files.open_whole(path)) for path in paths])
         current = current_lines(self.journals.lines(progress))
         if not current:
             raise InputError(self.journals.torn[0], "the only line broke off; expected responses")

@@ -22,11 +22,11 @@ from dataprep.collect.rows import (
     qa_row,
 )
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowDropped, RowError, UsageError
+from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, located
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
-from dataprep.datasets.examples import example_of, read_numbered
+from dataprep.datasets.examples import example_of, read_located
 
 FORMATS = ("rationale", "chat", "qa", "choice-probs")
 
@@ -180,17 +180,16 @@ def _made(
     dataset: str | None,
 ) -> Iterator[Made | RowDropped]:
     """What each row of the Examples' file becomes, in order."""
-    number, unit = 0, "line" if files.format_of(source).kind == "jsonl" else "row"
-    for number, row in read_numbered(source, dataset):
-        try:
-            example = example_of(row, dataset, unlabelled=True)
-            known.add(example, number)
-            yield from make(example, labels_of(row) if dataset is None else NO_LABELS)
-        except RowDropped as drop:
-            yield drop
-        except RowError as error:
-            raise InputError(files.place(source, unit, number), str(error)) from None
-    if not number:
+    where = None
+    for where, row in read_located(source, dataset):
+        with located(where):
+            try:
+                example = example_of(row, dataset, unlabelled=True)
+                known.add(example, where.number)
+                yield from make(example, labels_of(row) if dataset is None else NO_LABELS)
+            except RowDropped as drop:
+                yield drop
+    if where is None:
         raise InputError(source, "the file is empty; expected rows")
 
 

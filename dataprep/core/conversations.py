@@ -26,6 +26,13 @@ class Finding(NamedTuple):
     detail: str
 
 
+def find_in(item: bytes | Any) -> Iterator[Finding]:
+    """Yield what is wrong with a row as ``read_items`` gives it: a line, or a parsed value."""
+    if isinstance(item, bytes):
+        return find_in_line(item)
+    return find_in_row(item) if isinstance(item, dict) else iter([not_an_object(item)])
+
+
 def find_in_line(line: bytes) -> Iterator[Finding]:
     """What is wrong with a line of a chat file; nothing where it is well-formed."""
     try:

@@ -20,6 +20,11 @@
 The library raises; only the command line catches, once, and prints the message without a traceback.
 """
 
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Literal, NamedTuple
+
 
 class DataprepError(Exception):
     """Root of the tree: catch this to catch everything dataprep raises on purpose."""
@@ -109,3 +114,60 @@ class WorkerError(DataprepError, RuntimeError):
 
 class LedgerError(DataprepError, ArithmeticError):
     """Raised when a command's rows do not balance; this is a bug, never the data's fault."""
+
+
+class Location(NamedTuple):
+    """Where a row is: ``path:line`` in JSON Lines, ``path: row N`` in an array or a table.
+
+    The reader makes one for each row, and knows best what its number counts. A tuple is cheap to make; the
+    text is only built when somebody prints it.
+
+    Attributes:
+        path: the file; ``-`` is standard input.
+        number: counted from 1: lines of the file, blank ones too, or rows.
+        unit: what is counted.
+    """
+
+    path: str
+    number: int
+    unit: Literal["line", "row"] = "line"
+
+    def __str__(self) -> str:
+        name = "standard input" if self.path == "-" else self.path
+        return f"{name}:{self.number}" if self.unit == "line" else f"{name}: row {self.number}"
+
+
+class located:
+    """Turn a ``RowError`` that is raised inside into an ``InputError`` that says where the row is.
+
+    Args:
+        where: the row's place, usually the ``Location`` that the reader gave.
+        hint: what to do, added to the message.
+
+    >>> with located(Location("qa.jsonl", 17)):
+    ...     raise RowError("field 'question' is empty", "expected a text")
+    Traceback (most recent call last):
+    dataprep.core.errors.InputError: qa.jsonl:17: field 'question' is empty: expected a text
+    """
+
+    # A class, not a generator with @contextmanager: it is entered once per row, and costs a third.
+    __slots__ = ("_hint", "_where")
+
+    def __init__(self, where: object, hint: str = "") -> None:
+        self._where = where
+        self._hint = hint
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, RowError):
+            raise InputError(self._where, f"{error}; {self._hint}" if self._hint else str(error)) from None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the error's class where it has no message."""
+    # Libraries raise errors of many lines, and some (AssertionError, TimeoutError) with none.
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

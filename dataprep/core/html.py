@@ -120,7 +120,7 @@ def check_path(path: str, what: str) -> None:
         raise UsageError(f"{path}: {what} an HTML page; expected a path that ends in .html")
 
 
-STYLE = """\
+REVIEW_STYLE = """\
 :root {
   --bar: #3a78b8; --uniform: #1d1c1a; --gold: #c9c4b8;
   --ok: #3a78b8; --length: #d9a62e; --refused: #8a5fb0; --empty: #b3aea4; --failed: #c23b3b;
@@ -141,10 +141,12 @@ p { max-width: 44rem; }
 section { margin-top: 2.5rem; padding-top: 2rem; }
 .wide { overflow-x: auto; }
 figure { margin: 1.75rem 0; }
-figcaption { margin-top: 0.4rem; }
-svg { display: block; width: 100%; min-width: 34rem; height: auto; font-family: inherit; }
-svg * { stroke-linejoin: round; stroke-linecap: butt; }
-svg text { fill: var(--ink); font-variant-numeric: tabular-nums; }
+figcaption { margin-top: 0.8rem; }
+svg { display: block; width: 100%; min-width: 34rem; height: auto; overflow: visible; }
+svg text { fill: var(--ink); font-size: 12px; font-variant-numeric: tabular-nums; }
+svg .muted { fill: var(--muted); }
+svg .middle { text-anchor: middle; }
+svg .end { text-anchor: end; }
 table {
   border-collapse: collapse; margin: 0.5rem 0 1rem;
   font-variant-numeric: tabular-nums; font-size: 0.9rem;
@@ -160,9 +162,9 @@ th[scope="row"] { font-weight: 600; }
 .names thead th:nth-child(2):nth-last-child(5) { text-align: start; }
 .confusion th, .confusion td { padding: 0.3rem 0.5rem; min-width: 2.4rem; text-align: center; }
 .many th, .many td { padding: 0.2rem 0.1rem; min-width: 1.55rem; font-size: 0.75rem; }
-.many th:last-child, .many td:last-child { padding-left: 0.6rem; }
+.many th:nth-last-child(-n+2), .many td:nth-last-child(-n+2) { padding-left: 0.3rem; }
 .confusion td { border: 1px solid var(--page); }
-.confusion td:last-child { text-align: right; color: var(--muted); }
+.confusion td:nth-last-child(-n+2) { text-align: right; color: var(--muted); border-color: transparent; }
 .confusion .right { background: color-mix(in srgb, var(--right) var(--tint, 0%), var(--panel)); }
 .confusion .wrong { background: color-mix(in srgb, var(--wrong) var(--tint, 0%), var(--panel)); }
 .confusion .none { background: var(--panel); color: var(--muted); }
@@ -171,6 +173,6 @@ th[scope="row"] { font-weight: 600; }
 .replies th:first-child { width: 32%; font-weight: 400; color: var(--muted); }
 .replies tbody th { font: 0.8rem/1.75 ui-monospace, "SF Mono", Consolas, "Liberation Mono", monospace; }
 .replies td { white-space: pre-wrap; }
-.tests { margin: 0; padding-left: 1.1rem; }
+.notes { margin: 0; padding-left: 1.1rem; }
 @media print { section { break-inside: avoid-page; } main { max-width: none; } }
 """

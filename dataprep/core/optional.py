@@ -1,4 +1,4 @@
-"""Libraries without their remarks: what they print as they are imported and used concerns no user."""
+"""Optional packages: check that they are installed, and silence what they print."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from dataprep.core.errors import MissingDependencyError
 
@@ -13,6 +14,22 @@ from dataprep.core.errors import MissingDependencyError
 # be loaded; torch says that an enumeration of torchao's is registered in an older way. Its compiler says
 # where it leaves a graph, which is meant.
 _TALKATIVE = ("torchao", "torch.utils._pytree", "torch._dynamo")
+
+
+def require(package: str, *, extra: str, feature: str, module: str = "") -> None:
+    """Check that an optional package is installed, without importing it.
+
+    Args:
+        package: its name, as pip knows it.
+        extra: the extra of dataprep that brings it.
+        feature: what needs it, for the message: a flag, or a few words.
+        module: the name it is imported by. Defaults to the package's name.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    if find_spec(module or package) is None:
+        raise MissingDependencyError(package, extra, feature)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import InputError, RowDropped, RowError, UsageError
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example
 from dataprep.core.sampling import Reservoir
@@ -336,7 +336,7 @@ def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[A
         rows_in += outcome.rows_in
         seen |= outcome.counts
         for failure in outcome.failures:
-            raise InputError(files.place(block.path, block.unit, failure.line), failure.message)
+            raise InputError(Location(block.path, failure.line, block.unit), failure.message)
         if sample is not None:
             _offer(sample, block, outcome)
         elif outcome.data is not None:

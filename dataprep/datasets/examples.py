@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowError
+from dataprep.core.errors import Location, RowError, located
 from dataprep.core.jsonl import parse_line
 from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 
-Numbered = tuple[int, dict[str, Any]]
 
-
-def read_numbered(path: str, dataset: str | None = None) -> Iterator[Numbered]:
+def read_located(path: str, dataset: str | None = None) -> Iterator[tuple[Location, dict[str, Any]]]:
     """The rows of a file; a published document's rows as its converter reads them.
 
     Raises:
@@ -32,10 +30,10 @@ def read_numbered(path: str, dataset: str | None = None) -> Iterator[Numbered]:
             number += 1
             if not line.strip():
                 continue
-            try:
-                yield number, parse_line(line)
-            except RowError as error:
-                raise InputError(files.place(path, block.unit, number), str(error)) from None
+            where = Location(path, number, block.unit)
+            with located(where):
+                row = parse_line(line)
+            yield where, row
 
 
 def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False) -> Example:

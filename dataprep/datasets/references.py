@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowError
+from dataprep.core.errors import RowError, located
 from dataprep.core.records import LETTERS, text_of
 from dataprep.datasets.converters.choices import gold_of, id_of, place_of, question_and_choices
 
@@ -29,10 +29,10 @@ def read_gold(path: str) -> list[GoldRow]:
         InputError: a row is malformed, or its answer is none of its choices.
         FileError: the file cannot be read.
     """
-    unit = "line" if files.format_of(path).kind == "jsonl" else "row"
     rows = []
-    for number, row in files.read_rows(path):
-        try:
+    hint = "correct the row of the gold file, or leave it out where rows are joined by id"
+    for where, row in files.read_rows(path):
+        with located(where, hint):
             question, (texts, labels) = question_and_choices(row)
             if len(texts) > len(LETTERS):
                 raise RowError("too many choices", f"found {len(texts)}; there are {len(LETTERS)} letters")
@@ -40,7 +40,4 @@ def read_gold(path: str) -> list[GoldRow]:
             if type(answer) is dict:  # as Examples have it: the label is the letter, whatever the texts are
                 answer, labels = text_of(answer, "label"), labels or list(LETTERS[: len(texts)])
             rows.append(GoldRow(id_of(row), question, texts, place_of(answer, texts, labels)))
-        except RowError as error:
-            hint = "correct the row of the gold file, or leave it out where rows are joined by id"
-            raise InputError(files.place(path, unit, number), f"{error}; {hint}") from None
     return rows

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowError
+from dataprep.core.errors import InputError, Location, RowError
 from dataprep.core.ledger import Ledger
 from dataprep.datasets import registry as converters
 from dataprep.datasets.converters.choices import NO_ANSWER
@@ -107,7 +107,7 @@ def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[fil
         raise InputError(path, str(error)) from None
     except TypeError as error:  # nested too deeply, lone surrogates, keys that are no strings
         number = done + len(lines) + 1
-        raise InputError(files.place(path, "row", number), f"cannot be held by JSON: {error}") from None
+        raise InputError(Location(path, number, "row"), f"cannot be held by JSON: {error}") from None
     if lines:
         yield files.Block(path, data=b"\n".join(lines), unit="row", first=first)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowError, UsageError
+from dataprep.core.errors import InputError, RowError, UsageError, located
 from dataprep.core.records import describe
 
 if TYPE_CHECKING:
@@ -140,7 +140,8 @@ def stats(rows: str | Path | Iterable[Mapping[str, Any]], encode: Encode | None 
         return stats_of_files([rows], encode)
     columns = _Columns(encode)
     for number, row in enumerate(rows, 1):
-        _add(columns, row, "the given rows", f"row {number}")
+        with located(f"row {number}"):
+            columns.add(row, "the given rows")
     return _figures(columns)
 
 
@@ -155,21 +156,14 @@ def stats_of_files(inputs: Sequence[str | Path], encode: Encode | None = None) -
         raise UsageError("there is nothing to describe: give at least one file")
     columns = _Columns(encode)
     for path in map(str, inputs):
-        unit = "line" if files.format_of(path).kind == "jsonl" else "row"
         before = len(columns.length_of)
         name = files.printable(path)
-        for number, row in files.read_rows(path):
-            _add(columns, row, name, files.place(path, unit, number))
+        for where, row in files.read_rows(path):
+            with located(where):
+                columns.add(row, name)
         if len(columns.length_of) == before:
             raise InputError(path, "the file is empty; expected rows")
     return _figures(columns)
-
-
-def _add(columns: _Columns, row: Mapping[str, Any], source: str, where: str) -> None:
-    try:
-        columns.add(row, source)
-    except RowError as error:
-        raise InputError(where, str(error)) from None
 
 
 def _figures(columns: _Columns) -> Stats:

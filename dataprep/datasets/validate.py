@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dataprep.core import io as files
-from dataprep.core.conversations import Finding, find_in_line, find_in_row, not_an_object
-from dataprep.core.errors import InputError, UsageError
+from dataprep.core.conversations import Finding, find_in
+from dataprep.core.errors import InputError, Location, UsageError
 
 SHOWN_PER_KIND = 20
 
@@ -61,11 +61,11 @@ def validate(rows: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[Problem
     row 1: no assistant at the end: found user; expected an assistant message last
     """
     if isinstance(rows, str | Path):
-        for where, _, findings in _findings_in(str(rows)):
-            yield from (Problem(where, *finding) for finding in findings)
+        for where, findings in _findings_in(str(rows)):
+            yield from (Problem(str(where), *finding) for finding in findings)
         return
     for number, row in enumerate(rows, 1):
-        yield from (Problem(f"row {number}", *finding) for finding in _findings_of(row))
+        yield from (Problem(f"row {number}", *finding) for finding in find_in(row))
 
 
 def validate_files(inputs: Sequence[str | Path]) -> Report:
@@ -80,33 +80,16 @@ def validate_files(inputs: Sequence[str | Path]) -> Report:
     report = Report()
     for path in map(str, inputs):
         report.rows[path] = 0
-        for where, count, findings in _findings_in(path):
-            report.rows[path] = count
+        for where, findings in _findings_in(path):
+            report.rows[path] += 1
             for finding in findings:
-                report.add(Problem(where, *finding))
+                report.add(Problem(str(where), *finding))
     return report
 
 
-def _findings_in(path: str) -> Iterator[tuple[str, int, Iterator[Finding]]]:
-    """Each row's place, how many rows there were so far, and what is wrong with it."""
-    count = 0
-    kind = files.format_of(path).kind
-    document = files.read_document(path) if kind == "json" else None
-    if document is not None:
-        for row in document if isinstance(document, list) else [document]:
-            count += 1
-            yield files.place(path, "row", count), count, _findings_of(row)
-    elif kind in ("json", "jsonl"):
-        for number, line in files.read_lines(path):
-            count += 1
-            yield files.place(path, "line", number), count, find_in_line(line)
-    else:
-        for number, row in files.read_rows(path):
-            count += 1
-            yield files.place(path, "row", number), count, find_in_row(row)
-    if not count:
+def _findings_in(path: str) -> Iterator[tuple[Location, Iterator[Finding]]]:
+    where = None
+    for where, item in files.read_items(path):
+        yield where, find_in(item)
+    if where is None:
         raise InputError(path, "the file is empty; expected chat rows")
-
-
-def _findings_of(row: object) -> Iterator[Finding]:
-    return find_in_row(row) if isinstance(row, dict) else iter([not_an_object(row)])

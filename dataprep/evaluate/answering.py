@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataprep.evaluate.items import Item
 from dataprep.evaluate.predictions import Prediction
 from dataprep.models.decoding import Decoder, Decoding, Row
-from dataprep.models.loading import Model
-from dataprep.teacher.protocol import Trouble
+from dataprep.models.loading import GenerationError, Model
 
 # Prompts share a batch where their answers have the same room; where the context bounds it, it is rounded
 # down to this many tokens, or each length of prompt would be a batch of its own.
@@ -36,8 +35,8 @@ def answer_all(
     for number, item in enumerate(items):
         try:
             prompt = model.prompt(item.asked)
-        except Trouble as trouble:
-            found[number] = Prediction(None, trouble.type)
+        except GenerationError as error:
+            found[number] = Prediction(None, error.kind)
             continue
         rows.append((number, Row(prompt, _room(model, prompt, max_tokens), seed=None, record=False)))
     if watch is not None:
@@ -49,7 +48,7 @@ def answer_all(
         decoder.decode([row for _, row in batch])
         for number, row in batch:
             found[number] = _prediction(model, row)
-            cut += row.trouble is None and not _ended(model, row)
+            cut += row.error is None and not _ended(model, row)
         if watch is not None:
             watch(len(batch))
     return found, cut
@@ -75,6 +74,6 @@ def _ended(model: Model, row: Row) -> bool:
 
 
 def _prediction(model: Model, row: Row) -> Prediction:
-    if row.trouble is not None:
-        return Prediction(None, row.trouble.type)
+    if row.error is not None:
+        return Prediction(None, row.error.kind)
     return Prediction(model.decode(row.tokens[:-1] if _ended(model, row) else row.tokens))

@@ -87,7 +87,7 @@ def _guard(items: Sequence[Item], settings: Settings) -> Guard | None:
         return None
     if not settings.allow_code:
         raise UsageError(
-            f"{first.place}: its metric runs the program that the model wrote; allow it with --allow-code "
+            f"{first.where}: its metric runs the program that the model wrote; allow it with --allow-code "
             "(it runs confined), or leave such rows out"
         )
     return check_confinement(settings.limits)

@@ -10,11 +10,11 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.conversations import find_in_row
-from dataprep.core.errors import RowDropped, RowError, UsageError
+from dataprep.core.errors import Location, RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import CHOICE_USER, Example, describe
 from dataprep.datasets import registry as converters
-from dataprep.datasets.examples import example_of, read_numbered
+from dataprep.datasets.examples import example_of, read_located
 from dataprep.datasets.templates import DEFAULT_SYSTEM, Template, chat_renderer
 from dataprep.evaluate.metrics.kinds import Gold, Metric, gold_of_chat, gold_of_example
 
@@ -26,7 +26,7 @@ class Item:
     """A row to be evaluated.
 
     Attributes:
-        place: where it stands, for messages.
+        where: the row's place, for messages.
         id: its id, where it has one.
         source: the set it comes from, where that is known.
         messages: the whole conversation; the last message is the right answer's, or there is none.
@@ -34,7 +34,7 @@ class Item:
         number: which row of the file it is, from 1, bad and dropped ones counted.
     """
 
-    place: str
+    where: Location
     id: str | None
     source: str | None
     messages: Sequence[Message]
@@ -71,11 +71,9 @@ def read_items(
         InputError: a row is bad and there is no place for rejects, or the file cannot be read.
         UsageError: there is no such set.
     """
-    unit = "line" if files.format_of(path).kind == "jsonl" and dataset is None else "row"
     worded = _Wording(template or {})
-    for number, row in read_numbered(path, dataset):
+    for where, row in read_located(path, dataset):
         ledger.rows_in += 1
-        where = files.place(path, unit, number)
         try:
             if dataset is None and "messages" in row:
                 made = _of_chat(row, where, metric)
@@ -85,7 +83,7 @@ def read_items(
         except RowDropped as drop:
             ledger.drop(drop.reason)
         except RowError as error:
-            rejects.add(path, unit, number, str(error), orjson.dumps(row, default=str))
+            rejects.add(where, str(error), orjson.dumps(row, default=str))
             ledger.fail(error.reason)
 
 
@@ -98,7 +96,7 @@ def _example(row: dict[str, Any], dataset: str | None) -> Example:
     return example
 
 
-def _of_chat(row: Mapping[str, Any], where: str, metric: Metric | None) -> Item:
+def _of_chat(row: Mapping[str, Any], where: Location, metric: Metric | None) -> Item:
     for finding in find_in_row(dict(row)):
         raise RowError(finding.kind, finding.detail)
     *asked, answer = row["messages"]
@@ -116,7 +114,7 @@ def _of_chat(row: Mapping[str, Any], where: str, metric: Metric | None) -> Item:
     )
 
 
-def _of_example(example: Example, where: str, metric: Metric | None, worded: _Wording) -> Item:
+def _of_example(example: Example, where: Location, metric: Metric | None, worded: _Wording) -> Item:
     gold = gold_of_example(example, metric)
     return Item(where, example.identify(), example.source, worded(example, metric == "loss"), gold)
 
@@ -164,9 +162,9 @@ def by_id(items: Sequence[Item]) -> dict[str, int]:
     for number, item in enumerate(items):
         if item.id is None:
             hint = "write the rows with `dataprep convert --with-id`, or leave the ids out of the predictions"
-            raise UsageError(f"{item.place}: the row has no id to find its prediction by; {hint}")
+            raise UsageError(f"{item.where}: the row has no id to find its prediction by; {hint}")
         if item.id in found:
-            first = items[found[item.id]].place
-            raise UsageError(f"{item.place}: the id {item.id!r} stands at {first} too; remove one of them")
+            first = items[found[item.id]].where
+            raise UsageError(f"{item.where}: the id {item.id!r} stands at {first} too; remove one of them")
         found[item.id] = number
     return found

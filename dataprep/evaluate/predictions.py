@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowError, UsageError
+from dataprep.core.errors import InputError, Location, UsageError, located
 from dataprep.core.records import describe
 from dataprep.evaluate.items import Item, by_id
 from dataprep.teacher.journal.current import current_lines, sample_of
@@ -56,15 +56,14 @@ def read_predictions(path: str, items: Sequence[Item], rows_in: int, teacher: st
     rows = list(files.read_rows(path))
     if not rows:
         raise InputError(path, "the file is empty; expected predictions")
-    unit = "line" if files.format_of(path).kind == "jsonl" else "row"
     if _is_journal(rows[0][1]):
-        found = _of_journal(path, unit, rows, teacher)
+        found = _of_journal(path, rows, teacher)
     elif teacher is not None:
         raise UsageError(f"--teacher {teacher}: {path} is no journal of responses")
     else:
-        named = _of_rows(path, unit, rows)
+        named = _of_rows(rows)
         if named is None:
-            return _by_place(path, unit, rows, items, rows_in)
+            return _by_place(path, rows, items, rows_in)
         found = named
     places = by_id(items)
     made = [Prediction(None, MISSING)] * len(items)
@@ -81,40 +80,37 @@ def _is_journal(row: Mapping[str, Any]) -> bool:
     return {"key", "teacher", "response", "finish_reason"} <= row.keys()
 
 
-def _of_rows(
-    path: str, unit: str, rows: Sequence[tuple[int, dict[str, Any]]]
-) -> dict[str, Prediction] | None:
+def _of_rows(rows: Sequence[tuple[Location, dict[str, Any]]]) -> dict[str, Prediction] | None:
     """Predictions by id; ``None`` where no row has one."""
-    without = [number for number, row in rows if row.get("id") is None]
+    without = [where for where, row in rows if row.get("id") is None]
     if len(without) == len(rows):
         return None
     if without:
         message = "the row has no id, and others have; expected one in all or in none of them"
-        raise InputError(files.place(path, unit, without[0]), message)
+        raise InputError(without[0], message)
     found: dict[str, Prediction] = {}
-    first: dict[str, int] = {}
-    for number, row in rows:
+    first: dict[str, Location] = {}
+    for where, row in rows:
         name = str(row["id"])
         if name in found:
-            message = f"a second prediction for {name!r}; the first is {files.place(path, unit, first[name])}"
-            raise InputError(files.place(path, unit, number), f"{message}: remove one of them")
-        found[name], first[name] = _prediction(path, unit, number, row), number
+            message = f"a second prediction for {name!r}; the first is {first[name]}"
+            raise InputError(where, f"{message}: remove one of them")
+        found[name], first[name] = _prediction(where, row), where
     return found
 
 
 def _by_place(
-    path: str, unit: str, rows: Sequence[tuple[int, dict[str, Any]]], items: Sequence[Item], rows_in: int
+    path: str, rows: Sequence[tuple[Location, dict[str, Any]]], items: Sequence[Item], rows_in: int
 ) -> Matched:
     """One prediction for each row of the file; those of bad and dropped rows are for no item."""
     if len(rows) != rows_in:
         message = f"found {len(rows):,} predictions without ids for {rows_in:,} rows; expected as many"
         raise InputError(path, f"{message}, in the same order, or an 'id' in each")
-    made = [_prediction(path, unit, number, row) for number, row in rows]
+    made = [_prediction(where, row) for where, row in rows]
     return Matched([made[item.number - 1] for item in items])
 
 
-def _prediction(path: str, unit: str, number: int, row: Mapping[str, Any]) -> Prediction:
-    where = files.place(path, unit, number)
+def _prediction(where: Location, row: Mapping[str, Any]) -> Prediction:
     for name in FIELDS:
         if name in row:
             if type(row[name]) is str:
@@ -127,15 +123,13 @@ def _prediction(path: str, unit: str, number: int, row: Mapping[str, Any]) -> Pr
 
 
 def _of_journal(
-    path: str, unit: str, rows: Sequence[tuple[int, dict[str, Any]]], teacher: str | None
+    path: str, rows: Sequence[tuple[Location, dict[str, Any]]], teacher: str | None
 ) -> dict[str, Prediction]:
     """A teacher's answers by id: the lines that count, of the first sample."""
-    for number, row in rows:
-        try:
+    for where, row in rows:
+        with located(where):
             check_response(row)
             sample_of(row)
-        except RowError as error:
-            raise InputError(files.place(path, unit, number), str(error)) from None
     lines = dict(rows)
     current = current_lines(rows)
     if teacher is None and len(current) > 1:

@@ -18,10 +18,9 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
-from dataprep.core.errors import UsageError
-from dataprep.models.loading import Model, first_line
-from dataprep.models.sampling import Sampling
-from dataprep.teacher.protocol import Trouble
+from dataprep.core.errors import UsageError, first_line
+from dataprep.models.loading import GenerationError, Model
+from dataprep.models.sampling import GenerationConfig
 
 
 @dataclass
@@ -150,20 +149,18 @@ class Decoding:
             raise UsageError(f"--n {self.n} needs --temperature above 0: at 0 all answers are the same")
 
     @classmethod
-    def of(cls, sampling: Sampling) -> Decoding:
+    def of(cls, config: GenerationConfig) -> Decoding:
         """The settings of a run.
 
         Raises:
             UsageError: one of them is unknown here, or makes no sense.
         """
-        if unknown := sorted(sampling.extra.keys() - set(SETTINGS)):
+        if unknown := sorted(config.extra.keys() - set(SETTINGS)):
             known = ", ".join(SETTINGS)
             raise UsageError(
                 f"--param {unknown[0]}: --engine transformers does not know it; it knows {known}"
             )
-        return cls(
-            sampling.max_tokens, sampling.temperature, sampling.n, sampling.logprobs, **dict(sampling.extra)
-        )
+        return cls(config.max_tokens, config.temperature, config.n, config.logprobs, **dict(config.extra))
 
 
 def _check(name: str, value: Any, kind: type, expected: str, holds: Callable[[Any], bool]) -> None:
@@ -183,7 +180,7 @@ class Row:
         record: whether log-probabilities are wanted.
         tokens: the answer, with the token that ended it.
         recorded: its log-probabilities.
-        trouble: why there is no answer.
+        error: why there is no answer.
     """
 
     prompt: list[int]
@@ -192,7 +189,7 @@ class Row:
     record: bool
     tokens: list[int] = field(default_factory=list)
     recorded: Record | None = None
-    trouble: Trouble | None = None
+    error: GenerationError | None = None
 
 
 class Stopped(Exception):
@@ -221,7 +218,7 @@ class Decoder:
         self._config = _prepared(own, model, decoding.repetition_penalty)
 
     def decode(self, rows: Iterable[Row], watched: Sequence[int] = ()) -> None:
-        """Fill in the rows' answers, or what was the trouble.
+        """Fill in the rows' answers, or why there is none.
 
         Args:
             rows: in the order of their arrival.
@@ -245,10 +242,10 @@ class Decoder:
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - one failed row each, whatever the model's code raises
-            trouble = trouble_of(error)
+            failure = _generation_error(error)
         self._release()  # not before the error and its frames are gone, which hold the tensors
         if len(rows) == 1:
-            rows[0].trouble = trouble
+            rows[0].error = failure
             return
         for row in rows:
             self._attempt([row], watched)
@@ -341,13 +338,12 @@ def _until(tokens: list[int], ends: frozenset[int]) -> list[int]:
     return tokens[: place + 1]
 
 
-def trouble_of(error: Exception) -> Trouble:
-    """The trouble that a failed batch of one row is in."""
+def _generation_error(error: Exception) -> GenerationError:
     import torch
 
     # On the CPU torch raises a plain RuntimeError.
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
         advice = "lower --batch-size and --max-tokens, or choose a smaller model"
-        return Trouble("out_of_memory", f"too little memory even for one answer: {advice}", retryable=False)
-    return Trouble("generation_failed", f"{type(error).__name__}: {first_line(error)}", retryable=False)
+        return GenerationError("out_of_memory", f"too little memory even for one answer: {advice}")
+    return GenerationError("generation_failed", f"{type(error).__name__}: {first_line(error)}")

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dataprep.core.errors import FileError, MissingDependencyError, UsageError
-from dataprep.teacher.protocol import Trouble
+from dataprep.core.errors import FileError, UsageError, first_line
+from dataprep.core.optional import require
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
 PURPOSE = "a teacher in this process"
+
+
+class GenerationError(Exception):
+    """Raised for a prompt that the model cannot answer; becomes the reason of one failed row.
+
+    Attributes:
+        kind: a short name of the cause, such as ``"context_length_exceeded"``.
+        message: the details.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
 
 
 def check_model(name: str) -> None:
@@ -24,8 +37,7 @@ def check_model(name: str) -> None:
         FileError: it is no directory with a model, and no name that the hub could know.
     """
     for package in ("torch", "transformers"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(package, "train", PURPOSE)
+        require(package, extra="train", feature=PURPOSE)
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -76,7 +88,7 @@ class Model:
         ``assistant:``.
 
         Raises:
-            Trouble: the template refuses the messages, or the model has no room or no word for them.
+            GenerationError: the template refuses the messages, or they do not fit the model.
         """
         if self._tokenizer.chat_template:
             try:
@@ -84,19 +96,18 @@ class Model:
                     messages, tokenize=False, add_generation_prompt=True, **self._template
                 )
             except Exception as error:  # noqa: BLE001 - a template is a program of the model's authors
-                raise Trouble("chat_template", first_line(error), retryable=False) from None
+                raise GenerationError("chat_template", first_line(error)) from None
         else:
             lines = [f"{message['role']}: {message['content']}\n" for message in messages]
             text = "".join(lines) + "assistant:"
         tokens = self._encode(text, special=not self._tokenizer.chat_template)
         if not tokens or max(tokens) >= self.known:
             problem = "has tokens that the model does not know" if tokens else "has no tokens"
-            raise Trouble("tokenizer", f"the prompt {problem}", retryable=False)
+            raise GenerationError("tokenizer", f"the prompt {problem}")
         if self.context is not None and len(tokens) >= self.context:
-            raise Trouble(
+            raise GenerationError(
                 "context_length_exceeded",
                 f"the prompt has {len(tokens):,} tokens, and the model's context holds {self.context:,}",
-                retryable=False,
             )
         return tokens
 
@@ -135,12 +146,6 @@ class Model:
         return list(found)
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def load(name: str, template: Mapping[str, Any] | None = None) -> Model:
     """The model in a directory, or on the Hugging Face hub under a name.
 
@@ -152,11 +157,9 @@ def load(name: str, template: Mapping[str, Any] | None = None) -> Model:
         UsageError: the model is of a kind that does not generate text, or not to be had.
     """
     check_model(name)
-    try:
-        import torch
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
-    except ImportError:
-        raise MissingDependencyError("transformers", "train", PURPOSE) from None
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
     options = {"local_files_only": Path(name).is_dir(), "trust_remote_code": False}
     what = "the model"
     try:

@@ -9,12 +9,14 @@ from typing import Any
 
 import orjson
 
-from dataprep.core.errors import MissingDependencyError, UsageError
-from dataprep.teacher.settings import MODEL
+from dataprep.core.errors import UsageError
+from dataprep.core.optional import require
+
+MODEL_VARIABLE = "TEACHER_MODEL_NAME"
 
 
 @dataclass(frozen=True)
-class Sampling:
+class GenerationConfig:
     """The settings that change what a teacher answers.
 
     Attributes:
@@ -35,7 +37,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not self.model:
-            raise UsageError(f"no model: give --model, or set {MODEL} in the environment or in .env")
+            raise UsageError(f"no model: give --model, or set {MODEL_VARIABLE} in the environment or in .env")
         if self.max_tokens < 1 or self.n < 1 or not 0 <= self.logprobs <= 20:
             raise UsageError("expected --max-tokens and --n of 1 or more, and --logprobs from 0 to 20")
         if self.temperature is not None and not 0 <= self.temperature <= 100:
@@ -63,10 +65,9 @@ class Sampling:
     @cached_property
     def _hash(self) -> Callable[[bytes], str]:
         """XXH3's 128 bits: a journal of a million lines is compared with its requests in seconds."""
-        try:
-            from xxhash import xxh3_128_hexdigest
-        except ImportError:
-            raise MissingDependencyError("xxhash", "teacher", "a journal of answers") from None
+        require("xxhash", extra="teacher", feature="a journal of answers")
+        from xxhash import xxh3_128_hexdigest
+
         return xxh3_128_hexdigest
 
     def to_json(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import FileError, MissingDependencyError, TokenizerError, UsageError
+from dataprep.core.errors import FileError, MissingDependencyError, TokenizerError, UsageError, first_line
 from dataprep.core.optional import quiet_torchao
 from dataprep.models import presets
 from dataprep.tokens.formats.loading import chat_format_of
@@ -212,8 +212,7 @@ def directory_of(model: str, flag: str = "--model") -> str:
     except ImportError:
         raise MissingDependencyError("huggingface_hub", "train", PURPOSE) from None
     except Exception as error:  # noqa: BLE001 - the client raises many kinds
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"{flag} {model}: not to be had from the hub: {reason}") from None
+        raise UsageError(f"{flag} {model}: not to be had from the hub: {first_line(error)}") from None
 
 
 def load_student(options: TrainOptions, tokenizer: Tokenizer, chat_format: ChatFormat) -> Student:
@@ -275,9 +274,6 @@ def load_weights(name: str) -> PreTrainedModel:
         if lacking:
             raise ValueError(f"it lacks {len(lacking):,} of its weights, such as {lacking[0]}")
     except Exception as error:  # noqa: BLE001 - whatever a damaged file makes of its readers
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
-        raise FileError(name, f"the model cannot be loaded: {reason}") from None
+        raise FileError(name, f"the model cannot be loaded: {first_line(error)}") from None
     student: PreTrainedModel = model
     return student

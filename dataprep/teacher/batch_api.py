@@ -16,14 +16,14 @@ from typing import Any
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.errors import FileError, InputError, Location, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe
-from dataprep.models.sampling import Sampling
+from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.journal.index import Index, entry_of, read_index
 from dataprep.teacher.journal.writer import Journal, check_journal
-from dataprep.teacher.protocol import Trouble, answers_of, error_of
-from dataprep.teacher.queue import Feed, Job
+from dataprep.teacher.protocol import RequestError, answers_of, error_of
+from dataprep.teacher.queue import Job, PendingQueue
 from dataprep.teacher.requests import read_requests
 
 MOST_REQUESTS = 50_000
@@ -40,7 +40,7 @@ def custom_id(identity: str, key: str, sample: int, max_tokens: int) -> str:
 def export_batch(
     requests: str | Path,
     journal: str | Path,
-    sampling: Sampling,
+    config: GenerationConfig,
     *,
     most_requests: int = MOST_REQUESTS,
     most_bytes: int = MOST_BYTES,
@@ -55,12 +55,12 @@ def export_batch(
     """
     place = Path(journal)
     check_journal(place)
-    feed = Feed(read_requests(requests), sampling, read_index(place))
+    queue = PendingQueue(read_requests(requests), config, read_index(place))
     paths: list[Path] = []
     count = size = total = 0
     with ExitStack() as stack:
         output: Any = None
-        for line in _batch_lines(feed, sampling):
+        for line in _batch_lines(queue, config):
             if len(line) > most_bytes:
                 raise InputError(requests, f"a request of {len(line):,} bytes is larger than a batch may be")
             if output is None or count == most_requests or size + len(line) > most_bytes:
@@ -75,14 +75,14 @@ def export_batch(
     return paths, total
 
 
-def _batch_lines(feed: Feed, sampling: Sampling) -> Iterator[bytes]:
-    for job in _jobs(feed):
+def _batch_lines(queue: PendingQueue, config: GenerationConfig) -> Iterator[bytes]:
+    for job in _jobs(queue):
         for sample in job.samples:
             row = {
-                "custom_id": custom_id(job.request.id, job.key, sample, sampling.max_tokens),
+                "custom_id": custom_id(job.request.id, job.key, sample, config.max_tokens),
                 "method": "POST",
                 "url": ENDPOINT,
-                "body": sampling.body(job.request.messages, 1),
+                "body": config.body(job.request.messages, 1),
             }
             yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -90,7 +90,7 @@ def _batch_lines(feed: Feed, sampling: Sampling) -> Iterator[bytes]:
 def import_batch(
     requests: str | Path,
     journal: str | Path,
-    sampling: Sampling,
+    config: GenerationConfig,
     results: Sequence[str | Path],
     *,
     teacher: str | None = None,
@@ -100,7 +100,7 @@ def import_batch(
     Args:
         requests: the file that the batch was exported from.
         journal: as in ``generate``.
-        sampling: the settings that the batch was exported with.
+        config: the settings that the batch was exported with.
         results: the provider's result files, those with errors as well.
         teacher: what the teacher is called in the journal; without it, as the model.
 
@@ -114,41 +114,41 @@ def import_batch(
     if not results:
         raise UsageError("--batch import needs the result files: give them with --batch-file")
     known = {
-        custom_id(job.request.id, job.key, sample, sampling.max_tokens): (job.request.id, job.key, sample)
-        for job in _jobs(Feed(read_requests(requests), sampling, Index()))
+        custom_id(job.request.id, job.key, sample, config.max_tokens): (job.request.id, job.key, sample)
+        for job in _jobs(PendingQueue(read_requests(requests), config, Index()))
         for sample in job.samples
     }
     taken = Ledger()
     with Journal(journal) as opened:
-        opened.index.check_teacher(sampling.model, teacher or sampling.model, str(journal))
+        opened.index.check_teacher(config.model, teacher or config.model, str(journal))
         for path in results:
-            for number, row in files.read_rows(str(path)):
+            for where, row in files.read_rows(str(path)):
                 taken.rows_in += 1
-                identity, key, sample = _known(known, row, f"{path}:{number}")
-                if _is_settled(opened.index, entry_of(identity, key, sample), sampling):
+                identity, key, sample = _known(known, row, where)
+                if _is_settled(opened.index, entry_of(identity, key, sample), config):
                     taken.drop("in the journal already")
                     continue
-                own = {"id": identity, "key": key, "teacher": teacher or sampling.model, "sample": sample}
-                opened.append([own | _line(row, sampling)])
+                own = {"id": identity, "key": key, "teacher": teacher or config.model, "sample": sample}
+                opened.append([own | _line(row, config)])
                 taken.rows_out += 1
-        feed = Feed(read_requests(requests), sampling, opened.index)
-        return taken, feed.drain()
+        queue = PendingQueue(read_requests(requests), config, opened.index)
+        return taken, queue.drain()
 
 
-def _is_settled(index: Index, entry: str, sampling: Sampling) -> bool:
-    """Whether an entry has more than a failure, so that a file that is imported again changes nothing."""
-    outcome, limit = index.get(entry) or ("failed", 0)
-    return outcome == "ok" or (outcome != "failed" and limit >= sampling.max_tokens)
+def _is_settled(index: Index, entry: str, config: GenerationConfig) -> bool:
+    """Return whether an entry has more than a failure, so that importing a file again changes nothing."""
+    standing = index.get(entry)
+    return standing is not None and (standing.outcome == "ok" or standing.answered >= config.max_tokens)
 
 
-def _jobs(feed: Feed) -> Iterator[Job]:
-    while not feed.exhausted:
-        if (job := feed.next()) is not None:
+def _jobs(queue: PendingQueue) -> Iterator[Job]:
+    while not queue.exhausted:
+        if (job := queue.next()) is not None:
             yield job
 
 
 def _known(
-    known: Mapping[str, tuple[str, str, int]], row: Mapping[str, Any], where: str
+    known: Mapping[str, tuple[str, str, int]], row: Mapping[str, Any], where: Location
 ) -> tuple[str, str, int]:
     name = row.get("custom_id")
     if type(name) is not str or not {"response", "error"} & row.keys():
@@ -162,11 +162,11 @@ def _known(
     return known[name]
 
 
-def _line(row: Mapping[str, Any], sampling: Sampling) -> dict[str, Any]:
+def _line(row: Mapping[str, Any], config: GenerationConfig) -> dict[str, Any]:
     """The journal's fields of one result."""
     line: dict[str, Any] = {
-        "model": sampling.model,
-        "max_tokens": sampling.max_tokens,
+        "model": config.model,
+        "max_tokens": config.max_tokens,
         "response": None,
         "finish_reason": None,
         "reasoning": None,
@@ -179,8 +179,8 @@ def _line(row: Mapping[str, Any], sampling: Sampling) -> dict[str, Any]:
     }
     try:
         answers, usage = _answers(row)
-    except Trouble as trouble:
-        return line | {"error": trouble.to_json()}
+    except RequestError as error:
+        return line | {"error": error.to_json()}
     answer = answers[0]
     return line | {
         "response": answer.response,
@@ -196,7 +196,7 @@ def _answers(row: Mapping[str, Any]) -> Any:
     if row.get("error"):
         raise error_of(None, row)
     if not isinstance(response, Mapping):
-        raise Trouble("malformed_reply", f"expected a response, found {describe(response)}")
+        raise RequestError("malformed_reply", f"expected a response, found {describe(response)}")
     status, body = response.get("status_code"), response.get("body")
     if status != 200:
         raise error_of(status if type(status) is int else None, body)

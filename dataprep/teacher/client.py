@@ -17,24 +17,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from dataprep.models.sampling import Sampling
+from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.journal.line import outcome_of
 from dataprep.teacher.journal.writer import Journal
-from dataprep.teacher.pacing import Budget, Rate, Window, backoff, likely_tokens, most_tokens
-from dataprep.teacher.protocol import Answer, Trouble
-from dataprep.teacher.queue import Feed, Job
+from dataprep.teacher.pacing import Budget, ConcurrencyLimit, Rate, backoff, likely_tokens, most_tokens
+from dataprep.teacher.protocol import Answer, RequestError
+from dataprep.teacher.queue import Job, PendingQueue
 
 WATCHED_SECONDS = 0.5
 FORBIDDEN = 403
 
 
 class Teacher(Protocol):
-    """Whoever is asked: ``Endpoint``, or a teacher that a test makes."""
+    """Whoever is asked: ``Connection``, or a teacher that a test makes."""
 
     async def ask(
         self, body: dict[str, Any], choices: Sequence[str]
     ) -> tuple[list[Answer], dict[str, Any] | None]:
-        """The answers to a request and their usage; raises ``Trouble``. ``choices``: the request's."""
+        """The answers to a request and their usage; raises ``RequestError``. ``choices``: the request's."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Progress:
         paused: seconds for which nothing is sent, as the server asked for that.
         window: how many requests may be in flight now.
         stopped: why no more is sent; empty while it is.
-        last_trouble: the last failure of a request, whether it was sent again or not.
+        last_error: the last failure of a request, whether it was sent again or not.
     """
 
     began: float = field(default_factory=time.monotonic)
@@ -95,11 +95,11 @@ class Progress:
     paused: float = 0.0
     window: int = 0
     stopped: str = ""
-    last_trouble: str = ""
+    last_error: str = ""
 
 
-class Asker:
-    """Asks a teacher for what a feed gives, and writes what comes back into a journal.
+class Client:
+    """Asks a teacher for what a queue gives, and writes what comes back into a journal.
 
     Attributes:
         progress: what was done so far.
@@ -109,24 +109,24 @@ class Asker:
         self,
         teacher: Teacher,
         name: str,
-        feed: Feed,
+        queue: PendingQueue,
         journal: Journal,
-        sampling: Sampling,
+        config: GenerationConfig,
         pacing: Pacing,
         *,
         redact: Callable[[str], str] = str,
-        watch: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self.progress = Progress()
         self._teacher = teacher
         self._name = name
-        self._feed = feed
+        self._queue = queue
         self._journal = journal
-        self._sampling = sampling
+        self._config = config
         self._pacing = pacing
         self._redact = redact
-        self._watch = watch
-        self._window = Window(pacing.concurrency)
+        self._on_progress = on_progress
+        self._window = ConcurrencyLimit(pacing.concurrency)
         self._requests, self._tokens = Rate(pacing.rpm), Rate(pacing.tpm)
         self._budget = Budget(pacing.budget, pacing.price_in, pacing.price_out)
         index = journal.index
@@ -154,8 +154,8 @@ class Asker:
                 self._wake.clear()
                 pause = self._send()
                 self.progress.paused = max(0.0, self._paused_until - time.monotonic())
-                if self._watch is not None:
-                    self._watch(self.progress)
+                if self._on_progress is not None:
+                    self._on_progress(self.progress)
                 if pause is None and not self._tasks:
                     break
                 await self._wait(pause)
@@ -168,7 +168,7 @@ class Asker:
         if pause == 0:
             await asyncio.sleep(0)
             return
-        if self._watch is not None:  # whoever watches sees that time goes by
+        if self._on_progress is not None:  # whoever watches sees that time goes by
             pause = min(WATCHED_SECONDS, pause or WATCHED_SECONDS)
         timer = None if pause is None else asyncio.get_running_loop().call_later(pause, self._wake.set)
         await self._wake.wait()
@@ -176,7 +176,7 @@ class Asker:
             timer.cancel()
 
     async def _end(self) -> None:
-        """Wait for tasks that were cut off, and have the feed count what was taken up and not ended."""
+        """Wait for tasks that were cut off, and have the queue count what was taken up and not ended."""
         tasks = list(self._tasks)
         self.abandon()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -186,7 +186,7 @@ class Asker:
             *(job for _, _, job in self._later),
             *([self._held] if self._held else []),
         ]:
-            self._feed.settle(job)
+            self._queue.settle(job)
 
     def stop(self, reason: str) -> None:
         """Send nothing more; what is in flight is waited for. The first reason stays."""
@@ -215,7 +215,7 @@ class Asker:
                     return 0
                 return max(0.001, self._later[0][0] - now) if self._later else None
             most = self._budget.cost(
-                most_tokens(job.request.messages), self._sampling.max_tokens * len(job.samples)
+                most_tokens(job.request.messages), self._config.max_tokens * len(job.samples)
             )
             if not self._budget.fits(most):
                 self._held = job
@@ -229,7 +229,7 @@ class Asker:
     def _all_taken(self) -> bool:
         """Whether no further request is to be taken up."""
         limit = self._pacing.limit
-        return self._feed.exhausted or (limit is not None and self.progress.asked >= limit)
+        return self._queue.exhausted or (limit is not None and self.progress.asked >= limit)
 
     def _next(self, now: float) -> Job | None:
         if self._held is not None:
@@ -241,19 +241,19 @@ class Asker:
         if self._all_taken:
             return None
         try:
-            found = self._feed.next()
+            found = self._queue.next()
         except Exception as error:  # noqa: BLE001 - raised when what is in flight has come back
             self._crash = error
             self.stop("the requests cannot be read further")
             return None
         self.progress.asked += found is not None
-        self.progress.settled = self._feed.seen - self.progress.asked
+        self.progress.settled = self._queue.seen - self.progress.asked
         return found
 
     def _start(self, job: Job, most: float, now: float) -> None:
         job.attempts += 1
         job.reserved = most
-        job.pace = likely_tokens(job.request.messages) + self._sampling.max_tokens * len(job.samples)
+        job.pace = likely_tokens(job.request.messages) + self._config.max_tokens * len(job.samples)
         self._budget.reserve(most)
         self._requests.spend(now)
         self._tokens.spend(now, job.pace)
@@ -275,11 +275,11 @@ class Asker:
         self._wake.set()
 
     async def _ask(self, job: Job, sent: float) -> None:
-        body = self._sampling.body(job.request.messages, len(job.samples))
+        body = self._config.body(job.request.messages, len(job.samples))
         try:
             answers, usage = await self._teacher.ask(body, job.request.choices)
-        except Trouble as trouble:
-            self._failed(job, trouble, sent)
+        except RequestError as error:
+            self._failed(job, error, sent)
         else:
             self._answered(job, answers, usage or {}, time.monotonic() - sent)
 
@@ -312,30 +312,30 @@ class Asker:
             job.attempts = 0
             self._again(job, 0.0)
         else:
-            self._feed.settle(job)
+            self._queue.settle(job)
 
-    def _failed(self, job: Job, trouble: Trouble, sent: float) -> None:
+    def _failed(self, job: Job, error: RequestError, sent: float) -> None:
         now = time.monotonic()
         # Where a reply was on its way, the teacher has worked, and may well ask for its pay.
-        billed = trouble.status is None and trouble.type != "connection_error"
+        billed = error.status is None and error.type != "connection_error"
         self._settle_cost(job, job.reserved if billed else 0.0)
-        self.progress.last_trouble = str(trouble)
-        if trouble.free:
+        self.progress.last_error = str(error)
+        if error.free:
             job.attempts -= 1
-        if trouble.status in (429, 503):
+        if error.status in (429, 503):
             self._window.shrink(sent, now)
-            if trouble.after:
-                self._paused_until = max(self._paused_until, now + trouble.after)
-        if trouble.retryable and job.attempts <= self._pacing.retries:
-            self._again(job, backoff(job.attempts, self._jitter) if trouble.after is None else trouble.after)
+            if error.after:
+                self._paused_until = max(self._paused_until, now + error.after)
+        if error.retryable and job.attempts <= self._pacing.retries:
+            self._again(job, backoff(job.attempts, self._jitter) if error.after is None else error.after)
             return
-        error = {"error": trouble.to_json()}
-        self._write([self._line(job, sample, now - sent) | error for sample in job.samples])
+        failure = {"error": error.to_json()}
+        self._write([self._line(job, sample, now - sent) | failure for sample in job.samples])
         self.progress.failed += 1
-        self._feed.settle(job)
+        self._queue.settle(job)
         # One prompt may be forbidden; where nothing was ever allowed, the key lacks the permission.
-        if trouble.fatal or (trouble.status == FORBIDDEN and not self.progress.answered):
-            self.stop(f"every request would fail like this one: {trouble}")
+        if error.fatal or (error.status == FORBIDDEN and not self.progress.answered):
+            self.stop(f"every request would fail like this one: {error}")
 
     def _again(self, job: Job, delay: float) -> None:
         heapq.heappush(self._later, (time.monotonic() + delay, next(self._count), job))
@@ -352,7 +352,7 @@ class Asker:
         most = most_tokens(job.request.messages)
         return {
             "prompt_tokens": most,
-            "completion_tokens": self._sampling.max_tokens * len(job.samples),
+            "completion_tokens": self._config.max_tokens * len(job.samples),
             "estimated": True,
         }
 
@@ -365,9 +365,9 @@ class Asker:
             "id": job.request.id,
             "key": job.key,
             "teacher": self._name,
-            "model": self._sampling.model,
+            "model": self._config.model,
             "sample": sample,
-            "max_tokens": self._sampling.max_tokens,
+            "max_tokens": self._config.max_tokens,
             "response": None,
             "finish_reason": None,
             "reasoning": None,

@@ -21,44 +21,42 @@ from dataprep import __version__
 from dataprep.core import io as files
 from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.models.sampling import Sampling
-from dataprep.teacher.client import Asker, Pacing, Progress, Teacher
-from dataprep.teacher.endpoint import Endpoint
+from dataprep.models.sampling import GenerationConfig
+from dataprep.teacher.client import Client, Pacing, Progress, Teacher
+from dataprep.teacher.connection import Connection
+from dataprep.teacher.journal.current import CurrentLines, sample_of
 from dataprep.teacher.journal.index import read_index
-from dataprep.teacher.journal.line import OUTCOMES, outcome_of
+from dataprep.teacher.journal.line import outcome_of
 from dataprep.teacher.journal.writer import Journal, set_aside
-from dataprep.teacher.queue import Feed
+from dataprep.teacher.queue import PendingQueue
 from dataprep.teacher.requests import Keyed, Request, is_long, read_keyed, read_requests
-from dataprep.teacher.settings import Access
+from dataprep.teacher.settings import Endpoint
 
 
-def make_current(journal: Journal, feed: Feed, teacher: str) -> int:
+def make_current(journal: Journal, queue: PendingQueue, teacher: str) -> int:
     """Repeat answers behind those to other prompts of the same ids; returns how many lines that took.
 
     Whoever reads a journal takes the last key of an id for the current one. When a prompt or a setting was
     changed and then changed back, the answers of the present key are there already, and nothing is sent for
     them: they are written once more, marked ``"repeated": true`` and without usage, as nobody paid again.
     """
-    if len(journal.index) <= len(feed.keys):  # about nothing else, as nearly always
+    # Nearly always the journal holds nothing but the answers to these prompts, and is not read again.
+    if len(journal.index) <= len(queue.keys) - queue.missing:
         return 0
     last: dict[str, str] = {}
     for line in _lines(journal, teacher):
-        if line["id"] in feed.keys:
+        if line["id"] in queue.keys:
             last[line["id"]] = line["key"]
-    stale = {identity for identity, key in last.items() if key != feed.keys[identity]}
-    best: dict[tuple[str, int], dict[str, Any]] = {}
+    stale = {identity for identity, key in last.items() if key != queue.keys[identity]}
+    current = CurrentLines[dict[str, Any]]()
     for line in _lines(journal, teacher) if stale else ():
-        if line["id"] in stale and line["key"] == feed.keys[line["id"]]:
-            place = line["id"], line.get("sample") or 0
-            if place not in best or _rank(line) <= _rank(best[place]):
-                best[place] = line
-    if best:
-        journal.append({**line, "usage": None, "repeated": True} for line in best.values())
-    return len(best)
-
-
-def _rank(line: dict[str, Any]) -> int:
-    return OUTCOMES.index(outcome_of(line))
+        identity, key = line["id"], line["key"]
+        if identity in stale and key == queue.keys[identity]:
+            current.add(teacher, identity, key, sample_of(line), outcome_of(line), line)
+    repeated = [line for _, _, _, line in current.items()]
+    if repeated:
+        journal.append({**line, "usage": None, "repeated": True} for line in repeated)
+    return len(repeated)
 
 
 def _lines(journal: Journal, teacher: str) -> Iterator[dict[str, Any]]:
@@ -68,7 +66,7 @@ def _lines(journal: Journal, teacher: str) -> Iterator[dict[str, Any]]:
             yield line
 
 
-Watch = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass
@@ -90,7 +88,7 @@ class GenerateReport:
     twice: list[str] = field(default_factory=list)
 
 
-def status_of_requests(requests: str | Path, journal: str | Path, sampling: Sampling) -> GenerateReport:
+def status_of_requests(requests: str | Path, journal: str | Path, config: GenerationConfig) -> GenerateReport:
     """What a journal holds of the answers to a file of requests. Nothing is sent or written.
 
     Raises:
@@ -98,35 +96,35 @@ def status_of_requests(requests: str | Path, journal: str | Path, sampling: Samp
         FileError: a file cannot be read.
     """
     index = read_index(journal)
-    return GenerateReport(Feed(read_requests(requests), sampling, index).drain(), torn=index.torn)
+    return GenerateReport(PendingQueue(read_requests(requests), config, index).drain(), torn=index.torn)
 
 
 def generate(
     requests: str | Path,
     journal: str | Path,
-    sampling: Sampling,
-    access: Access,
+    config: GenerationConfig,
+    endpoint: Endpoint,
     *,
     teacher: str | None = None,
     pacing: Pacing | None = None,
     timeout: float = 120.0,
     retry_failed: bool = True,
     fresh: bool = False,
-    watch: Watch | None = None,
+    on_progress: OnProgress | None = None,
 ) -> GenerateReport:
     """Ask a teacher for what the journal lacks of the answers to a file of requests.
 
     Args:
         requests: a file of rows ``{id, messages}``, as ``prompt_file`` writes them.
         journal: a ``.jsonl`` file; it is made where it is missing, and only grows.
-        sampling: the model, and the settings that change an answer.
-        access: where the teacher is.
+        config: the model, and the settings that change an answer.
+        endpoint: where the teacher is.
         teacher: what the teacher is called in the journal; without it, as the model.
         pacing: how fast, how often and for how much it is asked.
         timeout: seconds for one attempt.
         retry_failed: ask again for what has failed or was empty in an earlier run.
         fresh: set the journal aside, and begin a new one.
-        watch: called with the progress whenever something has changed, in the thread that asks.
+        on_progress: called with the progress whenever something has changed, in the thread that asks.
 
     Raises:
         InputError: a row is no request, or a line none of a journal.
@@ -139,22 +137,22 @@ def generate(
     return run(
         requests,
         journal,
-        sampling,
-        lambda: Endpoint(access, timeout=timeout),
-        where=access.shown_url,
-        teacher=teacher or sampling.model,
+        config,
+        lambda: Connection(endpoint, timeout=timeout),
+        where=endpoint.shown_url,
+        teacher=teacher or config.model,
         pacing=pacing,
         retry_failed=retry_failed,
         fresh=fresh,
-        redact=access.redact,
-        watch=watch,
+        redact=endpoint.redact,
+        on_progress=on_progress,
     )
 
 
 def run(
     requests: str | Path,
     journal: str | Path,
-    sampling: Sampling,
+    config: GenerationConfig,
     connect: Callable[[], AbstractAsyncContextManager[Teacher]],
     *,
     where: str,
@@ -163,7 +161,7 @@ def run(
     retry_failed: bool = True,
     fresh: bool = False,
     redact: Callable[[str], str] = str,
-    watch: Watch | None = None,
+    on_progress: OnProgress | None = None,
 ) -> GenerateReport:
     """As ``generate``, of a teacher of any kind: ``connect`` gives it, ``where`` says where it is."""
     files.check_input(str(requests))
@@ -173,27 +171,29 @@ def run(
     began = _now()
     rows: Iterable[Request | Keyed] = read_requests(requests)
     if is_long(requests):
-        rows = read_keyed(requests, sampling)
+        rows = read_keyed(requests, config)
     elif not Path(requests).is_file():
         rows = list(rows)  # a pipe that is slow would hold up the answers, so it is read first
     with Journal(journal) as opened:
-        opened.index.check_teacher(sampling.model, teacher, str(journal))
-        feed = Feed(rows, sampling, opened.index, retry_failed=retry_failed)
+        opened.index.check_teacher(config.model, teacher, str(journal))
+        queue = PendingQueue(rows, config, opened.index, retry_failed=retry_failed)
         report = GenerateReport(Ledger(), torn=opened.index.torn)
 
         async def ask() -> None:
             async with connect() as connected:
-                asker = Asker(connected, teacher, feed, opened, sampling, pacing, redact=redact, watch=watch)
-                report.progress = asker.progress
-                with _stopping_gently(asker, report):
-                    await asker.run()
+                client = Client(
+                    connected, teacher, queue, opened, config, pacing, redact=redact, on_progress=on_progress
+                )
+                report.progress = client.progress
+                with _stopping_gently(client, report):
+                    await client.run()
 
         asyncio.run(ask())
-        report.ledger = feed.drain()
+        report.ledger = queue.drain()
         report.ledger.check()
-        report.twice = feed.twice
-        make_current(opened, feed, teacher)
-    settings = {"teacher": teacher, "endpoint": where, **sampling.to_json()}
+        report.twice = queue.twice
+        make_current(opened, queue, teacher)
+    settings = {"teacher": teacher, "endpoint": where, **config.to_json()}
     _write_manifest(Path(journal), str(requests), settings, report, began)
     return report
 
@@ -237,15 +237,15 @@ def check_pacing(pacing: Pacing) -> None:
 
 
 @contextmanager
-def _stopping_gently(asker: Asker, report: GenerateReport) -> Iterator[None]:
+def _stopping_gently(client: Client, report: GenerateReport) -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM) stops sending, the second does not wait for what is in flight."""
     loop = asyncio.get_running_loop()
 
     def interrupt() -> None:
         if report.interrupted:
-            asker.abandon()
+            client.abandon()
         report.interrupted = True
-        asker.stop("interrupted")
+        client.stop("interrupted")
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     installed = []

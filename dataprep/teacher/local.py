@@ -21,11 +21,11 @@ from dataprep.answers.letters import letter_of
 from dataprep.core.optional import quiet
 from dataprep.core.records import LETTERS
 from dataprep.models.decoding import Decoder, Decoding, Row, Stopped
-from dataprep.models.loading import Model, check_model, load
-from dataprep.models.sampling import Sampling
+from dataprep.models.loading import GenerationError, Model, check_model, load
+from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.client import Pacing
-from dataprep.teacher.generate import GenerateReport, Watch, check_pacing, run
-from dataprep.teacher.protocol import Answer, Trouble
+from dataprep.teacher.generate import GenerateReport, OnProgress, check_pacing, run
+from dataprep.teacher.protocol import Answer, RequestError
 
 _DIGITS = 6
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -125,28 +125,28 @@ Reply = tuple[list[Answer], dict[str, Any] | None]
 def generate_locally(
     requests: str | Path,
     journal: str | Path,
-    sampling: Sampling,
+    config: GenerationConfig,
     *,
     batch_size: int = 8,
     teacher: str | None = None,
     pacing: Pacing | None = None,
     retry_failed: bool = True,
     fresh: bool = False,
-    watch: Watch | None = None,
+    on_progress: OnProgress | None = None,
 ) -> GenerateReport:
     """As ``generate``, by a model in this process; it is loaded once there is something to ask.
 
     Args:
         requests: as for ``generate``.
         journal: as for ``generate``.
-        sampling: ``model`` is a directory, or a name on the Hugging Face hub; ``extra`` may hold what
+        config: ``model`` is a directory, or a name on the Hugging Face hub; ``extra`` may hold what
             ``local_decoding.SETTINGS`` names.
         batch_size: answers that are generated at once.
         teacher: what the teacher is called in the journal; without it, as the directory.
         pacing: as for ``generate``, but that two batches are in flight, whatever ``concurrency`` says.
         retry_failed: as for ``generate``.
         fresh: as for ``generate``.
-        watch: as for ``generate``.
+        on_progress: as for ``generate``.
 
     Raises:
         MissingDependencyError: torch or transformers is not installed.
@@ -154,22 +154,22 @@ def generate_locally(
         FileError: the model's directory is not there or damaged; or as for ``generate``.
         InputError: as for ``generate``.
     """
-    decoding = Decoding.of(sampling)
-    check_model(sampling.model)
+    decoding = Decoding.of(config)
+    check_model(config.model)
     pacing = replace(pacing or Pacing(), concurrency=2 * batch_size)
     check_pacing(pacing)
-    directory = Path(sampling.model)
+    directory = Path(config.model)
     return run(
         requests,
         journal,
-        sampling,
-        lambda: LocalTeacher(sampling.model, decoding, batch_size),
-        where=sampling.model,
-        teacher=teacher or (directory.resolve().name if directory.is_dir() else sampling.model),
+        config,
+        lambda: LocalTeacher(config.model, decoding, batch_size),
+        where=config.model,
+        teacher=teacher or (directory.resolve().name if directory.is_dir() else config.model),
         pacing=pacing,
         retry_failed=retry_failed,
         fresh=fresh,
-        watch=watch,
+        on_progress=on_progress,
     )
 
 
@@ -218,7 +218,7 @@ class LocalTeacher:
         """The answers to a request, and their usage.
 
         Raises:
-            Trouble: none came.
+            RequestError: none came.
             FileError, UsageError, MissingDependencyError: the model cannot be loaded.
         """
         future: asyncio.Future[Reply] = self._loop.create_future()
@@ -265,20 +265,21 @@ class LocalTeacher:
         return self._loaded
 
     def _answer(self, batch: list[_Asked], loaded: tuple[Model, Decoder, Answers]) -> None:
-        """Answer requests together, and hand each its answers or its trouble."""
+        """Answer requests together, and hand each its answers or its error."""
         model, decoder, answers = loaded
         rows: dict[_Asked, list[Row]] = {}
         for asked in batch:
             try:
                 rows[asked] = self._rows(asked, model)
-            except Trouble as trouble:
-                self._settle(asked, trouble)
+            except GenerationError as error:
+                self._settle(asked, _request_error(error))
         watched = answers.watched(max((len(asked.choices) for asked in rows), default=0))
         with suppress(Stopped):
             decoder.decode([row for each in rows.values() for row in each], watched)
             for asked, made in rows.items():
-                failed = next((row.trouble for row in made if row.trouble is not None), None)
-                self._settle(asked, failed or _reply(asked, made, answers, watched))
+                failed = next((row.error for row in made if row.error is not None), None)
+                reply = _reply(asked, made, answers, watched) if failed is None else _request_error(failed)
+                self._settle(asked, reply)
 
     def _rows(self, asked: _Asked, model: Model) -> list[Row]:
         prompt = model.prompt(asked.messages)
@@ -306,6 +307,11 @@ class LocalTeacher:
 
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(settle)
+
+
+def _request_error(error: GenerationError) -> RequestError:
+    # The same prompt fails again in the same way, so it is not retried.
+    return RequestError(error.kind, error.message, retryable=False)
 
 
 def _reply(asked: _Asked, rows: Sequence[Row], answers: Answers, watched: Sequence[int]) -> Reply:

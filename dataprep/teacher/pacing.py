@@ -34,7 +34,7 @@ class Rate:
         self.ready_at += amount * self._seconds
 
 
-class Window:
+class ConcurrencyLimit:
     """How many requests may be in flight: halved when the server says it is too much, then grown back.
 
     It is additive increase and multiplicative decrease, as TCP's congestion avoidance does it

@@ -19,7 +19,7 @@ _FATAL = frozenset([401, 404])
 SERVER_ERROR = 500
 
 
-class Trouble(Exception):
+class RequestError(Exception):
     """A request that brought no answer; no user ever sees one, but as a row's reason.
 
     Attributes:
@@ -87,7 +87,7 @@ def answers_of(data: bytes | Mapping[str, Any]) -> tuple[list[Answer], dict[str,
     """The answers in a chat completion, and its usage.
 
     Raises:
-        Trouble: it is none: no JSON, an error with a friendly status, no choices, a message without text.
+        RequestError: the reply is not JSON, is an error with a friendly status, has no choices or no text.
     """
     body = _parsed(data) if isinstance(data, bytes) else data
     if not isinstance(body, Mapping):
@@ -98,14 +98,14 @@ def answers_of(data: bytes | Mapping[str, Any]) -> tuple[list[Answer], dict[str,
     if type(choices) is not list or not choices:
         raise _malformed(f"expected answers in 'choices', found {describe(choices)}")
     usage = body.get("usage")
-    answers, trouble = [], None
+    answers, error = [], None
     for choice in choices:
         try:
             answers.append(_answer(choice))
-        except Trouble as found:
-            trouble = found
-    if not answers and trouble is not None:  # good answers beside a bad one are kept
-        raise trouble
+        except RequestError as found:
+            error = found
+    if not answers and error is not None:  # good answers beside a bad one are kept
+        raise error
     return answers, _counts(usage) if isinstance(usage, Mapping) else None
 
 
@@ -124,8 +124,8 @@ def _parsed(data: bytes) -> Any:
         raise _malformed(f"expected JSON, {found}") from None
 
 
-def _malformed(message: str) -> Trouble:
-    return Trouble("malformed_reply", message)
+def _malformed(message: str) -> RequestError:
+    return RequestError("malformed_reply", message)
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,8 +185,8 @@ def _token(each: Mapping[str, Any]) -> dict[str, Any]:
 
 def error_of(
     status: int | None, body: Any, *, should_retry: str | None = None, after: float | None = None
-) -> Trouble:
-    """The trouble that an error's body tells, as OpenAI, Azure, vLLM, Ollama and llama.cpp write it.
+) -> RequestError:
+    """The error that an error's body tells, as OpenAI, Azure, vLLM, Ollama and llama.cpp write it.
 
     Args:
         status: the HTTP status, where there is one.
@@ -204,12 +204,12 @@ def error_of(
     if code and not code.isdigit():
         kind = code
     if "content_filter" in (kind, code):
-        return Trouble("content_filter", message, status=status, retryable=False)
+        return RequestError("content_filter", message, status=status, retryable=False)
     if kind == "insufficient_quota":
-        return Trouble(kind, message, status=status, retryable=False, fatal=True)
+        return RequestError(kind, message, status=status, retryable=False, fatal=True)
     retryable = status is None or status in _RETRYABLE or status >= SERVER_ERROR
     if should_retry in ("true", "false"):
         retryable = should_retry == "true"
-    return Trouble(
+    return RequestError(
         kind or "http_error", message, status=status, retryable=retryable, fatal=status in _FATAL, after=after
     )

@@ -9,14 +9,14 @@ from itertools import islice
 from typing import Literal
 
 from dataprep.core.ledger import Ledger
-from dataprep.models.sampling import Sampling
+from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.journal.index import Index, entry_of
-from dataprep.teacher.journal.line import Outcome
+from dataprep.teacher.journal.line import OUTCOMES, Outcome
 from dataprep.teacher.requests import Keyed, Request
 
 State = Literal[Outcome, "missing", "used"]
-# Of several answers to one request, the one that stands for them: the first of these that any of them is.
-_WORST: tuple[State, ...] = ("missing", "failed", "empty", "length", "refused", "ok")
+# The worst of several samples decides what the ledger counts their request as.
+_WORST: tuple[State, ...] = ("missing", *reversed(OUTCOMES))
 SHOWN = 5
 AT_ONCE = 1_000
 """Requests that are looked at in one go: what is in flight waits meanwhile."""
@@ -40,7 +40,7 @@ class Job:
     pace: int = 0
 
 
-class Feed:
+class PendingQueue:
     """The jobs that are left, in the order of the requests.
 
     Attributes:
@@ -53,7 +53,7 @@ class Feed:
     def __init__(
         self,
         requests: Iterable[Request | Keyed],
-        sampling: Sampling,
+        config: GenerationConfig,
         index: Index,
         *,
         retry_failed: bool = True,
@@ -61,9 +61,9 @@ class Feed:
         self.seen = 0
         self.exhausted = False
         self._requests = iter(requests)
-        self._sampling = sampling
+        self._config = config
         self._index = index
-        self._again = ("failed", "empty") if retry_failed else ()
+        self._retry_failed = retry_failed
         self.keys: dict[str, str] = {}
         self.twice: list[str] = []
         self._settled: Counter[State] = Counter()
@@ -74,7 +74,7 @@ class Feed:
         Raises:
             InputError: a row is no request.
         """
-        single, key_of, done, keys = self._sampling.n == 1, self._sampling.key, self._index.done, self.keys
+        single, key_of, done, keys = self._config.n == 1, self._config.key, self._index.done, self.keys
         before = self.seen
         for request in islice(self._requests, AT_ONCE):
             self.seen += 1
@@ -96,18 +96,26 @@ class Feed:
         return None
 
     def _to_ask(self, identity: str, key: str) -> list[int]:
-        found = []
-        for sample in range(self._sampling.n):
-            known = self._index.get(entry_of(identity, key, sample))
-            longer = known is not None and known[0] == "length" and known[1] < self._sampling.max_tokens
-            if known is None or longer or known[0] in self._again:
-                found.append(sample)
-        return found
+        limit, retry_failed = self._config.max_tokens, self._retry_failed
+        standings = (self._index.get(entry_of(identity, key, sample)) for sample in range(self._config.n))
+        return [
+            sample
+            for sample, standing in enumerate(standings)
+            if standing is None or not standing.is_settled(limit, retry_failed=retry_failed)
+        ]
 
     def _state(self, identity: str, key: str) -> State:
-        known = (self._index.get(entry_of(identity, key, sample)) for sample in range(self._sampling.n))
-        states: set[State] = {"missing" if each is None else each[0] for each in known}
+        standings = [self._index.get(entry_of(identity, key, sample)) for sample in range(self._config.n)]
+        limit = self._config.max_tokens
+        states: set[State] = {
+            "missing" if standing is None else standing.outcome_at(limit) for standing in standings
+        }
         return next(state for state in _WORST if state in states)
+
+    @property
+    def missing(self) -> int:
+        """Requests, among those that were settled, without a line for each of their samples."""
+        return self._settled["missing"]
 
     def settle(self, job: Job) -> None:
         """Count what became of a job, as the journal has it."""

@@ -11,10 +11,10 @@ from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import InputError, RowError
+from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.jsonl import parse_line
 from dataprep.core.records import describe
-from dataprep.models.sampling import Sampling
+from dataprep.models.sampling import GenerationConfig
 
 ROLES = ("system", "developer", "user", "assistant")
 
@@ -100,7 +100,7 @@ class Keyed:
 
     Attributes:
         id: the row's id.
-        key: what ``Sampling.key`` makes of it.
+        key: what ``GenerationConfig.key`` makes of it.
         lines: where the row is.
         number: on which of them, counted from 0.
     """
@@ -115,7 +115,7 @@ class Keyed:
         return request_of(parse_line(self.lines[self.number]))
 
 
-def read_keyed(path: str | Path, sampling: Sampling) -> Iterator[Keyed]:
+def read_keyed(path: str | Path, config: GenerationConfig) -> Iterator[Keyed]:
     """The requests of a long JSON Lines file with their keys, which all cores make.
 
     Raises:
@@ -129,13 +129,13 @@ def read_keyed(path: str | Path, sampling: Sampling) -> Iterator[Keyed]:
             given.append(block)
             yield block
 
-    with engine.Pool(partial(_keys_of, sampling), engine.available_cores()) as pool:
+    with engine.Pool(partial(_keys_of, config), engine.available_cores()) as pool:
         for rows, count, bad in pool.map(blocks()):
             lines = Lines(given.popleft())
             for number, identity, key in rows:
                 yield Keyed(identity, key, lines, number)
             if bad is not None:
-                raise InputError(files.place(str(path), "line", before + bad[0]), bad[1])
+                raise InputError(Location(str(path), before + bad[0]), bad[1])
             before += count
 
 
@@ -150,7 +150,7 @@ def is_long(path: str | Path) -> bool:
 Rows = list[tuple[int, str, str]]
 
 
-def _keys_of(sampling: Sampling, block: files.Block) -> tuple[Rows, int, tuple[int, str] | None]:
+def _keys_of(config: GenerationConfig, block: files.Block) -> tuple[Rows, int, tuple[int, str] | None]:
     """The rows' places, ids and keys; how many lines there are; the first bad one, if any, and why."""
     lines = block.read().removesuffix(b"\n").split(b"\n")
     found: Rows = []
@@ -161,7 +161,7 @@ def _keys_of(sampling: Sampling, block: files.Block) -> tuple[Rows, int, tuple[i
             request = request_of(parse_line(line))
         except RowError as error:
             return found, len(lines), (number + 1, str(error))
-        found.append((number, request.id, sampling.key(request.messages)))
+        found.append((number, request.id, config.key(request.messages)))
     return found, len(lines), None
 
 
@@ -173,9 +173,6 @@ def read_requests(path: str | Path) -> Iterator[Request]:
         FileError: the file cannot be read.
     """
     source = str(path)
-    unit = "line" if files.format_of(source).kind == "jsonl" else "row"
-    for number, row in files.read_rows(source):
-        try:
+    for where, row in files.read_rows(source):
+        with located(where):
             yield request_of(row)
-        except RowError as error:
-            raise InputError(files.place(source, unit, number), str(error)) from None

@@ -12,21 +12,19 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import orjson
 
-from dataprep.core.errors import MissingDependencyError, UsageError
+from dataprep.core.errors import UsageError
+from dataprep.core.optional import require
+from dataprep.models.sampling import MODEL_VARIABLE
 
 OPENAI_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
 SHORTEST_SECRET = 8
 # The names that distillation notebooks for Azure AI read from a `.env` file.
-MODEL, ENDPOINT, API_KEY = (
-    "TEACHER_MODEL_NAME",
-    "TEACHER_MODEL_ENDPOINT_URL",
-    "TEACHER_MODEL_API_KEY",
-)
+MODEL, ENDPOINT, API_KEY = MODEL_VARIABLE, "TEACHER_MODEL_ENDPOINT_URL", "TEACHER_MODEL_API_KEY"
 
 
 @dataclass(frozen=True)
-class Access:
+class Endpoint:
     """Where a teacher is, and what it takes to be let in.
 
     Attributes:
@@ -89,22 +87,21 @@ def environment(folder: str | Path = ".") -> dict[str, str]:
     path = Path(folder) / ".env"
     found: dict[str, str] = {}
     if path.is_file():
-        try:
-            from dotenv import dotenv_values
-        except ImportError:
-            raise MissingDependencyError("python-dotenv", "teacher", f"reading {path}") from None
+        require("python-dotenv", extra="teacher", feature=f"reading {path}", module="dotenv")
+        from dotenv import dotenv_values
+
         found = {name: value for name, value in dotenv_values(path).items() if value is not None}
     return {**found, **os.environ}
 
 
-def access_of(
+def endpoint_of(
     variables: Mapping[str, str],
     *,
     base_url: str | None = None,
     key_variable: str | None = None,
     azure: bool = False,
     api_version: str = "",
-) -> Access:
+) -> Endpoint:
     """What it takes to reach a teacher: flags first, then the environment's variables.
 
     Args:
@@ -112,8 +109,8 @@ def access_of(
         base_url: the endpoint; without it ``TEACHER_MODEL_ENDPOINT_URL``, else OpenAI's.
         key_variable: the variable that holds the key; without it ``TEACHER_MODEL_API_KEY``, else
             ``OPENAI_API_KEY``.
-        azure: as in ``Access``.
-        api_version: as in ``Access``.
+        azure: as in ``Endpoint``.
+        api_version: as in ``Endpoint``.
 
     Raises:
         UsageError: the variable that was named is not set, there is no key for a server elsewhere, or the
@@ -128,4 +125,4 @@ def access_of(
     api_key = next((variables[name].strip() for name in names if variables.get(name, "").strip()), "")
     if not api_key and (azure or url == OPENAI_URL):
         raise UsageError(f"no API key: set {' or '.join(names)} in the environment or in a .env file")
-    return Access(url, api_key, azure, api_version)
+    return Endpoint(url, api_key, azure, api_version)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, MissingDependencyError, RowDropped, RowError, UsageError
+from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, first_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import Outcome, read_block, run_into, workers_for
 from dataprep.core.records import CHOICE_USER, Example, letter_place
@@ -32,6 +32,7 @@ from dataprep.datasets.templates import compile_text
 from dataprep.tokens.encoded import TRUNCATIONS
 from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
+from dataprep.tokens.tokenizers.base import needed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,7 +124,7 @@ def tokenize_pairs(
     files.check_distinct(rejects if not isinstance(rejects, files.Rejects) else None, [output], [path])
     files.check_apart([output], [path])
     files.check_input(path)
-    torch = _torch()
+    torch = needed("torch", "the teacher/student file", extra="train")
     loaded = [
         tokenizers.load_tokenizer(item) if isinstance(item, str | Path) else item
         for item in (student, *teachers.values())
@@ -336,12 +337,12 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
         InputError: it is not a teacher/student file, or its lists are not aligned.
         MissingDependencyError: PyTorch is not installed (extra ``train``).
     """
-    torch = _torch()
+    torch = needed("torch", "the teacher/student file", extra="train")
     files.check_input(str(path))
     try:
         content = torch.load(str(path))
     except Exception as error:  # noqa: BLE001 - whatever a damaged file does to its reader
-        raise InputError(path, f"not a PyTorch file, or damaged: {str(error).splitlines()[0]}") from None
+        raise InputError(path, f"not a PyTorch file, or damaged: {first_line(error)}") from None
     try:
         student, teachers = content["student_inputs"], content["teacher_inputs"]
         counts = {len(student), *map(len, teachers.values())}
@@ -357,11 +358,3 @@ def _ids(entry: Mapping[str, Any]) -> Ids:
     question = entry["input_ids"][entry["attention_mask"].bool()].tolist()
     rationale = entry["rationale_ids"][entry["rationale_attention_mask"].bool()].tolist()
     return Ids(question, rationale, entry["correct_index"])
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise MissingDependencyError("torch", "train", "the teacher/student file") from None
-    return torch

@@ -16,7 +16,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.optim import Optimizer
 
-from dataprep.core.errors import FileError, TrainingError
+from dataprep.core.errors import FileError, TrainingError, first_line
 from dataprep.train.distributed import World
 
 _NAME = re.compile(r"step-(\d{8,})\.pt")
@@ -64,7 +64,7 @@ class Checkpoints:
             _flush_folder(self.folder)
         except (OSError, RuntimeError) as error:  # torch's own writer raises the latter on a full disk
             partial.unlink(missing_ok=True)
-            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            reason = getattr(error, "strerror", None) or first_line(error)
             raise FileError(
                 path,
                 f"the checkpoint cannot be written: {reason}; earlier ones are as they were: free some "
@@ -87,9 +87,8 @@ class Checkpoints:
             state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
             saved = state["world"]
         except Exception as error:  # noqa: BLE001 - whatever a damaged file makes of its reader
-            reason = str(error).partition("\n")[0]
             raise FileError(
-                path, f"damaged: {reason}; remove it, and --resume goes on with the one before"
+                path, f"damaged: {first_line(error)}; remove it, and --resume goes on with the one before"
             ) from None
         if saved != self.world.size:
             raise TrainingError(

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataprep.core.errors import MissingDependencyError, UsageError
-from dataprep.core.optional import quiet_torchao
+from dataprep.core.errors import UsageError
+from dataprep.core.optional import quiet_torchao, require
 
 if TYPE_CHECKING:
     from dataprep.train.objective import Setup
@@ -37,11 +37,9 @@ def with_updates(setup: Setup, rank: int) -> Setup:
         MissingDependencyError: peft is not installed.
         UsageError: the model is none of transformers' classes.
     """
-    try:
-        with quiet_torchao():  # peft imports it where it is installed
-            from peft import LoraConfig, get_peft_model
-    except ImportError:
-        raise MissingDependencyError("peft", "lora", "--lora") from None
+    require("peft", extra="lora", feature="--lora")
+    with quiet_torchao():  # peft imports it where it is installed
+        from peft import LoraConfig, get_peft_model
     from transformers import PreTrainedModel
 
     model = setup.model

@@ -1,16 +1,18 @@
-"""What can be chosen for a run; checked before anything heavy is imported or read.
+"""Options of training and of scoring, and the optimizer with its learning rate.
 
-The optimizer and how its learning rate rises and falls.
+This module imports nothing heavy: ``dataprep train --help`` reads it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import UsageError
+from dataprep.core.options import check, option, options_of, parse_names
+from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,153 +24,197 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
 QAT = ("int8-dynamic-int4", "int4-weight")
 
-# What may be another when a run is resumed: how it is shown and saved, never what comes out.
+# A resumed run can have other values of these: they change how it is shown and saved, not its result.
 _FREE = ("save_every", "keep", "tensorboard")
+
+
+def _parse_weights(texts: list[str]) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            name = ""
+        if not name:
+            raise UsageError(f"--teacher-weight {text}: expected NAME=NUMBER")
+    return weights
 
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What becomes of data and model in a run.
+    """Options of a training run; each field has the help text of its flag.
 
-    Attributes:
-        objective: one of ``OBJECTIVES``; ``auto`` reads it off the rows.
-        model: a preset's name, a directory as ``transformers`` saves a model, or a name on the hub; ``auto``
-            is the objective's own default.
-        tokenizer: a tokenizer's file or model directory. Default: the model's own; for a preset, one that
-            is trained on the data.
-        chat_format: how conversations are written: ``llama3``, ``chatml``, ``llama2`` or ``template``.
-        max_length: tokens that a row may have. Default: what the model has room for.
-        truncation: what becomes of longer rows: ``error``, ``drop`` or ``truncate``.
-        pack: rows are packed into sequences of so many tokens.
-        epochs: how often all rows are seen; fractions are allowed.
-        steps: how many steps there are, in place of ``epochs``.
-        batch_size: rows (or packed sequences) that are worked on at once, in each process.
-        accumulate: batches to a step, in each process.
-        learning_rate: at its highest.
-        schedule: how it falls once it is there: one of ``SCHEDULES``.
-        warmup: the share of all steps in which it rises from 0.
-        weight_decay: of AdamW; matrices only, neither biases nor norms.
-        clip: the gradient's norm is cut to this; 0 leaves it.
-        seed: of the rows' order, of new weights and of dropout.
-        device: one of ``DEVICES``; ``auto`` is a GPU where there is one.
-        precision: one of ``PRECISIONS``; ``auto`` is bfloat16 on a GPU that has it, else float32.
-        compile: the model is compiled by ``torch.compile``.
-        gradient_checkpointing: activations are computed twice instead of kept.
-        fsdp: weights, gradients and optimizer state are divided among the processes.
-        eval_every: steps between two measurements of the loss on the held-out rows; 0 measures it before
-            the first and after the last step only.
-        save_every: steps between two checkpoints; 0 writes none.
-        keep: checkpoints that are kept.
-        tensorboard: metrics are written for TensorBoard as well.
-        gamma: ``rationale``: the weight of the answers.
-        alpha: ``rationale``: the weight of the first teacher; ``soft-label``: the teacher's share.
-        beta: ``rationale``: the weight of the second teacher.
-        teacher_weights: ``rationale``: weights by teacher's name.
-        keep_status: ``rationale``: the statuses of the rationales that are learned.
-        temperature: ``soft-label`` and a teacher model: what both logits are divided by.
-        fields: ``soft-label``: the fields that hold a row's text; none: ``text``, or question and answer.
-        label: ``soft-label``: the field of the gold label. Default: ``label``, or a numeric ``score``.
-        classes: ``soft-label``: the classes in their order. Default: those that occur in the rows.
-        teacher_model: a directory of a larger model with the same tokenizer, whose distributions are learned.
-        teacher_share: the share that these have in the loss.
-        lora: the rank of low-rank updates that are trained in place of the weights.
-        qat: one of ``QAT``: weights are trained as they will be once they are quantized.
+    Raises:
+        UsageError: a value is not accepted, or two options exclude each other.
     """
 
-    objective: str = "auto"
-    model: str = "auto"
-    tokenizer: str | None = None
-    chat_format: str | None = None
-    max_length: int | None = None
-    truncation: str = "error"
-    pack: int | None = None
-    epochs: float = 1.0
-    steps: int | None = None
-    batch_size: int = 8
-    accumulate: int = 1
-    learning_rate: float | None = None
-    schedule: str = "cosine"
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    seed: int = 42
-    device: str = "auto"
-    precision: str = "auto"
-    compile: bool = False
-    gradient_checkpointing: bool = False
-    fsdp: bool = False
-    eval_every: int = 0
-    save_every: int = 500
-    keep: int = 2
-    tensorboard: bool = False
-    gamma: float = 1.0
-    alpha: float | None = None
-    beta: float | None = None
-    teacher_weights: Mapping[str, float] = field(default_factory=dict)
-    keep_status: tuple[str, ...] = ("ok",)
-    temperature: float = 2.0
-    fields: tuple[str, ...] = ()
-    label: str | None = None
-    classes: tuple[str, ...] = ()
-    teacher_model: str | None = None
-    teacher_share: float = 0.5
-    lora: int | None = None
-    qat: str | None = None
+    objective: str = option("auto", "Training objective; auto detects it from the rows.", choices=OBJECTIVES)
+    model: str = option(
+        "auto",
+        "A directory, a name on the hub, or a preset: llama-tiny, llama-30m, llama-1b, t5-tiny, t5-small; "
+        "soft labels: tiny, wide, bert-tiny, bert-base. auto is the objective's smallest preset.",
+        metavar="MODEL",
+        is_path=True,
+    )
+    tokenizer: str | None = option(
+        None,
+        "Tokenizer's file or model directory. Defaults to the model's own; for a preset, to one that is "
+        "trained on the data.",
+        metavar="PATH",
+        is_path=True,
+    )
+    chat_format: str | None = option(
+        None,
+        "Chat format: llama3, chatml, llama2 or template. Defaults to the model's own.",
+        metavar="NAME",
+    )
+    max_length: int | None = option(
+        None,
+        "Maximum number of tokens per row. Defaults to the model's context length.",
+        metavar="N",
+        min=2,
+    )
+    truncation: str = option("error", "What to do with longer rows.", choices=TRUNCATIONS)
+    pack: int | None = option(None, "Pack rows into sequences of N tokens.", metavar="N", min=2)
+    epochs: float = option(1.0, "Number of passes over the rows.", above=0)
+    steps: int | None = option(None, "Number of steps, instead of epochs.", metavar="N", min=1)
+    batch_size: int = option(8, "Rows or packed sequences per batch, in each process.", metavar="N", min=1)
+    accumulate: int = option(1, "Batches per step.", metavar="N", min=1)
+    learning_rate: float | None = option(
+        None,
+        "Peak learning rate. Defaults to 1e-3 for a preset, 2e-5 otherwise, 2e-4 with --lora.",
+        above=0,
+    )
+    schedule: str = option("cosine", "How the learning rate falls after its peak.", choices=SCHEDULES)
+    warmup: float = option(0.05, "Share of the steps in which the learning rate rises.", min=0, max=1)
+    weight_decay: float = option(0.01, "Weight decay of matrices; biases and norms have none.", min=0)
+    clip: float = option(1.0, "Maximum norm of the gradient; 0 for no limit.", min=0)
+    seed: int = option(42, "Seed of the rows' order, new weights and dropout.", metavar="N")
+    eval_every: int = option(
+        0, "Steps between evaluations; 0 evaluates only before and after.", metavar="N", min=0
+    )
+    save_every: int = option(500, "Steps between checkpoints; 0 for none.", metavar="N", min=0)
+    keep: int = option(2, "Number of checkpoints to keep.", metavar="N", min=1)
+    gamma: float = option(1.0, "rationale: weight of the answers.", min=0)
+    alpha: float | None = option(
+        None,
+        "rationale: weight of the first teacher (1); soft labels: the teacher's share of the loss (0.5 "
+        "if there are probabilities).",
+        min=0,
+    )
+    beta: float | None = option(None, "rationale: weight of the second teacher (1).", min=0)
+    teacher_weights: Mapping[str, float] = option(
+        dict,
+        "rationale: weight of a teacher by name; can be repeated.",
+        flag="--teacher-weight",
+        metavar="NAME=W",
+        parse=_parse_weights,
+    )
+    keep_status: tuple[str, ...] = option(
+        ("ok",), "rationale: statuses of the rationales to train on.", metavar="STATUS,...", parse=parse_names
+    )
+    temperature: float = option(
+        2.0, "Divisor of student's and teacher's logits before they are compared.", above=0
+    )
+    fields: tuple[str, ...] = option(
+        (),
+        "soft labels: fields with the text. Defaults to text, or to question and answer.",
+        metavar="NAME,...",
+        parse=parse_names,
+    )
+    label: str | None = option(
+        None, "soft labels: field with the correct label. Defaults to label, or to score.", metavar="NAME"
+    )
+    classes: tuple[str, ...] = option(
+        (),
+        "soft labels: classes in their order. Defaults to those in the rows.",
+        metavar="NAME,...",
+        parse=parse_names,
+    )
+    teacher_model: str | None = option(
+        None,
+        "Directory of a larger model with the same tokenizer, to learn its distributions.",
+        metavar="PATH",
+        is_path=True,
+    )
+    teacher_share: float = option(0.5, "Share of the teacher model in the loss.", min=0, max=1)
+    lora: int | None = option(None, "Train low-rank updates of rank R, not the weights.", metavar="R", min=1)
+    qat: str | None = option(None, "Train for this quantization.", choices=QAT)
+    device: str = option("auto", "Device; auto takes a GPU if there is one.", choices=DEVICES)
+    precision: str = option(
+        "auto", "Number format; auto is bfloat16 on a GPU that has it, else float32.", choices=PRECISIONS
+    )
+    compile: bool = option(False, "Compile the model with torch.compile.")
+    gradient_checkpointing: bool = option(
+        False, "Compute activations twice instead of keeping them: less memory, more work."
+    )
+    fsdp: bool = option(False, "Divide the model among torchrun's processes.")
+    tensorboard: bool = option(False, "Also write metrics for TensorBoard, in DIR/tensorboard.")
 
     def __post_init__(self) -> None:
-        self._check_names()
-        one_of = [("objective", OBJECTIVES), ("schedule", SCHEDULES)]
-        one_of += [("precision", PRECISIONS), ("device", DEVICES)]
-        for name, known in one_of:
-            if getattr(self, name) not in known:
-                raise UsageError(f"--{name} {getattr(self, name)}: expected one of {', '.join(known)}")
-        if self.qat is not None and self.qat not in QAT:
-            raise UsageError(f"--qat {self.qat}: expected one of {', '.join(QAT)}")
-        for name in ("batch_size", "accumulate", "steps", "lora", "keep", "max_length", "pack"):
-            self._at_least(name, 2 if name in ("max_length", "pack") else 1)
-        for name in ("warmup", "weight_decay", "clip", "gamma", "alpha", "beta", "eval_every", "save_every"):
-            self._at_least(name, 0)
-        self._at_least("teacher_share", 0)
-        for name in ("epochs", "learning_rate", "temperature"):
-            if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
-                raise UsageError(f"{flag_of(name)} {value}: expected a number above 0")
-        for name in ("warmup", "teacher_share"):
-            if getattr(self, name) > 1:
-                raise UsageError(f"{flag_of(name)} {getattr(self, name)}: expected a share, from 0 to 1")
+        check(self)
+        for teacher, weight in self.teacher_weights.items():
+            if not 0 <= weight < float("inf"):
+                raise UsageError(f"--teacher-weight {teacher}={weight}: must be a number of 0 or more")
+        for name in ("fields", "classes"):
+            if len(set(values := getattr(self, name))) < len(values):
+                raise UsageError(f"--{name} {','.join(values)}: a name is repeated; give each one once")
+        if len(self.classes) == 1:
+            raise UsageError(f"--classes {self.classes[0]}: expected two or more")
         if not 0 <= self.seed < 1 << 63:
-            raise UsageError(f"--seed {self.seed}: expected a number from 0 to 2^63 - 1")
+            raise UsageError(f"--seed {self.seed}: must be a number from 0 to 2^63 - 1")
         if self.fsdp and self.lora is not None:
             raise UsageError("--lora needs the whole model in each process: leave --fsdp out")
 
-    def _check_names(self) -> None:
-        for teacher, weight in self.teacher_weights.items():
-            if not 0 <= weight < float("inf"):
-                raise UsageError(f"--teacher-weight {teacher}={weight}: expected a number of 0 or more")
-        for name in ("fields", "classes"):
-            if len(set(names := getattr(self, name))) < len(names):
-                raise UsageError(f"{flag_of(name)} {','.join(names)}: expected each once")
-        if len(self.classes) == 1:
-            raise UsageError(f"--classes {self.classes[0]}: expected two or more")
-
-    def _at_least(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if value is not None and not least <= value < float("inf"):
-            raise UsageError(f"{flag_of(name)} {value}: expected {least} or more")
-
     def to_json(self) -> dict[str, Any]:
-        """The options, as they are recorded."""
+        """Return the options as a JSON object."""
         tuples = {name: list(getattr(self, name)) for name in ("fields", "classes", "keep_status")}
         return asdict(self) | {"teacher_weights": dict(self.teacher_weights)} | tuples
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
-        """The flags that differ from a run's recorded options and change what comes out."""
-        own = self.to_json()
-        return [flag_of(name) for name in own if name not in _FREE and own[name] != recorded.get(name)]
+        """Return the flags that differ from a run's recorded options and change its result."""
+        now = self.to_json()
+        return [flag_of(name) for name in now if name not in _FREE and now[name] != recorded.get(name)]
 
 
 def flag_of(name: str) -> str:
-    """An attribute's name as a flag."""
-    return "--" + name.removesuffix("s" if name == "teacher_weights" else "").replace("_", "-")
+    """Return the flag of a field of ``TrainOptions``."""
+    return next(found.flag for field, found, _ in options_of(TrainOptions) if field == name)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """Options of scoring files with a classifier; each field has the help text of its flag.
+
+    Raises:
+        UsageError: a value is not accepted.
+    """
+
+    fields: tuple[str, ...] = option(
+        (),
+        "Fields with the text. Defaults to those that the model was trained on.",
+        metavar="NAME,...",
+        parse=parse_names,
+    )
+    prediction: str = option("prediction", "Field for the most probable class.", metavar="NAME")
+    probs: str = option("probs", "Field for the probabilities of the classes.", metavar="NAME")
+    max_length: int | None = option(
+        None,
+        "Maximum number of tokens per text. Defaults to the model's context length.",
+        metavar="N",
+        min=2,
+    )
+    truncation: str = option("error", "What to do with longer texts.", choices=TRUNCATIONS)
+    batch_size: int = option(64, "Rows per batch.", metavar="N", min=1)
+    device: str = option("cpu", "Device.", choices=("cpu", "cuda"))
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.prediction == self.probs:
+            raise UsageError(
+                f"--prediction {self.prediction}: the probabilities go there; name another field"
+            )
 
 
 BETAS = (0.9, 0.95)

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from dataprep.core.errors import MissingDependencyError, UsageError
-from dataprep.core.optional import quiet_torchao
+from dataprep.core.errors import UsageError
+from dataprep.core.optional import quiet_torchao, require
 from dataprep.train.batches import Plan
 from dataprep.train.checkpoints import checkpoints_in
 from dataprep.train.run_dir import METRICS, RunFolder
@@ -52,15 +52,13 @@ def scheme(name: str) -> Any:
     Raises:
         MissingDependencyError: torchao is not installed.
     """
-    try:
-        with quiet_torchao():
-            from torchao.quantization import (
-                Int8DynamicActivationIntxWeightConfig,
-                IntxWeightOnlyConfig,
-                PerGroup,
-            )
-    except ImportError:
-        raise MissingDependencyError("torchao", "qat", "--qat") from None
+    require("torchao", extra="qat", feature="--qat")
+    with quiet_torchao():
+        from torchao.quantization import (
+            Int8DynamicActivationIntxWeightConfig,
+            IntxWeightOnlyConfig,
+            PerGroup,
+        )
     if name == "int4-weight":
         return IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(GROUP))
     return Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(GROUP))

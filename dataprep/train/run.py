@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,7 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import MissingDependencyError, UsageError
+from dataprep.core.errors import UsageError
+from dataprep.core.optional import require
 from dataprep.train.objectives.detect import objective_of, refuse_foreign
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import RunFolder, interrupted, new_folder, newest_folder
@@ -83,8 +83,7 @@ def train(
     """
     options = options or TrainOptions()
     for package in ("torch", "transformers", "safetensors"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(package, "train", "training a student")
+        require(package, extra="train", feature="training a student")
     if options.tensorboard:
         check_board()
     paths, others = _paths(data), _paths(held_out)

@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from dataprep import __version__
-from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.errors import FileError, InputError, UsageError, first_line
 from dataprep.core.io import writing
 from dataprep.train.options import TrainOptions
 
@@ -208,8 +208,7 @@ class RunFolder:
         except (RuntimeError, _writers_error()) as error:
             if not any(word in str(error) for word in ("space", "write", "os error")):
                 raise
-            reason = str(error).partition("\n")[0]
-            raise FileError(self.path, f"the student cannot be written: {reason}") from None
+            raise FileError(self.path, f"the student cannot be written: {first_line(error)}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

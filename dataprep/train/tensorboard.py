@@ -6,14 +6,13 @@ steps after its checkpoint, which are taken again, are not shown twice.
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from dataprep.core.errors import MissingDependencyError
 from dataprep.core.io import writing
+from dataprep.core.optional import require
 from dataprep.train.run_dir import BOARD, RunFolder
 
 _PLACES = ("step", "steps")
@@ -21,8 +20,7 @@ _PLACES = ("step", "steps")
 
 def check_board() -> None:
     """Raise ``MissingDependencyError`` unless TensorBoard is installed."""
-    if importlib.util.find_spec("tensorboard") is None:
-        raise MissingDependencyError("tensorboard", "tensorboard", "--tensorboard")
+    require("tensorboard", extra="tensorboard", feature="--tensorboard")
 
 
 class Board:

@@ -2,14 +2,14 @@
 
 from decimal import Decimal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.answers.numbers import number_of, stated_number
+from tests.tables import table
 
 
-@pytest.mark.parametrize(
+@table(
     "reply",
     [
         "#### 1600", "So 1 + 1.\n#### 1,600", "####1600", "#### $1,600.00", "The answer is 1600",
@@ -26,7 +26,7 @@ def test_these_forms_state_the_number(reply):
     assert stated_number(reply) == 1600
 
 
-@pytest.mark.parametrize(
+@table(
     "reply",
     [
         "", "1600", "She has 1600 eggs.", "The answer is 3/4", "The answer is 50%", "The answer is 2 dozen.",
@@ -44,7 +44,7 @@ def test_these_state_none_for_sure(reply):
     assert stated_number(reply) is None
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "value"),
     [
         ("16", "16"), (" 1,600 ", "1600"), ("-5", "-5"), ("−5", "-5"), ("$-5", "-5"), ("-$5.50", "-5.5"),

@@ -15,6 +15,7 @@ from dataprep.answers.export import export_rationales
 from dataprep.answers.parse import parse_rationale_files, rationale_files
 from dataprep.core.errors import DataprepError, FileError, InputError, UsageError
 from tests import strategies as some
+from tests.tables import table
 
 CUE = "Let's think step by step."
 
@@ -139,7 +140,7 @@ def test_lines_may_bring_their_id(tmp_path):
     assert rows[2]["id"] == rows[3]["id"] != rows[0]["id"]
 
 
-@pytest.mark.parametrize("bad", [{"id": "x"}, {"text": 3}, 3, None, ["x"], {"text": string(0), "id": [1]}])
+@table("bad", [{"id": "x"}, {"text": 3}, 3, None, ["x"], {"text": string(0), "id": [1]}])
 def test_a_row_that_is_no_string_is_named(tmp_path, bad):
     """Other JSON values among the strings are an error with file and line."""
     path = write(tmp_path / "s.jsonl", [string(0), bad])
@@ -148,10 +149,8 @@ def test_a_row_that_is_no_string_is_named(tmp_path, bad):
     assert not (tmp_path / "out.jsonl").exists()
 
 
-@pytest.mark.parametrize("name", ["x_CoT_0.json", "x.jsonl"])
-@pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{", b'["cut', b'{"a": "b"}', b'["caf\xe9"]', b"\x00\x01", b"[1, 2"]
-)
+@table("name", ["x_CoT_0.json", "x.jsonl"])
+@table("content", [b"", b"[]", b"{", b'["cut', b'{"a": "b"}', b'["caf\xe9"]', b"\x00\x01", b"[1, 2"])
 def test_a_damaged_file_is_an_error_of_ours(tmp_path, name, content):
     """Empty, cut, binary and other files end in dataprep's own error that names the file."""
     (tmp_path / name).write_bytes(content)
@@ -216,7 +215,7 @@ def test_gold_rows_are_joined_by_position_over_batches(tmp_path):
     assert report.agree == 4
 
 
-@pytest.mark.parametrize("name", ["gold.json", "gold.jsonl"])
+@table("name", ["gold.json", "gold.jsonl"])
 def test_gold_rows_are_joined_by_id_first(tmp_path, name):
     """A string with an id belongs to the gold row with that id, wherever that stands."""
     gold = write(tmp_path / name, [gold_row(0), gold_row(1), gold_row(2, id=77)])
@@ -253,7 +252,7 @@ def test_the_gold_answer_wins_and_the_teachers_own_is_kept(tmp_path):
     assert report.agree == 1
 
 
-@pytest.mark.parametrize(
+@table(
     ("row", "ours", "theirs"),
     [
         (gold_row(9), "'Question 0?'", "'Question 9?'"),
@@ -306,9 +305,7 @@ def test_an_id_of_two_gold_rows_is_an_error_where_it_is_asked_for(tmp_path):
     assert [row["id"] for row in parsed([by_position], tmp_path, gold=gold)[1]] == ["g-0", "g-0"]
 
 
-@pytest.mark.parametrize(
-    "choices", [["wool", "tin", "silk"], {"label": ["a", "b", "c"], "text": ["wool", "tin", "silk"]}]
-)
+@table("choices", [["wool", "tin", "silk"], {"label": ["a", "b", "c"], "text": ["wool", "tin", "silk"]}])
 def test_gold_choices_in_a_table_are_a_json_text(tmp_path, choices):
     """CSV has no lists: a cell with their JSON text is read."""
     path = tmp_path / "gold.csv"
@@ -328,7 +325,7 @@ def test_other_choices_in_a_table_say_what_to_give(tmp_path):
         parsed([write(tmp_path / "t_CoT_0.json", [string(0)])], tmp_path, gold=path)
 
 
-@pytest.mark.parametrize(
+@table(
     "bad",
     [gold_row(1, "gold"), gold_row(1, None), {"id": "g-1"}, gold_row(1, choices="x"), gold_row(1, id=[1])],
 )
@@ -463,7 +460,7 @@ def test_a_published_file_comes_through_a_pipe(run, tmp_path, indent):
     assert [row["source"] for row in rows] == ["-:0", "-:1"]
 
 
-@pytest.mark.parametrize("text", [b'["cut', b"[1, 2]", b'["x"]\n["y"]\n', b"[]"])
+@table("text", [b'["cut', b"[1, 2]", b'["x"]\n["y"]\n', b"[]"])
 def test_another_array_in_a_pipe_is_an_error_of_ours(run, text):
     """What is no array of strings ends in an error that names standard input."""
     ran = run("parse-rationales", "-", input=text)
@@ -611,7 +608,7 @@ def test_rows_from_parquet_are_exported(tmp_path, seconds):
     assert before == after
 
 
-@pytest.mark.parametrize(
+@table(
     "broken",
     [
         {"rationales": {"flan-t5": string(5)}},

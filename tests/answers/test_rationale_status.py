@@ -14,6 +14,7 @@ from dataprep.answers.rationale_files import RationaleParser
 from dataprep.answers.runaway import runaway_at, trim_runaway
 from dataprep.datasets.references import GoldRow
 from tests import strategies as some
+from tests.tables import table
 
 CUE = "Let's think step by step."
 METALS = ["wool", "tin", "a plant"]
@@ -44,7 +45,7 @@ def judged(head, more="", gold=1):
 # Statuses
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "text"),
     [
         ("empty", ""),
@@ -88,7 +89,7 @@ def test_each_status_is_what_its_definition_says(status, text):
     assert judged(FIRST, f" llama rationale: {CUE}\n{text}")["status"]["llama-2"] == status
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "statuses"),
     [
         ("The answer is (a). And so", ("answer_mismatch", "truncated")),
@@ -119,7 +120,7 @@ def test_a_missing_value_is_kept_to_the_letter():
     assert row["rationales"] == {"flan-t5": "nan", "llama-2": "nan"}
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "text", "sentence"),
     [
         ("ok", "Tin melts.", " Thus, the answer is (b) tin"),
@@ -169,7 +170,7 @@ def test_any_text_concludes_on_a_choice_or_none(choices, text):
 # Cut off
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         "Let'", "Steve's ears don'", "The word 'Jäger' and don'", "The word '", "so it means \"",
@@ -184,7 +185,7 @@ def test_these_stop_in_mid_sentence(text):
     assert status_of(text, METALS, None)[0] == "truncated"
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         "Tin (a metal) melts (at 232 °C)", "f(g(x))", "a) wool (grey) b) tin (white)", "[tin]",
@@ -203,7 +204,7 @@ def test_these_are_whole(text):
 # Conclusions
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "place"),
     [
         ("The answer is (b).", 1),
@@ -274,7 +275,7 @@ def test_an_article_is_no_letter():
     assert conclusion("The answer is a plant.", ["wool", "tin"]) == -1
 
 
-@pytest.mark.parametrize(
+@table(
     "said",
     ["The answer is (b) tin.", "So the correct answer is (b) tin, as it melts.", "The answer is: (b)."],
 )
@@ -283,7 +284,7 @@ def test_a_letter_with_its_text_is_a_conclusion(said):
     assert conclusion(said, METALS) == 1
 
 
-@pytest.mark.parametrize(
+@table(
     ("said", "place"),
     [
         ("The answer is the tinfoil hat.", -1),
@@ -302,7 +303,7 @@ def test_choices_that_differ_by_case_only_are_not_named_in_words():
     assert conclusion("The answer is (b) Tin.", ["tin", "Tin"]) == 1
 
 
-@pytest.mark.parametrize(
+@table(
     ("said", "place"),
     [("The answer is (b).", 15), ("Not (a). (b) is right.", 10), ("the answer is tin", -1), ("tin", -1),
      ("the answer is not (a). Answer: b", 31), ("the answer left to us is (b)", 26), ("So it is b.", 9)],
@@ -315,7 +316,7 @@ def test_the_letter_of_a_conclusion_is_found(said, place):
 # Running on
 
 
-@pytest.mark.parametrize(
+@table(
     "question",
     [
         "### Question 2\n\nWhat is…", "# Question 16", "### Q2", "##### **Question 17**\nThe",
@@ -335,7 +336,7 @@ def test_other_questions_are_seen_in_every_form(question):
     assert (runaway_at(question) >= 0, trim_runaway(question)) == (True, "")
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         "# 1. Look at the metals.\nTin melts.\n# 2. Look at wool.\nIt burns.\n# 3. So it is tin.",
@@ -357,7 +358,7 @@ def test_what_looks_like_another_question_and_is_none(text):
     assert runaway_at(text) == -1
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "kept"),
     [
         ("So it is.\n\nQ: What burns?\nIt is wool.", "So it is."),
@@ -391,7 +392,7 @@ def test_trimming_keeps_a_beginning_that_runs_nowhere(text):
 
 # Linear time
 
-TEN_MEGABYTES = 10_000_000
+MEGABYTES, MOST_SECONDS = 4_000_000, 0.4  # a text of quadratic cost would take minutes
 UNITS = [
     "\nAnswer Choices:\n(a) ", " rationale:", "llama rationale: ", " llama rationale: ",
     "\nllama rationale: ", "answer is (a)", "answer is (a). ", "The answer is (a).\n", "answer is ",
@@ -404,37 +405,37 @@ UNITS = [
 
 
 def seconds(call):
-    """The processor time of a call that may end in dataprep's own error: the best of two."""
+    """The processor time of a call that may end in dataprep's own error: the best of six."""
     best = float("inf")
-    for _ in range(2):
+    for _ in range(6):  # another process on the same core makes one slower
         begin = time.process_time()
         some.result_or_error(call)
         best = min(best, time.process_time() - begin)
-        if not 1 <= best < 3:  # beyond that it is no busy machine
+        if not MOST_SECONDS <= best < 3 * MOST_SECONDS:  # beyond that it is no busy machine
             break
     return best
 
 
-@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("place", ["first", "second", "choice"])
-def test_ten_adversarial_megabytes_take_less_than_a_second(place, unit):
-    """Parts of the grammar, repeated wherever they may stand, cost linear time: 10 MB under a second."""
-    text = unit * (TEN_MEGABYTES // len(unit))
+@table("unit", UNITS)
+def test_adversarial_text_takes_a_second_for_ten_megabytes(place, unit):
+    """Parts of the grammar, repeated wherever they may stand, cost linear time."""
+    text = unit * (MEGABYTES // len(unit))
     text = {
         "first": text + BLOCK,
         "second": f"{FIRST}{BLOCK} llama rationale: {text}",
         "choice": f"{FIRST}{BLOCK} {text}",
     }[place]
     parser = RationaleParser(Teachers(), trim=True)
-    assert seconds(lambda: parser(text, "x.json", 1)) < 1
+    assert seconds(lambda: parser(text, "x.json", 1)) < MOST_SECONDS
 
 
-@pytest.mark.parametrize("end", ["\n# 14.", "\nQ: x", '"', ")", "'", "*"])
-@pytest.mark.parametrize("unit", ["\n#", "x\nOptions:\n", "\n", "\u2028#", "'x", '"x', "(x", "*"])
+@table("end", ["\n# 14.", "\nQ: x", '"', ")", "'", "*"])
+@table("unit", ["\n#", "x\nOptions:\n", "\n", "\u2028#", "'x", '"x', "(x", "*"])
 def test_trimming_and_ends_take_linear_time(unit, end):
     """Whatever precedes the place of a cut, or the last quote, is gone over once."""
-    text = f"Tin{unit * (TEN_MEGABYTES // len(unit))}{end}"
-    assert seconds(lambda: status_of(trim_runaway(text), METALS, 1, 1)) < 1
+    text = f"Tin{unit * (MEGABYTES // len(unit))}{end}"
+    assert seconds(lambda: status_of(trim_runaway(text), METALS, 1, 1)) < MOST_SECONDS
 
 
 def test_a_long_choice_and_many_answers_take_linear_time():
@@ -448,6 +449,6 @@ def test_a_long_choice_and_many_answers_take_linear_time():
 def test_many_listed_teachers_take_linear_time():
     """Markers of several words are looked for at each mark, not all over the text."""
     names = ["t5", *(f"llama {number}=l{number}" for number in range(20))]
-    text = f"{FIRST}{BLOCK} llama 3 rationale: {' llama 99 rationale: x' * (TEN_MEGABYTES // 22)}"
+    text = f"{FIRST}{BLOCK} llama 3 rationale: {' llama 99 rationale: x' * (MEGABYTES // 22)}"
     parser = RationaleParser(Teachers.named(names))
-    assert seconds(lambda: parser(text, "x.json", 1)) < 1
+    assert seconds(lambda: parser(text, "x.json", 1)) < MOST_SECONDS

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from dataprep.answers.rationale import Parsed, Teachers, parse, render
 from dataprep.core.errors import DataprepError, RowError, UsageError
 from tests import strategies as some
+from tests.tables import table
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CUE = "Let's think step by step."
@@ -130,7 +131,7 @@ def test_named_teachers_are_rendered_and_read(names, data):
     assert isinstance(text, RowError) or parse(text, teachers) == parsed
 
 
-@pytest.mark.parametrize(
+@table(
     "broken",
     [
         {"question": "Which?\nAnswer Choices:\n(a) x\n(b) y\n\nQ: Which?"},
@@ -167,7 +168,7 @@ def test_what_the_format_cannot_carry_is_refused(broken):
         render(parsed)
 
 
-@pytest.mark.parametrize("name", ["llama", "the", "two words", "", "2nd", "x" * 70, "new\nline"])
+@table("name", ["llama", "the", "two words", "", "2nd", "x" * 70, "new\nline"])
 def test_a_teacher_whose_marker_would_not_be_read_is_refused(name):
     """A teacher's name that no marker can have is an error, not a lost rationale."""
     parsed = Parsed("Which?", ["wool", "tin"], ("b", "tin"), {"flan-t5": "So.", name: "Yes."})
@@ -175,7 +176,7 @@ def test_a_teacher_whose_marker_would_not_be_read_is_refused(name):
         render(parsed)
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         f"{CUE} {CUE} twice",
@@ -231,7 +232,7 @@ def test_the_published_sample_gives_the_promised_fields():
     }
 
 
-@pytest.mark.parametrize(
+@table(
     "cue",
     ["", f"\nA: {CUE}", f"\nA:{CUE}", f"\nA:  {CUE} ", "\nA: Let's think step by step",
      "\nA: Let’s think step by step.",
@@ -239,7 +240,7 @@ def test_the_published_sample_gives_the_promised_fields():
      "\nA:  Let's  think step by step", "\nA: Let's think  step by  step.", f"\n{CUE}", f"\n\n  {CUE}\n",
      f"\na: {CUE}", f"\nanswer:{CUE}", "\na: let's think step by step."],
 )  # fmt: skip
-@pytest.mark.parametrize("more", ["", f" llama rationale: {CUE}\nIt is tin."])
+@table("more", ["", f" llama rationale: {CUE}\nIt is tin."])
 def test_a_cue_line_is_no_choice(cue, more):
     """However the cue line after the choices is spaced, the choices are the same."""
     found = parse(FIRST + BLOCK + cue + more)
@@ -247,9 +248,7 @@ def test_a_cue_line_is_no_choice(cue, more):
     assert found.rationales.get("llama-2") == ("It is tin." if more else None)
 
 
-@pytest.mark.parametrize(
-    "after", ["\nMore text", "\n(x) out of order", "\n(d)no space", "\nA: It is tin.", "\n\n(d) y"]
-)
+@table("after", ["\nMore text", "\n(x) out of order", "\n(d)no space", "\nA: It is tin.", "\n\n(d) y"])
 def test_other_text_after_the_choices_is_an_error(after):
     """What is neither choice, cue line nor teacher is shown, not lost."""
     with pytest.raises(RowError, match="text after the choices") as caught:
@@ -257,7 +256,7 @@ def test_other_text_after_the_choices_is_an_error(after):
     assert after.strip()[:8] in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     ["", " ", "no block", "Q: Which?\nAnswer Choices:\n(a) x", "\n\nQ: Which?\n(a) x\n(b) y",
      "x\n\nQ: Which?\nAnswer Choices:\n(b) x", "\nAnswer Choices:\n(a) x\n\nQ: Which?",
@@ -276,7 +275,7 @@ def test_the_choices_stop_where_the_letters_do():
     assert parse(f"So.\n\nQ: Which?\nAnswer Choices:\n{listed}").choices == [letter * 3 for letter in LETTERS]
 
 
-@pytest.mark.parametrize(
+@table(
     ("head", "rationale", "answer"),
     [
         ("Tin melts. Thus, the answer is (b) tin", "Tin melts.", ("b", "tin")),
@@ -322,7 +321,7 @@ def test_teachers_are_named_by_the_list():
     assert list(parse(text, Teachers.named(["t5-xl"])).rationales) == ["t5-xl", "llama-2", "qwen", "phi"]
 
 
-@pytest.mark.parametrize("given_name", ["llama", "llama-2", " llama-2 ", "llama=llama-2", "llama = llama-2"])
+@table("given_name", ["llama", "llama-2", " llama-2 ", "llama=llama-2", "llama = llama-2"])
 def test_a_known_teacher_is_given_by_marker_or_name(given_name):
     """The names that the output uses are taken too, white space around them aside, and written back."""
     text = f"{FIRST}{BLOCK} llama rationale: {CUE}\nOne."
@@ -332,7 +331,7 @@ def test_a_known_teacher_is_given_by_marker_or_name(given_name):
     assert render(found, teachers) == text
 
 
-@pytest.mark.parametrize(
+@table(
     "names",
     [
         [""], [" "], ["t5", ""], ["t5", " ", "qwen"], ["t5", "=x"], ["t5", "x="], ["t5", "="], ["t5=x"],
@@ -357,7 +356,7 @@ def test_a_name_of_several_words_can_be_listed():
     assert parse(render(found, teachers), teachers) == found
 
 
-@pytest.mark.parametrize("name", ["8x7B", "3b", "o1", "gpt-4", "qwen2.5"])
+@table("name", ["8x7B", "3b", "o1", "gpt-4", "qwen2.5"])
 def test_a_name_may_hold_digits(name):
     """A word with a letter in it is a teacher's name, whatever it begins with."""
     found = parse(f"{FIRST}{BLOCK} {name} rationale: One.")
@@ -371,7 +370,7 @@ def test_a_marker_may_follow_a_newline():
     assert found.rationales == {"flan-t5": "Tin melts.", "llama-2": "One.", "mistral": "Two."}
 
 
-@pytest.mark.parametrize(
+@table(
     ("names", "after", "marker"),
     [
         (None, " llama 2 rationale: One.", "llama 2 rationale:"),
@@ -401,7 +400,7 @@ def test_prose_in_the_last_choice_is_a_choice():
     assert parse(f"{FIRST}{BLOCK} and the rationale: heat").choices[-1] == "a plant and the rationale: heat"
 
 
-@pytest.mark.parametrize(
+@table(
     "said",
     ["This is the rationale: it melts.", "My Rationale: none.", "Her best rationale: x.", "rationale: x",
      "a llama rationale.",

@@ -33,6 +33,7 @@ from dataprep.teacher.journal.line import OUTCOMES
 from dataprep.teacher.prompts import prompt_file
 from tests import strategies as some
 from tests.journal_lines import journal, line
+from tests.tables import table
 
 ROOT = Path(__file__).parents[2]
 DATA = (ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")).resolve()
@@ -80,7 +81,7 @@ def collect(tmp_path):
 # What an answer amounts to
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "status", "letter"),
     [
         ("Tin melts. The answer is (b).", "ok", "b"),
@@ -104,7 +105,7 @@ def test_a_whole_reply_has_a_status_and_a_letter(text, status, letter):
     assert (judged.status, judged.letter) == (status, letter)
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES)
+@table("outcome", OUTCOMES)
 def test_what_the_journal_says_goes_first(outcome):
     """No letter makes an answer of a reply that was refused, cut off or never came."""
     more = {} if outcome == "empty" else {"response": "(b)"}
@@ -120,7 +121,7 @@ def test_without_a_gold_answer_any_letter_is_ok():
     assert (judged.status, judged.letter) == ("ok", "c")
 
 
-@pytest.mark.parametrize(
+@table(
     ("answer", "label", "letter"),
     [("tin", "b", "b"), ("tin", "B", "b"), ("tin", None, "b"), ("tin", "2", "b"), ("tin", "ab", "b"),
      ("gold", "z", None), (None, None, None), ("gold", None, None)],
@@ -136,7 +137,7 @@ def test_more_choices_than_letters_are_an_error():
         judge(example(choices=tuple(map(str, range(27)))), reply("B"))
 
 
-@pytest.mark.parametrize(
+@table(
     ("gold", "text", "status"),
     [
         ("1,600", "So 2 * 800.\n#### 1600", "ok"),
@@ -437,7 +438,7 @@ def test_an_id_that_stands_twice(collect):
             collect([reply("B")], [example(), second])
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "says"),
     [
         (b"", r"e\.jsonl: the file is empty; expected rows"),
@@ -469,7 +470,7 @@ def test_a_torn_last_line_is_passed_over_and_reported(tmp_path):
         collect_files([tmp_path / "r.jsonl"], tmp_path / "e.jsonl", tmp_path / "o.jsonl")
 
 
-@pytest.mark.parametrize(
+@table(
     ("bad", "says"),
     [
         ({"id": "x"}, r"r\.jsonl:2: not a response: expected a text in 'key'"),
@@ -551,7 +552,7 @@ def test_qa_rows_have_the_plain_question_and_the_reply_as_it_is(collect):
     }
 
 
-@pytest.mark.parametrize("to", FORMATS[1:])
+@table("to", FORMATS[1:])
 def test_only_kept_statuses_become_training_rows(collect, to):
     """What stays out is in the ledger with its status."""
     probs = {"logprobs": [{"token": "B", "logprob": -0.1, "top": {}}]}
@@ -606,7 +607,7 @@ def test_an_earlier_teachers_rationale_can_be_trained_on(collect):
     assert report.ledger.dropped == {"no log-probabilities": 1, "status: truncated": 1}
 
 
-@pytest.mark.parametrize(
+@table(
     ("options", "says"),
     [
         ({"to": "poem"}, "cannot collect to 'poem': expected rationale, chat, qa, choice-probs"),
@@ -664,7 +665,7 @@ def test_the_row_of_soft_labels(collect):
     assert row["label"] is None
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "place", "tokens"),
     [
         ("B", 0, ["B"]),
@@ -703,7 +704,7 @@ def test_all_spellings_of_a_letter_are_added_up():
     assert outside == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "logprobs", "reason"),
     [
         ("B", None, "no log-probabilities"),
@@ -721,7 +722,7 @@ def test_without_a_letters_probability_there_is_no_row(text, logprobs, reason):
     assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize(
+@table(
     "logprobs",
     [
         "B", {"token": "B"}, ["B"], [{"token": 7}], [{"token": "B", "logprob": "x"}],
@@ -811,7 +812,7 @@ def test_the_command_reads_pipes_and_flags(run, tmp_path):
     assert said == ["C / b", "B / b"]
 
 
-@pytest.mark.parametrize(
+@table(
     ("arguments", "says"),
     [
         (["r.jsonl"], "--examples"),

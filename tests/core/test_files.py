@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep import read_rows, write_rows
-from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.errors import FileError, InputError, Location, UsageError
 from dataprep.core.io import format_of, open_output, read_blocks, read_lines, read_text, write_text
 
 KINDS = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet"]
@@ -170,7 +170,30 @@ def test_lines_keep_their_numbers(tmp_path, data, numbers, compression):
             out.write(data)
     else:
         path.write_bytes(gzip.compress(data) if compression else data)
-    assert list(read_rows(str(path))) == [(number, {"a": n}) for n, number in enumerate(numbers, 1)]
+    name = str(path)
+    assert list(read_rows(name)) == [
+        ((name, number, "line"), {"a": n}) for n, number in enumerate(numbers, 1)
+    ]
+
+
+def test_a_place_is_the_readers_word(tmp_path):
+    """Lines of JSON Lines by line, whatever the suffix; rows of arrays and tables by their count."""
+    cases = [
+        ("a.jsonl", b'\n{"a": "1"}\n\n{"a": "2"}\n', ["a.jsonl:2", "a.jsonl:4"]),
+        ("lines.json", b'\n{"a": "1"}\n{"a": "2"}\n', ["lines.json:2", "lines.json:3"]),
+        ("array.json", b'[\n{"a": "1"},\n\n{"a": "2"}]', ["array.json: row 1", "array.json: row 2"]),
+        ("one.json", b'{\n"a": "1"}', ["one.json: row 1"]),
+        ("a.csv", b'a\n"1\n1"\n\n2\n', ["a.csv: row 1", "a.csv: row 2"]),
+        ("a.tsv", b"a\n1\n2\n", ["a.tsv: row 1", "a.tsv: row 2"]),
+    ]
+    failures = []
+    for name, data, expected in cases:
+        (tmp_path / name).write_bytes(data)
+        places = [str(where) for where, _ in read_rows(str(tmp_path / name))]
+        if places != [f"{tmp_path}/{place}" for place in expected]:
+            failures.append((name, places))
+    assert not failures
+    assert str(Location("-", 3)) == "standard input:3"
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])

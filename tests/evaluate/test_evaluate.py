@@ -11,6 +11,7 @@ from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.metrics.scores import ACCURACY, EXACT, F1, FLEXIBLE, PASS, STRICT
 from dataprep.evaluate.settings import Settings
 from tests import journal_lines
+from tests.tables import table
 
 CHOICES = "Which is blue?\n\n(a) grass\n(b) sky"
 CODE = "Add.\n\nYour code should pass these tests:\n```python\nassert add(1, 2) == 3\n```"
@@ -146,7 +147,7 @@ def test_missing_and_unknown_predictions_are_counted(tmp_path):
     assert done.unknown == 2
 
 
-@pytest.mark.parametrize(
+@table(
     ("lines", "message"),
     [
         (['{"id": "g1", "text": "1"}', '{"id": "g1", "text": "2"}'], r"given.jsonl:2: a second prediction"),
@@ -288,7 +289,7 @@ def test_the_json_report(run, tmp_path):
     assert run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--quiet").out == b""
 
 
-@pytest.mark.parametrize(
+@table(
     ("arguments", "says"),
     [
         (["rows.jsonl"], "expected MODEL and FILE, or FILE with --predictions"),

@@ -20,6 +20,7 @@ from dataprep.evaluate.metrics.code import program_of, shown_tests
 from dataprep.evaluate.metrics.intervals import bootstrap, wilson
 from dataprep.evaluate.metrics.kinds import Gold, gold_of_chat, gold_of_example, metric_of
 from dataprep.evaluate.metrics.scores import ACCURACY, EXACT, F1, FLEXIBLE, STRICT, Row, results_of, score
+from tests.tables import table
 
 TEXTS = st.text(max_size=60) | st.text("the an a. $#,1234567890-\n()ABCab", max_size=60)
 
@@ -69,7 +70,7 @@ def official_scores(answer, golds):
     return exact, best
 
 
-@pytest.mark.parametrize(
+@table(
     ("reply", "strict", "flexible"),
     [
         ("So 3 + 4 = 7.\n#### 7", "7", "7"),
@@ -104,7 +105,7 @@ def test_squad_is_what_the_official_script_computes(answer, golds):
     assert squad.f1(answer, golds) == pytest.approx(best, abs=1e-12)
 
 
-@pytest.mark.parametrize(
+@table(
     ("answer", "golds", "exact", "f1"),
     [
         ("The Cat!", ["cat"], 1, 1),
@@ -130,7 +131,7 @@ def test_a_sentence_for_no_answer_is_the_empty_answer():
     assert score(UNANSWERABLE, Gold("squad", ("cat",))).scores == {EXACT: 0.0, F1: 0.0}
 
 
-@pytest.mark.parametrize(
+@table(
     ("reply", "letter"),
     [
         ("(b) sky", "b"),
@@ -157,7 +158,7 @@ def test_a_gold_choice_as_convert_writes_it_is_read(choices, data):
     assert chosen_letter(f"({LETTERS[place]}) {texts[place]}", texts) == LETTERS[place]
 
 
-@pytest.mark.parametrize(
+@table(
     ("reply", "program"),
     [
         ("```python\ndef f():\n    return 1\n```", "def f():\n    return 1\n"),
@@ -200,7 +201,7 @@ def test_a_chat_row_tells_its_metric_by_source_or_task_or_wording():
     assert chat(prompt, "```python\n```") == Gold("mbpp", tests=("assert f()",))
 
 
-@pytest.mark.parametrize(
+@table(
     ("user", "assistant", "fields", "reason"),
     [
         ("Hello", "Hi", {}, "no metric"),

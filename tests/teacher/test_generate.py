@@ -14,11 +14,11 @@ import pytest
 
 from dataprep.collect.collector import collect_files
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.models.sampling import Sampling
+from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.client import Pacing
-from dataprep.teacher.endpoint import LARGEST_BODY
+from dataprep.teacher.connection import LARGEST_BODY
 from dataprep.teacher.generate import generate, status_of_requests
-from dataprep.teacher.settings import Access
+from dataprep.teacher.settings import Endpoint
 from tests.teacher_server import Reply, TeacherServer, completion, error, polite
 
 KEY = "sk-very-secret-0123456789"
@@ -46,11 +46,13 @@ def ask(tmp_path, monkeypatch):
     monkeypatch.setattr("dataprep.teacher.pacing.FIRST_WAIT", 0.01)
     requests, journal = tmp_path / "requests.jsonl", tmp_path / "responses.jsonl"
 
-    def call(server, count=40, sampling=None, **options):
+    def call(server, count=40, config=None, **options):
         if count:
             write_requests(requests, count)
         options.setdefault("pacing", QUICK)
-        return generate(requests, journal, sampling or Sampling("tiny"), Access(server.url, KEY), **options)
+        return generate(
+            requests, journal, config or GenerationConfig("tiny"), Endpoint(server.url, KEY), **options
+        )
 
     call.requests, call.journal = requests, journal
     return call
@@ -86,9 +88,10 @@ def test_a_line_says_all_that_is_known(ask):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time_text)
     assert 0 <= line.pop("latency") < 10
     assert line == {
-        "id": "r0", "key": Sampling("tiny").key([{"role": "user", "content": "q0"}]), "teacher": "Tiny",
-        "model": "tiny", "sample": 0, "max_tokens": 512, "response": "answer to q0", "finish_reason": "stop",
-        "reasoning": None, "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+        "id": "r0", "key": GenerationConfig("tiny").key([{"role": "user", "content": "q0"}]),
+        "teacher": "Tiny", "model": "tiny", "sample": 0, "max_tokens": 512, "response": "answer to q0",
+        "finish_reason": "stop", "reasoning": None,
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
         "logprobs": None, "attempts": 1, "error": None,
     }  # fmt: skip
 
@@ -118,14 +121,14 @@ def test_a_line_says_all_that_is_known(ask):
 )
 def test_each_fault_is_asked_again_and_then_a_failed_row(ask, fault, kind):
     """The second attempt succeeds; where all fail, it is one failed row that says why, and no crash."""
-    sampling = Sampling("tiny")
+    config = GenerationConfig("tiny")
     with TeacherServer(lambda got, number: fault if number == 1 else polite(got, number)) as server:
-        report = ask(server, 2, sampling, pacing=Pacing(concurrency=1), timeout=0.5)
+        report = ask(server, 2, config, pacing=Pacing(concurrency=1), timeout=0.5)
         assert str(report.ledger) == "2 in = 2 out"
         assert len(server.received) == 3
     ask.journal.unlink()
     with TeacherServer(lambda *_: fault) as server:
-        report = ask(server, 1, sampling, pacing=Pacing(concurrency=1, retries=1), timeout=0.5)
+        report = ask(server, 1, config, pacing=Pacing(concurrency=1, retries=1), timeout=0.5)
         assert len(server.received) == 2
     assert report.ledger.failed == {"failed": 1}
     (line,) = lines_of(ask.journal)
@@ -181,12 +184,12 @@ def test_raising_max_tokens_asks_only_what_was_cut_off(ask):
         )
 
     with TeacherServer(behave) as server:
-        report = ask(server, 5, Sampling("tiny", max_tokens=50))
+        report = ask(server, 5, GenerationConfig("tiny", max_tokens=50))
         assert report.ledger.dropped == {"length": 2}
-        ask(server, 5, Sampling("tiny", max_tokens=50))
-        ask(server, 5, Sampling("tiny", max_tokens=20))
+        ask(server, 5, GenerationConfig("tiny", max_tokens=50))
+        ask(server, 5, GenerationConfig("tiny", max_tokens=20))
         assert len(server.received) == 5
-        report = ask(server, 5, Sampling("tiny", max_tokens=200))
+        report = ask(server, 5, GenerationConfig("tiny", max_tokens=200))
         assert len(server.received) == 7
     assert str(report.ledger) == "5 in = 5 out"
     assert_one_answer_each(ask.journal, 5)
@@ -196,8 +199,8 @@ def test_changed_prompts_models_and_settings_are_asked_anew(ask):
     """And the earlier answers stay in the journal."""
     with TeacherServer(polite) as server:
         ask(server, 4)
-        ask(server, 4, Sampling("other"))
-        ask(server, 4, Sampling("tiny", temperature=0.7))
+        ask(server, 4, GenerationConfig("other"))
+        ask(server, 4, GenerationConfig("tiny", temperature=0.7))
         write_requests(ask.requests, 4, "changed {}")
         ask(server, 0)
         assert len(server.received) == 16
@@ -227,7 +230,7 @@ def test_status_says_what_is_missing_and_sends_nothing(ask):
         ask(server, 3)
         write_requests(ask.requests, 5)
         before = ask.journal.read_bytes()
-        report = status_of_requests(ask.requests, ask.journal, Sampling("tiny"))
+        report = status_of_requests(ask.requests, ask.journal, GenerationConfig("tiny"))
         assert len(server.received) == 3
     assert ask.journal.read_bytes() == before
     assert str(report.ledger) == "5 in = 2 out + 2 dropped (not asked yet: 2) + 1 failed (failed: 1)"
@@ -319,7 +322,7 @@ def test_requests_a_minute_are_kept(ask):
 def test_tokens_a_minute_are_kept(ask):
     """15 tokens each at 1,800 a minute is one each half second, once the first answers were counted."""
     with TeacherServer(polite) as server:
-        ask(server, 5, Sampling("tiny", max_tokens=10), pacing=Pacing(concurrency=1, tpm=6_000))
+        ask(server, 5, GenerationConfig("tiny", max_tokens=10), pacing=Pacing(concurrency=1, tpm=6_000))
     times = [got.at for got in server.received]
     assert times[-1] - times[0] >= 4 * 0.15 - 0.05
 
@@ -327,17 +330,17 @@ def test_tokens_a_minute_are_kept(ask):
 def test_the_budget_is_never_passed(ask):
     """Nothing is sent that could pass it; what is missing is said, and a larger budget goes on."""
     prices = {"price_in": 100_000.0, "price_out": 100_000.0}  # a tenth of a dollar a token: $1.50 an answer
-    sampling = Sampling("tiny", max_tokens=5)
+    config = GenerationConfig("tiny", max_tokens=5)
     with TeacherServer(polite) as server:
-        report = ask(server, 20, sampling, pacing=Pacing(concurrency=8, budget=20.0, **prices))
+        report = ask(server, 20, config, pacing=Pacing(concurrency=8, budget=20.0, **prices))
         first = len(server.received)
         assert 5 <= first <= 13
         assert report.progress.cost <= 20.0
         assert "budget" in report.progress.stopped
         assert report.ledger.dropped == {"not asked yet": 20 - first}
-        report = ask(server, 20, sampling, pacing=Pacing(concurrency=8, budget=21.0, **prices))
+        report = ask(server, 20, config, pacing=Pacing(concurrency=8, budget=21.0, **prices))
         assert report.progress.cost <= 21.0
-        report = ask(server, 20, sampling, pacing=Pacing(concurrency=8, budget=99.0, **prices))
+        report = ask(server, 20, config, pacing=Pacing(concurrency=8, budget=99.0, **prices))
     assert report.ledger.rows_out == 20
     assert report.progress.cost == pytest.approx(30.0)
 
@@ -358,11 +361,11 @@ def test_several_answers_a_request(ask, gives):
         return Reply(body=completion(f"answer {len(server.received)}", n=min(gives, got.body.get("n", 1))))
 
     with TeacherServer(behave) as server:
-        report = ask(server, 4, Sampling("tiny", n=3, temperature=1.0), pacing=Pacing(concurrency=1))
+        report = ask(server, 4, GenerationConfig("tiny", n=3, temperature=1.0), pacing=Pacing(concurrency=1))
         sent = len(server.received)
-        ask(server, 4, Sampling("tiny", n=3, temperature=1.0))
+        ask(server, 4, GenerationConfig("tiny", n=3, temperature=1.0))
         assert len(server.received) == sent == (4 if gives == 3 else 12)
-        ask(server, 4, Sampling("tiny", n=4, temperature=1.0))
+        ask(server, 4, GenerationConfig("tiny", n=4, temperature=1.0))
         assert len(server.received) == sent + 4
     assert report.ledger.rows_out == 4
     samples = Counter((line["id"], line["sample"]) for line in lines_of(ask.journal))
@@ -395,9 +398,9 @@ def test_the_newer_name_of_the_limit_is_found_out(ask):
 
 def test_the_request_is_what_was_asked_for(ask):
     """Settings reach the server, and nothing else does."""
-    sampling = Sampling("tiny", max_tokens=7, temperature=0.5, logprobs=4, extra={"seed": 9})
+    config = GenerationConfig("tiny", max_tokens=7, temperature=0.5, logprobs=4, extra={"seed": 9})
     with TeacherServer(polite) as server:
-        ask(server, 1, sampling)
+        ask(server, 1, config)
     (got,) = server.received
     assert got.path == "/v1/chat/completions"
     assert got.headers["authorization"] == f"Bearer {KEY}"
@@ -411,8 +414,8 @@ def test_azure_is_asked_its_way(ask):
     """The deployment in the path, the version in the query, the key in its own header."""
     write_requests(ask.requests, 1)
     with TeacherServer(polite) as server:
-        access = Access(server.url.removesuffix("/v1"), KEY, azure=True, api_version="2024-10-21")
-        report = generate(ask.requests, ask.journal, Sampling("my-gpt"), access)
+        endpoint = Endpoint(server.url.removesuffix("/v1"), KEY, azure=True, api_version="2024-10-21")
+        report = generate(ask.requests, ask.journal, GenerationConfig("my-gpt"), endpoint)
     (got,) = server.received
     assert got.path == "/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21"
     assert got.headers["api-key"] == KEY
@@ -593,7 +596,7 @@ def test_answers_hold_again_when_a_change_is_taken_back(ask, tmp_path):
 
     with TeacherServer(behave) as server:
         ask(server, 3)
-        ask(server, 3, Sampling("tiny", temperature=7.0))
+        ask(server, 3, GenerationConfig("tiny", temperature=7.0))
         ask(server, 3)
         assert collected() == [f"answer to q{n}" for n in range(3)]
         write_requests(ask.requests, 3, "changed {}")
@@ -643,10 +646,10 @@ def test_the_newer_name_costs_no_row_an_attempt(ask):
 def test_several_answers_that_fail_are_failures(ask):
     """Each of them, so that the exit code says so and --no-retry-failed leaves them."""
     with TeacherServer(lambda *_: Reply(400, error("no"))) as server:
-        sampling = Sampling("tiny", n=3, temperature=1.0)
-        report = ask(server, 3, sampling)
+        config = GenerationConfig("tiny", n=3, temperature=1.0)
+        report = ask(server, 3, config)
         assert report.ledger.failed == {"failed": 3}
-        ask(server, 3, sampling, retry_failed=False)
+        ask(server, 3, config, retry_failed=False)
         assert len(server.received) == 3
 
 
@@ -660,7 +663,7 @@ def test_good_answers_beside_a_bad_one_are_kept(ask):
         return Reply(body=body)
 
     with TeacherServer(behave) as server:
-        report = ask(server, 1, Sampling("tiny", n=3, temperature=1.0))
+        report = ask(server, 1, GenerationConfig("tiny", n=3, temperature=1.0))
         assert [got.body.get("n", 1) for got in server.received] == [3, 1]
     assert report.ledger.rows_out == 1
     assert {line["sample"] for line in lines_of(ask.journal)} == {0, 1, 2}
@@ -690,7 +693,7 @@ def with_logprob(token):
 def test_a_paid_answer_is_not_thrown_away_for_what_surrounds_it(ask, body):
     """Half an emoji, NaN, a byte order mark, odd log-probabilities and counts are mended or left out."""
     with TeacherServer(lambda *_: Reply(body=body)) as server:
-        report = ask(server, 1, Sampling("tiny", logprobs=1))
+        report = ask(server, 1, GenerationConfig("tiny", logprobs=1))
         assert len(server.received) == 1
     assert report.ledger.rows_out == 1
     assert lines_of(ask.journal)[0]["response"].startswith("fine")
@@ -769,7 +772,7 @@ def test_requests_are_no_journal(ask):
     """Not even with --fresh, which would rename them."""
     write_requests(ask.requests, 2)
     with TeacherServer(polite) as server, pytest.raises(UsageError, match="into the requests"):
-        generate(ask.requests, ask.requests, Sampling("tiny"), Access(server.url, KEY), fresh=True)
+        generate(ask.requests, ask.requests, GenerationConfig("tiny"), Endpoint(server.url, KEY), fresh=True)
     assert len(lines_of(ask.requests)) == 2
 
 
@@ -784,7 +787,7 @@ def test_a_budget_holds_over_runs_where_the_server_does_not_count(ask):
     pacing = Pacing(concurrency=1, budget=3.0, price_in=10_000.0, price_out=10_000.0)
     with TeacherServer(behave) as server:
         for _ in range(3):
-            ask(server, 20, Sampling("tiny", max_tokens=5), pacing=pacing)
+            ask(server, 20, GenerationConfig("tiny", max_tokens=5), pacing=pacing)
         spent = sum(
             sum(line["usage"][f"{kind}_tokens"] for kind in ("prompt", "completion"))
             for line in lines_of(ask.journal)

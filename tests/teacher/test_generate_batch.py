@@ -4,14 +4,14 @@ import orjson
 import pytest
 
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.models.sampling import Sampling
+from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.batch_api import export_batch, import_batch
 from dataprep.teacher.generate import generate
-from dataprep.teacher.settings import Access
+from dataprep.teacher.settings import Endpoint
 from tests.teacher.test_generate import assert_one_answer_each, lines_of, run_command, write_requests
 from tests.teacher_server import TeacherServer, completion, error, polite
 
-TINY = Sampling("tiny")
+TINY = GenerationConfig("tiny")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_batch_holds_what_the_journal_lacks(places):
     requests, journal = places
     write_requests(requests, 4)
     with TeacherServer(polite) as server:
-        generate(requests, journal, TINY, Access(server.url, "k"))
+        generate(requests, journal, TINY, Endpoint(server.url, "k"))
     write_requests(requests, 10)
     paths, count = export_batch(requests, journal, TINY)
     assert (len(paths), count) == (1, 6)
@@ -94,7 +94,7 @@ def test_results_go_into_the_journal_once(places, tmp_path):
     assert taken.dropped == {"in the journal already": 9}
     assert ledger.rows_out == 9
     with TeacherServer(polite) as server:
-        generate(requests, journal, TINY, Access(server.url, "k"))
+        generate(requests, journal, TINY, Endpoint(server.url, "k"))
         assert [got.question for got in server.received] == ["q3"]
     assert_one_answer_each(journal, 10)
 
@@ -102,11 +102,11 @@ def test_results_go_into_the_journal_once(places, tmp_path):
 def test_several_answers_are_requests_of_their_own(places, tmp_path):
     """--n 2: twenty requests, and two samples an id."""
     requests, journal = places
-    sampling = Sampling("tiny", n=2, temperature=1.0)
-    paths, count = export_batch(requests, journal, sampling)
+    config = GenerationConfig("tiny", n=2, temperature=1.0)
+    paths, count = export_batch(requests, journal, config)
     assert count == 20
     results = write(results_of(paths), tmp_path / "results.jsonl")
-    _, ledger = import_batch(requests, journal, sampling, [results])
+    _, ledger = import_batch(requests, journal, config, [results])
     assert ledger.rows_out == 10
     assert {(line["id"], line["sample"]) for line in lines_of(journal)} == {
         (f"r{n}", sample) for n in range(10) for sample in (0, 1)
@@ -119,7 +119,7 @@ def test_results_of_another_batch_are_refused(places, tmp_path):
     paths, _ = export_batch(requests, journal, TINY)
     results = write(results_of(paths), tmp_path / "results.jsonl")
     with pytest.raises(InputError, match=r"results\.jsonl:1: custom_id"):
-        import_batch(requests, journal, Sampling("other"), [results])
+        import_batch(requests, journal, GenerationConfig("other"), [results])
     with pytest.raises(InputError, match="no batch result"):
         import_batch(requests, journal, TINY, [requests])
     with pytest.raises(UsageError, match="--batch-file"):
@@ -144,7 +144,7 @@ def test_importing_again_adds_only_what_failed(places, tmp_path):
 def test_a_batch_is_imported_with_the_limit_it_was_exported_with(places, tmp_path):
     """An answer cut at 10 tokens must not pass for one cut at 512."""
     requests, journal = places
-    paths, _ = export_batch(requests, journal, Sampling("tiny", max_tokens=10))
+    paths, _ = export_batch(requests, journal, GenerationConfig("tiny", max_tokens=10))
     results = write(results_of(paths), tmp_path / "results.jsonl")
     with pytest.raises(InputError, match="--max-tokens"):
         import_batch(requests, journal, TINY, [results])

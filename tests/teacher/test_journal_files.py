@@ -33,9 +33,9 @@ def test_what_is_appended_is_there_again(tmp_path):
         journal.append([line("é"), line("b", response="cut", finish_reason="length")])
         journal.append([failure("c")])
     index = read_index(path)
-    assert index.get(entry_of("é", "k")) == ("ok", 0)
-    assert index.get(entry_of("b", "k")) == ("length", 512)
-    assert index.get(entry_of("c", "k")) == ("failed", 512)
+    assert index.get(entry_of("é", "k")) == ("ok", 0, 0)
+    assert index.get(entry_of("b", "k")) == ("length", 512, 512)
+    assert index.get(entry_of("c", "k")) == ("failed", 0, 512)
     assert index.get(entry_of("c", "other")) is None
     assert (index.prompt_tokens, index.completion_tokens, index.lines) == (6, 4, 3)
 

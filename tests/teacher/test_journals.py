@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError
-from dataprep.teacher.journal.current import Journals, current_lines
+from dataprep.teacher.journal.current import current_lines
 from dataprep.teacher.journal.line import OUTCOMES, outcome_of
+from dataprep.teacher.journal.reader import JournalReader
 from tests import strategies as some
 from tests.journal_lines import journal, line
 
@@ -66,7 +67,6 @@ def test_the_lines_that_count_are_those_of_the_rule(rows):
     for teacher in dict.fromkeys(row["teacher"] for row in rows):
         own = [(place, row) for place, row in enumerate(rows) if row["teacher"] == teacher]
         for sample in {row["sample"] or 0 for _, row in own}:
-            found = expected.setdefault(teacher, {}).setdefault(sample, {})
             for name in {row["id"] for _, row in own}:
                 key = [row["key"] for _, row in own if row["id"] == name][-1]
                 among = [
@@ -75,7 +75,7 @@ def test_the_lines_that_count_are_those_of_the_rule(rows):
                     if (row["id"], row["key"], row["sample"] or 0) == (name, key, sample)
                 ]
                 if among:
-                    found[name] = -min(among)[1]
+                    expected.setdefault(teacher, {}).setdefault(sample, {})[name] = -min(among)[1]
     assert current_lines(enumerate(rows)) == expected
 
 
@@ -109,7 +109,7 @@ def test_every_line_is_found_again(journals, bom, newline):
     for rows in journals:
         text = (b"\xef\xbb\xbf" if bom else b"") + journal(*rows).replace(b"}\n", b"}\n\n")
         texts.append(text if newline else text.rstrip(b"\n"))
-    opened = Journals([(f"{number}.jsonl", text) for number, text in enumerate(texts)])
+    opened = JournalReader([(f"{number}.jsonl", text) for number, text in enumerate(texts)])
     places = [place for place, _ in opened.lines()]
     assert [opened.row(place) for place in places] == [row for rows in journals for row in rows]
     assert [opened.where(place) for place in places] == [
@@ -126,7 +126,7 @@ def test_a_journal_cut_anywhere_gives_its_whole_lines(data):
     rows = data.draw(st.lists(st.builds(line, id=some.texts(8)), min_size=2, max_size=4))
     text = journal(*rows)
     cut = text[: data.draw(st.integers(text.find(b"\n") + 1, len(text)))]
-    opened = Journals([("j.jsonl", cut)])
+    opened = JournalReader([("j.jsonl", cut)])
     found = [row for _, row in opened.lines()]
     whole = cut.count(b"\n")
     complete = len(cut) == len(text) or text[len(cut) : len(cut) + 1] == b"\n"  # only its newline is lost
@@ -149,20 +149,20 @@ def test_a_journal_cut_anywhere_gives_its_whole_lines(data):
 def test_a_damaged_line_is_an_error_with_its_place(text, says):
     """Only the end of a journal may be torn; anything else was not done by a killed writer."""
     with pytest.raises(InputError, match=says):
-        list(Journals([("j.jsonl", text)]).lines())
+        list(JournalReader([("j.jsonl", text)]).lines())
 
 
 def test_a_line_too_long_for_a_row_is_an_error(monkeypatch):
     """A file that is no JSON Lines is not read into memory as one line."""
-    monkeypatch.setattr("dataprep.teacher.journal.current.MAX_LINE", 10)
+    monkeypatch.setattr("dataprep.teacher.journal.reader.MAX_LINE", 10)
     with pytest.raises(InputError, match="found a line of more than"):
-        list(Journals([("j.jsonl", journal(line()))]).lines())
+        list(JournalReader([("j.jsonl", journal(line()))]).lines())
 
 
 def test_progress_is_told_every_byte():
     """A bar over the journals reaches its end."""
     text, told = journal(line(), line()), []
-    list(Journals([("j.jsonl", text)]).lines(told.append))
+    list(JournalReader([("j.jsonl", text)]).lines(told.append))
     assert sum(told) == len(text)
 
 
@@ -171,5 +171,5 @@ def test_a_journal_is_opened_whole(tmp_path, name):
     """Plain journals are mapped and compressed ones decompressed; both are read alike."""
     path = str(tmp_path / name)
     files.write_rows([line(id="é"), line("failed")], path)
-    opened = Journals([(path, files.open_whole(path))])
+    opened = JournalReader([(path, files.open_whole(path))])
     assert [row["id"] for _, row in opened.lines()] == ["é", "x"]

@@ -30,7 +30,7 @@ from dataprep.collect.collector import collect_files
 from dataprep.core.errors import FileError, MissingDependencyError, UsageError
 from dataprep.models.decoding import Decoder, Decoding, Draw, Row, Stopped
 from dataprep.models.loading import Model, load
-from dataprep.models.sampling import Sampling
+from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher import local
 from dataprep.teacher.client import Pacing
 from dataprep.teacher.generate import status_of_requests
@@ -110,7 +110,7 @@ def ask(folder, questions, where, *, batch_size=4, choices=(), name="responses.j
     settings = {"max_tokens": 24, **settings}
     journal = where / name
     requests = requests_in(where, questions, choices)
-    generate_locally(requests, journal, Sampling(str(folder), **settings), batch_size=batch_size)
+    generate_locally(requests, journal, GenerationConfig(str(folder), **settings), batch_size=batch_size)
     lines = lines_of(journal)
     return {(line["id"], line["sample"]): line for line in lines}
 
@@ -314,7 +314,7 @@ def test_tokens_are_drawn_by_their_probability():
 
 
 def test_top_k_and_top_p_narrow_the_choice(wild, tmp_path):
-    """With one candidate left, sampling is greedy."""
+    """With one candidate left, config is greedy."""
     plain = ask(wild, STRANGE, tmp_path, name="plain.jsonl")
     for number, narrow in enumerate(({"top_k": 1}, {"top_p": 1e-6})):
         found = ask(wild, STRANGE, tmp_path, name=f"{number}.jsonl", temperature=2.0, extra=narrow)
@@ -536,7 +536,7 @@ def test_a_damaged_model_is_refused_before_anything_is_asked(folder, tmp_path, d
     damage(broken)
     journal = tmp_path / "responses.jsonl"
     with pytest.raises((FileError, UsageError), match=message) as caught:
-        generate_locally(requests_in(tmp_path, STRANGE), journal, Sampling(str(broken)))
+        generate_locally(requests_in(tmp_path, STRANGE), journal, GenerationConfig(str(broken)))
     assert str(broken) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not journal.exists()
@@ -548,7 +548,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file.txt").write_text("")
     with pytest.raises(FileError, match="expected"):
-        generate_locally(requests_in(tmp_path, STRANGE), tmp_path / "r.jsonl", Sampling(name))
+        generate_locally(requests_in(tmp_path, STRANGE), tmp_path / "r.jsonl", GenerationConfig(name))
 
 
 @pytest.mark.slow
@@ -598,7 +598,7 @@ def test_a_second_run_asks_nothing_and_loads_nothing(folder, tmp_path, monkeypat
     journal, requests = tmp_path / "responses.jsonl", tmp_path / "requests.jsonl"
     before = journal.read_bytes()
     monkeypatch.setattr(local, "load", lambda *_: pytest.fail("it was loaded"))
-    report = generate_locally(requests, journal, Sampling(str(folder), max_tokens=24))
+    report = generate_locally(requests, journal, GenerationConfig(str(folder), max_tokens=24))
     assert (report.progress.sent, report.ledger.rows_out) == (0, len(KNOWN))
     assert journal.read_bytes() == before
     assert first["q0", 0]["teacher"] == "tiny-llama"
@@ -609,11 +609,11 @@ def test_a_second_run_asks_nothing_and_loads_nothing(folder, tmp_path, monkeypat
 def test_a_limit_and_the_rest(folder, tmp_path):
     """--limit asks so many, and the next run the others."""
     requests, journal = requests_in(tmp_path, [*KNOWN]), tmp_path / "responses.jsonl"
-    sampling = Sampling(str(folder), max_tokens=24)
-    report = generate_locally(requests, journal, sampling, pacing=Pacing(limit=3))
+    config = GenerationConfig(str(folder), max_tokens=24)
+    report = generate_locally(requests, journal, config, pacing=Pacing(limit=3))
     assert report.progress.sent == 3
-    assert status_of_requests(requests, journal, sampling).ledger.dropped["not asked yet"] == 1
-    assert generate_locally(requests, journal, sampling).progress.sent == 1
+    assert status_of_requests(requests, journal, config).ledger.dropped["not asked yet"] == 1
+    assert generate_locally(requests, journal, config).progress.sent == 1
     assert Counter(line["id"] for line in lines_of(journal)) == {f"q{number}": 1 for number in range(4)}
 
 
@@ -686,7 +686,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(folder, tmp_path):
     journal = tmp_path / "responses.jsonl"
     before = lines_of(journal)
     assert 0 < len(before) < count
-    report = generate_locally(requests, journal, Sampling(str(folder), max_tokens=100), batch_size=32)
+    report = generate_locally(requests, journal, GenerationConfig(str(folder), max_tokens=100), batch_size=32)
     assert report.progress.sent == count - len(before)
     assert Counter(line["id"] for line in lines_of(journal)) == {f"q{number}": 1 for number in range(count)}
 

@@ -12,8 +12,8 @@ from dataprep.teacher.pacing import (
     LONGEST_RETRY_AFTER,
     LONGEST_WAIT,
     Budget,
+    ConcurrencyLimit,
     Rate,
-    Window,
     backoff,
     most_tokens,
     retry_after,
@@ -50,7 +50,7 @@ def test_without_a_limit_nothing_waits():
 
 def test_a_window_halves_once_a_round_and_grows_back():
     """A burst of refusals of one round counts once; answers bring the window back to what it was."""
-    window = Window(32)
+    window = ConcurrencyLimit(32)
     for _ in range(10):
         window.shrink(sent=1.0, now=2.0)
     assert window.size == 16
@@ -64,7 +64,7 @@ def test_a_window_halves_once_a_round_and_grows_back():
 @given(st.lists(st.booleans(), max_size=300), st.integers(1, 64))
 def test_a_window_stays_between_one_and_its_most(events, most):
     """Whatever comes, something may be sent, and never too much."""
-    window = Window(most)
+    window = ConcurrencyLimit(most)
     for number, good in enumerate(events):
         window.grow() if good else window.shrink(number, number)
         assert 1 <= window.size <= most

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.teacher.journal.line import outcome_of
-from dataprep.teacher.protocol import LONGEST_MESSAGE, Trouble, answers_of, error_of
+from dataprep.teacher.protocol import LONGEST_MESSAGE, RequestError, answers_of, error_of
 from tests.teacher_server import completion, error
 
 ANYTHING = st.recursive(
@@ -25,12 +25,12 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING | st.fixed_dictionaries({"choices": st.lists(ANYTHING, max_size=3), "usage": ANYTHING}))
-def test_any_json_is_an_answer_or_trouble(body):
+def test_any_json_is_an_answer_or_error(body):
     """No body raises anything else."""
     try:
         answers, _ = answers_of(orjson.dumps(body))
-    except Trouble as trouble:
-        found = trouble.message
+    except RequestError as error:
+        found = error.message
     else:
         found = ""
         assert answers
@@ -39,17 +39,17 @@ def test_any_json_is_an_answer_or_trouble(body):
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_an_answer_or_trouble(data):
+def test_any_bytes_are_an_answer_or_error(data):
     """Nor do bytes that are no JSON."""
-    with pytest.raises(Trouble) as raised:
+    with pytest.raises(RequestError) as raised:
         answers_of(data)
     assert raised.value.retryable
 
 
 @pytest.mark.parametrize("depth", [1_000, 100_000])
-def test_deeply_nested_garbage_is_trouble(depth):
+def test_deeply_nested_garbage_is_error(depth):
     """A body that would overflow a parser's stack is a failed row."""
-    with pytest.raises(Trouble):
+    with pytest.raises(RequestError):
         answers_of(b"[" * depth + b"]" * depth)
 
 
@@ -88,7 +88,7 @@ def test_an_answer_without_a_reason_to_stop_is_not_taken_for_whole():
     """Half an answer would be counted as one."""
     body = completion("half an ans")
     body["choices"][0]["finish_reason"] = None
-    with pytest.raises(Trouble, match="may not be whole"):
+    with pytest.raises(RequestError, match="may not be whole"):
         answers_of(orjson.dumps(body))
 
 
@@ -110,9 +110,9 @@ def test_an_answer_without_a_reason_to_stop_is_not_taken_for_whole():
 )  # fmt: skip
 def test_errors_of_all_servers_are_told_apart(status, body, kind, retryable, fatal):
     """What may be asked again, what may not, and what would fail for every request."""
-    trouble = error_of(status, body)
-    assert (trouble.type, trouble.retryable, trouble.fatal) == (kind, retryable, fatal)
-    assert trouble.to_json()["status"] == status
+    error = error_of(status, body)
+    assert (error.type, error.retryable, error.fatal) == (kind, retryable, fatal)
+    assert error.to_json()["status"] == status
 
 
 def test_the_servers_word_on_retrying_wins():

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import UsageError
-from dataprep.models.sampling import Sampling
-from dataprep.teacher.settings import Access, access_of, environment
+from dataprep.models.sampling import GenerationConfig
+from dataprep.teacher.settings import Endpoint, endpoint_of, environment
 
 ASKED = [{"role": "user", "content": "Why?"}]
 
@@ -14,25 +14,31 @@ ASKED = [{"role": "user", "content": "Why?"}]
 def test_the_key_changes_with_all_that_changes_an_answer():
     """Changed prompts, models and settings are asked anew."""
     settings = [
-        Sampling("a"), Sampling("b"), Sampling("a", temperature=1.0), Sampling("a", temperature=None),
-        Sampling("a", logprobs=5), Sampling("a", extra={"seed": 1}), Sampling("a", extra={"seed": 2}),
-    ]  # fmt: skip
+        GenerationConfig("a"),
+        GenerationConfig("b"),
+        *(GenerationConfig("a", temperature=value) for value in (1.0, None)),
+        GenerationConfig("a", logprobs=5),
+        *(GenerationConfig("a", extra={"seed": value}) for value in (1, 2)),
+    ]
     keys = [each.key(ASKED) for each in settings]
-    keys += [Sampling("a").key([{"role": "system", "content": "Why?"}]), Sampling("a").key(ASKED * 2)]
+    keys += [
+        GenerationConfig("a").key([{"role": "system", "content": "Why?"}]),
+        GenerationConfig("a").key(ASKED * 2),
+    ]
     assert len(set(keys)) == len(keys)
 
 
 def test_the_key_does_not_change_with_what_changes_no_answer():
     """Raising max_tokens or asking for more answers throws none away; the order of fields says nothing."""
-    key = Sampling("a", extra={"x": 1, "y": 2}).key(ASKED)
-    assert Sampling("a", max_tokens=9, n=3, extra={"y": 2, "x": 1}).key(ASKED) == key
+    key = GenerationConfig("a", extra={"x": 1, "y": 2}).key(ASKED)
+    assert GenerationConfig("a", max_tokens=9, n=3, extra={"y": 2, "x": 1}).key(ASKED) == key
     assert len(key) == 32
 
 
 @given(st.text(), st.text())
 def test_other_messages_have_other_keys(first, second):
     """Any two texts."""
-    keys = [Sampling("a").key([{"role": "user", "content": text}]) for text in (first, second)]
+    keys = [GenerationConfig("a").key([{"role": "user", "content": text}]) for text in (first, second)]
     assert (keys[0] == keys[1]) == (first == second)
 
 
@@ -42,7 +48,7 @@ def test_other_messages_have_other_keys(first, second):
 def test_settings_that_cannot_be_served_are_refused(options):
     """Before anything is sent."""
     with pytest.raises(UsageError):
-        Sampling(**{"model": "a", **options})
+        GenerationConfig(**{"model": "a", **options})
 
 
 def test_flags_win_over_the_environment_and_it_over_env_files(tmp_path, monkeypatch):
@@ -60,11 +66,11 @@ def test_flags_win_over_the_environment_and_it_over_env_files(tmp_path, monkeypa
     monkeypatch.setenv("TEACHER_MODEL_NAME", "variable")
     found = environment(tmp_path)
     assert found["TEACHER_MODEL_NAME"] == "variable"
-    access = access_of(found)
-    assert (access.base_url, access.api_key) == ("http://file/v1", "key-of-file")
-    assert access_of(found, base_url="http://flag/v1").base_url == "http://flag/v1"
+    endpoint = endpoint_of(found)
+    assert (endpoint.base_url, endpoint.api_key) == ("http://file/v1", "key-of-file")
+    assert endpoint_of(found, base_url="http://flag/v1").base_url == "http://flag/v1"
     monkeypatch.setenv("MINE", "my-own-key")
-    assert access_of(environment(tmp_path), key_variable="MINE").api_key == "my-own-key"
+    assert endpoint_of(environment(tmp_path), key_variable="MINE").api_key == "my-own-key"
 
 
 @pytest.mark.parametrize(
@@ -82,24 +88,24 @@ def test_flags_win_over_the_environment_and_it_over_env_files(tmp_path, monkeypa
 def test_what_is_missing_is_said(variables, options, said):
     """Before anything is sent, with the flag or the variable."""
     with pytest.raises(UsageError, match=said):
-        access_of(variables, **options)
+        endpoint_of(variables, **options)
 
 
 def test_a_local_server_needs_no_key():
     """vLLM, Ollama and llama.cpp ask for none."""
-    assert access_of({}, base_url="http://localhost:11434/v1").api_key == ""
+    assert endpoint_of({}, base_url="http://localhost:11434/v1").api_key == ""
 
 
 @pytest.mark.parametrize("quoted", ["{}", "Authorization: Bearer {}", '{{"header":"{}"}}', "key={}&x"])
 def test_the_key_is_cleared_out_of_texts(quoted):
     """However a server quotes it."""
-    access = Access("http://x/v1", 'sk-"odd\\key+/=')
+    endpoint = Endpoint("http://x/v1", 'sk-"odd\\key+/=')
     for form in ('sk-"odd\\key+/=', 'sk-\\"odd\\\\key+/=', "sk-%22odd%5Ckey%2B%2F%3D", "c2stIm9kZFxrZXkrLz0"):
-        assert form not in access.redact(quoted.format(form))
-    assert "odd" not in repr(access)
+        assert form not in endpoint.redact(quoted.format(form))
+    assert "odd" not in repr(endpoint)
 
 
 def test_an_address_is_shown_without_what_it_hides():
     """Neither a password nor a key in the query."""
-    access = Access("https://me:secret@host:8443/v1?api-key=abc", "sk-12345678")
-    assert access.shown_url == "https://host:8443/v1"
+    endpoint = Endpoint("https://me:secret@host:8443/v1?api-key=abc", "sk-12345678")
+    assert endpoint.shown_url == "https://host:8443/v1"

@@ -103,16 +103,16 @@ def command(
       dataprep generate requests.jsonl -o responses.jsonl --base-url http://localhost:8000/v1 --model qwen
       dataprep generate requests.jsonl -o responses.jsonl --model gpt-4o-mini --status
     """
-    from dataprep.models.sampling import Sampling
+    from dataprep.models.sampling import GenerationConfig
     from dataprep.teacher.batch_api import export_batch, import_batch
     from dataprep.teacher.client import Pacing
     from dataprep.teacher.generate import GenerateReport, generate, status_of_requests
     from dataprep.teacher.local import generate_locally
     from dataprep.teacher.requests import count_requests
-    from dataprep.teacher.settings import MODEL, access_of, environment
+    from dataprep.teacher.settings import MODEL, endpoint_of, environment
 
     variables = environment()
-    sampling = Sampling(
+    config = GenerationConfig(
         model or variables.get(MODEL, ""),
         max_tokens=max_tokens,
         temperature=temperature if temperature >= 0 else None,
@@ -124,17 +124,17 @@ def command(
         raise UsageError("--batch-file gives results to --batch import")
     shown = Shown(output, quiet=quiet, as_json=as_json)
     if batch == "export":
-        shown.exported(*export_batch(requests, output, sampling))
+        shown.exported(*export_batch(requests, output, config))
         return
     if batch == "import":
-        taken, ledger = import_batch(requests, output, sampling, batch_file or [], teacher=teacher)
+        taken, ledger = import_batch(requests, output, config, batch_file or [], teacher=teacher)
         shown.imported(str(taken))
         shown.finish(GenerateReport(ledger))
         if ledger.failed:
             sys.exit(1)
         return
     if status:
-        shown.finish(status_of_requests(requests, output, sampling))
+        shown.finish(status_of_requests(requests, output, config))
         return
     pacing = Pacing(concurrency, rpm, tpm, retries, limit, budget, price_in, price_out)
     common: dict[str, Any] = {
@@ -143,20 +143,22 @@ def command(
         "retry_failed": retry_failed,
         "fresh": fresh,
     }
-    with asking_bar(partial(count_requests, requests), pacing, quiet) as watch:
+    with asking_bar(partial(count_requests, requests), pacing, quiet) as on_progress:
         if engine == "transformers":
             report = generate_locally(
-                requests, output, sampling, batch_size=batch_size, watch=watch, **common
+                requests, output, config, batch_size=batch_size, on_progress=on_progress, **common
             )
         else:
-            access = access_of(
+            endpoint = endpoint_of(
                 variables,
                 base_url=base_url,
                 key_variable=api_key_env,
                 azure=azure,
                 api_version=api_version,
             )
-            report = generate(requests, output, sampling, access, timeout=timeout, watch=watch, **common)
+            report = generate(
+                requests, output, config, endpoint, timeout=timeout, on_progress=on_progress, **common
+            )
     shown.finish(report)
     if report.interrupted:
         sys.exit(130)

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from dataprep.cli.console import Summary, progress
-from dataprep.cli.options import AsJson, Output, Quiet, Rejects, names
+from dataprep.cli.options import AsJson, From, Output, Quiet, Rejects, with_options
+from dataprep.train.options import PredictOptions
 
 
+@with_options
 def command(
     model: Annotated[
         str,
@@ -19,24 +21,7 @@ def command(
         list[str], typer.Argument(metavar="FILE...", help="Files of rows; - for standard input.")
     ],
     output: Output = None,
-    fields: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help="The text's fields. Default: those the model was trained on."),
-    ] = None,
-    prediction: Annotated[
-        str, typer.Option(metavar="NAME", help="The field for the most probable class.")
-    ] = "prediction",
-    probs: Annotated[
-        str, typer.Option(metavar="NAME", help="The field for the classes' probabilities.")
-    ] = "probs",
-    max_length: Annotated[
-        int | None, typer.Option(metavar="N", help="Tokens a text may have. Default: as the model has room.")
-    ] = None,
-    truncation: Annotated[
-        str, typer.Option(metavar="HOW", help="Longer texts: error, drop or truncate.")
-    ] = "error",
-    batch_size: Annotated[int, typer.Option(metavar="N", help="Rows scored at once.")] = 64,
-    device: Annotated[str, typer.Option(metavar="NAME", help="cpu or cuda.")] = "cpu",
+    options: From[PredictOptions] = PredictOptions,
     rejects: Rejects = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -53,20 +38,12 @@ def command(
       dataprep predict teacher/ train.jsonl -o soft.jsonl && dataprep train soft.jsonl -o student
       cat rows.jsonl | dataprep predict scorer - | head
     """
-    from dataprep.train.objectives.soft_label.predicting import PredictOptions, predict_files
+    from dataprep.train.objectives.soft_label.predicting import predict_files
 
-    options = PredictOptions(
-        fields=names(fields),
-        max_length=max_length,
-        truncation=truncation,
-        prediction=prediction,
-        probs=probs,
-        batch_size=batch_size,
-        device=device,
-    )
+    chosen = options()
     with progress("predict", inputs, 1, quiet or as_json) as advance:
         ledger = predict_files(
-            model, inputs, output or "-", options=options, rejects=rejects, progress=advance
+            model, inputs, output or "-", options=chosen, rejects=rejects, progress=advance
         )
     summary = Summary("predict", quiet=quiet, as_json=as_json)
     summary.add("predict", ledger, output or "-")

@@ -1,240 +1,125 @@
-"""The plots of a review's page: drawn by matplotlib, as SVG that can stand inside an HTML page."""
+"""Draw the bar charts of a review's page as SVG elements."""
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from io import StringIO
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from collections.abc import Iterable, Sequence
 
-from dataprep.core.errors import MissingDependencyError
-from dataprep.core.html import visible
+from dataprep.collect.review.findings import TeacherReview, share
+from dataprep.core.html import escaped, visible
 from dataprep.teacher.journal.line import OUTCOMES
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from dataprep.collect.review.findings import TeacherReview
-
-# What is drawn in these colours gets the page's own ones, which follow the reader's light or dark.
-INK, MUTED, LINE = "#010101", "#020202", "#030303"
-BAR, UNIFORM, GOLD = "#040404", "#050505", "#060606"
-OUTCOME_COLOURS = ("#070707", "#080808", "#090909", "#0a0a0a", "#0b0b0b")
-RIGHT, WRONG, UNREAD = "#0c0c0c", "#0d0d0d", "#0e0e0e"
-VARIABLES = {
-    INK: "--ink", MUTED: "--muted", LINE: "--line", BAR: "--bar", UNIFORM: "--uniform", GOLD: "--gold",
-    **dict(zip(OUTCOME_COLOURS, (f"--{outcome}" for outcome in OUTCOMES), strict=True)),
-    RIGHT: "--right", WRONG: "--wrong", UNREAD: "--unread",
-}  # fmt: skip
-
-WIDTH = 10.0  # inches of 72 units: the page shows a unit as a pixel, or less on a small screen
+# Coordinates are the units of the viewBox: about a pixel each, fewer on a narrow screen.
+WIDTH = 720
+ROW, BAR_HEIGHT = 49, 18
+TOP, BOTTOM, LEFT, HEIGHT = 36, 20, 42, 238
 NAME_LENGTH = 70
-LABELLED = 16  # more bars than these are too narrow for their numbers
-
-
-def check_matplotlib() -> None:
-    """Raise ``MissingDependencyError`` where matplotlib is not installed."""
-    try:
-        import matplotlib.backends.backend_svg  # noqa: F401 - whether it can be imported is the question
-    except ImportError:
-        raise MissingDependencyError("matplotlib", "plots", "drawing the plots of a page") from None
-
-
-@contextmanager
-def _settings() -> Iterator[None]:
-    """Matplotlib as it comes, whatever the user's own settings are, and with text that stays text."""
-    import matplotlib
-
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # The reader's browser has the glyphs that the font for measuring has not.
-        warnings.filterwarnings("ignore", message=r"(?s)Glyph .* missing from", category=UserWarning)
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(
-            {
-                "svg.fonttype": "none",
-                "svg.hashsalt": "dataprep",
-                "text.parse_math": False,
-                "text.color": INK,
-                "xtick.color": MUTED,
-                "ytick.color": MUTED,
-                "axes.edgecolor": LINE,
-                "axes.labelcolor": MUTED,
-                "axes.facecolor": "none",
-                "figure.facecolor": "none",
-                "font.size": 12,
-                "legend.frameon": False,
-            }
-        )
-        yield
+# With more letters than this, bars are too narrow for a number above each.
+MOST_NUMBERED = 16
+DASHES = "stroke: var(--uniform); stroke-width: 2; stroke-dasharray: 6 3"
 
 
 def outcomes_plot(teachers: Sequence[TeacherReview]) -> str:
-    """A bar a teacher: what came of the questions it was asked."""
-    rows = [[each.outcomes[outcome] for outcome in OUTCOMES] for each in teachers]
-    notes = [f"{each.outcomes['ok']:,} of {sum(each.outcomes.values()):,} ok" for each in teachers]
-    return _stacked(teachers, rows, OUTCOMES, OUTCOME_COLOURS, notes, "outcomes")
+    """Return a bar per teacher, divided by the outcomes of the questions that it was asked."""
+    rows = []
+    for teacher in teachers:
+        counts = [teacher.outcomes[outcome] for outcome in OUTCOMES]
+        rows.append((teacher.name, counts, f"{counts[0]:,} of {sum(counts):,} ok"))
+    return _stacked("Outcomes by teacher", rows, [(outcome, outcome) for outcome in OUTCOMES])
 
 
 def right_plot(teachers: Sequence[TeacherReview]) -> str:
-    """A bar a teacher with gold rows: which of its replies are right, wrong, or name no letter."""
-    judged = [each for each in teachers if each.agreement is not None]
-    rows, notes = [], []
-    for each in judged:
-        if found := each.agreement:
-            rows.append([found.right, found.read - found.right, found.replies - found.read])
-            notes.append(f"{found.right:,} of {found.replies:,} right")
-    return _stacked(judged, rows, ("right", "wrong", "no letter"), (RIGHT, WRONG, UNREAD), notes, "right")
+    """Return a bar per teacher with references, divided into right, wrong and unread replies."""
+    rows = []
+    for teacher in teachers:
+        if (counts := teacher.agreement) is not None:
+            parts = [counts.right, counts.read - counts.right, counts.replies - counts.read]
+            rows.append((teacher.name, parts, f"{counts.right:,} of {counts.replies:,} right"))
+    keys = [("right", "right"), ("wrong", "wrong"), ("no letter", "unread")]
+    return _stacked("Right and wrong replies by teacher", rows, keys)
 
 
-def _stacked(
-    teachers: Sequence[TeacherReview],
-    rows: Sequence[Sequence[int]],
-    names: Sequence[str],
-    colours: Sequence[str],
-    notes: Sequence[str],
-    prefix: str,
-) -> str:
-    """Bars of equal length, divided by shares, each under its teacher's name and a note."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
-    with _settings():
-        height = 0.75 + 0.7 * len(rows)
-        figure = Figure(figsize=(WIDTH, height))
-        axes = figure.add_axes((0.005, 0.42 / height, 0.99, 1 - 0.8 / height))
-        for place, (each, row, note) in enumerate(zip(teachers, rows, notes, strict=True)):
-            start, total = 0.0, sum(row) or 1
-            for count, colour in zip(row, colours, strict=True):
-                if count:
-                    axes.barh(place, count / total, left=start, height=0.36, color=colour)
-                start += count / total
-            axes.text(0, place - 0.26, _name(each.name), va="bottom")
-            axes.text(1, place - 0.26, note, va="bottom", ha="right", color=MUTED)
-        axes.set_xlim(0, 1)
-        axes.set_ylim(len(rows) - 0.65, -0.8)
-        axes.set_yticks([])
-        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
-        axes.get_xticklabels()[0].set_horizontalalignment("left")  # inside the plot
-        axes.get_xticklabels()[-1].set_horizontalalignment("right")
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        keys = [Patch(color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
-        figure.legend(
-            handles=keys, ncols=len(keys), loc="upper left", bbox_to_anchor=(0, 1), borderaxespad=0,
-            borderpad=0.1, handlelength=0.9, handletextpad=0.5, columnspacing=1.4,
-        )  # fmt: skip
-        return _inline(figure, prefix)
+def _stacked(label: str, rows: Sequence[tuple[str, list[int], str]], keys: Sequence[tuple[str, str]]) -> str:
+    parts = [_legend(keys)]
+    for number, (name, counts, note) in enumerate(rows):
+        y, x, total = TOP + ROW * number, 0.0, sum(counts)
+        shown = visible(name)
+        shown = shown if len(shown) <= NAME_LENGTH else shown[: NAME_LENGTH - 1] + "…"
+        parts += [_text(0, y + 5, shown), _text(WIDTH, y + 5, note, "muted end")]
+        for count, (key, colour) in zip(counts, keys, strict=True):
+            if count:
+                width, hint = WIDTH * count / total, f"{key}: {count:,} of {total:,} ({share(count, total)})"
+                parts.append(_rect(x, y + 12, width, BAR_HEIGHT, colour, hint))
+                x += width
+    height = TOP + ROW * len(rows) + 8
+    for quarter, place in enumerate(("muted", "muted middle", "muted middle", "muted middle", "muted end")):
+        parts.append(_text(WIDTH * quarter / 4, height - 4, f"{25 * quarter}%", place))
+    return _svg(label, height, parts)
 
 
-def _name(name: str) -> str:
-    shown = visible(name)
-    return shown if len(shown) <= NAME_LENGTH else shown[: NAME_LENGTH - 1] + "…"
+def answers_plot(teacher: TeacherReview) -> str:
+    """Return bars of how often each letter was answered, and how often it was expected."""
+    uniform = teacher.uniform.expected
+    gold = teacher.gold.expected if teacher.gold is not None else None
+    highest = max(1.0, *teacher.answers.values(), *uniform.values(), *(gold or {}).values())
+    slot, scale = (WIDTH - LEFT) / len(teacher.answers), (HEIGHT - TOP - BOTTOM) / (1.14 * highest)
+    floor = HEIGHT - BOTTOM
+    parts = [_legend([("answered", "bar"), *([("gold", "gold")] if gold else []), ("equal shares", "")])]
+    for tick in range(0, int(1.14 * highest) + 1, _step(1.14 * highest)):
+        y = floor - tick * scale
+        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH}" style="stroke: var(--line)"></path>')
+        parts.append(_text(LEFT - 6, y + 4, f"{tick:,}", "muted end"))
+    width = slot * (0.38 if gold else 0.66)
+    for number, (letter, count) in enumerate(teacher.answers.items()):
+        middle = LEFT + slot * (number + 0.5)
+        left = middle - (width if gold else width / 2)
+        parts.append(_rect(left, floor - count * scale, width, count * scale, "bar", f"{letter}: {count:,}"))
+        if gold:
+            height, hint = gold[letter] * scale, f"{letter}: {gold[letter]:,.0f} gold"
+            parts.append(_rect(middle, floor - height, width, height, "gold", hint))
+        line = floor - uniform[letter] * scale
+        ends = f"M{middle - 0.42 * slot:.1f} {line:.1f}H{middle + 0.42 * slot:.1f}"
+        parts.append(f'<path d="{ends}" style="{DASHES}"></path>')
+        parts.append(_text(middle, HEIGHT - 4, letter, "middle"))
+        if len(teacher.answers) <= MOST_NUMBERED:
+            above = floor - count * scale
+            # A number that the line of equal shares would cross stands above that line.
+            above = line if line < above < line + 16 else above
+            parts.append(_text(left + width / 2, above - 4, f"{count:,}", "middle"))
+    return _svg(f"Letters answered by {teacher.name}", HEIGHT, parts)
 
 
-def answers_plot(each: TeacherReview, prefix: str) -> str:
-    """How often each letter was answered, beside the gold answers and what equal shares would give."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    letters = list(each.answers)
-    places = range(len(letters))
-    uniform = [each.uniform.expected[letter] for letter in letters]
-    with _settings():
-        figure = Figure(figsize=(WIDTH, 3.3))
-        axes = figure.add_axes((0.06, 0.09, 0.935, 0.79))
-        axes.set_axisbelow(True)
-        axes.grid(axis="y", color=LINE, linewidth=0.8)
-        width = 0.66 if each.gold is None else 0.38
-        left = 0.0 if each.gold is None else -width / 2
-        answered = [place + left for place in places]
-        keys: list[Any] = [axes.bar(answered, list(each.answers.values()), width=width, color=BAR)]
-        if each.gold is not None:
-            gold = [each.gold.expected[letter] for letter in letters]
-            keys.append(axes.bar([place + width / 2 for place in places], gold, width=width, color=GOLD))
-        keys += [
-            axes.hlines(
-                uniform, [place - 0.42 for place in places], [place + 0.42 for place in places],
-                colors=UNIFORM, linewidth=2, linestyles=(0, (3, 1.5)),
-            )
-        ]  # fmt: skip
-        if len(letters) <= LABELLED:
-            _label_bars(axes, each, answered)
-        axes.set_xticks(list(places), letters)
-        axes.set_xlim(-0.6, len(letters) - 0.4)
-        axes.set_ylim(0, 1.14 * max(1, axes.dataLim.ymax))
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.tick_params(length=0)
-        axes.tick_params(axis="x", labelcolor=INK)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        names = (
-            ["answered", "gold", "equal shares"] if each.gold is not None else ["answered", "equal shares"]
-        )
-        figure.legend(
-            keys, names, ncols=3, loc="upper left", bbox_to_anchor=(0, 1), borderaxespad=0, borderpad=0.1,
-            handlelength=1.4, handletextpad=0.5, columnspacing=1.4,
-        )  # fmt: skip
-        return _inline(figure, prefix)
+def _step(top: float) -> int:
+    """Return the least of 1, 2, 5, 10, 20, … that divides an axis into at most five parts."""
+    step = 1
+    while top / step > 5:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return step
 
 
-def _label_bars(axes: Any, each: TeacherReview, places: Sequence[float]) -> None:
-    """The numbers, above the bars, or where they would cross the line of equal shares, above that."""
-    height = 0.1 * axes.dataLim.ymax
-    for place, (letter, count) in zip(places, each.answers.items(), strict=True):
-        line = each.uniform.expected[letter]
-        top = line if count < line < count + height else count
-        axes.annotate(
-            f"{count:,}", (place, top), xytext=(0, 4), textcoords="offset points", ha="center", color=INK
-        )
+def _legend(keys: Iterable[tuple[str, str]]) -> str:
+    parts, x = [], 0
+    for name, colour in keys:
+        if colour:
+            parts.append(_rect(x, 3, 12, 9, colour))
+        else:
+            parts.append(f'<path d="M{x} 8h15" style="{DASHES}"></path>')
+        parts.append(_text(x + 20, 12, name))
+        # The reader's font is not known here, so an average width per character must do.
+        x += 20 + 7 * len(name) + 14
+    return "".join(parts)
 
 
-def _inline(figure: Figure, prefix: str) -> str:
-    """The figure as an ``svg`` element for an HTML page, with ids that no other plot has."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    text = StringIO()
-    FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})  # type: ignore[no-untyped-call]
-    root = ElementTree.fromstring(text.getvalue())  # noqa: S314 - matplotlib wrote it, a moment ago
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if _plain(child.tag) in {"metadata", "style"}:
-                parent.remove(child)
-    names: dict[str, str] = {}
-    for element in root.iter():
-        element.tag = _plain(element.tag)
-        attributes = {_plain(name): value for name, value in element.attrib.items()}
-        element.attrib.clear()
-        for name, value in attributes.items():
-            for found in _REFERENCE.findall(value):
-                names.setdefault(found, f"{prefix}-{len(names)}")
-            element.set(name, _attribute(name, value))
-    for element in root.iter():
-        if (own := element.attrib.pop("id", None)) in names:
-            element.set("id", names[own or ""])
-        for name, value in element.attrib.items():
-            if _REFERENCE.search(value):
-                element.set(name, _REFERENCE.sub(lambda found: f"#{names[found[1]]}", value))
-    for name in ("width", "height", "version"):
-        root.attrib.pop(name, None)
-    root.set("aria-hidden", "true")  # the tables say the same
-    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+def _rect(x: float, y: float, width: float, height: float, colour: str, hint: str = "") -> str:
+    size = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    title = f"<title>{escaped(hint)}</title>" if hint else ""
+    # Colours are the page's variables, which follow the reader's light or dark.
+    return f'<rect {size} style="fill: var(--{colour})">{title}</rect>'
 
 
-_REFERENCE = re.compile(r"(?:^|(?<=url\())#([^)]+)")
-_FONT = re.compile(r"font-family: [^;]*(?:; )?")
-_COLOUR = re.compile("|".join(VARIABLES))
+def _text(x: float, y: float, text: str, kind: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}">{escaped(text)}</text>'
 
 
-def _plain(name: str) -> str:
-    """A name without its XML namespace: HTML knows an ``svg`` element by its own name."""
-    return name.rpartition("}")[2]
-
-
-def _attribute(name: str, value: str) -> str:
-    if name == "style":
-        value = _FONT.sub("", value)
-        return _COLOUR.sub(lambda found: f"var({VARIABLES[found[0]]})", value)
-    return " ".join(value.split())
+def _svg(label: str, height: int, parts: Iterable[str]) -> str:
+    attributes = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escaped(label)}"'
+    return f"<svg {attributes}>{''.join(parts)}</svg>"

@@ -12,11 +12,12 @@ from typing import Any
 
 from dataprep.answers.letters import letter_of
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowError
+from dataprep.core.errors import InputError, RowError, located
 from dataprep.core.html import shortened
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import choices_of, id_of
 from dataprep.datasets.references import GoldRow
+from dataprep.teacher.journal.current import CurrentLines, sample_of
 from dataprep.teacher.journal.line import OUTCOMES, Outcome, check_response, outcome_of
 
 
@@ -60,44 +61,34 @@ Asked = tuple[str, int]
 """A question's id, and which of several answers to it."""
 
 
-class Journal:
-    """Takes replies one by one and keeps, for each teacher and question, the one that counts.
+class CurrentReplies:
+    """Take replies one by one and keep, for each teacher and question, the one that counts.
 
-    The key of the last line of a question is its current one. Of several lines with that key (a failure asked
-    again) a whole answer goes before one cut off, that before a refusal or nothing, that before a failure;
-    among equals the last one counts.
+    ``journal.current`` decides which one that is.
+
+    Attributes:
+        lines: how many replies came, by teacher.
     """
-
-    RANK: Mapping[Outcome, int] = {"ok": 3, "length": 2, "refused": 1, "empty": 1, "failed": 0}
 
     def __init__(self) -> None:
         self.lines: Counter[str] = Counter()
-        self._answers: dict[str, dict[tuple[str, str, int], Answer]] = {}
-        self._current: dict[str, dict[str, str]] = {}
+        self._current = CurrentLines[Answer]()
         self._known: dict[Answer, Answer] = {}
 
     def add(self, reply: Reply) -> None:
-        """One more line."""
-        answers = self._answers.setdefault(reply.teacher, {})
-        self._current.setdefault(reply.teacher, {})[reply.id] = reply.key
+        """Take the next line."""
         self.lines[reply.teacher] += 1
-        asked = (reply.id, reply.key, reply.sample)
-        before = answers.get(asked)
-        if before is None or self.RANK[reply.answer.outcome] >= self.RANK[before.outcome]:
-            # Most answers are one of a few, and kept only once.
-            answer = reply.answer
-            answers[asked] = answer if answer.excerpt else self._known.setdefault(answer, answer)
+        answer = reply.answer
+        if not answer.excerpt:  # most answers are one of a few, and kept only once
+            answer = self._known.setdefault(answer, answer)
+        self._current.add(reply.teacher, reply.id, reply.key, reply.sample, answer.outcome, answer)
 
     def current(self) -> dict[str, dict[Asked, Answer]]:
-        """By teacher, the answers that count."""
-        return {
-            teacher: {
-                (own, sample): answer
-                for (own, key, sample), answer in answers.items()
-                if key == self._current[teacher][own]
-            }
-            for teacher, answers in self._answers.items()
-        }
+        """Return the answers that count, by teacher."""
+        answers: dict[str, dict[Asked, Answer]] = {}
+        for teacher, identity, sample, answer in self._current.items():
+            answers.setdefault(teacher, {})[identity, sample] = answer
+        return answers
 
 
 EXCERPT = 240
@@ -115,22 +106,18 @@ def read_replies(path: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
         InputError: a row is none of these, or the file has none.
         FileError: the file cannot be read.
     """
-    unit = "line" if files.format_of(path).kind == "jsonl" else "row"
     name = "standard input" if path == files.STDIO else files.printable(path)
     asked: Counter[str] = Counter()
-    number = 0
-    for number, row in files.read_rows(path):
-        place = files.place(path, unit, number)
-        try:
+    where = None
+    for where, row in files.read_rows(path):
+        with located(where):
             if "rationales" in row or "teacher_answers" in row:
-                yield from _labelled(row, files.printable(place), gold)
+                yield from _labelled(row, files.printable(str(where)), gold)
             elif "Question" in row and "Answer" in row:
                 yield _pair(row, name, asked, gold)
             else:
                 yield _response(row, gold)
-        except RowError as error:
-            raise InputError(place, str(error)) from None
-    if not number:
+    if where is None:
         raise InputError(path, "the file is empty; expected teachers' responses")
 
 
@@ -141,9 +128,7 @@ def _response(row: dict[str, Any], gold: Mapping[str, GoldRow]) -> Reply:
         found = ", ".join(map(repr, row)) or "none"
         raise RowError("not a teacher's response", f"the row's fields are {found}; expected {kinds}")
     check_response(row)
-    sample = row.get("sample", 0)
-    if type(sample) is not int:
-        raise RowError("not a response", f"expected a number in 'sample', found {describe(sample)}")
+    sample = sample_of(row)
     texts = gold[row["id"]].choices if row["id"] in gold else ()
     answer = _answer(outcome_of(row), row["response"] or "", texts)
     return Reply(row["teacher"], row["id"], row["key"], sample, answer)

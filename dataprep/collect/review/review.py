@@ -17,9 +17,11 @@ from dataprep.collect.review.findings import (
     fit,
     kappa,
 )
-from dataprep.collect.review.replies import Answer, Asked, Journal, read_replies
+from dataprep.collect.review.page import write_page
+from dataprep.collect.review.replies import Answer, Asked, CurrentReplies, read_replies
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
+from dataprep.core.html import check_path
 from dataprep.core.records import LETTERS
 from dataprep.datasets.references import GoldRow, read_gold
 from dataprep.teacher.journal.line import OUTCOMES
@@ -42,7 +44,6 @@ def review_files(
     Raises:
         InputError: a row is none of these, no reply names a letter, or no id has a gold row.
         FileError: a file cannot be read or written.
-        MissingDependencyError: a page is wanted, and matplotlib is not installed.
     """
     paths = [str(path) for path in inputs]
     if not paths:
@@ -50,11 +51,9 @@ def review_files(
     if gold is not None and [*paths, str(gold)].count(files.STDIO) > 1:
         raise UsageError("-: standard input can be read only once; give the others as files")
     if page is not None:
-        from dataprep.collect.review.page import check_page, write_page
-
-        check_page(str(page))
+        check_path(str(page), "the report is")
     rows = _by_id(str(gold)) if gold is not None else {}
-    journal = Journal()
+    journal = CurrentReplies()
     for path in paths:
         for reply in read_replies(path, rows):
             journal.add(reply)
@@ -91,7 +90,7 @@ def _check_letters(found: Review, path: str) -> None:
 
 
 def reviewed(
-    journal: Journal, gold: Mapping[str, GoldRow], names: Sequence[str] = (), *, with_gold: bool = True
+    journal: CurrentReplies, gold: Mapping[str, GoldRow], names: Sequence[str] = (), *, with_gold: bool = True
 ) -> Review:
     """The figures about the replies that a journal has taken; ``names`` are those of its files."""
     answers = journal.current()

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 import orjson
 
-from dataprep.core.errors import FileError, InputError, RowError
+from dataprep.core.errors import FileError, InputError, Location, located
 from dataprep.core.io.formats import STDIO, decompressing, decompression_errors, format_of
 from dataprep.core.io.tables import read_delimited, read_parquet
 from dataprep.core.jsonl import MAX_LINE, not_object, parse_line, too_long
@@ -42,7 +42,7 @@ class Block:
     start: int = 0
     end: int = 0
     data: bytes | None = None
-    unit: str = "line"
+    unit: Literal["line", "row"] = "line"
     array: bool = False
     first: bool = False
     rows_before: int | None = None
@@ -319,30 +319,55 @@ def open_whole(path: str) -> mmap.mmap | bytes:
         return stream.read()
 
 
-def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a file of any format, numbered from 1 (lines of JSON Lines by their line).
+def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
+    """Read a file of any format, with the place of each row.
 
     A ``.json`` file may hold an array of rows, one row, or JSON Lines.
 
+    Yields:
+        The row's place, and the row: a line of JSON Lines as it stands in the file, for the caller to
+        parse; else the parsed value, which in an array need not be an object.
+
     Raises:
         FileError: the file cannot be opened or read.
-        InputError: a row cannot be read, with its number.
+        InputError: the file as a whole is damaged.
     """
     kind = format_of(path).kind
-    if kind == "json" and (document := read_document(path)) is not None:
-        for number, row in enumerate(document if isinstance(document, list) else [document], 1):
-            if type(row) is not dict:
-                raise InputError(f"{path}: row {number}", str(not_object(row)))
-            yield number, row
+    document = read_document(path) if kind == "json" else None
+    if document is not None:
+        for number, value in enumerate(document if isinstance(document, list) else [document], 1):
+            yield Location(path, number, "row"), value
     elif kind in ("json", "jsonl"):
         for number, line in read_lines(path):
-            try:
-                yield number, parse_line(line)
-            except RowError as error:
-                raise InputError(f"{path}:{number}", str(error)) from None
-    elif kind == "parquet":
-        with open_input(path) as stream:
-            yield from enumerate(read_parquet(path, stream), 1)
+            yield Location(path, number), line
     else:
         with open_input(path) as stream:
-            yield from read_delimited(path, stream, "\t" if kind == "tsv" else ",")
+            if kind == "parquet":
+                rows = read_parquet(path, stream)
+            else:
+                rows = read_delimited(path, stream, "\t" if kind == "tsv" else ",")
+            # A table's rows are counted, not its lines: a quoted cell may hold newlines, and the same rows
+            # have the same numbers as Parquet.
+            for number, row in enumerate(rows, 1):
+                yield Location(path, number, "row"), row
+
+
+def read_rows(path: str) -> Iterator[tuple[Location, dict[str, Any]]]:
+    """Read the rows of a file of any format.
+
+    A ``.json`` file may hold an array of rows, one row, or JSON Lines.
+
+    Yields:
+        The row's place, ``(path, number, unit)``, which prints as ``path:line`` or ``path: row N``; and
+        the row.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: a row cannot be read, with its place.
+    """
+    for where, item in read_items(path):
+        with located(where):
+            row = parse_line(item) if type(item) is bytes else item
+            if type(row) is not dict:
+                raise not_object(row)
+        yield where, row

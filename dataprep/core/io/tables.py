@@ -10,14 +10,14 @@ from typing import IO, Any
 
 import orjson
 
-from dataprep.core.errors import InputError, RowError
+from dataprep.core.errors import InputError, RowError, first_line
 
 _PARQUET_ROWS = 1 << 13  # rows of a Parquet file held at a time
 _MAX_CELL = 32 << 20
 
 
-def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a CSV or TSV file with a header, by the line they begin at; every value is a string.
+def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Iterator[dict[str, Any]]:
+    """Read the rows of a CSV or TSV file with a header; every value is a string.
 
     Raises:
         InputError: no header, a name twice in it, a row of another length, not UTF-8, an open quote.
@@ -38,7 +38,7 @@ def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Iterator[tup
                 if len(values) != len(header):
                     problem = f"found {len(values)} fields; the header has {len(header)}"
                     raise InputError(f"{path}:{begin}", problem)
-                yield begin, dict(zip(header, values, strict=True))
+                yield dict(zip(header, values, strict=True))
             begin = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}:{begin}", f"not a delimited table: {error}") from None
@@ -65,8 +65,7 @@ def read_parquet(path: str, stream: IO[bytes]) -> Iterator[dict[str, Any]]:
             yield from rows
             start += len(rows)
     except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(path, f"not a Parquet file that can be read: {reason}") from None
+        raise InputError(path, f"not a Parquet file that can be read: {first_line(error)}") from None
 
 
 def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> None:

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import orjson
 
-from dataprep.core.errors import FileError, InputError, RowError, UsageError
+from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
 from dataprep.core.io.tables import write_delimited, write_parquet
 
@@ -218,7 +218,7 @@ class Rejects:
     def __init__(self, output: Output | None) -> None:
         self._output = output
 
-    def add(self, path: str, unit: str, number: int, message: str, row: bytes) -> None:
+    def add(self, where: Location, message: str, row: bytes) -> None:
         """Set a bad row aside.
 
         Raises:
@@ -226,10 +226,10 @@ class Rejects:
         """
         if self._output is None:
             hint = "correct the row, or set bad rows aside with --rejects FILE"
-            raise InputError(place(path, unit, number), f"{message}; {hint}")
+            raise InputError(where, f"{message}; {hint}")
         rejected = {
-            "path": printable(path),
-            unit: number,
+            "path": printable(where.path),
+            where.unit: where.number,
             "reason": message,
             "text": row.decode("utf-8", "backslashreplace"),
         }
@@ -258,9 +258,3 @@ def open_rejects(path: str | Path | Rejects | None) -> Iterator[Rejects]:
 def printable(path: str) -> str:
     """A path as text that JSON can hold; file names need not be valid Unicode."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def place(path: str, unit: str, number: int) -> str:
-    """Where a row stands: ``path:line`` in JSON Lines, ``path: row n`` in documents and tables."""
-    name = "standard input" if path == "-" else path
-    return f"{name}:{number}" if unit == "line" else f"{name}: {unit} {number}"

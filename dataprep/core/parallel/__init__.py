@@ -1,6 +1,6 @@
 """Run an operator over blocks of lines: in this process, or on several.
 
-The engine knows no package above it. It is given blocks and an operator, a picklable callable from a block
+The engine depends on no package above it. It takes blocks and an operator, a picklable callable from a block
 to an outcome. Outcomes come back in the order of the blocks, so the same bytes come out for any number of
 workers.
 """

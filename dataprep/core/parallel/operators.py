@@ -1,7 +1,7 @@
-"""What an operator is: a callable from a block of lines to an outcome.
+"""Define operators: callables from a block of lines to an outcome.
 
-An engine knows nothing else about the work, so the same operators run in this process, on several
-processes, or on another engine. There are two ways to write one:
+An engine needs nothing else of the work, so the same operators run in this process, on several processes, or
+on another engine. There are two ways to write one:
 
 - ``per_row(function)`` makes an operator out of a function from one parsed row to the bytes of one line;
 - an operator that works on many rows at once parses them with ``read_block`` and settles them with
@@ -104,6 +104,7 @@ class _PerRow:
     def __call__(self, block: Block) -> Outcome:
         # This loop is the row path: everything is a local name, and a sound row costs no function call but
         # the parser's and the operator's own. Blank lines are found by the parser's error.
+        # The except clauses cost nothing until a row is bad.
         parse, problems = orjson.loads, (RowError, orjson.JSONDecodeError)
         function, objects, with_place, path = (
             self._function,
@@ -189,7 +190,7 @@ class ReadRows(Generic[Row]):
         kept: list[Result] = []
         rows, numbers, lines = [], [], []
         for row, number, place, result in zip(self.rows, self.numbers, self._lines, results, strict=True):
-            if isinstance(result, RowError):
+            if isinstance(result, RowError):  # attributed here: no second run over the rows finds the bad one
                 self.outcome.refuse(place[0], result, place[1])
                 continue
             kept.append(result)

@@ -1,8 +1,8 @@
-"""Worker processes that run one function over tasks and answer in the tasks' order.
+"""Run one function over tasks on worker processes, with results in the order of the tasks.
 
-Each worker has a pipe of its own and holds two tasks at a time, so that it never waits for the others. Its
-output need not travel: where results are to go into a file, the parent only tells each worker at which byte
-its part begins, and the worker writes it there.
+Each worker has its own pipe and holds two tasks at a time, so that it never waits for the others. Output
+need not travel back: if results go into a file, the parent tells each worker at which byte its part begins,
+and the worker writes it there. ``docs/decisions/0004-processes.md`` has the reasons.
 """
 
 from __future__ import annotations
@@ -29,19 +29,22 @@ Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-    """How many processors this process may use."""
+    """Return the number of processors that this process may use."""
+    # In a container or under taskset that is fewer than the machine has.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class Pool(Generic[Task, Result]):
-    """``workers`` processes that run ``function``; a context manager.
+    """Processes that run one function; a context manager.
 
-    Attributes:
-        output: a file that workers write their results' ``data`` into, each in its place; the results
-            then come back without it. ``None``: results come back whole.
-        name: what ``output`` is called in messages.
+    Args:
+        function: picklable, because a spawned worker receives it through its pipe.
+        workers: number of processes.
+        output: a file that workers write their results' ``data`` into, one after the other; the results then
+            come back without it. ``None`` returns results whole.
+        name: the name of ``output`` in messages.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Pool(Generic[Task, Result]):
         return self
 
     def _start_one(self) -> None:
-        """Start a worker. Interrupts wait meanwhile, so that none reaches it before it ignores them."""
+        """Start a worker."""
         context = multiprocessing.get_context(_start_method())
         sys.stdout.flush()  # a forked child would write the same buffer once more
         gc.freeze()  # and would copy every page that its garbage collector marks objects on
@@ -72,6 +75,7 @@ class Pool(Generic[Task, Result]):
                 args=(self._function, child_end, self.output, self.name, inherited),
                 daemon=True,
             )
+            # An interrupt that reached the child before it ignores interrupts would end it with a traceback.
             with _interrupts_waiting():
                 process.start()
                 self._workers.append((process, parent_end))
@@ -97,15 +101,15 @@ class Pool(Generic[Task, Result]):
         self._workers.clear()
 
     def map(self, tasks: Iterable[Task], *, heavy: Callable[[Task], bool] | None = None) -> Iterator[Result]:
-        """The function's results, in the order of the tasks.
+        """Yield the function's results, in the order of the tasks.
 
-        A worker holds two tasks at a time, so that it need not wait for the next one. A ``heavy`` task,
-        one that is larger than a pipe's buffer, goes only to a worker that holds none: a worker that is
-        sending its result does not receive, and both sides would wait for ever.
+        Args:
+            tasks: read as workers become free.
+            heavy: tells whether a task is larger than a pipe's buffer.
 
         Raises:
             WorkerError: a worker died.
-            Exception: whatever the function raised first, in the order of the tasks.
+            Exception: the first one that the function raised, in the order of the tasks.
         """
         remaining, waiting, load = iter(tasks), deque[int](), list[int]()
         following = next(remaining, None)
@@ -116,6 +120,8 @@ class Pool(Generic[Task, Result]):
                     self._start_one()
                     load.append(0)
                 number = load.index(min(load))
+                # A heavy task goes only to a worker that holds none: a worker that is sending a large result
+                # does not receive, and both sides would wait forever.
                 if load[number] >= (1 if heavy is not None and heavy(following) else 2):
                     break
                 self._send(number, ("task", following))
@@ -137,7 +143,7 @@ class Pool(Generic[Task, Result]):
             self._receive(number)
 
     def _send(self, number: int, message: tuple[str, Any]) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # `_receive` says what happened
+        with suppress(BrokenPipeError, ConnectionResetError):  # `_receive` reports what happened
             self._workers[number][1].send(message)
 
     def _receive(self, number: int) -> Any:
@@ -147,8 +153,8 @@ class Pool(Generic[Task, Result]):
         except (EOFError, ConnectionResetError):
             process.join(1)
             raise WorkerError(
-                f"a worker process died (exit code {process.exitcode}); if the system killed it for want "
-                "of memory, use fewer --workers"
+                f"a worker process died (exit code {process.exitcode}); if the system killed it because "
+                "memory ran out, use fewer --workers"
             ) from None
         if error is not None:
             raise error
@@ -157,7 +163,8 @@ class Pool(Generic[Task, Result]):
 
 @contextmanager
 def _interrupts_waiting() -> Iterator[None]:
-    """Hold SIGINT back for the block, where the system can; a forked child inherits that."""
+    """Hold SIGINT back for the block, if the system can."""
+    # A forked child inherits the mask, and lifts it once it ignores the signal.
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -169,11 +176,10 @@ def _interrupts_waiting() -> Iterator[None]:
 
 
 def _start_method() -> str:
-    """``fork`` where it is safe, because it costs nothing; ``spawn`` elsewhere.
-
-    A fork copies only the calling thread, so it is safe in a process that has no other: not in one
-    that polars, a progress bar or the user has given threads.
-    """
+    """Return ``fork`` if it is safe, else ``spawn``."""
+    # A fork starts in milliseconds, a spawn in the time that Python and the imports need. But a fork copies
+    # only the calling thread: a lock that another thread holds, for example one of polars or of a progress
+    # bar, would stay locked in the child forever.
     tasks = Path("/proc/self/task")
     if sys.platform == "linux" and tasks.is_dir() and len(list(tasks.iterdir())) == 1:
         return "fork"
@@ -187,7 +193,7 @@ def _serve(
     name: str | None,
     inherited: list[Connection],
 ) -> None:
-    """A worker's life: take tasks until the pipe ends, which it does when the parent dies."""
+    """Take tasks until the pipe ends, which it also does when the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
@@ -230,7 +236,7 @@ def _write_at(file: int | None, name: str | None, data: bytes, offset: int) -> N
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, or where it cannot travel between processes, one that says the same."""
+    """Return the error, or one with the same text if it cannot travel between processes."""
     error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from dataprep.core.errors import InputError
+from dataprep.core.errors import InputError, Location
 from dataprep.core.io import Block, Rejects
 from dataprep.core.jsonl import too_long
 from dataprep.core.ledger import Ledger
@@ -19,8 +19,8 @@ from dataprep.core.parallel.pool import Pool, available_cores
 Progress = Callable[[int], None]
 """Called with the bytes of input that were worked off since the last call."""
 
+# Below this much input, starting processes costs more than they save.
 AUTO_WORKERS_BYTES = 32 << 20
-"""Below this much input, starting processes costs more than they save."""
 
 
 class Sink(Protocol):
@@ -78,6 +78,8 @@ def run(
     for block, outcome in _outcomes(operator, iter(blocks), workers, numbered, output, name):
         if block.first:
             before = 0
+        # Before the failures of the block are reported: a line this long is no bad row, the file is not JSON
+        # Lines at all, and no file of rejects should take it.
         if outcome.too_long:
             raise too_long(block.path, before + outcome.too_long)
         for failure in outcome.failures:
@@ -122,6 +124,8 @@ def run_into(
         InputError: a row is bad and there is no file of rejects, or a file has no rows.
     """
     counts: Counter[Any] = Counter()
+    # Files without rows are an error at the end, not at the beginning: a compressed file or a pipe shows only
+    # then whether it holds any.
     rows_of = dict.fromkeys(paths, 0)
     direct, name = (None, "") if output is None else (output.direct, output.path)
     outcomes = run(operator, blocks, workers=workers, numbered=numbered, output=direct, name=name)
@@ -131,7 +135,8 @@ def run_into(
             ledger.rows_in += outcome.rows_in
             ledger.drop_all(outcome.dropped)
             for failure in outcome.failures:
-                rejects.add(block.path, block.unit, failure.line, failure.message, failure.row)
+                where = Location(block.path, failure.line, block.unit)
+                rejects.add(where, failure.message, failure.row)
                 ledger.fail(failure.reason)
             counts.update(outcome.counts)
             if output is not None:

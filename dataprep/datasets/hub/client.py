@@ -14,7 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dataprep.core.errors import FetchError, MissingDependencyError
+from dataprep.core.errors import FetchError, first_line
+from dataprep.core.optional import require
 from dataprep.datasets.hub.manifest import Download
 
 # The libraries whose errors say that the hub, or the way to it, is at fault.
@@ -29,11 +30,10 @@ def client(hub: str, progress: bool = False) -> Iterator[None]:
         FetchError: in place of an error of the client's libraries, or of the connection.
         MissingDependencyError: they are not installed.
     """
-    try:
-        import datasets
-        import huggingface_hub
-    except ImportError:
-        raise MissingDependencyError("datasets", "hub", "fetching a dataset") from None
+    require("datasets", extra="hub", feature="fetching a dataset")
+    import datasets
+    import huggingface_hub
+
     try:
         with _quiet(datasets, show=False), _quiet(huggingface_hub, show=progress):
             yield
@@ -81,8 +81,7 @@ def _said(hub: str, error: Exception) -> str:
         return f"{hub}: HF_HUB_OFFLINE is set, so nothing is downloaded; unset it and try again"
     if names & {"TransportError", "ConnectionError", "LocalEntryNotFoundError"}:
         return f"{hub}: {endpoint} cannot be reached, or broke off; try again when the network is there"
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return f"{hub}: the download failed: {reason}"
+    return f"{hub}: the download failed: {first_line(error)}"
 
 
 def commit_of(hub: str, revision: str) -> tuple[str, dict[str, tuple[str, str]]]:

@@ -10,13 +10,13 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.errors import FileError, InputError, Location, UsageError
 from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import MAX_LINE, too_long
 from dataprep.core.ledger import Ledger
@@ -204,7 +204,7 @@ def _find_rows(
         if result.too_long:
             raise too_long(path, result.too_long)
         for failure in result.failures:
-            bad.add(path, _unit(path), failure.line, failure.message, failure.row)
+            bad.add(Location(path, failure.line, _unit(path)), failure.message, failure.row)
             ledger.fail(failure.reason)
         rows = result.starts.size + len(result.failures)
         ledger.rows_in += rows
@@ -218,7 +218,7 @@ def _find_rows(
     return build_index(spools, found)
 
 
-def _unit(path: str) -> str:
+def _unit(path: str) -> Literal["line", "row"]:
     return "line" if files.format_of(path).kind == "jsonl" else "row"
 
 

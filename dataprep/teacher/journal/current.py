@@ -1,72 +1,105 @@
-"""Journals of responses: their lines, and which of them count.
+"""Decide which line of a journal counts: the one rule of all commands that read a journal.
 
-A journal only grows. It may hold several lines for one teacher and id: of earlier prompts (another ``key``),
-of other samples of the same prompt, and of earlier attempts. ``current_lines`` says which of them count.
+A journal only grows, so one request can have several lines: answers to earlier prompts, several samples,
+and further attempts. Three sentences decide which of them counts:
+
+1. The last line of a teacher and id has the current key. Lines with another key do not count.
+2. Of the lines of one sample with that key, the best outcome counts: ``ok`` before ``length`` before
+   ``refused`` before ``empty`` before ``failed``.
+3. Among equal outcomes, the later line counts.
+
+============================  ==========  ================================================
+lines, in order               counts      why
+============================  ==========  ================================================
+ok, failed                    ok          a later failure does not discard a paid answer
+failed, length, ok            ok          a better outcome replaces a worse one
+refused, empty                refused     a refusal is an answer, an empty text is none
+empty, refused                refused     the order in which they were written is irrelevant
+ok, ok                        second ok   it was asked again on purpose
+ok (key k), failed (key l)    failed      the prompt was changed, and the new one failed
+ok (k), ok (l), failed (k)    first ok    the prompt was changed back
+ok (sample 0), empty (1)      both        each sample counts by itself
+length (512), failed (1024)   length      ``generate`` asks again: no answer used 1,024 tokens
+length (512), refused (1024)  length      ``generate`` does not ask again: it was answered
+============================  ==========  ================================================
+
+``generate`` uses sentences 2 and 3 for the keys of its own requests, ``collect``, ``review`` and ``evaluate``
+use all three. Nothing else in the project compares outcomes.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
-from dataprep.core.errors import InputError, RowError
-from dataprep.core.jsonl import MAX_LINE, parse_line, too_long
+from dataprep.core.errors import RowError
 from dataprep.core.records import describe
-from dataprep.teacher.journal.line import OUTCOMES, check_response, outcome_of
+from dataprep.teacher.journal.line import OUTCOMES, Outcome, outcome_of
 
-if TYPE_CHECKING:
-    from mmap import mmap
+Value = TypeVar("Value")
 
-Place = TypeVar("Place")
-
-_BOM = b"\xef\xbb\xbf"
 _RANKS = {outcome: rank for rank, outcome in enumerate(OUTCOMES)}
 
 
+def replaces(later: Outcome, earlier: Outcome) -> bool:
+    """Return whether a later line of the same sample and key counts in place of an earlier one."""
+    return _RANKS[later] <= _RANKS[earlier]
+
+
+class CurrentLines(Generic[Value]):
+    """Keep the lines that count while a journal is read, each as a value of the caller's choice.
+
+    Memory grows with the requests, not with the texts: about 600 bytes for each id, key and sample while the
+    lines are read, and 200 afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[str, dict[str, str]] = {}
+        self._best: dict[str, dict[tuple[str, str, int], tuple[Outcome, Value]]] = {}
+
+    def add(self, teacher: str, identity: str, key: str, sample: int, outcome: Outcome, value: Value) -> None:
+        """Take the next line, in the order in which the lines were written."""
+        self._keys.setdefault(teacher, {})[identity] = key
+        best, entry = self._best.setdefault(teacher, {}), (identity, key, sample)
+        earlier = best.get(entry)
+        if earlier is None or replaces(outcome, earlier[0]):
+            best[entry] = outcome, value
+
+    def items(self) -> Iterator[tuple[str, str, int, Value]]:
+        """Yield teacher, id, sample and value of each line that counts, in order of appearance."""
+        for teacher, best in self._best.items():
+            keys = self._keys[teacher]
+            for (identity, key, sample), (_, value) in best.items():
+                if key == keys[identity]:
+                    yield teacher, identity, sample, value
+
+
 def current_lines(
-    lines: Iterable[tuple[Place, Mapping[str, Any]]],
-) -> dict[str, dict[int, dict[str, Place]]]:
-    """The lines that count: by teacher, then sample, then id; teachers in the order they first appear in.
-
-    The key of the last line of a teacher and id is the current prompt; lines of other keys are passed over.
-    Of the lines of one sample of it an ``ok`` one goes before those of ``length``, ``refused``, ``empty``
-    and ``failed``, in this order, and among equals a later one before an earlier one.
-
-    Memory grows with the requests, not with what was answered: some 600 bytes for each id, key and sample
-    of a teacher while the lines are read, and 200 afterwards.
+    lines: Iterable[tuple[Value, Mapping[str, Any]]],
+) -> dict[str, dict[int, dict[str, Value]]]:
+    """Return the lines that count, by teacher, then sample in ascending order, then id.
 
     Args:
-        lines: rows that ``check_response`` has passed, in the order they were written in, each with what
-            finds it again: its number, its place, or the row itself.
+        lines: rows that ``check_response`` accepts, in the order in which they were written, each with a
+            value that identifies it: its number, its offset, or the row itself.
 
     Raises:
-        RowError: a line's ``sample`` is no number from 0 on.
+        RowError: a line's ``sample`` is not a whole number of 0 or more.
     """
-    keys: dict[str, dict[str, str]] = {}
-    best: dict[str, dict[int, dict[tuple[str, str], tuple[int, Place]]]] = {}
-    for place, row in lines:
-        teacher, name, key, rank = row["teacher"], row["id"], row["key"], _RANKS[outcome_of(row)]
-        keys.setdefault(teacher, {})[name] = key
-        found = best.setdefault(teacher, {}).setdefault(sample_of(row), {})
-        earlier = found.get((name, key))
-        if earlier is None or rank <= earlier[0]:
-            found[name, key] = rank, place
-    return {
-        teacher: {
-            sample: {name: place for (name, key), (_, place) in found.items() if keys[teacher][name] == key}
-            for sample, found in sorted(samples.items())
-        }
-        for teacher, samples in best.items()
-    }
+    current = CurrentLines[Value]()
+    for value, row in lines:
+        current.add(row["teacher"], row["id"], row["key"], sample_of(row), outcome_of(row), value)
+    found: dict[str, dict[int, dict[str, Value]]] = {}
+    for teacher, identity, sample, value in current.items():
+        found.setdefault(teacher, {}).setdefault(sample, {})[identity] = value
+    return {teacher: dict(sorted(samples.items())) for teacher, samples in found.items()}
 
 
 def sample_of(row: Mapping[str, Any]) -> int:
-    """Which of several samples of one request a line is, counted from 0.
+    """Return which of several samples of one request a line is, counted from 0.
 
     Raises:
-        RowError: the field is no such number.
+        RowError: the field is not a whole number of 0 or more.
     """
     sample = row.get("sample", 0)
     if sample is None:
@@ -74,91 +107,3 @@ def sample_of(row: Mapping[str, Any]) -> int:
     if type(sample) is not int or sample < 0:
         raise RowError("not a response", f"expected a number from 0 on in 'sample', found {describe(sample)}")
     return sample
-
-
-class Journals:
-    """The lines of journals, one after the other, each found again by its place.
-
-    It is given each journal's path and bytes. A line's place is a number: the bytes before it, counted
-    through all journals.
-
-    Attributes:
-        torn: the last lines that broke off, as ``path:line``, once all lines were read.
-    """
-
-    def __init__(self, journals: Sequence[tuple[str, mmap | bytes]]) -> None:
-        self._paths = [path for path, _ in journals]
-        self._texts = [text for _, text in journals]
-        self._bases = list(accumulate(map(len, self._texts), initial=0))[:-1]
-        self.torn: list[str] = []
-
-    def lines(self, progress: Callable[[int], None] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Every line's place and row, in order.
-
-        The last line of a journal may have broken off when its writer was killed: without a newline, and
-        not JSON. It is passed over, and listed in ``torn``.
-
-        Args:
-            progress: told the bytes of each line.
-
-        Raises:
-            InputError: another line is damaged or is no response, or a journal has no lines.
-        """
-        self.torn.clear()
-        for path, text, base in zip(self._paths, self._texts, self._bases, strict=True):
-            number, rows = 0, 0
-            for begin, end in _spans(text):
-                number += 1
-                if end - begin > MAX_LINE:
-                    raise too_long(path, number)
-                line = text[begin:end]
-                if progress is not None:
-                    progress(end - begin + 1)
-                if not line.strip():
-                    continue
-                rows += 1
-                try:
-                    row = parse_line(line)
-                except RowError as error:
-                    if end == len(text) and error.reason in ("not JSON", "not UTF-8"):
-                        self.torn.append(_where(path, number))
-                        continue
-                    hint = "restore the line, or remove it to have it asked again"
-                    raise InputError(_where(path, number), f"{error}; {hint}") from None
-                try:
-                    check_response(row)
-                    sample_of(row)
-                except RowError as error:
-                    hint = "expected the lines of a journal of responses"
-                    raise InputError(_where(path, number), f"{error}; {hint}") from None
-                yield base + begin, row
-            if not rows:
-                raise InputError(path, "the file is empty; expected the lines of a journal of responses")
-
-    def row(self, place: int) -> dict[str, Any]:
-        """The row that stands at a place."""
-        _, text, begin = self._at(place)
-        end = text.find(b"\n", begin)
-        return parse_line(text[begin : end if end >= 0 else len(text)])
-
-    def where(self, place: int) -> str:
-        """``path:line`` of the row that stands at a place, for messages."""
-        path, text, begin = self._at(place)
-        return _where(path, next(n for n, (start, _) in enumerate(_spans(text), 1) if start == begin))
-
-    def _at(self, place: int) -> tuple[str, mmap | bytes, int]:
-        number = bisect_right(self._bases, place) - 1
-        return self._paths[number], self._texts[number], place - self._bases[number]
-
-
-def _spans(text: mmap | bytes) -> Iterator[tuple[int, int]]:
-    """Where each line begins and ends, without its newline."""
-    begin, length = len(_BOM) if text[: len(_BOM)] == _BOM else 0, len(text)
-    while begin < length:
-        end = text.find(b"\n", begin)
-        yield begin, end if end >= 0 else length
-        begin = end + 1 if end >= 0 else length
-
-
-def _where(path: str, number: int) -> str:
-    return f"{'standard input' if path == '-' else path}:{number}"

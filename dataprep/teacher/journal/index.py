@@ -4,33 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import InputError, RowError, UsageError
-from dataprep.teacher.journal.line import OUTCOMES, Outcome, check_response, outcome_of
+from dataprep.teacher.journal.current import replaces
+from dataprep.teacher.journal.line import Outcome, check_response, outcome_of
 
-_CODES = {outcome: number for number, outcome in enumerate(OUTCOMES)}
-_SHIFT = 3  # an entry's low bits hold its outcome, the bits above them the max_tokens it was asked with
-_OK = _CODES["ok"]
+
+class Standing(NamedTuple):
+    """How far a journal answers one sample of one request.
+
+    Attributes:
+        outcome: the outcome of the line that counts.
+        answered: the greatest ``max_tokens`` of its lines other than failures; 0 where all failed.
+        tried: the greatest ``max_tokens`` of all its lines.
+    """
+
+    outcome: Outcome
+    answered: int = 0
+    tried: int = 0
+
+    def followed_by(self, later: Standing) -> Standing:
+        """Return the standing after later lines of the same sample and key."""
+        return Standing(
+            later.outcome if replaces(later.outcome, self.outcome) else self.outcome,
+            max(self.answered, later.answered),
+            max(self.tried, later.tried),
+        )
+
+    def is_settled(self, max_tokens: int, *, retry_failed: bool = True) -> bool:
+        """Return whether nothing is to be asked, with this limit, for what it stands for."""
+        if self.outcome in ("failed", "empty"):
+            return not retry_failed
+        # Only a cut-off answer can gain from a higher limit. It is asked once: whatever came of that, a
+        # refusal for example, was paid for.
+        return self.outcome != "length" or (self.answered if retry_failed else self.tried) >= max_tokens
+
+    def outcome_at(self, max_tokens: int) -> Outcome:
+        """Return the outcome with regard to a limit: a longer answer that failed leaves a cut-off one."""
+        longer_failed = self.outcome == "length" and self.answered < max_tokens <= self.tried
+        return "failed" if longer_failed else self.outcome
+
+
+# Nearly all entries are complete, so they share one object, which is compared by identity.
+_OK = Standing("ok")
 
 
 def entry_of(identity: str, key: str, sample: int = 0) -> str:
-    """What an answer is known by: its request's id and key, and which of several answers it is."""
+    """Return the name of an answer: its request's id and key, and which of several answers it is."""
     return f"{identity}\0{key}\0{sample}" if sample else f"{identity}\0{key}"
 
 
-def _entry_and_code(line: Mapping[str, Any]) -> tuple[str, int]:
-    sample = line.get("sample")
-    entry = entry_of(line["id"], line["key"], sample) if sample else f"{line['id']}\0{line['key']}"
+def _standing_of(line: Mapping[str, Any]) -> Standing:
+    # Nearly every line of a long journal is an answer in these words, so they are compared first.
     if line["error"] is None and line["finish_reason"] == "stop" and (line["response"] or "").strip():
-        return entry, _OK  # nearly every line: asked here for its speed
-    code, limit = _CODES[outcome_of(line)], line.get("max_tokens") or 0
-    return entry, code if code == _OK else code | limit << _SHIFT
+        return _OK
+    # `index` raises TypeError for what is no whole number, so that the line is refused as damaged.
+    outcome, limit = outcome_of(line), index(line.get("max_tokens") or 0)
+    if outcome == "ok":
+        return _OK
+    return Standing(outcome, 0 if outcome == "failed" else limit, limit)
 
 
 class Index:
@@ -51,7 +90,7 @@ class Index:
         self.names: set[tuple[str, str]] = set()
         self.torn = False
         self.unended = False
-        self._entries: dict[str, int] = {}
+        self._entries: dict[str, Standing] = {}
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Take a line in. A complete answer stays, whatever comes after it."""
@@ -65,9 +104,10 @@ class Index:
         self.prompt_tokens += part.prompt_tokens
         self.completion_tokens += part.completion_tokens
         self.names |= part.names
-        for entry, code in part.others.items():
-            if self._entries.get(entry) != _OK:
-                self._entries[entry] = code
+        for entry, standing in part.others.items():
+            earlier = self._entries.get(entry)
+            if earlier is not _OK:  # nothing that follows a complete answer changes it
+                self._entries[entry] = standing if earlier is None else earlier.followed_by(standing)
         self._entries.update(dict.fromkeys(part.answered, _OK))
 
     def check_teacher(self, model: str, teacher: str, journal: str) -> None:
@@ -84,15 +124,11 @@ class Index:
 
     def done(self, entry: str) -> bool:
         """Whether an entry has a complete answer."""
-        return self._entries.get(entry) == _OK
+        return self._entries.get(entry) is _OK
 
-    def get(self, entry: str) -> tuple[Outcome, int] | None:
-        """An entry's outcome and the ``max_tokens`` it was asked with; ``None`` where it has no line.
-
-        A complete answer comes without the latter: 0.
-        """
-        code = self._entries.get(entry)
-        return None if code is None else (OUTCOMES[code & 7], code >> _SHIFT)
+    def get(self, entry: str) -> Standing | None:
+        """Return how far the journal answers an entry; ``None`` where it has no line of it."""
+        return self._entries.get(entry)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -104,7 +140,7 @@ class _Part:
 
     Attributes:
         answered: entries with a complete answer.
-        others: the last code of entries without one; it may be that of an answered entry too.
+        others: the standing of entries without one, by other lines than complete answers.
         wrong: the first line that is none of a journal: its number among the lines, and what it holds.
         tail: what follows the last newline; it is not among the lines.
     """
@@ -113,22 +149,23 @@ class _Part:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     answered: list[str] = field(default_factory=list)
-    others: dict[str, int] = field(default_factory=dict)
+    others: dict[str, Standing] = field(default_factory=dict)
     names: set[tuple[str, str]] = field(default_factory=set)
     wrong: tuple[int, bytes] | None = None
     tail: bytes = b""
 
     def add(self, line: Mapping[str, Any]) -> None:
-        entry, code = _entry_and_code(line)
+        entry, standing = entry_of(line["id"], line["key"], line.get("sample") or 0), _standing_of(line)
         if usage := line.get("usage"):
             self.prompt_tokens += usage.get("prompt_tokens") or 0
             self.completion_tokens += usage.get("completion_tokens") or 0
         self.names.add((line.get("model") or "", line["teacher"]))
         self.lines += 1
-        if code == _OK:
+        if standing is _OK:
             self.answered.append(entry)
         else:
-            self.others[entry] = code
+            earlier = self.others.get(entry)
+            self.others[entry] = standing if earlier is None else earlier.followed_by(standing)
 
 
 def _part_of(block: files.Block) -> _Part:
@@ -153,20 +190,20 @@ def read_index(path: str | Path) -> Index:
         InputError: another line is none of a journal.
         FileError: the file cannot be read.
     """
-    index = Index()
+    held = Index()
     if not Path(path).exists():
-        return index
+        return held
     for part in _parts(str(path)):
         if part.wrong is not None:
-            _refuse(str(path), index.lines + part.wrong[0], part.wrong[1])
-        index.take(part)
+            _refuse(str(path), held.lines + part.wrong[0], part.wrong[1])
+        held.take(part)
         if part.tail:
             try:
-                index.add(orjson.loads(part.tail))
-                index.unended = True
+                held.add(orjson.loads(part.tail))
+                held.unended = True
             except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-                index.torn = True
-    return index
+                held.torn = True
+    return held
 
 
 def _parts(path: str) -> Iterator[_Part]:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
+from dataprep.core.errors import RowError, TokenizerError
 from dataprep.tokens.encoded import Encoded, first_difference
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat
 from dataprep.tokens.formats.jinja import TemplateFormat
-from dataprep.tokens.tokenizers.base import Tokenizer
+from dataprep.tokens.tokenizers.base import Tokenizer, needed
 
 TEXTS = (
     "",
@@ -120,13 +120,10 @@ def _differs(saved: Any, what: str, found: object, expected: object) -> Tokenize
 
 
 def _loaded(directory: Path) -> Any:
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise MissingDependencyError("transformers", "train", "saving a tokenizer") from None
+    transformers = needed("transformers", "saving a tokenizer", extra="train")
     with _quiet():
         try:
-            return AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+            return transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
         except Exception as error:  # noqa: BLE001 - the libraries raise nothing more precise
             raise TokenizerError(
                 f"the tokenizer cannot be saved for other programs: transformers does not load it ({error}): "

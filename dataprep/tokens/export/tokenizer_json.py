@@ -241,8 +241,8 @@ def _bpe(library: Any, model: Any, symbols: bool) -> Any:
         else:
             merges.append(pair)
     if symbols:
-        # User-defined symbols stand alone and are found whole (ignore_merges). Pieces that no merge makes must
-        # not be found that way.
+        # User-defined symbols stand alone and are found whole (ignore_merges). Pieces that no merge makes
+        # must not be found that way.
         for name in unreachable:
             vocab[f" {name} is not reachable"] = vocab.pop(name)
     return library.models.BPE(

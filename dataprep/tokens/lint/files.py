@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataprep.core import io as files
-from dataprep.core.conversations import Finding, find_in_line, find_in_row, not_an_object
-from dataprep.core.errors import InputError, RowDropped, RowError, UsageError
+from dataprep.core.conversations import Finding, find_in
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.jsonl import parse_line
 from dataprep.datasets.validate import Problem, Report
 from dataprep.tokens.encoded import Encoded, truncate
 from dataprep.tokens.encoder import Encoder
-from dataprep.tokens.formats.base import ChatFormat, Messages, Turns
+from dataprep.tokens.formats.base import ChatFormat, Turns
 from dataprep.tokens.tokenizers.base import Tokenizer
 
 BATCH = 256  # rows that are encoded at once
@@ -25,7 +25,7 @@ BATCH = 256  # rows that are encoded at once
 class LintedRow:
     """A row with its tokens, if it has any, and its faults."""
 
-    where: str
+    where: Location
     encoded: Encoded | None
     findings: Sequence[Finding]
 
@@ -55,7 +55,7 @@ class LintReport(Report):
 class _Row(NamedTuple):
     """A row's place, and its roles and contents or else its faults."""
 
-    where: str
+    where: Location
     turns: Turns | None
     findings: list[Finding]
 
@@ -107,7 +107,7 @@ def lint_files(
 
 def _count(report: LintReport, row: LintedRow) -> None:
     for finding in row.findings:
-        report.add(Problem(row.where, *finding))
+        report.add(Problem(str(row.where), *finding))
     if row.encoded is not None:
         length = len(row.encoded.ids)
         report.tokens += length
@@ -139,33 +139,13 @@ def _truncated(encoded: Encoded, max_length: int | None) -> Encoded:
 
 
 def _rows_in(path: str, chat_format: ChatFormat) -> Iterator[_Row]:
-    for where, messages, findings in _messages_in(path):
-        if messages is None:
+    # `read_rows` would stop at the first bad row; here all of them are to be found.
+    for where, item in files.read_items(path):
+        if findings := [*find_in(item)]:
             yield _Row(where, None, findings)
             continue
+        row = parse_line(item) if isinstance(item, bytes) else item
         try:
-            yield _Row(where, chat_format.read(messages), [])
+            yield _Row(where, chat_format.read(row["messages"]), [])
         except RowError as error:
             yield _Row(where, None, [Finding(error.reason, error.detail)])
-
-
-def _messages_in(path: str) -> Iterator[tuple[str, Messages | None, list[Finding]]]:
-    """Yield each row's place, and its messages or else its faults.
-
-    ``read_rows`` stops at the first bad row; here all of them are to be found.
-    """
-    kind = files.format_of(path).kind
-    document = files.read_document(path) if kind == "json" else None
-    if document is not None:
-        for number, row in enumerate(document if isinstance(document, list) else [document], 1):
-            findings = [*find_in_row(row)] if isinstance(row, dict) else [not_an_object(row)]
-            yield files.place(path, "row", number), None if findings else row["messages"], findings
-    elif kind in ("json", "jsonl"):
-        for number, line in files.read_lines(path):
-            findings = [*find_in_line(line)]
-            messages = None if findings else parse_line(line)["messages"]
-            yield files.place(path, "line", number), messages, findings
-    else:
-        for number, row in files.read_rows(path):
-            findings = [*find_in_row(row)]
-            yield files.place(path, "row", number), None if findings else row["messages"], findings

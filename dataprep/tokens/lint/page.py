@@ -93,7 +93,7 @@ def page(report: LintReport, tokenizer: Tokenizer) -> str:
 
 def _row(row: LintedRow, tokenizer: Tokenizer) -> str:
     findings = "".join(f"<li>{escaped(': '.join(filter(None, finding)))}</li>" for finding in row.findings)
-    title = f"<section>\n<h2>{escaped(files.printable(row.where))}</h2>\n"
+    title = f"<section>\n<h2>{escaped(files.printable(str(row.where)))}</h2>\n"
     problems = f"<ul>{findings}</ul>\n" if findings else ""
     if row.encoded is None:
         return f'{title}{problems}<p class="note">It has no tokens.</p>\n</section>\n'

@@ -86,8 +86,13 @@ def pack_ids(ids: Sequence[int]) -> bytes:
     return struct.pack(f"<{len(ids)}I", *ids)
 
 
-def needed(package: str, feature: str) -> Any:
-    """Import a library of the extra ``tokens``.
+def needed(package: str, feature: str, extra: str = "tokens") -> Any:
+    """Import an optional library.
+
+    Args:
+        package: the module.
+        feature: what needs it, for the message.
+        extra: the extra of dataprep that brings it.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -95,7 +100,7 @@ def needed(package: str, feature: str) -> Any:
     try:
         return import_module(package)
     except ImportError:
-        raise MissingDependencyError(package, "tokens", feature) from None
+        raise MissingDependencyError(package, extra, feature) from None
 
 
 def looks_special(name: str) -> bool:

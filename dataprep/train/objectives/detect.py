@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, UsageError
+from dataprep.core.errors import InputError, Location, UsageError
 from dataprep.train.options import TrainOptions, flag_of
 
 # What a row must have for an objective, as a message says it.
@@ -81,10 +81,10 @@ def _kind_of_path(path: str, options: TrainOptions) -> str:
         raise InputError(path, "the file is empty; expected rows to train on")
     if options.label is not None and options.label in first[1]:
         return "soft-label"  # no other objective has a label to be named
-    return kind_of(first[1], f"{path}:{first[0]}")
+    return kind_of(first[1], first[0])
 
 
-def kind_of(row: Mapping[str, Any], where: str) -> str:
+def kind_of(row: Mapping[str, Any], where: Location) -> str:
     """What a row is for.
 
     Raises:

@@ -18,7 +18,7 @@ import torch
 
 from dataprep.answers.quality import KEEPABLE
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowDropped, RowError, UsageError
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError, located
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, describe
 from dataprep.datasets.templates import FIELDS
@@ -67,7 +67,7 @@ class Row:
         lacking: why a part is not there, by part.
     """
 
-    where: str
+    where: Location
     question: str
     targets: dict[str, str]
     lacking: dict[str, str]
@@ -110,13 +110,9 @@ def read_rows(paths: Iterable[str], kept: Collection[str]) -> Rows:
     """
     found = Rows()
     for path in paths:
-        unit = "line" if files.format_of(path).kind == "jsonl" else "row"
-        for number, raw in files.read_rows(path):
-            where = files.place(path, unit, number)
-            try:
+        for where, raw in files.read_rows(path):
+            with located(where):
                 row, teachers = _row_of(raw, where, kept)
-            except RowError as error:
-                raise InputError(where, str(error)) from None
             found.rows.append(row)
             found.teachers += [name for name in teachers if name not in found.teachers]
     if not found.rows:
@@ -127,7 +123,7 @@ def read_rows(paths: Iterable[str], kept: Collection[str]) -> Rows:
     return found
 
 
-def _row_of(raw: Mapping[str, Any], where: str, kept: Collection[str]) -> tuple[Row, list[str]]:
+def _row_of(raw: Mapping[str, Any], where: Location, kept: Collection[str]) -> tuple[Row, list[str]]:
     example = Example.from_json(raw)
     statuses = raw.get("status") or {}
     if not isinstance(statuses, Mapping):
@@ -324,7 +320,7 @@ class Pieces:
 
     parts: tuple[str, ...]
     side: Side
-    places: list[str] = field(default_factory=list)
+    places: list[Location] = field(default_factory=list)
     items: list[list[Piece]] = field(default_factory=list)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     rows: Ledger = field(default_factory=Ledger)
@@ -334,7 +330,7 @@ class Pieces:
 
     def where(self, item: int) -> str:
         """The row that an item is."""
-        return self.places[item]
+        return str(self.places[item])
 
     def batch(self, items: Sequence[int]) -> Batch:
         """The rows' pieces, part by part, so that each part's targets are one stretch.

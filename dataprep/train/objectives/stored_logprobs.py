@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, TokenizerError
+from dataprep.core.errors import InputError, Location, TokenizerError
 from dataprep.train.objectives.divergence import TEACHER
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class WithLogprobs:
         found.counts[TEACHER] = len(known)
         return found
 
-    def _tops(self, entries: Any, trained: list[int], where: str) -> list[Top | None]:
+    def _tops(self, entries: Any, trained: list[int], where: object) -> list[Top | None]:
         """What is known of each trained token."""
         if entries is None:
             return [None] * len(trained)
@@ -132,10 +132,9 @@ def _arrays(top: Top | None) -> tuple[NDArray[np.int64], NDArray[np.float32]] | 
     return np.fromiter(top, dtype=np.int64), np.fromiter(top.values(), dtype=np.float32)
 
 
-def _rows(paths: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _rows(paths: Sequence[str]) -> Iterator[tuple[Location, Mapping[str, Any]]]:
     for path in paths:
-        for number, row in files.read_rows(path):
-            yield f"{path}:{number}", row
+        yield from files.read_rows(path)
 
 
 def _ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:

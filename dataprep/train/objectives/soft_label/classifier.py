@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dataprep.core.errors import FileError, UsageError
+from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.train.objectives.soft_label.classes import Classes, name_of
 from dataprep.train.objectives.soft_label.scorers import PRESETS, Encoded
 from dataprep.train.objectives.soft_label.tiny import words_of
@@ -186,6 +186,4 @@ def _explained(folder: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - they raise all kinds
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
-        raise FileError(folder, f"the model cannot be loaded: {reason}") from None
+        raise FileError(folder, f"the model cannot be loaded: {first_line(error)}") from None

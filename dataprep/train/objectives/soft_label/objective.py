@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowError, UsageError
+from dataprep.core.errors import InputError, RowError, UsageError, located
 from dataprep.tokens.shards.manifest import sha256_of
 from dataprep.train.objective import Job, Setup
 from dataprep.train.objectives.soft_label.classes import Classes, classes_of, metrics_of, name_of
@@ -122,11 +122,9 @@ def fields_of(paths: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: there are none of the usual ones.
     """
-    number, row = next(iter(files.read_rows(paths[0])))
-    try:
+    where, row = next(iter(files.read_rows(paths[0])))
+    with located(where):
         return usual_fields(row)
-    except RowError as error:
-        raise InputError(f"{paths[0]}:{number}", str(error)) from None
 
 
 def chosen_classes(rows: Sequence[Judged], named: Sequence[str], where: str) -> Classes:

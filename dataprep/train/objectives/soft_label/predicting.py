@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,13 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import MissingDependencyError, RowError, UsageError
+from dataprep.core.errors import RowError, UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.core.optional import quiet
+from dataprep.core.optional import quiet, require
 from dataprep.datasets import source_rows
 from dataprep.train.objectives.soft_label.loading import load_scorer
 from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
 from dataprep.train.objectives.soft_label.scorers import (
-    TRUNCATIONS,
     Encoded,
     Scorer,
     collate,
@@ -29,45 +26,7 @@ from dataprep.train.objectives.soft_label.scorers import (
     limit_of,
     logits_of,
 )
-
-PREDICTION, PROBS = "prediction", "probs"
-
-
-@dataclass(frozen=True, slots=True)
-class PredictOptions:
-    """How files are scored.
-
-    Attributes:
-        fields: what holds the text; without them those that the model was trained on.
-        max_length: tokens that a text may have. Default: as many as the model has room for.
-        truncation: longer texts: ``error``, ``drop`` or ``truncate``.
-        prediction: the field that receives the most probable class.
-        probs: the field that receives the classes' probabilities.
-        batch_size: rows that are scored at once.
-        device: where: ``cpu`` or ``cuda``.
-    """
-
-    fields: tuple[str, ...] = ()
-    max_length: int | None = None
-    truncation: str = "error"
-    prediction: str = PREDICTION
-    probs: str = PROBS
-    batch_size: int = 64
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.truncation not in TRUNCATIONS:
-            raise UsageError(f"--truncation {self.truncation}: expected one of {', '.join(TRUNCATIONS)}")
-        if self.prediction == self.probs:
-            raise UsageError(
-                f"--prediction {self.prediction}: the probabilities go there; name another field"
-            )
-        if self.max_length is not None and self.max_length < 2:
-            raise UsageError(f"--max-length {self.max_length}: expected 2 or more")
-        if self.batch_size < 1:
-            raise UsageError(f"--batch-size {self.batch_size}: expected 1 or more")
-        if self.device not in ("cpu", "cuda"):
-            raise UsageError(f"--device {self.device}: expected cpu or cuda")
+from dataprep.train.options import PredictOptions
 
 
 def predict_files(
@@ -98,8 +57,7 @@ def predict_files(
     """
     options = options or PredictOptions()
     for package in ("torch", "transformers", "safetensors"):
-        if find_spec(package) is None:
-            raise MissingDependencyError(package, "train", "scoring with a student")
+        require(package, extra="train", feature="scoring with a student")
     paths = [str(path) for path in inputs]
     if not paths:
         raise UsageError("there is nothing to score: give at least one file")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import orjson
 import torch
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowDropped, RowError
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, located
 from dataprep.core.records import describe
 from dataprep.train.objective import Batch
 from dataprep.train.objectives.soft_label.classes import Classes, Gold, Teacher, name_of
@@ -32,13 +32,13 @@ class Judged:
     """One row.
 
     Attributes:
-        where: its place, for messages.
+        where: the row's place, for messages.
         texts: one for each field that is read.
         gold: its label or score.
         teacher: what a teacher says of it.
     """
 
-    where: str
+    where: Location
     texts: tuple[str, ...]
     gold: Gold
     teacher: Teacher | None
@@ -142,11 +142,9 @@ def judged_rows(
         FileError: a file cannot be read.
     """
     for path in paths:
-        unit = "row" if files.format_of(path).kind in ("json", "parquet") else "line"
         own: Sequence[str] = fields
-        for number, row in files.read_rows(path):
-            where = files.place(path, unit, number)
-            with placed(where):
+        for where, row in files.read_rows(path):
+            with located(where, _HINT):
                 own = own or usual_fields(row)
                 found = Judged(where, texts_of(row, own), gold_of(row, label), teacher_of(row))
                 if found.gold is None and found.teacher is None:
@@ -154,14 +152,7 @@ def judged_rows(
             yield found
 
 
-@contextmanager
-def placed(where: str) -> Iterator[None]:
-    """Turn a ``RowError`` into an ``InputError`` that says where the row is."""
-    try:
-        yield
-    except RowError as error:
-        raise InputError(where, f"{error}; correct the row or remove it") from None
-
+_HINT = "correct the row or remove it"
 
 GOLD, SOFT = "gold", "soft"
 NO_GOLD = -1
@@ -191,13 +182,13 @@ class Examples:
     ) -> None:
         self._scorer = scorer
         self._encoded: list[Encoded] = []
-        self._places: list[str] = []
+        self._places: list[Location] = []
         self.dropped = 0
         gold, teacher, taught = [], [], []
         classes: Classes = scorer.classes
         nothing = [0.0] * len(classes.names)
         for row in rows:
-            with placed(row.where):
+            with located(row.where, _HINT):
                 try:
                     self._encoded.append(encode_within(scorer, row.texts, limit, truncation))
                 except RowDropped:
@@ -227,4 +218,4 @@ class Examples:
 
     def where(self, item: int) -> str:
         """A row's place."""
-        return self._places[item]
+        return str(self._places[item])

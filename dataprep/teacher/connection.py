@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dataprep.core.errors import MissingDependencyError
+from dataprep.core.optional import require
 from dataprep.teacher.pacing import retry_after
-from dataprep.teacher.protocol import Answer, Trouble, answers_of, error_of
-from dataprep.teacher.settings import Access
+from dataprep.teacher.protocol import Answer, RequestError, answers_of, error_of
+from dataprep.teacher.settings import Endpoint
 
 if TYPE_CHECKING:
     import ssl
@@ -27,7 +27,7 @@ POOL = 8
 NEWER_FIELD = "max_completion_tokens"
 
 
-class Endpoint:
+class Connection:
     """A connection to one endpoint; an async context manager.
 
     Retries are not left to the client: it would keep a slot while it waits. Redirects are not followed, so
@@ -35,20 +35,19 @@ class Endpoint:
     their size can be limited while they are read.
     """
 
-    def __init__(self, access: Access, *, timeout: float = 120.0) -> None:
-        self.access = access
+    def __init__(self, endpoint: Endpoint, *, timeout: float = 120.0) -> None:
+        self.endpoint = endpoint
         self._timeout = timeout
         self._newer_field = False
         self._clients: list[Any] = []
         self._load: list[int] = []
         self._context: ssl.SSLContext
 
-    async def __aenter__(self) -> Endpoint:
-        try:
-            import httpx2
-            import openai  # noqa: F401 - asked for here, before anything is set up
-        except ImportError:
-            raise MissingDependencyError("openai", "teacher", "asking a teacher") from None
+    async def __aenter__(self) -> Connection:
+        # Asked for here, before anything is set up.
+        require("openai", extra="teacher", feature="asking a teacher")
+        import httpx2
+
         self._context = httpx2.create_ssl_context()
         return self
 
@@ -57,9 +56,9 @@ class Endpoint:
         import httpx2
         import openai
 
-        access = self.access
+        endpoint = self.endpoint
         options: dict[str, Any] = {
-            "api_key": access.api_key or "none",  # never the environment's, which may be another host's
+            "api_key": endpoint.api_key or "none",  # never the environment's, which may be another host's
             "max_retries": 0,
             "timeout": httpx2.Timeout(self._timeout),
             "default_headers": {"Accept-Encoding": "identity"},
@@ -71,11 +70,11 @@ class Endpoint:
                 event_hooks={"response": [_limit_body]},
             ),
         }
-        if access.azure:
+        if endpoint.azure:
             return openai.AsyncAzureOpenAI(
-                azure_endpoint=access.base_url, api_version=access.api_version, **options
+                azure_endpoint=endpoint.base_url, api_version=endpoint.api_version, **options
             )
-        return openai.AsyncOpenAI(base_url=access.base_url, **options)
+        return openai.AsyncOpenAI(base_url=endpoint.base_url, **options)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -92,16 +91,16 @@ class Endpoint:
         """The answers to a request, and their usage.
 
         Raises:
-            Trouble: none came. Its message holds no key.
+            RequestError: none came. Its message holds no key.
         """
         try:
             return await self._ask(body)
-        except Trouble as trouble:
-            found = trouble
+        except RequestError as error:
+            found = error
         except Exception as error:  # noqa: BLE001 - whatever a server sends, it is one failed row
-            found = Trouble("malformed_reply", f"{type(error).__name__}: {_reason(error)}")
-        found.message = self.access.redact(found.message)
-        found.type = self.access.redact(found.type)
+            found = RequestError("malformed_reply", f"{type(error).__name__}: {_reason(error)}")
+        found.message = self.endpoint.redact(found.message)
+        found.type = self.endpoint.redact(found.type)
         raise found from None
 
     async def _ask(self, body: dict[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
@@ -115,13 +114,13 @@ class Endpoint:
             async with asyncio.timeout(self._timeout):
                 return answers_of((await self._post(body)).content)
         except openai.APIStatusError as error:
-            raise self._status_trouble(error.response, renamed) from None
+            raise self._status_error(error.response, renamed) from None
         except (TimeoutError, openai.APITimeoutError):
-            raise Trouble("timeout", f"no whole answer within {self._timeout:g} s") from None
+            raise RequestError("timeout", f"no whole answer within {self._timeout:g} s") from None
         except openai.APIConnectionError as error:
-            raise _connection_trouble(error.__cause__ or error) from None
+            raise _connection_error(error.__cause__ or error) from None
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-            raise Trouble("malformed_reply", _reason(error)) from None
+            raise RequestError("malformed_reply", _reason(error)) from None
 
     async def _post(self, body: dict[str, Any]) -> httpx2.Response:
         """The server's reply, through the client that has the least to do.
@@ -143,12 +142,12 @@ class Endpoint:
         finally:
             self._load[number] -= 1
 
-    def _status_trouble(self, response: httpx2.Response, renamed: bool) -> Trouble:
+    def _status_error(self, response: httpx2.Response, renamed: bool) -> RequestError:
         status, headers = response.status_code, response.headers
         if 300 <= status < 400:
             place = headers.get("location", "nowhere")
             message = f"the server redirects to {place}; give that address as --base-url if you trust it"
-            return Trouble("redirect", message, status=status, retryable=False, fatal=True)
+            return RequestError("redirect", message, status=status, retryable=False, fatal=True)
         try:
             body = orjson.loads(response.content)
         except orjson.JSONDecodeError:
@@ -156,20 +155,20 @@ class Endpoint:
         if not renamed and NEWER_FIELD in str(body) and status == 400:
             self._newer_field = True  # OpenAI's newer models know the limit by this name only
             wanted = f"the server wants {NEWER_FIELD}"
-            return Trouble("renamed_field", wanted, status=status, after=0.0, free=True)
+            return RequestError("renamed_field", wanted, status=status, after=0.0, free=True)
         return error_of(
             status, body, should_retry=headers.get("x-should-retry"), after=retry_after(dict(headers))
         )
 
 
-def _connection_trouble(error: BaseException) -> Trouble:
+def _connection_error(error: BaseException) -> RequestError:
     """Whether there was no connection, it was lost, or what came through it was refused."""
     import httpx2
 
     if isinstance(error, httpx2.DecodingError):
-        return Trouble("malformed_reply", _reason(error))
+        return RequestError("malformed_reply", _reason(error))
     never = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.UnsupportedProtocol)
-    return Trouble("connection_error" if never else "connection_lost", _reason(error))
+    return RequestError("connection_error" if never else "connection_lost", _reason(error))
 
 
 def _reason(error: BaseException) -> str:

@@ -1,0 +1,158 @@
+"""Declare the options of a command once, as fields of a dataclass.
+
+A field declares its flag, help text, default, and the values that it accepts::
+
+    @dataclass(frozen=True)
+    class TrainOptions:
+        epochs: float = option(1.0, "Number of passes over the rows.", above=0)
+
+        def __post_init__(self) -> None:
+            check(self)
+
+``dataprep.cli.options`` builds the flags from such fields, and reads their values from a TOML file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from dataprep.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field appears on the command line.
+
+    Attributes:
+        help: help text.
+        flag: the flag, such as ``--eval``; with ``/--no-eval`` for a pair. Defaults to the field's name.
+        metavar: placeholder for the value in the help text.
+        choices: accepted values; empty for any value.
+        min: smallest accepted number.
+        max: largest accepted number.
+        above: number that the value must exceed.
+        parse: converts the flag's value to the field's. A field that holds a tuple or a mapping gets the
+            list of all values of its flag.
+        kind: type of the flag's value, where it is not the field's.
+        shown: default as the flag's value, where it is not the field's.
+        is_path: whether the value can be a local path; a recorded run keeps it as an absolute one.
+    """
+
+    help: str
+    flag: str = ""
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    min: float | None = None
+    max: float | None = None
+    above: float | None = None
+    parse: Callable[[Any], Any] | None = None
+    kind: Any = None
+    shown: Any = None
+    is_path: bool = False
+
+    @property
+    def key(self) -> str:
+        """The option's name in a file: ``--learning-rate`` is ``learning_rate``."""
+        return self.flag.partition("/")[0].lstrip("-").replace("-", "_")
+
+
+def option(default: Any, help: str, **settings: Any) -> Any:
+    """Return a dataclass field that is an option of the command line.
+
+    Args:
+        default: the field's default; a class, such as ``dict``, makes a new one for each object.
+        help: help text.
+        settings: further attributes of ``Option``.
+    """
+    metadata = {"option": Option(help, **settings)}
+    if isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def options_of(options: Any) -> Iterator[tuple[str, Option, Any]]:
+    """Yield name, option and default of each field that is an option.
+
+    Args:
+        options: a dataclass, or an object of one.
+    """
+    for item in fields(options):
+        if found := item.metadata.get("option"):
+            flag = found.flag or "--" + item.name.replace("_", "-")
+            default = item.default_factory() if callable(item.default_factory) else item.default
+            yield item.name, replace(found, flag=flag), default
+
+
+def check(options: Any) -> None:
+    """Check that each option of a dataclass has an accepted value.
+
+    Raises:
+        UsageError: a value is not one of the choices, or out of range.
+    """
+    for name, found, _ in options_of(options):
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if found.choices and value not in found.choices:
+            raise UsageError(f"{found.flag} {value}: must be one of {', '.join(found.choices)}")
+        # Written so that NaN, which compares as false with everything, is out of every range.
+        if found.above is not None and not found.above < value < float("inf"):
+            raise UsageError(f"{found.flag} {value}: must be a number above {found.above}")
+        if found.min is not None and not found.min <= value < float("inf"):
+            raise UsageError(f"{found.flag} {value}: must be {found.min} or more")
+        if found.max is not None and value > found.max:
+            raise UsageError(f"{found.flag} {value}: must be {found.max} or less")
+
+
+def parse_names(texts: list[str]) -> tuple[str, ...]:
+    """Split texts such as ``question,answer`` at their commas."""
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes in a text such as ``256M`` or ``2G`` (powers of 1,024).
+
+    Raises:
+        UsageError: the text is not a size.
+    """
+    units = {"K": 10, "M": 20, "G": 30, "T": 40}
+    number, shift = text.strip().upper().removesuffix("B").removesuffix("I"), 0
+    if number and number[-1] in units:
+        number, shift = number[:-1], units[number[-1]]
+    try:
+        size = int(float(number) * (1 << shift))
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise UsageError(f"{text!r} is not a size: expected a number with K, M or G, such as 256M")
+    return size
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Return values as the text of a TOML file, a line for each.
+
+    Args:
+        values: strings, numbers, booleans, and lists of these, by key; ``None`` is left out.
+    """
+    lines = []
+    for key, value in values.items():
+        if value is not None:
+            name = key if key.isascii() and key.isidentifier() else _toml(key)
+            lines.append(f"{name} = {_toml(value)}\n")
+    return "".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # A basic string has JSON's escapes, but neither halves of surrogate pairs, which JSON needs for
+        # characters beyond U+FFFF when it is ASCII, nor a bare DEL.
+        text = value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+    if isinstance(value, int | float):
+        return repr(value)  # also `inf` and `nan` are spelled as in TOML
+    return f"[{', '.join(map(_toml, value))}]"
