@@ -9,10 +9,10 @@ from typing import Any
 from dataprep.core.errors import RowError, UsageError
 from dataprep.evaluate.items import Item
 from dataprep.models.loading import Model
-from dataprep.tokens.encoded import Encoded
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
+from dataprep.tokens.truncation import Encoded
 
 Loss = tuple[float, int]
 """The sum over a row's trained tokens, in nats, and how many they are."""

@@ -6,7 +6,8 @@ tokenizer never sees a special token's name: those ids come from the plan alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,13 +15,56 @@ import numpy as np
 
 from dataprep.core.conversations import find_in_row
 from dataprep.core.errors import RowError
-from dataprep.tokens.encoded import Batch, Encoded, truncate
 from dataprep.tokens.formats.base import ChatFormat, Messages, Segment, Slot, Turns
 from dataprep.tokens.linter import Linter
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, encode_after, pack_ids
+from dataprep.tokens.truncation import Encoded, truncate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from numpy.typing import NDArray
+
+
+class Batch(NamedTuple):
+    """Conversations in tokens, one after the other.
+
+    Attributes:
+        ids: the ids of all conversations, shape ``(tokens,)``.
+        mask: the loss mask, 1 where a token is in the loss and else 0, shape ``(tokens,)``.
+        lengths: number of tokens of each conversation, shape ``(conversations,)``.
+        errors: the rows that could not be encoded, by their index among the rows that were given. They
+            have no entry in the arrays.
+    """
+
+    ids: NDArray[np.uint32]
+    mask: NDArray[np.uint8]
+    lengths: NDArray[np.int64]
+    errors: Mapping[int, RowError]
+
+    @classmethod
+    def of(cls, results: Sequence[Encoded | RowError]) -> Batch:
+        """Return the batch of single results; the inverse of ``results``."""
+        rows = [row for row in results if isinstance(row, Encoded)]
+        ids = array("I")  # four bytes on every platform that numpy supports
+        for row in rows:
+            ids.extend(row.ids)
+        return cls(
+            np.frombuffer(ids, dtype=np.uint32),
+            np.frombuffer(b"".join([row.mask for row in rows]), dtype=np.uint8),
+            np.fromiter((len(row.ids) for row in rows), np.int64, len(rows)),
+            {index: row for index, row in enumerate(results) if isinstance(row, RowError)},
+        )
+
+    def results(self) -> Iterator[Encoded | RowError]:
+        """Yield the tokens of each given row, or its error."""
+        lengths = iter(self.lengths.tolist())
+        end = 0
+        for index in range(self.lengths.size + len(self.errors)):
+            if (error := self.errors.get(index)) is not None:
+                yield error
+                continue
+            start, end = end, end + next(lengths)
+            yield Encoded(self.ids[start:end].tolist(), bytearray(self.mask[start:end]))
+
 
 Key = tuple[str, bool]
 """A text to encode, and whether it continues another text."""
@@ -126,7 +170,7 @@ class Encoder:
         batch = self.encode(rows)
         # All rows of a batch are checked at once with numpy. Only if one of them may be faulty, or is too
         # long, are they looked at one by one: GSM8K takes 0.29 s the one way and 0.56 s the other.
-        sound = self.linter.all_sound(batch, rows)
+        sound = not batch.errors and self.linter.all_sound(batch.ids, batch.mask, batch.lengths, rows)
         if sound and (self._max_length is None or batch.lengths.max(initial=0) <= self._max_length):
             return batch
         return Batch.of(

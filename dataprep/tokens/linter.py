@@ -18,12 +18,13 @@ import numpy as np
 from dataprep.core.conversations import Finding
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
-from dataprep.tokens.encoded import Batch, Encoded, spans_of
 from dataprep.tokens.formats.base import ChatFormat, Plan, Segment, Turns
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
+from dataprep.tokens.truncation import Encoded, spans_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
 
 LENGTHS = "ids and mask differ in length"
 UNKNOWN = "unknown token"
@@ -186,17 +187,24 @@ class Linter:
         found = describe(text.decode("utf-8", "replace"))
         yield Finding(OTHER_TEXT, f"{where}: found {found}; expected {describe(content)}")
 
-    def all_sound(self, batch: Batch, rows: Sequence[Turns]) -> bool:
+    def all_sound(
+        self,
+        ids: NDArray[np.uint32],
+        mask: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        rows: Sequence[Turns],
+    ) -> bool:
         """Return whether every row of a batch is free of faults, found with a few array operations.
 
         It may be false although ``problems`` finds nothing; it is never true if that finds something.
 
         Args:
-            batch: the rows in tokens.
+            ids: the ids of all rows, shape ``(tokens,)``.
+            mask: the loss mask, of 0 and 1, same shape.
+            lengths: the number of tokens of each row, shape ``(rows,)``.
             rows: the conversations that they were made from, as the chat format reads them.
         """
-        ids, mask, lengths, errors = batch
-        if self.tokenizer.token_bytes is None or errors or not rows or len(rows) != lengths.size:
+        if self.tokenizer.token_bytes is None or not rows or len(rows) != lengths.size:
             return False
         if lengths.min() < 1 or not ids.size == mask.size == lengths.sum():
             return False
@@ -209,7 +217,7 @@ class Linter:
         return (
             np.array_equal(counts, [row.special_tokens.size for row in expected])
             and np.array_equal(ids[special], np.concatenate([row.special_tokens for row in expected]))
-            and self._answers_are_closed(batch, special, borders, expected)
+            and self._answers_are_closed(ids, mask, special, borders, expected)
             and self._texts_are_contents(ids[mask.view(np.bool_)], rows, expected)
             and not self._may_name_special(rows)
         )
@@ -226,10 +234,14 @@ class Linter:
         return _Table(special, stop, text)
 
     def _answers_are_closed(
-        self, batch: Batch, special: NDArray[np.int64], borders: NDArray[np.int64], expected: list[_Expected]
+        self,
+        ids: NDArray[np.uint32],
+        mask: NDArray[np.uint8],
+        special: NDArray[np.int64],
+        borders: NDArray[np.int64],
+        expected: list[_Expected],
     ) -> bool:
         """Check that each row has one span in the loss per answer, with a stop token only at its end."""
-        ids, mask = batch.ids, batch.mask
         if mask[borders[:-1]].any():  # the span of one row could then touch that of the row before
             return False
         edges = np.flatnonzero(np.diff(mask)) + 1

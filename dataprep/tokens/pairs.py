@@ -29,10 +29,10 @@ from dataprep.datasets import examples as example_files
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.templates import compile_text
-from dataprep.tokens.encoded import TRUNCATIONS
 from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.base import needed
+from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

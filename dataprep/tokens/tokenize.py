@@ -17,8 +17,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import DataprepError, InputError, TokenizerError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import Outcome, read_block, run_into, workers_for
-from dataprep.tokens.encoded import TRUNCATIONS, Batch
-from dataprep.tokens.encoder import Encoder
+from dataprep.tokens.encoder import Batch, Encoder
 from dataprep.tokens.formats.loading import chat_format_for
 from dataprep.tokens.shards.manifest import MANIFEST, VERSION, InputFiles, sha256_of
 from dataprep.tokens.shards.packing import pack, whole
@@ -26,6 +25,7 @@ from dataprep.tokens.shards.reading import Shards, id_type
 from dataprep.tokens.shards.writing import Buffer, check_directory, finish, open_buffer
 from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
+from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -113,7 +113,7 @@ def test_packing_keeps_every_document(rows, tmp_path):
     tokenize(rows, tmp_path / "plain")
     packed, plain = Shards.open(tmp_path / "packed"), Shards.open(tmp_path / "plain")
     assert done.fill > 0.98
-    assert (packed.tokens, packed.trained) == (plain.tokens, plain.trained)
+    assert (packed.tokens, packed.loss_tokens) == (plain.tokens, plain.loss_tokens)
     assert sorted(packed.row(n) for n in range(len(packed))) == list(range(len(plain)))
     for number in range(0, len(packed), 97):
         ids, mask = packed.document(number)
@@ -357,7 +357,7 @@ def test_the_command_says_what_it_did(command, small, capsys):
     command(*flags)
     said = capsys.readouterr().err
     assert said.startswith("tokenize: 5 in = 5 out → out\n  5 documents, ")
-    assert "% of them trained; 1 sequences of 512, " in said
+    assert "% in the loss; 1 sequences of 512, " in said
     command(*flags)
     assert "tokenize: up to date: 5 in = 5 out → out" in capsys.readouterr().err
     command(*flags, "--json")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dataprep.core.errors import RowError, TokenizerError
-from dataprep.tokens.encoded import Encoded, first_difference
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat
 from dataprep.tokens.formats.jinja import TemplateFormat
 from dataprep.tokens.tokenizers.base import Tokenizer, needed
+from dataprep.tokens.truncation import Encoded, first_difference
 
 TEXTS = (
     "",

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from dataprep.core.errors import RowError, TemplateError, TokenizerError
-from dataprep.tokens.encoded import first_difference
 from dataprep.tokens.formats.base import (
     Messages,
     Plan,
@@ -33,6 +32,7 @@ from dataprep.tokens.formats.model_template import (
     ModelTemplate,
     read_template,
 )
+from dataprep.tokens.truncation import first_difference
 
 Span = tuple[int, int]
 CONTEXT = 40  # characters of each text in a message about a difference

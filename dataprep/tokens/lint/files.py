@@ -13,10 +13,10 @@ from dataprep.core.conversations import Finding, find_in
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.jsonl import parse_line
 from dataprep.datasets.validate import Problem, Report
-from dataprep.tokens.encoded import Encoded, truncate
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Turns
 from dataprep.tokens.tokenizers.base import Tokenizer
+from dataprep.tokens.truncation import Encoded, truncate
 
 BATCH = 256  # rows that are encoded at once
 

@@ -22,8 +22,8 @@ from dataprep.core.errors import InputError, Location, RowDropped, RowError, Usa
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, describe
 from dataprep.datasets.templates import FIELDS
-from dataprep.tokens.encoded import spans_of
 from dataprep.tokens.encoder import Encoder
+from dataprep.tokens.truncation import spans_of
 from dataprep.train.objective import Batch
 from dataprep.train.objectives.documents import document_batch
 from dataprep.train.options import TrainOptions

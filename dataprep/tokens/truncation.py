@@ -1,19 +1,14 @@
-"""Token ids with their loss mask: one conversation, many of them, and truncation."""
+"""A conversation in tokens with its loss mask, and what to do if it is too long."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from dataprep.core.errors import RowDropped, RowError, UsageError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+# Options of commands import this name, so nothing heavy may be imported here: `--help` must answer at once.
 TRUNCATIONS = ("error", "drop", "truncate")
 
 
@@ -28,48 +23,6 @@ class Encoded:
 
     ids: list[int]
     mask: bytearray
-
-
-class Batch(NamedTuple):
-    """Conversations in tokens, one after the other.
-
-    Attributes:
-        ids: the ids of all conversations, shape ``(tokens,)``.
-        mask: the loss mask, 1 where a token is in the loss and else 0, shape ``(tokens,)``.
-        lengths: number of tokens of each conversation, shape ``(conversations,)``.
-        errors: the rows that could not be encoded, by their index among the rows that were given. They
-            have no entry in the arrays.
-    """
-
-    ids: NDArray[np.uint32]
-    mask: NDArray[np.uint8]
-    lengths: NDArray[np.int64]
-    errors: Mapping[int, RowError]
-
-    @classmethod
-    def of(cls, results: Sequence[Encoded | RowError]) -> Batch:
-        """Return the batch of single results; the inverse of ``results``."""
-        rows = [row for row in results if isinstance(row, Encoded)]
-        ids = array("I")  # four bytes on every platform that numpy supports
-        for row in rows:
-            ids.extend(row.ids)
-        return cls(
-            np.frombuffer(ids, dtype=np.uint32),
-            np.frombuffer(b"".join([row.mask for row in rows]), dtype=np.uint8),
-            np.fromiter((len(row.ids) for row in rows), np.int64, len(rows)),
-            {index: row for index, row in enumerate(results) if isinstance(row, RowError)},
-        )
-
-    def results(self) -> Iterator[Encoded | RowError]:
-        """Yield the tokens of each given row, or its error."""
-        lengths = iter(self.lengths.tolist())
-        end = 0
-        for index in range(self.lengths.size + len(self.errors)):
-            if (error := self.errors.get(index)) is not None:
-                yield error
-                continue
-            start, end = end, end + next(lengths)
-            yield Encoded(self.ids[start:end].tolist(), bytearray(self.mask[start:end]))
 
 
 def spans_of(mask: bytes | bytearray) -> list[tuple[int, int]]:
