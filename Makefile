@@ -9,7 +9,7 @@ PYTEST = -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help demo test quick test-all coverage check format golden docs bench clean
 
-help:  ## Show what there is to make.
+help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
@@ -32,7 +32,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@
 
-demo: .venv/.train  ## Raw samples to merged chat files to a trained tiny student, in .demo/.
+demo: .venv/.train  ## Convert and merge the samples and train a tiny student, in .demo/.
 	@rm -rf $(DEMO)
 	$(BIN)/dataprep init $(DEMO)
 	$(BIN)/dataprep convert gsm8k --workspace $(DEMO)
@@ -67,18 +67,18 @@ check: .venv/.dev  ## Lint, format, types, import contracts, prose.
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python docs/prose.py
 
-format: .venv/.dev  ## Format the code and mend what the linter can mend.
+format: .venv/.dev  ## Format the code and fix what the linter can fix.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-golden: .venv/.dev  ## Write tests/golden/*/expected.jsonl anew; read the difference before you commit it.
+golden: .venv/.dev  ## Write tests/golden/*/expected.jsonl again; read the difference before you commit it.
 	$(BIN)/python -m tests.golden
 
-docs: .venv/.run  ## Bring the help texts in docs/commands/ up to date.
+docs: .venv/.run  ## Update the help texts in docs/commands/.
 	$(BIN)/python docs/build.py
 
-bench: .venv/.bench  ## Speed and memory beside what users would pick instead.
+bench: .venv/.bench  ## Measure speed and memory against what users would use instead.
 	$(BIN)/python -m benchmarks
 
-clean:  ## Remove what was made, .venv too.
+clean:  ## Remove everything that make wrote, also .venv.
 	rm -rf .venv .coverage* $(DEMO) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -167,13 +167,13 @@ def dataprep(rows: str, model: str, turns: Turns) -> Run:
     )
     lines: list[dict[str, Any]] = []
 
-    def watch(line: dict[str, Any]) -> None:
+    def on_metrics(line: dict[str, Any]) -> None:
         lines.append(line)
         turns.step_done()
 
     turns.wait()  # the first step, which is not timed, begins with reading the data
     with TemporaryDirectory() as folder:
-        train(rows, output=Path(folder) / "run", options=options, watch=watch)
+        train(rows, output=Path(folder) / "run", options=options, on_metrics=on_metrics)
     return _run_of([line["tokens"] for line in lines], turns, [line["loss"] for line in lines])
 
 

@@ -93,13 +93,13 @@ def _plain(model: Any, pieces: Any) -> Callable[[list[int]], Any]:
 def _ours(model: Any, pieces: Any) -> Callable[[list[int]], Any]:
     """The objective's own pass."""
     from dataprep.train.layers.encoder_decoder import pairs_for
-    from dataprep.train.objectives.rationale import AnswerAndRationales
+    from dataprep.train.objectives.rationale import part_sums
 
-    objective = AnswerAndRationales(dict.fromkeys(pieces.parts, 1.0), pairs_for(model, 0))
+    losses = pairs_for(model, 0)
 
     def loss(items: list[int]) -> Any:
         batch = pieces.batch(items)
-        sums = objective.sums(model, batch.tensors)
+        sums = part_sums(pieces.parts, losses, model, batch.tensors)
         return sum(value / batch.counts[name] for name, value in sums.items())
 
     return loss
@@ -111,12 +111,12 @@ def _take_steps(name: str, rows: str, tokenizer: str, size: int) -> dict[str, An
 
     from dataprep.core.shuffle import shuffled_order
     from dataprep.tokens.tokenizers.loading import load_tokenizer
-    from dataprep.train.objectives.rationale_data import ANSWER, EncoderDecoderSide, pieces_of, read_rows
+    from dataprep.train.objectives.rationale_data import ANSWER, PairTaskEncoder, encode_tasks, read_rows
 
     found = read_rows([rows], KEPT)
     words = load_tokenizer(tokenizer)
-    side = EncoderDecoderSide(words, words.special("</s>"), 0, None, "error")
-    pieces = pieces_of(found, (ANSWER, *found.teachers), side)
+    encoder = PairTaskEncoder(words, words.special("</s>"), 0, None, "error")
+    pieces = encode_tasks(found, dict.fromkeys((ANSWER, *found.teachers), 1.0), encoder)
     whole = [item for item in map(int, shuffled_order(len(pieces), 1)) if len(pieces.items[item]) == 3]
     model = _model()
     loss_of = (_plain if name == "plain" else _ours)(model, pieces)

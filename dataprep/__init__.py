@@ -27,7 +27,7 @@ _HOMES = {
     "Report": "datasets.validate",
     "Reservoir": "core.sampling",
     "Review": "collect.review.findings",
-    "ShardOptions": "tokens.tokenize",
+    "ShardOptions": "tokens.options",
     "Shards": "tokens.shards.reading",
     "Stats": "datasets.stats",
     "Template": "datasets.templates",

@@ -22,12 +22,6 @@ MAX_WORDS = 40  # docs/style.md asks for 25; lists of names may need more
 
 # Pages and packages that are not rewritten yet: their hits are shown, but do not fail the check.
 UNREVISED: tuple[str, ...] = (
-    "docs/commands/",
-    "docs/decisions/",
-    "docs/formats.md",
-    "docs/local-teacher.md",
-    "docs/soft-labels.md",
-    "docs/tokens.md",
     "docs/training",
     "dataprep/",
 )

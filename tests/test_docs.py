@@ -36,6 +36,7 @@ def readme_workspace(tmp_path_factory):
     return folder / "workspace"
 
 
+@pytest.mark.medium
 def test_the_readme_shell_commands_run(readme_workspace):
     """A new user who types what the README says gets the files that it promises."""
     merged = (readme_workspace / "mergedata" / "train.jsonl").read_text("utf-8")
@@ -74,6 +75,7 @@ def test_every_row_of_a_table_is_in_a_table(page):
         assert {len(row) for row in rows} == {len(rows[0])}, table
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("page", COMMAND_PAGES, ids=lambda page: page.stem)
 def test_help_texts_are_current(page):
     """`make docs` was run after the last change to a command's flags."""

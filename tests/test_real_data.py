@@ -193,6 +193,7 @@ def test_stats_count_the_published_rows(made):
     assert sum(each.rows for each in found.histogram) == 8937
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("workers", [1, 2])
 def test_another_run_gives_the_same_bytes(made, tmp_path, workers):
     """Two runs, and one worker and two, write identical files."""

@@ -1,1 +1,1 @@
-"""What an answer says: letter, number, conclusion, quality; and the format of rationale files."""
+"""Read answers: letter, number, conclusion and quality, and the format of rationale files."""

@@ -1,8 +1,4 @@
-"""On which choice a rationale concludes, by letter or in words.
-
-Every form is looked for from a word that it cannot do without (``answer``, ``) is ``), found with string
-searches; the expressions only look around such a place. That is fast, and linear whatever the text.
-"""
+"""Find the choice that a rationale concludes on, by letter or in words."""
 
 from __future__ import annotations
 
@@ -11,13 +7,16 @@ from collections.abc import Sequence
 
 from dataprep.core.records import LETTERS
 
-# A conclusion stands at the end of a text: what precedes its last characters is not looked at.
+# Each form is searched from a word that it always contains (`answer`, `) is `), with string searches; the
+# expressions only look around such a word. That is fast, and takes linear time for any text.
+
+# A conclusion is at the end of a text, so only its last characters are read.
 _LOOKED_AT = 20_000
 _LOOK_AROUND = 200
 _LONGEST_CHOICE = 2_000
 _LONGEST_IT_IS = 24
 
-_WORDS = ("nswer", "ption", "hoice")  # answer, option, choice: what a conclusion is said with
+_WORDS = ("nswer", "ption", "hoice")  # answer, option, choice, in either case
 _IS = r" (?:is|will be|would be|must be|should be|has to be)"
 _RIGHT_ONE = "correct|right|best|answer"
 _GAP = r"[ *_\n]{0,3}"
@@ -32,8 +31,8 @@ _SAID = re.compile(
     rf"| ?:? ?\(?([a-zA-Z])\)?(?:,? which)?{_IS} (?:the )?(?:only )?(?:{_RIGHT_ONE}|left(?! out))\b"
     rf"|(?:{_IS}(?: option)?:?|:){_GAP}\(([a-zA-Z])\) "
 )
-_FOLLOWS = " :*_"  # what it may begin with
-_BEFORE_TEXT = 4  # the group of its last form
+_FOLLOWS = " :*_"  # the characters with which it may begin
+_BEFORE_TEXT = 4  # the number of the group in its last form
 _IN_WORDS = re.compile(r"(?: is:?|:) ([^.,;\n]{1,2000}+)(?=[.,;\n]|$)")  # `answer is tin`
 _BEFORE_WORDS = ("nswer", "correct option", "right option", "best option", "correct choice", "best choice")
 _ARTICLE = re.compile(r"(?:the|an?) ")
@@ -42,13 +41,14 @@ _RIGHT = re.compile(rf"\(([a-zA-Z])\) is (?:the )?(?:only )?(?:{_RIGHT_ONE})\b")
 _FURTHER_ON = re.compile(rf" is {_IN_BRACKETS}")
 _FURTHER_BEFORE = re.compile(r"(?:nswer|ption|hoice)(?: [\w'’-]{1,20}){1,8}$")
 _IT_IS = re.compile(rf"\b[Ii]t{_IS} (?:option )?(?:\(([a-zA-Z])\)\.?|([a-zA-Z])\.)$")
-_BEFORE_A_NOUN = (" the correct", " the right", " the best")  # so a text that ends in one is cut
+# A text that ends in one of these was cut off before its noun.
+_BEFORE_A_NOUN = (" the correct", " the right", " the best")
 
-# What makes several of one: `(a) or (b)`, `a, b and c`; and a list of all choices after `Answer:`.
+# A letter that is one of several names no choice: `(a) or (b)`, `a, b and c`, a list of all after `Answer:`.
 _AND_ANOTHER = re.compile(r",? *(?:and |or |& ?|/ ?)?(?:\([a-zA-Z]\)|[a-zA-Z](?=[.,;)]|$| and\b| or\b))")
 _LISTED_NEXT = re.compile(r"[.)\]]* +\S[^\n]{0,2000}+\n\s*+\(?([a-zA-Z])[.)]")
 
-# A clause with one of these denies, and a sentence with one of the last of them supposes.
+# A clause with one of these denies; a sentence with one of `_SUPPOSES` only supposes.
 _SUPPOSING = r"[Ii]f\b|(?:may|might|could|would) (?:think|say)\b"
 _SUPPOSES = re.compile(rf"\b(?:{_SUPPOSING})")
 _DOUBTS = re.compile(
@@ -59,16 +59,20 @@ _CLAUSE = re.compile(r"[,;:.!?\n]|\b(?:[Ss]o|[Tt]herefore|[Hh]ence|[Tt]hus|but|b
 
 
 def conclusion(text: str, choices: Sequence[str]) -> int:
-    """Which choice a rationale concludes on, counted from 0; -1 where it names none, or several.
+    """Return the choice that a rationale concludes on, from 0; -1 if it names none, or several.
 
     A choice is named by its letter (``the answer is (b)``, ``Answer: b.``, ``option (b) is correct``), or by
-    its text after ``answer is``. Clauses that deny and sentences that suppose are passed over.
+    its text after ``answer is``. Clauses that deny and sentences that suppose are skipped.
+
+    Args:
+        text: the rationale.
+        choices: the texts of the choices.
     """
     return concluded(text, choices)[0]
 
 
 def concluded(text: str, choices: Sequence[str]) -> tuple[int, bool]:
-    """The same, and whether the words that name a choice are the text's last."""
+    """Return the same as ``conclusion``, and whether the words that name the choice end the text."""
     text = text[-_LOOKED_AT:]
     mentioned = _mentioned(text, choices)
     if not mentioned:
@@ -84,10 +88,7 @@ def concluded(text: str, choices: Sequence[str]) -> tuple[int, bool]:
 
 
 def letter_of_conclusion(text: str, choices: Sequence[str]) -> int:
-    """Where the letter first stands by which a rationale names the choice it concludes on; -1 without one.
-
-    Meant for a text whose ``conclusion`` is one of the choices.
-    """
+    """Return the position of the first letter that names the choice of ``conclusion``; -1 without one."""
     start = max(len(text) - _LOOKED_AT, 0)
     text = text[start:]
     letters = [
@@ -99,7 +100,7 @@ def letter_of_conclusion(text: str, choices: Sequence[str]) -> int:
 
 
 def _mentioned(text: str, choices: Sequence[str]) -> list[tuple[int, int, int, int]]:
-    """What looks like an answer: the choice or -1, where the words begin and end that name it, its letter."""
+    """Return for each candidate its choice or -1, where its words begin and end, and where its letter is."""
     found = []
     for word in _WORDS:
         place = text.find(word)
@@ -126,7 +127,6 @@ def _mentioned(text: str, choices: Sequence[str]) -> list[tuple[int, int, int, i
 
 
 def _said_at(text: str, place: int, choices: Sequence[str]) -> tuple[int, int, int, int]:
-    """What the words at this place name, by letter or by text."""
     match = _SAID.match(text, place)
     number, end = (_number(match), match.end()) if match else (-1, place)
     if match and match.lastindex == _BEFORE_TEXT:
@@ -149,14 +149,12 @@ def _number(match: re.Match[str]) -> int:
 
 
 def _bare(words: str) -> str:
-    """Words without quotes, final dot and article, in lower case."""
     words = words.strip(" .\"'“”‘’*_").lower()
     article = _ARTICLE.match(words)
     return words[article.end() :] if article else words
 
 
 def _is_one_of_several(text: str, match: re.Match[str], end: int) -> bool:
-    """Whether another choice follows the one that was named, as in a list of them."""
     if _AND_ANOTHER.match(text, end):
         return True
     listed = _LISTED_NEXT.match(text, match.end(match.lastindex or 1)) if ":" in match[0] else None
@@ -164,15 +162,16 @@ def _is_one_of_several(text: str, match: re.Match[str], end: int) -> bool:
 
 
 def _is_doubted(text: str, begin: int, end: int) -> bool:
-    """Whether the clause around these words denies, or their sentence supposes, what they say."""
+    # Only some characters around the words are searched, so that a text without full stops takes linear time.
     earliest = max(begin - _LOOK_AROUND, 0)
     sentence = max(earliest, text.rfind(".", earliest, begin) + 1, text.rfind("\n", earliest, begin) + 1)
     after = _CLAUSE.search(text, end, end + _LOOK_AROUND)
     end = after.start() if after else end + _LOOK_AROUND
     if not (doubt := _DOUBTS.search(text, sentence, end)):
         return False
-    if _SUPPOSES.search(text, sentence, end):
+    if _SUPPOSES.search(text, sentence, end):  # `If it melts, the answer is (b)`
         return True
+    # `It cannot be wool, so the answer is (b)` denies in another clause.
     clause = sentence
     for match in _CLAUSE.finditer(text, sentence, begin):
         clause = match.end()

@@ -1,4 +1,4 @@
-"""Labelled rows back to files of strings in the published layout."""
+"""Write labelled rows back as files of strings in the published format."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dataprep.answers.quality import by_teacher
 from dataprep.answers.rationale import Parsed, Teachers, render
 from dataprep.answers.rationale_files import BATCH
 from dataprep.core import io as files
@@ -17,16 +18,16 @@ from dataprep.datasets.converters.choices import question_and_choices
 def export_rationales(
     rows: str | Path, folder: str | Path, *, split: str = "train", teachers: Sequence[str] = ()
 ) -> list[Path]:
-    """Write labelled rows back as files of 500 strings in the published format; returns the files.
+    """Write labelled rows as files of 500 strings in the published format, and return their paths.
 
     Args:
         rows: a file of rows as ``parse_rationale_files`` writes them.
-        folder: where ``SPLIT_CoT_K.json`` go; made where it is missing.
-        split: the split in the files' names.
+        folder: the folder for ``SPLIT_CoT_K.json``; it is made if it is missing.
+        split: the split in the names of the files.
         teachers: as in ``parse_rationale_files``.
 
     Raises:
-        InputError: the format cannot carry a row's fields; nothing is written after it.
+        InputError: the format cannot carry the fields of a row; then nothing is written.
         FileError: a file cannot be read or written, or exists already.
     """
     names = Teachers.named(teachers) if teachers else Teachers()
@@ -37,6 +38,7 @@ def export_rationales(
             with located(where):
                 yield render(_parsed(row, names), names)
 
+    # All rows are rendered before the first file is written: a bad row must not leave half a folder.
     texts, target = list(strings()), Path(folder)
     if not texts:
         raise InputError(source, "the file is empty; expected rows")
@@ -53,16 +55,14 @@ def export_rationales(
 
 
 def _parsed(row: Mapping[str, Any], teachers: Teachers) -> Parsed:
-    """The fields of a labelled row; the sentence holds the first teacher's own answer, or the gold one."""
-    found = row.get("rationales")
-    rationales = (
-        {name: text for name, text in found.items() if text is not None} if isinstance(found, dict) else {}
-    )
+    rationales = by_teacher(row, "rationales")
     if not rationales or not all(type(text) is str for text in rationales.values()):
-        raise RowError("no rationales", f"expected an object of texts, found {describe(found)}")
+        found = describe(row.get("rationales"))
+        raise RowError("no rationales", f"expected an object of texts, found {found}")
+    # The answer sentence holds the first teacher's answer; rows of other tools only have the right one.
     answer = row.get("answer")
-    if "teacher_answers" in row:  # a teacher that gave no answer sentence gets none
-        answer = (row["teacher_answers"] or {}).get(teachers.first)
+    if "teacher_answers" in row:
+        answer = by_teacher(row, "teacher_answers").get(teachers.first)
     own = None
     if isinstance(answer, Mapping):
         own = text_of(answer, "label"), optional_text(answer, "text") or ""

@@ -1,4 +1,4 @@
-r"""The letter that a reply to a multiple-choice question names.
+r"""Extract the letter of the choice that a reply names.
 
 These forms are read, in either case, with quotes or Markdown's ``**`` around them or not::
 
@@ -10,8 +10,8 @@ These forms are read, in either case, with quotes or Markdown's ``**`` around th
     The answer is A      Option A is correct      the correct choice is 'a'      The answer is **A**
     \boxed{A}      $\boxed{\text{A}}$                       LaTeX's box
 
-A letter is never taken out of a word: ``A`` in ``A plant`` is an article. A reply that names two letters
-names none.
+A letter is never taken from a word: ``A`` in ``A plant`` is an article. A reply that names two letters names
+none.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ _ANY = [""] * len(LETTERS)
 
 
 def letter_of(reply: str, choices: Sequence[str] = ()) -> str | None:
-    """The label of the one choice that a reply names, from ``a`` on; ``None`` where it names none or several.
+    """Return the letter of the one choice that a reply names; ``None`` if it names none or several.
 
     Args:
-        reply: what the teacher said.
-        choices: the choices' texts; without them, any letter may be one.
+        reply: the reply.
+        choices: the texts of the choices; without them, any letter may be a choice.
     """
     boxed = {letter.lower() for letter in _BOXED.findall(reply)}
     if len(boxed) > 1:
         return None
     text = _EMPHASIS.sub("", _BOXED.sub(r"(\1)", reply)).strip(_QUOTES)
-    texts = [_EMPHASIS.sub("", each) for each in choices] or _ANY
+    texts = [_EMPHASIS.sub("", choice) for choice in choices] or _ANY
     place = conclusion(text.replace("ANSWER", "Answer"), texts)
     concluded = {LETTERS[place]} if 0 <= place < len(LETTERS) else set()
-    # What a reply opens with, what it puts into a box and what it concludes on must be the same.
+    # The opening, the box and the conclusion must agree: `B. No, the answer is C.` names no choice.
     named = _opening_letter(text) | boxed | concluded
     letter = named.pop() if len(named) == 1 else ""
     return letter if letter and LETTERS.find(letter) < (len(choices) or len(LETTERS)) else None
 
 
 def _opening_letter(text: str) -> set[str]:
-    """The letter that a text is, or opens with; none where others follow it like choices in a list.
+    """Return the letter that a text opens with, or all letters of a text of nothing else.
 
-    A text of several letters and nothing else gives them all.
+    A list of choices opens with the letter of the first one, so other letters after it leave none.
     """
     cue = _CUE.match(text) or _BARE.match(text)
     begin = cue.end() if cue else 0
@@ -73,10 +73,7 @@ def _opening_letter(text: str) -> set[str]:
 
 
 def letter_place(reply: str, choices: Sequence[str] = ()) -> int:
-    """Where in a reply the letter stands by which it names its choice; -1 where it names it otherwise.
-
-    Meant for a reply of which ``letter_of`` gives a letter.
-    """
+    """Return the position of the letter that ``letter_of`` reads; -1 if a reply names its choice in words."""
     if boxed := _BOXED.search(reply):
         return boxed.start(1)
     emphasis = [match.start() for match in _EMPHASIS.finditer(reply)]
@@ -88,13 +85,12 @@ def letter_place(reply: str, choices: Sequence[str] = ()) -> int:
     if place < 0:
         return -1
     place += len(plain) - len(plain.lstrip(_QUOTES))
-    for mark in emphasis:  # back to where it stands between the marks
+    for mark in emphasis:  # back to the position in the text with its `**`
         place += 2 if mark <= place else 0
     return place
 
 
 def _opening_place(text: str) -> int:
-    """Where the letter stands that a text is, or opens with; -1 where it names none that way."""
     if len(_opening_letter(text)) != 1:
         return -1
     cue = _CUE.match(text) or _BARE.match(text)

@@ -1,6 +1,6 @@
-r"""The number that a reply to a math question states as its answer.
+r"""Extract the number that a reply to a math question states as its answer.
 
-Read after the last of these marks, where it ends its line and no further number follows::
+It is read after the last of these marks, if it ends its line and no further number follows::
 
     #### 1,600      The answer is $1,600.      **Answer:** 1600 gold coins      \boxed{1600}
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-# An answer stands at the end of a reply: what precedes its last characters is not looked at.
+# An answer is at the end of a reply, so only its last characters are read.
 _LOOKED_AT = 20_000
 _LOOK_AROUND = 200
 _MARK = re.compile(r"####|\\boxed\s?\{|[Aa]nswer(?: is\b| equals\b)?\s?:|[Aa]nswer is\b")
@@ -22,7 +22,7 @@ _BEFORE, _AFTER, _LINE_END = r"[^\w+.\n]{0,20}?", r"[}$*\\]{0,8}", r"[.!*)\]}$\\
 _SAME_LINE = re.compile(_BEFORE + _NUMBER + _AFTER + r"((?: [A-Za-z]+){0,3})" + _LINE_END)
 # On a line of its own, only without words: `1. First …` after `Answer:` begins a list.
 _NEXT_LINE = re.compile(r"[*: \t]{0,8}\n\s{0,8}" + _BEFORE + _NUMBER + _AFTER + "()" + _LINE_END)
-# Words that make another number of the one before them.
+# Words that change the value of the number before them.
 _SCALES = re.compile(
     r"\b(?:percent|cents?|dozens?|hundreds?|thousands?|millions?|billions?|trillions?|half|halves|thirds?|"
     r"quarters?|fourths?|fifths?|tenths?|squared|cubed|factorial|or|and|to|plus|minus|times)\b"
@@ -31,13 +31,13 @@ _UNSURE = re.compile(r"\b(?:[Ii]f|not|wrong|incorrect|isn't|cannot|can't)\b")
 
 
 def number_of(text: str) -> Decimal | None:
-    """The number that a text is, such as ``$1,600.50``; ``None`` where it is something else."""
+    """Return the number in a text of nothing else, for example ``$1,600.50``; otherwise ``None``."""
     match = _WHOLE.fullmatch(text.strip())
     return _value(match) if match else None
 
 
 def stated_number(reply: str) -> Decimal | None:
-    """The number that a reply states as its answer; ``None`` where that cannot be told for sure."""
+    """Return the number that a reply states as its answer; ``None`` if that is not certain."""
     text, mark = reply[-_LOOKED_AT:], None
     for mark in _MARK.finditer(text):  # noqa: B007 - the last one
         pass
@@ -45,6 +45,7 @@ def stated_number(reply: str) -> Decimal | None:
         return None
     before = text[max(mark.start() - _LOOK_AROUND, text.rfind("\n", 0, mark.start()) + 1) : mark.start()]
     match = _SAME_LINE.match(text, mark.end()) or _NEXT_LINE.match(text, mark.end())
+    # A number after the answer may correct it.
     if match is None or _UNSURE.search(before) or re.search(r"\d", text[match.end() :]):
         return None
     words = match[5].lower()
@@ -54,7 +55,7 @@ def stated_number(reply: str) -> Decimal | None:
 
 
 def _value(match: re.Match[str]) -> Decimal:
-    """The number of a match: a sign before or after the currency, the whole part, the fraction."""
+    # A minus stands before the currency or after it: -$5, $-5.
     before, after, whole, fraction = match.groups()[:4]
     value = Decimal(whole.replace(",", "") + (fraction or ""))
     return -value if before or after else value

@@ -1,4 +1,4 @@
-"""Files of rationale strings, read into labelled rows."""
+"""Parse files of rationale strings into labelled rows."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from dataprep.datasets.references import read_gold
 
 @dataclass
 class ParseReport:
-    """What ``parse-rationales`` found.
+    """The result of ``parse-rationales``.
 
     Attributes:
         ledger: rows in and out.
-        statuses: rows by teacher and status.
-        agree: rows whose first teacher's own answer is the gold one, where there is a gold file.
-        trimmed: rationales that were cut where they ran on into another question.
+        statuses: number of rows by teacher and status.
+        agree: number of rows whose first teacher's answer is the reference, if there are references.
+        trimmed: number of rationales that were cut where they ran on into another question.
     """
 
     ledger: Ledger = field(default_factory=Ledger)
@@ -37,10 +37,9 @@ class ParseReport:
 
 
 def rationale_files(inputs: Sequence[str | Path]) -> list[str]:
-    """The files that inputs name: folders stand for their ``SPLIT_CoT_K.json``.
+    """Return the files that inputs name; a folder stands for its ``SPLIT_CoT_K.json``.
 
-    Such files of one folder and split come in the order of their numbers K, also where they are given one
-    by one: a shell's ``*`` puts 10 before 2.
+    The files of one folder and split are sorted by their numbers K.
 
     Raises:
         FileError: a file is missing, or a folder holds none.
@@ -58,11 +57,12 @@ def rationale_files(inputs: Sequence[str | Path]) -> list[str]:
         paths += sorted(found)
     if not paths:
         raise UsageError("there is nothing to parse: give at least one file or folder")
+    # Also files that are given one by one: a shell's `*` puts 10 before 2.
     return [path for _, series in groupby(paths, _series) for path in sorted(series, key=_number)]
 
 
 def _series(path: str) -> tuple[str, str]:
-    """The folder and split of a published file; another file is a series of its own."""
+    """Return folder and split of a published file; any other file is a series by itself."""
     batch = BATCH_FILE.search(path)
     return (path[: batch.start()], batch["split"]) if batch else (path, "")
 
@@ -73,7 +73,7 @@ def _number(path: str) -> int:
 
 
 def _check_one_split(paths: Sequence[str]) -> None:
-    """A gold file belongs to one split: several in one call could only be joined wrongly."""
+    # References belong to one split, so the rows of another split would be joined with wrong ones.
     batches = [BATCH_FILE.search(path) for path in paths]
     if len(paths) == 1 or (all(batches) and len({match["split"] for match in batches if match}) == 1):
         return
@@ -86,7 +86,7 @@ def _check_one_split(paths: Sequence[str]) -> None:
 
 
 def _check_output(output: str | Path, inputs: Iterable[str | Path]) -> None:
-    """The rows replace no file that they are made of: a teacher's answers cannot be had again."""
+    # A teacher's answers cost money: they must not be replaced by the rows made from them.
     if str(output) == files.STDIO or not Path(output).is_file():
         return
     for path in inputs:
@@ -110,20 +110,20 @@ def parse_rationale_files(
     Args:
         inputs: ``.json`` files with arrays of strings, folders of them, JSON Lines of strings (or of
             ``{"text", "id"}``), or ``-``.
-        output: where the labelled rows go (``RationaleParser`` makes them).
-        gold: the gold rows' file. Rows are joined by id where they have one, else by position, and
-            question and choices must agree. The gold answer wins.
-        teachers: the first teacher's name, then further ones as ``name`` or ``marker=name``.
+        output: the file for the labelled rows.
+        gold: the file of references. Rows are joined by id if they have one, else by position; question and
+            choices must agree. The answer of the reference is used.
+        teachers: the first teacher's name, then the others as ``name`` or ``marker=name``.
         trim: cut a rationale where it runs on into another question.
-        workers: processes; ``None`` takes every core for large inputs.
-        rejects: where bad rows go; without it the first one raises.
-        progress: called with the bytes of input that were worked off since the last call.
+        workers: number of processes. Defaults to 1; ``None`` takes every core for large inputs.
+        rejects: receives bad rows; without it the first one is an error.
+        progress: called with the bytes of input that were read since the last call.
 
     Raises:
-        InputError: a string is not in the published layout, or is not its gold row's.
+        InputError: a string is not in the published format, or does not match its reference.
         FileError: a file cannot be read or written.
-        UsageError: an output is one of the inputs, the gold file is given several splits, or a teacher's
-            name is empty or there twice.
+        UsageError: an output is one of the inputs, the references are given several splits, or a teacher's
+            name is empty or given twice.
     """
     paths = rationale_files(inputs)
     sources = [*paths] if gold is None else [*paths, str(gold)]
@@ -174,13 +174,13 @@ def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:
 
 
 def _lines_or_array(path: str) -> Iterator[files.Block]:
-    """A file's blocks of lines; of standard input or a pipe also the one array that a published file is."""
+    """Yield the blocks of lines of a file, or from a pipe the one array that a published file is."""
     blocks = files.read_blocks(path)
     if path != files.STDIO and Path(path).is_file():
         yield from blocks
         return
     for block in blocks:
-        if block.first and block.read().lstrip().startswith(b"["):  # no line does that is a string's
+        if block.first and block.read().lstrip().startswith(b"["):  # a line with a string starts with a quote
             data = block.read() + b"".join(more.read() for more in blocks)
             if len(data) > MAX_LINE:
                 expected = "expected one string a line; give the path of a file that holds an array"

@@ -1,19 +1,15 @@
-"""Whether a rationale was cut off: whether its end is the end of a sentence.
-
-What can be said of a teacher's rationale without knowing more than its row.
-
-``conclusions`` reads on which choice a text concludes, ``ending`` whether it was cut off, and ``runaway``
-where it runs on into another question. All of it takes linear time, whatever the text.
-"""
+"""Judge a rationale by its row alone: whether it is whole, and what it concludes on."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from dataprep.answers.conclusions import concluded, conclusion, letter_of_conclusion
-from dataprep.answers.runaway import runaway_at, text_before, trim_runaway
+from dataprep.answers.conclusions import concluded
+from dataprep.answers.runaway import runaway_at, text_before
+from dataprep.core.errors import RowError
+from dataprep.core.records import describe
 
 _STOPS = frozenset(".!?…。！？")
 _OPENED_BY = {")": "(", "]": "[", "}": "{", "”": "“", "’": "‘", "»": "«"}
@@ -21,9 +17,10 @@ _CLOSING = frozenset("\"'").union(_OPENED_BY)
 _SINGLE_OPENED = re.compile(r"(?:^|(?<=[\s(\[\"“*_]))'(?=\S)")
 _SINGLE_CLOSED = re.compile(r"(?<=\S)'(?!\w)")
 _EMPHASIS = "*_`"
-_LOOKED_AT = 2_000  # characters of the last line, and of a choice
+# Only so many characters of the last line and of a choice are read, so that all of this takes linear time.
+_LOOKED_AT = 2_000
 
-# A line that is only the label of what was to follow: `(d)`, `10.`, `Option (b)`, `**4.**`.
+# A line that is only the label of something that never followed: `(d)`, `10.`, `Option (b)`, `**4.**`.
 _LONGEST_LABEL = 20
 _ONLY_A_LABEL = re.compile(
     r"[ \t#*_>-]*(?:(?:[Oo]ption|[Cc]hoice|[Ss]tep) )?[(\[]?(?:[A-Za-z]|\d{1,3}(?:\.\d{1,3})*|[ivx]{1,5})"
@@ -32,10 +29,10 @@ _ONLY_A_LABEL = re.compile(
 
 
 def is_cut(text: str) -> bool:
-    """Whether a text stops in the middle of a sentence.
+    """Check whether a text stops in the middle of a sentence.
 
-    It is whole where it ends in a full stop or the like, or in a bracket or quote that closes an open one. It
-    is cut where its last line is only a label, such as ``(d)`` or ``10.``.
+    It is whole if it ends in a full stop or the like, or in a bracket or quote that closes an open one. It is
+    cut if its last line is only a label, for example ``(d)`` or ``10.``.
     """
     last = text[-1]
     if last.isalnum():
@@ -47,7 +44,6 @@ def is_cut(text: str) -> bool:
 
 
 def _closes(text: str, begin: int) -> bool:
-    """Whether a text's last mark closes what was opened before it; ``begin``: where its last line begins."""
     last = text[-1]
     if text.endswith("```"):
         return text.count("```") % 2 == 0
@@ -66,7 +62,7 @@ def _closes(text: str, begin: int) -> bool:
 
 
 def _closes_quote(text: str, line: str) -> bool:
-    """The same of a quote that looks alike on both sides; ``line``: what precedes it on its line."""
+    # These quotes look alike on both sides, so they are counted; an apostrophe is not a quote.
     if text[-1] == '"':
         return line.count('"') % 2 == 1 or text.count('"') % 2 == 0
     opened = [match.start() for match in _SINGLE_OPENED.finditer(line)]
@@ -74,7 +70,7 @@ def _closes_quote(text: str, line: str) -> bool:
 
 
 def ends_in_a_choice(text: str, choices: Sequence[str]) -> bool:
-    """Whether a text's last words are a choice's, case, white space and final dots aside."""
+    """Check whether the last words of a text are those of a choice; case and final dots don't matter."""
     end = _plain(text[-2 * _LOOKED_AT :])
     for choice in choices:
         words = _plain(choice[-_LOOKED_AT:])
@@ -87,21 +83,13 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).rstrip(" .,;").lower()
 
 
-__all__ = [
-    "STATUSES",
-    "Status",
-    "conclusion",
-    "letter_of_conclusion",
-    "runaway_at",
-    "status_of",
-    "text_before",
-    "trim_runaway",
-]
-
 Status = Literal["ok", "empty", "answer_mismatch", "runaway", "truncated", "no_answer"]
 STATUSES: tuple[Status, ...] = ("ok", "empty", "answer_mismatch", "runaway", "truncated", "no_answer")
 
-_MISSING = "nan"  # what pandas writes for a value that is not there
+KEEPABLE = ("ok", "answer_mismatch", "no_answer", "runaway", "truncated", "length")
+"""Statuses of answers with a text, which can become training rows."""
+
+_MISSING = "nan"  # pandas writes this for a missing value
 
 
 def status_of(
@@ -112,32 +100,33 @@ def status_of(
     *,
     trimmed: bool = False,
 ) -> tuple[Status, int]:
-    """A rationale's status, and the choice that it concludes on.
+    """Return the status of a rationale, and the choice that it concludes on.
 
     Args:
         text: the rationale without cue and answer sentence.
-        choices: the choices' texts.
-        gold: the gold choice, counted from 0; ``None`` where it is not known.
-        sentence: the choice that the answer sentence after the text names, counted from 0; -1 where it
-            names none of them, ``None`` where no such sentence follows.
-        trimmed: whether it is known that the text runs on into no other question.
+        choices: the texts of the choices.
+        gold: the right choice, from 0; ``None`` if it is not known.
+        sentence: the choice in the answer sentence after the text, from 0; -1 if that names no choice,
+            ``None`` if there is no such sentence.
+        trimmed: the text is known not to run on into another question.
 
     Returns:
-        the status, the first that holds of: ``empty`` (no text), ``answer_mismatch`` (it concludes on
-        another choice than the gold one), ``runaway`` (it runs on into another question), ``truncated`` (it
-        stops in the middle of a sentence), ``no_answer`` (it names no choice, or more than one, as its
-        answer), ``ok``; and the choice, counted from 0, or -1 where it names none. A text that runs on
-        concludes before the place where it does.
+        The first status that applies, and the choice, from 0, or -1: ``empty`` (no text),
+        ``answer_mismatch`` (another choice than the right one), ``runaway`` (it runs on into another
+        question), ``truncated`` (it stops in the middle of a sentence), ``no_answer`` (it names no choice, or
+        several), ``ok``.
     """
     if sentence is not None and not 0 <= sentence < len(choices):
         sentence = -1
     if not text or text == _MISSING:
         return "empty", -1 if sentence is None else sentence
+    # A text that runs on concludes before the place where it does.
     place = -1 if trimmed else runaway_at(text)
     if sentence is None:
         named, whole = concluded(text if place < 0 else text_before(text, place), choices)
     else:
         named, whole = sentence, False
+    # A wrong answer comes first: trimming or cutting would not mend it.
     if gold is not None and named != gold and named >= 0:
         return "answer_mismatch", named
     if place >= 0:
@@ -147,5 +136,15 @@ def status_of(
     return ("ok" if named >= 0 else "no_answer"), named
 
 
-KEEPABLE = ("ok", "answer_mismatch", "no_answer", "runaway", "truncated", "length")
-"""Statuses of answers with a text, which can become training rows."""
+def by_teacher(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the values by teacher in a field of a row, for example its statuses; nulls are left out.
+
+    Raises:
+        RowError: the field is neither an object nor empty.
+    """
+    values = row.get(name) or {}
+    if not isinstance(values, Mapping):
+        problem = f"expected one value per teacher, found {describe(values)}"
+        raise RowError(f"field {name!r} is not an object", problem)
+    # A table has a column for every teacher, and so a null for each one that a row lacks.
+    return {teacher: value for teacher, value in values.items() if value is not None}

@@ -1,7 +1,7 @@
-"""The strings in which teachers' rationales are published: parsed and rendered.
+"""Parse and render the strings in which teachers' rationales are published.
 
-One string a row, as TinyLLM publishes them (Tian et al. 2024, "TinyLLM: Learning a Small Student from
-Multiple Large Language Models")::
+There is one string per row, as TinyLLM publishes them (Tian et al. 2024, "TinyLLM: Learning a Small Student
+from Multiple Large Language Models")::
 
     <first rationale> Thus, the answer is (c) <its text>
 
@@ -12,10 +12,7 @@ Multiple Large Language Models")::
     A: Let's think step by step. llama rationale: Let's think step by step.
     <second rationale> mistral rationale: <third rationale>
 
-The cue line ``A: …`` is not always there. Rationales are free text: they hold ``Q:``, parentheses, newlines
-and the answer phrase too. So the parser anchors on what they do not hold, the block of question and
-lettered choices, and works outwards from it with string searches only, which take linear time whatever the
-text.
+The cue line ``A: …`` may be missing.
 """
 
 from __future__ import annotations
@@ -26,6 +23,10 @@ from dataclasses import dataclass
 
 from dataprep.core.errors import RowError, UsageError
 from dataprep.core.records import LETTERS
+
+# Rationales are free text: they contain `Q:`, parentheses, newlines and the answer phrase too. So the parser
+# anchors on the block of question and lettered choices, which they do not contain, and works outwards with
+# string searches only, which take linear time for any text.
 
 FIRST_TEACHER = "flan-t5"
 KNOWN_MARKERS: Mapping[str, str] = {"llama": "llama-2"}
@@ -41,7 +42,7 @@ _AFTER_MARK = ("", " ", "\n")
 _BEFORE_MARK = " \n"
 _LONGEST_NAME = 64
 
-# Words that come before "rationale:" in prose. With `--teachers` only the names given there are markers.
+# Words before "rationale:" in prose, which are no teachers. `--teachers` allows only the names given there.
 _ORDINARY = frozenset(
     """
     1st 2nd 3rd 4th 5th a an and another any as best brief complete correct detailed each either every final
@@ -52,12 +53,12 @@ _ORDINARY = frozenset(
 
 
 class Teachers:
-    """What the teachers are called.
+    """The names of the teachers.
 
     Attributes:
-        first: the teacher that no marker names.
-        markers: the further teachers by marker; where there are none, any word is a marker, apart from
-            ordinary ones such as ``the``.
+        first: the teacher that has no marker.
+        markers: the other teachers by marker. Without them any word is a marker, except ordinary words such
+            as ``the``.
     """
 
     def __init__(self, first: str = FIRST_TEACHER, markers: Mapping[str, str] | None = None) -> None:
@@ -69,9 +70,11 @@ class Teachers:
 
     @classmethod
     def named(cls, names: Sequence[str]) -> Teachers:
-        """Teachers from a list of names: the first one, then markers as ``name`` or ``marker=name``.
+        """Return the teachers in a list of names.
 
-        A teacher that has a name other than its marker (``llama-2``) may be given by either.
+        Args:
+            names: the first teacher, then the others as ``name`` or ``marker=name``. A teacher whose name is
+                not its marker (``llama-2``) may be given by either.
 
         Raises:
             UsageError: a name or marker is empty, or given twice.
@@ -96,7 +99,13 @@ class Teachers:
         return cls(first, markers)
 
     def before(self, text: str, begin: int, mark: int) -> tuple[str | None, int]:
-        """The teacher whose name ends where a mark begins, and where the white space before it stands."""
+        """Return the teacher whose name ends where a mark begins, and where the space before the name is.
+
+        Args:
+            text: the whole string.
+            begin: where the name may begin.
+            mark: where `` rationale:`` begins.
+        """
         if self.markers is None:
             space = text.rfind(" ", begin, mark)
             word = text[space + 1 : mark] if space >= 0 else text[begin:mark]
@@ -105,7 +114,7 @@ class Teachers:
                 word = text[space + 1 : mark]
             return (self._of_word(word) if space >= 0 else None), space
         if text.endswith(self._endings, begin, mark):
-            for marker in self._longest_first:  # one may be how another ends: `2`, `llama 2`
+            for marker in self._longest_first:  # one may be the end of another: `2`, `llama 2`
                 space = mark - len(marker) - 1
                 if space >= begin and text[space] in _BEFORE_MARK and text.startswith(marker, space + 1):
                     return self.markers[marker], space
@@ -114,14 +123,13 @@ class Teachers:
     def _of_word(self, word: str) -> str | None:
         if word in self._known:
             return self._known[word]
-        if len(self._known) > 1000:  # an adversarial text could make it grow without end
+        if len(self._known) > 1000:  # an adversarial text could make it grow forever
             self._known.clear()
         self._known[word] = teacher = KNOWN_MARKERS.get(word, word) if _is_name(word) else None
         return teacher
 
 
 def _is_name(word: str) -> bool:
-    """Whether a word can be a teacher's name: short, with a letter in it, and no ordinary word."""
     if len(word) > _LONGEST_NAME or word.split() != [word] or word.lower() in _ORDINARY:
         return False
     return word[0].isalnum() and word[-1].isalnum() and any(map(str.isalpha, word))
@@ -133,9 +141,9 @@ class Parsed:
 
     Attributes:
         question: the question.
-        choices: the choices' texts; their labels are the letters from ``a`` on.
-        answer: the first teacher's own answer: its label and its text; ``None`` where it gives none.
-        rationales: each teacher's rationale, without cue and answer sentence.
+        choices: the texts of the choices, whose labels are the letters from ``a`` on.
+        answer: label and text of the first teacher's answer; ``None`` if it gives none.
+        rationales: the rationale of each teacher, without cue and answer sentence.
     """
 
     question: str
@@ -145,11 +153,15 @@ class Parsed:
 
 
 def parse(text: str, teachers: Teachers | None = None) -> Parsed:
-    """The fields of one published string.
+    """Return the fields of one published string.
+
+    Args:
+        text: the string.
+        teachers: the names of the teachers. Defaults to the published ones.
 
     Raises:
-        RowError: the string holds no block of question and choices, text after the choices that is no
-            teacher's, or a marker there that names no known teacher.
+        RowError: the string has no block of question and choices, or after the choices there is text of no
+            teacher, or the marker of an unknown one.
     """
     teachers = teachers or Teachers()
     listed = text.find(_FIRST_CHOICE)
@@ -171,14 +183,14 @@ def parse(text: str, teachers: Teachers | None = None) -> Parsed:
         raise RowError("text after the choices", f"{expected}, found {_shown(between.strip())}")
     while teacher is not None:
         named, start = teacher, begin
-        rationales[named] = ""  # a marker of the same teacher again is a part of its text
+        rationales[named] = ""  # a second marker of the same teacher is part of its text
         place, teacher, begin = _next_marker(text, start, teachers, rationales)
         rationales[named] = _rationale(text, start, place)
     return Parsed(question, choices, answer, rationales)
 
 
 def _parse_choices(text: str, begin: int) -> tuple[list[str], int]:
-    """The choices but the last, from where the first one's text begins, and where the last one's does."""
+    """Return all choices but the last, and where the text of the last one begins."""
     choices = []
     for following in _FURTHER_CHOICES:  # a line lettered (b) is looked for only after (a), and so on
         end = text.find("\n", begin)
@@ -190,7 +202,7 @@ def _parse_choices(text: str, begin: int) -> tuple[list[str], int]:
 
 
 def _parse_head(text: str, end: int) -> tuple[str, tuple[str, str] | None]:
-    """The first rationale, before ``end``, and the answer where it ends in an answer sentence."""
+    """Return the first rationale, which ends at ``end``, and its answer if an answer sentence ends it."""
     found = text.rfind(ANSWER, 0, end)
     if found >= 0 and (match := _ANSWERED.match(text, found + len(ANSWER), end)):
         label = match[1] or match[2]
@@ -201,9 +213,9 @@ def _parse_head(text: str, end: int) -> tuple[str, tuple[str, str] | None]:
 def _next_marker(
     text: str, begin: int, teachers: Teachers, seen: Mapping[str, str]
 ) -> tuple[int, str | None, int]:
-    """The next marker of a teacher not seen yet: where it begins, the teacher, where its text begins.
+    """Return the next marker of a teacher not seen yet: its place, the teacher, where its text begins.
 
-    Without one: the end of the text, ``None``, and the end of the text again.
+    Without one, return the end of the text, ``None``, and the end of the text again.
     """
     found = text.find(_MARK, begin)
     while found >= 0:
@@ -217,7 +229,7 @@ def _next_marker(
 
 
 def _check_markers(text: str, begin: int, end: int, teachers: Teachers) -> None:
-    """Raise a ``RowError`` for a marker among the choices' last words: it names no teacher that is known."""
+    # A marker after the choices that names no known teacher: with it, its rationale would be lost.
     found = text.find(_MARK, begin, end)
     while found >= 0:
         after = found + len(_MARK)
@@ -233,7 +245,6 @@ def _check_markers(text: str, begin: int, end: int, teachers: Teachers) -> None:
 
 
 def _rationale(text: str, begin: int, end: int) -> str:
-    """What stands there, without outer white space and the words that a teacher was asked with."""
     if text[begin : begin + 1].isalpha() and text[begin] != "L":
         return text[begin:end].rstrip()  # most texts have neither
     opening = _OPENING.match(text, begin, end)
@@ -241,7 +252,7 @@ def _rationale(text: str, begin: int, end: int) -> str:
 
 
 def without_cue(text: str) -> str:
-    """A rationale without the words that a teacher was asked with, and without outer white space."""
+    """Return a rationale without outer white space and without the cue that a teacher was asked with."""
     return _rationale(text, 0, len(text))
 
 
@@ -252,11 +263,15 @@ _CUE_LINE = re.compile(rf"\s*(?:(?:[Aa]|[Aa]nswer)\s*:\s*)?(?:[Ll]{_ASKED_WITH})
 
 
 def render(parsed: Parsed, teachers: Teachers | None = None) -> str:
-    """The string that ``parse`` reads as these fields.
+    """Return the string that ``parse`` reads as these fields.
+
+    Args:
+        parsed: the fields.
+        teachers: the names of the teachers. Defaults to the published ones.
 
     Raises:
-        RowError: the format cannot carry the fields: a rationale holds a block of question and choices or
-            a teacher's marker, a field holds newlines where a line is expected, and the like.
+        RowError: the format cannot carry the fields, for example because a rationale contains a block of
+            question and choices, or a question contains newlines.
     """
     teachers = teachers or Teachers()
     if not 1 <= len(parsed.choices) <= len(LETTERS):
@@ -278,6 +293,7 @@ def render(parsed: Parsed, teachers: Teachers | None = None) -> str:
 
 
 def _check_same(parsed: Parsed, text: str, teachers: Teachers) -> None:
+    # Whatever the format cannot carry is found by reading the string again; no list of cases is complete.
     expected = {teachers.first: "", **parsed.rationales}
     try:
         read = parse(text, teachers)

@@ -1,4 +1,4 @@
-"""One published string to one labelled row, joined with its gold row."""
+"""Turn one published string into one labelled row, joined with its reference row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dataprep.datasets.converters.choices import id_of
 from dataprep.datasets.references import GoldRow
 
 BATCH = 500
-"""Strings in one published file: file K of a split holds the gold rows from 500·K on."""
+"""Number of strings in a published file: file K of a split has the answers to rows 500·K and on."""
 
 BATCH_FILE = re.compile(r"(?P<split>[^/]+)_CoT_(?P<number>\d+)\.json(?:\.gz|\.zst)?$")
 
@@ -29,10 +29,15 @@ TRIMMED = "", "trimmed"
 
 
 class RationaleParser:
-    """Make labelled rows out of published strings, one at a time; ``operator`` works on blocks of them.
+    """Make labelled rows out of published strings; ``operator`` works on blocks of them.
 
-    It counts rationales by teacher and status, rows in which the first teacher ``AGREES`` with the gold
-    answer, and rationales that were ``TRIMMED``.
+    It counts rationales by teacher and status, rows whose first teacher ``AGREES`` with the reference, and
+    rationales that were ``TRIMMED``.
+
+    Args:
+        teachers: the names of the teachers.
+        gold: the reference rows; without them the first teacher's answer is taken as right.
+        trim: cut rationales where they run on into another question.
     """
 
     def __init__(
@@ -56,10 +61,15 @@ class RationaleParser:
         return _rebuild, (self.teachers, None if self.gold is None else self.gold.rows, self.trim)
 
     def __call__(self, row: Any, path: str, number: int) -> bytes:
-        """The labelled row as one line of JSON, without its newline.
+        """Return the labelled row as one line of JSON, without its newline.
+
+        Args:
+            row: a string, or an object ``{"text", "id"}``.
+            path: the file of the row.
+            number: the number of the row in its file, from 1.
 
         Raises:
-            RowError: the string is not in the published layout, or is not its gold row's.
+            RowError: the string is not in the published format, or does not match its reference row.
         """
         text, own_id = (row, None) if type(row) is str else _text_and_id(row)
         parsed = parse(text, self.teachers)
@@ -97,7 +107,7 @@ class RationaleParser:
     def _judge(
         self, parsed: Parsed, gold: int | None, own: int | None
     ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-        """Each teacher's status, and the answer of each that names one; counts them on the way."""
+        """Count and return each teacher's status, and the answer of each one that gives an answer."""
         statuses: dict[str, str] = {}
         answers: dict[str, dict[str, str]] = {}
         choices, first, counts = parsed.choices, self.teachers.first, self.counts
@@ -108,7 +118,7 @@ class RationaleParser:
                     answers[teacher] = _answer(choices, concluded)
             else:
                 status, _ = status_of(text, choices, gold, own, trimmed=self.trim)
-                if parsed.answer is not None:  # its answer is its sentence, or none
+                if parsed.answer is not None:  # the first teacher answers in its sentence, or not at all
                     answers[teacher] = {"label": parsed.answer[0], "text": parsed.answer[1]}
             statuses[teacher] = status
             counts[teacher, status] += 1
@@ -120,7 +130,7 @@ def _rebuild(teachers: Teachers, gold: Sequence[GoldRow] | None, trim: bool) -> 
 
 
 class _GoldRows:
-    """The gold rows, found by id or by position."""
+    """Find reference rows by id or by position."""
 
     def __init__(self, rows: Sequence[GoldRow]) -> None:
         self.rows = rows
@@ -131,11 +141,12 @@ class _GoldRows:
                 self._twice.setdefault(row.id, (first, position))
 
     def row_of(self, parsed: Parsed, own_id: str | None, path: str, number: int) -> GoldRow:
-        """The gold row of a string: by its id where it has one, else by its place.
+        """Return the reference row of a string: by its id if it has one, else by its position.
 
         Raises:
-            RowError: there is none, or several, or its question or choices are others.
+            RowError: there is none, or several, or its question or choices differ.
         """
+        # Published strings have no ids: only their position says which row they belong to.
         position = self._position(path, number) if own_id is None else self._named(own_id)
         gold = self.rows[position]
         if parsed.question != gold.question or parsed.choices != gold.choices:
@@ -165,7 +176,6 @@ class _GoldRows:
 
 
 def _text_and_id(row: Any) -> tuple[str, str | None]:
-    """The string and the id in a JSON Lines row ``{"text", "id"}``."""
     if not isinstance(row, Mapping):
         raise RowError("not a rationale string", f"expected a string, found {describe(row)}")
     if type(row.get("text")) is not str:
@@ -180,6 +190,6 @@ def _answer(choices: Sequence[str], place: int) -> dict[str, str]:
 
 
 def _content_id(parsed: Parsed) -> str:
-    """An id made from question and choices: the same for all teachers' strings of one row."""
+    # Made from question and choices, so that the strings of all teachers for one row have the same id.
     content = "\x1f".join((parsed.question, *parsed.choices)).encode("utf-8", "backslashreplace")
     return f"choice-{blake2b(content, digest_size=8).hexdigest()}"

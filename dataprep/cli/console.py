@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import orjson
 
-from dataprep.core.errors import DataprepError, FileError, UsageError
+from dataprep.core.errors import DataprepError, FileError
 from dataprep.core.ledger import Ledger
 
 P = ParamSpec("P")
@@ -107,23 +107,3 @@ def progress(label: str, inputs: Iterable[str], passes: int, quiet: bool) -> Ite
                 bar.refresh()
 
         yield advance
-
-
-def parse_size(text: str) -> int:
-    """Bytes from a text such as ``256M`` or ``2G`` (powers of 1,024).
-
-    Raises:
-        UsageError: the text is no size.
-    """
-    units = {"K": 10, "M": 20, "G": 30, "T": 40}
-    plain = text.strip().upper().removesuffix("B").removesuffix("I")
-    number, shift = plain, 0
-    if plain and plain[-1] in units:
-        number, shift = plain[:-1], units[plain[-1]]
-    try:
-        size = int(float(number) * (1 << shift))
-    except (ValueError, OverflowError):
-        size = 0
-    if size < 1:
-        raise UsageError(f"{text!r} is no size: expected a number with K, M or G, such as 256M")
-    return size

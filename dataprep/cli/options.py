@@ -18,13 +18,12 @@ from dataprep.core.records import describe
 T = TypeVar("T")
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
-From = Callable[..., T]
+From = partial[T]
 """An options dataclass as a command gets it: call it to make the object from the flags that were given.
 
-It is a ``functools.partial`` whose ``keywords`` are the given flags only, so that a command can tell a flag
-from its default; the call can add the fields that are no flags.
+Its ``keywords`` are the flags that were given, so that a command can tell a flag from its default. The call
+can add the fields that are not flags.
 """
-
 
 Output = Annotated[
     str | None,
@@ -79,8 +78,7 @@ def read_config(context: typer.Context, path: str | None) -> None:
         document = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from None
-    known = {_key(param): param for param in context.command.params}
-    del known["config"], known["help"]
+    known = {_key(param): param for param in context.command.params if param.name != "config"}
     for key in document:
         if key not in known:
             near = get_close_matches(key, known, 1, cutoff=0.0)[0]
@@ -110,8 +108,8 @@ def _checked(context: typer.Context, param: Any, value: Any, where: str) -> Any:
     word = "string"
     if getattr(param, "is_flag", False):
         word = "boolean"
-    elif param.type.name.startswith(("integer", "float")):
-        word = "whole number" if param.type.name.startswith("integer") else "number"
+    elif param.type.name.startswith(("int", "float")):
+        word = "whole number" if param.type.name.startswith("int") else "number"
     values = value if is_list and isinstance(value, list) else [value]
     # A boolean is an int to Python.
     fits = all(
@@ -148,7 +146,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     classes: dict[str, Any] = {}
     signature = inspect.signature(command, eval_str=True)
     for parameter in signature.parameters.values():
-        if get_origin(parameter.annotation) is abc.Callable:
+        if get_origin(parameter.annotation) is partial:
             classes[parameter.name] = get_args(parameter.annotation)[-1]
             parameters += _parameters_of(classes[parameter.name])
         else:

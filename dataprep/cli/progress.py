@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from dataprep.teacher.client import Pacing, Progress
+    from dataprep.teacher.client import Progress
     from dataprep.teacher.generate import GenerateReport
+    from dataprep.teacher.settings import Pacing
 
 WINDOW_SECONDS = 30.0
 REFRESH_SECONDS = 0.25

@@ -15,11 +15,12 @@ from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
+from dataprep.core.options import check, option
 from dataprep.core.records import Example
 from dataprep.core.sampling import Reservoir
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
-from dataprep.datasets.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, Template, chat_renderer
+from dataprep.datasets.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, Template, chat_renderer, read_template
 
 GIVEN = "the given rows"
 """What messages call rows that come from no file."""
@@ -27,32 +28,42 @@ GIVEN = "the given rows"
 
 @dataclass(frozen=True)
 class Plan:
-    """How rows are to be converted; what ``dataprep convert`` takes as flags.
+    """How rows are converted; each option has the help text of its flag.
 
     Attributes:
         dataset: the converter's name.
         split: with it, rows of other splits are left out where one file holds several.
-        to: ``"chat"`` rows or ``"example"`` rows.
-        template: messages (``system``, ``user``, ``assistant``) in place of the default wording.
-        answer_style: what a multiple-choice answer shows: its ``"letter"``, its ``"text"``, or ``"both"``.
-        with_id: add ``id`` and ``source`` to chat rows.
-        sample: how many rows to keep, drawn by reservoir sampling with ``seed``.
         options: the converter's own options.
+
+    Raises:
+        UsageError: a value is not accepted, or the dataset has no such option.
+        TemplateError: a template names an unknown field.
     """
 
     dataset: str
     split: str | None = None
-    to: Literal["chat", "example"] = "chat"
-    template: Mapping[str, str] = field(default_factory=dict)
-    answer_style: Literal["letter", "text", "both"] | None = None
-    with_id: bool = False
-    sample: int | None = None
-    seed: int = 42
+    to: Literal["chat", "example"] = option(
+        "chat", "Chat rows, or neutral Example rows.", choices=("chat", "example")
+    )
+    template: Mapping[str, str] = option(
+        dict,
+        "Wording of messages: keys system, user, assistant.",
+        metavar="FILE.toml",
+        parse=read_template,
+        kind=str,
+    )
+    answer_style: Literal["letter", "text", "both"] | None = option(
+        None,
+        "Multiple choice: (c) text (both, the default), the letter, or the text.",
+        choices=("letter", "text", "both"),
+    )
+    with_id: bool = option(False, "Add id and source to chat rows.")
+    sample: int | None = option(None, "Keep N rows, drawn with --seed.", metavar="N", min=1)
+    seed: int = option(42, "Seed of Python's random generator.", metavar="N")
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.to not in ("chat", "example"):
-            raise UsageError(f"cannot convert to {self.to!r}: expected 'chat' or 'example'")
+        check(self)
         if self.sample is not None and (type(self.sample) is not int or self.sample < 1):
             raise UsageError(f"a sample of {self.sample} rows: expected 1 or more")
         RowConverter(self)  # an option or template that does not fit is found before any work

@@ -135,6 +135,18 @@ def parse_template(text: str, name: str = "template") -> dict[str, str]:
     return parts
 
 
+def read_template(path: str) -> dict[str, str]:
+    """Return the messages that a template file sets.
+
+    Raises:
+        FileError: the file cannot be read.
+        TemplateError: as for ``parse_template``.
+    """
+    from dataprep.core.io import read_text
+
+    return parse_template(read_text(path), path)
+
+
 _COSTLY = frozenset(["choices", "tests"])
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 

@@ -1,23 +1,30 @@
-"""A file of rows, and a model or its predictions: what they score."""
+"""Score a model, or predictions of any system, on a file of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, UsageError
+from dataprep.core.errors import InputError, RowError, UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.evaluate.items import Item, read_items
-from dataprep.evaluate.measuring import measured
-from dataprep.evaluate.metrics.scores import results_of
-from dataprep.evaluate.sandbox.run import Guard
+from dataprep.core.optional import quiet
+from dataprep.core.parallel import available_cores
+from dataprep.evaluate.items import MISSING, Item, Prediction, read_items
+from dataprep.evaluate.metrics.extract import program_of
+from dataprep.evaluate.metrics.scores import PASS, Row, Scored, results_of, score
+from dataprep.evaluate.predictions import read_predictions
+from dataprep.evaluate.sandbox.run import Guard, run_program
 from dataprep.evaluate.sandbox.self_test import check_confinement
 from dataprep.evaluate.settings import Evaluation, Settings, Watch
+
+ScoredRows = list[tuple[Row, dict[str, Any]]]
+"""Rows with their scores, and the output row of each."""
 
 
 def evaluate_file(
@@ -30,16 +37,16 @@ def evaluate_file(
     rejects: str | Path | None = None,
     watch: Watch | None = None,
 ) -> Evaluation:
-    """Measure a model, or predictions of any system, on a file of rows.
+    """Score a model, or predictions of any system, on a file of rows.
 
     Args:
         path: chat rows, Examples, or with ``settings.dataset`` raw rows.
         model: a directory as transformers saves a model, or a name on the Hugging Face hub.
-        predictions: what a system said, in place of a model.
-        output: where a row for each row goes: its prediction, what was read from it, its scores.
+        predictions: the answers of a system, in place of a model.
+        output: receives for each row its prediction, the answer read from it, and its scores.
         settings: how rows are evaluated.
-        rejects: where bad rows go; without it the first one is an error.
-        watch: is told of the progress.
+        rejects: receives bad rows; without it the first one is an error.
+        watch: called with the progress.
 
     Raises:
         UsageError: neither or both of model and predictions, a setting that does not fit, or programs that
@@ -59,19 +66,19 @@ def evaluate_file(
     files.check_apart(outputs, inputs)
     files.check_distinct(rejects, outputs, inputs)
     ledger = Ledger()
-    # What cannot be written is known before a model works for hours.
+    # The output is opened first, so that a file that cannot be written is known before hours of work.
     opened = nullcontext() if output is None else files.open_output(str(output))
     with files.open_rejects(rejects) as bad, opened as out:
-        chosen: dict[str, Any] = {
-            "metric": settings.metric,
-            "dataset": settings.dataset,
-            "template": settings.template,
-        }
-        items = list(read_items(path, ledger, bad, **chosen))
+        items = list(
+            read_items(
+                path, ledger, bad,
+                metric=settings.metric, dataset=settings.dataset, template=settings.template,
+            )
+        )  # fmt: skip
         if not ledger.rows_in:
             raise InputError(path, "the file is empty; expected rows")
         done = Evaluation(ledger, [], guard=_guard(items, settings))
-        rows = measured(items, model, predictions, settings, done, watch)
+        rows = scored_rows(items, model, predictions, settings, done, watch)
         if out is not None:
             out.write(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for _, row in rows))
     ledger.rows_out = len(rows)
@@ -81,8 +88,8 @@ def evaluate_file(
 
 
 def _guard(items: Sequence[Item], settings: Settings) -> Guard | None:
-    """What will confine programs, where there are any; known before a model is loaded for hours of work."""
-    first = next((item for item in items if item.gold.metric == "mbpp"), None)
+    """Return what will confine programs, or ``None`` if no row has one to run."""
+    first = next((item for item in items if item.reference.metric == "mbpp"), None)
     if first is None:
         return None
     if not settings.allow_code:
@@ -91,3 +98,138 @@ def _guard(items: Sequence[Item], settings: Settings) -> Guard | None:
             "(it runs confined), or leave such rows out"
         )
     return check_confinement(settings.limits)
+
+
+def scored_rows(
+    items: Sequence[Item],
+    model: str | Path | None,
+    predictions: str | Path | None,
+    settings: Settings,
+    done: Evaluation,
+    watch: Watch | None,
+) -> ScoredRows:
+    """Return the items that have a score; ``done.ledger`` gets the reasons for the others.
+
+    Raises:
+        UsageError, InputError, FileError: as ``evaluate_file``.
+    """
+    if not items:
+        return []
+    if model is None:
+        matched = read_predictions(str(predictions), items, done.ledger.rows_in, settings.teacher)
+        done.unknown = matched.unknown
+        return _scored(items, matched.predictions, settings, done, watch)
+    if settings.metric == "loss":
+        return _losses(items, str(model), settings, done, watch)
+    from dataprep.evaluate.answering import answer_all
+
+    with quiet():
+        answers, done.cut = answer_all(
+            _loaded(str(model)),
+            items,
+            max_tokens=settings.max_tokens,
+            batch_size=settings.batch_size,
+            watch=_watching(watch, "answers", len(items)),
+        )
+    return _scored(items, answers, settings, done, watch)
+
+
+def _loaded(name: str) -> Any:
+    import torch
+
+    from dataprep.models.loading import load
+
+    model = load(name)
+    # On a GPU, bfloat16 halves the memory and changes greedy answers as little as another batch size does.
+    if model.device.type == "cuda" and model.weights.dtype == torch.float32:
+        model.weights = model.weights.to(torch.bfloat16)
+    return model
+
+
+def _losses(
+    items: Sequence[Item], name: str, settings: Settings, done: Evaluation, watch: Watch | None
+) -> ScoredRows:
+    from dataprep.evaluate.token_loss import encoder_of, losses
+    from dataprep.models.loading import check_model
+
+    check_model(name)
+    with quiet():
+        # The tokenizer and chat format come first: a fault in them is known before weights load.
+        encoder = encoder_of(name, settings.chat_format)
+        model = _loaded(name)
+        watching = _watching(watch, "losses", len(items))
+        sums = losses(model, encoder, items, batch_size=settings.batch_size, watch=watching)
+    rows: ScoredRows = []
+    for item, loss in zip(items, sums, strict=True):
+        if isinstance(loss, RowError):
+            done.ledger.fail(loss.reason)
+            continue
+        output = _identity(item) | {"loss": loss[0] / loss[1], "tokens": loss[1]}
+        rows.append((Row(item.source, item.reference, loss=loss), output))
+    return rows
+
+
+def _scored(
+    items: Sequence[Item],
+    predictions: Sequence[Prediction],
+    settings: Settings,
+    done: Evaluation,
+    watch: Watch | None,
+) -> ScoredRows:
+    answered: list[tuple[Item, str]] = []
+    for item, prediction in zip(items, predictions, strict=True):
+        if prediction.text is None:
+            done.ledger.fail(prediction.failure or MISSING)
+        else:
+            answered.append((item, prediction.text))
+    programs = _run_all(answered, settings, done.guard, watch)
+    rows: ScoredRows = []
+    for number, (item, text) in enumerate(answered):
+        scored = programs[number] if number in programs else score(text, item.reference)
+        output = _identity(item) | {
+            "prediction": text,
+            "extracted": scored.extracted,
+            "gold": list(item.reference.tests or item.reference.answers),
+            "scores": scored.scores,
+            "detail": scored.detail,
+        }
+        rows.append((Row(item.source, item.reference, scored), output))
+    return rows
+
+
+def _run_all(
+    answered: Sequence[tuple[Item, str]], settings: Settings, guard: Guard | None, watch: Watch | None
+) -> dict[int, Scored]:
+    """Run the programs among the predictions, several at once, and return their scores by number."""
+    numbers = [number for number, (item, _) in enumerate(answered) if item.reference.metric == "mbpp"]
+    if not numbers or guard is None:
+        return {}
+    watching = _watching(watch, "programs", len(numbers))
+
+    def run(number: int) -> Scored:
+        item, text = answered[number]
+        program = program_of(text)
+        verdict = run_program(program, item.reference.tests, settings.limits, guard)
+        detail = f"{verdict.outcome}: {verdict.detail}" if verdict.detail else verdict.outcome
+        return Scored(program, {PASS: float(verdict.outcome == "passed")}, detail)
+
+    programs = {}
+    with ExitStack() as stack:
+        # Threads suffice: each one only waits for the process in which its program runs.
+        pool = ThreadPoolExecutor(settings.workers or available_cores())
+        stack.callback(pool.shutdown, cancel_futures=True)  # an interrupted run starts no further program
+        for number, scored in zip(numbers, pool.map(run, numbers), strict=True):
+            programs[number] = scored
+            if watching is not None:
+                watching(1)
+    return programs
+
+
+def _identity(item: Item) -> dict[str, Any]:
+    return {"id": item.id, "source": item.source, "metric": item.reference.metric}
+
+
+def _watching(watch: Watch | None, task: str, total: int) -> Callable[[int], None] | None:
+    if watch is None:
+        return None
+    return lambda count: watch(task, count, total)

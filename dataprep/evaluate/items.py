@@ -1,4 +1,4 @@
-"""The rows to be evaluated: what is asked, and what is right."""
+"""Read the rows to evaluate: the conversation and the reference of each."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ from dataprep.core.records import CHOICE_USER, Example, describe
 from dataprep.datasets import registry as converters
 from dataprep.datasets.examples import example_of, read_located
 from dataprep.datasets.templates import DEFAULT_SYSTEM, Template, chat_renderer
-from dataprep.evaluate.metrics.kinds import Gold, Metric, gold_of_chat, gold_of_example
+from dataprep.evaluate.metrics.references import (
+    Metric,
+    Reference,
+    reference_of_chat,
+    reference_of_example,
+)
 
 Message = dict[str, str]
+
+MISSING = "no prediction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +33,24 @@ class Item:
     """A row to be evaluated.
 
     Attributes:
-        where: the row's place, for messages.
-        id: its id, where it has one.
-        source: the set it comes from, where that is known.
-        messages: the whole conversation; the last message is the right answer's, or there is none.
-        gold: what is right.
-        number: which row of the file it is, from 1, bad and dropped ones counted.
+        where: the place of the row, for messages.
+        id: its id, if it has one.
+        source: the dataset it comes from, if that is known.
+        messages: the conversation, with or without the reference answer as its last message.
+        reference: the right answer.
+        number: the number of the row in its file, from 1, bad and dropped rows included.
     """
 
     where: Location
     id: str | None
     source: str | None
     messages: Sequence[Message]
-    gold: Gold
+    reference: Reference
     number: int = 0
 
     @property
     def asked(self) -> list[Message]:
-        """The conversation up to where the answer begins."""
+        """The messages before the answer."""
         messages = list(self.messages)
         return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
@@ -57,19 +64,19 @@ def read_items(
     dataset: str | None = None,
     template: Mapping[str, str] | None = None,
 ) -> Iterator[Item]:
-    """The rows of a file: chat rows, Examples, or a set's raw rows.
+    """Yield the items in a file of chat rows, Examples, or raw rows of a dataset.
 
     Args:
-        path: the file; rows of both kinds may be mixed.
-        ledger: counts them, and what became of those that are no item.
-        rejects: takes bad rows.
-        metric: the metric of all rows; without it each row's own.
-        dataset: the rows are raw ones of this set.
+        path: the file; chat rows and Examples may be mixed.
+        ledger: counts the rows, and those that are dropped or bad.
+        rejects: receives bad rows.
+        metric: the metric of all rows. Defaults to each row's own.
+        dataset: the dataset whose raw rows the file holds.
         template: messages in place of the default wording, for rows that are not chat rows.
 
     Raises:
-        InputError: a row is bad and there is no place for rejects, or the file cannot be read.
-        UsageError: there is no such set.
+        InputError: a row is bad and there is no file for rejects, or the file cannot be read.
+        UsageError: there is no such dataset.
     """
     worded = _Wording(template or {})
     for where, row in read_located(path, dataset):
@@ -90,7 +97,7 @@ def read_items(
 def _example(row: dict[str, Any], dataset: str | None) -> Example:
     if dataset is None or "unanswerable" not in converters.options(converters.load(dataset)):
         return example_of(row, dataset)
-    # What the passage does not answer is part of what is measured.
+    # `convert` drops questions that the passage does not answer, but SQuAD 2.0 scores them.
     example: Example = converters.load(dataset).convert(row, unanswerable="keep")
     example.source = converters.canonical(dataset)
     return example
@@ -104,37 +111,33 @@ def _of_chat(row: Mapping[str, Any], where: Location, metric: Metric | None) -> 
     for field, value in (("source", source), ("id", name)):
         if value is not None and type(value) not in (str, int):
             raise RowError(f"field {field!r} is not a string", f"found {describe(value)}")
-    gold = gold_of_chat(asked, answer["content"], row, metric)
+    reference = reference_of_chat(asked, answer["content"], row, metric)
     return Item(
         where,
         None if name is None else str(name),
         None if source is None else converters.canonical(str(source)),
-        [{"role": each["role"], "content": each["content"]} for each in row["messages"]],
-        gold,
+        [{"role": message["role"], "content": message["content"]} for message in row["messages"]],
+        reference,
     )
 
 
 def _of_example(example: Example, where: Location, metric: Metric | None, worded: _Wording) -> Item:
-    gold = gold_of_example(example, metric)
-    return Item(where, example.identify(), example.source, worded(example, metric == "loss"), gold)
+    reference = reference_of_example(example, metric)
+    return Item(where, example.identify(), example.source, worded(example, metric == "loss"), reference)
 
 
 class _Wording:
-    """Renders Examples as ``convert`` does, each set in its own words."""
+    """Render Examples as ``convert`` does, each dataset with its own wording."""
 
     def __init__(self, parts: Mapping[str, str]) -> None:
         self._parts = parts
         self._known = frozenset(converters.names())
         self._whole: dict[str | None, Any] = {}
         self._asking: dict[str | None, Any] = {}
-        self._renderer(None, whole=True)  # what is wrong with a template is found before any row
+        self._renderer(None, whole=True)  # finds a bad template before any row is read
 
     def __call__(self, example: Example, whole: bool) -> list[Message]:
-        """The messages of an Example; without ``whole`` up to where the answer begins.
-
-        Raises:
-            RowError: the Example lacks the fields of all sections of a message.
-        """
+        """Return the messages of an Example; without ``whole``, those before the answer."""
         name = example.source if example.source in self._known else None
         renderer = (self._whole if whole else self._asking).get(name) or self._renderer(name, whole)
         messages: list[Message] = orjson.loads(renderer(example))["messages"]
@@ -147,24 +150,33 @@ class _Wording:
             user, assistant = converter.USER, converter.ASSISTANT
         wording = Template(DEFAULT_SYSTEM, user, assistant).with_parts(self._parts)
         if not whole:
+            # An Example without an answer can still be asked; the message is cut off again.
             wording = wording.with_parts({"assistant": "-"})
         made = (self._whole if whole else self._asking)[name] = chat_renderer(wording)
         return made
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A system's answer to an item: a text, or the reason that there is none."""
+
+    text: str | None
+    failure: str | None = None
+
+
 def by_id(items: Sequence[Item]) -> dict[str, int]:
-    """Where each item stands, by its id.
+    """Return the index of each item by its id.
 
     Raises:
         UsageError: an item has no id, or the same as another.
     """
-    found: dict[str, int] = {}
+    indices: dict[str, int] = {}
     for number, item in enumerate(items):
         if item.id is None:
             hint = "write the rows with `dataprep convert --with-id`, or leave the ids out of the predictions"
             raise UsageError(f"{item.where}: the row has no id to find its prediction by; {hint}")
-        if item.id in found:
-            first = items[found[item.id]].where
+        if item.id in indices:
+            first = items[indices[item.id]].where
             raise UsageError(f"{item.where}: the id {item.id!r} stands at {first} too; remove one of them")
-        found[item.id] = number
-    return found
+        indices[item.id] = number
+    return indices

@@ -1,4 +1,4 @@
-"""The loss of a model on the trained tokens of conversations."""
+"""Compute the loss of a model on the tokens of conversations that the loss mask selects."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.truncation import Encoded
 
 Loss = tuple[float, int]
-"""The sum over a row's trained tokens, in nats, and how many they are."""
+"""The summed loss of a row in nats, and the number of its tokens in the loss."""
 
 _CELLS = 1 << 26  # logits at once: 256 MiB in float32
 _POSITIONS = 1 << 10
 
 
 def encoder_of(name: str, chat_format: str) -> Encoder:
-    """Encodes rows as training does: with a model directory's tokenizer, in a chat format.
+    """Return an encoder that encodes rows as training does: with the model's tokenizer, in a chat format.
 
     Raises:
         UsageError: the model is no directory, or there is no such chat format.
@@ -43,11 +43,19 @@ def losses(
     batch_size: int,
     watch: Callable[[int], None] | None = None,
 ) -> list[Loss | RowError]:
-    """Each row's loss, or why it has none, in the rows' order.
+    """Return the loss of each row, or the reason why it has none, in the order of the rows.
+
+    Args:
+        model: a causal model.
+        encoder: encodes the conversations of the items.
+        items: the rows.
+        batch_size: number of rows at once; fewer if their logits would take too much memory.
+        watch: called with the number of further rows that are done.
 
     Raises:
-        UsageError: the model is an encoder's, or a batch does not fit into memory.
+        UsageError: the model is an encoder-decoder, or a batch does not fit into memory.
     """
+    # `models.losses.mean_losses` does not serve here: the bootstrap interval needs the sum of each row.
     if model.encodes:
         raise UsageError("--metric loss: expected a causal model; this one has an encoder of its own")
     found: list[Loss | RowError] = []
@@ -62,7 +70,7 @@ def losses(
     encoded.sort(key=lambda each: -len(each[1].ids))  # the longest first: does it fit into memory?
     begin = 0
     while begin < len(encoded):
-        many = max(1, min(batch_size, _CELLS // (len(encoded[begin][1].ids) * model.known)))
+        many = max(1, min(batch_size, _CELLS // (len(encoded[begin][1].ids) * model.vocab_size)))
         batch = encoded[begin : begin + many]
         for (number, _), loss in zip(batch, _losses(model, [each for _, each in batch]), strict=True):
             found[number] = loss
@@ -78,8 +86,8 @@ def _problem(model: Model, encoded: Encoded) -> RowError | None:
     if model.context is not None and len(encoded.ids) > model.context:
         found = f"found {len(encoded.ids):,} tokens; the model's context holds {model.context:,}"
         return RowError("longer than the model's context", found)
-    if max(encoded.ids) >= model.known:
-        known = f"the model knows ids below {model.known:,}"
+    if max(encoded.ids) >= model.vocab_size:
+        known = f"the model knows ids below {model.vocab_size:,}"
         return RowError("a token that the model does not know", f"found {max(encoded.ids):,}; {known}")
     return None
 
@@ -90,7 +98,7 @@ def _losses(model: Model, rows: Sequence[Encoded]) -> list[Loss | RowError]:
 
     longest = max(len(row.ids) for row in rows)
     fills = [longest - len(row.ids) for row in rows]
-    ids = torch.tensor([row.ids + [model.pad] * fill for row, fill in zip(rows, fills, strict=True)])
+    ids = torch.tensor([row.ids + [model.pad_token_id] * fill for row, fill in zip(rows, fills, strict=True)])
     there = torch.tensor([[1] * len(row.ids) + [0] * fill for row, fill in zip(rows, fills, strict=True)])
     trained = torch.tensor([[*row.mask, *[0] * fill] for row, fill in zip(rows, fills, strict=True)]).bool()
     trained = trained[:, 1:]  # nothing comes before the first token that would predict it

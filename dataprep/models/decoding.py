@@ -1,11 +1,8 @@
-"""Batches of prompts through a model: which tokens it answers with, and what else it thought of.
+"""Generate answers to batches of prompts, with log-probabilities of the tokens.
 
-``generate`` of transformers drives the model. Two things are our own. A sampled token is drawn by a random
-number of its row's, so that an answer depends neither on the batch that it is made in nor on what was asked
-before it. And log-probabilities are taken as the model gives them, before temperature and penalties, and
-only of the tokens that are wanted: all of them would need gigabytes.
-
-What happens at every token that ``generate`` of transformers makes: one is drawn, and others are noted.
+``generate`` of transformers runs the model. Two parts are our own. Each row draws its tokens with its own
+random numbers, so an answer depends neither on its batch nor on earlier requests. Log-probabilities are the
+model's, before temperature and penalties, and only of the tokens that are wanted.
 """
 
 from __future__ import annotations
@@ -25,12 +22,12 @@ from dataprep.models.sampling import GenerationConfig
 
 @dataclass
 class Record:
-    """Log-probabilities, a list a token of the answer.
+    """Log-probabilities, one item per token of the answer.
 
     Attributes:
-        chosen: of the token itself.
-        top: of the likeliest tokens, as (token, log-probability), the likeliest first.
-        watched: of the tokens that were to be watched, in their order.
+        chosen: that of the token itself.
+        top: the likeliest tokens as (token, log-probability), in descending order.
+        watched: those of the watched tokens, in their order.
     """
 
     chosen: list[float]
@@ -39,73 +36,75 @@ class Record:
 
 
 class Draw:
-    """Leaves one token a row: drawn by its probability, with the row's own random numbers."""
+    """Draw one token per row by its probability, with the row's own random numbers."""
 
     def __init__(self, seeds: Sequence[str | None]) -> None:
         self._random = [Random(seed) for seed in seeds]
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:  # noqa: ARG002 - as generate calls it
-        """The scores with all but the drawn token at minus infinity."""
+        """Return the scores with all but the drawn token at minus infinity."""
         import torch
 
+        # In float32, rounding in a sum over a large vocabulary would move the borders between tokens.
         sums = scores.softmax(-1, dtype=torch.float64).cumsum(-1)
-        turns = [[generator.random()] for generator in self._random]
-        below = sums <= torch.tensor(turns, dtype=sums.dtype, device=sums.device) * sums[:, -1:]
+        draws = [[generator.random()] for generator in self._random]
+        below = sums <= torch.tensor(draws, dtype=sums.dtype, device=sums.device) * sums[:, -1:]
         chosen = below.sum(-1, keepdim=True).clamp(max=scores.shape[-1] - 1)
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
 
 
 class Recorder:
-    """Notes log-probabilities while ``generate`` runs: a hook of the model's, and a stopping criterion.
+    """Record log-probabilities while ``generate`` runs: a forward hook and a stopping criterion.
 
     Attributes:
-        steps: how many tokens were chosen.
+        steps: number of tokens generated so far.
     """
 
     def __init__(self, top: int, watched: list[int] | None, stopped: Callable[[], bool]) -> None:
-        """``top``: how many of the likeliest tokens; ``watched``: which others, ``None`` to note nothing."""
+        """Record the ``top`` likeliest tokens and the watched ones; nothing if ``watched`` is ``None``."""
         self.steps = 0
         self._top = top
         self._watched = watched
         self._stopped = stopped
         self._scores: Any = None
-        self._noted: list[list[Any]] = []
+        self._records: list[list[Any]] = []
 
     def look(self, module: Any, inputs: Any, output: Any) -> None:  # noqa: ARG002 - as torch calls it
-        """Take what the model gives for the next token."""
+        """Keep the model's scores of the next token."""
         self._scores = output.logits[:, -1].float()
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:  # noqa: ARG002 - as generate calls it
-        """Note what was chosen; whether each row is to stop."""
+        """Record the token that was chosen, and return whether each row must stop."""
         import torch
 
         self.steps += 1
         chosen = input_ids[:, -1:]
-        noted = [self._scores.isnan().any(-1)]
+        record = [self._scores.isnan().any(-1)]
+        # Scores of every token at every step would need gigabytes, so only what is wanted is kept.
         if self._watched is not None:
             likely = self._scores.log_softmax(-1)
             top = likely.topk(min(self._top, likely.shape[-1]))
-            noted += [likely.gather(1, chosen)[:, 0], top.indices, top.values, likely[:, self._watched]]
-        self._noted.append(noted)
+            record += [likely.gather(1, chosen)[:, 0], top.indices, top.values, likely[:, self._watched]]
+        self._records.append(record)
         return torch.full((len(chosen),), self._stopped(), dtype=torch.bool, device=chosen.device)
 
-    def broke(self, row: int) -> int:
-        """The first step at which the model gave a row no numbers; past the last where it always did."""
+    def first_nan(self, row: int) -> int:
+        """Return the first step with NaN among the row's scores, or the number of steps."""
         broken: list[bool] = self._stacked[0][:, row].tolist()
         return broken.index(True) if True in broken else self.steps
 
-    def of(self, row: int, length: int) -> Record:
-        """What was noted of a row whose answer has so many tokens."""
+    def record(self, row: int, length: int) -> Record:
+        """Return the log-probabilities of a row whose answer has ``length`` tokens."""
         chosen, tokens, values, watched = (part[:length, row].tolist() for part in self._stacked[1:])
         top = [list(zip(*pair, strict=True)) for pair in zip(tokens, values, strict=True)]
         return Record(chosen, top, watched)
 
     @cached_property
     def _stacked(self) -> tuple[Any, ...]:
-        """What was noted, a tensor a kind, by step and row, where Python can read it at once."""
+        """The records as tensors on the CPU, indexed by step and row."""
         import torch
 
-        return tuple(torch.stack(part).cpu() for part in zip(*self._noted, strict=True))
+        return tuple(torch.stack(part).cpu() for part in zip(*self._records, strict=True))
 
 
 SETTINGS = ("top_p", "top_k", "repetition_penalty", "seed", "chat_template_kwargs")
@@ -113,17 +112,17 @@ SETTINGS = ("top_p", "top_k", "repetition_penalty", "seed", "chat_template_kwarg
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a local model answers.
+    """Settings of a model in this process.
 
     Attributes:
-        max_tokens: tokens of an answer at most.
-        temperature: 0 for the likeliest tokens; ``None``: as the model's ``generation_config.json`` says.
-        n: answers a request.
-        logprobs: how many alternatives a token are recorded.
+        max_tokens: maximum number of tokens of an answer.
+        temperature: 0 takes the likeliest tokens; ``None`` follows the model's ``generation_config.json``.
+        n: number of answers per request.
+        logprobs: number of alternatives recorded for each token.
         top_p: draw among the likeliest tokens that have this probability together.
-        top_k: draw among so many of the likeliest tokens.
-        repetition_penalty: above 1, tokens that were there already become less likely.
-        seed: makes what is drawn reproducible, whatever the batch.
+        top_k: draw among this number of the likeliest tokens.
+        repetition_penalty: above 1, tokens that were used already become less likely.
+        seed: makes the draws reproducible in any batch.
         chat_template_kwargs: further variables of the chat template, such as ``enable_thinking``.
     """
 
@@ -150,10 +149,10 @@ class Decoding:
 
     @classmethod
     def of(cls, config: GenerationConfig) -> Decoding:
-        """The settings of a run.
+        """Return the settings of a run.
 
         Raises:
-            UsageError: one of them is unknown here, or makes no sense.
+            UsageError: one of them is unknown or has a value that is not accepted.
         """
         if unknown := sorted(config.extra.keys() - set(SETTINGS)):
             known = ", ".join(SETTINGS)
@@ -171,20 +170,20 @@ def _check(name: str, value: Any, kind: type, expected: str, holds: Callable[[An
 
 @dataclass(eq=False)
 class Row:
-    """One answer that is to be made, and what it became.
+    """One answer to generate, and the result.
 
     Attributes:
         prompt: the request's tokens.
-        room: how many tokens the answer may have.
-        seed: of its random numbers; ``None`` for others each time.
+        max_new_tokens: maximum number of tokens of the answer.
+        seed: that of the row's random numbers; ``None`` draws differently each time.
         record: whether log-probabilities are wanted.
         tokens: the answer, with the token that ended it.
         recorded: its log-probabilities.
-        error: why there is no answer.
+        error: the reason if there is no answer.
     """
 
     prompt: list[int]
-    room: int
+    max_new_tokens: int
     seed: str | None
     record: bool
     tokens: list[int] = field(default_factory=list)
@@ -193,49 +192,49 @@ class Row:
 
 
 class Stopped(Exception):
-    """Nobody waits any more for what is being made."""
+    """Raised when nobody waits for the answers any more."""
 
 
 class Decoder:
-    """Answers rows, at most ``batch_size`` of them at once; ``stopped`` is asked at every token."""
+    """Generate answers for at most ``batch_size`` rows at once; ``stopped`` is called at every token."""
 
     def __init__(
         self, model: Model, decoding: Decoding, batch_size: int, stopped: Callable[[], bool] = lambda: False
     ) -> None:
-        """Raise ``UsageError`` where ``n`` is above 1 and the model's own settings draw nothing."""
+        """Raise ``UsageError`` if ``n`` is above 1 and the model's own settings draw nothing."""
         self._model = model
         self._batch_size = batch_size
         self._stopped = stopped
         self._top = decoding.logprobs
-        own = model.weights.generation_config
+        defaults = model.weights.generation_config
         self._temperature = decoding.temperature
         if self._temperature is None:
-            self._temperature = (own.temperature or 1.0) if own.do_sample else 0.0
+            self._temperature = (defaults.temperature or 1.0) if defaults.do_sample else 0.0
         if decoding.n > 1 and not self._temperature:
             raise UsageError(f"--n {decoding.n} needs --temperature: the model's own settings draw nothing")
-        self._top_p = own.top_p if decoding.top_p is None else decoding.top_p
-        self._top_k = own.top_k if decoding.top_k is None else decoding.top_k
-        self._config = _prepared(own, model, decoding.repetition_penalty)
+        self._top_p = defaults.top_p if decoding.top_p is None else decoding.top_p
+        self._top_k = defaults.top_k if decoding.top_k is None else decoding.top_k
+        self._config = _prepared(defaults, model, decoding.repetition_penalty)
 
     def decode(self, rows: Iterable[Row], watched: Sequence[int] = ()) -> None:
-        """Fill in the rows' answers, or why there is none.
+        """Set each row's answer, or the error that there is none.
 
         Args:
             rows: in the order of their arrival.
-            watched: tokens whose log-probabilities are recorded besides the likeliest ones.
+            watched: tokens whose log-probabilities are recorded in addition to the likeliest ones.
 
         Raises:
-            Stopped: ``stopped`` said so.
+            Stopped: ``stopped`` returned true.
         """
-        by_room: dict[int, list[Row]] = {}
+        by_length: dict[int, list[Row]] = {}
         for row in rows:
-            by_room.setdefault(row.room, []).append(row)
-        for alike in by_room.values():
-            for begin in range(0, len(alike), self._batch_size):
-                self._attempt(alike[begin : begin + self._batch_size], list(watched))
+            by_length.setdefault(row.max_new_tokens, []).append(row)
+        for batch in by_length.values():
+            for begin in range(0, len(batch), self._batch_size):
+                self._attempt(batch[begin : begin + self._batch_size], list(watched))
 
     def _attempt(self, rows: list[Row], watched: list[int]) -> None:
-        """Answer rows together; where that fails, each by itself, so that none fails for another's sake."""
+        """Answer rows together; if that fails, answer each alone, so that only the bad ones fail."""
         try:
             self._generate(rows, watched)
             return
@@ -243,67 +242,64 @@ class Decoder:
             raise
         except Exception as error:  # noqa: BLE001 - one failed row each, whatever the model's code raises
             failure = _generation_error(error)
-        self._release()  # not before the error and its frames are gone, which hold the tensors
+        # Memory is free only after the error is gone: its frames hold the tensors.
+        gc.collect()
+        if self._model.device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
         if len(rows) == 1:
             rows[0].error = failure
             return
         for row in rows:
             self._attempt([row], watched)
 
-    def _release(self) -> None:
-        import torch
-
-        gc.collect()
-        if self._model.device.type == "cuda":
-            torch.cuda.empty_cache()
-
     def _generate(self, rows: list[Row], watched: list[int]) -> None:
         import torch
 
         model, (prompts, mask) = self._model, self._padded(rows)
         config = copy.deepcopy(self._config)
-        config.max_new_tokens = rows[0].room
+        config.max_new_tokens = rows[0].max_new_tokens
         wanted = any(row.record for row in rows)
         recorder = Recorder(self._top if wanted else 0, watched if wanted else None, self._stopped)
         hook = model.weights.register_forward_hook(recorder.look)
         try:
             with torch.inference_mode():
-                found = model.weights.generate(
+                output = model.weights.generate(
                     torch.tensor(prompts, device=model.device),
                     attention_mask=torch.tensor(mask, device=model.device),
                     generation_config=config,
-                    logits_processor=self._drawing(rows),
+                    logits_processor=self._processors(rows),
                     stopping_criteria=[recorder],
                 )
         finally:
             hook.remove()
         if self._stopped():
             raise Stopped
-        answers = found[:, found.shape[1] - recorder.steps :].tolist()
+        answers = output[:, output.shape[1] - recorder.steps :].tolist()
         for number, row in enumerate(rows):
-            row.tokens = _until(answers[number], model.ends)
-            if recorder.broke(number) < len(row.tokens):
+            row.tokens = _until(answers[number], model.eos_token_ids)
+            if recorder.first_nan(number) < len(row.tokens):
                 raise ArithmeticError(
                     "the model's numbers are none (NaN); its weights or their type are unfit"
                 )
-            row.recorded = recorder.of(number, len(row.tokens)) if row.record else None
+            row.recorded = recorder.record(number, len(row.tokens)) if row.record else None
 
     def _padded(self, rows: list[Row]) -> tuple[list[list[int]], list[list[int]]]:
-        """The prompts at one length, and where they are not filled up: on the left, where no answer begins.
-
-        An encoder's model answers elsewhere, and may count its prompt's positions from the left.
-        """
+        """Return the prompts at one length, and their attention masks."""
         longest = max(len(row.prompt) for row in rows)
         prompts, masks = [], []
         for row in rows:
-            fill = [self._model.pad] * (longest - len(row.prompt))
-            prompt, mask = [*fill, *row.prompt], [0] * len(fill) + [1] * len(row.prompt)
-            prompts.append([*row.prompt, *fill] if self._model.encodes else prompt)
+            padding = [self._model.pad_token_id] * (longest - len(row.prompt))
+            prompt, mask = [*padding, *row.prompt], [0] * len(padding) + [1] * len(row.prompt)
+            # Answers continue on the right, so padding is on the left. An encoder's answers do not continue
+            # its prompt, and it may count the prompt's positions from the left.
+            prompts.append([*row.prompt, *padding] if self._model.encodes else prompt)
             masks.append(mask[::-1] if self._model.encodes else mask)
         return prompts, masks
 
-    def _drawing(self, rows: list[Row]) -> list[Any]:
-        """What has ``generate`` draw tokens, where it is not to take the likeliest."""
+    def _processors(self, rows: list[Row]) -> list[Any]:
+        """Return the steps by which ``generate`` draws tokens; none if it takes the likeliest."""
         if not self._temperature:
             return []
         from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
@@ -316,9 +312,9 @@ class Decoder:
         return [*steps, Draw([row.seed for row in rows])]
 
 
-def _prepared(own: Any, model: Model, repetition_penalty: float | None) -> Any:
-    """The model's own settings of ``generate``, without those that are decided here."""
-    config = copy.deepcopy(own)
+def _prepared(defaults: Any, model: Model, repetition_penalty: float | None) -> Any:
+    """Return the model's generation settings without those that are decided here."""
+    config = copy.deepcopy(defaults)
     config.update(
         do_sample=False, num_beams=1, num_return_sequences=1, return_dict_in_generate=False, use_cache=True
     )
@@ -326,24 +322,23 @@ def _prepared(own: Any, model: Model, repetition_penalty: float | None) -> Any:
     config.min_p = config.typical_p = config.stop_strings = config.max_time = None
     if repetition_penalty is not None:
         config.repetition_penalty = float(repetition_penalty)
-    config.eos_token_id, config.pad_token_id = sorted(model.ends) or None, model.pad
-    # What is None in a call's settings is taken from the model's.
+    config.eos_token_id, config.pad_token_id = sorted(model.eos_token_ids) or None, model.pad_token_id
+    # `generate` replaces each None in the settings of a call by the model's own value.
     model.weights.generation_config = copy.deepcopy(config)
     return config
 
 
-def _until(tokens: list[int], ends: frozenset[int]) -> list[int]:
-    """The tokens up to the first that ends an answer, and with it."""
-    place = next((place for place, token in enumerate(tokens) if token in ends), len(tokens) - 1)
-    return tokens[: place + 1]
+def _until(tokens: list[int], eos_token_ids: frozenset[int]) -> list[int]:
+    """Return the tokens up to and including the first that ends an answer."""
+    end = next((index for index, token in enumerate(tokens) if token in eos_token_ids), len(tokens) - 1)
+    return tokens[: end + 1]
 
 
 def _generation_error(error: Exception) -> GenerationError:
     import torch
 
-    # On the CPU torch raises a plain RuntimeError.
-    text = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+    # On the CPU torch raises a plain RuntimeError when memory runs out.
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
         advice = "lower --batch-size and --max-tokens, or choose a smaller model"
         return GenerationError("out_of_memory", f"too little memory even for one answer: {advice}")
     return GenerationError("generation_failed", f"{type(error).__name__}: {first_line(error)}")

@@ -1,4 +1,4 @@
-"""The model of a local teacher: loaded whole or not at all, its prompts and the texts of its tokens."""
+"""Load a model and its tokenizer, encode prompts for it, and give the text of its tokens."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.core.optional import require
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
 PURPOSE = "a teacher in this process"
@@ -30,11 +33,11 @@ class GenerationError(Exception):
 
 
 def check_model(name: str) -> None:
-    """See, without loading anything, whether a model can be there and be loaded.
+    """Check, without loading anything, that a name can be a model's and that it can be loaded.
 
     Raises:
         MissingDependencyError: torch or transformers is not installed.
-        FileError: it is no directory with a model, and no name that the hub could know.
+        FileError: the name is neither a directory with a model nor a possible name on the hub.
     """
     for package in ("torch", "transformers"):
         require(package, extra="train", feature=PURPOSE)
@@ -49,16 +52,16 @@ def check_model(name: str) -> None:
 
 
 class Model:
-    """A causal or sequence-to-sequence language model and its tokenizer.
+    """A causal or encoder-decoder language model and its tokenizer.
 
     Attributes:
         weights: the ``transformers`` model.
-        device: where it is: the first GPU where there is one.
-        context: tokens that prompt and answer may have together (of an encoder's model, each of them);
-            ``None`` where there is no limit.
-        ends: the tokens that end an answer.
-        pad: the token that fills up shorter prompts.
-        known: how many tokens it has an embedding for; ids are below.
+        device: the first GPU if there is one, else the CPU.
+        context: maximum number of tokens of prompt and answer together (for an encoder-decoder, of each of
+            them); ``None`` if there is no limit.
+        eos_token_ids: the tokens that end an answer.
+        pad_token_id: the token that pads shorter prompts.
+        vocab_size: number of embeddings; token ids are below it.
     """
 
     def __init__(self, weights: Any, tokenizer: Any, template: Mapping[str, Any] | None = None) -> None:
@@ -69,23 +72,25 @@ class Model:
         self.encodes = bool(weights.config.is_encoder_decoder)
         self.context: int | None = getattr(weights.config.get_text_config(), "max_position_embeddings", None)
         defaults = weights.generation_config
-        given = defaults.eos_token_id
-        ends = {*(given if isinstance(given, list) else [given]), tokenizer.eos_token_id}
-        self.ends = frozenset(end for end in ends if end is not None)
-        pads = (tokenizer.pad_token_id, defaults.pad_token_id, *sorted(self.ends), 0)
-        self.pad: int = next(pad for pad in pads if pad is not None)
-        self.known = int(weights.get_input_embeddings().weight.shape[0])
+        eos = defaults.eos_token_id
+        # generation_config lists the ends of a turn, the tokenizer often only the end of a text.
+        eos_ids = {*(eos if isinstance(eos, list) else [eos]), tokenizer.eos_token_id}
+        self.eos_token_ids = frozenset(token for token in eos_ids if token is not None)
+        pads = (tokenizer.pad_token_id, defaults.pad_token_id, *sorted(self.eos_token_ids), 0)
+        self.pad_token_id: int = next(pad for pad in pads if pad is not None)
+        self.vocab_size = int(weights.get_input_embeddings().weight.shape[0])
         self._tokenizer = tokenizer
         self._template = dict(template or {})
-        # The text of a token inside a text: some tokenizers strip the space before the first one.
+        # Some tokenizers strip the space before a text's first token, so a token inside a text is decoded
+        # behind this one.
         self._anchor: list[int] = self._encode(":", special=False)[-1:]
         self.text_of = lru_cache(maxsize=1 << 16)(self._text_of)
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """A request's messages as tokens, up to where the answer begins.
+        """Return a request's messages as tokens, up to where the answer begins.
 
-        By the tokenizer's chat template; where it has none, a line ``role: content`` for each message, and
-        ``assistant:``.
+        The tokenizer's chat template renders them. Without one, each message is a line ``role: content``,
+        followed by ``assistant:``.
 
         Raises:
             GenerationError: the template refuses the messages, or they do not fit the model.
@@ -101,7 +106,7 @@ class Model:
             lines = [f"{message['role']}: {message['content']}\n" for message in messages]
             text = "".join(lines) + "assistant:"
         tokens = self._encode(text, special=not self._tokenizer.chat_template)
-        if not tokens or max(tokens) >= self.known:
+        if not tokens or max(tokens) >= self.vocab_size:
             problem = "has tokens that the model does not know" if tokens else "has no tokens"
             raise GenerationError("tokenizer", f"the prompt {problem}")
         if self.context is not None and len(tokens) >= self.context:
@@ -111,8 +116,8 @@ class Model:
             )
         return tokens
 
-    def room(self, prompt: Sequence[int], wanted: int) -> int:
-        """How many tokens an answer may have: as many as are wanted, or as the context leaves."""
+    def max_new_tokens(self, prompt: Sequence[int], wanted: int) -> int:
+        """Return the maximum length of an answer: ``wanted``, or what the prompt leaves of the context."""
         if self.context is None:
             return wanted
         return min(wanted, self.context - (1 if self.encodes else len(prompt)))
@@ -121,7 +126,7 @@ class Model:
         return list(self._tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """The text of tokens, as it is; ``special``: that of special tokens as well."""
+        """Return the unchanged text of tokens, with that of special tokens if ``special`` is set."""
         return str(
             self._tokenizer.decode(
                 list(tokens), skip_special_tokens=not special, clean_up_tokenization_spaces=False
@@ -129,61 +134,91 @@ class Model:
         )
 
     def _text_of(self, token: int, first: bool) -> str:
-        """A token's text, at the beginning of an answer or (not ``first``) further on."""
+        """Return a token's text at the beginning of an answer, or (not ``first``) further on."""
         if first or not self._anchor:
             return self.decode([token], special=True)
         before = self.decode(self._anchor, special=True)
         return self.decode([*self._anchor, token], special=True)[len(before) :]
 
     def tokens_of(self, forms: Sequence[str]) -> list[int]:
-        """The tokens that are one of these texts, whatever stands before them."""
-        found: dict[int, None] = {}
+        """Return the tokens whose text is one of ``forms``, in whatever context they appear."""
+        tokens: dict[int, None] = {}
         for form in forms:
+            # A tokenizer may have several tokens of one text, and chooses by what precedes it.
             for before in ("", ":", "(", " ", "\n"):
                 for token in self._encode(before + form, special=False)[-1:]:
                     if form in (self.text_of(token, True), self.text_of(token, False)):
-                        found[token] = None
-        return list(found)
+                        tokens[token] = None
+        return list(tokens)
 
 
 def load(name: str, template: Mapping[str, Any] | None = None) -> Model:
-    """The model in a directory, or on the Hugging Face hub under a name.
+    """Load the model and tokenizer in a directory, or on the Hugging Face Hub under a name.
 
-    Nothing is fetched for a directory, and no code that comes with a model is run.
+    Args:
+        name: the directory or name. Nothing is fetched for a directory.
+        template: further variables of the chat template.
 
     Raises:
-        MissingDependencyError: torch or transformers cannot be imported.
-        FileError: the model or its tokenizer is damaged or not there.
-        UsageError: the model is of a kind that does not generate text, or not to be had.
+        MissingDependencyError: torch or transformers is not installed.
+        FileError: the model or its tokenizer is damaged or missing.
+        UsageError: the model does not generate text, does not fit into memory, or is not on the hub.
     """
     check_model(name)
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    options = {"local_files_only": Path(name).is_dir(), "trust_remote_code": False}
-    what = "the model"
+    weights = load_weights(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **_safely(name))
+    except Exception as error:  # noqa: BLE001 - a damaged file raises whatever its reader raises
+        raise _load_error(name, "the tokenizer", error) from None
+    try:
+        return Model(weights, tokenizer, template)
+    except Exception as error:  # noqa: BLE001 - moving it to the device can run out of memory too
+        raise _load_error(name, "the model", error) from None
+
+
+def load_weights(name: str, dtype: Any = "auto") -> PreTrainedModel:
+    """Load a causal or encoder-decoder language model.
+
+    Args:
+        name: a directory, or a name on the hub.
+        dtype: a torch dtype. Defaults to that of the files.
+
+    Raises:
+        FileError: the model is damaged, or some of its weights are missing.
+        UsageError: the model does not generate text, does not fit into memory, or is not on the hub.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    options = _safely(name)
     try:
         config = AutoConfig.from_pretrained(name, **options)
-        what = "the tokenizer"
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        what = "the model"
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        weights, found = kind.from_pretrained(name, dtype="auto", output_loading_info=True, **options)
-        # What a file lacks would be filled with random numbers, and answers made of them.
-        lacking = sorted([*found["missing_keys"], *map(str, found["mismatched_keys"])])
-        if lacking:
-            raise ValueError(f"it lacks {len(lacking):,} of its weights, such as {lacking[0]}")
-        return Model(weights, tokenizer, template)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise UsageError(f"--model {name}: it does not fit into memory; choose a smaller one") from None
-    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes of its readers
-        raise _not_loaded(name, what, error) from None
+        loaded, report = kind.from_pretrained(name, dtype=dtype, output_loading_info=True, **options)
+        # transformers fills missing weights with random numbers and only warns.
+        missing = sorted([*report["missing_keys"], *map(str, report["mismatched_keys"])])
+        if missing:
+            raise ValueError(f"it lacks {len(missing):,} of its weights, such as {missing[0]}")
+    except Exception as error:  # noqa: BLE001 - a damaged file raises whatever its reader raises
+        raise _load_error(name, "the model", error) from None
+    model: PreTrainedModel = loaded
+    return model
 
 
-def _not_loaded(name: str, what: str, error: Exception) -> FileError | UsageError:
+def _safely(name: str) -> dict[str, Any]:
+    # Code that comes with a model is never run.
+    return {"local_files_only": Path(name).is_dir(), "trust_remote_code": False}
+
+
+def _load_error(name: str, part: str, error: Exception) -> FileError | UsageError:
+    import torch
+
     reason = first_line(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return UsageError(f"--model {name}: it does not fit into memory; choose a smaller one")
     if "Unrecognized configuration class" in reason:
-        return UsageError(f"--model {name}: a model of a kind that does not generate text ({reason})")
+        return UsageError(f"--model {name}: this kind of model does not generate text ({reason})")
     if Path(name).is_dir():
-        return FileError(name, f"{what} in it cannot be loaded: {reason}")
-    return UsageError(f"--model {name}: no directory here, and not to be had from the hub: {reason}")
+        return FileError(name, f"{part} in it cannot be loaded: {reason}")
+    return UsageError(f"--model {name}: no such directory, and not available on the Hub: {reason}")

@@ -1,4 +1,4 @@
-"""Shapes of students that begin with random weights; their vocabulary is the tokenizer's."""
+"""Presets: shapes of students with random weights, for the vocabulary of any tokenizer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LLAMA: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 6,
         "max_position_embeddings": 4096,
     },
-    # The shape that Meta publishes for Llama 3.2 1B, its scaled rotary positions among it.
+    # The shape that Meta publishes for Llama 3.2 1B, with its scaled rotary positions.
     "llama-1b": {
         "hidden_size": 2048,
         "intermediate_size": 8192,
@@ -51,23 +51,30 @@ _T5: dict[str, dict[str, Any]] = {
     "t5-small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
 }
 VOCABULARY = {"llama-tiny": 4096, "llama-30m": 32000, "t5-tiny": 4096, "t5-small": 32000}
-"""How large a tokenizer is trained for a preset that is given none."""
+"""Vocabulary size of the tokenizer that is trained for a preset without `--tokenizer`."""
 
 NAMES = (*_LLAMA, *_T5)
 
 
 def is_preset(model: str) -> bool:
-    """Whether ``--model`` names a preset."""
+    """Return whether `--model` names a preset."""
     return model in NAMES
 
 
-def encodes(name: str) -> bool:
-    """Whether a preset has an encoder."""
+def is_encoder_decoder(name: str) -> bool:
+    """Return whether a preset has an encoder."""
     return name in _T5
 
 
 def config_of(name: str, vocab_size: int, pad_id: int, bos_id: int | None, eos_id: int) -> PretrainedConfig:
-    """The configuration of a preset for a vocabulary.
+    """Return the configuration of a preset.
+
+    Args:
+        name: the preset.
+        vocab_size: number of tokens.
+        pad_id: the padding token.
+        bos_id: the token at the beginning of a text, if the tokenizer has one.
+        eos_id: the token that ends a text.
 
     Raises:
         UsageError: there is no such preset.

@@ -1,4 +1,4 @@
-"""Whether two tokenizers are one: their files may differ, and every text have the same ids."""
+"""Check that two tokenizers give the same ids for every text, even if their files differ."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 def compare_tokenizers(
     own: Tokenizer, other: Tokenizer, texts: Sequence[str], where: str, advice: str
 ) -> None:
-    """Raise ``TokenizerError`` unless two tokenizers have the same tokens and take texts apart alike.
+    """Check that two tokenizers have the same tokens and split texts in the same way.
 
     Args:
-        own: the student's.
-        other: the one that it is compared with.
-        texts: what both take apart.
-        where: how the message begins: whose tokenizer the other is.
-        advice: how it ends: what to do.
+        own: the student's tokenizer.
+        other: the tokenizer to compare with.
+        texts: texts that both split.
+        where: start of the message: whose tokenizer the other one is.
+        advice: end of the message: what to do.
+
+    Raises:
+        TokenizerError: they differ.
     """
+    # Files of the same tokenizer can differ (tokenizer.model, tokenizer.json), so the tokens decide.
     if own.fingerprint == other.fingerprint:
         return
     where, advice = f"{where}: its tokenizer is not the student's: ", f"; {advice}"
@@ -30,22 +34,23 @@ def compare_tokenizers(
         raise TokenizerError(f"{where}{other.vocab_size:,} tokens, the student's {own.vocab_size:,}{advice}")
     if dict(own.special_tokens) != dict(other.special_tokens):
         differing = dict(own.special_tokens).items() ^ dict(other.special_tokens).items()
-        name = min(each for each, _ in differing)
+        name = min(token for token, _ in differing)
         there, here = other.special_tokens.get(name), own.special_tokens.get(name)
         raise TokenizerError(f"{where}special token {name} is {there} there, {here} here{advice}")
     for number in range(own.vocab_size):
-        if (found := _bytes(other, number)) != (expected := _bytes(own, number)):
-            raise TokenizerError(f"{where}token {number} is {found!r} there, {expected!r} here{advice}")
+        if (theirs := _bytes(other, number)) != (ours := _bytes(own, number)):
+            raise TokenizerError(f"{where}token {number} is {theirs!r} there, {ours!r} here{advice}")
+    # Equal tokens with other merges split texts differently.
     for text in texts:
-        ours, theirs = own.encode(text), other.encode(text)
-        if ours != theirs:
-            place = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
-            around = own.decode(ours[max(place - 5, 0) : place + 5])
-            raise TokenizerError(f"{where}it divides {around!r} otherwise{advice}")
+        ids, other_ids = own.encode(text), other.encode(text)
+        if ids != other_ids:
+            first = next((n for n, (a, b) in enumerate(zip(ids, other_ids, strict=False)) if a != b), 0)
+            around = own.decode(ids[max(first - 5, 0) : first + 5])
+            raise TokenizerError(f"{where}it splits {around!r} differently{advice}")
 
 
 def _bytes(tokenizer: Tokenizer, number: int) -> bytes | None:
     try:
         return tokenizer.decode_bytes([number])
-    except TokenizerError:  # a number without a token
+    except TokenizerError:  # an id without a token
         return None

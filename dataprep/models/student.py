@@ -1,14 +1,21 @@
-"""Students: a model, its tokenizer and its chat format, made anew or loaded, and saved to load anywhere."""
+"""The student: a language model with its tokenizer and chat format, created or loaded, trained and saved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import FileError, MissingDependencyError, TokenizerError, UsageError, first_line
+from dataprep.core.errors import (
+    FileError,
+    MissingDependencyError,
+    TemplateError,
+    TokenizerError,
+    UsageError,
+    first_line,
+)
 from dataprep.core.optional import quiet_torchao
 from dataprep.models import presets
 from dataprep.tokens.formats.loading import chat_format_of
@@ -16,9 +23,9 @@ from dataprep.tokens.formats.model_template import read_template
 from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
-from dataprep.train.options import TrainOptions
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
     from dataprep.tokens.formats.base import ChatFormat
@@ -33,55 +40,105 @@ class Student:
     """A language model that is trained.
 
     Attributes:
-        model: the ``transformers`` model, in float32.
+        model: the `transformers` model, in float32.
         tokenizer: its tokenizer.
         chat_format: how conversations are written for it.
-        attention: the attention that its class has by itself.
+        attention: the name of the attention implementation that its class uses by default.
+        merge_adapter: saves low-rank updates and merges them into the weights; called first by `save`.
     """
 
     model: PreTrainedModel
     tokenizer: Tokenizer
     chat_format: ChatFormat
     attention: str
+    merge_adapter: Callable[[Path], None] | None = None
 
     @property
-    def encodes(self) -> bool:
-        """Whether it has an encoder that reads the question."""
+    def is_encoder_decoder(self) -> bool:
+        """Whether an encoder reads the question and a decoder writes the answer."""
         return bool(self.model.config.is_encoder_decoder)
 
     @property
-    def context(self) -> int | None:
-        """Tokens that a row may have; ``None`` where there is no limit."""
+    def context_length(self) -> int | None:
+        """Maximum number of tokens in a row; `None` if the model has no limit."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     @property
-    def end_ids(self) -> list[int]:
-        """The tokens that end an answer; for an encoder-decoder, which knows no turns, what ends a text."""
-        if self.encodes:
-            own = self.model.config.eos_token_id
-            return list(own) if isinstance(own, list | tuple) else [int(own)]
-        return end_ids(self.tokenizer, self.chat_format)
+    def eos_token_ids(self) -> list[int]:
+        """Stop tokens: those that end an answer, the most usual first."""
+        if self.is_encoder_decoder:
+            # T5 has no turns: the configuration names the token that ends any text.
+            eos = self.model.config.eos_token_id
+            return list(eos) if isinstance(eos, list | tuple) else [int(eos)]
+        return stop_tokens(self.tokenizer, self.chat_format)
 
-    def says(self, ids: Iterable[int]) -> str:
-        """Tokens that were generated as a text, without those that end it.
+    def describe(self) -> dict[str, Any]:
+        """Return what the run's records say about the tokenizer and the chat format."""
+        tokenizer = {"kind": self.tokenizer.kind, "fingerprint": self.tokenizer.fingerprint}
+        return {
+            "tokenizer": tokenizer,
+            "chat_format": None if self.is_encoder_decoder else self.chat_format.name,
+        }
 
-        A model may have room for more tokens than its tokenizer has, and untrained it says them too.
+    def generate_samples(
+        self, prompts: Sequence[NDArray[Any]], max_new_tokens: int, batch_size: int = 32
+    ) -> list[str]:
+        """Return the student's greedy answers to prompts, each up to its first stop token.
+
+        Args:
+            prompts: token ids of each prompt, each of shape `(tokens,)`.
+            max_new_tokens: maximum number of tokens in an answer.
+            batch_size: number of prompts that are answered at once.
         """
-        known = range(self.tokenizer.vocab_size)
-        return self.tokenizer.decode([each for each in ids if each in known and each not in self.end_ids])
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
 
-    def adopt(self, weights: dict[str, Any]) -> None:
-        """Put whole weights in place of a model that was divided among processes, on the CPU."""
-        with_attention = self.model.config._attn_implementation
-        whole = type(self.model)(self.model.config)
-        whole.load_state_dict(weights)
-        whole.tie_weights()
-        whole.set_attn_implementation(with_attention)
-        self.model = whole
+        encoder_decoder = self.is_encoder_decoder
+        # A decoder continues its prompt, so the padding must come before it.
+        side = "right" if encoder_decoder else "left"
+        pad = pad_id(self.tokenizer)
+        answers: list[str] = []
+        with self.default_attention() as model, torch.no_grad():
+            for start in range(0, len(prompts), batch_size):
+                # astype() copies: torch warns about the read-only arrays of memory-mapped shards.
+                batch = [torch.from_numpy(ids.astype("int64")) for ids in prompts[start : start + batch_size]]
+                ids = pad_sequence(batch, batch_first=True, padding_value=pad, padding_side=side)
+                mask = pad_sequence(
+                    [torch.ones_like(prompt) for prompt in batch], batch_first=True, padding_side=side
+                )
+                output = model.generate(
+                    ids.to(model.device),
+                    attention_mask=mask.to(model.device),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    eos_token_id=self.eos_token_ids,
+                    pad_token_id=pad,
+                )
+                answers += map(
+                    self.decode_answer, output[:, 1 if encoder_decoder else ids.shape[1] :].tolist()
+                )
+        return answers
+
+    def decode_answer(self, ids: Sequence[int]) -> str:
+        """Return the text of generated tokens up to the first stop token."""
+        stop = set(self.eos_token_ids)
+        end = next((index for index, token in enumerate(ids) if token in stop), len(ids))
+        # The output layer can be larger than the vocabulary, and an untrained model predicts such ids too.
+        known = range(self.tokenizer.vocab_size)
+        return self.tokenizer.decode([token for token in ids[:end] if token in known])
+
+    def load_full_state(self, weights: dict[str, Any]) -> None:
+        """Replace a model that was sharded among processes by a whole one on the CPU."""
+        attention = self.model.config._attn_implementation
+        model = type(self.model)(self.model.config)
+        model.load_state_dict(weights)
+        model.tie_weights()
+        model.set_attn_implementation(attention)
+        self.model = model
 
     @contextmanager
-    def own_attention(self) -> Iterator[PreTrainedModel]:
-        """The model with its class's own attention, for what is not training; in evaluation mode."""
+    def default_attention(self) -> Iterator[PreTrainedModel]:
+        """Yield the model in evaluation mode with its class's own attention, for use outside training."""
         name, training = self.model.config._attn_implementation, self.model.training
         self.model.set_attn_implementation(self.attention)
         self.model.eval()
@@ -91,98 +148,119 @@ class Student:
             self.model.set_attn_implementation(name)
             self.model.train(training)
 
-    def keep_less(self) -> None:
-        """Compute activations twice instead of keeping them."""
+    def enable_gradient_checkpointing(self) -> None:
+        """Compute activations again in the backward pass instead of keeping them."""
         settings = {"use_reentrant": False}
         if hasattr(self.model, "activation_checkpointing_enable"):
             self.model.activation_checkpointing_enable(settings)
-        else:  # what transformers called it before
+        else:  # the name in transformers before 5.2
             self.model.gradient_checkpointing_enable(settings)
 
     def save(self, folder: Path) -> None:
-        """Write weights, configuration, tokenizer and chat template, as ``from_pretrained`` loads them."""
+        """Write weights, configuration, tokenizer and chat template for `from_pretrained`."""
         from dataprep.tokens.export.saving import generation_ids, save_pretrained
 
-        chat_format = None if self.encodes else self.chat_format
-        ends = set(self.end_ids[:1])
-        end = next((name for name, each in self.tokenizer.special_tokens.items() if each in ends), None)
-        with self.own_attention() as model:
+        if self.merge_adapter is not None:
+            self.merge_adapter(folder)
+        chat_format = None if self.is_encoder_decoder else self.chat_format
+        eos = self.eos_token_ids[:1]
+        end = next((name for name, token in self.tokenizer.special_tokens.items() if token in eos), None)
+        with self.default_attention() as model:
             for name, value in generation_ids(self.tokenizer, chat_format, end).items():
                 setattr(model.generation_config, name, value)
-            model.save_pretrained(folder)  # first: its config.json decides which class loads the tokenizer
+            # Before the tokenizer: config.json decides which class loads it.
+            model.save_pretrained(folder)
         save_pretrained(self.tokenizer, chat_format, folder, end=end)
 
 
-def end_ids(tokenizer: Tokenizer, chat_format: ChatFormat) -> list[int]:
-    """The tokens that end an answer: the chat format's end of turn, and what ends a text."""
+def stop_tokens(tokenizer: Tokenizer, chat_format: ChatFormat) -> list[int]:
+    """Return the tokens that end an answer: the chat format's end of turn, then the end of text."""
     names = [*sorted(chat_format.stop_tokens), "<|end_of_text|>", "</s>"]
-    return list(
-        dict.fromkeys(tokenizer.special_tokens[name] for name in names if name in tokenizer.special_tokens)
-    )
+    return list(dict.fromkeys(_special_ids(tokenizer, names)))
 
 
-def tokenizer_of(options: TrainOptions, texts: list[str]) -> Tokenizer:
-    """The student's tokenizer: the one given, the model's own, or one trained on files of rows.
+def _special_ids(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:
+    return [tokenizer.special_tokens[name] for name in names if name in tokenizer.special_tokens]
+
+
+def load_tokenizer_for(model: str, path: str | None, texts: list[str]) -> Tokenizer:
+    """Load the student's tokenizer: from `path`, from the model, or trained on the data.
+
+    Args:
+        model: a preset's name, a model directory, or a name on the Hub.
+        path: the tokenizer's file or directory, if one was chosen.
+        texts: files of rows to train a tokenizer on, for a preset without one.
 
     Raises:
-        UsageError: there is none for a preset, and nothing to train one on.
-        TokenizerError, FileError: it is damaged or not there.
+        UsageError: a preset has no tokenizer, and there is nothing to train one on.
+        TokenizerError: the tokenizer is damaged.
+        FileError: the tokenizer's file is missing.
     """
-    if options.tokenizer is not None:
-        return tokenizers.load_tokenizer(options.tokenizer)
-    if not presets.is_preset(options.model):
-        return tokenizers.load_tokenizer(directory_of(options.model))
-    if options.model not in presets.VOCABULARY or not texts:
+    if path is not None:
+        return tokenizers.load_tokenizer(path)
+    if not presets.is_preset(model):
+        return tokenizers.load_tokenizer(model_directory(model))
+    if model not in presets.VOCABULARY or not texts:
         raise UsageError(
-            f"--model {options.model} needs --tokenizer PATH: Llama 3's tokenizer.model, or the one that the "
+            f"--model {model} needs --tokenizer PATH: Llama 3's tokenizer.model, or the one that the "
             "shards were made with"
         )
-    content = train_tokenizer(texts_of_files(texts), presets.VOCABULARY[options.model], shrink=True)
+    content = train_tokenizer(texts_of_files(texts), presets.VOCABULARY[model], shrink=True)
     return tokenizers.tokenizer_from("the tokenizer trained on the data", content)
 
 
 def has_tokenizer(model: str) -> bool:
-    """Whether a model brings a tokenizer of its own."""
+    """Return whether a model has a tokenizer of its own."""
     if presets.is_preset(model):
         return False
-    folder = Path(directory_of(model))
+    folder = Path(model_directory(model))
     return any((folder / name).is_file() for name in tokenizers.FILES)
 
 
-def chat_format_for(options: TrainOptions, tokenizer: Tokenizer, shards: Sequence[Shards] = ()) -> ChatFormat:
-    """Return the chat format: the one named, that of the shards, the model's own template, or Llama 3's.
+def load_chat_format_for(
+    model: str, name: str | None, tokenizer: Tokenizer, shards: Sequence[Shards] = ()
+) -> ChatFormat:
+    """Load the student's chat format.
+
+    Args:
+        model: a preset's name, a model directory, or a name on the Hub.
+        name: the format that was chosen. Defaults to that of the shards, else the model's own chat
+            template, else Llama 3's.
+        tokenizer: the student's tokenizer.
+        shards: the data, if they are finished shards; they must have been written in this format.
 
     Raises:
-        UsageError: shards were made in another chat format, whose ends and roles the student would not know.
+        UsageError: the shards were written in another chat format. The student would learn other stop
+            tokens and roles than its template has.
     """
     if not shards:
-        return _chat_format(options, options.chat_format, tokenizer)
-    made = shards[0].manifest
-    laid = {name: made["options"][name] for name in ("strip", "date")}
-    chat_format = _chat_format(options, options.chat_format or shards[0].chat_format, tokenizer, **laid)
-    for each in shards:
-        found = each.manifest["chat_format"]
-        if found["fingerprint"] != chat_format.fingerprint:
-            named = found["name"] if found["name"] != chat_format.name else f"another {found['name']}"
+        return _chat_format(model, name, tokenizer)
+    settings = {key: shards[0].manifest["options"][key] for key in ("strip", "date")}
+    chat_format = _chat_format(model, name or shards[0].chat_format, tokenizer, **settings)
+    for directory in shards:
+        recorded = directory.manifest["chat_format"]
+        if recorded["fingerprint"] != chat_format.fingerprint:
+            named = (
+                recorded["name"] if recorded["name"] != chat_format.name else f"another {recorded['name']}"
+            )
             raise UsageError(
-                f"{each.path}: made in the chat format {named}, the student's is {chat_format.name}: leave "
-                "--chat-format out, give the model that the chat format is of, or make the shards anew"
+                f"{directory.path}: made in the chat format {named}, and the student's is "
+                f"{chat_format.name}: leave --chat-format out, give the model that the chat format belongs "
+                "to, or make the shards again"
             )
     return chat_format
 
 
-def _chat_format(options: TrainOptions, name: str | None, tokenizer: Tokenizer, **laid: Any) -> ChatFormat:
-    own = None if presets.is_preset(options.model) else directory_of(options.model)
+def _chat_format(model: str, name: str | None, tokenizer: Tokenizer, **settings: Any) -> ChatFormat:
+    folder = None if presets.is_preset(model) else model_directory(model)
     if name is None:
-        name = "template" if own is not None and _has_template(own) else "llama3"
+        name = "template" if folder is not None and _has_template(folder) else "llama3"
     if name == "template":
-        return chat_format_of(name, path=own, special_tokens=tuple(tokenizer.special_tokens), **laid)
-    return chat_format_of(name, **laid)
+        return chat_format_of(name, path=folder, special_tokens=tuple(tokenizer.special_tokens), **settings)
+    return chat_format_of(name, **settings)
 
 
 def _has_template(folder: str) -> bool:
-    from dataprep.core.errors import TemplateError
-
     try:
         read_template(folder)
     except (TemplateError, FileError):
@@ -190,90 +268,91 @@ def _has_template(folder: str) -> bool:
     return True
 
 
-def directory_of(model: str, flag: str = "--model") -> str:
-    """The directory of a model; one of the hub's is fetched.
+def model_directory(model: str, flag: str = "--model") -> str:
+    """Return the directory of a model; download a model from the Hub first.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no such directory, or the model could not be downloaded.
+        MissingDependencyError: the name is one on the Hub, and huggingface_hub is not installed.
     """
     if Path(model).is_dir():
         return model
     if Path(model).exists() or model.count("/") != 1:
         known = ", ".join(presets.NAMES)
         raise UsageError(
-            f"{flag} {model}: expected a directory as transformers saves a model, a name on the hub "
+            f"{flag} {model}: expected a directory as transformers saves a model, a name on the Hub "
             f"(OWNER/NAME), or a preset: {known}"
         )
     try:
         from huggingface_hub import snapshot_download
 
+        # No .py files and no pickles: code that comes with a model must never run.
         patterns = ["*.json", "*.safetensors", "*.model", "*.jinja"]
         return str(snapshot_download(model, allow_patterns=patterns))
     except ImportError:
         raise MissingDependencyError("huggingface_hub", "train", PURPOSE) from None
     except Exception as error:  # noqa: BLE001 - the client raises many kinds
-        raise UsageError(f"{flag} {model}: not to be had from the hub: {first_line(error)}") from None
+        problem = f"could not be downloaded from the Hub: {first_line(error)}"
+        raise UsageError(f"{flag} {model}: {problem}") from None
 
 
-def load_student(options: TrainOptions, tokenizer: Tokenizer, chat_format: ChatFormat) -> Student:
-    """The student, made anew or loaded; torch's generator must have been seeded.
+def load_student(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> Student:
+    """Create a preset with random weights, or load a model.
+
+    A preset's weights come from torch's random generator, which the caller seeds.
 
     Raises:
-        UsageError, FileError: the model is not there, damaged or of another kind.
+        UsageError: there is no such model.
+        FileError: the model is damaged or of another kind.
         TokenizerError: the tokenizer has more tokens than the model.
     """
-    with quiet_torchao():  # transformers imports it where it is installed
+    with quiet_torchao():  # transformers imports torchao if it is installed
         from transformers import PreTrainedModel  # noqa: F401
-    model = (
-        _new(options, tokenizer, chat_format)
-        if presets.is_preset(options.model)
-        else load_weights(options.model)
-    )
-    room = int(model.get_input_embeddings().weight.shape[0])
-    if tokenizer.vocab_size > room:
+    weights = _create(model, tokenizer, chat_format) if presets.is_preset(model) else load_weights(model)
+    embeddings = int(weights.get_input_embeddings().weight.shape[0])
+    if tokenizer.vocab_size > embeddings:
         raise TokenizerError(
-            f"the tokenizer has {tokenizer.vocab_size:,} tokens, and the model's vocabulary {room:,}: give "
-            "the model's own tokenizer"
+            f"the tokenizer has {tokenizer.vocab_size:,} tokens, and the model's vocabulary {embeddings:,}: "
+            "give the model's own tokenizer"
         )
-    return Student(model, tokenizer, chat_format, model.config._attn_implementation)
+    return Student(weights, tokenizer, chat_format, weights.config._attn_implementation)
 
 
-def _new(options: TrainOptions, tokenizer: Tokenizer, chat_format: ChatFormat) -> PreTrainedModel:
+def _create(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    begins = ("<|begin_of_text|>", "<s>", "<bos>")
-    bos = next((tokenizer.special_tokens[name] for name in begins if name in tokenizer.special_tokens), None)
-    ends = end_ids(tokenizer, chat_format) or [pad_id(tokenizer)]
-    if presets.encodes(options.model):  # T5 knows no turns: its texts end with </s>
-        of_texts = ("</s>", "<|end_of_text|>", "<|endoftext|>")
-        ends = [
-            tokenizer.special_tokens[name] for name in of_texts if name in tokenizer.special_tokens
-        ] or ends
-    config = presets.config_of(options.model, tokenizer.vocab_size, pad_id(tokenizer), bos, ends[0])
-    kind = AutoModelForSeq2SeqLM if presets.encodes(options.model) else AutoModelForCausalLM
-    model: PreTrainedModel = kind.from_config(config)
-    return model
+    bos = next(iter(_special_ids(tokenizer, ("<|begin_of_text|>", "<s>", "<bos>"))), None)
+    eos = stop_tokens(tokenizer, chat_format) or [pad_id(tokenizer)]
+    if presets.is_encoder_decoder(model):  # T5 has no turns: its texts end with </s>
+        eos = _special_ids(tokenizer, ("</s>", "<|end_of_text|>", "<|endoftext|>")) or eos
+    config = presets.config_of(model, tokenizer.vocab_size, pad_id(tokenizer), bos, eos[0])
+    factory = AutoModelForSeq2SeqLM if presets.is_encoder_decoder(model) else AutoModelForCausalLM
+    weights: PreTrainedModel = factory.from_config(config)
+    return weights
 
 
 def load_weights(name: str) -> PreTrainedModel:
-    """A model from a directory or the hub, in float32.
+    """Load a model from a directory or the Hub, in float32.
 
     Raises:
-        UsageError, FileError: it is not there, or damaged.
+        UsageError: there is no such model.
+        FileError: the model is damaged, or some of its weights are missing.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    folder = directory_of(name)
+    folder = model_directory(name)
     settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(folder, **settings)
-        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model, found = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **settings)
-        lacking = sorted([*found["missing_keys"], *map(str, found["mismatched_keys"])])
-        if lacking:
+        factory = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model, info = factory.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, **settings
+        )
+        # transformers fills missing weights with random numbers and only logs a warning.
+        if lacking := sorted([*info["missing_keys"], *map(str, info["mismatched_keys"])]):
             raise ValueError(f"it lacks {len(lacking):,} of its weights, such as {lacking[0]}")
-    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes of its readers
+    except Exception as error:  # noqa: BLE001 - a damaged file makes its readers raise anything
         raise FileError(name, f"the model cannot be loaded: {first_line(error)}") from None
-    student: PreTrainedModel = model
-    return student
+    weights: PreTrainedModel = model
+    return weights

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.journal.index import Index, entry_of, read_index
-from dataprep.teacher.journal.writer import Journal, check_journal
-from dataprep.teacher.protocol import RequestError, answers_of, error_of
+from dataprep.teacher.journal.line import new_line
+from dataprep.teacher.journal.writer import JournalWriter, check_journal
+from dataprep.teacher.protocol import Answer, RequestError, answers_of, error_of
 from dataprep.teacher.queue import Job, PendingQueue
 from dataprep.teacher.requests import read_requests
 
@@ -119,7 +119,7 @@ def import_batch(
         for sample in job.samples
     }
     taken = Ledger()
-    with Journal(journal) as opened:
+    with JournalWriter(journal) as opened:
         opened.index.check_teacher(config.model, teacher or config.model, str(journal))
         for path in results:
             for where, row in files.read_rows(str(path)):
@@ -128,8 +128,8 @@ def import_batch(
                 if _is_settled(opened.index, entry_of(identity, key, sample), config):
                     taken.drop("in the journal already")
                     continue
-                own = {"id": identity, "key": key, "teacher": teacher or config.model, "sample": sample}
-                opened.append([own | _line(row, config)])
+                line = new_line(identity, key, teacher or config.model, sample, config)
+                opened.append([line | _result(row)])
                 taken.rows_out += 1
         queue = PendingQueue(read_requests(requests), config, opened.index)
         return taken, queue.drain()
@@ -162,36 +162,16 @@ def _known(
     return known[name]
 
 
-def _line(row: Mapping[str, Any], config: GenerationConfig) -> dict[str, Any]:
-    """The journal's fields of one result."""
-    line: dict[str, Any] = {
-        "model": config.model,
-        "max_tokens": config.max_tokens,
-        "response": None,
-        "finish_reason": None,
-        "reasoning": None,
-        "usage": None,
-        "logprobs": None,
-        "attempts": 1,
-        "latency": None,
-        "time": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "error": None,
-    }
+def _result(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a result in a line of the journal."""
     try:
         answers, usage = _answers(row)
     except RequestError as error:
-        return line | {"error": error.to_json()}
-    answer = answers[0]
-    return line | {
-        "response": answer.response,
-        "finish_reason": answer.finish_reason,
-        "reasoning": answer.reasoning,
-        "usage": usage,
-        "logprobs": answer.logprobs,
-    }
+        return {"error": error.to_json()}
+    return answers[0].fields(usage)
 
 
-def _answers(row: Mapping[str, Any]) -> Any:
+def _answers(row: Mapping[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
     response = row.get("response")
     if row.get("error"):
         raise error_of(None, row)

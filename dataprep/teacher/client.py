@@ -1,8 +1,7 @@
-"""The loop that asks: many requests in flight, one line in the journal for each that comes back.
+"""Ask a teacher: many requests in flight, one line in the journal for each answer or failure.
 
-One thread and no queue: whenever something has changed (an answer, a wait that is over, a stop), the loop
-sends what may be sent and goes back to waiting. A request that is to be asked again waits in a heap, and
-keeps no slot.
+One task decides what is sent. It wakes whenever an answer came, a wait is over or the run was stopped, sends
+what may be sent, and waits again. Requests that are retried wait in a heap and occupy no connection.
 """
 
 from __future__ import annotations
@@ -13,74 +12,48 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.journal.line import outcome_of
-from dataprep.teacher.journal.writer import Journal
+from dataprep.teacher.journal.line import new_line, outcome_of
+from dataprep.teacher.journal.writer import JournalWriter
 from dataprep.teacher.pacing import Budget, ConcurrencyLimit, Rate, backoff, likely_tokens, most_tokens
 from dataprep.teacher.protocol import Answer, RequestError
 from dataprep.teacher.queue import Job, PendingQueue
+from dataprep.teacher.settings import Pacing
 
 WATCHED_SECONDS = 0.5
 FORBIDDEN = 403
 
 
 class Teacher(Protocol):
-    """Whoever is asked: ``Connection``, or a teacher that a test makes."""
+    """The interface of a connection to a teacher."""
 
     async def ask(
         self, body: dict[str, Any], choices: Sequence[str]
     ) -> tuple[list[Answer], dict[str, Any] | None]:
-        """The answers to a request and their usage; raises ``RequestError``. ``choices``: the request's."""
-
-
-@dataclass(frozen=True)
-class Pacing:
-    """How fast, how often and for how much a teacher is asked.
-
-    Attributes:
-        concurrency: requests in flight at most.
-        rpm, tpm: requests and tokens a minute at most; ``None`` for no limit.
-        retries: how often a request is sent again after a failure.
-        limit: requests that are asked at most, by this run; ``None`` for all.
-        budget: dollars that the journal's answers may cost in all; ``None`` for no limit.
-        price_in, price_out: dollars for a million tokens of prompts and of answers.
-    """
-
-    concurrency: int = 32
-    rpm: float | None = None
-    tpm: float | None = None
-    retries: int = 6
-    limit: int | None = None
-    budget: float | None = None
-    price_in: float = 0.0
-    price_out: float = 0.0
+        """Return the answers to a request and their usage; raise ``RequestError`` if there is none."""
 
 
 @dataclass
 class Progress:
-    """What a run has done so far.
+    """Counts of a run.
 
     Attributes:
-        began: when it began, in seconds of ``time.monotonic``.
-        settled: requests that needed no asking, as the journal has their answers.
-        asked: requests that were taken up.
+        settled: requests that the journal answers already.
+        asked: requests taken from the queue.
         answered, failed: answers and failures that were written.
-        sent: requests that were sent, those that were sent again too.
-        in_flight, waiting: requests that are being answered, and that wait to be sent again.
-        prompt_tokens, completion_tokens: what the servers counted.
-        cost: dollars that the journal's answers have cost, earlier runs' too.
-        cost_before: dollars that they had cost before this run.
-        paused: seconds for which nothing is sent, as the server asked for that.
-        window: how many requests may be in flight now.
-        stopped: why no more is sent; empty while it is.
-        last_error: the last failure of a request, whether it was sent again or not.
+        sent: requests that were sent, retries included.
+        in_flight, waiting: requests that wait for an answer, and for a retry.
+        prompt_tokens, completion_tokens: tokens that the servers counted.
+        cost: dollars that the journal's answers cost, earlier runs included.
+        cost_before: dollars that they cost before this run.
+        paused: seconds until requests are sent again, at the server's request.
+        stopped: the reason why no more requests are sent; empty otherwise.
+        last_error: the last failure of a request, even if it was retried.
     """
 
-    began: float = field(default_factory=time.monotonic)
     settled: int = 0
     asked: int = 0
     answered: int = 0
@@ -93,16 +66,15 @@ class Progress:
     cost: float = 0.0
     cost_before: float = 0.0
     paused: float = 0.0
-    window: int = 0
     stopped: str = ""
     last_error: str = ""
 
 
 class Client:
-    """Asks a teacher for what a queue gives, and writes what comes back into a journal.
+    """Ask a teacher the requests of a queue, and write the answers to a journal.
 
     Attributes:
-        progress: what was done so far.
+        progress: the counts of the run.
     """
 
     def __init__(
@@ -110,7 +82,7 @@ class Client:
         teacher: Teacher,
         name: str,
         queue: PendingQueue,
-        journal: Journal,
+        journal: JournalWriter,
         config: GenerationConfig,
         pacing: Pacing,
         *,
@@ -126,7 +98,7 @@ class Client:
         self._pacing = pacing
         self._redact = redact
         self._on_progress = on_progress
-        self._window = ConcurrencyLimit(pacing.concurrency)
+        self._limit = ConcurrencyLimit(pacing.concurrency)
         self._requests, self._tokens = Rate(pacing.rpm), Rate(pacing.tpm)
         self._budget = Budget(pacing.budget, pacing.price_in, pacing.price_out)
         index = journal.index
@@ -143,10 +115,10 @@ class Client:
         self._crash: BaseException | None = None
 
     async def run(self) -> None:
-        """Ask until nothing is left, or until ``stop`` was called and what was in flight has come back.
+        """Ask until the queue is empty, or until ``stop`` was called and the answers in flight came.
 
         Raises:
-            InputError: a row of the requests is none; what is in flight is waited for first.
+            InputError: a row is not a request; the answers in flight are waited for first.
             FileError: the journal cannot be written.
         """
         try:
@@ -168,7 +140,7 @@ class Client:
         if pause == 0:
             await asyncio.sleep(0)
             return
-        if self._on_progress is not None:  # whoever watches sees that time goes by
+        if self._on_progress is not None:  # a progress bar shows that time passes
             pause = min(WATCHED_SECONDS, pause or WATCHED_SECONDS)
         timer = None if pause is None else asyncio.get_running_loop().call_later(pause, self._wake.set)
         await self._wake.wait()
@@ -176,32 +148,29 @@ class Client:
             timer.cancel()
 
     async def _end(self) -> None:
-        """Wait for tasks that were cut off, and have the queue count what was taken up and not ended."""
         tasks = list(self._tasks)
         self.abandon()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # for the callbacks of those that were cut off
-        for job in [
-            *self._cut_off,
-            *(job for _, _, job in self._later),
-            *([self._held] if self._held else []),
-        ]:
+        await asyncio.sleep(0)  # the callbacks of cancelled tasks run in the loop's next turn
+        # The queue counts every job that was taken from it, so those without an answer are settled as well.
+        waiting = [job for _, _, job in self._later]
+        for job in [*self._cut_off, *waiting, *([self._held] if self._held else [])]:
             self._queue.settle(job)
 
     def stop(self, reason: str) -> None:
-        """Send nothing more; what is in flight is waited for. The first reason stays."""
+        """Send nothing more, and wait for the answers in flight. Only the first reason is kept."""
         self.progress.stopped = self.progress.stopped or reason
         self._wake.set()
 
     def abandon(self) -> None:
-        """Do not even wait for what is in flight."""
+        """Do not wait for the answers in flight."""
         for task in self._tasks:
             task.cancel()
 
     def _send(self) -> float | None:
-        """Send what may be sent; the seconds until more may be, ``None`` where only an answer brings more."""
+        """Send what may be sent; return the seconds until more may be, ``None`` if only an answer helps."""
         while not self.progress.stopped:
-            if len(self._tasks) >= self._window.size:
+            if len(self._tasks) >= self._limit.size:
                 return None
             now = time.monotonic()
             ready = max(self._paused_until, self._requests.ready_at, self._tokens.ready_at)
@@ -227,28 +196,27 @@ class Client:
 
     @property
     def _all_taken(self) -> bool:
-        """Whether no further request is to be taken up."""
         limit = self._pacing.limit
         return self._queue.exhausted or (limit is not None and self.progress.asked >= limit)
 
     def _next(self, now: float) -> Job | None:
         if self._held is not None:
-            job, self._held = self._held, None
-            return job
+            held, self._held = self._held, None
+            return held
         if self._later and self._later[0][0] <= now:
             self.progress.waiting -= 1
             return heapq.heappop(self._later)[2]
         if self._all_taken:
             return None
         try:
-            found = self._queue.next()
-        except Exception as error:  # noqa: BLE001 - raised when what is in flight has come back
+            job = self._queue.next()
+        except Exception as error:  # noqa: BLE001 - raised once the answers in flight are written
             self._crash = error
             self.stop("the requests cannot be read further")
             return None
-        self.progress.asked += found is not None
+        self.progress.asked += job is not None
         self.progress.settled = self._queue.seen - self.progress.asked
-        return found
+        return job
 
     def _start(self, job: Job, most: float, now: float) -> None:
         job.attempts += 1
@@ -266,7 +234,6 @@ class Client:
     def _done(self, task: asyncio.Task[None]) -> None:
         job = self._tasks.pop(task)
         self.progress.in_flight = len(self._tasks)
-        self.progress.window = self._window.size
         if task.cancelled():
             self._cut_off.append(job)
         elif (error := task.exception()) is not None:
@@ -287,15 +254,8 @@ class Client:
         lines: list[dict[str, Any]] = []
         counted = usage or self._estimate(job)
         for sample, answer in zip(job.samples, answers, strict=False):
-            line = self._line(job, sample, latency)
-            line |= {
-                "response": answer.response,
-                "finish_reason": answer.finish_reason,
-                "reasoning": answer.reasoning,
-                "usage": None if lines else counted,  # it is the whole reply's
-                "logprobs": answer.logprobs,
-            }
-            lines.append(line)
+            # The usage is that of the whole reply, so only its first answer has it.
+            lines.append(self._line(job, sample, latency) | answer.fields(None if lines else counted))
         self._write(lines)
         tokens_in, tokens_out = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
         self.progress.prompt_tokens += tokens_in
@@ -304,11 +264,12 @@ class Client:
         self.progress.failed += failed
         self.progress.answered += len(lines) - failed
         self._tokens.correct(tokens_in + tokens_out - job.pace if usage else 0)
-        # A server that does not count is taken to have used all that it could.
+        # A server that does not count tokens may have used as many as it was allowed.
         self._settle_cost(job, self._budget.cost(tokens_in, tokens_out) if usage else job.reserved)
-        self._window.grow()
+        self._limit.grow()
         del job.samples[: len(lines)]
-        if job.samples:  # some servers give one answer whatever `n` says
+        # Some servers give one answer whatever `n` is, so the remaining samples are asked again.
+        if job.samples:
             job.attempts = 0
             self._again(job, 0.0)
         else:
@@ -316,14 +277,14 @@ class Client:
 
     def _failed(self, job: Job, error: RequestError, sent: float) -> None:
         now = time.monotonic()
-        # Where a reply was on its way, the teacher has worked, and may well ask for its pay.
+        # If a reply was lost on its way, the teacher did the work and may charge for it.
         billed = error.status is None and error.type != "connection_error"
         self._settle_cost(job, job.reserved if billed else 0.0)
         self.progress.last_error = str(error)
         if error.free:
             job.attempts -= 1
         if error.status in (429, 503):
-            self._window.shrink(sent, now)
+            self._limit.shrink(sent, now)
             if error.after:
                 self._paused_until = max(self._paused_until, now + error.after)
         if error.retryable and job.attempts <= self._pacing.retries:
@@ -333,7 +294,7 @@ class Client:
         self._write([self._line(job, sample, now - sent) | failure for sample in job.samples])
         self.progress.failed += 1
         self._queue.settle(job)
-        # One prompt may be forbidden; where nothing was ever allowed, the key lacks the permission.
+        # A single prompt can be forbidden, but if nothing was ever allowed the key lacks the permission.
         if error.fatal or (error.status == FORBIDDEN and not self.progress.answered):
             self.stop(f"every request would fail like this one: {error}")
 
@@ -346,7 +307,7 @@ class Client:
         self.progress.cost = self._budget.spent
 
     def _estimate(self, job: Job) -> dict[str, Any] | None:
-        """The most that a reply can have used, where there is a budget and the server does not count."""
+        # The next run must find the cost in the journal, so the most that the reply can have used is written.
         if self._pacing.budget is None:
             return None
         most = most_tokens(job.request.messages)
@@ -357,32 +318,17 @@ class Client:
         }
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
-        """Lines into the journal; a secret that a server quoted, in whatever field, does not go with them."""
+        # A server may quote the API key in any field of its reply.
         self._journal.append([_redacted(line, self._redact) for line in lines])
 
     def _line(self, job: Job, sample: int, latency: float) -> dict[str, Any]:
-        return {
-            "id": job.request.id,
-            "key": job.key,
-            "teacher": self._name,
-            "model": self._config.model,
-            "sample": sample,
-            "max_tokens": self._config.max_tokens,
-            "response": None,
-            "finish_reason": None,
-            "reasoning": None,
-            "usage": None,
-            "logprobs": None,
-            "attempts": job.attempts,
-            "latency": round(latency, 3),
-            "time": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "error": None,
-        }
+        names = job.request.id, job.key, self._name, sample
+        return new_line(*names, self._config, attempts=job.attempts, latency=round(latency, 3))
 
 
 def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
-        return {redact(key): _redacted(each, redact) for key, each in value.items()}
-    return [_redacted(each, redact) for each in value] if isinstance(value, list) else value
+        return {redact(key): _redacted(item, redact) for key, item in value.items()}
+    return [_redacted(item, redact) for item in value] if isinstance(value, list) else value

@@ -1,6 +1,6 @@
-"""A file of requests asked of a teacher, answer by answer into the journal.
+"""Run ``generate``: read the requests and the journal, ask for what is missing, and report.
 
-Which of several prompts' answers hold: those of the requests at hand, put last in the journal again.
+The journal is the only state. After a crash or a change, the same command asks for what the journal lacks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,63 +21,29 @@ from dataprep.core import io as files
 from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.client import Client, Pacing, Progress, Teacher
+from dataprep.teacher.client import Client, Progress, Teacher
 from dataprep.teacher.connection import Connection
 from dataprep.teacher.journal.current import CurrentLines, sample_of
 from dataprep.teacher.journal.index import read_index
-from dataprep.teacher.journal.line import outcome_of
-from dataprep.teacher.journal.writer import Journal, set_aside
+from dataprep.teacher.journal.line import now, outcome_of
+from dataprep.teacher.journal.writer import JournalWriter, set_aside
 from dataprep.teacher.queue import PendingQueue
 from dataprep.teacher.requests import Keyed, Request, is_long, read_keyed, read_requests
-from dataprep.teacher.settings import Endpoint
-
-
-def make_current(journal: Journal, queue: PendingQueue, teacher: str) -> int:
-    """Repeat answers behind those to other prompts of the same ids; returns how many lines that took.
-
-    Whoever reads a journal takes the last key of an id for the current one. When a prompt or a setting was
-    changed and then changed back, the answers of the present key are there already, and nothing is sent for
-    them: they are written once more, marked ``"repeated": true`` and without usage, as nobody paid again.
-    """
-    # Nearly always the journal holds nothing but the answers to these prompts, and is not read again.
-    if len(journal.index) <= len(queue.keys) - queue.missing:
-        return 0
-    last: dict[str, str] = {}
-    for line in _lines(journal, teacher):
-        if line["id"] in queue.keys:
-            last[line["id"]] = line["key"]
-    stale = {identity for identity, key in last.items() if key != queue.keys[identity]}
-    current = CurrentLines[dict[str, Any]]()
-    for line in _lines(journal, teacher) if stale else ():
-        identity, key = line["id"], line["key"]
-        if identity in stale and key == queue.keys[identity]:
-            current.add(teacher, identity, key, sample_of(line), outcome_of(line), line)
-    repeated = [line for _, _, _, line in current.items()]
-    if repeated:
-        journal.append({**line, "usage": None, "repeated": True} for line in repeated)
-    return len(repeated)
-
-
-def _lines(journal: Journal, teacher: str) -> Iterator[dict[str, Any]]:
-    for _, data in files.read_lines(str(journal.path)):
-        line = orjson.loads(data)
-        if line["teacher"] == teacher:
-            yield line
-
+from dataprep.teacher.settings import Endpoint, Pacing
 
 OnProgress = Callable[[Progress], None]
 
 
 @dataclass
 class GenerateReport:
-    """What became of the requests.
+    """The result of a run.
 
     Attributes:
         ledger: requests in, complete answers out, and a reason for each of the others.
-        progress: what this run did; ``None`` where nothing was to be sent.
-        interrupted: whether it was stopped by the user.
+        progress: counts of this run.
+        interrupted: whether the user stopped it.
         torn: whether the journal had a torn last line.
-        twice: ids that more than one request has, the first few.
+        twice: the first few ids that more than one request has.
     """
 
     ledger: Ledger
@@ -89,14 +54,15 @@ class GenerateReport:
 
 
 def status_of_requests(requests: str | Path, journal: str | Path, config: GenerationConfig) -> GenerateReport:
-    """What a journal holds of the answers to a file of requests. Nothing is sent or written.
+    """Report how far a journal answers a file of requests, without sending or writing anything.
 
     Raises:
-        InputError: a row is no request, or a line none of a journal.
+        InputError: a row is not a request, or a line not a journal's.
         FileError: a file cannot be read.
     """
     index = read_index(journal)
-    return GenerateReport(PendingQueue(read_requests(requests), config, index).drain(), torn=index.torn)
+    queue = PendingQueue(read_requests(requests), config, index)
+    return GenerateReport(queue.drain(), torn=index.torn)
 
 
 def generate(
@@ -116,20 +82,20 @@ def generate(
 
     Args:
         requests: a file of rows ``{id, messages}``, as ``prompt_file`` writes them.
-        journal: a ``.jsonl`` file; it is made where it is missing, and only grows.
+        journal: a ``.jsonl`` file; it is created if it is missing, and only grows.
         config: the model, and the settings that change an answer.
         endpoint: where the teacher is.
-        teacher: what the teacher is called in the journal; without it, as the model.
-        pacing: how fast, how often and for how much it is asked.
+        teacher: the teacher's name in the journal. Defaults to the model's name.
+        pacing: how fast, how often and at what cost it is asked.
         timeout: seconds for one attempt.
-        retry_failed: ask again for what has failed or was empty in an earlier run.
+        retry_failed: ask again for what failed or was empty in an earlier run.
         fresh: set the journal aside, and begin a new one.
-        on_progress: called with the progress whenever something has changed, in the thread that asks.
+        on_progress: called with the progress whenever it changes, in the thread that asks.
 
     Raises:
-        InputError: a row is no request, or a line none of a journal.
+        InputError: a row is not a request, or a line not a journal's.
         FileError: a file cannot be read or written, or another process writes the journal.
-        UsageError: a setting that cannot be served.
+        UsageError: a setting is not accepted.
         MissingDependencyError: the ``openai`` package is not installed.
     """
     pacing = pacing or Pacing()
@@ -163,18 +129,22 @@ def run(
     redact: Callable[[str], str] = str,
     on_progress: OnProgress | None = None,
 ) -> GenerateReport:
-    """As ``generate``, of a teacher of any kind: ``connect`` gives it, ``where`` says where it is."""
+    """Ask a teacher of any kind; ``generate`` documents the arguments that both have.
+
+    ``connect`` returns the connection to the teacher, ``where`` is its address for the manifest, and
+    ``redact`` removes secrets from texts before they are written.
+    """
     files.check_input(str(requests))
     files.check_apart([journal], [requests], "the journal would be written into the requests")
     if fresh:
         set_aside(journal)
-    began = _now()
+    began = now()
     rows: Iterable[Request | Keyed] = read_requests(requests)
     if is_long(requests):
         rows = read_keyed(requests, config)
     elif not Path(requests).is_file():
-        rows = list(rows)  # a pipe that is slow would hold up the answers, so it is read first
-    with Journal(journal) as opened:
+        rows = list(rows)  # the loop that asks would block on a slow pipe
+    with JournalWriter(journal) as opened:
         opened.index.check_teacher(config.model, teacher, str(journal))
         queue = PendingQueue(rows, config, opened.index, retry_failed=retry_failed)
         report = GenerateReport(Ledger(), torn=opened.index.torn)
@@ -192,22 +162,54 @@ def run(
         report.ledger = queue.drain()
         report.ledger.check()
         report.twice = queue.twice
-        make_current(opened, queue, teacher)
+        repeat_current(opened, queue, teacher)
     settings = {"teacher": teacher, "endpoint": where, **config.to_json()}
     _write_manifest(Path(journal), str(requests), settings, report, began)
     return report
 
 
+def repeat_current(journal: JournalWriter, queue: PendingQueue, teacher: str) -> int:
+    """Append answers again that lines with another key follow; return the number of lines.
+
+    Readers take the key of an id's last line for the current one. If a prompt or a setting was changed and
+    then changed back, the answers with the present key are already there and nothing is sent. They are
+    appended once more, marked ``"repeated": true`` and without usage, because nobody paid again.
+    """
+    # Nearly always the journal holds nothing but answers with these keys, and is not read a second time.
+    if len(journal.index) <= len(queue.keys) - queue.missing:
+        return 0
+    last: dict[str, str] = {}
+    for line in _lines(journal, teacher):
+        if line["id"] in queue.keys:
+            last[line["id"]] = line["key"]
+    stale = {identity for identity, key in last.items() if key != queue.keys[identity]}
+    current = CurrentLines[dict[str, Any]]()
+    for line in _lines(journal, teacher) if stale else ():
+        identity, key = line["id"], line["key"]
+        if identity in stale and key == queue.keys[identity]:
+            current.add(teacher, identity, key, sample_of(line), outcome_of(line), line)
+    repeated = [line for _, _, _, line in current.items()]
+    if repeated:
+        journal.append({**line, "usage": None, "repeated": True} for line in repeated)
+    return len(repeated)
+
+
+def _lines(journal: JournalWriter, teacher: str) -> Iterator[dict[str, Any]]:
+    for _, data in files.read_lines(str(journal.path)):
+        line = orjson.loads(data)
+        if line["teacher"] == teacher:
+            yield line
+
+
 def _write_manifest(
     journal: Path, requests: str, settings: dict[str, Any], report: GenerateReport, began: str
 ) -> None:
-    """Say beside the journal what was asked of whom, with which settings, and what came of it."""
     manifest = {
         "dataprep": __version__,
         "requests": requests,
         **settings,
         "began": began,
-        "ended": _now(),
+        "ended": now(),
         "sent": report.progress.sent,
         "stopped": report.progress.stopped or None,
         **report.ledger.to_json(),
@@ -216,12 +218,8 @@ def _write_manifest(
     files.write_text(text, str(journal.with_name(f"{journal.stem}.manifest.json")))
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def check_pacing(pacing: Pacing) -> None:
-    """Raise ``UsageError`` for a limit that makes no sense."""
+    """Raise ``UsageError`` for a limit that is out of range."""
     limits = (pacing.rpm, pacing.tpm, pacing.budget)
     amounts = (*limits, pacing.price_in, pacing.price_out)
     if any(amount is not None and not math.isfinite(amount) for amount in amounts):
@@ -238,7 +236,7 @@ def check_pacing(pacing: Pacing) -> None:
 
 @contextmanager
 def _stopping_gently(client: Client, report: GenerateReport) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) stops sending, the second does not wait for what is in flight."""
+    """Stop sending at the first Ctrl-C (or SIGTERM), and do not wait for answers at the second."""
     loop = asyncio.get_running_loop()
 
     def interrupt() -> None:

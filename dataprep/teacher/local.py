@@ -1,7 +1,4 @@
-"""A local teacher without a server: ``transformers`` in this process, in batches.
-
-What a model generated, as an answer of the journal: text, finish reason, log-probabilities.
-"""
+"""Ask a model in this process: a local teacher that needs no server and answers in batches."""
 
 from __future__ import annotations
 
@@ -23,41 +20,45 @@ from dataprep.core.records import LETTERS
 from dataprep.models.decoding import Decoder, Decoding, Row, Stopped
 from dataprep.models.loading import GenerationError, Model, check_model, load
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.client import Pacing
 from dataprep.teacher.generate import GenerateReport, OnProgress, check_pacing, run
 from dataprep.teacher.protocol import Answer, RequestError
+from dataprep.teacher.settings import Pacing
 
 _DIGITS = 6
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
+GATHER_SECONDS = 0.05
+LONGEST_GOODBYE = 5.0
+
+Reply = tuple[list[Answer], dict[str, Any] | None]
 
 
 class Answers:
-    """Makes answers of rows, with the texts of a model's tokens."""
+    """Turn generated tokens into answers of the journal: text, finish reason, log-probabilities."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._letters: dict[str, list[int]] = {}
 
     def watched(self, count: int) -> list[int]:
-        """The tokens that name one of so many choices."""
+        """Return the tokens that name one of ``count`` choices."""
         return list(dict.fromkeys(token for letter in LETTERS[:count] for token in self.naming(letter)))
 
     def naming(self, letter: str) -> list[int]:
-        """The tokens that are a letter: in either case, and bare, after a space or after a bracket."""
+        """Return the tokens that are a letter, in either case: bare, after a space or after a bracket."""
         if letter not in self._letters:
-            forms = [before + each for each in (letter, letter.upper()) for before in ("", " ", "(")]
+            forms = [before + form for form in (letter, letter.upper()) for before in ("", " ", "(")]
             self._letters[letter] = self._model.tokens_of(forms)
         return self._letters[letter]
 
     def answer(self, row: Row, choices: Sequence[str], watched: Sequence[int]) -> Answer:
-        """The answer that a row has become.
+        """Return the answer in a row.
 
-        Its log-probabilities are a list with an entry a token, but for the one that ended it. Where the
-        request has choices, the first entry has the letters' tokens among its alternatives, and so has
-        every further one where the letter stands that the answer names.
+        Its log-probabilities have an entry per token, except for the one that ended it. If the request has
+        choices, the first entry has the letters' tokens among its alternatives, and so has every further
+        entry at which the letter stands that the answer names.
         """
         model, tokens = self._model, row.tokens
-        ended = bool(tokens) and tokens[-1] in model.ends
+        ended = bool(tokens) and tokens[-1] in model.eos_token_ids
         if ended:
             tokens = tokens[:-1]
         text = model.decode(tokens)
@@ -67,43 +68,44 @@ class Answers:
         lettered = self._lettered(tokens, letter_of(text, choices)) if choices else set()
         pieces = pieces_of(model, tokens)
         entries = []
-        for place in range(len(tokens)):
-            wanted = list(row.recorded.top[place])
-            if place in lettered:
-                wanted.append((tokens[place], row.recorded.chosen[place]))
-                wanted += zip(watched, row.recorded.watched[place], strict=True)
-            top = self._top(wanted, place == 0, tokens[place], pieces[place])
-            chosen = round(row.recorded.chosen[place], _DIGITS)
-            entries.append({"token": pieces[place], "logprob": chosen, "top": top})
+        for index, (token, piece) in enumerate(zip(tokens, pieces, strict=True)):
+            chosen = row.recorded.chosen[index]
+            wanted = list(row.recorded.top[index])
+            if index in lettered:
+                wanted.append((token, chosen))
+                wanted += zip(watched, row.recorded.watched[index], strict=True)
+            top = self._top(wanted, index == 0, token, piece)
+            entries.append({"token": piece, "logprob": round(chosen, _DIGITS), "top": top})
         return Answer(text, reason, None, entries)
 
     def _lettered(self, tokens: Sequence[int], letter: str | None) -> set[int]:
         naming = set(self.naming(letter)) if letter else set()
-        return {0, *(place for place, token in enumerate(tokens) if token in naming)}
+        return {0, *(index for index, token in enumerate(tokens) if token in naming)}
 
     def _top(
         self, wanted: Iterable[tuple[int, float]], first: bool, chosen: int, piece: str
     ) -> dict[str, float]:
-        """Alternatives by their text, the likeliest first; tokens that read the same are one."""
-        found: dict[str, float] = {}
+        """Return alternatives by their text, the likeliest first."""
+        logprobs: dict[str, float] = {}
         for token, value in dict(wanted).items():
             if math.isfinite(value):
                 text = piece if token == chosen and piece else self._model.text_of(token, first)
-                found[text] = _sum(found[text], value) if text in found else value
-        ordered = sorted(found.items(), key=lambda each: -each[1])
+                # Several tokens can have one text: the journal's object has it once.
+                logprobs[text] = _log_sum(logprobs[text], value) if text in logprobs else value
+        ordered = sorted(logprobs.items(), key=lambda item: -item[1])
         return {text: round(value, _DIGITS) for text, value in ordered}
 
 
-def _sum(first: float, second: float) -> float:
-    """The logarithm of the sum of two probabilities, given theirs."""
+def _log_sum(first: float, second: float) -> float:
+    """Return log(exp(first) + exp(second)) without underflow."""
     low, high = sorted((first, second))
     return high + math.log1p(math.exp(low - high))
 
 
 def pieces_of(model: Model, tokens: Sequence[int]) -> list[str]:
-    """The text that each token adds to an answer; joined they are the answer.
+    """Return the text that each token adds to an answer; joined they are the answer.
 
-    A character whose bytes are spread over several tokens comes with the last of them.
+    A character whose bytes are divided between tokens is in the piece of the last of them.
     """
     pieces, begin, read = [], 0, 0
     for end in range(1, len(tokens) + 1):
@@ -114,12 +116,6 @@ def pieces_of(model: Model, tokens: Sequence[int]) -> list[str]:
         pieces.append(now[len(before) :])
         begin, read = read, end
     return pieces
-
-
-GATHER_SECONDS = 0.05
-LONGEST_GOODBYE = 5.0
-
-Reply = tuple[list[Answer], dict[str, Any] | None]
 
 
 def generate_locally(
@@ -134,28 +130,31 @@ def generate_locally(
     fresh: bool = False,
     on_progress: OnProgress | None = None,
 ) -> GenerateReport:
-    """As ``generate``, by a model in this process; it is loaded once there is something to ask.
+    """Ask a model in this process for what the journal lacks; like ``generate`` otherwise.
+
+    The model is loaded when the first request is asked.
 
     Args:
         requests: as for ``generate``.
         journal: as for ``generate``.
-        config: ``model`` is a directory, or a name on the Hugging Face hub; ``extra`` may hold what
-            ``local_decoding.SETTINGS`` names.
-        batch_size: answers that are generated at once.
-        teacher: what the teacher is called in the journal; without it, as the directory.
-        pacing: as for ``generate``, but that two batches are in flight, whatever ``concurrency`` says.
+        config: ``model`` is a directory, or a name on the Hugging Face Hub; ``extra`` accepts the names in
+            ``decoding.SETTINGS``.
+        batch_size: number of answers that are generated at once.
+        teacher: the teacher's name in the journal. Defaults to the directory's name.
+        pacing: as for ``generate``, except that two batches are in flight whatever ``concurrency`` is.
         retry_failed: as for ``generate``.
         fresh: as for ``generate``.
         on_progress: as for ``generate``.
 
     Raises:
         MissingDependencyError: torch or transformers is not installed.
-        UsageError: a setting that cannot be served, or a model that cannot be had.
-        FileError: the model's directory is not there or damaged; or as for ``generate``.
+        UsageError: a setting is not accepted, or the model is not available.
+        FileError: the model's directory is missing or damaged; or as for ``generate``.
         InputError: as for ``generate``.
     """
     decoding = Decoding.of(config)
     check_model(config.model)
+    # While one batch is generated, the next one is prepared.
     pacing = replace(pacing or Pacing(), concurrency=2 * batch_size)
     check_pacing(pacing)
     directory = Path(config.model)
@@ -186,17 +185,18 @@ class _Asked:
 class LocalTeacher:
     """A model that is asked like an endpoint; an async context manager.
 
-    What is asked at the same time is answered in batches, by a thread of its own, so that the loop that
-    asks goes on meanwhile. The model is loaded by the first request.
+    A thread answers concurrent requests in batches. It loads the model for the first of them.
     """
 
     def __init__(self, model: str, decoding: Decoding, batch_size: int = 8) -> None:
-        """Take the model's directory or name, how it answers, and how many answers it makes at once."""
+        """Take the model's directory or name, its settings, and the number of answers made at once."""
         self._name = model
         self._decoding = decoding
         self._batch_size = batch_size
         self._asked: queue.Queue[_Asked | None] = queue.Queue()
         self._stopping = threading.Event()
+        # A daemon thread and not asyncio.to_thread: the loop and the interpreter wait for their pool's
+        # threads when they end, and a second Ctrl-C would have to wait until a large model is loaded.
         self._thread = threading.Thread(target=self._work, name="teacher", daemon=True)
         self._loaded: tuple[Model, Decoder, Answers] | None = None
         self._failure: BaseException | None = None
@@ -212,13 +212,13 @@ class LocalTeacher:
     ) -> None:
         self._stopping.set()
         self._asked.put(None)
-        self._thread.join(LONGEST_GOODBYE)  # it ends with the token it is at; loading it cannot break off
+        self._thread.join(LONGEST_GOODBYE)
 
     async def ask(self, body: dict[str, Any], choices: Sequence[str] = ()) -> Reply:
-        """The answers to a request, and their usage.
+        """Return the answers to a request, and their usage.
 
         Raises:
-            RequestError: none came.
+            RequestError: there is no answer.
             FileError, UsageError, MissingDependencyError: the model cannot be loaded.
         """
         future: asyncio.Future[Reply] = self._loop.create_future()
@@ -232,26 +232,27 @@ class LocalTeacher:
                     if self._failure is not None:
                         raise self._failure
                     self._answer(batch, self._loaded or self._load(stack))
-                except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                except BaseException as error:  # noqa: BLE001 - raised in the tasks that wait for an answer
                     for asked in batch:
                         self._settle(asked, error)
 
     def _gather(self) -> list[_Asked]:
-        """Requests for a batch, as soon as there is one and a moment has passed; none at the end."""
-        found: list[_Asked] = []
-        rows, until = 0, 0.0
-        while rows < self._batch_size:
+        """Return the requests of a batch; none at the end."""
+        batch: list[_Asked] = []
+        answers, until = 0, 0.0
+        # The requests of one moment arrive one after the other, so the first one waits for the others.
+        while answers < self._batch_size:
             try:
-                asked = self._asked.get(timeout=max(0.0, until - time.monotonic()) if found else None)
+                asked = self._asked.get(timeout=max(0.0, until - time.monotonic()) if batch else None)
             except queue.Empty:
                 break
             if asked is None or self._stopping.is_set():
                 return []
-            if not found:
+            if not batch:
                 until = time.monotonic() + GATHER_SECONDS
-            found.append(asked)
-            rows += asked.n
-        return found
+            batch.append(asked)
+            answers += asked.n
+        return batch
 
     def _load(self, stack: ExitStack) -> tuple[Model, Decoder, Answers]:
         try:
@@ -260,12 +261,13 @@ class LocalTeacher:
             decoder = Decoder(model, self._decoding, self._batch_size, self._stopping.is_set)
             self._loaded = model, decoder, Answers(model)
         except BaseException as error:
-            self._failure = error  # it would be the same for the others
+            # Kept, so that the requests of later batches do not load the model again to fail in the same way.
+            self._failure = error
             raise
         return self._loaded
 
     def _answer(self, batch: list[_Asked], loaded: tuple[Model, Decoder, Answers]) -> None:
-        """Answer requests together, and hand each its answers or its error."""
+        """Answer requests together, and give each its answers or its error."""
         model, decoder, answers = loaded
         rows: dict[_Asked, list[Row]] = {}
         for asked in batch:
@@ -275,30 +277,25 @@ class LocalTeacher:
                 self._settle(asked, _request_error(error))
         watched = answers.watched(max((len(asked.choices) for asked in rows), default=0))
         with suppress(Stopped):
-            decoder.decode([row for each in rows.values() for row in each], watched)
-            for asked, made in rows.items():
-                failed = next((row.error for row in made if row.error is not None), None)
-                reply = _reply(asked, made, answers, watched) if failed is None else _request_error(failed)
+            decoder.decode([row for samples in rows.values() for row in samples], watched)
+            for asked, samples in rows.items():
+                failed = next((row.error for row in samples if row.error is not None), None)
+                reply = _reply(asked, samples, answers, watched) if failed is None else _request_error(failed)
                 self._settle(asked, reply)
 
     def _rows(self, asked: _Asked, model: Model) -> list[Row]:
         prompt = model.prompt(asked.messages)
-        seed = self._decoding.seed
-        return [
-            Row(
-                prompt,
-                model.room(prompt, self._decoding.max_tokens),
-                seed=None if seed is None else f"{seed} {number} {prompt}",
-                record=bool(self._decoding.logprobs or asked.choices),
-            )
-            for number in range(asked.n)
-        ]
+        seed, record = self._decoding.seed, bool(self._decoding.logprobs or asked.choices)
+        length = model.max_new_tokens(prompt, self._decoding.max_tokens)
+        # The seed depends on prompt and sample only, so that a resumed run draws the same.
+        seeds = [None if seed is None else f"{seed} {sample} {prompt}" for sample in range(asked.n)]
+        return [Row(prompt, length, row_seed, record) for row_seed in seeds]
 
     def _settle(self, asked: _Asked, outcome: Reply | BaseException) -> None:
-        """Hand an outcome to the one who waits for it, in the loop's thread."""
+        """Give an outcome to the task that waits for it, in the loop's thread."""
 
         def settle() -> None:
-            if asked.future.done():  # nobody waits any more
+            if asked.future.done():  # its task was cancelled
                 return
             if isinstance(outcome, BaseException):
                 asked.future.set_exception(outcome)
@@ -310,7 +307,7 @@ class LocalTeacher:
 
 
 def _request_error(error: GenerationError) -> RequestError:
-    # The same prompt fails again in the same way, so it is not retried.
+    # The same prompt would fail again in the same way.
     return RequestError(error.kind, error.message, retryable=False)
 
 

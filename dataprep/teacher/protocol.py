@@ -75,12 +75,22 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One of the answers in a reply: the fields that a journal's line has of it."""
+    """One of the answers in a reply."""
 
     response: str | None
     finish_reason: str | None
     reasoning: str | None = None
     logprobs: list[dict[str, Any]] | None = None
+
+    def fields(self, usage: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the fields of the answer in a line of the journal."""
+        return {
+            "response": self.response,
+            "finish_reason": self.finish_reason,
+            "reasoning": self.reasoning,
+            "usage": usage,
+            "logprobs": self.logprobs,
+        }
 
 
 def answers_of(data: bytes | Mapping[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:

@@ -1,4 +1,4 @@
-"""Which requests are still to be asked: a file of requests beside what the journal holds already."""
+"""Find which requests are still to be asked, given what the journal already holds."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ State = Literal[Outcome, "missing", "used"]
 # The worst of several samples decides what the ledger counts their request as.
 _WORST: tuple[State, ...] = ("missing", *reversed(OUTCOMES))
 SHOWN = 5
+# Answers that arrive wait while requests are looked at, so one call looks at no more than these.
 AT_ONCE = 1_000
-"""Requests that are looked at in one go: what is in flight waits meanwhile."""
 
 
 @dataclass(slots=True)
 class Job:
-    """A request that is to be asked, and which of its answers are missing.
+    """A request that is to be asked, and which of its samples are missing.
 
     Attributes:
-        attempts: how often it was sent.
-        reserved: dollars that are set aside for it while it is in flight.
-        pace: tokens that it was counted with while it is in flight.
+        attempts: number of times it was sent.
+        reserved: dollars reserved for it while it is in flight.
+        pace: tokens counted for it while it is in flight.
     """
 
     request: Request
@@ -44,8 +44,8 @@ class PendingQueue:
     """The jobs that are left, in the order of the requests.
 
     Attributes:
-        seen: requests looked at so far.
-        exhausted: whether all were.
+        seen: number of requests read so far.
+        exhausted: whether all were read.
         keys: their keys, by id.
         twice: the first few ids that a further request has too.
     """
@@ -60,36 +60,36 @@ class PendingQueue:
     ) -> None:
         self.seen = 0
         self.exhausted = False
+        self.keys: dict[str, str] = {}
+        self.twice: list[str] = []
         self._requests = iter(requests)
         self._config = config
         self._index = index
         self._retry_failed = retry_failed
-        self.keys: dict[str, str] = {}
-        self.twice: list[str] = []
         self._settled: Counter[State] = Counter()
 
     def next(self) -> Job | None:
-        """The next job; ``None`` where there is none, or none among the next ``AT_ONCE`` requests.
+        """Return the next job; ``None`` if there is none, or none among the next ``AT_ONCE`` requests.
 
         Raises:
-            InputError: a row is no request.
+            InputError: a row is not a request.
         """
         single, key_of, done, keys = self._config.n == 1, self._config.key, self._index.done, self.keys
         before = self.seen
         for request in islice(self._requests, AT_ONCE):
             self.seen += 1
             identity = request.id
-            if identity in keys:  # its answer could not be told from the other one's
+            if identity in keys:  # readers of the journal could not tell the two answers apart
                 self._settled["used"] += 1
                 if len(self.twice) < SHOWN:
                     self.twice.append(identity)
                 continue
             keys[identity] = key = request.key or key_of(request.whole().messages)
-            if single and done(f"{identity}\0{key}"):  # nearly all of a resumed run
+            # A resumed run of a million requests spends its time here, so the name is not made by a call.
+            if single and done(f"{identity}\0{key}"):
                 self._settled["ok"] += 1
                 continue
-            samples = self._to_ask(identity, key)
-            if samples:
+            if samples := self._to_ask(identity, key):
                 return Job(request.whole(), key, samples)
             self._settled[self._state(identity, key)] += 1
         self.exhausted = self.seen - before < AT_ONCE
@@ -114,15 +114,15 @@ class PendingQueue:
 
     @property
     def missing(self) -> int:
-        """Requests, among those that were settled, without a line for each of their samples."""
+        """Number of settled requests that lack a line for one of their samples."""
         return self._settled["missing"]
 
     def settle(self, job: Job) -> None:
-        """Count what became of a job, as the journal has it."""
+        """Count a job by what the journal holds of it now."""
         self._settled[self._state(job.request.id, job.key)] += 1
 
     def drain(self) -> Ledger:
-        """What became of all requests; those that nobody has asked are dropped as ``not asked yet``."""
+        """Return the ledger of all requests; those that were not asked are dropped as ``not asked yet``."""
         while not self.exhausted:
             if (job := self.next()) is not None:
                 self.settle(job)

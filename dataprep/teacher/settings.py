@@ -14,6 +14,7 @@ import orjson
 
 from dataprep.core.errors import UsageError
 from dataprep.core.optional import require
+from dataprep.core.options import option
 from dataprep.models.sampling import MODEL_VARIABLE
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -21,6 +22,22 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 SHORTEST_SECRET = 8
 # The names that distillation notebooks for Azure AI read from a `.env` file.
 MODEL, ENDPOINT, API_KEY = MODEL_VARIABLE, "TEACHER_MODEL_ENDPOINT_URL", "TEACHER_MODEL_API_KEY"
+
+
+@dataclass(frozen=True)
+class Pacing:
+    """How fast, how often and for how much a teacher is asked; each field has the help text of its flag."""
+
+    concurrency: int = option(32, "Maximum number of requests in flight.", metavar="N", min=1)
+    rpm: float | None = option(None, "Maximum number of requests per minute.", metavar="N")
+    tpm: float | None = option(None, "Maximum number of tokens per minute.", metavar="N")
+    retries: int = option(6, "Further attempts after a failed one.", metavar="N", min=0)
+    limit: int | None = option(None, "Ask at most N requests in this run.", metavar="N", min=1)
+    budget: float | None = option(
+        None, "Maximum cost of all answers in the journal, in dollars.", metavar="USD"
+    )
+    price_in: float = option(0.0, "Price of a million prompt tokens.", metavar="USD", min=0)
+    price_out: float = option(0.0, "Price of a million answer tokens.", metavar="USD", min=0)
 
 
 @dataclass(frozen=True)

@@ -19,61 +19,19 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import Outcome, read_block, run_into, workers_for
 from dataprep.tokens.encoder import Batch, Encoder
 from dataprep.tokens.formats.loading import chat_format_for
+from dataprep.tokens.options import ShardOptions
 from dataprep.tokens.shards.manifest import MANIFEST, VERSION, InputFiles, sha256_of
 from dataprep.tokens.shards.packing import pack, whole
 from dataprep.tokens.shards.reading import Shards, id_type
 from dataprep.tokens.shards.writing import Buffer, check_directory, finish, open_buffer
 from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
-from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataprep.tokens.formats.base import ChatFormat
     from dataprep.tokens.tokenizers.base import Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class ShardOptions:
-    """How rows become shards; a manifest holds the options as they are here.
-
-    Attributes:
-        pack: number of tokens of a sequence that documents are packed into; ``None`` does not pack.
-        split_long: whether to split documents that are longer than a sequence.
-        seed: the seed of the order of the sequences.
-        max_length: maximum number of tokens per row. Defaults to ``pack`` unless ``split_long`` is set.
-        truncation: what to do with longer rows: ``"error"``, ``"drop"`` or ``"truncate"``.
-        strip: whether to strip white space around contents.
-        date: a date that the chat format writes.
-    """
-
-    pack: int | None = None
-    split_long: bool = False
-    seed: int = 42
-    max_length: int | None = None
-    truncation: str = "error"
-    strip: bool = False
-    date: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.truncation not in TRUNCATIONS:
-            raise UsageError(f"--truncation {self.truncation}: expected one of {', '.join(TRUNCATIONS)}")
-        for name, value in (("--pack", self.pack), ("--max-length", self.max_length)):
-            if value is not None and value < 2:
-                raise UsageError(f"{name} {value}: expected 2 or more tokens")
-        if self.split_long and self.pack is None:
-            raise UsageError("--split-long needs --pack N: it divides documents longer than a sequence")
-        if self.pack and self.max_length and self.max_length > self.pack and not self.split_long:
-            raise UsageError(
-                f"--max-length {self.max_length} is more than a sequence has room for (--pack {self.pack}): "
-                "give --split-long, or a shorter length"
-            )
-
-    @property
-    def limit(self) -> int | None:
-        """Maximum number of tokens per row."""
-        return self.pack if self.max_length is None and not self.split_long else self.max_length
 
 
 class Prepared(NamedTuple):

@@ -1,6 +1,6 @@
-"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+"""Checkpoints: everything that a run needs to continue as if it had never stopped.
 
-One file each, written beside its place, flushed to the disk and renamed: a checkpoint is whole or not there.
+Each is one file, written under another name, flushed to the disk and renamed, so it is whole or missing.
 """
 
 from __future__ import annotations
@@ -26,23 +26,29 @@ class Checkpoints:
     """The checkpoints of a run.
 
     Args:
-        folder: where they are; made when it is needed.
-        step: the module that is trained, wrapped for several processes or not.
+        folder: the folder of the checkpoints; created with the first one.
+        module: the module that is trained, wrapped for several processes or not.
         optimizer: its optimizer.
         world: the processes of the run.
     """
 
-    def __init__(self, folder: Path, step: nn.Module, optimizer: Optimizer, world: World) -> None:
-        self.folder, self.step, self.optimizer, self.world = folder, step, optimizer, world
+    def __init__(self, folder: Path, module: nn.Module, optimizer: Optimizer, world: World) -> None:
+        self.folder, self.module, self.optimizer, self.world = folder, module, optimizer, world
 
     def save(self, done: int, facts: Mapping[str, int], *, keep: int) -> None:
-        """Write the state after ``done`` steps, and remove all but the last ``keep``.
+        """Write the state after `done` steps, and remove all but the last `keep` checkpoints.
+
+        Args:
+            done: number of steps.
+            facts: numbers to store with the state; `load` returns them.
+            keep: number of checkpoints to keep.
 
         Raises:
-            FileError: it cannot be written; the others are as they were.
+            FileError: the checkpoint cannot be written; earlier ones are unchanged.
         """
-        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        weights, optimizer = get_state_dict(self.step, self.optimizer, options=whole)
+        # All processes take part, even though only the first one writes: sharded weights are gathered.
+        full = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights, optimizer = get_state_dict(self.module, self.optimizer, options=full)
         generators = self._gathered(generator_states())
         if self.world.first:
             state = {"step": done, "weights": weights, "optimizer": optimizer, "generators": generators}
@@ -72,21 +78,21 @@ class Checkpoints:
             ) from None
 
     def latest(self) -> Path | None:
-        """The last one that was written."""
-        found = checkpoints_in(self.folder)
-        return found[-1] if found else None
+        """Return the newest checkpoint, or `None` if there is none."""
+        paths = checkpoints_in(self.folder)
+        return paths[-1] if paths else None
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Put a checkpoint's state into model, optimizer and generators; its step and facts.
+        """Load a checkpoint into model, optimizer and random generators, and return its step and facts.
 
         Raises:
-            FileError: it is damaged.
-            TrainingError: it is another model's, or another number of processes wrote it.
+            FileError: the checkpoint is damaged.
+            TrainingError: it belongs to another model, or to another number of processes.
         """
         try:
             state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
             saved = state["world"]
-        except Exception as error:  # noqa: BLE001 - whatever a damaged file makes of its reader
+        except Exception as error:  # noqa: BLE001 - a damaged file makes its reader raise anything
             raise FileError(
                 path, f"damaged: {first_line(error)}; remove it, and --resume goes on with the one before"
             ) from None
@@ -95,38 +101,40 @@ class Checkpoints:
                 f"{path}: written by {saved} processes, and there are {self.world.size} now: start as many, "
                 "since rows and generators are divided among them"
             )
-        whole = StateDictOptions(full_state_dict=True)
+        full = StateDictOptions(full_state_dict=True)
         try:
             set_state_dict(
-                self.step,
+                self.module,
                 self.optimizer,
                 model_state_dict=state["weights"],
                 optim_state_dict=state["optimizer"],
-                options=whole,
+                options=full,
             )
         except (RuntimeError, KeyError, ValueError) as error:
-            found = " ".join(str(error).split())[:300]
-            raise TrainingError(f"{path}: a checkpoint of another model: {found}") from None
+            # torch's messages list every tensor that differs.
+            reason = " ".join(str(error).split())[:300]
+            raise TrainingError(f"{path}: a checkpoint of another model: {reason}") from None
         restore_generators(state["generators"][self.world.rank])
         return {"step": state["step"], **state["facts"]}
 
     def _gathered(self, mine: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
         if self.world.size == 1:
             return [mine]
-        found: list[Any] = [None] * self.world.size
-        torch.distributed.all_gather_object(found, mine)
-        return found
+        states: list[Any] = [None] * self.world.size
+        torch.distributed.all_gather_object(states, mine)
+        return states
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the last one last."""
+    """Return the checkpoints in a folder, the newest last."""
     names = folder.iterdir() if folder.is_dir() else ()
-    found = sorted((int(found[1]), path) for path in names if (found := _NAME.fullmatch(path.name)))
-    return [path for _, path in found]
+    # By number: the names of runs with more than 99,999,999 steps have more digits.
+    numbered = sorted((int(match[1]), path) for path in names if (match := _NAME.fullmatch(path.name)))
+    return [path for _, path in numbered]
 
 
 def generator_states() -> dict[str, torch.Tensor]:
-    """The states of torch's random generators."""
+    """Return the states of torch's random generators."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
@@ -134,14 +142,14 @@ def generator_states() -> dict[str, torch.Tensor]:
 
 
 def restore_generators(states: Mapping[str, torch.Tensor]) -> None:
-    """Put random generators back into a state."""
+    """Restore the states of torch's random generators."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself last, where the system lets a folder be flushed."""
+    # Without it, a power cut can undo the renaming. Windows does not open folders.
     try:
         number = os.open(folder, os.O_RDONLY)
     except OSError:

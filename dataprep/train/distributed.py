@@ -1,4 +1,4 @@
-"""Several processes, started by ``torchrun``: who this one is, and what they agree on."""
+"""Several processes that `torchrun` started, and what they exchange."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class World:
     """The processes of a run.
 
     Attributes:
-        rank: the number of this one, from 0.
-        size: how many there are.
-        device: where this one's model is.
+        rank: the index of this process, from 0.
+        size: number of processes.
+        device: where this process's model is.
     """
 
     rank: int
@@ -29,11 +29,11 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def total(self, counts: Mapping[str, float]) -> dict[str, float]:
-        """Each number, added up over all processes, which must have the same names."""
+        """Return the sum of each number over all processes, which must have the same names."""
         if self.size == 1:
             return dict(counts)
         values = torch.tensor(
@@ -43,33 +43,33 @@ class World:
         return dict(zip(sorted(counts), values.tolist(), strict=True))
 
     def agree(self, value: str | None) -> str:
-        """The first process's value, in all of them."""
-        found = [value]
+        """Return the first process's value in all processes."""
+        values = [value]
         if self.size > 1:
-            distributed.broadcast_object_list(found)
-        assert found[0] is not None
-        return found[0]
+            distributed.broadcast_object_list(values)
+        assert values[0] is not None
+        return values[0]
 
     def wait(self) -> None:
-        """Go on once all have come here."""
+        """Wait until all processes have reached this call."""
         if self.size > 1:
             distributed.barrier()
 
-    def share(self, items: list[int]) -> list[int]:
-        """This process's equal share of the items of a step, in the order of the processes."""
-        each = -(-len(items) // self.size)
-        return items[self.rank * each : (self.rank + 1) * each]
+    def shard(self, items: list[int]) -> list[int]:
+        """Return this process's part of the items of a step; the last processes may get fewer."""
+        size = -(-len(items) // self.size)
+        return items[self.rank * size : (self.rank + 1) * size]
 
 
 @contextmanager
 def processes(wanted: str = "auto") -> Iterator[World]:
-    """The processes that ``torchrun`` started; without it, this one alone.
+    """Join the processes that `torchrun` started; without it, yield this process alone.
 
     Args:
-        wanted: ``auto``, ``cpu`` or ``cuda``.
+        wanted: `auto`, `cpu` or `cuda`.
 
     Raises:
-        UsageError: there is no GPU, or not one for each process.
+        UsageError: there is no GPU, or fewer than processes.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield World(0, 1, _device(wanted, 0))
@@ -98,32 +98,37 @@ def _device(wanted: str, local: int) -> torch.device:
     return torch.device("cuda", local)
 
 
-def spread(step: nn.Module, world: World, *, fsdp: bool) -> nn.Module:
-    """The module whose forward pass gives the loss, with gradients that are averaged over all processes."""
+def wrap_model(module: nn.Module, world: World, *, fsdp: bool) -> nn.Module:
+    """Wrap the module that returns the loss, so that gradients are averaged over all processes.
+
+    Args:
+        module: returns the loss in its forward pass.
+        world: the processes.
+        fsdp: whether weights, gradients and optimizer state are sharded among the processes.
+    """
     if fsdp:
-        return _sharded(step, world)
+        return _sharded(module, world)
     if world.size == 1:
-        return step
+        return module
     from torch.nn.parallel import DistributedDataParallel
 
     return DistributedDataParallel(
-        step,
+        module,
         device_ids=[world.device.index] if world.device.type == "cuda" else None,
+        # An encoder-decoder batch can lack a part, and a frozen weight has no gradient.
         find_unused_parameters=True,
     )
 
 
-def _sharded(step: nn.Module, world: World) -> nn.Module:
-    """Each block of the model is put together when it is needed, and let go afterwards."""
+def _sharded(module: nn.Module, world: World) -> nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    if world.size == 1:
-        raise UsageError("--fsdp divides the model among processes: start several with torchrun")
     mesh = init_device_mesh(world.device.type, (world.size,))
-    for module in list(step.modules()):
-        if isinstance(module, nn.ModuleList):
-            for block in module:
+    # A block's weights are gathered when it computes, and freed afterwards.
+    for blocks in list(module.modules()):
+        if isinstance(blocks, nn.ModuleList):
+            for block in blocks:
                 fully_shard(block, mesh=mesh)
-    fully_shard(step, mesh=mesh)
-    return step
+    fully_shard(module, mesh=mesh)
+    return module

@@ -1,7 +1,4 @@
-"""The student's card: what it was trained on, how, and what came of it.
-
-The loss curve of a run, as a picture.
-"""
+"""The model card of a student (data, options, results), and its loss curve."""
 
 from __future__ import annotations
 
@@ -12,18 +9,18 @@ from typing import Any
 
 from dataprep import __version__
 from dataprep.train.options import TrainOptions
-from dataprep.train.run_dir import RunFolder
+from dataprep.train.run_dir import RunDir
 
-TRAINED, HELD_OUT, INK = "#2a6f97", "#d1495b", "#333333"
+TRAINING, EVALUATION, INK = "#2a6f97", "#d1495b", "#333333"
 
 
-def draw_curve(folder: RunFolder) -> Path | None:
-    """Write ``loss.png``: training loss by step, smoothed, and the loss on held-out rows.
+def draw_curve(run_dir: RunDir) -> Path | None:
+    """Write `loss.png`: the smoothed training loss by step, and the evaluation loss.
 
     Returns:
-        Where it is; ``None`` where matplotlib (extra ``plots``) is not installed, or nothing was measured.
+        The path; `None` if matplotlib (extra `plots`) is not installed, or there is no step.
     """
-    lines = folder.lines()
+    lines = run_dir.metrics()
     steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     measured = [(line["step"], line["eval_loss"]) for line in lines if "eval_loss" in line]
     if importlib.util.find_spec("matplotlib") is None or not steps:
@@ -32,11 +29,11 @@ def draw_curve(folder: RunFolder) -> Path | None:
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(*zip(*steps, strict=True), color=TRAINED, alpha=0.25, linewidth=1)
-    axes.plot(*zip(*_smoothed(steps), strict=True), color=TRAINED, linewidth=2, label="training")
+    axes.plot(*zip(*steps, strict=True), color=TRAINING, alpha=0.25, linewidth=1)
+    axes.plot(*zip(*_smoothed(steps), strict=True), color=TRAINING, linewidth=2, label="training")
     if measured:
         axes.plot(
-            *zip(*measured, strict=True), color=HELD_OUT, marker="o", linewidth=2, label="held-out rows"
+            *zip(*measured, strict=True), color=EVALUATION, marker="o", linewidth=2, label="evaluation rows"
         )
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
@@ -44,35 +41,44 @@ def draw_curve(folder: RunFolder) -> Path | None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK)
     axes.legend(frameon=False)
-    path = folder.path / "loss.png"
+    path = run_dir.path / "loss.png"
     figure.savefig(path, dpi=150, metadata={"Software": None})
     return path
 
 
 def _smoothed(steps: list[tuple[int, float]]) -> list[tuple[int, Any]]:
-    """A running mean over a twentieth of the steps, each value's weight halved every so many steps."""
+    # An exponential mean whose weights halve every twentieth of the run.
     keep = 0.5 ** (1 / max(len(steps) / 20, 1))
-    found, mean, weight = [], 0.0, 0.0
+    smoothed, mean, weight = [], 0.0, 0.0
     for step, loss in steps:
         mean, weight = keep * mean + (1 - keep) * loss, keep * weight + (1 - keep)
-        found.append((step, mean / weight))
-    return found
+        # Divided by the weights so far: the mean of the first steps would be too low.
+        smoothed.append((step, mean / weight))
+    return smoothed
 
 
 def write_card(
-    place: Path, objective: str, options: TrainOptions, facts: Mapping[str, Any], results: Mapping[str, Any]
+    folder: Path, objective: str, options: TrainOptions, facts: Mapping[str, Any], results: Mapping[str, Any]
 ) -> None:
-    """Write ``README.md`` into a directory."""
+    """Write `README.md` into a directory.
+
+    Args:
+        folder: the directory.
+        objective: the objective's name.
+        options: the options that were used.
+        facts: facts about data and model, from `facts_of`.
+        results: losses and other results of the run.
+    """
     pipeline = "text-classification" if objective == "soft-label" else "text-generation"
-    # Only a directory with a configuration is one that transformers loads.
-    library = ["library_name: transformers"] if (place / "config.json").is_file() else []
+    # transformers loads only a directory with a configuration; the tiny network has none.
+    library = ["library_name: transformers"] if (folder / "config.json").is_file() else []
     lines = [
         "---",
         *library,
         f"pipeline_tag: {pipeline}",
         "---",
         "",
-        f"# {place.resolve().parent.name}",
+        f"# {folder.resolve().parent.name}",
         "",
         f"A student trained with dataprep {__version__}: objective `{objective}`, model `{options.model}`"
         + (f", {facts['parameters']:,} parameters." if "parameters" in facts else "."),
@@ -98,29 +104,28 @@ def write_card(
         *(f"| {_words(name)} | {_shown(value)} |" for name, value in options.to_json().items()),
         "",
     ]
-    (place / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def _student(facts: Mapping[str, Any]) -> list[str]:
-    """What is known of the student itself, beside its size."""
     tokenizer = facts.get("tokenizer") or {}
-    known = {
+    facts_by_name = {
         "class": facts.get("class"),
         "chat format of conversations": facts.get("chat_format"),
         "tokenizer": tokenizer.get("kind"),
         "tokenizer's fingerprint": tokenizer.get("fingerprint"),
         "LoRA": facts.get("lora"),
     }
-    rows = [f"| {name} | {_shown(value)} |" for name, value in known.items() if value]
+    rows = [f"| {name} | {_shown(value)} |" for name, value in facts_by_name.items() if value]
     return ["## Student", "", "| | |", "| --- | --- |", *rows, ""] if rows else []
 
 
 def _data(facts: Mapping[str, Any]) -> list[str]:
     rows = facts.get("rows", {})
     return [
-        f"| {part} | {each['name']} | {rows.get(part, '')} | `{each['sha256']}` |"
+        f"| {part} | {file['name']} | {rows.get(part, '')} | `{file['sha256']}` |"
         for part, inputs in facts.get("data", {}).items()
-        for each in inputs
+        for file in inputs
     ]
 
 

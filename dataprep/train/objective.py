@@ -1,67 +1,76 @@
-"""What the loop is given: batches out of a training set, a model, and an objective that puts them together.
+"""What an objective is: a model, a dataset and a loss that the trainer minimises.
 
-An objective gives *sums*, never means: of each part of the loss, over all its tokens (or rows) in a batch.
-How many there are, a batch says beforehand. So the loop divides by the tokens of the whole step, and
-gradient accumulation or further processes change nothing about the loss.
-
-One call of ``train``, as the rooms that set it up see it.
+An objective returns *sums* over tokens (or rows), and a batch says how many tokens each sum covers. The
+trainer divides by the count of the whole step, so gradient accumulation and several processes give the same
+loss and gradient as one large batch.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from dataprep.models import presets
+from dataprep.core.errors import UsageError
+from dataprep.tokens.shards.manifest import sha256_of
 from dataprep.train.options import TrainOptions
-from dataprep.train.run_dir import RunFolder
+from dataprep.train.run_dir import RunDir
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dataprep.train.distributed import World
 
-NEW_RATE, PRETRAINED_RATE, LORA_RATE = 1e-3, 2e-5, 2e-4
-
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be trained on what.
+class TrainContext:
+    """One call of `train`.
 
     Attributes:
         data: files of rows, or a directory of shards.
-        held_out: what the loss is measured on; may be empty.
-        options: what was chosen.
-        folder: the run's directory.
+        eval_data: what the evaluation loss is measured on; may be empty.
+        options: the options, with `learning_rate` set.
+        run_dir: the run's directory.
         world: the processes of the run.
-        tell: says something in one line, beside the metrics.
+        log: prints a line beside the metrics.
+        on_metrics: called with each line of metrics.
     """
 
     data: list[str]
-    held_out: list[str]
+    eval_data: list[str]
     options: TrainOptions
-    folder: RunFolder
+    run_dir: RunDir
     world: World
-    tell: Callable[[str], None]
+    log: Callable[[str], None]
+    on_metrics: Callable[[dict[str, Any]], None]
 
-    @property
-    def learning_rate(self) -> float:
-        """What it is without a word: high for new weights, low for weights that know something."""
-        if self.options.lora is not None:
-            return LORA_RATE
-        return NEW_RATE if presets.is_preset(self.options.model) else PRETRAINED_RATE
+
+class TrainedModel(Protocol):
+    """What is trained: `dataprep.models.student.Student`, or a classifier.
+
+    Attributes:
+        model: the module whose weights are trained.
+    """
+
+    model: Any
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the run's records say about it, beside its class and size."""
+
+    def save(self, folder: Path) -> None:
+        """Write everything into a directory that loads without the run."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Some items of a training set, ready for the model.
+    """Some items of a dataset, ready for the model.
 
     Attributes:
-        tensors: what the objective reads, by name; moved to the model's device by the loop.
-        counts: of each part of the loss, how many tokens (or rows) its sum is over.
-        tokens: positions that hold a token, for the rate that is shown.
+        tensors: what the objective reads, by name; the trainer moves them to the model's device.
+        counts: the number of tokens (or rows) that each part's sum covers.
+        tokens: number of tokens that the model reads, for the rate in the metrics.
     """
 
     tensors: dict[str, Tensor]
@@ -69,65 +78,122 @@ class Batch:
     tokens: int
 
 
-class TrainingSet(Protocol):
-    """Items to train on, by number: documents, packed sequences or rows."""
+class Dataset(Protocol):
+    """Numbered items to train on: documents, packed sequences or rows.
+
+    Attributes:
+        files: name and SHA-256 of each input file.
+        tokens: number of tokens in all items.
+    """
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """Return name and SHA-256 of each input file."""
+
+    @property
+    def tokens(self) -> int:
+        """Return the number of tokens in all items."""
 
     def __len__(self) -> int:
-        """How many items there are."""
+        """Return the number of items."""
 
     def batch(self, items: Sequence[int]) -> Batch:
-        """A batch of the items with these numbers; the same numbers, the same batch."""
+        """Return a batch of the items with these indices; the same indices give the same batch."""
 
-    def where(self, item: int) -> str:
-        """The row that an item is, for messages: ``row 17``."""
+    def describe_item(self, item: int) -> str:
+        """Return where an item comes from, for messages: `train.jsonl row 17`."""
 
 
-class Objective(Protocol):
-    """What is minimised: ``Σ weight · sum / count`` over the parts of the loss.
+@dataclass(frozen=True, slots=True)
+class TrainData:
+    """The datasets of a run: what is trained on, and what the evaluation loss is measured on."""
+
+    train: Any
+    eval: Any = None
+
+    def named(self) -> dict[str, Any]:
+        """Return the datasets that are there, by the name that the records use."""
+        return {"train": self.train} | ({} if self.eval is None else {"eval": self.eval})
+
+
+class Objective(ABC):
+    """One way to train: it loads a model and data, and computes the loss.
+
+    The loss is `Σ weight · sum / count` over its parts.
+
+    Args:
+        student: what `load_model` returned.
+        data: what `load_dataset` returned.
+        context: options, directory and processes of the run.
 
     Attributes:
-        weights: the weight of each part, by name.
+        weights: the weight of each part of the loss, by name.
+        supports_fsdp: whether `--fsdp` can shard the model among processes.
     """
 
+    supports_fsdp: ClassVar[bool] = False
     weights: Mapping[str, float]
 
-    def sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The sum of each part over the batch, each of shape ``()`` and differentiable.
+    def __init__(self, student: Any, data: TrainData, context: TrainContext) -> None:
+        self.student, self.data, self.context = student, data, context
 
-        A part that the batch holds nothing of may be left out.
+    @classmethod
+    @abstractmethod
+    def load_model(cls, context: TrainContext) -> TrainedModel:
+        """Create or load what is trained; torch's random generator has been seeded."""
+
+    @classmethod
+    @abstractmethod
+    def load_dataset(cls, context: TrainContext, student: Any) -> TrainData:
+        """Read the rows of the run's files as batches for this model."""
+
+    @abstractmethod
+    def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sum of each part over a batch, each of shape `()` and differentiable.
+
+        Parts that a batch lacks may be left out.
         """
 
+    def results(self) -> dict[str, Any]:
+        """Return what is measured with the final weights beside the loss: metrics, a sample answer."""
+        return {}
 
-@dataclass(slots=True)
-class Setup:
-    """Everything that one run needs; what makes one objective's run unlike another's.
+    def facts(self) -> dict[str, Any]:
+        """Return what the run's records say about this objective's data."""
+        return {}
 
-    Attributes:
-        objective_name: ``sft``, ``rationale``, ``soft-label`` or ``logits``.
-        model: the student.
-        objective: what it is trained for.
-        training: what it is trained on.
-        held_out: what its loss is measured on.
-        learning_rate: what ``--learning-rate`` is without a word.
-        save: writes the trained student into a directory, so that what is there loads on its own.
-        adopt: puts whole weights, by name, in place of those that were divided among processes
-            (``--fsdp``); without it, this objective cannot be trained so.
-        results: measured once the weights are final, beside the loss: metrics, a sample answer.
-        facts: what the run's records say of data and student: files, SHA-256, tokenizer, sizes.
-        branch: the step at whose end a checkpoint is written into ``branch/`` of the run's directory, for
-            another run to go on from; ``None`` for none.
-        start: another run's checkpoint to begin with.
+
+def facts_of(
+    context: TrainContext, student: TrainedModel, data: TrainData, objective: Objective
+) -> dict[str, Any]:
+    """Return what the run's records say about model and data; `--resume` compares `data`."""
+    datasets = data.named()
+    return {
+        "model": context.options.model,
+        "class": type(student.model).__name__,
+        "parameters": sum(weights.numel() for weights in student.model.parameters()),
+        **student.describe(),
+        "data": {name: dataset.files for name, dataset in datasets.items()},
+        "rows": {name: len(dataset) for name, dataset in datasets.items()},
+        "tokens": {name: dataset.tokens for name, dataset in datasets.items()},
+        **objective.facts(),
+    }
+
+
+def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
+    """Return name, size in bytes and SHA-256 of files."""
+    return [
+        {"name": Path(path).name, "bytes": Path(path).stat().st_size, "sha256": sha256_of(path)}
+        for path in paths
+    ]
+
+
+def check_max_length(max_length: int | None, context_length: int | None) -> int | None:
+    """Return the maximum number of tokens in a row: as chosen, else the model's context length.
+
+    Raises:
+        UsageError: `--max-length` is more than the model's context length.
     """
-
-    objective_name: str
-    model: nn.Module
-    objective: Objective
-    training: TrainingSet
-    held_out: TrainingSet | None
-    learning_rate: float
-    save: Callable[[Path], None]
-    adopt: Callable[[dict[str, Any]], None] | None = None
-    results: Callable[[], dict[str, Any]] = dict
-    facts: dict[str, Any] = field(default_factory=dict)
-    branch: int | None = None
-    start: Path | None = None
+    if max_length and context_length and max_length > context_length:
+        raise UsageError(f"--max-length {max_length}: the model has room for {context_length:,} tokens")
+    return max_length or context_length

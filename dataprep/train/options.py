@@ -1,6 +1,6 @@
 """Options of training and of scoring, and the optimizer with its learning rate.
 
-This module imports nothing heavy: ``dataprep train --help`` reads it.
+This module imports nothing heavy: `dataprep train --help` reads it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import AdamW
 
-OBJECTIVES = ("auto", "sft", "rationale", "soft-label")
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -49,7 +48,11 @@ class TrainOptions:
         UsageError: a value is not accepted, or two options exclude each other.
     """
 
-    objective: str = option("auto", "Training objective; auto detects it from the rows.", choices=OBJECTIVES)
+    objective: str = option(
+        "auto",
+        "Training objective: auto (detected from the rows), sft, distillation, rationale or soft-label.",
+        metavar="NAME",
+    )
     model: str = option(
         "auto",
         "A directory, a name on the hub, or a preset: llama-tiny, llama-30m, llama-1b, t5-tiny, t5-small; "
@@ -220,29 +223,32 @@ class PredictOptions:
 BETAS = (0.9, 0.95)
 
 
-def factor(step: int, steps: int, warmup: float, schedule: str) -> float:
-    """What the highest learning rate is multiplied by in ``step``, from 0, of ``steps``.
+def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """Return the factor of the peak learning rate in a step, from 0 to `steps` - 1.
 
-    It rises linearly over the first ``warmup * steps`` steps; then it falls to 0 along half a cosine or a
-    line, so that the step after the last would have 0, or stays.
+    It rises linearly over the first `warmup * steps` steps. Then it falls along half a cosine or a line, and
+    would be 0 in the step after the last; or it stays constant.
     """
     rising = math.ceil(warmup * steps)
     if step < rising:
+        # From step 0 on it is above 0: a step at rate 0 would be wasted.
         return (step + 1) / (rising + 1)
     if schedule == "constant":
         return 1.0
-    passed = (step - rising) / max(steps - rising, 1)
-    return 1 - passed if schedule == "linear" else (1 + math.cos(math.pi * passed)) / 2
+    progress = (step - rising) / max(steps - rising, 1)
+    return 1 - progress if schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
 
 
 def make_optimizer(model: nn.Module, options: TrainOptions, learning_rate: float) -> AdamW:
-    """AdamW over the weights that are trained; only matrices decay."""
+    """Return AdamW over the weights that require gradients."""
     from torch.optim import AdamW
 
-    trained = [each for each in model.parameters() if each.requires_grad]
+    trained = [weights for weights in model.parameters() if weights.requires_grad]
+    # Only matrices decay: pulling biases and the scales of norms towards 0 would change what they scale.
     groups = [
-        {"params": [each for each in trained if each.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [each for each in trained if each.ndim <= 1], "weight_decay": 0.0},
+        {"params": [w for w in trained if w.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    # The fused kernel does not read FSDP's sharded tensors.
     return AdamW(groups, lr=learning_rate, betas=BETAS, fused=not options.fsdp)

@@ -1,46 +1,34 @@
-"""One run from beginning to end: options, data, model, loop, evaluation, saving."""
+"""A training run from beginning to end: options, model, dataset, objective, trainer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import UsageError
-from dataprep.core.optional import require
-from dataprep.train.objectives.detect import objective_of, refuse_foreign
+from dataprep.core.optional import quiet, require
+from dataprep.train.objectives.registry import ObjectiveSpec, choose_objective
 from dataprep.train.options import TrainOptions
-from dataprep.train.run_dir import RunFolder, interrupted, new_folder, newest_folder
-from dataprep.train.tensorboard import check_board
+from dataprep.train.run_dir import RunDir, advise_on_interrupt, new_run_path, newest_run_path
 
 if TYPE_CHECKING:
-    from dataprep.train.objective import Job, Setup
-
-ROOMS = {
-    "sft": "sft",
-    "logits": "distillation",
-    "rationale": "rationale",
-    "soft-label": "soft_label.objective",
-}
-"""The module that sets up a run for each objective, each with a function ``setup``."""
-
-MODELS = {"sft": "llama-tiny", "logits": "llama-tiny", "rationale": "t5-tiny", "soft-label": "tiny"}
-"""The preset that is trained for each objective where no model is chosen."""
+    from dataprep.train.distributed import World
+    from dataprep.train.objective import Objective, TrainContext
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
         path: its directory, which loads as a model.
-        objective: what it was trained for.
-        results: ``steps``, ``tokens``, ``seconds``; losses in nats a trained token (or row): of the first
-            and the last step (``loss_first``, ``loss_last``), on the held-out rows before and after
-            (``eval_loss_before``, ``eval_loss``); what the objective measures besides.
+        objective: the name of its objective.
+        results: `steps`, `tokens`, `seconds`; losses in nats per token in the loss (or per row): of the
+            first and the last step (`loss_first`, `loss_last`), on the evaluation rows before and after
+            (`eval_loss_before`, `eval_loss`); and what the objective measures.
     """
 
     path: Path
@@ -50,139 +38,128 @@ class Trained:
 
 def train(
     data: str | Path | Sequence[str | Path],
-    held_out: str | Path | Sequence[str | Path] = (),
+    eval_data: str | Path | Sequence[str | Path] = (),
     output: str | Path | None = None,
     *,
     root: str | Path = ".",
     options: TrainOptions | None = None,
     resume: bool = False,
-    watch: Callable[[dict[str, Any]], None] | None = None,
-    tell: Callable[[str], None] | None = None,
+    on_metrics: Callable[[dict[str, Any]], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Trained:
-    """Train a student and write it, with all that was measured, into a directory.
+    """Train a student, and write it with its metrics into a directory.
 
-    Under ``torchrun`` each process calls it alike, and they share the work.
+    Under `torchrun` every process calls it with the same arguments, and they share the work.
 
     Args:
         data: files of rows in any format that dataprep reads, or a directory of token shards.
-        held_out: rows that the loss is measured on.
-        output: the run's directory. Default: a new one in ``runs/``; with ``resume`` the newest, if any.
-        root: the folder that ``runs/`` is in.
-        options: what was chosen.
-        resume: go on with the run in ``output`` from its last checkpoint.
-        watch: called with every line of metrics.
-        tell: called with what there is to say besides, a line at a time.
+        eval_data: rows that the evaluation loss is measured on.
+        output: the run's directory. Defaults to a new one in `runs/`; with `resume`, to the newest there.
+        root: the folder that contains `runs/`.
+        options: the options.
+        resume: continue the run in `output` from its last checkpoint.
+        on_metrics: called with each line of metrics.
+        log: called with each line of other messages.
 
     Raises:
-        UsageError: an option that cannot be served, or that contradicts the data or the run so far.
+        UsageError: an option cannot be served, or contradicts the data or the run so far.
         InputError: a row is of the wrong kind for the objective, or too long.
-        TokenizerError: the tokenizer does not fit the model or the shards.
-        TrainingError: the loss is no number, memory is full, a checkpoint is another model's.
+        TokenizerError: the tokenizer does not match the model or the shards.
+        TrainingError: the loss is not finite, memory is full, or a checkpoint belongs to another model.
         FileError: a file cannot be read or written.
-        MissingDependencyError: the extra ``train`` is not installed, or one that an option needs.
+        MissingDependencyError: the extra `train`, or one that an option needs, is not installed.
     """
     options = options or TrainOptions()
     for package in ("torch", "transformers", "safetensors"):
         require(package, extra="train", feature="training a student")
     if options.tensorboard:
-        check_board()
-    paths, others = _paths(data), _paths(held_out)
-    objective = objective_of(paths, options, others)
-    refuse_foreign(objective, options)
+        require("tensorboard", extra="tensorboard", feature="--tensorboard")
+    paths, eval_paths = _paths(data), _paths(eval_data)
+    spec = choose_objective(paths, options, eval_paths)
     if options.model == "auto":
-        options = replace(options, model=MODELS[objective])
-    return _run(objective, paths, others, output, root, options, resume, watch or _ignore, tell or _ignore)
+        options = replace(options, model=spec.preset)
 
-
-def _run(
-    objective: str,
-    data: list[str],
-    held_out: list[str],
-    output: str | Path | None,
-    root: str | Path,
-    options: TrainOptions,
-    resume: bool,
-    watch: Callable[[dict[str, Any]], None],
-    tell: Callable[[str], None],
-) -> Trained:
-    import torch
-
-    from dataprep.core.optional import quiet
     from dataprep.train.distributed import processes
-    from dataprep.train.model_card import draw_curve, write_card
-    from dataprep.train.objective import Job
-    from dataprep.train.quantization import quantization_aware
-    from dataprep.train.trainer import Loop
+    from dataprep.train.objective import TrainContext
 
     with quiet(), processes(options.device) as world:
-        folder = RunFolder(world.agree(_place(output, root, resume=resume) if world.first else None))
+        # Only the first process looks for a free name, which the others must share.
+        run_dir = RunDir(world.agree(_run_path(output, root, resume=resume) if world.first else None))
         if world.first:
-            folder.begin(options, resume=resume)
+            run_dir.begin(options, resume=resume)
         world.wait()
-        job = Job(data, held_out, options, folder, world, tell if world.first else _ignore)
-        with folder.preparing():
-            setup = _prepared(objective, job, resume=resume)
-        if options.qat is not None:
-            with interrupted(folder, job.tell):
-                setup = quantization_aware(setup, job, watch, resume=resume)
-        torch.manual_seed(options.seed + world.rank)
-        with interrupted(folder, job.tell):
-            results = Loop(setup, options, world, folder, watch).run(resume=resume)
-        if world.first:
-            results |= setup.results()
-            with folder.saving() as place:
-                setup.save(place)
-                used = replace(options, learning_rate=options.learning_rate or setup.learning_rate)
-                write_card(place, objective, used, setup.facts, results)
-            draw_curve(folder)
-        world.wait()
-    return Trained(folder.path, objective, results)
+        log = (log if world.first else None) or _ignore
+        options = replace(options, learning_rate=options.learning_rate or spec.learning_rate(options))
+        context = TrainContext(paths, eval_paths, options, run_dir, world, log, on_metrics or _ignore)
+        results = _run(spec, context, resume=resume)
+    return Trained(run_dir.path, spec.name, results)
 
 
-def _prepared(objective: str, job: Job, *, resume: bool) -> Setup:
-    """Model, data and objective; what the data are is recorded."""
+def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[str, Any]:
     import torch
 
-    from dataprep.train.lora import with_updates
-    from dataprep.train.quantization import checked
+    from dataprep.train import quantization
+    from dataprep.train.lora import add_lora
+    from dataprep.train.model_card import draw_curve, write_card
+    from dataprep.train.objective import facts_of
+    from dataprep.train.trainer import Trainer
 
-    torch.manual_seed(job.options.seed)
-    setup: Setup = import_module(f"dataprep.train.objectives.{ROOMS[objective]}").setup(job)
-    if job.options.lora is not None:
-        setup = with_updates(setup, job.options.lora)
-    _check_processes(setup, job)
-    if job.options.qat is not None:
-        checked(setup, job)
-    if job.world.first:
-        job.folder.record(setup.facts, resume=resume)
-    return setup
+    options, world, run_dir = context.options, context.world, context.run_dir
+    start = scheme = None
+    with run_dir.preparing():
+        torch.manual_seed(options.seed)
+        objective_class = spec.load()
+        _check_fsdp(spec.name, objective_class, options, world)
+        student: Any = objective_class.load_model(context)
+        data = objective_class.load_dataset(context, student)
+        objective = objective_class(student, data, context)
+        lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
+        facts = facts_of(context, student, data, objective) | lora
+        if options.qat is not None:
+            scheme = quantization.check(student, data, context)
+        if world.first:
+            run_dir.record(facts, resume=resume)
+    with advise_on_interrupt(run_dir, context.log):
+        if options.qat is not None:
+            start = quantization.train_full_precision(
+                student, data, objective, context, facts, scheme, resume=resume
+            )
+        torch.manual_seed(options.seed + world.rank)
+        results = Trainer(student, data, objective, context, start=start).run(resume=resume)
+    if world.first:
+        results |= objective.results()
+        if options.qat is not None:
+            results["quantization"] = quantization.compare(student, data, objective, context, scheme)
+        with run_dir.saving() as folder:
+            student.save(folder)
+            if options.qat is not None:
+                quantization.save_quantized(folder, scheme)
+            write_card(folder, spec.name, options, facts, results)
+        draw_curve(run_dir)
+    world.wait()
+    return results
 
 
-def _check_processes(setup: Setup, job: Job) -> None:
-    """Raise ``UsageError`` where ``--fsdp`` cannot divide the model."""
-    if job.options.fsdp and setup.adopt is None:
-        raise UsageError(f"--fsdp: not for the objective {setup.objective_name}; leave it out")
-    if job.options.fsdp and job.world.size == 1:
-        raise UsageError("--fsdp divides the model among processes: start several with torchrun")
+def _check_fsdp(name: str, objective: type[Objective], options: TrainOptions, world: World) -> None:
+    if options.fsdp and not objective.supports_fsdp:
+        raise UsageError(f"--fsdp: not for the objective {name}; leave it out")
+    if options.fsdp and world.size == 1:
+        raise UsageError("--fsdp shards the model among processes: start several with torchrun")
 
 
-def _place(output: str | Path | None, root: str | Path, *, resume: bool) -> str:
-    """The run's directory."""
+def _run_path(output: str | Path | None, root: str | Path, *, resume: bool) -> str:
     if output is not None:
         return str(output)
-    found = newest_folder(root) if resume else None
-    return str(found or new_folder(root, datetime.now().astimezone()))
+    newest = newest_run_path(root) if resume else None
+    return str(newest or new_run_path(root, datetime.now().astimezone()))
 
 
-def _paths(given: str | Path | Sequence[str | Path]) -> list[str]:
-    found = [str(given)] if isinstance(given, str | Path) else [str(path) for path in given]
-    for path in found:
-        if path == "-":
-            raise UsageError(
-                "training reads its rows again and again: give a file in place of standard input"
-            )
-    return found
+def _paths(data: str | Path | Sequence[str | Path]) -> list[str]:
+    paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
+    if "-" in paths:
+        raise UsageError("training reads its rows in every epoch: give a file instead of standard input")
+    return paths
 
 
 def _ignore(_: Any) -> None:
-    """Say nothing."""
+    """Do nothing with a line of metrics or a message."""

@@ -1,13 +1,13 @@
-"""A run's directory: what was chosen, what was measured, and in the end the student itself.
+"""A run's directory: options, metrics, checkpoints, and in the end the student itself.
 
-options.json     what was chosen, and what the data were
-metrics.jsonl    a line a step, and one for each measurement on held-out rows
-loss.png         their curve
-checkpoints/     states to go on from
-tokens/          the rows of chats as token shards
-tensorboard/     the metrics for TensorBoard, where it was asked for
-README.md        the student's card
-config.json, model.safetensors, tokenizer.json, …   the student, as ``transformers`` loads it
+options.json     the options, and facts about data and model
+metrics.jsonl    a line for each step, and one for each evaluation
+loss.png         the curve of both losses
+checkpoints/     states to continue from
+tokens/          chat rows as token shards
+tensorboard/     the metrics for TensorBoard, with `--tensorboard`
+README.md        the student's model card
+config.json, model.safetensors, tokenizer.json, …   the student, as `transformers` loads it
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from dataprep.core.io import writing
 from dataprep.train.options import TrainOptions
 
 OPTIONS, METRICS, CHECKPOINTS, BRANCH = "options.json", "metrics.jsonl", "checkpoints", "branch"
-BOARD, TOKENS = "tensorboard", "tokens"
+TENSORBOARD, TOKENS = "tensorboard", "tokens"
 
 
-def new_folder(root: str | Path, now: datetime) -> Path:
-    """A directory for a run that begins now: ``runs/2026-11-21_14-30-00`` below ``root``."""
+def new_run_path(root: str | Path, now: datetime) -> Path:
+    """Return an unused directory for a run: `runs/2026-11-21_14-30-00` below `root`."""
     base = Path(root) / "runs"
     stamp = now.strftime("%Y-%m-%d_%H-%M-%S")
     names = [stamp, *(f"{stamp}-{number}" for number in range(2, 1000))]
     return next(base / name for name in names if not (base / name).exists())
 
 
-def newest_folder(root: str | Path) -> Path | None:
-    """The run that began last below ``root``; ``None`` where there is none."""
+def newest_run_path(root: str | Path) -> Path | None:
+    """Return the newest run below `root`, or `None` if there is none."""
     base = Path(root) / "runs"
-    found = sorted(base.glob(f"*/{OPTIONS}")) if base.is_dir() else []
-    return found[-1].parent if found else None
+    runs = sorted(base.glob(f"*/{OPTIONS}")) if base.is_dir() else []
+    return runs[-1].parent if runs else None
 
 
-class RunFolder:
+class RunDir:
     """A run's directory.
 
     Attributes:
-        path: where it is.
-        checkpoints: the folder of checkpoints.
-        branch: the folder of a checkpoint that another run goes on from.
+        path: the directory.
+        checkpoints: the folder of its checkpoints.
+        branch: the folder of the checkpoint that another run starts from.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -63,11 +63,11 @@ class RunFolder:
         self._new = False
 
     def begin(self, options: TrainOptions, *, resume: bool) -> None:
-        """Make the directory; or, to go on with a run, see that it was begun with the same options.
+        """Create the directory; or, to resume a run, check that it was begun with the same options.
 
         Raises:
-            UsageError: the directory holds something else, or the run was begun with other options.
-            FileError: it cannot be written.
+            UsageError: the directory contains something else, or the run has other options.
+            FileError: the directory cannot be written.
         """
         recorded = self.recorded()
         if resume and recorded is not None:
@@ -87,10 +87,7 @@ class RunFolder:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Take a run back that ends before anything is trained, so that it can be begun again here.
-
-        What was there before ``begin``, an empty directory or a run to go on with, stays.
-        """
+        """Remove a new run that fails before its first step, so that the same command works again."""
         try:
             yield
         except BaseException:
@@ -98,12 +95,13 @@ class RunFolder:
                 for name in (OPTIONS, METRICS):
                     (self.path / name).unlink(missing_ok=True)
                 shutil.rmtree(self.path / TOKENS, ignore_errors=True)
-                with suppress(OSError):  # where somebody else has put something into it
+                # Another program may have put files into the directory: they stay.
+                with suppress(OSError):
                     self.path.rmdir()
             raise
 
     def record(self, facts: Mapping[str, Any], *, resume: bool) -> None:
-        """Record what is known of data and student; or see that the data are the same.
+        """Record facts about data and model; when resuming, check that the data are the same.
 
         Raises:
             UsageError: the run was begun on other data.
@@ -127,7 +125,11 @@ class RunFolder:
         partial.replace(self.path / OPTIONS)
 
     def check_free(self) -> None:
-        """Raise ``UsageError`` unless a run can begin here: there is nothing, or an empty directory."""
+        """Check that a run can begin here: the directory is missing or empty.
+
+        Raises:
+            UsageError: it is not.
+        """
         if self.path.is_dir() and any(self.path.iterdir()):
             has = "a run" if (self.path / OPTIONS).is_file() else "other files"
             raise UsageError(
@@ -137,62 +139,62 @@ class RunFolder:
             raise UsageError(f"-o {self.path}: expected a directory, found a file")
 
     def recorded(self) -> dict[str, Any] | None:
-        """What ``options.json`` holds; ``None`` where no run was begun here.
+        """Return the options and facts of the run, or `None` if no run was begun here.
 
         Raises:
-            InputError: it is damaged.
+            InputError: the file is damaged.
         """
         path = self.path / OPTIONS
         try:
-            found = orjson.loads(path.read_bytes())
-            return {"options": dict(found["options"]), "facts": found["facts"]}
+            document = orjson.loads(path.read_bytes())
+            return {"options": dict(document["options"]), "facts": document["facts"]}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(path, f"damaged: {error}; begin the run anew in another directory") from None
 
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Add a line of metrics."""
+    def add_metrics(self, line: Mapping[str, Any]) -> None:
+        """Append a line of metrics."""
         with writing(str(self._metrics)), self._metrics.open("ab") as out:
             out.write(orjson.dumps(line) + b"\n")
 
-    def size(self) -> int:
-        """How many bytes of metrics there are."""
+    def metrics_size(self) -> int:
+        """Return the size of the metrics in bytes."""
         return self._metrics.stat().st_size if self._metrics.is_file() else 0
 
-    def cut(self, size: int) -> None:
-        """Forget the metrics after a checkpoint."""
+    def truncate_metrics(self, size: int) -> None:
+        """Remove the metrics that were written after a checkpoint."""
         with writing(str(self._metrics)):
             os.truncate(self._metrics, size)
 
-    def lines(self) -> list[dict[str, Any]]:
-        """All lines of metrics."""
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return all lines of metrics."""
         return [orjson.loads(line) for line in self._metrics.read_bytes().splitlines()]
 
     def summary(self) -> dict[str, Any]:
-        """Losses on the held-out rows before and after, the last training loss, time and tokens."""
-        lines = self.lines()
+        """Return steps, tokens and seconds, and the losses of the first and last step and evaluation."""
+        lines = self.metrics()
         steps = [line for line in lines if "loss" in line]
-        held_out = [line for line in lines if "eval_loss" in line]
-        found: dict[str, Any] = {
+        evaluations = [line for line in lines if "eval_loss" in line]
+        summary: dict[str, Any] = {
             "steps": steps[-1]["step"] if steps else 0,
             "tokens": sum(line["tokens"] for line in steps),
             "seconds": sum(line["seconds"] for line in steps),
             "loss_first": steps[0]["loss"] if steps else None,
             "loss_last": steps[-1]["loss"] if steps else None,
         }
-        if held_out:
-            found |= {"eval_loss_before": held_out[0]["eval_loss"], "eval_loss": held_out[-1]["eval_loss"]}
-            parts = {name: value for name, value in held_out[-1].items() if name.startswith("eval_loss_")}
-            found |= parts
-        return found
+        if evaluations:
+            first, last = evaluations[0], evaluations[-1]
+            summary |= {"eval_loss_before": first["eval_loss"], "eval_loss": last["eval_loss"]}
+            summary |= {name: value for name, value in last.items() if name.startswith("eval_loss_")}
+        return summary
 
     @contextmanager
     def saving(self) -> Iterator[Path]:
-        """A hidden folder for the student's files; they are put into place together at the end.
+        """Yield a hidden folder for the student's files, and move them into place at the end.
 
         Raises:
-            FileError: they cannot be written; nothing half-written is left.
+            FileError: a file cannot be written; the directory then contains no part of the student.
         """
         partial = self.path / ".student.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -200,12 +202,13 @@ class RunFolder:
             with writing(str(self.path)):
                 partial.mkdir()
                 yield partial
-                # `config.json` comes last: without it, the directory is no model.
-                for file in sorted(partial.iterdir(), key=lambda each: each.name == "config.json"):
-                    if file.is_dir():  # which cannot take the place of one that is not empty
+                # config.json last: without it, the directory does not load as a model.
+                for file in sorted(partial.iterdir(), key=lambda file: file.name == "config.json"):
+                    if file.is_dir():  # cannot replace a directory that is not empty
                         shutil.rmtree(self.path / file.name, ignore_errors=True)
                     file.replace(self.path / file.name)
-        except (RuntimeError, _writers_error()) as error:
+        except (RuntimeError, _safetensors_error()) as error:
+            # A full disk, as torch (RuntimeError) and safetensors report it.
             if not any(word in str(error) for word in ("space", "write", "os error")):
                 raise
             raise FileError(self.path, f"the student cannot be written: {first_line(error)}") from None
@@ -213,8 +216,7 @@ class RunFolder:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _writers_error() -> type[Exception]:
-    """What safetensors raises on a full disk; torch's own writer raises ``RuntimeError``."""
+def _safetensors_error() -> type[Exception]:
     from safetensors import SafetensorError
 
     error: type[Exception] = SafetensorError
@@ -222,14 +224,56 @@ def _writers_error() -> type[Exception]:
 
 
 @contextmanager
-def interrupted(folder: RunFolder, tell: Callable[[str], None]) -> Iterator[None]:
-    """Say how to go on with a run that is stopped by Ctrl-C, or by a request to end."""
+def advise_on_interrupt(run_dir: RunDir, log: Callable[[str], None]) -> Iterator[None]:
+    """Log how to resume a run that is stopped by Ctrl-C or SIGTERM."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        steps = sorted(path.stem.removeprefix("step-") for path in folder.checkpoints.glob("step-*.pt"))
+        steps = sorted(path.stem.removeprefix("step-") for path in run_dir.checkpoints.glob("step-*.pt"))
         start = (
             f"goes on after step {int(steps[-1]):,}" if steps else "begins anew: there is no checkpoint yet"
         )
-        tell(f"interrupted: the same command with -o {folder.path} --resume {start}")
+        log(f"interrupted: the same command with -o {run_dir.path} --resume {start}")
         raise
+
+
+class TensorBoard:
+    """A run's metrics for TensorBoard.
+
+    Args:
+        writer: torch's `SummaryWriter`.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Write a line of metrics, each number under its name in `metrics.jsonl`, at its step."""
+        for name, value in line.items():
+            if name not in ("step", "steps"):
+                self._writer.add_scalar(name, value, line["step"])
+
+
+@contextmanager
+def tensorboard_of(run_dir: RunDir) -> Iterator[TensorBoard]:
+    """Write the metrics of a run for TensorBoard, starting with those that are there already.
+
+    Raises:
+        FileError: they cannot be written.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder = run_dir.path / TENSORBOARD
+    with writing(str(folder)):
+        # A resumed run takes the steps after its checkpoint again. TensorBoard would show both values, so
+        # its files are made again from metrics.jsonl.
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        writer = SummaryWriter(str(folder))
+        try:
+            tensorboard = TensorBoard(writer)
+            for line in run_dir.metrics():
+                tensorboard.add(line)
+            yield tensorboard
+        finally:
+            writer.close()

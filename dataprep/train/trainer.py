@@ -1,15 +1,7 @@
-"""The loop: steps over batches, with measurements on held-out rows and checkpoints between them.
+"""The trainer: optimizer steps over batches, with evaluation and checkpoints between them.
 
-What a step does depends on its number, the options and the seed, and on nothing that happened before but the
-weights and the optimizer's state; so a run that was killed goes on from a checkpoint as if nothing had been.
-
-Memory: how much was in use, and what helps where there is not enough.
-
-``--compile``: what torch's compiler makes of a run, and what it leaves alone.
-
-Attention inside documents depends on where each of them ends. Compiled, it would be compiled anew for
-nearly every batch, for minutes; so it is called as it is, and what lies between two calls of it is compiled
-once, for all lengths.
+A step depends on its index, the options, the seed, the weights and the optimizer's state, and on nothing
+else. So a run that was killed continues from a checkpoint as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -18,82 +10,72 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dataprep.core.errors import TrainingError
-from dataprep.train.batches import Plan
+from dataprep.core.shuffle import shuffled_order
+from dataprep.models.losses import mean_losses, weighted_loss
 from dataprep.train.checkpoints import Checkpoints
-from dataprep.train.distributed import World, spread
-from dataprep.train.objective import Batch, Objective, Setup, TrainingSet
-from dataprep.train.options import TrainOptions, factor, make_optimizer
-from dataprep.train.tensorboard import Board, board_of
-
-if TYPE_CHECKING:
-    from dataprep.train.run_dir import RunFolder
+from dataprep.train.distributed import World, wrap_model
+from dataprep.train.objective import Batch, Objective, TrainContext, TrainData
+from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
+from dataprep.train.run_dir import TensorBoard, tensorboard_of
 
 
-def compiled(step: nn.Module) -> Any:
-    """A module whose forward pass is compiled."""
-    import torch
-    from transformers import AttentionInterface
+@dataclass(frozen=True, slots=True)
+class BatchSampler:
+    """Decide which items each step trains on, from the seed and the step's index alone.
 
-    from dataprep.train.layers import encoder_decoder, packed_attention
+    Attributes:
+        items: number of items in the dataset.
+        per_step: number of items that a step uses, over all processes.
+        total: number of items that all steps use; items count again in each epoch.
+        seed: seed of the order; epoch k is shuffled with `seed + k`.
+    """
 
-    for room in (packed_attention, encoder_decoder):
-        AttentionInterface.register(room.NAME, torch.compiler.disable(room.attend))
-    return torch.compile(step, dynamic=True)
+    items: int
+    per_step: int
+    total: int
+    seed: int
 
+    @classmethod
+    def of(cls, items: int, options: TrainOptions, world: World) -> BatchSampler:
+        """Return the sampler of a run over so many items."""
+        per_step = options.batch_size * options.accumulate * world.size
+        total = max(round(options.epochs * items), 1)
+        if options.steps is not None:
+            total = options.steps * per_step
+        return cls(items, per_step, total, options.seed)
 
-@contextmanager
-def explained(options: TrainOptions) -> Iterator[None]:
-    """Turn a lack of memory into a ``TrainingError`` that says what helps."""
-    import torch
+    @property
+    def steps(self) -> int:
+        """Number of steps; the last one may have fewer items."""
+        return -(-self.total // self.per_step)
 
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        full = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(
-            error
-        )
-        if not full:
-            raise
-        advice = []
-        if options.batch_size > 1:
-            size = options.batch_size
-            part = next(each for each in range(size // 2, 0, -1) if size % each == 0)
-            many = size // part * options.accumulate
-            advice.append(f"--batch-size {part} --accumulate {many} (the same loss)")
-        if not options.gradient_checkpointing:
-            advice.append("--gradient-checkpointing")
-        advice += ["a shorter --max-length with --truncation drop"]
-        if options.lora is None:
-            advice.append("--lora 16")
-        raise TrainingError(f"memory is full; what helps, in this order: {', '.join(advice)}") from None
-
-
-def memory_mb() -> float:
-    """The most memory that was in use so far, in MB: the GPU's, or this process's."""
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 1e6
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    def of_steps(self, first: int) -> Iterator[tuple[int, list[int]]]:
+        """Yield the index and the items of each step from `first` on."""
+        epoch, order = -1, None
+        for step in range(first, self.steps):
+            items = []
+            for position in range(step * self.per_step, min((step + 1) * self.per_step, self.total)):
+                if position // self.items != epoch:
+                    epoch = position // self.items
+                    order = shuffled_order(self.items, self.seed + epoch)
+                assert order is not None
+                items.append(int(order[position % self.items]))
+            yield step, items
 
 
-Watch = Callable[[dict[str, Any]], None]
+class LossModule(nn.Module):
+    """A model and its objective as one module, whose forward pass returns the loss.
 
-
-class Step(nn.Module):
-    """A model and what it is trained for as one module, whose forward pass gives the loss.
-
-    Wrappers for several processes see all weights used inside it, the output layer's among them.
+    Wrappers for several processes only see weights that are used inside a forward pass. The output layer is
+    called by the objective, outside the model's own.
     """
 
     def __init__(self, model: nn.Module, objective: Objective) -> None:
@@ -104,242 +86,292 @@ class Step(nn.Module):
     def forward(
         self, tensors: Mapping[str, Tensor], scales: Mapping[str, float]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """``Σ scale · sum`` over the parts of the loss, and the sums themselves."""
-        sums = self.objective.sums(self.model, tensors)
-        used = [sums[name] * scales[name] for name in sums]
-        loss = torch.stack(used).sum() if used else 0.0 * next(self.model.parameters()).sum()
+        """Return `Σ scale · sum` over the parts of the loss, and the detached sums."""
+        sums = self.objective.loss_sums(self.model, tensors)
+        scaled = [sums[name] * scales[name] for name in sums]
+        # Without any part, the loss still needs a graph: backward() is called on every process.
+        loss = torch.stack(scaled).sum() if scaled else 0.0 * next(self.model.parameters()).sum()
         return loss, {name: value.detach() for name, value in sums.items()}
 
 
-class Loop:
-    """One run.
+class MicroBatch(NamedTuple):
+    """One forward and backward pass of a step; `counts` is false for a placeholder."""
+
+    batch: Batch
+    counts: bool
+
+
+class Trainer:
+    """Train a model from beginning to end.
 
     Args:
-        setup: model, objective and data.
-        options: what was chosen.
-        world: the processes of the run.
-        folder: where metrics and checkpoints go.
-        watch: called with every line of metrics.
+        student: the model; trained in place.
+        data: what is trained on and evaluated on.
+        objective: computes the loss.
+        context: options, directory and processes of the run.
+        start: the checkpoint of another run to begin with.
+        branch: the step after which a checkpoint for another run is written into `branch/`.
     """
 
     def __init__(
-        self, setup: Setup, options: TrainOptions, world: World, folder: RunFolder, watch: Watch
+        self,
+        student: Any,
+        data: TrainData,
+        objective: Objective,
+        context: TrainContext,
+        *,
+        start: Path | None = None,
+        branch: int | None = None,
     ) -> None:
-        self.setup, self.options, self.world, self.folder, self.watch = setup, options, world, folder, watch
-        self.plan = Plan.of(len(setup.training), options, world)
-        self.rate = options.learning_rate or setup.learning_rate
-        setup.model.to(world.device)
-        self.step = spread(Step(setup.model, setup.objective), world, fsdp=options.fsdp)
-        self.optimizer = make_optimizer(self.step, options, self.rate)
-        self.checkpoints = Checkpoints(folder.checkpoints, self.step, self.optimizer, world)
-        self.call = compiled(self.step) if options.compile else self.step
-        self.board: Board | None = None
+        self.student, self.data, self.objective = student, data, objective
+        self.options, self.world, self.run_dir = context.options, context.world, context.run_dir
+        self.on_metrics, self.start, self.branch = context.on_metrics, start, branch
+        self.sampler = BatchSampler.of(len(data.train), self.options, self.world)
+        assert self.options.learning_rate is not None
+        self.learning_rate = self.options.learning_rate
+        student.model.to(self.world.device)
+        self.module = wrap_model(LossModule(student.model, objective), self.world, fsdp=self.options.fsdp)
+        self.optimizer = make_optimizer(self.module, self.options, self.learning_rate)
+        self.checkpoints = Checkpoints(self.run_dir.checkpoints, self.module, self.optimizer, self.world)
+        self.forward = compile_module(self.module) if self.options.compile else self.module
+        self.tensorboard: TensorBoard | None = None
 
     def run(self, *, resume: bool = False) -> dict[str, Any]:
-        """Train to the end; the losses on the held-out rows before and after."""
-        first = self._resume() if resume or self.setup.start else 0
-        shows = self.options.tensorboard and self.world.first
-        with board_of(self.folder) if shows else nullcontext() as self.board:
-            self._steps(first)
+        """Train to the end, and return losses before and after, steps, tokens and seconds."""
+        first = self._resume() if resume or self.start else 0
+        writes = self.options.tensorboard and self.world.first
+        with tensorboard_of(self.run_dir) if writes else nullcontext() as self.tensorboard:
+            if first == 0:
+                self.evaluate(0)
+            self.student.model.train()
+            for step, items in self.sampler.of_steps(first):
+                with explain_out_of_memory(self.options):
+                    metrics = self.train_step(step, items)
+                self._record(metrics)
+                self.after_step(step + 1)
         if self.options.fsdp:
             self._gather()
-        return self.folder.summary()
+        return self.run_dir.summary()
 
-    def _steps(self, first: int) -> None:
-        """Take the steps from ``first`` on, with what comes between them."""
-        if first == 0:
-            self.measure(0)
-        self.setup.model.train()
-        for number, items in self.plan.of_steps(first):
-            with explained(self.options):
-                line = self._take(number, items)
-            self._record(line)
-            self._afterwards(number + 1)
-
-    def _gather(self) -> None:
-        """Put the divided weights together in the first process."""
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        weights = get_model_state_dict(self.step, options=whole)
-        if self.world.first and self.setup.adopt is not None:
-            own = {name.removeprefix("model."): value for name, value in weights.items()}
-            self.setup.adopt(own)
-
-    def _afterwards(self, done: int) -> None:
-        """What comes after a step: ``done`` are done."""
-        last = done == self.plan.steps
-        every = self.options.eval_every
-        if last or (every and done % every == 0):
-            self.measure(done)
-        if done == self.setup.branch:  # first: a run that goes on from its checkpoint comes here no more
-            branch = Checkpoints(self.folder.branch, self.step, self.optimizer, self.world)
-            branch.save(done, {"metrics": self.folder.size()}, keep=1)
-        if self.options.save_every and done % self.options.save_every == 0 and not last:
-            self.checkpoints.save(done, {"metrics": self.folder.size()}, keep=self.options.keep)
-
-    def _resume(self) -> int:
-        """The step to go on with."""
-        found = self.checkpoints.latest() or self.setup.start
-        state = {"step": 0, "metrics": 0} if found is None else self.checkpoints.load(found)
-        if self.world.first:
-            self.folder.cut(state["metrics"])
-        return int(state["step"])
-
-    def _take(self, number: int, items: list[int]) -> dict[str, Any]:
-        """One step of the optimizer; its line of metrics."""
+    def train_step(self, step: int, items: list[int]) -> dict[str, Any]:
+        """Update the weights once, and return the step's metrics."""
         start = time.perf_counter()
-        rate = self.rate * factor(number, self.plan.steps, self.options.warmup, self.options.schedule)
+        options = self.options
+        rate = self.learning_rate * learning_rate_factor(
+            step, self.sampler.steps, options.warmup, options.schedule
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        micro = [(bool(each), self.setup.training.batch(each or items[:1])) for each in self._shares(items)]
-        counts = self._total(batch.counts for real, batch in micro if real)
-        scales = self._scales(counts)
-        sums: dict[str, float] = dict.fromkeys(counts, 0.0)
-        for place, (real, batch) in enumerate(micro):
-            used = scales if real else dict.fromkeys(scales, 0.0)  # so that all processes do the same
-            found = self._pass(batch, used, last=place == len(micro) - 1)
-            for name, value in found.items():
-                sums[name] += float(value) if real else 0.0
-        tokens = int(
-            self.world.total({"tokens": sum(batch.tokens for real, batch in micro if real)})["tokens"]
-        )
-        sums = self.world.total(sums)
-        parts = {name: sums[name] / counts[name] for name in sums if counts[name]}
-        loss = self._weighted(parts)
-        norm = self._norm()
+        batches = self._micro_batches(items)
+        counts, tokens = self._totals(batches)
+        sums = self._backward(batches, counts)
+        means = {name: sums[name] / counts[name] for name in sums if counts[name]}
+        loss = weighted_loss(self.objective.weights, means)
+        norm = self._clip_gradients()
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._blame(number, items, loss)
+            self._raise_not_finite(step, items, loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - start
-        line = {"step": number + 1, "steps": self.plan.steps, "loss": loss}
-        line |= {f"loss_{name}": value for name, value in parts.items()} if len(parts) > 1 else {}
-        line |= {"learning_rate": rate, "gradient_norm": norm, "tokens": tokens, "items": len(items)}
-        return line | {"seconds": seconds, "tokens_per_second": tokens / seconds, "memory_mb": memory_mb()}
+        metrics = {"step": step + 1, "steps": self.sampler.steps, "loss": loss}
+        metrics |= {f"loss_{name}": value for name, value in means.items()} if len(means) > 1 else {}
+        metrics |= {"learning_rate": rate, "gradient_norm": norm, "tokens": tokens, "items": len(items)}
+        speed = {"seconds": seconds, "tokens_per_second": tokens / seconds, "memory_mb": memory_mb()}
+        return metrics | speed
 
-    def _shares(self, items: list[int]) -> list[list[int]]:
-        """The items of this process's batches in a step; as many as every other's, so some may be empty."""
+    def _micro_batches(self, items: list[int]) -> list[MicroBatch]:
+        """Return this process's batches of a step, as many as every other process has."""
         size = self.options.batch_size
-        mine = self.world.share(items)
+        shard = self.world.shard(items)
         number = math.ceil(math.ceil(len(items) / self.world.size) / size)
-        return [mine[place * size : (place + 1) * size] for place in range(number)]
+        parts = [shard[index * size : (index + 1) * size] for index in range(number)]
+        # Processes exchange gradients in each backward pass. One that ran out of items would leave the
+        # others waiting forever, so it computes a placeholder batch, whose loss is scaled by 0.
+        return [MicroBatch(self.data.train.batch(part or items[:1]), bool(part)) for part in parts]
 
-    def _total(self, counts: Iterator[dict[str, int]]) -> dict[str, float]:
-        total: dict[str, float] = dict.fromkeys(self.setup.objective.weights, 0)
-        for each in counts:
-            for name, value in each.items():
-                total[name] += value
-        return self.world.total(total)
+    def _totals(self, batches: Sequence[MicroBatch]) -> tuple[dict[str, float], int]:
+        """Return the count of each part, and the number of tokens, of the step over all processes."""
+        counts: dict[str, float] = dict.fromkeys(self.objective.weights, 0)
+        for batch in (micro.batch for micro in batches if micro.counts):
+            for name, value in batch.counts.items():
+                counts[name] += value
+        tokens = {"tokens": sum(micro.batch.tokens for micro in batches if micro.counts)}
+        return self.world.total(counts), int(self.world.total(tokens)["tokens"])
 
-    def _scales(self, counts: Mapping[str, float]) -> dict[str, float]:
-        """What each part's sum is multiplied by; wrappers for several processes divide by their number."""
-        weights = self.setup.objective.weights
-        return {
+    def _backward(self, batches: Sequence[MicroBatch], counts: Mapping[str, float]) -> dict[str, float]:
+        """Add the gradients of all batches, and return the summed losses over all processes."""
+        weights, sums = self.objective.weights, dict.fromkeys(counts, 0.0)
+        # The wrappers average gradients over the processes; the factor `size` makes sums of them again.
+        scales = {
             name: self.world.size * weights[name] / count if count else 0.0 for name, count in counts.items()
         }
-
-    def _weighted(self, parts: Mapping[str, float]) -> float:
-        return sum(self.setup.objective.weights[name] * value for name, value in parts.items())
+        for index, micro in enumerate(batches):
+            used = scales if micro.counts else dict.fromkeys(scales, 0.0)
+            values = self._pass(micro.batch, used, last=index == len(batches) - 1)
+            for name, value in values.items():
+                sums[name] += float(value) if micro.counts else 0.0
+        return self.world.total(sums)
 
     def _pass(self, batch: Batch, scales: Mapping[str, float], *, last: bool) -> dict[str, Tensor]:
-        """Forward and backward; gradients are exchanged after the last batch of a step."""
-        tensors = {name: each.to(self.world.device) for name, each in batch.tensors.items()}
+        """Compute loss and gradients of one batch."""
+        tensors = {name: tensor.to(self.world.device) for name, tensor in batch.tensors.items()}
         with ExitStack() as stack:
-            if not last and hasattr(self.step, "no_sync"):
-                stack.enter_context(self.step.no_sync())
-            if hasattr(self.step, "set_requires_gradient_sync"):
-                self.step.set_requires_gradient_sync(last)
+            # Gradients are exchanged once a step, after its last batch: DDP and FSDP each have a switch.
+            if not last and hasattr(self.module, "no_sync"):
+                stack.enter_context(self.module.no_sync())
+            if hasattr(self.module, "set_requires_gradient_sync"):
+                self.module.set_requires_gradient_sync(last)
             with self.precision():
-                loss, sums = self.call(tensors, scales)
+                loss, sums = self.forward(tensors, scales)
             loss.backward()
         return sums
 
-    def precision(self) -> Any:
-        """The number format that models compute in."""
-        kind = precision_of(self.options, self.world)
-        if kind == "float32":
-            return nullcontext()
-        return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
-
-    def _norm(self) -> float:
-        """The gradient's norm, before it was cut."""
-        trained = [each for each in self.step.parameters() if each.grad is not None]
-        limit = self.options.clip or float("inf")
-        norm = nn.utils.clip_grad_norm_(trained, limit)
+    def _clip_gradients(self) -> float:
+        """Clip the gradients' norm, and return what it was before."""
+        parameters = [weights for weights in self.module.parameters() if weights.grad is not None]
+        norm = nn.utils.clip_grad_norm_(parameters, self.options.clip or float("inf"))
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
-    @torch.no_grad()
-    def measure(self, step: int) -> None:
-        """The loss on the held-out rows, recorded under ``step``.
+    def after_step(self, done: int) -> None:
+        """Evaluate and write checkpoints where they are due; `done` steps are done."""
+        last = done == self.sampler.steps
+        if last or (self.options.eval_every and done % self.options.eval_every == 0):
+            self.evaluate(done)
+        # Before the run's own checkpoint: a run resumed from that one does not reach this step again.
+        if done == self.branch:
+            branch = Checkpoints(self.run_dir.branch, self.module, self.optimizer, self.world)
+            branch.save(done, {"metrics": self.run_dir.metrics_size()}, keep=1)
+        if self.options.save_every and done % self.options.save_every == 0 and not last:
+            self.checkpoints.save(done, {"metrics": self.run_dir.metrics_size()}, keep=self.options.keep)
 
-        Where they have only parts that nothing is trained for (gold labels, and the teacher's share is 1),
-        these are what is measured: a loss of 0 would say that all is learned.
-        """
-        data = self.setup.held_out
-        if data is None:
+    @torch.no_grad()
+    def evaluate(self, step: int) -> None:
+        """Measure the loss on the evaluation rows, and record it under `step`."""
+        if self.data.eval is None:
             return
-        self.setup.model.eval()
-        with explained(self.options), self.precision():
-            parts = self._mean_parts(data)
-        self.setup.model.train()
-        trained = any(self.setup.objective.weights[name] for name in parts)
-        line = {"step": step, "eval_loss": self._weighted(parts) if trained else sum(parts.values())}
-        if len(self.setup.objective.weights) > 1:
-            line |= {f"eval_loss_{name}": value for name, value in parts.items()}
+
+        def loss_sums(tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
+            sums: Mapping[str, Tensor] = self.module(tensors, dict.fromkeys(weights, 0.0))[1]
+            return sums
+
+        weights = self.objective.weights
+        size, device = self.options.batch_size, self.world.device
+        self.student.model.eval()
+        with explain_out_of_memory(self.options), self.precision():
+            means = mean_losses(loss_sums, weights, self.data.eval, size, device, self.world)
+        self.student.model.train()
+        # Evaluation rows may only have parts of weight 0 (gold labels, while the teacher's weight is 1).
+        # A weighted loss of 0 would look as if all was learned, so these parts are added as they are.
+        in_loss = any(weights[name] for name in means)
+        loss = weighted_loss(weights, means) if in_loss else sum(means.values())
+        line: dict[str, Any] = {"step": step, "eval_loss": loss}
+        if len(weights) > 1:
+            line |= {f"eval_loss_{name}": value for name, value in means.items()}
         self._record(line)
 
-    def _mean_parts(self, data: TrainingSet) -> dict[str, float]:
-        """Each part of the loss, as a mean over all tokens of a set."""
-        sums: dict[str, float] = dict.fromkeys(self.setup.objective.weights, 0.0)
-        counts: dict[str, float] = dict.fromkeys(sums, 0.0)
-        size = self.options.batch_size
-        numbers = list(range(len(data)))
-        for start in range(0, len(numbers), size * self.world.size):
-            together = numbers[start : start + size * self.world.size]
-            mine = self.world.share(together)
-            batch = data.batch(mine or together[:1])
-            tensors = {name: each.to(self.world.device) for name, each in batch.tensors.items()}
-            _, found = self.step(tensors, dict.fromkeys(sums, 0.0))
-            for name, value in found.items() if mine else ():
-                sums[name] += float(value)
-                counts[name] += batch.counts[name]
-        sums, counts = self.world.total(sums), self.world.total(counts)
-        return {name: sums[name] / counts[name] for name in sums if counts[name]}
+    def precision(self) -> Any:
+        """Return the context in which the model computes: bfloat16 autocast, or nothing."""
+        wanted, device = self.options.precision, self.world.device
+        if wanted == "auto":
+            wanted = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        return nullcontext() if wanted == "float32" else torch.autocast(device.type, dtype=torch.bfloat16)
+
+    def _resume(self) -> int:
+        """Load the last checkpoint, and return the step to continue with."""
+        path = self.checkpoints.latest() or self.start
+        state = {"step": 0, "metrics": 0} if path is None else self.checkpoints.load(path)
+        if self.world.first:
+            # Lines of steps after the checkpoint are written again as these steps are taken again.
+            self.run_dir.truncate_metrics(state["metrics"])
+        return int(state["step"])
+
+    def _gather(self) -> None:
+        """Collect the sharded weights in the first process."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        full = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights = get_model_state_dict(self.module, options=full)
+        if self.world.first:
+            weights = {name.removeprefix("model."): value for name, value in weights.items()}
+            self.student.load_full_state(weights)
 
     def _record(self, line: dict[str, Any]) -> None:
         if self.world.first:
-            self.folder.add(line)
-            if self.board is not None:
-                self.board.add(line)
-            self.watch(line)
+            self.run_dir.add_metrics(line)
+            if self.tensorboard is not None:
+                self.tensorboard.add(line)
+            self.on_metrics(line)
 
-    def _blame(self, number: int, items: Sequence[int], loss: float) -> None:
-        """Raise ``TrainingError`` that names the rows whose loss is no number."""
-        training = self.setup.training
-        what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is no finite number"
+    def _raise_not_finite(self, step: int, items: Sequence[int], loss: float) -> None:
+        """Raise `TrainingError` that names the rows whose loss is not finite."""
+        dataset = self.data.train
+        problem = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is no finite number"
         rows = []
-        with torch.no_grad():
+        with torch.no_grad(), self.precision():
+            # One process cannot run forward passes of its own: the others would wait.
             for item in items if self.world.size == 1 else ():
-                batch = training.batch([item])
-                tensors = {name: each.to(self.world.device) for name, each in batch.tensors.items()}
-                with self.precision():
-                    _, sums = self.step(tensors, dict.fromkeys(batch.counts, 0.0))
+                batch = dataset.batch([item])
+                tensors = {name: tensor.to(self.world.device) for name, tensor in batch.tensors.items()}
+                _, sums = self.module(tensors, dict.fromkeys(batch.counts, 0.0))
                 if not all(math.isfinite(value) for value in sums.values()):
-                    rows.append(training.where(item))
+                    rows.append(dataset.describe_item(item))
         if 0 < len(rows) < len(items):
             cause = "on " + ", ".join(rows[:8]) + (f" and {len(rows) - 8:,} more" if len(rows) > 8 else "")
         else:
-            named = ", ".join(training.where(item) for item in items[:8])
+            named = ", ".join(dataset.describe_item(item) for item in items[:8])
             cause = f"on no row in particular: the step had {named}" + (" …" if len(items) > 8 else "")
         raise TrainingError(
-            f"step {number + 1}: {what}, {cause}; lower --learning-rate, lengthen --warmup, or look at these "
-            "rows; the last checkpoint is as it was before"
+            f"step {step + 1}: {problem}, {cause}; lower --learning-rate, lengthen --warmup, or look at "
+            "these rows; the last checkpoint is as it was before"
         )
 
 
-def precision_of(options: TrainOptions, world: World) -> str:
-    """``float32`` or ``bfloat16``."""
-    if options.precision != "auto":
-        return options.precision
-    return "bfloat16" if world.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+def compile_module(module: nn.Module) -> Callable[..., Any]:
+    """Return the module with a compiled forward pass."""
+    from transformers import AttentionInterface
+
+    from dataprep.train.layers import encoder_decoder, packed_attention
+
+    # Attention inside documents depends on their lengths. Compiled, it would be compiled again for nearly
+    # every batch, for minutes; so it runs as it is, and the code between two calls is compiled once.
+    for layer in (packed_attention, encoder_decoder):
+        AttentionInterface.register(layer.NAME, torch.compiler.disable(layer.attend))
+    compiled: Callable[..., Any] = torch.compile(module, dynamic=True)
+    return compiled
+
+
+@contextmanager
+def explain_out_of_memory(options: TrainOptions) -> Iterator[None]:
+    """Turn a lack of memory into a `TrainingError` that names the options that help."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # On the CPU, torch reports it as a plain RuntimeError.
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and (
+            "can't allocate memory" not in str(error)
+        ):
+            raise
+        advice = []
+        if (size := options.batch_size) > 1:
+            smaller = next(divisor for divisor in range(size // 2, 0, -1) if size % divisor == 0)
+            accumulate = size // smaller * options.accumulate
+            advice.append(f"--batch-size {smaller} --accumulate {accumulate} (the same loss)")
+        if not options.gradient_checkpointing:
+            advice.append("--gradient-checkpointing")
+        advice.append("a shorter --max-length with --truncation drop")
+        if options.lora is None:
+            advice.append("--lora 16")
+        raise TrainingError(f"memory is full; what helps, in this order: {', '.join(advice)}") from None
+
+
+def memory_mb() -> float:
+    """Return the peak memory so far in MB: the GPU's, or this process's."""
+    # A machine can have a GPU that this run does not use.
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return float(torch.cuda.max_memory_allocated()) / 1e6
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

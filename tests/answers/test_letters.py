@@ -1,5 +1,6 @@
 """The letter that a reply names: only where it names one, and never out of a word."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,8 @@ def test_any_reply_names_a_choice_or_none(reply, choices):
     assert letter is None or letter in "abcdefghijklmnopqrstuvwxyz"[: len(choices) or 26]
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 def test_a_long_reply_takes_linear_time():
     """Half a megabyte of a form's beginning are read at once."""
     for unit in (

@@ -321,7 +321,7 @@ def test_other_choices_in_a_table_say_what_to_give(tmp_path):
     """A cell of choices that is no JSON text is an error with its line and an example."""
     path = tmp_path / "gold.csv"
     path.write_text("id,question,choices,answer\ng-0,Question 0?,wool;tin;silk,tin\n")
-    with pytest.raises(InputError, match=r'gold\.csv: row 2: malformed choices: .*\["…", "…"\]'):
+    with pytest.raises(InputError, match=r'gold\.csv: row 1: malformed choices: .*\["…", "…"\]'):
         parsed([write(tmp_path / "t_CoT_0.json", [string(0)])], tmp_path, gold=path)
 
 
@@ -365,6 +365,8 @@ def test_the_rows_replace_no_input(tmp_path, name):
     assert (path.read_bytes(), gold.read_bytes()) == before
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 @pytest.mark.parametrize("form", ["arrays", "lines"])
 def test_workers_change_no_byte(tmp_path, form):
     """One worker and two write the same bytes, rejects and counts, over many files or blocks."""
@@ -668,6 +670,8 @@ def test_commands_there_and_back_in_a_pipeline(run, tmp_path):
     assert json.loads((tmp_path / "llm/t_CoT_0.json").read_bytes()) == [string(0), string(1)]
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 @settings(max_examples=60)
 @given(st.lists(some.json_values(6) | some.texts(8) | st.just(string(0)), max_size=4), st.booleans())
 def test_any_json_lines_end_in_rows_or_an_error_of_ours(values, with_gold):

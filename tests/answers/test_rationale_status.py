@@ -430,6 +430,7 @@ def test_adversarial_text_takes_a_second_for_ten_megabytes(place, unit):
     assert seconds(lambda: parser(text, "x.json", 1)) < MOST_SECONDS
 
 
+@pytest.mark.medium
 @table("end", ["\n# 14.", "\nQ: x", '"', ")", "'", "*"])
 @table("unit", ["\n#", "x\nOptions:\n", "\n", "\u2028#", "'x", '"x', "(x", "*"])
 def test_trimming_and_ends_take_linear_time(unit, end):

@@ -90,6 +90,7 @@ def looks_like_grammar(parsed):
 # Both ways
 
 
+@pytest.mark.medium
 @settings(max_examples=300)
 @given(fields())
 def test_a_published_string_gives_its_fields(parsed):
@@ -100,6 +101,7 @@ def test_a_published_string_gives_its_fields(parsed):
     assert list(found.rationales) == list(parsed.rationales)
 
 
+@pytest.mark.medium
 @settings(max_examples=400)
 @given(fields())
 def test_what_is_rendered_is_read_as_the_same_fields(parsed):

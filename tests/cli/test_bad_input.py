@@ -177,6 +177,7 @@ def test_a_document_that_is_no_squad_is_named(run, tmp_path, document):
 EMPTY = dict.fromkeys(("in.json", "in.csv", "in.parquet", "in.jsonl.gz"), b"")
 
 
+@pytest.mark.medium
 @every_reader
 def test_a_file_without_rows_is_an_error(fails, tmp_path, name):
     """No bytes at all are no data, in any format, and blank lines are no rows."""
@@ -255,6 +256,7 @@ def test_a_damaged_file_is_an_error(fails, tmp_path, name, file, keep):
     fails(name, file, where=f"{file}", says="cut short or damaged|Parquet")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "before", "options"),
     [
@@ -273,6 +275,7 @@ def test_a_line_of_more_than_32_mebibytes_is_an_error(fails, tmp_path, name, bef
     fails(name, "in.jsonl", *options, where=where, says="a line of more than 32 MiB")
 
 
+@pytest.mark.medium
 @every_writer
 def test_a_long_line_in_a_compressed_file_or_a_pipe_is_an_error(fails, tmp_path, name):
     """The file and standard input are named as the command line names them."""
@@ -343,6 +346,7 @@ FULL = [
 ]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("name", "output", "workers"), FULL)
 def test_a_full_disk_is_an_error(fails, tmp_path, name, output, workers):
     """The output is named, the earlier one stays, and the unfinished one does not."""
@@ -379,6 +383,7 @@ def test_a_full_device_is_an_error(run, tmp_path, name, count, linked):
     assert Path("/dev/full").is_char_device()
 
 
+@pytest.mark.medium
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("count", [1, 4000])
 @every_reader

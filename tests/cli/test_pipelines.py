@@ -64,6 +64,7 @@ def test_convert_and_merge_compose(shell, tmp_path):
     assert done.stdout == rows[0]
 
 
+@pytest.mark.medium
 def test_every_command_reads_standard_input(shell, tmp_path):
     """A pipe and a redirected file are the same to every command."""
     (tmp_path / "raw.jsonl").write_bytes(raw_rows(50))
@@ -93,6 +94,7 @@ def test_a_failure_in_the_middle_fails_the_pipeline(shell, tmp_path):
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "line",
     [
@@ -116,6 +118,7 @@ def test_a_closed_pipe_ends_a_command_silently(shell, tmp_path, line):
     assert listing(tmp_path) == ["raw.jsonl"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -150,6 +153,7 @@ def test_a_reader_that_is_gone_before_the_first_byte_is_no_error(tmp_path, argum
     assert done.returncode in ((0, 1) if code is None else (code,))
 
 
+@pytest.mark.medium
 @every_writer
 def test_one_worker_and_two_give_the_same_file(shell, tmp_path, name):
     """The number of workers is a matter of speed only, for files and for pipes."""
@@ -199,6 +203,7 @@ def wait_for(condition):
         time.sleep(0.005)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @every_writer
@@ -213,6 +218,7 @@ def test_an_interrupted_command_leaves_everything_as_it_was(tmp_path, name, numb
     assert (tmp_path / "out.jsonl").read_bytes() == EARLIER
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("workers", ["1", "2"])
 @every_writer
 def test_a_killed_command_can_be_run_again(tmp_path, run, name, workers):

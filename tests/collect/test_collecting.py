@@ -266,6 +266,7 @@ def test_labels_that_are_none_are_an_error(collect):
             collect([reply("B")], [{**example().to_json(), field: value}])
 
 
+@pytest.mark.medium
 @given(st.lists(some.examples(), min_size=1, max_size=4), st.data())
 def test_every_example_is_accounted_for_and_every_row_is_an_example(tmp_path_factory, asked, data):
     """Any Examples with any answers: each has its row, which Example.from_json reads, or its reason."""

@@ -107,6 +107,7 @@ def journal_page(folder, rows, gold=None):
 any_text = st.text(max_size=30) | st.sampled_from(UGLY)
 
 
+@pytest.mark.medium
 @settings(max_examples=15)
 @given(
     st.lists(any_text, min_size=1, max_size=3, unique=True),
@@ -143,6 +144,7 @@ def test_any_journal_gives_a_page(tmp_path_factory, texts):
     assert not found.tags["script"]
 
 
+@pytest.mark.medium
 @table("text", UGLY[:-1])
 def test_ugly_texts_appear_literally(text):
     """Markup, mathtext, control characters and surrogates stand on the page as text, in plots too."""
@@ -153,6 +155,7 @@ def test_ugly_texts_appear_literally(text):
     assert visible(text) in found.all("th")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("letters", [2, 5, 26])
 @pytest.mark.parametrize("teachers", [1, 10])
 def test_pages_of_any_size(tmp_path, letters, teachers):
@@ -203,6 +206,7 @@ def test_failures_alone_make_a_page(tmp_path):
     assert found.tags["svg"] == 1
 
 
+@pytest.mark.medium
 def test_the_same_figures_give_the_same_bytes(tmp_path):
     """Neither the process nor its hash seed are in the page."""
     rows = [response(str(n), "abcd"[n % 4], f"t{n % 3}") for n in range(40)] + [response("x", "$x^2$ é 👩‍🚀")]

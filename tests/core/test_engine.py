@@ -143,6 +143,7 @@ def test_one_worker_does_what_a_plain_loop_does(ugly, size):
     assert got[2:] == (rows_in, dropped)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("workers", [2, 3])
 @pytest.mark.parametrize("size", [1, 200, 1 << 20])
 def test_several_workers_do_what_one_does(ugly, size, workers):
@@ -152,6 +153,7 @@ def test_several_workers_do_what_one_does(ugly, size, workers):
     assert summed(engine.run(per_row(renamed), read_blocks(path, size), workers=workers)) == alone
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_either_way_to_start_a_process_works(ugly, tmp_path, method):
     """Systems that cannot fork, and processes that must not, get the same bytes."""
@@ -187,6 +189,7 @@ def test_spawned_workers_write_into_the_output_too(ugly, tmp_path, monkeypatch):
     assert output.read_bytes() == data
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("workers", [2, 3])
 def test_direct_output_is_what_would_be_returned(ugly, tmp_path, workers):
     """Workers that write into the file themselves write the same bytes into the same places."""

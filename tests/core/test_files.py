@@ -68,6 +68,7 @@ def test_a_suffix_in_upper_case_is_understood(tmp_path, suffix):
     assert rows_of(path) == FLAT_ROWS
 
 
+@pytest.mark.medium
 @given(rows=ROWS)
 def test_json_lines_hold_any_unicode(tmp_path_factory, rows):
     """Line separators, control characters and emoji inside texts come back, and no other parser disagrees."""

@@ -98,6 +98,7 @@ def test_the_order_of_roles_is_the_described_one(roles):
     assert kinds(line) == [] if sound else len(kinds(line)) == 1
 
 
+@pytest.mark.medium
 @given(some.chat_rows(), st.data())
 def test_one_spoilt_message_is_found(row, data):
     """Whatever one message is replaced by, the row does not pass for sound."""

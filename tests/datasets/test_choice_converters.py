@@ -357,6 +357,7 @@ def labelled(tmp_path, rows, labels, workers=1, **options):
     return ledger, read_lines(tmp_path / "out.jsonl")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
 def test_piqa_takes_each_label_from_the_same_line(tmp_path, workers, end):
@@ -814,6 +815,7 @@ def test_a_mapped_field_that_some_row_has_is_a_matter_of_the_rows(tmp_path, work
     assert ledger.rows_out == 12_000
 
 
+@pytest.mark.medium
 @settings(max_examples=50)
 @given(
     st.dictionaries(st.sampled_from(qa.FIELDS), st.sampled_from(["a", "b", "a.b", "a|b", ".", "|", "a..b"])),

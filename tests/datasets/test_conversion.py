@@ -169,6 +169,7 @@ def test_anything_in_place_of_a_row_is_dataprep_s_own_error(row):
         list(convert("gsm8k", [row]))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", converters.names())
 @settings(max_examples=40)
 @given(

@@ -74,6 +74,7 @@ def test_output_names_are_the_promised_ones(name, train, test):
     assert (splits["train"].output, splits["test"].output) == (train, test)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", converters.names())
 @given(row=some.json_objects(FIELDS))
 def test_any_object_converts_or_raises_a_row_error(name, row):

@@ -1,4 +1,7 @@
-"""Fetching: the real client of the hub against a small server on this machine that speaks its protocol."""
+"""Fetching: the hub's own client against a small server on this machine that speaks the hub's protocol.
+
+Each such test starts a server and an interpreter that loads the client, so all but three are marked slow.
+"""
 
 import hashlib
 import io
@@ -19,11 +22,9 @@ import pytest
 
 from dataprep.core.errors import FetchError, UsageError
 from dataprep.core.records import Source, Split
-from dataprep.datasets import hub
 from dataprep.datasets import registry as converters
+from dataprep.datasets.hub import fetching, manifest
 from dataprep.datasets.workspace import FOLDERS
-
-pytestmark = pytest.mark.slow  # each starts a server, and the hub's own client
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 ROWS = 3
@@ -51,7 +52,8 @@ def guarded_resolve(host, *rest, **more):
     return resolve(host, *rest, **more)
 socket.socket.connect, socket.getaddrinfo = guarded_connect, guarded_resolve
 
-from dataprep import __main__, converters
+from dataprep import __main__
+from dataprep.datasets import registry as converters
 if sys.argv[1] == "fetch" and converters.canonical(sys.argv[2]) in converters.names():
     converter = converters.load(sys.argv[2])
     splits = {{name: replace(split, rows={ROWS}) for name, split in converter.SOURCE.splits.items()}}
@@ -307,6 +309,7 @@ def in_raw(place):
     )
 
 
+@pytest.mark.medium
 def test_a_fetched_set_converts(fetch, gsm8k, place, run):
     """What fetch puts into raw/ is what convert reads, and the summary counts it."""
     done = fetch(gsm8k, "gsm8k")
@@ -321,6 +324,7 @@ def test_a_fetched_set_converts(fetch, gsm8k, place, run):
     assert (place / "pre_datasets/train/gsm8k_train_llama.jsonl").read_bytes().count(b"\n") == ROWS
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_lies_there(fetch, gsm8k, place):
     """Hub name, revision, files, checksums, rows and licence; a second call keeps the first one's files."""
     assert fetch(gsm8k, "gsm8k", "--split", "train").code == 0
@@ -336,6 +340,7 @@ def test_the_manifest_says_what_lies_there(fetch, gsm8k, place):
         assert part["sha256"] == checksum(gsm8k.files[part["path"]])
 
 
+@pytest.mark.slow
 def test_a_dropped_connection_is_taken_up_where_it_ended(fetch, gsm8k, place):
     """The client asks for the rest of a file, not for the whole of it again, and the file is right."""
     # The client keeps whole pieces of 10 MB, so the file has to be larger than one.
@@ -363,6 +368,7 @@ def test_a_connection_that_drops_again_and_again_is_given_up(fetch, gsm8k, place
     assert in_raw(place) == []
 
 
+@pytest.mark.slow
 def test_a_second_call_downloads_only_what_is_missing(fetch, gsm8k, place):
     """After a call that failed in its second file, the first one is not downloaded again."""
     gsm8k.lies[TEST] = gsm8k.files[TEST][:-7]
@@ -374,6 +380,7 @@ def test_a_second_call_downloads_only_what_is_missing(fetch, gsm8k, place):
     assert len(in_raw(place)) == 3
 
 
+@pytest.mark.medium
 def test_a_wrong_checksum_puts_nothing_in_place(fetch, gsm8k, place):
     """Bytes that changed on the way are refused with both checksums, and not kept for the next call."""
     right = gsm8k.files[TRAIN]
@@ -404,6 +411,7 @@ def test_a_small_file_is_compared_with_the_checksum_of_git(fetch, gsm8k, place):
     assert (place / "raw/gsm8k/train.jsonl").read_bytes().count(b"\n") == ROWS
 
 
+@pytest.mark.slow
 def test_truncated_content_is_an_error(fetch, gsm8k, place):
     """A file shorter than the hub stated is refused in one line."""
     gsm8k.lies[TRAIN] = gsm8k.files[TRAIN][:-20]
@@ -414,6 +422,7 @@ def test_truncated_content_is_an_error(fetch, gsm8k, place):
     assert in_raw(place) == []
 
 
+@pytest.mark.slow
 def test_another_number_of_rows_is_an_error_with_both(fetch, gsm8k, place):
     """A set that changed since its row counts were written down is noticed, and not put in place."""
     gsm8k.files |= {TEST: gsm8k_files(rows=5)[TEST]}
@@ -424,6 +433,7 @@ def test_another_number_of_rows_is_an_error_with_both(fetch, gsm8k, place):
     assert not (place / "raw/gsm8k").exists()
 
 
+@pytest.mark.slow
 def test_an_existing_file_is_replaced_only_with_force(fetch, gsm8k, place):
     """Files of the same splits stay as they are without --force, whatever their names, and go with it."""
     folder = place / "raw" / "GSM8K"  # a folder is found whatever its case
@@ -440,6 +450,7 @@ def test_an_existing_file_is_replaced_only_with_force(fetch, gsm8k, place):
     assert in_raw(place) == [f"GSM8K/{name}" for name in names]
 
 
+@pytest.mark.slow
 def test_an_unreachable_hub_is_said_in_one_line(fetch):
     """Without a network there is one clear line, at once, and no traceback."""
     for environment, words in (({}, "cannot be reached"), ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set")):
@@ -449,6 +460,7 @@ def test_an_unreachable_hub_is_said_in_one_line(fetch):
         assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.medium
 def test_an_unknown_dataset_or_revision_is_said_in_one_line(fetch, gsm8k):
     """What is not on the hub is named."""
     done = fetch(gsm8k, "squad")
@@ -547,6 +559,7 @@ def test_every_set_comes_in_a_layout_that_convert_reads(name, fetch, run):
     assert done.err.count("3 in = 3 out") == len(wanted)
 
 
+@pytest.mark.slow
 def test_all_splits_of_mbpp_come_in_one_file(fetch, place, run):
     """The four splits on the hub become the authors' one file, in the order of task_id."""
     numbers = {"prompt": [1, 10], "test": [11], "validation": [511, 600], "train": [601]}
@@ -563,6 +576,7 @@ def test_all_splits_of_mbpp_come_in_one_file(fetch, place, run):
     assert "train: 6 in = 3 out" in run("convert", "mbpp").err
 
 
+@pytest.mark.slow
 def test_labels_beside_an_older_file_go_with_it(fetch, place):
     """PIQA's file of labels belongs to the rows that are replaced, and would be read with the new ones."""
     layout, row = LAYOUTS["piqa"]
@@ -584,7 +598,7 @@ def test_a_fetched_file_is_found_as_its_own_split_only(name):
     source = converters.load(name).SOURCE
     if not source.hub:
         pytest.skip("not on the hub")
-    for part in hub.parts_of(name, source):
+    for part in fetching.parts_of(name, source):
         found = {
             split
             for split, each in source.splits.items()
@@ -597,36 +611,36 @@ def test_a_fetched_file_is_found_as_its_own_split_only(name):
 def test_a_set_that_is_not_on_the_hub_says_where_it_is(name, tmp_path):
     """What has to be fetched by hand is said to be so, with the authors' page where there is one."""
     with pytest.raises(FetchError, match=f"{name} is not on the hub") as caught:
-        hub.fetch(name, tmp_path)
+        fetching.fetch(name, tmp_path)
     assert converters.load(name).SOURCE.homepage in str(caught.value)
 
 
 def test_a_split_that_is_not_there_is_named(tmp_path):
     """An unknown split is a mistake in the command line; one that the hub lacks is not."""
     with pytest.raises(UsageError, match=r"gsm8k has no split 'dev'; its splits: train, test"):
-        hub.fetch("gsm8k", tmp_path, splits=["dev"])
+        fetching.fetch("gsm8k", tmp_path, splits=["dev"])
     with pytest.raises(
         FetchError, match=r"the split test of pubmedqa is not on the hub: .*pubmedqa\.github\.io"
     ):
-        hub.fetch("pubmedqa", tmp_path, splits=["test"])
+        fetching.fetch("pubmedqa", tmp_path, splits=["test"])
 
 
 def test_the_rows_of_a_part_are_those_of_all_its_splits():
     """Splits that share a file are counted together, and not at all where one's count is unknown."""
     splits = {"a": Split(("*",), 2, "", hub="c/x+y"), "b": Split(("*",), 3, "", hub="c/x+y")}
-    (part,) = hub.parts_of("set", Source("o/n", "main", "MIT", "", splits), ["a"])
+    (part,) = fetching.parts_of("set", Source("o/n", "main", "MIT", "", splits), ["a"])
     assert (part.name, part.rows, list(part.splits)) == ("set.jsonl", 5, ["a", "b"])
     splits["b"] = Split(("*",), 0, "", hub="c/x+y")
-    (part,) = hub.parts_of("set", Source("o/n", "main", "MIT", "", splits))
+    (part,) = fetching.parts_of("set", Source("o/n", "main", "MIT", "", splits))
     assert part.rows == 0
 
 
 def test_a_manifest_that_cannot_be_read_is_none(tmp_path):
     """A damaged manifest is no reason to fail."""
     for text in ("files = 3", "[[files]\n", "", "files = [1]"):
-        (tmp_path / hub.MANIFEST).write_text(text)
-        assert hub.read_manifest(tmp_path) == {}
-    assert hub.read_manifest(tmp_path / "none") == {}
+        (tmp_path / manifest.MANIFEST).write_text(text)
+        assert manifest.read_manifest(tmp_path) == {}
+    assert manifest.read_manifest(tmp_path / "none") == {}
 
 
 def test_datasets_lists_every_set(run, place):

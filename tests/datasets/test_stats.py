@@ -28,6 +28,7 @@ def lengths_of(rows):
     return found
 
 
+@pytest.mark.medium
 @given(st.lists(some.chat_rows(), min_size=1, max_size=12))
 def test_lengths_are_those_of_python(rows):
     """Count, least, median, 95th percentile and most by role are what Python's statistics gives."""

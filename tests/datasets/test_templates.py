@@ -170,6 +170,7 @@ def sections(draw):
     return section, fields
 
 
+@pytest.mark.medium
 @given(
     user=st.lists(sections(), min_size=1, max_size=4),
     assistant=st.lists(sections(), min_size=1, max_size=3),

@@ -79,6 +79,7 @@ def test_a_mixed_file_is_measured_by_source(mixed, tmp_path):
     assert (done.ledger.rows_in, done.ledger.rows_out, done.guard in ("landlock", "mounts")) == (5, 5, True)
 
 
+@pytest.mark.medium
 def test_each_row_is_written_with_what_was_read_from_it(mixed, tmp_path):
     """The output says for each row what the system said, what was taken from it, and its scores."""
     given = predicted(tmp_path / "given.jsonl", GIVEN)
@@ -115,6 +116,7 @@ def test_examples_carry_all_accepted_answers(tmp_path, run):
     assert figures(evaluate_file(tmp_path / "rows.jsonl", predictions=given)) == figures(done)
 
 
+@pytest.mark.medium
 def test_predictions_without_ids_are_matched_by_place(mixed, tmp_path):
     """The first prediction is the first row's; another number of them is an error."""
     given = write(tmp_path / "given.jsonl", [{"text": text} for text in GIVEN.values()])
@@ -147,6 +149,7 @@ def test_missing_and_unknown_predictions_are_counted(tmp_path):
     assert done.unknown == 2
 
 
+@pytest.mark.medium
 @table(
     ("lines", "message"),
     [
@@ -240,7 +243,7 @@ def test_an_output_never_replaces_an_input(mixed, tmp_path):
 
 def test_an_output_that_cannot_be_written_is_known_before_the_work(mixed, tmp_path, monkeypatch):
     """No model works for hours before a mistyped folder is found."""
-    monkeypatch.setattr("dataprep.evaluate.measuring.measured", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr("dataprep.evaluate.evaluator.scored_rows", lambda *_: pytest.fail("worked"))
     given = predicted(tmp_path / "given.jsonl", GIVEN)
     with pytest.raises(FileError, match="cannot be written"):
         evaluate_file(mixed, predictions=given, output=tmp_path / "none" / "out.jsonl")
@@ -302,7 +305,7 @@ def test_the_json_report(run, tmp_path):
             ["rows.jsonl", "--predictions", "given.jsonl", "-o", "-", "--json"],
             "both write to standard output",
         ),
-        (["rows.jsonl", "--predictions", "given.jsonl", "--code-memory", "x"], "no size"),
+        (["rows.jsonl", "--predictions", "given.jsonl", "--code-memory", "x"], "not a size"),
         (["rows.jsonl", "--predictions", "given.jsonl", "--teacher", "gpt"], "no journal"),
     ],
 )
@@ -324,6 +327,7 @@ def test_an_empty_file_and_a_missing_one(run, tmp_path):
     assert (done.code, done.err) == (1, "error: none.jsonl: no such file\n")
 
 
+@pytest.mark.medium
 @pytest.mark.skipif(sys.platform != "linux", reason="programs are confined on Linux only")
 def test_the_samples_own_answers_are_right(run, workspace):
     """What `convert` and `merge` make can be measured without ids or sources, and its golds are right."""

@@ -56,6 +56,8 @@ def written(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_model_answers_greedily_whatever_the_batch(folder, rows, tmp_path, batch_size):
     """Answers are those that it learned, in the rows' order, and the metric is theirs."""

@@ -38,6 +38,7 @@ def measured(tmp_path, dataset, source, to, **settings):
     return evaluate_file(path, predictions=given, settings=Settings(**settings))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("to", ["chat", "example"])
 @pytest.mark.parametrize(
     ("dataset", "source", "rows"),
@@ -58,6 +59,7 @@ def test_golds_are_right(tmp_path, dataset, source, rows, to):
     assert all(figure.value == 1.0 for figure in result.figures)
 
 
+@pytest.mark.medium
 def test_every_first_answer_of_squad_is_right(tmp_path):
     """All of SQuAD's dev questions, those without an answer too: 100 and 100."""
     document = json.loads((DATA / "squad/dev-v2.0.json").read_text(encoding="utf-8"))

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from dataprep.core.errors import DataprepError, RowError
 from dataprep.core.records import LETTERS, Example
 from dataprep.datasets.converters.squad import UNANSWERABLE
-from dataprep.evaluate.metrics import gsm8k, squad
-from dataprep.evaluate.metrics.choice import chosen_letter
-from dataprep.evaluate.metrics.code import program_of, shown_tests
+from dataprep.evaluate.metrics import extract, squad
+from dataprep.evaluate.metrics.extract import chosen_letter, program_of, shown_tests
 from dataprep.evaluate.metrics.intervals import bootstrap, wilson
-from dataprep.evaluate.metrics.kinds import Gold, gold_of_chat, gold_of_example, metric_of
+from dataprep.evaluate.metrics.references import Reference, metric_of, reference_of_chat, reference_of_example
 from dataprep.evaluate.metrics.scores import ACCURACY, EXACT, F1, FLEXIBLE, STRICT, Row, results_of, score
 from tests.tables import table
 
@@ -86,13 +85,13 @@ def official_scores(answer, golds):
 )
 def test_numbers_are_read_in_two_ways(reply, strict, flexible):
     """Strict reads after the mark only, flexible the last number."""
-    assert (gsm8k.strict_number(reply), gsm8k.flexible_number(reply)) == (strict, flexible)
+    assert (extract.strict_number(reply), extract.flexible_number(reply)) == (strict, flexible)
 
 
 @given(TEXTS, st.sampled_from(["7", "1,600", "-3.", "$12", "0.5"]))
 def test_gsm8k_is_what_the_evaluation_harness_computes(reply, gold):
     """On any text both ways of reading agree with the published filters and metric."""
-    scores = score(reply, Gold("gsm8k", (gold,))).scores
+    scores = score(reply, Reference("gsm8k", (gold,))).scores
     for name, flexible in ((STRICT, False), (FLEXIBLE, True)):
         assert scores[name] == harness_match(harness_number(reply, flexible=flexible), gold)
 
@@ -126,9 +125,9 @@ def test_squad_by_hand(answer, golds, exact, f1):
 
 def test_a_sentence_for_no_answer_is_the_empty_answer():
     """A student that learned what `convert --unanswerable keep` writes is right where there is no answer."""
-    right = score(UNANSWERABLE, Gold("squad"))
+    right = score(UNANSWERABLE, Reference("squad"))
     assert (right.scores, right.extracted) == ({EXACT: 1.0, F1: 1.0}, "")
-    assert score(UNANSWERABLE, Gold("squad", ("cat",))).scores == {EXACT: 0.0, F1: 0.0}
+    assert score(UNANSWERABLE, Reference("squad", ("cat",))).scores == {EXACT: 0.0, F1: 0.0}
 
 
 @table(
@@ -147,7 +146,9 @@ def test_a_sentence_for_no_answer_is_the_empty_answer():
 def test_the_letter_of_a_reply(reply, letter):
     """A worked answer may speak of other choices before it ends with one; a list of choices names none."""
     assert chosen_letter(reply, ("grass", "sky", "sand")) == letter
-    assert score(reply, Gold("choice", ("b",), ("grass", "sky", "sand"))).scores[ACCURACY] == (letter == "b")
+    assert score(reply, Reference("choice", ("b",), ("grass", "sky", "sand"))).scores[ACCURACY] == (
+        letter == "b"
+    )
 
 
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=2, max_size=6, unique=True), st.data())
@@ -185,20 +186,20 @@ def test_tests_are_read_out_of_a_prompt():
 
 def chat(user, assistant, **fields):
     """The metric and gold of a chat row."""
-    return gold_of_chat([{"role": "user", "content": user}], assistant, fields)
+    return reference_of_chat([{"role": "user", "content": user}], assistant, fields)
 
 
 def test_a_chat_row_tells_its_metric_by_source_or_task_or_wording():
     """A merged file without sources can be evaluated as `convert` worded it."""
     choices = "Which?\n\n(a) grass\n(b) sky"
-    assert chat("q", "w\n\n#### 7", source="gsm8k") == Gold("gsm8k", ("7",))
-    assert chat("q", "w\n\n#### 7") == Gold("gsm8k", ("7",))
-    assert chat(choices, "(b) sky") == Gold("choice", ("b",), ("grass", "sky"))
-    assert chat(choices, "sky", source="commonsense_qa") == Gold("choice", ("b",), ("grass", "sky"))
-    assert chat("Q", "cat", task="reading") == Gold("squad", ("cat",))
-    assert chat("Q", UNANSWERABLE, source="squad") == Gold("squad")
+    assert chat("q", "w\n\n#### 7", source="gsm8k") == Reference("gsm8k", ("7",))
+    assert chat("q", "w\n\n#### 7") == Reference("gsm8k", ("7",))
+    assert chat(choices, "(b) sky") == Reference("choice", ("b",), ("grass", "sky"))
+    assert chat(choices, "sky", source="commonsense_qa") == Reference("choice", ("b",), ("grass", "sky"))
+    assert chat("Q", "cat", task="reading") == Reference("squad", ("cat",))
+    assert chat("Q", UNANSWERABLE, source="squad") == Reference("squad")
     prompt = "Do.\n\nYour code should pass these tests:\n```python\nassert f()\n```"
-    assert chat(prompt, "```python\n```") == Gold("mbpp", tests=("assert f()",))
+    assert chat(prompt, "```python\n```") == Reference("mbpp", tests=("assert f()",))
 
 
 @table(
@@ -220,12 +221,14 @@ def test_a_chat_row_that_does_not_say_what_is_right_is_an_error(user, assistant,
 def test_an_example_says_what_is_right():
     """Examples carry all accepted answers, letters, numbers and tests."""
     several = Example("q", "reading", source="squad", answer="cat", answers=("cat", "the cat, Tom"))
-    assert gold_of_example(several) == Gold("squad", ("cat", "the cat, Tom"))
-    assert gold_of_example(Example("q", "math", answer="7")) == Gold("gsm8k", ("7",))
-    assert gold_of_example(Example("q", "code", tests=("assert f()",))) == Gold("mbpp", tests=("assert f()",))
+    assert reference_of_example(several) == Reference("squad", ("cat", "the cat, Tom"))
+    assert reference_of_example(Example("q", "math", answer="7")) == Reference("gsm8k", ("7",))
+    assert reference_of_example(Example("q", "code", tests=("assert f()",))) == Reference(
+        "mbpp", tests=("assert f()",)
+    )
     for bare in (Example("q", "code"), Example("q", "math"), Example("q", "poem"), Example("q", "choice")):
         with pytest.raises(RowError):
-            gold_of_example(bare)
+            reference_of_example(bare)
 
 
 def test_every_converter_with_a_known_task_has_a_metric():
@@ -239,7 +242,7 @@ def test_every_converter_with_a_known_task_has_a_metric():
 def test_any_text_gets_a_score(reply, metric, texts):
     """No reply makes a metric fail, and every score lies between 0 and 1."""
     golds = {"gsm8k": ("7",), "squad": tuple(texts), "choice": ("a",)}
-    found = score(reply, Gold(metric, golds[metric], tuple(texts)))
+    found = score(reply, Reference(metric, golds[metric], tuple(texts)))
     assert all(0 <= value <= 1 for value in found.scores.values())
     program_of(reply)
 
@@ -248,7 +251,7 @@ def test_any_text_gets_a_score(reply, metric, texts):
 def test_any_chat_row_has_a_gold_or_an_error_of_ours(user, assistant, metric):
     """Whatever a row says, nothing but a DataprepError comes out."""
     try:
-        gold = gold_of_chat([{"role": "user", "content": user}], assistant, {}, metric)
+        gold = reference_of_chat([{"role": "user", "content": user}], assistant, {}, metric)
     except DataprepError:
         return
     assert metric in (None, gold.metric)
@@ -291,7 +294,7 @@ def test_a_weighted_bootstrap_is_of_the_ratio_of_sums():
 
 def test_results_are_by_source_and_of_all_together():
     """Two sets with one metric have a line each, and one of both; losses weigh by tokens."""
-    gold = Gold("choice", ("a",), ("x", "y"))
+    gold = Reference("choice", ("a",), ("x", "y"))
     rows = [Row("csqa", gold, score(reply, gold)) for reply in ("(a)", "(b)", "who knows")]
     rows.append(Row("arc", gold, score("a", gold)))
     first, second, both = results_of(rows)
@@ -302,7 +305,7 @@ def test_results_are_by_source_and_of_all_together():
     ]
     assert [each.figures[0].value for each in (first, second, both)] == pytest.approx([1 / 3, 1, 0.5])
     assert first.counts == {"unanswered": 1}
-    losses = [Row(None, Gold("loss"), loss=pair) for pair in ((3.0, 1), (1.0, 3))]
+    losses = [Row(None, Reference("loss"), loss=pair) for pair in ((3.0, 1), (1.0, 3))]
     (result,) = results_of(losses)
     assert [each.value for each in result.figures] == pytest.approx([1.0, math.e])
     assert json.loads(json.dumps(result.to_json()))["counts"] == {"tokens": 4}

@@ -66,6 +66,7 @@ def test_something_confines_here_or_code_is_refused():
         assert "cannot be confined" in str(error)  # noqa: PT017 - one of two outcomes
 
 
+@pytest.mark.medium
 def test_no_probe_gets_through(guard):
     """What the command tries before the first program fails."""
     assert escapes(guard, SHORT) == []
@@ -147,6 +148,7 @@ def test_a_patched_interpreter_does_not_hide_a_right_answer(guard):
     assert outcome("import os\nos.write = os._exit = None\n" + ADD, guard, TESTS) == "passed"
 
 
+@pytest.mark.medium
 def test_a_program_that_does_not_end_is_ended(guard):
     """Loops, sleeps and ignored signals end with the limit, and nothing of them is left."""
     programs = [
@@ -309,6 +311,7 @@ def test_programs_run_side_by_side(guard):
     assert found == {number: "wrong" if number % 2 else "passed" for number in range(6)}
 
 
+@pytest.mark.medium
 def test_nothing_is_left_behind(guard, tmp_path, monkeypatch):
     """The empty folder is gone when the program is, and no descriptor stays open."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -332,6 +335,7 @@ def test_where_nothing_confines_code_is_refused(platform, monkeypatch):
         check_confinement(SHORT)
 
 
+@pytest.mark.medium
 def test_a_probe_that_gets_through_is_a_refusal(monkeypatch):
     """The command trusts what it tried, not what the kernel's version promises."""
     monkeypatch.setitem(PROBES, "add numbers", "1 + 1")

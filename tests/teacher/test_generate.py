@@ -15,10 +15,9 @@ import pytest
 from dataprep.collect.collector import collect_files
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.client import Pacing
 from dataprep.teacher.connection import LARGEST_BODY
 from dataprep.teacher.generate import generate, status_of_requests
-from dataprep.teacher.settings import Endpoint
+from dataprep.teacher.settings import Endpoint, Pacing
 from tests.teacher_server import Reply, TeacherServer, completion, error, polite
 
 KEY = "sk-very-secret-0123456789"
@@ -96,6 +95,7 @@ def test_a_line_says_all_that_is_known(ask):
     }  # fmt: skip
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
@@ -495,6 +495,7 @@ def run_command(*words, **options):
     )  # fmt: skip
 
 
+@pytest.mark.medium
 def test_the_command_answers_and_sums_up(tmp_path):
     """Exit 0, the ledger on stderr, nothing on stdout; the manifest says what was asked of whom."""
     requests = write_requests(tmp_path / "requests.jsonl", 5)
@@ -509,6 +510,7 @@ def test_the_command_answers_and_sums_up(tmp_path):
     assert (manifest["model"], manifest["endpoint"], manifest["out"]) == ("tiny", server.url, 5)
 
 
+@pytest.mark.medium
 def test_failed_rows_make_the_exit_code_1_after_all_else_is_written(tmp_path):
     """The others are there."""
     requests = write_requests(tmp_path / "requests.jsonl", 5)
@@ -733,6 +735,7 @@ def test_a_key_in_any_field_is_cleared(ask):
     assert KEY.encode() not in ask.journal.read_bytes()
 
 
+@pytest.mark.medium
 def test_requests_through_a_slow_pipe_are_read_first(tmp_path):
     """So that no answer waits for the next row."""
     rows = write_requests(tmp_path / "requests.jsonl", 3).read_bytes().splitlines(keepends=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.teacher.journal.index import entry_of, read_index
-from dataprep.teacher.journal.writer import Journal, set_aside
+from dataprep.teacher.journal.writer import JournalWriter, set_aside
 
 
 def line(identity, key="k", response="yes", **fields):
@@ -29,7 +29,7 @@ def failure(identity, key="k"):
 def test_what_is_appended_is_there_again(tmp_path):
     """After a restart the index is what it was, with the sum of what was used."""
     path = tmp_path / "journal.jsonl"
-    with Journal(path) as journal:
+    with JournalWriter(path) as journal:
         journal.append([line("é"), line("b", response="cut", finish_reason="length")])
         journal.append([failure("c")])
     index = read_index(path)
@@ -43,7 +43,7 @@ def test_what_is_appended_is_there_again(tmp_path):
 def test_a_line_is_in_the_file_as_soon_as_it_is_appended(tmp_path):
     """A killed process has written what it had received."""
     path = tmp_path / "journal.jsonl"
-    with Journal(path) as journal:
+    with JournalWriter(path) as journal:
         journal.append([line("a")])
         assert orjson.loads(path.read_bytes())["id"] == "a"
 
@@ -53,7 +53,7 @@ def test_what_was_written_is_forced_to_the_disk_within_a_second(tmp_path, monkey
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)
     monkeypatch.setattr("dataprep.teacher.journal.writer.SYNC_SECONDS", 0.02)
-    with Journal(tmp_path / "journal.jsonl") as journal:
+    with JournalWriter(tmp_path / "journal.jsonl") as journal:
         for number in range(50):
             journal.append([line(str(number))])
         journal._stop.wait(0.3)
@@ -63,7 +63,7 @@ def test_what_was_written_is_forced_to_the_disk_within_a_second(tmp_path, monkey
 def test_a_complete_answer_stays(tmp_path):
     """A failure that comes after it, however it came about, does not undo it."""
     path = tmp_path / "journal.jsonl"
-    with Journal(path) as journal:
+    with JournalWriter(path) as journal:
         journal.append([line("a"), failure("a"), failure("b"), line("b")])
         assert journal.index.get(entry_of("a", "k"))[0] == "ok"
         assert journal.index.get(entry_of("b", "k"))[0] == "ok"
@@ -82,7 +82,7 @@ def test_a_torn_last_line_is_set_aside(tmp_path, data):
     tail = whole[:cut].rpartition(b"\n")[2]
     kept = whole[:cut].count(b"\n")
     complete = bool(tail) and tail.endswith(b"}}") is False and _is_json(tail)
-    with Journal(path) as journal:
+    with JournalWriter(path) as journal:
         assert len(journal.index) == kept + complete
         journal.append([line("new")])
     index = read_index(path)
@@ -107,7 +107,7 @@ def test_a_damaged_line_elsewhere_is_an_error_with_its_number(tmp_path):
     path = tmp_path / "journal.jsonl"
     path.write_bytes(orjson.dumps(line("a")) + b"\n{half\n" + orjson.dumps(line("b")) + b"\n")
     with pytest.raises(InputError, match=r"journal\.jsonl:2: no line of a journal"):
-        Journal(path).__enter__()
+        JournalWriter(path).__enter__()
 
 
 @given(st.binary(max_size=100))
@@ -127,19 +127,19 @@ def test_any_file_is_a_journal_or_an_error(tmp_path, data):
 def test_two_processes_cannot_write_one_journal(tmp_path):
     """Both would ask, and pay, for the same rows."""
     path = tmp_path / "journal.jsonl"
-    with Journal(path):
+    with JournalWriter(path):
         with pytest.raises(FileError, match="another process"):
-            Journal(path).__enter__()
+            JournalWriter(path).__enter__()
         with pytest.raises(FileError, match="another process"):
             set_aside(path)
-    with Journal(path):
+    with JournalWriter(path):
         pass
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path):
     """What did not fit is cut off again, so that the next answer begins a line of its own."""
     path = tmp_path / "journal.jsonl"
-    with Journal(path) as journal:
+    with JournalWriter(path) as journal:
         journal.append([line("a")])
         real = journal._file
 
@@ -164,7 +164,7 @@ def test_a_journal_is_a_plain_file_of_lines(tmp_path, monkeypatch, name):
     """Nothing else can only grow."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="only grows"):
-        Journal(name).__enter__()
+        JournalWriter(name).__enter__()
 
 
 def test_a_journal_is_set_aside_and_never_over_another(tmp_path):

@@ -32,9 +32,9 @@ from dataprep.models.decoding import Decoder, Decoding, Draw, Row, Stopped
 from dataprep.models.loading import Model, load
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher import local
-from dataprep.teacher.client import Pacing
 from dataprep.teacher.generate import status_of_requests
 from dataprep.teacher.local import Answers, generate_locally, pieces_of
+from dataprep.teacher.settings import Pacing
 from tests import tiny_model
 from tests.tiny_model import END, KNOWN, messages
 
@@ -132,6 +132,7 @@ def greedy(model, prompt, most):
     return tokens[len(prompt) :], found
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["folder", "wild", "unpadded"])
 def test_greedy_answers_are_those_of_a_plain_loop_whatever_the_batch(request, tmp_path, name):
     """Padding, masks and positions are right: an answer does not depend on what else is in its batch."""
@@ -272,6 +273,7 @@ def test_a_tokenizer_that_marks_words_has_both_letters(model):
     assert pieces_of(marked, tokens) == ["an", "swer", ":", " a", " (", "a"]
 
 
+@pytest.mark.medium
 def test_a_seed_makes_samples_reproducible_whatever_the_batch(wild, tmp_path):
     """The same command gives the same samples, resumed or not; another seed gives others."""
     settings = {"temperature": 1.3, "n": 3}
@@ -435,6 +437,7 @@ def test_messages_that_the_template_refuses_are_a_failed_row(folder, tmp_path):
     assert [lines[key, 0]["response"] for key in ("q0", "q2")] == ["b", "b"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "error",
     [
@@ -561,7 +564,7 @@ def test_a_name_that_the_hub_does_not_give_is_said_once(run, tmp_path):
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
     assert done.err.startswith(
-        "error: --model nobody/nothing: no directory here, and not to be had from the hub"
+        "error: --model nobody/nothing: no such directory, and not available on the Hub"
     )
 
 

@@ -39,6 +39,7 @@ def batch_of(rows, chat_format):
     return Encoder(TOY, chat_format).encode(read), read
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", LAYOUTS)
 @given(rows=st.lists(chats(), max_size=4))
 def test_a_batch_holds_what_single_rows_do(name, rows):
@@ -49,6 +50,7 @@ def test_a_batch_holds_what_single_rows_do(name, rows):
     assert [each.tolist() for each in Batch.of(alone)[:3]] == [each.tolist() for each in batch[:3]]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["llama3", "chatml"])
 @given(rows=st.lists(chats(), min_size=1, max_size=4))
 def test_sound_rows_are_sound_in_a_batch(name, rows):
@@ -180,6 +182,7 @@ def test_a_content_that_names_a_special_token_is_found():
 # --- the encoder of `tokenize`
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("truncation", ["error", "drop", "truncate"])
 @pytest.mark.parametrize("longest", [None, 40, 50])
 @given(rows=st.lists(chats() | st.just(chat("q <|eot_id|>", "a")) | st.just(ROWS[0]), max_size=4))

@@ -193,6 +193,7 @@ def test_a_tokenizer_without_the_special_tokens_is_an_error():
 # --- any contents
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("tokenizer", [TOY, DUMMY], ids=["bytes", "dummy prefix"])
 @pytest.mark.parametrize("name", ["llama3", "chatml", "llama2"])
 @given(rows=st.lists(chats(), max_size=4), strip=st.booleans())
@@ -231,6 +232,7 @@ def test_text_is_encoded_as_one_but_where_the_mask_changes():
 # --- templates
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("template", [templates.LLAMA3, templates.LLAMA3_MARKED], ids=["prompts", "marks"])
 @given(row=chats())
 @settings(max_examples=40)
@@ -463,6 +465,7 @@ def test_the_constants_of_llama3():
     assert encoded.mask == bytes(11) + b"\1\1"
 
 
+@pytest.mark.medium
 @needs_llama3
 @given(row=chats())
 @settings(max_examples=60)

@@ -173,6 +173,7 @@ def test_each_planted_fault_is_found(fault, expected, alone):
     assert set(kinds(encoded, None)) == alone
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["llama3", "chatml", "llama2"])
 @pytest.mark.parametrize("tokenizer", [TOY, DUMMY], ids=["bytes", "dummy prefix"])
 @given(row=chats())
@@ -186,6 +187,7 @@ def test_nothing_is_found_in_what_the_layout_makes(name, tokenizer, row):
     assert kinds(encoded, None, chat_format, tokenizer) == []
 
 
+@pytest.mark.medium
 @given(row=chats())
 @settings(max_examples=60)
 def test_every_cut_is_found(row):

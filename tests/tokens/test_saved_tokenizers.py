@@ -240,6 +240,7 @@ SHORT_TOKENS = sorted(
 )
 
 
+@pytest.mark.medium
 @settings(max_examples=300)
 @given(
     st.permutations(SHORT_TOKENS),
@@ -266,6 +267,7 @@ PATTERNS = {  # those of tiktoken's encodings
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", PATTERNS)
 @settings(max_examples=200)
 @given(text=awkward_texts())
@@ -404,6 +406,7 @@ def test_a_class_that_rebuilds_the_tokenizer_is_left_out(tmp_path):
     assert theirs.encode("12345", add_special_tokens=False) == ours.encode("12345")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("model", ["llama", "t5", "mistral", "gpt2"])
 def test_beside_a_models_configuration(tmp_path, model):
     """The kind of model in config.json does not change what the tokenizer gives."""
@@ -495,6 +498,7 @@ def compare_rows(theirs, rows):
         assert mask == list(expected.mask)
 
 
+@pytest.mark.medium
 @needs_data
 @pytest.mark.parametrize("name", SETS)
 def test_rows_of_the_published_sets(saved_llama3, name):

@@ -170,6 +170,11 @@ def test_a_damaged_manifest_is_never_believed(tmp_path_factory, place, bit):
         (b"[]", "not a manifest"),
         (b'{"format": "other"}', "not a manifest"),
         (b'{"format": "dataprep-shards", "version": 99}', "version 99"),
+        # as written before the chat format had its name in the manifest
+        (
+            b'{"format": "dataprep-shards", "version": 2, "layout": {"name": "llama3"}}',
+            "version 2; this program reads 3: make the shards again with `dataprep tokenize`",
+        ),
     ],
 )
 def test_other_manifests_are_refused(tmp_path, content, message):

@@ -242,6 +242,7 @@ def test_a_tokenizer_travels_to_workers(paths, loaded, kind, tmp_path):
     assert again.encode("the quick <|eot_id|>") == loaded[kind].encode("the quick <|eot_id|>")
 
 
+@pytest.mark.medium
 @given(text=with_marks())
 @settings(max_examples=200)
 def test_ranks_give_tiktokens_ids(paths, loaded, text):
@@ -272,6 +273,7 @@ def test_a_json_gives_tokenizers_ids(paths, loaded, text):
 # Long texts
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("unit", ["a", " ", "ab", "^", "\n", "1", "\t", " \n", "漢", "a.", "'", "-=", "aB"])
 def test_a_text_of_5_mb_has_ids(loaded, unit):
     """No single message, however dull, ends the program; tiktoken gives up at 1,000,000 spaces."""
@@ -563,6 +565,7 @@ def _without(lines, number):
     return [*lines[:number], *lines[number + 1 :]]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -674,6 +677,7 @@ def test_a_named_encoding_is_never_downloaded(tmp_path, monkeypatch):
         load_tokenizer("cl100k_base")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", encodings.ENCODINGS)
 def test_openais_files_are_known_by_name_and_by_content(tmp_path, monkeypatch, name):
     """With its file there, an encoding is tiktoken's own: pattern, special tokens, and gaps between ranks."""
@@ -820,6 +824,7 @@ def test_a_bad_tokenizer_ends_a_command_with_1(run, tmp_path):
         assert done.err.startswith("error: x.model: the file is empty; expected")
 
 
+@pytest.mark.medium
 @given(st.lists(some.chat_rows(), min_size=1, max_size=6))
 def test_stats_counts_tokens(loaded, rows):
     """By role and by source, the figures are those of encoding each text."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,10 +14,9 @@ from dataprep.models.same_tokenizer import compare_tokenizers
 from dataprep.tokens.tokenizers.loading import load_tokenizer, tokenizer_from
 from dataprep.tokens.tokenizers.training import train_tokenizer
 from dataprep.train.layers import output_layer
-from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import use_packed_attention
-from dataprep.train.objectives.divergence import FromStored, FromTeacher, divergence, divergence_of_top
-from dataprep.train.objectives.sft import NextToken
+from dataprep.train.objectives.distillation import DistillationObjective, divergence, divergence_of_top
+from dataprep.train.objectives.sft import SftObjective
 from dataprep.train.objectives.stored_logprobs import _ids_by_bytes
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
@@ -59,7 +59,7 @@ def documents():
     ids = torch.randint(330, (23,))
     where = torch.tensor([2, 3, 4, 11, 12, 13, 20])
     bounds = torch.tensor([0, 9, 23], dtype=torch.int32)
-    return {"ids": ids, "bounds": bounds, "where": where, "targets": ids[where + 1]}
+    return {"ids": ids, "bounds": bounds, "positions": where, "targets": ids[where + 1]}
 
 
 def plain_logits(of, tensors):
@@ -68,7 +68,16 @@ def plain_logits(of, tensors):
     ids, (start, middle, end) = tensors["ids"], tensors["bounds"].tolist()
     parts = [of(ids[None, a:b]).logits[0] for a, b in ((start, middle), (middle, end))]
     use_packed_attention(of)
-    return torch.cat(parts)[tensors["where"]]
+    return torch.cat(parts)[tensors["positions"]]
+
+
+def objective_of(student, weight, teacher=None, temperature=2.0):
+    """The objective of a student, with a model as its teacher or none."""
+    options = TrainOptions(teacher_share=weight, temperature=temperature)
+    made = DistillationObjective(SimpleNamespace(model=student), None, SimpleNamespace(options=options))
+    if teacher is not None:
+        made.use_teacher(teacher)
+    return made
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
@@ -76,8 +85,8 @@ def test_loss_and_gradients_are_plain_torchs(monkeypatch, temperature):
     """The divergence in chunks of positions is torch's over all logits at once, gradients too."""
     monkeypatch.setitem(output_layer.CHUNK_LOGITS, "cpu", 330 * 2)
     student, teacher, tensors = model(1), model(2, hidden_size=32), documents()
-    objective = FromTeacher(OutputLayer(student), 0.3, teacher, temperature)
-    found = objective.sums(student, tensors)
+    objective = objective_of(student, 0.3, teacher, temperature)
+    found = objective.loss_sums(student, tensors)
     (0.7 * found["tokens"] + 0.3 * found["teacher"]).backward()
     gradients = {name: each.grad.clone() for name, each in student.named_parameters()}
     student.zero_grad()
@@ -99,15 +108,14 @@ def test_loss_and_gradients_are_plain_torchs(monkeypatch, temperature):
 def test_without_a_share_it_is_sft():
     """A share of 0 asks no teacher, and the loss is that of the tokens."""
     student, tensors = model(1), documents()
-    layer = OutputLayer(student)
-    found = FromTeacher(layer, 0.0, model(2), 2.0).sums(student, tensors)
-    assert found == NextToken(layer).sums(student, tensors)
+    found = objective_of(student, 0.0, model(2)).loss_sums(student, tensors)
+    assert found == SftObjective(SimpleNamespace(model=student), None, None).loss_sums(student, tensors)
 
 
 def test_a_teacher_like_the_student_teaches_nothing():
     """The divergence from oneself is 0, and so is its gradient."""
     student, tensors = model(1), documents()
-    found = FromTeacher(OutputLayer(student), 1.0, model(1), 2.0).sums(student, tensors)
+    found = objective_of(student, 1.0, model(1)).loss_sums(student, tensors)
     assert abs(found["teacher"].item()) < 1e-4
     found["teacher"].backward()
     assert max(float(each.grad.abs().max()) for each in student.parameters()) < 1e-4
@@ -138,6 +146,8 @@ def test_what_is_not_listed_counts_as_one_token():
     torch.testing.assert_close(slope, torch.autograd.grad(expected, own)[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 def test_a_run_with_a_teacher_tells_both_parts(place, tmp_path):
     """The command's loss is the weighted sum, and both parts fall or stay."""
     found = run(place, tmp_path / "run", teacher_model=str(place / "teacher"), steps=12)
@@ -185,7 +195,7 @@ def test_tokenizers_are_compared_by_tokens_and_by_texts(place):
     """What the fingerprint cannot say is said by the tokens and by how texts are divided."""
     own = load_tokenizer(place / "tokenizer.json")
     compare_tokenizers(own, own, ["blue green"], "T", "change it")
-    with pytest.raises(TokenizerError, match="it divides 'blue green"):
+    with pytest.raises(TokenizerError, match="it splits 'blue green"):
         compare_tokenizers(own, Divides(own), ["blue green"], "T", "change it")
     with pytest.raises(TokenizerError, match=r"token 200 is b'\?\?' there"):
         compare_tokenizers(own, Renamed(own), [], "T", "change it")
@@ -219,10 +229,10 @@ def test_stored_log_probabilities_are_learned(place, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda each: each.extend([{}] * 3), "one for each trained token"),
+        (lambda each: each.extend([{}] * 3), "one for each token in the loss"),
         (lambda each: each.__setitem__(0, [["a", 0.5]]), "log-probability"),
         (lambda each: each.__setitem__(0, [[99999, -0.5]]), "id of the tokenizer"),
-        (lambda each: each.__setitem__(0, {"token": "a", "logprob": -1}), "divides texts otherwise"),
+        (lambda each: each.__setitem__(0, {"token": "a", "logprob": -1}), "splits texts differently"),
         (lambda each: each.__setitem__(0, "a"), "expected null"),
     ],
 )
@@ -245,11 +255,11 @@ def test_rows_without_any_are_trained_on_their_tokens():
     """A batch that knows nothing of the teacher has a part of 0."""
     student, tensors = model(1), documents()
     nothing = {
-        "taught": torch.zeros(0, dtype=torch.int64),
+        "has_teacher": torch.zeros(0, dtype=torch.int64),
         "top_ids": torch.zeros(0, 1, dtype=torch.int64),
-        "top_logs": torch.zeros(0, 1),
+        "top_logprobs": torch.zeros(0, 1),
     }
-    found = FromStored(OutputLayer(student), 0.5).sums(student, tensors | nothing)
+    found = objective_of(student, 0.5).loss_sums(student, tensors | nothing)
     assert found["teacher"].item() == 0
     (found["tokens"] + found["teacher"]).backward()
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,8 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from dataprep.core.errors import MissingDependencyError, UsageError
 from dataprep.core.optional import quiet_torchao
-from dataprep.train.lora import with_updates
-from dataprep.train.objective import Setup
+from dataprep.train.lora import add_lora
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests.students import rows, write_model, write_rows, write_tokenizer
@@ -79,6 +79,8 @@ def test_only_the_updates_are_trained(place, tmp_path):
     assert all("_proj" in name for name in changed)
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 def test_an_interrupted_run_ends_with_the_same_weights(place, tmp_path):
     """A checkpoint holds the updates and the optimizer's state for them."""
     run(place, tmp_path / "whole", steps=6, save_every=3)
@@ -90,13 +92,12 @@ def test_an_interrupted_run_ends_with_the_same_weights(place, tmp_path):
 
 def test_a_model_of_another_library_is_refused():
     """The classifier for soft labels is trained whole."""
-    setup = Setup("soft-label", torch.nn.Linear(2, 2), None, [], None, 1e-3, lambda _: None)
     with pytest.raises(UsageError, match="leave it out"):
-        with_updates(setup, 4)
+        add_lora(SimpleNamespace(model=torch.nn.Linear(2, 2)), 4)
 
 
 def test_without_peft_the_message_names_the_extra(monkeypatch):
     """A missing package names the command that installs it."""
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingDependencyError, match=r"dataprep\[lora\]"):
-        with_updates(Setup("sft", torch.nn.Linear(2, 2), None, [], None, 1e-3, lambda _: None), 4)
+        add_lora(SimpleNamespace(model=torch.nn.Linear(2, 2)), 4)

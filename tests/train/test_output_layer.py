@@ -1,5 +1,7 @@
 """The loss of trained positions, and attention inside documents, against plain torch and transformers."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import transformers
@@ -12,8 +14,8 @@ from dataprep.core.errors import UsageError
 from dataprep.train.layers import output_layer
 from dataprep.train.layers.output_layer import OutputLayer, cross_entropy_sum
 from dataprep.train.layers.packed_attention import NAME, document_inputs, use_packed_attention
-from dataprep.train.objectives.documents import document_batch
-from dataprep.train.objectives.sft import NextToken
+from dataprep.train.objectives.chat_data import document_batch
+from dataprep.train.objectives.sft import SftObjective
 from tests.students import llama_config
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -101,7 +103,7 @@ def test_loss_and_gradients_are_those_of_a_padded_batch(name):
         [mask.numpy() for mask in masks],
         [torch.tensor([0, len(text)]).numpy() for text in texts],
     )
-    found = NextToken(OutputLayer(model)).sums(model, batch.tensors)["tokens"]
+    found = SftObjective(SimpleNamespace(model=model), None, None).loss_sums(model, batch.tensors)["tokens"]
     found.backward()
     assert batch.counts["tokens"] == int((labels != -100).sum())
     torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-4)
@@ -146,8 +148,8 @@ def test_chunks_do_not_change_the_loss(positions, width, vocabulary, biased, log
 def test_capped_logits_are_the_models_own():
     """Gemma 2 caps its logits after the output layer: the loss must be that of the capped ones."""
     model = model_of("gemma2, caps")
-    assert not OutputLayer(model).plain
-    assert OutputLayer(model_of("llama")).plain
+    assert not OutputLayer(model).is_linear
+    assert OutputLayer(model_of("llama")).is_linear
 
 
 def test_half_precision_stays_close():

@@ -10,7 +10,7 @@ import torch
 from dataprep import PredictOptions, predict_files, read_rows
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.train.objectives.soft_label.loading import load_scorer
-from dataprep.train.objectives.soft_label.scorers import collate, logits_of
+from dataprep.train.objectives.soft_label.scorers import logits_of
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 
@@ -74,7 +74,7 @@ def test_every_row_keeps_its_fields_and_gets_two(scorer, tmp_path):
     assert (ledger.rows_in, ledger.rows_out) == (9, 9)
     model = load_scorer(str(scorer))
     for row, found in zip(rows, read(tmp_path / "out.jsonl"), strict=True):
-        probs = logits_of(model.model, collate(model, [model.encode([row["text"]])])).softmax(-1)[0].tolist()
+        probs = logits_of(model.model, model.collate([model.encode([row["text"]])])).softmax(-1)[0].tolist()
         assert found.pop("probs") == pytest.approx(dict(zip(sorted(WORDS), probs, strict=True)), rel=1e-4)
         assert found.pop("prediction") == sorted(WORDS)[probs.index(max(probs))]
         assert found == row
@@ -225,7 +225,7 @@ def test_models_that_are_none_are_named(scorer, tmp_path):
         ("in.jsonl", "not a model that scores"),
         ("empty", "cannot be loaded"),
         ("cut.safetensors", "cannot be loaded"),
-        ("other.safetensors", "no vocabulary of dataprep's"),
+        ("other.safetensors", "no vocabulary of dataprep"),
     ]:
         with pytest.raises(FileError, match=says):
             predict_files(tmp_path / name, [data], tmp_path / "out.jsonl")
@@ -248,6 +248,7 @@ def test_options_are_checked(options, says):
         PredictOptions(**options)
 
 
+@pytest.mark.medium
 def test_the_command_in_a_pipe(run_process, scorer):
     """Rows come through standard input and go to standard output; the summary does not."""
     lines = "".join(json.dumps(row) + "\n" for row in judged(3))

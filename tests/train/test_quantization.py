@@ -2,6 +2,7 @@
 
 import random
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +13,7 @@ from transformers import AutoModelForCausalLM
 from dataprep.core.errors import MissingDependencyError, UsageError
 from dataprep.core.optional import quiet_torchao
 from dataprep.train import quantization as quantized
-from dataprep.train.layers.output_layer import OutputLayer
-from dataprep.train.objectives.sft import NextToken
+from dataprep.train.objectives.sft import SftObjective
 from dataprep.train.options import TrainOptions
 from dataprep.train.quantization import mean_loss
 from dataprep.train.run import train
@@ -61,7 +61,7 @@ def logits(model):
 def test_computing_as_if_quantized_is_computing_quantized(name):
     """Training sees what the quantized model computes; embeddings and output layer stay as they are."""
     torch.manual_seed(3)
-    model, config = LlamaForCausalLM(llama_config(**SIZES)), quantized.scheme(name)
+    model, config = LlamaForCausalLM(llama_config(**SIZES)), quantized.scheme_of(name)
     plain = logits(model)
     quantized.prepare(model, config)
     as_if = logits(model)
@@ -75,6 +75,7 @@ def test_computing_as_if_quantized_is_computing_quantized(name):
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["int8-dynamic-int4", "int4-weight"])
 def test_a_run_saves_both_students_and_compares_them(place, tmp_path, name):
     """Plain weights, quantized weights and the first student load with transformers, with the losses told."""
@@ -90,10 +91,11 @@ def test_a_run_saves_both_students_and_compares_them(place, tmp_path, name):
         small = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "quantized")
     weight = small.model.layers[0].mlp.up_proj.weight
     assert (type(weight).__name__, weight.target_dtype) == ("IntxUnpackedToInt8Tensor", torch.int4)
-    quantized.quantize(student, quantized.scheme(name))
+    quantized.quantize(student, quantized.scheme_of(name))
     torch.testing.assert_close(logits(small), logits(student))
 
 
+@pytest.mark.medium
 def test_the_first_student_is_the_one_without(place, tmp_path):
     """The comparison is with the run that leaves --qat out, and the first half is both students'."""
     run(place, tmp_path / "qat")
@@ -110,6 +112,7 @@ def test_the_first_student_is_the_one_without(place, tmp_path):
     assert lines[0][4] != lines[1][4]
 
 
+@pytest.mark.medium
 def test_an_interrupted_run_ends_with_the_same_weights(place, tmp_path):
     """Whichever student was being trained, --resume goes on."""
     run(place, tmp_path / "whole", save_every=2)
@@ -193,21 +196,21 @@ def test_a_layer_that_groups_do_not_divide_is_named(place, tmp_path):
 
 def test_without_torchao_the_message_names_the_extra(monkeypatch):
     """A missing package names the command that installs it."""
-    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(MissingDependencyError, match=r"dataprep\[qat\]"):
-        quantized.scheme("int4-weight")
+        quantized.scheme_of("int4-weight")
 
 
 def test_the_mean_loss_does_not_depend_on_batches(place, tmp_path):
     """It is over all tokens of the set."""
     from dataprep.tokens.shards.reading import Shards
-    from dataprep.train.objectives.documents import Documents
+    from dataprep.train.objectives.chat_data import Documents
 
     run(place, tmp_path / "run", qat=None, steps=1)
     data = Documents(Shards.open(tmp_path / "run" / "tokens" / "eval"))
     torch.manual_seed(3)
     model = LlamaForCausalLM(llama_config(**SIZES))
-    objective = NextToken(OutputLayer(model))
+    objective = SftObjective(SimpleNamespace(model=model), None, None)
     assert mean_loss(objective, model, data, 1) == pytest.approx(
         mean_loss(objective, model, data, 4), abs=1e-2
     )

@@ -17,16 +17,17 @@ from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5F
 
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.records import Example
+from dataprep.models import presets
 from dataprep.models.student import Student
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.train.layers.encoder_decoder import PackedPairs, PaddedPairs, pairs_for
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import use_packed_attention
-from dataprep.train.objectives.rationale import AnswerAndRationales, ChatLosses
+from dataprep.train.objectives.rationale import ChatLosses, part_sums
 from dataprep.train.objectives.rationale_data import (
-    DecoderSide,
-    EncoderDecoderSide,
-    pieces_of,
+    ChatTaskEncoder,
+    PairTaskEncoder,
+    encode_tasks,
     prefix_of,
     question_of,
     read_rows,
@@ -89,8 +90,8 @@ def t5(**other: object) -> T5ForConditionalGeneration:
 
 def pieces(path: str, kept=("ok",), max_length=None, truncation="error", parts=("answer", FIRST, SECOND)):
     """The rows of a file as an encoder-decoder is given them."""
-    side = EncoderDecoderSide(ToyTokenizer(), END, START, max_length, truncation)
-    return pieces_of(read_rows([path], kept), parts, side)
+    encoder = PairTaskEncoder(ToyTokenizer(), END, START, max_length, truncation)
+    return encode_tasks(read_rows([path], kept), dict.fromkeys(parts, 1.0), encoder)
 
 
 def plain_losses(model, data, items) -> list[torch.Tensor]:
@@ -117,7 +118,7 @@ def plain_losses(model, data, items) -> list[torch.Tensor]:
 def own_losses(model, losses, data, items) -> list[torch.Tensor]:
     """Each part's mean loss by the objective, out of one forward pass."""
     batch = data.batch(items)
-    sums = AnswerAndRationales(dict.fromkeys(data.parts, 1.0), losses).sums(model, batch.tensors)
+    sums = part_sums(data.parts, losses, model, batch.tensors)
     return [value / batch.counts[name] for name, value in sums.items()]
 
 
@@ -185,7 +186,7 @@ def test_gradient_checkpointing_changes_no_gradient(data):
         model = t5().train()
         losses = pairs_for(model, 0)
         if checkpointing:
-            Student(model, ToyTokenizer(), chat_format_of("llama3"), "sdpa").keep_less()
+            Student(model, ToyTokenizer(), chat_format_of("llama3"), "sdpa").enable_gradient_checkpointing()
         sum(own_losses(model, losses, pieces(data), range(4))).backward()
         grads.append([each.grad for each in model.parameters()])
     torch.testing.assert_close(*grads)
@@ -194,8 +195,8 @@ def test_gradient_checkpointing_changes_no_gradient(data):
 def test_a_decoder_learns_the_same_parts_as_chat_rows(tmp_path):
     """Decoders: each part's loss is that of its chat rows alone, by transformers."""
     path = write(tmp_path / "rows.jsonl", [row(0), row(3)])
-    side = DecoderSide(ToyTokenizer(), chat_format_of("llama3"), 256, "error")
-    made = pieces_of(read_rows([path], ("ok",)), ("answer", FIRST, SECOND), side)
+    encoder = ChatTaskEncoder(ToyTokenizer(), chat_format_of("llama3"), 256, "error")
+    made = encode_tasks(read_rows([path], ("ok",)), dict.fromkeys(("answer", FIRST, SECOND), 1.0), encoder)
     plain = tiny_model.llama(vocab_size=512, max_position_embeddings=512)
     own = copy.deepcopy(plain)
     use_packed_attention(own)
@@ -215,7 +216,7 @@ def test_what_a_row_lacks_contributes_nothing(data):
     """Missing rationales, and those of a status that is not kept, count no token and are accounted for."""
     made = pieces(data)
     assert [len(item) for item in made.items] == [3, 2, 2, 2]
-    ledger = made.ledgers[SECOND].to_json()
+    ledger = made.part_ledgers[SECOND].to_json()
     reasons = {"status: truncated": 1, "status: empty": 1, "missing": 1}
     assert ledger == {"in": 4, "out": 1, "dropped": reasons, "failed": {}}
     batch = made.batch([1, 2])
@@ -225,8 +226,7 @@ def test_what_a_row_lacks_contributes_nothing(data):
         expected[made.parts[piece.part]] += piece.target.size
     assert batch.counts == expected
     model = t5()
-    objective = AnswerAndRationales(dict.fromkeys(made.parts, 1.0), pairs_for(model, 0))
-    sums = objective.sums(model, batch.tensors)
+    sums = part_sums(made.parts, pairs_for(model, 0), model, batch.tensors)
     assert set(sums) == {"answer", FIRST}
 
 
@@ -263,17 +263,17 @@ def test_texts_end_as_t5_ends_them(data):
 def test_long_texts_are_counted(data, truncation, kept):
     """A text over --max-length is left out of its part, or cut, and counted either way."""
     made = pieces(data, max_length=34, truncation=truncation, parts=("answer", FIRST))
-    assert made.ledgers[FIRST].rows_in == 4
+    assert made.part_ledgers[FIRST].rows_in == 4
     for part in made.parts:
-        made.ledgers[part].check()
+        made.part_ledgers[part].check()
     longest = max(max(p.prompt.size, p.target.size) for item in made.items for p in item) if made.items else 0
     assert longest <= 34
     if truncation == "truncate":
-        assert made.side.cut > 0
+        assert made.encoder.cut > 0
         assert len(made) == kept
     else:
-        assert made.ledgers[FIRST].dropped["too many tokens"] == 4
-        assert made.rows.dropped["nothing to say"] == 4
+        assert made.part_ledgers[FIRST].dropped["too many tokens"] == 4
+        assert made.ledger.dropped["nothing to say"] == 4
 
 
 def test_a_cut_target_has_no_end(tmp_path):
@@ -337,7 +337,7 @@ def test_a_run_from_end_to_end(tmp_path, monkeypatch):
     """The parts of the loss fall; records hold ledgers, a sample and how many answers are right."""
     monkeypatch.setattr(Student, "save", lambda self, folder: self.model.save_pretrained(folder))
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
-    monkeypatch.setitem(__import__("dataprep.models.presets").train.presets._T5, "t5-tiny", sizes)
+    monkeypatch.setitem(presets._T5, "t5-tiny", sizes)
     path = write(tmp_path / "rows.jsonl", [row(number) for number in range(4)] * 4)
     options = TrainOptions(model="t5-tiny", steps=12, batch_size=4, learning_rate=0.01, save_every=0)
     done = train(path, path, tmp_path / "run", options=options)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -13,9 +14,9 @@ from dataprep.train.objectives.soft_label import tiny
 from dataprep.train.objectives.soft_label.classes import Classes, Teacher, classes_of, name_of
 from dataprep.train.objectives.soft_label.classifier import word_pieces
 from dataprep.train.objectives.soft_label.loading import load_scorer
-from dataprep.train.objectives.soft_label.objective import SoftLabel, alpha_for
-from dataprep.train.objectives.soft_label.rows import Judged, judged_rows, teacher_of
-from dataprep.train.objectives.soft_label.scorers import collate, logits_of
+from dataprep.train.objectives.soft_label.objective import SoftLabelObjective, alpha_for
+from dataprep.train.objectives.soft_label.rows import judged_rows, teacher_of
+from dataprep.train.objectives.soft_label.scorers import logits_of
 from dataprep.train.objectives.soft_label.tiny import Vocabulary
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
@@ -85,16 +86,23 @@ def batch(teacher, gold):
     probs = [[1 / 3] * 3 if each is None else each for each in teacher]
     return {
         "teacher": torch.tensor(probs).log(),
-        "taught": torch.tensor([each is not None for each in teacher]),
+        "has_teacher": torch.tensor([each is not None for each in teacher]),
         "gold": torch.tensor([-1 if each is None else each for each in gold]),
     }
+
+
+def objective_of(alpha, temperature):
+    """The objective over rows that have both parts."""
+    both = SimpleNamespace(gold=torch.tensor([0]), has_teacher=torch.tensor([True]))
+    context = SimpleNamespace(options=TrainOptions(alpha=alpha, temperature=temperature))
+    return SoftLabelObjective(None, SimpleNamespace(train=both), context)
 
 
 def test_the_loss_is_the_formula():
     """Both parts, written out with logarithms and sums, row by row."""
     scores = torch.tensor([[1.0, 0.5, -2.0], [0.0, 3.0, 0.1], [0.2, 0.2, 0.9]], dtype=torch.float64)
     teacher, gold, heat = [[0.7, 0.2, 0.1], None, [0.05, 0.9, 0.05]], [2, 1, None], 3.0
-    found = SoftLabel(0.3, heat).sums(Given(scores.float()), batch(teacher, gold))
+    found = objective_of(0.3, heat).loss_sums(Given(scores.float()), batch(teacher, gold))
     soft_sum = 0.0
     for row, probs in zip(scores.tolist(), teacher, strict=True):
         if probs is not None:
@@ -109,7 +117,7 @@ def test_the_loss_is_the_formula():
     )
     assert found["soft"].item() == pytest.approx(soft_sum, rel=1e-5)
     assert found["gold"].item() == pytest.approx(gold_sum, rel=1e-5)
-    assert SoftLabel(0.3, heat).weights == {"soft": 0.3, "gold": 0.7}
+    assert objective_of(0.3, heat).weights == {"soft": 0.3, "gold": 0.7}
 
 
 def test_gradients_keep_their_size_at_high_temperatures():
@@ -117,15 +125,15 @@ def test_gradients_keep_their_size_at_high_temperatures():
     student, teacher = torch.tensor([[0.5, -1.0, 0.5]]), torch.tensor([[1.0, 0.0, -1.0]])
     for heat in (50.0, 100.0):
         model = Given(student.clone())
-        tensors = batch([None], [None]) | {"teacher": teacher, "taught": torch.tensor([True])}
-        SoftLabel(1.0, heat).sums(model, tensors)["soft"].backward()
+        tensors = batch([None], [None]) | {"teacher": teacher, "has_teacher": torch.tensor([True])}
+        objective_of(1.0, heat).loss_sums(model, tensors)["soft"].backward()
         assert torch.allclose(model.scores.grad, (student - teacher) / 3, atol=0.02)
 
 
 def test_a_probability_of_zero_is_no_nan():
     """A teacher that is certain teaches like a label."""
     model = Given(torch.tensor([[0.3, 0.1, 0.0]]))
-    found = SoftLabel(1.0, 1.0).sums(model, batch([[0.0, 1.0, 0.0]], [1]))
+    found = objective_of(1.0, 1.0).loss_sums(model, batch([[0.0, 1.0, 0.0]], [1]))
     found["soft"].backward()
     assert found["soft"].item() == pytest.approx(found["gold"].item(), rel=1e-6)
     assert torch.isfinite(model.scores.grad).all()
@@ -135,7 +143,7 @@ def test_a_probability_of_zero_is_no_nan():
 def test_a_row_without_a_part_adds_nothing_to_it(teacher, gold):
     """Neither value nor gradient comes from what a row does not have."""
     model = Given(torch.tensor([[0.3, 0.1, 0.0]]))
-    found = SoftLabel(0.5, 2.0).sums(model, batch(teacher, gold))
+    found = objective_of(0.5, 2.0).loss_sums(model, batch(teacher, gold))
     assert (found["soft"].item() == 0) == (teacher == [None])
     assert (found["gold"].item() == 0) == (gold == [None])
     (found["soft"] + found["gold"]).backward()
@@ -181,7 +189,7 @@ def test_classes_are_those_that_occur():
 
 def test_a_score_goes_to_the_nearest_class():
     """Halves go up."""
-    assert [GRADES.place(score) for score in (-3.0, 0.49, 0.5, 1.5, 9.0)] == [0, 0, 1, 2, 2]
+    assert [GRADES.index(score) for score in (-3.0, 0.49, 0.5, 1.5, 9.0)] == [0, 0, 1, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -249,13 +257,22 @@ def test_tables_and_json_give_the_same_rows(tmp_path):
 
 def test_the_share_without_a_word():
     """One half where both are there, else all of what there is; what the data cannot serve is refused."""
-    both, gold = Judged("1", ("a",), "x", Teacher([1.0])), Judged("2", ("a",), "x", None)
-    taught = Judged("3", ("a",), None, Teacher([1.0]))
-    assert [alpha_for(rows, None) for rows in ([both], [gold], [taught], [gold, taught])] == [0.5, 0, 1, 0.5]
+    both, gold, taught = (0, True), (0, False), (-1, True)
+
+    def data(*rows):
+        labels, taught = zip(*rows, strict=True)
+        return SimpleNamespace(gold=torch.tensor(labels), has_teacher=torch.tensor(taught))
+
+    assert [alpha_for(data(*rows), None) for rows in ([both], [gold], [taught], [gold, taught])] == [
+        0.5,
+        0,
+        1,
+        0.5,
+    ]
     with pytest.raises(UsageError, match="no row has a teacher's probabilities"):
-        alpha_for([gold], 0.5)
+        alpha_for(data(gold), 0.5)
     with pytest.raises(UsageError, match="no row has a label"):
-        alpha_for([taught], 0.0)
+        alpha_for(data(taught), 0.0)
 
 
 def test_without_the_teachers_share_training_is_plain(tmp_path):
@@ -320,8 +337,8 @@ def test_filling_up_changes_no_score():
     found = tiny.new("tiny", [("some words here", "more words")] * 2, ("a", "b"), GRADES)
     found.model.eval()
     texts = [found.encode(each) for each in (("some", ""), ("", ""), ("some words here", "more " * 30))]
-    alone = torch.cat([logits_of(found.model, collate(found, [each])) for each in texts])
-    assert torch.allclose(alone, logits_of(found.model, collate(found, texts)), atol=1e-6)
+    alone = torch.cat([logits_of(found.model, found.collate([each])) for each in texts])
+    assert torch.allclose(alone, logits_of(found.model, found.collate(texts)), atol=1e-6)
     assert torch.isfinite(alone).all()
 
 
@@ -345,7 +362,7 @@ def test_saved_is_one_plain_file_with_everything(tmp_path):
     assert header["fields"] == ["text"]
     assert "good" in header["words"]
     one, other = load_scorer(str(tmp_path / "run")), load_scorer(str(tmp_path / "run/student.safetensors"))
-    text = collate(one, [one.encode(["good work"])])
+    text = one.collate([one.encode(["good work"])])
     assert torch.equal(logits_of(one.model, text), logits_of(other.model, text))
 
 
@@ -370,7 +387,7 @@ def test_a_saved_network_can_be_trained_further(tmp_path):
         ({"tokenizer": "somewhere"}, "a vocabulary of its own"),
         ({"model": "nowhere"}, "expected a directory"),
         ({"classes": ("a",)}, "expected two or more"),
-        ({"classes": ("a", "a")}, "expected each once"),
+        ({"classes": ("a", "a")}, "a name is repeated"),
     ],
 )
 def test_options_that_cannot_be_served_are_refused(tmp_path, options, says):

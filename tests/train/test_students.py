@@ -89,7 +89,7 @@ def test_held_out_rows_are_looked_at_first(place, tmp_path):
     """A mistyped `--eval`, or rows of another kind in it, are said before the training data are tokenized."""
     told = []
     with pytest.raises(FileError, match="missing"):
-        train(place / "train.jsonl", "missing.jsonl", tmp_path / "a", options=chatty(place), tell=told.append)
+        train(place / "train.jsonl", "missing.jsonl", tmp_path / "a", options=chatty(place), log=told.append)
     write_rows(tmp_path / "soft.jsonl", [{"text": "one", "label": "a"}])
     with pytest.raises(InputError, match=r"its rows are for soft-label, those of .* for sft"):
         train(place / "train.jsonl", tmp_path / "soft.jsonl", tmp_path / "a", options=chatty(place))
@@ -118,6 +118,8 @@ def rationale_rows(path):
     return write_rows(path, found)
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 @pytest.mark.parametrize("own", [True, False])
 def test_a_t5_student_ends_texts_as_t5_does(place, tmp_path, own):
     """AutoTokenizer puts </s> behind a text and has no chat template; the model stops at the same token."""
@@ -145,7 +147,7 @@ def test_a_t5_student_ends_texts_as_t5_does(place, tmp_path, own):
         ({"gamma": 2.0}, "--gamma is an option of rationale, and this is sft: leave it out"),
         ({"teacher_weights": {"a": 1.0}}, "--teacher-weight is an option of rationale"),
         ({"alpha": 0.5}, "--alpha is an option of rationale and soft-label"),
-        ({"temperature": 3.0}, "--temperature is an option of logits and soft-label"),
+        ({"temperature": 3.0}, "--temperature is an option of distillation and soft-label"),
     ],
 )
 def test_options_of_another_objective_are_refused(place, tmp_path, settings, message):
@@ -188,13 +190,15 @@ def test_an_interrupted_run_says_how_to_go_on(place, tmp_path, every, said):
     """Ctrl-C leaves no student, and a sentence that names the directory and the step."""
     told = []
 
-    def watch(line):
+    def on_metrics(line):
         if line.get("step") == 3:
             raise KeyboardInterrupt
 
     chosen = replace(chatty(place), steps=5, save_every=every)
     with pytest.raises(KeyboardInterrupt):
-        train(place / "train.jsonl", (), tmp_path / "a", options=chosen, watch=watch, tell=told.append)
+        train(
+            place / "train.jsonl", (), tmp_path / "a", options=chosen, on_metrics=on_metrics, log=told.append
+        )
     assert told[-1].startswith(f"interrupted: the same command with -o {tmp_path / 'a'} --resume {said}")
     assert not (tmp_path / "a" / "config.json").exists()
 

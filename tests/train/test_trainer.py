@@ -1,6 +1,5 @@
 """The loop: one big batch or many small ones, one process or two, killed or not, the weights are the same."""
 
-import importlib.util
 import json
 import math
 import os
@@ -16,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from dataprep.core import optional
 from dataprep.core.errors import (
     FileError,
     InputError,
@@ -26,11 +26,10 @@ from dataprep.core.errors import (
 )
 from dataprep.tokens.tokenize import ShardOptions, tokenize_files
 from dataprep.tokens.tokenizers.training import train_tokenizer
-from dataprep.train.batches import Plan
 from dataprep.train.distributed import World
-from dataprep.train.options import TrainOptions, factor
+from dataprep.train.options import TrainOptions, learning_rate_factor
 from dataprep.train.run import train
-from dataprep.train.trainer import explained
+from dataprep.train.trainer import BatchSampler, explain_out_of_memory
 from tests.students import rows, write_model, write_rows, write_tokenizer
 
 
@@ -85,6 +84,8 @@ def test_training_lowers_the_loss_and_repeats_itself(place, tmp_path):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 @pytest.mark.parametrize("pack", [None, 64])
 def test_accumulated_batches_are_one_big_batch(place, tmp_path, pack):
     """The loss is a mean over the tokens of the whole step, however the step is divided."""
@@ -145,12 +146,12 @@ def test_a_killed_run_of_two_processes_goes_on(place, tmp_path):
 
 SLOWED = """
 import sys, time
-from dataprep.train import loop
-take = loop.Loop._take
-def slow(self, number, items):
+from dataprep.train import trainer
+step_of = trainer.Trainer.train_step
+def slow(self, step, items):
     time.sleep(0.02)
-    return take(self, number, items)
-loop.Loop._take = slow
+    return step_of(self, step, items)
+trainer.Trainer.train_step = slow
 from dataprep.__main__ import main
 main()
 """
@@ -300,13 +301,16 @@ def test_a_loss_that_is_no_number_names_step_and_row(place, tmp_path):
 def test_full_memory_says_what_helps(error):
     """The options that help are named, with numbers, in the order in which to try them."""
     wanted = r"--batch-size 4 --accumulate 4 .*--gradient-checkpointing, a shorter --max-length.*--lora"
-    with pytest.raises(TrainingError, match=wanted), explained(TrainOptions(batch_size=8, accumulate=2)):
+    with (
+        pytest.raises(TrainingError, match=wanted),
+        explain_out_of_memory(TrainOptions(batch_size=8, accumulate=2)),
+    ):
         raise error
 
 
 def test_other_errors_pass():
     """Only a lack of memory is explained as one."""
-    with pytest.raises(RuntimeError, match="shapes"), explained(TrainOptions()):
+    with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory(TrainOptions()):
         raise RuntimeError("shapes differ")
 
 
@@ -325,6 +329,24 @@ def test_rows_of_another_kind_are_an_error_before_training(place, tmp_path, line
     with pytest.raises((InputError, UsageError), match=message):
         run(place, tmp_path / "a", data="bad.jsonl", objective="sft" if "label" in line else "auto")
     assert not (tmp_path / "a" / "model.safetensors").exists()
+
+
+def test_an_unknown_objective_is_an_error_that_lists_the_known_ones(place, tmp_path):
+    """The registry knows the names; nothing is read for one that it does not have."""
+    known = "auto, distillation, sft, rationale, soft-label"
+    with pytest.raises(UsageError, match=f"--objective x: must be one of {known}"):
+        run(place, tmp_path / "a", objective="x")
+
+
+@pytest.mark.parametrize(("objective", "found"), [("sft", "sft"), ("distillation", None), ("auto", "sft")])
+def test_a_chosen_objective_must_match_the_rows(place, tmp_path, objective, found):
+    """Distillation needs a teacher; rows without log-probabilities have none."""
+    if found is None:
+        with pytest.raises(InputError, match=r"needs chat rows with 'logprobs'.*; found chat rows"):
+            run(place, tmp_path / "a", objective=objective)
+    else:
+        options = chosen(place, steps=1, objective=objective)
+        assert train(place / "train.jsonl", (), tmp_path / "a", options=options).objective == found
 
 
 def test_rows_longer_than_the_model_are_an_error_that_names_one(place, tmp_path):
@@ -417,7 +439,7 @@ def test_a_damaged_model_is_an_error(place, tmp_path, wrong):
 def test_every_row_is_seen_once_an_epoch(items, batch, accumulate, processes, epochs):
     """Whole epochs hold every item once; the order differs from epoch to epoch, not from run to run."""
     world = World(0, processes, torch.device("cpu"))
-    plan = Plan.of(items, TrainOptions(batch_size=batch, accumulate=accumulate, epochs=epochs), world)
+    plan = BatchSampler.of(items, TrainOptions(batch_size=batch, accumulate=accumulate, epochs=epochs), world)
     seen = [item for _, found in plan.of_steps(0) for item in found]
     assert len(seen) == max(round(epochs * items), 1)
     for start in range(0, len(seen) - items + 1, items):
@@ -430,27 +452,26 @@ def test_every_row_is_seen_once_an_epoch(items, batch, accumulate, processes, ep
 def test_processes_share_a_step(count, processes):
     """Every item of a step is worked on by one process, and by no other."""
     shares = [
-        World(rank, processes, torch.device("cpu")).share(list(range(count))) for rank in range(processes)
+        World(rank, processes, torch.device("cpu")).shard(list(range(count))) for rank in range(processes)
     ]
     assert [item for share in shares for item in share] == list(range(count))
 
 
 def test_the_learning_rate_rises_and_falls():
     """Warm-up is linear; the cosine is halfway down in the middle, the line too, and both end near 0."""
-    rates = [factor(step, 100, 0.1, "cosine") for step in range(100)]
+    rates = [learning_rate_factor(step, 100, 0.1, "cosine") for step in range(100)]
     assert rates[0] == pytest.approx(1 / 11)
     assert rates[:11] == sorted(rates[:11])
     assert max(rates) == rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5)
     assert rates[99] < 0.001
-    assert factor(55, 100, 0.1, "linear") == pytest.approx(0.5)
-    assert {factor(step, 100, 0.0, "constant") for step in range(100)} == {1.0}
+    assert learning_rate_factor(55, 100, 0.1, "linear") == pytest.approx(0.5)
+    assert {learning_rate_factor(step, 100, 0.0, "constant") for step in range(100)} == {1.0}
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"objective": "x"}, "--objective x: must be one of auto, sft"),
         ({"batch_size": 0}, "--batch-size 0: must be 1 or more"),
         ({"learning_rate": -1.0}, "--learning-rate -1.0: must be a number above 0"),
         ({"warmup": 2.0}, "--warmup 2.0: must be 1 or less"),
@@ -480,6 +501,8 @@ def shown_on_board(folder):
     }
 
 
+@pytest.mark.medium
+@pytest.mark.medium
 @pytest.mark.parametrize("begun_with", [True, False])
 def test_tensorboard_shows_what_was_measured(place, tmp_path, begun_with):
     """`--tensorboard`: each number once, at its step, in a resumed run as well."""
@@ -495,10 +518,8 @@ def test_tensorboard_shows_what_was_measured(place, tmp_path, begun_with):
 
 def test_tensorboard_that_is_not_installed_is_said_first(place, tmp_path, monkeypatch):
     """An option that needs a package says how to install it before anything is trained."""
-    real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: real(name) if name != "tensorboard" else None
-    )
+    real = optional.find_spec
+    monkeypatch.setattr(optional, "find_spec", lambda name: real(name) if name != "tensorboard" else None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'dataprep\[tensorboard\]'"):
         run(place, tmp_path / "a", tensorboard=True)
     assert not (tmp_path / "a").exists()

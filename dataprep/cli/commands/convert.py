@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 
 from dataprep.cli.console import Summary, progress
-from dataprep.cli.options import AsJson, InWorkspace, Output, Quiet, Rejects, Seed, Workers
+from dataprep.cli.options import AsJson, From, InWorkspace, Output, Quiet, Rejects, Workers, with_options
 from dataprep.core.errors import UsageError, WorkspaceError
+from dataprep.datasets.convert import Plan
 
 
-class Target(StrEnum):
-    """What rows are converted to."""
-
-    chat = "chat"
-    example = "example"
-
-
-class Unanswerable(StrEnum):
-    """What becomes of questions that the passage does not answer."""
-
-    drop = "drop"
-    keep = "keep"
-
-
-class Unlabelled(StrEnum):
-    """What becomes of rows whose answer is hidden."""
-
-    drop = "drop"
-    keep = "keep"
-
-
-class AnswerStyle(StrEnum):
-    """What a multiple-choice answer shows."""
-
-    letter = "letter"
-    text = "text"
-    both = "both"
-
-
-class Scheme(StrEnum):
-    """How MBPP's one file is divided."""
-
-    default = "default"
-    official = "official"
-
-
+@with_options
 def command(
+    *,
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="Its name, as `dataprep datasets` lists it.")
     ],
@@ -60,25 +27,12 @@ def command(
     ] = None,
     output: Output = None,
     split: Annotated[str | None, typer.Option(metavar="train|test", help="Only this split.")] = None,
-    to: Annotated[Target, typer.Option(help="Chat rows, or neutral Example rows.")] = Target.chat,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The system prompt; '' for none.")
     ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.toml", help="Wording: keys system, user, assistant."),
-    ] = None,
-    sample: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Keep N rows, drawn with --seed.")
-    ] = None,
-    seed: Seed = 42,
-    with_id: Annotated[bool, typer.Option("--with-id", help="Add id and source to chat rows.")] = False,
-    answer_style: Annotated[
-        AnswerStyle | None,
-        typer.Option(help="Multiple choice: (c) text (both, the default), the letter, or the text."),
-    ] = None,
+    plan: From[Plan],
     unlabelled: Annotated[
-        Unlabelled | None,
+        Literal["drop", "keep"] | None,
         typer.Option(help="Multiple choice: drop rows without a gold answer (default), or keep them."),
     ] = None,
     columns: Annotated[
@@ -97,10 +51,10 @@ def command(
         bool, typer.Option("--strip-calculator", help="gsm8k: remove <<48/2=24>> annotations.")
     ] = False,
     unanswerable: Annotated[
-        Unanswerable | None, typer.Option(help="squad: drop (default) or keep such questions.")
+        Literal["drop", "keep"] | None, typer.Option(help="squad: drop (default) or keep such questions.")
     ] = None,
     split_scheme: Annotated[
-        Scheme | None,
+        Literal["default", "official"] | None,
         typer.Option(help="mbpp: 511-974 train and 1-510 test (default), or the paper's splits."),
     ] = None,
     workers: Workers = None,
@@ -121,29 +75,25 @@ def command(
       cat train.jsonl | dataprep convert gsm8k - --to example | head -1
     """
     from dataprep.core.io import check_apart, check_distinct, open_rejects
-    from dataprep.datasets.convert import Plan, convert_files
+    from dataprep.datasets.convert import convert_files
     from dataprep.datasets.registry import canonical
     from dataprep.datasets.source_rows import missing_labels
 
     given = {
         "columns": None if columns is None else _columns(columns),
         "answers_from": answers_from,
-        "unlabelled": unlabelled and unlabelled.value,
+        "unlabelled": unlabelled,
         "strip_calculator": strip_calculator or None,
-        "unanswerable": unanswerable and unanswerable.value,
-        "split_scheme": split_scheme and split_scheme.value,
+        "unanswerable": unanswerable,
+        "split_scheme": split_scheme,
     }
-    plan: dict[str, Any] = {
-        "dataset": dataset,
-        "to": to.value,
-        "template": _wording(template, system),
-        "answer_style": answer_style and answer_style.value,
-        "with_id": with_id,
-        "sample": sample,
-        "seed": seed,
-        "options": {name: value for name, value in given.items() if value is not None},
-    }
-    Plan(**plan, split=split)  # what is wrong with the flags is said before any file is looked for
+    make = partial(
+        plan,
+        dataset=dataset,
+        template=_wording(plan.keywords.get("template", {}), system),
+        options={name: value for name, value in given.items() if value is not None},
+    )
+    make(split=split)  # reports wrong flags before any file is looked for
     jobs = _jobs(dataset, inputs or [], output, split, workspace)
     summary = Summary("convert", quiet=quiet, as_json=as_json)
     inputs, targets = [path for _, paths, _ in jobs for path in paths], [target for *_, target in jobs]
@@ -154,7 +104,7 @@ def command(
         for name, paths, target in jobs:
             with progress(f"convert {title}", paths, 1, quiet) as advance:
                 ledger = convert_files(
-                    Plan(**plan, split=name), paths, target, workers=workers, rejects=bad, progress=advance
+                    make(split=name), paths, target, workers=workers, rejects=bad, progress=advance
                 )
             hint = missing_labels(dataset, paths, ledger)
             summary.add(f"{title} {name}" if name else title, ledger, target, hint)
@@ -179,12 +129,8 @@ def _columns(text: str) -> dict[str, str]:
     return columns
 
 
-def _wording(template: str | None, system: str | None) -> dict[str, str]:
-    from dataprep.core.io import read_text
-    from dataprep.datasets.templates import parse_template
-
-    parts = {} if template is None else parse_template(read_text(template), template)
-    # Braces in a system prompt given as a flag are meant as they are.
+def _wording(parts: dict[str, str], system: str | None) -> dict[str, str]:
+    # Braces in a system prompt that is given as a flag are plain text, not fields.
     return parts if system is None else parts | {"system": system.replace("{", "{{").replace("}", "}}")}
 
 

@@ -8,23 +8,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
-from dataprep.cli.console import parse_size
-from dataprep.cli.options import AsJson, Quiet, Rejects
+from dataprep.cli.options import AsJson, From, Quiet, Rejects, with_options
 from dataprep.core.errors import UsageError
+from dataprep.evaluate.settings import Evaluation, Settings
 
 if TYPE_CHECKING:
     from dataprep.evaluate.metrics.scores import Figure, Result
-    from dataprep.evaluate.settings import Evaluation
 
 REFRESH_SECONDS = 0.25
 
 
+@with_options
 def command(
+    *,
     paths: Annotated[
         list[str],
         typer.Argument(metavar="[MODEL] FILE", help="A model's directory, and chat rows or Examples."),
@@ -33,42 +34,13 @@ def command(
         str | None,
         typer.Option(metavar="FILE", help="What a system said, in place of MODEL: rows or a journal."),
     ] = None,
-    metric: Annotated[
-        Literal["auto", "gsm8k", "squad", "choice", "mbpp", "loss"],
-        typer.Option(help="auto: each row's own, by its source, task or wording."),
-    ] = "auto",
     output: Annotated[
         str | None,
         typer.Option(
             "-o", "--output", metavar="OUT", help="A row for each: prediction, what was read from it, scores."
         ),
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="FILE holds raw rows of this dataset.")
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.toml", help="Wording of Examples, with keys system, user, assistant."),
-    ] = None,
-    teacher: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Whose answers, where a journal has several teachers'.")
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="An answer's length at most.")] = 512,
-    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Rows at once in the model.")] = 16,
-    chat_format: Annotated[
-        str, typer.Option(metavar="NAME", help="loss: template (the model's own), llama3, chatml or llama2.")
-    ] = "template",
-    allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Run the programs that answers hold, confined (Linux).")
-    ] = False,
-    code_seconds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Processor time of a program and its tests.")
-    ] = 10,
-    code_memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory that they may use.")] = "512M",
-    workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Programs at once. Default: one a core.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the bootstrap.")] = 0,
+    settings: From[Settings],
     rejects: Rejects = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -86,35 +58,19 @@ def command(
       dataprep evaluate runs/student mergedata/test.jsonl --metric loss
       dataprep evaluate dev-v2.0.json --dataset squad --predictions predictions.jsonl
     """
-    from dataprep.core.io import read_text
-    from dataprep.datasets.templates import parse_template
     from dataprep.evaluate.evaluator import evaluate_file
-    from dataprep.evaluate.sandbox.run import Limits
-    from dataprep.evaluate.settings import Settings
 
     model, path = _arguments(paths, predictions)
     if output == "-" and as_json:
         raise UsageError("-o - and --json both write to standard output; give the rows a file")
-    settings = Settings(
-        metric=None if metric == "auto" else metric,
-        dataset=dataset,
-        template={} if template is None else parse_template(read_text(template), template),
-        teacher=teacher,
-        max_tokens=max_tokens,
-        batch_size=batch_size,
-        chat_format=chat_format,
-        allow_code=allow_code,
-        limits=Limits(code_seconds, parse_size(code_memory)),
-        workers=workers,
-        seed=seed,
-    )
+    chosen = settings()
     with _progress(quiet) as watch:
         done = evaluate_file(
             path,
             model=model,
             predictions=predictions,
             output=output,
-            settings=settings,
+            settings=chosen,
             rejects=rejects,
             watch=watch,
         )

@@ -6,12 +6,13 @@ import sys
 from functools import partial
 from typing import Annotated, Any, Literal
 
-import orjson
 import typer
 
-from dataprep.cli.options import AsJson, Quiet
+from dataprep.cli.options import AsJson, From, Quiet, with_options
 from dataprep.cli.progress import Shown, asking_bar
 from dataprep.core.errors import UsageError
+from dataprep.models.sampling import GenerationConfig
+from dataprep.teacher.settings import MODEL, Pacing, endpoint_of, environment
 
 Journal = Annotated[
     str,
@@ -23,7 +24,9 @@ Model = Annotated[
 ]
 
 
+@with_options
 def command(
+    *,
     requests: Annotated[str, typer.Argument(metavar="REQUESTS", help="Rows {id, messages}, of `prompt`.")],
     output: Journal,
     model: Model = None,
@@ -46,32 +49,12 @@ def command(
     teacher: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the journal calls it. Default: the model's name.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight at most.")] = 32,
+    settings: From[GenerationConfig],
+    pace: From[Pacing],
     batch_size: Annotated[
         int, typer.Option(min=1, metavar="N", help="Requests at once, with --engine transformers.")
     ] = 8,
-    rpm: Annotated[float | None, typer.Option(metavar="N", help="Requests a minute at most.")] = None,
-    tpm: Annotated[float | None, typer.Option(metavar="N", help="Tokens a minute at most.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="An answer's length at most.")] = 512,
-    temperature: Annotated[
-        float, typer.Option(metavar="T", help="0 is greedy; below 0 leaves it to the server.")
-    ] = 0.0,
-    n: Annotated[int, typer.Option("--n", min=1, metavar="N", help="Answers a request.")] = 1,
-    logprobs: Annotated[
-        int, typer.Option(min=0, max=20, metavar="K", help="Log-probabilities of K alternatives a token.")
-    ] = 0,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=JSON", help="A further field of the request, such as seed=1; repeatable."),
-    ] = None,
-    retries: Annotated[int, typer.Option(min=0, metavar="N", help="Attempts after a failed one.")] = 6,
     timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="For one attempt.")] = 120.0,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Ask at most N requests now.")] = None,
-    budget: Annotated[
-        float | None, typer.Option(metavar="USD", help="What all answers in the journal may cost at most.")
-    ] = None,
-    price_in: Annotated[float, typer.Option(min=0, metavar="USD", help="Of a million prompt tokens.")] = 0.0,
-    price_out: Annotated[float, typer.Option(min=0, metavar="USD", help="Of a million answer tokens.")] = 0.0,
     retry_failed: Annotated[
         bool,
         typer.Option("--retry-failed/--no-retry-failed", help="Ask again what failed in an earlier run."),
@@ -103,23 +86,13 @@ def command(
       dataprep generate requests.jsonl -o responses.jsonl --base-url http://localhost:8000/v1 --model qwen
       dataprep generate requests.jsonl -o responses.jsonl --model gpt-4o-mini --status
     """
-    from dataprep.models.sampling import GenerationConfig
     from dataprep.teacher.batch_api import export_batch, import_batch
-    from dataprep.teacher.client import Pacing
     from dataprep.teacher.generate import GenerateReport, generate, status_of_requests
     from dataprep.teacher.local import generate_locally
     from dataprep.teacher.requests import count_requests
-    from dataprep.teacher.settings import MODEL, endpoint_of, environment
 
     variables = environment()
-    config = GenerationConfig(
-        model or variables.get(MODEL, ""),
-        max_tokens=max_tokens,
-        temperature=temperature if temperature >= 0 else None,
-        n=n,
-        logprobs=logprobs,
-        extra=_params(param or []),
-    )
+    config = settings(model=model or variables.get(MODEL, ""))
     if batch_file and batch != "import":
         raise UsageError("--batch-file gives results to --batch import")
     shown = Shown(output, quiet=quiet, as_json=as_json)
@@ -136,7 +109,7 @@ def command(
     if status:
         shown.finish(status_of_requests(requests, output, config))
         return
-    pacing = Pacing(concurrency, rpm, tpm, retries, limit, budget, price_in, price_out)
+    pacing = pace()
     common: dict[str, Any] = {
         "teacher": teacher,
         "pacing": pacing,
@@ -164,16 +137,3 @@ def command(
         sys.exit(130)
     if report.ledger.failed or report.progress.stopped:
         sys.exit(1)
-
-
-def _params(given: list[str]) -> dict[str, Any]:
-    found = {}
-    for text in given:
-        name, sign, value = text.partition("=")
-        try:
-            if not sign or not name:
-                raise ValueError("no NAME=")
-            found[name] = orjson.loads(value)
-        except ValueError as error:
-            raise UsageError(f"--param {text!r}: expected NAME=JSON, such as seed=1 ({error})") from None
-    return found

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from dataprep.cli.console import Summary, parse_size, progress
+from dataprep.cli.console import Summary, progress
 from dataprep.cli.options import AsJson, InWorkspace, Output, Quiet, Rejects, Seed, Workers
 from dataprep.core.errors import UsageError, WorkspaceError
+from dataprep.core.options import parse_size
 
 
 def command(

@@ -13,6 +13,7 @@ from dataprep.train.options import PredictOptions
 
 @with_options
 def command(
+    *,
     model: Annotated[
         str,
         typer.Argument(metavar="MODEL", help="student.safetensors, a run's directory, or a classifier's."),
@@ -21,7 +22,7 @@ def command(
         list[str], typer.Argument(metavar="FILE...", help="Files of rows; - for standard input.")
     ],
     output: Output = None,
-    options: From[PredictOptions] = PredictOptions,
+    options: From[PredictOptions],
     rejects: Rejects = None,
     quiet: Quiet = False,
     as_json: AsJson = False,

@@ -11,8 +11,9 @@ import orjson
 import typer
 
 from dataprep.cli.console import progress
-from dataprep.cli.options import AsJson, Date, InWorkspace, Quiet, Rejects, Seed, Strip, Template, Workers
+from dataprep.cli.options import AsJson, From, InWorkspace, Quiet, Rejects, Template, Workers, with_options
 from dataprep.core.errors import UsageError, WorkspaceError
+from dataprep.tokens.options import ShardOptions
 
 if TYPE_CHECKING:
     from dataprep.core.io import Rejects as OpenRejects
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from dataprep.tokens.tokenize import Tokenized
 
 
+@with_options
 def command(
+    *,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -41,26 +44,7 @@ def command(
         typer.Option(metavar="NAME", help="llama3, chatml, llama2, or template: the model directory's own."),
     ] = "llama3",
     template: Template = None,
-    strip: Strip = False,
-    date: Date = None,
-    pack: Annotated[
-        int | None, typer.Option(metavar="N", help="Pack documents into sequences of N tokens.")
-    ] = None,
-    split_long: Annotated[
-        bool, typer.Option("--split-long", help="Divide documents that are longer than a sequence.")
-    ] = False,
-    seed: Seed = 42,
-    max_length: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Tokens a row may have. Default: N of --pack; with --student 256."),
-    ] = None,
-    truncation: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOW",
-            help="Longer rows: error, drop or truncate. Default: error; with --student truncate.",
-        ),
-    ] = None,
+    options: From[ShardOptions],
     student: Annotated[
         str | None, typer.Option(metavar="PATH", help="Make a teacher/student file: the student's tokenizer.")
     ] = None,
@@ -98,12 +82,13 @@ def command(
 
     shown = _Shown(quiet=quiet, as_json=as_json)
     if student is not None or teacher:
-        given = {"tokenizer": tokenizer, "template": template, "pack": pack, "split_long": split_long}
-        given |= {"date": date, "strip": strip}
-        given |= {
-            "chat_format": None if chat_format == "llama3" else chat_format,
-            "seed": None if seed == 42 else seed,
+        given = dict(options.keywords)
+        lengths = {
+            "max_length": given.pop("max_length", 256),
+            "truncation": given.pop("truncation", "truncate"),
         }
+        given |= {"tokenizer": tokenizer, "template": template}
+        given |= {"chat_format": None if chat_format == "llama3" else chat_format}
         _refuse("shards, and --student makes a teacher/student file", given)
         jobs = _pair_jobs(inputs or [], output)
         _check_rejects(rejects, jobs)
@@ -111,10 +96,6 @@ def command(
             for source, target in jobs:
                 with progress("tokenize", [source], 1, quiet) as advance:
                     settings = {"dataset": dataset, "pad": pad, "progress": advance, "rejects": bad}
-                    lengths = {
-                        "max_length": 256 if max_length is None else max_length,
-                        "truncation": truncation or "truncate",
-                    }
                     done = _pairs(source, target, student, teacher or [], workers, **settings, **lengths)
                 shown.pairs(source, done, target)
         shown.finish()
@@ -122,15 +103,14 @@ def command(
     _refuse("a teacher/student file (--student)", {"dataset": dataset, "pad": None if pad == "none" else pad})
     if tokenizer is None:
         raise UsageError("expected --tokenizer PATH, or --student and --teacher for a teacher/student file")
-    settings = {"max_length": max_length, "truncation": truncation or "error", "strip": strip, "date": date}
-    settings |= {"pack": pack, "split_long": split_long, "seed": seed}
+    chosen = options()
     shard_jobs = _shard_jobs(inputs or [], output, workspace)
     _check_rejects(rejects, [(path, target) for paths, target in shard_jobs for path in paths])
     with open_rejects(rejects) as bad:
         for paths, target in shard_jobs:
             with progress("tokenize", paths, 1, quiet) as advance:
                 laid = {"tokenizer": tokenizer, "chat_format": chat_format, "template": template}
-                made = _shards(paths, target, laid, settings, workers, bad, advance)
+                made = _shards(paths, target, laid, chosen, workers, bad, advance)
             shown.shards(made, target)
     shown.finish()
 
@@ -139,18 +119,18 @@ def _shards(
     paths: list[str],
     target: str,
     laid: dict[str, Any],
-    settings: dict[str, Any],
+    options: ShardOptions,
     workers: int | None,
     rejects: OpenRejects,
     advance: Any,
 ) -> Tokenized:
-    from dataprep.tokens.tokenize import ShardOptions, tokenize_files
+    from dataprep.tokens.tokenize import tokenize_files
 
     return tokenize_files(
         paths,
         target,
         **laid,
-        options=ShardOptions(**settings),
+        options=options,
         workers=workers,
         rejects=rejects,
         progress=advance,

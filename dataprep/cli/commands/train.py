@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @with_options
 def command(
+    *,
     data: Annotated[
         list[str] | None, typer.Argument(metavar="[DATA]...", help="Files of rows, or a directory of shards.")
     ] = None,
@@ -35,7 +36,7 @@ def command(
         bool,
         typer.Option("--resume", help="Continue the run in DIR, or the newest, from its checkpoint."),
     ] = False,
-    options: From[TrainOptions] = TrainOptions,
+    options: From[TrainOptions],
     workspace: InWorkspace = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -61,7 +62,9 @@ def command(
     chosen = options()
     with _shown(quiet or as_json) as (watch, tell):
         root = workspace or "."
-        done = train(paths, others, output, root=root, options=chosen, resume=resume, watch=watch, tell=tell)
+        done = train(
+            paths, others, output, root=root, options=chosen, resume=resume, on_metrics=watch, log=tell
+        )
     if _first_process():
         _finish(done, quiet=quiet, as_json=as_json)
 

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, cast
@@ -347,9 +347,11 @@ def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
             else:
                 rows = read_delimited(path, stream, "\t" if kind == "tsv" else ",")
             # A table's rows are counted, not its lines: a quoted cell may hold newlines, and the same rows
-            # have the same numbers as Parquet.
-            for number, row in enumerate(rows, 1):
-                yield Location(path, number, "row"), row
+            # have the same numbers as Parquet. Closed before the stream is, which the reader detaches from
+            # when a caller stops after the first row.
+            with closing(rows):
+                for number, row in enumerate(rows, 1):
+                    yield Location(path, number, "row"), row
 
 
 def read_rows(path: str) -> Iterator[tuple[Location, dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +16,7 @@ _PARQUET_ROWS = 1 << 13  # rows of a Parquet file held at a time
 _MAX_CELL = 32 << 20
 
 
-def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Iterator[dict[str, Any]]:
+def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Generator[dict[str, Any], None, None]:
     """Read the rows of a CSV or TSV file with a header; every value is a string.
 
     Raises:
@@ -49,7 +49,7 @@ def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Iterator[dic
         text.detach()
 
 
-def read_parquet(path: str, stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
     """The rows of a Parquet file.
 
     Raises:

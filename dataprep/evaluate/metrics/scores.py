@@ -1,7 +1,4 @@
-"""A reply and what is right: what was read from the reply, and what it scores.
-
-Scores of many rows as figures: by metric and source, each with its interval.
-"""
+"""Score replies against references, and sum up the scores of many rows with their intervals."""
 
 from __future__ import annotations
 
@@ -10,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataprep.evaluate.metrics import gsm8k, squad
-from dataprep.evaluate.metrics.choice import chosen_letter
+from dataprep.evaluate.metrics import squad
+from dataprep.evaluate.metrics.extract import chosen_letter, flexible_number, same_number, strict_number
 from dataprep.evaluate.metrics.intervals import bootstrap, wilson
-from dataprep.evaluate.metrics.kinds import METRICS, Gold, Metric, is_no_answer
+from dataprep.evaluate.metrics.references import METRICS, Metric, Reference, is_no_answer
 
 STRICT, FLEXIBLE = "exact match (strict)", "exact match (flexible)"
 EXACT, F1 = "exact match", "F1"
@@ -25,17 +22,17 @@ NAMES: dict[Metric, tuple[str, ...]] = {
     "choice": (ACCURACY,),
     "mbpp": (PASS,),
 }
-"""The figures of each metric; the loss has its own."""
+"""The scores of each metric; the loss has its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a reply is worth.
+    """The scores of a reply.
 
     Attributes:
-        extracted: what was taken for its answer; ``None`` where nothing could be.
+        extracted: the answer that was read from it; ``None`` if none could be.
         scores: by the names in ``NAMES``.
-        detail: for a program, what came of it.
+        detail: for a program, its outcome.
     """
 
     extracted: str | None
@@ -43,34 +40,33 @@ class Scored:
     detail: str | None = None
 
 
-def score(reply: str, gold: Gold) -> Scored:
-    """What a reply scores; programs are run elsewhere."""
-    if gold.metric == "gsm8k":
-        strict, flexible = gsm8k.strict_number(reply), gsm8k.flexible_number(reply)
-        found = strict if strict is not None else flexible
+def score(reply: str, reference: Reference) -> Scored:
+    """Return the scores of a reply; programs are run by the sandbox instead."""
+    if reference.metric == "gsm8k":
+        strict, flexible = strict_number(reply), flexible_number(reply)
         scores = {
-            STRICT: float(gsm8k.same_number(strict, gold.answers[0])),
-            FLEXIBLE: float(gsm8k.same_number(flexible, gold.answers[0])),
+            STRICT: float(same_number(strict, reference.answers[0])),
+            FLEXIBLE: float(same_number(flexible, reference.answers[0])),
         }
-        return Scored(found, scores)
-    if gold.metric == "squad":
+        return Scored(strict if strict is not None else flexible, scores)
+    if reference.metric == "squad":
         answer = "" if is_no_answer(reply) else reply.strip()
-        both = {EXACT: squad.exact_match(answer, gold.answers), F1: squad.f1(answer, gold.answers)}
+        both = {EXACT: squad.exact_match(answer, reference.answers), F1: squad.f1(answer, reference.answers)}
         return Scored(answer, both)
-    if gold.metric == "choice":
-        letter = chosen_letter(reply, gold.choices)
-        return Scored(letter, {ACCURACY: float(letter == gold.answers[0])})
-    raise ValueError(f"a reply alone has no {gold.metric}")
+    if reference.metric == "choice":
+        letter = chosen_letter(reply, reference.choices)
+        return Scored(letter, {ACCURACY: float(letter == reference.answers[0])})
+    raise ValueError(f"a reply alone has no {reference.metric}")
 
 
 ALL = "all"
 LOSS, PERPLEXITY = "loss", "perplexity"
-_LARGEST = 700.0  # exp of more is no float
+_LARGEST = 700.0  # exp of more overflows a float
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure, between 0 and 1 but for the loss, and the interval that holds it in 95 of 100 samples."""
+    """A score, between 0 and 1 except for the loss, and its 95 % interval."""
 
     name: str
     value: float
@@ -78,20 +74,20 @@ class Figure:
     high: float
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return the fields as a JSON object."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The figures of one source's rows.
+    """The figures of the rows of one source.
 
     Attributes:
-        source: the set; ``None`` where rows name none, ``"all"`` for all sets of this metric together.
-        metric: what was measured.
-        rows: how many rows.
+        source: the dataset; ``None`` if rows name none, ``"all"`` for all datasets of this metric together.
+        metric: the metric of the rows.
+        rows: number of rows.
         figures: in the order of ``NAMES``.
-        counts: what else is to be known: unanswered ones, tokens, programs by what came of them.
+        counts: unanswered rows, tokens, or programs by outcome.
     """
 
     source: str | None
@@ -101,7 +97,7 @@ class Result:
     counts: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return the fields as a JSON object."""
         figures = {each.name: each.to_json() for each in self.figures}
         return {
             "source": self.source,
@@ -114,21 +110,21 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that has a score: its source, what was right, and what came of it (a loss: sum and tokens)."""
+    """A row with its scores, or with its loss: the sum over tokens, and their number."""
 
     source: str | None
-    gold: Gold
+    reference: Reference
     scored: Scored | None = None
     loss: tuple[float, int] | None = None
 
 
 def results_of(rows: Sequence[Row], seed: int = 0) -> list[Result]:
-    """Figures by metric and source; where a metric has several sources, those of all of them as well."""
+    """Return figures by metric and source, and for all sources of a metric that has several."""
     found = []
     for metric in METRICS:
         groups: dict[str | None, list[Row]] = {}
         for row in rows:
-            if row.gold.metric == metric:
+            if row.reference.metric == metric:
                 groups.setdefault(row.source, []).append(row)
         results = [_result(source, metric, group, seed) for source, group in groups.items()]
         if len(results) > 1:
@@ -141,24 +137,24 @@ def _result(source: str | None, metric: Metric, rows: Sequence[Row], seed: int) 
     if metric == "loss":
         return _loss(source, [row.loss for row in rows if row.loss is not None], seed)
     scored = [row.scored for row in rows if row.scored is not None]
-    figures = tuple(_figure(name, [each.scores[name] for each in scored], seed) for name in NAMES[metric])
+    figures = tuple(_figure(name, [row.scores[name] for row in scored], seed) for name in NAMES[metric])
     counts: dict[str, int] = {}
     if metric in ("choice", "gsm8k"):
-        counts["unanswered"] = sum(each.extracted is None for each in scored)
+        counts["unanswered"] = sum(row.extracted is None for row in scored)
     elif metric == "squad":
-        impossible = sum(not row.gold.answers for row in rows)
+        impossible = sum(not row.reference.answers for row in rows)
         counts = {"without an answer": impossible} if impossible else {}
     else:
-        for each in scored:
-            outcome = (each.detail or "passed").partition(":")[0]
+        for row in scored:
+            outcome = (row.detail or "passed").partition(":")[0]
             counts[outcome] = counts.get(outcome, 0) + 1
     return Result(source, metric, len(rows), figures, counts)
 
 
 def _figure(name: str, values: Sequence[float], seed: int) -> Figure:
-    """A mean; of what is only 0 or 1 with Wilson's interval, else with the bootstrap's."""
     mean = math.fsum(values) / len(values)
-    if name != "F1":
+    # Every score but F1 is 0 or 1, so its mean is a share, for which Wilson's interval is exact enough.
+    if name != F1:
         return Figure(name, mean, *wilson(round(math.fsum(values)), len(values)))
     return Figure(name, mean, *bootstrap(values, seed=seed))
 

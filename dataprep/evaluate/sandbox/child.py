@@ -1,19 +1,16 @@
-"""The process that runs one program with its tests, and confines itself before it does.
+"""Confine this process, then run one program with its tests.
 
-It is started as ``python -I -S child.py JOB REPORT`` and knows nothing of this package: two file
-descriptors are all it has. JOB gives 8 digits that say how long the JSON after them is, that JSON,
-``{"program", "tests", "limits", "guard"}``, and then the token of 64 characters. REPORT takes the token where
-all tests passed, the token and a reason where the process could not be confined, and JSON ``{"failed": …,
-"step": …, "detail": …}`` where the program did not pass.
+It is started as ``python -I -S child.py JOB REPORT``, with two file descriptors, and imports nothing from
+this package. JOB gives 8 digits (the length of the JSON after them), the JSON ``{"program", "tests",
+"limits", "guard"}``, and the token of 64 characters. REPORT receives
 
-The token is read only after the last test has passed, and by functions that were looked up before the
-program began. So a program that ends the process, or puts its own functions in the place of Python's,
-cannot say what it has not read. One that takes the interpreter apart to find these two descriptors could:
-the kernel keeps a program from everything else, but none can be kept from lying about itself.
+- the token if all tests passed;
+- the token and a reason if the process could not be confined;
+- JSON ``{"failed", "step", "detail"}`` if the program did not pass.
 
-Confinement is the kernel's: Landlock or read-only mounts for files, seccomp for system calls, a network
-namespace where one is to be had, resource limits. Nothing can be written anywhere, no process or thread
-started, no socket made, no other process touched.
+The kernel does the confining: Landlock or read-only mounts for files, seccomp for system calls, a network
+namespace if the kernel gives one, resource limits. A program cannot write anything, start a process or
+thread, make a socket, or touch another process.
 """
 
 from __future__ import annotations
@@ -39,10 +36,10 @@ MS_REC, MS_PRIVATE = 0x4000, 0x40000
 MOUNT_SETATTR, LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 442, 444, 445, 446
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
-# The first version that guards all that opening a file for writing can do, truncation too.
+# The first version that also guards truncation, the last way to change a file that is opened for reading.
 LANDLOCK_VERSION = 3
 
-# Names of what a program may ask of the kernel; their numbers on each machine. Whatever is not here fails.
+# The system calls that a program may make, with their numbers on each machine. All others fail.
 CALLS = {
     "x86_64": {
         "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7,
@@ -74,8 +71,8 @@ CALLS = {
         "rseq": 293, "close_range": 436, "faccessat2": 439,
     },
 }  # fmt: skip
-# These only where an argument, counted from 0, is one of a few values: signals to oneself, as `abort` sends
-# one, limits of one's own, and what does not have the kernel send signals or write to terminals.
+# These calls are allowed only if an argument (counted from 0) has one of a few values: signals to the process
+# itself, as `abort` sends one; its own limits; nothing by which the kernel signals or writes to terminals.
 CAREFUL = {"kill": 0, "tgkill": 0, "prlimit64": 0, "fcntl": 1, "ioctl": 1}
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
 TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX = 0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451
@@ -83,21 +80,20 @@ AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 class Refused(Exception):
-    """The kernel does not give what confinement needs."""
+    """Raised if the kernel lacks a means of confinement."""
 
 
 def checked(what: str, result: int) -> int:
-    """The result of a call of the C library's; an error ends everything before the program began."""
+    """Return the result of a call of the C library, or raise ``Refused`` if it failed."""
     if result < 0:
         raise Refused(f"{what}: {os.strerror(ctypes.get_errno())}")
     return result
 
 
 def limit_resources(seconds: int, memory: int) -> None:
-    """Bound time, memory and open files; allow no process, no core dump and no byte in a file."""
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (seconds, seconds + 1)
-    )  # SIGXCPU, and where it is ignored SIGKILL
+    """Limit time, memory and open files; allow no process, no core dump and no byte in a file."""
+    # First comes SIGXCPU, and a second later SIGKILL for a program that ignores it.
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     for kind, value in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_NOFILE, 32),
@@ -109,13 +105,13 @@ def limit_resources(seconds: int, memory: int) -> None:
 
 
 def enter_namespaces(mounts: bool) -> bool:
-    """Get a network and, with ``mounts``, mounts of one's own; whether they were given."""
+    """Enter a new network namespace and, with ``mounts``, a new mount namespace; return whether it worked."""
     wanted = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | (CLONE_NEWNS if mounts else 0)
     return int(LIBC.unshare(wanted)) == 0
 
 
 def make_read_only() -> None:
-    """Turn every mount read-only, in a mount namespace that only this process is in."""
+    """Turn every mount read-only, in a mount namespace of this process alone."""
     checked("mount namespace", -1 if not enter_namespaces(mounts=True) else 0)
     checked("private mounts", LIBC.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
     wanted = ctypes.create_string_buffer(struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0), 32)
@@ -156,7 +152,7 @@ def _allow(rules: int, path: str, rights: int) -> None:
 
 
 def allowed_values(name: str) -> tuple[int, ...]:
-    """What the argument of a call in ``CAREFUL`` may be."""
+    """Return the allowed values of the argument of a call in ``CAREFUL``."""
     if name == "fcntl":
         return F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC
     if name == "ioctl":
@@ -165,7 +161,7 @@ def allowed_values(name: str) -> tuple[int, ...]:
 
 
 def filter_calls() -> None:
-    """Have seccomp refuse every system call that is not in ``CALLS``, or is made in another machine's way."""
+    """Make seccomp refuse every system call that is not in ``CALLS``, or is made as on another machine."""
     machine = platform.machine()
     if machine not in CALLS or sys.maxsize < 1 << 32 or sys.byteorder != "little":
         raise Refused(f"no list of system calls for the processor {machine or 'unknown'}")
@@ -188,7 +184,8 @@ def filter_calls() -> None:
 
 
 def confine(limits: dict[str, int], guard: str) -> None:
-    """Give up everything that a program does not need; ``guard`` says what keeps it from files."""
+    """Give up everything that a program does not need; ``guard`` keeps it from files."""
+    # If evaluate is killed, its programs must not live on.
     checked("death signal", LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
     limit_resources(limits["seconds"], limits["memory"])
     if guard == "mounts":
@@ -204,10 +201,14 @@ def confine(limits: dict[str, int], guard: str) -> None:
 
 
 def run(job: dict[str, Any], tell: Callable[[bytes], object]) -> bool:
-    """Run the program and its tests, in a module of their own; whether all of it went through."""
+    """Run the program and its tests in a module of their own; return whether nothing was raised.
+
+    An error goes to ``tell``, as the report's JSON.
+    """
     module = types.ModuleType("solution")
     sys.modules["solution"] = sys.modules["__main__"] = module
     sys.argv[:] = ["solution"]
+    # Looked up before the program begins, which may replace Python's own functions.
     begin, execute, step = compile, exec, "program"
     try:
         codes = [begin(job["program"], "<program>", "exec", dont_inherit=True)]
@@ -231,11 +232,11 @@ def _said(step: str, error: BaseException) -> bytes:
     return json.dumps({"failed": type(error).__name__, "step": step, "detail": detail}).encode()
 
 
-def exactly(place: int, length: int) -> bytes:
-    """So many bytes out of a pipe; the process ends where there are fewer."""
+def exactly(pipe: int, length: int) -> bytes:
+    """Return ``length`` bytes of a pipe; end the process if there are fewer."""
     text = b""
     while len(text) < length:
-        piece = os.read(place, length - len(text))
+        piece = os.read(pipe, length - len(text))
         if not piece:
             os._exit(1)
         text += piece
@@ -243,8 +244,12 @@ def exactly(place: int, length: int) -> bytes:
 
 
 def main() -> None:
-    """Read the job, confine the process, run the program, and say the token where all tests passed."""
+    """Read the job, confine the process, run the program, and write the token if all tests passed."""
     source, target = map(int, sys.argv[1:])
+    # The token is read only after the last test, by functions that were looked up before the program began.
+    # So a program that ends the process, or replaces Python's functions, cannot write what it has not read.
+    # One that takes the interpreter apart to find the two descriptors could: the kernel keeps a program from
+    # everything else, but cannot keep it from lying about itself.
     read, write, leave = os.read, os.write, os._exit
     job = json.loads(exactly(source, int(exactly(source, 8))))
     try:

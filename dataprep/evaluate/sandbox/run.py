@@ -1,7 +1,7 @@
-"""Programs of a model's, run with their tests in confined processes: ``confined`` is what runs in them.
+"""Run programs that a model wrote, with their tests, in confined processes.
 
-What confines them is tried out before the first program, by programs that try to get through; where one
-does, or where nothing here confines, no program is run at all.
+``child.py`` is the code of these processes. ``self_test.check_confinement`` tries the confinement before the
+first program; if it does not hold here, no program is run at all.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from dataprep.teacher.journal.line import without_halves
 
 Guard = Literal["landlock", "mounts"]
 GUARDS: tuple[Guard, ...] = ("landlock", "mounts")
-"""What keeps a program from files, in the order in which they are tried."""
+"""The means that keep a program from files, in the order in which they are tried."""
 
 _CONFINED = str(Path(__file__).with_name("child.py"))
 
+# A program may take this many times its processor time: on a busy machine it has to wait for its turn.
 PATIENCE = 4
-"""How much longer than its processor time a program may take: on a busy machine it has to wait its turn."""
 
 _REPORT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may use.
+    """The limits of a program.
 
     Attributes:
-        seconds: of the processor; of the clock ``PATIENCE`` times as many.
-        memory: bytes of address space.
+        seconds: processor time in seconds; ``PATIENCE`` times as much may pass on the clock.
+        memory: address space in bytes.
     """
 
     seconds: int = 10
@@ -50,12 +50,12 @@ class Limits:
 
 
 class Verdict(NamedTuple):
-    """What came of a program.
+    """The result of a program.
 
     Attributes:
-        outcome: ``passed`` all tests; ``wrong`` where an assertion failed; ``error`` where anything else was
-            raised; ``timeout``; ``ended`` where the process was gone before its tests had passed.
-        detail: what it raised, and where.
+        outcome: ``passed`` if all tests passed; ``wrong`` if an assertion failed; ``error`` if anything else
+            was raised; ``timeout``; ``ended`` if the process ended before its tests had passed.
+        detail: the error, and the step in which it was raised.
     """
 
     outcome: Literal["passed", "wrong", "error", "timeout", "ended"]
@@ -63,15 +63,22 @@ class Verdict(NamedTuple):
 
 
 class NotConfined(UsageError):
-    """Raised when the process could not confine itself, and ran nothing."""
+    """Raised if the process could not confine itself, and therefore ran nothing."""
 
 
 def run_program(program: str, tests: Sequence[str], limits: Limits, guard: Guard) -> Verdict:
     """Run a program and then its tests, confined.
 
+    Args:
+        program: Python source.
+        tests: statements that are run after it, one after the other.
+        limits: limits of the process.
+        guard: the means that keep it from files.
+
     Raises:
         NotConfined: the process could not be confined; nothing was run.
     """
+    # The child repeats this token only after the last test, so a program that ends early cannot pass.
     token = secrets.token_hex(32).encode()
     job = {
         "program": without_halves(program),
@@ -80,17 +87,17 @@ def run_program(program: str, tests: Sequence[str], limits: Limits, guard: Guard
         "guard": guard,
     }
     with tempfile.TemporaryDirectory(prefix="dataprep-") as folder:
-        said = _said_by(_message(job, token), folder, limits.seconds)
-    if said is None:
+        report = _report(_message(job, token), folder, limits.seconds)
+    if report is None:
         return Verdict("timeout", f"more than {limits.seconds} seconds of the processor")
-    if said == token:
+    if report == token:
         return Verdict("passed")
-    if said.startswith(token):
-        raise NotConfined(said.removeprefix(token).decode("utf-8", "replace"))
+    if report.startswith(token):
+        raise NotConfined(report.removeprefix(token).decode("utf-8", "replace"))
     try:
-        report = json.loads(said)
-        detail = f"{report['failed']} in the {report['step']}: {report['detail']}"
-        wrong = report["failed"] == "AssertionError" and report["step"] == "tests"
+        fields = json.loads(report)
+        detail = f"{fields['failed']} in the {fields['step']}: {fields['detail']}"
+        wrong = fields["failed"] == "AssertionError" and fields["step"] == "tests"
     except (ValueError, TypeError, KeyError, RecursionError):
         return Verdict("ended", "the process ended before its tests had passed")
     return Verdict("wrong" if wrong else "error", without_halves(detail) or "")
@@ -101,12 +108,12 @@ def _message(job: dict[str, Any], token: bytes) -> bytes:
     return b"%08d" % len(text) + text + token
 
 
-def _said_by(message: bytes, folder: str, seconds: int) -> bytes | None:
-    """What a confined process reports; ``None`` where it takes too long. It is gone afterwards."""
+def _report(message: bytes, folder: str, seconds: int) -> bytes | None:
+    """Return the report of a confined process, or ``None`` if it takes too long; end it in any case."""
     deadline = time.monotonic() + PATIENCE * seconds
     source, give = os.pipe()
     hear, target = os.pipe()
-    # Nothing of the user's environment; hashing is the same each time, so that results are.
+    # None of the user's environment, which may hold keys. A fixed hash seed makes results repeatable.
     environment = {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
     with open(hear, "rb", buffering=0), open(give, "wb", buffering=0) as job:
         try:
@@ -126,26 +133,26 @@ def _said_by(message: bytes, folder: str, seconds: int) -> bytes | None:
         try:
             with suppress(BrokenPipeError):
                 job.write(message)  # read by our own code before the program begins
-            said = _heard(hear, deadline)
-            # Its end of the pipe is closed, so it has ended, or is about to, or has closed it by itself.
+            report = _read_report(hear, deadline)
+            # The pipe is closed: the process has ended, is about to end, or has closed its end by itself.
             with suppress(subprocess.TimeoutExpired):
-                if not said and child.wait(max(0.0, deadline - time.monotonic())) == -signal.SIGXCPU:
+                if not report and child.wait(max(0.0, deadline - time.monotonic())) == -signal.SIGXCPU:
                     return None
-            return said
+            return report
         finally:
             child.kill()  # it has no children: it cannot start a process
             child.wait()
 
 
-def _heard(place: int, deadline: float) -> bytes | None:
-    """What comes out of a pipe until its end, as far as a report may go; ``None`` past the deadline."""
-    heard = b""
-    while len(heard) < _REPORT_BYTES:
+def _read_report(pipe: int, deadline: float) -> bytes | None:
+    report = b""
+    # A program that found the pipe could write without end, so no more than a report is read.
+    while len(report) < _REPORT_BYTES:
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([place], [], [], left)[0]:
+        if left <= 0 or not select.select([pipe], [], [], left)[0]:
             return None
-        piece = os.read(place, _REPORT_BYTES - len(heard))
+        piece = os.read(pipe, _REPORT_BYTES - len(report))
         if not piece:
             break
-        heard += piece
-    return heard
+        report += piece
+    return report

@@ -1,4 +1,4 @@
-"""Programs that try to get out of their confinement, run before any program of a model's is."""
+"""Check that confinement holds, with programs that try to break out, before a model's program is run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataprep.evaluate.sandbox.run import GUARDS, Guard, Limits, NotConfined, ru
 
 
 def check_confinement(limits: Limits) -> Guard:
-    """The guard that holds here: a sound program passes under it, and no probe gets through.
+    """Return the first guard under which a sound program passes and no probe gets through.
 
     Raises:
-        UsageError: there is none; it says why, for each that was tried.
+        UsageError: no guard holds here; the message gives the reason for each.
     """
     if sys.platform != "linux":
         raise UsageError(f"--allow-code: programs cannot be confined on {sys.platform}; run this on Linux")
@@ -37,7 +37,7 @@ def check_confinement(limits: Limits) -> Guard:
 
 SOUND = "import re, math, collections, itertools, heapq, datetime, string, random, functools, bisect, sys"
 
-# What a probe does, after what it would then have been able to do; it must raise. PLACE is a file outside.
+# By what each probe would have been able to do, its program, which must raise. PLACE is a file outside.
 PROBES = {
     "connect to the network": "import socket\nsocket.create_connection(('127.0.0.1', 9), 1)",
     "make a socket": "import _socket\n_socket.socket()",
@@ -61,25 +61,26 @@ PROBES = {
 
 
 def escapes(guard: Guard, limits: Limits) -> list[str]:
-    """What test programs could do under a guard that none should.
+    """Return the probes that got through under a guard.
 
     Raises:
-        NotConfined: the guard is not to be had, or not even a sound program runs under it.
+        NotConfined: the kernel lacks the guard, or not even a sound program runs under it.
     """
     sound = run_program(SOUND, ["assert sorted([2, 1]) == [1, 2]"], limits, guard)
     if sound.outcome != "passed":
         raise NotConfined(f"a sound program does not pass ({sound.outcome}: {sound.detail})")
-    found = []
+    through = []
     with tempfile.TemporaryDirectory(prefix="dataprep-probes-") as folder:
-        place = Path(folder, "outside")
-        place.write_bytes(b"untouched")
-        place.chmod(0o644)
+        outside = Path(folder, "outside")
+        outside.write_bytes(b"untouched")
+        outside.chmod(0o644)
         for name, probe in PROBES.items():
-            program = f"PLACE = {str(place)!r}\nLIMIT = {limits.memory}\n{probe}\n"
-            # A probe passes where it raised nothing; one that ends its process got through as well.
+            program = f"PLACE = {str(outside)!r}\nLIMIT = {limits.memory}\n{probe}\n"
+            # Only an error counts as held: a probe that ended its own process got through as well.
             if run_program(program, [], limits, guard).outcome != "error":
-                found.append(name)
+                through.append(name)
+        # A probe may change a file and then raise, so the folder is looked at, too.
         names = [path.name for path in Path(folder).iterdir()]
-        if names != ["outside"] or place.read_bytes() != b"untouched":
-            found.append("change files")
-    return found
+        if names != ["outside"] or outside.read_bytes() != b"untouched":
+            through.append("change files")
+    return through

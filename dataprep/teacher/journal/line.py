@@ -1,6 +1,6 @@
-"""A teacher's response to one request: the lines of the journal, and what a line amounts to.
+"""Make, check and classify the lines of a journal.
 
-One line, an answer or a failure::
+A line is an answer or a failure::
 
     {"id": "…", "key": "…", "teacher": "gpt-4o", "model": "gpt-4o", "sample": 0, "max_tokens": 512,
      "response": "(b)", "finish_reason": "stop", "reasoning": null,
@@ -8,17 +8,19 @@ One line, an answer or a failure::
      "top": {"b": -0.1, "a": -2.4}}], "attempts": 1, "latency": 0.41, "time": "2026-11-21T10:00:00Z",
      "error": null}
 
-and where there is no answer, ``"response": null`` and ``"error": {"status": 500, "type": "server_error",
-"message": "…", "retryable": true}``.
+A failure has ``"response": null`` and ``"error": {"status": 500, "type": "server_error", "message": "…",
+"retryable": true}``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
+from dataprep.models.sampling import GenerationConfig
 
 Outcome = Literal["ok", "length", "refused", "empty", "failed"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "length", "refused", "empty", "failed")
@@ -29,12 +31,46 @@ _CUT_OFF = frozenset(["length", "max_tokens", "model_length", "max_length"])
 _REFUSED = frozenset(["content_filter", "refusal", "safety", "recitation", "blocklist", "prohibited_content"])
 
 
-def outcome_of(line: Mapping[str, Any]) -> Outcome:
-    """What a line of the journal amounts to.
+def new_line(
+    identity: str,
+    key: str,
+    teacher: str,
+    sample: int,
+    config: GenerationConfig,
+    *,
+    attempts: int = 1,
+    latency: float | None = None,
+) -> dict[str, Any]:
+    """Return a line of this moment without answer or error, which are still to be filled in."""
+    return {
+        "id": identity,
+        "key": key,
+        "teacher": teacher,
+        "model": config.model,
+        "sample": sample,
+        "max_tokens": config.max_tokens,
+        "response": None,
+        "finish_reason": None,
+        "reasoning": None,
+        "usage": None,
+        "logprobs": None,
+        "attempts": attempts,
+        "latency": latency,
+        "time": now(),
+        "error": None,
+    }
 
-    ``failed``: no answer came, or it ended for a reason that is none of the known ones. ``refused``: the
-    teacher declined or a filter cut in. ``length``: the answer stops where ``max_tokens`` were used up.
-    ``empty``: an answer without text. ``ok``: none of these; only this one is an answer.
+
+def now() -> str:
+    """Return the time in UTC, as ``2026-11-21T10:00:00Z``."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def outcome_of(line: Mapping[str, Any]) -> Outcome:
+    """Return the outcome of a line; only ``ok`` is a complete answer.
+
+    ``failed``: no answer came, or it ended for an unknown reason. ``refused``: the teacher declined or a
+    filter intervened. ``length``: ``max_tokens`` cut the answer off. ``empty``: the answer has no text.
     """
     if line["error"] is not None:
         return "refused" if line["error"].get("type") == "content_filter" else "failed"
@@ -43,13 +79,14 @@ def outcome_of(line: Mapping[str, Any]) -> Outcome:
         return "refused"
     if reason in _CUT_OFF:
         return "length"
+    # An unknown reason is a failure: half an answer that passes for a whole one would be a wrong label.
     if reason not in _WHOLE:
         return "failed"
     return "ok" if (line["response"] or "").strip() else "empty"
 
 
 def check_response(row: Any) -> dict[str, Any]:
-    """The row, where it is a line of the journal.
+    """Return the row if it is a line of a journal.
 
     Raises:
         RowError: a field that every line has is missing or of another type.
@@ -69,7 +106,7 @@ def check_response(row: Any) -> dict[str, Any]:
 
 
 def without_halves(text: str | None) -> str | None:
-    """A text without halves of surrogate pairs, which no file can hold: each becomes U+FFFD."""
+    """Return a text with U+FFFD for each half of a surrogate pair, which no file can hold."""
     if text is None or text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -27,7 +27,7 @@ from dataprep.teacher.journal.line import without_halves
 SYNC_SECONDS = 1.0
 
 
-class Journal:
+class JournalWriter:
     """A journal that is open for writing; a context manager. Nobody else can write to it meanwhile.
 
     Attributes:
@@ -44,7 +44,7 @@ class Journal:
         self._syncer = threading.Thread(target=self._sync_now_and_then, daemon=True)
         self._failure: OSError | None = None
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> JournalWriter:
         check_journal(self.path)
         file = _opened(self.path)
         try:

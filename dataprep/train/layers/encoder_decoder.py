@@ -1,8 +1,8 @@
-"""Questions through an encoder and targets through a decoder, put one after the other without padding.
+"""Questions through an encoder and targets through a decoder, one after the other without padding.
 
-A batch is one row of all questions' tokens and one of all targets'. Each target attends to itself and to its
-own question only. T5's positions are biases on the attention between two tokens of one text, so a text has
-the biases of its length, wherever it stands in the row; the layers themselves are ``transformers``' own.
+A batch is one row of all questions' tokens and one of all targets' tokens. Each target attends to itself and
+to its own question. T5's positions are biases on the attention between two tokens of one text, so a text has
+the biases of its length, wherever it is in the row. The layers are those of `transformers`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001 - passed by transformers; there is nothing to mask
+    attention_mask: Tensor | None,  # noqa: ARG001 - transformers passes it; there is nothing to mask
     dropout: float = 0.0,
     scaling: float | None = None,
     position_bias: Sequence[Tensor] = (),
@@ -38,15 +38,12 @@ def attend(
     question_bounds: Sequence[int] | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention inside each text, or from each target to its question.
+    """Compute attention inside each text, or from each target to its question; T5's layers call it.
 
-    Queries, keys and values are of shape ``(1, heads, L, head size)``. Of each text of length n,
-    ``position_bias`` has shape ``(1, heads, n, n)``; there are none from targets to questions. ``bounds`` are
-    where the texts that attend begin, and the end of the last; in the decoder, ``question_bounds`` are the
-    same of the questions.
-
-    Returns:
-        What the texts' tokens attended to, shape ``(1, L, heads, head size)``.
+    Query, key and value have shape `(1, heads, L, head size)`; the result, `(1, L, heads, head size)`. For a
+    text of length n, `position_bias` has shape `(1, heads, n, n)`; there is none from targets to questions.
+    `bounds` are where the attending texts begin, and the end of the last; in the decoder, `question_bounds`
+    are those of the questions.
     """
     across = not position_bias
     seen = question_bounds if across else bounds
@@ -73,17 +70,20 @@ def _lengths(bounds: Sequence[int]) -> list[int]:
 
 
 def biases(stack: Any, bounds: Sequence[int]) -> list[Tensor]:
-    """The relative position biases of each text, in a decoder with what comes later left out.
+    """Return the relative position biases of each text; in a decoder, -inf hides later positions.
 
-    Computed once for the longest; shorter ones are its corner.
+    Args:
+        stack: the encoder or the decoder.
+        bounds: where each text begins, and the end of the last.
     """
+    # Computed once for the longest text: biases depend on distances, so shorter texts have its corner.
     lengths = _lengths(bounds)
     longest = max(lengths)
-    whole = stack.block[0].layer[0].SelfAttention.compute_bias(longest, longest)
+    bias = stack.block[0].layer[0].SelfAttention.compute_bias(longest, longest)
     if stack.is_decoder:
-        later = torch.ones(longest, longest, dtype=torch.bool, device=whole.device).triu(1)
-        whole = whole.masked_fill(later, float("-inf"))
-    corners = {length: whole[:, :, :length, :length] for length in set(lengths)}
+        later = torch.ones(longest, longest, dtype=torch.bool, device=bias.device).triu(1)
+        bias = bias.masked_fill(later, float("-inf"))
+    corners = {length: bias[:, :, :length, :length] for length in set(lengths)}
     return [corners[length] for length in lengths]
 
 
@@ -94,19 +94,19 @@ def run_stack(
     states: Tensor | None = None,
     question_bounds: Sequence[int] | None = None,
 ) -> Tensor:
-    """T5's encoder or decoder over texts in one row, shape ``(1, L, hidden)``.
+    """Run T5's encoder or decoder over texts in one row, and return its output, `(1, L, hidden)`.
 
     Args:
         stack: the encoder or the decoder.
-        embedded: the texts' embeddings, shape ``(1, L, hidden)``.
+        embedded: the texts' embeddings, shape `(1, L, hidden)`.
         bounds: where each text begins, and the end of the last.
-        states: in the decoder, what the encoder made of the questions, shape ``(1, Q, hidden)``.
-        question_bounds: in the decoder, the bounds of the questions.
+        states: for the decoder, the encoder's output for the questions, shape `(1, Q, hidden)`.
+        question_bounds: for the decoder, the bounds of the questions.
     """
     hidden, bias = stack.dropout(embedded), biases(stack, bounds)
     for block in stack.block:
-        # By position, as the stack's own forward pass gives them, so that gradient checkpointing sees them
-        # all; no masks, and an empty tuple for the biases between targets and questions: there are none.
+        # Positional, as in the stack's own forward pass: gradient checkpointing only sees these arguments.
+        # No masks, and an empty tuple for the biases from targets to questions, which T5 does not have.
         hidden = block(hidden, None, bias, states, None, (), bounds=bounds, question_bounds=question_bounds)[
             0
         ]
@@ -114,23 +114,23 @@ def run_stack(
 
 
 class PackedPairs:
-    """The losses of T5 and its kin, whose texts stand in one row.
+    """The losses of T5 and similar classes, over texts in one row.
 
-    The batch's tensors: ``questions`` of shape ``(Q,)`` with ``question_bounds`` ``(texts + 1,)``; and
-    ``shifted`` (what the decoder reads) and ``targets`` (what it is to say), both ``(T,)``, with ``bounds``.
+    A batch has `questions`, of shape `(Q,)`, with `question_bounds`, `(texts + 1,)`; and `shifted` (the
+    decoder's input) and `targets` (its output), both of shape `(T,)`, with `bounds`.
     """
 
     def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        """The sum of ``-log p(target)`` over each of the stretches of targets that are so long."""
+        """Return the sum of `-log p(target)` for each segment of the targets; `sizes` are their lengths."""
         hidden = self.hidden(model, tensors)
         return cross_entropy_sums(model.get_output_embeddings(), hidden, tensors["targets"], sizes)
 
     def hidden(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
-        """What the output layer is given at every target, shape ``(T, hidden)``."""
+        """Return the input of the output layer at every target, shape `(T, hidden)`."""
         bounds, question_bounds = tensors["bounds"].tolist(), tensors["question_bounds"].tolist()
-        # Both are looked up at once: one gradient of the embeddings, which are a large matrix.
-        together = model.get_input_embeddings()(torch.cat([tensors["questions"], tensors["shifted"]])[None])
-        questions, shifted = together.split([question_bounds[-1], bounds[-1]], dim=1)
+        # One lookup for both: two would have two gradients of the embeddings, which are a large matrix.
+        embedded = model.get_input_embeddings()(torch.cat([tensors["questions"], tensors["shifted"]])[None])
+        questions, shifted = embedded.split([question_bounds[-1], bounds[-1]], dim=1)
         states = run_stack(model.get_encoder(), questions, question_bounds)
         hidden = run_stack(model.get_decoder(), shifted, bounds, states, question_bounds)[0]
         if getattr(model.config, "scale_decoder_outputs", False):
@@ -139,19 +139,20 @@ class PackedPairs:
 
 
 class PaddedPairs:
-    """The same for any class, by its own forward pass over texts that are filled up to one length."""
+    """The losses of any other encoder-decoder, by its own forward pass over padded texts."""
 
     def __init__(self, pad_id: int) -> None:
         self.pad_id = pad_id
 
     def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        """The sum of ``-log p(target)`` over each of the stretches of targets that are so long."""
+        """Return the sum of `-log p(target)` for each segment of the targets; `sizes` are their lengths."""
         logits = self.logits(model, tensors).float().split(list(sizes))
         wanted = tensors["targets"].split(list(sizes))
-        return [functional.cross_entropy(*each, reduction="sum") for each in zip(logits, wanted, strict=True)]
+        segments = zip(logits, wanted, strict=True)
+        return [functional.cross_entropy(*segment, reduction="sum") for segment in segments]
 
     def logits(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
-        """The model's logits at every target, shape ``(T, vocabulary)``."""
+        """Return the model's logits at every target, shape `(T, vocabulary)`."""
         questions, are_question = self._padded(tensors["questions"], tensors["question_bounds"])
         shifted, are_target = self._padded(tensors["shifted"], tensors["bounds"])
         logits: Tensor = model(
@@ -163,7 +164,6 @@ class PaddedPairs:
         return logits[are_target]
 
     def _padded(self, ids: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
-        """Texts one below the other, and where they are."""
         lengths = bounds.diff()
         texts = ids.split(lengths.tolist())
         places = torch.arange(int(lengths.max()), device=ids.device)
@@ -172,7 +172,12 @@ class PaddedPairs:
 
 @torch.no_grad()
 def pairs_for(model: PreTrainedModel, pad_id: int) -> PackedPairs | PaddedPairs:
-    """How a model's losses are computed: without padding where its class is T5's kin, which is tried out."""
+    """Return how a model's losses are computed: without padding if its class is built like T5.
+
+    Args:
+        model: the model; both ways are compared on two short pairs.
+        pad_id: the padding token.
+    """
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attend)
@@ -183,11 +188,11 @@ def pairs_for(model: PreTrainedModel, pad_id: int) -> PackedPairs | PaddedPairs:
         expected = padded.logits(model, _trial(model))
         model.set_attn_implementation(NAME)
         packed = PackedPairs()
-        found = model.get_output_embeddings()(packed.hidden(model, _trial(model)))
-        if torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
+        logits = model.get_output_embeddings()(packed.hidden(model, _trial(model)))
+        if torch.allclose(logits, expected, rtol=1e-3, atol=1e-4):
             return packed
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        pass  # the class is built in another way than T5
+        pass  # the class is not built like T5
     finally:
         model.train(training)
     model.set_attn_implementation(own)
@@ -195,7 +200,6 @@ def pairs_for(model: PreTrainedModel, pad_id: int) -> PackedPairs | PaddedPairs:
 
 
 def _trial(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Two short pairs, of different lengths."""
     device = next(model.parameters()).device
 
     def made(*numbers: int) -> Tensor:

@@ -1,8 +1,8 @@
-"""Attention over documents that stand one after the other in one row, none of which sees another.
+"""Attention inside documents that are placed one after the other in one row, without padding.
 
-Documents are not padded to one length: a batch is one row of all their tokens, and positions begin again from
-0 at each. ``transformers`` calls what is registered here in place of a model's own attention, and passes
-the documents' bounds on to it (the keyword arguments that it has for variable-length kernels).
+A batch is one row of all documents' tokens, and positions restart from 0 at each document. `transformers`
+calls the function that is registered here instead of a model's own attention, and passes it the documents'
+bounds, with the keyword arguments that it has for variable-length kernels.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def passed_through(layer: nn.Module) -> Iterator[None]:
-    """While it lasts, the layer gives back what it is given.
-
-    So a model's own forward pass ends with what it would have handed to its output layer, whatever the
-    model's class does before.
-    """
+    """Let a layer return its input."""
+    # A model's forward pass then ends with the input of its output layer, whatever its class does before.
+    # Calling the inner model directly would skip that, since classes differ.
     layer.forward = lambda hidden: hidden
     try:
         yield
@@ -36,9 +34,11 @@ def passed_through(layer: nn.Module) -> Iterator[None]:
 
 
 def last_hidden(model: PreTrainedModel, **inputs: Any) -> Tensor:
-    """What a model hands to its output layer, shape ``(batch, positions, hidden)``.
+    """Return the input of a model's output layer, shape `(batch, positions, hidden)`.
 
-    With ``logits_to_keep`` (a tensor of positions) only those, where the model's class knows that argument.
+    Args:
+        model: the model.
+        inputs: its inputs; with `logits_to_keep`, a tensor, only these positions are returned.
     """
     with passed_through(model.get_output_embeddings()):
         hidden: Tensor = model(**inputs, use_cache=False).logits
@@ -49,11 +49,11 @@ NAME = "dataprep_packed"
 
 
 def document_inputs(ids: Tensor, bounds: Tensor) -> dict[str, Any]:
-    """What a model is given for documents in one row.
+    """Return a model's inputs for documents in one row.
 
     Args:
-        ids: their token ids, shape ``(L,)``.
-        bounds: where each begins, and the end of the last, shape ``(documents + 1,)``, int32.
+        ids: their token ids, shape `(L,)`.
+        bounds: where each begins, and the end of the last, shape `(documents + 1,)`, int32.
     """
     lengths = bounds.diff()
     starts = torch.repeat_interleave(bounds[:-1], lengths, output_size=ids.shape[0])
@@ -74,15 +74,14 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001 - passed by transformers, which makes none for this name
+    attention_mask: Tensor | None,  # noqa: ARG001 - transformers passes None for this attention
     dropout: float = 0.0,
     scaling: float | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention inside each document; all of shape ``(1, heads, L, head size)``.
+    """Compute causal attention inside each document; `transformers` calls it.
 
-    Returns:
-        What the documents' tokens attended to, shape ``(1, L, heads, head size)``.
+    Query, key and value have shape `(1, heads, L, head size)`; the result, `(1, L, heads, head size)`.
     """
     if settings.get("softcap") or settings.get("s_aux") is not None:
         raise NotImplementedError("attention with capped logits or sinks")
@@ -91,7 +90,7 @@ def attend(
     grouped = query.shape[1] != key.shape[1]
     parts = []
     # Split, not sliced: the gradient of each slice would be as long as the whole row.
-    documents = zip(*(each.split(lengths, dim=2) for each in (query, key, value)), strict=True)
+    documents = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     for length, (queries, keys, values) in zip(lengths, documents, strict=True):
         mask = _window(length, window, query.device) if window and length > window else None
         parts.append(
@@ -110,16 +109,16 @@ def attend(
 
 
 def _window(length: int, window: int, device: torch.device) -> Tensor:
-    """Which of ``length`` positions each sees: itself and those before it, ``window`` in all."""
+    # Each position sees itself and the positions before it, `window` in all.
     ones = torch.ones(length, length, dtype=torch.bool, device=device)
     return ones.tril() & ones.triu(1 - window)
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Let a model attend inside documents; then see that two documents do not see each other.
+    """Restrict a model's attention to documents, and check with a small example that it is.
 
-    Where the model's class cannot call the attention of this module, its own is used, with a mask that
-    ``transformers`` derives from the positions.
+    If the model's class cannot use this module's attention, its own is used, with a mask that `transformers`
+    derives from the positions.
 
     Raises:
         UsageError: neither keeps documents apart.
@@ -128,7 +127,7 @@ def use_packed_attention(model: PreTrainedModel) -> None:
 
     AttentionInterface.register(NAME, attend)
     own = model.config._attn_implementation
-    if own == NAME:  # it was tried before, and cannot be compared with what it replaced
+    if own == NAME:  # checked before; the attention to compare it with has been replaced
         return
     for name in (NAME, own, "eager"):
         try:
@@ -146,7 +145,7 @@ def use_packed_attention(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def _keeps_apart(model: PreTrainedModel, own: str) -> bool:
-    """Whether the second of two documents in one row has the hidden states that it has alone."""
+    """Return whether the second of two documents in one row has the hidden states that it has alone."""
     was_training, name = model.training, model.config._attn_implementation
     model.eval()
     try:

@@ -1,90 +1,193 @@
-"""The objective ``logits``: chat rows, and what a larger model makes of every trained token."""
+"""Distillation: a teacher's next-token distributions as a second target beside the tokens themselves.
+
+The loss is `(1 - s) · tokens + s · teacher`, each a mean over the tokens in the loss: `tokens` is `-log p` of
+the token, and `teacher` is `T² · KL(teacher ‖ student)`, both at temperature T. The factor T² makes up for
+gradients that shrink as 1/T² (https://arxiv.org/abs/1503.02531).
+
+The teacher is a model that reads the same documents, or log-probabilities that the rows contain.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from dataprep.core.errors import UsageError
 from dataprep.models.same_tokenizer import compare_tokenizers
-from dataprep.models.student import directory_of, load_weights
+from dataprep.models.student import load_weights, model_directory
 from dataprep.tokens.tokenizers import loading as tokenizers
-from dataprep.train.layers.output_layer import OutputLayer
-from dataprep.train.layers.packed_attention import use_packed_attention
-from dataprep.train.objectives import sft
-from dataprep.train.objectives.divergence import TEACHER, FromStored, FromTeacher
-from dataprep.train.objectives.documents import PART, Documents
-from dataprep.train.objectives.stored_logprobs import WithLogprobs
+from dataprep.train.layers.output_layer import OutputLayer, chunked
+from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
+from dataprep.train.objective import TrainContext, TrainData
+from dataprep.train.objectives.chat_data import PART, Documents, load_documents
+from dataprep.train.objectives.sft import SftObjective
+from dataprep.train.objectives.stored_logprobs import TEACHER, DocumentsWithLogprobs
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
     from dataprep.models.student import Student
-    from dataprep.train.objective import Batch, Job, Objective, Setup, TrainingSet
+    from dataprep.train.objective import Batch
 
-COMPARED = 64
-"""Documents whose text both tokenizers take apart, to be compared."""
+COMPARED_DOCUMENTS = 64
 
 
-class WithTeacher:
-    """Documents of which every trained token has the teacher's distribution too."""
-
-    def __init__(self, documents: Documents) -> None:
-        self.documents = documents
-        self.where = documents.where
-
-    def __len__(self) -> int:
-        return len(self.documents)
+class DocumentsWithTeacher(Documents):
+    """Documents in which every token in the loss has a teacher distribution."""
 
     def batch(self, items: Sequence[int]) -> Batch:
-        """The documents' batch, counted for both parts."""
-        found = self.documents.batch(items)
-        found.counts[TEACHER] = found.counts[PART]
-        return found
+        """Return the documents' batch, counted for both parts."""
+        batch = super().batch(items)
+        batch.counts[TEACHER] = batch.counts[PART]
+        return batch
 
 
-def setup(job: Job) -> Setup:
-    """A run on chat rows with a teacher: a model, or log-probabilities that stand in the rows.
+class DistillationObjective(SftObjective):
+    """Both parts of the loss: the tokens, and the divergence from the teacher."""
 
-    Raises:
-        UsageError: the teacher is no decoder, or options that do not go with stored log-probabilities.
-        TokenizerError: the teacher's tokenizer is another.
-        InputError: a row's log-probabilities are malformed, or of other tokens.
-    """
-    student, training, held_out = sft.student_and_data(job)
-    base = sft.setup_for(job, student, training, held_out)
-    objective: Objective
-    found: list[TrainingSet | None]
-    if job.options.teacher_model is not None:
-        objective = _from_teacher(job, student, training)
-        found = [each and WithTeacher(each) for each in (training, held_out)]
-    else:
-        if job.options.pack or job.options.truncation != "error":
+    def __init__(self, student: Any, data: TrainData, context: TrainContext) -> None:
+        super().__init__(student, data, context)
+        options = context.options
+        self.weights = {PART: 1 - options.teacher_share, TEACHER: options.teacher_share}
+        self.temperature = options.temperature
+        self.teacher: PreTrainedModel | None = None
+        if options.teacher_model is not None:
+            self.use_teacher(load_teacher(options.teacher_model, student, data.train, context.world.device))
+
+    @classmethod
+    def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
+        """Tokenize the rows, and read their log-probabilities unless a model is the teacher.
+
+        Raises:
+            UsageError: options that change rows whose log-probabilities belong to them as they are.
+            InputError: a row's log-probabilities are malformed, or belong to other tokens.
+        """
+        options = context.options
+        data = load_documents(context, student)
+        if options.teacher_model is not None:
+            return TrainData(*(DocumentsWithTeacher(documents.shards) for documents in data.named().values()))
+        if options.pack or options.truncation != "error":
             raise UsageError(
                 "rows with 'logprobs' are trained on as they are: leave --pack and --truncation out"
             )
-        objective = FromStored(OutputLayer(student.model), job.options.teacher_share)
-        both = ((training, job.data), (held_out, job.held_out))
-        found = [each and WithLogprobs(each, paths, student.tokenizer) for each, paths in both]
-    assert found[0] is not None
-    return replace(base, objective_name="logits", objective=objective, training=found[0], held_out=found[1])
+        paths = {"train": context.data, "eval": context.eval_data}
+        return TrainData(
+            *(
+                DocumentsWithLogprobs(documents.shards, paths[name], student.tokenizer)
+                for name, documents in data.named().items()
+            )
+        )
+
+    def use_teacher(self, model: PreTrainedModel) -> None:
+        """Take the distributions from a model, which must be ready for packed documents."""
+        self.teacher = model.eval().requires_grad_(False)
+        self.teacher_output = OutputLayer(model)
+
+    def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sums of both parts over the batch's tokens in the loss.
+
+        Stored log-probabilities are the tensors `has_teacher`, of shape `(M,)`: which positions have any; and
+        `top_ids` and `top_logprobs`, of shape `(M, K)`.
+        """
+        if not self.weights[TEACHER]:
+            return super().loss_sums(model, tensors)
+        inputs = document_inputs(tensors["ids"], tensors["bounds"])
+        head = self.output.head(model, inputs, tensors["positions"])
+        if self.teacher is not None:
+            divergence_sum = self._from_model(head.layer, head.features, head.rows, inputs, tensors)
+        else:
+            divergence_sum = self._from_stored(head.layer, head.features, head.rows, tensors)
+        return {PART: head.cross_entropy(tensors["targets"]), TEACHER: divergence_sum}
+
+    def _from_model(
+        self, layer: nn.Module, features: Tensor, rows: int, inputs: Any, tensors: Mapping[str, Tensor]
+    ) -> Tensor:
+        assert self.teacher is not None
+        with torch.no_grad():
+            teacher = self.teacher_output.head(self.teacher, inputs, tensors["positions"])
+
+        def loss(own: Tensor, other: Tensor) -> Tensor:
+            return divergence(layer(own), teacher.layer(other), self.temperature)
+
+        return chunked(loss, rows, features, teacher.features)
+
+    def _from_stored(
+        self, layer: nn.Module, features: Tensor, rows: int, tensors: Mapping[str, Tensor]
+    ) -> Tensor:
+        def loss(own: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
+            return divergence_of_top(layer(own), ids, logprobs)
+
+        known = features[tensors["has_teacher"]]
+        return chunked(loss, rows, known, tensors["top_ids"], tensors["top_logprobs"])
 
 
-def _from_teacher(job: Job, student: Student, training: Documents) -> FromTeacher:
-    """The objective with a model as the teacher, which is loaded and compared with the student."""
-    options, name = job.options, str(job.options.teacher_model)
-    folder = directory_of(name, "--teacher-model")
-    documents = (training.shards.document(number)[0] for number in range(len(training.shards)))
-    texts = [student.tokenizer.decode(ids.tolist()) for ids in islice(documents, COMPARED)]
-    other = tokenizers.load_tokenizer(folder)
+def load_teacher(name: str, student: Student, documents: Documents, device: Any) -> PreTrainedModel:
+    """Load a teacher model, and check that it has the student's tokenizer.
+
+    Args:
+        name: a model directory, or a name on the Hub.
+        student: the student.
+        documents: what it is trained on; the first texts are compared in both tokenizers.
+        device: where the teacher goes.
+
+    Raises:
+        UsageError: the teacher is not a decoder, or a model has fewer embeddings than its tokenizer tokens.
+        TokenizerError: the tokenizers differ.
+    """
+    folder = model_directory(name, "--teacher-model")
+    shards = documents.shards
+    ids = (shards.document(index)[0] for index in range(len(shards)))
+    texts = [student.tokenizer.decode(document.tolist()) for document in islice(ids, COMPARED_DOCUMENTS)]
     advice = "give the teacher's with --tokenizer, or a teacher of the student's family"
+    other = tokenizers.load_tokenizer(folder)
     compare_tokenizers(student.tokenizer, other, texts, f"--teacher-model {name}", advice)
-    teacher = load_weights(folder).to(job.world.device)
+    teacher = load_weights(folder).to(device)
     if teacher.config.is_encoder_decoder:
         raise UsageError(f"--teacher-model {name}: an encoder-decoder; expected a decoder, as the student is")
     for model in (student.model, teacher):
-        room = int(model.get_input_embeddings().weight.shape[0])
-        if room < student.tokenizer.vocab_size:
-            raise UsageError(f"--teacher-model {name}: it has {room:,} tokens, fewer than its tokenizer")
+        embeddings = int(model.get_input_embeddings().weight.shape[0])
+        if embeddings < student.tokenizer.vocab_size:
+            raise UsageError(
+                f"--teacher-model {name}: it has {embeddings:,} tokens, fewer than its tokenizer"
+            )
     use_packed_attention(teacher)
-    return FromTeacher(OutputLayer(student.model), options.teacher_share, teacher, options.temperature)
+    return teacher
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return `T² · KL(teacher ‖ student)`, summed over positions.
+
+    Args:
+        student: logits, shape `(N, vocabulary)`.
+        teacher: logits, shape `(N, vocabulary)`.
+        temperature: T, which both logits are divided by.
+    """
+    # Output layers are often padded to a multiple of 64: columns that only one has belong to no token.
+    width = min(student.shape[-1], teacher.shape[-1])
+    own = torch.log_softmax(student[:, :width].float() / temperature, dim=-1)
+    other = torch.log_softmax(teacher[:, :width].float() / temperature, dim=-1)
+    return temperature**2 * (other.exp() * (other - own)).sum()
+
+
+def divergence_of_top(student: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
+    """Return the KL divergence from a teacher of which only some log-probabilities are known, summed.
+
+    All other tokens count as one, whose probability is what the known ones leave.
+
+    Args:
+        student: logits, shape `(N, vocabulary)`.
+        ids: the known tokens, shape `(N, K)`; any id fills up positions with fewer than K.
+        logprobs: their log-probabilities, shape `(N, K)`; -inf where `ids` is filled up.
+    """
+    known = logprobs > float("-inf")
+    own = torch.log_softmax(student.float(), dim=-1).gather(1, ids).masked_fill(~known, float("-inf"))
+    probabilities = logprobs.exp()
+    listed = torch.where(known, probabilities * (logprobs - own), 0.0).sum()
+    # Rounded log-probabilities can add up to slightly more than 1.
+    rest = (1 - probabilities.sum(dim=1)).clamp(min=0)
+    own_rest = (1 - own.exp().sum(dim=1)).clamp(min=torch.finfo(torch.float32).tiny)
+    return listed + (torch.xlogy(rest, rest) - rest * own_rest.log()).sum()

@@ -1,9 +1,7 @@
-"""Questions and targets in tokens, and batches of them.
+"""Rows with rationales as tasks: what the student reads and what it learns to say, for each part of the loss.
 
-Rows with teachers' rationales as what a student is asked and what it is to say, part by part.
-
-The wording of questions and the first three prefixes are those of TinyLLM's published trainer
-(Tian et al., "Beyond Answers", arXiv 2402.04616).
+The wording of questions and the first three prefixes are those of TinyLLM's published trainer (Tian et al.,
+"Beyond Answers", arXiv 2402.04616).
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from dataprep.datasets.templates import FIELDS
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.truncation import spans_of
 from dataprep.train.objective import Batch
-from dataprep.train.objectives.documents import document_batch
+from dataprep.train.objectives.chat_data import document_batch
 from dataprep.train.options import TrainOptions
 
 if TYPE_CHECKING:
@@ -35,121 +33,132 @@ if TYPE_CHECKING:
     from dataprep.tokens.tokenizers.base import Tokenizer
 
 ANSWER = "answer"
-"""The part of the loss that is the answers'; the others are called as their teachers are."""
+"""The part of the loss for answers; the other parts have their teachers' names."""
 
 _PREFIXES = ("predict: ", "explain: ", "rationale: ")
+_ROWS_AT_ONCE = 1000
 
 
 def prefix_of(part: int) -> str:
-    """What a question begins with, for the answer (0), the first teacher (1), the second, and so on."""
+    """Return the prefix of a question for the answer (0), the first teacher (1), the second, and so on."""
     return _PREFIXES[part] if part < len(_PREFIXES) else f"rationale {part}: "
 
 
 def question_of(example: Example) -> str:
-    """The question as the student reads it, after the prefix: its context, itself and its lettered choices.
+    """Return the question without its prefix: context, question and lettered choices.
 
     Raises:
-        RowError: it has more choices than there are letters.
+        RowError: there are more choices than letters.
     """
     choices = FIELDS["choices"](example)
-    pieces = (example.context, example.question, "Answer Choices:" if choices else None, choices)
-    return "\n".join(piece for piece in pieces if piece)
+    lines = (example.context, example.question, "Answer Choices:" if choices else None, choices)
+    return "\n".join(line for line in lines if line)
 
 
 @dataclass(slots=True)
-class Row:
+class RationaleRow:
     """One row.
 
     Attributes:
-        where: its place, such as ``arc.jsonl:17``.
-        question: as the student reads it, without a prefix.
-        targets: what the student is to say, by part; parts that it lacks are not there.
-        lacking: why a part is not there, by part.
+        where: its place, for example `arc.jsonl:17`.
+        question: the question without a prefix.
+        targets: what the student learns to say, by part.
+        missing: why a part has no target, by part.
     """
 
     where: Location
     question: str
     targets: dict[str, str]
-    lacking: dict[str, str]
+    missing: dict[str, str]
 
 
 @dataclass(slots=True)
-class Rows:
+class RationaleRows:
     """The rows of some files.
 
     Attributes:
         rows: in their order.
-        teachers: the teachers' names, as they first occur.
+        teachers: the teachers' names, in the order in which they first occur.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[RationaleRow] = field(default_factory=list)
     teachers: list[str] = field(default_factory=list)
 
     def ledger(self, part: str) -> Ledger:
-        """What became of all rows in one part of the loss."""
-        reasons = Counter(row.lacking.get(part, "missing") for row in self.rows if part not in row.targets)
+        """Return what became of all rows in one part of the loss."""
+        reasons = Counter(row.missing.get(part, "missing") for row in self.rows if part not in row.targets)
         ledger = Ledger(len(self.rows), sum(part in row.targets for row in self.rows), Counter(reasons))
         ledger.check()
         return ledger
 
 
 def check_statuses(kept: Collection[str]) -> None:
-    """Raise ``UsageError`` where one of the statuses to keep is none of a rationale with a text."""
+    """Check `--keep-status`.
+
+    Raises:
+        UsageError: a rationale with such a status has no text to learn.
+    """
     for status in kept:
         if status not in KEEPABLE:
             known = ", ".join(KEEPABLE)
             raise UsageError(f"--keep-status {status}: a rationale with a text is one of {known}")
 
 
-def read_rows(paths: Iterable[str], kept: Collection[str]) -> Rows:
-    """The rows of files, with the rationales whose status is kept; one without a status counts as ``ok``.
+def read_rows(paths: Iterable[str], kept: Collection[str]) -> RationaleRows:
+    """Read rows with the rationales whose status is kept; one without a status counts as `ok`.
 
     Raises:
         InputError: a row has no question, or a field of the wrong type.
         FileError: a file cannot be read.
     """
-    found = Rows()
+    found = RationaleRows()
     for path in paths:
         for where, raw in files.read_rows(path):
             with located(where):
-                row, teachers = _row_of(raw, where, kept)
+                row, teachers = _parse_row(raw, where, kept)
             found.rows.append(row)
             found.teachers += [name for name in teachers if name not in found.teachers]
     if not found.rows:
         raise InputError(", ".join(paths), "the file is empty; expected rows with rationales")
     if ANSWER in found.teachers:
-        name = f"a teacher is called {ANSWER!r}, as the part of the loss that is the answers'"
+        name = f"a teacher is called {ANSWER!r}, as the part of the loss for answers"
         raise InputError(", ".join(paths), f"{name}: give it another name")
     return found
 
 
-def _row_of(raw: Mapping[str, Any], where: Location, kept: Collection[str]) -> tuple[Row, list[str]]:
+def _parse_row(
+    raw: Mapping[str, Any], where: Location, kept: Collection[str]
+) -> tuple[RationaleRow, list[str]]:
     example = Example.from_json(raw)
     statuses = raw.get("status") or {}
     if not isinstance(statuses, Mapping):
         raise RowError("field 'status' is not an object", f"found {describe(statuses)}")
-    row = Row(where, question_of(example), {}, {})
+    row = RationaleRow(where, question_of(example), {}, {})
     if example.answer:
         row.targets[ANSWER] = example.answer
     else:
-        row.lacking[ANSWER] = "no answer"
+        row.missing[ANSWER] = "no answer"
     rationales = example.rationales or {}
     teachers = list(dict.fromkeys((*rationales, *statuses)))
     for teacher in teachers:
         text = rationales.get(teacher, "").strip()
         status = statuses.get(teacher) or ("ok" if text else "missing")
         if not text or status not in kept:
-            row.lacking[teacher] = f"status: {status}" if status != "ok" else "empty"
+            row.missing[teacher] = f"status: {status}" if status != "ok" else "empty"
         else:
             row.targets[teacher] = text
     return row, teachers
 
 
 def weights_of(options: TrainOptions, teachers: Sequence[str]) -> dict[str, float]:
-    """The weight of each part of the loss, 1 where no option gives another.
+    """Return the weight of each part of the loss; it defaults to 1.
+
+    Args:
+        options: `gamma`, `alpha`, `beta` and `teacher_weights`.
+        teachers: the teachers in the data.
 
     Raises:
-        UsageError: a teacher is not in the data, or is given two weights; or every weight is 0.
+        UsageError: a teacher is not in the data or has two weights, or every weight is 0.
     """
     known = ", ".join(teachers) or "none"
     weights = dict.fromkeys(teachers, 1.0)
@@ -157,112 +166,119 @@ def weights_of(options: TrainOptions, teachers: Sequence[str]) -> dict[str, floa
         if name not in weights:
             raise UsageError(f"--teacher-weight {name}: no such teacher in the data; it has {known}")
         weights[name] = weight
-    for number, (flag, given) in enumerate((("--alpha", options.alpha), ("--beta", options.beta))):
-        if given is None:
+    for index, (flag, weight_or_none) in enumerate((("--alpha", options.alpha), ("--beta", options.beta))):
+        if weight_or_none is None:
             continue
-        if number >= len(teachers):
-            ordinal = ("first", "second")[number]
+        if index >= len(teachers):
+            ordinal = ("first", "second")[index]
             raise UsageError(f"{flag} is the {ordinal} teacher's weight; the data's teachers: {known}")
-        if teachers[number] in options.teacher_weights:
-            raise UsageError(f"{flag} and --teacher-weight both weigh {teachers[number]}: give one of them")
-        weights[teachers[number]] = given
+        if teachers[index] in options.teacher_weights:
+            raise UsageError(f"{flag} and --teacher-weight both weigh {teachers[index]}: give one of them")
+        weights[teachers[index]] = weight_or_none
     weights = {ANSWER: options.gamma, **weights}
     if not any(weights.values()):
         raise UsageError(f"every weight is 0: there is nothing to learn; the data's teachers: {known}")
     return weights
 
 
-AT_ONCE = 1000
-
-
-class Piece(NamedTuple):
-    """One part of one row in tokens: what the student reads, and what it is to say."""
+class Task(NamedTuple):
+    """One part of one row in tokens: the index of the part, what the student reads, what it says."""
 
     part: int
     prompt: NDArray[np.int32]
     target: NDArray[np.int32]
 
 
-class Side(Protocol):
-    """How one kind of student is given its pieces."""
+Encoded = tuple[list[int], list[int]]
+"""Prompt and target in tokens."""
+
+
+class TaskEncoder(Protocol):
+    """Encodes and batches tasks for one kind of student."""
 
     @property
     def cut(self) -> int:
-        """Texts that were cut since it was made."""
+        """Number of texts that were truncated."""
 
-    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]] | RowError]:
-        """Prompts and targets in tokens, or why a pair is left out."""
+    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[Encoded | RowError]:
+        """Return prompts and targets in tokens, or why a pair is left out."""
 
-    def batch(self, pieces: Sequence[Piece]) -> Batch:
-        """The pieces in one row, in their order; its counts are filled in by the caller."""
+    def batch(self, tasks: Sequence[Task]) -> Batch:
+        """Return the tasks in one row, in their order; the caller fills in `counts`."""
 
 
-class EncoderDecoderSide:
-    """Prompts for an encoder and targets for a decoder; both end with the token that ends a text.
+class PairTaskEncoder:
+    """Prompts for an encoder and targets for a decoder; both end with the end-of-text token.
 
     Args:
-        tokenizer: the student's.
-        end_id: the token that ends a text.
-        start_id: what the decoder reads first.
-        max_length: tokens that a prompt or a target may have, its end among them.
-        truncation: ``error``, ``drop`` or ``truncate``; a target that is cut has no end, which would teach to
-            stop in the middle of it.
+        tokenizer: the student's tokenizer.
+        eos_token_id: the token that ends a text.
+        start_token_id: the token that the decoder reads first.
+        max_length: maximum number of tokens in a prompt or a target, its end among them.
+        truncation: what to do with longer texts: `error`, `drop` or `truncate`.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, end_id: int, start_id: int, max_length: int | None, truncation: str
+        self,
+        tokenizer: Tokenizer,
+        eos_token_id: int,
+        start_token_id: int,
+        max_length: int | None,
+        truncation: str,
     ) -> None:
-        self.tokenizer, self.end_id, self.start_id = tokenizer, end_id, start_id
+        self.tokenizer, self.eos_token_id, self.start_token_id = tokenizer, eos_token_id, start_token_id
         self.max_length, self.truncation = max_length, truncation
         self.cut = 0
 
-    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]] | RowError]:
-        """Prompts and targets in tokens, or why a pair is left out."""
+    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[Encoded | RowError]:
+        """Return prompts and targets in tokens, or why a pair is left out."""
         texts = [text for pair in pairs for text in pair]
         try:
             ids = self.tokenizer.encode_batch(texts)
         except RowError as error:
             if len(pairs) == 1:
                 return [error]
+            # The tokenizer does not say which text is bad: encode the pairs one at a time to find out.
             return [self.encode([pair])[0] for pair in pairs]
-        return [self._fitted(*each) for each in zip(ids[::2], ids[1::2], strict=True)]
+        return [self._truncate(*pair) for pair in zip(ids[::2], ids[1::2], strict=True)]
 
-    def _fitted(self, prompt: list[int], target: list[int]) -> tuple[list[int], list[int]] | RowError:
-        prompt, target = [*prompt, self.end_id], [*target, self.end_id]
+    def _truncate(self, prompt: list[int], target: list[int]) -> Encoded | RowError:
+        prompt, target = [*prompt, self.eos_token_id], [*target, self.eos_token_id]
         limit = self.max_length
         if limit is None or max(len(prompt), len(target)) <= limit:
             return prompt, target
-        what = "question" if len(prompt) > limit else "target"
-        found = f"found {max(len(prompt), len(target)):,} in the {what}; expected at most {limit:,}"
+        text = "question" if len(prompt) > limit else "target"
+        detail = f"found {max(len(prompt), len(target)):,} in the {text}; expected at most {limit:,}"
         if self.truncation == "drop":
-            return RowDropped("too many tokens", found)
+            return RowDropped("too many tokens", detail)
         if self.truncation == "error":
-            return RowError("too many tokens", f"{found}: drop or truncate such texts, or allow more")
+            return RowError("too many tokens", f"{detail}: drop or truncate such texts, or allow more")
         self.cut += (len(prompt) > limit) + (len(target) > limit)
         if len(prompt) > limit:
-            prompt = [*prompt[: limit - 1], self.end_id]
+            prompt = [*prompt[: limit - 1], self.eos_token_id]
+        # A truncated target keeps no end: the student would learn to stop in the middle of a text.
         return prompt, target[:limit]
 
-    def batch(self, pieces: Sequence[Piece]) -> Batch:
-        """Tensors as ``PackedPairs`` reads them."""
-        questions = [piece.prompt for piece in pieces]
-        targets = [piece.target for piece in pieces]
+    def batch(self, tasks: Sequence[Task]) -> Batch:
+        """Return tensors as `PackedPairs` reads them."""
+        questions, targets = [task.prompt for task in tasks], [task.target for task in tasks]
         bounds, question_bounds = _bounds(targets), _bounds(questions)
-        together = np.concatenate(targets).astype(np.int64)
-        shifted = np.roll(together, 1)
-        shifted[bounds[:-1]] = self.start_id
+        target_ids = np.concatenate(targets).astype(np.int64)
+        # The decoder reads each target one token late, after its start token.
+        shifted = np.roll(target_ids, 1)
+        shifted[bounds[:-1]] = self.start_token_id
         tensors = {
             "questions": np.concatenate(questions).astype(np.int64),
             "question_bounds": question_bounds,
             "shifted": shifted,
-            "targets": together,
+            "targets": target_ids,
             "bounds": bounds,
         }
         tokens = int(question_bounds[-1] + bounds[-1])
-        return Batch({name: torch.from_numpy(each) for name, each in tensors.items()}, {}, tokens)
+        return Batch({name: torch.from_numpy(array) for name, array in tensors.items()}, {}, tokens)
 
 
-class DecoderSide:
+class ChatTaskEncoder:
     """Chat rows for a decoder: the user asks with the prefix, the assistant says the target."""
 
     def __init__(
@@ -272,33 +288,33 @@ class DecoderSide:
 
     @property
     def cut(self) -> int:
-        """Targets that were cut."""
+        """Number of targets that were truncated."""
         return self._encoder.cut
 
-    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]] | RowError]:
-        """Prompts and targets in tokens, or why a pair is left out."""
+    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[Encoded | RowError]:
+        """Return prompts and targets in tokens, or why a pair is left out."""
         chats = [
-            [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
-            for asked, said in pairs
+            [{"role": "user", "content": question}, {"role": "assistant", "content": target}]
+            for question, target in pairs
         ]
-        found: list[tuple[list[int], list[int]] | RowError] = []
-        for each in self._encoder.encode_messages(chats):
-            if isinstance(each, RowError):
-                found.append(each)
-                continue
-            spans = spans_of(each.mask)
-            start, end = spans[0][0], spans[-1][1]
-            if len(spans) > 1 or start == 0:
-                found.append(RowError("no plain answer", "the chat format trains on several stretches"))
-            else:
-                found.append((each.ids[:start], each.ids[start:end]))
-        return found
+        return [
+            chat if isinstance(chat, RowError) else _split_chat(chat) for chat in self._encoder.encode_messages(chats)
+        ]
 
-    def batch(self, pieces: Sequence[Piece]) -> Batch:
-        """Tensors as ``Documents.batch`` gives them."""
-        ids = [np.concatenate([piece.prompt, piece.target]) for piece in pieces]
-        masks = [np.arange(each.size) >= piece.prompt.size for each, piece in zip(ids, pieces, strict=True)]
-        return document_batch(ids, masks, [np.array([0, each.size]) for each in ids])
+    def batch(self, tasks: Sequence[Task]) -> Batch:
+        """Return tensors as `document_batch` does."""
+        ids = [np.concatenate([task.prompt, task.target]) for task in tasks]
+        masks = [np.arange(row.size) >= task.prompt.size for row, task in zip(ids, tasks, strict=True)]
+        return document_batch(ids, masks, [np.array([0, row.size]) for row in ids])
+
+
+def _split_chat(chat: Any) -> Encoded | RowError:
+    """Split a chat row where the loss mask begins."""
+    spans = spans_of(chat.mask)
+    start, end = spans[0][0], spans[-1][1]
+    if len(spans) > 1 or start == 0:
+        return RowError("no plain answer", "the chat format's loss mask has several segments")
+    return chat.ids[:start], chat.ids[start:end]
 
 
 def _bounds(texts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
@@ -306,78 +322,106 @@ def _bounds(texts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
 
 
 @dataclass(slots=True)
-class Pieces:
-    """The training set: one item a row, with as many pieces as it has parts.
+class RationaleDataset:
+    """The rows as items, each with a task for every part that the row has.
 
     Attributes:
-        parts: the names of the parts of the loss.
-        side: how the student is given its pieces.
+        weights: the weight of each part of the loss, by name.
+        encoder: encodes and batches the tasks.
         places: where each item's row stands.
-        items: the pieces of each.
-        ledgers: what became of all rows in each part.
-        rows: what became of the rows themselves.
+        items: the tasks of each row.
+        part_ledgers: what became of all rows in each part.
+        ledger: what became of the rows themselves.
+        files: name and SHA-256 of each input file.
     """
 
-    parts: tuple[str, ...]
-    side: Side
+    weights: dict[str, float]
+    encoder: TaskEncoder
     places: list[Location] = field(default_factory=list)
-    items: list[list[Piece]] = field(default_factory=list)
-    ledgers: dict[str, Ledger] = field(default_factory=dict)
-    rows: Ledger = field(default_factory=Ledger)
+    items: list[list[Task]] = field(default_factory=list)
+    part_ledgers: dict[str, Ledger] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+    files: list[dict[str, Any]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def where(self, item: int) -> str:
-        """The row that an item is."""
-        return str(self.places[item])
-
-    def batch(self, items: Sequence[int]) -> Batch:
-        """The rows' pieces, part by part, so that each part's targets are one stretch.
-
-        Tensors: those of the student's kind, and ``sizes`` of shape ``(parts,)``, the stretches' lengths.
-        """
-        pieces = sorted((piece for item in items for piece in self.items[item]), key=lambda piece: piece.part)
-        made = self.side.batch(pieces)
-        made.counts = dict.fromkeys(self.parts, 0)
-        for piece in pieces:
-            made.counts[self.parts[piece.part]] += piece.target.size
-        made.tensors["sizes"] = torch.tensor([made.counts[part] for part in self.parts])
-        return made
+    @property
+    def parts(self) -> list[str]:
+        """The names of the parts; a task has an index into them."""
+        return list(self.weights)
 
     @property
     def tokens(self) -> int:
-        """All tokens, of questions and targets."""
-        return sum(piece.prompt.size + piece.target.size for pieces in self.items for piece in pieces)
+        """Number of tokens in all questions and targets."""
+        return sum(task.prompt.size + task.target.size for tasks in self.items for task in tasks)
+
+    def describe_item(self, item: int) -> str:
+        """Return the place of an item's row."""
+        return str(self.places[item])
+
+    def batch(self, items: Sequence[int]) -> Batch:
+        """Return the rows' tasks, ordered by part, so that each part's targets are one segment.
+
+        The tensor `sizes`, of shape `(parts,)`, has the lengths of these segments.
+        """
+        tasks = sorted((task for item in items for task in self.items[item]), key=lambda task: task.part)
+        batch = self.encoder.batch(tasks)
+        parts = self.parts
+        batch.counts = dict.fromkeys(parts, 0)
+        for task in tasks:
+            batch.counts[parts[task.part]] += task.target.size
+        batch.tensors["sizes"] = torch.tensor(list(batch.counts.values()))
+        return batch
 
 
-def pieces_of(rows: Rows, parts: Sequence[str], side: Side) -> Pieces:
-    """Rows in tokens; a part that is too long is left out, and a row that has no part.
+def encode_tasks(rows: RationaleRows, weights: Mapping[str, float], encoder: TaskEncoder) -> RationaleDataset:
+    """Encode rows; leave out parts that are too long, and rows without any part.
+
+    Args:
+        rows: the rows.
+        weights: the weight of each part of the loss, by name.
+        encoder: encodes and batches the tasks.
 
     Raises:
-        InputError: a text is too long, or no valid Unicode.
+        InputError: a text is too long and is not to be dropped, or is not valid Unicode.
     """
-    made = Pieces(tuple(parts), side, rows=Ledger(rows_in=len(rows.rows)))
-    made.ledgers = {part: rows.ledger(part) for part in parts}
-    for start in range(0, len(rows.rows), AT_ONCE):
-        some = rows.rows[start : start + AT_ONCE]
-        wanted = [(row, part, name) for row in some for part, name in enumerate(parts) if name in row.targets]
-        pairs = [(prefix_of(part) + row.question, row.targets[name]) for row, part, name in wanted]
-        found: dict[int, list[Piece]] = {id(row): [] for row in some}
-        for (row, part, name), each in zip(wanted, side.encode(pairs) if pairs else [], strict=True):
-            if isinstance(each, RowDropped):
-                made.ledgers[name].rows_out -= 1
-                made.ledgers[name].drop(each.reason)
-            elif isinstance(each, RowError):
-                raise InputError(row.where, f"{name}: {each}")
-            else:
-                prompt, target = (np.array(ids, dtype=np.int32) for ids in each)
-                found[id(row)].append(Piece(part, prompt, target))
-        kept = [row for row in some if found[id(row)]]
-        made.places += [row.where for row in kept]
-        made.items += [found[id(row)] for row in kept]
-    made.rows.rows_out = len(made.items)
-    made.rows.drop_all(Counter({"nothing to say": len(rows.rows) - len(made.items)}))
-    for ledger in (made.rows, *made.ledgers.values()):
+    dataset = RationaleDataset(dict(weights), encoder, ledger=Ledger(rows_in=len(rows.rows)))
+    dataset.part_ledgers = {part: rows.ledger(part) for part in weights}
+    # Batches of rows: tokenizers encode many texts at once much faster than one at a time.
+    for start in range(0, len(rows.rows), _ROWS_AT_ONCE):
+        batch = rows.rows[start : start + _ROWS_AT_ONCE]
+        for row, tasks in zip(batch, _encode_batch(batch, dataset), strict=True):
+            if tasks:
+                dataset.places.append(row.where)
+                dataset.items.append(tasks)
+    dataset.ledger.rows_out = len(dataset.items)
+    dataset.ledger.drop_all(Counter({"nothing to say": len(rows.rows) - len(dataset.items)}))
+    for ledger in (dataset.ledger, *dataset.part_ledgers.values()):
         ledger.check()
-    return made
+    return dataset
+
+
+def _encode_batch(batch: Sequence[RationaleRow], dataset: RationaleDataset) -> list[list[Task]]:
+    """Return the tasks of each row."""
+    wanted = [
+        (index, part, name)
+        for index, row in enumerate(batch)
+        for part, name in enumerate(dataset.weights)
+        if name in row.targets
+    ]
+    pairs = [
+        (prefix_of(part) + batch[index].question, batch[index].targets[name]) for index, part, name in wanted
+    ]
+    tasks: list[list[Task]] = [[] for _ in batch]
+    encoded = dataset.encoder.encode(pairs) if pairs else []
+    for (index, part, name), pair in zip(wanted, encoded, strict=True):
+        if isinstance(pair, RowDropped):
+            dataset.part_ledgers[name].rows_out -= 1
+            dataset.part_ledgers[name].drop(pair.reason)
+        elif isinstance(pair, RowError):
+            raise InputError(batch[index].where, f"{name}: {pair}")
+        else:
+            prompt, target = (np.array(ids, dtype=np.int32) for ids in pair)
+            tasks[index].append(Task(part, prompt, target))
+    return tasks

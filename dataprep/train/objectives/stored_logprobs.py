@@ -1,14 +1,14 @@
-"""Log-probabilities that stand in chat rows: what a teacher said of every trained token.
+"""Log-probabilities in chat rows: a teacher's likeliest tokens at each token in the loss.
 
-A row has, beside ``messages``, a field ``logprobs`` with an entry for each trained token, in their order::
+Beside `messages`, a row has a field `logprobs` with an entry for each token in the loss, in their order::
 
     [["Paris", -0.11], [" Lyon", -2.9], [271, -4.2]]                        token or its id, and log p
-    {"token": "Paris", "logprob": -0.11, "top": {"Paris": -0.11, " Lyon": -2.9}}   as `generate` has it
+    {"token": "Paris", "logprob": -0.11, "top": {"Paris": -0.11, " Lyon": -2.9}}   as `generate` writes it
     null                                                                    nothing is known
 
-The token that ends the turn may be left out at the end. ``token`` must be the trained token itself: another
-one means that the teacher divides texts otherwise. Tokens that the student does not have, such as
-broken characters, count among all those that are not listed.
+The list may leave out the token that ends the turn. `token` must be the student's token: another one means
+that the teacher's tokenizer splits texts differently. Tokens that the student lacks, such as broken
+characters, count as not listed.
 """
 
 from __future__ import annotations
@@ -21,74 +21,71 @@ import torch
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, TokenizerError
-from dataprep.train.objectives.divergence import TEACHER
+from dataprep.train.objectives.chat_data import Documents
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dataprep.tokens.shards.reading import Shards
     from dataprep.tokens.tokenizers.base import Tokenizer
     from dataprep.train.objective import Batch
-    from dataprep.train.objectives.documents import Documents
+
+TEACHER = "teacher"
 
 Top = dict[int, float]
 _EXPECTED = "expected null, a list of [token or id, log-probability], or {token, logprob, top}"
 
 
-class WithLogprobs:
-    """Documents with the log-probabilities of their rows, held in memory.
+class DocumentsWithLogprobs(Documents):
+    """Documents with the log-probabilities of their rows, in memory.
 
     Args:
-        documents: not packed, one a row.
-        paths: the files that they were made of.
-        tokenizer: the student's.
+        shards: the documents, not packed, one for each row.
+        paths: the files that they were made from.
+        tokenizer: the student's tokenizer.
 
     Raises:
-        InputError: a row's are malformed, too few or too many, or of other tokens.
+        InputError: a row's log-probabilities are malformed, too few or too many, or of other tokens.
     """
 
-    def __init__(self, documents: Documents, paths: Sequence[str], tokenizer: Tokenizer) -> None:
-        self.documents = documents
-        self.where = documents.where
+    def __init__(self, shards: Shards, paths: Sequence[str], tokenizer: Tokenizer) -> None:
+        super().__init__(shards)
         self._ids = _ids_by_bytes(tokenizer)
         self._rows: list[list[tuple[NDArray[np.int64], NDArray[np.float32]] | None]] = []
         for number, (where, row) in enumerate(_rows(paths)):
-            ids, mask = documents.shards.document(number)
-            trained = ids[1:][mask[1:]].tolist()
-            self._rows.append([_arrays(top) for top in self._tops(row.get("logprobs"), trained, where)])
-
-    def __len__(self) -> int:
-        return len(self.documents)
+            ids, mask = shards.document(number)
+            in_loss = ids[1:][mask[1:]].tolist()
+            self._rows.append([_arrays(top) for top in self._tops(row.get("logprobs"), in_loss, where)])
 
     def batch(self, items: Sequence[int]) -> Batch:
-        """The documents' batch with ``taught``, ``top_ids`` and ``top_logs``."""
-        found = self.documents.batch(items)
+        """Return the documents' batch with `has_teacher`, `top_ids` and `top_logprobs`."""
+        batch = super().batch(items)
         tops = [top for item in items for top in self._rows[item]]
-        known = [(place, top) for place, top in enumerate(tops) if top is not None]
-        most = max((top[0].size for _, top in known), default=1)
-        ids = np.zeros((len(known), most), dtype=np.int64)
-        logs = np.full((len(known), most), -np.inf, dtype=np.float32)
-        for line, (_, (own, own_logs)) in enumerate(known):
-            ids[line, : own.size], logs[line, : own.size] = own, own_logs
-        found.tensors["taught"] = torch.tensor([place for place, _ in known], dtype=torch.int64)
-        found.tensors |= {"top_ids": torch.from_numpy(ids), "top_logs": torch.from_numpy(logs)}
-        found.counts[TEACHER] = len(known)
-        return found
+        known = [(position, top) for position, top in enumerate(tops) if top is not None]
+        width = max((top[0].size for _, top in known), default=1)
+        ids = np.zeros((len(known), width), dtype=np.int64)
+        logprobs = np.full((len(known), width), -np.inf, dtype=np.float32)
+        for index, (_, (top_ids, top_logprobs)) in enumerate(known):
+            ids[index, : top_ids.size], logprobs[index, : top_ids.size] = top_ids, top_logprobs
+        batch.tensors["has_teacher"] = torch.tensor([position for position, _ in known], dtype=torch.int64)
+        batch.tensors |= {"top_ids": torch.from_numpy(ids), "top_logprobs": torch.from_numpy(logprobs)}
+        batch.counts[TEACHER] = len(known)
+        return batch
 
-    def _tops(self, entries: Any, trained: list[int], where: object) -> list[Top | None]:
-        """What is known of each trained token."""
+    def _tops(self, entries: Any, in_loss: list[int], where: object) -> list[Top | None]:
         if entries is None:
-            return [None] * len(trained)
-        if not isinstance(entries, list) or not len(trained) - 1 <= len(entries) <= len(trained):
+            return [None] * len(in_loss)
+        if not isinstance(entries, list) or not len(in_loss) - 1 <= len(entries) <= len(in_loss):
             found = f"{len(entries):,} entries" if isinstance(entries, list) else f"{entries!r:.40}"
             raise InputError(
                 where,
-                f"'logprobs' has {found}; expected {len(trained):,}, one for each trained token (or one "
-                "less, without the end of the turn): was the teacher's tokenizer another?",
+                f"'logprobs' has {found}; expected {len(in_loss):,}, one for each token in the loss (or one "
+                "less, without the end of the turn): does the teacher have another tokenizer?",
             )
-        entries = entries + [None] * (len(trained) - len(entries))
+        entries = entries + [None] * (len(in_loss) - len(entries))
         return [
-            self._top(entry, target, f"{where}: 'logprobs' {place}")
-            for place, (entry, target) in enumerate(zip(entries, trained, strict=True), 1)
+            self._top(entry, target, f"{where}: 'logprobs' {number}")
+            for number, (entry, target) in enumerate(zip(entries, in_loss, strict=True), 1)
         ]
 
     def _top(self, entry: Any, target: int, where: str) -> Top | None:
@@ -100,8 +97,9 @@ class WithLogprobs:
             if own is not None and own != target:
                 raise InputError(
                     where,
-                    f"of the token {entry['token']!r} ({own}), and the student's is {target}: the teacher "
-                    "divides texts otherwise; leave 'logprobs' out, or ask a teacher of the same family",
+                    f"of the token {entry['token']!r} ({own}), and the student's is {target}: the teacher's "
+                    "tokenizer splits texts differently; leave 'logprobs' out, or ask a teacher of the same "
+                    "family",
                 )
             pairs = [*(entry.get("top") or {}).items(), (target, entry.get("logprob"))]
         if not isinstance(pairs, list) or not pairs:
@@ -117,12 +115,13 @@ class WithLogprobs:
     def _id(self, token: Any, where: str) -> int | None:
         if isinstance(token, str):
             return self._ids.get(token.encode("utf-8", "surrogatepass"))
-        if type(token) is int and 0 <= token < self.documents.shards.vocab_size:
+        if type(token) is int and 0 <= token < self.shards.vocab_size:
             return token
         raise InputError(where, f"found the token {token!r:.60}; expected a text, or an id of the tokenizer")
 
 
 def _is_log(value: Any) -> bool:
+    # Some servers return tiny positive numbers for a token that is certain.
     return type(value) in (int, float) and value <= 1e-3
 
 
@@ -138,11 +137,12 @@ def _rows(paths: Sequence[str]) -> Iterator[tuple[Location, Mapping[str, Any]]]:
 
 
 def _ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
-    found: dict[bytes, int] = {}
-    for number in range(tokenizer.vocab_size):
+    ids: dict[bytes, int] = {}
+    for token in range(tokenizer.vocab_size):
         try:
-            # A piece comes after the byte that is fallen back to, and is what texts are divided into.
-            found[tokenizer.decode_bytes([number])] = number
-        except TokenizerError:  # a number without a token
+            # With byte fallback, a byte and a piece can have the same text. The piece has the higher id and
+            # is what the tokenizer uses, so the last id wins.
+            ids[tokenizer.decode_bytes([token])] = token
+        except TokenizerError:  # an id without a token
             continue
-    return found | {name.encode(): number for name, number in tokenizer.special_tokens.items()}
+    return ids | {name.encode(): number for name, number in tokenizer.special_tokens.items()}

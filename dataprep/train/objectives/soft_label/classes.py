@@ -1,7 +1,4 @@
-"""Classes: their names and order, and what labels, scores and a teacher's judgements say of them.
-
-How good predictions are: accuracy, macro F1, quadratic weighted kappa.
-"""
+"""Classes, their order, labels and teacher's probabilities of them; and the metrics of predictions."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 TOLERANCE = 0.02
-"""How far from 1 probabilities may add up, for such as were rounded."""
+"""Largest distance from 1 of a sum of probabilities; they may have been rounded."""
 
 MOST_CLASSES = 1000
 
@@ -30,26 +27,26 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """What a teacher says of one row: probabilities, or scores (logits), in the classes' order or by name."""
+    """A teacher's probabilities or scores (logits) for one row, in the classes' order or by name."""
 
     values: Mapping[str, Any] | Sequence[Any]
     logits: bool = False
 
     @property
     def field(self) -> str:
-        """The field that it is read from, for messages."""
+        """The field of the row, for messages."""
         return "scores" if self.logits else "probs"
 
 
 Gold = str | float | None
-"""A class's name, a score that stands for the nearest class, or nothing."""
+"""A class's name, a score for the nearest class, or nothing."""
 
 
 def name_of(value: Any) -> str:
-    """A class's name as it is written here: a number in its shortest form, whatever the file's format.
+    """Return a class's name; a number in its shortest form, so that all file formats give the same name.
 
     Raises:
-        RowError: the value is no single one.
+        RowError: the value is not a text, a number or a truth value.
 
     >>> [name_of(value) for value in ("good", 5, 5.0, "5.0", True)]
     ['good', '5', '5', '5', 'true']
@@ -60,7 +57,7 @@ def name_of(value: Any) -> str:
         return str(value).lower()
     if type(value) in (int, float) and math.isfinite(value):
         return _shortest(value)
-    raise RowError("a label is no name", f"found {describe(value)}; expected a text or a number")
+    raise RowError("a label is not a name", f"found {describe(value)}; expected a text or a number")
 
 
 def _shortest(value: float) -> str:
@@ -79,11 +76,11 @@ class Classes:
 
     @property
     def ordered(self) -> bool:
-        """Whether they are numbers, so that one mistake is larger than another."""
+        """Whether all classes are numbers, so that errors have a size."""
         return all(_NUMBER.fullmatch(name) for name in self.names)
 
-    def place(self, gold: str | float) -> int:
-        """The number of a label's class, or of the class nearest to a score; halves go up.
+    def index(self, gold: str | float) -> int:
+        """Return the index of a label's class, or of the class nearest to a score; halves round up.
 
         Raises:
             RowError: there is no such class.
@@ -97,30 +94,29 @@ class Classes:
                 "a score without numbers", f"found the score {gold:g}; the classes are {self._listed()}"
             )
         values = [float(name) for name in self.names]
-        return min(range(len(values)), key=lambda place: (abs(values[place] - gold), -values[place]))
+        return min(range(len(values)), key=lambda index: (abs(values[index] - gold), -values[index]))
 
     def log_probs(self, teacher: Teacher) -> list[float]:
-        """The logarithms of a teacher's probabilities, in the classes' order; ``-inf`` for those of 0.
+        """Return the logarithms of a teacher's probabilities, in the classes' order; `-inf` for 0.
 
-        Probabilities by name may leave out classes, whose probability is 0.
+        Probabilities by name can leave out classes, whose probability is then 0.
 
         Raises:
-            RowError: they are no probabilities of these classes.
+            RowError: the values are not probabilities of these classes.
         """
-        found = self._aligned(teacher)
+        values = self._aligned(teacher)
         if teacher.logits:
-            highest = max(found)
-            total = highest + math.log(sum(math.exp(value - highest) for value in found))
-            return [value - total for value in found]
-        if wrong := [value for value in found if value < 0]:
+            highest = max(values)
+            total = highest + math.log(sum(math.exp(value - highest) for value in values))
+            return [value - total for value in values]
+        if wrong := [value for value in values if value < 0]:
             raise RowError("a negative probability", f"found {wrong[0]:g} in 'probs'; expected 0 to 1")
-        total = sum(found)
+        total = sum(values)
         if abs(total - 1) > TOLERANCE:
             raise RowError("probabilities do not add up", f"the sum of 'probs' is {total:g}; expected 1")
-        return [math.log(value / total) if value else -math.inf for value in found]
+        return [math.log(value / total) if value else -math.inf for value in values]
 
     def _aligned(self, teacher: Teacher) -> list[float]:
-        """The values in the classes' order."""
         values, field = teacher.values, teacher.field
         if not isinstance(values, Mapping):
             if len(values) != len(self.names):
@@ -142,23 +138,22 @@ class Classes:
 
 
 def _number(value: Any, field: str) -> float:
-    if type(value) is str:  # out of a table
+    if type(value) is str:  # from a table
         with suppress(ValueError):
             value = float(value)
     if type(value) not in (int, float) or not math.isfinite(value):
-        raise RowError("no number", f"found {describe(value)} in {field!r}; expected a finite number")
+        raise RowError("not a number", f"found {describe(value)} in {field!r}; expected a finite number")
     return float(value)
 
 
 def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
-    """The classes that occur in some rows: labels and names in probabilities; numbers in their order.
+    """Return the classes that occur in labels and in probabilities by name.
 
-    Scores are rounded to whole numbers, and the classes are all from the lowest to the highest. Where
-    labels number the places of a list of probabilities, or there are no labels, the classes are these
-    numbers, from 0.
+    Scores are rounded, and the classes are all whole numbers from the lowest to the highest. If labels are
+    indices into lists of probabilities, or there are no labels, the classes are the indices of the lists.
 
     Raises:
-        RowError: there are fewer than two, or very many.
+        RowError: there are fewer than two classes, or very many.
     """
     names: set[str] = set()
     scores: set[int] = set()
@@ -174,9 +169,9 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
             lengths.add(len(teacher.values))
     if scores and max(scores) - min(scores) < MOST_CLASSES:
         names.update(map(str, range(min(scores), max(scores) + 1)))
-    places = set(map(str, range(min(lengths, default=0))))
-    if len(lengths) == 1 and names <= places:
-        names = places
+    indices = set(map(str, range(min(lengths, default=0))))
+    if len(lengths) == 1 and names <= indices:
+        names = indices
     if not 1 < len(names) <= MOST_CLASSES:
         few = f"found {', '.join(map(repr, names)) or 'none'}" if len(names) < 2 else f"found {len(names):,}"
         raise RowError(
@@ -186,50 +181,50 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
 
 
 def in_order(names: Iterable[str]) -> Classes:
-    """Numbers by size, other names by their letters."""
-    found = Classes(tuple(sorted(names)))
-    return Classes(tuple(sorted(found.names, key=float))) if found.ordered else found
+    """Return classes in order: numbers by size, other names alphabetically."""
+    classes = Classes(tuple(sorted(names)))
+    return Classes(tuple(sorted(classes.names, key=float))) if classes.ordered else classes
 
 
 def confusion(gold: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """How many rows of each class (rows) were taken for each (columns), shape ``(classes, classes)``."""
+    """Return the counts of gold classes (rows) by predicted classes (columns), `(classes, classes)`."""
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (np.asarray(gold, dtype=np.int64), np.asarray(predicted, dtype=np.int64)), 1)
     return counts
 
 
 def accuracy(counts: NDArray[np.int64]) -> float:
-    """The share of rows that were taken for their own class."""
+    """Return the share of correct predictions."""
     return float(np.trace(counts) / counts.sum())
 
 
 def macro_f1(counts: NDArray[np.int64]) -> float:
-    """The mean of the classes' F1, over those that occur in the gold labels or the predictions."""
+    """Return the mean F1 of the classes that occur in the gold labels or the predictions."""
     both = counts.sum(axis=0) + counts.sum(axis=1)
     occur = both > 0
     return float(np.mean(2 * np.diag(counts)[occur] / both[occur]))
 
 
 def quadratic_weighted_kappa(counts: NDArray[np.int64]) -> float | None:
-    """Agreement beyond chance, where a mistake of k places counts k² (Cohen 1968).
+    """Return the agreement beyond chance, where an error of k classes counts k² (Cohen 1968).
 
-    1 is agreement, 0 what chance gives. ``None`` where chance cannot disagree: all rows are of one class and
-    taken for it.
+    1 is full agreement, 0 is chance. `None` if chance cannot disagree: all rows have one class and are
+    predicted as it.
     """
-    places = np.arange(len(counts))
-    weights = (places[:, None] - places) ** 2
+    classes = np.arange(len(counts))
+    weights = (classes[:, None] - classes) ** 2
     chance = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
     expected = float((weights * chance).sum())
     return 1 - float((weights * counts).sum()) / expected if expected else None
 
 
 def metrics_of(gold: ArrayLike, predicted: ArrayLike, classes: Classes) -> dict[str, float | int | None]:
-    """All metrics by name; kappa for ordered classes only."""
+    """Return all metrics by name; kappa only for ordered classes."""
     counts = confusion(gold, predicted, len(classes.names))
-    found: dict[str, float | int | None] = {"rows": int(counts.sum())}
+    metrics: dict[str, float | int | None] = {"rows": int(counts.sum())}
     if not counts.sum():
-        return found
-    found |= {"accuracy": accuracy(counts), "macro_f1": macro_f1(counts)}
+        return metrics
+    metrics |= {"accuracy": accuracy(counts), "macro_f1": macro_f1(counts)}
     if classes.ordered:
-        found["quadratic_weighted_kappa"] = quadratic_weighted_kappa(counts)
-    return found
+        metrics["quadratic_weighted_kappa"] = quadratic_weighted_kappa(counts)
+    return metrics

@@ -1,9 +1,9 @@
-"""Classifiers of ``transformers``: a directory as it saves one, or a BERT with random weights."""
+"""Sequence classifiers of `transformers`: a saved directory, or a BERT with random weights."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import torch
 
 from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.train.objectives.soft_label.classes import Classes, name_of
-from dataprep.train.objectives.soft_label.scorers import PRESETS, Encoded
+from dataprep.train.objectives.soft_label.scorers import PRESETS, Encoded, Scorer
 from dataprep.train.objectives.soft_label.tiny import words_of
 
 if TYPE_CHECKING:
@@ -33,21 +33,22 @@ SHAPES: dict[str, dict[str, int]] = {
     },
 }
 VOCABULARY = {"bert-tiny": 8000, "bert-base": 30522}
-_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-_FIELDS = "dataprep_fields"  # where a directory's configuration says which fields it reads
+_SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+# The entry of a directory's configuration that names the fields its texts are read from.
+_FIELDS = "dataprep_fields"
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-class ClassifierScorer:
+class ClassifierScorer(Scorer):
     """A sequence classifier with its tokenizer.
 
-    Of several fields the last is the second text of a pair; those before it are the first, a line each.
+    It reads a pair of texts: the last field, and before it all other fields, a line each.
 
     Args:
-        model: scores classes.
+        model: the classifier.
         tokenizer: its tokenizer.
-        fields: the fields it reads.
-        classes: what it tells apart.
+        fields: the fields that it reads.
+        classes: its classes.
     """
 
     def __init__(
@@ -57,27 +58,27 @@ class ClassifierScorer:
         fields: tuple[str, ...],
         classes: Classes,
     ) -> None:
-        self.model, self.tokenizer, self.fields, self.classes = model, tokenizer, fields, classes
-        config = model.config
-        self.room: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+        self.tokenizer, config = tokenizer, model.config
+        limit: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
-        if getattr(config, "pad_token_id", None) is None:  # decoders look for the last token that is none
+        # Decoders classify the last token that is not padding, so they must know the padding token.
+        if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = pad
         else:
             pad = config.pad_token_id
-        self.padding: Mapping[str, int] = {"input_ids": pad}
-        if config.model_type in ("roberta", "xlm-roberta", "camembert") and self.room:
-            self.room -= pad + 1  # their positions begin after the padding's
+        if config.model_type in ("roberta", "xlm-roberta", "camembert") and limit:
+            limit -= pad + 1  # their positions start after the padding token's id
+        super().__init__(model, classes, fields, limit, {"input_ids": pad})
 
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
-        """The tokenizer's ids, and what else it gives for a text."""
+        """Return the tokenizer's ids, and its other inputs such as `token_type_ids`."""
         first, second = ("\n".join(texts[:-1]), texts[-1]) if len(texts) > 1 else (texts[0], None)
         settings = {"truncation": "longest_first", "max_length": limit} if limit else {}
-        found = self.tokenizer(first, second, return_attention_mask=False, verbose=False, **settings)
-        return {name: list(found[name]) for name in found}
+        encoded = self.tokenizer(first, second, return_attention_mask=False, verbose=False, **settings)
+        return {name: list(encoded[name]) for name in encoded}
 
     def save(self, folder: Path) -> None:
-        """Write weights, configuration and tokenizer, as ``from_pretrained`` loads them."""
+        """Write weights, configuration and tokenizer for `from_pretrained`."""
         setattr(self.model.config, _FIELDS, list(self.fields))
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -90,26 +91,35 @@ def new(
     classes: Classes,
     tokenizer: str | None = None,
 ) -> ClassifierScorer:
-    """A BERT of one of ``SHAPES`` with new weights, from torch's generator."""
+    """Return a BERT of one of `SHAPES` with new weights, from torch's random generator.
+
+    Args:
+        name: the shape.
+        texts: the training texts, which the vocabulary is made from.
+        fields: the fields that they were read from.
+        classes: the classes.
+        tokenizer: a directory with a tokenizer to use instead.
+    """
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
     if tokenizer is None:
-        own = BertTokenizer(vocab=word_pieces((" ".join(row) for row in texts), VOCABULARY[name]))
+        words = BertTokenizer(vocab=word_pieces((" ".join(row) for row in texts), VOCABULARY[name]))
     else:
-        own = _tokenizer(tokenizer)
+        words = _tokenizer(tokenizer)
     config = BertConfig(
-        vocab_size=len(own), pad_token_id=own.pad_token_id, **SHAPES[name], **_labels(classes)
+        vocab_size=len(words), pad_token_id=words.pad_token_id, **SHAPES[name], **_labels(classes)
     )
-    return ClassifierScorer(BertForSequenceClassification(config), own, fields, classes)
+    return ClassifierScorer(BertForSequenceClassification(config), words, fields, classes)
 
 
 def word_pieces(texts: Iterable[str], size: int) -> dict[str, int]:
-    """A WordPiece vocabulary: characters, as beginnings and continuations, and the most frequent words."""
+    """Return a WordPiece vocabulary: all characters, then the most frequent words."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(words_of(text))
+    # All characters first, as beginnings and as continuations, so that every word can be written.
     characters = sorted({character for word in counts for character in word})
-    pieces = [*_SPECIALS, *characters, *(f"##{character}" for character in characters)]
+    pieces = [*_SPECIAL_TOKENS, *characters, *(f"##{character}" for character in characters)]
     pieces += sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
     return {piece: number for number, piece in enumerate(dict.fromkeys(pieces[:size]))}
 
@@ -117,11 +127,17 @@ def word_pieces(texts: Iterable[str], size: int) -> dict[str, int]:
 def open_for_training(
     folder: str, fields: tuple[str, ...], classes: Classes, tokenizer: str | None = None
 ) -> ClassifierScorer:
-    """A saved model with a head for these classes; where it has them already, in its own order.
+    """Load a saved model to train it for these classes.
+
+    Args:
+        folder: the model's directory.
+        fields: the fields that texts are read from.
+        classes: the classes. The model's own order is kept if it has the same ones.
+        tokenizer: a directory with a tokenizer to use instead of the model's own.
 
     Raises:
         UsageError: there is no such directory.
-        FileError: it is damaged.
+        FileError: the model is damaged.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -131,9 +147,9 @@ def open_for_training(
             f"file, or for soft labels one of {', '.join(PRESETS)}"
         )
     with _explained(folder):
-        own = _classes_of(AutoConfig.from_pretrained(folder, **_LOCAL))
-        if set(own.names) == set(classes.names):
-            classes = own
+        saved = _classes_of(AutoConfig.from_pretrained(folder, **_LOCAL))
+        if set(saved.names) == set(classes.names):
+            classes = saved
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, ignore_mismatched_sizes=True, **_labels(classes), **_LOCAL
         )
@@ -141,19 +157,20 @@ def open_for_training(
 
 
 def load(folder: str) -> ClassifierScorer:
-    """A classifier that was trained.
+    """Load a trained classifier.
 
     Raises:
-        FileError: the directory holds none, or is damaged.
+        FileError: the directory has no classifier, or it is damaged.
     """
     from transformers import AutoModelForSequenceClassification
 
     with _explained(folder):
-        model, found = AutoModelForSequenceClassification.from_pretrained(
+        model, info = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True, **_LOCAL
         )
-        if lacking := sorted(found["missing_keys"]):
-            raise ValueError(f"it is no trained classifier: it lacks weights such as {lacking[0]}")
+        # A language model would load too, with a head of random weights.
+        if lacking := sorted(info["missing_keys"]):
+            raise ValueError(f"it is not a trained classifier: it lacks weights such as {lacking[0]}")
     fields = tuple(getattr(model.config, _FIELDS, ()))
     model.eval()
     return ClassifierScorer(model, _tokenizer(folder), fields, _classes_of(model.config))
@@ -164,7 +181,7 @@ def _classes_of(config: PretrainedConfig) -> Classes:
 
 
 def _labels(classes: Classes) -> dict[str, Any]:
-    """A configuration's words for the classes; more than one, or it would be taken for a regression."""
+    # The problem type is named, since transformers would guess a regression for one class.
     return {
         "num_labels": len(classes.names),
         "id2label": dict(enumerate(classes.names)),
@@ -182,7 +199,7 @@ def _tokenizer(folder: str) -> PreTrainedTokenizerBase:
 
 @contextmanager
 def _explained(folder: str) -> Iterator[None]:
-    """Whatever a damaged directory makes of its readers, as a ``FileError``."""
+    """Turn any error of a damaged directory's readers into a `FileError`."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - they raise all kinds

@@ -1,4 +1,4 @@
-"""Make a new classifier, or load a trained one."""
+"""Create a classifier, or load a trained one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataprep.core.errors import FileError, UsageError
-from dataprep.train.objectives.soft_label.scorers import TINY_FILE, Scorer
+from dataprep.train.objectives.soft_label.scorers import (
+    NETWORK_FILE,
+    NETWORKS,
+    Scorer,
+    is_network,
+    network_file,
+)
 
 if TYPE_CHECKING:
     from dataprep.train.objectives.soft_label.classes import Classes
@@ -20,68 +26,57 @@ def new_scorer(
     classes: Classes,
     tokenizer: str | None = None,
 ) -> Scorer:
-    """A scorer to train: a preset with new weights, or one that was saved.
+    """Return a classifier to train: a preset with new weights, or one that was saved.
 
     Args:
-        model: one of ``PRESETS``, a directory, or a tiny network's file.
-        texts: of the training rows; a preset's vocabulary is made of them.
-        fields: where they were read.
-        classes: what is to be told apart.
-        tokenizer: a directory with a tokenizer in place of the model's own.
+        model: one of `PRESETS`, a directory, or a small network's file.
+        texts: the texts of the training rows; a preset's vocabulary is made from them.
+        fields: the fields that they were read from.
+        classes: the classes.
+        tokenizer: a directory with a tokenizer to use instead of the model's own.
 
     Raises:
-        UsageError: there is no such model, or it tells other classes apart.
-        FileError: it is damaged.
+        UsageError: there is no such model, or it has other classes or fields.
+        FileError: the model is damaged.
     """
     from dataprep.train.objectives.soft_label import classifier, tiny
 
-    if is_tiny(model) or model in tiny.SIZES:
+    if is_network(model) or model in NETWORKS:
         if tokenizer is not None:
             raise UsageError("--tokenizer: the tiny network makes a vocabulary of its own from the data")
-        if model in tiny.SIZES:
+        if model in NETWORKS:
             return tiny.new(model, texts, fields, classes)
-        return _continued(tiny.load(_tiny_file(model)), model, fields, classes)
+        scorer = tiny.load(network_file(model))
+        _check_same("classes", model, scorer.classes.names, classes.names)
+        _check_same("fields", model, scorer.fields, fields)
+        return scorer
     if model in classifier.SHAPES:
         return classifier.new(model, texts, fields, classes, tokenizer)
     return classifier.open_for_training(model, fields, classes, tokenizer)
 
 
-def _continued(found: Scorer, name: str, fields: tuple[str, ...], classes: Classes) -> Scorer:
-    """A tiny network that is trained further, where its data are of the same kind."""
-    for what, own, wanted in (
-        ("classes", found.classes.names, classes.names),
-        ("fields", found.fields, fields),
-    ):
-        if own != wanted:
-            raise UsageError(
-                f"--model {name}: its {what} are {', '.join(own)}; those of the data are {', '.join(wanted)}"
-            )
-    return found
+def _check_same(kind: str, model: str, own: Sequence[str], wanted: Sequence[str]) -> None:
+    if own != wanted:
+        raise UsageError(
+            f"--model {model}: its {kind} are {', '.join(own)}; those of the data are {', '.join(wanted)}"
+        )
 
 
 def load_scorer(path: str) -> Scorer:
-    """A scorer that was trained: a tiny network's file, its run's directory, or a classifier's directory.
+    """Load a trained classifier: a small network's file, its run's directory, or a model directory.
 
     Raises:
-        FileError: it is not there, damaged or of another kind.
+        FileError: it is missing, damaged or of another kind.
     """
     from dataprep.train.objectives.soft_label import classifier, tiny
 
-    if is_tiny(path):
-        return tiny.load(_tiny_file(path))
+    if is_network(path):
+        return tiny.load(network_file(path))
     if not Path(path).is_dir():
-        what = "no such file or directory" if not Path(path).exists() else "not a model that scores"
+        problem = "no such file or directory" if not Path(path).exists() else "not a model that scores"
         raise FileError(
             path,
-            f"{what}; expected {TINY_FILE}, a run's directory, or a classifier's as transformers saves it",
+            f"{problem}; expected {NETWORK_FILE}, a run's directory, or a classifier's as transformers saves "
+            "it",
         )
     return classifier.load(path)
-
-
-def is_tiny(path: str) -> bool:
-    """Whether a path is a tiny network's file, or a directory with one."""
-    return (path.endswith(".safetensors") and Path(path).is_file()) or (Path(path) / TINY_FILE).is_file()
-
-
-def _tiny_file(path: str) -> str:
-    return path if Path(path).is_file() else str(Path(path) / TINY_FILE)

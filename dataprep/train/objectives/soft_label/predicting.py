@@ -20,10 +20,7 @@ from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fi
 from dataprep.train.objectives.soft_label.scorers import (
     Encoded,
     Scorer,
-    collate,
-    encode_within,
     length,
-    limit_of,
     logits_of,
 )
 from dataprep.train.options import PredictOptions
@@ -104,7 +101,7 @@ class Scoring:
     def __init__(self, scorer: Scorer, options: PredictOptions, *, flat: bool = False) -> None:
         self._scorer, self._options, self._flat = scorer, options, flat
         self._fields = options.fields or scorer.fields
-        self._limit = limit_of(scorer, options.max_length)
+        self._limit = scorer.limit(options.max_length)
         names = scorer.classes.names
         self._names: list[Any] = (
             [orjson.loads(name) for name in names] if scorer.classes.ordered else [*names]
@@ -136,7 +133,7 @@ class Scoring:
                     else "name another with --prediction or --probs",
                 )
         texts = texts_of(row, self._fields or usual_fields(row))
-        return row, encode_within(self._scorer, texts, self._limit, options.truncation)
+        return row, self._scorer.encode_within(texts, self._limit, options.truncation)
 
     def _scored(self, rows: list[tuple[dict[str, Any], Encoded]]) -> list[bytes]:
         """Return the output lines of rows, in their order."""
@@ -154,7 +151,7 @@ class Scoring:
         """The classes' probabilities for each text."""
         import torch
 
-        tensors = {name: each.to(self._options.device) for name, each in collate(self._scorer, texts).items()}
+        tensors = {name: each.to(self._options.device) for name, each in self._scorer.collate(texts).items()}
         with torch.inference_mode():
             found: list[list[float]] = logits_of(self._scorer.model, tensors).double().softmax(-1).tolist()
         return found

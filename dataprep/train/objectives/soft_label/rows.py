@@ -1,7 +1,4 @@
-"""Rows to classify: their texts, the gold label, and what a teacher says, whatever the file's format.
-
-Rows to classify as a training set: texts as numbers, the gold class, a teacher's probabilities.
-"""
+"""Rows to classify, in any file format, and their dataset: texts, gold label, teacher's probabilities."""
 
 from __future__ import annotations
 
@@ -19,23 +16,24 @@ from dataprep.core.errors import InputError, Location, RowDropped, RowError, loc
 from dataprep.core.records import describe
 from dataprep.train.objective import Batch
 from dataprep.train.objectives.soft_label.classes import Classes, Gold, Teacher, name_of
-from dataprep.train.objectives.soft_label.scorers import Encoded, Scorer, collate, encode_within, length
+from dataprep.train.objectives.soft_label.scorers import Encoded, Scorer, length
 
 COLUMN = "prob_"
-"""What a table's columns of probabilities begin with; the class's name follows."""
+"""Prefix of a table's columns of probabilities; the class's name follows."""
 
+_HINT = "correct the row or remove it"
 _USUAL_FIELDS = (("text",), ("question", "answer"), ("question",))
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedRow:
     """One row.
 
     Attributes:
-        where: the row's place, for messages.
-        texts: one for each field that is read.
+        where: its place, for messages.
+        texts: one text for each field that is read.
         gold: its label or score.
-        teacher: what a teacher says of it.
+        teacher: a teacher's probabilities or scores.
     """
 
     where: Location
@@ -45,25 +43,25 @@ class Judged:
 
 
 def usual_fields(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields that hold a row's text where none are named: ``text``, or question and answer.
+    """Return the default fields of a row's text: `text`, or question and answer.
 
     Raises:
-        RowError: there are none of these.
+        RowError: the row has none of these.
     """
     for fields in _USUAL_FIELDS:
         if all(field in row for field in fields):
             return fields
-    found = ", ".join(map(repr, row)) or "none"
+    known = ", ".join(map(repr, row)) or "none"
     raise RowError(
-        "no text", f"the row's fields are {found}; expected 'text', or name the fields with --fields"
+        "no text", f"the row's fields are {known}; expected 'text', or name the fields with --fields"
     )
 
 
 def texts_of(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
-    """The texts of a row.
+    """Return the texts of a row.
 
     Raises:
-        RowError: a field is missing or no text.
+        RowError: a field is missing or not a text.
     """
     texts = []
     for field in fields:
@@ -77,10 +75,10 @@ def texts_of(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
 
 
 def gold_of(row: Mapping[str, Any], field: str | None = None) -> Gold:
-    """The label in ``field``, or in ``label``, or the score in ``score``; ``None`` where it is empty.
+    """Return the label in `field` (or in `label`), or the score in `score`; `None` if it is empty.
 
     Raises:
-        RowError: it is no name, or the score no number.
+        RowError: the label is not a name, or the score not a number.
     """
     field = field or ("label" if "label" in row else "score")
     value = row.get(field)
@@ -98,14 +96,14 @@ def gold_of(row: Mapping[str, Any], field: str | None = None) -> Gold:
 
 
 def teacher_of(row: Mapping[str, Any]) -> Teacher | None:
-    """A teacher's ``probs`` or ``scores``, or probabilities in columns ``prob_CLASS``; ``None`` without.
+    """Return a teacher's `probs`, `scores` or columns `prob_CLASS`; `None` if the row has none.
 
     Raises:
-        RowError: what is there is neither a list nor an object.
+        RowError: the field is neither a list nor an object.
     """
     for field in ("probs", "scores"):
         value = row.get(field)
-        if type(value) is str and value.strip():  # in a table it is JSON
+        if type(value) is str and value.strip():  # tables have JSON in a cell
             with suppress(orjson.JSONDecodeError):
                 value = orjson.loads(value)
         if value is None or value == "":
@@ -113,8 +111,8 @@ def teacher_of(row: Mapping[str, Any]) -> Teacher | None:
         if type(value) is list:
             return Teacher(value, logits=field == "scores")
         if type(value) is dict:
-            # In Parquet every row has every class, null where it had none.
-            known = {name_of(name): each for name, each in value.items() if each is not None}
+            # In Parquet every row has every class, with null where the original row had none.
+            known = {name_of(name): number for name, number in value.items() if number is not None}
             if known or not value:
                 return Teacher(known, logits=field == "scores")
             continue
@@ -123,99 +121,105 @@ def teacher_of(row: Mapping[str, Any]) -> Teacher | None:
             f"found {describe(value)} in {field!r}; expected a list in the classes' order, or an object",
         )
     columns = {name: value for name, value in row.items() if name.startswith(COLUMN)}
-    given = {name_of(name[len(COLUMN) :]): each for name, each in columns.items() if each not in (None, "")}
-    return Teacher(given) if given else None
+    filled = {name: value for name, value in columns.items() if value not in (None, "")}
+    probabilities = {name_of(name.removeprefix(COLUMN)): value for name, value in filled.items()}
+    return Teacher(probabilities) if probabilities else None
 
 
 def judged_rows(
     paths: Sequence[str], fields: Sequence[str] = (), label: str | None = None
-) -> Iterator[Judged]:
-    """The rows of some files.
+) -> Iterator[JudgedRow]:
+    """Read the rows of some files.
 
     Args:
         paths: files in any format.
-        fields: what holds the text; without them what is usual, by each file's first row.
-        label: what holds the gold label.
+        fields: the fields that contain the text. Defaults to the usual ones of each file's first row.
+        label: the field of the gold label.
 
     Raises:
-        InputError: a row lacks its text, has a label or probabilities that are none, or neither of them.
+        InputError: a row has no text, a malformed label or probabilities, or neither of the two.
         FileError: a file cannot be read.
     """
     for path in paths:
-        own: Sequence[str] = fields
+        used: Sequence[str] = fields
         for where, row in files.read_rows(path):
             with located(where, _HINT):
-                own = own or usual_fields(row)
-                found = Judged(where, texts_of(row, own), gold_of(row, label), teacher_of(row))
-                if found.gold is None and found.teacher is None:
+                used = used or usual_fields(row)
+                judged = JudgedRow(where, texts_of(row, used), gold_of(row, label), teacher_of(row))
+                if judged.gold is None and judged.teacher is None:
                     raise RowError("nothing to learn", "expected a label, a score or probabilities")
-            yield found
+            yield judged
 
-
-_HINT = "correct the row or remove it"
 
 GOLD, SOFT = "gold", "soft"
 NO_GOLD = -1
 
 
-class Examples:
-    """Rows ready for a scorer.
-
-    Attributes:
-        gold: the number of each row's gold class, or ``NO_GOLD``; shape ``(rows,)``.
-        taught: whether a teacher says something of it; shape ``(rows,)``.
-        teacher: the logarithms of the teacher's probabilities, of shape ``(rows, classes)``; 0 without.
-        dropped: rows that were too long and left out.
+class JudgedDataset:
+    """Rows as items for a classifier.
 
     Args:
-        scorer: what they are for.
+        scorer: the classifier.
         rows: the rows.
-        limit: tokens that one may have; longer ones are treated as ``overflow`` says.
-        truncation: ``error``, ``drop`` or ``truncate``.
+        limit: maximum number of tokens in a text.
+        truncation: what to do with longer texts: `error`, `drop` or `truncate`.
+
+    Attributes:
+        gold: the index of each row's gold class, or `NO_GOLD`; shape `(rows,)`.
+        has_teacher: whether a row has probabilities; shape `(rows,)`.
+        teacher: the logarithms of the teacher's probabilities, shape `(rows, classes)`; 0 without.
+        dropped: number of rows that were too long and left out.
+        files: name and SHA-256 of each input file.
 
     Raises:
-        InputError: a row is too long, of no class, or its probabilities are none; or there is no row.
+        InputError: a row is too long, has an unknown class or malformed probabilities; or no row is left.
     """
 
     def __init__(
-        self, scorer: Scorer, rows: Iterable[Judged], limit: int | None = None, truncation: str = "error"
+        self, scorer: Scorer, rows: Iterable[JudgedRow], limit: int | None = None, truncation: str = "error"
     ) -> None:
         self._scorer = scorer
         self._encoded: list[Encoded] = []
         self._places: list[Location] = []
         self.dropped = 0
-        gold, teacher, taught = [], [], []
+        self.files: list[dict[str, Any]] = []
+        gold, teacher, has_teacher = [], [], []
         classes: Classes = scorer.classes
         nothing = [0.0] * len(classes.names)
         for row in rows:
             with located(row.where, _HINT):
                 try:
-                    self._encoded.append(encode_within(scorer, row.texts, limit, truncation))
+                    self._encoded.append(scorer.encode_within(row.texts, limit, truncation))
                 except RowDropped:
                     self.dropped += 1
                     continue
-                gold.append(NO_GOLD if row.gold is None else classes.place(row.gold))
+                gold.append(NO_GOLD if row.gold is None else classes.index(row.gold))
                 teacher.append(nothing if row.teacher is None else classes.log_probs(row.teacher))
-                taught.append(row.teacher is not None)
+                has_teacher.append(row.teacher is not None)
                 self._places.append(row.where)
         if not gold:
             raise InputError("the data", "no row is left to train on")
-        self.gold = torch.tensor(gold)
-        self.teacher = torch.tensor(teacher)
-        self.taught = torch.tensor(taught)
+        self.gold, self.teacher = torch.tensor(gold), torch.tensor(teacher)
+        self.has_teacher = torch.tensor(has_teacher)
 
     def __len__(self) -> int:
         return len(self._encoded)
 
-    def batch(self, items: Sequence[int]) -> Batch:
-        """What the scorer reads of these rows, and ``gold``, ``teacher`` and ``taught``."""
-        found = [self._encoded[item] for item in items]
-        own = torch.tensor(list(items))
-        tensors = collate(self._scorer, found)
-        tensors |= {"gold": self.gold[own], "teacher": self.teacher[own], "taught": self.taught[own]}
-        counts = {SOFT: int(tensors["taught"].sum()), GOLD: int((tensors["gold"] != NO_GOLD).sum())}
-        return Batch(tensors, counts, sum(map(length, found)))
+    @property
+    def tokens(self) -> int:
+        """Number of tokens in all rows."""
+        return sum(map(length, self._encoded))
 
-    def where(self, item: int) -> str:
-        """A row's place."""
+    def batch(self, items: Sequence[int]) -> Batch:
+        """Return the classifier's inputs for these rows, and `gold`, `teacher` and `has_teacher`."""
+        encoded = [self._encoded[item] for item in items]
+        rows = torch.tensor(list(items))
+        tensors = self._scorer.collate(encoded)
+        tensors |= {"gold": self.gold[rows], "teacher": self.teacher[rows]}
+        tensors["has_teacher"] = self.has_teacher[rows]
+        counts = {SOFT: int(tensors["has_teacher"].sum()), GOLD: int((tensors["gold"] != NO_GOLD).sum())}
+        return Batch(tensors, counts, sum(map(length, encoded)))
+
+    def describe_item(self, item: int) -> str:
+        """Return a row's place."""
         return str(self._places[item])

@@ -1,103 +1,124 @@
-"""What gives each class of a text a score: the tiny network, or any classifier of ``transformers``."""
+"""The interface of classifiers: the small network, and any sequence classifier of `transformers`."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import RowDropped, RowError, UsageError
+from dataprep.core.errors import RowDropped, RowError
+from dataprep.train.objective import check_max_length
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from dataprep.train.objectives.soft_label.classes import Classes
 
-TINY_FILE = "student.safetensors"
-"""The tiny network's one file in its run's directory."""
+NETWORK_FILE = "student.safetensors"
+"""The small network's only file in its run's directory."""
 
-PRESETS = ("tiny", "wide", "bert-tiny", "bert-base")
-"""What ``--model`` may name for soft labels, beside a directory or a tiny network's file."""
+NETWORKS = ("tiny", "wide")
+"""Sizes of the small network, as `--model` names them."""
+
+PRESETS = (*NETWORKS, "bert-tiny", "bert-base")
+"""Values of `--model` for soft labels, beside a directory and a network's file."""
 
 TRUNCATIONS = ("error", "drop", "truncate")
 
 Encoded = dict[str, list[int]]
-"""One text as numbers: lists of equal length by name, its tokens' first."""
+"""One text as numbers: lists of equal length by name, the ids of its tokens first."""
 
 
-class Scorer(Protocol):
-    """A model with all that it takes to score texts.
+def is_network(path: str) -> bool:
+    """Return whether a path is a small network's file, or a directory that contains one."""
+    return (path.endswith(".safetensors") and Path(path).is_file()) or (Path(path) / NETWORK_FILE).is_file()
 
-    Attributes:
-        model: gives scores of shape ``(B, classes)``, as they are or as ``logits`` of its output.
-        classes: what they are of, in order.
-        fields: the fields that a text is read from; none where the model's maker did not say.
-        room: tokens that a text may have; ``None`` without a limit.
-        padding: what texts are filled up with, by name; 0 for those that are not in it.
-    """
 
-    model: nn.Module
-    classes: Classes
-    fields: tuple[str, ...]
-    room: int | None
-    padding: Mapping[str, int]
-
-    def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
-        """The texts of one row; cut to ``limit`` tokens where it is given."""
-
-    def save(self, folder: Path) -> None:
-        """Write everything into a directory."""
+def network_file(path: str) -> str:
+    """Return the small network's file of a path for which `is_network` is true."""
+    return path if Path(path).is_file() else str(Path(path) / NETWORK_FILE)
 
 
 def length(encoded: Encoded) -> int:
-    """How many tokens a text has."""
+    """Return the number of tokens in a text."""
     return len(next(iter(encoded.values())))
 
 
-def encode_within(scorer: Scorer, texts: Sequence[str], limit: int | None, truncation: str) -> Encoded:
-    """A row's texts, with no more than ``limit`` tokens.
+class Scorer(ABC):
+    """A model that scores classes, with everything that it needs to read texts.
 
-    Raises:
-        RowError: they have more, and ``overflow`` is ``error``.
-        RowDropped: they have more, and it is ``drop``.
+    Args:
+        model: returns scores of shape `(B, classes)`, as they are or as `logits` of its output.
+        classes: the classes, in order.
+        fields: the fields that a text is read from; none if the model's maker did not record them.
+        context_length: maximum number of tokens in a text; `None` without a limit.
+        padding: the padding value of each tensor, by name. Defaults to 0.
     """
-    if truncation == "truncate":
-        return scorer.encode(texts, limit)
-    found = scorer.encode(texts)
-    if limit is None or length(found) <= limit:
-        return found
-    detail = f"found {length(found):,} tokens; expected at most {limit:,}"
-    if truncation == "drop":
-        raise RowDropped("too long", detail)
-    raise RowError("too long", f"{detail} (or give --truncation drop or truncate)")
+
+    def __init__(
+        self,
+        model: Any,
+        classes: Classes,
+        fields: tuple[str, ...],
+        context_length: int | None = None,
+        padding: Mapping[str, int] | None = None,
+    ) -> None:
+        self.model, self.classes, self.fields = model, classes, fields
+        self.context_length, self.padding = context_length, dict(padding or {})
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
+        """Encode the texts of one row, truncated to `limit` tokens if it is given."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model and everything that it needs into a directory."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the run's records say about fields and classes."""
+        return {"fields": list(self.fields), "classes": list(self.classes.names)}
+
+    def limit(self, max_length: int | None) -> int | None:
+        """Return the maximum number of tokens in a text.
+
+        Raises:
+            UsageError: `--max-length` is more than the model's context length.
+        """
+        return check_max_length(max_length, self.context_length)
+
+    def encode_within(self, texts: Sequence[str], limit: int | None, truncation: str) -> Encoded:
+        """Encode a row's texts, with at most `limit` tokens.
+
+        Raises:
+            RowError: they have more, and `truncation` is `error`.
+            RowDropped: they have more, and `truncation` is `drop`.
+        """
+        if truncation == "truncate":
+            return self.encode(texts, limit)
+        encoded = self.encode(texts)
+        if limit is None or length(encoded) <= limit:
+            return encoded
+        detail = f"found {length(encoded):,} tokens; expected at most {limit:,}"
+        if truncation == "drop":
+            raise RowDropped("too long", detail)
+        raise RowError("too long", f"{detail} (or give --truncation drop or truncate)")
+
+    def collate(self, texts: Sequence[Encoded]) -> dict[str, Tensor]:
+        """Return texts padded to the longest, of shape `(B, T)`, and their `attention_mask`."""
+        import torch
+
+        longest = max(map(length, texts))
+        tensors = {}
+        for name in texts[0]:
+            pad = self.padding.get(name, 0)
+            rows = [text[name] + [pad] * (longest - len(text[name])) for text in texts]
+            tensors[name] = torch.tensor(rows, dtype=torch.long)
+        mask = [[1] * length(text) + [0] * (longest - length(text)) for text in texts]
+        return tensors | {"attention_mask": torch.tensor(mask, dtype=torch.long)}
 
 
-def limit_of(scorer: Scorer, wanted: int | None) -> int | None:
-    """How many tokens a text may have: as many as wanted, where the model has room for them.
-
-    Raises:
-        UsageError: it has not.
-    """
-    if wanted and scorer.room and wanted > scorer.room:
-        raise UsageError(f"--max-length {wanted}: the model has room for {scorer.room:,} tokens")
-    return wanted or scorer.room
-
-
-def collate(scorer: Scorer, texts: Sequence[Encoded]) -> dict[str, Tensor]:
-    """Texts filled up to the longest, each tensor of shape ``(B, T)``, and ``attention_mask`` over them."""
-    import torch
-
-    longest = max(map(length, texts))
-    found = {}
-    for name in texts[0]:
-        fill = scorer.padding.get(name, 0)
-        rows = [each[name] + [fill] * (longest - len(each[name])) for each in texts]
-        found[name] = torch.tensor(rows, dtype=torch.long)
-    held = [[1] * length(each) + [0] * (longest - length(each)) for each in texts]
-    return found | {"attention_mask": torch.tensor(held, dtype=torch.long)}
-
-
-def logits_of(model: nn.Module, tensors: Mapping[str, Tensor]) -> Tensor:
-    """A model's scores, of shape ``(B, classes)``, in float32."""
-    found = model(**tensors)
-    return getattr(found, "logits", found).float()
+def logits_of(model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return a model's scores in float32, of shape `(B, classes)`."""
+    output = model(**tensors)
+    return getattr(output, "logits", output).float()

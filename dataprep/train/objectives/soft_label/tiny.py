@@ -1,15 +1,13 @@
-"""The tiny network: word vectors that know their field and what the other fields share, pooled, and an MLP.
+"""The small network: word vectors marked by field and by overlap between fields, pooled, and an MLP.
 
-One file holds it: safetensors, whose header carries vocabulary, classes, fields and sizes as JSON.
-
-The tiny student's vocabulary: the most frequent words, and a few buckets that all others share.
+It is saved as one safetensors file, whose header has vocabulary, classes, fields and sizes as JSON.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,15 @@ from torch import Tensor, nn
 
 from dataprep.core.errors import FileError
 from dataprep.train.objectives.soft_label.classes import Classes
-from dataprep.train.objectives.soft_label.scorers import TINY_FILE, Encoded
+from dataprep.train.objectives.soft_label.scorers import NETWORK_FILE, NETWORKS, Encoded, Scorer
 
 _WORD = re.compile(r"\w+|[^\w\s]")
-_STEM = 5  # characters; words that begin alike are often forms of one
+# Characters that choose an unknown word's bucket: words that begin alike are often forms of one word.
+_STEM = 5
 
 
 def words_of(text: str) -> list[str]:
-    """Words and single signs, in lower case.
+    """Return words and punctuation marks, in lower case.
 
     >>> words_of("It's O(n log n).")
     ['it', "'", 's', 'o', '(', 'n', 'log', 'n', ')', '.']
@@ -37,13 +36,13 @@ def words_of(text: str) -> list[str]:
 
 
 class Vocabulary:
-    """Numbers for words: 0 is padding, then come the words that are known, then the buckets.
+    """Ids of words: 0 for padding, then the known words, then the buckets of unknown words.
 
-    A word that is unknown goes to the bucket of its first characters, by their CRC-32.
+    An unknown word belongs to a bucket by the CRC-32 of its first characters.
 
     Args:
         words: the known words.
-        buckets: how many buckets there are, at least 1.
+        buckets: number of buckets, at least 1.
     """
 
     def __init__(self, words: Iterable[str], buckets: int) -> None:
@@ -55,7 +54,7 @@ class Vocabulary:
 
     @classmethod
     def learn(cls, texts: Iterable[str], words: int, buckets: int) -> Vocabulary:
-        """The words that occur in most texts, and in two at least; where as many have two, by letters."""
+        """Return the words that occur in most texts, and in two at least; ties in alphabetical order."""
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(set(words_of(text)))
@@ -63,29 +62,29 @@ class Vocabulary:
         return cls(sorted(often, key=lambda word: (-counts[word], word))[:words], buckets)
 
     def encode(self, text: str) -> list[int]:
-        """The numbers of a text's words."""
+        """Return the ids of a text's words."""
         numbers, first = self._numbers, 1 + len(self.words)
-        found = []
+        ids = []
         for word in words_of(text):
             number = numbers.get(word)
-            found.append(first + crc32(word[:_STEM].encode()) % self.buckets if number is None else number)
-        return found
+            # Not hash(): it differs from process to process.
+            ids.append(first + crc32(word[:_STEM].encode()) % self.buckets if number is None else number)
+        return ids
 
 
-MOST_FIELDS = 8
 _HEADER = "dataprep"
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a network is.
+    """The size of a network.
 
     Attributes:
-        words: words that have vectors of their own, at most.
-        buckets: vectors that all other words share.
-        width: of a vector.
+        words: maximum number of words with vectors of their own.
+        buckets: number of vectors that all other words share.
+        width: width of a vector.
         hidden: width of the MLP's hidden layer.
-        dropout: of vectors and hidden layer.
+        dropout: dropout of vectors and hidden layer.
     """
 
     words: int
@@ -95,17 +94,23 @@ class Size:
     dropout: float = 0.3
 
 
-SIZES = {
-    "tiny": Size(words=1200, buckets=300, width=16, hidden=32),
-    "wide": Size(words=20000, buckets=4096, width=128, hidden=256),
-}
+SIZES = dict(
+    zip(
+        NETWORKS,
+        (
+            Size(words=1200, buckets=300, width=16, hidden=32),
+            Size(words=20000, buckets=4096, width=128, hidden=256),
+        ),
+        strict=True,
+    )
+)
 
 
 class Network(nn.Module):
-    """Scores of shape ``(B, classes)`` for texts of a few fields.
+    """Scores of shape `(B, classes)` for texts of a few fields.
 
-    A word's vector is the sum of its own, its field's, and one that says whether another field has the word
-    too. Each field is pooled by weights that the vectors themselves give; a field without words is 0.
+    A word's vector is the sum of its own, its field's, and one that marks words that another field has too.
+    Each field is pooled with weights computed from its vectors; a field without words is 0.
     """
 
     def __init__(self, size: Size, vocabulary: int, fields: int, classes: int) -> None:
@@ -122,51 +127,48 @@ class Network(nn.Module):
         self.scores = nn.Linear(size.hidden, classes)
 
     def forward(self, ids: Tensor, field: Tensor, shared: Tensor, attention_mask: Tensor) -> Tensor:
-        """All of shape ``(B, T)``: numbers of words and fields, whether shared, whether there is a word."""
+        """Compute the scores; word ids, field ids, shared marks and mask have shape `(B, T)`."""
         vectors = self.dropout(self.words(ids) + self.field(field) + self.shared(shared))
         weights = self.weigh(vectors).squeeze(-1)
         pooled = []
         for number in range(self.fields):
             inside = (field == number) & (attention_mask == 1)
-            # The lowest number instead of -inf: a field without words would be divided by 0.
-            own = weights.masked_fill(~inside, torch.finfo(weights.dtype).min).softmax(-1) * inside
-            pooled.append((own[..., None] * vectors).sum(1))
+            # The lowest number instead of -inf, which would divide 0 by 0 in a field without words.
+            pooling = weights.masked_fill(~inside, torch.finfo(weights.dtype).min).softmax(-1) * inside
+            pooled.append((pooling[..., None] * vectors).sum(1))
         return self.scores(self.dropout(torch.relu(self.hidden(torch.cat(pooled, -1)))))
 
 
-class TinyScorer:
+class NetworkScorer(Scorer):
     """The network with its vocabulary.
 
     Args:
-        size: of the network.
+        size: the size of the network.
         vocabulary: its words.
-        fields: the fields it reads.
-        classes: what it tells apart.
+        fields: the fields that it reads.
+        classes: its classes.
     """
 
-    room: int | None = None
-    padding: Mapping[str, int] = {}
-
     def __init__(self, size: Size, vocabulary: Vocabulary, fields: tuple[str, ...], classes: Classes) -> None:
-        self.size, self.vocabulary, self.fields, self.classes = size, vocabulary, fields, classes
-        self.model = Network(size, len(vocabulary), len(fields), len(classes.names))
+        self.size, self.vocabulary = size, vocabulary
+        super().__init__(Network(size, len(vocabulary), len(fields), len(classes.names)), classes, fields)
 
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
-        """Numbers of words, of their fields, and whether another field has the word."""
-        found = [self.vocabulary.encode(text) for text in texts]
+        """Return the ids of words and fields, and whether another field has the word."""
+        fields = [self.vocabulary.encode(text) for text in texts]
         if limit is not None:
-            shorten(found, limit)
-        sets = [set(each) for each in found]
+            shorten(fields, limit)
+        sets = [set(ids) for ids in fields]
         encoded: Encoded = {"ids": [], "field": [], "shared": []}
-        for number, ids in enumerate(found):
-            others = set().union(*(each for place, each in enumerate(sets) if place != number))
+        for number, ids in enumerate(fields):
+            others = set().union(*(words for index, words in enumerate(sets) if index != number))
             encoded["ids"] += ids
             encoded["field"] += [number] * len(ids)
-            encoded["shared"] += [int(each in others) for each in ids]
+            encoded["shared"] += [int(word in others) for word in ids]
         return encoded
 
     def save(self, folder: Path) -> None:
-        """Write the one file."""
+        """Write the file."""
         from safetensors.torch import save_file
 
         header = {
@@ -175,43 +177,54 @@ class TinyScorer:
             "fields": self.fields,
             "classes": self.classes.names,
         }
-        weights = {name: each.detach().cpu().contiguous() for name, each in self.model.state_dict().items()}
-        save_file(weights, folder / TINY_FILE, {_HEADER: orjson.dumps(header).decode()})
+        state = self.model.state_dict()
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        save_file(weights, folder / NETWORK_FILE, {_HEADER: orjson.dumps(header).decode()})
 
 
 def shorten(texts: list[list[int]], limit: int) -> None:
-    """Cut the longest lists from behind until together they have no more than ``limit`` items."""
+    """Truncate the longest lists until all lists together have at most `limit` items."""
     while (over := sum(map(len, texts)) - limit) > 0:
         longest = max(texts, key=len)
-        second = max((len(each) for each in texts if each is not longest), default=0)
+        second = max((len(text) for text in texts if text is not longest), default=0)
         del longest[-max(min(over, len(longest) - second), 1) :]
 
 
-def new(name: str, texts: Iterable[Sequence[str]], fields: tuple[str, ...], classes: Classes) -> TinyScorer:
-    """One of ``SIZES`` with new weights, from torch's generator, and a vocabulary of the given texts."""
+def new(
+    name: str, texts: Iterable[Sequence[str]], fields: tuple[str, ...], classes: Classes
+) -> NetworkScorer:
+    """Return a network of one of `SIZES` with new weights, from torch's random generator.
+
+    Args:
+        name: the size.
+        texts: the training texts, which the vocabulary is made from.
+        fields: the fields that they were read from.
+        classes: the classes.
+    """
     size = SIZES[name]
     vocabulary = Vocabulary.learn((" ".join(row) for row in texts), size.words, size.buckets)
-    return TinyScorer(size, vocabulary, fields, classes)
+    return NetworkScorer(size, vocabulary, fields, classes)
 
 
-def load(path: str) -> TinyScorer:
-    """The network in a file.
+def load(path: str) -> NetworkScorer:
+    """Load the network in a file.
 
     Raises:
-        FileError: the file is not there, damaged, or another model's.
+        FileError: the file is missing, damaged, or another model's.
     """
     from safetensors import safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             header: dict[str, Any] = orjson.loads((file.metadata() or {})[_HEADER])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         size = Size(**header["size"])
         vocabulary = Vocabulary(header["words"], size.buckets)
-        found = TinyScorer(size, vocabulary, tuple(header["fields"]), Classes(tuple(header["classes"])))
-        found.model.load_state_dict(weights)
-    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes of its reader
-        reason = "it has no vocabulary of dataprep's" if isinstance(error, KeyError) else str(error)
+        classes = Classes(tuple(header["classes"]))
+        scorer = NetworkScorer(size, vocabulary, tuple(header["fields"]), classes)
+        scorer.model.load_state_dict(weights)
+    except Exception as error:  # noqa: BLE001 - a damaged file makes its reader raise anything
+        reason = "it has no vocabulary of dataprep" if isinstance(error, KeyError) else str(error)
         raise FileError(path, f"the model cannot be loaded: {reason.partition(chr(10))[0]}") from None
-    found.model.eval()
-    return found
+    scorer.model.eval()
+    return scorer

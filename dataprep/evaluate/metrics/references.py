@@ -1,4 +1,4 @@
-"""Which metric a row is for, by its set, its task or its wording, and what is right in it."""
+"""Decide the metric of a row, and find its reference answer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from dataprep.core.errors import RowError
 from dataprep.core.records import LETTERS, Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets.converters.squad import UNANSWERABLE
-from dataprep.evaluate.metrics.choice import chosen_letter
-from dataprep.evaluate.metrics.code import shown_tests
-from dataprep.evaluate.metrics.gsm8k import strict_number
+from dataprep.evaluate.metrics.extract import chosen_letter, shown_tests, strict_number
 
 Metric = Literal["gsm8k", "squad", "choice", "mbpp", "loss"]
 METRICS: tuple[Metric, ...] = ("gsm8k", "squad", "choice", "mbpp", "loss")
@@ -32,15 +30,15 @@ _WHAT_TO_DO = "say which metric with --metric, or convert with --with-id, which 
 
 
 @dataclass(frozen=True, slots=True)
-class Gold:
-    """What is right.
+class Reference:
+    """The right answer to a row.
 
     Attributes:
-        metric: what a reply is measured by.
-        answers: GSM8K: the number. SQuAD: all accepted answers, none where the passage has none. Choice:
-            the letter.
-        choices: the choices' texts.
-        tests: what a program must pass.
+        metric: the metric that scores replies.
+        answers: GSM8K: the number. SQuAD: all accepted answers; none if the passage has none. Choice: the
+            letter.
+        choices: the texts of the choices.
+        tests: assertions that a program must pass.
     """
 
     metric: Metric
@@ -49,8 +47,12 @@ class Gold:
     tests: tuple[str, ...] = ()
 
 
-def gold_of_example(example: Example, metric: Metric | None = None) -> Gold:
-    """What is right for an Example; ``metric`` where its task is not to decide.
+def reference_of_example(example: Example, metric: Metric | None = None) -> Reference:
+    """Return the reference of an Example.
+
+    Args:
+        example: the row.
+        metric: the metric of all rows. Defaults to the one of the Example's source or task.
 
     Raises:
         RowError: the Example lacks what the metric needs, or its task has no metric.
@@ -59,35 +61,35 @@ def gold_of_example(example: Example, metric: Metric | None = None) -> Gold:
     if kind is None:
         raise RowError("no metric for the row", f"its task is {example.task or None!r}; {_WHAT_TO_DO}")
     if kind == "loss":
-        return Gold("loss")
+        return Reference("loss")
     if kind == "mbpp":
         if not example.tests:
             raise RowError("no tests", "expected an Example with a list of assertions in 'tests'")
-        return Gold("mbpp", tests=example.tests)
+        return Reference("mbpp", tests=example.tests)
     if kind == "choice":
         if not example.choices or example.answer_label is None:
             raise RowError("no gold choice", "expected an Example with 'choices' and an 'answer'")
-        return Gold("choice", (example.answer_label,), example.choices)
+        return Reference("choice", (example.answer_label,), example.choices)
     if example.answer is None and not example.answers:
         raise RowError("no gold answer", "expected an Example with an 'answer'")
     answers = example.answers or (example.answer or "",)
-    return Gold(kind, _without_unanswerable(answers) if kind == "squad" else answers[:1])
+    return Reference(kind, _without_unanswerable(answers) if kind == "squad" else answers[:1])
 
 
-def gold_of_chat(
+def reference_of_chat(
     asked: Sequence[Mapping[str, Any]], reply: str, row: Mapping[str, Any], metric: Metric | None = None
-) -> Gold:
-    """What is right for a chat row: what its own assistant says at the end.
+) -> Reference:
+    """Return the reference of a chat row: the content of its last assistant message.
 
     Args:
         asked: the messages before that.
-        reply: what the assistant says.
-        row: may name its ``source`` and ``task``. Without them the metric is told by the wording of
-            ``convert``.
-        metric: where the row is not to decide.
+        reply: that content.
+        row: may name its ``source`` and ``task``. Without them the metric is recognised by the wording that
+            ``convert`` gives prompts.
+        metric: the metric of all rows. Defaults to the one of the row.
 
     Raises:
-        RowError: the metric cannot be told, or the row does not say what is right.
+        RowError: no metric fits, or the row has no reference.
     """
     prompt = str(asked[-1]["content"]) if asked else ""
     kind = metric or metric_of(row.get("source"), row.get("task")) or _by_wording(prompt, reply)
@@ -97,25 +99,25 @@ def gold_of_chat(
         number = strict_number(reply)
         if number is None:
             raise RowError("no gold number", "expected '#### ' and a number in the assistant's content")
-        return Gold(kind, (number,))
+        return Reference(kind, (number,))
     if kind == "squad":
-        return Gold(kind, _without_unanswerable((reply.strip(),)))
+        return Reference(kind, _without_unanswerable((reply.strip(),)))
     if kind == "mbpp":
         tests = shown_tests(prompt)
         if not tests:
             hint = "expected them in the prompt, between ``` and ```; Examples carry them in any case"
             raise RowError("no tests", hint)
-        return Gold(kind, tests=tests)
-    return _gold_choice(prompt, reply) if kind == "choice" else Gold(kind)
+        return Reference(kind, tests=tests)
+    return _choice_of(prompt, reply) if kind == "choice" else Reference(kind)
 
 
 def is_no_answer(reply: str) -> bool:
-    """Whether a reply says, in the words that ``convert`` uses, that the passage has no answer."""
+    """Check whether a reply says, as ``convert`` words it, that the passage has no answer."""
     return reply.strip().rstrip(".").lower() == UNANSWERABLE.rstrip(".").lower()
 
 
 def metric_of(source: Any, task: Any) -> Metric | None:
-    """The metric of a set or else of a task; ``None`` where neither is known."""
+    """Return the metric of a dataset or else of a task; ``None`` if neither is known."""
     name = converters.canonical(source) if type(source) is str else ""
     if name in BY_SET:
         return BY_SET[name]
@@ -129,7 +131,7 @@ def _without_unanswerable(answers: Sequence[str]) -> tuple[str, ...]:
 
 
 def _by_wording(prompt: str, reply: str) -> Metric | None:
-    """The metric of a row that names no source, where it is worded as ``convert`` words it."""
+    # Rows without `--with-id` name no source; the fixed phrases of convert's templates give it away.
     if _choices_in(prompt):
         return "choice"
     if "\nYour code should pass these tests:\n" in prompt and shown_tests(prompt):
@@ -141,22 +143,22 @@ def _by_wording(prompt: str, reply: str) -> Metric | None:
 
 
 def _choices_in(prompt: str) -> tuple[str, ...]:
-    """The choices that a prompt ends with, one a line from (a) on; none where it does not."""
-    found: list[str] = []
+    """Return the choices that end a prompt, one per line from (a) on; none if it does not end so."""
+    listed: list[str] = []
     for line in reversed(prompt.rstrip().split("\n")):
         match = _CHOICE.fullmatch(line)
         if match is None:
             break
-        found.insert(0, line)
+        listed.insert(0, line)
         if match[1] == "a":
             break
-    expected = [f"({letter}) " for letter in LETTERS[: len(found)]]
-    if len(found) < 2 or any(not line.startswith(mark) for line, mark in zip(found, expected, strict=True)):
+    expected = [f"({letter}) " for letter in LETTERS[: len(listed)]]
+    if len(listed) < 2 or any(not line.startswith(mark) for line, mark in zip(listed, expected, strict=True)):
         return ()
-    return tuple(line[4:] for line in found)
+    return tuple(line[4:] for line in listed)
 
 
-def _gold_choice(prompt: str, reply: str) -> Gold:
+def _choice_of(prompt: str, reply: str) -> Reference:
     choices = _choices_in(prompt)
     if not choices:
         raise RowError("no choices", "expected the prompt to end with lines '(a) …', '(b) …'")
@@ -165,4 +167,4 @@ def _gold_choice(prompt: str, reply: str) -> Gold:
         letter = LETTERS[choices.index(reply.strip())]
     if letter is None:
         raise RowError("no gold choice", f"the assistant's content names no choice: {reply[-60:]!r}")
-    return Gold("choice", (letter,), choices)
+    return Reference("choice", (letter,), choices)
