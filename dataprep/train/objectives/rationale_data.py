@@ -298,7 +298,8 @@ class ChatTaskEncoder:
             for question, target in pairs
         ]
         return [
-            chat if isinstance(chat, RowError) else _split_chat(chat) for chat in self._encoder.encode_messages(chats)
+            chat if isinstance(chat, RowError) else _split_chat(chat)
+            for chat in self._encoder.encode_messages(chats)
         ]
 
     def batch(self, tasks: Sequence[Task]) -> Batch:
