@@ -1,7 +1,7 @@
-"""What users would pick instead of ``dataprep convert`` and ``merge``: each a script of its own.
+"""Do the work of ``dataprep convert`` and ``merge`` with other tools, each as its own process.
 
-``python -m benchmarks.rivals NAME INPUT OUTPUT [PROCESSES] [CACHE]``. All of ``convert``'s rivals write
-the same rows as it does; ``orjson`` and ``json`` are the loops that one would write by hand.
+``python -m benchmarks.rivals NAME INPUT OUTPUT [PROCESSES] [CACHE]``. All contenders of ``convert``
+write the same rows; ``orjson`` and ``json`` are hand-written loops.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SYSTEM = (
 
 
 def chat(row: dict[str, Any]) -> dict[str, Any]:
-    """The chat row of a GSM8K row."""
+    """Return the chat row of a GSM8K row."""
     solution, _, answer = row["answer"].rpartition("####")
     return {
         "messages": [
@@ -30,24 +30,44 @@ def chat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def orjson_loop(source: str, target: str) -> None:
-    """One process, a line at a time, with orjson."""
+    """Convert GSM8K one line at a time, with orjson, in a carefully written loop."""
     import orjson
 
-    loads, dumps = orjson.loads, orjson.dumps
-    with open(source, "rb") as lines, open(target, "wb") as out:
+    loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
+    system = {"role": "system", "content": SYSTEM}
+    # Large buffers, everything inline, and the newline from orjson: Python's 8 KiB buffers and a function per
+    # row took 1.4 times as long.
+    with open(source, "rb", buffering=1 << 20) as lines, open(target, "wb", buffering=1 << 20) as out:
+        write = out.write
         for line in lines:
-            out.write(dumps(chat(loads(line))) + b"\n")
+            row = loads(line)
+            solution, _, answer = row["answer"].rpartition("####")
+            write(
+                dumps(
+                    {
+                        "messages": [
+                            system,
+                            {"role": "user", "content": row["question"].strip()},
+                            {
+                                "role": "assistant",
+                                "content": f"{solution.strip()}\n\n#### {answer.strip()}",
+                            },
+                        ]
+                    },
+                    option=newline,
+                )
+            )
 
 
 def json_loop(source: str, target: str) -> None:
-    """One process, a line at a time, with the standard library."""
+    """Convert one line at a time, with the standard library."""
     with open(source, encoding="utf-8") as lines, open(target, "w", encoding="utf-8") as out:
         for line in lines:
             out.write(json.dumps(chat(json.loads(line)), ensure_ascii=False) + "\n")
 
 
 def polars_expressions(source: str, target: str) -> None:
-    """Columns at a time, with polars on all cores."""
+    """Convert whole columns, with polars on all cores."""
     import polars as pl
 
     answer = pl.col("answer").str.split("####")
@@ -65,11 +85,11 @@ def polars_expressions(source: str, target: str) -> None:
 
 
 def partition_loop(source: str, target: str) -> None:
-    """Split each rationale string at its markers, and dump the pieces: nothing is checked or judged."""
+    """Split each rationale string at its markers, and write the pieces without any check."""
     import orjson
 
-    loads, dumps = orjson.loads, orjson.dumps
-    with open(source, "rb") as lines, open(target, "wb") as out:
+    loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
+    with open(source, "rb", buffering=1 << 20) as lines, open(target, "wb", buffering=1 << 20) as out:
         for line in lines:
             first, _, rest = loads(line).partition("Thus, the answer is")
             answer, _, rest = rest.partition("\n\nQ: ")
@@ -81,15 +101,15 @@ def partition_loop(source: str, target: str) -> None:
                 "answer": answer,
                 "rationales": {"flan-t5": first, "llama-2": second},
             }
-            out.write(dumps(row) + b"\n")
+            out.write(dumps(row, option=newline))
 
 
 def choices_loop(source: str, target: str) -> None:
-    """One process, a line at a time: CommonsenseQA's rows to the same chat rows."""
+    """Convert CommonsenseQA's rows to the same chat rows, one line at a time."""
     import orjson
 
-    loads, dumps = orjson.loads, orjson.dumps
-    with open(source, "rb") as lines, open(target, "wb") as out:
+    loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
+    with open(source, "rb", buffering=1 << 20) as lines, open(target, "wb", buffering=1 << 20) as out:
         for line in lines:
             row = loads(line)
             question, key = row["question"], row["answerKey"]
@@ -101,11 +121,11 @@ def choices_loop(source: str, target: str) -> None:
                 {"role": "user", "content": f"{question['stem']}\n\n{listed}"},
                 {"role": "assistant", "content": f"({key.lower()}) {text}"},
             ]
-            out.write(dumps({"messages": messages}) + b"\n")
+            out.write(dumps({"messages": messages}, option=newline))
 
 
 def strings_of(data: str, target: str) -> None:
-    """All published rationale strings as JSON Lines; no rival, but the input of one."""
+    """Write all published rationale strings as JSON Lines, the input of a contender."""
     import orjson
 
     with open(target, "wb") as out:
@@ -115,7 +135,7 @@ def strings_of(data: str, target: str) -> None:
 
 
 def datasets_map(source: str, target: str, processes: int, cache: str) -> None:
-    """Hugging Face datasets: load, map, to_json."""
+    """Convert with Hugging Face datasets: load, map, to_json."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -125,7 +145,7 @@ def datasets_map(source: str, target: str, processes: int, cache: str) -> None:
 
 
 def datasets_shuffle(source: str, target: str, processes: int, cache: str) -> None:
-    """Hugging Face datasets: load, shuffle, to_json."""
+    """Shuffle with Hugging Face datasets: load, shuffle, to_json."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -134,7 +154,7 @@ def datasets_shuffle(source: str, target: str, processes: int, cache: str) -> No
 
 
 def openai_loop(source: str, target: str, url: str, in_flight: int) -> None:
-    """So many tasks over the official client, each with a request at a time; nothing is kept or retried."""
+    """Send requests from many tasks with the official client, without a journal or retries."""
     import asyncio
 
     import openai
@@ -168,7 +188,7 @@ RIVALS = {
 
 
 def main() -> None:
-    """Run one rival."""
+    """Run one contender."""
     name, source, target, *rest = sys.argv[1:]
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     if name == "openai":

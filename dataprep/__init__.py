@@ -41,7 +41,7 @@ _HOMES = {
     "dataset_names": "datasets.registry:names",
     "evaluate_file": "evaluate.evaluator",
     "export_rationales": "answers.export",
-    "fetch": "datasets.hub.fetching",
+    "fetch": "datasets.hub.download",
     "init_workspace": "datasets.workspace",
     "layout_of": "tokens.formats.loading:chat_format_of",
     "lint_files": "tokens.lint.files",

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-import orjson
-
 from dataprep.__main__ import main
 
 
@@ -29,21 +27,19 @@ class Ran:
 
 
 def write_jsonl(path, rows):
-    """Write ``rows`` to ``path`` as JSON Lines and return the path as text."""
-    Path(path).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    return str(path)
+    """Write ``rows`` to ``path`` as JSON Lines, with Python's json, and return the path."""
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
 
 
 def read_jsonl(path):
-    """Return the rows of a JSON Lines file."""
+    """Return the rows of a JSON Lines file, read by Python's json."""
     return [json.loads(line) for line in Path(path).read_bytes().split(b"\n") if line]
 
 
-def chat(*contents, system=None, **fields):
-    """Return a chat row in which user and assistant take turns, with further ``fields``."""
-    turns = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(contents)]
-    first = [] if system is None else [{"role": "system", "content": system}]
-    return {"messages": first + turns, **fields}
+def listing(folder):
+    """Return the names in a folder, hidden ones too."""
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 def run_here(arguments, *, cwd, input=b"", env=None):

@@ -17,6 +17,7 @@ from dataprep.datasets.merge.merger import merge_files
 from dataprep.datasets.stats import stats_of_files
 from dataprep.datasets.validate import validate_files
 from dataprep.teacher.prompts import prompt_file
+from tests.helpers import read_jsonl
 
 ROOT = Path(__file__).parent.parent
 DATA = (ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")).resolve()
@@ -41,11 +42,6 @@ DROPPED = {
     "train/squad_train_sample_llama": {"unanswerable": 3168, "not sampled": 1910},
     "test/squad_dev_llama": {"unanswerable": 3168},
 }
-
-
-def read_lines(path):
-    """The rows of a JSON Lines file, read by Python's json."""
-    return [json.loads(line) for line in path.read_bytes().decode("utf-8").split("\n")[:-1]]
 
 
 def texts(row):
@@ -78,7 +74,7 @@ def made(tmp_path_factory):
 def test_the_row_counts_are_the_promised_ones(made, stem, rows_in, rows_out):
     """Each published file gives as many rows as the authors count, the rest dropped for its reason."""
     folder, ledgers = made
-    assert len(read_lines(folder / f"{stem}.jsonl")) == rows_out
+    assert len(read_jsonl(folder / f"{stem}.jsonl")) == rows_out
     assert ledgers[stem].to_json() == {
         "in": rows_in,
         "out": rows_out,
@@ -90,8 +86,8 @@ def test_the_row_counts_are_the_promised_ones(made, stem, rows_in, rows_out):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_every_gsm8k_row_is_divided_as_published(made, split):
     """Question, solution and final number of each row are those that splitting at #### gives."""
-    rows = read_lines(made[0] / split / f"gsm8k_{split}_llama.jsonl")
-    raw = read_lines(DATA / "gsm8k" / f"{split}.jsonl")
+    rows = read_jsonl(made[0] / split / f"gsm8k_{split}_llama.jsonl")
+    raw = read_jsonl(DATA / "gsm8k" / f"{split}.jsonl")
     for row, published in zip(rows, raw, strict=True):
         *solution, final = published["answer"].split("####")
         assert re.fullmatch(r" -?[\d,.]+", final)
@@ -103,8 +99,8 @@ def test_stripping_leaves_no_annotation_in_any_row(tmp_path):
     """--strip-calculator removes all annotations of the published set and changes nothing else."""
     plan = Plan("gsm8k", options={"strip_calculator": True})
     convert_files(plan, [DATA / "gsm8k/train.jsonl"], tmp_path / "out.jsonl")
-    raw = read_lines(DATA / "gsm8k/train.jsonl")
-    for row, published in zip(read_lines(tmp_path / "out.jsonl"), raw, strict=True):
+    raw = read_jsonl(DATA / "gsm8k/train.jsonl")
+    for row, published in zip(read_jsonl(tmp_path / "out.jsonl"), raw, strict=True):
         kept = "".join(piece.rpartition(">>")[2] for piece in published["answer"].split("<<"))
         solution, final = kept.split("####")
         assert texts(row)[1] == f"{solution.strip()}\n\n#### {final.strip()}"
@@ -113,8 +109,8 @@ def test_stripping_leaves_no_annotation_in_any_row(tmp_path):
 @pytest.mark.parametrize(("split", "numbers"), [("train", range(511, 975)), ("test", range(1, 511))])
 def test_every_mbpp_row_has_its_task_code_and_tests(made, split, numbers):
     """Each task of a split is there in order, with code that Python compiles and all of its assertions."""
-    rows = read_lines(made[0] / split / f"mbpp_{split}_sample_llama.jsonl")
-    raw = [row for row in read_lines(DATA / "mbpp/mbpp.jsonl") if row["task_id"] in numbers]
+    rows = read_jsonl(made[0] / split / f"mbpp_{split}_sample_llama.jsonl")
+    raw = [row for row in read_jsonl(DATA / "mbpp/mbpp.jsonl") if row["task_id"] in numbers]
     for row, published in zip(rows, raw, strict=True):
         user, assistant = texts(row)
         code = published["code"].replace("\r\n", "\n").strip()
@@ -139,7 +135,7 @@ def test_every_squad_row_has_its_passage_and_first_answer(made):
         for question in paragraph["qas"]
         if question["answers"]
     ]
-    for row, (context, question) in zip(read_lines(made[0] / "test/squad_dev_llama.jsonl"), raw, strict=True):
+    for row, (context, question) in zip(read_jsonl(made[0] / "test/squad_dev_llama.jsonl"), raw, strict=True):
         user, assistant = texts(row)
         first = question["answers"][0]
         start = first["answer_start"]
@@ -186,7 +182,7 @@ def test_stats_count_the_published_rows(made):
     """The figures are those of a count by hand."""
     path = made[0] / "train.jsonl"
     found = stats_of_files([path])
-    lengths = [len(texts(row)[1]) for row in read_lines(path)]
+    lengths = [len(texts(row)[1]) for row in read_jsonl(path)]
     figures = found.characters["assistant"]
     assert (found.rows, figures.min, figures.max) == (8937, min(lengths), max(lengths))
     assert found.duplicates == 8937 - len(set(path.read_bytes().splitlines()))
@@ -256,7 +252,7 @@ def test_every_choice_row_has_its_published_answer(tmp_path, dataset, path, coun
     ledger = convert_files(Plan(dataset, to="example"), [DATA / path], tmp_path / "out.jsonl")
     assert ledger.to_json() == {"in": count, "out": count, "dropped": {}, "failed": {}}
     raw = read_array(DATA / path)
-    found = read_lines(tmp_path / "out.jsonl")
+    found = read_jsonl(tmp_path / "out.jsonl")
     assert len(found) == len(raw) == count
     for number, (row, published) in enumerate(zip(found, raw, strict=True)):
         assert row["answer"]["text"] == published_answer(dataset, published, number).strip()
@@ -297,7 +293,7 @@ def rationales(tmp_path_factory):
 def test_every_rationale_row_is_its_gold_row(rationales, dataset, split, count, agree):
     """Question, choices and answer of all strings are those of the gold row at the same place."""
     report, out, gold = rationales[dataset, split]
-    rows = read_lines(out)
+    rows = read_jsonl(out)
     assert report.ledger.to_json() == {"in": count, "out": count, "dropped": {}, "failed": {}}
     assert len(rows) == len(gold) == count
     agreeing = 0
@@ -316,7 +312,7 @@ def test_every_rationale_is_a_piece_of_its_string(rationales, dataset, split, co
     """What a teacher says is kept to the letter, the teachers are the markers', and statuses add up."""
     report, out, _ = rationales[dataset, split]
     strings = [text for path in rationale_files_of(dataset, split) for text in json.loads(path.read_bytes())]
-    for row, text in zip(read_lines(out), strings, strict=True):
+    for row, text in zip(read_jsonl(out), strings, strict=True):
         head, _, tail = text.partition(f"\n\nQ: {row['question']}")
         assert row["rationales"]["flan-t5"] in head
         said = tail.partition(" llama rationale: ")[2]
@@ -330,7 +326,7 @@ def test_the_train_file_without_gold_rows_is_parsed_too(tmp_path):
     """The 500 strings of piqa's train file have no gold rows here; all of them come out."""
     report = parse_rationale_files(rationale_files_of("piqa", "train"), tmp_path / "out.jsonl")
     assert report.ledger.to_json() == {"in": 500, "out": 500, "dropped": {}, "failed": {}}
-    assert all(len(row["choices"]) == 2 for row in read_lines(tmp_path / "out.jsonl"))
+    assert all(len(row["choices"]) == 2 for row in read_jsonl(tmp_path / "out.jsonl"))
 
 
 @pytest.mark.parametrize(("dataset", "split"), [("arc", "test"), ("obqa", "valid"), ("piqa", "valid")])
@@ -341,7 +337,7 @@ def test_published_rationales_survive_the_way_back(rationales, tmp_path, dataset
     assert [path.name for path in paths] == [path.name for path in rationale_files_of(dataset, split)]
     gold = DATA / "tinyllm" / dataset / f"{dataset}_{split}.json"
     parse_rationale_files([tmp_path / "llm"], tmp_path / "again.jsonl", gold=gold)
-    for row, again in zip(read_lines(out), read_lines(tmp_path / "again.jsonl"), strict=True):
+    for row, again in zip(read_jsonl(out), read_jsonl(tmp_path / "again.jsonl"), strict=True):
         del row["source"], again["source"]
         assert row == again
 
@@ -355,7 +351,7 @@ def test_trimmed_rationales_survive_the_way_back(rationales, tmp_path, dataset, 
     export_rationales(cut, tmp_path / "llm", split=split)
     again = parse_rationale_files([tmp_path / "llm"], tmp_path / "again.jsonl", gold=gold, trim=True)
     shorter = 0
-    rows = read_lines(cut), read_lines(tmp_path / "again.jsonl"), read_lines(rationales[dataset, split][1])
+    rows = read_jsonl(cut), read_jsonl(tmp_path / "again.jsonl"), read_jsonl(rationales[dataset, split][1])
     for row, back, whole in zip(*rows, strict=True):
         del row["source"], back["source"]
         assert row == back
@@ -369,7 +365,7 @@ def test_missing_values_are_no_rationales(rationales):
     """The `nan` that 40 and 44 of the published texts are is nobody's rationale."""
     found = Counter()
     for _, out, _ in rationales.values():
-        for row in read_lines(out):
+        for row in read_jsonl(out):
             for teacher, text in row["rationales"].items():
                 found[teacher] += text == "nan"
                 assert text != "nan" or row["status"][teacher] == "empty"

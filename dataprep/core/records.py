@@ -10,15 +10,6 @@ from dataprep.core.errors import RowError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
-# The default wording of all multiple-choice sets, so that a student meets one form only.
-CHOICE_USER = """\
-{context}
-
-{question}
-
-{choices}"""
-CHOICE_ASSISTANT = "{answer}"
-
 
 @dataclass(slots=True)
 class Example:

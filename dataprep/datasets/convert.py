@@ -1,4 +1,4 @@
-"""Raw rows to chat rows or Examples: converters, templates, sampling and files brought together."""
+"""Convert source rows to chat rows or Examples: the library behind ``dataprep convert``."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ from dataprep.core.records import Example
 from dataprep.core.sampling import Reservoir
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
-from dataprep.datasets.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, Template, chat_renderer, read_template
+from dataprep.datasets.templates import (
+    LETTER_SYSTEM,
+    Template,
+    chat_renderer,
+    default_template,
+    read_template,
+)
 
 GIVEN = "the given rows"
-"""What messages call rows that come from no file."""
+"""The name of rows that do not come from a file, in messages."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How rows are converted; each option has the help text of its flag.
+    """How to convert rows; each option has the help text of its flag.
 
     Attributes:
         dataset: the converter's name.
-        split: with it, rows of other splits are left out where one file holds several.
+        split: leave out rows of other splits, if one file holds several.
         options: the converter's own options.
 
     Raises:
@@ -66,11 +72,11 @@ class Plan:
         check(self)
         if self.sample is not None and (type(self.sample) is not int or self.sample < 1):
             raise UsageError(f"a sample of {self.sample} rows: expected 1 or more")
-        RowConverter(self)  # an option or template that does not fit is found before any work
+        RowConverter(self)  # an option or template that does not fit is found before any file is opened
 
 
 class RowConverter:
-    """The row operator of ``convert``: a raw row in, the bytes of a chat or Example row out."""
+    """Convert one source row to the bytes of a chat row or an Example."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -92,7 +98,7 @@ class RowConverter:
         if plan.to == "chat":
             if options.get("unlabelled") == "keep":
                 raise UsageError("a chat row needs an answer: use --unlabelled keep with --to example")
-            template = _wording(converter, plan).with_parts(plan.template)
+            template = _wording(plan).with_parts(plan.template)
             self._render = chat_renderer(template, with_id=plan.with_id)
 
     def _check_options(self, known: Mapping[str, tuple[Any, ...]], options: Mapping[str, Any]) -> None:
@@ -113,6 +119,7 @@ class RowConverter:
             raise UsageError(f"no split {self.plan.split!r} in scheme {scheme!r}; its splits: {known}")
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # Compiled templates cannot be pickled; a worker compiles them again.
         return type(self), (self.plan,)
 
     def operator(self) -> engine.Operator:
@@ -120,10 +127,10 @@ class RowConverter:
         return engine.per_row(self)
 
     def __call__(self, row: dict[str, Any]) -> bytes:
-        """The converted row as one line of JSON, without its newline.
+        """Return the converted row as one line of JSON, without its newline.
 
         Raises:
-            RowError: the row is not what the dataset's layout says.
+            RowError: the row does not have its dataset's layout.
             RowDropped: the options leave the row out.
         """
         if self._split_of is not None and self._split_of(row) != self.plan.split:
@@ -133,14 +140,14 @@ class RowConverter:
         return self._render(example)
 
     def check(self, seen: Mapping[Any, int], where: str) -> None:
-        """Raise ``InputError`` where what was counted over all rows shows that none could be read as told."""
+        """Check what was counted over all rows; the base class counts nothing."""
 
 
 class MappedRowConverter(RowConverter):
-    """The same where ``--map`` names fields; it also notes which of them some row has.
+    """Convert rows whose fields ``--map`` names, and note which of these fields occur.
 
-    A field that only some rows lack is a matter of those rows. One that no row has is a slip of the pen, and
-    would otherwise pass for a set without choices, or without answers.
+    A field missing from only some rows is reported for those rows. A field that no row has is a mistake in
+    ``--map``, and would otherwise look like a dataset without choices or answers.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -161,12 +168,8 @@ class MappedRowConverter(RowConverter):
         return taken
 
     def __call__(self, row: dict[str, Any]) -> bytes:
-        """The converted row, as ``RowConverter`` gives it.
-
-        Raises:
-            RowError, RowDropped: as there; the message names mapped fields that the bad row lacks.
-        """
-        if self._unseen:  # as a rule, only at the first row
+        """Convert a row; the message about a bad row names the mapped fields that it lacks."""
+        if self._unseen:  # usually only at the first row
             if self._first:
                 self._counts["the first row", *row] = 1
                 self._first = False
@@ -185,11 +188,14 @@ class MappedRowConverter(RowConverter):
             raise RowError(error.reason, f"{error.detail}; {hint}") from None
 
     def check(self, seen: Mapping[Any, int], where: str) -> None:
-        """Raise ``InputError`` where no row has a field that ``--map`` names.
+        """Check that each field that ``--map`` names occurs in some row.
 
         Args:
             seen: what the operator counted, over all blocks.
             where: the files, for the message.
+
+        Raises:
+            InputError: no row has such a field.
         """
         missing = [repr(name) for name in self._fields if ("mapped", name) not in seen]
         if missing:
@@ -200,26 +206,27 @@ class MappedRowConverter(RowConverter):
 
 
 def operator_of(plan: Plan) -> RowConverter:
-    """The row operator that does what a plan says."""
+    """Return the converter for a plan."""
     return (MappedRowConverter if plan.options.get("columns") else RowConverter)(plan)
 
 
 def _flag(option: str) -> str:
-    """What a converter's option is called on the command line."""
+    """Return the flag of a converter's option."""
     return "--map" if option == "columns" else "--" + option.replace("_", "-")
 
 
-def _wording(converter: converters.Converter, plan: Plan) -> Template:
-    """The default messages of a dataset in the style that the plan asks for."""
-    system, assistant = DEFAULT_SYSTEM, converter.ASSISTANT
-    if plan.answer_style is not None:
-        if "{choices}" not in converter.USER:
-            raise UsageError(f"{plan.dataset} is no multiple-choice set: it has no --answer-style")
-        if plan.answer_style == "letter":
-            system, assistant = LETTER_SYSTEM, "{answer_label}"
-        elif plan.answer_style == "text":
-            assistant = assistant.replace("{answer}", "{answer_text}")
-    return Template(system, converter.USER, assistant)
+def _wording(plan: Plan) -> Template:
+    """Return the default messages of the dataset, in the plan's answer style."""
+    template = default_template(plan.dataset)
+    if plan.answer_style is None:
+        return template
+    if "{choices}" not in template.user:
+        raise UsageError(f"{plan.dataset} is no multiple-choice set: it has no --answer-style")
+    if plan.answer_style == "letter":
+        return template.with_parts({"system": LETTER_SYSTEM, "assistant": "{answer_label}"})
+    if plan.answer_style == "text":
+        return template.with_parts({"assistant": template.assistant.replace("{answer}", "{answer_text}")})
+    return template
 
 
 def _render_example(example: Example) -> bytes:
@@ -239,23 +246,26 @@ def convert_files(
     """Convert files of raw rows, one after the other, into one output.
 
     Args:
-        plan: what to make of the rows.
+        plan: how to convert the rows.
         inputs: a file or several, in any format that dataprep reads; ``-`` is standard input.
-        output: where the rows go, in the format of its suffix; ``-`` is standard output. It is none of the
-            inputs: raw rows cannot be had back from what was made of them.
-        workers: processes; ``None`` takes every core where the input is large enough to gain by it.
+        output: file to write, in the format of its suffix; ``-`` is standard output.
+        workers: number of processes; ``None`` uses every core if the input is large enough to gain by it.
             The output's bytes do not depend on it.
-        rejects: where bad rows go, each with its place and reason; without it the first one raises.
-        progress: told how far the work is.
+        rejects: file for bad rows, each with its place and reason. Without it the first bad row raises.
+        progress: called with the bytes of input worked off since the last call.
+
+    Returns:
+        The number of rows that came in, went out, were dropped and failed.
 
     Raises:
-        InputError: a row, or a whole file, is not what the dataset's layout says.
+        InputError: a row, or a whole file, does not have its dataset's layout.
         FileError: a file cannot be read or written.
         UsageError: the output or the rejects would replace an input.
     """
     paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
     if not paths:
         raise UsageError("there is nothing to convert: give at least one file")
+    # Source rows cannot be restored from converted ones, so they are never overwritten.
     files.check_apart([output], paths)
     if not isinstance(rejects, files.Rejects):
         files.check_distinct(rejects, [output], paths)
@@ -299,7 +309,6 @@ def _convert_into(
 
 
 def _all_blocks(paths: Iterable[str], dataset: str) -> Iterator[files.Block]:
-    """The raw rows of all files as blocks of JSON Lines."""
     converter = converters.load(dataset)
     for path in paths:
         yield from source_rows.blocks(path, converter)
@@ -314,19 +323,19 @@ def _offer(sample: Reservoir[bytes], _: files.Block, outcome: engine.Outcome) ->
 
 
 def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan: Any) -> Iterator[Any]:
-    r"""Convert raw rows and give them one by one; the library's ``dataprep convert``.
+    r"""Convert source rows, one at a time.
 
     Args:
-        dataset: a converter's name, such as ``"gsm8k"``.
-        rows: a file in any format that dataprep reads, or the raw rows themselves.
+        dataset: a converter's name, for example ``"gsm8k"``.
+        rows: a file in any format that dataprep reads, or the source rows themselves.
         plan: the other attributes of ``Plan``: ``split``, ``to``, ``template``, ``with_id``, ``sample``,
-            ``seed``, and ``options``, such as ``options={"unanswerable": "keep"}``.
+            ``seed``, and ``options``, for example ``options={"unanswerable": "keep"}``.
 
     Yields:
-        chat rows ``{"messages": […]}``, or Example rows with ``to="example"``, as dictionaries.
+        Chat rows ``{"messages": […]}``, or Example rows with ``to="example"``, as dictionaries.
 
     Raises:
-        InputError: a row is not what the dataset's layout says.
+        InputError: a row does not have its dataset's layout.
         UsageError: an unknown dataset or option.
 
     >>> next(convert("gsm8k", [{"question": "1 + 1?", "answer": "1+1=2\n#### 2"}]))["messages"][2]
@@ -336,7 +345,7 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
     if isinstance(rows, str | Path):
         path = str(rows)
         return _convert(settings, _all_blocks([path], dataset), path)
-    return _convert(settings, source_rows.row_blocks(GIVEN, rows), GIVEN)
+    return _convert(settings, files.row_blocks(GIVEN, rows), GIVEN)
 
 
 def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[Any]:
@@ -347,6 +356,7 @@ def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[A
         rows_in += outcome.rows_in
         seen |= outcome.counts
         for failure in outcome.failures:
+            # A library has no file of rejects: the first bad row ends the loop.
             raise InputError(Location(block.path, failure.line, block.unit), failure.message)
         if sample is not None:
             _offer(sample, block, outcome)

@@ -1,4 +1,4 @@
-"""Files of gold rows: the questions, choices and right answers that teachers' answers are held against."""
+"""Read reference rows: questions, choices and right answers, to hold teachers' answers against."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from dataprep.datasets.converters.choices import gold_of, id_of, place_of, quest
 
 @dataclass(frozen=True, slots=True)
 class GoldRow:
-    """What a teacher's row must agree with: question, choices and the place of the gold answer."""
+    """What a teacher's row must agree with.
+
+    Attributes:
+        id: the row's id, if it has one.
+        question: its text.
+        choices: their texts.
+        place: which choice is right, counted from 0.
+    """
 
     id: str | None
     question: str
@@ -21,12 +28,12 @@ class GoldRow:
 
 
 def read_gold(path: str) -> list[GoldRow]:
-    """The gold rows of a file: ``{id, question, choices, answer}``, Examples, or a set's own layout.
+    """Read rows ``{id, question, choices, answer}``, Examples, or rows in a dataset's own layout.
 
-    In CSV the choices are a JSON text: a list, or one of the other shapes that sets are published in.
+    In CSV the choices are JSON: a list, or one of the other shapes that datasets are published in.
 
     Raises:
-        InputError: a row is malformed, or its answer is none of its choices.
+        InputError: a row is malformed, or its answer is not one of its choices.
         FileError: the file cannot be read.
     """
     rows = []
@@ -37,7 +44,9 @@ def read_gold(path: str) -> list[GoldRow]:
             if len(texts) > len(LETTERS):
                 raise RowError("too many choices", f"found {len(texts)}; there are {len(LETTERS)} letters")
             answer = gold_of(row)
-            if type(answer) is dict:  # as Examples have it: the label is the letter, whatever the texts are
+            # Examples write the label and the text. The label decides: the text of one choice can be the
+            # letter of another.
+            if type(answer) is dict:
                 answer, labels = text_of(answer, "label"), labels or list(LETTERS[: len(texts)])
             rows.append(GoldRow(id_of(row), question, texts, place_of(answer, texts, labels)))
     return rows

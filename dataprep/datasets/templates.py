@@ -1,7 +1,7 @@
-"""From an Example to a conversation: the wording of the system, user and assistant messages.
+"""Render an Example as a conversation: system, user and assistant message.
 
-A template is text with named fields in braces. Blank lines divide it into sections, and a section is
-printed only where the example has every field it names, so nothing is ever printed half::
+A template is text with named fields in braces. Blank lines divide it into sections. A section is printed
+only if the example has every field that it names::
 
     user = '''
     {context}
@@ -12,8 +12,8 @@ printed only where the example has every field it names, so nothing is ever prin
     {choices}
     '''
 
-An example without choices gets the first two sections; one without a context the second. ``{{`` and
-``}}`` stand for the braces themselves.
+An example without choices gets the first two sections; one without a context and choices gets the second.
+``{{`` and ``}}`` stand for the braces themselves.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ import orjson
 
 from dataprep.core.errors import RowError, TemplateError
 from dataprep.core.records import LETTERS, Example
+from dataprep.datasets import registry as converters
+from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER
 
 DEFAULT_SYSTEM = (
     "You are a helpful assistant that can solve math word problems, write Python functions, "
     "and answer reading comprehension questions."
 )
 
-# For teachers and students that are to name a choice and say nothing else.
+# For teachers and students that must name a choice and write nothing else.
 LETTER_SYSTEM = (
     "You are a helpful assistant that answers multiple-choice questions. "
     "Reply with the letter of the right choice and nothing else."
@@ -43,11 +45,13 @@ LETTER_SYSTEM = (
 _LABELS = [f"({letter}) " for letter in LETTERS]
 
 Getter = Callable[[Example], str | None]
+Renderer = Callable[[Example], bytes]
 _dumps = orjson.dumps
 _BETWEEN = b'},{"role":"assistant","content":'
 
 
 def _lettered(example: Example) -> str | None:
+    # Only `convert qa` and Examples of other tools can have more choices than letters.
     if len(example.choices) > len(LETTERS):
         raise RowError(
             "too many choices", f"found {len(example.choices)}; there are letters for {len(LETTERS)}"
@@ -81,7 +85,16 @@ FIELDS: Mapping[str, Getter] = {
 
 @dataclass(frozen=True)
 class Template:
-    """The three messages' templates. An empty ``system`` leaves the system message out."""
+    """The templates of the three messages.
+
+    Attributes:
+        system: the system message; empty leaves it out.
+        user: the user message.
+        assistant: the assistant message.
+
+    Raises:
+        TemplateError: a text is ill-formed, names an unknown field, or is empty (other than ``system``).
+    """
 
     system: str
     user: str
@@ -89,6 +102,7 @@ class Template:
 
     def __post_init__(self) -> None:
         for role in ("system", "user", "assistant"):
+            # Lone surrogates come from command-line arguments that are not UTF-8; JSON cannot hold them.
             if any("\ud800" <= character <= "\udfff" for character in getattr(self, role)):
                 raise TemplateError(f"{role}: the text is not valid Unicode")
             compile_text(getattr(self, role), role)
@@ -96,10 +110,10 @@ class Template:
                 raise TemplateError(f"the {role} template is empty; only the system message can be left out")
 
     def with_parts(self, parts: Mapping[str, str]) -> Template:
-        """This template with the given messages in place of its own.
+        """Return this template with the given messages in place of its own.
 
         Raises:
-            TemplateError: a part is no message, or its text cannot be understood.
+            TemplateError: a part is not a message, or its text is ill-formed.
         """
         for role in parts:
             _check_role(role, "template")
@@ -116,10 +130,14 @@ def _check_role(role: str, name: str) -> None:
 
 
 def parse_template(text: str, name: str = "template") -> dict[str, str]:
-    """The messages that a template file sets: a TOML text with ``system``, ``user``, ``assistant``.
+    """Parse a template file: TOML with any of ``system``, ``user`` and ``assistant``.
+
+    Args:
+        text: the file's text.
+        name: the file's name, for messages.
 
     Raises:
-        TemplateError: no TOML, an unknown key, a value that is no string, an unknown field.
+        TemplateError: not TOML, an unknown key, a value that is not a string, an unknown field.
     """
     import tomllib
 
@@ -147,12 +165,59 @@ def read_template(path: str) -> dict[str, str]:
     return parse_template(read_text(path), path)
 
 
+def default_template(source: str | None) -> Template:
+    """Return the default wording of a dataset; for an unknown one, that of multiple choice.
+
+    Args:
+        source: the dataset's name or alias, as in ``Example.source``.
+    """
+    name = converters.canonical(source) if source else ""
+    if name not in converters.names():
+        return Template(DEFAULT_SYSTEM, CHOICE_USER, CHOICE_ASSISTANT)
+    converter = converters.load(name)
+    return Template(DEFAULT_SYSTEM, converter.USER, converter.ASSISTANT)
+
+
+class SourceRenderer:
+    """Render Examples as chat rows, each in the default wording of the dataset that it came from.
+
+    Args:
+        parts: messages (``system``, ``user``, ``assistant``) in place of the default ones.
+        with_id: add ``id`` and ``source`` to the rows.
+
+    Raises:
+        TemplateError: a part is not a message, or its text is ill-formed.
+    """
+
+    def __init__(self, parts: Mapping[str, str], *, with_id: bool = False) -> None:
+        self._parts = parts
+        self._with_id = with_id
+        self._renderers: dict[str | None, Renderer] = {}
+        self._add(None)  # a mistake in a part is found before any row is read
+
+    def __call__(self, example: Example) -> bytes:
+        """Return the chat row as one line of JSON, without its newline.
+
+        Raises:
+            RowError: the Example lacks the fields of all sections of a message.
+        """
+        return (self._renderers.get(example.source) or self._add(example.source))(example)
+
+    def _add(self, source: str | None) -> Renderer:
+        template = default_template(source).with_parts(self._parts)
+        renderer = self._renderers[source] = chat_renderer(template, with_id=self._with_id)
+        return renderer
+
+
+# Fields that are put together from several texts: too costly to compute twice.
 _COSTLY = frozenset(["choices", "tests"])
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 
 def compile_text(text: str, name: str = "template") -> Getter:
-    """A function that renders a template text for an Example; ``None`` where no section is left.
+    """Compile a template text to a function that renders an Example.
+
+    The function returns ``None`` if the Example lacks a field of every section.
 
     Raises:
         TemplateError: an unknown field, a format or conversion after a field, an unpaired brace.
@@ -166,7 +231,7 @@ def compile_text(text: str, name: str = "template") -> Getter:
     if len(texts) == 1:
         return whole
     sections = [_filled(*_parse_section(section, name)) for section in texts]
-    # Trying the whole text first pays where nearly every row has every field and fields cost nothing.
+    # Try the whole text first if its fields cost nothing: nearly every row has every field.
     plain = not _COSTLY.intersection(field for _, field, _, _ in Formatter().parse(text) if field)
 
     def render(example: Example) -> str | None:
@@ -180,11 +245,8 @@ def compile_text(text: str, name: str = "template") -> Getter:
 
 
 def _filled(section: Sequence[str], fields: Sequence[str]) -> Getter:
-    """A function that puts an Example's fields between the literal pieces of ``section``.
-
-    It gives ``None`` where one of the fields is absent. This is the row path: one and two fields, which
-    is what most templates have, go without a loop.
-    """
+    """Return a function that puts an Example's fields between the literal pieces of ``section``."""
+    # This is the row path. One and two fields, as most templates have, need no loop.
     getters = [FIELDS[field] for field in fields]
     if len(getters) == 1:
         return _around(section[0], section[1], getters[0])
@@ -223,7 +285,7 @@ def _around(before: str, after: str, get: Getter) -> Getter:
 
 
 def _parse_section(section: str, name: str) -> tuple[list[str], list[str]]:
-    """A section's literal pieces and the fields between them: one piece more than fields."""
+    """Return a section's literal pieces and the fields between them: one piece more than fields."""
     pieces, fields = [""], []
     try:
         parsed = list(Formatter().parse(section))
@@ -242,12 +304,17 @@ def _parse_section(section: str, name: str) -> tuple[list[str], list[str]]:
     return pieces, fields
 
 
-def chat_renderer(template: Template, *, with_id: bool = False) -> Callable[[Example], bytes]:
-    """A function that renders an Example as a chat row: one line of JSON, without its newline.
+def chat_renderer(template: Template, *, with_id: bool = False) -> Renderer:
+    """Return a function that renders an Example as a chat row.
 
-    What is the same in every row is turned to JSON here, once; a row costs two short texts turned to JSON.
-    The function raises ``RowError`` where the example lacks the fields of all sections of a message.
+    The function returns one line of JSON without its newline. It raises ``RowError`` if the example lacks
+    the fields of all sections of a message.
+
+    Args:
+        template: the messages.
+        with_id: add ``id`` and ``source``.
     """
+    # The JSON around the two texts is the same in every row, so it is made here, once.
     user = compile_text(template.user, "user")
     assistant = compile_text(template.assistant, "assistant")
     head_of = _head_renderer(template.system)
@@ -265,8 +332,8 @@ def chat_renderer(template: Template, *, with_id: bool = False) -> Callable[[Exa
     return render
 
 
-def _head_renderer(system: str) -> Callable[[Example], bytes]:
-    """A function that renders all that precedes the user message's content."""
+def _head_renderer(system: str) -> Renderer:
+    """Return a function that renders everything before the user message's content."""
     if not system.strip():
         return lambda _: b'{"messages":[{"role":"user","content":'
     compiled = compile_text(system, "system")
@@ -282,7 +349,6 @@ def _head_renderer(system: str) -> Callable[[Example], bytes]:
 
 
 def _end_with_id(example: Example) -> bytes:
-    """All that follows the assistant message's content, in a row with ``id`` and ``source``."""
     return b'}],"id":%b,"source":%b}' % (_dumps(example.identify()), _dumps(example.source))
 
 

@@ -12,10 +12,10 @@ from dataprep.core import io as files
 from dataprep.core.conversations import find_in_row
 from dataprep.core.errors import Location, RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.core.records import CHOICE_USER, Example, describe
+from dataprep.core.records import Example, describe
 from dataprep.datasets import registry as converters
-from dataprep.datasets.examples import example_of, read_located
-from dataprep.datasets.templates import DEFAULT_SYSTEM, Template, chat_renderer
+from dataprep.datasets.source_rows import example_of, read_located
+from dataprep.datasets.templates import SourceRenderer
 from dataprep.evaluate.metrics.references import (
     Metric,
     Reference,
@@ -127,33 +127,22 @@ def _of_example(example: Example, where: Location, metric: Metric | None, worded
 
 
 class _Wording:
-    """Render Examples as ``convert`` does, each dataset with its own wording."""
+    """Render Examples as ``convert`` does."""
 
     def __init__(self, parts: Mapping[str, str]) -> None:
-        self._parts = parts
-        self._known = frozenset(converters.names())
-        self._whole: dict[str | None, Any] = {}
-        self._asking: dict[str | None, Any] = {}
-        self._renderer(None, whole=True)  # finds a bad template before any row is read
+        self._whole = SourceRenderer(parts)
+        # Test sets can have hidden answers, and some metrics need none: any text stands for the answer.
+        self._asking = SourceRenderer({**parts, "assistant": "-"})
 
     def __call__(self, example: Example, whole: bool) -> list[Message]:
-        """Return the messages of an Example; without ``whole``, those before the answer."""
-        name = example.source if example.source in self._known else None
-        renderer = (self._whole if whole else self._asking).get(name) or self._renderer(name, whole)
+        """Return the messages of an Example; without ``whole`` those before the answer.
+
+        Raises:
+            RowError: the Example lacks the fields of all sections of a message.
+        """
+        renderer = self._whole if whole else self._asking
         messages: list[Message] = orjson.loads(renderer(example))["messages"]
         return messages if whole else messages[:-1]
-
-    def _renderer(self, name: str | None, whole: bool) -> Any:
-        user, assistant = CHOICE_USER, "{answer}"
-        if name is not None:
-            converter = converters.load(name)
-            user, assistant = converter.USER, converter.ASSISTANT
-        wording = Template(DEFAULT_SYSTEM, user, assistant).with_parts(self._parts)
-        if not whole:
-            # An Example without an answer can still be asked; the message is cut off again.
-            wording = wording.with_parts({"assistant": "-"})
-        made = (self._whole if whole else self._asking)[name] = chat_renderer(wording)
-        return made
 
 
 @dataclass(frozen=True, slots=True)

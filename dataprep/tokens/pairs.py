@@ -24,10 +24,10 @@ from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, first_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import Outcome, read_block, run_into, workers_for
-from dataprep.core.records import CHOICE_USER, Example, letter_place
-from dataprep.datasets import examples as example_files
+from dataprep.core.records import Example, letter_place
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
+from dataprep.datasets.converters.choices import CHOICE_USER
 from dataprep.datasets.templates import compile_text
 from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
@@ -210,7 +210,7 @@ class PairOperator:
     def __call__(self, block: files.Block) -> Outcome:
         """Encode the rows of a block."""
         read = read_block(
-            block, lambda row: texts_of(example_files.example_of(row, self.dataset), self.teachers)
+            block, lambda row: texts_of(source_rows.example_of(row, self.dataset), self.teachers)
         )
         rows = read.settle([self._encode(texts) for texts in read.rows])
         columns: list[Column] = []

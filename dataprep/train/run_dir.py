@@ -1,13 +1,13 @@
 """A run's directory: options, metrics, checkpoints, and in the end the student itself.
 
-options.json     the options, and facts about data and model
-metrics.jsonl    a line for each step, and one for each evaluation
-loss.png         the curve of both losses
-checkpoints/     states to continue from
-tokens/          chat rows as token shards
-tensorboard/     the metrics for TensorBoard, with `--tensorboard`
-README.md        the student's model card
-config.json, model.safetensors, tokenizer.json, …   the student, as `transformers` loads it
+- options.json: the options, and facts about data and model
+- metrics.jsonl: a line for each step, and one for each evaluation
+- loss.png: the curve of both losses
+- checkpoints/: states to continue from
+- tokens/: chat rows as token shards
+- tensorboard/: the metrics for TensorBoard, with `--tensorboard`
+- README.md: the student's model card
+- config.json, model.safetensors, tokenizer.json, …: the student, as `transformers` loads it
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def new_run_path(root: str | Path, now: datetime) -> Path:
     """Return an unused directory for a run: `runs/2026-11-21_14-30-00` below `root`."""
     base = Path(root) / "runs"
     stamp = now.strftime("%Y-%m-%d_%H-%M-%S")
+    # Two runs can begin in the same second.
     names = [stamp, *(f"{stamp}-{number}" for number in range(2, 1000))]
     return next(base / name for name in names if not (base / name).exists())
 
@@ -108,8 +109,10 @@ class RunDir:
         """
         recorded = self.recorded()
         assert recorded is not None
+        # As read back from the file: tuples become lists, which would otherwise differ.
         plain = orjson.loads(orjson.dumps(facts))
         before = recorded["facts"]
+        # Only the data: the number of parameters or the class's name can change with a library's version.
         if resume and before is not None and before.get("data") != plain.get("data"):
             raise UsageError(
                 f"--resume: the data of the run in {self.path} were others (by their SHA-256): give the same "
@@ -120,6 +123,7 @@ class RunDir:
 
     def _write(self, options: Mapping[str, Any], facts: Mapping[str, Any] | None) -> None:
         document = {"dataprep": __version__, "options": options, "facts": facts}
+        # Written under another name and renamed, so that a killed run never leaves half a file.
         partial = self.path / f".{OPTIONS}.partial"
         partial.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
         partial.replace(self.path / OPTIONS)
@@ -132,9 +136,7 @@ class RunDir:
         """
         if self.path.is_dir() and any(self.path.iterdir()):
             has = "a run" if (self.path / OPTIONS).is_file() else "other files"
-            raise UsageError(
-                f"-o {self.path}: the directory holds {has} already; --resume goes on with a run"
-            )
+            raise UsageError(f"-o {self.path}: the directory holds {has} already; --resume continues a run")
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"-o {self.path}: expected a directory, found a file")
 
@@ -151,10 +153,11 @@ class RunDir:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(path, f"damaged: {error}; begin the run anew in another directory") from None
+            raise InputError(path, f"damaged: {error}; start a new run in another directory") from None
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
         """Append a line of metrics."""
+        # Opened for each line: a reader sees every step, and a killed run loses none.
         with writing(str(self._metrics)), self._metrics.open("ab") as out:
             out.write(orjson.dumps(line) + b"\n")
 
@@ -196,6 +199,7 @@ class RunDir:
         Raises:
             FileError: a file cannot be written; the directory then contains no part of the student.
         """
+        # In the run's directory, so that moving the files is a rename on the same disk.
         partial = self.path / ".student.partial"
         shutil.rmtree(partial, ignore_errors=True)
         try:
@@ -231,7 +235,9 @@ def advise_on_interrupt(run_dir: RunDir, log: Callable[[str], None]) -> Iterator
     except (KeyboardInterrupt, SystemExit):
         steps = sorted(path.stem.removeprefix("step-") for path in run_dir.checkpoints.glob("step-*.pt"))
         start = (
-            f"goes on after step {int(steps[-1]):,}" if steps else "begins anew: there is no checkpoint yet"
+            f"continues after step {int(steps[-1]):,}"
+            if steps
+            else "starts again: there is no checkpoint yet"
         )
         log(f"interrupted: the same command with -o {run_dir.path} --resume {start}")
         raise

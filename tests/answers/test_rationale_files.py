@@ -1,4 +1,4 @@
-"""Files of teachers' rationales: found, read, joined with their gold rows, and written back."""
+"""Files of teachers' rationales: found, read_jsonl, joined with their gold rows, and written back."""
 
 import csv
 import json
@@ -15,6 +15,7 @@ from dataprep.answers.export import export_rationales
 from dataprep.answers.parse import parse_rationale_files, rationale_files
 from dataprep.core.errors import DataprepError, FileError, InputError, UsageError
 from tests import strategies as some
+from tests.helpers import read_jsonl
 from tests.tables import table
 
 CUE = "Let's think step by step."
@@ -43,15 +44,10 @@ def write(path, value):
     return path
 
 
-def read(path):
-    """The rows of a JSON Lines file, read by Python's json."""
-    return [json.loads(line) for line in path.read_text("utf-8").split("\n")[:-1]]
-
-
 def parsed(inputs, tmp_path, **options):
     """The labelled rows of some files, and the report."""
     report = parse_rationale_files(inputs, tmp_path / "out.jsonl", **options)
-    return report, read(tmp_path / "out.jsonl")
+    return report, read_jsonl(tmp_path / "out.jsonl")
 
 
 # Inputs
@@ -395,7 +391,7 @@ def test_bad_rows_go_to_the_rejects(tmp_path):
     path = write(tmp_path / "t_CoT_0.json", strings)
     report, rows = parsed([path], tmp_path, gold=gold, rejects=tmp_path / "bad.jsonl")
     assert [row["id"] for row in rows] == ["g-0", "g-2"]
-    bad = read(tmp_path / "bad.jsonl")
+    bad = read_jsonl(tmp_path / "bad.jsonl")
     assert [(each["path"], each["row"]) for each in bad] == [(str(path), 2), (str(path), 4), (str(path), 5)]
     reasons = [each["reason"].partition(":")[0] for each in bad]
     assert reasons == ["no question block", "text after the choices", "not the gold row"]
@@ -486,7 +482,7 @@ def test_the_summary_counts_each_teacher_and_status(run, tmp_path):
     }
     assert (found["first_teacher_agrees_with_gold"], found["trimmed"]) == (6, 0)
     counted = {"t5": Counter(), "ll": Counter()}
-    for row in read(out):
+    for row in read_jsonl(out):
         for teacher, status in row["status"].items():
             counted[teacher][status] += 1
     assert counted == found["status"]
@@ -545,7 +541,7 @@ def there_and_back(strings, folder, suffix=".jsonl", **options):
     export_rationales(folder / f"rows{suffix}", folder / "llm", split="train")
     parse_rationale_files([source], folder / "rows.jsonl", **options)
     parse_rationale_files([folder / "llm"], folder / "again.jsonl", **options)
-    return without_place(read(folder / "rows.jsonl")), without_place(read(folder / "again.jsonl"))
+    return without_place(read_jsonl(folder / "rows.jsonl")), without_place(read_jsonl(folder / "again.jsonl"))
 
 
 PIECES = (
@@ -631,7 +627,7 @@ def test_rows_from_parquet_are_exported(tmp_path, seconds):
 def test_a_row_that_the_format_cannot_carry_is_refused(tmp_path, broken):
     """The row's number is said, and nothing at all is written, not even the rows before it."""
     parse_rationale_files([write(tmp_path / "in.jsonl", [string(0), string(1)])], tmp_path / "rows.jsonl")
-    rows = read(tmp_path / "rows.jsonl")
+    rows = read_jsonl(tmp_path / "rows.jsonl")
     rows[1] |= broken
     write(tmp_path / "rows.jsonl", rows)
     with pytest.raises(InputError, match=r"rows\.jsonl:2"):

@@ -15,6 +15,7 @@ import typer
 
 import dataprep
 from dataprep.cli.app import app
+from tests.helpers import read_jsonl
 
 ROOT = Path(__file__).parents[2]
 ALONE = {command.name for command in app.registered_commands}
@@ -30,11 +31,6 @@ OUTPUTS = {
     "mbpp": ["train/mbpp_train_sample_llama", "test/mbpp_test_sample_llama"],
     "squad": ["train/squad_train_sample_llama", "test/squad_dev_llama"],
 }
-
-
-def rows_of(path):
-    """The rows of a JSON Lines file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def raw_rows(count):
@@ -196,7 +192,7 @@ def test_convert_writes_to_the_promised_places(run, workspace, dataset):
     expected = sorted(workspace / "pre_datasets" / f"{name}.jsonl" for name in OUTPUTS[dataset])
     assert written == expected
     for path in written:
-        for row in rows_of(path):
+        for row in read_jsonl(path):
             assert list(row) == ["messages"]
             assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
             assert row["messages"][0]["content"] == SYSTEM
@@ -314,7 +310,7 @@ def test_one_output_for_several_splits_is_refused(run, workspace):
     assert re.fullmatch(r"error: .*train and test: choose one with --split\n", done.err)
     assert run("convert", "gsm8k", "-o", "out.jsonl", "--split", "test", cwd=workspace).code == 0
     raw = (workspace / "raw" / "gsm8k" / "test.jsonl").read_bytes()
-    assert len(rows_of(workspace / "out.jsonl")) == raw.count(b"\n")
+    assert len(read_jsonl(workspace / "out.jsonl")) == raw.count(b"\n")
 
 
 def test_a_folder_of_raw_files_may_be_the_input(run, workspace):
@@ -335,7 +331,7 @@ def test_the_script_in_the_project_root_is_the_command(workspace):
     )
     assert (done.returncode, done.stdout) == (0, b"")
     for name in OUTPUTS["gsm8k"]:
-        assert rows_of(workspace / "pre_datasets" / f"{name}.jsonl")
+        assert read_jsonl(workspace / "pre_datasets" / f"{name}.jsonl")
 
 
 def test_a_fresh_checkout_is_a_workspace(tmp_path):
@@ -401,7 +397,7 @@ def test_json_summaries_parse_and_balance(run, workspace):
     for counts in summary["outputs"]:
         assert balances(counts)
         assert counts["dropped"]["unanswerable"] > 0
-        assert counts["out"] == len(rows_of(workspace / counts["output"]))
+        assert counts["out"] == len(read_jsonl(workspace / counts["output"]))
     summary = json.loads(run("merge", "--json", cwd=workspace).err)
     assert summary["command"] == "merge"
     assert all(balances(counts) and counts["out"] == counts["in"] > 0 for counts in summary["outputs"])

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import listing
+
 PROGRAM = f"{shlex.quote(sys.executable)} -m dataprep"
 COMMAND = [sys.executable, "-m", "dataprep"]
 EARLIER = b"earlier output\n"
@@ -24,11 +26,6 @@ every_writer = pytest.mark.parametrize("name", WRITERS)
 def raw_rows(count):
     """Raw GSM8K rows, all different."""
     return b"".join(RAW % (n, n, 6 * n) for n in range(1, count + 1))
-
-
-def listing(folder):
-    """The names in a folder, hidden ones too."""
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from dataprep.datasets.convert import Plan, convert_files
 from dataprep.teacher.journal.line import OUTCOMES
 from dataprep.teacher.prompts import prompt_file
 from tests import strategies as some
+from tests.helpers import read_jsonl
 from tests.journal_lines import journal, line
 from tests.tables import table
 
@@ -59,11 +60,6 @@ def written(path, rows):
     return path
 
 
-def rows_of(path):
-    """The rows of a JSON Lines file."""
-    return [json.loads(each) for each in path.read_bytes().split(b"\n")[:-1]]
-
-
 @pytest.fixture
 def collect(tmp_path):
     """Collect lines for Examples; the rows that were written, and the report."""
@@ -73,7 +69,7 @@ def collect(tmp_path):
         responses.write_bytes(journal(*lines))
         out = tmp_path / "out.jsonl"
         report = collect_files([responses], written(tmp_path / "examples.jsonl", examples), out, **options)
-        return rows_of(out), report
+        return read_jsonl(out), report
 
     return collected
 
@@ -282,7 +278,7 @@ def test_every_example_is_accounted_for_and_every_row_is_an_example(tmp_path_fac
     (folder / "r.jsonl").write_bytes(journal(*lines))
     source, out = written(folder / "e.jsonl", asked), folder / "out.jsonl"
     report = collect_files([folder / "r.jsonl"], source, out)
-    rows = rows_of(out)
+    rows = read_jsonl(out)
     assert (report.ledger.rows_in, report.ledger.rows_out, len(rows)) == (len(asked),) * 3
     for row, asked_row, text, outcome in zip(rows, asked, texts, outcomes, strict=True):
         read = Example.from_json(row)
@@ -293,7 +289,7 @@ def test_every_example_is_accounted_for_and_every_row_is_an_example(tmp_path_fac
             assert read.rationales["t"] == text.strip()
     for to in ("chat", "qa", "choice-probs"):
         report = collect_files([folder / "r.jsonl"], source, out, to=to, keep=KEEPABLE)
-        assert report.ledger.rows_out == len(rows_of(out))
+        assert report.ledger.rows_out == len(read_jsonl(out))
         assert report.ledger.rows_in == len(asked)
 
 
@@ -310,7 +306,7 @@ def test_any_interleaving_gives_what_the_best_line_gives(tmp_path_factory, outco
     for number, lines in enumerate(([line(best)], noise + mixed)):
         (folder / f"r{number}.jsonl").write_bytes(journal(*lines, line("failed", id="y", key="new")))
         collect_files([folder / f"r{number}.jsonl"], folder / "e.jsonl", folder / "out.jsonl")
-        found.append(rows_of(folder / "out.jsonl"))
+        found.append(read_jsonl(folder / "out.jsonl"))
     assert found[0] == found[1]
 
 
@@ -326,7 +322,7 @@ def test_rows_are_written_in_any_format_and_read_again(collect, tmp_path, suffix
         assert not again[1].rationales
         prompt_file(out, tmp_path / "requests.jsonl", shots=0)
         collect_files([tmp_path / "responses.jsonl"], out, tmp_path / "again.jsonl")
-        assert rows_of(tmp_path / "again.jsonl") == rows_of(tmp_path / "out.jsonl")
+        assert read_jsonl(tmp_path / "again.jsonl") == read_jsonl(tmp_path / "out.jsonl")
 
 
 # Several samples, several journals
@@ -361,7 +357,7 @@ def test_later_journals_go_on_from_earlier_ones(tmp_path):
     (tmp_path / "b.jsonl").write_bytes(journal(reply("B"), line("failed", id="y", key="new")))
     written(tmp_path / "e.jsonl", [example("x"), example("y")])
     collect_files([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], tmp_path / "e.jsonl", tmp_path / "o.jsonl")
-    assert [row["status"] for row in rows_of(tmp_path / "o.jsonl")] == [
+    assert [row["status"] for row in read_jsonl(tmp_path / "o.jsonl")] == [
         {"t": "ok", "u": "ok"},
         {"t": "failed", "u": "missing"},
     ]
@@ -389,10 +385,10 @@ def test_raw_rows_of_a_dataset_are_joined_by_the_ids_of_their_requests(tmp_path)
     ]
     source = written(tmp_path / "raw.jsonl", raw)
     prompt_file(source, tmp_path / "requests.jsonl", dataset="obqa", forcing=False)
-    ids = [request["id"] for request in rows_of(tmp_path / "requests.jsonl")]
+    ids = [request["id"] for request in read_jsonl(tmp_path / "requests.jsonl")]
     (tmp_path / "r.jsonl").write_bytes(journal(*(reply("B", id=name) for name in ids)))
     report = collect_files([tmp_path / "r.jsonl"], source, tmp_path / "out.jsonl", dataset="obqa")
-    rows = rows_of(tmp_path / "out.jsonl")
+    rows = read_jsonl(tmp_path / "out.jsonl")
     assert [row["id"] for row in rows] == ids
     assert [(row["answer"], row["status"]) for row in rows] == [
         ({"label": "b", "text": "tin"}, {"t": "ok"}),
@@ -465,7 +461,7 @@ def test_a_torn_last_line_is_passed_over_and_reported(tmp_path):
     written(tmp_path / "e.jsonl", [example("x"), example("y")])
     report = collect_files([tmp_path / "r.jsonl"], tmp_path / "e.jsonl", tmp_path / "o.jsonl")
     assert report.torn == [f"{tmp_path / 'r.jsonl'}:2"]
-    assert [row["status"]["t"] for row in rows_of(tmp_path / "o.jsonl")] == ["ok", "missing"]
+    assert [row["status"]["t"] for row in read_jsonl(tmp_path / "o.jsonl")] == ["ok", "missing"]
     (tmp_path / "r.jsonl").write_bytes(journal(reply("B"))[:-20])
     with pytest.raises(InputError, match=r"r\.jsonl:1: the only line broke off"):
         collect_files([tmp_path / "r.jsonl"], tmp_path / "e.jsonl", tmp_path / "o.jsonl")
@@ -498,7 +494,7 @@ def test_a_journal_is_never_replaced(tmp_path):
             collect_files([tmp_path / "r.jsonl"], tmp_path / "e.jsonl", tmp_path / name)
     assert (tmp_path / "r.jsonl").read_bytes() == text
     collect_files([tmp_path / "r.jsonl"], tmp_path / "e.jsonl", tmp_path / "e.jsonl")
-    assert rows_of(tmp_path / "e.jsonl")[0]["status"] == {"t": "ok"}
+    assert read_jsonl(tmp_path / "e.jsonl")[0]["status"] == {"t": "ok"}
 
 
 # Training rows
@@ -511,7 +507,7 @@ def test_chat_rows_have_converts_wording_and_the_teachers_words(collect, tmp_pat
     assert (row["id"], row["source"]) == ("x", "arc")
     raw = {"id": "x", "question": "Question x?", "choices": list(CHOICES), "answer": "tin"}
     convert_files(Plan("arc"), written(tmp_path / "raw.jsonl", [raw]), tmp_path / "chat.jsonl")
-    assert row["messages"][:2] == rows_of(tmp_path / "chat.jsonl")[0]["messages"][:2]
+    assert row["messages"][:2] == read_jsonl(tmp_path / "chat.jsonl")[0]["messages"][:2]
     assert row["messages"][2] == {"role": "assistant", "content": "Tin melts. The answer is (b)."}
     assert report.ledger.rows_out == 1
 
@@ -850,7 +846,7 @@ def test_commonsense_qa_from_requests_to_training_rows(tmp_path):
     """Every request of the published set is collected under its id, right answers and wrong ones apart."""
     source = DATA / "commonsense_qa/dev_rand_split.jsonl"
     prompt_file(source, tmp_path / "requests.jsonl", dataset="commonsense_qa", forcing=False)
-    requests = rows_of(tmp_path / "requests.jsonl")
+    requests = read_jsonl(tmp_path / "requests.jsonl")
     lines, right = [], 0
     for number, request in enumerate(requests):
         letter = LETTERS[number % 5]
@@ -866,7 +862,7 @@ def test_commonsense_qa_from_requests_to_training_rows(tmp_path):
         "failed": {},
     }
     assert report.unmatched == 0
-    rows = rows_of(tmp_path / "train_data.jsonl")
+    rows = read_jsonl(tmp_path / "train_data.jsonl")
     asked = {request["messages"][1]["content"] for request in requests}
     assert len(rows) == right
     assert all(set(row) == {"Question", "Answer"} and row["Question"] in asked for row in rows)
@@ -877,8 +873,8 @@ def test_published_solutions_are_right_answers(tmp_path):
     """Each GSM8K solution, given as a reply, is ok; the same with another final number never is."""
     source = DATA / "gsm8k/test.jsonl"
     convert_files(Plan("gsm8k", to="example"), source, tmp_path / "e.jsonl")
-    replies = [row["answer"] for row in rows_of(source)]
-    asked = rows_of(tmp_path / "e.jsonl")
+    replies = [row["answer"] for row in read_jsonl(source)]
+    asked = read_jsonl(tmp_path / "e.jsonl")
     for wrong in (0, 1):
         numbers = [number_of(row["answer"]) + wrong for row in asked]
         lines = [
@@ -897,12 +893,12 @@ def test_published_rationales_are_judged_alike_as_answers(tmp_path):
     parse_rationale_files(
         [folder / "llm/test_CoT_0.json"], tmp_path / "rows.jsonl", gold=folder / "arc_test.json"
     )
-    rows = rows_of(tmp_path / "rows.jsonl")
+    rows = read_jsonl(tmp_path / "rows.jsonl")
     lines = [reply(row["rationales"]["llama-2"], id=row["id"], teacher="again") for row in rows]
     (tmp_path / "r.jsonl").write_bytes(journal(*lines))
     collect_files([tmp_path / "r.jsonl"], tmp_path / "rows.jsonl", tmp_path / "out.jsonl")
     seen = set()
-    for row in rows_of(tmp_path / "out.jsonl"):
+    for row in read_jsonl(tmp_path / "out.jsonl"):
         published_status, status = row["status"]["llama-2"], row["status"]["again"]
         assert row["rationales"]["llama-2"] == row["rationales"]["again"]
         assert status != "truncated"

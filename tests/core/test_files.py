@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from dataprep import read_rows, write_rows
 from dataprep.core.errors import FileError, InputError, Location, UsageError
 from dataprep.core.io import format_of, open_output, read_blocks, read_lines, read_text, write_text
+from tests.helpers import listing
 
 KINDS = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet"]
 COMPRESSIONS = ["", ".gz", ".zst"]
@@ -43,11 +44,6 @@ ROWS = st.lists(st.dictionaries(ANY_TEXT, VALUES, max_size=4), max_size=5)
 def rows_of(path):
     """The rows in a file, without their numbers."""
     return [row for _, row in read_rows(str(path))]
-
-
-def listing(folder):
-    """The names in a folder, hidden ones too."""
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

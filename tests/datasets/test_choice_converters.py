@@ -12,6 +12,7 @@ from dataprep.datasets import registry as converters
 from dataprep.datasets.convert import Plan, convert, convert_files
 from dataprep.datasets.converters import aqua_rat, bioasq, piqa, pubmedqa, qa
 from tests import strategies as some
+from tests.helpers import read_jsonl, write_jsonl
 
 CHOICE_SETS = [
     "aqua_rat", "arc", "bioasq", "commonsense_qa", "openbookqa", "piqa", "pubmedqa", "riddlesense",
@@ -53,17 +54,6 @@ GOLD = {
     "commonsense_qa": "answerKey", "openbookqa": "answerKey", "arc": "answerKey", "riddlesense": "answerKey",
     "piqa": "label", "pubmedqa": "final_decision", "bioasq": "exact_answer", "aqua_rat": "correct",
 }  # fmt: skip
-
-
-def write_lines(path, rows):
-    """Write rows as JSON Lines with Python's json."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
-
-
-def read_lines(path):
-    """The rows of a JSON Lines file, read by Python's json."""
-    return [json.loads(line) for line in path.read_text("utf-8").split("\n")[:-1]]
 
 
 # All sets
@@ -286,13 +276,13 @@ def test_an_alias_finds_its_folder_and_file(run, workspace, folder):
             old.rmdir()
     place = workspace / "raw" / folder
     place.mkdir()
-    write_lines(place / "train.jsonl", [OFFICIAL])
-    write_lines(place / "test.jsonl", [OFFICIAL, OFFICIAL])
-    write_lines(place / "dev.jsonl", [OFFICIAL] * 3)
+    write_jsonl(place / "train.jsonl", [OFFICIAL])
+    write_jsonl(place / "test.jsonl", [OFFICIAL, OFFICIAL])
+    write_jsonl(place / "dev.jsonl", [OFFICIAL] * 3)
     ran = run("convert", "obqa", "--quiet", cwd=workspace)
     assert (ran.code, ran.err) == (0, "")
-    assert len(read_lines(workspace / "pre_datasets/train/openbookqa_train_llama.jsonl")) == 1
-    assert len(read_lines(workspace / "pre_datasets/test/openbookqa_test_llama.jsonl")) == 2
+    assert len(read_jsonl(workspace / "pre_datasets/train/openbookqa_train_llama.jsonl")) == 1
+    assert len(read_jsonl(workspace / "pre_datasets/test/openbookqa_test_llama.jsonl")) == 2
     assert not list(workspace.rglob("*dev*llama*"))
 
 
@@ -315,11 +305,11 @@ def test_arc_writes_challenge_and_easy_to_their_files(run, workspace, place):
     ]
     for number, name in enumerate(names):
         row = OFFICIAL | {"id": name}
-        write_lines(folder / f"{name}.jsonl", [row] * (number + 1))
+        write_jsonl(folder / f"{name}.jsonl", [row] * (number + 1))
     assert run("convert", "arc", "--with-id", "--quiet", cwd=workspace).code == 0
     written = {}
     for path in (workspace / "pre_datasets").rglob("*.jsonl"):
-        rows = read_lines(path)
+        rows = read_jsonl(path)
         assert len({row["id"] for row in rows}) == 1
         written[str(path.relative_to(workspace / "pre_datasets"))] = (rows[0]["id"], len(rows))
     assert written == {
@@ -334,7 +324,7 @@ def test_a_split_without_a_place_needs_an_output(run, workspace):
     """A development set goes where -o says; without it the command tells so with exit code 2."""
     folder = workspace / "raw" / "riddlesense"
     folder.mkdir(exist_ok=True)
-    write_lines(folder / "rs_test_hidden.jsonl", [OFFICIAL])
+    write_jsonl(folder / "rs_test_hidden.jsonl", [OFFICIAL])
     ran = run("convert", "riddle", "--split", "hidden", cwd=workspace)
     assert ran.code == 2
     assert "-o" in ran.err
@@ -350,11 +340,11 @@ def piqa_rows(count):
 
 def labelled(tmp_path, rows, labels, workers=1, **options):
     """The Examples of rows in one file and their labels in the other."""
-    write_lines(tmp_path / "valid.jsonl", rows)
+    write_jsonl(tmp_path / "valid.jsonl", rows)
     (tmp_path / "valid-labels.lst").write_text(labels, "utf-8")
     plan = Plan("piqa", to="example", options=options)
     ledger = convert_files(plan, [tmp_path / "valid.jsonl"], tmp_path / "out.jsonl", workers=workers)
-    return ledger, read_lines(tmp_path / "out.jsonl")
+    return ledger, read_jsonl(tmp_path / "out.jsonl")
 
 
 @pytest.mark.medium
@@ -397,10 +387,10 @@ def test_piqa_s_development_set_is_found_under_both_names(run, workspace, name):
     folder = workspace / "raw" / "piqa"
     for path in folder.iterdir():
         path.unlink()
-    write_lines(folder / f"{name}.jsonl", piqa_rows(3))
+    write_jsonl(folder / f"{name}.jsonl", piqa_rows(3))
     (folder / f"{name}-labels.lst").write_text("0\n1\n0\n")
     assert run("convert", "piqa", cwd=workspace).code == 0
-    rows = read_lines(workspace / "pre_datasets/test/piqa_valid_llama.jsonl")
+    rows = read_jsonl(workspace / "pre_datasets/test/piqa_valid_llama.jsonl")
     assert [row["messages"][2]["content"] for row in rows] == ["(a) first 0", "(b) second 1", "(a) first 2"]
 
 
@@ -428,7 +418,7 @@ def test_piqa_drops_hidden_labels(tmp_path):
 
 def test_piqa_without_the_second_file_has_no_labels(tmp_path):
     """Rows whose labels' file is not there are dropped as unlabelled, not guessed."""
-    write_lines(tmp_path / "valid.jsonl", piqa_rows(2))
+    write_jsonl(tmp_path / "valid.jsonl", piqa_rows(2))
     plan = Plan("piqa", to="example")
     ledger = convert_files(plan, [tmp_path / "valid.jsonl"], tmp_path / "out.jsonl")
     assert ledger.to_json()["dropped"] == {"no gold answer": 2}
@@ -442,9 +432,9 @@ def test_a_blank_line_or_an_empty_object_moves_no_label(tmp_path):
     (tmp_path / "valid-labels.lst").write_text("1\n0\n0\n1\n")
     plan, bad = Plan("piqa", to="example"), tmp_path / "bad.jsonl"
     convert_files(plan, [tmp_path / "valid.jsonl"], tmp_path / "out.jsonl", rejects=bad)
-    found = read_lines(tmp_path / "out.jsonl")
+    found = read_jsonl(tmp_path / "out.jsonl")
     assert [row["answer"]["text"] for row in found] == ["second 0", "first 1", "second 2"]
-    (reject,) = read_lines(bad)
+    (reject,) = read_jsonl(bad)
     assert reject["line"] == 3
     assert "not JSON" not in reject["reason"]
 
@@ -797,7 +787,7 @@ def test_a_mapped_field_that_no_row_has_is_an_error(run, tmp_path, columns, suff
 )
 def test_one_of_several_fields_of_choices_that_is_not_there_is_named(tmp_path, choices, gold, place):
     """A missing last column never passes for fewer choices, nor one in the middle for an empty choice."""
-    write_lines(tmp_path / "t.jsonl", [{"q": "Which?", "a": "x", "b": "y", "c": "z", "gold": gold}])
+    write_jsonl(tmp_path / "t.jsonl", [{"q": "Which?", "a": "x", "b": "y", "c": "z", "gold": gold}])
     columns = {"question": "q", "choices": choices, "answer": "gold"}
     with pytest.raises(InputError, match=rf"{place}: .*'nope', which --map names"):
         list(convert("qa", tmp_path / "t.jsonl", options={"columns": columns}))
@@ -808,7 +798,7 @@ def test_a_mapped_field_that_some_row_has_is_a_matter_of_the_rows(tmp_path, work
     """A field that one row has, be it null and far into the file, is there."""
     rows = [{"q": f"Question {n}? {'x' * 100}", "a": "x"} for n in range(12_000)]
     rows[-1]["why"] = None
-    write_lines(tmp_path / "t.jsonl", rows)
+    write_jsonl(tmp_path / "t.jsonl", rows)
     columns = {"question": "q", "answer": "a", "solution": "why"}
     plan = Plan("qa", to="example", options={"columns": columns})
     ledger = convert_files(plan, [tmp_path / "t.jsonl"], tmp_path / "out.jsonl", workers=workers)

@@ -19,6 +19,7 @@ from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets.convert import Plan, RowConverter, convert, convert_files
 from tests import strategies as some
+from tests.helpers import read_jsonl
 
 GSM8K = [
     {"question": f"What is {n} times 1,000?", "answer": f"{n}*1000=<<{n}*1000={n}000>>{n},000.\n#### {n},000"}
@@ -51,11 +52,6 @@ def write_lines(path, rows):
     """Rows as JSON Lines, written by Python's json."""
     path.write_bytes("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8"))
     return path
-
-
-def read_lines(path):
-    """The rows of a JSON Lines file, read by Python's json."""
-    return [json.loads(line) for line in path.read_bytes().decode("utf-8").split("\n")[:-1]]
 
 
 def sampled(rows, size, seed):
@@ -132,7 +128,7 @@ def test_iterables_and_files_give_the_same_rows(tmp_path):
     rows = list(convert("gsm8k", GSM8K))
     assert rows == list(convert("gsm8k", path)) == list(convert("gsm8k", str(path)))
     convert_files(Plan("gsm8k"), [path], tmp_path / "out.jsonl")
-    assert read_lines(tmp_path / "out.jsonl") == rows
+    assert read_jsonl(tmp_path / "out.jsonl") == rows
     assert [row["messages"][2]["content"] for row in rows[:2]] == [
         "1*1000=<<1*1000=1000>>1,000.\n\n#### 1,000",
         "2*1000=<<2*1000=2000>>2,000.\n\n#### 2,000",
@@ -204,7 +200,7 @@ def test_a_converted_file_holds_a_row_a_line(rows):
             return
         ledger = convert_files(Plan("gsm8k"), [path], output)
         assert ledger.to_json() == {"in": len(rows), "out": len(rows), "dropped": {}, "failed": {}}
-        questions = [row["messages"][1]["content"] for row in read_lines(output)]
+        questions = [row["messages"][1]["content"] for row in read_jsonl(output)]
         assert questions == [row["question"].strip() for row in rows]
 
 
@@ -287,7 +283,7 @@ def test_a_split_is_taken_out_of_one_file(tmp_path, split, options, numbers):
     """--split keeps a split's rows in order and counts the others as dropped under one reason."""
     path, output = write_lines(tmp_path / "mbpp.jsonl", MBPP), tmp_path / "out.jsonl"
     ledger = convert_files(Plan("mbpp", split=split, with_id=True, options=options), [path], output)
-    assert [row["id"] for row in read_lines(output)] == [f"mbpp-{number}" for number in numbers]
+    assert [row["id"] for row in read_jsonl(output)] == [f"mbpp-{number}" for number in numbers]
     others = len(MBPP) - len(numbers)
     assert ledger.dropped == ({"in another split": others} if others else {})
 
@@ -299,7 +295,7 @@ def test_unanswerable_questions_are_dropped_and_counted_or_kept(tmp_path):
     assert ledger.to_json() == {"in": 12, "out": 8, "dropped": {"unanswerable": 4}, "failed": {}}
     ledger = convert_files(Plan("squad", options={"unanswerable": "keep"}), [path], output)
     assert ledger.to_json() == {"in": 12, "out": 12, "dropped": {}, "failed": {}}
-    answers = [row["messages"][2]["content"] for row in read_lines(output)]
+    answers = [row["messages"][2]["content"] for row in read_jsonl(output)]
     assert answers == ["232 °C" if n % 3 else "The passage does not answer this question." for n in range(12)]
 
 
@@ -318,7 +314,7 @@ def test_a_sample_can_be_reproduced_from_the_whole_output(tmp_path, size, seed):
     assert part.read_bytes() == b"".join(sampled(lines, size, seed))
     assert ledger.rows_out == min(size, 59)
     assert ledger.dropped["not sampled"] == max(0, 59 - size)
-    assert list(convert("gsm8k", GSM8K, sample=size, seed=seed)) == read_lines(part)
+    assert list(convert("gsm8k", GSM8K, sample=size, seed=seed)) == read_jsonl(part)
 
 
 def test_a_sample_is_of_the_rows_that_would_come_out(tmp_path):
@@ -328,9 +324,9 @@ def test_a_sample_is_of_the_rows_that_would_come_out(tmp_path):
     whole, part, rejects = (tmp_path / name for name in ("whole.jsonl", "part.jsonl", "rejects.jsonl"))
     convert_files(Plan("squad", with_id=True), paths, whole, rejects=rejects)
     ledger = convert_files(Plan("squad", with_id=True, sample=3), paths, part, rejects=rejects, workers=2)
-    assert read_lines(part) == sampled(read_lines(whole), 3, 42)
+    assert read_jsonl(part) == sampled(read_jsonl(whole), 3, 42)
     assert dict(ledger.dropped) == {"unanswerable": 4, "not sampled": 5}
-    assert ledger.failed.total() == len(read_lines(rejects)) == 1
+    assert ledger.failed.total() == len(read_jsonl(rejects)) == 1
 
 
 # Files
@@ -376,7 +372,7 @@ def test_several_files_are_one_output(tmp_path):
     """Files are converted in the order they are given."""
     paths = [write_lines(tmp_path / "b.jsonl", GSM8K[:3]), write_lines(tmp_path / "a.jsonl", GSM8K[3:5])]
     ledger = convert_files(Plan("gsm8k"), paths, tmp_path / "out.jsonl")
-    assert read_lines(tmp_path / "out.jsonl") == list(convert("gsm8k", GSM8K[:5]))
+    assert read_jsonl(tmp_path / "out.jsonl") == list(convert("gsm8k", GSM8K[:5]))
     assert (ledger.rows_in, ledger.rows_out) == (5, 5)
 
 
@@ -388,7 +384,7 @@ def test_bad_rows_far_into_a_file_are_named_by_their_line(tmp_path, workers):
     lines[10], lines[2500], lines[3999] = "", '{"question": "x"}', "{"
     path.write_text("\n".join(lines))
     ledger = convert_files(Plan("gsm8k"), [path], tmp_path / "out.jsonl", rejects=rejects, workers=workers)
-    found = [(row["path"], row["line"], row["text"]) for row in read_lines(rejects)]
+    found = [(row["path"], row["line"], row["text"]) for row in read_jsonl(rejects)]
     assert found == [(str(path), 2501, '{"question": "x"}'), (str(path), 4000, "{")]
     assert ledger.to_json() == {
         "in": 3999,
@@ -396,14 +392,14 @@ def test_bad_rows_far_into_a_file_are_named_by_their_line(tmp_path, workers):
         "dropped": {},
         "failed": {"missing field 'answer'": 1, "not JSON": 1},
     }
-    assert len(read_lines(tmp_path / "out.jsonl")) == 3997
+    assert len(read_jsonl(tmp_path / "out.jsonl")) == 3997
 
 
 def test_a_file_given_twice_is_numbered_twice(tmp_path):
     """Line numbers begin again with each file, also where the same one follows itself."""
     path, rejects = write_lines(tmp_path / "rows.jsonl", [GSM8K[0], {"bad": 1}]), tmp_path / "rejects.jsonl"
     convert_files(Plan("gsm8k"), [path, path], tmp_path / "out.jsonl", rejects=rejects)
-    assert [row["line"] for row in read_lines(rejects)] == [2, 2]
+    assert [row["line"] for row in read_jsonl(rejects)] == [2, 2]
 
 
 def test_without_rejects_the_first_bad_row_ends_all_and_leaves_the_output(tmp_path):

@@ -23,7 +23,7 @@ import pytest
 from dataprep.core.errors import FetchError, UsageError
 from dataprep.core.records import Source, Split
 from dataprep.datasets import registry as converters
-from dataprep.datasets.hub import fetching, manifest
+from dataprep.datasets.hub import download, manifest
 from dataprep.datasets.workspace import FOLDERS
 
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -598,7 +598,7 @@ def test_a_fetched_file_is_found_as_its_own_split_only(name):
     source = converters.load(name).SOURCE
     if not source.hub:
         pytest.skip("not on the hub")
-    for part in fetching.parts_of(name, source):
+    for part in download.parts_of(name, source):
         found = {
             split
             for split, each in source.splits.items()
@@ -611,27 +611,27 @@ def test_a_fetched_file_is_found_as_its_own_split_only(name):
 def test_a_set_that_is_not_on_the_hub_says_where_it_is(name, tmp_path):
     """What has to be fetched by hand is said to be so, with the authors' page where there is one."""
     with pytest.raises(FetchError, match=f"{name} is not on the hub") as caught:
-        fetching.fetch(name, tmp_path)
+        download.fetch(name, tmp_path)
     assert converters.load(name).SOURCE.homepage in str(caught.value)
 
 
 def test_a_split_that_is_not_there_is_named(tmp_path):
     """An unknown split is a mistake in the command line; one that the hub lacks is not."""
     with pytest.raises(UsageError, match=r"gsm8k has no split 'dev'; its splits: train, test"):
-        fetching.fetch("gsm8k", tmp_path, splits=["dev"])
+        download.fetch("gsm8k", tmp_path, splits=["dev"])
     with pytest.raises(
         FetchError, match=r"the split test of pubmedqa is not on the hub: .*pubmedqa\.github\.io"
     ):
-        fetching.fetch("pubmedqa", tmp_path, splits=["test"])
+        download.fetch("pubmedqa", tmp_path, splits=["test"])
 
 
 def test_the_rows_of_a_part_are_those_of_all_its_splits():
     """Splits that share a file are counted together, and not at all where one's count is unknown."""
     splits = {"a": Split(("*",), 2, "", hub="c/x+y"), "b": Split(("*",), 3, "", hub="c/x+y")}
-    (part,) = fetching.parts_of("set", Source("o/n", "main", "MIT", "", splits), ["a"])
+    (part,) = download.parts_of("set", Source("o/n", "main", "MIT", "", splits), ["a"])
     assert (part.name, part.rows, list(part.splits)) == ("set.jsonl", 5, ["a", "b"])
     splits["b"] = Split(("*",), 0, "", hub="c/x+y")
-    (part,) = fetching.parts_of("set", Source("o/n", "main", "MIT", "", splits))
+    (part,) = download.parts_of("set", Source("o/n", "main", "MIT", "", splits))
     assert part.rows == 0
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import dataprep
 from dataprep import merge_files, write_rows
 from dataprep.core.errors import FileError, InputError, UsageError
+from tests.helpers import listing
 
 # Rows with spacing, escapes, carriage returns and characters that a parser and writer would change.
 ODD_ROWS = [
@@ -51,11 +52,6 @@ def joined(rows):
 def numbered_rows(count, pad=10):
     """Rows of different lengths, each with its number."""
     return [b'{"n": %d, "pad": "%s"}' % (n, b"x" * (n * 7 % (pad + 1))) for n in range(count)]
-
-
-def listing(folder):
-    """The names in a folder, hidden ones too."""
-    return sorted(path.name for path in folder.iterdir())
 
 
 @given(contents=FILES, seed=st.integers(0, 2**40), memory=st.sampled_from([1, 50, 400, 1 << 30]))

@@ -11,6 +11,7 @@ from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.metrics.scores import ACCURACY, EXACT, F1, FLEXIBLE, PASS, STRICT
 from dataprep.evaluate.settings import Settings
 from tests import journal_lines
+from tests.helpers import write_jsonl
 from tests.tables import table
 
 CHOICES = "Which is blue?\n\n(a) grass\n(b) sky"
@@ -40,15 +41,9 @@ GIVEN = {
 }
 
 
-def write(path, rows):
-    """A file of rows."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
 def predicted(path, given):
     """A file of predictions by id."""
-    return write(path, [{"id": name, "prediction": text} for name, text in given.items()])
+    return write_jsonl(path, [{"id": name, "prediction": text} for name, text in given.items()])
 
 
 def figures(done):
@@ -59,7 +54,7 @@ def figures(done):
 @pytest.fixture
 def mixed(tmp_path):
     """A file of chat rows of four sets."""
-    return write(tmp_path / "rows.jsonl", MIXED)
+    return write_jsonl(tmp_path / "rows.jsonl", MIXED)
 
 
 def test_a_mixed_file_is_measured_by_source(mixed, tmp_path):
@@ -119,10 +114,10 @@ def test_examples_carry_all_accepted_answers(tmp_path, run):
 @pytest.mark.medium
 def test_predictions_without_ids_are_matched_by_place(mixed, tmp_path):
     """The first prediction is the first row's; another number of them is an error."""
-    given = write(tmp_path / "given.jsonl", [{"text": text} for text in GIVEN.values()])
+    given = write_jsonl(tmp_path / "given.jsonl", [{"text": text} for text in GIVEN.values()])
     done = evaluate_file(mixed, predictions=given, settings=Settings(allow_code=True))
     assert figures(done)["gsm8k", FLEXIBLE] == 1.0
-    write(given, [{"text": "x"}] * 4)
+    write_jsonl(given, [{"text": "x"}] * 4)
     with pytest.raises(InputError, match="4 predictions without ids for 5 rows"):
         evaluate_file(mixed, predictions=given, settings=Settings(allow_code=True))
 
@@ -130,19 +125,19 @@ def test_predictions_without_ids_are_matched_by_place(mixed, tmp_path):
 def test_a_bad_row_has_its_place_among_predictions_without_ids(tmp_path):
     """A row that goes to the rejects must not move the predictions of the rows after it."""
     rows = tmp_path / "rows.jsonl"
-    write(rows, MIXED[:1])
+    write_jsonl(rows, MIXED[:1])
     rows.write_text('{"messages": []}\n' + rows.read_text())
-    given = write(tmp_path / "given.jsonl", [{"text": "of the bad row"}, {"text": "#### 2"}])
+    given = write_jsonl(tmp_path / "given.jsonl", [{"text": "of the bad row"}, {"text": "#### 2"}])
     done = evaluate_file(rows, predictions=given, rejects=tmp_path / "rejects.jsonl")
     assert (done.ledger.rows_in, done.ledger.rows_out) == (2, 1)
-    write(given, [{"text": "#### 2"}])
+    write_jsonl(given, [{"text": "#### 2"}])
     with pytest.raises(InputError, match="1 predictions without ids for 2 rows"):
         evaluate_file(rows, predictions=given, rejects=tmp_path / "rejects.jsonl")
 
 
 def test_missing_and_unknown_predictions_are_counted(tmp_path):
     """A row without a prediction is failed, never wrong or right; one for no row is told."""
-    rows = write(tmp_path / "rows.jsonl", MIXED[:3])
+    rows = write_jsonl(tmp_path / "rows.jsonl", MIXED[:3])
     given = predicted(tmp_path / "given.jsonl", {"c1": "b", "g1": "#### 2", "new": "x", "newer": "y"})
     done = evaluate_file(rows, predictions=given)
     assert done.ledger.to_json() == {"in": 3, "out": 2, "dropped": {}, "failed": {"no prediction": 1}}
@@ -179,18 +174,18 @@ def test_malformed_predictions_are_errors(mixed, tmp_path, lines, message):
 
 def test_rows_without_ids_cannot_be_matched_by_id(tmp_path):
     """The way to rows with ids is said; two rows of one id are named."""
-    rows = write(tmp_path / "rows.jsonl", [chat(None, "1 + 1?", "#### 2")])
+    rows = write_jsonl(tmp_path / "rows.jsonl", [chat(None, "1 + 1?", "#### 2")])
     given = predicted(tmp_path / "given.jsonl", {"g1": "2"})
     with pytest.raises(UsageError, match=r"rows.jsonl:1: the row has no id .*--with-id"):
         evaluate_file(rows, predictions=given)
-    write(rows, [MIXED[0], MIXED[0]])
+    write_jsonl(rows, [MIXED[0], MIXED[0]])
     with pytest.raises(UsageError, match=r"rows.jsonl:2: the id 'g1' stands at .*rows.jsonl:1 too"):
         evaluate_file(rows, predictions=given)
 
 
 def test_a_journal_of_generate_is_a_file_of_predictions(tmp_path):
     """The lines that count are used; failures are no answers, refusals and empty ones are wrong answers."""
-    rows = write(
+    rows = write_jsonl(
         tmp_path / "rows.jsonl", [*MIXED[:2], *(chat(name, "q", "#### 5", "gsm8k") for name in ("g3", "g4"))]
     )
     lines = [
@@ -200,10 +195,10 @@ def test_a_journal_of_generate_is_a_file_of_predictions(tmp_path):
         journal_lines.line("length", id="g3", response="#### 5"),
         journal_lines.line("refused", id="g4"),
     ]
-    done = evaluate_file(rows, predictions=write(tmp_path / "journal.jsonl", lines))
+    done = evaluate_file(rows, predictions=write_jsonl(tmp_path / "journal.jsonl", lines))
     assert figures(done)["gsm8k", STRICT] == pytest.approx(2 / 3)
     assert done.ledger.to_json()["failed"] == {"the teacher gave no answer": 1}
-    write(
+    write_jsonl(
         tmp_path / "journal.jsonl", [*lines, journal_lines.line(id="g1", response="#### 9", teacher="other")]
     )
     with pytest.raises(UsageError, match=r"answers of .*other; choose one with --teacher"):
@@ -223,7 +218,7 @@ def test_programs_are_run_only_where_they_may_be(mixed, tmp_path):
 
 def test_a_bad_row_ends_the_command_or_goes_to_the_rejects(tmp_path):
     """Every row is accounted for: path, line, what to do."""
-    rows = write(tmp_path / "rows.jsonl", [MIXED[0], chat("x", "Hello", "Hi"), {"question": "?"}])
+    rows = write_jsonl(tmp_path / "rows.jsonl", [MIXED[0], chat("x", "Hello", "Hi"), {"question": "?"}])
     given = predicted(tmp_path / "given.jsonl", {"g1": "#### 2"})
     with pytest.raises(InputError, match=r"rows.jsonl:2: no metric for the row: .*--metric.*--rejects"):
         evaluate_file(rows, predictions=given)
@@ -251,7 +246,7 @@ def test_an_output_that_cannot_be_written_is_known_before_the_work(mixed, tmp_pa
 
 def test_an_output_may_be_a_table(tmp_path):
     """Any suffix will do that holds several scores a row; one that does not is refused at once."""
-    rows = write(tmp_path / "rows.jsonl", MIXED[:4])
+    rows = write_jsonl(tmp_path / "rows.jsonl", MIXED[:4])
     given = predicted(tmp_path / "given.jsonl", GIVEN)
     for suffix in ("parquet", "json", "jsonl.gz"):
         out = tmp_path / f"out.{suffix}"
@@ -263,7 +258,7 @@ def test_an_output_may_be_a_table(tmp_path):
 
 def test_the_table_and_the_ledger(run, tmp_path):
     """Figures with intervals go to standard output, the ledger to standard error."""
-    write(tmp_path / "rows.jsonl", MIXED[:4])
+    write_jsonl(tmp_path / "rows.jsonl", MIXED[:4])
     predicted(tmp_path / "given.jsonl", GIVEN | {"x": "y"})
     done = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "-o", "out.jsonl")
     assert done.code == 0
@@ -280,7 +275,7 @@ def test_the_table_and_the_ledger(run, tmp_path):
 
 def test_the_json_report(run, tmp_path):
     """A script reads every figure, its interval and the ledger; the same command gives the same bytes."""
-    write(tmp_path / "rows.jsonl", MIXED[:4])
+    write_jsonl(tmp_path / "rows.jsonl", MIXED[:4])
     predicted(tmp_path / "given.jsonl", {name: GIVEN[name] for name in ("g1", "c1", "s1")})
     first = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--json")
     again = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--json")
@@ -311,7 +306,7 @@ def test_the_json_report(run, tmp_path):
 )
 def test_command_lines_that_cannot_be_served(run, tmp_path, arguments, says):
     """What is wrong with the flags is said in a line, with exit code 2."""
-    write(tmp_path / "rows.jsonl", MIXED[:2])
+    write_jsonl(tmp_path / "rows.jsonl", MIXED[:2])
     predicted(tmp_path / "given.jsonl", GIVEN)
     done = run("evaluate", *arguments)
     assert (done.code, says in done.err, "Traceback" in done.err) == (2, True, False), done.err
@@ -337,7 +332,7 @@ def test_the_samples_own_answers_are_right(run, workspace):
     path = workspace / "mergedata" / "test.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     given = [{"prediction": row["messages"][-1]["content"]} for row in rows]
-    write(workspace / "given.jsonl", given)
+    write_jsonl(workspace / "given.jsonl", given)
     done = evaluate_file(path, predictions=workspace / "given.jsonl", settings=Settings(allow_code=True))
     assert set(figures(done).values()) == {1.0}
     assert sum(each.rows for each in done.results) == len(rows)

@@ -16,6 +16,7 @@ from dataprep.core.errors import FileError, TemplateError, UsageError
 from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.settings import Settings
 from tests import tiny_model
+from tests.helpers import read_jsonl
 from tests.tiny_model import END, KNOWN
 
 LONG = "What else is there? " * 40
@@ -51,11 +52,6 @@ def rows(tmp_path):
     return path
 
 
-def written(path):
-    """The rows of an output."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 @pytest.mark.medium
 @pytest.mark.medium
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -63,7 +59,7 @@ def test_a_model_answers_greedily_whatever_the_batch(folder, rows, tmp_path, bat
     """Answers are those that it learned, in the rows' order, and the metric is theirs."""
     settings = Settings(max_tokens=24, batch_size=batch_size)
     done = evaluate_file(rows, model=folder, output=tmp_path / "out.jsonl", settings=settings)
-    assert [row["prediction"] for row in written(tmp_path / "out.jsonl")] == list(KNOWN.values())
+    assert [row["prediction"] for row in read_jsonl(tmp_path / "out.jsonl")] == list(KNOWN.values())
     exact, _ = done.results[0].figures
     assert (exact.value, done.cut, done.ledger.rows_out) == (0.75, 0, 4)
 
@@ -94,7 +90,7 @@ def plain_loss(folder, path):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     words = AutoTokenizer.from_pretrained(folder)
     found = []
-    for row in written(path):
+    for row in read_jsonl(path):
         asked = words.apply_chat_template(row["messages"][:-1], tokenize=False, add_generation_prompt=True)
         prompt = words(asked, add_special_tokens=False)["input_ids"]
         said = words(row["messages"][-1]["content"], add_special_tokens=False)["input_ids"]
@@ -112,7 +108,7 @@ def test_the_loss_is_a_sum_over_all_trained_tokens(folder, rows, tmp_path, batch
     settings = Settings(metric="loss", batch_size=batch_size)
     done = evaluate_file(rows, model=folder, output=tmp_path / "out.jsonl", settings=settings)
     expected = plain_loss(folder, rows)
-    out = written(tmp_path / "out.jsonl")
+    out = read_jsonl(tmp_path / "out.jsonl")
     assert [row["tokens"] for row in out] == [count for _, count in expected]
     assert [row["loss"] for row in out] == pytest.approx(
         [total / count for total, count in expected], rel=1e-4
@@ -165,5 +161,5 @@ def test_examples_are_asked_as_convert_words_them(folder, tmp_path, run):
         out = tmp_path / f"{to}.out.jsonl"
         reports.append(evaluate_file(tmp_path / f"{to}.jsonl", model=folder, output=out, settings=settings))
     assert [each.to_json()["results"] for each in reports[:1]] == [reports[1].to_json()["results"]]
-    first, second = (written(tmp_path / f"{to}.out.jsonl") for to in ("chat", "example"))
+    first, second = (read_jsonl(tmp_path / f"{to}.out.jsonl") for to in ("chat", "example"))
     assert first == second

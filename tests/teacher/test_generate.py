@@ -18,6 +18,7 @@ from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.connection import LARGEST_BODY
 from dataprep.teacher.generate import generate, status_of_requests
 from dataprep.teacher.settings import Endpoint, Pacing
+from tests.helpers import read_jsonl
 from tests.teacher_server import Reply, TeacherServer, completion, error, polite
 
 KEY = "sk-very-secret-0123456789"
@@ -32,11 +33,6 @@ def write_requests(path, count=40, text="q{}", **fields):
     )
     path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     return path
-
-
-def lines_of(journal):
-    """The lines of a journal."""
-    return [orjson.loads(line) for line in journal.read_bytes().splitlines()]
 
 
 @pytest.fixture
@@ -60,7 +56,7 @@ def ask(tmp_path, monkeypatch):
 def assert_one_answer_each(journal, count):
     """Every request has its own answer, once."""
     answers = [
-        line for line in lines_of(journal) if line["error"] is None and line["finish_reason"] == "stop"
+        line for line in read_jsonl(journal) if line["error"] is None and line["finish_reason"] == "stop"
     ]
     assert Counter(line["id"] for line in answers) == Counter(f"r{n}" for n in range(count))
     assert all(line["response"] == f"answer to q{line['id'][1:]}" for line in answers)
@@ -82,7 +78,7 @@ def test_a_line_says_all_that_is_known(ask):
     """The fields of the journal."""
     with TeacherServer(polite) as server:
         ask(server, 1, teacher="Tiny")
-    (line,) = lines_of(ask.journal)
+    (line,) = read_jsonl(ask.journal)
     time_text = line.pop("time")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time_text)
     assert 0 <= line.pop("latency") < 10
@@ -131,7 +127,7 @@ def test_each_fault_is_asked_again_and_then_a_failed_row(ask, fault, kind):
         report = ask(server, 1, config, pacing=Pacing(concurrency=1, retries=1), timeout=0.5)
         assert len(server.received) == 2
     assert report.ledger.failed == {"failed": 1}
-    (line,) = lines_of(ask.journal)
+    (line,) = read_jsonl(ask.journal)
     assert line["response"] is None
     assert line["attempts"] == 2
     assert line["error"]["type"] == kind
@@ -144,7 +140,7 @@ def test_a_server_that_is_not_there_fails_each_row(ask):
         pass
     report = ask(server, 3, pacing=Pacing(retries=0))
     assert report.ledger.failed == {"failed": 3}
-    assert {line["error"]["type"] for line in lines_of(ask.journal)} == {"connection_error"}
+    assert {line["error"]["type"] for line in read_jsonl(ask.journal)} == {"connection_error"}
 
 
 @pytest.mark.parametrize(
@@ -206,7 +202,7 @@ def test_changed_prompts_models_and_settings_are_asked_anew(ask):
         assert len(server.received) == 16
         ask(server, 4)
         assert len(server.received) == 16
-    lines = lines_of(ask.journal)
+    lines = read_jsonl(ask.journal)
     assert sum("repeated" not in line for line in lines) == 16
 
 
@@ -368,7 +364,7 @@ def test_several_answers_a_request(ask, gives):
         ask(server, 4, GenerationConfig("tiny", n=4, temperature=1.0))
         assert len(server.received) == sent + 4
     assert report.ledger.rows_out == 4
-    samples = Counter((line["id"], line["sample"]) for line in lines_of(ask.journal))
+    samples = Counter((line["id"], line["sample"]) for line in read_jsonl(ask.journal))
     assert samples == {(f"r{n}", sample): 1 for n in range(4) for sample in range(4)}
 
 
@@ -431,7 +427,7 @@ def test_redirects_are_not_followed(ask):
         report = ask(server, 3, pacing=Pacing(concurrency=1))
         assert not other.received
     assert report.ledger.rows_out == 0
-    assert lines_of(ask.journal)[0]["error"]["type"] == "redirect"
+    assert read_jsonl(ask.journal)[0]["error"]["type"] == "redirect"
 
 
 def test_the_key_is_nowhere(ask, tmp_path, capfd):
@@ -523,7 +519,7 @@ def test_failed_rows_make_the_exit_code_1_after_all_else_is_written(tmp_path):
     assert done.returncode == 1
     assert "5 in = 4 out + 1 failed" in done.stderr
     assert "400 server_error: no" in done.stderr
-    assert len(lines_of(tmp_path / "out.jsonl")) == 5
+    assert len(read_jsonl(tmp_path / "out.jsonl")) == 5
 
 
 def test_ctrl_c_waits_for_what_is_in_flight(tmp_path):
@@ -543,7 +539,7 @@ def test_ctrl_c_waits_for_what_is_in_flight(tmp_path):
         assert process.returncode == 130
         assert "run the same command again" in said
         assert len(server.received) == 4
-        assert len(lines_of(journal)) == 4
+        assert len(read_jsonl(journal)) == 4
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
@@ -668,7 +664,7 @@ def test_good_answers_beside_a_bad_one_are_kept(ask):
         report = ask(server, 1, GenerationConfig("tiny", n=3, temperature=1.0))
         assert [got.body.get("n", 1) for got in server.received] == [3, 1]
     assert report.ledger.rows_out == 1
-    assert {line["sample"] for line in lines_of(ask.journal)} == {0, 1, 2}
+    assert {line["sample"] for line in read_jsonl(ask.journal)} == {0, 1, 2}
 
 
 def fine(old=b"", new=b""):
@@ -698,7 +694,7 @@ def test_a_paid_answer_is_not_thrown_away_for_what_surrounds_it(ask, body):
         report = ask(server, 1, GenerationConfig("tiny", logprobs=1))
         assert len(server.received) == 1
     assert report.ledger.rows_out == 1
-    assert lines_of(ask.journal)[0]["response"].startswith("fine")
+    assert read_jsonl(ask.journal)[0]["response"].startswith("fine")
 
 
 @pytest.mark.parametrize("charset", ["zlib", "hex", "utf-7", "unicode_escape", "nonsense"])
@@ -776,7 +772,7 @@ def test_requests_are_no_journal(ask):
     write_requests(ask.requests, 2)
     with TeacherServer(polite) as server, pytest.raises(UsageError, match="into the requests"):
         generate(ask.requests, ask.requests, GenerationConfig("tiny"), Endpoint(server.url, KEY), fresh=True)
-    assert len(lines_of(ask.requests)) == 2
+    assert len(read_jsonl(ask.requests)) == 2
 
 
 def test_a_budget_holds_over_runs_where_the_server_does_not_count(ask):
@@ -793,10 +789,10 @@ def test_a_budget_holds_over_runs_where_the_server_does_not_count(ask):
             ask(server, 20, GenerationConfig("tiny", max_tokens=5), pacing=pacing)
         spent = sum(
             sum(line["usage"][f"{kind}_tokens"] for kind in ("prompt", "completion"))
-            for line in lines_of(ask.journal)
+            for line in read_jsonl(ask.journal)
         )
         assert spent * 0.01 <= 3.0
-        assert all(line["usage"]["estimated"] for line in lines_of(ask.journal))
+        assert all(line["usage"]["estimated"] for line in read_jsonl(ask.journal))
         assert 1 <= len(server.received) <= 10
 
 

@@ -8,7 +8,8 @@ from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.batch_api import export_batch, import_batch
 from dataprep.teacher.generate import generate
 from dataprep.teacher.settings import Endpoint
-from tests.teacher.test_generate import assert_one_answer_each, lines_of, run_command, write_requests
+from tests.helpers import read_jsonl
+from tests.teacher.test_generate import assert_one_answer_each, run_command, write_requests
 from tests.teacher_server import TeacherServer, completion, error, polite
 
 TINY = GenerationConfig("tiny")
@@ -22,7 +23,7 @@ def places(tmp_path):
 
 def results_of(paths, wrong=()):
     """What a provider sends back for batch files: answers, in another order, and a failure here and there."""
-    rows = [row for path in paths for row in lines_of(path)]
+    rows = [row for path in paths for row in read_jsonl(path)]
     for number, row in enumerate(reversed(rows)):
         question = row["body"]["messages"][-1]["content"]
         body = completion(f"answer to {question}")
@@ -47,7 +48,7 @@ def test_a_batch_holds_what_the_journal_lacks(places):
     write_requests(requests, 10)
     paths, count = export_batch(requests, journal, TINY)
     assert (len(paths), count) == (1, 6)
-    rows = lines_of(paths[0])
+    rows = read_jsonl(paths[0])
     assert [row["body"]["messages"][0]["content"] for row in rows] == [f"q{n}" for n in range(4, 10)]
     assert rows[0].keys() == {"custom_id", "method", "url", "body"}
     assert (rows[0]["method"], rows[0]["url"]) == ("POST", "/v1/chat/completions")
@@ -63,8 +64,8 @@ def test_batches_are_split_at_the_limits(places):
     """By requests and by bytes; every request is in exactly one."""
     requests, journal = places
     paths, _ = export_batch(requests, journal, TINY, most_requests=4)
-    assert [len(lines_of(path)) for path in paths] == [4, 4, 2]
-    names = [row["custom_id"] for path in paths for row in lines_of(path)]
+    assert [len(read_jsonl(path)) for path in paths] == [4, 4, 2]
+    names = [row["custom_id"] for path in paths for row in read_jsonl(path)]
     assert len(set(names)) == 10
     for path in paths:
         path.unlink()
@@ -108,7 +109,7 @@ def test_several_answers_are_requests_of_their_own(places, tmp_path):
     results = write(results_of(paths), tmp_path / "results.jsonl")
     _, ledger = import_batch(requests, journal, config, [results])
     assert ledger.rows_out == 10
-    assert {(line["id"], line["sample"]) for line in lines_of(journal)} == {
+    assert {(line["id"], line["sample"]) for line in read_jsonl(journal)} == {
         (f"r{n}", sample) for n in range(10) for sample in (0, 1)
     }
 
@@ -135,10 +136,10 @@ def test_importing_again_adds_only_what_failed(places, tmp_path):
     rows[2]["response"]["body"] = completion("", "content_filter")
     results = write(rows, tmp_path / "results.jsonl")
     import_batch(requests, journal, TINY, [results])
-    lines = len(lines_of(journal))
+    lines = len(read_jsonl(journal))
     taken, _ = import_batch(requests, journal, TINY, [results])
     assert taken.dropped == {"in the journal already": 9}
-    assert len(lines_of(journal)) == lines + 1
+    assert len(read_jsonl(journal)) == lines + 1
 
 
 def test_a_batch_is_imported_with_the_limit_it_was_exported_with(places, tmp_path):

@@ -36,6 +36,7 @@ from dataprep.teacher.generate import status_of_requests
 from dataprep.teacher.local import Answers, generate_locally, pieces_of
 from dataprep.teacher.settings import Pacing
 from tests import tiny_model
+from tests.helpers import read_jsonl
 from tests.tiny_model import END, KNOWN, messages
 
 LETTER, BLUE, GREEN, HELLO = KNOWN
@@ -100,18 +101,13 @@ def requests_in(folder, questions, choices=(), name="requests.jsonl"):
     return path
 
 
-def lines_of(path):
-    """The lines of a journal."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
 def ask(folder, questions, where, *, batch_size=4, choices=(), name="responses.jsonl", **settings):
     """The lines of a journal by id, after the model in ``folder`` was asked."""
     settings = {"max_tokens": 24, **settings}
     journal = where / name
     requests = requests_in(where, questions, choices)
     generate_locally(requests, journal, GenerationConfig(str(folder), **settings), batch_size=batch_size)
-    lines = lines_of(journal)
+    lines = read_jsonl(journal)
     return {(line["id"], line["sample"]): line for line in lines}
 
 
@@ -220,7 +216,7 @@ def test_collect_makes_soft_labels_of_it(folder, model, tmp_path, question):
     (tmp_path / "examples.jsonl").write_text(json.dumps(example | {"answer": "sky"}) + "\n")
     out = tmp_path / "probs.jsonl"
     collect_files([tmp_path / "responses.jsonl"], tmp_path / "examples.jsonl", out, to="choice-probs")
-    (row,) = lines_of(out)
+    (row,) = read_jsonl(out)
     tokens, likely = greedy(model, prompt_of(model, question), 24)
     place = [model.decode([token]) for token in tokens].index("b")
     masses = Counter()
@@ -617,7 +613,7 @@ def test_a_limit_and_the_rest(folder, tmp_path):
     assert report.progress.sent == 3
     assert status_of_requests(requests, journal, config).ledger.dropped["not asked yet"] == 1
     assert generate_locally(requests, journal, config).progress.sent == 1
-    assert Counter(line["id"] for line in lines_of(journal)) == {f"q{number}": 1 for number in range(4)}
+    assert Counter(line["id"] for line in read_jsonl(journal)) == {f"q{number}": 1 for number in range(4)}
 
 
 def sizes_of_batches(monkeypatch):
@@ -654,7 +650,7 @@ def test_the_command_asks_a_local_model(folder, run, tmp_path):
     done = run("generate", "requests.jsonl", "-o", "responses.jsonl", *options)
     assert done.code == 0, done.err
     assert done.err.splitlines()[0] == "generate: 4 in = 4 out → responses.jsonl"
-    assert [line["response"] for line in lines_of(tmp_path / "responses.jsonl")] == list(KNOWN.values())
+    assert [line["response"] for line in read_jsonl(tmp_path / "responses.jsonl")] == list(KNOWN.values())
     assert len(done.err.splitlines()) == 2
 
 
@@ -687,11 +683,11 @@ def test_an_interrupted_run_goes_on_where_it_stopped(folder, tmp_path):
     assert process.returncode == 130, said
     assert b"stopped: interrupted" in said
     journal = tmp_path / "responses.jsonl"
-    before = lines_of(journal)
+    before = read_jsonl(journal)
     assert 0 < len(before) < count
     report = generate_locally(requests, journal, GenerationConfig(str(folder), max_tokens=100), batch_size=32)
     assert report.progress.sent == count - len(before)
-    assert Counter(line["id"] for line in lines_of(journal)) == {f"q{number}": 1 for number in range(count)}
+    assert Counter(line["id"] for line in read_jsonl(journal)) == {f"q{number}": 1 for number in range(count)}
 
 
 @pytest.mark.slow
@@ -710,7 +706,7 @@ def test_a_second_interrupt_does_not_wait(tmp_path):
     assert time.monotonic() - begun < 8
     assert process.returncode == 130, said
     assert b"Traceback" not in said
-    assert len(lines_of(tmp_path / "responses.jsonl")) == 1
+    assert len(read_jsonl(tmp_path / "responses.jsonl")) == 1
 
 
 def test_a_decoder_is_told_to_stop(model):

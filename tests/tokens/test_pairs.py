@@ -12,6 +12,7 @@ from dataprep.core.errors import FileError, InputError, MissingDependencyError, 
 from dataprep.datasets import registry as converters
 from dataprep.tokens import pairs
 from dataprep.tokens.pairs import read_pairs, tokenize_pairs
+from tests.helpers import write_jsonl
 from tests.tokens.test_tokenize import command  # noqa: F401 - a fixture
 from tests.tokens_fakes import Bytes
 
@@ -35,15 +36,9 @@ def example(number=0, **fields):
     return {name: value for name, value in (row | fields).items() if value is not None}
 
 
-def write_rows(path, rows):
-    """A JSON Lines file."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
-
-
 def make(tmp_path, rows, name="out.pt", **options):
     """A teacher/student file of rows; returns its path and what was done."""
-    source = write_rows(tmp_path / "rows.jsonl", rows)
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
     teachers = {"llemma": LLEMMA, "gptneo": NEO}
     done = tokenize_pairs(source, tmp_path / name, **{"student": STUDENT, "teachers": teachers} | options)
     return tmp_path / name, done
@@ -218,7 +213,7 @@ def test_a_full_disk(tmp_path):
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     rows = [example(number) for number in range(3000)]
-    write_rows(tmp_path / "rows.jsonl", rows)
+    write_jsonl(tmp_path / "rows.jsonl", rows)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
     try:
         with pytest.raises(

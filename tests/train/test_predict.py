@@ -13,6 +13,7 @@ from dataprep.train.objectives.soft_label.loading import load_scorer
 from dataprep.train.objectives.soft_label.scorers import logits_of
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
+from tests.helpers import write_jsonl
 
 WORDS = ("bad", "fair", "good")
 
@@ -20,12 +21,6 @@ WORDS = ("bad", "fair", "good")
 def judged(count):
     """Rows whose first word is their label."""
     return [{"id": n, "text": f"{WORDS[n % 3]} work {n}", "label": WORDS[n % 3]} for n in range(count)]
-
-
-def write(path, rows):
-    """The rows as JSON Lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def read(path):
@@ -46,7 +41,7 @@ def one_thread():
 def scorer(tmp_path_factory):
     """A tiny network's directory."""
     folder = tmp_path_factory.mktemp("scorer")
-    data = write(folder / "rows.jsonl", judged(30))
+    data = write_jsonl(folder / "rows.jsonl", judged(30))
     options = TrainOptions(steps=40, batch_size=16, save_every=0, precision="float32")
     return train(data, (), folder / "run", options=options).path
 
@@ -55,7 +50,7 @@ def scorer(tmp_path_factory):
 def classifier(tmp_path_factory):
     """A directory as transformers saves a classifier, trained for two steps."""
     folder = tmp_path_factory.mktemp("classifier")
-    data = write(folder / "rows.jsonl", [row | {"question": "How is it?"} for row in judged(12)])
+    data = write_jsonl(folder / "rows.jsonl", [row | {"question": "How is it?"} for row in judged(12)])
     options = TrainOptions(
         model="bert-tiny",
         fields=("question", "text"),
@@ -70,7 +65,7 @@ def classifier(tmp_path_factory):
 def test_every_row_keeps_its_fields_and_gets_two(scorer, tmp_path):
     """Prediction and probabilities are those of the model; nothing that was there is another."""
     rows = judged(9)
-    ledger = predict_files(scorer, [write(tmp_path / "in.jsonl", rows)], tmp_path / "out.jsonl")
+    ledger = predict_files(scorer, [write_jsonl(tmp_path / "in.jsonl", rows)], tmp_path / "out.jsonl")
     assert (ledger.rows_in, ledger.rows_out) == (9, 9)
     model = load_scorer(str(scorer))
     for row, found in zip(rows, read(tmp_path / "out.jsonl"), strict=True):
@@ -82,7 +77,7 @@ def test_every_row_keeps_its_fields_and_gets_two(scorer, tmp_path):
 
 def test_all_formats_say_the_same(scorer, tmp_path):
     """CSV has a column for each probability; each output can be trained on."""
-    rows = write(tmp_path / "in.jsonl", judged(6))
+    rows = write_jsonl(tmp_path / "in.jsonl", judged(6))
     for name in ("out.jsonl", "out.parquet", "out.csv", "out.jsonl.gz"):
         predict_files(scorer, [rows], tmp_path / name)
     lines = read(tmp_path / "out.jsonl")
@@ -98,7 +93,7 @@ def test_all_formats_say_the_same(scorer, tmp_path):
 def test_the_size_of_batches_changes_no_row(scorer, tmp_path):
     """Rows come out in their order with the same figures, to what rounding leaves."""
     rows = [row | {"text": row["text"] + " word" * (row["id"] * 7 % 11)} for row in judged(40)]
-    data = write(tmp_path / "in.jsonl", rows)
+    data = write_jsonl(tmp_path / "in.jsonl", rows)
     for size in (1, 7, 64):
         predict_files(scorer, [data], tmp_path / f"{size}.jsonl", options=PredictOptions(batch_size=size))
     one = read(tmp_path / "1.jsonl")
@@ -110,7 +105,7 @@ def test_the_size_of_batches_changes_no_row(scorer, tmp_path):
 
 def test_many_blocks_keep_their_order(scorer, tmp_path):
     """A file is scored a block at a time; no row is lost at their edges."""
-    data = write(tmp_path / "in.jsonl", [row | {"more": "x" * 2000} for row in judged(900)])
+    data = write_jsonl(tmp_path / "in.jsonl", [row | {"more": "x" * 2000} for row in judged(900)])
     predict_files(scorer, [data], tmp_path / "out.jsonl")
     assert [row["id"] for row in read(tmp_path / "out.jsonl")] == list(range(900))
 
@@ -129,8 +124,8 @@ def test_bad_rows_end_it_or_are_set_aside(scorer, tmp_path):
 
 def test_nothing_is_overwritten(scorer, tmp_path):
     """A row that was scored before is refused, until the new fields have other names."""
-    predict_files(scorer, [write(tmp_path / "in.jsonl", judged(3))], tmp_path / "out.jsonl")
-    with pytest.raises(InputError, match="field 'prediction' is there already: name another"):
+    predict_files(scorer, [write_jsonl(tmp_path / "in.jsonl", judged(3))], tmp_path / "out.jsonl")
+    with pytest.raises(InputError, match="field 'prediction' exists already: name another"):
         predict_files(scorer, [tmp_path / "out.jsonl"], tmp_path / "twice.jsonl")
     names = PredictOptions(prediction="second", probs="second_probs")
     predict_files(scorer, [tmp_path / "out.jsonl"], tmp_path / "twice.jsonl", options=names)
@@ -141,7 +136,7 @@ def test_nothing_is_overwritten(scorer, tmp_path):
 def test_long_texts(classifier, tmp_path):
     """More tokens than the model has room for: an error, fewer rows, or shorter texts."""
     rows = [{"question": "How?", "text": "good " * 600}, {"question": "How?", "text": "bad"}]
-    data, out = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    data, out = write_jsonl(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
     with pytest.raises(InputError, match=r"in\.jsonl:1: too long: found 60\d tokens; expected at most 512"):
         predict_files(classifier, [data], out)
     dropped = predict_files(classifier, [data], out, options=PredictOptions(truncation="drop"))
@@ -155,7 +150,7 @@ def test_a_classifier_scores_as_plain_transformers_does(classifier, tmp_path):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     rows = [{"question": "How is it?", "text": text} for text in ("good work", "bad", "a fair work by far")]
-    predict_files(classifier, [write(tmp_path / "in.jsonl", rows)], tmp_path / "out.jsonl")
+    predict_files(classifier, [write_jsonl(tmp_path / "in.jsonl", rows)], tmp_path / "out.jsonl")
     model = AutoModelForSequenceClassification.from_pretrained(classifier)
     tokenizer = AutoTokenizer.from_pretrained(classifier)
     for row, found in zip(rows, read(tmp_path / "out.jsonl"), strict=True):
@@ -169,7 +164,7 @@ def test_a_teacher_teaches_its_student(classifier, tmp_path):
     """What predict writes is what train reads: the gold labels beside the probabilities, in any format."""
     rows = [row | {"question": "How is it?"} for row in judged(12)]
     rows[5]["label"] = None
-    data, held = write(tmp_path / "in.jsonl", rows), write(tmp_path / "held.jsonl", rows[:5])
+    data, held = write_jsonl(tmp_path / "in.jsonl", rows), write_jsonl(tmp_path / "held.jsonl", rows[:5])
     results = []
     for name in ("soft.jsonl", "soft.parquet", "soft.csv"):
         predict_files(classifier, [data], tmp_path / name)
@@ -188,7 +183,7 @@ def test_a_teacher_teaches_its_student(classifier, tmp_path):
 
 def test_a_classifier_can_be_trained_further(classifier, tmp_path):
     """A directory of transformers is a student as well, with a new head for other classes."""
-    data = write(tmp_path / "rows.jsonl", [{"text": f"text {n}", "score": n % 2} for n in range(6)])
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"text": f"text {n}", "score": n % 2} for n in range(6)])
     options = TrainOptions(model=str(classifier), steps=1, batch_size=6, save_every=0, precision="float32")
     found = train(data, data, tmp_path / "run", options=options)
     assert found.results["metrics"]["rows"] == 6
@@ -204,7 +199,7 @@ def test_a_classifier_keeps_the_order_of_its_classes(classifier, tmp_path):
     config["id2label"] = dict(enumerate(names))
     config["label2id"] = {name: number for number, name in enumerate(names)}
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
-    data = write(tmp_path / "rows.jsonl", judged(6))
+    data = write_jsonl(tmp_path / "rows.jsonl", judged(6))
     plain = {"model": str(folder), "steps": 1, "save_every": 0, "precision": "float32"}
     found = train(data, (), tmp_path / "run", options=TrainOptions(**plain))
     assert load_scorer(str(found.path)).classes.names == tuple(names)
@@ -214,7 +209,7 @@ def test_a_classifier_keeps_the_order_of_its_classes(classifier, tmp_path):
 
 def test_models_that_are_none_are_named(scorer, tmp_path):
     """A missing path, a damaged file, another model's file, a folder without a model."""
-    data = write(tmp_path / "in.jsonl", judged(1))
+    data = write_jsonl(tmp_path / "in.jsonl", judged(1))
     (tmp_path / "empty").mkdir()
     (tmp_path / "cut.safetensors").write_bytes((scorer / "student.safetensors").read_bytes()[:500])
     from safetensors.torch import save_file

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from pathlib import Path
 
 import pytest
 
@@ -24,18 +23,12 @@ from dataprep.train.layers.encoder_decoder import PackedPairs, PaddedPairs, pair
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import use_packed_attention
 from dataprep.train.objectives.rationale import ChatLosses, part_sums
-from dataprep.train.objectives.rationale_data import (
-    ChatTaskEncoder,
-    PairTaskEncoder,
-    encode_tasks,
-    prefix_of,
-    question_of,
-    read_rows,
-    weights_of,
-)
+from dataprep.train.objectives.rationale_data import prefix_of, question_of, read_rows, weights_of
+from dataprep.train.objectives.rationale_tasks import ChatTaskEncoder, PairTaskEncoder, encode_tasks
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests import tiny_model
+from tests.helpers import write_jsonl
 from tests.toy_tokenizer import ToyTokenizer
 
 FIRST, SECOND = "flan-t5", "llama-2"
@@ -68,16 +61,10 @@ def row(number: int, **other: object) -> dict:
     return made | {"rationales": rationales, "status": STATUSES[number]} | other
 
 
-def write(path: Path, rows: list[dict]) -> str:
-    """A file of rows."""
-    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
-    return str(path)
-
-
 @pytest.fixture
 def data(tmp_path) -> str:
     """The four rows in a file."""
-    return write(tmp_path / "rows.jsonl", [row(number) for number in range(4)])
+    return write_jsonl(tmp_path / "rows.jsonl", [row(number) for number in range(4)])
 
 
 def t5(**other: object) -> T5ForConditionalGeneration:
@@ -194,7 +181,7 @@ def test_gradient_checkpointing_changes_no_gradient(data):
 
 def test_a_decoder_learns_the_same_parts_as_chat_rows(tmp_path):
     """Decoders: each part's loss is that of its chat rows alone, by transformers."""
-    path = write(tmp_path / "rows.jsonl", [row(0), row(3)])
+    path = write_jsonl(tmp_path / "rows.jsonl", [row(0), row(3)])
     encoder = ChatTaskEncoder(ToyTokenizer(), chat_format_of("llama3"), 256, "error")
     made = encode_tasks(read_rows([path], ("ok",)), dict.fromkeys(("answer", FIRST, SECOND), 1.0), encoder)
     plain = tiny_model.llama(vocab_size=512, max_position_embeddings=512)
@@ -278,7 +265,7 @@ def test_long_texts_are_counted(data, truncation, kept):
 
 def test_a_cut_target_has_no_end(tmp_path):
     """A target that is cut does not teach to stop in the middle."""
-    path = write(tmp_path / "rows.jsonl", [row(2)])
+    path = write_jsonl(tmp_path / "rows.jsonl", [row(2)])
     made = pieces(path, max_length=20, truncation="truncate", parts=("answer", FIRST))
     answer, rationale = made.items[0]
     assert answer.prompt.size == 20
@@ -328,7 +315,7 @@ def test_weights_that_cannot_be(options, message):
 )
 def test_bad_rows_are_named(tmp_path, bad, message):
     """A row of the wrong kind stops the run before training, with its place."""
-    path = write(tmp_path / "rows.jsonl", [row(0), bad])
+    path = write_jsonl(tmp_path / "rows.jsonl", [row(0), bad])
     with pytest.raises(InputError, match=rf"rows\.jsonl:2: {message}"):
         read_rows([path], ("ok",))
 
@@ -338,7 +325,7 @@ def test_a_run_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(Student, "save", lambda self, folder: self.model.save_pretrained(folder))
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     monkeypatch.setitem(presets._T5, "t5-tiny", sizes)
-    path = write(tmp_path / "rows.jsonl", [row(number) for number in range(4)] * 4)
+    path = write_jsonl(tmp_path / "rows.jsonl", [row(number) for number in range(4)] * 4)
     options = TrainOptions(model="t5-tiny", steps=12, batch_size=4, learning_rate=0.01, save_every=0)
     done = train(path, path, tmp_path / "run", options=options)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -20,6 +20,7 @@ from dataprep.train.objectives.soft_label.scorers import logits_of
 from dataprep.train.objectives.soft_label.tiny import Vocabulary
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
+from tests.helpers import write_jsonl
 
 GRADES = Classes(("0", "1", "2"))
 
@@ -45,12 +46,6 @@ def judged(count=24, **more):
 def soft(n):
     """Probabilities that lean to the label."""
     return {str(each): 0.8 if each == n % 3 else 0.1 for each in range(3)}
-
-
-def write(path, rows):
-    """The rows as JSON Lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def run(data, output, held_out=(), **options):
@@ -214,7 +209,7 @@ def test_a_score_goes_to_the_nearest_class():
 )
 def test_a_bad_row_is_named(tmp_path, row, says):
     """Path, line, what was found and what was expected; and nothing is trained."""
-    path = write(tmp_path / "rows.jsonl", [*judged(3), {"text": "a text", **row}])
+    path = write_jsonl(tmp_path / "rows.jsonl", [*judged(3), {"text": "a text", **row}])
     with pytest.raises(InputError, match=says) as caught:
         run(path, tmp_path / "run", classes=("0", "1", "2"))
     assert caught.value.where == f"{path}:4"
@@ -235,7 +230,7 @@ def test_tables_and_json_give_the_same_rows(tmp_path):
     """JSON Lines, CSV and Parquet; probabilities as object, JSON text, struct and columns."""
     rows = judged(6, probs=soft)
     rows[1]["probs"] = rows[2]["label"] = None
-    write(tmp_path / "a.jsonl", rows)
+    write_jsonl(tmp_path / "a.jsonl", rows)
     pl.DataFrame(rows).write_parquet(tmp_path / "a.parquet")
     texts = [row | {"probs": row["probs"] and json.dumps(row["probs"])} for row in rows]
     pl.DataFrame(texts).write_csv(tmp_path / "a.csv")
@@ -277,14 +272,14 @@ def test_the_share_without_a_word():
 
 def test_without_the_teachers_share_training_is_plain(tmp_path):
     """With --alpha 0 the probabilities change no bit of the weights."""
-    run(write(tmp_path / "gold.jsonl", judged()), tmp_path / "plain")
-    run(write(tmp_path / "soft.jsonl", judged(probs=soft)), tmp_path / "zero", alpha=0.0)
+    run(write_jsonl(tmp_path / "gold.jsonl", judged()), tmp_path / "plain")
+    run(write_jsonl(tmp_path / "soft.jsonl", judged(probs=soft)), tmp_path / "zero", alpha=0.0)
     assert same(weights(tmp_path / "plain"), weights(tmp_path / "zero"))
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     """And another seed gives others."""
-    data = write(tmp_path / "rows.jsonl", judged(probs=soft))
+    data = write_jsonl(tmp_path / "rows.jsonl", judged(probs=soft))
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
         run(data, tmp_path / name, seed=seed)
     assert same(weights(tmp_path / "one"), weights(tmp_path / "again"))
@@ -298,7 +293,7 @@ def test_accumulated_steps_are_one_large_step(tmp_path, monkeypatch):
     rows = judged(16, probs=soft)
     for number, row in enumerate(rows):
         row.pop("probs" if number % 4 else "label")
-    data = write(tmp_path / "rows.jsonl", rows)
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
     size = {"steps": 1, "warmup": 0.0, "objective": "soft-label"}
     large = run(data, tmp_path / "large", batch_size=16, **size).results
     small = run(data, tmp_path / "small", batch_size=4, accumulate=4, **size).results
@@ -315,7 +310,10 @@ def test_accumulated_steps_are_one_large_step(tmp_path, monkeypatch):
 def test_unlabelled_rows_teach(tmp_path):
     """Probabilities alone train a student to tell the classes apart; the metrics need labels only."""
     taught = [{"text": row["text"], "probs": row["probs"]} for row in judged(60, probs=soft)]
-    data, held = write(tmp_path / "soft.jsonl", taught), write(tmp_path / "held.jsonl", judged(12))
+    data, held = (
+        write_jsonl(tmp_path / "soft.jsonl", taught),
+        write_jsonl(tmp_path / "held.jsonl", judged(12)),
+    )
     found = run(data, tmp_path / "run", held, steps=80, batch_size=16).results
     # They have no part that is trained for, and a loss of 0 would say that all is learned.
     assert found["eval_loss_before"] > found["eval_loss"] > 0
@@ -355,7 +353,7 @@ def test_saved_is_one_plain_file_with_everything(tmp_path):
     """Vocabulary, labels and fields are in the file's header; what is loaded scores as what was saved."""
     from safetensors import safe_open
 
-    run(write(tmp_path / "rows.jsonl", judged(probs=soft)), tmp_path / "run")
+    run(write_jsonl(tmp_path / "rows.jsonl", judged(probs=soft)), tmp_path / "run")
     with safe_open(tmp_path / "run" / "student.safetensors", framework="pt") as file:
         header = json.loads(file.metadata()["dataprep"])
     assert header["classes"] == ["0", "1", "2"]
@@ -368,13 +366,13 @@ def test_saved_is_one_plain_file_with_everything(tmp_path):
 
 def test_a_saved_network_can_be_trained_further(tmp_path):
     """Its vocabulary stays; data with other classes are refused."""
-    run(write(tmp_path / "rows.jsonl", judged()), tmp_path / "run")
-    run(write(tmp_path / "more.jsonl", judged(9)), tmp_path / "more", model=str(tmp_path / "run"))
+    run(write_jsonl(tmp_path / "rows.jsonl", judged()), tmp_path / "run")
+    run(write_jsonl(tmp_path / "more.jsonl", judged(9)), tmp_path / "more", model=str(tmp_path / "run"))
     assert (
         load_scorer(str(tmp_path / "more")).vocabulary.words
         == load_scorer(str(tmp_path / "run")).vocabulary.words
     )
-    other = write(tmp_path / "other.jsonl", [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}])
+    other = write_jsonl(tmp_path / "other.jsonl", [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}])
     with pytest.raises(UsageError, match="its classes are 0, 1, 2; those of the data are x, y"):
         run(other, tmp_path / "no", model=str(tmp_path / "run"))
 
@@ -392,7 +390,7 @@ def test_a_saved_network_can_be_trained_further(tmp_path):
 )
 def test_options_that_cannot_be_served_are_refused(tmp_path, options, says):
     """Before training, with the flag's name."""
-    data = write(tmp_path / "rows.jsonl", judged(probs=soft))
+    data = write_jsonl(tmp_path / "rows.jsonl", judged(probs=soft))
     with pytest.raises(UsageError, match=says):
         run(data, tmp_path / "run", **options)
 

@@ -30,18 +30,7 @@ from dataprep.train.distributed import World
 from dataprep.train.options import TrainOptions, learning_rate_factor
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler, explain_out_of_memory
-from tests.students import rows, write_model, write_rows, write_tokenizer
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Rows, held-out rows, a tokenizer and a model."""
-    folder = tmp_path_factory.mktemp("students")
-    write_rows(folder / "train.jsonl", rows(40))
-    write_rows(folder / "eval.jsonl", rows(10, seed=2))
-    write_tokenizer(folder / "tokenizer.json")
-    write_model(folder / "model")
-    return folder
+from tests.students import rows, write_model, write_rows
 
 
 def chosen(place, **settings):
@@ -220,7 +209,7 @@ def test_checkpoints_are_kept_as_asked_and_damaged_ones_named(place, tmp_path):
     assert found == ["step-00000006.pt", "step-00000008.pt"]
     last = tmp_path / "a" / "checkpoints" / found[-1]
     last.write_bytes(last.read_bytes()[:5000])
-    with pytest.raises(FileError, match=r"damaged: .*remove it, and --resume goes on with the one before"):
+    with pytest.raises(FileError, match=r"damaged: .*remove it, and --resume continues with the one before"):
         run(place, tmp_path / "a", save_every=2, resume=True)
 
 
@@ -374,7 +363,7 @@ def test_shards_longer_than_the_model_are_an_error(place, tmp_path):
     long = rows(4)
     long[2]["messages"][0]["content"] = "one two " * 200
     shards = shards_of(place, tmp_path / "shards", long)
-    with pytest.raises(InputError, match=r"a document of \d+ tokens; the model has room for 128"):
+    with pytest.raises(InputError, match=r"a document of \d+ tokens; the model's context length is 128"):
         train(shards, output=tmp_path / "a", options=chosen(place))
     with pytest.raises(UsageError, match="are for rows: shards stay"):
         train(shards, output=tmp_path / "b", options=chosen(place, max_length=100))

@@ -139,7 +139,7 @@ def fetch_command(
       dataprep fetch squad --split test --force
     """
     from dataprep.core.ledger import Ledger
-    from dataprep.datasets.hub.fetching import fetch
+    from dataprep.datasets.hub.download import fetch
 
     name, folder = _folder(dataset, workspace)
     manifest = fetch(

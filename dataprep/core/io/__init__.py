@@ -1,24 +1,22 @@
-"""The only room that opens a data path.
+"""Open data paths: the only package that does.
 
-``reading`` gives lines, blocks and rows of any supported file, ``writing`` makes outputs that appear
-whole or not at all, ``formats`` tells by a path's suffix what lies there, and ``tables`` knows CSV, TSV
-and Parquet.
+``blocks`` reads rows and blocks of lines from any supported file, ``reading`` opens inputs and reads whole
+documents, ``writing`` makes outputs that appear whole or not at all, ``formats`` maps a path's suffix to a
+format, and ``tables`` reads and writes CSV, TSV and Parquet.
 """
 
-from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
-from dataprep.core.io.reading import (
+from dataprep.core.io.blocks import (
     Block,
     array_block,
-    check_input,
-    open_mapped,
-    open_whole,
     read_blocks,
-    read_document,
     read_items,
     read_lines,
+    read_row_blocks,
     read_rows,
-    read_text,
+    row_blocks,
 )
+from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
+from dataprep.core.io.reading import check_input, open_mapped, open_whole, read_document, read_text
 from dataprep.core.io.writing import (
     Output,
     Rejects,
@@ -53,8 +51,10 @@ __all__ = [
     "read_document",
     "read_items",
     "read_lines",
+    "read_row_blocks",
     "read_rows",
     "read_text",
+    "row_blocks",
     "write_rows",
     "write_text",
     "writing",

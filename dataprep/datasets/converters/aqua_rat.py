@@ -17,7 +17,6 @@ from typing import Any
 
 from dataprep.core.errors import RowError
 from dataprep.core.records import (
-    CHOICE_USER,
     Example,
     Source,
     Split,
@@ -27,6 +26,7 @@ from dataprep.core.records import (
     texts_of,
 )
 from dataprep.datasets.converters.choices import (
+    CHOICE_USER,
     Unlabelled,
     choice_example,
     from_cell,

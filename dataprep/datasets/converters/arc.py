@@ -13,8 +13,8 @@ and as the hub has it::
 Source: Clark et al. 2018, "Think you have Solved Question Answering? Try ARC, the AI2 Reasoning Challenge".
 """
 
-from dataprep.core.records import CHOICE_ASSISTANT, CHOICE_USER, Source, Split
-from dataprep.datasets.converters.choices import choice_row
+from dataprep.core.records import Source, Split
+from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER, choice_row
 
 SOURCE = Source(
     hub="allenai/ai2_arc",

@@ -17,8 +17,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dataprep.core.errors import RowDropped, RowError
-from dataprep.core.records import CHOICE_ASSISTANT, CHOICE_USER, Example, Source, Split, describe, text_of
+from dataprep.core.records import Example, Source, Split, describe, text_of
 from dataprep.datasets.converters.choices import (
+    CHOICE_ASSISTANT,
+    CHOICE_USER,
     Unlabelled,
     as_spelled,
     choice_example,

@@ -29,6 +29,16 @@ Unlabelled = Literal["drop", "keep"]
 NO_ANSWER = "no gold answer"
 """The reason that rows with a hidden answer are dropped for."""
 
+# The default wording of all multiple-choice sets, so that a student meets one form only. `templates` uses it
+# for Examples of unknown datasets too.
+CHOICE_USER = """\
+{context}
+
+{question}
+
+{choices}"""
+CHOICE_ASSISTANT = "{answer}"
+
 _DRESS = "().:"  # what may stand around a letter or number
 
 

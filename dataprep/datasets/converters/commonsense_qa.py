@@ -11,8 +11,8 @@ split here. A row as published, and as the hub has it::
 Source: Talmor et al. 2019, "CommonsenseQA: A Question Answering Challenge Targeting Commonsense Knowledge".
 """
 
-from dataprep.core.records import CHOICE_ASSISTANT, CHOICE_USER, Source, Split
-from dataprep.datasets.converters.choices import choice_row
+from dataprep.core.records import Source, Split
+from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER, choice_row
 
 SOURCE = Source(
     hub="tau/commonsense_qa",

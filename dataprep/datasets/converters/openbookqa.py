@@ -11,8 +11,8 @@ Source: Mihaylov et al. 2018, "Can a Suit of Armor Conduct Electricity? A New Da
 Answering".
 """
 
-from dataprep.core.records import CHOICE_ASSISTANT, CHOICE_USER, Source, Split
-from dataprep.datasets.converters.choices import choice_row
+from dataprep.core.records import Source, Split
+from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER, choice_row
 
 SOURCE = Source(
     hub="allenai/openbookqa",

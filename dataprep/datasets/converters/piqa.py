@@ -14,8 +14,6 @@ from typing import Any
 
 from dataprep.core.errors import RowError
 from dataprep.core.records import (
-    CHOICE_ASSISTANT,
-    CHOICE_USER,
     Example,
     Source,
     Split,
@@ -23,7 +21,14 @@ from dataprep.core.records import (
     listed,
     text_of,
 )
-from dataprep.datasets.converters.choices import Unlabelled, choice_example, choice_row, id_of
+from dataprep.datasets.converters.choices import (
+    CHOICE_ASSISTANT,
+    CHOICE_USER,
+    Unlabelled,
+    choice_example,
+    choice_row,
+    id_of,
+)
 
 SOURCE = Source(
     hub="ybisk/piqa",

@@ -20,8 +20,6 @@ from typing import Any
 
 from dataprep.core.errors import RowError
 from dataprep.core.records import (
-    CHOICE_ASSISTANT,
-    CHOICE_USER,
     Example,
     Source,
     Split,
@@ -31,6 +29,8 @@ from dataprep.core.records import (
     texts_of,
 )
 from dataprep.datasets.converters.choices import (
+    CHOICE_ASSISTANT,
+    CHOICE_USER,
     Unlabelled,
     as_spelled,
     choice_example,

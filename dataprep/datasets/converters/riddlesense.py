@@ -11,8 +11,8 @@ Source: Lin et al. 2021, "RiddleSense: Reasoning about Riddle Questions Featurin
 Commonsense Knowledge".
 """
 
-from dataprep.core.records import CHOICE_ASSISTANT, CHOICE_USER, Source, Split
-from dataprep.datasets.converters.choices import choice_row
+from dataprep.core.records import Source, Split
+from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER, choice_row
 
 SOURCE = Source(
     hub="INK-USC/riddle_sense",

@@ -1,4 +1,4 @@
-"""Rows into their new order: from memory, or through the disk where they do not fit."""
+"""Put rows into their new order: from memory, or through the disk if they do not fit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ MAX_BUCKETS = 500  # each is an open file, and systems commonly allow 1,024
 
 @dataclass(slots=True)
 class Part:
-    """Some consecutive rows of the output: how many, and their bytes."""
+    """Some consecutive rows of the output.
+
+    Attributes:
+        rows: number of rows.
+        size: their bytes.
+        data: the rows; ``None`` once a worker has written them.
+    """
 
     rows: int
     size: int
@@ -33,7 +39,7 @@ class Part:
 
 
 class Gatherer:
-    """Collects rows of an ordered index out of the mapped input files; picklable."""
+    """Collect rows of an ordered index from the mapped input files; picklable."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
@@ -41,27 +47,30 @@ class Gatherer:
 
     def close(self) -> None:
         """Unmap the input files."""
-        for each in self._maps or ():
-            if isinstance(each, mmap.mmap):
-                each.close()
+        for view in self._maps or ():
+            if isinstance(view, mmap.mmap):
+                view.close()
         self._maps = None
 
     def forget(self) -> None:
-        """Give the memory of the pages that were read back to the system."""
-        for each in self._maps or ():
-            if isinstance(each, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                each.madvise(mmap.MADV_DONTNEED)
+        """Release the memory of the pages read so far."""
+        # Mapped pages count as the process's memory until the system needs them: --memory would seem ignored.
+        for view in self._maps or ():
+            if isinstance(view, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                view.madvise(mmap.MADV_DONTNEED)
 
     def __reduce__(self) -> tuple[type[Gatherer], tuple[Index]]:
+        # Maps cannot be pickled; each worker maps the files itself.
         return Gatherer, (self.index,)
 
     def __call__(self, span: tuple[int, int]) -> Part:
-        """The rows from position ``span[0]`` to before ``span[1]``, each with a newline."""
+        """Return the rows from position ``span[0]`` to before ``span[1]``, each with a newline."""
         if self._maps is None:
             self._maps = [open_mapped(path) for path in self.index.paths]
         part, maps = self.index.part(*span), self._maps
         starts = part.starts.tolist()
         ends = (part.starts + part.lengths).tolist()
+        # This is the inner loop of a merge; a single file needs no lookup per row.
         if len(maps) == 1:
             (only,) = maps
             rows = [only[start:end] for start, end in zip(starts, ends, strict=True)]
@@ -76,10 +85,13 @@ class Gatherer:
 def gather_in_memory(
     ordered: Index, workers: int = 1, output: str | None = None, name: str = ""
 ) -> Generator[Part, None, None]:
-    """The rows of an ordered index, a part at a time.
+    """Yield the rows of an ordered index, a part at a time.
 
-    With several workers and an ``output``, the workers write into that file themselves. Messages call it
-    ``name``.
+    Args:
+        ordered: the index, in the order of the output.
+        workers: number of processes.
+        output: a file that several workers write their parts into. Without it one process does the work.
+        name: the name of ``output`` in messages.
     """
     gather = Gatherer(ordered)
     spans = pairwise(ordered.cuts(PART_BYTES))
@@ -94,12 +106,21 @@ def gather_in_memory(
 def gather_on_disk(
     index: Index, order: NDArray[np.int64], scratch: Path, memory: int, name: str
 ) -> Generator[Part, None, None]:
-    """The same, for rows that do not fit into memory, in two sequential passes over the disk.
+    """Yield the rows of an index in the given order, in two sequential passes over the disk.
 
-    The output is divided into buckets of half the memory. The first pass reads the inputs from
-    beginning to end and appends each row to its bucket's file; the second loads one bucket after the
-    other and puts its rows in order.
+    The output is divided into buckets of half the memory. The first pass reads the inputs from beginning to
+    end and appends each row to the file of its bucket. The second pass loads one bucket after the other and
+    puts its rows in order.
+
+    Args:
+        index: the rows in input order.
+        order: row numbers in output order, shape ``(rows,)``.
+        scratch: folder for the buckets.
+        memory: maximum number of bytes of rows to hold.
+        name: the output's name, for messages.
     """
+    # Reading rows at random offsets from a disk would cost a seek per row; two passes read and write
+    # everything twice, but in order.
     ordered_lengths = Index(index.paths, index.files, index.starts, index.lengths[order])
     cuts = ordered_lengths.cuts(max(memory // 2, index.size // MAX_BUCKETS + 1))
     buckets = [scratch / f"bucket{number}" for number in range(len(cuts) - 1)]
@@ -116,7 +137,7 @@ def gather_on_disk(
 
 
 def _scatter(index: Index, order: NDArray[np.int64], cuts: list[int], buckets: list[Path]) -> None:
-    """Append every row to the file of the bucket that its place in the output falls into."""
+    """Append every row to the file of the bucket that holds its position in the output."""
     bucket_of = np.empty(index.rows, dtype=np.uint32)
     for number, (begin, end) in enumerate(pairwise(cuts)):
         bucket_of[order[begin:end]] = number
@@ -128,6 +149,7 @@ def _scatter(index: Index, order: NDArray[np.int64], cuts: list[int], buckets: l
             assert part.data is not None
             rows = part.data.split(b"\n")
             numbers = bucket_of[begin:end]
+            # Stable, so that rows stay in input order within a bucket: gather_on_disk relies on it.
             by_bucket = np.argsort(numbers, kind="stable").tolist()
             counts = np.bincount(numbers, minlength=len(buckets)).tolist()
             position = 0

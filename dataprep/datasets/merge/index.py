@@ -1,4 +1,4 @@
-"""Where every row of the inputs begins and ends: the index that a merge shuffles."""
+"""Index the rows of the inputs by file and offset: a merge shuffles the index, not the rows."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Scan:
     """The rows of one block.
 
     Attributes:
-        lines: how many lines the block has, blank ones too.
+        lines: number of lines in the block, blank ones too.
         starts: first byte of each row within the block, shape ``(rows,)``.
         lengths: bytes of each row without its newline, shape ``(rows,)``.
-        failures: rows that are no JSON objects; they are in neither array.
-        too_long: the first line that is longer than any line should be, counted from 1; 0 without one.
+        failures: rows that are not JSON objects; they are in neither array.
+        too_long: the first line longer than ``MAX_LINE``, counted from 1; 0 if there is none.
     """
 
     lines: int
@@ -42,7 +42,7 @@ class Scan:
 
 
 def scan(block: Block, check: bool) -> Scan:
-    """Find a block's rows; with ``check``, those that are no JSON objects too."""
+    """Find the rows of a block, and with ``check`` those that are not JSON objects."""
     data = block.mapped()
     array = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(array == _NEWLINE)
@@ -55,17 +55,20 @@ def scan(block: Block, check: bool) -> Scan:
     too_long = int(np.argmax(lengths > MAX_LINE)) + 1 if (lengths > MAX_LINE).any() else 0
     lines = ends.size
     keep = lengths > 0
+    # Blank lines and lines of white space are not rows. Looking at the first byte of all lines at once leaves
+    # few lines to look at one by one.
     first = array[np.minimum(starts, max(len(data) - 1, 0))]
-    for row in np.flatnonzero(keep & _WHITE[first]).tolist():  # few lines begin with white space
+    for row in np.flatnonzero(keep & _WHITE[first]).tolist():
         keep[row] = bool(bytes(data[starts[row] : ends[row]]).strip())
     failures = _check(data, starts, ends, keep) if check else []
+    # Offsets within a block fit into 32 bits; build_index adds the block's offset in the file in 64.
     return Scan(lines, starts[keep].astype(np.uint32), lengths[keep].astype(np.uint32), failures, too_long)
 
 
 def _check(
     data: memoryview, starts: NDArray[np.int64], ends: NDArray[np.int64], keep: NDArray[np.bool_]
 ) -> list[Failure]:
-    """The rows that are no JSON objects; ``keep`` is cleared for them."""
+    """Return the rows that are not JSON objects, and clear ``keep`` for them."""
     loads, failures = orjson.loads, []
     for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         if not keep[row]:
@@ -101,27 +104,27 @@ class Index:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return self.starts.size
 
     @property
     def size(self) -> int:
-        """Bytes of all rows, each with a newline."""
+        """Number of bytes of all rows, each with a newline."""
         return int(self.lengths.sum(dtype=np.int64)) + self.rows
 
     def ordered(self, order: NDArray[np.int64] | None) -> Index:
-        """The same rows in another order: position k holds row ``order[k]``."""
+        """Return the index of the same rows in another order: position k holds row ``order[k]``."""
         if order is None:
             return self
         return Index(self.paths, self.files[order], self.starts[order], self.lengths[order])
 
     def part(self, begin: int, end: int) -> Index:
-        """The rows from position ``begin`` to before ``end``."""
+        """Return the index of the rows from position ``begin`` to before ``end``."""
         pick = slice(begin, end)
         return Index(self.paths, self.files[pick], self.starts[pick], self.lengths[pick])
 
     def cuts(self, size: int) -> list[int]:
-        """Positions that divide the rows into parts of at most about ``size`` bytes: 0, …, rows."""
+        """Return positions 0, …, ``rows`` that divide the rows into parts of about ``size`` bytes."""
         total = np.cumsum(self.lengths, dtype=np.int64) + np.arange(1, self.rows + 1)
         marks = np.searchsorted(total, np.arange(size, self.size + size, size), side="left") + 1
         inner = np.minimum(marks, self.rows)
@@ -129,7 +132,7 @@ class Index:
 
 
 def build_index(paths: list[str], scans: Iterable[tuple[Block, Scan]]) -> Index:
-    """The index of rows found in blocks of the files ``paths``."""
+    """Combine the scans of all blocks to the index of the files ``paths``."""
     number = {path: index for index, path in enumerate(paths)}
     parts: list[tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint32]]] = []
     for block, found in scans:
@@ -143,7 +146,7 @@ def build_index(paths: list[str], scans: Iterable[tuple[Block, Scan]]) -> Index:
 
 
 def numbered(scans: Iterable[tuple[Block, Scan]]) -> Iterator[tuple[Block, Scan]]:
-    """The same scans, with the failures' lines counted from the beginning of their files."""
+    """Count the lines of failures from the beginning of their files instead of their blocks."""
     before = 0
     for block, found in scans:
         if block.first:

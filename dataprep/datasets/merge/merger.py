@@ -1,4 +1,4 @@
-"""The merge: find the rows, shuffle their numbers, gather their bytes."""
+"""Merge files: find the rows, shuffle their numbers, gather their bytes in the new order."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import FileError, InputError, Location, UsageError
+from dataprep.core.errors import FileError, Location, UsageError
 from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import MAX_LINE, too_long
 from dataprep.core.ledger import Ledger
-from dataprep.core.parallel import AUTO_WORKERS_BYTES, Pool, available_cores
+from dataprep.core.parallel import Pool, refuse_empty, workers_for
 from dataprep.core.shuffle import shuffled_order
 from dataprep.datasets.merge.gather import Part, gather_in_memory, gather_on_disk
 from dataprep.datasets.merge.index import Index, Scan, build_index, numbered, scan
@@ -47,18 +46,21 @@ def merge_files(
 
     Args:
         inputs: files in any format that dataprep reads, directories of ``*.jsonl``, or ``-``.
-        output: where the rows go; ``-`` is standard output.
-        seed: of the shuffle.
+        output: file to write; ``-`` is standard output.
+        seed: seed of the shuffle.
         shuffle: ``False`` keeps the input order.
-        check: every row must be a JSON object; ``False`` takes lines as they are.
-        memory: bytes of rows to hold at most; larger inputs go through the disk, in the same order.
-        workers: processes; ``None`` takes every core where the input is large enough to gain by it.
-        rejects: where rows go that are no JSON objects; without it the first one raises.
-        progress: called with the bytes that were read or written since the last call; each row is
-            read once and written once.
+        check: check that every row is a JSON object; ``False`` takes lines as they are.
+        memory: maximum number of bytes of rows to hold. Larger inputs go through the disk, in the same order.
+        workers: number of processes; ``None`` uses every core if the input is large enough to gain by it.
+        rejects: file for rows that are not JSON objects. Without it the first one raises.
+        progress: called with the bytes read or written since the last call; each row is read once and
+            written once.
+
+    Returns:
+        The number of rows that came in, went out and failed.
 
     Raises:
-        InputError: a row is no JSON object, or a file holds no rows.
+        InputError: a row is not a JSON object, or a file holds no rows.
         FileError: a file cannot be read or written.
     """
     paths = expand(inputs)
@@ -71,7 +73,7 @@ def merge_files(
         bad = stack.enter_context(files.open_rejects(rejects))
         scratch = stack.enter_context(_scratch_beside(str(output)))
         with files.writing(str(output)):
-            plain = [(path, _plain_lines(path, scratch)) for path in paths]
+            plain = [(path, *_plain_lines(path, scratch)) for path in paths]
         index = _find_rows(plain, check, workers, bad, ledger, progress)
         order = shuffled_order(index.rows, seed) if shuffle else None
         out = stack.enter_context(files.open_output(str(output)))
@@ -90,11 +92,11 @@ def merge_files(
 def merge(
     *sources: str | Path | Iterable[Mapping[str, Any]], seed: int = 42, shuffle: bool = True
 ) -> list[Any]:
-    """Merge rows in memory: the order of ``random.seed(seed); random.shuffle(rows)``.
+    """Merge rows in memory, in the order of ``random.seed(seed); random.shuffle(rows)``.
 
     Args:
-        sources: files in any format that dataprep reads, or iterables of rows, taken as they are given.
-        seed: of the shuffle.
+        sources: files in any format that dataprep reads, or iterables of rows, in the order to merge them.
+        seed: seed of the shuffle.
         shuffle: ``False`` keeps the input order.
 
     >>> merge([{"n": 1}, {"n": 2}], [{"n": 3}], seed=1)
@@ -112,7 +114,7 @@ def merge(
 
 
 def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
-    """The files that inputs name, sorted by path; a directory stands for its ``*.jsonl``.
+    """Return the files that inputs name, sorted by path; a directory stands for its ``*.jsonl``.
 
     Raises:
         FileError: a file is missing or cannot be opened, or a directory holds no ``*.jsonl``.
@@ -135,7 +137,8 @@ def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
 
 @contextmanager
 def _scratch_beside(output: str) -> Iterator[Path]:
-    """A hidden folder for intermediate files, on the disk that the output goes to anyway."""
+    """Make a hidden folder for intermediate files beside the output, and remove it at the end."""
+    # Beside the output, because its disk must hold all rows anyway; /tmp can be small or in memory.
     parent = Path(output).parent if output != "-" and not Path(output).is_char_device() else None
     with files.writing(output):
         folder = Path(tempfile.mkdtemp(prefix=".merge-", suffix=".partial", dir=parent))
@@ -145,81 +148,63 @@ def _scratch_beside(output: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _plain_lines(path: str, scratch: Path) -> str:
-    """The path itself where it holds plain JSON Lines; else a file in ``scratch`` with its rows so."""
-    form = files.format_of(path)
-    if path != "-" and form.is_plain_lines and Path(path).is_file():
-        return path
+Unit = Literal["line", "row"]
+
+
+def _plain_lines(path: str, scratch: Path) -> tuple[str, Unit]:
+    """Return a file with the path's rows as plain JSON Lines, and what its lines are to the user.
+
+    The file is the path itself, or a copy in ``scratch``.
+    """
+    if path != "-" and files.format_of(path).is_plain_lines and Path(path).is_file():
+        return path, "line"
     spool = scratch / f"input{sum(1 for _ in scratch.iterdir())}.jsonl"
+    unit: Unit = "line"
+    before = 0
     with spool.open("wb") as out:
-        if form.kind == "jsonl":
-            before = 0
-            for block in files.read_blocks(path):
-                data = block.read()
-                if (
-                    len(data) > MAX_LINE
-                    and (longest := max(data.split(b"\n"), key=len))
-                    and len(longest) > MAX_LINE
-                ):
-                    raise too_long(path, before + data.count(b"\n", 0, data.find(longest)) + 1)
-                before += data.count(b"\n")
-                out.write(data if data.endswith(b"\n") else data + b"\n")
-        else:
-            for row in _values(path):
-                out.write(orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE))
-    return str(spool)
-
-
-def _refuse_too_long(path: str, data: bytes, before: int) -> None:
-    if len(data) > MAX_LINE:
-        for number, line in enumerate(data.split(b"\n"), before + 1):
-            if len(line) > MAX_LINE:
-                raise too_long(path, number)
-
-
-def _values(path: str) -> Iterator[Any]:
-    """The rows of a document or table; what is no object is found by the check, as in JSON Lines."""
-    document = files.read_document(path) if files.format_of(path).kind == "json" else None
-    if document is not None:
-        yield from document if isinstance(document, list) else [document]
-    else:
-        yield from (row for _, row in files.read_rows(path))
+        # Rows are not checked here: one that is not an object is found by the scan, as in JSON Lines.
+        for block in files.read_row_blocks(path):
+            unit, data = block.unit, block.read()
+            data = data if data.endswith(b"\n") else data + b"\n"
+            # The scan of the copy would find the line too, but only after it was written.
+            if len(data) > MAX_LINE:
+                for number, line in enumerate(data.split(b"\n"), before + 1):
+                    if len(line) > MAX_LINE:
+                        raise too_long(path, number)
+            before += data.count(b"\n")
+            out.write(data)
+    return str(spool), unit
 
 
 def _find_rows(
-    plain: Sequence[tuple[str, str]],
+    plain: Sequence[tuple[str, str, Unit]],
     check: bool,
     workers: int | None,
     bad: Rejects,
     ledger: Ledger,
     progress: Callable[[int], None] | None,
 ) -> Index:
-    """The index of all rows; bad ones are set aside. ``plain`` pairs the given paths with plain files."""
-    given = {spool: path for path, spool in plain}
-    spools = [spool for _, spool in plain]
+    """Return the index of all sound rows; ``plain`` has each path with its file of plain lines."""
+    spools = [spool for _, spool, _ in plain]
+    given = {spool: (path, unit) for path, spool, unit in plain}
     found: list[tuple[Block, Scan]] = []
     rows_of = dict.fromkeys(spools, 0)
-    for block, result in numbered(_scans(spools, check, _count(workers, spools))):
-        path = given[block.path]
+    for block, result in numbered(_scans(spools, check, workers_for(spools, workers))):
+        path, unit = given[block.path]
         if result.too_long:
             raise too_long(path, result.too_long)
         for failure in result.failures:
-            bad.add(Location(path, failure.line, _unit(path)), failure.message, failure.row)
+            bad.add(Location(path, failure.line, unit), failure.message, failure.row)
             ledger.fail(failure.reason)
         rows = result.starts.size + len(result.failures)
         ledger.rows_in += rows
         rows_of[block.path] += rows
+        # Failures hold the bytes of bad rows, which may be many; only the offsets are needed from here on.
         found.append((block, replace(result, failures=[])))
         if progress is not None:
             progress(block.end - block.start)
-    for spool, rows in rows_of.items():
-        if not rows:
-            raise InputError(given[spool], "the file is empty; expected rows")
+    refuse_empty({given[spool][0]: rows for spool, rows in rows_of.items()})
     return build_index(spools, found)
-
-
-def _unit(path: str) -> Literal["line", "row"]:
-    return "line" if files.format_of(path).kind == "jsonl" else "row"
 
 
 def _scans(paths: Sequence[str], check: bool, workers: int) -> Iterator[tuple[Block, Scan]]:
@@ -230,13 +215,6 @@ def _scans(paths: Sequence[str], check: bool, workers: int) -> Iterator[tuple[Bl
         return
     with Pool(work, workers) as pool:
         yield from zip(blocks, pool.map(blocks), strict=True)
-
-
-def _count(workers: int | None, paths: Iterable[str]) -> int:
-    if workers is not None:
-        return workers
-    large = sum(Path(path).stat().st_size for path in paths) > AUTO_WORKERS_BYTES
-    return available_cores() if large else 1
 
 
 def _gather(
@@ -251,4 +229,4 @@ def _gather(
         return gather_in_memory(index)
     if index.size > memory:
         return gather_on_disk(index, order, scratch, memory, out.path)
-    return gather_in_memory(index.ordered(order), _count(workers, index.paths), out.direct, out.path)
+    return gather_in_memory(index.ordered(order), workers_for(index.paths, workers), out.direct, out.path)

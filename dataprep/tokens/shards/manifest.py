@@ -11,7 +11,6 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.datasets import source_rows
 
 MANIFEST = "manifest.json"
 FORMAT = "dataprep-shards"
@@ -94,7 +93,7 @@ class InputFiles:
     def blocks(self) -> Iterator[files.Block]:
         """Yield the blocks of all files."""
         for number, path in enumerate(self.paths):
-            blocks = source_rows.blocks(path)
+            blocks = files.read_row_blocks(path)
             yield from blocks if number in self._hashes else self._hashed(number, blocks)
 
     def _hashed(self, number: int, blocks: Iterable[files.Block]) -> Iterator[files.Block]:

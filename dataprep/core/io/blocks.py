@@ -1,0 +1,300 @@
+"""Read files as rows, one at a time or in blocks of whole lines.
+
+A block is the unit of work of ``core.parallel``. JSON Lines are cut at newlines without being parsed; the
+rows of documents and tables are turned into JSON Lines, so that there is one row path only.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import orjson
+
+from dataprep.core.errors import InputError, Location, RowError, located
+from dataprep.core.io.formats import STDIO, format_of
+from dataprep.core.io.reading import (
+    BLOCK_BYTES,
+    BOM,
+    check_input,
+    open_input,
+    read_document,
+    read_full,
+    translated,
+)
+from dataprep.core.io.tables import read_delimited, read_parquet
+from dataprep.core.jsonl import MAX_LINE, not_object, parse_line, too_long
+
+# A document that a person wrote or a tool indented: an array of objects, or an object whose first line is
+# its brace. A row of JSON Lines begins with neither.
+_DOCUMENT = re.compile(rb"\s*(?:\[\s*\{|\{[ \t\r]*\n)")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some whole lines of a file: a byte range of it, or the bytes themselves.
+
+    Attributes:
+        path: the file, for messages.
+        start: first byte of the range to read, if ``data`` is ``None``.
+        end: the byte after the range.
+        data: the lines.
+        unit: what a line is to a user: a ``"line"`` of the file, or a ``"row"`` of a document or table.
+        array: the bytes are not lines but one JSON array, whose items are the rows.
+        first: it is the first block of its file.
+        rows_before: number of rows of the file that precede the block, if the engine was asked to count them.
+    """
+
+    path: str
+    start: int = 0
+    end: int = 0
+    data: bytes | None = None
+    unit: Literal["line", "row"] = "line"
+    array: bool = False
+    first: bool = False
+    rows_before: int | None = None
+
+    def mapped(self) -> memoryview:
+        """Return the block's bytes, mapped from the file instead of copied if they are in one."""
+        if self.data is not None or self.start == self.end:
+            return memoryview(self.data or b"")
+        with translated(self.path), open(self.path, "rb", buffering=0) as file:
+            # A mapping must begin at a page.
+            base = self.start - self.start % mmap.ALLOCATIONGRANULARITY
+            length = self.end - base
+            # Reading a mapped page past the end of the file kills the process with SIGBUS.
+            if os.fstat(file.fileno()).st_size < self.end:
+                raise InputError(self.path, "the file shrank while it was read")
+            view = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=base)
+        return memoryview(view)[self.start - base :]
+
+    def read(self) -> bytes:
+        """Return the block's lines; the last one may lack its newline."""
+        if self.data is not None:
+            return self.data
+        with translated(self.path), open(self.path, "rb", buffering=0) as file:
+            file.seek(self.start)
+            data = read_full(file, self.end - self.start)
+        if len(data) < self.end - self.start:
+            raise InputError(self.path, "the file shrank while it was read")
+        return data
+
+
+def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
+    """Cut a JSON Lines file at newlines into blocks of about ``size`` bytes.
+
+    A plain file gives byte ranges, which any process can read; standard input and compressed files give
+    the bytes. A byte order mark at the beginning is not part of the first line. A line much longer than
+    ``MAX_LINE`` ends the blocks: it is the last line of the last one, and is not whole.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: compressed data is cut short or damaged.
+    """
+    if path != STDIO and format_of(path).is_plain_lines:
+        with translated(path), open(path, "rb", buffering=0) as file:
+            # Ranges only make sense in a regular file: a pipe named like one can be read once.
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                yield from _ranges(path, file, size)
+                return
+    with open_input(path) as stream:
+        yield from _stream_blocks(path, stream, size)
+
+
+def read_row_blocks(path: str, items: Callable[[Any], Iterator[Any]] | None = None) -> Iterator[Block]:
+    """Read a file of any format as blocks of JSON Lines.
+
+    Args:
+        path: the file; ``-`` is standard input, which must be JSON Lines.
+        items: yields the rows of a JSON document. By default a document is an array of rows, or one row.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: it is not in its format, or ``items`` raises a ``RowError``.
+    """
+    kind = format_of(path).kind
+    document = read_document(path) if kind == "json" else None
+    if document is not None:
+        yield from row_blocks(path, _items_of(document) if items is None else items(document))
+    elif kind in ("json", "jsonl"):
+        for block in read_blocks(path):
+            if path == STDIO and block.first and _DOCUMENT.match(block.read()):
+                expected = "expected JSON Lines, one row a line; give the path of the document, a .json file"
+                raise InputError(path, f"found a JSON document; {expected}")
+            yield block
+    else:
+        yield from row_blocks(path, (row for _, row in read_items(path)))
+
+
+def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[Block]:
+    """Turn rows into blocks of ``count`` lines of JSON.
+
+    Raises:
+        InputError: JSON cannot hold a row, or ``rows`` raises a ``RowError``.
+    """
+    lines: list[bytes] = []
+    done, first = 0, True
+    try:
+        for row in rows:
+            lines.append(orjson.dumps(row, default=str))
+            if len(lines) == count:
+                yield Block(path, data=b"\n".join(lines), unit="row", first=first)
+                lines, first = [], False
+                done += count
+    except RowError as error:
+        raise InputError(path, str(error)) from None
+    except TypeError as error:  # nested too deeply, lone surrogates, keys that are not strings
+        where = Location(path, done + len(lines) + 1, "row")
+        raise InputError(where, f"cannot be held by JSON: {error}") from None
+    if lines:
+        yield Block(path, data=b"\n".join(lines), unit="row", first=first)
+
+
+def array_block(path: str) -> Block:
+    """Return a ``.json`` file that holds an array as one block of its items.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: compressed data is cut short or damaged.
+    """
+    if format_of(path).compression:
+        with open_input(path) as stream:
+            return Block(path, data=stream.read(), unit="row", array=True, first=True)
+    check_input(path)
+    return Block(path, 0, Path(path).stat().st_size, unit="row", array=True, first=True)
+
+
+def _ranges(path: str, file: IO[bytes], size: int) -> Iterator[Block]:
+    begin = start = len(BOM) if file.read(len(BOM)) == BOM else 0
+    length = os.fstat(file.fileno()).st_size
+    while start < length:
+        limit = start + size + MAX_LINE  # past it the last line alone is longer than MAX_LINE
+        end = _after_newline(file, min(start + size, length), length, limit)
+        yield Block(path, start, end, first=start == begin)
+        # Without this stop, a file of gigabytes without a newline would become one block in memory.
+        if end > limit:
+            return
+        start = end
+
+
+def _after_newline(file: IO[bytes], position: int, length: int, limit: int) -> int:
+    """Return the first offset from ``position`` on at which a line begins, or one past ``limit``."""
+    if position == length:
+        return length
+    position -= 1  # a newline just before the position already ends its line
+    file.seek(position)
+    while position < length:
+        piece = file.read(1 << 16)
+        if not piece or (found := piece.find(b"\n")) < 0:
+            position += len(piece)
+            if position > limit or not piece:
+                return position
+            continue
+        return position + found + 1
+    return length
+
+
+def _stream_blocks(path: str, stream: IO[bytes], size: int) -> Iterator[Block]:
+    head = read_full(stream, len(BOM))
+    tail, first = b"" if head == BOM else head, True
+    while piece := stream.read(size):
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield Block(path, data=tail + piece[:cut], first=first)
+            tail, first = piece[cut:], False
+        else:
+            tail += piece
+            if len(tail) > MAX_LINE + size:
+                break
+    if tail:
+        yield Block(path, data=tail, first=first)
+
+
+def read_lines(path: str) -> Iterator[tuple[int, bytes]]:
+    """Read the lines of a file that are not blank, without their newlines.
+
+    Yields:
+        The line's number in the file, counted from 1 with blank lines, and the line.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: compressed data is cut short, or a line is longer than ``MAX_LINE``.
+    """
+    number = 0
+    for block in read_blocks(path):
+        lines = block.read().split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        for line in lines:
+            number += 1
+            if len(line) > MAX_LINE:
+                raise too_long(path, number)
+            if line.strip():
+                yield number, line
+
+
+def _items_of(document: Any) -> Iterator[Any]:
+    yield from document if isinstance(document, list) else [document]
+
+
+def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
+    """Read a file of any format, with the place of each row.
+
+    A ``.json`` file may hold an array of rows, one row, or JSON Lines.
+
+    Yields:
+        The row's place, and the row: a line of JSON Lines as it stands in the file, for the caller to
+        parse; else the parsed value, which in an array need not be an object.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: the file as a whole is damaged.
+    """
+    kind = format_of(path).kind
+    document = read_document(path) if kind == "json" else None
+    if document is not None:
+        for number, value in enumerate(_items_of(document), 1):
+            yield Location(path, number, "row"), value
+    elif kind in ("json", "jsonl"):
+        for number, line in read_lines(path):
+            yield Location(path, number), line
+    else:
+        with open_input(path) as stream:
+            if kind == "parquet":
+                rows = read_parquet(path, stream)
+            else:
+                rows = read_delimited(path, stream, "\t" if kind == "tsv" else ",")
+            # A table's rows are counted, not its lines: a quoted cell may hold newlines, and the same rows
+            # have the same numbers as Parquet. Closed before the stream is, which the reader detaches from
+            # when a caller stops after the first row.
+            with closing(rows):
+                for number, row in enumerate(rows, 1):
+                    yield Location(path, number, "row"), row
+
+
+def read_rows(path: str) -> Iterator[tuple[Location, dict[str, Any]]]:
+    """Read the rows of a file of any format.
+
+    A ``.json`` file may hold an array of rows, one row, or JSON Lines.
+
+    Yields:
+        The row's place, ``(path, number, unit)``, which prints as ``path:line`` or ``path: row N``; and
+        the row.
+
+    Raises:
+        FileError: the file cannot be opened or read.
+        InputError: a row cannot be read, with its place.
+    """
+    for where, item in read_items(path):
+        with located(where):
+            row = parse_line(item) if type(item) is bytes else item
+            if type(row) is not dict:
+                raise not_object(row)
+        yield where, row
