@@ -218,6 +218,7 @@ class Encoder:
             if isinstance(recipe, RowError):
                 errors[index] = recipe
                 continue
+            # This loop runs once for each row: lists of bytes, no objects for single tokens.
             row = recipe.parts.copy()
             for text in recipe.texts:
                 ids = next(texts)
@@ -265,6 +266,7 @@ class Encoder:
             for part in self._parts(roles):
                 recipe = _with_part(recipe, *part)
             self._recipes[roles] = recipe
+        # Cached too: a file of such rows would ask the chat format for each of them.
         except RowError as error:
             self._recipes[roles] = error
         return self._recipes[roles]
@@ -274,6 +276,7 @@ class Encoder:
         behind_special: bool | None = None
         for (special, in_loss), group in groupby(self.chat_format.plan(roles), key=_kind):
             pieces = tuple(piece.message if isinstance(piece, Slot) else piece.text for piece in group)
+            # Special tokens go by name to the tokenizer's table, and never through its encoder.
             if special:
                 behind_special = True
                 yield pack_ids([self.tokenizer.special(str(name)) for name in pieces]), in_loss

@@ -77,6 +77,7 @@ class Linter:
         self._names = {number: name for name, number in special_tokens.items()}
         self._special = self._names.__contains__
         self._stop = {special_tokens[name] for name in chat_format.stop_tokens if name in special_tokens}
+        # The longest name first, so that a message shows the whole name.
         names = sorted(special_tokens, key=len, reverse=True)
         self._named = re.compile("|".join(map(re.escape, names)) or "(?!)")
         self._prefix = os.path.commonprefix([*special_tokens])  # noqa: RUF071 - of words, not of paths
@@ -95,6 +96,7 @@ class Linter:
                 wrong answer and the name of a special token in a text cannot be found.
         """
         ids, mask, size = encoded.ids, encoded.mask, self.tokenizer.vocab_size
+        # The first three faults make every further comparison meaningless, so they end it.
         if len(ids) != len(mask):
             yield Finding(LENGTHS, f"found {len(ids):,} ids and {len(mask):,} mask entries")
             return
@@ -213,7 +215,7 @@ class Linter:
         borders = np.concatenate([[0], np.cumsum(lengths)])
         expected = [self._expected.get(roles) or self._make_expected(roles) for roles, _ in rows]
         special = np.flatnonzero(self._table.special[ids])  # the positions of special tokens
-        counts = np.diff(np.searchsorted(special, borders))
+        counts = np.diff(np.searchsorted(special, borders))  # special tokens of each row
         return (
             np.array_equal(counts, [row.special_tokens.size for row in expected])
             and np.array_equal(ids[special], np.concatenate([row.special_tokens for row in expected]))
@@ -244,6 +246,7 @@ class Linter:
         """Check that each row has one span in the loss per answer, with a stop token only at its end."""
         if mask[borders[:-1]].any():  # the span of one row could then touch that of the row before
             return False
+        # The mask begins with 0, so its changes are the beginning and the end of a span in turn.
         edges = np.flatnonzero(np.diff(mask)) + 1
         if mask[-1]:
             edges = np.append(edges, mask.size)
@@ -263,6 +266,8 @@ class Linter:
             for (_, contents), row in zip(rows, expected, strict=True)
             for index in row.answers
         ]
+        # One comparison of two byte strings for the whole block; that spans belong to their rows was checked
+        # before.
         return b"".join(self._table.text[in_loss].tolist()) == _STOP.join([*wanted, b""])
 
     def _may_name_special(self, rows: Sequence[Turns]) -> bool:

@@ -164,6 +164,7 @@ def tokenize_pairs(
         blocks_of.clear()
         width = max_length if pad == "max" else 0
         lists = []
+        # Columns are dropped as soon as their tensors exist: they are the second largest thing in memory.
         for number in pads:
             question, rationale = columns.pop(0), columns.pop(0)
             lists.append(_entries(torch, question, rationale, answers, width, max_length, number))

@@ -64,6 +64,7 @@ def check_saved(
             expected = tokenizer.encode(text)
         except RowError:  # a U+2581 that the tokenizer would read as a space, which no row may contain
             continue
+        # transformers finds special tokens in texts, and this program never does.
         if not any(name in text for name in tokenizer.special_tokens):
             found = saved.encode(text, add_special_tokens=False)
             _compare(saved, f"the text {text[:60]!r}", found, expected)
@@ -93,6 +94,7 @@ def _compare_chat(
         if "strftime_now" in text and "date_string" not in text:
             return  # transformers renders it with today's date
         date = {"date_string": chat_format.date}
+    # Without marks in the template, transformers cannot tell a loss mask.
     marked = re.search(r"\{%-?\s*generation\s*-?%\}", text) is not None
     found = saved.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=marked, **date)
     what = f"the conversation beginning {messages[0]['content'][:40]!r}, in chat format {chat_format.name!r},"

@@ -166,6 +166,7 @@ class TemplateFormat:
                     "the chat template leaves out or changes a content",
                     f"messages[{index}], {roles[index]}",
                 )
+        # Marks are the template's own word on what is generated; without them, prefixes are compared.
         if not spans:
             spans = self._after_prompts(roles, words, text)
         indexes = {word: index for index, word in enumerate(words)}
@@ -193,6 +194,7 @@ class TemplateFormat:
                 spans.append((start, len(text)))
             else:
                 text += part
+        # A template may trim or repeat what it marked, and then the spans would be wrong.
         if text != (plain := self._render(roles, words)):
             raise RowError("the chat template's marks change its text", _difference(plain, text))
         return text, spans
@@ -210,6 +212,7 @@ class TemplateFormat:
             after = self._render(roles[:count], words[:count])
             start = self._answer_start(after, prompt, words[index]) if after.startswith(prompt) else 0
             end = self._turn_end(after, start, words[index])
+            # Otherwise a model that is asked with the prompt would see another text than in training.
             for shorter, longer in ((prompt, after), (after[:end], text)):
                 if not longer.startswith(shorter):
                     raise RowError(
@@ -218,6 +221,7 @@ class TemplateFormat:
                         f"{_difference(shorter, longer)}; mark what is generated with "
                         "{% generation %}, or use a named chat format",
                     )
+            # A header that only the full conversation has would be in the loss although no prompt ends there.
             between = text[len(prompt) : text.index(words[index])]
             if between.strip() and prompt == self._render(roles[:index], words[:index]):
                 raise RowError(
@@ -241,6 +245,7 @@ class TemplateFormat:
         return match.end() if match else len(text)
 
     def _trims(self, roles: tuple[str, ...], words: list[str]) -> tuple[tuple[bool, bool], ...]:
+        # Found by rendering contents with white space around them, not by reading the template.
         text = self._render(roles, [f" \n\t{word}\t\n " for word in words])
         return tuple((f" \n\t{word}" not in text, f"{word}\t\n " not in text) for word in words)
 

@@ -155,6 +155,7 @@ class ChatTemplate:
         Raises:
             RowError: the template refuses the conversation; with the template's own message.
         """
+        # The extension reads this; a template is compiled once for both ways.
         self._environment.marking = marks  # type: ignore[attr-defined]
         chat = [dict(message) for message in messages]
         try:
@@ -164,6 +165,7 @@ class ChatTemplate:
         except _jinja_error() as error:
             raise RowError("the chat template refuses it", str(error)) from None
         except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+            # This program's own TemplateError is a ValueError too, and is not about the row.
             if isinstance(error, TemplateError):
                 raise
             raise RowError("the chat template fails", f"{type(error).__name__}: {error}") from None
@@ -208,6 +210,7 @@ def _environment(date: str | None) -> Environment:
     def tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
         return json.dumps(value, ensure_ascii=ensure_ascii, **options)
 
+    # A template is a program out of a downloaded directory: it must not reach anything but its messages.
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )

@@ -36,6 +36,7 @@ class _Named:
         self.fingerprint = fingerprint_of(self.name, self.strip, self.date)
 
     def plan(self, roles: tuple[str, ...]) -> Plan:
+        # There are few orders of roles in a file, and a plan is the same for all rows of one.
         if roles not in self._plans:
             self._plans[roles] = tuple(self._pieces(roles))
         return self._plans[roles]

@@ -96,6 +96,7 @@ def lint_files(
             for row in _linted(batch, encoder, max_length):
                 report.rows[path] += 1
                 _count(report, row)
+                # Rows without faults are kept too, up to the same number: at the end they fill up the page.
                 kept = bad if row.findings else good
                 if len(kept) < keep:
                     kept.append(row)

@@ -123,6 +123,7 @@ def _tokens(ids: Sequence[int], mask: Sequence[int], tokenizer: Tokenizer) -> It
 def _escaped(data: bytes) -> str:
     r"""Return bytes as HTML, with a grey ``\n`` for a newline and ``\xe2`` for a byte of no character."""
     parts = []
+    # A token may be a part of a character: its bytes come back as lone surrogates from U+DC80 on.
     for character in data.decode("utf-8", "surrogateescape"):
         code = ord(character)
         seen = f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else visible(character)

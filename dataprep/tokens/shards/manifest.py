@@ -41,6 +41,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("version") != VERSION:
         version = manifest.get("version")
         raise InputError(path, f"found shards of version {version}; this program reads {VERSION}: {AGAIN}")
+    # The checksum protects the sizes and hashes, by which all other files are checked.
     if manifest.get("checksum") != checksum(manifest):
         raise InputError(path, f"damaged, or changed by hand (its checksum differs); {AGAIN}")
     return manifest
@@ -80,6 +81,7 @@ class InputFiles:
     """
 
     def __init__(self, paths: list[str]) -> None:
+        # A regular file can be read twice: once to hash it, and once for its rows.
         streams = [path for path in paths if not Path(path).is_file()]
         for path in streams:
             if streams.count(path) > 1:
@@ -128,4 +130,5 @@ def _stamp(path: str) -> tuple[int, int] | None:
     if not Path(path).is_file():
         return None
     status = Path(path).stat()
+    # Cheaper than to hash the file once more, and enough to notice a change while it was read.
     return status.st_size, status.st_mtime_ns

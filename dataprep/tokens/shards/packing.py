@@ -91,6 +91,7 @@ def pack(lengths: NDArray[np.int64], size: int, *, seed: int = 42, split_long: b
             f"document {int(lengths.argmax()):,} has {longest:,} tokens, and a sequence room for {size:,}: "
             "leave long documents out (--truncation), or split them (--split-long)"
         )
+    # The order is a rule over numbers, not over tokens, so it is the same for every engine and machine.
     documents, starts, tokens = _pieces(lengths, size)
     order = shuffled_order(documents.size, seed)
     shuffled = tokens[order]
@@ -146,6 +147,7 @@ def _best_fit(count_of: NDArray[np.int64], size: int) -> tuple[list[Step], int]:
     for length in np.flatnonzero(count_of)[::-1].tolist():
         left = int(count_of[length])
         while left:
+            # The lowest bit of `free` from `length` on is the least room that the piece fits into.
             wide = free >> length
             if wide:
                 room = length + (wide & -wide).bit_length() - 1

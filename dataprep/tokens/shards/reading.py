@@ -138,11 +138,13 @@ class Shards:
         made = manifest["tokenizer"]
         if tokenizer is not None:
             _check_tokenizer(folder, made, tokenizer)
+        # An id without an embedding would otherwise fail in the middle of training.
         if vocab_size is not None and vocab_size < made["vocab_size"]:
             raise TokenizerError(
                 f"{folder}: made with a vocabulary of {made['vocab_size']:,} tokens, and the model has "
                 f"{vocab_size:,}: give the model's own tokenizer"
             )
+        # The copy is not loaded here, but damage is to be noticed now and not when it is needed.
         if made["file"] is not None:
             _map(folder / made["file"]["name"], made["file"], verify)
         return cls(
@@ -239,6 +241,7 @@ class Shards:
 
 
 def _open_again(path: Path, expected: str) -> Shards:
+    # Not verified again: the process that sent them has done that.
     shards = Shards.open(path, verify=False)
     if shards.manifest["checksum"] != expected:
         raise InputError(path, "the shards were replaced by others since they were opened; open them again")
@@ -255,6 +258,7 @@ def _check_tokenizer(folder: Path, made: Mapping[str, Any], tokenizer: Tokenizer
 
 def id_type(vocab_size: int) -> np.dtype[Any]:
     """Return the type in which the ids of a vocabulary are stored."""
+    # Two bytes halve the files of small vocabularies; the byte order is the same on every machine.
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 

@@ -165,7 +165,7 @@ def open_buffer(output: Path, dtype: np.dtype[Any]) -> Iterator[Buffer]:
         with writing(str(output)):
             output.mkdir(parents=True, exist_ok=True)
             with _locked(output):
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)  # of a killed process that had the same number
                 folder.mkdir()
                 buffer = Buffer(folder, dtype)
                 yield buffer
@@ -220,6 +220,7 @@ def finish(
     Raises:
         FileError: the directory cannot be written, or the disk is full.
     """
+    # Named by the key, so that new files never overwrite those of the old shards.
     output, tag = buffer.folder.parent, facts["key"][:16]
     gatherer = _Gatherer(buffer, packed)
     with writing(str(output)):

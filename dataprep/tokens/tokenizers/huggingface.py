@@ -44,6 +44,7 @@ class HuggingFaceTokenizer(Tokenizer):
     def __init__(self, path: str, content: bytes) -> None:
         library = needed("tokenizers", "a Hugging Face tokenizer.json")
         document = _document(path, content)
+        # What this program changes about the file is part of the fingerprint.
         digest = sha256(b"huggingface, marks as special tokens\n" + content)
         self.fingerprint = digest.hexdigest()
         try:
@@ -56,6 +57,7 @@ class HuggingFaceTokenizer(Tokenizer):
         self._names = {number: name for name, number in self.special_tokens.items()}
         ids = [*self._tokenizer.get_vocab(with_added_tokens=True).values(), *self._names]
         self.vocab_size = 1 + max(ids, default=-1)
+        # From here on, what the document says is compared with what the library makes of it.
         self._check_ids(path, document)
         decoder = document.get("decoder") or {}
         self._byte_of = byte_alphabet() if decoder.get("type") == "ByteLevel" else None
@@ -82,6 +84,7 @@ class HuggingFaceTokenizer(Tokenizer):
         if self._reads_mark_as_space:
             check_space_mark(text)
         ids = self._ids(text)
+        # Marks in merges cannot be renamed, so a model may still make one out of a text.
         if not self._names.keys().isdisjoint(ids):
             name = next(self._names[number] for number in ids if number in self._names)
             raise RowError("a special token in a text", f"the tokenizer's model makes {name!r} of a text")
@@ -97,6 +100,7 @@ class HuggingFaceTokenizer(Tokenizer):
             return self.decode_bytes(ids).decode("utf-8", "replace")
         self._check_known(ids)
         parts = []
+        # Special tokens were renamed in the vocabulary, so the library does not know their names.
         for special, run in groupby(ids, self._names.__contains__):
             if special:
                 parts += [self._names[number] for number in run]
@@ -165,6 +169,7 @@ def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
     unknown = model.get("unk_token")
     if model.get("type") == "Unigram" and isinstance(model.get("unk_id"), int):
         unknown = model["vocab"][model["unk_id"]][0]
+    # These steps would put tokens around texts, or cut them: that is up to the chat format.
     document |= {"truncation": None, "padding": None, "post_processor": None}
     if model.get("dropout"):
         model["dropout"] = None  # the same text must always get the same ids
@@ -176,6 +181,7 @@ def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
         # bytes of characters that the vocabulary lacks.
         if token["id"] in fallback:
             continue
+        # The unknown token must stay what the model makes of unknown text.
         if name == unknown or not (token["special"] or looks_special(name)):
             kept.append(token)
             continue

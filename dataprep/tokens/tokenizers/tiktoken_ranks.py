@@ -103,6 +103,8 @@ class RankTokenizer(Tokenizer):
         self._encode = self._fast or reference
         in_order = sorted(ranks.items(), key=itemgetter(1))
         self.token_bytes: Sequence[bytes | None] = _by_id(in_order, self.vocab_size)
+        # Of ranks, pattern and special tokens, not of the file: two files in another order of lines are one
+        # tokenizer, and one file with another pattern is another.
         digest = sha256(orjson.dumps([pattern, list(self.special_tokens.items())]))
         digest.update(b"".join([b"%d %d %b" % (rank, len(token), token) for token, rank in in_order]))
         self.fingerprint = digest.hexdigest()
@@ -114,6 +116,7 @@ class RankTokenizer(Tokenizer):
         """Return the ids of a text; see ``Tokenizer``."""
         if not text.isascii():
             check_unicode(text)  # tiktoken would put U+FFFD in place of a lone surrogate
+        # Most texts are shorter than the shortest run that must be cut, so nothing is searched in them.
         if len(text) >= LONG:
             return self._long_space.encode(text)
         return self._encode(text)
@@ -129,6 +132,7 @@ class RankTokenizer(Tokenizer):
         """Return the packed ids of several texts; see ``Tokenizer``."""
         if self._fast is None:
             return super().encode_packed(texts)
+        # `isascii` reads a flag of the string, while `check_unicode` encodes it.
         pack = self._fast.pack
         return [
             pack(text) if text.isascii() and len(text) < LONG else self._pack_checked(text) for text in texts
@@ -295,6 +299,7 @@ def load_rank_file(path: str, content: bytes) -> RankTokenizer:
     """
     digest = sha256(content).hexdigest()
     for name, (stem, expected) in ENCODINGS.items():
+        # Several encodings share a file; the one of the file's own name is taken.
         if digest == expected and name == stem:
             return _encoding(name, path, content, (load_rank_file, (path, content)))
     return load_ranks(path, content)

@@ -56,6 +56,7 @@ def train_tokenizer(
     train = _train_sentencepiece if kind == "sentencepiece" else _train_bpe
     if not shrink:
         return train(_lines(texts), vocab_size)
+    # Only the failed attempt tells how large a vocabulary the texts can fill, so they are read twice.
     known = list(texts)
     try:
         return train(_lines(known), vocab_size)
@@ -124,6 +125,8 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
             model_type="bpe",
             vocab_size=vocab_size,
             byte_fallback=True,
+            # Lossless: no normalization, all white space kept, no space before a text, and bytes for
+            # characters that the vocabulary lacks.
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
@@ -148,6 +151,7 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
 
 
 def _too_few(reason: str, vocab_size: int) -> UsageError:
+    # SentencePiece reports this in its log only, and the numbers in it are what the user needs.
     if found := re.search(r"value <= (\d+)", reason):
         hint = f"the texts give {int(found[1]):,}: use --vocab-size {found[1]} or less, or more data"
         error = _TooFewTextsError(_IMPOSSIBLE.format(vocab_size, hint))
@@ -165,7 +169,7 @@ def _too_few(reason: str, vocab_size: int) -> UsageError:
 def _train_bpe(lines: Iterator[str], vocab_size: int) -> bytes:
     library = needed("tokenizers", "training a byte-level BPE")
     special_tokens = [UNK, BOS, EOS, PAD, *CHAT_TOKENS]
-    least = 256 + len(special_tokens)
+    least = 256 + len(special_tokens)  # all bytes are tokens, so that every text has ids
     if vocab_size < least:
         raise _too_few(f"{vocab_size} vs {least}", vocab_size)
     tokenizer = library.Tokenizer(library.models.BPE())
