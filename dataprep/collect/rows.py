@@ -19,8 +19,8 @@ from dataprep.collect.answers import Answers
 from dataprep.collect.judging import Judged, Labels, gold_letter
 from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.records import LETTERS, Example, describe
+from dataprep.datasets.converters.choices import CHOICE_USER
 from dataprep.datasets.templates import SourceRenderer, compile_text
-from dataprep.teacher.prompts import PLAIN_USER
 
 # A token with one letter and any marks around it: `A`, ` a`, `(a`, `a)`, `A.`, `**A`. Some tokenizers spell a
 # space and a newline as `Ġ` and `Ċ`.
@@ -51,6 +51,7 @@ def choice_probs(line: Mapping[str, Any], choices: Sequence[str]) -> tuple[dict[
     place = _letter_token([entry["token"] for entry in entries], line["response"] or "", choices)
     if place is None:
         raise RowDropped("no letter among the tokens")
+    # Exact sums, so that the order in which a server lists its tokens does not change a probability.
     masses: dict[str, list[float]] = {letter: [] for letter in LETTERS[: len(choices)]}
     for token, value in _candidates(entries[place]).items():
         match = _NAMED.fullmatch(token)
@@ -214,10 +215,12 @@ class TrainingRows:
                 yield drop
 
     def _row(self, example: Example, judged: Judged) -> Made:
+        # The reason names the status, so that the ledger shows what was left out and why.
         if judged.status not in self.keep:
             raise RowDropped(f"status: {judged.status}")
         if not judged.rationale:
             raise RowDropped("no text")
+        # The templates know `{rationale}` as the only one of an Example.
         example.rationales = {self.teacher: judged.rationale}
         return self.render(example, judged)
 
@@ -244,7 +247,7 @@ class ChatRows:
         return self._render(example)
 
 
-_plain = compile_text(PLAIN_USER)
+_plain = compile_text(CHOICE_USER)
 
 
 def qa_row(example: Example, judged: Judged) -> dict[str, Any]:

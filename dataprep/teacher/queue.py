@@ -79,7 +79,8 @@ class PendingQueue:
         for request in islice(self._requests, AT_ONCE):
             self.seen += 1
             identity = request.id
-            if identity in keys:  # readers of the journal could not tell the two answers apart
+            # Readers of the journal could not tell the two answers apart.
+            if identity in keys:
                 self._settled["used"] += 1
                 if len(self.twice) < SHOWN:
                     self.twice.append(identity)

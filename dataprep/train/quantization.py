@@ -152,7 +152,7 @@ def train_full_precision(
         )
         plain = replace(context, options=replace(context.options, qat=None), run_dir=run_dir)
         if world.first:
-            run_dir.begin(plain.options, resume=resume)
+            run_dir.begin(plain.options, plain.data, plain.eval_data, resume=resume)
             run_dir.record(facts, resume=resume)
         world.wait()
         torch.manual_seed(plain.options.seed + world.rank)

@@ -87,7 +87,7 @@ def train(
         # Only the first process looks for a free name, which the others must share.
         run_dir = RunDir(world.agree(_run_path(output, root, resume=resume) if world.first else None))
         if world.first:
-            run_dir.begin(options, resume=resume)
+            run_dir.begin(options, paths, eval_paths, resume=resume)
         world.wait()
         log = (log if world.first else None) or _ignore
         # After begin(), which records the options as they were given.

@@ -1,6 +1,7 @@
 """A run's directory: options, metrics, checkpoints, and in the end the student itself.
 
-- options.json: the options, and facts about data and model
+- options.toml: data and options; `dataprep train --config options.toml` repeats the run
+- facts.json: facts about data and model
 - metrics.jsonl: a line for each step, and one for each evaluation
 - loss.png: the curve of both losses
 - checkpoints/: states to continue from
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -25,9 +27,11 @@ import orjson
 from dataprep import __version__
 from dataprep.core.errors import FileError, InputError, UsageError, first_line
 from dataprep.core.io import writing
+from dataprep.core.options import absolute, to_config, to_toml
 from dataprep.train.options import TrainOptions
 
-OPTIONS, METRICS, CHECKPOINTS, BRANCH = "options.json", "metrics.jsonl", "checkpoints", "branch"
+OPTIONS, FACTS, METRICS = "options.toml", "facts.json", "metrics.jsonl"
+CHECKPOINTS, BRANCH = "checkpoints", "branch"
 TENSORBOARD, TOKENS = "tensorboard", "tokens"
 
 
@@ -63,8 +67,16 @@ class RunDir:
         self._metrics = self.path / METRICS
         self._new = False
 
-    def begin(self, options: TrainOptions, *, resume: bool) -> None:
+    def begin(
+        self, options: TrainOptions, data: Sequence[str], eval_data: Sequence[str], *, resume: bool
+    ) -> None:
         """Create the directory; or, to resume a run, check that it was begun with the same options.
+
+        Args:
+            options: the options.
+            data: the paths of the data.
+            eval_data: the paths of the evaluation data.
+            resume: whether to resume a run that is there.
 
         Raises:
             UsageError: the directory contains something else, or the run has other options.
@@ -73,7 +85,7 @@ class RunDir:
         recorded = self.recorded()
         if resume and recorded is not None:
             self._new = False
-            if other := options.differences(recorded["options"]):
+            if other := options.differences(recorded):
                 raise UsageError(
                     f"--resume: the run in {self.path} was begun with another {', '.join(other)}: give the "
                     "same, or begin a new run"
@@ -84,7 +96,9 @@ class RunDir:
         with writing(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
             self._metrics.write_bytes(b"")
-            self._write(options.to_json(), None)
+            paths = {"data": [*map(absolute, data)], "eval": [*map(absolute, eval_data)]}
+            head = f"# dataprep {__version__}: `dataprep train --config FILE` repeats this run.\n"
+            self._write(OPTIONS, head + to_toml(paths | to_config(options)))
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
@@ -93,7 +107,7 @@ class RunDir:
             yield
         except BaseException:
             if self._new:
-                for name in (OPTIONS, METRICS):
+                for name in (OPTIONS, FACTS, METRICS):
                     (self.path / name).unlink(missing_ok=True)
                 shutil.rmtree(self.path / TOKENS, ignore_errors=True)
                 # Another program may have put files into the directory: they stay.
@@ -107,26 +121,24 @@ class RunDir:
         Raises:
             UsageError: the run was begun on other data.
         """
-        recorded = self.recorded()
-        assert recorded is not None
         # As read back from the file: tuples become lists, which would otherwise differ.
         plain = orjson.loads(orjson.dumps(facts))
-        before = recorded["facts"]
+        before = self.facts()
         # Only the data: the number of parameters or the class's name can change with a library's version.
         if resume and before is not None and before.get("data") != plain.get("data"):
             raise UsageError(
                 f"--resume: the data of the run in {self.path} were others (by their SHA-256): give the same "
                 "files, or begin a new run"
             )
+        document = {"dataprep": __version__, **plain}
         with writing(str(self.path)):
-            self._write(recorded["options"], plain)
+            self._write(FACTS, orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
 
-    def _write(self, options: Mapping[str, Any], facts: Mapping[str, Any] | None) -> None:
-        document = {"dataprep": __version__, "options": options, "facts": facts}
+    def _write(self, name: str, text: str) -> None:
         # Written under another name and renamed, so that a killed run never leaves half a file.
-        partial = self.path / f".{OPTIONS}.partial"
-        partial.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
-        partial.replace(self.path / OPTIONS)
+        partial = self.path / f".{name}.partial"
+        partial.write_text(text, "utf-8")
+        partial.replace(self.path / name)
 
     def check_free(self) -> None:
         """Check that a run can begin here: the directory is missing or empty.
@@ -141,18 +153,28 @@ class RunDir:
             raise UsageError(f"-o {self.path}: expected a directory, found a file")
 
     def recorded(self) -> dict[str, Any] | None:
-        """Return the options and facts of the run, or `None` if no run was begun here.
+        """Return the options of the run by their keys, or `None` if no run was begun here.
 
         Raises:
             InputError: the file is damaged.
         """
-        path = self.path / OPTIONS
+        return self._read(OPTIONS, tomllib.loads)
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return the facts about data and model, or `None` if they were not recorded yet.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        return self._read(FACTS, orjson.loads)
+
+    def _read(self, name: str, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any] | None:
+        path = self.path / name
         try:
-            document = orjson.loads(path.read_bytes())
-            return {"options": dict(document["options"]), "facts": document["facts"]}
+            return parse(path.read_text("utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise InputError(path, f"damaged: {error}; start a new run in another directory") from None
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:

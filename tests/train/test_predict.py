@@ -175,7 +175,7 @@ def test_a_teacher_teaches_its_student(classifier, tmp_path):
     assert len({result["loss_first"] for result in results}) == 1
     assert len({result["eval_loss"] for result in results}) == 1
     assert results[0]["metrics"]["rows"] == 5
-    facts = json.loads((tmp_path / "run-soft.csv" / "options.json").read_text("utf-8"))["facts"]
+    facts = json.loads((tmp_path / "run-soft.csv" / "facts.json").read_text("utf-8"))
     assert (facts["alpha"], facts["classes"]) == (0.5, sorted(WORDS))
     ledger = predict_files(tmp_path / "run-soft.csv", [data], tmp_path / "scored.jsonl")
     assert ledger.rows_out == 12

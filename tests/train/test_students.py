@@ -108,7 +108,6 @@ def rationale_rows(path):
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 @pytest.mark.parametrize("own", [True, False])
 def test_a_t5_student_ends_texts_as_t5_does(place, tmp_path, own):
     """AutoTokenizer puts </s> behind a text and has no chat template; the model stops at the same token."""
@@ -199,7 +198,7 @@ def test_a_workspace_gets_the_runs(run, tmp_path):
         write_rows(tmp_path / "space" / "mergedata" / f"{name}.jsonl", rows(4, seed=seed))
     done = run("train", "--workspace", "space", "--steps", 1)
     assert done.code == 0, done.err
-    assert "loss on held-out rows" in done.err
+    assert "evaluation loss" in done.err
     assert len(list((tmp_path / "space" / "runs").glob("*/config.json"))) == 1
     assert not (tmp_path / "runs").exists()
 
@@ -230,7 +229,7 @@ def test_the_card_names_data_options_and_results(place, tmp_path):
     for name, count in (("train", 40), ("eval", 10)):
         digest = sha256((place / f"{name}.jsonl").read_bytes()).hexdigest()
         assert f"| {name} | {name}.jsonl | {count} | `{digest}` |" in card
-    facts = json.loads((tmp_path / "a" / "options.json").read_text())["facts"]
+    facts = json.loads((tmp_path / "a" / "facts.json").read_text())
     assert f"| tokenizer's fingerprint | {facts['tokenizer']['fingerprint']} |" in card
     assert "| chat format of conversations | llama3 |" in card
     assert "| learning rate | 2e-05 |" in card
