@@ -85,12 +85,14 @@ def test_training_lowers_the_loss_and_repeats_itself(place, tmp_path):
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 @pytest.mark.parametrize("pack", [None, 64])
 def test_accumulated_batches_are_one_big_batch(place, tmp_path, pack):
     """The loss is a mean over the tokens of the whole step, however the step is divided."""
-    whole, _ = run(place, tmp_path / "whole", batch_size=8, pack=pack)
-    parts, _ = run(place, tmp_path / "parts", batch_size=2, accumulate=4, pack=pack)
+    # Adam divides a gradient by its size, so that rounding decides where one is nearly 0: not in these rows.
+    write_rows(place / "rounded.jsonl", rows(40, seed=3))
+    settings = {"data": "rounded.jsonl", "pack": pack}
+    whole, _ = run(place, tmp_path / "whole", batch_size=8, **settings)
+    parts, _ = run(place, tmp_path / "parts", batch_size=2, accumulate=4, **settings)
     same(parts, whole, 1e-5)
     for line, other in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "parts"), strict=True):
         name = "loss" if "loss" in line else "eval_loss"
@@ -501,7 +503,6 @@ def shown_on_board(folder):
     }
 
 
-@pytest.mark.medium
 @pytest.mark.medium
 @pytest.mark.parametrize("begun_with", [True, False])
 def test_tensorboard_shows_what_was_measured(place, tmp_path, begun_with):
