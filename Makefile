@@ -1,4 +1,4 @@
-# Everything runs in .venv, which is made where it is missing; only Python 3.11 or later and make are needed.
+# Everything runs in .venv, which is made if it is missing. You need only Python 3.11 or later and make.
 
 PYTHON ?= python3
 BIN := .venv/bin

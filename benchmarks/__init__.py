@@ -1,1 +1,1 @@
-"""Speed and memory, beside what users would pick instead: `make bench`."""
+"""Measure speed and memory against the tools that users would use instead: `make bench`."""

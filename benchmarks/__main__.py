@@ -1,8 +1,7 @@
-"""``python -m benchmarks [SUITE…] [--rounds N]``: the suites are in ``SUITES``.
+"""Run benchmark suites: ``python -m benchmarks [SUITE…] [--rounds N]``.
 
-All of them run where none is named. They work on the published sets, repeated, which are looked for in
-``DATAPREP_REAL_DATA`` (default ``../shared/data``). Everything is written to a temporary
-folder, which ``TMPDIR`` moves.
+All suites run if none is named. They repeat the published datasets, which they look for in the folder that
+``DATAPREP_REAL_DATA`` names (default ``../shared/data``). Output goes to a temporary folder in ``TMPDIR``.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SUITES = {
 
 
 def main() -> None:
-    """Run the suites that were asked for; the exit code is 1 where a target was missed."""
+    """Run the given suites, and exit with 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="default: all")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each contender")

@@ -1,4 +1,4 @@
-"""``dataprep convert`` on GSM8K's train split, 50 times over: 373,650 rows, 208 MB."""
+"""Measure ``dataprep convert`` on GSM8K's train split, 50 times: 373,650 rows, 208 MB."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COPIES = 50
 
 
 def bench(data: Path, folder: Path, rounds: int) -> bool:
-    """Compare with datasets, polars, and the loops one would write by hand."""
+    """Compare with datasets, polars, and hand-written loops."""
     source = folder / "gsm8k_train_x50.jsonl"
     repeat(data / "gsm8k" / "train.jsonl", source, COPIES)
 
@@ -50,7 +50,7 @@ def bench(data: Path, folder: Path, rounds: int) -> bool:
 
 
 def _same(paths: list[Path]) -> None:
-    """A comparison of different work would be none."""
+    """Check that all contenders wrote the same rows."""
     for path in paths[1:]:
         if not filecmp.cmp(paths[0], path, shallow=False):
             sys.exit(f"{path.name} is not {paths[0].name}")

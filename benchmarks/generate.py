@@ -1,4 +1,4 @@
-"""``dataprep generate`` beside a bare loop over the same client, and a journal of a million lines resumed."""
+"""Measure ``dataprep generate`` against a bare loop, and the resuming of a journal of a million lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOURNAL_ROWS = 1_000_000
 
 
 def bench(_: Path, folder: Path, rounds: int) -> bool:
-    """Compare requests a second, and measure how soon a long journal is resumed."""
+    """Compare requests per second, and measure the time to resume a long journal."""
     requests, journal, bare = folder / "requests.jsonl", folder / "responses.jsonl", folder / "bare.jsonl"
     _write_requests(requests, ROWS)
     command = [sys.executable, "-m", "benchmarks.teacher_server", str(SECONDS)]
@@ -69,7 +69,7 @@ def _write_requests(path: Path, count: int) -> None:
 
 
 def _resume(folder: Path, url: str, rounds: int) -> float:
-    """Seconds until the answer to the last of a million requests is there, where only that one is missing."""
+    """Return the seconds until the only missing answer of a million requests has arrived."""
     from dataprep.models.sampling import GenerationConfig
 
     requests, full, journal = folder / "million.jsonl", folder / "full.jsonl", folder / "resumed.jsonl"

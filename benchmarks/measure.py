@@ -1,4 +1,4 @@
-"""Runs commands in turn and keeps their wall time and the memory of their largest process."""
+"""Run commands in turn, and record their wall time and the memory of their largest process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Contender:
     """One command of a comparison.
 
     Attributes:
-        name: what it is called in the table.
-        command: its words.
+        name: its name in the table.
+        command: the command and its arguments.
         outputs: files and folders that are removed before each run, so that no run pays for freeing
             the one before it.
         seconds: wall time of each run.
@@ -35,11 +35,11 @@ class Contender:
 
     @property
     def median(self) -> float:
-        """The median wall time in seconds."""
+        """Return the median wall time in seconds."""
         return statistics.median(self.seconds)
 
     def run(self) -> None:
-        """Run once; a failing command ends the benchmark with what it printed."""
+        """Run once. A failing command ends the benchmark with its output."""
         for output in self.outputs:
             shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
         begin = time.perf_counter()
@@ -61,14 +61,14 @@ class Contender:
 
 
 def _installed() -> dict[str, str]:
-    """The environment, but that Python keeps what it compiles, as it does for what pip installs."""
+    """Return the environment, with Python's compiled files kept as for an installed package."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def repeat(source: Path, target: Path, times: int) -> None:
-    """Write a file's bytes to another file, several times over.
+    """Write a file's bytes to another file several times.
 
-    A little at a time: a process starts with the peak memory of the one that started it.
+    It writes in small pieces, because a process starts with the peak memory of its parent.
     """
     with target.open("wb") as out:
         for _ in range(times):
@@ -77,7 +77,7 @@ def repeat(source: Path, target: Path, times: int) -> None:
 
 
 def race(contenders: Sequence[Contender], rounds: int) -> None:
-    """Run all contenders in turn, ``rounds`` times: a slow minute of the machine hits all alike."""
+    """Run all contenders in turn, ``rounds`` times, so that a slow minute affects all of them."""
     for number in range(rounds):
         for contender in contenders:
             print(f"  round {number + 1}/{rounds}: {contender.name} …", end="", flush=True, file=sys.stderr)
@@ -99,7 +99,7 @@ def table(title: str, contenders: Sequence[Contender], reference: str) -> None:
 
 
 def claim(text: str, value: float, limit: float, *, at_least: bool) -> bool:
-    """Print one target with what was measured; returns whether it was met."""
+    """Print a target with the measured value, and return whether it was met."""
     met = value >= limit if at_least else value <= limit
     word = "at least" if at_least else "at most"
     print(f"- {'met  ' if met else 'SHORT'} {text}: {value:.2f}, {word} {limit:g} wanted")

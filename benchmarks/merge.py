@@ -1,4 +1,4 @@
-"""``dataprep merge`` of 1.2 GB: 1.5 million chat rows of GSM8K."""
+"""Measure ``dataprep merge`` on 1.2 GB: 1.5 million chat rows of GSM8K."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A small student on Mohler's graded answers, with and without a teacher's soft labels.
+"""Train a small student on Mohler's graded answers, with and without a teacher's soft labels.
 
 ``python -m benchmarks.mohler [--split random|question] [--seeds 5]`` prints the table of docs/soft-labels.md.
-The data are looked for in ``DATAPREP_REAL_DATA`` (default ``../shared/data``).
+It reads the data from the folder that ``DATAPREP_REAL_DATA`` names (default ``../shared/data``).
 
 The teacher is the wide network, trained by the same trainer. The probabilities that the student learns from
 are out of fold: each fifth of the training rows is scored by a teacher that was trained on the other four.
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 def graded_answers(data: Path) -> list[Row]:
-    """Each student's answer with its question, the reference answer and the mean of two graders."""
+    """Return each exam answer with its question, the reference answer and the mean of two graders."""
     folder = data / "mohler"
     with (folder / "questions.csv").open(encoding="utf-8", newline="") as file:
         asked = {row["id"]: row for row in csv.DictReader(file)}
@@ -54,7 +54,7 @@ def graded_answers(data: Path) -> list[Row]:
 
 
 def parts(rows: Sequence[Row], count: int, how: str) -> list[list[Row]]:
-    """The rows in so many parts, at random, or with all answers to a question in the same one."""
+    """Divide the rows into parts at random, or with all answers to a question in the same part."""
     generator = random.Random(SPLIT_SEED)
     keys = sorted({row["question_id"] for row in rows}) if how == "question" else list(range(len(rows)))
     generator.shuffle(keys)
@@ -66,7 +66,7 @@ def parts(rows: Sequence[Row], count: int, how: str) -> list[list[Row]]:
 
 
 def trained(rows: Iterable[Row], held_out: Path, place: Path, **options: Any) -> dict[str, Any]:
-    """The metrics of a model trained on some rows; ``place`` becomes its directory."""
+    """Train a model into the directory ``place``, and return its metrics."""
     path = place.with_suffix(".jsonl")
     dataprep.write_rows(rows, str(path))
     chosen = TrainOptions(fields=FIELDS, classes=CLASSES, save_every=0, precision="float32", **options)
@@ -75,7 +75,7 @@ def trained(rows: Iterable[Row], held_out: Path, place: Path, **options: Any) ->
 
 
 def out_of_fold(rows: Sequence[Row], how: str, folder: Path) -> Iterator[Row]:
-    """The rows with a teacher's probabilities, each from a teacher that has not seen it."""
+    """Return the rows with the probabilities of a teacher that was not trained on them."""
     folds = parts(rows, FOLDS, how)
     for number, fold in enumerate(folds):
         others = [row for place, each in enumerate(folds) if place != number for row in each]
@@ -88,7 +88,7 @@ def out_of_fold(rows: Sequence[Row], how: str, folder: Path) -> Iterator[Row]:
 
 
 def without(row: Row, *fields: str) -> Row:
-    """A row without some of its fields."""
+    """Return a row without some of its fields."""
     return {name: value for name, value in row.items() if name not in fields}
 
 
@@ -98,7 +98,7 @@ def compare(data: Path, folder: Path, how: str, seeds: int) -> None:
     rows = [row for each in others for row in each]
     held_out = folder / "held-out.jsonl"
     dataprep.write_rows(held, str(held_out))
-    print(f"\nsplit: {how}, {len(rows):,} rows to train on, {len(held):,} held out\n", flush=True)
+    print(f"\nsplit: {how}, {len(rows):,} rows to train on, {len(held):,} to evaluate\n", flush=True)
     print(f"| | {' | '.join(name.replace('_', ' ') for name in METRICS)} |\n| --- | ---: | ---: | ---: |")
     soft = list(out_of_fold(rows, how, folder))
     fifth = len(parts(rows, FOLDS, how)[0])
@@ -123,7 +123,7 @@ def compare(data: Path, folder: Path, how: str, seeds: int) -> None:
 
 
 def main() -> None:
-    """Compare on the split that was asked for, or both."""
+    """Compare on the given split, or on both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--split", choices=["random", "question"], help="default: both, one after the other")
     parser.add_argument("--seeds", type=int, default=5, help="of weights and order; at least 2")

@@ -1,4 +1,4 @@
-"""``dataprep parse-rationales`` and the multiple-choice ``convert``, each on 200 MB, beside bare loops."""
+"""Measure ``dataprep parse-rationales`` and multiple-choice ``convert`` on 200 MB against bare loops."""
 
 from __future__ import annotations
 

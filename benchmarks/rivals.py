@@ -1,7 +1,7 @@
-"""What users would pick instead of ``dataprep convert`` and ``merge``: each a script of its own.
+"""Do the work of ``dataprep convert`` and ``merge`` with other tools, each as its own process.
 
-``python -m benchmarks.rivals NAME INPUT OUTPUT [PROCESSES] [CACHE]``. All of ``convert``'s rivals write
-the same rows as it does; ``orjson`` and ``json`` are the loops that one would write by hand.
+``python -m benchmarks.rivals NAME INPUT OUTPUT [PROCESSES] [CACHE]``. All contenders of ``convert``
+write the same rows; ``orjson`` and ``json`` are hand-written loops.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SYSTEM = (
 
 
 def chat(row: dict[str, Any]) -> dict[str, Any]:
-    """The chat row of a GSM8K row."""
+    """Return the chat row of a GSM8K row."""
     solution, _, answer = row["answer"].rpartition("####")
     return {
         "messages": [
@@ -30,7 +30,7 @@ def chat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def orjson_loop(source: str, target: str) -> None:
-    """Convert GSM8K in one process, a line at a time, with orjson, as somebody who cares would."""
+    """Convert GSM8K one line at a time, with orjson, in a carefully written loop."""
     import orjson
 
     loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
@@ -60,14 +60,14 @@ def orjson_loop(source: str, target: str) -> None:
 
 
 def json_loop(source: str, target: str) -> None:
-    """One process, a line at a time, with the standard library."""
+    """Convert one line at a time, with the standard library."""
     with open(source, encoding="utf-8") as lines, open(target, "w", encoding="utf-8") as out:
         for line in lines:
             out.write(json.dumps(chat(json.loads(line)), ensure_ascii=False) + "\n")
 
 
 def polars_expressions(source: str, target: str) -> None:
-    """Columns at a time, with polars on all cores."""
+    """Convert whole columns, with polars on all cores."""
     import polars as pl
 
     answer = pl.col("answer").str.split("####")
@@ -85,7 +85,7 @@ def polars_expressions(source: str, target: str) -> None:
 
 
 def partition_loop(source: str, target: str) -> None:
-    """Split each rationale string at its markers, and dump the pieces: nothing is checked or judged."""
+    """Split each rationale string at its markers, and write the pieces without any check."""
     import orjson
 
     loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
@@ -105,7 +105,7 @@ def partition_loop(source: str, target: str) -> None:
 
 
 def choices_loop(source: str, target: str) -> None:
-    """One process, a line at a time: CommonsenseQA's rows to the same chat rows."""
+    """Convert CommonsenseQA's rows to the same chat rows, one line at a time."""
     import orjson
 
     loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
@@ -125,7 +125,7 @@ def choices_loop(source: str, target: str) -> None:
 
 
 def strings_of(data: str, target: str) -> None:
-    """All published rationale strings as JSON Lines; no rival, but the input of one."""
+    """Write all published rationale strings as JSON Lines, the input of a contender."""
     import orjson
 
     with open(target, "wb") as out:
@@ -135,7 +135,7 @@ def strings_of(data: str, target: str) -> None:
 
 
 def datasets_map(source: str, target: str, processes: int, cache: str) -> None:
-    """Hugging Face datasets: load, map, to_json."""
+    """Convert with Hugging Face datasets: load, map, to_json."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -145,7 +145,7 @@ def datasets_map(source: str, target: str, processes: int, cache: str) -> None:
 
 
 def datasets_shuffle(source: str, target: str, processes: int, cache: str) -> None:
-    """Hugging Face datasets: load, shuffle, to_json."""
+    """Shuffle with Hugging Face datasets: load, shuffle, to_json."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -154,7 +154,7 @@ def datasets_shuffle(source: str, target: str, processes: int, cache: str) -> No
 
 
 def openai_loop(source: str, target: str, url: str, in_flight: int) -> None:
-    """So many tasks over the official client, each with a request at a time; nothing is kept or retried."""
+    """Send requests from many tasks with the official client, without a journal or retries."""
     import asyncio
 
     import openai
@@ -188,7 +188,7 @@ RIVALS = {
 
 
 def main() -> None:
-    """Run one rival."""
+    """Run one contender."""
     name, source, target, *rest = sys.argv[1:]
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     if name == "openai":

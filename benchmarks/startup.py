@@ -1,4 +1,4 @@
-"""How soon ``dataprep --help`` answers."""
+"""Measure the time that ``dataprep --help`` takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.measure import Contender, claim, race, table
 
 
 def bench(_data: Path, _folder: Path, rounds: int) -> bool:
-    """Compare with the import of typer alone, which every typer app pays for."""
+    """Compare with importing typer alone, which every typer app needs."""
     python = sys.executable
     contenders = [
         Contender("import typer", [python, "-c", "import typer"]),

@@ -1,6 +1,7 @@
-"""``python -m benchmarks.teacher_server SECONDS``: chat completions after a fixed wait, until stdin ends.
+"""Serve chat completions after a fixed wait: ``python -m benchmarks.teacher_server SECONDS``.
 
-As little as possible a request: the server must not be what the benchmark measures. It prints its port.
+The server does as little as possible per request, so that the benchmark does not measure it. It prints its
+port, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %
 
 
 class Answering(asyncio.Protocol):
-    """One connection: whenever a whole request has come, its answer is due after the wait."""
+    """A connection that answers each complete request after the wait."""
 
     wait = 0.05
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
+        """Keep the transport for the answers."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._data = b""
 
     def data_received(self, data: bytes) -> None:
-        """Count the body's bytes, and look at nothing else."""
+        """Count the body's bytes and ignore its content."""
         self._data += data
         while (end := self._data.find(b"\r\n\r\n")) >= 0:
             head = self._data[:end].lower()

@@ -1,4 +1,4 @@
-"""What users would pick instead of ``dataprep tokenize``, and its parts timed alone.
+"""Do the work of ``dataprep tokenize`` with other tools, and time its parts alone.
 
 ``python -m benchmarks.token_rivals NAME ARGUMENTS…``. The template is Llama 3's own, with generation markers.
 """
@@ -24,7 +24,7 @@ TEMPLATE = (
 
 
 def llama3(model: str) -> Any:
-    """``transformers``' tokenizer for Llama 3's rank file."""
+    """Return the tokenizer of ``transformers`` for Llama 3's rank file."""
     from transformers import PreTrainedTokenizerFast
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
@@ -44,7 +44,7 @@ def llama3(model: str) -> Any:
 
 
 def vary(source: str, target: str, times: str) -> None:
-    """Write chat rows several times over, no text twice: other numbers, and other words in places."""
+    """Write chat rows several times with other numbers and words, so that no text occurs twice."""
     pick = random.Random(0)
     rows = [orjson.loads(line) for line in Path(source).read_bytes().splitlines()]
     contents = [message["content"] for row in rows for message in row["messages"]]
@@ -69,7 +69,7 @@ def vary(source: str, target: str, times: str) -> None:
 
 
 def datasets_map(source: str, target: str, model: str, cache: str) -> None:
-    """The usual way: a map of ``apply_chat_template`` with assistant masks, on two processes."""
+    """Tokenize with a map of ``apply_chat_template`` with assistant masks, on two processes."""
     import datasets
 
     tokenizer = llama3(model)
@@ -86,7 +86,7 @@ def datasets_map(source: str, target: str, model: str, cache: str) -> None:
 
 
 def same_ids(shards: str, theirs: str) -> None:
-    """Exit with 1 unless both hold the same ids and masks."""
+    """Exit with 1 unless both have the same ids and masks."""
     import datasets
 
     from dataprep.tokens.shards.reading import Shards
@@ -101,7 +101,7 @@ def same_ids(shards: str, theirs: str) -> None:
 
 
 def draw_lengths(count: str, target: str) -> None:
-    """Lengths of documents as instruction sets have them: most of a few hundred tokens, some of many."""
+    """Draw document lengths like those of instruction datasets: most a few hundred tokens, some many."""
     import numpy as np
 
     drawn = np.random.default_rng(0).lognormal(5.5, 0.9, int(count))
@@ -123,7 +123,7 @@ def dataprep_pack(lengths: str, size: str) -> None:
 def trl_pack(lengths: str, size: str) -> None:
     """Print seconds and fill of TRL's best fit decreasing, of all documents together.
 
-    It also moves the tokens; here they are of one byte, so that it is the packing that is timed.
+    TRL also moves the tokens. They have one byte here, so that the time is mostly that of the packing.
     """
     from trl.data_utils import _pack_bfd
 
@@ -134,7 +134,7 @@ def trl_pack(lengths: str, size: str) -> None:
 
 
 def trl_pack_dataset(lengths: str, size: str) -> None:
-    """Print seconds and fill of TRL's packing as its trainer calls it: of 1,000 documents at a time."""
+    """Print seconds and fill of TRL's packing as its trainer calls it, 1,000 documents at a time."""
     import datasets
     from trl import pack_dataset
 
@@ -147,7 +147,7 @@ def trl_pack_dataset(lengths: str, size: str) -> None:
 
 
 def _documents(lengths: str) -> tuple[Any, int]:
-    """Documents of these lengths as TRL takes them, and how many tokens they have."""
+    """Return documents of these lengths as TRL reads them, and their number of tokens."""
     import numpy as np
     import pyarrow as pa
 
@@ -157,7 +157,7 @@ def _documents(lengths: str) -> tuple[Any, int]:
 
 
 def fresh_tensors(source: str, target: str) -> None:
-    """The same teacher/student file with a tensor of its own for each field."""
+    """Write the same teacher/student file with a separate tensor for each field."""
     import torch
 
     def fresh(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""``dataprep tokenize``: shards, packing and the teacher/student file, beside what one would pick instead."""
+"""Measure ``dataprep tokenize``: shards, packing and the teacher/student file, against other tools."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PACKERS = {
 
 
 def bench(data: Path, folder: Path, rounds: int) -> bool:
-    """Compare with datasets and transformers, TRL's packing, and one tensor a field."""
+    """Compare with datasets and transformers, TRL's packing, and one tensor per field."""
     met = _tokenize(data, folder, rounds)
     met &= _pack(folder, rounds)
     return met & _pairs(data, folder, rounds)
@@ -56,7 +56,7 @@ def _tokenize(data: Path, folder: Path, rounds: int) -> bool:
 
 
 def _rows(data: Path, folder: Path) -> tuple[Path, Path]:
-    """GSM8K's train split ten times over as chat rows, and as many like them in which no text comes twice."""
+    """Write GSM8K's train split ten times as chat rows, and as many rows in which no text occurs twice."""
     chat, rows, varied = (folder / name for name in ("chat.jsonl", "rows.jsonl", "varied.jsonl"))
     convert = [sys.executable, "-m", "dataprep", "convert", "gsm8k", "-q", "-o", str(chat)]
     subprocess.run([*convert, str(data / "gsm8k" / "train.jsonl")], check=True)
@@ -66,7 +66,7 @@ def _rows(data: Path, folder: Path) -> tuple[Path, Path]:
 
 
 def _large(folder: Path, rows: Path, model: Path) -> bool:
-    """Whether a large file takes no more memory than a small one may."""
+    """Check that a large file needs no more memory than the limit for a small one."""
     source = folder / "large.jsonl"
     repeat(rows, source, -(-LARGE // rows.stat().st_size))
     contender = _ours(f"{source.stat().st_size / 1e9:.2f} GB", source, folder / "shards", model, 2)

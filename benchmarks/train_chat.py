@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on chat rows beside TRL's ``SFTTrainer`` and two plain loops, on the CPU.
+"""Compare supervised fine-tuning on chat rows with TRL's `SFTTrainer` and two plain loops, on the CPU.
 
 All of them take the same steps: the same weights, the same rows of GSM8K in the same order, AdamW with the
 same settings, in float32 on as many threads. Each is a process of its own, and they take turns step by step,
@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.measure import claim
 
-STEPS = 4  # to a round, after one that warms up and is not timed
+STEPS = 4  # in a round, after one that warms up and is not timed
 BATCH = 8
 RATE, DECAY, CLIP, SEED = 1e-3, 0.1, 1.0, 0
 SHAPE = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4}
@@ -32,7 +32,7 @@ Run = dict[str, list[float]]
 
 
 def bench(data: Path, folder: Path, rounds: int) -> bool:
-    """Take turns; compare tokens a second, and the losses step by step."""
+    """Let all contenders take turns, and compare tokens per second and the losses of each step."""
     rows, model = folder / "chat.jsonl", folder / "student"
     steps = 1 + STEPS * rounds
     _write_rows(data, rows, steps * BATCH)
@@ -55,7 +55,7 @@ def bench(data: Path, folder: Path, rounds: int) -> bool:
 
 
 def _table(found: dict[str, Run]) -> bool:
-    """Print what was found; whether the targets were met."""
+    """Print the results, and return whether the targets were met."""
     rates = {name: _rate(run) for name, run in found.items()}
     apart = {name: _apart(found["dataprep"], run) for name, run in found.items()}
     print(f"\nchat rows: hidden size 128, 4 layers, 128,256 tokens, {BATCH} rows a step\n")
@@ -70,7 +70,7 @@ def _table(found: dict[str, Run]) -> bool:
 
 
 def _write_rows(data: Path, target: Path, count: int) -> None:
-    """The first chat rows of GSM8K."""
+    """Write the first chat rows of GSM8K."""
     every = target.with_name("every.jsonl")
     command = [sys.executable, "-m", "dataprep", "convert", "gsm8k", "-q", "-o", str(every)]
     subprocess.run([*command, str(data / "gsm8k" / "train.jsonl")], check=True)
@@ -79,7 +79,7 @@ def _write_rows(data: Path, target: Path, count: int) -> None:
 
 
 def _write_model(tokenizer_file: Path, target: Path) -> None:
-    """Random weights, tokenizer and chat template, as ``from_pretrained`` takes them."""
+    """Write random weights, a tokenizer and a chat template for `from_pretrained`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -102,7 +102,7 @@ def _started(name: str, rows: Path, model: Path, errors: Any) -> Any:
 
 
 def _line_of(process: Any, log: Path) -> str:
-    """What a process says next; one that has failed ends the benchmark with what all of them printed."""
+    """Return the next line of a process; end the benchmark with all output if it has failed."""
     line: str = process.stdout.readline()
     if not line:
         sys.exit(f"{process.args} failed:\n{log.read_text(errors='replace')}")
@@ -110,18 +110,18 @@ def _line_of(process: Any, log: Path) -> str:
 
 
 def _rate(run: Run) -> float:
-    """Tokens a second, padding not counted, after the first step."""
+    """Return tokens per second without padding, after the first step."""
     return sum(run["tokens"][1:]) / sum(run["seconds"][1:])
 
 
 def _apart(ours: Run, theirs: Run) -> float:
-    """The largest difference of any step's losses; the steps must have had the same tokens."""
+    """Return the largest difference of a step's losses; all contenders must have had the same tokens."""
     assert ours["tokens"] == theirs["tokens"]
     return max(abs(own - other) for own, other in zip(ours["losses"], theirs["losses"], strict=True))
 
 
 class Turns:
-    """The side of a process that takes steps: each begins when it is its turn, and is timed."""
+    """The turns of one contender's process: each step starts when it is its turn, and is timed."""
 
     def __init__(self, steps: int) -> None:
         self.seconds: list[float] = []
@@ -137,18 +137,18 @@ class Turns:
         self._begin = time.perf_counter()
 
     def step_done(self) -> None:
-        """Keep the time of a step, and wait for the next one's turn."""
+        """Record the time of a step, and wait for the next turn."""
         self.seconds.append(time.perf_counter() - self._begin)
         if len(self.seconds) < self.steps:
             self.wait()
 
     def say(self, line: str) -> None:
-        """Tell the process that started this one."""
+        """Send a message to the parent process."""
         print(line, file=self._answers, flush=True)
 
 
 def dataprep(rows: str, model: str, turns: Turns) -> Run:
-    """The library's ``train``; a step lasts from one line of metrics to the next."""
+    """Run the library's `train`; a step lasts from one line of metrics to the next."""
     from dataprep.train.options import TrainOptions
     from dataprep.train.run import train
 
@@ -178,7 +178,7 @@ def dataprep(rows: str, model: str, turns: Turns) -> Run:
 
 
 def trl(rows: str, model: str, turns: Turns) -> Run:
-    """``SFTTrainer``, trained on assistants' tokens.
+    """Run `SFTTrainer` with the loss on assistants' tokens.
 
     Its gradient checkpointing, on by default, would cost it a second forward pass and is off.
     """
@@ -230,7 +230,7 @@ def trl(rows: str, model: str, turns: Turns) -> Run:
 
 
 def _in_order(rows: str) -> Iterator[dict[str, Any]]:
-    """The rows in the order in which ``dataprep`` sees them."""
+    """Return the rows in the order in which `dataprep` trains on them."""
     from dataprep.core.shuffle import shuffled_order
 
     lines = Path(rows).read_bytes().splitlines()
@@ -238,7 +238,7 @@ def _in_order(rows: str) -> Iterator[dict[str, Any]]:
 
 
 def full_logits(rows: str, model: str, turns: Turns) -> Run:
-    """A plain loop: logits of all positions, padding among them."""
+    """Run a plain loop with the logits of all positions, padding included."""
     from torch.nn import functional
 
     def loss_of(student: Any, batch: dict[str, Any], labels: Any) -> Any:
@@ -249,7 +249,7 @@ def full_logits(rows: str, model: str, turns: Turns) -> Run:
 
 
 def trained_logits(rows: str, model: str, turns: Turns) -> Run:
-    """A plain loop: logits of the positions before trained tokens, all at once."""
+    """Run a plain loop with the logits of the positions before tokens in the loss, all at once."""
     from torch.nn import functional
 
     def loss_of(student: Any, batch: dict[str, Any], labels: Any) -> Any:
@@ -293,7 +293,7 @@ def _plain(rows: str, model: str, turns: Turns, loss_of: Callable[[Any, dict[str
 
 
 def _padded(documents: list[Any]) -> tuple[dict[str, Any], Any]:
-    """What a model is given for some documents, and what it is to predict: -100 where nothing."""
+    """Return a model's inputs for documents, and the labels: -100 outside the loss."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 

@@ -1,4 +1,4 @@
-"""The objective ``rationale`` beside three padded passes of plain ``transformers``, on t5-small's shape.
+"""Compare the objective `rationale` with three padded passes of plain `transformers`, on t5-small's shape.
 
 Both take the same steps on the same rows of arc, all of whose rationales with a text are kept: forward,
 backward and AdamW, without dropout, so that the losses can be compared. ``python -m
@@ -25,7 +25,7 @@ KEPT = ("ok", "answer_mismatch", "no_answer", "runaway", "truncated")
 
 
 def bench(data: Path, folder: Path, rounds: int) -> bool:
-    """Take turns, and compare seconds and losses."""
+    """Let both contenders take turns, and compare seconds and losses."""
     rows, tokenizer = folder / "arc.jsonl", folder / "arc.model"
     arc = data / "tinyllm" / "arc"
     files = sorted(map(str, (arc / "llm").glob("train_CoT_*.json")))
@@ -71,7 +71,7 @@ def _model() -> Any:
 
 
 def _plain(model: Any, pieces: Any) -> Callable[[list[int]], Any]:
-    """Three forward passes, each padded to its longest text."""
+    """Return a loss of three forward passes, each padded to its longest text."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -91,7 +91,7 @@ def _plain(model: Any, pieces: Any) -> Callable[[list[int]], Any]:
 
 
 def _ours(model: Any, pieces: Any) -> Callable[[list[int]], Any]:
-    """The objective's own pass."""
+    """Return the objective's loss, of one pass."""
     from dataprep.train.layers.encoder_decoder import pairs_for
     from dataprep.train.objectives.rationale import part_sums
 
@@ -106,12 +106,13 @@ def _ours(model: Any, pieces: Any) -> Callable[[list[int]], Any]:
 
 
 def _take_steps(name: str, rows: str, tokenizer: str, size: int) -> dict[str, Any]:
-    """Seconds a step and losses; the first step, with two rows, is not timed."""
+    """Return seconds per step and losses; the first step, with two rows, is not timed."""
     import torch
 
     from dataprep.core.shuffle import shuffled_order
     from dataprep.tokens.tokenizers.loading import load_tokenizer
-    from dataprep.train.objectives.rationale_data import ANSWER, PairTaskEncoder, encode_tasks, read_rows
+    from dataprep.train.objectives.rationale_data import ANSWER, read_rows
+    from dataprep.train.objectives.rationale_tasks import PairTaskEncoder, encode_tasks
 
     found = read_rows([rows], KEPT)
     words = load_tokenizer(tokenizer)

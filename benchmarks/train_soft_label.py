@@ -1,4 +1,4 @@
-"""The soft-label student beside a BERT-base-shaped teacher: rows scored in a second on CPU, and its size."""
+"""Compare the soft-label student with a BERT-base-shaped teacher: rows per second on the CPU, and size."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from dataprep.train.objectives.soft_label.predicting import Scoring
 
 ROWS = 32
-REPEATS = {"tiny": 20, "bert-base": 1}  # the student is done with the rows before a clock could tell
+REPEATS = {"tiny": 20, "bert-base": 1}  # the student scores the rows too fast to time once
 
 
 def bench(data: Path, _: Path, rounds: int) -> bool:
-    """Whether the student scores at least 10 times as many rows, and has at most 30,000 weights.
+    """Return whether the student scores at least 10 times as many rows, with at most 30,000 weights.
 
     Both have random weights, which take as long as any. They read the same rows of Mohler's answers as
     ``predict`` does, from JSON to JSON, in this one process, in one batch of rows of like length.
@@ -59,7 +59,7 @@ def bench(data: Path, _: Path, rounds: int) -> bool:
 
 
 def _seconds(scoring: Scoring, block: Block, times: int) -> float:
-    """Seconds that the block's rows take, as the mean of so many passes after one to warm up."""
+    """Return the mean time of a block in seconds, after one pass to warm up."""
     scoring(block)
     begin = time.perf_counter()
     for _ in range(times):

@@ -1,6 +1,6 @@
-"""Writes each command's current help into its page: ``make docs``.
+"""Write each command's current help into its page: ``make docs``.
 
-A page ``docs/commands/NAME.md`` is written by hand but for the blocks between two marks each:
+A page ``docs/commands/NAME.md`` is written by hand, except for the blocks between two marks:
 ``<!-- help -->`` for the command's own help, ``<!-- help train -->`` for that of its sub-command ``train``.
 """
 
@@ -17,7 +17,7 @@ BLOCK = re.compile(r"<!-- help( [a-z-]+)? -->\n.*?<!-- /help -->", flags=re.DOTA
 
 
 def help_of(*command: str) -> str:
-    """What ``dataprep COMMAND [SUB] --help`` prints on a terminal of 100 columns."""
+    """Return the output of ``dataprep COMMAND [SUB] --help`` on a terminal of 100 columns."""
     run = subprocess.run(
         [sys.executable, "-m", "dataprep", *command, "--help"],
         check=True,
@@ -29,7 +29,7 @@ def help_of(*command: str) -> str:
 
 
 def with_help(page: str, command: str) -> str:
-    """The page of a command with its current help between the marks."""
+    """Return the page of a command with its current help between the marks."""
 
     def current(block: re.Match[str]) -> str:
         sub = block[1] or ""
@@ -39,7 +39,7 @@ def with_help(page: str, command: str) -> str:
 
 
 def main() -> None:
-    """Bring every page up to date."""
+    """Update every page."""
     for path in sorted(PAGES.glob("*.md")):
         path.write_text(with_help(path.read_text("utf-8"), path.stem), "utf-8")
 

@@ -1,7 +1,7 @@
-"""What each converter makes of its golden inputs; ``python -m tests.golden`` records it anew.
+"""Convert the golden inputs of each converter; ``python -m tests.golden`` records the results.
 
-A folder ``tests/golden/<dataset>/`` holds ``input…`` files, ugly rows among them (with the labels' file of
-those that have one beside them), and what is expected:
+A folder ``tests/golden/<dataset>/`` has ``input…`` files with ordinary and difficult rows (and with their
+file of labels, if the dataset has one), and the expected results:
 
 - ``expected.jsonl``: the chat rows, with id and source;
 - ``expected_example.jsonl``: the Examples;
@@ -22,12 +22,12 @@ FOLDER = Path(__file__).parent / "golden"
 
 
 def inputs_of(name: str) -> list[Path]:
-    """The golden inputs of a dataset, sorted, without files of labels, which are read with their rows."""
+    """Return the golden inputs of a dataset, sorted, without files of labels."""
     return sorted(path for path in (FOLDER / name).glob("input*") if path.suffix != ".lst")
 
 
 def results(name: str) -> dict[str, str]:
-    """The expected files' names, each with what the converter gives now."""
+    """Return the current results of a converter, by the name of the expected file."""
     found: dict[str, str] = {}
     for target, stem in (("chat", "expected"), ("example", "expected_example")):
         plan = Plan(name, to=target, with_id=True)
@@ -45,7 +45,7 @@ def results(name: str) -> dict[str, str]:
 
 
 def _short(reject: dict[str, object]) -> str:
-    """A rejected row as one line: the file without its folder, and no copy of the row's text."""
+    """Return a rejected row as one line, with the file's name only and without the row's text."""
     kept = {key: value for key, value in reject.items() if key != "text"}
     return json.dumps(kept | {"path": Path(str(reject["path"])).name}, ensure_ascii=False)
 

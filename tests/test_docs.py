@@ -1,4 +1,4 @@
-"""The documentation is true: its commands run, its links lead somewhere, its help texts are current."""
+"""Check the documentation: its commands run, its links lead somewhere, its help texts are current."""
 
 import importlib.util
 import os
@@ -24,7 +24,7 @@ def blocks(page, language):
 
 @pytest.fixture(scope="module")
 def readme_workspace(tmp_path_factory):
-    """Runs the README's shell blocks, one after the other in one shell, and gives the workspace they made."""
+    """Run the README's shell blocks in one shell, and return their workspace."""
     folder = tmp_path_factory.mktemp("readme")
     script = f'dataprep() {{ "{sys.executable}" -m dataprep "$@"; }}\n' + "\n".join(
         blocks(ROOT / "README.md", "sh")

@@ -142,7 +142,9 @@ def by_teacher(row: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         RowError: the field is neither an object nor empty.
     """
-    values = row.get(name) or {}
+    values = row.get(name)
+    if values is None or values == "":  # an empty cell of a table
+        return {}
     if not isinstance(values, Mapping):
         problem = f"expected one value per teacher, found {describe(values)}"
         raise RowError(f"field {name!r} is not an object", problem)

@@ -23,7 +23,7 @@ from dataprep.cli.commands import (
     tokenizer,
     train,
 )
-from dataprep.cli.console import careful_with_stdout
+from dataprep.cli.console import guard_stdout
 
 app = typer.Typer(
     name="dataprep",
@@ -72,12 +72,12 @@ for _name, _command in (
     ("fetch", datasets.fetch_command),
     ("datasets", datasets.datasets_command),
 ):
-    app.command(_name)(careful_with_stdout(_command))
+    app.command(_name)(guard_stdout(_command))
 
 for _group in (tokenizer,):
     _name = _group.__name__.rpartition(".")[2]
     _commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
     _commands.callback()(_group.command)
     for _inner, _command in _group.commands.items():
-        _commands.command(_inner)(careful_with_stdout(_command))
+        _commands.command(_inner)(guard_stdout(_command))
     app.add_typer(_commands, name=_name)

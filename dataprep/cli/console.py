@@ -1,31 +1,35 @@
-"""What commands print. Data goes to standard output, everything else to standard error."""
+"""Print what commands have to say: data on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from io import StringIO
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import orjson
 
 from dataprep.core.errors import DataprepError, FileError
-from dataprep.core.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from rich.table import Table
+
+    from dataprep.core.ledger import Ledger
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PROGRESS_BYTES = 16 << 20  # smaller inputs are done before a bar could be read
 
+def guard_stdout(command: Callable[P, R]) -> Callable[P, R | None]:
+    """Return the command, ended silently when its reader has gone (``dataprep … | head``).
 
-def careful_with_stdout(command: Callable[P, R]) -> Callable[P, R | None]:
-    """The command, ended without a word when its reader is gone (``dataprep … | head``).
-
-    A standard output that cannot be written otherwise, such as one on a full disk, is a ``FileError``.
+    Raises:
+        FileError: standard output cannot be written for another reason, such as a full disk.
     """
 
     @wraps(command)
@@ -48,62 +52,126 @@ def careful_with_stdout(command: Callable[P, R]) -> Callable[P, R | None]:
 
 
 def _give_up_stdout() -> None:
-    """Let what is still to be written go nowhere: the interpreter flushes once more at its end."""
+    # The interpreter flushes standard output once more at its end, which would fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def print_json(value: Any, file: TextIO | None = None) -> None:
+    """Print a value as indented JSON, on standard output by default."""
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(), file=file)
+
+
+def print_text(*parts: Any, min_width: int = 60, colour: bool = False, file: TextIO | None = None) -> None:
+    """Print texts and tables for people to read, on standard output by default.
+
+    Args:
+        parts: what rich can render; texts are plain, without markup.
+        min_width: width in characters if the terminal is narrower.
+        colour: print colours even if standard output is not a terminal, and do not wrap lines.
+        file: where to print.
+    """
+    from rich.console import Console
+
+    # rich ends the process by itself when a pipe is closed, with exit code 1. So it renders into memory,
+    # and `print` raises the error that `guard_stdout` handles.
+    text = StringIO()
+    width = max(min_width, get_terminal_size().columns)
+    console = Console(
+        file=text, width=width, highlight=False, markup=False, emoji=False, force_terminal=colour or None
+    )
+    for part in parts:
+        console.print(part, soft_wrap=colour)
+    print("\n".join(line.rstrip() for line in text.getvalue().removesuffix("\n").split("\n")), file=file)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> Table:
+    """Return a table without lines, whose numbers are aligned to the right.
+
+    Args:
+        head: the names of the columns; a column without a name is aligned to the left.
+        rows: the cells of each row.
+        names: how many columns from the left hold names; the others hold numbers.
+    """
+    from rich.table import Table
+
+    shown = Table(*head, box=None, pad_edge=False)
+    for column in shown.columns[names:]:
+        column.justify = "right" if column.header else "left"
+    for row in rows:
+        shown.add_row(*row)
+    return shown
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return counts as ``ok: 1,200, empty: 3``."""
+    return ", ".join(f"{name}: {count:,}" for name, count in counts.items())
+
+
+def status_lines(statuses: Mapping[str, Counter[str]]) -> list[str]:
+    """Return a line for each teacher with the statuses of its rationales, the most frequent first."""
+    return [f"  {teacher}: {counted(dict(counts.most_common()))}" for teacher, counts in statuses.items()]
+
+
+def where_to(output: str | None) -> str:
+    """Return how messages call an output."""
+    return "standard output" if output in (None, "-") else str(output)
+
+
 class Summary:
-    """Collects what a command did and prints it on standard error at the end."""
+    """The summary of a command, on standard error: lines as they come, or one JSON object at the end.
+
+    Args:
+        command: the command's name.
+        quiet: print no lines.
+        as_json: print the JSON object.
+    """
 
     def __init__(self, command: str, *, quiet: bool, as_json: bool) -> None:
         self._command = command
-        self._quiet = quiet
+        self._silent = quiet or as_json
         self._as_json = as_json
-        self._steps: list[dict[str, Any]] = []
+        self._outputs: list[dict[str, Any]] = []
 
-    def add(self, name: str, ledger: Ledger, output: str, hint: str | None = None) -> None:
-        """One output that was written; ``hint`` says why it may have no rows."""
-        written = output.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        self._steps.append({"name": name, **ledger.to_json(), "output": written})
-        if hint:
-            self._steps[-1]["hint"] = hint
-        if not self._quiet and not self._as_json:
-            where = "standard output" if output == "-" else output
-            print(f"{name}: {ledger} → {where}", file=sys.stderr)
-            if not ledger.rows_out:
-                print(f"warning: no row was written to {where}{f': {hint}' if hint else ''}", file=sys.stderr)
+    def say(self, *lines: str) -> None:
+        """Print lines, unless the summary is to be JSON or nothing."""
+        if not self._silent:
+            print(*lines, sep="\n", file=sys.stderr)
 
-    def finish(self) -> None:
-        """Print the JSON summary where it was asked for."""
+    def add(
+        self,
+        name: str,
+        ledger: Ledger,
+        output: str | None,
+        *,
+        hint: str | None = None,
+        note: str = "",
+        facts: Mapping[str, Any] | None = None,
+        lines: Sequence[str] = (),
+    ) -> None:
+        """Report an output that was written.
+
+        Args:
+            name: what was done.
+            ledger: its rows.
+            output: where they went; ``-`` or ``None`` is standard output.
+            hint: why it may have no rows.
+            note: text before the ledger.
+            facts: further entries of the JSON object.
+            lines: further lines.
+        """
+        # A file's name need not be valid Unicode, which JSON must be.
+        path = (output or "-").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        step = {"name": name, **ledger.to_json(), **(facts or {}), "output": path}
+        self._outputs.append(step | ({"hint": hint} if hint else {}))
+        self.say(f"{name}: {note}{ledger} → {where_to(output)}", *lines)
+        if not ledger.rows_out:
+            self.say(f"warning: no row was written to {where_to(output)}{f': {hint}' if hint else ''}")
+
+    def finish(self, document: Mapping[str, Any] | None = None) -> None:
+        """Print the JSON object if it was asked for.
+
+        Args:
+            document: its content besides ``command``. Defaults to the outputs that were added.
+        """
         if self._as_json:
-            summary = {"command": self._command, "outputs": self._steps}
-            print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode(), file=sys.stderr)
-
-
-@contextmanager
-def progress(label: str, inputs: Iterable[str], passes: int, quiet: bool) -> Iterator[Any]:
-    """A callback that moves a progress bar by bytes of input; ``None`` where no bar is wanted.
-
-    A bar is shown on a terminal only, and only for inputs that take a while. It has no thread of its
-    own: worker processes can be forked beside it.
-    """
-    total = passes * sum(Path(path).stat().st_size for path in inputs if Path(path).is_file())
-    if quiet or not sys.stderr.isatty() or total < PROGRESS_BYTES:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
-    with bar:
-        task, shown = bar.add_task(label, total=total), time.monotonic()
-
-        def advance(count: int) -> None:
-            nonlocal shown
-            bar.advance(task, count)
-            if time.monotonic() - shown > 0.1:
-                shown = time.monotonic()
-                bar.refresh()
-
-        yield advance
+            print_json({"command": self._command, **(document or {"outputs": self._outputs})}, sys.stderr)

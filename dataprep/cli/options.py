@@ -177,7 +177,8 @@ def _given(context: typer.Context, cls: Any, values: dict[str, Any]) -> dict[str
         value = values.pop(name)
         source = context.get_parameter_source(name)
         if source is not None and source.name != "DEFAULT":
-            given[name] = option.parse(value) if option.parse else value
+            # Typer makes None of an empty list, which a file can have.
+            given[name] = option.parse([] if value is None else value) if option.parse else value
     return given
 
 

@@ -1,4 +1,4 @@
-"""Teachers' current answers in journals, found by teacher, id and sample."""
+"""Find teachers' current answers in journals by teacher, id and sample."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from dataprep.teacher.journal.reader import JournalReader
 
 
 class Answers:
-    """The lines that count of some journals, the earlier journals before the later.
+    """The current lines of journals; ``teacher.journal.current`` has the rule.
 
-    ``names`` are what teachers are called in place of their names in the journals; ``progress`` is told the
-    bytes that were read. Only the lines' places are kept; ``journals.current_lines`` says how that grows.
+    Only the places of the lines are kept in memory.
+
+    Args:
+        paths: the journals, the earlier ones first.
+        names: new names for teachers, by their names in the journals.
+        progress: called with the bytes that were read.
 
     Attributes:
-        journals: the journals' lines.
-        teachers: their names, in the order they first appear in.
+        journals: the lines of the journals.
+        teachers: the names of the teachers, in the order of their first lines.
 
     Raises:
-        UsageError: a path is no JSON Lines, or a name is given to no teacher or to two.
-        InputError: a line is no response, or there is none.
+        UsageError: a path is not JSON Lines, or a name is given to no teacher or to two.
+        InputError: a line is not a response, or there is none.
         FileError: a journal cannot be read.
     """
 
@@ -45,7 +49,13 @@ class Answers:
         self.teachers = list(self._current)
 
     def judged(self, example: Example, labels: Labels, teacher: str, sample: int) -> Judged:
-        """What a teacher said to an Example: in the journals, or else in the Example's own row.
+        """Return a teacher's answer to an Example: from the journals, or else from the Example's row.
+
+        Args:
+            example: the Example.
+            labels: the labels in its row.
+            teacher: the teacher.
+            sample: which of several answers, from 0.
 
         Raises:
             RowError: the Example has more choices than there are letters.
@@ -56,18 +66,18 @@ class Answers:
         return labels.judged(example, teacher) or MISSING
 
     def samples(self, example: Example, teacher: str) -> list[int]:
-        """Which samples there are of a teacher's answer to an Example, ascending."""
+        """Return the numbers of a teacher's samples for an Example, in ascending order."""
         name = example.identify()
         return [number for number, places in self._current.get(teacher, {}).items() if name in places]
 
     def ids(self) -> Iterator[str]:
-        """The id of each answer."""
+        """Yield the id of each answer."""
         for samples in self._current.values():
             for places in samples.values():
                 yield from places
 
     def count_outside(self, known: Container[str]) -> int:
-        """How many answers there are to ids that are not known."""
+        """Return the number of answers whose id is not known."""
         return sum(name not in known for name in self.ids())
 
 
@@ -75,7 +85,6 @@ Current = dict[str, dict[int, dict[str, int]]]
 
 
 def _renamed(current: Current, names: Mapping[str, str]) -> Current:
-    """The same answers under the names that teachers are to have."""
     found = ", ".join(current)
     for name in names:
         if name not in current:

@@ -1,4 +1,4 @@
-"""Journals and a file of Examples to one output."""
+"""Join journals of answers to a file of Examples."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ FORMATS = ("rationale", "chat", "qa", "choice-probs")
 
 @dataclass
 class CollectReport:
-    """What ``collect`` found.
+    """The result of ``collect``.
 
     Attributes:
-        ledger: Examples in and rows out; with all samples, the teacher's answers in place of Examples.
-        statuses: answers by teacher and status: all teachers' in labelled rows, else the chosen one's.
-        unmatched: answers to ids that no Example has.
-        torn: the journals' last lines that broke off, as ``path:line``.
+        ledger: Examples in and rows out; with all samples, answers in and rows out.
+        statuses: number of answers by teacher and status, of all teachers in labelled rows, otherwise of the
+            chosen one.
+        unmatched: number of answers whose id no Example has.
+        torn: incomplete last lines of journals, as ``path:line``.
     """
 
     ledger: Ledger = field(default_factory=Ledger)
@@ -64,29 +65,28 @@ def collect_files(
 ) -> CollectReport:
     """Join teachers' answers to their Examples by id.
 
-    The Examples are read one by one. What grows are the places of the answers that count (some 600 bytes
-    each), and the Examples' ids (some 250 bytes each); a compressed journal is held in memory whole.
-
     Args:
-        responses: the journals, the earlier before the later; ``-`` is standard input.
+        responses: the journals, the earlier ones first; ``-`` is standard input.
         examples: Examples (of ``convert --to example`` or ``parse-rationales``), or raw rows of ``dataset``.
-        output: where the rows go, in the format of its suffix; ``-`` is standard output.
+        output: the file for the rows, in the format of its suffix; ``-`` is standard output.
         to: ``"rationale"`` rows with all teachers, or one teacher's training rows: ``"chat"``, ``"qa"``,
             ``"choice-probs"``.
-        keep: the statuses of answers that become training rows; only ``ok`` ones by default.
-        teacher: whose answers become training rows; needed where there are several.
-        dataset: the converter that reads raw rows.
+        keep: the statuses of answers that become training rows. Defaults to ``ok``.
+        teacher: the teacher whose answers become training rows; required if there are several.
+        dataset: the dataset of raw rows.
         template: the messages ``system``, ``user``, ``assistant`` of chat rows in place of the default ones.
         sample: which of several samples of an answer, or ``"all"`` of them as chat or qa rows.
-        names: what teachers are called in place of their names in the journals.
-        progress: told the bytes of journals that were read.
+        names: new names for teachers, by their names in the journals.
+        progress: called with the bytes of journals that were read.
 
     Raises:
-        UsageError: options that cannot be served, or do not belong together.
-        InputError: a line is no response, a row is no Example, two rows have one id, or no answer is to one
-            of the Examples.
+        UsageError: an option is wrong, or options exclude each other.
+        InputError: a line is not a response, a row is not an Example, two rows have the same id, or no answer
+            belongs to one of the Examples.
         FileError: a file cannot be read or written.
     """
+    # Memory: about 600 bytes for the place of each current answer and 250 for the id of each Example, which
+    # are read one by one. A compressed journal is held whole, because its lines are looked up again.
     number = _check(to, keep, teacher, template, sample)
     paths, source = [str(path) for path in responses], str(examples)
     _check_places(paths, source, str(output), dataset)
@@ -95,7 +95,7 @@ def collect_files(
     if to != "rationale":
         chosen = _only(answers.teachers) if teacher is None else teacher
         render = _renderer(to, answers, chosen, template or {})
-        make = TrainingRows(answers, chosen, render, report.statuses, keep=keep or ("ok",), sample=number)
+        make = TrainingRows(answers, chosen, render, report.statuses, keep or ("ok",), number)
     with files.open_output(str(output)) as out:
         for made in _made(make, known, source, dataset):
             report.ledger.rows_in += 1
@@ -112,7 +112,7 @@ def collect_files(
 
 
 def _check_heard_of(teacher: str | None, report: CollectReport, answers: Answers) -> None:
-    """Raise ``UsageError`` where a teacher that no journal knows is none of the Examples' either."""
+    # A teacher may be in the rows of Examples only, so whether the name is known shows after the last row.
     if teacher is None or teacher in answers.teachers:
         return
     if not set(report.statuses[teacher]) - {"missing"}:
@@ -127,7 +127,7 @@ def _check(
     template: Mapping[str, str] | None,
     sample: int | str,
 ) -> int | None:
-    """Which sample is wanted, ``None`` for all; options that do not belong together are errors."""
+    """Return the sample to collect, ``None`` for all; raise ``UsageError`` for a wrong combination."""
     if to not in FORMATS:
         raise UsageError(f"cannot collect to {to!r}: expected {', '.join(FORMATS)}")
     for status in keep or ():
@@ -137,7 +137,7 @@ def _check(
         if given is not None and to == "rationale":
             raise UsageError(f"{flag} is for training rows: a rationale row holds every teacher and status")
     if to == "chat":
-        ChatRows(template or {})  # what is wrong with a wording is said before any work
+        ChatRows(template or {})  # a wrong template is found before any work
     elif template:
         raise UsageError(f"--template is for --to chat: {to} rows have a wording of their own")
     if sample == "all":
@@ -150,7 +150,6 @@ def _check(
 
 
 def _check_places(paths: Sequence[str], source: str, output: str, dataset: str | None) -> None:
-    """Find what is wrong with the files before any work."""
     if not paths:
         raise UsageError("there is nothing to collect: give at least one journal of responses")
     if [*paths, source].count(files.STDIO) > 1:
@@ -179,7 +178,6 @@ def _made(
     source: str,
     dataset: str | None,
 ) -> Iterator[Made | RowDropped]:
-    """What each row of the Examples' file becomes, in order."""
     where = None
     for where, row in read_located(source, dataset):
         with located(where):
@@ -194,7 +192,7 @@ def _made(
 
 
 class _Ids:
-    """The ids of the Examples that were read, each with its first row and a hash of what it holds."""
+    """The ids of the Examples that were read, each with its first row and a hash of its content."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -204,11 +202,8 @@ class _Ids:
         return name in self._rows
 
     def add(self, example: Example, number: int) -> None:
-        """Note an Example.
-
-        Raises:
-            RowError: an earlier row has its id, and holds something else.
-        """
+        """Add an Example; raise ``RowError`` if an earlier row has its id and another content."""
+        # Rows that differ in their rationales only are one Example, labelled by several teachers.
         fields = {**example.to_json(), "id": None, "source": None, "task": None, "rationales": None}
         held = blake2b(repr(fields).encode("utf-8", "backslashreplace"), digest_size=8).digest()
         first, same = self._rows.setdefault(example.identify(), (number, held))
@@ -217,7 +212,7 @@ class _Ids:
             raise RowError(f"duplicate id {example.id!r}", f"{found}; give each Example an id of its own")
 
     def check_answered(self, answers: Answers, unmatched: int) -> None:
-        """Raise ``InputError`` where there are answers, but to none of the Examples."""
+        """Raise ``InputError`` if there are answers, but none belongs to an Example."""
         if unmatched == sum(1 for _ in answers.ids()):
             asked, known = next(answers.ids()), next(iter(self._rows), None)
             raise InputError(

@@ -1,4 +1,4 @@
-"""What a teacher's answer to an Example amounts to."""
+"""Judge a teacher's answer to an Example: its status, and the choice that it names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from dataprep.answers.letters import letter_of
 from dataprep.answers.numbers import number_of, stated_number
-from dataprep.answers.quality import KEEPABLE
+from dataprep.answers.quality import KEEPABLE, by_teacher
 from dataprep.answers.rationale import without_cue
 from dataprep.answers.runaway import runaway_at, text_before
 from dataprep.core.errors import RowError
@@ -24,10 +24,10 @@ class Judged:
 
     Attributes:
         status: one of ``STATUSES``.
-        rationale: its text without cue and outer white space; ``None`` where no text came.
+        rationale: its text without cue and outer white space; ``None`` if no text came.
         reply: its text as it came, without outer white space.
-        letter: the choice that it concludes on, where it is whole.
-        place: where its line stands in the journals; ``None`` where it is the Example's own.
+        letter: the choice that it concludes on, if it is whole.
+        place: the place of its line in the journals; ``None`` if it is from the Example's row.
     """
 
     status: str
@@ -41,12 +41,17 @@ MISSING = Judged("missing")
 
 
 def judge(example: Example, line: Mapping[str, Any], place: int | None = None) -> Judged:
-    """What a line of a journal says to an Example.
+    """Judge a line of a journal as an answer to an Example.
 
-    The status is the first that holds of: ``failed``, ``refused`` and ``length`` (as ``outcome_of`` has
-    them), ``empty``, ``answer_mismatch`` (it names another choice than the gold one, or in a math Example
-    without choices states another number), ``runaway`` (it runs on into another question; what precedes
-    that is what it says), ``no_answer`` (the Example has choices, and it names none or several), ``ok``.
+    The status is the first one that applies: ``failed``, ``refused`` and ``length`` (see ``outcome_of``),
+    ``empty``, ``answer_mismatch`` (another choice than the right one, or in a math Example without choices
+    another number), ``runaway`` (it runs on into another question), ``no_answer`` (the Example has choices,
+    and it names none or several), ``ok``.
+
+    Args:
+        example: the Example that was asked.
+        line: the line.
+        place: the place of the line, kept in the result.
 
     Raises:
         RowError: the Example has more choices than there are letters.
@@ -60,16 +65,18 @@ def judge(example: Example, line: Mapping[str, Any], place: int | None = None) -
         return Judged(status, text, reply, place=place)
     if not text:
         return Judged("empty", text, reply, place=place)
+    # An answer that runs on is read up to where the next question begins.
     end = runaway_at(text)
     said, letter = text if end < 0 else text_before(text, end), None
     if example.choices:
         letter = letter_of(said, _checked(example.choices))
-        found = _of_letter(letter, gold_letter(example))
+        verdict = _of_letter(letter, gold_letter(example))
     else:
-        found = _of_number(example, said)
-    if end >= 0 and found != "answer_mismatch":  # what contradicts gold must not pass for being cut there
-        found = "runaway"
-    return Judged(found, text, reply, letter, place)
+        verdict = _of_number(example, said)
+    # A wrong answer stays a mismatch: as a runaway it could be trimmed and kept.
+    if end >= 0 and verdict != "answer_mismatch":
+        verdict = "runaway"
+    return Judged(verdict, text, reply, letter, place)
 
 
 def _of_letter(letter: str | None, gold: str | None) -> str:
@@ -80,6 +87,7 @@ def _of_letter(letter: str | None, gold: str | None) -> str:
 
 def _of_number(example: Example, text: str) -> str:
     gold = number_of(example.answer) if example.task == "math" and example.answer else None
+    # Only a number that is certain can contradict; other answers to open questions count as ok.
     stated = None if gold is None else stated_number(text)
     return "ok" if stated in (None, gold) else "answer_mismatch"
 
@@ -91,7 +99,7 @@ def _checked(choices: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def gold_letter(example: Example) -> str | None:
-    """The letter of the gold answer; ``None`` where the Example has none among its choices."""
+    """Return the letter of the right answer; ``None`` if it is not among the Example's choices."""
     letters = LETTERS[: len(example.choices)]
     label = (example.answer_label or "").lower()
     if len(label) == 1 and label in letters:
@@ -101,19 +109,17 @@ def gold_letter(example: Example) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The statuses and teachers' answers that an Example's row already has, by teacher."""
+    """The statuses and teachers' answers that the row of an Example already has, by teacher."""
 
     status: Mapping[str, str]
     answers: Mapping[str, Any]
 
     def judged(self, example: Example, teacher: str) -> Judged | None:
-        """What the Example itself has of a teacher; ``None`` where it has nothing.
-
-        A rationale without a status is taken as it is.
-        """
+        """Return the answer of a teacher in the Example itself; ``None`` if it has none."""
         text = (example.rationales or {}).get(teacher)
         if text is None:
             return Judged(self.status[teacher]) if teacher in self.status else None
+        # Rationales without a status come from other tools, and are taken as they are.
         return Judged(self.status.get(teacher, "ok"), text.strip(), text.strip())
 
 
@@ -121,17 +127,12 @@ NO_LABELS = Labels({}, {})
 
 
 def labels_of(row: Mapping[str, Any]) -> Labels:
-    """The labels in an Example's row; a table's nulls are left out.
+    """Return the labels in an Example's row.
 
     Raises:
-        RowError: ``status`` is no object of texts, or ``teacher_answers`` no object.
+        RowError: ``status`` is not an object of texts, or ``teacher_answers`` not an object.
     """
-    found = {}
-    for name in ("status", "teacher_answers"):
-        value = row.get(name) or {}
-        if not isinstance(value, Mapping):
-            raise RowError(f"field {name!r} is not an object", f"found {describe(value)}")
-        found[name] = {teacher: each for teacher, each in value.items() if each is not None}
-    if not all(type(status) is str for status in found["status"].values()):
+    statuses = by_teacher(row, "status")
+    if not all(type(status) is str for status in statuses.values()):
         raise RowError("field 'status' is not an object of texts", f"found {describe(row['status'])}")
-    return Labels(found["status"], found["teacher_answers"])
+    return Labels(statuses, by_teacher(row, "teacher_answers"))

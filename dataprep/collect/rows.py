@@ -1,7 +1,4 @@
-"""The rows that an Example and its teachers' answers become: labelled ones, and training rows.
-
-A probability for each choice, out of the log-probabilities of a reply's tokens.
-"""
+"""Make labelled rows and training rows out of Examples and teachers' answers."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -21,32 +19,32 @@ from dataprep.collect.answers import Answers
 from dataprep.collect.judging import Judged, Labels, gold_letter
 from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.records import LETTERS, Example, describe
+from dataprep.datasets.converters.choices import CHOICE_USER
 from dataprep.datasets.templates import SourceRenderer, compile_text
-from dataprep.teacher.prompts import PLAIN_USER
 
-# A token that is a letter, whatever stands around it: `A`, ` a`, `(a`, `a)`, `A.`, `**A`; `Ġ` and `Ċ` are a
-# space and a newline as some tokenizers spell them.
+# A token with one letter and any marks around it: `A`, ` a`, `(a`, `a)`, `A.`, `**A`. Some tokenizers spell a
+# space and a newline as `Ġ` and `Ċ`.
 _NAMED = re.compile(r"[\W_ĠĊ]*([A-Za-z])[\W_ĠĊ]*")
-_ROUNDING = 0.01  # servers that round may give a logarithm slightly above 0
+_ROUNDING = 0.01  # a server that rounds may give a logarithm slightly above 0
 
 
 def choice_probs(line: Mapping[str, Any], choices: Sequence[str]) -> tuple[dict[str, float], float]:
-    """The probabilities that a teacher gave to the choices where its reply names one by letter.
+    """Return a teacher's probability of each choice, at the token by which its reply names one.
 
-    At the token that holds that letter, the probabilities of all tokens that name a letter are added up by
-    letter, and divided by their sum over the row's choices.
+    The probabilities of all tokens that name the same letter are added up, and divided by the sum over the
+    letters of the choices.
 
     Args:
         line: a line of a journal; ``logprobs`` has one entry for each generated token,
-            ``{"token", "logprob", "top": {token: logprob}}``, natural logarithms.
-        choices: the choices' texts, 26 at most.
+            ``{"token", "logprob", "top": {token: logprob}}``, with natural logarithms.
+        choices: the texts of the choices, at most 26.
 
     Returns:
-        a probability for each letter, together 1, and the probability that fell on no choice's letter.
+        The probability of each letter, with a sum of 1, and the probability outside these letters.
 
     Raises:
-        RowDropped: the line has no log-probabilities, the reply names no choice by letter, or no
-            probability fell on one.
+        RowDropped: the line has no log-probabilities, the reply names no choice by letter, or all letters
+            have probability 0.
         RowError: the field is malformed.
     """
     entries = _entries(line)
@@ -78,13 +76,13 @@ def _entries(line: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _letter_token(tokens: Sequence[str], reply: str, choices: Sequence[str]) -> int | None:
-    """Which token holds the letter by which the reply names its choice; ``None`` where none does."""
+    """Return the index of the token by which the reply names its choice; ``None`` without one."""
     reply = without_cue(reply)
     letter = letter_of(reply, choices)
     if letter is None:
         return None
-    # Before the reply may stand the reasoning, after it a token that ends it; and characters that were
-    # divided between tokens are not the reply's.
+    # The tokens may have reasoning before the reply and a stop token after it. If a character was divided
+    # between tokens, their texts do not contain the reply, and are searched as they are.
     text = "".join(tokens)
     opening = len(text) - len(text.lstrip())
     begin = opening if text.startswith(reply, opening) else text.rfind(reply)
@@ -99,7 +97,7 @@ def _letter_token(tokens: Sequence[str], reply: str, choices: Sequence[str]) -> 
 
 
 def _candidates(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The tokens that could have stood there; the one that does need not be among the likeliest."""
+    # The token that was sampled need not be among the likeliest ones.
     top = entry.get("top") or {}
     if not isinstance(top, Mapping):
         raise RowError("malformed log-probabilities", f"expected an object in 'top', found {describe(top)}")
@@ -107,7 +105,7 @@ def _candidates(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _probability(value: Any) -> float:
-    if value is None:  # some servers' spelling of a probability of 0
+    if value is None:  # some servers write a probability of 0 so
         return 0.0
     if type(value) not in (int, float) or value > _ROUNDING:
         expected = "expected a natural logarithm, at most 0"
@@ -116,38 +114,41 @@ def _probability(value: Any) -> float:
 
 
 Made = dict[str, Any] | bytes
-"""A row, or one that is JSON already."""
+"""A row, or its JSON."""
 
 Statuses = dict[str, Counter[str]]
-"""Answers by teacher and status."""
+"""Number of answers by teacher and status."""
 
 
+@dataclass(frozen=True)
 class RationaleRows:
-    """Makes an Example's one row with all its teachers, as ``parse-rationales`` has them.
+    """Make one labelled row per Example with all teachers, in the format of ``parse-rationales``.
 
-    It is given which sample of the answers is wanted, and where statuses are counted.
+    Attributes:
+        answers: the answers in the journals.
+        sample: which of several samples.
+        statuses: counts the statuses.
     """
 
-    def __init__(self, answers: Answers, sample: int, statuses: Statuses) -> None:
-        self._answers = answers
-        self._sample = sample
-        self._statuses = statuses
+    answers: Answers
+    sample: int
+    statuses: Statuses
 
     def __call__(self, example: Example, labels: Labels) -> Iterator[Made]:
-        """The row; what a journal has of a teacher goes before what the Example has of it."""
+        """Yield the row. A teacher's answer in a journal replaces the one in the Example."""
         rationales, status = dict(example.rationales or {}), dict(labels.status)
         answers = dict(labels.answers)
-        for teacher in self._answers.teachers:
-            judged = self._answers.judged(example, labels, teacher, self._sample)
-            if judged.place is None:  # the Example's own stays as it is
+        for teacher in self.answers.teachers:
+            judged = self.answers.judged(example, labels, teacher, self.sample)
+            if judged.place is None:  # an answer in the Example stays as it is
                 if judged.status == "missing":
                     status[teacher] = "missing"
                 continue
             status[teacher] = judged.status
             _put(rationales, teacher, judged.rationale)
             _put(answers, teacher, _answer(example, judged.letter))
-        for teacher, found in status.items():
-            self._statuses.setdefault(teacher, Counter())[found] += 1
+        for teacher, name in status.items():
+            self.statuses.setdefault(teacher, Counter())[name] += 1
         row = example.to_json()
         yield {
             "id": row["id"],
@@ -178,52 +179,47 @@ def _answer(example: Example, letter: str | None) -> dict[str, str] | None:
 Renderer = Callable[[Example, Judged], Made]
 
 
+@dataclass(frozen=True)
 class TrainingRows:
-    """Makes a row of each answer of one teacher whose status is kept.
+    """Make a training row out of each answer of one teacher whose status is kept.
 
-    It is given the answers, whose become rows, what makes a row of an Example and an answer (or raises
-    ``RowDropped``), where statuses are counted, the statuses to keep, and which sample of the answers is
-    wanted; ``None`` stands for all.
+    Attributes:
+        answers: the answers in the journals.
+        teacher: the teacher.
+        render: makes a row out of an Example and an answer, or raises ``RowDropped``.
+        statuses: counts the statuses.
+        keep: the statuses to keep.
+        sample: which of several samples; ``None`` for all.
     """
 
-    def __init__(
-        self,
-        answers: Answers,
-        teacher: str,
-        render: Renderer,
-        statuses: Statuses,
-        *,
-        keep: Collection[str] = ("ok",),
-        sample: int | None = 0,
-    ) -> None:
-        self._answers = answers
-        self._teacher = teacher
-        self._render = render
-        self._counts = statuses.setdefault(teacher, Counter())
-        self._keep = keep
-        self._sample = sample
+    answers: Answers
+    teacher: str
+    render: Renderer
+    statuses: Statuses
+    keep: Collection[str] = ("ok",)
+    sample: int | None = 0
 
     def __call__(self, example: Example, labels: Labels) -> Iterator[Made | RowDropped]:
-        """A row for each answer, or why there is none; at least one of either."""
-        samples = [self._sample] if self._sample is not None else self._samples(example)
+        """Yield a row for each answer, or the reason why there is none; at least one of them."""
+        samples = [self.sample or 0]
+        if self.sample is None:
+            samples = self.answers.samples(example, self.teacher) or samples
+        counts = self.statuses.setdefault(self.teacher, Counter())
         for sample in samples:
-            judged = self._answers.judged(example, labels, self._teacher, sample)
-            self._counts[judged.status] += 1
+            judged = self.answers.judged(example, labels, self.teacher, sample)
+            counts[judged.status] += 1
             try:
                 yield self._row(example, judged)
             except RowDropped as drop:
                 yield drop
 
-    def _samples(self, example: Example) -> list[int]:
-        return self._answers.samples(example, self._teacher) or [0]
-
     def _row(self, example: Example, judged: Judged) -> Made:
-        if judged.status not in self._keep:
+        if judged.status not in self.keep:
             raise RowDropped(f"status: {judged.status}")
         if not judged.rationale:
             raise RowDropped("no text")
-        example.rationales = {self._teacher: judged.rationale}
-        return self._render(example, judged)
+        example.rationales = {self.teacher: judged.rationale}
+        return self.render(example, judged)
 
 
 class ChatRows:
@@ -248,33 +244,33 @@ class ChatRows:
         return self._render(example)
 
 
-_plain = compile_text(PLAIN_USER)
+_plain = compile_text(CHOICE_USER)
 
 
 def qa_row(example: Example, judged: Judged) -> dict[str, Any]:
-    """The two fields: the question with its lettered choices, and the reply as it came."""
+    """Return two fields: the question with its lettered choices, and the reply as it came."""
     return {"Question": _plain(example), "Answer": judged.reply}
 
 
+@dataclass(frozen=True)
 class ProbsRows:
-    """Renders ``{id, text, label, probs, outside, teacher}``, soft labels, of a teacher's answers."""
+    """Render soft labels ``{id, text, label, probs, outside, teacher}`` of a teacher's answers."""
 
-    def __init__(self, answers: Answers, teacher: str) -> None:
-        self._answers = answers
-        self._teacher = teacher
+    answers: Answers
+    teacher: str
 
     def __call__(self, example: Example, judged: Judged) -> dict[str, Any]:
-        """The row of an Example and the teacher's answer to it.
+        """Return the row of an Example and the teacher's answer to it.
 
         Raises:
-            RowDropped: there are no choices, or no probabilities to be had.
-            InputError: the journal's log-probabilities are malformed.
+            RowDropped: there are no choices, or no probabilities.
+            InputError: the log-probabilities in the journal are malformed.
         """
         if not example.choices:
             raise RowDropped("no choices")
         if judged.place is None:
             raise RowDropped("no log-probabilities")
-        journals = self._answers.journals
+        journals = self.answers.journals
         try:
             probs, outside = choice_probs(journals.row(judged.place), example.choices)
         except RowDropped:
@@ -287,12 +283,12 @@ class ProbsRows:
             "label": gold_letter(example),
             "probs": probs,
             "outside": outside,
-            "teacher": self._teacher,
+            "teacher": self.teacher,
         }
 
 
 def dump(row: Made) -> bytes:
-    """A row as one line of JSON, with its newline."""
+    """Return a row as one line of JSON, with its newline."""
     if isinstance(row, bytes):
         return row + b"\n"
     return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from dataprep.core.errors import UsageError
@@ -129,6 +130,27 @@ def parse_size(text: str) -> int:
     if size < 1:
         raise UsageError(f"{text!r} is not a size: expected a number with K, M or G, such as 256M")
     return size
+
+
+def to_config(options: Any) -> dict[str, Any]:
+    """Return the options of an object as ``--config`` reads them: values of their flags, by key.
+
+    Local paths become absolute, so that the options also hold in another working directory.
+    """
+    values = {}
+    for name, found, _ in options_of(options):
+        value = getattr(options, name)
+        if found.is_path and value is not None:
+            value = absolute(value)
+        elif isinstance(value, Mapping):
+            value = [f"{key}={item}" for key, item in value.items()]
+        values[found.key] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def absolute(path: str) -> str:
+    """Return a path that exists as an absolute one; other texts, such as a name on the hub, as they are."""
+    return str(Path(path).resolve()) if Path(path).exists() else path
 
 
 def to_toml(values: Mapping[str, Any]) -> str:

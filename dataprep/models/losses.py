@@ -2,54 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Batches(Protocol):
-    """A dataset that makes batches; `dataprep.train.objective.Dataset` is one."""
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-
-    def batch(self, items: Sequence[int]) -> Any:
-        """Return a batch of these items, with `tensors` and the `counts` of each part of the loss."""
-
-
-class Processes(Protocol):
-    """Processes that share the work; `dataprep.train.distributed.World` is one."""
-
-    @property
-    def size(self) -> int:
-        """Number of processes."""
-
-    def shard(self, items: list[int]) -> list[int]:
-        """Return this process's part of the items."""
-
-    def total(self, counts: Mapping[str, float]) -> dict[str, float]:
-        """Return the sums of the numbers over all processes."""
-
-
 def mean_losses(
     loss_sums: Callable[[dict[str, Tensor]], Mapping[str, Tensor]],
     parts: Iterable[str],
-    data: Batches,
+    data: Any,
     batch_size: int,
     device: Any,
-    processes: Processes | None = None,
+    processes: Any = None,
 ) -> dict[str, float]:
     """Return the mean of each part of the loss over all tokens (or rows) of a dataset.
 
     Args:
         loss_sums: returns the summed loss of each part for a batch's tensors.
         parts: the names of all parts; a part that the data lack is left out of the result.
-        data: the dataset.
+        data: the dataset: `batch(items)` returns `tensors`, and the `counts` of each part.
         batch_size: number of items that one process works on at once.
         device: where the model is.
-        processes: the processes that share the items. Defaults to this one alone.
+        processes: the processes that share the items, for example a `World`. Defaults to this one alone.
     """
     sums: dict[str, float] = dict.fromkeys(parts, 0.0)
     counts: dict[str, float] = dict.fromkeys(sums, 0.0)

@@ -55,7 +55,7 @@ class Student:
 
     @property
     def is_encoder_decoder(self) -> bool:
-        """Whether an encoder reads the question and a decoder writes the answer."""
+        """True if an encoder reads the question and a decoder writes the answer."""
         return bool(self.model.config.is_encoder_decoder)
 
     @property
@@ -74,6 +74,7 @@ class Student:
 
     def describe(self) -> dict[str, Any]:
         """Return what the run's records say about the tokenizer and the chat format."""
+        # The fingerprint tells tokenizers apart whose files have the same name.
         tokenizer = {"kind": self.tokenizer.kind, "fingerprint": self.tokenizer.fingerprint}
         return {
             "tokenizer": tokenizer,
@@ -236,6 +237,7 @@ def load_chat_format_for(
     """
     if not shards:
         return _chat_format(model, name, tokenizer)
+    # Shards record how contents were stripped and which date was written; the template must agree.
     settings = {key: shards[0].manifest["options"][key] for key in ("strip", "date")}
     chat_format = _chat_format(model, name or shards[0].chat_format, tokenizer, **settings)
     for directory in shards:

@@ -1,7 +1,7 @@
-"""Requests as files for a provider's batch interface, and its result files into the journal.
+"""Write requests as files for a provider's batch interface, and read its result files into the journal.
 
-The layout is OpenAI's (platform.openai.com/docs/guides/batch), which Azure and others share: a line a request
-with a ``custom_id``, and a line a result with the same one. At most 50,000 requests and 200 MB a file.
+The format is OpenAI's (platform.openai.com/docs/guides/batch), which Azure and others share: one line per
+request with a ``custom_id``, and one line per result with the same one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from dataprep.teacher.protocol import Answer, RequestError, answers_of, error_of
 from dataprep.teacher.queue import Job, PendingQueue
 from dataprep.teacher.requests import read_requests
 
+# OpenAI's limits for one file.
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
 ENDPOINT = "/v1/chat/completions"
 
 
 def custom_id(identity: str, key: str, sample: int, max_tokens: int) -> str:
-    """What a request is called in a batch: 32 hex digits, since providers limit the length of names."""
+    """Return a request's name in a batch: 32 hex digits, because providers limit the length of names."""
     content = f"{identity}\0{key}\0{sample}\0{max_tokens}".encode("utf-8", "surrogatepass")
     return blake2b(content, digest_size=16).hexdigest()
 
@@ -45,17 +46,17 @@ def export_batch(
     most_requests: int = MOST_REQUESTS,
     most_bytes: int = MOST_BYTES,
 ) -> tuple[list[Path], int]:
-    """Write what the journal lacks as batch input files beside it; returns them, and how many requests.
+    """Write what the journal lacks as batch files next to it; return them, and the number of requests.
 
-    The files are ``JOURNAL.batch-1.jsonl`` and so on. Each answer of ``n`` is a request of its own.
+    The files are ``JOURNAL.batch-1.jsonl`` and so on. Each of ``n`` answers is a request of its own.
 
     Raises:
-        InputError: a row is no request, or a line none of a journal; a request is larger than a file may be.
-        FileError: a file cannot be read or written, or an earlier export lies there.
+        InputError: a row is not a request, or a line not a journal's; a request is larger than a file may be.
+        FileError: a file cannot be read or written, or an earlier export exists.
     """
-    place = Path(journal)
-    check_journal(place)
-    queue = PendingQueue(read_requests(requests), config, read_index(place))
+    target = Path(journal)
+    check_journal(target)
+    queue = PendingQueue(read_requests(requests), config, read_index(target))
     paths: list[Path] = []
     count = size = total = 0
     with ExitStack() as stack:
@@ -64,9 +65,9 @@ def export_batch(
             if len(line) > most_bytes:
                 raise InputError(requests, f"a request of {len(line):,} bytes is larger than a batch may be")
             if output is None or count == most_requests or size + len(line) > most_bytes:
-                path = place.with_name(f"{place.stem}.batch-{len(paths) + 1}.jsonl")
+                path = target.with_name(f"{target.stem}.batch-{len(paths) + 1}.jsonl")
                 if path.exists():
-                    raise FileError(path, "exists already; import its results, or remove it to export anew")
+                    raise FileError(path, "exists already; import its results, or remove it to export again")
                 output = stack.enter_context(files.open_output(str(path)))
                 paths.append(path)
                 count = size = 0
@@ -95,20 +96,20 @@ def import_batch(
     *,
     teacher: str | None = None,
 ) -> tuple[Ledger, Ledger]:
-    """Take a batch's results into the journal; what it holds already is not taken in twice.
+    """Append a batch's results to the journal, except for those that it has already.
 
     Args:
         requests: the file that the batch was exported from.
         journal: as in ``generate``.
         config: the settings that the batch was exported with.
-        results: the provider's result files, those with errors as well.
-        teacher: what the teacher is called in the journal; without it, as the model.
+        results: the provider's result files, including those with errors.
+        teacher: the teacher's name in the journal. Defaults to the model's name.
 
     Returns:
-        the ledger of the results' lines, and that of the requests.
+        The ledger of the results, and that of the requests.
 
     Raises:
-        InputError: a line is no result, or none of these requests with these settings; or as in ``generate``.
+        InputError: a line is not a result of these requests with these settings; or as in ``generate``.
         FileError: a file cannot be read or written.
     """
     if not results:
@@ -118,21 +119,21 @@ def import_batch(
         for job in _jobs(PendingQueue(read_requests(requests), config, Index()))
         for sample in job.samples
     }
-    taken = Ledger()
+    ledger = Ledger()
     with JournalWriter(journal) as opened:
         opened.index.check_teacher(config.model, teacher or config.model, str(journal))
         for path in results:
             for where, row in files.read_rows(str(path)):
-                taken.rows_in += 1
+                ledger.rows_in += 1
                 identity, key, sample = _known(known, row, where)
                 if _is_settled(opened.index, entry_of(identity, key, sample), config):
-                    taken.drop("in the journal already")
+                    ledger.drop("in the journal already")
                     continue
                 line = new_line(identity, key, teacher or config.model, sample, config)
                 opened.append([line | _result(row)])
-                taken.rows_out += 1
+                ledger.rows_out += 1
         queue = PendingQueue(read_requests(requests), config, opened.index)
-        return taken, queue.drain()
+        return ledger, queue.drain()
 
 
 def _is_settled(index: Index, entry: str, config: GenerationConfig) -> bool:
@@ -156,7 +157,7 @@ def _known(
     if name not in known:
         raise InputError(
             where,
-            f"custom_id {name!r} is none of these requests'; give the requests and the settings (--model, "
+            f"custom_id {name!r} is not one of these requests'; give the requests and the settings (--model, "
             "--max-tokens, --temperature, …) that the batch was exported with",
         )
     return known[name]

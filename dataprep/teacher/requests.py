@@ -1,4 +1,4 @@
-"""Requests to teachers, as ``dataprep prompt`` writes them."""
+"""Read requests to teachers, as ``dataprep prompt`` writes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLES = ("system", "developer", "user", "assistant")
 
 @dataclass(slots=True)
 class Request:
-    """What a teacher is asked: the row's id, the messages, the choices if any; its key, where it is known."""
+    """A request: the row's id, the messages, the choices if any, and the key if it is known."""
 
     id: str
     messages: list[dict[str, str]]
@@ -29,12 +29,12 @@ class Request:
     key: str = ""
 
     def whole(self) -> Request:
-        """The request itself; ``Keyed`` has to fetch it."""
+        """Return the request itself, as ``Keyed.whole`` does."""
         return self
 
 
 def request_of(row: Mapping[str, Any]) -> Request:
-    """The request in a row ``{id, messages, …}``.
+    """Return the request in a row ``{id, messages, …}``.
 
     Raises:
         RowError: a field is missing or of another type.
@@ -48,7 +48,7 @@ def request_of(row: Mapping[str, Any]) -> Request:
         for message in messages:
             if message["role"] not in ROLES or type(message["content"]) is not str:
                 raise TypeError
-    except (KeyError, TypeError):  # asked for once, not message by message: a long file is read in seconds
+    except (KeyError, TypeError):  # reasons are looked for only here, which keeps long files fast
         raise _malformed(messages) from None
     if messages[-1]["role"] == "assistant":
         raise RowError("no question", "the last message is the assistant's; expected one that asks")
@@ -57,7 +57,6 @@ def request_of(row: Mapping[str, Any]) -> Request:
 
 
 def _malformed(messages: list[Any]) -> RowError:
-    """Which message is none, and why."""
     for message in messages:
         if type(message) is not dict or message.get("role") not in ROLES:
             return RowError("not a message", f"expected one of the roles {ROLES}, found {describe(message)}")
@@ -73,7 +72,7 @@ def _choices(value: Any) -> tuple[str, ...]:
 
 
 def count_requests(path: str | Path) -> int:
-    """How many rows a file has, for a progress bar: 0 for standard input, which can be read only once.
+    """Return the number of rows of a file, for a progress bar; 0 for standard input, which is read only once.
 
     Raises:
         FileError: the file cannot be read.
@@ -82,7 +81,7 @@ def count_requests(path: str | Path) -> int:
 
 
 class Lines:
-    """The lines of a block, read when one of them is asked for."""
+    """The lines of a block, read when the first of them is needed."""
 
     def __init__(self, block: files.Block) -> None:
         self._block = block
@@ -96,13 +95,13 @@ class Lines:
 
 @dataclass(slots=True)
 class Keyed:
-    """A request of which only id and key are at hand, as for nearly all of a run that is resumed.
+    """A request of which only id and key were read, as is enough for most of a resumed run.
 
     Attributes:
         id: the row's id.
-        key: what ``GenerationConfig.key`` makes of it.
-        lines: where the row is.
-        number: on which of them, counted from 0.
+        key: its ``GenerationConfig.key``.
+        lines: the lines of its block.
+        number: its line among them, counted from 0.
     """
 
     id: str
@@ -111,15 +110,15 @@ class Keyed:
     number: int
 
     def whole(self) -> Request:
-        """The request itself."""
+        """Parse and return the request itself."""
         return request_of(parse_line(self.lines[self.number]))
 
 
 def read_keyed(path: str | Path, config: GenerationConfig) -> Iterator[Keyed]:
-    """The requests of a long JSON Lines file with their keys, which all cores make.
+    """Yield the requests of a long JSON Lines file with their keys, which all cores compute.
 
     Raises:
-        InputError: a row is no request, with its line.
+        InputError: a row is not a request.
         FileError: the file cannot be read.
     """
     given, before = deque[files.Block](), 0
@@ -140,7 +139,7 @@ def read_keyed(path: str | Path, config: GenerationConfig) -> Iterator[Keyed]:
 
 
 def is_long(path: str | Path) -> bool:
-    """Whether a file is worth several processes, and can be given to them by byte ranges."""
+    """Return whether a file is worth several processes, and can be divided into byte ranges."""
     place = Path(path)
     if str(path) == files.STDIO or not place.is_file() or not files.format_of(str(path)).is_plain_lines:
         return False
@@ -151,25 +150,25 @@ Rows = list[tuple[int, str, str]]
 
 
 def _keys_of(config: GenerationConfig, block: files.Block) -> tuple[Rows, int, tuple[int, str] | None]:
-    """The rows' places, ids and keys; how many lines there are; the first bad one, if any, and why."""
+    """Return number, id and key of each row; the number of lines; and the first bad row, if any."""
     lines = block.read().removesuffix(b"\n").split(b"\n")
-    found: Rows = []
+    rows: Rows = []
     for number, line in enumerate(lines):
         if not line.strip():
             continue
         try:
             request = request_of(parse_line(line))
         except RowError as error:
-            return found, len(lines), (number + 1, str(error))
-        found.append((number, request.id, config.key(request.messages)))
-    return found, len(lines), None
+            return rows, len(lines), (number + 1, str(error))
+        rows.append((number, request.id, config.key(request.messages)))
+    return rows, len(lines), None
 
 
 def read_requests(path: str | Path) -> Iterator[Request]:
-    """The requests of a file, in order.
+    """Yield the requests of a file, in order.
 
     Raises:
-        InputError: a row is no request, with its line.
+        InputError: a row is not a request.
         FileError: the file cannot be read.
     """
     source = str(path)

@@ -1,4 +1,4 @@
-"""Which teacher is asked, where, and with what settings."""
+"""Settings of a teacher: its endpoint, and how fast and at what cost it is asked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODEL, ENDPOINT, API_KEY = MODEL_VARIABLE, "TEACHER_MODEL_ENDPOINT_URL", "TEACHE
 
 @dataclass(frozen=True)
 class Pacing:
-    """How fast, how often and for how much a teacher is asked; each field has the help text of its flag."""
+    """Limits of speed, attempts and cost; each field has the help text of its flag."""
 
     concurrency: int = option(32, "Maximum number of requests in flight.", metavar="N", min=1)
     rpm: float | None = option(None, "Maximum number of requests per minute.", metavar="N")
@@ -42,13 +42,13 @@ class Pacing:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a teacher is, and what it takes to be let in.
+    """The address of a teacher, and the key that it asks for.
 
     Attributes:
         base_url: the endpoint, such as ``http://localhost:8000/v1``; on Azure the resource's address.
-        api_key: never shown: not by ``repr``, and what goes into messages is cleared of it by ``redact``.
+        api_key: the key; ``repr`` does not show it, and ``redact`` removes it from messages.
         azure: whether it is an Azure OpenAI deployment.
-        api_version: Azure's; empty elsewhere.
+        api_version: Azure's API version; empty elsewhere.
     """
 
     base_url: str = OPENAI_URL
@@ -71,7 +71,8 @@ class Endpoint:
 
     @cached_property
     def _secrets(self) -> tuple[str, ...]:
-        """The key in the forms in which servers quote it; a short one, such as ``EMPTY``, is no secret."""
+        # Servers quote a key as text, in JSON, in a URL or in base64. A short one, such as `EMPTY`, is no
+        # secret, and removing it would damage other texts.
         if len(self.api_key) < SHORTEST_SECRET:
             return ()
         plain = self.api_key
@@ -80,7 +81,7 @@ class Endpoint:
         return tuple(dict.fromkeys((plain, escaped, quote(plain, safe=""), encoded)))
 
     def redact(self, text: str) -> str:
-        """The text without the key, wherever it stands in it."""
+        """Return the text with the key replaced, wherever it appears."""
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, "[API key]")
@@ -88,7 +89,7 @@ class Endpoint:
 
     @property
     def shown_url(self) -> str:
-        """The endpoint without a user's name, password or query, for messages and the manifest."""
+        """The endpoint without user name, password or query, for messages and the manifest."""
         address = urlsplit(self.base_url)
         host = address.hostname or ""
         port = f":{address.port}" if address.port else ""
@@ -96,7 +97,7 @@ class Endpoint:
 
 
 def environment(folder: str | Path = ".") -> dict[str, str]:
-    """The environment's variables; those that it lacks as a ``.env`` file in ``folder`` sets them.
+    """Return the environment's variables, and those that only a ``.env`` file in ``folder`` sets.
 
     Raises:
         MissingDependencyError: there is such a file, and python-dotenv is not installed.
@@ -119,19 +120,18 @@ def endpoint_of(
     azure: bool = False,
     api_version: str = "",
 ) -> Endpoint:
-    """What it takes to reach a teacher: flags first, then the environment's variables.
+    """Return the endpoint of a teacher: flags first, then the environment's variables.
 
     Args:
-        variables: as ``environment`` gives them.
-        base_url: the endpoint; without it ``TEACHER_MODEL_ENDPOINT_URL``, else OpenAI's.
-        key_variable: the variable that holds the key; without it ``TEACHER_MODEL_API_KEY``, else
+        variables: as ``environment`` returns them.
+        base_url: the address. Defaults to ``TEACHER_MODEL_ENDPOINT_URL``, then to OpenAI's.
+        key_variable: the variable that holds the key. Defaults to ``TEACHER_MODEL_API_KEY``, then to
             ``OPENAI_API_KEY``.
         azure: as in ``Endpoint``.
         api_version: as in ``Endpoint``.
 
     Raises:
-        UsageError: the variable that was named is not set, there is no key for a server elsewhere, or the
-            address is none.
+        UsageError: ``key_variable`` is not set, the key is missing, or the address is malformed.
     """
     url = base_url or variables.get(ENDPOINT) or ("" if azure else OPENAI_URL)
     if not url:

@@ -68,13 +68,14 @@ class Checkpoints:
                 os.fsync(file.fileno())
             partial.replace(path)
             _flush_folder(self.folder)
-        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter on a full disk
+        # On a full disk torch raises RuntimeError instead of OSError.
+        except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or first_line(error)
             raise FileError(
                 path,
                 f"the checkpoint cannot be written: {reason}; earlier ones are as they were: free some "
-                "space and go on with --resume",
+                "space and continue with --resume",
             ) from None
 
     def latest(self) -> Path | None:
@@ -90,12 +91,14 @@ class Checkpoints:
             TrainingError: it belongs to another model, or to another number of processes.
         """
         try:
+            # weights_only: a checkpoint from elsewhere must not run code. mmap: the file is not copied first.
             state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
             saved = state["world"]
         except Exception as error:  # noqa: BLE001 - a damaged file makes its reader raise anything
             raise FileError(
-                path, f"damaged: {first_line(error)}; remove it, and --resume goes on with the one before"
+                path, f"damaged: {first_line(error)}; remove it, and --resume continues with the one before"
             ) from None
+        # Each process has generators of its own, and the batches depend on the number of processes.
         if saved != self.world.size:
             raise TrainingError(
                 f"{path}: written by {saved} processes, and there are {self.world.size} now: start as many, "

@@ -29,13 +29,14 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and messages."""
+        """True for the process that writes files and messages."""
         return self.rank == 0
 
     def total(self, counts: Mapping[str, float]) -> dict[str, float]:
         """Return the sum of each number over all processes, which must have the same names."""
         if self.size == 1:
             return dict(counts)
+        # One message for all numbers, in float64: float32 is not exact above 16 million tokens.
         values = torch.tensor(
             [counts[name] for name in sorted(counts)], dtype=torch.float64, device=self.device
         )
@@ -75,6 +76,7 @@ def processes(wanted: str = "auto") -> Iterator[World]:
         yield World(0, 1, _device(wanted, 0))
         return
     device = _device(wanted, int(os.environ.get("LOCAL_RANK", "0")))
+    # gloo is torch's backend for the CPU; NCCL only works between GPUs.
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), device)
@@ -94,6 +96,7 @@ def _device(wanted: str, local: int) -> torch.device:
             f"torchrun: process {local} of this machine has no GPU of its own (there are "
             f"{torch.cuda.device_count()}); start as many processes as GPUs: --nproc-per-node"
         )
+    # NCCL sends from the current device, which would be GPU 0 in every process.
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
 

@@ -25,6 +25,7 @@ def draw_curve(run_dir: RunDir) -> Path | None:
     measured = [(line["step"], line["eval_loss"]) for line in lines if "eval_loss" in line]
     if importlib.util.find_spec("matplotlib") is None or not steps:
         return None
+    # Figure, not pyplot: pyplot needs a display or changes the program's global state.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -42,6 +43,7 @@ def draw_curve(run_dir: RunDir) -> Path | None:
     axes.tick_params(colors=INK)
     axes.legend(frameon=False)
     path = run_dir.path / "loss.png"
+    # Without the version of matplotlib in it, equal runs write equal files.
     figure.savefig(path, dpi=150, metadata={"Software": None})
     return path
 
@@ -145,6 +147,7 @@ def _sample(sample: Mapping[str, str] | None) -> list[str]:
 
 
 def _quoted(text: str) -> list[str]:
+    # A fence in the text would end the block: its tildes are spread.
     return ["~~~~text", text.replace("~~~~", "~ ~ ~ ~"), "~~~~"]
 
 

@@ -1,4 +1,4 @@
-"""What an objective is: a model, a dataset and a loss that the trainer minimises.
+"""The interface of objectives: a model, a dataset and a loss that the trainer minimises.
 
 An objective returns *sums* over tokens (or rows), and a batch says how many tokens each sum covers. The
 trainer divides by the count of the whole step, so gradient accumulation and several processes give the same
@@ -48,7 +48,7 @@ class TrainContext:
 
 
 class TrainedModel(Protocol):
-    """What is trained: `dataprep.models.student.Student`, or a classifier.
+    """A model to train: `dataprep.models.student.Student`, or a classifier.
 
     Attributes:
         model: the module whose weights are trained.
@@ -79,12 +79,7 @@ class Batch:
 
 
 class Dataset(Protocol):
-    """Numbered items to train on: documents, packed sequences or rows.
-
-    Attributes:
-        files: name and SHA-256 of each input file.
-        tokens: number of tokens in all items.
-    """
+    """Numbered items to train on: documents, packed sequences or rows."""
 
     @property
     def files(self) -> list[dict[str, Any]]:
@@ -106,8 +101,9 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainData:
-    """The datasets of a run: what is trained on, and what the evaluation loss is measured on."""
+    """The datasets of a run: one for training, and one for the evaluation loss, if any."""
 
+    # Any, since each objective reads more of its own datasets than `Dataset` has.
     train: Any
     eval: Any = None
 
@@ -131,6 +127,7 @@ class Objective(ABC):
         supports_fsdp: whether `--fsdp` can shard the model among processes.
     """
 
+    # False unless the student can load full weights: the first process gathers and saves them.
     supports_fsdp: ClassVar[bool] = False
     weights: Mapping[str, float]
 
@@ -140,7 +137,7 @@ class Objective(ABC):
     @classmethod
     @abstractmethod
     def load_model(cls, context: TrainContext) -> TrainedModel:
-        """Create or load what is trained; torch's random generator has been seeded."""
+        """Create or load the model; torch's random generator has been seeded."""
 
     @classmethod
     @abstractmethod
@@ -168,6 +165,7 @@ def facts_of(
 ) -> dict[str, Any]:
     """Return what the run's records say about model and data; `--resume` compares `data`."""
     datasets = data.named()
+    # The order is that of the model card.
     return {
         "model": context.options.model,
         "class": type(student.model).__name__,
@@ -182,6 +180,7 @@ def facts_of(
 
 def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
     """Return name, size in bytes and SHA-256 of files."""
+    # Names without folders: a run can be resumed after its data were moved.
     return [
         {"name": Path(path).name, "bytes": Path(path).stat().st_size, "sha256": sha256_of(path)}
         for path in paths
@@ -195,5 +194,7 @@ def check_max_length(max_length: int | None, context_length: int | None) -> int 
         UsageError: `--max-length` is more than the model's context length.
     """
     if max_length and context_length and max_length > context_length:
-        raise UsageError(f"--max-length {max_length}: the model has room for {context_length:,} tokens")
+        raise UsageError(
+            f"--max-length {max_length}: the model's context length is {context_length:,} tokens"
+        )
     return max_length or context_length

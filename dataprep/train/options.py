@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import UsageError
-from dataprep.core.options import check, option, options_of, parse_names
+from dataprep.core.options import check, option, options_of, parse_names, to_config
 from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
@@ -177,8 +178,18 @@ class TrainOptions:
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
         """Return the flags that differ from a run's recorded options and change its result."""
-        now = self.to_json()
-        return [flag_of(name) for name in now if name not in _FREE and now[name] != recorded.get(name)]
+        now, flags = to_config(self), {found.key: found.flag for _, found, _ in options_of(self)}
+        return [
+            flag for key, flag in flags.items() if key not in _FREE and not _same(now[key], recorded.get(key))
+        ]
+
+
+def _same(value: Any, recorded: Any) -> bool:
+    if isinstance(value, str) and isinstance(recorded, str) and not Path(value).is_absolute():
+        # A path is recorded as an absolute one. After a project was moved, the same relative path is its end.
+        parts = Path(value).parts
+        return value == recorded or (bool(parts) and Path(recorded).parts[-len(parts) :] == parts)
+    return bool(value == recorded)
 
 
 def flag_of(name: str) -> str:

@@ -152,7 +152,7 @@ def train_full_precision(
         )
         plain = replace(context, options=replace(context.options, qat=None), run_dir=run_dir)
         if world.first:
-            run_dir.begin(plain.options, resume=resume)
+            run_dir.begin(plain.options, plain.data, plain.eval_data, resume=resume)
             run_dir.record(facts, resume=resume)
         world.wait()
         torch.manual_seed(plain.options.seed + world.rank)
@@ -186,6 +186,7 @@ def save_quantized(folder: Path, scheme: Any) -> None:
             folder, dtype=torch.float32, quantization_config=TorchAoConfig(scheme), local_files_only=True
         )
         model.save_pretrained(target)
+    # Tokenizer and chat template, so that the directory works on its own.
     for file in folder.iterdir():
         if file.is_file() and not (target / file.name).exists() and file.suffix != ".safetensors":
             shutil.copyfile(file, target / file.name)
@@ -203,8 +204,10 @@ def compare(
     first.to(model.device)
     # The saved configuration names the class's default attention, not the one it was trained with.
     first.set_attn_implementation(model.config._attn_implementation)
+    # A copy: the student is saved after the comparison, in full precision.
     second = copy.deepcopy(model)
     size = context.options.batch_size
+    # In this order: quantize() changes the first student's model in place.
     full = mean_loss(objective, first, data.eval, size)
     quantize(first, scheme)
     convert(second, scheme)
@@ -224,6 +227,7 @@ def mean_loss(objective: Objective, model: nn.Module, data: Any, batch_size: int
     def loss_sums(tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
         return objective.loss_sums(model, tensors)
 
+    # In float32, also if training used autocast: only quantization must differ between the losses.
     model.eval()
     device = next(model.parameters()).device
     return weighted_loss(

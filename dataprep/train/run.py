@@ -74,6 +74,7 @@ def train(
         require(package, extra="train", feature="training a student")
     if options.tensorboard:
         require("tensorboard", extra="tensorboard", feature="--tensorboard")
+    # The first rows are read before torch is imported: an error in them is reported within a second.
     paths, eval_paths = _paths(data), _paths(eval_data)
     spec = choose_objective(paths, options, eval_paths)
     if options.model == "auto":
@@ -86,9 +87,10 @@ def train(
         # Only the first process looks for a free name, which the others must share.
         run_dir = RunDir(world.agree(_run_path(output, root, resume=resume) if world.first else None))
         if world.first:
-            run_dir.begin(options, resume=resume)
+            run_dir.begin(options, paths, eval_paths, resume=resume)
         world.wait()
         log = (log if world.first else None) or _ignore
+        # After begin(), which records the options as they were given.
         options = replace(options, learning_rate=options.learning_rate or spec.learning_rate(options))
         context = TrainContext(paths, eval_paths, options, run_dir, world, log, on_metrics or _ignore)
         results = _run(spec, context, resume=resume)
@@ -107,12 +109,15 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
     options, world, run_dir = context.options, context.world, context.run_dir
     start = scheme = None
     with run_dir.preparing():
+        # The same seed in all processes, so that they create the same weights.
         torch.manual_seed(options.seed)
         objective_class = spec.load()
         _check_fsdp(spec.name, objective_class, options, world)
         student: Any = objective_class.load_model(context)
         data = objective_class.load_dataset(context, student)
         objective = objective_class(student, data, context)
+        # After the objective: peft changes how gradient checkpointing treats the embeddings, which must be
+        # enabled by then.
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
         facts = facts_of(context, student, data, objective) | lora
         if options.qat is not None:
@@ -124,6 +129,7 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
             start = quantization.train_full_precision(
                 student, data, objective, context, facts, scheme, resume=resume
             )
+        # Another seed in each process, so that dropout differs between their batches.
         torch.manual_seed(options.seed + world.rank)
         results = Trainer(student, data, objective, context, start=start).run(resume=resume)
     if world.first:
@@ -134,8 +140,10 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
             student.save(folder)
             if options.qat is not None:
                 quantization.save_quantized(folder, scheme)
+            # After the quantized copy, which has no card of its own.
             write_card(folder, spec.name, options, facts, results)
         draw_curve(run_dir)
+    # A process that leaves early would end the group while the first one still writes.
     world.wait()
     return results
 
@@ -150,6 +158,7 @@ def _check_fsdp(name: str, objective: type[Objective], options: TrainOptions, wo
 def _run_path(output: str | Path | None, root: str | Path, *, resume: bool) -> str:
     if output is not None:
         return str(output)
+    # Without a run to resume, a new one starts: scripts can always pass --resume.
     newest = newest_run_path(root) if resume else None
     return str(newest or new_run_path(root, datetime.now().astimezone()))
 

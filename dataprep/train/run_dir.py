@@ -1,20 +1,22 @@
 """A run's directory: options, metrics, checkpoints, and in the end the student itself.
 
-options.json     the options, and facts about data and model
-metrics.jsonl    a line for each step, and one for each evaluation
-loss.png         the curve of both losses
-checkpoints/     states to continue from
-tokens/          chat rows as token shards
-tensorboard/     the metrics for TensorBoard, with `--tensorboard`
-README.md        the student's model card
-config.json, model.safetensors, tokenizer.json, …   the student, as `transformers` loads it
+- options.toml: data and options; `dataprep train --config options.toml` repeats the run
+- facts.json: facts about data and model
+- metrics.jsonl: a line for each step, and one for each evaluation
+- loss.png: the curve of both losses
+- checkpoints/: states to continue from
+- tokens/: chat rows as token shards
+- tensorboard/: the metrics for TensorBoard, with `--tensorboard`
+- README.md: the student's model card
+- config.json, model.safetensors, tokenizer.json, …: the student, as `transformers` loads it
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -25,9 +27,11 @@ import orjson
 from dataprep import __version__
 from dataprep.core.errors import FileError, InputError, UsageError, first_line
 from dataprep.core.io import writing
+from dataprep.core.options import absolute, to_config, to_toml
 from dataprep.train.options import TrainOptions
 
-OPTIONS, METRICS, CHECKPOINTS, BRANCH = "options.json", "metrics.jsonl", "checkpoints", "branch"
+OPTIONS, FACTS, METRICS = "options.toml", "facts.json", "metrics.jsonl"
+CHECKPOINTS, BRANCH = "checkpoints", "branch"
 TENSORBOARD, TOKENS = "tensorboard", "tokens"
 
 
@@ -35,6 +39,7 @@ def new_run_path(root: str | Path, now: datetime) -> Path:
     """Return an unused directory for a run: `runs/2026-11-21_14-30-00` below `root`."""
     base = Path(root) / "runs"
     stamp = now.strftime("%Y-%m-%d_%H-%M-%S")
+    # Two runs can begin in the same second.
     names = [stamp, *(f"{stamp}-{number}" for number in range(2, 1000))]
     return next(base / name for name in names if not (base / name).exists())
 
@@ -62,8 +67,16 @@ class RunDir:
         self._metrics = self.path / METRICS
         self._new = False
 
-    def begin(self, options: TrainOptions, *, resume: bool) -> None:
+    def begin(
+        self, options: TrainOptions, data: Sequence[str], eval_data: Sequence[str], *, resume: bool
+    ) -> None:
         """Create the directory; or, to resume a run, check that it was begun with the same options.
+
+        Args:
+            options: the options.
+            data: the paths of the data.
+            eval_data: the paths of the evaluation data.
+            resume: whether to resume a run that is there.
 
         Raises:
             UsageError: the directory contains something else, or the run has other options.
@@ -72,7 +85,7 @@ class RunDir:
         recorded = self.recorded()
         if resume and recorded is not None:
             self._new = False
-            if other := options.differences(recorded["options"]):
+            if other := options.differences(recorded):
                 raise UsageError(
                     f"--resume: the run in {self.path} was begun with another {', '.join(other)}: give the "
                     "same, or begin a new run"
@@ -83,7 +96,9 @@ class RunDir:
         with writing(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
             self._metrics.write_bytes(b"")
-            self._write(options.to_json(), None)
+            paths = {"data": [*map(absolute, data)], "eval": [*map(absolute, eval_data)]}
+            head = f"# dataprep {__version__}: `dataprep train --config FILE` repeats this run.\n"
+            self._write(OPTIONS, head + to_toml(paths | to_config(options)))
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
@@ -92,7 +107,7 @@ class RunDir:
             yield
         except BaseException:
             if self._new:
-                for name in (OPTIONS, METRICS):
+                for name in (OPTIONS, FACTS, METRICS):
                     (self.path / name).unlink(missing_ok=True)
                 shutil.rmtree(self.path / TOKENS, ignore_errors=True)
                 # Another program may have put files into the directory: they stay.
@@ -106,23 +121,24 @@ class RunDir:
         Raises:
             UsageError: the run was begun on other data.
         """
-        recorded = self.recorded()
-        assert recorded is not None
+        # As read back from the file: tuples become lists, which would otherwise differ.
         plain = orjson.loads(orjson.dumps(facts))
-        before = recorded["facts"]
+        before = self.facts()
+        # Only the data: the number of parameters or the class's name can change with a library's version.
         if resume and before is not None and before.get("data") != plain.get("data"):
             raise UsageError(
                 f"--resume: the data of the run in {self.path} were others (by their SHA-256): give the same "
                 "files, or begin a new run"
             )
+        document = {"dataprep": __version__, **plain}
         with writing(str(self.path)):
-            self._write(recorded["options"], plain)
+            self._write(FACTS, orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
 
-    def _write(self, options: Mapping[str, Any], facts: Mapping[str, Any] | None) -> None:
-        document = {"dataprep": __version__, "options": options, "facts": facts}
-        partial = self.path / f".{OPTIONS}.partial"
-        partial.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
-        partial.replace(self.path / OPTIONS)
+    def _write(self, name: str, text: str) -> None:
+        # Written under another name and renamed, so that a killed run never leaves half a file.
+        partial = self.path / f".{name}.partial"
+        partial.write_text(text, "utf-8")
+        partial.replace(self.path / name)
 
     def check_free(self) -> None:
         """Check that a run can begin here: the directory is missing or empty.
@@ -132,29 +148,38 @@ class RunDir:
         """
         if self.path.is_dir() and any(self.path.iterdir()):
             has = "a run" if (self.path / OPTIONS).is_file() else "other files"
-            raise UsageError(
-                f"-o {self.path}: the directory holds {has} already; --resume goes on with a run"
-            )
+            raise UsageError(f"-o {self.path}: the directory holds {has} already; --resume continues a run")
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"-o {self.path}: expected a directory, found a file")
 
     def recorded(self) -> dict[str, Any] | None:
-        """Return the options and facts of the run, or `None` if no run was begun here.
+        """Return the options of the run by their keys, or `None` if no run was begun here.
 
         Raises:
             InputError: the file is damaged.
         """
-        path = self.path / OPTIONS
+        return self._read(OPTIONS, tomllib.loads)
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return the facts about data and model, or `None` if they were not recorded yet.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        return self._read(FACTS, orjson.loads)
+
+    def _read(self, name: str, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any] | None:
+        path = self.path / name
         try:
-            document = orjson.loads(path.read_bytes())
-            return {"options": dict(document["options"]), "facts": document["facts"]}
+            return parse(path.read_text("utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(path, f"damaged: {error}; begin the run anew in another directory") from None
+        except (OSError, ValueError) as error:
+            raise InputError(path, f"damaged: {error}; start a new run in another directory") from None
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
         """Append a line of metrics."""
+        # Opened for each line: a reader sees every step, and a killed run loses none.
         with writing(str(self._metrics)), self._metrics.open("ab") as out:
             out.write(orjson.dumps(line) + b"\n")
 
@@ -196,6 +221,7 @@ class RunDir:
         Raises:
             FileError: a file cannot be written; the directory then contains no part of the student.
         """
+        # In the run's directory, so that moving the files is a rename on the same disk.
         partial = self.path / ".student.partial"
         shutil.rmtree(partial, ignore_errors=True)
         try:
@@ -231,7 +257,9 @@ def advise_on_interrupt(run_dir: RunDir, log: Callable[[str], None]) -> Iterator
     except (KeyboardInterrupt, SystemExit):
         steps = sorted(path.stem.removeprefix("step-") for path in run_dir.checkpoints.glob("step-*.pt"))
         start = (
-            f"goes on after step {int(steps[-1]):,}" if steps else "begins anew: there is no checkpoint yet"
+            f"continues after step {int(steps[-1]):,}"
+            if steps
+            else "starts again: there is no checkpoint yet"
         )
         log(f"interrupted: the same command with -o {run_dir.path} --resume {start}")
         raise

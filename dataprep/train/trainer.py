@@ -59,10 +59,13 @@ class BatchSampler:
 
     def of_steps(self, first: int) -> Iterator[tuple[int, list[int]]]:
         """Yield the index and the items of each step from `first` on."""
+        # Only one epoch's order is in memory, and a resumed run starts in the middle of its epoch without
+        # going through those before it.
         epoch, order = -1, None
         for step in range(first, self.steps):
             items = []
             for position in range(step * self.per_step, min((step + 1) * self.per_step, self.total)):
+                # A step can end one epoch and begin the next.
                 if position // self.items != epoch:
                     epoch = position // self.items
                     order = shuffled_order(self.items, self.seed + epoch)
@@ -106,7 +109,7 @@ class Trainer:
 
     Args:
         student: the model; trained in place.
-        data: what is trained on and evaluated on.
+        data: the datasets for training and evaluation.
         objective: computes the loss.
         context: options, directory and processes of the run.
         start: the checkpoint of another run to begin with.
@@ -129,6 +132,7 @@ class Trainer:
         self.sampler = BatchSampler.of(len(data.train), self.options, self.world)
         assert self.options.learning_rate is not None
         self.learning_rate = self.options.learning_rate
+        # Before the optimizer is made: it keeps references to the parameters.
         student.model.to(self.world.device)
         self.module = wrap_model(LossModule(student.model, objective), self.world, fsdp=self.options.fsdp)
         self.optimizer = make_optimizer(self.module, self.options, self.learning_rate)
@@ -155,6 +159,7 @@ class Trainer:
 
     def train_step(self, step: int, items: list[int]) -> dict[str, Any]:
         """Update the weights once, and return the step's metrics."""
+        # Reading the batches is part of the time: the rate is what a user waits for.
         start = time.perf_counter()
         options = self.options
         rate = self.learning_rate * learning_rate_factor(
@@ -168,12 +173,15 @@ class Trainer:
         means = {name: sums[name] / counts[name] for name in sums if counts[name]}
         loss = weighted_loss(self.objective.weights, means)
         norm = self._clip_gradients()
+        # Before the optimizer's step: a NaN in Adam's averages stays there, and the next checkpoint would
+        # save it.
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._raise_not_finite(step, items, loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - start
         metrics = {"step": step + 1, "steps": self.sampler.steps, "loss": loss}
+        # A single part is the loss itself.
         metrics |= {f"loss_{name}": value for name, value in means.items()} if len(means) > 1 else {}
         metrics |= {"learning_rate": rate, "gradient_norm": norm, "tokens": tokens, "items": len(items)}
         speed = {"seconds": seconds, "tokens_per_second": tokens / seconds, "memory_mb": memory_mb()}
@@ -250,6 +258,7 @@ class Trainer:
         if self.data.eval is None:
             return
 
+        # Through the wrapped module: with FSDP, only its forward pass gathers the weights.
         def loss_sums(tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
             sums: Mapping[str, Tensor] = self.module(tensors, dict.fromkeys(weights, 0.0))[1]
             return sums

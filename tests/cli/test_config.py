@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import typer
@@ -14,6 +15,7 @@ from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.settings import Pacing
 from dataprep.tokens.options import ShardOptions
 from dataprep.train.options import PredictOptions, TrainOptions
+from tests.helpers import chat, write_jsonl
 
 CLASSES = {
     "train": (TrainOptions,),
@@ -106,3 +108,37 @@ def test_option_modules_load_nothing_heavy():
     code = "import sys, dataprep.cli.app; print({'torch', 'numpy', 'rich', 'polars'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
+
+
+LABELLED = [{"title": f"{word} {n}", "label": word} for n in range(8) for word in ("yes", "no")]
+CHATS = [chat(f"{n} + {n}?", f"The sum is {2 * n}.") for n in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "flags", "weights"),
+    [
+        (LABELLED, ["--fields", "title", "--classes", "no,yes", "--alpha", "0"], "student.safetensors"),
+        pytest.param(CHATS, ["--schedule", "linear"], "model.safetensors", marks=pytest.mark.medium),
+    ],
+)
+def test_a_run_is_repeated_from_its_directory(run, tmp_path, rows, flags, weights):
+    """A run's directory has its data, evaluation data, model and options: the weights come out again."""
+    for name in ("train.jsonl", "eval.jsonl"):
+        write_jsonl(tmp_path / name, rows)
+    made = run("train", "train.jsonl", "--eval", "eval.jsonl", "--steps", "4", "-o", "a", *flags)
+    assert made.code == 0, made.err
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    # Paths in the file do not depend on the working directory.
+    again = run(
+        "train", "--config", tmp_path / "a/options.toml", "-o", tmp_path / "b", "--keep", 1, cwd=elsewhere
+    )
+    assert again.code == 0, again.err
+    assert (tmp_path / "b" / weights).read_bytes() == (tmp_path / "a" / weights).read_bytes()
+    recorded = [tomllib.loads((tmp_path / name / "options.toml").read_text("utf-8")) for name in "ab"]
+    assert recorded[0] | {"keep": 1} == recorded[1]
+    assert recorded[0]["eval"] == [str(tmp_path / "eval.jsonl")]
+    # The file also continues the run that it is from.
+    assert run("train", "--config", "a/options.toml", "-o", "a", "--resume").code == 0
+    other = run("train", "--config", "a/options.toml", "-o", "a", "--resume", "--seed", "7")
+    assert (other.code, "begun with another --seed" in other.err) == (2, True)

@@ -4,7 +4,7 @@ import io
 import re
 import sys
 
-from dataprep.cli.progress import shown
+from dataprep.cli.progress import training_bar
 
 LINE = {"steps": 12_000, "loss": 8.1051, "tokens_per_second": 123_456.7, "memory_mb": 12_345.6}
 
@@ -22,7 +22,7 @@ def test_a_bar_shows_loss_rate_memory_and_time_left_on_80_columns(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
-    with shown(silent=False) as (watch, _):
+    with training_bar(silent=False) as (watch, _):
         for step in (9_998, 9_999):
             watch(LINE | {"step": step})
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sys.stderr.getvalue())
@@ -35,7 +35,7 @@ def test_a_bar_shows_loss_rate_memory_and_time_left_on_80_columns(monkeypatch):
 def test_without_a_terminal_a_line_now_and_then(monkeypatch):
     """A log file gets the first step, the last and a twentieth of those between them."""
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with shown(silent=False) as (watch, tell):
+    with training_bar(silent=False) as (watch, tell):
         tell("40 in = 40 out")
         for step in range(1, 101):
             watch(LINE | {"steps": 100, "step": step})
@@ -43,5 +43,5 @@ def test_without_a_terminal_a_line_now_and_then(monkeypatch):
     lines = sys.stderr.getvalue().splitlines()
     assert lines[0] == "40 in = 40 out"
     assert lines[1].startswith("step 1 of 100: loss 8.1051")
-    assert lines[-1] == "after 100 steps: loss on held-out rows 1.2500"
+    assert lines[-1] == "after 100 steps: evaluation loss 1.2500"
     assert len(lines) == 2 + 20 + 1

@@ -772,7 +772,7 @@ def test_the_command_says_what_it_did(run, tmp_path):
     assert done.code == 0
     assert [json.loads(row)["status"]["t"] for row in done.out.splitlines()] == ["ok", "failed", "missing"]
     assert done.err.splitlines() == [
-        "warning: r.jsonl:4: the last line broke off and was passed over",
+        "warning: r.jsonl:4: the last line is incomplete and was skipped",
         "collect: 3 in = 3 out → standard output",
         "  t: ok: 1, failed: 1, missing: 1",
         "  answers to no example: 1",

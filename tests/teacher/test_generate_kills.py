@@ -75,11 +75,10 @@ def run_and_kill(folder, kills, seed):
     return sum(answered.values()) - ROWS
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_runs_lose_and_repeat_nothing(tmp_path, seed):
-    """Five kills each; at most what was in flight at a kill is asked again."""
-    assert run_and_kill(tmp_path, 5, seed) <= 5 * CONCURRENCY
+    """At most the requests in flight at a kill are asked again."""
+    assert run_and_kill(tmp_path, 3, seed) <= 3 * CONCURRENCY
 
 
 @pytest.mark.slow

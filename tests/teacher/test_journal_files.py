@@ -106,7 +106,7 @@ def test_a_damaged_line_elsewhere_is_an_error_with_its_number(tmp_path):
     """It may have been an answer: nobody but the user may throw it away."""
     path = tmp_path / "journal.jsonl"
     path.write_bytes(orjson.dumps(line("a")) + b"\n{half\n" + orjson.dumps(line("b")) + b"\n")
-    with pytest.raises(InputError, match=r"journal\.jsonl:2: no line of a journal"):
+    with pytest.raises(InputError, match=r"journal\.jsonl:2: not a line of a journal"):
         JournalWriter(path).__enter__()
 
 

@@ -360,7 +360,7 @@ def test_the_command_says_what_it_did(command, small, capsys):
     command(*flags)
     said = capsys.readouterr().err
     assert said.startswith("tokenize: 5 in = 5 out → out\n  5 documents, ")
-    assert "% of them trained; 1 sequences of 512, " in said
+    assert "% of them in the loss; 1 sequences of 512, " in said
     command(*flags)
     assert "tokenize: up to date: 5 in = 5 out → out" in capsys.readouterr().err
     command(*flags, "--json")

@@ -20,26 +20,12 @@ from dataprep.train.objectives.sft import SftObjective
 from dataprep.train.objectives.stored_logprobs import _ids_by_bytes
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
-from tests.students import WORDS, llama_config, rows, write_model, write_rows, write_tokenizer
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Rows, a tokenizer, a student and a larger teacher with that tokenizer."""
-    folder = tmp_path_factory.mktemp("logits")
-    write_rows(folder / "train.jsonl", rows(16))
-    write_rows(folder / "eval.jsonl", rows(4, seed=2))
-    write_tokenizer(folder / "tokenizer.json")
-    write_model(folder / "model")
-    write_model(folder / "teacher", hidden_size=32, initializer_range=0.3)
-    for name in ("model", "teacher"):
-        shutil.copyfile(folder / "tokenizer.json", folder / name / "tokenizer.json")
-    return folder
+from tests.students import WORDS, llama_config, rows, write_rows
 
 
 def run(place, output, data="train.jsonl", **settings):
     """A run in this process; its results."""
-    given = {"model": str(place / "model"), "chat_format": "llama3", "learning_rate": 0.01}
+    given = {"model": str(place / "student"), "chat_format": "llama3", "learning_rate": 0.01}
     given |= {"steps": 2, "save_every": 0, "batch_size": 4}
     options = TrainOptions(**{**given, **settings})
     return train(place / data, place / "eval.jsonl", output, options=options).results

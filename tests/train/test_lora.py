@@ -14,21 +14,9 @@ from dataprep.core.optional import quiet_torchao
 from dataprep.train.lora import add_lora
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
-from tests.students import rows, write_model, write_rows, write_tokenizer
 
 pytest.importorskip("peft")
 from peft import PeftModel
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Rows, held-out rows, a tokenizer and a model."""
-    folder = tmp_path_factory.mktemp("lora")
-    write_rows(folder / "train.jsonl", rows(24))
-    write_rows(folder / "eval.jsonl", rows(6, seed=2))
-    write_tokenizer(folder / "tokenizer.json")
-    write_model(folder / "model")
-    return folder
 
 
 def run(place, output, *, resume=False, **settings):

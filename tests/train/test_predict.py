@@ -125,7 +125,7 @@ def test_bad_rows_end_it_or_are_set_aside(scorer, tmp_path):
 def test_nothing_is_overwritten(scorer, tmp_path):
     """A row that was scored before is refused, until the new fields have other names."""
     predict_files(scorer, [write_jsonl(tmp_path / "in.jsonl", judged(3))], tmp_path / "out.jsonl")
-    with pytest.raises(InputError, match="field 'prediction' is there already: name another"):
+    with pytest.raises(InputError, match="field 'prediction' exists already: name another"):
         predict_files(scorer, [tmp_path / "out.jsonl"], tmp_path / "twice.jsonl")
     names = PredictOptions(prediction="second", probs="second_probs")
     predict_files(scorer, [tmp_path / "out.jsonl"], tmp_path / "twice.jsonl", options=names)
@@ -175,7 +175,7 @@ def test_a_teacher_teaches_its_student(classifier, tmp_path):
     assert len({result["loss_first"] for result in results}) == 1
     assert len({result["eval_loss"] for result in results}) == 1
     assert results[0]["metrics"]["rows"] == 5
-    facts = json.loads((tmp_path / "run-soft.csv" / "options.json").read_text("utf-8"))["facts"]
+    facts = json.loads((tmp_path / "run-soft.csv" / "facts.json").read_text("utf-8"))
     assert (facts["alpha"], facts["classes"]) == (0.5, sorted(WORDS))
     ledger = predict_files(tmp_path / "run-soft.csv", [data], tmp_path / "scored.jsonl")
     assert ledger.rows_out == 12

@@ -17,7 +17,7 @@ from dataprep.train.objectives.sft import SftObjective
 from dataprep.train.options import TrainOptions
 from dataprep.train.quantization import mean_loss
 from dataprep.train.run import train
-from tests.students import WORDS, llama_config, rows, write_model, write_rows, write_tokenizer
+from tests.students import WORDS, llama_config, write_rows
 
 with quiet_torchao():
     pytest.importorskip("torchao")
@@ -26,22 +26,10 @@ from transformers import LlamaForCausalLM
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "tie_word_embeddings": True}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Rows, held-out rows, a tokenizer and models."""
-    folder = tmp_path_factory.mktemp("qat")
-    write_rows(folder / "train.jsonl", rows(24))
-    write_rows(folder / "eval.jsonl", rows(6, seed=2))
-    write_tokenizer(folder / "tokenizer.json")
-    write_model(folder / "model", **SIZES)
-    write_model(folder / "narrow")
-    return folder
-
-
 def run(place, output, *, resume=False, held_out=("eval.jsonl",), **settings):
     """A run in this process."""
     given = {
-        "model": str(place / "model"),
+        "model": str(place / "wide"),
         "tokenizer": str(place / "tokenizer.json"),
         "chat_format": "llama3",
     }
@@ -156,7 +144,7 @@ def test_half_of_the_loss_is_recovered(place, tmp_path):
     write_rows(tmp_path / "train.jsonl", sorting(6000, 1))
     write_rows(tmp_path / "eval.jsonl", sorting(150, 2))
     options = TrainOptions(
-        model=str(place / "model"),
+        model=str(place / "wide"),
         tokenizer=str(place / "tokenizer.json"),
         chat_format="llama3",
         steps=600,
@@ -191,7 +179,7 @@ def test_what_does_not_go_together_is_refused(place, tmp_path, settings, message
 def test_a_layer_that_groups_do_not_divide_is_named(place, tmp_path):
     """A width that cannot be quantized is said with the layer's name."""
     with pytest.raises(UsageError, match="16 inputs"):
-        run(place, tmp_path / "run", model=str(place / "narrow"))
+        run(place, tmp_path / "run", model=str(place / "model"))
 
 
 def test_without_torchao_the_message_names_the_extra(monkeypatch):

@@ -23,15 +23,8 @@ from dataprep.train.layers.encoder_decoder import PackedPairs, PaddedPairs, pair
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import use_packed_attention
 from dataprep.train.objectives.rationale import ChatLosses, part_sums
-from dataprep.train.objectives.rationale_data import (
-    ChatTaskEncoder,
-    PairTaskEncoder,
-    encode_tasks,
-    prefix_of,
-    question_of,
-    read_rows,
-    weights_of,
-)
+from dataprep.train.objectives.rationale_data import prefix_of, question_of, read_rows, weights_of
+from dataprep.train.objectives.rationale_tasks import ChatTaskEncoder, PairTaskEncoder, encode_tasks
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests import tiny_model
@@ -343,7 +336,7 @@ def test_a_run_from_end_to_end(tmp_path, monkeypatch):
     assert done.objective == "rationale"
     assert done.results["sample"]["prompt"].startswith("predict: Which is blue?")
     assert done.results["metrics"]["answers"] == 16
-    facts = json.loads((tmp_path / "run" / "options.json").read_text())["facts"]
+    facts = json.loads((tmp_path / "run" / "facts.json").read_text())
     assert facts["parts"][SECOND]["train"]["out"] == 4
     assert facts["parts"][SECOND]["prefix"] == "rationale: "
     assert T5ForConditionalGeneration.from_pretrained(tmp_path / "run").config.eos_token_id == 2

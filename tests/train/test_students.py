@@ -14,18 +14,7 @@ from dataprep.tokens.tokenize import tokenize_files
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
-from tests.students import llama_config, rows, write_model, write_rows, write_tokenizer
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Rows, held-out rows, a tokenizer and a model."""
-    folder = tmp_path_factory.mktemp("students")
-    write_rows(folder / "train.jsonl", rows(16))
-    write_rows(folder / "eval.jsonl", rows(4, seed=2))
-    write_tokenizer(folder / "tokenizer.json")
-    write_model(folder / "model")
-    return folder
+from tests.students import llama_config, rows, write_model, write_rows
 
 
 def options(place, **settings):
@@ -184,7 +173,7 @@ def test_evaluate_finds_the_loss_that_the_trainer_measured(place, tmp_path, name
     assert done.results["eval_loss"] < done.results["eval_loss_before"]
 
 
-@pytest.mark.parametrize(("every", "said"), [(2, "goes on after step 2"), (0, "begins anew")])
+@pytest.mark.parametrize(("every", "said"), [(2, "continues after step 2"), (0, "starts again")])
 def test_an_interrupted_run_says_how_to_go_on(place, tmp_path, every, said):
     """Ctrl-C leaves no student, and a sentence that names the directory and the step."""
     told = []
@@ -209,7 +198,7 @@ def test_a_workspace_gets_the_runs(run, tmp_path):
         write_rows(tmp_path / "space" / "mergedata" / f"{name}.jsonl", rows(4, seed=seed))
     done = run("train", "--workspace", "space", "--steps", 1)
     assert done.code == 0, done.err
-    assert "loss on held-out rows" in done.err
+    assert "evaluation loss" in done.err
     assert len(list((tmp_path / "space" / "runs").glob("*/config.json"))) == 1
     assert not (tmp_path / "runs").exists()
 
@@ -237,10 +226,10 @@ def test_the_card_names_data_options_and_results(place, tmp_path):
     """Whoever finds a student sees what it was made of: digests, the rate in use, tokenizer, losses."""
     done = train(place / "train.jsonl", place / "eval.jsonl", tmp_path / "a", options=chatty(place))
     card = (tmp_path / "a" / "README.md").read_text()
-    for name, count in (("train", 16), ("eval", 4)):
+    for name, count in (("train", 40), ("eval", 10)):
         digest = sha256((place / f"{name}.jsonl").read_bytes()).hexdigest()
         assert f"| {name} | {name}.jsonl | {count} | `{digest}` |" in card
-    facts = json.loads((tmp_path / "a" / "options.json").read_text())["facts"]
+    facts = json.loads((tmp_path / "a" / "facts.json").read_text())
     assert f"| tokenizer's fingerprint | {facts['tokenizer']['fingerprint']} |" in card
     assert "| chat format of conversations | llama3 |" in card
     assert "| learning rate | 2e-05 |" in card

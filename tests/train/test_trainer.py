@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,18 +31,7 @@ from dataprep.train.distributed import World
 from dataprep.train.options import TrainOptions, learning_rate_factor
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler, explain_out_of_memory
-from tests.students import rows, write_model, write_rows, write_tokenizer
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Rows, held-out rows, a tokenizer and a model."""
-    folder = tmp_path_factory.mktemp("students")
-    write_rows(folder / "train.jsonl", rows(40))
-    write_rows(folder / "eval.jsonl", rows(10, seed=2))
-    write_tokenizer(folder / "tokenizer.json")
-    write_model(folder / "model")
-    return folder
+from tests.students import rows, write_model, write_rows
 
 
 def chosen(place, **settings):
@@ -222,7 +212,7 @@ def test_checkpoints_are_kept_as_asked_and_damaged_ones_named(place, tmp_path):
     assert found == ["step-00000006.pt", "step-00000008.pt"]
     last = tmp_path / "a" / "checkpoints" / found[-1]
     last.write_bytes(last.read_bytes()[:5000])
-    with pytest.raises(FileError, match=r"damaged: .*remove it, and --resume goes on with the one before"):
+    with pytest.raises(FileError, match=r"damaged: .*remove it, and --resume continues with the one before"):
         run(place, tmp_path / "a", save_every=2, resume=True)
 
 
@@ -230,9 +220,9 @@ def test_a_checkpoint_of_another_model_is_refused(place, tmp_path):
     """Weights of other shapes are never put into a model."""
     run(place, tmp_path / "a", save_every=2)
     write_model(tmp_path / "wide", hidden_size=24, head_dim=8)
-    recorded = json.loads((tmp_path / "a" / "options.json").read_text())
-    recorded["options"]["model"] = str(tmp_path / "wide")
-    (tmp_path / "a" / "options.json").write_text(json.dumps(recorded))
+    path = tmp_path / "a" / "options.toml"
+    wide = f'model = "{tmp_path / "wide"}"'
+    path.write_text(re.sub(r"^model = .*", wide, path.read_text(), flags=re.MULTILINE))
     with pytest.raises(TrainingError, match="a checkpoint of another model"):
         run(place, tmp_path / "a", save_every=2, model=str(tmp_path / "wide"), resume=True)
 
@@ -359,7 +349,7 @@ def test_rows_longer_than_the_model_are_an_error_that_names_one(place, tmp_path)
     with pytest.raises(InputError, match=r"long\.jsonl:6: .*tokens"):
         run(place, tmp_path / "a", data="long.jsonl")
     _, results = run(place, tmp_path / "b", data="long.jsonl", truncation="drop", epochs=1)
-    assert json.loads((tmp_path / "b" / "options.json").read_text())["facts"]["rows"]["train"] == 11
+    assert json.loads((tmp_path / "b" / "facts.json").read_text())["rows"]["train"] == 11
     assert results["steps"] == 2
 
 
@@ -376,7 +366,7 @@ def test_shards_longer_than_the_model_are_an_error(place, tmp_path):
     long = rows(4)
     long[2]["messages"][0]["content"] = "one two " * 200
     shards = shards_of(place, tmp_path / "shards", long)
-    with pytest.raises(InputError, match=r"a document of \d+ tokens; the model has room for 128"):
+    with pytest.raises(InputError, match=r"a document of \d+ tokens; the model's context length is 128"):
         train(shards, output=tmp_path / "a", options=chosen(place))
     with pytest.raises(UsageError, match="are for rows: shards stay"):
         train(shards, output=tmp_path / "b", options=chosen(place, max_length=100))

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from io import StringIO
-from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
+from dataprep.cli.console import print_json, print_text, table
 from dataprep.cli.options import AsJson, Date, Quiet, Strip, Template
 from dataprep.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.table import Table
 
     from dataprep.datasets.stats import Encode, Lengths, Stats, Tokens
 
@@ -78,7 +76,7 @@ def lint_tokens_command(
     if page is not None:
         write_page(report, loaded, page)
     if as_json:
-        print(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2).decode())
+        print_json(report.to_json())
     elif page != "-":
         for problem in report.shown:
             print(problem)
@@ -121,7 +119,7 @@ def stats_command(
 
     figures = stats_of_files(inputs, _encoder(tokenizer))
     if as_json:
-        print(orjson.dumps(figures.to_json(), option=orjson.OPT_INDENT_2).decode())
+        print_json(figures.to_json())
     else:
         _print(figures)
 
@@ -135,46 +133,30 @@ def _encoder(path: str | None) -> Encode | None:
 
 
 def _print(figures: Stats) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    # rich ends the process by itself when a pipe is closed; printing is left to us.
-    text = StringIO()
-    console = Console(file=text, width=max(40, get_terminal_size().columns), highlight=False)
-    console.print(f"{figures.rows:,} rows, {figures.duplicates:,} of them duplicates\n")
-    sources = Table("source", "rows", box=None, pad_edge=False)
-    sources.columns[1].justify = "right"
-    for source, count in figures.sources.items():
-        sources.add_row(source, f"{count:,}")
-    console.print(sources)
-    console.print()
-    _print_lengths(console, "characters", figures.characters)
+    sources = table(("source", "rows"), [(name, f"{count:,}") for name, count in figures.sources.items()])
+    parts: list[Any] = [f"{figures.rows:,} rows, {figures.duplicates:,} of them duplicates\n", sources]
+    parts += ["", _lengths("characters", figures.characters)]
     for title, tokens in (("tokens", figures.tokens), ("tokens of rows", figures.tokens_by_source)):
         if tokens is not None:
-            console.print()
-            _print_lengths(console, title, tokens)
-    console.print("\nrows by characters")
+            parts += ["", _lengths(title, tokens)]
+    parts.append("\nrows by characters")
     most = max((bin_.rows for bin_ in figures.histogram), default=1)
     width = len(f"{figures.histogram[-1].high:,}") if figures.histogram else 1
     for bin_ in figures.histogram:
         bar = "█" * round(40 * bin_.rows / most) or ("▏" if bin_.rows else "")
-        console.print(f"{bin_.low:>{width},} – {bin_.high:>{width},}  {bar} {bin_.rows:,}")
-    print(text.getvalue(), end="")
+        parts.append(f"{bin_.low:>{width},} – {bin_.high:>{width},}  {bar} {bin_.rows:,}")
+    print_text(*parts, min_width=40)
 
 
-def _print_lengths(console: Console, title: str, figures: Mapping[str, Lengths | Tokens]) -> None:
-    from rich.table import Table
-
-    totals = any(hasattr(each, "total") for each in figures.values())
-    columns = ("texts", "min", "median", "p95", "max", *(["total"] if totals else ()))
-    table = Table(title, *columns, box=None, pad_edge=False)
-    for name, each in figures.items():
-        numbers = [each.texts, each.min, round(each.median), round(each.p95), each.max]
-        numbers += [each.total] if hasattr(each, "total") else []
-        table.add_row(name, *(f"{number:,}" for number in numbers))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    console.print(table)
+def _lengths(title: str, figures: Mapping[str, Lengths | Tokens]) -> Table:
+    head = [title, "texts", "min", "median", "p95", "max"]
+    head += ["total"] if any(hasattr(lengths, "total") for lengths in figures.values()) else []
+    rows = []
+    for name, lengths in figures.items():
+        numbers = [lengths.texts, lengths.min, round(lengths.median), round(lengths.p95), lengths.max]
+        numbers += [lengths.total] if hasattr(lengths, "total") else []
+        rows.append((name, *(f"{number:,}" for number in numbers)))
+    return table(head, rows)
 
 
 def validate_command(
@@ -196,7 +178,7 @@ def validate_command(
 
     report = validate_files(inputs)
     if as_json:
-        print(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2).decode())
+        print_json(report.to_json())
     else:
         for problem in report.shown:
             print(problem)

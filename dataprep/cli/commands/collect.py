@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
-import orjson
 import typer
 
-from dataprep.cli.console import progress
+from dataprep.cli.console import Summary, status_lines, where_to
 from dataprep.cli.options import AsJson, Output, Quiet
+from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError
 
-if TYPE_CHECKING:
-    from dataprep.collect.collector import CollectReport
-
-
-class Target(StrEnum):
-    """What answers are collected to."""
-
-    rationale = "rationale"
-    chat = "chat"
-    qa = "qa"
-    choice_probs = "choice-probs"
+Target = Literal["rationale", "chat", "qa", "choice-probs"]
 
 
 def command(
@@ -37,7 +26,7 @@ def command(
     output: Output = None,
     to: Annotated[
         Target, typer.Option(help="Labelled rows with all teachers, or one teacher's training rows.")
-    ] = Target.rationale,
+    ] = "rationale",
     keep: Annotated[
         str | None,
         typer.Option(metavar="STATUS,...", help="Training rows: the answers to keep. Default: ok."),
@@ -77,30 +66,40 @@ def command(
       dataprep collect responses.jsonl --examples dev_rand_split.jsonl --dataset commonsense_qa --to qa
     """
     from dataprep.collect.collector import collect_files
-    from dataprep.core.io import read_text
-    from dataprep.datasets.templates import parse_template
+    from dataprep.datasets.templates import read_template
 
-    with progress("collect", responses, 1, quiet) as advance:
+    with bytes_bar("collect", responses, 1, quiet) as advance:
         report = collect_files(
             responses,
             examples,
             output or "-",
-            to=to.value,
+            to=to,
             keep=None if keep is None else keep.split(","),
             teacher=teacher,
             dataset=dataset,
-            template=None if template is None else parse_template(read_text(template), template),
+            template=None if template is None else read_template(template),
             sample=int(sample) if sample.isdecimal() else sample,
             names=_names(teacher_name or []),
             progress=advance,
         )
-    if as_json:
-        print(orjson.dumps(_summary(report), option=orjson.OPT_INDENT_2).decode(), file=sys.stderr)
-        return
-    for place in report.torn:
-        print(f"warning: {place}: the last line broke off and was passed over", file=sys.stderr)
-    if not quiet:
-        _print(report, output or "-")
+    if not as_json:
+        for place in report.torn:
+            print(f"warning: {place}: the last line is incomplete and was skipped", file=sys.stderr)
+    summary = Summary("collect", quiet=quiet, as_json=as_json)
+    summary.say(f"collect: {report.ledger} → {where_to(output)}")
+    summary.say(*status_lines(report.statuses))
+    counts = {"answers to no example": report.unmatched, "torn lines": len(report.torn)}
+    summary.say(*(f"  {name}: {count:,}" for name, count in counts.items() if count))
+    if not report.ledger.rows_out:
+        summary.say(f"warning: no row was written to {where_to(output)}")
+    summary.finish(
+        {
+            **report.ledger.to_json(),
+            "status": {teacher: dict(counts) for teacher, counts in report.statuses.items()},
+            "answers_to_no_example": report.unmatched,
+            "torn_lines": len(report.torn),
+        }
+    )
 
 
 def _names(given: Sequence[str]) -> dict[str, str]:
@@ -116,26 +115,3 @@ def _names(given: Sequence[str]) -> dict[str, str]:
     if len(dict(pairs)) < len(pairs):
         raise UsageError(f"--teacher-name {' '.join(given)}: a teacher stands there twice")
     return dict(pairs)
-
-
-def _summary(report: CollectReport) -> dict[str, object]:
-    return {
-        "command": "collect",
-        **report.ledger.to_json(),
-        "status": {teacher: dict(counts) for teacher, counts in report.statuses.items()},
-        "answers_to_no_example": report.unmatched,
-        "torn_lines": len(report.torn),
-    }
-
-
-def _print(report: CollectReport, output: str) -> None:
-    where = "standard output" if output == "-" else output
-    print(f"collect: {report.ledger} → {where}", file=sys.stderr)
-    for teacher, counts in report.statuses.items():
-        shown = ", ".join(f"{status}: {count:,}" for status, count in counts.most_common())
-        print(f"  {teacher}: {shown}", file=sys.stderr)
-    for name, count in (("answers to no example", report.unmatched), ("torn lines", len(report.torn))):
-        if count:
-            print(f"  {name}: {count:,}", file=sys.stderr)
-    if not report.ledger.rows_out:
-        print(f"warning: no row was written to {where}", file=sys.stderr)

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from dataprep.cli.console import Summary, progress
+from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, From, InWorkspace, Output, Quiet, Rejects, Workers, with_options
+from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError, WorkspaceError
 from dataprep.datasets.convert import Plan
 
@@ -102,12 +103,12 @@ def command(
     title = canonical(dataset)
     with open_rejects(rejects) as bad:
         for name, paths, target in jobs:
-            with progress(f"convert {title}", paths, 1, quiet) as advance:
+            with bytes_bar(f"convert {title}", paths, 1, quiet) as advance:
                 ledger = convert_files(
                     make(split=name), paths, target, workers=workers, rejects=bad, progress=advance
                 )
             hint = missing_labels(dataset, paths, ledger)
-            summary.add(f"{title} {name}" if name else title, ledger, target, hint)
+            summary.add(f"{title} {name}" if name else title, ledger, target, hint=hint)
     summary.finish()
 
 

@@ -8,15 +8,12 @@
 from __future__ import annotations
 
 import sys
-from io import StringIO
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Annotated, Any
 
-import orjson
 import typer
 
-from dataprep.cli.console import Summary
+from dataprep.cli.console import Summary, print_json, print_text, table
 from dataprep.cli.options import AsJson, InWorkspace, Quiet
 
 
@@ -42,7 +39,7 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
         place = None
     sets = [_described(name, place) for name in converters.names()]
     if as_json:
-        print(orjson.dumps(sets, option=orjson.OPT_INDENT_2).decode())
+        print_json(sets)
     else:
         _print(sets)
 
@@ -82,30 +79,18 @@ def _files(folder: Path, splits: Any) -> dict[str, list[str]]:
 
 
 def _print(sets: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    # rich ends the process by itself when a pipe is closed; printing is left to us.
-    text = StringIO()
-    console = Console(file=text, width=max(100, get_terminal_size().columns), highlight=False)
-    table = Table("dataset", "task", "splits (rows)", "licence", "in raw/", box=None, pad_edge=False)
-    for each in sets:
+    rows = []
+    for dataset in sets:
         splits = [
-            (split if split in each["converted"] else f"({split})") + (f" {rows:,}" if rows else "")
-            for split, rows in each["splits"].items()
+            (split if split in dataset["converted"] else f"({split})") + (f" {count:,}" if count else "")
+            for split, count in dataset["splits"].items()
         ]
-        names = sorted({name for names in each["raw"].values() for name in names})
-        marked = [name + ("*" if name in each["fetched"] else "") for name in names]
-        cells = (
-            each["name"],
-            each["task"],
-            ", ".join(splits),
-            each["licence"] or "–",
-            ", ".join(marked) or "–",
-        )
-        table.add_row(*cells)
-    console.print(table, markup=False)
-    print("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
+        names = sorted({name for names in dataset["raw"].values() for name in names})
+        marked = [name + ("*" if name in dataset["fetched"] else "") for name in names]
+        cells = (", ".join(splits), dataset["licence"] or "–", ", ".join(marked) or "–")
+        rows.append((dataset["name"], dataset["task"], *cells))
+    head = ("dataset", "task", "splits (rows)", "licence", "in raw/")
+    print_text(table(head, rows, len(head)), min_width=100)
 
 
 def fetch_command(

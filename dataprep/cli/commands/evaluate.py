@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from io import StringIO
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
+from dataprep.cli.console import counted, print_json, print_text, table
 from dataprep.cli.options import AsJson, From, Quiet, Rejects, with_options
+from dataprep.cli.progress import steps_bar
 from dataprep.core.errors import UsageError
 from dataprep.evaluate.settings import Evaluation, Settings
 
 if TYPE_CHECKING:
-    from dataprep.evaluate.metrics.scores import Figure, Result
+    from rich.table import Table
 
-REFRESH_SECONDS = 0.25
+    from dataprep.evaluate.metrics.scores import Figure, Result
 
 
 @with_options
@@ -64,7 +60,7 @@ def command(
     if output == "-" and as_json:
         raise UsageError("-o - and --json both write to standard output; give the rows a file")
     chosen = settings()
-    with _progress(quiet) as watch:
+    with steps_bar(quiet) as watch:
         done = evaluate_file(
             path,
             model=model,
@@ -75,7 +71,7 @@ def command(
             watch=watch,
         )
     if as_json:
-        print(orjson.dumps(done.to_json(), option=orjson.OPT_INDENT_2).decode())
+        print_json(done.to_json())
     elif not quiet:
         _print(done, output)
     if done.ledger.failed:
@@ -95,33 +91,9 @@ def _arguments(paths: list[str], predictions: str | None) -> tuple[str | None, s
     raise UsageError(f"expected MODEL and FILE, found {len(paths)} paths: evaluate one file at a time")
 
 
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A callback that moves a bar for each thing that is done; ``None`` where there is no terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    shown, tasks = 0.0, {}
-    with Progress(console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
-
-        def watch(what: str, count: int, total: int) -> None:
-            nonlocal shown
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.advance(tasks[what], count)
-            if time.monotonic() - shown > REFRESH_SECONDS:
-                shown = time.monotonic()
-                bar.refresh()
-
-        yield watch
-
-
 def _print(done: Evaluation, output: str | None) -> None:
     """The figures on standard output, unless the rows go there; what became of the rows on the other."""
-    print(_table(done.results), end="", file=sys.stderr if output == "-" else sys.stdout)
+    print_text(_table(done.results), min_width=100, file=sys.stderr if output == "-" else sys.stdout)
     where = {None: "", "-": " → standard output"}.get(output, f" → {output}")
     print(f"evaluate: {done.ledger}{where}", file=sys.stderr)
     for count, what in (
@@ -134,29 +106,20 @@ def _print(done: Evaluation, output: str | None) -> None:
         print("warning: no row was measured", file=sys.stderr)
 
 
-def _table(results: list[Result]) -> str:
-    from rich.console import Console
-    from rich.table import Table
-
+def _table(results: list[Result]) -> Table:
     from dataprep.core.html import visible
 
-    table = Table(
-        "source", "metric", "rows", "figure", "value", "95 % interval", "", box=None, pad_edge=False
-    )
-    for column in (2, 4, 5):
-        table.columns[column].justify = "right"
+    rows = []
     for result in results:
-        notes = ", ".join(f"{name}: {count:,}" for name, count in result.counts.items() if count)
+        notes = counted({name: count for name, count in result.counts.items() if count})
+        source = "(none named)" if result.source is None else visible(result.source)
+        # Only the first figure of a result shows what it is about.
         for number, figure in enumerate(result.figures):
-            first = number == 0
-            source = "(none named)" if result.source is None else visible(result.source)
-            begin = (source, result.metric, f"{result.rows:,}") if first else ("", "", "")
-            table.add_row(*begin, figure.name, *_shown(result, figure), notes if first else "")
-    # rich ends the process by itself when a pipe is closed; printing is left to us.
-    text = StringIO()
-    width = max(100, get_terminal_size().columns)
-    Console(file=text, width=width, highlight=False, markup=False, emoji=False).print(table)
-    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
+            about = ("", "", "") if number else (source, result.metric, f"{result.rows:,}")
+            rows.append((*about, figure.name, *_shown(result, figure), "" if number else notes))
+    shown = table(("source", "metric", "rows", "figure", "value", "95 % interval", ""), rows, 2)
+    shown.columns[3].justify = "left"
+    return shown
 
 
 def _shown(result: Result, figure: Figure) -> tuple[str, str]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, From, Quiet, with_options
-from dataprep.cli.progress import Shown, asking_bar
+from dataprep.cli.progress import asking_bar
 from dataprep.core.errors import UsageError
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.settings import MODEL, Pacing, endpoint_of, environment
+
+if TYPE_CHECKING:
+    from dataprep.teacher.generate import GenerateReport
 
 Journal = Annotated[
     str,
@@ -95,19 +99,22 @@ def command(
     config = settings(model=model or variables.get(MODEL, ""))
     if batch_file and batch != "import":
         raise UsageError("--batch-file gives results to --batch import")
-    shown = Shown(output, quiet=quiet, as_json=as_json)
+    summary = Summary("generate", quiet=quiet, as_json=as_json)
     if batch == "export":
-        shown.exported(*export_batch(requests, output, config))
+        paths, count = export_batch(requests, output, config)
+        summary.say(*(f"generate: wrote {path}" for path in paths))
+        summary.say(f"generate: requests in batch files: {count:,}")
+        summary.finish({"requests": count, "files": [str(path) for path in paths]})
         return
     if batch == "import":
-        taken, ledger = import_batch(requests, output, config, batch_file or [], teacher=teacher)
-        shown.imported(str(taken))
-        shown.finish(GenerateReport(ledger))
+        results, ledger = import_batch(requests, output, config, batch_file or [], teacher=teacher)
+        summary.say(f"generate: results: {results} → {output}")
+        _finish(summary, GenerateReport(ledger), output)
         if ledger.failed:
             sys.exit(1)
         return
     if status:
-        shown.finish(status_of_requests(requests, output, config))
+        _finish(summary, status_of_requests(requests, output, config), output)
         return
     pacing = pace()
     common: dict[str, Any] = {
@@ -132,8 +139,40 @@ def command(
             report = generate(
                 requests, output, config, endpoint, timeout=timeout, on_progress=on_progress, **common
             )
-    shown.finish(report)
+    _finish(summary, report, output)
     if report.interrupted:
         sys.exit(130)
     if report.ledger.failed or report.progress.stopped:
         sys.exit(1)
+
+
+def _finish(summary: Summary, report: GenerateReport, journal: str) -> None:
+    """Report what happened to the requests, and how to continue."""
+    done = report.progress
+    if report.torn:
+        what = "was set aside, and its request is asked again" if done.sent else "is ignored"
+        summary.say(f"{journal}: its last line was torn, and {what}")
+    if report.twice:
+        summary.say(f"  ids that several requests have, of which only the first is asked: {report.twice}")
+    summary.say(f"generate: {report.ledger} → {journal}")
+    if done.sent:
+        cost = f", ${done.cost:.4f} so far" if done.cost else ""
+        tokens = done.prompt_tokens + done.completion_tokens
+        summary.say(f"  requests sent: {done.sent:,}, tokens: {tokens:,}{cost}")
+    if done.stopped:
+        summary.say(f"  stopped: {done.stopped}")
+    if done.failed and done.last_error:
+        summary.say(f"  last failure: {done.last_error}")
+    if report.ledger.failed["failed"] or report.ledger.dropped["not asked yet"]:
+        summary.say("  run the same command again to ask for what is missing")
+    counts = ("sent", "answered", "prompt_tokens", "completion_tokens", "cost")
+    summary.finish(
+        {
+            "journal": journal,
+            **report.ledger.to_json(),
+            **{name: getattr(done, name) for name in counts},
+            "stopped": done.stopped or None,
+            "interrupted": report.interrupted,
+            "torn_line_set_aside": report.torn,
+        }
+    )

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from dataprep.cli.console import Summary, progress
+from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, InWorkspace, Output, Quiet, Rejects, Seed, Workers
+from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError, WorkspaceError
 from dataprep.core.options import parse_size
 
@@ -56,7 +57,7 @@ def command(
     )
     with open_rejects(rejects) as bad:
         for name, files, target in jobs:
-            with progress("merge", expand(files), 2, quiet) as advance:
+            with bytes_bar("merge", expand(files), 2, quiet) as advance:
                 ledger = merge_files(
                     files,
                     target,

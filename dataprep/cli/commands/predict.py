@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from dataprep.cli.console import Summary, progress
+from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, From, Output, Quiet, Rejects, with_options
+from dataprep.cli.progress import bytes_bar
 from dataprep.train.options import PredictOptions
 
 
@@ -42,10 +43,10 @@ def command(
     from dataprep.train.objectives.soft_label.predicting import predict_files
 
     chosen = options()
-    with progress("predict", inputs, 1, quiet or as_json) as advance:
+    with bytes_bar("predict", inputs, 1, quiet or as_json) as advance:
         ledger = predict_files(
             model, inputs, output or "-", options=chosen, rejects=rejects, progress=advance
         )
     summary = Summary("predict", quiet=quiet, as_json=as_json)
-    summary.add("predict", ledger, output or "-")
+    summary.add("predict", ledger, output)
     summary.finish()

@@ -55,12 +55,11 @@ def command(
       dataprep prompt examples.jsonl -o requests.jsonl --shots 2
       dataprep prompt dev_rand_split.jsonl --dataset commonsense_qa --no-teacher-forcing
     """
-    from dataprep.core.io import read_text
     from dataprep.datasets.source_rows import missing_labels
-    from dataprep.datasets.templates import parse_template
+    from dataprep.datasets.templates import read_template
     from dataprep.teacher.prompts import prompt_file
 
-    parts = {} if template is None else parse_template(read_text(template), template)
+    parts = {} if template is None else read_template(template)
     if "assistant" in parts:
         raise UsageError(f"{template}: a request has no assistant message; the keys are system and user")
     ledger = prompt_file(
@@ -78,5 +77,5 @@ def command(
     )
     summary = Summary("prompt", quiet=quiet, as_json=as_json)
     hint = None if dataset is None else missing_labels(dataset, [source], ledger)
-    summary.add("prompt", ledger, output or "-", hint)
+    summary.add("prompt", ledger, output, hint=hint)
     summary.finish()

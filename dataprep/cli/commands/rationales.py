@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import orjson
 import typer
 
-from dataprep.cli.console import progress
+from dataprep.cli.console import Summary, status_lines, where_to
 from dataprep.cli.options import AsJson, Output, Quiet, Rejects, Workers
+from dataprep.cli.progress import bytes_bar
 
 
 def export_rationales_command(
@@ -79,7 +79,7 @@ def parse_rationales_command(
     from dataprep.answers.parse import parse_rationale_files, rationale_files
 
     paths = rationale_files(inputs)
-    with progress("parse-rationales", paths, 1, quiet) as advance:
+    with bytes_bar("parse-rationales", paths, 1, quiet) as advance:
         report = parse_rationale_files(
             paths,
             output or "-",
@@ -90,24 +90,19 @@ def parse_rationales_command(
             rejects=rejects,
             progress=advance,
         )
-    if as_json:
-        summary = {
-            "command": "parse-rationales",
+    summary = Summary("parse-rationales", quiet=quiet, as_json=as_json)
+    summary.say(f"parse-rationales: {report.ledger} → {where_to(output)}")
+    summary.say(*status_lines(report.statuses))
+    if trim_runaway:
+        what = "rationale was" if report.trimmed == 1 else "rationales were"
+        summary.say(f"  {report.trimmed:,} {what} trimmed")
+    if gold is not None:
+        summary.say(f"  the first teacher answers as the gold rows do in {report.agree:,} rows")
+    summary.finish(
+        {
             **report.ledger.to_json(),
             "status": {teacher: dict(counts) for teacher, counts in report.statuses.items()},
             "trimmed": report.trimmed,
             "first_teacher_agrees_with_gold": None if gold is None else report.agree,
         }
-        print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode(), file=sys.stderr)
-    elif not quiet:
-        print(f"parse-rationales: {report.ledger} → {output or 'standard output'}", file=sys.stderr)
-        for teacher, counts in report.statuses.items():
-            shown = ", ".join(f"{status}: {count:,}" for status, count in counts.most_common())
-            print(f"  {teacher}: {shown}", file=sys.stderr)
-        if trim_runaway:
-            what = "rationale was" if report.trimmed == 1 else "rationales were"
-            print(f"  {report.trimmed:,} {what} trimmed", file=sys.stderr)
-        if gold is not None:
-            print(
-                f"  the first teacher answers as the gold rows do in {report.agree:,} rows", file=sys.stderr
-            )
+    )

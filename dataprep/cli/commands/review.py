@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from io import StringIO
-from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
+from dataprep.cli.console import print_json, print_text, table
 from dataprep.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def command(
         raise UsageError("-o - and --json both write to standard output; give the page a file")
     figures = review_files(inputs, gold=gold, page=output)
     if as_json:
-        print(orjson.dumps(figures.to_json(), option=orjson.OPT_INDENT_2).decode())
+        print_json(figures.to_json())
     elif output != "-":
         _print(figures)
     if output not in (None, "-"):
@@ -59,45 +57,30 @@ def command(
 
 
 def _print(review: Review) -> None:
-    from rich.console import Console
-
     from dataprep.collect.review.sections import sections
     from dataprep.core.html import visible
 
-    # rich ends the process by itself when a pipe is closed; printing is left to us. A confusion matrix
-    # needs the width it needs, and a reply is no markup.
-    text = StringIO()
-    width = max(60, get_terminal_size().columns, 6 * len(review.letters) + 24)
-    console = Console(file=text, width=width, highlight=False, markup=False, emoji=False)
+    parts: list[Any] = []
     for section in sections(review):
-        if section.title:
-            console.print(f"\n{visible(section.title)}")
-        if section.lines:
-            console.print("", *map(visible, section.lines), sep="\n")
-        for table in section.tables:
-            console.print(f"\n{table.title}\n" if table.title else "")
-            console.print(_table(table, section.teacher))
-            if table.notes:
-                console.print("", *map(visible, table.notes), sep="\n")
-    print(text.getvalue().lstrip("\n"), end="")
+        parts += [f"\n{visible(section.title)}"] if section.title else []
+        parts += ["", *map(visible, section.lines)] if section.lines else []
+        for found in section.tables:
+            parts += [f"\n{found.title}\n" if found.title else "", _table(found, section.teacher)]
+            parts += ["", *map(visible, found.notes)] if found.notes else []
+    # The first section has no title: its first line would be an empty one. A confusion matrix is wide.
+    print_text(*parts[1:], min_width=6 * len(review.letters) + 24)
 
 
-def _table(table: Table, teacher: TeacherReview | None) -> RichTable:
-    """Return a table without lines; the letters' one has bars instead of its last, longest column."""
-    from rich.table import Table as RichTable
-
+def _table(found: Table, teacher: TeacherReview | None) -> RichTable:
+    """Return a table; the letters' one has bars instead of its last, longest column."""
     from dataprep.core.html import shortened, visible
 
-    head, rows = table.head, table.rows
-    if table.kind == "letters" and teacher is not None:
+    head, rows = found.head, found.rows
+    if found.kind == "letters" and teacher is not None:
         most = max(teacher.answers.values())
         bars = ["█" * round(BAR * count / most) or "▏" * (count > 0) for count in teacher.answers.values()]
         head = [*head[:5], ""]
         rows = [[*row[:5], bar] for row, bar in zip(rows, bars, strict=True)]
-    shown = RichTable(*head, box=None, pad_edge=False)
-    for column in shown.columns[table.names :]:
-        column.justify = "right" if column.header else "left"
-    for first, *rest in rows:
-        cells = [shortened(rest[0], 120)] if table.kind == "unread" else rest
-        shown.add_row(visible(first), *map(visible, cells))
-    return shown
+    if found.kind == "unread":
+        rows = [[name, shortened(reply, 120)] for name, reply, *_ in rows]
+    return table(head, (list(map(visible, row)) for row in rows), found.names)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
-from dataprep.cli.console import progress
+from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, From, InWorkspace, Quiet, Rejects, Template, Workers, with_options
+from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError, WorkspaceError
 from dataprep.tokens.options import ShardOptions
 
@@ -80,7 +79,7 @@ def command(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from dataprep.core.io import open_rejects
 
-    shown = _Shown(quiet=quiet, as_json=as_json)
+    summary = Summary("tokenize", quiet=quiet, as_json=as_json)
     if student is not None or teacher:
         given = dict(options.keywords)
         lengths = {
@@ -94,11 +93,11 @@ def command(
         _check_rejects(rejects, jobs)
         with open_rejects(rejects) as bad:
             for source, target in jobs:
-                with progress("tokenize", [source], 1, quiet) as advance:
+                with bytes_bar("tokenize", [source], 1, quiet) as advance:
                     settings = {"dataset": dataset, "pad": pad, "progress": advance, "rejects": bad}
                     done = _pairs(source, target, student, teacher or [], workers, **settings, **lengths)
-                shown.pairs(source, done, target)
-        shown.finish()
+                _report_pairs(summary, done, source, target)
+        summary.finish()
         return
     _refuse("a teacher/student file (--student)", {"dataset": dataset, "pad": None if pad == "none" else pad})
     if tokenizer is None:
@@ -108,11 +107,11 @@ def command(
     _check_rejects(rejects, [(path, target) for paths, target in shard_jobs for path in paths])
     with open_rejects(rejects) as bad:
         for paths, target in shard_jobs:
-            with progress("tokenize", paths, 1, quiet) as advance:
+            with bytes_bar("tokenize", paths, 1, quiet) as advance:
                 laid = {"tokenizer": tokenizer, "chat_format": chat_format, "template": template}
                 made = _shards(paths, target, laid, chosen, workers, bad, advance)
-            shown.shards(made, target)
-    shown.finish()
+            _report_shards(summary, made, target)
+    summary.finish()
 
 
 def _shards(
@@ -201,55 +200,24 @@ def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) ->
     return [([str(place / f"{split}.jsonl")], str(place / "tokens" / split)) for split in found]
 
 
-class _Shown:
-    """What ``tokenize`` says on standard error."""
+def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:
+    found = made.manifest
+    counts = {name: found[name] for name in ("documents", "tokens", "trained", "sequences", "cut")}
+    fill = None if made.fill is None else round(made.fill, 6)
+    share = found["trained"] / found["tokens"] if found["tokens"] else 0
+    line = f"  {found['documents']:,} documents, {found['tokens']:,} tokens, {share:.1%} of them in the loss"
+    if made.fill is not None:
+        size = found["options"]["pack"]
+        line += f"; {found['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
+    if found["cut"]:
+        line += f"; {found['cut']:,} answers cut"
+    facts = counts | {"fill": fill, "up_to_date": made.up_to_date}
+    note = "up to date: " if made.up_to_date else ""
+    summary.add("tokenize", made.ledger, target, note=note, facts=facts, lines=[line])
 
-    def __init__(self, *, quiet: bool, as_json: bool) -> None:
-        self._silent = quiet or as_json
-        self._as_json = as_json
-        self._steps: list[dict[str, Any]] = []
 
-    def shards(self, made: Tokenized, target: str) -> None:
-        """One directory of shards."""
-        found = made.manifest
-        counts = {name: found[name] for name in ("documents", "tokens", "trained", "sequences", "cut")}
-        fill = None if made.fill is None else round(made.fill, 6)
-        self._add(made.ledger.to_json() | counts | {"fill": fill, "up_to_date": made.up_to_date}, target)
-        share = found["trained"] / found["tokens"] if found["tokens"] else 0
-        facts = f"{found['documents']:,} documents, {found['tokens']:,} tokens, {share:.1%} of them trained"
-        if made.fill is not None:
-            size = found["options"]["pack"]
-            facts += f"; {found['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
-        if found["cut"]:
-            facts += f"; {found['cut']:,} answers cut"
-        state = "up to date: " if made.up_to_date else ""
-        self._say(f"tokenize: {state}{made.ledger} → {target}", f"  {facts}")
-        if not made.ledger.rows_out:
-            self._say(f"warning: no row was written to {target}")
-
-    def pairs(self, source: str, done: Paired, target: str) -> None:
-        """One teacher/student file."""
-        self._add(done.ledger.to_json() | {"cut": done.cut}, target)
-        self._say(f"tokenize: {done.ledger} → {target}")
-        if any(done.cut.values()):
-            cut = ", ".join(f"{count:,} {name}" for name, count in done.cut.items())
-            self._say(f"  cut at --max-length: {cut}")
-        if not done.ledger.rows_out:
-            from dataprep.core.io import printable
-
-            self._say(f"warning: no row of {printable(source)} was written to {target}")
-
-    def finish(self) -> None:
-        """Print the JSON summary where it was asked for."""
-        if self._as_json:
-            summary = {"command": "tokenize", "outputs": self._steps}
-            print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode(), file=sys.stderr)
-
-    def _add(self, step: dict[str, Any], target: str) -> None:
-        from dataprep.core.io import printable
-
-        self._steps.append({"name": "tokenize"} | step | {"output": printable(target)})
-
-    def _say(self, *lines: str) -> None:
-        if not self._silent:
-            print(*lines, sep="\n", file=sys.stderr)
+def _report_pairs(summary: Summary, made: Paired, source: str, target: str) -> None:
+    cut = ", ".join(f"{count:,} {name}" for name, count in made.cut.items())
+    lines = [f"  cut at --max-length: {cut}"] if any(made.cut.values()) else []
+    facts = {"cut": made.cut}
+    summary.add("tokenize", made.ledger, target, hint=f"read from {source}", facts=facts, lines=lines)

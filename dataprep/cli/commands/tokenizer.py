@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
+from dataprep.cli.console import print_json, print_text
 from dataprep.cli.options import AsJson, Quiet
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _show_facts(tokenizer: Tokenizer, as_json: bool) -> None:
         "special_tokens": dict(tokenizer.special_tokens),
     }
     if as_json:
-        print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        print_json(facts)
         return
     print(f"kind         {tokenizer.kind}")
     print(f"vocabulary   {tokenizer.vocab_size:,} ids")
@@ -121,7 +121,7 @@ def _show_tokens(tokenizer: Tokenizer, text: str, as_json: bool) -> None:
     pieces = [_visible(decode_after(tokenizer, [number])) for number in ids]
     if as_json:
         tokens = [{"id": number, "piece": piece} for number, piece in zip(ids, pieces, strict=True)]
-        print(orjson.dumps(tokens, option=orjson.OPT_INDENT_2).decode())
+        print_json(tokens)
         return
     if sys.stdout.isatty():
         _print_coloured(pieces)
@@ -131,19 +131,13 @@ def _show_tokens(tokenizer: Tokenizer, text: str, as_json: bool) -> None:
 
 
 def _print_coloured(pieces: list[str]) -> None:
-    from io import StringIO
-
-    from rich.console import Console
     from rich.text import Text
 
     line = Text()
     for number, piece in enumerate(pieces):
         line.append(piece, COLOURS[number % len(COLOURS)])
         line.append("\n" if "↵" in piece else "")
-    # rich ends the process by itself when a pipe is closed; printing is left to us.
-    out = StringIO()
-    Console(file=out, width=Console().width, force_terminal=True).print(line, soft_wrap=True)
-    print(out.getvalue())
+    print_text(line, "", colour=True)
 
 
 def _visible(piece: bytes) -> str:

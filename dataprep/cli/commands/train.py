@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from textwrap import indent
+from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
+from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, From, InWorkspace, Quiet, with_options
+from dataprep.cli.progress import training_bar
 from dataprep.core.errors import WorkspaceError
 from dataprep.train.options import TrainOptions
 
@@ -24,7 +25,7 @@ def command(
     data: Annotated[
         list[str] | None, typer.Argument(metavar="[DATA]...", help="Files of rows, or a directory of shards.")
     ] = None,
-    held_out: Annotated[
+    eval_data: Annotated[
         list[str] | None,
         typer.Option("--eval", metavar="FILE", help="Rows to measure the loss on; can be repeated."),
     ] = None,
@@ -54,92 +55,70 @@ def command(
       dataprep train train.jsonl --eval test.jsonl --model llama-30m --epochs 3 -o student
       dataprep train judged.jsonl --eval held.jsonl --fields question,answer --epochs 20 -o scorer
       dataprep train arc.jsonl --model t5-tiny --gamma 1 --teacher-weight flan-t5=2 --teacher-weight llama-2=2
+      dataprep train --config runs/2026-11-21_14-30-00/options.toml -o again
       torchrun --nproc-per-node 2 -m dataprep train train.jsonl -o student
     """
     from dataprep.train.run import train
 
-    paths, others = _data(data or [], held_out or [], workspace)
-    chosen = options()
-    with _shown(quiet or as_json) as (watch, tell):
-        root = workspace or "."
+    paths, eval_paths = _data(data or [], eval_data or [], workspace)
+    # Under torchrun only one of the processes reports.
+    silent = os.environ.get("RANK", "0") != "0"
+    with training_bar(silent=quiet or as_json or silent) as (on_metrics, log):
         done = train(
-            paths, others, output, root=root, options=chosen, resume=resume, on_metrics=watch, log=tell
+            paths,
+            eval_paths,
+            output,
+            root=workspace or ".",
+            options=options(),
+            resume=resume,
+            on_metrics=on_metrics,
+            log=log,
         )
-    if _first_process():
-        _finish(done, quiet=quiet, as_json=as_json)
+    if not silent:
+        summary = Summary("train", quiet=quiet, as_json=as_json)
+        summary.say(*_lines(done))
+        summary.finish({"objective": done.objective, "output": str(done.path), **done.results})
 
 
-def _data(data: list[str], held_out: list[str], workspace: str | None) -> tuple[list[str], list[str]]:
-    """What to train and measure on: what is given, or the workspace's merged files."""
+def _data(data: list[str], eval_data: list[str], workspace: str | None) -> tuple[list[str], list[str]]:
+    """Return the data and the evaluation data: as given, or the workspace's merged files."""
     if data:
-        return data, held_out
+        return data, eval_data
     from dataprep.datasets.workspace import Workspace
 
-    place = Workspace.find(workspace).root / "mergedata"
-    if not (place / "train.jsonl").is_file():
-        raise WorkspaceError(f"{place} holds no train.jsonl: run `dataprep merge` first, or give DATA")
-    test = [str(place / "test.jsonl")] if (place / "test.jsonl").is_file() else []
-    return [str(place / "train.jsonl")], held_out or test
+    folder = Workspace.find(workspace).root / "mergedata"
+    if not (folder / "train.jsonl").is_file():
+        raise WorkspaceError(f"{folder} holds no train.jsonl: run `dataprep merge` first, or give DATA")
+    test = [str(folder / "test.jsonl")] if (folder / "test.jsonl").is_file() else []
+    return [str(folder / "train.jsonl")], eval_data or test
 
 
-def _first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _shown(silent: bool) -> Any:
-    from dataprep.cli.progress import shown
-
-    return shown(silent=silent or not _first_process())
-
-
-def _finish(done: Trained, *, quiet: bool, as_json: bool) -> None:
-    """The summary, on standard error."""
+def _lines(done: Trained) -> Iterator[str]:
+    """Yield the lines of the summary."""
     results = done.results
-    if as_json:
-        summary = {"command": "train", "objective": done.objective, "output": str(done.path), **results}
-        print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode(), file=sys.stderr)
-    if quiet or as_json:
-        return
     rate = results["tokens"] / results["seconds"] if results["seconds"] else 0
-    print(
+    yield (
         f"train: {results['steps']:,} steps, {results['tokens']:,} tokens in {results['seconds']:,.0f} s "
-        f"({rate:,.0f} a second) → {done.path}",
-        file=sys.stderr,
+        f"({rate:,.0f} a second) → {done.path}"
     )
     first, last = results["loss_first"], results["loss_last"]
-    print(f"  training loss {first:.4f} → {last:.4f}" if first is not None else "  no step", file=sys.stderr)
+    yield f"  training loss {first:.4f} → {last:.4f}" if first is not None else "  no step"
     if "eval_loss" in results:
-        print(
-            f"  loss on held-out rows {results['eval_loss_before']:.4f} → {results['eval_loss']:.4f}",
-            file=sys.stderr,
-        )
+        yield f"  evaluation loss {results['eval_loss_before']:.4f} → {results['eval_loss']:.4f}"
     for name, value in results.items():
         if name.startswith("eval_loss_") and name != "eval_loss_before":
-            print(f"    {name.removeprefix('eval_loss_')} {value:.4f}", file=sys.stderr)
+            yield f"    {name.removeprefix('eval_loss_')} {value:.4f}"
     for name, value in results.get("metrics", {}).items():
-        print(f"  {name} {value:.4f}" if isinstance(value, float) else f"  {name} {value}", file=sys.stderr)
-    if found := results.get("quantization"):
-        _compare(found)
-    if sample := results.get("sample"):
-        print(
-            f"  a sample\n{_indented(sample['prompt'])}\n  it answers\n{_indented(sample['answer'])}",
-            file=sys.stderr,
+        yield f"  {name} {value:.4f}" if isinstance(value, float) else f"  {name} {value}"
+    if losses := results.get("quantization"):
+        yield (
+            f"  evaluation loss: full precision {losses['full_precision']:.4f}, post-training quantization "
+            f"{losses['post_training']:.4f}, quantization-aware {losses['quantization_aware']:.4f}"
         )
-    if (Path(done.path) / "loss.png").is_file():
-        print(f"  the curve: {done.path}/loss.png", file=sys.stderr)
-
-
-def _compare(losses: dict[str, float | None]) -> None:
-    """What quantizing does to the loss, with and without having trained for it."""
-    print(
-        f"  on held-out rows: full precision {losses['full_precision']:.4f}, post-training quantization "
-        f"{losses['post_training']:.4f}, quantization-aware {losses['quantization_aware']:.4f}",
-        file=sys.stderr,
-    )
-    share = losses["recovered"]
-    said = "quantizing cost nothing to recover" if share is None else f"{share:.0%} of the loss recovered"
-    print(f"    {said}", file=sys.stderr)
-
-
-def _indented(text: str) -> str:
-    return "\n".join("    " + line for line in text.strip().splitlines())
+        share = losses["recovered"]
+        yield f"    {'no loss to recover' if share is None else f'{share:.0%} of the loss recovered'}"
+    if sample := results.get("sample"):
+        yield f"  a sample\n{indent(sample['prompt'].strip(), ' ' * 4)}"
+        yield f"  it answers\n{indent(sample['answer'].strip(), ' ' * 4)}"
+    if (done.path / "loss.png").is_file():
+        yield f"  the curve: {done.path}/loss.png"

@@ -9,20 +9,20 @@ from typing import Any
 
 from dataprep.teacher.journal.line import Outcome
 
+# With smaller expected counts the chi-square distribution is a poor approximation (Cochran 1952).
 ENOUGH = 5.0
-"""The least expected count with which the chi-square distribution is a fair approximation (Cochran 1952)."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The counts of letters against expected ones.
+    """Counts of letters compared with expected counts.
 
     Attributes:
-        expected: what was expected of each letter that was offered; the sum is that of the counts.
-        statistic: Pearson's chi-square, the sum of (count - expected)² / expected; ``None`` where there is
-            none: fewer than two letters are expected, or one was counted that never is.
-        degrees: its degrees of freedom, the number of letters expected less one.
-        p: how likely a statistic at least as large is if the expectation is true.
+        expected: the expected count of each letter, with the same sum as the counts.
+        statistic: Pearson's chi-square, the sum of (count - expected)² / expected; ``None`` if fewer than two
+            letters are expected, or one was counted that is never expected.
+        degrees: degrees of freedom, the number of expected letters less one.
+        p: probability of a statistic at least as large, if the expectation is true.
         least: the least of the expected counts.
         never: letters that were counted and are never expected.
     """
@@ -36,12 +36,13 @@ class Fit:
 
     @property
     def means_little(self) -> bool:
-        """Whether expected counts are too small for the p-value to be trusted."""
+        """Whether expected counts are too small for the p-value to mean much."""
         return self.least is not None and self.least < ENOUGH
 
 
 def fit(counts: Mapping[str, int], expected: Mapping[str, float]) -> Fit:
-    """Test counts against expected ones; letters with an expected count of 0 are no cells of the test."""
+    """Compare counts with expected counts by Pearson's chi-square test."""
+    # A letter that is never expected has no cell: its term would divide by 0.
     cells = {letter: value for letter, value in expected.items() if value > 0}
     never = [letter for letter, count in counts.items() if count and letter not in cells]
     if len(cells) < 2 or never:
@@ -52,7 +53,7 @@ def fit(counts: Mapping[str, int], expected: Mapping[str, float]) -> Fit:
 
 
 def survival(statistic: float, degrees: int) -> float:
-    """The probability that a chi-square variable is greater than ``statistic``.
+    """Return the probability that a chi-square variable is greater than ``statistic``.
 
     For whole degrees of freedom the integral has a closed form (Abramowitz & Stegun, Handbook of
     Mathematical Functions, 26.4.4 and 26.4.5): with h = statistic/2, the sum of e⁻ʰ hˢ / Γ(s+1) over
@@ -71,19 +72,19 @@ def survival(statistic: float, degrees: int) -> float:
     total = erfc(sqrt(half)) if start else 0.0
     for step in range(degrees // 2):
         power = start + step
-        total += exp(power * log(half) - half - lgamma(power + 1))  # as a logarithm: powers overflow
+        total += exp(power * log(half) - half - lgamma(power + 1))  # by logarithms, since powers overflow
     return min(total, 1.0)
 
 
 def kappa(pairs: Mapping[tuple[str, str], int]) -> float | None:
-    """Cohen's kappa (1960): agreement beyond what two raters' own distributions give by chance.
+    """Return Cohen's kappa (1960): the agreement of two raters beyond chance.
 
     Args:
-        pairs: how often the first rater said one thing and the second the other.
+        pairs: number of items by the answers of the first and the second rater.
 
     Returns:
-        1 for full agreement, 0 for what chance gives, negative below; ``None`` where there are no pairs, or
-        both raters always say the same one thing, so that chance gives full agreement.
+        1 for full agreement, 0 for the agreement by chance; ``None`` without pairs, or if both raters always
+        give the same one answer, so that chance gives full agreement.
     """
     total = sum(pairs.values())
     first: dict[str, int] = {}
@@ -91,7 +92,7 @@ def kappa(pairs: Mapping[tuple[str, str], int]) -> float | None:
     for (one, other), count in pairs.items():
         first[one] = first.get(one, 0) + count
         second[other] = second.get(other, 0) + count
-    # In whole numbers, so that full agreement is 1 exactly.
+    # In whole numbers, so that full agreement gives exactly 1.
     same = total * sum(count for (one, other), count in pairs.items() if one == other)
     chance = sum(count * second.get(name, 0) for name, count in first.items())
     return (same - chance) / (total * total - chance) if total * total > chance else None
@@ -99,7 +100,7 @@ def kappa(pairs: Mapping[tuple[str, str], int]) -> float | None:
 
 @dataclass(frozen=True)
 class Unread:
-    """A reply from which no single letter could be read: its question's id, and what it says."""
+    """A reply from which no single letter could be read, with the id of its question."""
 
     id: str
     reply: str
@@ -107,14 +108,14 @@ class Unread:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a teacher's replies stand to the gold answers.
+    """A teacher's replies compared with the references.
 
     Attributes:
-        asked: questions with a gold row that the teacher was asked, whatever came of it.
-        replies: how many of them were replied to.
-        read: from how many replies a letter could be read.
-        right: how many of those letters are the gold ones.
-        matrix: replies by gold letter, then by the letter answered or ``"unread"``.
+        asked: number of questions with a reference that the teacher was asked.
+        replies: number of them with a reply.
+        read: number of replies with a readable letter.
+        right: number of those letters that are right.
+        matrix: number of replies by right letter, then by the letter answered or ``"unread"``.
     """
 
     asked: int
@@ -124,31 +125,31 @@ class Agreement:
     matrix: dict[str, dict[str, int]]
 
     def shares(self) -> dict[str, float | None]:
-        """The right letters' share of the letters read, of the replies, and of the questions asked."""
+        """Return the share of right letters in the letters read, in the replies, and in the questions."""
         parts = {"of_read": self.read, "of_replies": self.replies, "of_asked": self.asked}
         return {name: self.right / total if total else None for name, total in parts.items()}
 
     def by_letter(self) -> dict[str, tuple[int, int]]:
-        """By gold letter, how many replies there were and how many of them were right."""
+        """Return the numbers of replies and of right replies by right letter."""
         return {letter: (sum(row.values()), row[letter]) for letter, row in self.matrix.items()}
 
 
 @dataclass(frozen=True)
 class TeacherReview:
-    """What one teacher answered.
+    """The answers of one teacher.
 
     Attributes:
         name: the teacher.
-        lines: how many lines or rows it has.
-        superseded: how many of them another took the place of.
-        outcomes: the others, by outcome; ``ok`` are the replies.
-        read: from how many replies a single letter could be read.
+        lines: number of its lines or rows.
+        superseded: number of lines that another line replaces.
+        outcomes: number of the other lines by outcome; ``ok`` are the replies.
+        read: number of replies with a single readable letter.
         unread: the first of the other replies.
-        unread_more: how many more there are.
-        answers: replies by the letter read.
-        uniform: the letters against equal shares of the choices that each question had.
-        gold: the letters against the gold answers of the same questions, where there are any.
-        agreement: the letters with the gold answers.
+        unread_more: number of further ones.
+        answers: number of replies by letter.
+        uniform: the letters compared with equal shares of each question's choices.
+        gold: the letters compared with the references of the same questions, if there are any.
+        agreement: the replies compared with the references.
     """
 
     name: str
@@ -165,19 +166,19 @@ class TeacherReview:
 
     @property
     def read_share(self) -> float | None:
-        """The share of the replies from which a single letter could be read."""
+        """The share of replies with a single readable letter."""
         return self.read / self.outcomes["ok"] if self.outcomes["ok"] else None
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two teachers' letters, on the questions where both gave one.
+    """The letters of two teachers.
 
     Attributes:
         first, second: the teachers.
-        both: on how many questions both gave a letter.
-        same: on how many it was the same.
-        kappa: Cohen's kappa; ``None`` where chance alone would make them agree fully.
+        both: number of questions for which both gave a letter.
+        same: number of questions for which it was the same.
+        kappa: Cohen's kappa; ``None`` if it is not defined.
     """
 
     first: str
@@ -189,13 +190,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Joined:
-    """How the questions' ids met the gold file's.
+    """The ids of the questions compared with those of the references.
 
     Attributes:
-        rows: ids in the gold file.
-        found: ids of the questions that have a gold row.
-        missing: how many have none.
-        missing_ids: the first of them.
+        rows: number of references.
+        found: number of questions with a reference.
+        missing: number of questions without one.
+        missing_ids: the first ids of those.
     """
 
     rows: int
@@ -206,15 +207,15 @@ class Joined:
 
 @dataclass(frozen=True)
 class Review:
-    """What ``review`` found.
+    """The result of ``review``.
 
     Attributes:
-        files: what was read.
-        questions: how many ids there are.
-        letters: the labels of the choices, from ``a`` on, up to the last that any question has.
-        gold: how the ids met the gold file's, where there is one.
-        teachers: what each answered, in the order in which they come.
-        pairs: each two teachers' letters beside each other.
+        files: the files that were read.
+        questions: number of ids.
+        letters: the letters of the choices, up to the last one that any question has.
+        gold: how the ids match the references, if there are any.
+        teachers: the answers of each teacher.
+        pairs: the letters of each two teachers.
     """
 
     files: list[str]
@@ -225,22 +226,22 @@ class Review:
     pairs: list[Pair]
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as a JSON object, shares worked out."""
+        """Return the figures, with shares, as a JSON object."""
         written = asdict(self)
-        for each, plain in zip(self.teachers, written["teachers"], strict=True):
-            plain["read_share"] = each.read_share
-            if each.agreement is not None:
-                plain["agreement"]["right_share"] = each.agreement.shares()
+        for teacher, plain in zip(self.teachers, written["teachers"], strict=True):
+            plain["read_share"] = teacher.read_share
+            if teacher.agreement is not None:
+                plain["agreement"]["right_share"] = teacher.agreement.shares()
                 plain["agreement"]["by_letter"] = {
                     letter: {
                         "replies": replies,
                         "right": right,
                         "right_share": right / replies if replies else None,
                     }
-                    for letter, (replies, right) in each.agreement.by_letter().items()
+                    for letter, (replies, right) in teacher.agreement.by_letter().items()
                 }
             for name in ("uniform", "gold"):
-                test: Fit | None = getattr(each, name)
+                test: Fit | None = getattr(teacher, name)
                 if test is not None:
                     plain[name]["means_little"] = test.means_little
         for pair, plain in zip(self.pairs, written["pairs"], strict=True):

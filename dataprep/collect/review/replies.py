@@ -1,7 +1,4 @@
-"""What teachers replied, out of a journal or of rows made from one, a reply at a time.
-
-Of several lines about one question, the one that counts.
-"""
+"""Read teachers' replies from journals or from rows made from one."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataprep.answers.letters import letter_of
+from dataprep.answers.quality import by_teacher
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, located
 from dataprep.core.html import shortened
@@ -23,13 +21,13 @@ from dataprep.teacher.journal.line import OUTCOMES, Outcome, check_response, out
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is kept of a reply: no more than the figures need.
+    """The part of a reply that the figures need.
 
     Attributes:
-        outcome: what came of the question; only ``ok`` is a reply.
-        letter: the letter that the reply names; ``None`` for none, and where there is no reply.
-        choices: how many choices there were; 0 where that is not known.
-        excerpt: the beginning and the end of a reply that names none.
+        outcome: the outcome of the question; only ``ok`` is a reply.
+        letter: the letter that the reply names, if it names one.
+        choices: number of choices; 0 if that is not known.
+        excerpt: beginning and end of a reply that names no letter.
     """
 
     outcome: Outcome
@@ -40,14 +38,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A teacher's answer to one question, once asked.
+    """A teacher's answer to one question.
 
     Attributes:
-        teacher: who answered.
-        id: the question's id; in rows without one the line's place, or the question itself.
-        key: what was asked with; a later key takes an earlier one's place.
-        sample: which of several answers to the same question it is, counted from 0.
-        answer: what came of it.
+        teacher: the teacher.
+        id: the id of the question; in rows without one the place of the row, or the question itself.
+        key: identifies the prompt; the answers to a later prompt replace those to an earlier one.
+        sample: which of several answers to the same question it is, from 0.
+        answer: the answer.
     """
 
     teacher: str
@@ -58,7 +56,7 @@ class Reply:
 
 
 Asked = tuple[str, int]
-"""A question's id, and which of several answers to it."""
+"""The id of a question, and which of several answers to it."""
 
 
 class CurrentReplies:
@@ -79,7 +77,8 @@ class CurrentReplies:
         """Take the next line."""
         self.lines[reply.teacher] += 1
         answer = reply.answer
-        if not answer.excerpt:  # most answers are one of a few, and kept only once
+        # Most answers are one of a few, so each of these is kept once: a journal can have millions.
+        if not answer.excerpt:
             answer = self._known.setdefault(answer, answer)
         self._current.add(reply.teacher, reply.id, reply.key, reply.sample, answer.outcome, answer)
 
@@ -92,18 +91,18 @@ class CurrentReplies:
 
 
 EXCERPT = 240
-"""Characters that are kept of a reply from which no letter could be read."""
+"""Number of characters that are kept of a reply without a readable letter."""
 
 
 def read_replies(path: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
-    """The replies in a journal, in labelled rows, or in rows ``{"Question", "Answer"}``; ``-`` is stdin.
+    """Yield the replies in a journal, in labelled rows, or in rows ``{"Question", "Answer"}``.
 
     Args:
-        path: the file; its rows may be of several kinds.
-        gold: gold rows by id, whose choices tell which letters there were.
+        path: the file, or ``-``; its rows may be of several kinds.
+        gold: references by id; their choices decide which letters a reply can name.
 
     Raises:
-        InputError: a row is none of these, or the file has none.
+        InputError: a row is none of these, or the file has no rows.
         FileError: the file cannot be read.
     """
     name = "standard input" if path == files.STDIO else files.printable(path)
@@ -122,7 +121,6 @@ def read_replies(path: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
 
 
 def _response(row: dict[str, Any], gold: Mapping[str, GoldRow]) -> Reply:
-    """A line of the journal."""
     if not {"key", "teacher", "response"} & row.keys():
         kinds = "a line of a journal (id, key, teacher, …), a row with rationales, or Question and Answer"
         found = ", ".join(map(repr, row)) or "none"
@@ -135,7 +133,7 @@ def _response(row: dict[str, Any], gold: Mapping[str, GoldRow]) -> Reply:
 
 
 def _pair(row: dict[str, Any], name: str, asked: Counter[str], gold: Mapping[str, GoldRow]) -> Reply:
-    """A row of two fields: the file's name stands for its teacher; a question asked again is a sample."""
+    # Such a row names no teacher, so the file stands for one; a question asked again is another sample.
     question, text = row["Question"], row["Answer"]
     if type(question) is not str or type(text) is not str:
         found = f"found {describe(question)} and {describe(text)}"
@@ -149,16 +147,13 @@ def _pair(row: dict[str, Any], name: str, asked: Counter[str], gold: Mapping[str
 
 
 def _labelled(row: dict[str, Any], place: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
-    """A row with a rationale, a status and an answer a teacher."""
     rationales, statuses, answers = (
-        _by_teacher(row, name) for name in ("rationales", "status", "teacher_answers")
+        by_teacher(row, name) for name in ("rationales", "status", "teacher_answers")
     )
     own = id_of(row) or place
     texts = _choices(row, own, gold)
     for teacher in dict.fromkeys((*rationales, *statuses, *answers)):
         text, status, given = (each.get(teacher) for each in (rationales, statuses, answers))
-        if text is None and status is None and given is None:
-            continue  # a table has a column for every teacher in every row
         for value in (text, status):
             if value is not None and type(value) is not str:
                 raise RowError(f"what {teacher!r} said is not a text", f"found {describe(value)}")
@@ -168,17 +163,8 @@ def _labelled(row: dict[str, Any], place: str, gold: Mapping[str, GoldRow]) -> I
             yield Reply(teacher, own, "", 0, _answer(_outcome(status, text or ""), text or "", texts))
 
 
-def _by_teacher(row: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = row.get(name)
-    if value is not None and type(value) is not dict:
-        raise RowError(
-            f"field {name!r} is not an object", f"expected one value a teacher, found {describe(value)}"
-        )
-    return value or {}
-
-
 def _choices(row: Mapping[str, Any], own: str, gold: Mapping[str, GoldRow]) -> list[str]:
-    """The choices' texts, from the row or its gold row; if both have them, they must be the same."""
+    """Return the texts of the choices, from the row or its reference; if both have them, they must agree."""
     texts = choices_of(row["choices"])[0] if row.get("choices") else []
     if len(texts) > len(LETTERS):
         raise RowError("too many choices", f"found {len(texts)}; there are {len(LETTERS)} letters")
@@ -192,7 +178,6 @@ def _choices(row: Mapping[str, Any], own: str, gold: Mapping[str, GoldRow]) -> l
 
 
 def _judged(status: str | None, text: str, given: Any, count: int) -> Answer:
-    """The answer of a row that says itself which one it is."""
     if given is None:
         return _unread(_outcome(status, text), text, count)
     label = given.get("label") if type(given) is dict else None
@@ -207,7 +192,7 @@ def _judged(status: str | None, text: str, given: Any, count: int) -> Answer:
 
 
 def _outcome(status: str | None, text: str) -> Outcome:
-    """The outcome that a rationale's status stands for: one that stops in mid-sentence was cut off."""
+    # A rationale that stops in mid-sentence was cut off, whatever the teacher's finish reason was.
     if status == "truncated":
         return "length"
     for outcome in OUTCOMES[1:]:
@@ -217,7 +202,7 @@ def _outcome(status: str | None, text: str) -> Outcome:
 
 
 def _answer(outcome: Outcome, text: str, texts: Sequence[str]) -> Answer:
-    """What a reply amounts to; only a whole one is read."""
+    # Only a whole answer is read: the last words of one that was cut off may contradict it.
     letter = letter_of(text, texts) if outcome == "ok" else None
     return Answer(outcome, letter, len(texts)) if letter else _unread(outcome, text, len(texts))
 

@@ -1,4 +1,4 @@
-"""What teachers answered to multiple-choice questions: outcomes, letters, and how far they agree."""
+"""Review teachers' answers to multiple-choice questions: outcomes, letters, and agreement."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dataprep.datasets.references import GoldRow, read_gold
 from dataprep.teacher.journal.line import OUTCOMES
 
 SHOWN = 20
-"""Replies without a letter that are listed for each teacher, and ids without a gold row."""
+"""Number of replies without a letter, and of ids without a reference, that are listed."""
 
 
 def review_files(
@@ -38,11 +38,12 @@ def review_files(
     Args:
         inputs: journals of responses, rows as ``parse_rationale_files`` writes them, or rows
             ``{"Question", "Answer"}``; ``-`` is standard input.
-        gold: the gold rows' file; rows are joined by id.
-        page: where the report goes as one HTML page, in addition.
+        gold: the file of references; rows are joined by id.
+        page: a file for the report as one HTML page, in addition.
 
     Raises:
-        InputError: a row is none of these, no reply names a letter, or no id has a gold row.
+        InputError: a row is none of these, no reply names a letter, or no id has a reference.
+        UsageError: there is no input, or ``page`` is not an HTML file.
         FileError: a file cannot be read or written.
     """
     paths = [str(path) for path in inputs]
@@ -81,7 +82,7 @@ def _by_id(path: str) -> dict[str, GoldRow]:
 
 
 def _check_letters(found: Review, path: str) -> None:
-    """Where not one reply names a letter, these are no answers to multiple-choice questions."""
+    # Answers to open questions name no letter; a review of them would be an empty page.
     unread = [reply for each in found.teachers for reply in each.unread]
     if unread and not any(each.read for each in found.teachers):
         said = f"the first is {unread[0].reply[:100]!r} ({unread[0].id[:60]})"
@@ -92,7 +93,14 @@ def _check_letters(found: Review, path: str) -> None:
 def reviewed(
     journal: CurrentReplies, gold: Mapping[str, GoldRow], names: Sequence[str] = (), *, with_gold: bool = True
 ) -> Review:
-    """The figures about the replies that a journal has taken; ``names`` are those of its files."""
+    """Return the figures of replies.
+
+    Args:
+        journal: the replies.
+        gold: the references by id.
+        names: the names of the files that were read.
+        with_gold: whether there is a file of references.
+    """
     answers = journal.current()
     ids = dict.fromkeys(own for each in answers.values() for own, _ in each)
     missing = [own for own in ids if own not in gold]
@@ -150,7 +158,7 @@ def _by_letter(said: Iterable[str], letters: str) -> dict[str, int]:
 
 
 def _uniform(choices: Iterable[int], letters: str) -> dict[str, float]:
-    """How often each letter would be answered if each question's choices were equally likely."""
+    """Return how often each letter is expected if the choices of each question are equally likely."""
     sizes = Counter(choices)
     return {
         letter: sum(rows / size for size, rows in sorted(sizes.items()) if place < size)
@@ -173,7 +181,7 @@ def _agreement(answers: Mapping[Asked, Answer], gold: Mapping[str, GoldRow], let
 
 
 def _against_gold(matrix: Mapping[str, Mapping[str, int]], letters: str) -> Fit:
-    """The letters of the replies with a gold row, against the gold letters of the same replies."""
+    # Only replies with a reference count here, so that both sums are the same.
     counts = {letter: sum(row[letter] for row in matrix.values()) for letter in letters}
     gold = {letter: float(sum(matrix[letter].values()) - matrix[letter]["unread"]) for letter in letters}
     return fit(counts, gold)

@@ -1,4 +1,4 @@
-"""What a journal holds, by entry: read on all cores where it is long, and kept up to date line by line."""
+"""Index a journal by request and sample; a long one is read on all cores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dataprep.teacher.journal.line import Outcome, check_response, outcome_of
 
 
 class Standing(NamedTuple):
-    """How far a journal answers one sample of one request.
+    """The state of one sample of one request in a journal.
 
     Attributes:
         outcome: the outcome of the line that counts.
@@ -73,14 +73,14 @@ def _standing_of(line: Mapping[str, Any]) -> Standing:
 
 
 class Index:
-    """What a journal holds; about 250 bytes an entry.
+    """The content of a journal by entry, about 250 bytes each.
 
     Attributes:
-        lines: how many lines it has.
+        lines: number of lines.
         prompt_tokens, completion_tokens: the sum of their usage.
-        names: models, each with what its teacher is called.
-        torn: whether the last line is the beginning of one.
-        unended: whether the last line is whole, and only its newline is missing.
+        names: models, each with its teacher's name.
+        torn: whether the last line is incomplete.
+        unended: whether the last line is complete except for its newline.
     """
 
     def __init__(self) -> None:
@@ -93,13 +93,13 @@ class Index:
         self._entries: dict[str, Standing] = {}
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Take a line in. A complete answer stays, whatever comes after it."""
+        """Add the next line."""
         part = _Part()
         part.add(line)
         self.take(part)
 
     def take(self, part: _Part) -> None:
-        """Take in the lines that follow those it has."""
+        """Add the next lines, as a part of the journal."""
         self.lines += part.lines
         self.prompt_tokens += part.prompt_tokens
         self.completion_tokens += part.completion_tokens
@@ -111,10 +111,8 @@ class Index:
         self._entries.update(dict.fromkeys(part.answered, _OK))
 
     def check_teacher(self, model: str, teacher: str, journal: str) -> None:
-        """Raise ``UsageError`` where the model's answers are there under another teacher's name.
-
-        They would be taken for answered, and the new name would have none of them.
-        """
+        """Raise ``UsageError`` if the journal has the model's answers under another teacher's name."""
+        # The requests would count as answered, and the new name would have none of the answers.
         others = {name for known, name in self.names if known == model}
         if others and teacher not in others:
             raise UsageError(
@@ -123,7 +121,7 @@ class Index:
             )
 
     def done(self, entry: str) -> bool:
-        """Whether an entry has a complete answer."""
+        """Return whether an entry has a complete answer."""
         return self._entries.get(entry) is _OK
 
     def get(self, entry: str) -> Standing | None:
@@ -136,13 +134,13 @@ class Index:
 
 @dataclass(slots=True)
 class _Part:
-    """Some lines of a journal, in order.
+    """Consecutive lines of a journal.
 
     Attributes:
         answered: entries with a complete answer.
-        others: the standing of entries without one, by other lines than complete answers.
-        wrong: the first line that is none of a journal: its number among the lines, and what it holds.
-        tail: what follows the last newline; it is not among the lines.
+        others: the standing of entries by their lines other than complete answers.
+        wrong: the first line that is not a journal's: its number among the lines, and its bytes.
+        tail: the bytes after the last newline, which are not among the lines.
     """
 
     lines: int = 0
@@ -184,10 +182,10 @@ def _part_of(block: files.Block) -> _Part:
 
 
 def read_index(path: str | Path) -> Index:
-    """What a journal holds; a last line without its end is only noted.
+    """Return the index of a journal; an incomplete last line is only noted.
 
     Raises:
-        InputError: another line is none of a journal.
+        InputError: another line is not a journal's.
         FileError: the file cannot be read.
     """
     held = Index()
@@ -223,5 +221,5 @@ def _refuse(path: str, number: int, line: bytes) -> NoReturn:
         reason = str(found)
     raise InputError(
         f"{path}:{number}",
-        f"no line of a journal: {reason}; mend or remove the line, or start over with --fresh",
+        f"not a line of a journal: {reason}; correct or remove the line, or start over with --fresh",
     ) from None

@@ -19,13 +19,12 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JournalReader:
-    """The lines of journals, one after the other, each found again by its place.
+    """The lines of several journals, one journal after the other.
 
-    It is given each journal's path and bytes. A line's place is a number: the bytes before it, counted
-    through all journals.
+    A line's offset is the number of bytes before it, counted through all journals.
 
     Attributes:
-        torn: the last lines that broke off, as ``path:line``, once all lines were read.
+        torn: the incomplete last lines as ``path:line``, once all lines were read.
     """
 
     def __init__(self, journals: Sequence[tuple[str, mmap | bytes]]) -> None:
@@ -35,16 +34,16 @@ class JournalReader:
         self.torn: list[str] = []
 
     def lines(self, progress: Callable[[int], None] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Every line's place and row, in order.
+        """Yield offset and row of every line, in order.
 
-        The last line of a journal may have broken off when its writer was killed: without a newline, and
-        not JSON. It is passed over, and listed in ``torn``.
+        The last line of a journal may be incomplete: without a newline, and not JSON. It is skipped and
+        listed in ``torn``.
 
         Args:
-            progress: told the bytes of each line.
+            progress: called with the number of bytes of each line.
 
         Raises:
-            InputError: another line is damaged or is no response, or a journal has no lines.
+            InputError: another line is damaged or not a response, or a journal has no lines.
         """
         self.torn.clear()
         for path, text, base in zip(self._paths, self._texts, self._bases, strict=True):
@@ -62,6 +61,8 @@ class JournalReader:
                 try:
                     row = parse_line(line)
                 except RowError as error:
+                    # A killed writer leaves such a line only at the end. Elsewhere a person must decide
+                    # whether it was an answer.
                     if end == len(text) and error.reason in ("not JSON", "not UTF-8"):
                         self.torn.append(_where(path, number))
                         continue
@@ -77,24 +78,24 @@ class JournalReader:
             if not rows:
                 raise InputError(path, "the file is empty; expected the lines of a journal of responses")
 
-    def row(self, place: int) -> dict[str, Any]:
-        """The row that stands at a place."""
-        _, text, begin = self._at(place)
+    def row(self, offset: int) -> dict[str, Any]:
+        """Return the row at an offset."""
+        _, text, begin = self._at(offset)
         end = text.find(b"\n", begin)
         return parse_line(text[begin : end if end >= 0 else len(text)])
 
-    def where(self, place: int) -> str:
-        """``path:line`` of the row that stands at a place, for messages."""
-        path, text, begin = self._at(place)
+    def where(self, offset: int) -> str:
+        """Return ``path:line`` of the row at an offset, for messages."""
+        path, text, begin = self._at(offset)
         return _where(path, next(n for n, (start, _) in enumerate(_spans(text), 1) if start == begin))
 
-    def _at(self, place: int) -> tuple[str, mmap | bytes, int]:
-        number = bisect_right(self._bases, place) - 1
-        return self._paths[number], self._texts[number], place - self._bases[number]
+    def _at(self, offset: int) -> tuple[str, mmap | bytes, int]:
+        number = bisect_right(self._bases, offset) - 1
+        return self._paths[number], self._texts[number], offset - self._bases[number]
 
 
 def _spans(text: mmap | bytes) -> Iterator[tuple[int, int]]:
-    """Where each line begins and ends, without its newline."""
+    """Yield begin and end of each line, without its newline."""
     begin, length = len(_BOM) if text[: len(_BOM)] == _BOM else 0, len(text)
     while begin < length:
         end = text.find(b"\n", begin)

@@ -1,9 +1,8 @@
-"""The journal of a teacher's answers: a file that only grows.
+"""Write a journal, which only grows.
 
-One line an answer or a failure, as ``line`` describes. A line is handed to the system in one
-piece as soon as the answer is there, so a killed process loses nothing that it had received; once a second
-what was written is forced to the disk, so that neither does a power cut, but for that second. A line that a
-crash tore is set aside beside the journal, and its request is asked again.
+Each line is one ``write`` as soon as the answer is there, so a killed process loses nothing that it received.
+Once a second the lines are forced to the disk, so a power cut loses the answers of one second at most. A line
+that a crash left incomplete is set aside next to the journal, and its request is asked again.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ SYNC_SECONDS = 1.0
 
 
 class JournalWriter:
-    """A journal that is open for writing; a context manager. Nobody else can write to it meanwhile.
+    """A journal that is open for writing; a context manager. Other processes cannot write to it.
 
     Attributes:
-        path: its place.
-        index: what it holds.
+        path: its path.
+        index: its content.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -69,14 +68,14 @@ class JournalWriter:
             self._syncer.join()
         try:
             self._sync()
-            if not os.fstat(self._file.fileno()).st_size:  # nothing came: not a journal yet
+            if not os.fstat(self._file.fileno()).st_size:  # readers refuse an empty journal
                 self.path.unlink(missing_ok=True)
         finally:
             self._file.close()
             self._file = None
 
     def _mend(self, file: IO[bytes]) -> None:
-        """Set a torn last line aside, in a file beside the journal, before the journal is cut there."""
+        # The incomplete line may be part of a paid answer, so it is kept in a file next to the journal.
         size, tail = _torn_tail(self.path)
         aside = self.path.with_name(self.path.name + ".torn")
         with files.writing(str(aside)), aside.open("ab") as out:
@@ -88,7 +87,7 @@ class JournalWriter:
             os.fsync(file.fileno())
 
     def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Write lines behind the others, in one piece, and take them into the index.
+        """Append lines in one piece, and add them to the index.
 
         Raises:
             FileError: they could not be written or forced to the disk; what was written stays.
@@ -100,14 +99,16 @@ class JournalWriter:
         data = memoryview(b"".join(map(_dumped, rows)))
         size = os.fstat(self._file.fileno()).st_size
         try:
-            while data:  # all at once, but on a full disk
+            while data:  # one write is enough, except on a full disk
                 data = data[self._file.write(data) :]
         except OSError as error:
-            self._file.truncate(size)  # or the next line would begin behind half a line
-            kept = "the answers before this one are kept; make room, and run the command again"
+            self._file.truncate(size)  # the next line would continue the incomplete one
+            kept = "the answers before this one are kept; free some space, and run the command again"
             raise FileError(self.path, f"cannot be written: {error.strerror or error}; {kept}") from None
         self._unsynced = True
-        if self._syncer.ident is None:  # not earlier: processes can be forked only while there is one thread
+        # Started with the first line: before it, forked processes read the journal and the requests, and a
+        # process with several threads cannot be forked safely.
+        if self._syncer.ident is None:
             self._syncer.start()
         for row in rows:
             self.index.add(row)
@@ -121,23 +122,23 @@ class JournalWriter:
         while not self._stop.wait(SYNC_SECONDS):
             try:
                 self._sync()
-            except OSError as error:  # the next append says so
+            except OSError as error:  # raised by the next append
                 self._failure = error
                 return
 
 
 def _dumped(row: Mapping[str, Any]) -> bytes:
-    """A line; what JSON cannot hold of a paid answer must not lose the rest of it."""
     try:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:
+        # One value that JSON cannot hold must not lose the rest of a paid answer.
         plain = {**row, "logprobs": None, "usage": None, "response": without_halves(row.get("response"))}
         plain["reasoning"] = without_halves(row.get("reasoning"))
         return orjson.dumps(plain, default=str, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def check_journal(path: Path) -> None:
-    """Raise ``UsageError`` unless a journal can be kept there: a plain ``.jsonl`` file."""
+    """Raise ``UsageError`` unless the path is that of a plain ``.jsonl`` file."""
     form = files.format_of(str(path))
     if str(path) == files.STDIO or not form.is_plain_lines:
         raise UsageError(
@@ -146,12 +147,12 @@ def check_journal(path: Path) -> None:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """The journal, opened and locked; another process may have removed an empty one in between."""
     while True:
         with files.writing(str(path)):
             file = path.open("a+b", buffering=0)
         try:
             _lock(file, path)
+            # Between opening and locking, another process may have removed the journal because it was empty.
             if os.fstat(file.fileno()).st_nlink:
                 return file
         except BaseException:
@@ -161,7 +162,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
-    """Keep other processes from writing to the journal until this one is done or dead."""
+    # The system releases this lock when the process dies. A lock file would remain after a crash.
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -175,7 +176,7 @@ def _lock(file: IO[bytes], path: Path) -> None:
 
 
 def _torn_tail(path: Path) -> tuple[int, bytes]:
-    """How long the journal is without its torn last line, and that line."""
+    """Return the length of the journal without its incomplete last line, and that line."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         tail = b""
@@ -189,10 +190,10 @@ def _torn_tail(path: Path) -> tuple[int, bytes]:
 
 
 def set_aside(path: str | Path) -> Path | None:
-    """Give a journal another name, so that a new one can begin; returns it (``None``: there was none).
+    """Rename a journal, so that a new one can begin; return its new path (``None`` if there was none).
 
     Raises:
-        FileError: it cannot be renamed, or another process writes it.
+        FileError: it cannot be renamed, or another process is writing it.
     """
     journal = Path(path)
     if not journal.exists():
@@ -204,7 +205,7 @@ def set_aside(path: str | Path) -> Path | None:
             if not aside.exists():
                 journal.rename(aside)
                 return aside
-    raise FileError(journal, "cannot be set aside: too many old journals lie beside it")
+    raise FileError(journal, "cannot be set aside: too many old journals are next to it")
 
 
 @contextmanager

@@ -133,6 +133,7 @@ class PackedPairs:
         questions, shifted = embedded.split([question_bounds[-1], bounds[-1]], dim=1)
         states = run_stack(model.get_encoder(), questions, question_bounds)
         hidden = run_stack(model.get_decoder(), shifted, bounds, states, question_bounds)[0]
+        # T5 scales here if the output layer shares the embeddings' matrix; Flan-T5 does not.
         if getattr(model.config, "scale_decoder_outputs", False):
             hidden = hidden * model.config.d_model**-0.5
         return hidden
@@ -189,6 +190,7 @@ def pairs_for(model: PreTrainedModel, pad_id: int) -> PackedPairs | PaddedPairs:
         model.set_attn_implementation(NAME)
         packed = PackedPairs()
         logits = model.get_output_embeddings()(packed.hidden(model, _trial(model)))
+        # A class that looks like T5 can still compute something else: only equal results are accepted.
         if torch.allclose(logits, expected, rtol=1e-3, atol=1e-4):
             return packed
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):

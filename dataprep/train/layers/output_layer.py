@@ -55,6 +55,7 @@ def cross_entropy_sums(
 
 def chunked(loss: Callable[..., Tensor], rows: int, *tensors: Tensor) -> Tensor:
     """Return the sum of `loss` over chunks of `rows` rows, recomputed in the backward pass."""
+    # Float32 also where the losses are bfloat16: a long sum would lose its last terms.
     total = tensors[0].new_zeros((), dtype=torch.float32)
     for parts in zip(*(tensor.split(rows) for tensor in tensors), strict=True):
         total = total + checkpoint(loss, *parts, use_reentrant=False)
@@ -178,6 +179,7 @@ class OutputLayer:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
+        # With this argument, a model computes its output layer only at the given positions.
         self.selects = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.is_linear = self._ends_with_layer(model)
 

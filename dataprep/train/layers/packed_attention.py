@@ -83,6 +83,7 @@ def attend(
 
     Query, key and value have shape `(1, heads, L, head size)`; the result, `(1, L, heads, head size)`.
     """
+    # Refused here, use_packed_attention() tries the class's own attention next.
     if settings.get("softcap") or settings.get("s_aux") is not None:
         raise NotImplementedError("attention with capped logits or sinks")
     lengths = settings["cu_seq_lens_q"].diff().tolist()
@@ -129,6 +130,7 @@ def use_packed_attention(model: PreTrainedModel) -> None:
     own = model.config._attn_implementation
     if own == NAME:  # checked before; the attention to compare it with has been replaced
         return
+    # Eager attention last: it accepts any mask, but keeps scores of all pairs of positions.
     for name in (NAME, own, "eager"):
         try:
             model.set_attn_implementation(name)
@@ -150,6 +152,7 @@ def _keeps_apart(model: PreTrainedModel, own: str) -> bool:
     model.eval()
     try:
         device = next(model.parameters()).device
+        # Small ids that every vocabulary has, of two documents of different lengths.
         ids = torch.arange(7, device=device) % 5
         bounds = torch.tensor([0, 3, 7], dtype=torch.int32, device=device)
         packed = last_hidden(model, **document_inputs(ids, bounds))[0, 3:]

@@ -1,1 +1,1 @@
-"""What a student learns from."""
+"""The objectives: ways to train a student."""

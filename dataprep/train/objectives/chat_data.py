@@ -116,7 +116,7 @@ def load_documents(context: TrainContext, student: Student) -> TrainData:
     train = _documents(context, context.data, "train", student)
     evaluation = None
     if context.eval_data:
-        # One row an item, so that `--batch-size` means the same with and without `--pack`.
+        # One row per item, so that `--batch-size` means the same with and without `--pack`.
         evaluation = _documents(context, context.eval_data, "eval", student, pack=False)
     return TrainData(train, evaluation)
 
@@ -146,7 +146,8 @@ def _check_shards(shards: Shards, context: TrainContext, student: Student) -> No
     if context_length is not None and shards.longest > context_length:
         raise InputError(
             shards.path,
-            f"found a document of {shards.longest:,} tokens; the model has room for {context_length:,}: "
+            f"found a document of {shards.longest:,} tokens; the model's context length is "
+            f"{context_length:,}: "
             "make the shards again with --max-length",
         )
 

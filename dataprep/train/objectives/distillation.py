@@ -84,6 +84,7 @@ class DistillationObjective(SftObjective):
 
     def use_teacher(self, model: PreTrainedModel) -> None:
         """Take the distributions from a model, which must be ready for packed documents."""
+        # An attribute of the objective, not a submodule: the optimizer and checkpoints must not see it.
         self.teacher = model.eval().requires_grad_(False)
         self.teacher_output = OutputLayer(model)
 
@@ -93,6 +94,7 @@ class DistillationObjective(SftObjective):
         Stored log-probabilities are the tensors `has_teacher`, of shape `(M,)`: which positions have any; and
         `top_ids` and `top_logprobs`, of shape `(M, K)`.
         """
+        # Weight 0: a forward pass of the teacher would be wasted.
         if not self.weights[TEACHER]:
             return super().loss_sums(model, tensors)
         inputs = document_inputs(tensors["ids"], tensors["bounds"])
@@ -115,6 +117,7 @@ class DistillationObjective(SftObjective):
 
         return chunked(loss, rows, features, teacher.features)
 
+    # At temperature 1: at another one, the probability of the unlisted tokens is unknown.
     def _from_stored(
         self, layer: nn.Module, features: Tensor, rows: int, tensors: Mapping[str, Tensor]
     ) -> Tensor:

@@ -19,16 +19,18 @@ from dataprep.train.layers.packed_attention import document_inputs, use_packed_a
 from dataprep.train.objective import Objective, TrainContext, TrainData, check_max_length, file_facts
 from dataprep.train.objectives.rationale_data import (
     ANSWER,
-    ChatTaskEncoder,
-    PairTaskEncoder,
-    RationaleDataset,
     RationaleRows,
-    TaskEncoder,
     check_statuses,
-    encode_tasks,
     prefix_of,
     read_rows,
     weights_of,
+)
+from dataprep.train.objectives.rationale_tasks import (
+    ChatTaskEncoder,
+    PairTaskEncoder,
+    RationaleDataset,
+    TaskEncoder,
+    encode_tasks,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def part_sums(
         model: the model.
         tensors: the batch's tensors.
     """
+    # Parts without tokens are left out: their mean would be 0 / 0.
     sizes = tensors["sizes"].tolist()
     present = {name: size for name, size in zip(parts, sizes, strict=True) if size}
     losses = task_losses.losses(model, tensors, list(present.values()))
@@ -83,6 +86,7 @@ class RationaleObjective(Objective):
         if student.is_encoder_decoder:
             self.task_losses = pairs_for(student.model, pad_id(student.tokenizer))
         else:
+            # Each task is a document of its own: the parts of a row must not see each other.
             use_packed_attention(student.model)
             self.task_losses = ChatLosses(OutputLayer(student.model))
         if context.options.gradient_checkpointing:
@@ -111,6 +115,7 @@ class RationaleObjective(Objective):
         train = _encode(context, context.data, rows, weights, student)
         if not context.eval_data:
             return TrainData(train)
+        # With the weights of the training rows: other teachers have no part in the loss.
         rows = read_rows(context.eval_data, options.keep_status)
         return TrainData(train, _encode(context, context.eval_data, rows, weights, student))
 
@@ -127,6 +132,7 @@ class RationaleObjective(Objective):
         if not tasks:
             return {}
         student: Student = self.student
+        # Surrounding whitespace does not make an answer wrong.
         answers = [
             text.strip() for text in student.generate_samples([task.prompt for task in tasks], ANSWER_TOKENS)
         ]
@@ -181,6 +187,7 @@ def _task_encoder(student: Student, context: TrainContext) -> TaskEncoder:
     limit = check_max_length(options.max_length, student.context_length)
     if not student.is_encoder_decoder:
         return ChatTaskEncoder(student.tokenizer, student.chat_format, limit, options.truncation)
+    # transformers would fail in the first forward pass, without naming the file to correct.
     start = student.model.config.decoder_start_token_id
     if start is None:
         raise UsageError(

@@ -141,7 +141,7 @@ def choose_objective(
     """Return the objective of a run: the one for the first row, which `--objective` must agree with.
 
     Args:
-        paths: what is trained on.
+        paths: the training data.
         options: the options.
         eval_paths: what the evaluation loss is measured on; its rows must be of the same kind.
 
@@ -156,12 +156,14 @@ def choose_objective(
         raise UsageError(f"--objective {options.objective}: must be one of {known}")
     specs = {path: _objective_of_file(path, options) for path in [*paths, *eval_paths]}
     first = specs[paths[0]]
+    # --objective sft also accepts rows with a teacher: that is distillation of the same rows.
     if options.objective not in ("auto", first.name, first.kind):
         wanted = OBJECTIVES[options.objective].rows
         raise InputError(
             paths[0],
             f"--objective {options.objective} needs {wanted}; found {OBJECTIVES[first.kind].rows}",
         )
+    # By kind: evaluation rows need no log-probabilities, even if the training rows have them.
     for path, spec in specs.items():
         if spec.kind != first.kind:
             raise InputError(

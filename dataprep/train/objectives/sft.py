@@ -80,6 +80,7 @@ class SftObjective(Objective):
 
     def results(self) -> dict[str, Any]:
         """Return the student's answer to the shortest question among the first rows."""
+        # Of the evaluation rows if there are any: a student can have memorised training rows.
         documents: Documents = self.data.train if self.data.eval is None else self.data.eval
         shards = documents.shards
         rows = [shards.document(index) for index in range(min(shards.documents, SAMPLED_ROWS))]

@@ -62,6 +62,7 @@ class DocumentsWithLogprobs(Documents):
         batch = super().batch(items)
         tops = [top for item in items for top in self._rows[item]]
         known = [(position, top) for position, top in enumerate(tops) if top is not None]
+        # Rows can list different numbers of tokens; -inf fills up the shorter ones.
         width = max((top[0].size for _, top in known), default=1)
         ids = np.zeros((len(known), width), dtype=np.int64)
         logprobs = np.full((len(known), width), -np.inf, dtype=np.float32)
@@ -82,6 +83,7 @@ class DocumentsWithLogprobs(Documents):
                 f"'logprobs' has {found}; expected {len(in_loss):,}, one for each token in the loss (or one "
                 "less, without the end of the turn): does the teacher have another tokenizer?",
             )
+        # Servers do not report the token that ends the turn.
         entries = entries + [None] * (len(in_loss) - len(entries))
         return [
             self._top(entry, target, f"{where}: 'logprobs' {number}")
@@ -108,6 +110,7 @@ class DocumentsWithLogprobs(Documents):
         for pair in pairs:
             if not (isinstance(pair, list | tuple) and len(pair) == 2 and _is_log(pair[1])):
                 raise InputError(where, f"found {pair!r:.60}; {_EXPECTED}")
+            # Rounded numbers can be slightly above 0.
             if (number := self._id(pair[0], where)) is not None:
                 top[number] = min(float(pair[1]), 0.0)
         return top or None

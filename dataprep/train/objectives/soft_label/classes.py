@@ -53,6 +53,7 @@ def name_of(value: Any) -> str:
     """
     if type(value) is str:
         return _shortest(float(value)) if _NUMBER.fullmatch(value) else value
+    # Before numbers: True is an int in Python.
     if type(value) is bool:
         return str(value).lower()
     if type(value) in (int, float) and math.isfinite(value):
@@ -76,7 +77,7 @@ class Classes:
 
     @property
     def ordered(self) -> bool:
-        """Whether all classes are numbers, so that errors have a size."""
+        """True if all classes are numbers, so that errors have a size."""
         return all(_NUMBER.fullmatch(name) for name in self.names)
 
     def index(self, gold: str | float) -> int:
@@ -93,6 +94,7 @@ class Classes:
             raise RowError(
                 "a score without numbers", f"found the score {gold:g}; the classes are {self._listed()}"
             )
+        # Of two classes that are equally near, the larger one: 2.5 counts as 3.
         values = [float(name) for name in self.names]
         return min(range(len(values)), key=lambda index: (abs(values[index] - gold), -values[index]))
 
@@ -106,11 +108,13 @@ class Classes:
         """
         values = self._aligned(teacher)
         if teacher.logits:
+            # Subtracting the highest logit keeps exp() from overflowing.
             highest = max(values)
             total = highest + math.log(sum(math.exp(value - highest) for value in values))
             return [value - total for value in values]
         if wrong := [value for value in values if value < 0]:
             raise RowError("a negative probability", f"found {wrong[0]:g} in 'probs'; expected 0 to 1")
+        # Rounded probabilities are accepted and made to add up to 1.
         total = sum(values)
         if abs(total - 1) > TOLERANCE:
             raise RowError("probabilities do not add up", f"the sum of 'probs' is {total:g}; expected 1")
@@ -167,8 +171,10 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
             names.update(teacher.values)
         elif teacher is not None:
             lengths.add(len(teacher.values))
+    # Not a huge range: one score of 1,000,000 would make a million classes.
     if scores and max(scores) - min(scores) < MOST_CLASSES:
         names.update(map(str, range(min(scores), max(scores) + 1)))
+    # A list of probabilities names no classes, so its indices do.
     indices = set(map(str, range(min(lengths, default=0))))
     if len(lengths) == 1 and names <= indices:
         names = indices
@@ -189,6 +195,7 @@ def in_order(names: Iterable[str]) -> Classes:
 def confusion(gold: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
     """Return the counts of gold classes (rows) by predicted classes (columns), `(classes, classes)`."""
     counts = np.zeros((classes, classes), dtype=np.int64)
+    # add.at, since plain indexing would count equal pairs once.
     np.add.at(counts, (np.asarray(gold, dtype=np.int64), np.asarray(predicted, dtype=np.int64)), 1)
     return counts
 
@@ -201,6 +208,7 @@ def accuracy(counts: NDArray[np.int64]) -> float:
 def macro_f1(counts: NDArray[np.int64]) -> float:
     """Return the mean F1 of the classes that occur in the gold labels or the predictions."""
     both = counts.sum(axis=0) + counts.sum(axis=1)
+    # A class that occurs nowhere has no F1: counting it as 0 would punish long lists of classes.
     occur = both > 0
     return float(np.mean(2 * np.diag(counts)[occur] / both[occur]))
 

@@ -114,6 +114,7 @@ def new(
 
 def word_pieces(texts: Iterable[str], size: int) -> dict[str, int]:
     """Return a WordPiece vocabulary: all characters, then the most frequent words."""
+    # Whole words and characters only: learning word pieces would take longer than the training.
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(words_of(text))

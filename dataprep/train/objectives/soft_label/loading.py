@@ -46,6 +46,7 @@ def new_scorer(
             raise UsageError("--tokenizer: the tiny network makes a vocabulary of its own from the data")
         if model in NETWORKS:
             return tiny.new(model, texts, fields, classes)
+        # Its vocabulary and layers depend on both, so it cannot be trained for other classes or fields.
         scorer = tiny.load(network_file(model))
         _check_same("classes", model, scorer.classes.names, classes.names)
         _check_same("fields", model, scorer.fields, fields)

@@ -56,10 +56,12 @@ class SoftLabelObjective(Objective):
         options = context.options
         _check_options(context)
         fields = options.fields or fields_of(context.data)
+        # Read here for vocabulary and classes, and again as the dataset: rows cannot be encoded before.
         rows = list(judged_rows(context.data, fields, options.label))
         classes = chosen_classes(rows, options.classes, ", ".join(context.data))
         texts = (row.texts for row in rows)
         scorer = new_scorer(options.model, texts, fields, classes, options.tokenizer)
+        # A saved model's order decides what its outputs mean.
         if options.classes and scorer.classes != classes:
             names = ",".join(scorer.classes.names)
             raise UsageError(
@@ -173,6 +175,7 @@ def alpha_for(data: JudgedDataset, alpha: float | None) -> float:
     soft, gold = bool(data.has_teacher.any()), bool((data.gold != NO_GOLD).any())
     if alpha is None:
         return 0.5 if soft and gold else float(soft)
+    # A weight on a part without rows would make the loss 0, and nothing would be learned.
     if alpha > 0 and not soft:
         raise UsageError(f"--alpha {alpha:g}: no row has a teacher's probabilities; leave it out")
     if alpha == 0 and not gold:

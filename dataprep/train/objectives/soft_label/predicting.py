@@ -1,4 +1,4 @@
-"""Files scored by a trained classifier, row by row, in bounded memory."""
+"""Score the rows of files with a trained classifier, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
 from dataprep.train.objectives.soft_label.loading import load_scorer
 from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
-from dataprep.train.objectives.soft_label.scorers import (
-    Encoded,
-    Scorer,
-    length,
-    logits_of,
-)
+from dataprep.train.objectives.soft_label.scorers import Encoded, Scorer, length, logits_of
 from dataprep.train.options import PredictOptions
 
 
@@ -34,22 +29,25 @@ def predict_files(
     rejects: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Ledger:
-    """Score the rows of files; each keeps its fields and gets a prediction and probabilities by class.
+    """Add a prediction and the probabilities of all classes to the rows of files.
 
-    In CSV and TSV the probabilities are columns ``prob_CLASS``.
+    In CSV and TSV the probabilities are columns `prob_CLASS`.
 
     Args:
-        model: a tiny network's file, the directory of a run, or a classifier's as ``transformers`` saves it.
-        inputs: files of rows in any format; ``-`` is standard input.
-        output: where the rows go.
-        options: how they are scored.
-        rejects: go on after bad rows and write them here.
-        progress: called with the bytes of input that were worked off.
+        model: a small network's file, the directory of a run, or a classifier's directory.
+        inputs: files of rows in any format; `-` is standard input.
+        output: the file for the rows.
+        options: the options.
+        rejects: a file for bad rows. Defaults to stopping at the first one.
+        progress: called with the number of input bytes that were read.
+
+    Returns:
+        The number of rows read, written and rejected.
 
     Raises:
-        FileError: the model or a file cannot be read, or the output not be written.
-        InputError: a row is bad and there is no file of rejects, or a file has no rows.
-        UsageError: an option that cannot be served.
+        FileError: the model or a file cannot be read, or the output cannot be written.
+        InputError: a row is bad and there is no file for rejects, or a file has no rows.
+        UsageError: an option cannot be served.
     """
     options = options or PredictOptions()
     for package in ("torch", "transformers", "safetensors"):
@@ -58,7 +56,7 @@ def predict_files(
     if not paths:
         raise UsageError("there is nothing to score: give at least one file")
     if paths.count(files.STDIO) > 1:
-        raise UsageError("- stands twice: standard input can be read once")
+        raise UsageError("- is given twice: standard input can be read once")
     files.check_distinct(rejects, [output], paths)
     for path in paths:
         files.check_input(path)
@@ -75,38 +73,31 @@ def predict_files(
     return ledger
 
 
-def _usable(device: str) -> str:
-    """The device, where there is one.
-
-    Raises:
-        UsageError: there is none.
-    """
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no GPU; leave the option out to use the CPU")
-    return device
-
-
 class Scoring:
-    """The operator of ``predict``: a block of rows in, the same rows with their predictions out.
+    """The operator of `predict`: adds predictions to a block of rows.
 
     Args:
-        scorer: scores them.
-        options: how.
-        flat: probabilities are columns of their own instead of an object.
+        scorer: the classifier.
+        options: the options.
+        flat: whether each probability is a column instead of an entry of an object.
+
+    Raises:
+        UsageError: there is no GPU for `--device cuda`.
     """
 
     def __init__(self, scorer: Scorer, options: PredictOptions, *, flat: bool = False) -> None:
+        import torch
+
+        if options.device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("--device cuda: torch finds no GPU; leave the option out to use the CPU")
         self._scorer, self._options, self._flat = scorer, options, flat
         self._fields = options.fields or scorer.fields
         self._limit = scorer.limit(options.max_length)
         names = scorer.classes.names
-        self._names: list[Any] = (
-            [orjson.loads(name) for name in names] if scorer.classes.ordered else [*names]
-        )
+        # Classes that are numbers are written as numbers.
+        self._names = [orjson.loads(name) for name in names] if scorer.classes.ordered else [*names]
         self._columns = [COLUMN + name for name in names]
-        scorer.model.to(_usable(options.device)).eval()
+        scorer.model.to(options.device).eval()
 
     def __call__(self, block: files.Block) -> engine.Outcome:
         """Score a block's rows in batches."""
@@ -115,18 +106,12 @@ class Scoring:
         return read.outcome
 
     def _take(self, row: dict[str, Any]) -> tuple[dict[str, Any], Encoded]:
-        """Return a row with its encoded texts.
-
-        Raises:
-            RowError: it lacks its text, or has one of the fields that it is to get.
-            RowDropped: it is too long.
-        """
         options = self._options
         probs = self._columns if self._flat else [options.probs]
         for field in (options.prediction, *probs):
             if field in row:
                 raise RowError(
-                    f"field {field!r} is there already",
+                    f"field {field!r} exists already",
                     "name others with --prediction and --probs, or write .jsonl"
                     if field in self._columns
                     else "name another with --prediction or --probs",
@@ -135,33 +120,33 @@ class Scoring:
         return row, self._scorer.encode_within(texts, self._limit, options.truncation)
 
     def _scored(self, rows: list[tuple[dict[str, Any], Encoded]]) -> list[bytes]:
-        """Return the output lines of rows, in their order."""
         size = self._options.batch_size
         lines = [b""] * len(rows)
-        # Rows of like length together: little is filled up.
+        # Rows of similar length in one batch need little padding.
         order = sorted(range(len(rows)), key=lambda number: length(rows[number][1]))
         for start in range(0, len(order), size):
-            numbers = order[start : start + size]
-            for number, probs in zip(numbers, self._probs([rows[each][1] for each in numbers]), strict=True):
-                lines[number] = self._line(rows[number][0], probs)
+            batch = order[start : start + size]
+            for index, probs in zip(batch, self._probs([rows[index][1] for index in batch]), strict=True):
+                lines[index] = self._line(rows[index][0], probs)
         return lines
 
     def _probs(self, texts: list[Encoded]) -> list[list[float]]:
-        """The classes' probabilities for each text."""
         import torch
 
-        tensors = {name: each.to(self._options.device) for name, each in self._scorer.collate(texts).items()}
+        collated = self._scorer.collate(texts)
+        tensors = {name: tensor.to(self._options.device) for name, tensor in collated.items()}
         with torch.inference_mode():
-            found: list[list[float]] = logits_of(self._scorer.model, tensors).double().softmax(-1).tolist()
-        return found
+            # In float64, so that the probabilities add up to 1 after rounding.
+            probs: list[list[float]] = logits_of(self._scorer.model, tensors).double().softmax(-1).tolist()
+        return probs
 
     def _line(self, row: dict[str, Any], probs: list[float]) -> bytes:
-        """A row with what it gets, probabilities to six significant digits."""
         best = self._names[max(range(len(probs)), key=probs.__getitem__)]
-        shown = [float(f"{value:.6g}") for value in probs]
+        # Six significant digits: the last bits differ between machines and batch sizes.
+        rounded = [float(f"{value:.6g}") for value in probs]
         row = {**row, self._options.prediction: best}
         if self._flat:
-            row |= dict(zip(self._columns, shown, strict=True))
+            row |= dict(zip(self._columns, rounded, strict=True))
         else:
-            row[self._options.probs] = dict(zip(self._scorer.classes.names, shown, strict=True))
+            row[self._options.probs] = dict(zip(self._scorer.classes.names, rounded, strict=True))
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)

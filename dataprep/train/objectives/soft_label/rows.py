@@ -84,6 +84,7 @@ def gold_of(row: Mapping[str, Any], field: str | None = None) -> Gold:
     value = row.get(field)
     if value is None or value == "":
         return None
+    # Only `score` is a number on a scale; any other field names a class.
     if field != "score":
         return name_of(value)
     try:
@@ -141,6 +142,7 @@ def judged_rows(
         FileError: a file cannot be read.
     """
     for path in paths:
+        # By each file's first row: files of one run can name their fields differently.
         used: Sequence[str] = fields
         for where, row in files.read_rows(path):
             with located(where, _HINT):
@@ -185,6 +187,7 @@ class JudgedDataset:
         self.files: list[dict[str, Any]] = []
         gold, teacher, has_teacher = [], [], []
         classes: Classes = scorer.classes
+        # Placeholders keep the tensors rectangular; `has_teacher` masks them in the loss.
         nothing = [0.0] * len(classes.names)
         for row in rows:
             with located(row.where, _HINT):

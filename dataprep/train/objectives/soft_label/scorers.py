@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NETWORK_FILE = "student.safetensors"
 """The small network's only file in its run's directory."""
 
+# Here and not in tiny.py, which imports torch: the registry of objectives reads these names.
 NETWORKS = ("tiny", "wide")
 """Sizes of the small network, as `--model` names them."""
 
@@ -96,6 +97,7 @@ class Scorer(ABC):
         """
         if truncation == "truncate":
             return self.encode(texts, limit)
+        # Encoded in full first: the message says how long the text is.
         encoded = self.encode(texts)
         if limit is None or length(encoded) <= limit:
             return encoded
@@ -120,5 +122,6 @@ class Scorer(ABC):
 
 def logits_of(model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
     """Return a model's scores in float32, of shape `(B, classes)`."""
+    # Float32, since softmax in bfloat16 has two or three digits.
     output = model(**tensors)
     return getattr(output, "logits", output).float()

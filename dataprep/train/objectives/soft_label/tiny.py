@@ -58,6 +58,7 @@ class Vocabulary:
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(set(words_of(text)))
+        # A word of a single text teaches nothing about others; buckets serve it as well.
         often = [word for word, count in counts.items() if count > 1]
         return cls(sorted(often, key=lambda word: (-counts[word], word))[:words], buckets)
 
@@ -119,6 +120,7 @@ class Network(nn.Module):
         self.words = nn.Embedding(vocabulary, size.width, padding_idx=0)
         self.field = nn.Embedding(fields, size.width)
         self.shared = nn.Embedding(2, size.width)
+        # Smaller than torch's default of 1: three vectors are added for each word.
         for table in (self.words, self.field, self.shared):
             nn.init.normal_(table.weight, std=0.1)
         self.weigh = nn.Linear(size.width, 1)
@@ -184,6 +186,7 @@ class NetworkScorer(Scorer):
 
 def shorten(texts: list[list[int]], limit: int) -> None:
     """Truncate the longest lists until all lists together have at most `limit` items."""
+    # From the longest list only, so that a short question keeps all its words beside a long answer.
     while (over := sum(map(len, texts)) - limit) > 0:
         longest = max(texts, key=len)
         second = max((len(text) for text in texts if text is not longest), default=0)
