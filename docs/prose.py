@@ -27,7 +27,8 @@ UNREVISED: tuple[str, ...] = ("dataprep/",)
 WORDS: tuple[tuple[str, str], ...] = (
     # Idioms and word orders that are not English
     (r"without a word", '"by default", or "silently"'),
-    (r"(?:is|are|was|were|be) none of", '"is not one of", "must be one of", "is not a …"'),
+    # Golden files hold the reason "the answer is none of the choices".
+    (r"(?:is|are|was|were|be) none of(?! the choices)", '"is not one of", "must be one of", "is not a …"'),
     (r"to be had", '"available"'),
     (r"such as there (?:are|is)", "name the thing"),
     (r"how many there are", '"the number of …"'),
@@ -173,12 +174,22 @@ def python(source: str) -> Iterator[Text]:
 
 
 def _paragraphs(first: int, docstring: str) -> Iterator[Text]:
-    start, lines = first, []
+    start, lines, indent = first, [], -1
     for number, line in enumerate([*docstring.splitlines(), ""], first):
-        new = re.match(r"\s*(?:$|[-*] |>>> |\*{0,2}\w+(?: \(.*?\))?: )", line) or "→" in line
+        depth = len(line) - len(line.lstrip())
+        if line.strip() and depth <= indent:
+            indent = -1
+        # Examples, tables and drawings are not sentences: they are indented below "::", or have such signs.
+        code = indent >= 0 or re.search(r"→|[├└│]|={5}|-{5}|\S {2,}\S|^\s*(?:>>> |[{\[]|\w+:$)", line)
+        new = not line.strip() or code or re.match(r"\s*(?:[-*] |\*{0,2}\w+(?: \(.*?\))?: )", line)
         if new and lines:
             yield Text(start, "\n".join(lines))
             lines = []
+        if re.search(r"::$|^\s*\.\. code-block|^\s*Examples?:$", line.rstrip()):
+            indent = depth
+        if code and line.strip():
+            yield Text(number, line.strip(), sentences=False)
+            continue
         start = start if lines else number
         if line.strip():
             lines.append(line.strip())

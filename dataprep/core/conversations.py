@@ -1,7 +1,8 @@
-"""Is a line a well-formed chat row?
+"""Check that a chat row is well-formed.
 
-A chat row is a JSON object with a list ``messages``: an optional system message first, then user and
-assistant in turn, an assistant last; each an object with a known ``role`` and a non-empty string ``content``.
+A chat row is a JSON object with a list ``messages``: an optional system message, then user and assistant
+messages in turn, an assistant message last. Each message is an object with a known ``role`` and a non-empty
+string ``content``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ROLES = ("system", "user", "assistant")
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong with a row: its kind, which findings are counted under, and the detail."""
+    """One fault of a row: the kind that faults are counted under, and the detail."""
 
     kind: str
     detail: str
@@ -34,7 +35,7 @@ def find_in(item: bytes | Any) -> Iterator[Finding]:
 
 
 def find_in_line(line: bytes) -> Iterator[Finding]:
-    """What is wrong with a line of a chat file; nothing where it is well-formed."""
+    """Yield what is wrong with a line of a chat file."""
     try:
         row = parse_line(line)
     except RowError as error:
@@ -45,12 +46,12 @@ def find_in_line(line: bytes) -> Iterator[Finding]:
 
 
 def not_an_object(value: object) -> Finding:
-    """The finding for a row that is no JSON object."""
+    """Return the finding for a row that is not a JSON object."""
     return Finding("not a JSON object", f"found {describe(value)}")
 
 
 def find_in_row(row: dict[str, Any]) -> Iterator[Finding]:
-    """What is wrong with a parsed chat row; nothing where it is well-formed."""
+    """Yield what is wrong with a parsed chat row."""
     if "messages" not in row:
         fields = ", ".join(map(repr, row)) or "none"
         yield Finding("no messages", f"expected a field 'messages'; the row's fields are {fields}")
@@ -64,12 +65,13 @@ def find_in_row(row: dict[str, Any]) -> Iterator[Finding]:
         role, findings = _look_at(message, f"messages[{number}]")
         roles.append(role)
         yield from findings
+    # With an unknown role, a second finding about the order would only repeat the first.
     if None not in roles:
         yield from _order_of(roles)
 
 
 def _look_at(message: Any, place: str) -> tuple[str | None, list[Finding]]:
-    """A message's role, where it is known, and what is wrong with the message."""
+    """Return a message's role, or ``None`` if it is unknown, and what is wrong with the message."""
     if not isinstance(message, dict):
         expected = 'expected {"role": …, "content": …}'
         return None, [Finding("malformed message", f"{place} is {describe(message)}; {expected}")]
@@ -89,7 +91,6 @@ def _look_at(message: Any, place: str) -> tuple[str | None, list[Finding]]:
 
 
 def _order_of(roles: list[str | None]) -> Iterator[Finding]:
-    """Whether the roles follow one another as they should."""
     turns = roles[1:] if roles[0] == "system" else roles
     expected = [("user", "assistant")[number % 2] for number in range(len(turns))]
     shown = " ".join(str(role) for role in roles)
@@ -101,12 +102,10 @@ def _order_of(roles: list[str | None]) -> Iterator[Finding]:
 
 
 def _duplicate_keys(line: bytes, row: dict[str, Any]) -> Iterator[Finding]:
-    """Keys that stand twice in one object, of which a parser keeps the last only.
-
-    The fast parser does not tell. Where it kept everything, the row's own JSON has as many colons
-    as the line; only otherwise, and where a colon was written as an escape, is the line parsed
-    again by a parser that reports each pair.
-    """
+    """Yield a finding for each key that occurs twice in one object: parsers keep only the last."""
+    # orjson does not report them. If it kept everything, the row's own JSON has as many colons as the line;
+    # only otherwise, or if a colon is written as an escape, is the line parsed again by Python's slower
+    # parser.
     escaped = b"\\u003a" in line or b"\\u003A" in line
     try:
         if not escaped and line.count(b":") == orjson.dumps(row).count(b":"):
@@ -114,19 +113,19 @@ def _duplicate_keys(line: bytes, row: dict[str, Any]) -> Iterator[Finding]:
     except TypeError:
         yield Finding("nested too deeply", "no trainer needs more than a few levels")
         return
-    found: list[str] = []
+    duplicates: list[str] = []
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in items:
             if key in seen:
-                found.append(key)
+                duplicates.append(key)
             seen.add(key)
         return dict(items)
 
     try:
         json.loads(line, object_pairs_hook=pairs)
-    except RecursionError:
+    except RecursionError:  # orjson allows deeper nesting than Python's parser
         return
-    for key in found:
+    for key in duplicates:
         yield Finding("duplicate key", f"the key {key!r} stands more than once in one object")

@@ -1,19 +1,19 @@
-"""Every error that dataprep raises on purpose.
+"""Define every error that dataprep raises on purpose.
 
 .. code-block:: text
 
     DataprepError
-    ├── UsageError (ValueError)         an argument or flag that cannot be served
-    ├── TemplateError (ValueError)      a template, of prompts or of a model's chats, that cannot be used
-    ├── RowError (ValueError)           one row is not what its dataset's layout says
+    ├── UsageError (ValueError)         an argument or flag is not accepted
+    ├── TemplateError (ValueError)      a template of prompts or a chat template is ill-formed
+    ├── RowError (ValueError)           one row does not have its dataset's layout
     │   └── RowDropped                  the row is sound, but the options leave it out
     ├── InputError (ValueError)         a data file holds something it should not: path, line, reason
     ├── FileError (OSError)             a file cannot be opened, read or written
-    ├── FetchError (OSError)            a dataset cannot be had from the hub, or is not what it should be
-    ├── TokenizerError (ValueError)     a tokenizer's file is damaged, or it lacks what a layout needs
-    ├── WorkspaceError (OSError)        the workspace lacks what a command looks for in it
+    ├── FetchError (OSError)            a dataset could not be downloaded, or differs from the expected one
+    ├── TokenizerError (ValueError)     a tokenizer's file is damaged, or lacks what a chat format needs
+    ├── WorkspaceError (OSError)        the workspace lacks a file or folder that a command needs
     ├── MissingDependencyError (ImportError)  an optional package is not installed
-    ├── TrainingError (RuntimeError)    training cannot go on: the loss is no number, or memory is full
+    ├── TrainingError (RuntimeError)    training cannot continue: the loss is not finite, or memory is full
     ├── WorkerError (RuntimeError)      a worker process died
     └── LedgerError (ArithmeticError)   rows in and rows accounted for do not balance (a bug)
 
@@ -31,19 +31,22 @@ class DataprepError(Exception):
 
 
 class UsageError(DataprepError, ValueError):
-    """Raised when an argument or flag cannot be served; the command line exits with 2."""
+    """Raised when an argument or flag is not accepted; the command line exits with 2."""
 
 
 class TemplateError(DataprepError, ValueError):
-    """Raised when a template is ill-formed, names an unknown field, or (a chat template) tells no mask."""
+    """Raised when a template is ill-formed, names an unknown field, or gives no loss mask."""
 
 
 class RowError(DataprepError, ValueError):
-    """Raised by a converter or row operator when one row is not what its layout says.
+    """Raised by a converter or row operator when one row does not have the expected layout.
 
-    ``reason`` is a few words that rows can be counted under (``"missing field 'question'"``);
-    ``detail`` says what was found in this row and what was expected instead.
+    Attributes:
+        reason: a few words to count rows under (``"missing field 'question'"``).
+        detail: what was found in this row, and what was expected.
     """
+
+    # `reason` never quotes the row, or the ledger would have as many reasons as rows.
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -86,15 +89,15 @@ class FileError(DataprepError, OSError):
 
 
 class FetchError(DataprepError, OSError):
-    """Raised when a dataset cannot be had from the hub, or what came is not what it should be."""
+    """Raised when a dataset could not be downloaded, or differs from the expected one."""
 
 
 class TokenizerError(DataprepError, ValueError):
-    """Raised when a tokenizer's file is damaged or of an unknown kind, or it lacks what a layout needs."""
+    """Raised when a tokenizer's file is damaged or of an unknown kind, or lacks a special token."""
 
 
 class WorkspaceError(DataprepError, OSError):
-    """Raised when the workspace lacks what a command looks for in it."""
+    """Raised when the workspace lacks a file or folder that a command needs."""
 
 
 class MissingDependencyError(DataprepError, ImportError):
@@ -105,22 +108,19 @@ class MissingDependencyError(DataprepError, ImportError):
 
 
 class TrainingError(DataprepError, RuntimeError):
-    """Raised when training cannot go on: the loss is no number, memory is full, a checkpoint does not fit."""
+    """Raised when training cannot continue, for example because the loss is not finite."""
 
 
 class WorkerError(DataprepError, RuntimeError):
-    """Raised when a worker process died before it answered."""
+    """Raised when a worker process dies before it answers."""
 
 
 class LedgerError(DataprepError, ArithmeticError):
-    """Raised when a command's rows do not balance; this is a bug, never the data's fault."""
+    """Raised when a command's rows do not balance: a bug in dataprep, never the data's fault."""
 
 
 class Location(NamedTuple):
-    """Where a row is: ``path:line`` in JSON Lines, ``path: row N`` in an array or a table.
-
-    The reader makes one for each row, and knows best what its number counts. A tuple is cheap to make; the
-    text is only built when somebody prints it.
+    """Where a row is: prints as ``path:line`` in JSON Lines, as ``path: row N`` in an array or a table.
 
     Attributes:
         path: the file; ``-`` is standard input.
@@ -132,6 +132,8 @@ class Location(NamedTuple):
     number: int
     unit: Literal["line", "row"] = "line"
 
+    # The reader makes one per row, because only it knows what its number counts. A tuple is cheap to make,
+    # and the text is built only when a message needs it.
     def __str__(self) -> str:
         name = "standard input" if self.path == "-" else self.path
         return f"{name}:{self.number}" if self.unit == "line" else f"{name}: row {self.number}"

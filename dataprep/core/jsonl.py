@@ -1,4 +1,4 @@
-"""One line of a JSON Lines file: its row, or what is wrong with it."""
+"""Parse a line of a JSON Lines file, or say what is wrong with it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import orjson
 from dataprep.core.errors import InputError, RowError
 
 MAX_LINE = 32 << 20
-"""Bytes that a line may have. A longer one is taken for a file that is no JSON Lines."""
+"""Maximum bytes of a line. A file with a longer one is not JSON Lines."""
 
 
 def too_long(path: str, number: int) -> InputError:
-    """The error for a line that is longer than any row should be."""
+    """Return the error for a line longer than ``MAX_LINE``."""
     return InputError(
         f"{'standard input' if path == '-' else path}:{number}",
         f"found a line of more than {MAX_LINE >> 20} MiB; expected one row a line "
@@ -22,10 +22,10 @@ def too_long(path: str, number: int) -> InputError:
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """The JSON object on a line.
+    """Parse the JSON object on a line.
 
     Raises:
-        RowError: the line is not UTF-8, no JSON, or JSON that is no object.
+        RowError: the line is not UTF-8, not JSON, or not an object.
     """
     try:
         row = orjson.loads(line)
@@ -37,12 +37,14 @@ def parse_line(line: bytes) -> dict[str, Any]:
 
 
 def not_json(line: bytes, error: orjson.JSONDecodeError) -> RowError:
-    """What is wrong with a line that does not parse: its encoding, or where its JSON breaks off."""
+    """Return the error for a line that does not parse: its encoding, or where its JSON breaks off."""
+    # orjson reports bytes that are not UTF-8 as an unexpected character; people search for the encoding.
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as wrong:
         found = f"byte 0x{line[wrong.start]:02x} at byte {wrong.start + 1} of the line"
         return RowError("not UTF-8", f"found {found}; expected a file in UTF-8")
+    # The usual cause is a copy or download that stopped, so say that and not "unexpected end of data".
     if error.pos >= len(text.rstrip()):
         return RowError("not JSON", "the line ends in the middle of a JSON object; is it cut short?")
     reason = error.msg.partition(": line ")[0]
@@ -50,6 +52,6 @@ def not_json(line: bytes, error: orjson.JSONDecodeError) -> RowError:
 
 
 def not_object(value: object) -> RowError:
-    """The error for a line that holds JSON, but no object."""
+    """Return the error for JSON that is not an object."""
     kind = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return RowError("not a JSON object", f"found {kind.get(type(value), 'a number')}; expected {{…}}")

@@ -1,4 +1,4 @@
-"""Rows in, rows out, and a reason for every row that is not among them."""
+"""Count rows in, rows out, and the reason for every row that is left out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from dataprep.core.errors import LedgerError
 
 @dataclass
 class Ledger:
-    """What became of a command's rows: ``rows_in = rows_out + dropped + failed``.
+    """Account for a command's rows: ``rows_in = rows_out + dropped + failed``.
 
-    ``rows_in`` is counted where rows are read and ``rows_out`` where they are written, so that
-    ``check`` can tell when a row was lost on the way.
+    Attributes:
+        rows_in: rows that were read.
+        rows_out: rows that were written.
+        dropped: sound rows left out on purpose, by reason.
+        failed: bad rows, by reason.
     """
+
+    # rows_in is counted where rows are read and rows_out where they are written. Computing one from the other
+    # would hide the lost row that `check` looks for.
 
     rows_in: int = 0
     rows_out: int = 0
@@ -24,12 +30,13 @@ class Ledger:
     failed: Counter[str] = field(default_factory=Counter)
 
     def drop(self, reason: str, count: int = 1) -> None:
-        """Count sound rows that were left out on purpose."""
+        """Count sound rows that are left out on purpose."""
+        # A reason that counts nothing would show up in the summary as "reason: 0".
         if count:
             self.dropped[reason] += count
 
     def fail(self, reason: str, count: int = 1) -> None:
-        """Count bad rows that were set aside."""
+        """Count bad rows."""
         if count:
             self.failed[reason] += count
 
@@ -48,7 +55,7 @@ class Ledger:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """The counts as a JSON object."""
+        """Return the counts as a JSON object."""
         return {
             "in": self.rows_in,
             "out": self.rows_out,

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 
 from dataprep.core.errors import MissingDependencyError
 
-# torchao's wheel brings kernels for several kinds of GPUs and says, as it is imported, which of them cannot
-# be loaded; torch says that an enumeration of torchao's is registered in an older way. Its compiler says
-# where it leaves a graph, which is meant.
+# torchao brings kernels for several kinds of GPUs and logs, when it is imported, which of them cannot be
+# loaded; torch warns that an enumeration of torchao's is registered in an older way. torch's compiler logs
+# where it leaves a graph, which is intended here.
 _TALKATIVE = ("torchao", "torch.utils._pytree", "torch._dynamo")
 
 
@@ -41,27 +41,25 @@ def quiet() -> Iterator[None]:
     """
     with _only_errors():
         try:
-            from transformers.utils import logging as own
+            from transformers.utils import logging as library
         except ImportError:
             raise MissingDependencyError("transformers", "train", "a model in this process") from None
 
-        verbosity, bars = own.get_verbosity(), own.is_progress_bar_enabled()
-        own.set_verbosity_error()
-        own.disable_progress_bar()
+        verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+        library.set_verbosity_error()
+        library.disable_progress_bar()
         try:
             yield
         finally:
-            own.set_verbosity(verbosity)
+            library.set_verbosity(verbosity)
             if bars:
-                own.enable_progress_bar()
+                library.enable_progress_bar()
 
 
 @contextmanager
 def quiet_torchao() -> Iterator[None]:
-    """Import torchao, or what imports it where it is installed, without its remarks and warnings.
-
-    peft asks transformers in words that will be others in a later version.
-    """
+    """Silence what torchao, and libraries that import it, log and warn about while they are imported."""
+    # Besides torchao's own warnings: peft calls functions of transformers that are deprecated.
     with _only_errors(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
@@ -71,11 +69,11 @@ def quiet_torchao() -> Iterator[None]:
 @contextmanager
 def _only_errors() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.ERROR)
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""The neutral records that readers fill and writers render. They know no prompt wording."""
+"""Define the neutral records between converters and writers; they contain no prompt wording."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(slots=True)
 class Example:
-    """One example of a dataset, whatever file it came from.
+    """One example of a dataset, independent of the file that it came from.
 
     An absent field is ``None`` or empty. ``answer`` is the text of the answer (for GSM8K the number, for
     MBPP the code); in a multiple-choice set ``answer_label`` is its letter as well.
@@ -25,12 +25,12 @@ class Example:
         source: the converter's name, such as ``"gsm8k"``.
         context: the passage that the question is about.
         choices: the texts of the choices; their labels are the letters from ``a`` on.
-        answer: the gold answer's text.
-        answer_label: the gold answer's letter.
-        solution: the worked way to the answer, without the answer itself.
-        tests: assertions that the answer must pass, one Python statement each.
+        answer: text of the right answer.
+        answer_label: letter of the right answer.
+        solution: the steps to the answer, without the answer itself.
+        tests: assertions that the code must pass, one Python statement each.
         rationales: a rationale by teacher name.
-        answers: all the answers that count as right, where there are several; ``answer`` is the first.
+        answers: all right answers if there are several; ``answer`` is the first.
     """
 
     question: str
@@ -47,7 +47,7 @@ class Example:
     answers: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The example as a JSON object; absent fields are left out.
+        """Return the example as a JSON object; absent fields are left out.
 
         The answer of a multiple-choice example is written as ``{"label", "text"}``.
         """
@@ -71,12 +71,12 @@ class Example:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Example:
-        """The example that ``to_json`` wrote, or one in the flat layout ``{id, question, choices, answer}``.
+        """Parse what ``to_json`` wrote, or a row in the flat layout ``{id, question, choices, answer}``.
 
-        An answer that is given as the text or the letter of a choice gets its other half.
+        An answer given as the text of a choice gets its letter, and the other way round.
 
         Raises:
-            RowError: the row has no question, a field of the wrong type, or an answer that is none of its
+            RowError: the row has no question, a field of the wrong type, or an answer that is not one of its
                 choices.
         """
         answer: Any = row.get("answer")
@@ -87,6 +87,7 @@ class Example:
         choices = tuple(text.strip() for text in texts_of(row, "choices"))
         if choices and answer is not None:
             label, answer = _choice_of(choices, label, answer)
+        # Other tools number their rows; ids are texts here, so that they can be joined.
         number = row.get("id")
         return cls(
             question=text_of(row, "question"),
@@ -104,12 +105,9 @@ class Example:
         )
 
     def identify(self) -> str:
-        """The id; where the dataset brings none, one made from the content, and kept.
-
-        The id of a row without one is ``<source>-<16 hex digits>``, a BLAKE2b hash of what the example
-        holds. So it depends neither on the row's place in its file nor on how the work was
-        divided, and two rows share it only when they are the same row.
-        """
+        """Return the id; a row without one gets ``<source>-<16 hex digits>``, and keeps it."""
+        # A hash of the content depends neither on the row's position in its file nor on how the work was
+        # divided, and two rows share it only if they are the same row.
         if self.id is None:
             from hashlib import blake2b
 
@@ -122,16 +120,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Where one split of a published dataset lies.
+    """One split of a published dataset.
 
     Attributes:
-        files: patterns, in lower case, of the names its files are published under.
-        rows: how many rows it is published with.
-        output: stem of the chat file that ``convert`` writes for it; empty for a split that has no place
-            in the workspace.
+        files: patterns, in lower case, of the names of its files.
+        rows: number of rows in it.
+        output: stem of the chat file that ``convert`` writes for it; empty for a split that does not go into
+            the workspace.
         folder: the folder of ``pre_datasets/`` that the file goes to.
-        hub: where the hub has it, as ``"config/split"``; the splits of one published file, joined by
-            ``+``, are the same text in each. Empty where the hub does not have it.
+        hub: its place on the hub, as ``"config/split"``; empty if the hub does not have it. Splits that are
+            published in one file have the same text, joined by ``+``.
     """
 
     files: tuple[str, ...]
@@ -143,15 +141,15 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a dataset is published as.
+    """How a dataset is published.
 
     Attributes:
         hub: its name on the Hugging Face hub.
         revision: the commit there that the row counts and the converter were checked against.
         licence: the licence it is published under.
         homepage: where its authors publish it.
-        splits: by name: ``"train"`` and ``"test"``, and others that have no place in the workspace.
-        task: what its Examples are, as in ``Example.task``.
+        splits: by name: ``"train"`` and ``"test"``, and others that do not go into the workspace.
+        task: the task of its Examples, as in ``Example.task``.
     """
 
     hub: str
@@ -163,11 +161,12 @@ class Source:
 
 
 def text_of(row: Mapping[str, Any], name: str) -> str:
-    """The non-empty text in a field, stripped.
+    """Return the non-empty text in a field, stripped.
 
     Raises:
-        RowError: the field is missing, is no string, or holds only white space.
+        RowError: the field is missing, is not a string, or holds only white space.
     """
+    # The sound case first: this is called several times for each row.
     value = row.get(name)
     if type(value) is str and (text := value.strip()):
         return text
@@ -180,7 +179,7 @@ def text_of(row: Mapping[str, Any], name: str) -> str:
 
 
 def optional_text(row: Mapping[str, Any], name: str) -> str | None:
-    """The text in a field, stripped; ``None`` where the field is missing, null or blank.
+    """Return the text in a field, stripped; ``None`` if the field is missing, null or blank.
 
     Raises:
         RowError: the field holds something other than a string.
@@ -194,10 +193,10 @@ def optional_text(row: Mapping[str, Any], name: str) -> str | None:
 
 
 def texts_of(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """The list of strings in a field; empty where the field is missing or null.
+    """Return the list of strings in a field; empty if the field is missing or null.
 
     Raises:
-        RowError: the field is no list, or holds something other than strings.
+        RowError: the field is not a list, or holds something other than strings.
     """
     value = row.get(name)
     if value is None:
@@ -211,7 +210,7 @@ def texts_of(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def describe(value: object, limit: int = 60) -> str:
-    """A value found in a row, short enough for an error message: its JSON type and its beginning."""
+    """Return a value's JSON type and beginning, short enough for an error message."""
     names = {
         dict: "an object",
         list: "a list",
@@ -232,24 +231,25 @@ def describe(value: object, limit: int = 60) -> str:
 
 
 def letter_place(answer: str) -> int:
-    """The place, from 0, that a letter such as ``b``, ``(B)`` or ``b.`` stands for; -1 where it is none."""
+    """Return the index, from 0, of a letter such as ``b``, ``(B)`` or ``b.``; -1 if it is not one."""
     plain = answer.strip().strip("().:").lower()
     return LETTERS.find(plain) if len(plain) == 1 else -1
 
 
 def none_of_the_choices(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -> RowError:
-    """The error for an answer that names no choice; it shows the choices under their labels."""
+    """Return the error for an answer that names no choice; it shows the choices."""
     found = f"found {describe(answer)}; the choices are {listed(texts, labels)}"
     return RowError("the answer is none of the choices", found)
 
 
 def listed(texts: Sequence[str], labels: Sequence[str] = ()) -> str:
-    """Choices under their labels, in one line."""
+    """Return choices with their labels, in one line."""
     return " ".join(f"({label}) {text}" for label, text in zip(labels or LETTERS, texts, strict=False))
 
 
 def _choice_of(choices: Sequence[str], label: str | None, answer: str) -> tuple[str, str]:
-    """Letter and text of the choice that an answer names, by both of them, its text or its letter."""
+    """Return letter and text of the choice that an answer names, by its text, its letter, or both."""
+    # The text goes first: among the choices "b", "a" the answer "a" is the second.
     if label is None:
         place = choices.index(answer) if answer in choices else letter_place(answer)
     else:
@@ -263,7 +263,8 @@ def _rationales_of(row: Mapping[str, Any]) -> dict[str, str] | None:
     value = row.get("rationales")
     if value is None:
         return None
-    if isinstance(value, Mapping):  # in a table, a teacher that a row lacks is null
+    if isinstance(value, Mapping):
+        # Tables have a column for every teacher, null in the rows that lack it.
         texts = {teacher: text for teacher, text in value.items() if text is not None}
         if all(type(text) is str for text in texts.values()):
             return texts

@@ -9,12 +9,18 @@ T = TypeVar("T")
 
 
 class Reservoir(Generic[T]):
-    """A uniform sample of ``size`` rows out of a stream whose length nobody knows.
+    """Keep a uniform sample of ``size`` rows from a stream of unknown length.
 
-    Keep the first ``size`` rows; for each further row i, counted from 1, draw
-    ``j = generator.randrange(i)`` from ``generator = random.Random(seed)`` and, where ``j < size``,
-    replace row j (Algorithm R; Vitter 1985, "Random sampling with a reservoir").
+    Attributes:
+        size: number of rows to keep.
+        rows: the sample so far.
+        seen: number of rows offered so far.
     """
+
+    # Algorithm R (Vitter 1985, "Random sampling with a reservoir"): keep the first `size` rows; for each
+    # further row i, counted from 1, draw j = generator.randrange(i) from generator = random.Random(seed), and
+    # replace row j if j < size. The draws are part of the public behaviour: a seed must keep giving the same
+    # rows.
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size

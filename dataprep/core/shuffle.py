@@ -2,8 +2,12 @@
 
 ``shuffled_order(n, seed)`` is the order that ``random.seed(seed); random.shuffle(rows)`` puts ``n`` rows
 into. Python draws one number for each row in interpreted code. Here the words of the same Mersenne Twister
-are drawn, tested and swapped in blocks with numpy, which is about six times as fast for the whole order.
+are drawn, tested and swapped in blocks with numpy.
 """
+
+# Measured with 1,000,000 rows, alternating, CPU time: 0.12 s here, 0.62 s with `random.shuffle`. A merge of
+# as many GSM8K rows takes 2.6 s in one process, so plain `random.shuffle` would cost it a fifth more.
+# It is a module of its own because `sampling`, which `convert` imports, does without numpy.
 
 from __future__ import annotations
 
@@ -18,11 +22,17 @@ _SWAPS = 192  # swaps made at a time: few enough that most blocks hold no positi
 
 
 def shuffled_order(count: int, seed: int) -> NDArray[np.int64]:
-    """Row numbers in shuffled order: shape ``(count,)``, position k holds the row that goes there.
+    """Return the order of ``random.Random(seed).shuffle(list(range(count)))``.
 
-    The oracle is ``random.Random(seed).shuffle(list(range(count)))``.
+    Args:
+        count: number of rows.
+        seed: seed of Python's generator.
+
+    Returns:
+        Row numbers, shape ``(count,)``; position k holds the row that goes there.
     """
-    if count >= 1 << 32:  # two words a draw from here on; left to Python itself
+    # From here on a draw takes two words of the generator; no test could afford to compare that.
+    if count >= 1 << 32:
         rows = list(range(count))
         random.Random(seed).shuffle(rows)
         return np.array(rows, dtype=np.int64)
@@ -37,11 +47,9 @@ def shuffled_order(count: int, seed: int) -> NDArray[np.int64]:
 
 
 def _swap(order: NDArray[np.int64], top: int, targets: NDArray[np.int64]) -> None:
-    """Swap position ``top - 1`` with ``targets[0]``, ``top - 2`` with ``targets[1]``, and so on.
-
-    Where no position occurs twice, the swaps do not depend on one another and are made at once.
-    """
+    """Swap position ``top - 1`` with ``targets[0]``, ``top - 2`` with ``targets[1]``, and so on."""
     low = top - targets.size
+    # If no position occurs twice, the swaps do not depend on one another and can be made at once.
     ascending = np.sort(targets)
     if ascending[-1] < low and (ascending[1:] != ascending[:-1]).all():
         moved = order[low:top].copy()
@@ -53,13 +61,7 @@ def _swap(order: NDArray[np.int64], top: int, targets: NDArray[np.int64]) -> Non
 
 
 def _swap_targets(count: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Blocks of the numbers that ``shuffle`` draws: below ``count``, ``count - 1``, …, 2.
-
-    ``shuffle`` draws ``bound.bit_length()`` bits until the number is below the bound, which falls by
-    one at each success. Within a block, whether a draw is accepted depends on how many were
-    accepted before it; assuming at first that the bound does not fall and counting again until
-    nothing changes settles at least one more draw a round, and nearly all of them at once.
-    """
+    """Yield blocks of the numbers that ``shuffle`` draws: below ``count``, ``count - 1``, …, 2."""
     twister = np.random.MT19937()
     *key, position = random.Random(seed).getstate()[1]
     twister.state = {
@@ -76,6 +78,10 @@ def _swap_targets(count: int, seed: int) -> Iterator[NDArray[np.int64]]:
         window = drawn[: 2 * wanted + 64]  # more than half of all draws are accepted
         numbers = window >> (32 - bits)
         accepted = numbers < bound
+        # Python draws `bound.bit_length()` bits until the number is below the bound, which falls by one at
+        # each success. So whether a draw is accepted depends on how many were accepted before it. Assume at
+        # first that the bound does not fall, and count again until nothing changes: each round settles at
+        # least one more draw, and nearly all of them are settled by the first.
         while True:
             again = numbers < bound - (np.cumsum(accepted) - accepted)
             if np.array_equal(again, accepted):

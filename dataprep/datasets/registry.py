@@ -1,18 +1,15 @@
-"""One module a dataset; a module's name is the dataset's name on the command line.
+"""Find and load converters: one module per dataset, named as on the command line.
 
 A converter module has
 
-- a docstring: what the set is, where it comes from, its licence, and a sample row;
-- ``SOURCE``: what it is published as (a ``records.Source``);
+- a docstring: what the dataset is, its source and licence, and a sample row;
+- ``SOURCE``: how it is published (a ``records.Source``);
 - ``USER`` and ``ASSISTANT``: its default wording (see ``templates``);
 - ``convert(row) -> Example``, pure; its keyword-only arguments are the dataset's own options;
-- where the published file is no JSON Lines, ``rows(document)``: the rows of the whole JSON document;
-- where one published file holds several splits, ``split_of(row, scheme)`` and ``SCHEMES``;
-- where a second file holds the rows' labels, ``LABELS``: its name, and the field that a label becomes;
-- where the row's fields are named by the user (the option ``columns``), ``mapped_fields(columns)`` and
-  ``has_field(row, path)``.
-
-Nothing is registered anywhere: ``names`` lists this folder.
+- ``rows(document)``, if it is published as a JSON document: yields the document's rows;
+- ``split_of(row, scheme)`` and ``SCHEMES``, if one file holds several splits;
+- ``LABELS``, if a second file holds the rows' labels: the file's name, and the field for a label;
+- ``mapped_fields(columns)`` and ``has_field(row, path)``, if the user names the fields (``--map``).
 """
 
 from __future__ import annotations
@@ -34,11 +31,11 @@ ALIASES: Mapping[str, str] = {
     "aqua": "aqua_rat",
     "csqa": "commonsense_qa",
 }
-"""Other names that sets are known by, on the command line and as folders in ``raw/``."""
+"""Other names of datasets, on the command line and as folders in ``raw/``."""
 
 
 class Converter(Protocol):
-    """What a converter module holds."""
+    """The attributes that every converter module has."""
 
     SOURCE: Source
     USER: str
@@ -48,22 +45,27 @@ class Converter(Protocol):
 
 def names() -> list[str]:
     """Return the datasets that have a converter, sorted."""
+    # There is no list to keep up to date: every module in the folder is a dataset, apart from what they
+    # share.
     return sorted(
         module.name for module in pkgutil.iter_modules(converters.__path__) if module.name != "choices"
     )
 
 
 def canonical(name: str) -> str:
-    """A dataset's own name: aliases, upper case and hyphens do not matter."""
+    """Return a dataset's own name; aliases, upper case and hyphens do not matter."""
     plain = name.lower().replace("-", "_")
     return ALIASES.get(plain, plain)
 
 
 def load(name: str) -> Converter:
-    """The converter module of a dataset; upper case and hyphens in the name do not matter.
+    """Import the converter module of a dataset.
+
+    Args:
+        name: its name or alias.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such dataset.
     """
     known = names()
     module = canonical(name)
@@ -75,7 +77,8 @@ def load(name: str) -> Converter:
 
 
 def options(converter: Converter) -> Mapping[str, tuple[Any, ...]]:
-    """A converter's own options, each with the values it may have (none: any)."""
+    """Return a converter's own options, each with its accepted values (none for any)."""
+    # The signature is the only declaration: an option cannot be listed and then not be accepted.
     parameters = inspect.signature(converter.convert).parameters.values()
     hints = get_type_hints(converter.convert)
     return {
@@ -86,7 +89,7 @@ def options(converter: Converter) -> Mapping[str, tuple[Any, ...]]:
 
 
 def rows_of(converter: Converter | None, document: Any) -> Iterator[Any]:
-    """The rows in a JSON document: as its converter reads it, or an array of rows, or one row."""
+    """Yield the rows of a JSON document: as its converter reads it, or an array of rows, or one row."""
     if converter is not None and hasattr(converter, "rows"):
         yield from converter.rows(document)
     elif isinstance(document, list):

@@ -1,4 +1,4 @@
-"""What a file of rows holds: rows by source, lengths by role, exact duplicates."""
+"""Describe files of rows: rows by source, lengths by role, exact duplicates."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Tokens(Lengths):
-    """Tokens in the texts of one role, field or source, and all of them together."""
+    """Tokens in the texts of one role, field or source, and their sum."""
 
     total: int
 
 
 @dataclass(frozen=True)
 class Bin:
-    """How many rows have at least ``low`` and at most ``high`` characters."""
+    """Number of rows that have ``low`` to ``high`` characters."""
 
     low: int
     high: int
@@ -56,13 +56,13 @@ class Stats:
     """What ``stats`` found.
 
     Attributes:
-        rows: how many rows there are.
-        sources: rows by ``source`` field, or by file where rows have none.
+        rows: number of rows.
+        sources: rows by ``source`` field, or by file for rows without one.
         characters: lengths by role in chat rows, by field in other rows.
-        duplicates: rows whose content (all but ``id`` and ``source``) an earlier row has as well.
+        duplicates: rows whose content (all but ``id`` and ``source``) an earlier row has too.
         histogram: rows by their number of characters.
-        tokens: tokens by role or field, where a tokenizer was given.
-        tokens_by_source: tokens of whole rows' texts by source, where a tokenizer was given.
+        tokens: tokens by role or field, if a tokenizer was given.
+        tokens_by_source: tokens of whole rows' texts by source, if a tokenizer was given.
     """
 
     rows: int
@@ -74,12 +74,15 @@ class Stats:
     tokens_by_source: dict[str, Tokens] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as a JSON object; those of tokens only where a tokenizer was given."""
+        """Return the figures as a JSON object."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 class _Columns:
-    """A row at a time in, a few numbers a row kept: 28 bytes and 5 for each text; 5 more with a tokenizer."""
+    """Take rows one at a time and keep a few numbers of each."""
+
+    # Arrays, not lists of numbers: about 28 bytes a row and 5 for each text (5 more with a tokenizer), so
+    # that tens of millions of rows fit into memory.
 
     def __init__(self, encode: Encode | None = None) -> None:
         self.encode = encode
@@ -104,18 +107,20 @@ class _Columns:
         self.source_of.append(self.sources.setdefault(source, len(self.sources)))
         self.length_of.append(total)
         self.tokens_of.append(tokens)
+        # Converted twice with other options, a row has another id and is still the same row to train on.
         content = {key: value for key, value in row.items() if key not in ("id", "source")}
         try:
             written = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
         except TypeError as error:  # nested too deeply, lone surrogates
             raise RowError("a row that JSON cannot hold", str(error)) from None
+        # 16 bytes of a hash stand for the row: two different rows sharing them is not to be expected.
         digest = blake2b(written, digest_size=16).digest()
         for column, half in zip(self.digests, (digest[:8], digest[8:]), strict=True):
             column.append(int.from_bytes(half, "little"))
 
 
 def _texts_of(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """The texts of a row by role (chat rows) or by field (other rows)."""
+    """Return the texts of a row by role (chat rows) or by field (other rows)."""
     messages = row.get("messages")
     if messages is None:
         return [(name, text) for name, text in row.items() if isinstance(text, str)]
@@ -130,7 +135,11 @@ def _texts_of(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def stats(rows: str | Path | Iterable[Mapping[str, Any]], encode: Encode | None = None) -> Stats:
-    """Figures about a file of rows, or about rows given one by one; ``encode`` is a tokenizer's.
+    """Describe a file of rows, or the rows themselves.
+
+    Args:
+        rows: the file, or the rows.
+        encode: encodes a text as a list of tokens; adds figures of tokens.
 
     Raises:
         FileError: the file cannot be read.
@@ -146,7 +155,11 @@ def stats(rows: str | Path | Iterable[Mapping[str, Any]], encode: Encode | None 
 
 
 def stats_of_files(inputs: Sequence[str | Path], encode: Encode | None = None) -> Stats:
-    """Figures about the rows of several files together; ``encode`` is a tokenizer's.
+    """Describe the rows of several files together.
+
+    Args:
+        inputs: files in any format that dataprep reads.
+        encode: as for ``stats``.
 
     Raises:
         FileError: a file cannot be read.
@@ -226,10 +239,11 @@ def _lengths(values: array[int] | pl.Series) -> Lengths:
 
 
 def _histogram(lengths: pl.Series) -> list[Bin]:
-    """Bins of equal width up to the 99th percentile; the last one also takes all longer rows."""
+    """Return bins of equal width up to the 99th percentile; the last one takes all longer rows too."""
     if lengths.is_empty():
         return []
     longest, shortest = int(lengths.max()), int(lengths.min())  # type: ignore[arg-type]
+    # One row of a megabyte would otherwise leave all others in the first bin.
     usual = int(lengths.quantile(0.99, interpolation="nearest") or 0)
     width = max(1, -(-(usual + 1 - shortest) // BINS))
     edges = list(range(shortest, usual + 1, width))

@@ -1,4 +1,4 @@
-"""Whole files of chat rows, checked row by row."""
+"""Check files of chat rows, row by row: the library behind ``dataprep validate``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from dataprep.core import io as files
 from dataprep.core.conversations import Finding, find_in
 from dataprep.core.errors import InputError, Location, UsageError
 
+# A converter that is wrong is wrong in every row; twenty examples of a fault are enough to see it.
 SHOWN_PER_KIND = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with one row: where, what kind, and what was found and expected."""
+    """One fault of one row: its place, its kind, and what was found and expected."""
 
     where: str
     kind: str
@@ -29,20 +30,26 @@ class Problem:
 
 @dataclass
 class Report:
-    """What ``validate`` found: rows by file, and problems counted by kind; the first ones of each kind."""
+    """What ``validate`` found.
+
+    Attributes:
+        rows: number of rows by file.
+        counts: number of problems by kind.
+        shown: the first problems of each kind.
+    """
 
     rows: dict[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     shown: list[Problem] = field(default_factory=list)
 
     def add(self, problem: Problem) -> None:
-        """Count a problem, and keep it where few of its kind were kept before."""
+        """Count a problem, and keep it if it is one of the first of its kind."""
         self.counts[problem.kind] += 1
         if self.counts[problem.kind] <= SHOWN_PER_KIND:
             self.shown.append(problem)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as a JSON object."""
+        """Return the report as a JSON object."""
         return {
             "rows": {files.printable(path): rows for path, rows in self.rows.items()},
             "problems": dict(self.counts),
@@ -51,7 +58,7 @@ class Report:
 
 
 def validate(rows: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[Problem]:
-    """Everything that is wrong with a file of chat rows, or with chat rows given one by one.
+    """Yield everything that is wrong with a file of chat rows, or with the chat rows themselves.
 
     Raises:
         FileError: the file cannot be read.
@@ -69,7 +76,7 @@ def validate(rows: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[Problem
 
 
 def validate_files(inputs: Sequence[str | Path]) -> Report:
-    """A report on files of chat rows.
+    """Check files of chat rows.
 
     Raises:
         FileError: a file cannot be read.

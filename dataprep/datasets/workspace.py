@@ -1,4 +1,4 @@
-"""The workspace: a folder with ``raw/``, ``pre_datasets/{train,test}/`` and ``mergedata/``."""
+"""Find and make workspaces: folders with ``raw/``, ``pre_datasets/{train,test}/`` and ``mergedata/``."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ _SHARD = re.compile(r"((prompt|train|validation|test)-)?\d+-of-\d+")
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where the commands look for their files when they are given none."""
+    """The folder in which commands find their files when they are given none."""
 
     root: Path
 
     @classmethod
     def find(cls, folder: str | None = None) -> Workspace:
-        """The workspace in ``folder``, or in the current folder.
+        """Return the workspace in ``folder``, by default in the current folder.
 
         Raises:
-            WorkspaceError: there is none.
+            WorkspaceError: the folder is not a workspace.
         """
+        # One of the folders is enough: people delete `mergedata/` and start with `raw/` alone.
         root = Path(folder or ".")
         if not any((root / name.partition("/")[0]).is_dir() for name in FOLDERS):
             here = f"{root} is" if folder else "the current folder is"
@@ -41,9 +42,12 @@ class Workspace:
         return cls(root)
 
     def dataset_folder(self, dataset: str, aliases: Sequence[str] = (), *, new: bool = False) -> Path:
-        """The folder of a dataset in ``raw/``, without regard to case, hyphens and underscores.
+        """Return the folder of a dataset in ``raw/``; case, hyphens and underscores do not matter.
 
-        ``aliases`` are other names that the folder may have. With ``new``, it need not be there yet.
+        Args:
+            dataset: the dataset's name.
+            aliases: other names that the folder may have.
+            new: return a folder to make if there is none.
 
         Raises:
             WorkspaceError: there is none, or more than one.
@@ -67,15 +71,15 @@ class Workspace:
         return found[0]
 
     def chat_file(self, split: str, stem: str) -> Path:
-        """Where ``convert`` writes a split; the folder is made where it is missing."""
+        """Return the file that ``convert`` writes for a split, and make its folder."""
         return _in_made_folder(self.root / "pre_datasets" / split / f"{stem}.jsonl")
 
     def chat_files(self, split: str) -> list[Path]:
-        """What ``merge`` gathers for a split, in sorted order."""
+        """Return the files that ``merge`` gathers for a split, sorted."""
         return sorted((self.root / "pre_datasets" / split).glob("[!.]*.jsonl"))
 
     def merged_file(self, split: str) -> Path:
-        """Where ``merge`` writes a split; the folder is made where it is missing."""
+        """Return the file that ``merge`` writes for a split, and make its folder."""
         return _in_made_folder(self.root / "mergedata" / f"{split}.jsonl")
 
 
@@ -92,13 +96,14 @@ def _plain(name: str) -> str:
 
 
 def split_files(folder: Path, split: Split) -> list[Path]:
-    """The files in a folder that hold a split: one file, or all parts of one; sorted.
+    """Return the files in a folder that hold a split: one file, or all parts of one; sorted.
 
     Raises:
         WorkspaceError: several files could be the split.
         FileError: the folder cannot be read.
     """
     found = matching_files(folder, split.files)
+    # Two different files would silently double the split, or mix two versions of it.
     if len({_SHARD.sub("", path.name.lower()) for path in found}) > 1:
         listed = ", ".join(path.name for path in found)
         raise WorkspaceError(
@@ -109,14 +114,14 @@ def split_files(folder: Path, split: Split) -> list[Path]:
 
 
 def samples() -> Path:
-    """The folder with the sample datasets: inside the installed package, or ``raw/`` of a checkout."""
+    """Return the folder of the sample datasets: in the installed package, or ``raw/`` of a checkout."""
     package = Path(__file__).parent.parent
     shipped = package / "samples"
     return shipped if shipped.is_dir() else package.parent / "raw"
 
 
 def init_workspace(folder: str | Path = ".") -> Path:
-    """Make a workspace with the sample datasets in its ``raw/``; returns the folder.
+    """Make a workspace with the sample datasets in its ``raw/``, and return the folder.
 
     Raises:
         WorkspaceError: the folder already holds a part of a workspace, or is a file.

@@ -71,6 +71,7 @@ class Recorder:
 
     def look(self, module: Any, inputs: Any, output: Any) -> None:  # noqa: ARG002 - as torch calls it
         """Keep the model's scores of the next token."""
+        # Taken here and not from `generate`, whose scores have temperature and penalties applied.
         self._scores = output.logits[:, -1].float()
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:  # noqa: ARG002 - as generate calls it
@@ -210,6 +211,7 @@ class Decoder:
         self._temperature = decoding.temperature
         if self._temperature is None:
             self._temperature = (defaults.temperature or 1.0) if defaults.do_sample else 0.0
+        # `Decoding` cannot check this: only the model's files say whether it draws.
         if decoding.n > 1 and not self._temperature:
             raise UsageError(f"--n {decoding.n} needs --temperature: the model's own settings draw nothing")
         self._top_p = defaults.top_p if decoding.top_p is None else decoding.top_p
@@ -226,6 +228,7 @@ class Decoder:
         Raises:
             Stopped: ``stopped`` returned true.
         """
+        # `generate` has one limit per batch, so rows share a batch only if their limits are equal.
         by_length: dict[int, list[Row]] = {}
         for row in rows:
             by_length.setdefault(row.max_new_tokens, []).append(row)
@@ -276,8 +279,10 @@ class Decoder:
             hook.remove()
         if self._stopped():
             raise Stopped
+        # An encoder-decoder's output begins with a start token, so the answers are counted from the end.
         answers = output[:, output.shape[1] - recorder.steps :].tolist()
         for number, row in enumerate(rows):
+            # A batch runs until its longest answer ends; shorter ones have padding behind their end.
             row.tokens = _until(answers[number], model.eos_token_ids)
             if recorder.first_nan(number) < len(row.tokens):
                 raise ArithmeticError(
@@ -315,6 +320,7 @@ class Decoder:
 def _prepared(defaults: Any, model: Model, repetition_penalty: float | None) -> Any:
     """Return the model's generation settings without those that are decided here."""
     config = copy.deepcopy(defaults)
+    # The tokens are drawn by `Draw`, so `generate` itself must take the likeliest.
     config.update(
         do_sample=False, num_beams=1, num_return_sequences=1, return_dict_in_generate=False, use_cache=True
     )

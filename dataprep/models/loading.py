@@ -105,10 +105,12 @@ class Model:
         else:
             lines = [f"{message['role']}: {message['content']}\n" for message in messages]
             text = "".join(lines) + "assistant:"
+        # A template writes its special tokens itself.
         tokens = self._encode(text, special=not self._tokenizer.chat_template)
         if not tokens or max(tokens) >= self.vocab_size:
             problem = "has tokens that the model does not know" if tokens else "has no tokens"
             raise GenerationError("tokenizer", f"the prompt {problem}")
+        # At least one token of the context must be left for the answer.
         if self.context is not None and len(tokens) >= self.context:
             raise GenerationError(
                 "context_length_exceeded",

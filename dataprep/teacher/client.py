@@ -102,12 +102,14 @@ class Client:
         self._requests, self._tokens = Rate(pacing.rpm), Rate(pacing.tpm)
         self._budget = Budget(pacing.budget, pacing.price_in, pacing.price_out)
         index = journal.index
+        # The budget is that of the journal, so earlier runs count.
         self._budget.spent = self._budget.cost(index.prompt_tokens, index.completion_tokens)
         self.progress.cost = self.progress.cost_before = self._budget.spent
         self._paused_until = 0.0
         self._tasks: dict[asyncio.Task[None], Job] = {}
         self._later: list[tuple[float, int, Job]] = []
         self._held: Job | None = None
+        # Jobs whose task was cancelled; they are counted at the end.
         self._cut_off: list[Job] = []
         self._count = itertools.count()
         self._jitter = random.Random()
@@ -137,10 +139,12 @@ class Client:
             raise self._crash
 
     async def _wait(self, pause: float | None) -> None:
+        # The queue looked at its share of requests and found none to ask: let answers in, then continue.
         if pause == 0:
             await asyncio.sleep(0)
             return
-        if self._on_progress is not None:  # a progress bar shows that time passes
+        # A progress bar shows that time passes.
+        if self._on_progress is not None:
             pause = min(WATCHED_SECONDS, pause or WATCHED_SECONDS)
         timer = None if pause is None else asyncio.get_running_loop().call_later(pause, self._wake.set)
         await self._wake.wait()
@@ -151,7 +155,8 @@ class Client:
         tasks = list(self._tasks)
         self.abandon()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # the callbacks of cancelled tasks run in the loop's next turn
+        # The callbacks of cancelled tasks run in the loop's next turn.
+        await asyncio.sleep(0)
         # The queue counts every job that was taken from it, so those without an answer are settled as well.
         waiting = [job for _, _, job in self._later]
         for job in [*self._cut_off, *waiting, *([self._held] if self._held else [])]:
@@ -188,6 +193,7 @@ class Client:
             )
             if not self._budget.fits(most):
                 self._held = job
+                # Requests in flight may cost less than reserved, so the run stops only when none is left.
                 if not self._tasks:
                     self.stop(f"the next request could pass the budget of ${self._pacing.budget:g}")
                 return None
@@ -281,6 +287,7 @@ class Client:
         billed = error.status is None and error.type != "connection_error"
         self._settle_cost(job, job.reserved if billed else 0.0)
         self.progress.last_error = str(error)
+        # The attempt does not count: the server only told us how to ask.
         if error.free:
             job.attempts -= 1
         if error.status in (429, 503):
@@ -299,6 +306,7 @@ class Client:
             self.stop(f"every request would fail like this one: {error}")
 
     def _again(self, job: Job, delay: float) -> None:
+        # The count keeps the heap from comparing two jobs.
         heapq.heappush(self._later, (time.monotonic() + delay, next(self._count), job))
         self.progress.waiting += 1
 

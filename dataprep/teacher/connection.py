@@ -62,7 +62,8 @@ class Connection:
             "default_headers": {"Accept-Encoding": "identity"},
             "http_client": httpx2.AsyncClient(
                 verify=self._context,
-                follow_redirects=False,  # another host would be sent the key
+                # Another host would be sent the key.
+                follow_redirects=False,
                 timeout=self._timeout,
                 limits=httpx2.Limits(max_connections=POOL, max_keepalive_connections=POOL),
                 event_hooks={"response": [_limit_body]},
@@ -78,7 +79,8 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for client in self._clients:
-            with suppress(Exception):  # connections that are gone already
+            # Connections that are gone already.
+            with suppress(Exception):
                 await client.close()
 
     async def ask(
@@ -148,7 +150,8 @@ class Connection:
         except orjson.JSONDecodeError:
             body = response.content[:LARGEST_ERROR].decode("utf-8", "replace")
         if not renamed and NEWER_FIELD in str(body) and status == 400:
-            self._newer_field = True  # OpenAI's newer models accept the limit only under this name
+            # OpenAI's newer models accept the limit only under this name.
+            self._newer_field = True
             wanted = f"the server wants {NEWER_FIELD}"
             return RequestError("renamed_field", wanted, status=status, after=0.0, free=True)
         return error_of(

@@ -143,7 +143,8 @@ def run(
     if is_long(requests):
         rows = read_keyed(requests, config)
     elif not Path(requests).is_file():
-        rows = list(rows)  # the loop that asks would block on a slow pipe
+        # The loop that asks would block on a slow pipe.
+        rows = list(rows)
     with JournalWriter(journal) as opened:
         opened.index.check_teacher(config.model, teacher, str(journal))
         queue = PendingQueue(rows, config, opened.index, retry_failed=retry_failed)
@@ -159,6 +160,7 @@ def run(
                     await client.run()
 
         asyncio.run(ask())
+        # The rest of the requests is read even after a stop: the ledger counts those that were not asked.
         report.ledger = queue.drain()
         report.ledger.check()
         report.twice = queue.twice
@@ -230,6 +232,7 @@ def check_pacing(pacing: Pacing) -> None:
         or any(limit is not None and limit <= 0 for limit in limits)
     ):
         raise UsageError("expected --concurrency of 1 or more, and --rpm, --tpm and --budget above 0")
+    # Without prices every cost is 0, and the budget would never end.
     if pacing.budget is not None and not (pacing.price_in or pacing.price_out):
         raise UsageError("--budget needs --price-in and --price-out, in dollars for a million tokens")
 
@@ -245,9 +248,11 @@ def _stopping_gently(client: Client, report: GenerateReport) -> Iterator[None]:
         report.interrupted = True
         client.stop("interrupted")
 
+    # Put back afterwards: a library must not leave its handlers in the caller's process.
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     installed = []
-    with suppress(NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
+    # Windows, or not the main thread.
+    with suppress(NotImplementedError, ValueError, RuntimeError):
         for number in before:
             loop.add_signal_handler(number, interrupt)
             installed.append(number)

@@ -25,8 +25,11 @@ from dataprep.teacher.protocol import Answer, RequestError
 from dataprep.teacher.settings import Pacing
 
 _DIGITS = 6
+# The text of an incomplete character.
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
+# Long enough for the requests that one answered batch lets in, and short beside a batch.
 GATHER_SECONDS = 0.05
+# Seconds until a thread that is still loading a model is left alone.
 LONGEST_GOODBYE = 5.0
 
 Reply = tuple[list[Answer], dict[str, Any] | None]
@@ -65,6 +68,7 @@ class Answers:
         reason = "stop" if ended else "length"
         if row.recorded is None:
             return Answer(text, reason)
+        # "The answer is (b)." names its choice late, so the tokens of that letter are looked for as well.
         lettered = self._lettered(tokens, letter_of(text, choices)) if choices else set()
         pieces = pieces_of(model, tokens)
         entries = []
@@ -109,6 +113,7 @@ def pieces_of(model: Model, tokens: Sequence[int]) -> list[str]:
     """
     pieces, begin, read = [], 0, 0
     for end in range(1, len(tokens) + 1):
+        # Decoded from the last complete character on: tokens before it cannot change the text that follows.
         before, now = model.decode(tokens[begin:read]), model.decode(tokens[begin:end])
         if now.endswith(_BROKEN) and end < len(tokens):
             pieces.append("")
@@ -130,21 +135,11 @@ def generate_locally(
     fresh: bool = False,
     on_progress: OnProgress | None = None,
 ) -> GenerateReport:
-    """Ask a model in this process for what the journal lacks; like ``generate`` otherwise.
+    """Ask a model in this process for what the journal lacks; ``generate`` documents the other arguments.
 
-    The model is loaded when the first request is asked.
-
-    Args:
-        requests: as for ``generate``.
-        journal: as for ``generate``.
-        config: ``model`` is a directory, or a name on the Hugging Face Hub; ``extra`` accepts the names in
-            ``decoding.SETTINGS``.
-        batch_size: number of answers that are generated at once.
-        teacher: the teacher's name in the journal. Defaults to the directory's name.
-        pacing: as for ``generate``, except that two batches are in flight whatever ``concurrency`` is.
-        retry_failed: as for ``generate``.
-        fresh: as for ``generate``.
-        on_progress: as for ``generate``.
+    ``config.model`` is a directory, or a name on the Hugging Face Hub. ``config.extra`` accepts the names in
+    ``decoding.SETTINGS``. The model is loaded when the first request is asked. ``batch_size`` answers are
+    generated at once.
 
     Raises:
         MissingDependencyError: torch or transformers is not installed.
@@ -154,7 +149,7 @@ def generate_locally(
     """
     decoding = Decoding.of(config)
     check_model(config.model)
-    # While one batch is generated, the next one is prepared.
+    # Two batches are in flight whatever `pacing` says: while one is generated, the next one is ready.
     pacing = replace(pacing or Pacing(), concurrency=2 * batch_size)
     check_pacing(pacing)
     directory = Path(config.model)
@@ -295,14 +290,16 @@ class LocalTeacher:
         """Give an outcome to the task that waits for it, in the loop's thread."""
 
         def settle() -> None:
-            if asked.future.done():  # its task was cancelled
+            # Its task was cancelled.
+            if asked.future.done():
                 return
             if isinstance(outcome, BaseException):
                 asked.future.set_exception(outcome)
             else:
                 asked.future.set_result(outcome)
 
-        with suppress(RuntimeError):  # the loop has ended
+        # The loop has ended.
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(settle)
 
 

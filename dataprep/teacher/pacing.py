@@ -27,6 +27,7 @@ class Rate:
 
     def spend(self, now: float, amount: float = 1.0) -> None:
         """Count ``amount`` as spent now."""
+        # Time that passed without requests is not saved up, so there are no bursts after a pause.
         self.ready_at = max(self.ready_at, now) + amount * self._seconds
 
     def correct(self, amount: float) -> None:

@@ -100,6 +100,7 @@ class ShotPool:
         self.count = count
         self.seed = seed
         self.account = account or f"the pool has {len(shots):,} worked examples"
+        # Sorted, so that the draw does not depend on the order of the rows.
         ordered = sorted(shots, key=lambda shot: (shot.id, shot.example.question, shot.rationale))
         self._shots = list({shot.id: shot for shot in ordered}.values())
         self._ids = {shot.id for shot in self._shots}
@@ -153,6 +154,7 @@ class Prompter:
         self.system = system
         wording = user or (FORCED_USER if forcing else CHOICE_USER)
         self._user = compile_text(wording, "user")
+        # A question without choices has no answer label, so its wording shows the answer's text.
         self._open = compile_text(wording.replace("{answer_label}", "{answer_text}"), "user")
 
     def __call__(self, example: Example) -> dict[str, Any]:
@@ -254,42 +256,20 @@ def prompt_file(
     count = (2 if forcing else 0) if shots is None else shots
     worked = ShotPool([], 0, seed)
     if count and pool is None:
-        blocks = list(blocks)  # they are read twice, and standard input can be read only once
+        # They are read twice, and standard input can be read only once.
+        blocks = list(blocks)
         worked = _pool(blocks, path, read, count, seed)
     elif count and pool is not None:
         worked = _pool(source_rows.blocks(pool), pool, Example.from_json, count, seed, warn)
-    make = _Requests(Prompter(worked, forcing=forcing, system=system, user=user), read)
-    ledger = Ledger()
+    prompter, ledger = Prompter(worked, forcing=forcing, system=system, user=user), Ledger()
+
+    def request(row: Mapping[str, Any]) -> bytes:
+        return orjson.dumps(prompter(read(row)))
+
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
-        engine.run_into(blocks, engine.per_row(make), out, ledger, bad, paths=[path])
+        engine.run_into(blocks, engine.per_row(request), out, ledger, bad, paths=[path])
         ledger.check()
     return ledger
-
-
-class _Requests:
-    """From a row to the request as one line of JSON."""
-
-    def __init__(self, prompter: Prompter, read: Reader) -> None:
-        self._prompter = prompter
-        self._read = read
-
-    def __call__(self, row: Mapping[str, Any]) -> bytes:
-        return orjson.dumps(self._prompter(self._read(row)))
-
-
-class _Shots:
-    """Collect the worked examples of rows; no output."""
-
-    def __init__(self, read: Reader) -> None:
-        self.shots: list[Shot] = []
-        self._read = read
-
-    def __call__(self, row: Mapping[str, Any]) -> bytes:
-        shot = shot_of(row, self._read(row))
-        if shot is None:
-            raise RowDropped(NO_RATIONALE)
-        self.shots.append(shot)
-        return b""
 
 
 def _pool(
@@ -304,7 +284,16 @@ def _pool(
 
     Bad rows are only counted. If requests are made of the same rows, they are reported there.
     """
-    collect, rows, bad, first = _Shots(read), 0, 0, ""
+    shots: list[Shot] = []
+    rows, bad, first = 0, 0, ""
+
+    def collect(row: Mapping[str, Any]) -> bytes:
+        shot = shot_of(row, read(row))
+        if shot is None:
+            raise RowDropped(NO_RATIONALE)
+        shots.append(shot)
+        return b""
+
     for block, outcome in engine.run(engine.per_row(collect), blocks):
         rows += outcome.rows_in
         bad += len(outcome.failures)
@@ -312,15 +301,16 @@ def _pool(
             failure = outcome.failures[0]
             first = f" (the first is {block.unit} {failure.line}: {failure.message})"
     engine.refuse_empty({path: rows})
-    usable = len(collect.shots)
+    usable = len(shots)
     name = "standard input" if path == files.STDIO else path
     account = f"the pool, {name}, has {rows:,} rows: {usable:,} with an answer and a rationale or solution"
     account += f", {rows - usable - bad:,} without"
     if bad:
         account += f", {bad:,} that are no Examples{first}"
-        if warn is not None and usable > count:  # otherwise it is part of an error
+        # Otherwise it is part of an error.
+        if warn is not None and usable > count:
             warn(account)
-    return ShotPool(collect.shots, count, seed, account)
+    return ShotPool(shots, count, seed, account)
 
 
 def _reader(dataset: str | None, forcing: bool) -> Reader:

@@ -14,6 +14,7 @@ from dataprep.teacher.journal.line import without_halves
 
 LONGEST_MESSAGE = 500
 MOST_TOKENS = 1 << 40
+# Timeout, conflict, too early, too many requests; server errors are retried too.
 _RETRYABLE = frozenset([408, 409, 425, 429])
 _FATAL = frozenset([401, 404])
 SERVER_ERROR = 500
@@ -158,6 +159,7 @@ def _answer(choice: Any) -> Answer:
     reason = choice.get("finish_reason")
     if type(reason) is not str:
         raise _malformed(f"expected a finish_reason, found {describe(reason)}: the answer may not be whole")
+    # OpenAI puts a refusal in a field of its own and says "stop".
     if type(refusal) is str and refusal and not (text or "").strip():
         text, reason = refusal, "refusal"
     reasoning = message.get("reasoning_content") or message.get("reasoning")
@@ -218,6 +220,7 @@ def error_of(
         kind = code
     if "content_filter" in (kind, code):
         return RequestError("content_filter", message, status=status, retryable=False)
+    # OpenAI sends status 429 for an account without credit, which no waiting helps.
     if kind == "insufficient_quota":
         return RequestError(kind, message, status=status, retryable=False, fatal=True)
     retryable = status is None or status in _RETRYABLE or status >= SERVER_ERROR

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -79,7 +79,8 @@ class PendingQueue:
         for request in islice(self._requests, AT_ONCE):
             self.seen += 1
             identity = request.id
-            if identity in keys:  # readers of the journal could not tell the two answers apart
+            # Readers of the journal could not tell the two answers apart.
+            if identity in keys:
                 self._settled["used"] += 1
                 if len(self.twice) < SHOWN:
                     self.twice.append(identity)
@@ -94,6 +95,12 @@ class PendingQueue:
             self._settled[self._state(identity, key)] += 1
         self.exhausted = self.seen - before < AT_ONCE
         return None
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield all jobs that are left."""
+        while not self.exhausted:
+            if (job := self.next()) is not None:
+                yield job
 
     def _to_ask(self, identity: str, key: str) -> list[int]:
         limit, retry_failed = self._config.max_tokens, self._retry_failed
@@ -123,9 +130,8 @@ class PendingQueue:
 
     def drain(self) -> Ledger:
         """Return the ledger of all requests; those that were not asked are dropped as ``not asked yet``."""
-        while not self.exhausted:
-            if (job := self.next()) is not None:
-                self.settle(job)
+        for job in self.jobs():
+            self.settle(job)
         ledger = Ledger(self.seen, self._settled["ok"])
         for state, count in self._settled.items():
             if state in ("failed", "used"):

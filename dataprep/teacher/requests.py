@@ -48,8 +48,10 @@ def request_of(row: Mapping[str, Any]) -> Request:
         for message in messages:
             if message["role"] not in ROLES or type(message["content"]) is not str:
                 raise TypeError
-    except (KeyError, TypeError):  # reasons are looked for only here, which keeps long files fast
+    # Reasons are looked for only here, which keeps long files fast.
+    except (KeyError, TypeError):
         raise _malformed(messages) from None
+    # Servers would continue such a message or refuse it.
     if messages[-1]["role"] == "assistant":
         raise RowError("no question", "the last message is the assistant's; expected one that asks")
     choices = row.get("choices")
@@ -121,6 +123,7 @@ def read_keyed(path: str | Path, config: GenerationConfig) -> Iterator[Keyed]:
         InputError: a row is not a request.
         FileError: the file cannot be read.
     """
+    # Workers return only ids and keys. The blocks stay here, for the few requests whose messages are needed.
     given, before = deque[files.Block](), 0
 
     def blocks() -> Iterator[files.Block]:

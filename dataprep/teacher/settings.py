@@ -90,6 +90,7 @@ class Endpoint:
     @property
     def shown_url(self) -> str:
         """The endpoint without user name, password or query, for messages and the manifest."""
+        # An address may hold a password or, in its query, a key.
         address = urlsplit(self.base_url)
         host = address.hostname or ""
         port = f":{address.port}" if address.port else ""
@@ -140,6 +141,7 @@ def endpoint_of(
         raise UsageError(f"--api-key-env {key_variable}: no such variable in the environment or in .env")
     names = (API_KEY, KEY_VARIABLE) if key_variable is None else (key_variable,)
     api_key = next((variables[name].strip() for name in names if variables.get(name, "").strip()), "")
+    # Local servers such as vLLM, Ollama and llama.cpp ask for no key.
     if not api_key and (azure or url == OPENAI_URL):
         raise UsageError(f"no API key: set {' or '.join(names)} in the environment or in a .env file")
     return Endpoint(url, api_key, azure, api_version)

@@ -15,7 +15,7 @@ from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.settings import Pacing
 from dataprep.tokens.options import ShardOptions
 from dataprep.train.options import PredictOptions, TrainOptions
-from tests.helpers import chat, write_jsonl
+from tests.helpers import write_jsonl
 
 CLASSES = {
     "train": (TrainOptions,),
@@ -111,7 +111,10 @@ def test_option_modules_load_nothing_heavy():
 
 
 LABELLED = [{"title": f"{word} {n}", "label": word} for n in range(8) for word in ("yes", "no")]
-CHATS = [chat(f"{n} + {n}?", f"The sum is {2 * n}.") for n in range(12)]
+CHATS = [
+    {"messages": [{"role": "user", "content": f"{n} + {n}?"}, {"role": "assistant", "content": f"{2 * n}."}]}
+    for n in range(12)
+]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a path's suffix says: the format of its rows and its compression."""
+"""Map a path's suffix to the format of its rows and its compression."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A row format and the compression around it (``""``, ``"gzip"`` or ``"zstd"``)."""
+    """A row format and its compression (``""``, ``"gzip"`` or ``"zstd"``)."""
 
     kind: Kind
     compression: str
@@ -42,10 +42,10 @@ class Format:
 
 
 def format_of(path: str | PurePath) -> Format:
-    """The format that a path's suffix names; ``-``, pipes and devices are JSON Lines.
+    """Return the format that a path's suffix names; ``-``, pipes and devices are JSON Lines.
 
     Raises:
-        UsageError: the suffix is none that dataprep reads and writes.
+        UsageError: dataprep does not know the suffix.
     """
     path = PurePath(path)
     if str(path) == STDIO:
@@ -55,8 +55,9 @@ def format_of(path: str | PurePath) -> Format:
     if compression:
         suffixes.pop()
     kind = _KINDS.get(suffixes[-1]) if suffixes else None
+    # /dev/stdin, a named pipe or <(command) have no suffix. A folder fails later, when it is opened.
     if kind is None and Path(path).exists() and not Path(path).is_file():
-        return Format("jsonl", "")  # a pipe, a device; or a folder, which cannot be opened anyway
+        return Format("jsonl", "")
     if kind is None:
         known = " ".join(_KINDS)
         raise UsageError(f"{path}: unknown suffix; expected one of {known}, each also .gz or .zst")
@@ -64,7 +65,7 @@ def format_of(path: str | PurePath) -> Format:
 
 
 def matching_files(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """The files of rows in a folder whose names, in lower case, match one of the patterns; sorted.
+    """Return the files of rows in a folder whose names match a pattern, in any case; sorted.
 
     Raises:
         FileError: the folder cannot be read.
@@ -88,7 +89,7 @@ def _holds_rows(path: Path) -> bool:
 
 
 def decompressing(stream: IO[bytes], compression: str) -> IO[bytes]:
-    """A stream of the bytes that were compressed into ``stream``."""
+    """Return a stream of the decompressed bytes of ``stream``."""
     if compression == "gzip":
         return cast(IO[bytes], gzip.GzipFile(fileobj=stream, mode="rb"))
     if compression == "zstd":
@@ -97,12 +98,12 @@ def decompressing(stream: IO[bytes], compression: str) -> IO[bytes]:
 
 
 def compressing(stream: IO[bytes], compression: str) -> IO[bytes]:
-    """A stream that compresses into ``stream``; the same bytes in give the same bytes out.
+    """Return a stream that compresses into ``stream``; the same input gives the same bytes.
 
     Closing it ends the compressed data and leaves ``stream`` open.
     """
     if compression == "gzip":
-        # No name and no time in the header: they would make every run's file another one.
+        # No name and no time in the header: with them, every run would write different bytes.
         return cast(IO[bytes], gzip.GzipFile(filename="", fileobj=stream, mode="wb", mtime=0))
     if compression == "zstd":
         return cast(IO[bytes], _zstd("writing a .zst file").ZstdFile(stream, "wb"))
@@ -110,7 +111,7 @@ def compressing(stream: IO[bytes], compression: str) -> IO[bytes]:
 
 
 def decompression_errors() -> tuple[type[Exception], ...]:
-    """What the decompressors raise on data that is cut short or damaged."""
+    """Return the exceptions that decompressors raise on data that is cut short or damaged."""
     import zlib
 
     errors: list[type[Exception]] = [EOFError, gzip.BadGzipFile, zlib.error]
@@ -120,6 +121,7 @@ def decompression_errors() -> tuple[type[Exception], ...]:
 
 
 def _zstd(purpose: str) -> Any:
+    # Python has zstd of its own from 3.14 on; the backport has the same interface.
     try:
         if sys.version_info >= (3, 14):
             from compression import zstd

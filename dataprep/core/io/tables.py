@@ -1,4 +1,4 @@
-"""Tables: CSV and TSV through Python's ``csv``, Parquet through polars."""
+"""Read and write tables: CSV and TSV with Python's ``csv``, Parquet with polars."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import orjson
 from dataprep.core.errors import InputError, RowError, first_line
 
 _PARQUET_ROWS = 1 << 13  # rows of a Parquet file held at a time
+# csv refuses cells of more than 128 KiB unless told otherwise; passages of reading sets can be longer.
 _MAX_CELL = 32 << 20
 
 
@@ -20,7 +21,8 @@ def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Generator[di
     """Read the rows of a CSV or TSV file with a header; every value is a string.
 
     Raises:
-        InputError: no header, a name twice in it, a row of another length, not UTF-8, an open quote.
+        InputError: no header, a name twice in it, a row of another length, not UTF-8, an open quote. The
+            place is a line of the file, which an editor can jump to.
     """
     csv.field_size_limit(_MAX_CELL)
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
@@ -50,14 +52,16 @@ def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Generator[di
 
 
 def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
-    """The rows of a Parquet file.
+    """Read the rows of a Parquet file.
 
     Raises:
-        InputError: the file is no Parquet file, or is damaged.
+        InputError: the file is not a Parquet file, or is damaged.
     """
     import polars as pl
 
     try:
+        # Given the path, polars reads only the pages that a slice needs; a compressed file or a stream must
+        # be held in memory, because the table of contents of Parquet is at the end.
         source: Any = path if Path(path).suffix.lower() == ".parquet" else stream.read()
         frame = pl.scan_parquet(source, glob=False)
         start = 0
@@ -72,7 +76,7 @@ def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> N
     """Write JSON Lines rows as CSV or TSV; the first row's fields are the header.
 
     Raises:
-        RowError: a row has other fields than the first, or a field that is no single value.
+        RowError: a row has other fields than the first, or a field that is not a single value.
     """
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
@@ -92,6 +96,7 @@ def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> N
                 hint = f"field {name!r} of row {number} is nested; write .jsonl or .parquet instead"
                 raise RowError("a delimited table holds single values only", hint)
         _write_row(writer, quoting, ["" if value is None else value for value in row.values()])
+    # Without detaching, the wrapper would close the stream when it is collected.
     text.flush()
     text.detach()
 

@@ -1,10 +1,7 @@
-"""Writing: an output appears whole or not at all.
+"""Write outputs that appear whole or not at all, and set bad rows aside.
 
-The rows go to a hidden file beside the output's place, which takes the output's name when everything
-was written. A command that fails, or is killed, leaves the earlier output as it was. Nothing is forced
-to the disk before the rename; ``docs/decisions/0002-no-fsync.md`` says why.
-
-Bad rows: the first one ends a command, or all of them go into a file of their own.
+Rows go to a hidden file beside the output, which is renamed to the output when everything is written. A
+command that fails, or is killed, leaves the earlier output as it was.
 """
 
 from __future__ import annotations
@@ -25,11 +22,11 @@ from dataprep.core.io.tables import write_delimited, write_parquet
 
 
 class Output:
-    """Where a command writes JSON Lines; ``open_output`` makes it and finishes it.
+    """An output for JSON Lines; ``open_output`` makes and finishes it.
 
     Attributes:
-        path: the output's place, or ``-``.
-        direct: the unfinished file, where other processes may write byte ranges of it themselves.
+        path: the output's path, or ``-``.
+        direct: the unfinished file, if other processes may write byte ranges of it themselves.
     """
 
     def __init__(self, path: str, stream: IO[bytes], direct: str | None) -> None:
@@ -41,13 +38,14 @@ class Output:
         """Write whole lines, each with its newline."""
         view = memoryview(lines)
         with writing(self.path):
-            while view:  # an unbuffered file may take less than it is given
+            # An unbuffered file or a pipe may take less than it is given.
+            while view:
                 view = view[self._stream.write(view) :]
 
 
 @contextmanager
 def writing(path: str) -> Iterator[None]:
-    """Operating system errors as dataprep's own, with the path; a closed pipe stays what it is."""
+    """Turn operating system errors into dataprep's own, with the path; a closed pipe passes."""
     try:
         yield
     except (BrokenPipeError, FileError):
@@ -62,10 +60,8 @@ def writing(path: str) -> Iterator[None]:
 def check_distinct(
     rejects: str | Path | None, outputs: Iterable[str | Path], inputs: Iterable[str | Path] = ()
 ) -> None:
-    """Raise ``UsageError`` where bad rows are to go where the others go, or come from.
-
-    An output may be one of the inputs: it takes its place only when all of them were read.
-    """
+    """Raise ``UsageError`` if the rejects would go to an output's path or replace an input."""
+    # An output may be one of the inputs, because it is renamed only after all of them were read.
     if rejects is None or Path(rejects).is_char_device():
         return
     place = _place_of(rejects)
@@ -80,11 +76,12 @@ def check_apart(
     inputs: Iterable[str | Path],
     why: str = "the output would replace an input",
 ) -> None:
-    """Raise ``UsageError`` where an output would replace an input, such as raw rows or paid answers."""
+    """Raise ``UsageError`` if an output would replace an input, such as source rows or paid answers."""
     existing = [path for path in inputs if str(path) != STDIO and Path(path).exists()]
     for output in outputs:
         if str(output) == STDIO or not Path(output).is_file():
             continue
+        # samefile sees through links, upper case on some systems, and mounts.
         if any(Path(output).samefile(path) for path in existing):
             raise UsageError(f"{output}: {why}; give it a place of its own with -o")
 
@@ -95,14 +92,15 @@ def _place_of(path: str | Path) -> str:
 
 @contextmanager
 def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
-    """An output for lines of JSON that is finished when the block ends, and removed when it raises.
+    """Open an output for lines of JSON; it appears when the ``with`` block ends without an error.
 
-    The suffix decides what becomes of the lines: they stay as they are (``.jsonl``, ``-``), or are
-    turned into a JSON array, CSV, TSV or Parquet, and compressed for ``.gz`` and ``.zst``. ``form`` is a
-    format in place of the suffix's.
+    Args:
+        path: the suffix chooses the format: JSON Lines (``.jsonl``, ``-``), a JSON array, CSV, TSV or
+            Parquet, each also compressed with ``.gz`` or ``.zst``.
+        form: a format in place of the suffix's.
 
     Raises:
-        FileError: the place cannot be written, the disk is full, or the rows do not fit into the format.
+        FileError: the path cannot be written, the disk is full, or the rows do not fit into the format.
     """
     if path == STDIO:
         sys.stdout.flush()
@@ -126,7 +124,8 @@ def _opened(path: str, target: Path, form: Format, stack: ExitStack) -> Output:
         raise FileError(path, "is a directory; give a file's path")
     if target.exists() and not stat.S_ISREG(target.stat().st_mode):  # a pipe or a device
         return Output(path, stack.enter_context(target.open("wb", buffering=0)), None)
-    target = Path(os.path.realpath(target))  # a link stays a link
+    # Renaming onto a link would replace the link; its target is replaced instead.
+    target = Path(os.path.realpath(target))
     partial = stack.enter_context(_replacing(target))
     if form.is_plain_lines:
         stream = stack.enter_context(partial.open("wb", buffering=0))
@@ -136,10 +135,12 @@ def _opened(path: str, target: Path, form: Format, stack: ExitStack) -> Output:
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
-    """A new hidden file beside ``target`` that takes its name at the end."""
+    """Yield the path of a hidden file beside ``target``, and rename it to ``target`` at the end."""
+    # Nothing is forced to the disk before the rename: docs/decisions/0002-no-fsync.md says why.
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         yield partial
+        # The output keeps the permissions of the file that it replaces.
         if target.exists():
             with suppress(OSError):
                 partial.chmod(stat.S_IMODE(target.stat().st_mode))
@@ -151,13 +152,14 @@ def _replacing(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _converted(partial: Path, form: Format) -> Iterator[IO[bytes]]:
-    """A stream of lines that ends up in ``partial`` in the given format and compression."""
+    """Yield a stream of lines that ends up in ``partial`` in the given format and compression."""
     with ExitStack() as stack:
         file = stack.enter_context(partial.open("wb"))
         out = stack.enter_context(_closing_first(compressing(file, form.compression), file))
         if form.kind == "jsonl":
             yield out
             return
+        # The other formats need all rows first: a table its columns' types, an array its last comma.
         spool = partial.with_suffix(".spool.partial")
         stack.callback(lambda: spool.unlink(missing_ok=True))
         with spool.open("wb") as lines:
@@ -174,7 +176,7 @@ def _converted(partial: Path, form: Format) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _closing_first(out: IO[bytes], file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """``out``, closed at the end where it is a stream of its own around ``file``."""
+    """Yield ``out``, and close it at the end if it is a compressor around ``file``."""
     yield out
     if out is not file:
         out.close()
@@ -189,10 +191,10 @@ def _write_array(rows: Iterable[bytes], out: IO[bytes]) -> None:
 
 
 def write_rows(rows: Iterable[Any], path: str) -> int:
-    """Write rows (anything JSON can hold) to a file of any format; returns how many.
+    """Write rows (anything JSON can hold) to a file of any format; return their number.
 
     Raises:
-        FileError: the place cannot be written, the disk is full, or the rows do not fit into the format.
+        FileError: the path cannot be written, the disk is full, or the rows do not fit into the format.
     """
     count = 0
     with open_output(path) as out:
@@ -203,26 +205,27 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
 
 
 def write_text(text: str, path: str) -> None:
-    """Write a document that is no rows, such as a page, in UTF-8; ``-`` is standard output.
+    """Write a document, such as a page, in UTF-8; ``-`` is standard output.
 
     Raises:
-        FileError: the place cannot be written, or the disk is full.
+        FileError: the path cannot be written, or the disk is full.
     """
-    with open_output(path, Format("jsonl", "")) as out:  # bytes as they are, whatever the suffix
+    # As JSON Lines the bytes are written unchanged, whatever the suffix.
+    with open_output(path, Format("jsonl", "")) as out:
         out.write(text.encode("utf-8"))
 
 
 class Rejects:
-    """Takes bad rows; ``open_rejects`` makes it."""
+    """A file for bad rows, or none; ``open_rejects`` makes it."""
 
     def __init__(self, output: Output | None) -> None:
         self._output = output
 
     def add(self, where: Location, message: str, row: bytes) -> None:
-        """Set a bad row aside.
+        """Write a bad row to the rejects file.
 
         Raises:
-            InputError: there is no rejects file: the bad row ends the command.
+            InputError: there is no rejects file, so the bad row ends the command.
         """
         if self._output is None:
             hint = "correct the row, or set bad rows aside with --rejects FILE"
@@ -238,9 +241,11 @@ class Rejects:
 
 @contextmanager
 def open_rejects(path: str | Path | Rejects | None) -> Iterator[Rejects]:
-    """A place for bad rows: JSON Lines ``{path, line or row, reason, text}``, or none.
+    """Open a file for bad rows: JSON Lines ``{path, line or row, reason, text}``.
 
-    One that is open already is used as it is, so that several steps can share it.
+    Args:
+        path: ``None`` for no file; a ``Rejects`` that is open already is used as it is, so that several
+            steps can share it.
 
     Raises:
         FileError: the file cannot be written.
@@ -256,5 +261,5 @@ def open_rejects(path: str | Path | Rejects | None) -> Iterator[Rejects]:
 
 
 def printable(path: str) -> str:
-    """A path as text that JSON can hold; file names need not be valid Unicode."""
+    """Return a path as text that JSON can hold; file names need not be valid Unicode."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

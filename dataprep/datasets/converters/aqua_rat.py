@@ -5,7 +5,7 @@ Published as JSON Lines in files named ``.json`` (Apache-2.0); the hub's rows ar
     {"question": "A pump fills …", "options": ["A)12", "B)15", "C)18", "D)20", "E)24"],
      "rationale": "In one hour …\nAnswer: C", "correct": "C"}
 
-The option's letter is taken off its text, also in the flat layout, and the rationale is the solution.
+The letter is removed from each option's text, also in the flat layout. The rationale is the solution.
 
 Source: Ling et al. 2017, "Program Induction by Rationale Generation: Learning to Solve and Explain Algebraic
 Word Problems".
@@ -48,7 +48,7 @@ SOURCE = Source(
 )
 
 USER = CHOICE_USER
-# The answer stands last, as the student has to reach it first.
+# The answer comes last: the student has to reach it before it can name it.
 ASSISTANT = """\
 {solution}
 
@@ -58,15 +58,16 @@ _OPTION = re.compile(r"\s*\(?([A-Za-z])\s*\)\s*(.*)", re.DOTALL)
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """An Example with question, choices, answer and solution.
+    """Return an Example with question, choices, answer and solution.
 
     Raises:
         RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is none of the options.
+        RowError: a field is missing or malformed, or the answer is not one of the options.
     """
     if "options" not in row and "choices" in row:  # the flat layout
         question, (texts, labels) = question_and_choices(row)
         answer = gold_of(row)
+        # A flat answer can be the whole option, with its letter: look it up before the letters are removed.
         if not labels and (lettered := _without_letters(texts)) is not None:
             answer = lettered[1][texts.index(answer)] if answer in texts else answer
             texts, labels = lettered
@@ -84,10 +85,10 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
 
 
 def _options(row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The options' texts and letters.
+    """Return the options' texts and letters.
 
     Raises:
-        RowError: they are no list, an option is empty, or the letters are missing or out of order.
+        RowError: they are not a list, an option is empty, or the letters are missing or out of order.
     """
     options = from_cell(row.get("options"))
     found = _without_letters(texts_of({"options": options}, "options"))
@@ -101,7 +102,7 @@ def _options(row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def _without_letters(options: Sequence[str]) -> tuple[list[str], list[str]] | None:
-    """The options' texts and letters; ``None`` where the letters are not there, in order and each once."""
+    """Return the options' texts and letters; ``None`` unless the letters are there, in order, each once."""
     matches = [_OPTION.fullmatch(option) for option in options]
     labels = [match[1].upper() for match in matches if match]
     if not options or len(labels) < len(options) or labels != sorted(set(labels)):

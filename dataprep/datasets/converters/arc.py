@@ -8,8 +8,6 @@ and as the hub has it::
     {"id": "Mercury_12", "question": "Which …?", "choices": {"text": […], "label": ["1", …]},
      "answerKey": "3"}
 
-``train``, ``test`` and ``validation`` are the Challenge set; ``easy_train`` and so on the Easy set.
-
 Source: Clark et al. 2018, "Think you have Solved Question Answering? Try ARC, the AI2 Reasoning Challenge".
 """
 
@@ -22,6 +20,7 @@ SOURCE = Source(
     licence="CC BY-SA 4.0",
     homepage="https://allenai.org/data/arc",
     splits={
+        # Splits without a prefix are the Challenge set.
         "train": Split(
             ("*challenge*train*", "arc_train*"), 1119, "arc_challenge_train_llama", hub="ARC-Challenge/train"
         ),

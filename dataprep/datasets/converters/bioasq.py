@@ -1,7 +1,7 @@
 """BioASQ: biomedical yes/no questions with snippets of the papers that answer them.
 
-Published as one JSON document a task-b round (CC BY 2.5, after registration), with other types of questions
-too, which are dropped. A row of the document, and a flat one::
+Published as one JSON document per round of task b (CC BY 2.5, after registration). Other types of questions
+in it are dropped. A row of the document, and a flat one::
 
     {"id": "55…", "type": "yesno", "body": "Is …?", "snippets": [{"text": "…"}], "ideal_answer": ["…"],
      "exact_answer": "yes"}
@@ -47,7 +47,7 @@ CHOICES = ["yes", "no"]
 
 
 def rows(document: Any) -> Iterator[Any]:
-    """The questions of a task-b document, or the rows of an array.
+    """Yield the questions of a task-b document, or the rows of an array.
 
     Raises:
         RowError: the document is neither.
@@ -59,12 +59,13 @@ def rows(document: Any) -> Iterator[Any]:
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """An Example with context (the snippets), question, the choices yes and no, answer and solution.
+    """Return an Example with context (the snippets), question, the choices yes and no, answer and solution.
 
     Raises:
         RowDropped: another type of question; or a hidden answer, and those rows are not kept.
         RowError: a field is missing or malformed, or the answer is neither yes nor no.
     """
+    # A .jsonl file with a whole document on its one line would otherwise fail as a row without a question.
     if "questions" in row and "body" not in row and "question" not in row:
         expected = "expected one question a line; give the document as a .json file"
         raise RowError("a whole BioASQ document", expected)
@@ -74,7 +75,8 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
             f"a question of type {kind}" if kind in ("factoid", "list", "summary") else "another type"
         )
     exact = row.get("exact_answer")
-    if isinstance(exact, list):  # some rounds wrap it
+    # Some rounds wrap the answer in a list.
+    if isinstance(exact, list):
         exact = exact[0] if exact else None
     answer = gold_of(row) if exact is None else exact
     texts, labels = choices_of(row["choices"]) if "choices" in row else (CHOICES, [])
@@ -90,7 +92,7 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
 
 
 def _joined(value: Any, name: str) -> str | None:
-    """A text, or a list of texts or of ``{"text"}``, as lines."""
+    """Return a text, or a list of texts or of ``{"text"}``, as lines."""
     items = value if isinstance(value, list) else [] if value is None else [value]
     texts = [item.get("text") if isinstance(item, Mapping) else item for item in items]
     if not all(type(text) is str for text in texts):

@@ -1,9 +1,9 @@
-"""Multiple-choice rows: choices and gold answers in all the shapes that sets are published in.
+"""Read multiple-choice rows, in all the shapes that choices and right answers are published in.
 
-Choices come as a list of texts, as a list of ``{"label", "text"}``, or as ``{"label": […], "text": […]}``;
-in a table's cell, such a list or object as JSON. The gold answer comes as a label of its choices, as the text
-of a choice, as a letter, as a number counted from 1 (a string), or as an index counted from 0 (a number). An
-Example always has both, its label one of ``a``, ``b``, ``c``, ….
+Choices are a list of texts, a list of ``{"label", "text"}``, or ``{"label": […], "text": […]}``; in a table's
+cell, one of these as JSON. The right answer is a label of the choices, the text of a choice, a letter, a
+number counted from 1 (a string), or an index counted from 0 (a number). An Example always has both the text
+and a letter ``a``, ``b``, ``c``, ….
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dataprep.core.records import (
 Unlabelled = Literal["drop", "keep"]
 
 NO_ANSWER = "no gold answer"
-"""The reason that rows with a hidden answer are dropped for."""
+"""The reason for which rows with a hidden answer are dropped."""
 
 # The default wording of all multiple-choice sets, so that a student meets one form only. `templates` uses it
 # for Examples of unknown datasets too.
@@ -39,19 +39,23 @@ CHOICE_USER = """\
 {choices}"""
 CHOICE_ASSISTANT = "{answer}"
 
-_DRESS = "().:"  # what may stand around a letter or number
+_DRESS = "().:"  # characters allowed around a letter or number
 
 
 def place_of(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -> int:
-    """Which of the choices an answer names, counted from 0.
+    """Return which of the choices an answer names, counted from 0.
 
-    A label as published goes before a text, a text before a letter, a letter before a number: in
-    ``(a) 2 (b) 1`` the answer ``"1"`` is choice b. A number that is no string is an index.
+    Args:
+        answer: a label, text, letter or number as a string, or an index as a number.
+        texts: the choices' texts.
+        labels: the labels that the choices are published under, if any.
 
     Raises:
-        RowError: it is none of them, or an index that is also another choice's label or text; the message
+        RowError: it names no choice, or is an index that is also another choice's label or text; the message
             shows the choices.
     """
+    # A label as published goes before a text, a text before a letter, a letter before a number: in `(a) 2 (b)
+    # 1` the answer "1" is choice b.
     if type(answer) is str:
         given = answer.strip()
         for known in (labels, texts):
@@ -66,16 +70,14 @@ def place_of(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -
 
 
 def _by_letter_or_number(given: str, labels: Sequence[str]) -> int:
-    """The place that a letter or a number from 1 says; -1 where it says none.
-
-    Case does not matter, neither in a label as published. Labels that do not begin at A or 1 count in their
-    own way: beside ``B C D`` the answer ``a`` is none of them, and not the first.
-    """
+    """Return the index that a letter, or a number from 1, stands for; -1 if it stands for none."""
     plain = given.strip(_DRESS).lower()
     published = [label.strip(_DRESS).lower() for label in labels]
     if plain in published:
         return published.index(plain) if published.count(plain) == 1 else -1
     letter = letter_place(given)
+    # Published labels count in their own way: with the labels B, C and D, the answer "a" is not the first
+    # choice.
     if letter >= 0:
         return -1 if any(len(label) == 1 and label.isalpha() for label in published) else letter
     if plain.isdecimal() and len(plain) < 4 and not any(label.isdecimal() for label in published):
@@ -84,10 +86,11 @@ def _by_letter_or_number(given: str, labels: Sequence[str]) -> int:
 
 
 def _by_index(number: int, texts: Sequence[str], labels: Sequence[str]) -> int:
-    """The place of a number that is no string: an index, unless a label or text says something else."""
+    """Return the index that a number stands for, unless it is also a label or text of another choice."""
     named = {known.index(str(number)) for known in (labels, texts) if str(number) in known}
     if 0 <= number < len(texts):
         named.add(number)
+    # Publishers count from 0 and from 1. Guessing would shift every answer of a file by one, unnoticed.
     if len(named) == 1:
         return named.pop()
     if named:
@@ -108,19 +111,19 @@ def choice_example(
     find: Callable[[Any, Sequence[str], Sequence[str]], int] = place_of,
     **fields: Any,
 ) -> Example:
-    """A multiple-choice Example.
+    """Return a multiple-choice Example.
 
     Args:
         question: the question's text.
-        choices: the choices' texts and the labels they are published under (none: letters).
-        answer: the gold answer in any of the published shapes; ``None`` or empty where it is hidden.
-        unlabelled: what becomes of a row whose answer is hidden.
-        find: says which of the choices an answer names, where a set has a rule of its own.
+        choices: the choices' texts, and the labels that they are published under (empty for letters).
+        answer: the right answer in any of the published shapes; ``None`` or empty if it is hidden.
+        unlabelled: keep or drop a row whose answer is hidden.
+        find: returns which of the choices an answer names, for datasets with a rule of their own.
         fields: further fields of the Example.
 
     Raises:
         RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: the answer is none of the choices; fewer than two choices, or more than letters.
+        RowError: the answer is not one of the choices; fewer than two choices, or more than letters.
     """
     texts, labels = choices
     if not 2 <= len(texts) <= len(LETTERS):
@@ -141,7 +144,7 @@ def choice_example(
 
 
 def as_spelled(answer: object, texts: Sequence[str]) -> object:
-    """The choice that an answer spells in another case or with a full stop; any other answer as it is."""
+    """Return the choice that an answer spells in another case or with a full stop, else the answer."""
     if type(answer) is not str or answer.strip() in texts:
         return answer
     plain = [text.lower() for text in texts]
@@ -150,17 +153,17 @@ def as_spelled(answer: object, texts: Sequence[str]) -> object:
 
 
 def choices_of(value: object) -> tuple[list[str], list[str]]:
-    """The texts and published labels in a field of choices, whatever its shape.
-
-    Numbers among them become texts.
+    """Return the texts and published labels in a field of choices; numbers become texts.
 
     Raises:
-        RowError: it is in none of the known shapes.
+        RowError: it has none of the known shapes.
     """
+    # This is the row path: the usual shapes are read without checking each field, and what they raise is
+    # sorted out below.
     try:
         if type(value) is list and value and type(value[0]) is dict:
-            texts = [each["text"].strip() for each in value]
-            labels = [each["label"].strip() for each in value]
+            texts = [choice["text"].strip() for choice in value]
+            labels = [choice["label"].strip() for choice in value]
         elif type(value) is dict:
             texts = [text.strip() for text in value["text"]]
             labels = [label.strip() for label in value["label"]]
@@ -170,7 +173,7 @@ def choices_of(value: object) -> tuple[list[str], list[str]]:
             raise TypeError
         if not all(texts) or not all(labels) or len(labels) not in (0, len(texts)):
             raise ValueError
-    except (AttributeError, KeyError, TypeError, ValueError):  # asked for once, not field by field: row path
+    except (AttributeError, KeyError, TypeError, ValueError):
         plainer = _with_texts(from_cell(value))
         if plainer != value:
             return choices_of(plainer)
@@ -182,7 +185,7 @@ def choices_of(value: object) -> tuple[list[str], list[str]]:
 
 
 def _with_texts(value: object) -> object:
-    """The same choices, with texts in place of the numbers among them."""
+    """Return the same choices with numbers as texts."""
     if type(value) is dict:
         return {name: _with_texts(each) if type(each) is list else each for name, each in value.items()}
     if type(value) is not list:
@@ -198,7 +201,7 @@ def _text(value: object) -> object:
 
 
 def from_cell(value: object) -> object:
-    """What a table's cell holds as JSON; any other value as it is."""
+    """Return the JSON in a table's cell; any other value as it is."""
     if type(value) is str:
         try:
             return orjson.loads(value)
@@ -208,14 +211,13 @@ def from_cell(value: object) -> object:
 
 
 def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], list[str]]]:
-    """Question and choices of a row in the layout that most sets share, or a flat one.
-
-    The official files nest them (``question: {"stem", "choices"}``), the hub and flat files do not
-    (``question`` or ``question_stem``, and ``choices``).
+    """Return question and choices of a row in the layout that most datasets share, or a flat one.
 
     Raises:
         RowError: a field is missing, empty or of the wrong type.
     """
+    # The official files nest them (`question: {"stem", "choices"}`); the hub and flat files do not
+    # (`question` or `question_stem`, and `choices`).
     question = row.get("question")
     if type(question) is dict:
         return text_of(question, "stem"), choices_of(question.get("choices"))
@@ -226,24 +228,24 @@ def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], 
 
 
 def choice_row(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """An Example with question, choices and answer: the ``convert`` of the sets that have just these.
+    """Return an Example with question, choices and answer: the ``convert`` of datasets with just these.
 
     Raises:
         RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is none of the choices.
+        RowError: a field is missing or malformed, or the answer is not one of the choices.
     """
     question, choices = question_and_choices(row)
     return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))
 
 
 def gold_of(row: Mapping[str, Any]) -> object:
-    """The gold answer of such a row: ``answerKey`` in the official and the hub's layout, else ``answer``."""
+    """Return the right answer of such a row, from ``answerKey`` (official files, hub) or ``answer``."""
     answer = row.get("answerKey", row.get("answer"))
     return answer.strip() if type(answer) is str else answer
 
 
 def id_of(row: Mapping[str, Any]) -> str | None:
-    """The id of such a row as a text; ``None`` where it has none."""
+    """Return the id of such a row as a text; ``None`` if it has none."""
     value = row.get("id")
     if value is None or type(value) is str:
         return value or None

@@ -1,7 +1,6 @@
 """CommonsenseQA: everyday questions with five choices.
 
-Published as JSON Lines (MIT licence); the test set's answers are hidden, so the development set is the test
-split here. A row as published, and as the hub has it::
+Published as JSON Lines (MIT licence). A row as published, and as the hub has it::
 
     {"id": "9f…", "answerKey": "B", "question": {"stem": "Where would you …?", "question_concept": "kettle",
      "choices": [{"label": "A", "text": "garden"}, {"label": "B", "text": "kitchen"}, …]}}
@@ -21,6 +20,7 @@ SOURCE = Source(
     homepage="https://www.tau-nlp.sites.tau.ac.il/commonsenseqa",
     splits={
         "train": Split(("*train*",), 9741, "commonsense_qa_train_llama", hub="default/train"),
+        # The test set's answers are hidden, so the development set is the test split here.
         "test": Split(("*dev*", "*valid*"), 1221, "commonsense_qa_dev_llama", hub="default/validation"),
         "hidden": Split(("*test*",), 1140, "", hub="default/test"),
     },

@@ -5,8 +5,8 @@ Published by OpenAI as JSON Lines (MIT licence), one problem a line; the hub's r
     {"question": "A baker fills 3 trays with 12 rolls each and sells 20. How many are left?",
      "answer": "She baked 3*12=<<3*12=36>>36 rolls.\nThat leaves 36-20=<<36-20=16>>16.\n#### 16"}
 
-What follows the last ``####`` is the final answer, what precedes it the solution. A row without the mark
-keeps its whole answer as the solution. ``<<3*12=36>>`` are calculator annotations.
+The text after the last ``####`` is the final answer, the text before it the solution. A row without the mark
+keeps its whole answer as the solution. ``<<3*12=36>>`` is a calculator annotation.
 
 Source: Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems".
 """
@@ -31,7 +31,7 @@ SOURCE = Source(
 )
 
 USER = "{question}"
-# The published mark before the final answer: what graders of this set look for.
+# The published mark before the final answer: graders of this dataset look for it.
 ASSISTANT = """\
 {solution}
 
@@ -41,14 +41,15 @@ _ANNOTATION = re.compile(r"<<[^<>]*>>")
 
 
 def convert(row: Mapping[str, Any], *, strip_calculator: bool = False) -> Example:
-    """An Example with question, solution and answer (the final number).
+    """Return an Example with question, solution and answer (the final number).
 
     Raises:
-        RowError: a field is missing, empty or no string, or nothing follows the last ``####``.
+        RowError: a field is missing, empty or not a string, or nothing follows the last ``####``.
     """
     question, answer = text_of(row, "question"), text_of(row, "answer")
     if strip_calculator:
         answer = _ANNOTATION.sub("", answer)
+    # The last mark: a solution may quote one.
     solution, mark, final = answer.rpartition("####")
     if not mark:
         return Example(question, "math", solution=answer.strip())

@@ -9,8 +9,8 @@ Published by Google Research as JSON Lines (CC BY 4.0), ``\r\n`` inside the code
 The sanitized subset is a JSON array whose rows have ``prompt`` in place of ``text`` and ``test_imports``
 in place of ``test_setup_code``. Both are read, in the authors' files and in the hub's rows.
 
-All splits are published in one file. ``task_id`` divides it: 511–974 for training and 1–510 for
-testing, or as the paper does: 1–10 prompt, 11–510 test, 511–600 validation, 601–974 train.
+All splits are published in one file, divided by ``task_id``: 511–974 for training and 1–510 for testing, or
+as in the paper 1–10 prompt, 11–510 test, 511–600 validation, 601–974 train.
 
 Source: Austin et al. 2021, "Program Synthesis with Large Language Models".
 """
@@ -21,7 +21,7 @@ from typing import Any
 from dataprep.core.errors import RowError
 from dataprep.core.records import Example, Source, Split, describe, text_of, texts_of
 
-# In the order of `task_id`: the hub has the four splits of the paper, the authors one file.
+# In the order of `task_id`, so that the hub's four splits give the same file as the authors' one.
 HUB = "full/prompt+test+validation+train"
 
 SOURCE = Source(
@@ -60,10 +60,10 @@ SCHEMES = {
 
 
 def split_of(row: Mapping[str, Any], scheme: str) -> str:
-    """The split that a row belongs to.
+    """Return the split that a row belongs to.
 
     Raises:
-        RowError: ``task_id`` is missing or is no number from 1 to 974.
+        RowError: ``task_id`` is missing or is not a number from 1 to 974.
     """
     number = _task_id(row)
     for split, numbers in SCHEMES[scheme].items():
@@ -73,9 +73,7 @@ def split_of(row: Mapping[str, Any], scheme: str) -> str:
 
 
 def convert(row: Mapping[str, Any]) -> Example:
-    """An Example with question (the task's text), answer (the code) and tests.
-
-    Set-up lines, where there are any, are the first of the tests, as they have to run before them.
+    """Return an Example with question (the task's text), answer (the code) and tests.
 
     Raises:
         RowError: a field is missing, empty or of the wrong type.
@@ -84,6 +82,7 @@ def convert(row: Mapping[str, Any]) -> Example:
     setup = row.get("test_setup_code") or ""
     if type(setup) is not str:
         raise RowError("field 'test_setup_code' is not a string", f"found {describe(setup)}")
+    # Set-up lines come first among the tests, because they must run before them.
     tests = (setup, *texts_of(row, "test_imports"), *texts_of(row, "test_list"))
     return Example(
         question=question.replace("\r\n", "\n"),
@@ -95,9 +94,9 @@ def convert(row: Mapping[str, Any]) -> Example:
 
 
 def _code(row: Mapping[str, Any]) -> str:
-    """The code without carriage returns and outer blank lines; its indentation is left alone."""
     text_of(row, "code")
     code: str = row["code"].replace("\r\n", "\n")
+    # Only newlines are stripped at the front: stripping spaces would break the first line's indentation.
     return code.strip("\n").rstrip()
 
 

@@ -32,7 +32,8 @@ from dataprep.datasets.converters.choices import (
 
 SOURCE = Source(
     hub="ybisk/piqa",
-    revision="refs/convert/parquet",  # main holds a script, which is not run
+    # The main branch holds a loading script, and no code from the hub is run.
+    revision="refs/convert/parquet",
     licence="AFL-3.0",
     homepage="https://yonatanbisk.com/piqa/",
     splits={
@@ -50,7 +51,7 @@ LABELS = ("{stem}-labels.lst", "label")
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """An Example with question (the goal), two choices and answer.
+    """Return an Example with question (the goal), two choices and answer.
 
     Raises:
         RowDropped: the label is hidden, and those rows are not kept.
@@ -73,7 +74,7 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
 
 
 def _place_of(label: object, texts: Sequence[str], _: object) -> int:
-    """The solution that a label means: 0 is the first, as a number or as the text of a second file."""
+    # 0 is the first solution, here also as a text: in other sets the string "1" counts from 1.
     if type(label) in (int, str) and label in (0, 1, "0", "1"):
         return int(str(label))
     found = f"found {describe(label)} as the label, expected 0 or 1; the choices are {listed(texts)}"

@@ -8,9 +8,8 @@ row here::
     {"pubid": 123, "question": "Does …?", "context": {"contexts": ["…"], "labels": ["RESULTS"]},
      "final_decision": "maybe", "long_answer": "…"}
 
-Flat rows ``{"id", "question", "context", "answer"}`` may have ``choices`` of their own. The long answer,
-which is the abstract's conclusion, is the solution. The published labelled set has 1,000 rows and no split of
-its own: all of them are the train split here.
+Flat rows ``{"id", "question", "context", "answer"}`` may have ``choices`` of their own. The long answer (the
+conclusion of the abstract) is the solution.
 
 Source: Jin et al. 2019, "PubMedQA: A Dataset for Biomedical Research Question Answering".
 """
@@ -45,6 +44,7 @@ SOURCE = Source(
     licence="MIT",
     homepage="https://pubmedqa.github.io/",
     splits={
+        # The published labelled set is one file of 1,000 rows: all of them are the train split here.
         "train": Split(("ori_pqal*", "*train*"), 1000, "pubmedqa_train_llama", hub="pqa_labeled/train"),
         "test": Split(("*test*",), 500, "pubmedqa_test_llama"),
     },
@@ -57,7 +57,7 @@ CHOICES = ["yes", "no", "maybe"]
 
 
 def rows(document: Any) -> Iterator[Any]:
-    """The rows of the published object, each with its key as ``pubid``; or those of an array.
+    """Yield the rows of the published object, each with its key as ``pubid``; or those of an array.
 
     Raises:
         RowError: the document is neither.
@@ -74,15 +74,16 @@ def rows(document: Any) -> Iterator[Any]:
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """An Example with context, question, the choices yes, no and maybe, answer and solution.
+    """Return an Example with context, question, the choices yes, no and maybe, answer and solution.
 
     Raises:
         RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is none of the choices.
+        RowError: a field is missing or malformed, or the answer is not one of the choices.
     """
     answer = row["final_decision"] if "final_decision" in row else gold_of(row)
     texts, labels = choices_of(row["choices"]) if "choices" in row else (CHOICES, [])
     official = "QUESTION" in row
+    # The published object on the one line of a .jsonl file: its values are the rows.
     if not official and "question" not in row and row and all(type(each) is dict for each in row.values()):
         expected = "expected one question a line; give the document as a .json file"
         raise RowError("a whole PubMedQA document", expected)
@@ -98,7 +99,7 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
 
 
 def _contexts(row: Mapping[str, Any]) -> Sequence[str]:
-    """The parts of the abstract: the hub has them in an object, flat rows as a list or as one text."""
+    # The hub has the parts of the abstract in an object, flat rows as a list or as one text.
     value = row.get("context")
     if isinstance(value, Mapping):
         return texts_of(value, "contexts")

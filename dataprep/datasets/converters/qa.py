@@ -1,13 +1,10 @@
-"""Any question-answering set: the row's fields are named on the command line.
+"""Any question-answering dataset: the fields are named on the command line.
 
 ``dataprep convert qa FILE --map
 question=QUESTION,answer=ANSWER[,choices=…][,context=…][,solution=…][,id=…]`` reads JSON Lines, CSV, TSV or
-Parquet. A field inside an object is named with dots (``question.stem``); choices may be one field (a list
-of texts, or texts with labels, or such a list as JSON in a table's cell), or several fields joined by ``|``
+Parquet. A field inside an object is named with dots (``question.stem``). Choices are one field (a list of
+texts, or texts with labels, or such a list as JSON in a table's cell), or several fields joined by ``|``
 (``choices=a|b|c|d``). Without ``--map`` the fields have these names themselves.
-
-Whether an answer that is a number counts from 0 or from 1 is not known here: it is the label or
-text of a choice, or ``--answers-from`` says how it is counted. JSON's 1 and a table's "1" are the same here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,17 +48,17 @@ def convert(
     answers_from: Literal[0, 1, None] = None,
     unlabelled: Unlabelled = "drop",
 ) -> Example:
-    """An Example with the fields that ``columns`` finds; it maps Example fields to the row's fields.
+    """Return an Example with the fields that ``columns`` names.
 
     Args:
-        row: the raw row.
-        columns: where in the row an Example's fields stand.
-        answers_from: what the first choice's number is, where answers are numbers.
-        unlabelled: what becomes of a row whose answer is hidden.
+        row: the source row.
+        columns: the row's field for each field of an Example.
+        answers_from: the first choice's number, if answers are numbers.
+        unlabelled: keep or drop a row whose answer is hidden.
 
     Raises:
         RowDropped: there is no answer, and those rows are not kept.
-        RowError: the question is missing, a field is malformed, or the answer is none of the choices.
+        RowError: the question is missing, a field is malformed, or the answer is not one of the choices.
     """
     columns = columns or {name: name for name in FIELDS}
     question = _text(row, columns.get("question", "question"))
@@ -85,13 +82,13 @@ def convert(
 
 
 def mapped_fields(columns: Mapping[str, str]) -> Iterator[str]:
-    """The fields of a row that ``columns`` names."""
+    """Yield the fields of a row that ``columns`` names."""
     for name, path in columns.items():
         yield from path.split("|") if name == "choices" else (path,)
 
 
 def has_field(row: Mapping[str, Any], path: str) -> bool:
-    """Whether a row has a field, or a dotted path through its objects, be it null."""
+    """Return whether a row has a field, or a dotted path through its objects; its value may be null."""
     value: Any = row
     for name in (path,) if path in row else path.split("."):
         if not isinstance(value, Mapping) or name not in value:
@@ -103,11 +100,13 @@ def has_field(row: Mapping[str, Any], path: str) -> bool:
 def _place_of(
     answer: object, texts: Sequence[str], labels: Sequence[str], answers_from: Literal[0, 1, None]
 ) -> int:
-    """Which of the choices an answer names; a number only as it is told to count.
+    """Return which of the choices an answer names, counted from 0.
 
     Raises:
-        RowError: it is none of them, or a number of which nobody said where it counts from.
+        RowError: it names no choice, or is a number without ``--answers-from``.
     """
+    # Nothing here tells whether a number counts from 0 or from 1. It is a label or text of a choice, or
+    # --answers-from says how it counts. JSON's 1 and a table's "1" are the same.
     given = str(answer) if type(answer) in (int, float) else answer
     plain = given.strip().strip("().:") if type(given) is str else ""
     if not (plain.isdecimal() and plain.isascii()) or plain in labels:
@@ -126,7 +125,8 @@ def _place_of(
 
 
 def _found(row: Mapping[str, Any], path: str) -> Any:
-    """The value at a field, or at a dotted path through objects; ``None`` where it is missing."""
+    """Return the value of a field, or of a dotted path through objects; ``None`` if it is missing."""
+    # A field whose own name has a dot goes first.
     if path in row:
         return row[path]
     value: Any = row
@@ -140,7 +140,7 @@ def _text(row: Mapping[str, Any], path: str) -> str | None:
 
 
 def _plain(value: Any, path: str) -> str | None:
-    """A text, or a number as a text; ``None`` where there is none."""
+    """Return a text, or a number as a text; ``None`` if it is blank or null."""
     if value is None or type(value) is str:
         return (value or "").strip() or None
     if type(value) in (int, float):
@@ -149,9 +149,10 @@ def _plain(value: Any, path: str) -> str | None:
 
 
 def _choices(row: Mapping[str, Any], path: str) -> tuple[list[str], list[str]] | None:
-    """The choices' texts and labels; ``None`` where the row has none."""
+    """Return the choices' texts and labels; ``None`` if the row has none."""
     if "|" in path:
         texts = [_text(row, name) for name in path.split("|")]
+        # Rows with fewer choices leave the last columns empty.
         while texts and texts[-1] is None:
             texts.pop()
         given = [text for text in texts if text is not None]

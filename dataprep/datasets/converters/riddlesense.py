@@ -1,7 +1,6 @@
 """RiddleSense: riddles with five choices.
 
-Published as JSON Lines (MIT licence); the test set's answers are hidden, so the development set is the test
-split here. A row as published, and as the hub has it::
+Published as JSON Lines (MIT licence). A row as published, and as the hub has it::
 
     {"id": "4a…", "answerKey": "E", "question": {"stem": "I have keys but open no door …",
      "choices": [{"label": "A", "text": "lock"}, …]}}
@@ -16,11 +15,13 @@ from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER, 
 
 SOURCE = Source(
     hub="INK-USC/riddle_sense",
-    revision="refs/convert/parquet",  # main holds a script, which is not run
+    # The main branch holds a loading script, and no code from the hub is run.
+    revision="refs/convert/parquet",
     licence="MIT",
     homepage="https://inklab.usc.edu/RiddleSense/",
     splits={
         "train": Split(("*train*",), 3510, "riddlesense_train_llama", hub="default/train"),
+        # The test set's answers are hidden, so the development set is the test split here.
         "test": Split(("*dev*", "*valid*"), 1021, "riddlesense_dev_llama", hub="default/validation"),
         "hidden": Split(("*test*",), 1184, "", hub="default/test"),
     },

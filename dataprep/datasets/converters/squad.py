@@ -6,8 +6,8 @@ A row here is one question with its context, which is also the row of the hub::
     {"id": "5f3a…", "title": "Basalt", "context": "Basalt is …", "question": "What is …?",
      "answers": {"text": ["lava"], "answer_start": [61]}}
 
-In the document ``answers`` is a list of ``{"text", "answer_start"}``; both forms are read. Version 2.0 adds
-questions that the passage does not answer: they have no answers.
+In the document ``answers`` is a list of ``{"text", "answer_start"}``; both forms are read. Questions that the
+passage does not answer (version 2.0) have no answers.
 
 Source: Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text";
 Rajpurkar et al. 2018, "Know What You Don't Know: Unanswerable Questions for SQuAD".
@@ -44,10 +44,10 @@ UNANSWERABLE = "The passage does not answer this question."
 
 
 def rows(document: Any) -> Iterator[dict[str, Any]]:
-    """The questions of a SQuAD document, each with its context and title; or the rows of an array.
+    """Yield the questions of a SQuAD document, each with context and title; or the rows of an array.
 
     Raises:
-        RowError: the document is not laid out as SQuAD is.
+        RowError: the document does not have SQuAD's layout.
     """
     if isinstance(document, list):
         yield from document
@@ -62,7 +62,7 @@ def rows(document: Any) -> Iterator[dict[str, Any]]:
 
 
 def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "drop") -> Example:
-    """An Example with context, question and the first answer; with all of them where they differ.
+    """Return an Example with context, question and the first answer; with all of them if they differ.
 
     Raises:
         RowDropped: the passage does not answer the question, and those are not kept.
@@ -81,6 +81,7 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
         answer = UNANSWERABLE
     else:
         raise RowDropped("unanswerable")
+    # Annotators often marked the same span; several equal answers are one.
     distinct = tuple(dict.fromkeys(text for each in answers if (text := each.strip())))
     return Example(
         question=text_of(row, "question"),
@@ -93,7 +94,7 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
 
 
 def _answers(row: Mapping[str, Any]) -> list[str]:
-    """The texts of the answers; none where the passage does not answer the question."""
+    """Return the texts of the answers; none if the passage does not answer the question."""
     answers = row.get("answers")
     if answers is None and row.get("is_impossible") is not True and "answers" not in row:
         raise RowError("missing field 'answers'", f"the row's fields are {', '.join(map(repr, row))}")
@@ -107,6 +108,7 @@ def _answers(row: Mapping[str, Any]) -> list[str]:
         texts = answers
     if not isinstance(texts, list) or not all(type(text) is str for text in texts):
         raise RowError("field 'answers' is not a list of answers", f"found {describe(answers)}")
+    # This field decides, whatever answers are beside it: at best they are plausible ones.
     if row.get("is_impossible") is True:
         return []
     return texts

@@ -1,8 +1,7 @@
-"""The hub's own client: ``datasets`` finds the files of a split, ``huggingface_hub`` downloads them.
+"""Download with the hub's own client: ``datasets`` finds a split's files, ``huggingface_hub`` gets them.
 
-Downloads go into the client's cache, where a second call finds those that the first one had finished; a
-connection that drops is taken up where the last whole piece (10 MB) ended. The client compares sizes only, so
-the checksums that the hub states are compared here.
+Downloads go into the client's cache, where a later call finds those that are finished. A download that broke
+off continues after its last whole piece (10 MB).
 """
 
 from __future__ import annotations
@@ -18,17 +17,22 @@ from dataprep.core.errors import FetchError, first_line
 from dataprep.core.optional import require
 from dataprep.datasets.hub.manifest import Download
 
-# The libraries whose errors say that the hub, or the way to it, is at fault.
+# The libraries whose errors mean that the hub, or the connection to it, is at fault. Any other error is a bug
+# of ours and must not look like a bad connection.
 _CLIENTS = {"datasets", "huggingface_hub", "httpx", "httpx2", "httpcore", "requests", "fsspec", "pyarrow"}
 
 
 @contextmanager
 def client(hub: str, progress: bool = False) -> Iterator[None]:
-    """Whatever the client raises, as one line; its log silent, and its bars only where they are wanted.
+    """Turn the errors of the client into one line, and silence its log.
+
+    Args:
+        hub: the dataset's name, for messages.
+        progress: show its progress bars.
 
     Raises:
-        FetchError: in place of an error of the client's libraries, or of the connection.
-        MissingDependencyError: they are not installed.
+        FetchError: the client or the connection failed.
+        MissingDependencyError: the client is not installed.
     """
     require("datasets", extra="hub", feature="fetching a dataset")
     import datasets
@@ -48,7 +52,6 @@ def client(hub: str, progress: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _quiet(library: Any, show: bool) -> Iterator[None]:
-    """One of the two libraries without its log, and without its progress bars unless they are to show."""
     level, hidden = library.utils.logging.get_verbosity(), library.utils.are_progress_bars_disabled()
     library.utils.logging.set_verbosity_error()
     if not show:
@@ -62,17 +65,19 @@ def _quiet(library: Any, show: bool) -> Iterator[None]:
 
 
 def _said(hub: str, error: Exception) -> str:
-    """What an error of the client means, in one line."""
+    """Return what an error of the client means, in one line."""
     from huggingface_hub import constants
     from huggingface_hub.utils import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
+    # The client wraps errors several times over, and the outermost often says the least.
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)
-    names = {kind.__name__ for each in causes for kind in type(each).__mro__}
+    # By name: the libraries that define these classes change with the client's version.
+    names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     endpoint = constants.ENDPOINT
     if isinstance(error, GatedRepoError):
-        return f"{hub}: its terms have to be accepted at {endpoint}/datasets/{hub}, then `hf auth login`"
+        return f"{hub}: accept its terms at {endpoint}/datasets/{hub}, then `hf auth login`"
     if isinstance(error, RepositoryNotFoundError):
         return f"{hub}: {endpoint} has no such dataset, or it is private (`hf auth login`)"
     if isinstance(error, RevisionNotFoundError):
@@ -85,25 +90,23 @@ def _said(hub: str, error: Exception) -> str:
 
 
 def commit_of(hub: str, revision: str) -> tuple[str, dict[str, tuple[str, str]]]:
-    """The commit that a revision names, and the checksum of each file there: its kind and digits."""
+    """Return the commit that a revision names, and each file's checksum there (its kind and digits)."""
     from huggingface_hub import HfApi
 
     info = HfApi().dataset_info(hub, revision=revision, files_metadata=True, timeout=30)
     sums = {
-        each.rfilename: ("sha256", each.lfs.sha256) if each.lfs else ("git", each.blob_id or "")
-        for each in info.siblings or ()
+        file.rfilename: ("sha256", file.lfs.sha256) if file.lfs else ("git", file.blob_id or "")
+        for file in info.siblings or ()
     }
     return str(info.sha), sums
 
 
 def builder_of(hub: str, config: str, commit: str, sums: Iterable[str]) -> Any:
-    """What ``datasets`` knows of a config: its data files by split, and how they are read.
-
-    The branch that the hub makes of a dataset with a loading script (``refs/convert/parquet``) has no card
-    that names configs, but a folder for each.
-    """
+    """Return what ``datasets`` knows of a config: its data files by split, and how they are read."""
     import datasets
 
+    # refs/convert/parquet, the branch that the hub makes for a dataset with a loading script, has no card
+    # that names configs, but a folder for each.
     plain = "README.md" not in sums and any(path.startswith(f"{config}/") for path in sums)
     which = {"data_dir": config} if plain else {"name": config}
     return datasets.load_dataset_builder(hub, revision=commit, **which)
@@ -112,7 +115,10 @@ def builder_of(hub: str, config: str, commit: str, sums: Iterable[str]) -> Any:
 def download(
     hub: str, where: str, builder: Any, commit: str, sums: Mapping[str, tuple[str, str]]
 ) -> list[tuple[str, Download]]:
-    """The files of ``config/split`` (or ``config/split+split``) in the client's cache, each with what came.
+    """Download the files of ``config/split`` (or ``config/split+split``) into the client's cache.
+
+    Returns:
+        For each file its path on this machine, and the manifest's entry.
 
     Raises:
         FetchError: there is no such split, or a file is damaged.
@@ -125,7 +131,8 @@ def download(
             has = ", ".join(map(str, known)) or "none"
             raise FetchError(f"{hub}: config {config} has no split {split!r} at {commit}; it has {has}")
         for url in known[split]:
-            if f"@{commit}/" not in url:  # `datasets` falls back on its own cache when it is offline
+            # Offline, `datasets` falls back on its own cache, which can hold another commit.
+            if f"@{commit}/" not in url:
                 raise FetchError(f"{hub}: expected a file of {commit}, found {url}")
             found.append(_downloaded(hub, url.partition(f"@{commit}/")[2], commit, sums))
     return found
@@ -136,6 +143,7 @@ def _downloaded(
 ) -> tuple[str, Download]:
     from huggingface_hub import hf_hub_download
 
+    # The client compares sizes only, so the checksums that the hub states are compared here.
     local = Path(hf_hub_download(hub, path, repo_type="dataset", revision=commit))
     size = local.stat().st_size
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
@@ -146,7 +154,8 @@ def _downloaded(
     kind, expected = sums.get(path, ("", ""))
     found = git.hexdigest() if kind == "git" else sha256.hexdigest()
     if found != expected:
-        for copy in (local.resolve(), local):  # the next call is to download it again
+        # Remove the file behind the link too, or the next call would find it in the cache again.
+        for copy in (local.resolve(), local):
             copy.unlink(missing_ok=True)
         raise FetchError(
             f"{hub}: {path} is damaged: its checksum is {found}, the hub states {expected or 'none'}; "
@@ -156,7 +165,8 @@ def _downloaded(
 
 
 def read_downloads(hub: str, format_name: str, paths: list[str]) -> Iterator[dict[str, Any]]:
-    """The rows of downloaded files, as ``datasets`` reads them; nothing is copied into its cache."""
+    """Yield the rows of downloaded files, as ``datasets`` reads them."""
+    # Streaming, because the cache would hold a second copy of every row.
     with client(hub):
         import datasets
 

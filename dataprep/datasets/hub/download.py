@@ -1,4 +1,4 @@
-"""A dataset's splits from the hub into a folder, all of them or none."""
+"""Download a dataset's splits from the hub into a folder: all of them, or none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ from dataprep.datasets.hub.manifest import MANIFEST, Download, Fetched, Manifest
 
 @dataclass(frozen=True)
 class Part:
-    """One file to write: its name, where the hub has it, and which splits it holds."""
+    """One file to write.
+
+    Attributes:
+        name: the file's name.
+        hub: its place on the hub, as in ``Split.hub``.
+        splits: the splits that it holds.
+    """
 
     name: str
     hub: str
@@ -30,12 +36,12 @@ class Part:
 
     @property
     def config(self) -> str:
-        """The config on the hub."""
+        """Config on the hub."""
         return self.hub.partition("/")[0]
 
     @property
     def rows(self) -> int:
-        """How many rows it should have; 0 where that is not known."""
+        """Number of rows that it should have; 0 if that is not known."""
         counts = [split.rows for split in self.splits.values()]
         return sum(counts) if all(counts) else 0
 
@@ -52,17 +58,17 @@ def fetch(
     """Download a dataset into a folder, in a layout that ``convert`` reads.
 
     Args:
-        dataset: a converter's name, such as ``"gsm8k"``.
-        folder: where the files go, such as ``raw/gsm8k``; it is made where it is missing.
+        dataset: a converter's name, for example ``"gsm8k"``.
+        folder: folder for the files, for example ``raw/gsm8k``; made if it is missing.
         splits: only these splits of the converter's ``SOURCE``.
         revision: a commit, tag or branch in place of the one in ``SOURCE``.
-        force: replace the files that lie there for these splits, whatever their names.
+        force: replace the files that are there for these splits, whatever their names.
         progress: show the client's progress bars on standard error.
 
     Raises:
         UsageError: there is no such dataset or split.
-        FetchError: the hub does not have it, cannot be reached, or sent something other than it promised;
-            or files for these splits lie there already. Nothing was written then.
+        FetchError: the hub does not have it, cannot be reached, or sent something else than expected; or
+            files for these splits are there already. Nothing was written.
         FileError: the folder cannot be written.
         MissingDependencyError: the package ``datasets`` is not installed.
     """
@@ -90,10 +96,9 @@ def fetch_source(
     progress: bool = False,
     labels: str = "",
 ) -> Manifest:
-    """``fetch`` for a source that need not be a converter's; ``labels`` is the name in its ``LABELS``.
+    """Download a source that need not be a converter's, as ``fetch`` does.
 
-    Raises:
-        UsageError, FetchError, FileError, MissingDependencyError: as ``fetch`` does.
+    ``labels`` is the name of the file with the rows' labels, as in a converter's ``LABELS``.
     """
     place, parts = Path(folder), parts_of(name, source, splits)
     old = [path for part in parts for path in _in_the_way(place, part, labels)]
@@ -117,7 +122,7 @@ def fetch_source(
 
 @dataclass(frozen=True)
 class _Job:
-    """A part whose files are downloaded: their format, and their paths on this machine with what came."""
+    """A part whose files are downloaded, with their format and their paths on this machine."""
 
     part: Part
     hub: str
@@ -130,7 +135,7 @@ class _Job:
 
 
 def parts_of(name: str, source: Source, wanted: Iterable[str] | None = None) -> list[Part]:
-    """The files to write for the wanted splits (default: all that the hub has).
+    """Return the files to write for the wanted splits; by default all that the hub has.
 
     Raises:
         UsageError: there is no such split.
@@ -146,9 +151,9 @@ def parts_of(name: str, source: Source, wanted: Iterable[str] | None = None) -> 
         where = f": its authors' page is {source.homepage}" if source.homepage else ""
         raise FetchError(f"{what} is not on the hub{where}")
     grouped: dict[str, dict[str, Split]] = {}
-    for key, each in source.splits.items():
-        if each.hub:
-            grouped.setdefault(each.hub, {})[key] = each
+    for key, split_source in source.splits.items():
+        if split_source.hub:
+            grouped.setdefault(split_source.hub, {})[key] = split_source
     several = len({hub.partition("/")[0] for hub in grouped}) > 1
     return [
         Part(_file_name(name, hub, several), hub, group)
@@ -158,30 +163,32 @@ def parts_of(name: str, source: Source, wanted: Iterable[str] | None = None) -> 
 
 
 def _file_name(name: str, hub: str, several: bool) -> str:
-    """``train.jsonl``; with several configs ``arc-easy-train.jsonl``; for joined splits ``mbpp.jsonl``."""
+    # train.jsonl; with several configs arc-easy-train.jsonl; for joined splits mbpp.jsonl.
     config, _, split = hub.partition("/")
     stem = name if "+" in split else f"{config}-{split}" if several else split
     return f"{stem.lower()}.jsonl"
 
 
 def _in_the_way(folder: Path, part: Part, labels: str) -> list[Path]:
-    """What lies in the folder that ``convert`` would read for the part's splits, or beside it."""
+    """Return the files in the folder that ``convert`` would read for the part's splits."""
     if not folder.is_dir():
         return []
     patterns = [pattern for split in part.splits.values() for pattern in split.files]
     found = files.matching_files(folder, patterns)
+    # Labels that stayed behind from an earlier download would be joined to the new rows.
     stems = {path.name.partition(".")[0] for path in [*found, folder / part.name]} if labels else set()
     beside = [folder / labels.format(stem=stem) for stem in sorted(stems)]
     return found + [path for path in beside if path.is_file()]
 
 
 def _write(name: str, folder: Path, jobs: list[_Job]) -> list[Fetched]:
-    """Write all parts, or none; a folder that was made for them goes where they fail."""
+    """Write all parts, or none."""
     made = not folder.is_dir()
     with files.writing(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with ExitStack() as stack:
+            # The outputs stay open until all parts are complete: then all of them appear.
             return [
                 _written(name, job, stack.enter_context(files.open_output(str(folder / job.part.name))))
                 for job in jobs
@@ -200,23 +207,25 @@ def _written(name: str, job: _Job, out: files.Output) -> Fetched:
         digest.update(line)
         out.write(line)
         count += 1
+    # Against a dataset that its authors changed: the converter was checked with these counts.
     if part.rows and count != part.rows:
         raise FetchError(
             f"{name} {'+'.join(part.splits)}: the hub has {count:,} rows ({part.hub} at {job.commit}), "
             f"{part.rows:,} were expected; nothing was written"
         )
-    came = tuple(each for _, each in job.downloads)
-    return Fetched(part.name, tuple(part.splits), job.hub, job.commit, count, digest.hexdigest(), came)
+    downloads = tuple(download for _, download in job.downloads)
+    sha256 = digest.hexdigest()
+    return Fetched(part.name, tuple(part.splits), job.hub, job.commit, count, sha256, downloads)
 
 
 def _finish(folder: Path, manifest: Manifest, old: Iterable[Path]) -> Manifest:
-    """Remove what was replaced, and write the manifest, with the entries of other files that are there."""
-    names = {each.name for each in manifest.files}
+    """Remove replaced files, and write the manifest with the entries of other files in the folder."""
+    names = {file.name for file in manifest.files}
     path = folder / MANIFEST
     with files.writing(str(path)):
-        for each in old:
-            if each.name not in names:
-                each.unlink(missing_ok=True)
+        for file in old:
+            if file.name not in names:
+                file.unlink(missing_ok=True)
         kept = [
             entry
             for entry in read_manifest(folder).get("files", ())

@@ -1,7 +1,4 @@
-"""The manifest beside fetched files: what they are, and where they come from.
-
-It is TOML, whose suffix is one that holds no rows, so that ``convert`` never takes it for data.
-"""
+"""Read and write the manifest beside downloaded files: what they are, and where they come from."""
 
 from __future__ import annotations
 
@@ -11,14 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
+from dataprep.core.options import to_toml
 
+# TOML is the one format here that never holds rows: `convert` must not take the manifest for data.
 MANIFEST = "manifest.toml"
 
 
 @dataclass(frozen=True)
 class Download:
-    """One file of the hub: its path there, its bytes, and the SHA-256 of what came."""
+    """One file of the hub: its path there, its size in bytes, and its SHA-256 as downloaded."""
 
     path: str
     size: int
@@ -34,7 +32,7 @@ class Fetched:
         splits: the splits of ``SOURCE`` that it holds.
         hub: the dataset's name on the hub, and the config and split there.
         revision: the commit that the rows were read at.
-        rows: how many there are.
+        rows: number of rows.
         sha256: of the file as it was written.
         downloads: the hub's files.
     """
@@ -50,14 +48,14 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a dataset's folder was filled with.
+    """The contents of a dataset's folder.
 
     Attributes:
         dataset: the converter's name.
-        licence: the licence that the set is published under.
+        licence: the licence that the dataset is published under.
         homepage: where its authors publish it.
         files: the files of this call.
-        kept: entries of earlier calls whose files still lie in the folder.
+        kept: entries of earlier calls whose files are still in the folder.
     """
 
     dataset: str
@@ -67,36 +65,33 @@ class Manifest:
     kept: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest as a JSON object; ``files`` are those of this call and the kept ones, by name."""
+        """Return the manifest as a JSON object; ``files`` includes the kept ones, by name."""
         entries = [*map(asdict, self.files), *self.kept]
-        own = {"dataset": self.dataset, "licence": self.licence, "homepage": self.homepage}
-        return own | {"files": sorted(entries, key=lambda entry: str(entry["name"]))}
+        facts = {"dataset": self.dataset, "licence": self.licence, "homepage": self.homepage}
+        return facts | {"files": sorted(entries, key=lambda entry: str(entry["name"]))}
 
     def to_toml(self) -> str:
-        """The manifest as it is written."""
+        """Return the manifest as it is written."""
         document = self.to_json()
-        lines = _pairs(document)
+        text = _values(document)
         for entry in document["files"]:
-            lines += ["", "[[files]]", *_pairs(entry)]
-            for each in entry["downloads"]:
-                lines += ["", "[[files.downloads]]", *_pairs(each)]
-        return "\n".join(lines) + "\n"
+            text += f"\n[[files]]\n{_values(entry)}"
+            for download in entry["downloads"]:
+                text += f"\n[[files.downloads]]\n{_values(download)}"
+        return text
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest in a folder as an object; empty where there is none that can be read."""
+    """Return the manifest in a folder as an object; empty if there is none that can be read."""
     try:
         document = tomllib.loads((Path(folder) / MANIFEST).read_text("utf-8"))
+        # Somebody may have edited it. What cannot be written again cannot be kept.
         Manifest("", "", "", (), tuple(document["files"])).to_toml()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     return document
 
 
-def _pairs(table: Mapping[str, Any]) -> list[str]:
-    """A table's plain values as lines of TOML, which writes texts, numbers and lists of them as JSON does."""
-    return [
-        f"{key} = {orjson.dumps(value).decode()}"
-        for key, value in table.items()
-        if key not in ("files", "downloads")
-    ]
+def _values(table: Mapping[str, Any]) -> str:
+    """Return a table's own values as TOML, without the tables in it."""
+    return to_toml({key: value for key, value in table.items() if key not in ("files", "downloads")})

@@ -86,6 +86,7 @@ def current_lines(
     Raises:
         RowError: a line's ``sample`` is not a whole number of 0 or more.
     """
+    # Offsets or numbers are kept, not rows: a journal may be larger than the memory.
     current = CurrentLines[Value]()
     for value, row in lines:
         current.add(row["teacher"], row["id"], row["key"], sample_of(row), outcome_of(row), value)

@@ -106,7 +106,8 @@ class Index:
         self.names |= part.names
         for entry, standing in part.others.items():
             earlier = self._entries.get(entry)
-            if earlier is not _OK:  # nothing that follows a complete answer changes it
+            # Nothing that follows a complete answer changes it.
+            if earlier is not _OK:
                 self._entries[entry] = standing if earlier is None else earlier.followed_by(standing)
         self._entries.update(dict.fromkeys(part.answered, _OK))
 
@@ -157,6 +158,7 @@ class _Part:
         if usage := line.get("usage"):
             self.prompt_tokens += usage.get("prompt_tokens") or 0
             self.completion_tokens += usage.get("completion_tokens") or 0
+        # A model under two names would be asked, and paid for, twice.
         self.names.add((line.get("model") or "", line["teacher"]))
         self.lines += 1
         if standing is _OK:
@@ -206,6 +208,7 @@ def read_index(path: str | Path) -> Index:
 
 def _parts(path: str) -> Iterator[_Part]:
     blocks = files.read_blocks(path)
+    # Starting processes takes longer than reading a short journal.
     if Path(path).stat().st_size <= engine.AUTO_WORKERS_BYTES:
         yield from map(_part_of, blocks)
         return

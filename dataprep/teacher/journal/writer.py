@@ -68,7 +68,8 @@ class JournalWriter:
             self._syncer.join()
         try:
             self._sync()
-            if not os.fstat(self._file.fileno()).st_size:  # readers refuse an empty journal
+            # Readers refuse an empty journal.
+            if not os.fstat(self._file.fileno()).st_size:
                 self.path.unlink(missing_ok=True)
         finally:
             self._file.close()
@@ -99,10 +100,12 @@ class JournalWriter:
         data = memoryview(b"".join(map(_dumped, rows)))
         size = os.fstat(self._file.fileno()).st_size
         try:
-            while data:  # one write is enough, except on a full disk
+            # One write is enough, except on a full disk.
+            while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
-            self._file.truncate(size)  # the next line would continue the incomplete one
+            # The next line would continue the incomplete one.
+            self._file.truncate(size)
             kept = "the answers before this one are kept; free some space, and run the command again"
             raise FileError(self.path, f"cannot be written: {error.strerror or error}; {kept}") from None
         self._unsynced = True
@@ -122,7 +125,8 @@ class JournalWriter:
         while not self._stop.wait(SYNC_SECONDS):
             try:
                 self._sync()
-            except OSError as error:  # raised by the next append
+            # Raised by the next append.
+            except OSError as error:
                 self._failure = error
                 return
 
@@ -165,13 +169,15 @@ def _lock(file: IO[bytes], path: Path) -> None:
     # The system releases this lock when the process dies. A lock file would remain after a crash.
     try:
         import fcntl
-    except ImportError:  # not on Windows
+    # Not on Windows.
+    except ImportError:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise FileError(path, "another process is writing this journal; wait for it, or stop it") from None
-    except OSError:  # a file system without locks
+    # A file system without locks.
+    except OSError:
         return
 
 
@@ -198,6 +204,7 @@ def set_aside(path: str | Path) -> Path | None:
     journal = Path(path)
     if not journal.exists():
         return None
+    # The time of the last answer, not of the renaming, tells old journals apart.
     stamp = datetime.fromtimestamp(journal.stat().st_mtime, UTC).strftime("%Y%m%d-%H%M%S")
     with files.writing(str(journal)), _locked(journal):
         for number in range(1_000):
