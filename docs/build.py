@@ -1,4 +1,4 @@
-"""Write each command's current help into its page: ``make docs``.
+"""Write each command's current help into its page, and the package's type stub: ``make docs``.
 
 A page ``docs/commands/NAME.md`` is written by hand, except for the blocks between two marks:
 ``<!-- help -->`` for the command's own help, ``<!-- help train -->`` for that of its sub-command ``train``.
@@ -12,6 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dataprep
+
+STUB = Path(__file__).parent.parent / "dataprep" / "__init__.pyi"
 PAGES = Path(__file__).parent / "commands"
 BLOCK = re.compile(r"<!-- help( [a-z-]+)? -->\n.*?<!-- /help -->", flags=re.DOTALL)
 
@@ -38,8 +41,18 @@ def with_help(page: str, command: str) -> str:
     return BLOCK.sub(current, page)
 
 
+def stub() -> str:
+    """Return ``dataprep/__init__.pyi``, which gives type checkers the names that are imported late."""
+    lines = ["# Made by `make docs` from `_HOMES` in __init__.py."]
+    for public, home in dataprep._HOMES.items():
+        module, _, name = home.partition(":")
+        lines.append(f"from dataprep.{module} import {name or public} as {public}")
+    return "\n".join([*lines, "", "__version__: str", "__all__: list[str]", ""])
+
+
 def main() -> None:
-    """Update every page."""
+    """Update every page, and the stub of the package."""
+    STUB.write_text(stub(), "utf-8")
     for path in sorted(PAGES.glob("*.md")):
         path.write_text(with_help(path.read_text("utf-8"), path.stem), "utf-8")
 

@@ -1,11 +1,13 @@
 """The package's surface: which names there are, that they load, and that importing them costs nothing."""
 
 import doctest
+import importlib.util
 import inspect
 import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +115,12 @@ def test_help_loads_nothing_heavy(arguments):
         "except SystemExit as end:\n    assert not end.code, end.code\n"
     )
     assert not loaded_after(code, *arguments) & {"polars", "numpy", "rich", "pandas", "pyarrow", "datasets"}
+
+
+def test_type_checkers_see_the_same_names():
+    """The stub is what `make docs` makes of the list of names, so that editors know their types."""
+    folder = Path(dataprep.__file__).parent
+    spec = importlib.util.spec_from_file_location("build", folder.parent / "docs" / "build.py")
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    assert (folder / "__init__.pyi").read_text("utf-8") == build.stub()

@@ -1,0 +1,52 @@
+# Made by `make docs` from `_HOMES` in __init__.py.
+from dataprep.core.errors import DataprepError as DataprepError
+from dataprep.evaluate.settings import Settings as EvaluateSettings
+from dataprep.evaluate.settings import Evaluation as Evaluation
+from dataprep.core.records import Example as Example
+from dataprep.core.ledger import Ledger as Ledger
+from dataprep.datasets.convert import Plan as Plan
+from dataprep.train.options import PredictOptions as PredictOptions
+from dataprep.datasets.validate import Problem as Problem
+from dataprep.datasets.validate import Report as Report
+from dataprep.core.sampling import Reservoir as Reservoir
+from dataprep.collect.review.findings import Review as Review
+from dataprep.tokens.options import ShardOptions as ShardOptions
+from dataprep.tokens.shards.reading import Shards as Shards
+from dataprep.datasets.stats import Stats as Stats
+from dataprep.datasets.templates import Template as Template
+from dataprep.train.options import TrainOptions as TrainOptions
+from dataprep.train.run import Trained as Trained
+from dataprep.datasets.workspace import Workspace as Workspace
+from dataprep.tokens.formats.loading import chat_format_of as chat_format_of
+from dataprep.collect.collector import collect_files as collect_files
+from dataprep.datasets.convert import convert as convert
+from dataprep.datasets.convert import convert_files as convert_files
+from dataprep.datasets.registry import names as dataset_names
+from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
+from dataprep.answers.export import export_rationales as export_rationales
+from dataprep.datasets.hub.download import fetch as fetch
+from dataprep.datasets.workspace import init_workspace as init_workspace
+from dataprep.tokens.formats.loading import chat_format_of as layout_of
+from dataprep.tokens.lint.files import lint_files as lint_files
+from dataprep.tokens.tokenizers.loading import load_tokenizer as load_tokenizer
+from dataprep.datasets.merge.merger import merge as merge
+from dataprep.datasets.merge.merger import merge_files as merge_files
+from dataprep.answers.parse import parse_rationale_files as parse_rationale_files
+from dataprep.train.objectives.soft_label.predicting import predict_files as predict_files
+from dataprep.teacher.prompts import prompt_file as prompt_file
+from dataprep.tokens.pairs import read_pairs as read_pairs
+from dataprep.core.io import read_rows as read_rows
+from dataprep.collect.review.review import review_files as review_files
+from dataprep.core.shuffle import shuffled_order as shuffled_order
+from dataprep.datasets.stats import stats as stats
+from dataprep.datasets.stats import stats_of_files as stats_of_files
+from dataprep.tokens.tokenize import tokenize_files as tokenize_files
+from dataprep.tokens.pairs import tokenize_pairs as tokenize_pairs
+from dataprep.train.run import train as train_student
+from dataprep.tokens.tokenizers.training import train_tokenizer as train_tokenizer
+from dataprep.datasets.validate import validate as validate
+from dataprep.datasets.validate import validate_files as validate_files
+from dataprep.core.io import write_rows as write_rows
+
+__version__: str
+__all__: list[str]
