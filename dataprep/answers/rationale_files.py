@@ -170,7 +170,7 @@ class _GoldRows:
     def _named(self, own_id: str) -> int:
         if own_id in self._twice:
             first, second = self._twice[own_id]
-            found = f"rows {first + 1} and {second + 1} of the reference file have the id {own_id!r}, and differ"
+            found = f"rows {first + 1} and {second + 1} of the references have the id {own_id!r}, and differ"
             raise RowError("two gold rows", f"{found}; give each an id of its own")
         if own_id not in self._by_id:
             found = f"the reference file has no row with the id {own_id!r}"

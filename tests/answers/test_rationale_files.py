@@ -293,7 +293,7 @@ def test_an_id_of_two_gold_rows_is_an_error_where_it_is_asked_for(tmp_path):
     rows = [gold_row(0), gold_row(1, id="g-0"), gold_row(2), gold_row(2)]
     gold = write(tmp_path / "gold.json", rows)
     path = write(tmp_path / "s.jsonl", [{"text": string(0), "id": "g-0"}])
-    with pytest.raises(InputError, match="two gold rows: rows 1 and 2 of the reference file have the id 'g-0'"):
+    with pytest.raises(InputError, match="two gold rows: rows 1 and 2 of the references have the id 'g-0'"):
         parsed([path], tmp_path, gold=gold)
     same = write(tmp_path / "s.jsonl", [{"text": string(2), "id": "g-2"}])
     assert parsed([same], tmp_path, gold=gold)[1][0]["id"] == "g-2"

@@ -57,7 +57,8 @@ def survival(statistic: float, degrees: int) -> float:
 
     For whole degrees of freedom the integral has a closed form (Abramowitz & Stegun, Handbook of
     Mathematical Functions, 26.4.4 and 26.4.5). With h = statistic/2, it is the sum of e⁻ʰ hˢ / Γ(s+1)
-    over s = 0, 1, …, degrees/2 - 1. For odd degrees it is the sum over s = 1/2, 3/2, …, degrees/2 - 1, and erfc(√h).
+    over s = 0, 1, …, degrees/2 - 1. For odd degrees it is the sum over
+    s = 1/2, 3/2, …, degrees/2 - 1, and erfc(√h).
 
     Args:
         statistic: at least 0; may be infinite.
