@@ -53,6 +53,7 @@ class Workspace:
             WorkspaceError: there is none, or more than one.
         """
         raw = self.root / "raw"
+        # People name folders as the papers do (`OpenBookQA`, `aqua-rat`), not as the command line does.
         found = [
             folder
             for folder in (sorted(raw.iterdir()) if raw.is_dir() else [])
@@ -128,6 +129,7 @@ def init_workspace(folder: str | Path = ".") -> Path:
         FileError: the folder cannot be written.
     """
     root = Path(folder)
+    # Checked before anything is made, so that a refused folder stays as it was.
     for name in ("raw", "pre_datasets", "mergedata"):
         if (root / name).exists():
             raise WorkspaceError(
@@ -135,6 +137,7 @@ def init_workspace(folder: str | Path = ".") -> Path:
                 "give another folder, `dataprep init DIR`"
             )
     try:
+        # copytree makes raw/ itself, and fails if it is there.
         for name in FOLDERS[1:]:
             (root / name).mkdir(parents=True)
         shutil.copytree(samples(), root / "raw")

@@ -108,6 +108,7 @@ def merge(
             rows.extend(row for _, row in files.read_rows(str(source)))
         else:
             rows.extend(source)
+    # The published order: merge_files computes the same one without holding the rows.
     if shuffle:
         random.Random(seed).shuffle(rows)
     return rows
@@ -132,6 +133,7 @@ def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
         raise UsageError("there is nothing to merge: give at least one file")
     for path in paths:
         files.check_input(path)
+    # Sorted, so that the order does not depend on the shell or the file system.
     return sorted(paths)
 
 
@@ -208,6 +210,7 @@ def _find_rows(
 
 
 def _scans(paths: Sequence[str], check: bool, workers: int) -> Iterator[tuple[Block, Scan]]:
+    # All blocks at once, because workers answer in order and the answers are paired with them.
     blocks = [block for path in paths for block in files.read_blocks(path, SCAN_BYTES)]
     work = partial(scan, check=check)
     if workers == 1:
@@ -225,6 +228,7 @@ def _gather(
     out: Output,
     scratch: Path,
 ) -> Generator[Part, None, None]:
+    # In input order the rows are read from beginning to end, whatever their size.
     if order is None:
         return gather_in_memory(index)
     if index.size > memory:
