@@ -247,7 +247,7 @@ def convert_files(
     rejects: str | Path | files.Rejects | None = None,
     progress: engine.Progress | None = None,
 ) -> Ledger:
-    """Convert files of raw rows, one after the other, into one output.
+    """Convert files of source rows, one after the other, into one output.
 
     Args:
         plan: how to convert the rows.

@@ -175,11 +175,11 @@ def _in_the_way(folder: Path, part: Part, labels: str) -> list[Path]:
     if not folder.is_dir():
         return []
     patterns = [pattern for split in part.splits.values() for pattern in split.files]
-    found = files.matching_files(folder, patterns)
+    existing = files.matching_files(folder, patterns)
     # Labels that stayed behind from an earlier download would be joined to the new rows.
-    stems = {path.name.partition(".")[0] for path in [*found, folder / part.name]} if labels else set()
+    stems = {path.name.partition(".")[0] for path in [*existing, folder / part.name]} if labels else set()
     beside = [folder / labels.format(stem=stem) for stem in sorted(stems)]
-    return found + [path for path in beside if path.is_file()]
+    return existing + [path for path in beside if path.is_file()]
 
 
 def _write(name: str, folder: Path, jobs: list[_Job]) -> list[Fetched]:

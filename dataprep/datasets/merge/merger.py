@@ -189,7 +189,7 @@ def _find_rows(
     """Return the index of all sound rows; ``plain`` has each path with its file of plain lines."""
     spools = [spool for _, spool, _ in plain]
     given = {spool: (path, unit) for path, spool, unit in plain}
-    found: list[tuple[Block, Scan]] = []
+    scans: list[tuple[Block, Scan]] = []
     rows_of = dict.fromkeys(spools, 0)
     for block, result in numbered(_scans(spools, check, workers_for(spools, workers))):
         path, unit = given[block.path]
@@ -202,11 +202,11 @@ def _find_rows(
         ledger.rows_in += rows
         rows_of[block.path] += rows
         # Failures hold the bytes of bad rows, which may be many; only the offsets are needed from here on.
-        found.append((block, replace(result, failures=[])))
+        scans.append((block, replace(result, failures=[])))
         if progress is not None:
             progress(block.end - block.start)
     refuse_empty({given[spool][0]: rows for spool, rows in rows_of.items()})
-    return build_index(spools, found)
+    return build_index(spools, scans)
 
 
 def _scans(paths: Sequence[str], check: bool, workers: int) -> Iterator[tuple[Block, Scan]]:
