@@ -89,7 +89,7 @@ class _Text(NamedTuple):
 
 
 class _Recipe(NamedTuple):
-    """How conversations with the same roles are put together.
+    """The assembly of conversations with the same roles.
 
     Attributes:
         parts: the packed ids of the fixed parts; empty for a text.

@@ -43,7 +43,7 @@ _STOP, _NO_TEXT = b"\xff", b"\xfe"
 
 
 class _Expected(NamedTuple):
-    """What the chat format puts into conversations with certain roles.
+    """The pieces that the chat format puts into conversations with certain roles.
 
     Attributes:
         special_tokens: the ids of the special tokens.

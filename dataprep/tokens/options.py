@@ -12,7 +12,7 @@ from dataprep.tokens.truncation import TRUNCATIONS
 # The manifest of shards lists the options in this order: another order would change its bytes.
 @dataclass(frozen=True, slots=True)
 class ShardOptions:
-    """What happens to rows on their way into shards; each field has the help text of its flag.
+    """The options of making shards; each field has the help text of its flag.
 
     Raises:
         UsageError: a value is not accepted, or two options exclude each other.
@@ -44,7 +44,7 @@ class ShardOptions:
             raise UsageError("--split-long needs --pack N: it divides documents longer than a sequence")
         if self.pack and self.max_length and self.max_length > self.pack and not self.split_long:
             raise UsageError(
-                f"--max-length {self.max_length} is more than a sequence has room for (--pack {self.pack}): "
+                f"--max-length {self.max_length} is longer than a sequence (--pack {self.pack}): "
                 "give --split-long, or a shorter length"
             )
 

@@ -47,7 +47,7 @@ Column = tuple["NDArray[np.uint32]", "NDArray[np.uint32]"]
 
 
 class Texts(NamedTuple):
-    """What is encoded of a row: the question with its options, a rationale for each tokenizer."""
+    """The parts of a row that are encoded: the question with its options, a rationale for each tokenizer."""
 
     question: str
     rationales: tuple[str, ...]
@@ -99,11 +99,11 @@ def tokenize_pairs(
     """Turn multiple-choice Examples into a teacher/student file.
 
     Args:
-        source: Examples, or raw rows of ``dataset``.
+        source: Examples, or source rows of ``dataset``.
         output: the file.
         student: the student's tokenizer, or its path.
         teachers: the same by teacher, in the order of the file.
-        dataset: the converter that reads raw rows.
+        dataset: the converter that reads source rows.
         max_length: maximum number of tokens per text.
         truncation: what to do with longer texts: ``"truncate"`` keeps the beginning, ``"drop"`` leaves the
             row out, ``"error"`` makes it a bad row.
@@ -259,7 +259,7 @@ def texts_of(example: Example, teachers: Sequence[str]) -> Texts:
         RowError: the Example lacks choices, an answer or a rationale.
     """
     if not example.choices:
-        raise RowError("no choices", "expected a multiple-choice Example; raw rows need --dataset NAME")
+        raise RowError("no choices", "expected a multiple-choice Example; source rows need --dataset NAME")
     if example.answer_label is None:
         raise RowError("no gold answer", "expected the answer's letter or text")
     rationales = example.rationales or {}

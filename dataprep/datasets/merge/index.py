@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NEWLINE = ord("\n")
-# What bytes.strip() removes: a table answers for all lines of a block at once.
+# The bytes that bytes.strip() removes: a table answers for all lines of a block at once.
 _WHITE = np.zeros(256, dtype=bool)
 _WHITE[list(b" \t\r\n\v\f")] = True
 

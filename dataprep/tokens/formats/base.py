@@ -55,7 +55,7 @@ Plan = tuple[Segment | Slot, ...]
 
 
 class ChatFormat(Protocol):
-    """How a model expects conversations to be written; picklable.
+    """The form in which a model expects conversations; picklable.
 
     Attributes:
         name: one of ``loading.NAMES``.

@@ -40,7 +40,7 @@ CONTEXT = 40  # characters of each text in a message about a difference
 
 @dataclass(frozen=True)
 class _Rendered:
-    """What the template makes of messages with certain roles.
+    """The output of the template for messages with certain roles.
 
     Attributes:
         plan: its pieces.

@@ -21,7 +21,7 @@ DATE_LINES = "Cutting Knowledge Date: December 2023\nToday Date: {}\n\n"
 
 @dataclass
 class _Named:
-    """What the named formats share."""
+    """The base class of the named formats."""
 
     strip: bool = False
     date: str | None = None

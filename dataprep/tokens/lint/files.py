@@ -32,7 +32,7 @@ class LintedRow:
 
 @dataclass
 class LintReport(Report):
-    """What ``lint-tokens`` found: the report of ``validate``, and numbers of tokens.
+    """The result of ``lint-tokens``: the report of ``validate``, and numbers of tokens.
 
     Attributes:
         tokens: number of tokens in all rows that could be encoded, sound or not.

@@ -142,7 +142,7 @@ def check_directory(output: str | Path) -> Path:
         raise UsageError(f"{output}: is a file; shards are a directory, give it another name") from None
     except OSError as error:
         raise FileError(output, f"cannot be read: {error.strerror}") from None
-    # Old shards are removed when new ones are finished, so nothing else may lie beside them.
+    # Old shards are removed when new ones are finished, so nothing else may be next to them.
     strange = [path.name for path in inside if path.name != MANIFEST and not OURS.fullmatch(path.name)]
     if strange:
         raise UsageError(

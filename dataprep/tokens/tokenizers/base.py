@@ -153,7 +153,7 @@ def unknown_id(number: int, vocab_size: int) -> TokenizerError:
 # `▁` before each answer, with the tokenizers of Llama 2 or Phi-3.
 
 _ANCHORS = ("\n", "]", "1", "x")
-"""Texts to put before a text in order to see its ids there; nothing may be merged across the border."""
+"""Texts to put before a text to see its ids there; nothing may be merged across the border."""
 
 
 def continues(tokenizer: Tokenizer, behind_special: bool | None) -> bool:

@@ -1,7 +1,7 @@
 """Hugging Face's ``tokenizer.json``, read by the library ``tokenizers``.
 
-Only the way from text to ids is used. What the file says about truncation, padding and tokens around every
-text does not apply: a chat format decides which tokens stand where.
+Only the way from text to ids is used. The file's settings for truncation, padding and tokens around every
+text do not apply: a chat format decides which tokens stand where.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class HuggingFaceTokenizer(Tokenizer):
     def __init__(self, path: str, content: bytes) -> None:
         library = needed("tokenizers", "a Hugging Face tokenizer.json")
         document = _document(path, content)
-        # What this program changes about the file is part of the fingerprint.
+        # The changes that this program makes to the file are part of the fingerprint.
         digest = sha256(b"huggingface, marks as special tokens\n" + content)
         self.fingerprint = digest.hexdigest()
         try:
@@ -143,7 +143,7 @@ def _document(path: str, content: bytes) -> dict[str, Any]:
         keys = ", ".join(map(repr, list(document)[:6])) if isinstance(document, dict) else "no object"
         raise TokenizerError(
             f"{path}: found JSON with {keys or 'no keys'}; expected a tokenizer.json, which has 'model' and "
-            "'added_tokens': give the folder that it lies in, or the file of that name"
+            "'added_tokens': give the folder that it is in, or the file of that name"
         )
     return document
 

@@ -28,9 +28,9 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """Load the tokenizer in a file or a directory; its content decides of which kind it is.
 
     Args:
-        path: a tiktoken rank file (a token in base64 and its rank per line: Llama 3's, or one of OpenAI's),
+        path: a tiktoken rank file of Llama 3 or OpenAI (a token in base64 and its rank per line),
             a SentencePiece ``.model``, a Hugging Face ``tokenizer.json``, a model directory, or the name
-            of one of tiktoken's encodings, whose file must be in ``TIKTOKEN_CACHE_DIR``.
+            of one of tiktoken's encodings. The encoding's file must be in ``TIKTOKEN_CACHE_DIR``.
 
     Raises:
         TokenizerError: it is something else, or damaged.

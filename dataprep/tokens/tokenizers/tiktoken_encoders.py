@@ -115,7 +115,7 @@ class LongSpace:
         self._runs = self._regex.compile(rf"\s{{{long},}}+")
         whole = tiktoken.Encoding("piece", pat_str="(?s:.+)", mergeable_ranks=ranks, special_tokens={})
         self._merge: Encode = whole.encode_ordinary
-        # Which marks take the line end behind them depends on the Unicode version of tiktoken's library, so
+        # The marks that take the line end behind them depend on the Unicode version of tiktoken's library, so
         # it is asked: in this encoding, a byte and a line end are one token only if they are in one piece.
         joined = {bytes([byte]): byte for byte in range(256)}
         for end in b"\n\r":
