@@ -35,25 +35,25 @@ Workers = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Processes. Default: every core for large inputs. The output does not depend on it.",
+        help="Number of processes. Defaults to all cores for large inputs; the output is the same.",
     ),
 ]
 Rejects = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Go on after bad rows, and write them here with reasons."),
+    typer.Option(metavar="FILE", help="Continue after bad rows, and write them here with reasons."),
 ]
 InWorkspace = Annotated[
     str | None,
-    typer.Option("--workspace", metavar="DIR", help="The workspace. Default: the current folder."),
+    typer.Option("--workspace", metavar="DIR", help="The workspace. Defaults to the current folder."),
 ]
 Template = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="For template: a model directory or a jinja file. Default: the tokenizer's directory.",
+        help="For --chat-format template: a model directory or a jinja file. Defaults to the tokenizer's.",
     ),
 ]
-Strip = Annotated[bool, typer.Option("--strip", help="Strip contents of white space around them.")]
+Strip = Annotated[bool, typer.Option("--strip", help="Strip white space around contents.")]
 Date = Annotated[
     str | None,
     typer.Option(metavar="DATE", help="Put a date line, such as '26 Jul 2024', into the system message."),
@@ -81,6 +81,7 @@ def read_config(context: typer.Context, path: str | None) -> None:
     known = {_key(param): param for param in context.command.params if param.name != "config"}
     for key in document:
         if key not in known:
+            # With no cutoff there is always a nearest one, if only to show how keys are spelled.
             near = get_close_matches(key, known, 1, cutoff=0.0)[0]
             raise UsageError(f"{path}: {key}: {context.info_name} has no such option; the nearest is {near}")
     # Typer's own way to other defaults: flags win over them, and they satisfy a required argument.
@@ -118,6 +119,7 @@ def _checked(context: typer.Context, param: Any, value: Any, where: str) -> Any:
     if not fits or is_list != isinstance(value, list):
         wanted = f"a list of {word}s" if is_list else f"a {word}"
         raise UsageError(f"{where}: found {describe(value)}, expected {wanted}")
+    # Typer would report these without the file's path and by the name of the flag.
     try:
         for item in values:
             param.type.convert(item, param, context)

@@ -381,7 +381,7 @@ def test_the_command_fails_with_row_numbers(lint, tmp_path):
     done = lint("in.jsonl")
     assert done.exit_code == 1
     assert "in.jsonl:3: empty content" in done.stdout
-    assert re.search(r"^9 rows, \d+ tokens, \d+ trained on, .*; 7 problems \(not JSON: 2", done.stderr)
+    assert re.search(r"^9 rows, \d+ tokens, \d+ in the loss, .*; 7 problems \(not JSON: 2", done.stderr)
     report = json.loads(lint("in.jsonl", "--json").stdout)
     assert report["problems"][NAMED] == 1
     assert report["tokens"] > report["trained"] > 0

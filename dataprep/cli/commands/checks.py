@@ -1,9 +1,4 @@
-"""``dataprep stats``.
-
-``dataprep lint-tokens``.
-
-``dataprep validate``.
-"""
+"""``dataprep lint-tokens``, ``dataprep stats`` and ``dataprep validate``."""
 
 from __future__ import annotations
 
@@ -36,7 +31,7 @@ def lint_tokens_command(
     date: Date = None,
     max_length: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Look at rows as they are when cut to N tokens."),
+        typer.Option(min=1, metavar="N", help="Check rows as they are when cut to N tokens."),
     ] = None,
     page: Annotated[
         str | None,
@@ -48,12 +43,12 @@ def lint_tokens_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check what a trainer would learn from chat files: ids and loss mask.
+    """Check the token ids and the loss mask of chat files.
 
-    Each row is laid out and encoded as for training, and looked at: is anything trained, the end of each
-    turn too, does what is trained decode to the assistant's contents, is there a special token inside a
-    content, is an answer cut? Every problem is counted, the first 20 of each kind are printed, and the
-    exit code is 1 if there is any.
+    Each row is encoded as for training. The command checks that the loss mask selects something, also the
+    end of each turn; that the selected tokens decode to the assistant's contents; that no content has a
+    special token; and that no answer is cut. Every problem is counted, the first 20 of each kind are
+    printed, and the exit code is 1 if there is any.
 
     \b
     Examples:
@@ -68,6 +63,7 @@ def lint_tokens_command(
     check_template(chat_format, template)
     if page is not None:
         check_page(page)
+        # A page and JSON in one stream could be read by no program.
         if page == "-" and as_json:
             raise UsageError("--html - and --json both write to standard output; give the page a file")
     loaded = load_tokenizer(tokenizer)
@@ -84,7 +80,7 @@ def lint_tokens_command(
         count, problems = sum(report.rows.values()), report.counts.total()
         kinds = ", ".join(f"{kind}: {number:,}" for kind, number in report.counts.most_common())
         print(
-            f"{count:,} rows, {report.tokens:,} tokens, {report.trained:,} trained on, the longest row "
+            f"{count:,} rows, {report.tokens:,} tokens, {report.trained:,} in the loss, the longest row "
             f"{report.longest:,}; {problems:,} problems" + (f" ({kinds})" if kinds else ""),
             file=sys.stderr,
         )
@@ -100,7 +96,7 @@ def stats_command(
     ],
     tokenizer: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Count tokens too: a tokenizer's file or a model's folder."),
+        typer.Option(metavar="PATH", help="Count tokens too: a tokenizer's file or a model directory."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -29,11 +29,13 @@ def command(
     ] = "rationale",
     keep: Annotated[
         str | None,
-        typer.Option(metavar="STATUS,...", help="Training rows: the answers to keep. Default: ok."),
+        typer.Option(
+            metavar="STATUS,...", help="Training rows: statuses of the answers to keep. Defaults to ok."
+        ),
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Training rows: whose answers. Needed where there are several."),
+        typer.Option(metavar="NAME", help="Training rows: the teacher. Required if there are several."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(metavar="NAME", help="--examples holds raw rows of this dataset.")
@@ -48,7 +50,7 @@ def command(
     ] = "0",
     teacher_name: Annotated[
         list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Call a teacher NEW; may be given more than once."),
+        typer.Option(metavar="OLD=NEW", help="Call a teacher NEW; can be repeated."),
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -82,9 +84,10 @@ def command(
             names=_names(teacher_name or []),
             progress=advance,
         )
+    # Also with --quiet: an incomplete line can mean that answers were lost.
     if not as_json:
-        for place in report.torn:
-            print(f"warning: {place}: the last line is incomplete and was skipped", file=sys.stderr)
+        for where in report.torn:
+            print(f"warning: {where}: the last line is incomplete and was skipped", file=sys.stderr)
     summary = Summary("collect", quiet=quiet, as_json=as_json)
     summary.say(f"collect: {report.ledger} → {where_to(output)}")
     summary.say(*status_lines(report.statuses))
@@ -103,15 +106,15 @@ def command(
 
 
 def _names(given: Sequence[str]) -> dict[str, str]:
-    """``OLD=NEW``, several times, as a mapping.
+    """Return texts ``OLD=NEW`` as a mapping.
 
     Raises:
-        UsageError: a text is none such, or names a teacher twice.
+        UsageError: a text is not ``OLD=NEW``, or a teacher is named twice.
     """
     pairs = [text.rpartition("=")[::2] for text in given]
     for text, (old, new) in zip(given, pairs, strict=True):
         if not old or not new:
             raise UsageError(f"--teacher-name {text}: expected OLD=NEW")
     if len(dict(pairs)) < len(pairs):
-        raise UsageError(f"--teacher-name {' '.join(given)}: a teacher stands there twice")
+        raise UsageError(f"--teacher-name {' '.join(given)}: a teacher is named twice")
     return dict(pairs)

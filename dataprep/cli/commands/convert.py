@@ -113,17 +113,17 @@ def command(
 
 
 def _columns(text: str) -> dict[str, str]:
-    """``question=Q,answer=A`` as a mapping.
+    """Return ``question=Q,answer=A`` as a mapping.
 
     Raises:
-        UsageError: a part is not NAME=FIELD, or names no field of an Example.
+        UsageError: a part is not NAME=FIELD, or NAME is not a field of an Example.
     """
     from dataprep.datasets.converters.qa import FIELDS
 
     pairs = [part.partition("=")[::2] for part in text.split(",")]
     columns = dict(pairs)
     if len(columns) < len(pairs):
-        raise UsageError(f"--map {text}: a name stands there twice")
+        raise UsageError(f"--map {text}: a name is repeated")
     for name, column in columns.items():
         if name not in FIELDS or not column:
             raise UsageError(f"--map {text}: expected NAME=FIELD, with NAME one of {', '.join(FIELDS)}")
@@ -138,7 +138,7 @@ def _wording(parts: dict[str, str], system: str | None) -> dict[str, str]:
 def _jobs(
     dataset: str, inputs: list[str], output: str | None, split: str | None, workspace: str | None
 ) -> list[tuple[str | None, list[str], str]]:
-    """What to convert: each split's name, files and output."""
+    """Return the name, the files and the output of each split."""
     from dataprep.datasets import registry as converters
     from dataprep.datasets.workspace import Workspace, split_files
 
@@ -153,7 +153,7 @@ def _jobs(
             raise UsageError(f"{dataset} has no split {split!r}; its splits: {', '.join(splits)}")
         splits[split] = replace(next(iter(splits.values())), output="")  # one file holds them all
     if split is not None and not inputs and output is None and not splits[split].output:
-        raise UsageError(f"pre_datasets/ has no place for the split {split!r}: give one with -o")
+        raise UsageError(f"the workspace has no file for the split {split!r}: name one with -o")
     place = None if inputs else Workspace.find(workspace)
     name = converters.canonical(dataset)
     aliases = [alias for alias, meant in converters.ALIASES.items() if meant == name]

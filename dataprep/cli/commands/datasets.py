@@ -1,9 +1,4 @@
-"""``dataprep datasets``.
-
-``dataprep fetch``.
-
-``dataprep init``.
-"""
+"""``dataprep datasets``, ``dataprep fetch`` and ``dataprep init``."""
 
 from __future__ import annotations
 
@@ -18,7 +13,7 @@ from dataprep.cli.options import AsJson, InWorkspace, Quiet
 
 
 def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> None:
-    """List the datasets: task, splits with their rows, licence, what lies in raw/.
+    """List the datasets: task, splits with their rows, licence, files in raw/.
 
     Row counts are those of the published sets. Splits in parentheses have no place in the workspace;
     `convert` makes them with --split and -o. Files that `fetch` brought are marked with *.
@@ -31,6 +26,7 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
     from dataprep.datasets import registry as converters
     from dataprep.datasets.workspace import Workspace
 
+    # The list is useful outside of a workspace too, but a workspace that was named must be there.
     try:
         place = Workspace.find(workspace)
     except WorkspaceError:
@@ -45,7 +41,7 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
 
 
 def _described(name: str, place: Any) -> dict[str, Any]:
-    """One dataset as a JSON object; ``raw`` has the files of each split that is there."""
+    """Return a dataset as a JSON object; ``raw`` has the files of each split."""
     from dataprep.datasets import registry as converters
     from dataprep.datasets.hub.manifest import read_manifest
 
@@ -57,8 +53,8 @@ def _described(name: str, place: Any) -> dict[str, Any]:
         "name": name,
         "aliases": aliases,
         "task": source.task,
-        "splits": {split: each.rows or None for split, each in source.splits.items()},
-        "converted": [split for split, each in source.splits.items() if each.output],
+        "splits": {name: split.rows or None for name, split in source.splits.items()},
+        "converted": [name for name, split in source.splits.items() if split.output],
         "licence": source.licence or None,
         "homepage": source.homepage or None,
         "hub": source.hub or None,
@@ -69,11 +65,11 @@ def _described(name: str, place: Any) -> dict[str, Any]:
 
 
 def _files(folder: Path, splits: Any) -> dict[str, list[str]]:
-    """The names of the files of each split in a folder, also where they are too many to choose from."""
+    """Return the names of all files of each split in a folder."""
     from dataprep.core.io import matching_files
 
     found = {
-        split: [path.name for path in matching_files(folder, each.files)] for split, each in splits.items()
+        name: [path.name for path in matching_files(folder, split.files)] for name, split in splits.items()
     }
     return {split: names for split, names in found.items() if names}
 
@@ -98,11 +94,11 @@ def fetch_command(
         str, typer.Argument(metavar="DATASET", help="Its name, as `dataprep datasets` lists it.")
     ],
     splits: Annotated[
-        list[str] | None, typer.Option("--split", metavar="NAME", help="Only this split; may be repeated.")
+        list[str] | None, typer.Option("--split", metavar="NAME", help="Only this split; can be repeated.")
     ] = None,
     revision: Annotated[
         str | None,
-        typer.Option(metavar="REV", help="Another commit, tag or branch of the hub than the pinned one."),
+        typer.Option(metavar="REV", help="A commit, tag or branch on the hub other than the pinned one."),
     ] = None,
     force: Annotated[
         bool,
@@ -136,14 +132,14 @@ def fetch_command(
         progress=not quiet and sys.stderr.isatty(),
     )
     summary = Summary("fetch", quiet=quiet, as_json=as_json)
-    for each in manifest.files:
-        ledger = Ledger(each.rows, each.rows)
-        summary.add(f"{name} {'+'.join(each.splits)}", ledger, str(folder / each.name))
+    for file in manifest.files:
+        ledger = Ledger(file.rows, file.rows)
+        summary.add(f"{name} {'+'.join(file.splits)}", ledger, str(folder / file.name))
     summary.finish()
 
 
 def _folder(dataset: str, workspace: str | None) -> tuple[str, Path]:
-    """The dataset's own name, and its folder in ``raw/``, which need not be there yet."""
+    """Return the dataset's name and its folder in ``raw/``, which may not exist yet."""
     from dataprep.datasets import registry as converters
     from dataprep.datasets.workspace import Workspace
 

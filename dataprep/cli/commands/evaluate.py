@@ -28,12 +28,12 @@ def command(
     ],
     predictions: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="What a system said, in place of MODEL: rows or a journal."),
+        typer.Option(metavar="FILE", help="Predictions of any system, instead of MODEL: rows or a journal."),
     ] = None,
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="OUT", help="A row for each: prediction, what was read from it, scores."
+            "-o", "--output", metavar="OUT", help="Write a row for each: prediction, parsed answer, scores."
         ),
     ] = None,
     settings: From[Settings],
@@ -44,9 +44,10 @@ def command(
     """Measure a model, or any system's predictions, by each task's own metric.
 
     GSM8K: exact match of the final number, after #### (strict) and wherever it stands (flexible). SQuAD:
-    exact match and F1. Multiple choice: accuracy. MBPP: pass@1, by running the tests (--allow-code). Or
-    the loss on trained tokens, with --metric loss. Each figure comes with its 95 % interval, by source.
-    Exit code 1 if a row has no prediction. A MODEL needs `pip install 'dataprep[train]'`.
+    exact match and F1. Multiple choice: accuracy. MBPP: pass@1, by running the tests (--allow-code).
+    With --metric loss, the loss on the tokens that the loss mask selects. Each figure comes with its
+    95 % interval, by source. Exit code 1 if a row has no prediction. A MODEL needs
+    `pip install 'dataprep[train]'`.
 
     \b
     Examples:
@@ -79,7 +80,7 @@ def command(
 
 
 def _arguments(paths: list[str], predictions: str | None) -> tuple[str | None, str]:
-    """The model, or ``None``, and the file of rows."""
+    """Return the model, or ``None``, and the file of rows."""
     if len(paths) == 2:
         if predictions is not None:
             raise UsageError(f"{paths[0]}: a MODEL and --predictions exclude each other")
@@ -92,7 +93,7 @@ def _arguments(paths: list[str], predictions: str | None) -> tuple[str | None, s
 
 
 def _print(done: Evaluation, output: str | None) -> None:
-    """The figures on standard output, unless the rows go there; what became of the rows on the other."""
+    """Print the figures on standard output, unless the rows go there, and the ledger on standard error."""
     print_text(_table(done.results), min_width=100, file=sys.stderr if output == "-" else sys.stdout)
     where = {None: "", "-": " → standard output"}.get(output, f" → {output}")
     print(f"evaluate: {done.ledger}{where}", file=sys.stderr)
@@ -123,7 +124,7 @@ def _table(results: list[Result]) -> Table:
 
 
 def _shown(result: Result, figure: Figure) -> tuple[str, str]:
-    """A figure and its interval: in percent, but for the loss."""
+    """Return a figure and its interval, in percent unless it is a loss."""
     if result.metric == "loss":
         return f"{figure.value:,.4f}", f"{figure.low:,.4f} – {figure.high:,.4f}"
     return f"{100 * figure.value:.2f} %", f"{100 * figure.low:.2f} – {100 * figure.high:.2f}"

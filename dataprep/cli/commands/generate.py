@@ -24,7 +24,9 @@ Journal = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The model (on Azure the deployment). Default: $TEACHER_MODEL_NAME."),
+    typer.Option(
+        metavar="NAME", help="The model (on Azure the deployment). Defaults to $TEACHER_MODEL_NAME."
+    ),
 ]
 
 
@@ -36,12 +38,12 @@ def command(
     model: Model = None,
     base_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Default: $TEACHER_MODEL_ENDPOINT_URL, else OpenAI's."),
+        typer.Option(metavar="URL", help="Defaults to $TEACHER_MODEL_ENDPOINT_URL, else to OpenAI's."),
     ] = None,
     api_key_env: Annotated[
         str | None,
         typer.Option(
-            metavar="VARIABLE", help="Holds the key. Default: TEACHER_MODEL_API_KEY, then OPENAI_API_KEY."
+            metavar="VARIABLE", help="Holds the key. Defaults to TEACHER_MODEL_API_KEY, then OPENAI_API_KEY."
         ),
     ] = None,
     azure: Annotated[bool, typer.Option("--azure", help="--base-url is an Azure OpenAI resource.")] = False,
@@ -51,7 +53,8 @@ def command(
         typer.Option(help="openai asks a server; transformers loads --model, a directory, in this process."),
     ] = "openai",
     teacher: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the journal calls it. Default: the model's name.")
+        str | None,
+        typer.Option(metavar="NAME", help="Its name in the journal. Defaults to the model's name."),
     ] = None,
     settings: From[GenerationConfig],
     pace: From[Pacing],
@@ -63,16 +66,18 @@ def command(
         bool,
         typer.Option("--retry-failed/--no-retry-failed", help="Ask again what failed in an earlier run."),
     ] = True,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Keep the journal aside, and begin anew.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Set the journal aside, and start a new one.")
+    ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="Say what is done and missing; send nothing.")
+        bool, typer.Option("--status", help="Report what is done and missing; send nothing.")
     ] = False,
     batch: Annotated[
         Literal["export", "import"] | None,
         typer.Option(help="Write what is missing as batch files, or read a batch's results (--batch-file)."),
     ] = None,
     batch_file: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="A batch's result file; may be repeated.")
+        list[str] | None, typer.Option(metavar="FILE", help="A batch's result file; can be repeated.")
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -81,7 +86,7 @@ def command(
 
     The journal only grows, and nothing in it is paid for twice: run the same command again after an
     interruption, a failure or a change, and only what is missing is asked. Ctrl-C stops sending and
-    waits for what is in flight. Exit code 1 if any request failed. Settings may stand in a .env file.
+    waits for what is in flight. Exit code 1 if any request failed. A .env file can hold settings.
     Needs `pip install 'dataprep[teacher]'`.
 
     \b
@@ -96,6 +101,7 @@ def command(
     from dataprep.teacher.requests import count_requests
 
     variables = environment()
+    # The flag wins over the environment, and the environment over a .env file.
     config = settings(model=model or variables.get(MODEL, ""))
     if batch_file and batch != "import":
         raise UsageError("--batch-file gives results to --batch import")
@@ -140,6 +146,7 @@ def command(
                 requests, output, config, endpoint, timeout=timeout, on_progress=on_progress, **common
             )
     _finish(summary, report, output)
+    # The journal is complete and the summary is printed, so the exit code is all that says it.
     if report.interrupted:
         sys.exit(130)
     if report.ledger.failed or report.progress.stopped:

@@ -21,9 +21,7 @@ def command(
     output: Output = None,
     seed: Seed = 42,
     no_shuffle: Annotated[bool, typer.Option("--no-shuffle", help="Keep the input order.")] = False,
-    no_check: Annotated[
-        bool, typer.Option("--no-check", help="Take lines as they are, JSON or not.")
-    ] = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Do not check that lines are JSON.")] = False,
     memory: Annotated[
         str,
         typer.Option(metavar="SIZE", help="Larger inputs go through the disk, in the same order."),
@@ -52,6 +50,7 @@ def command(
     limit = parse_size(memory)
     summary = Summary("merge", quiet=quiet, as_json=as_json)
     jobs = _jobs(inputs or [], output, workspace)
+    # Opening the rejects empties the file, so it must be known not to be an input or an output.
     check_distinct(
         rejects, [target for *_, target in jobs], [path for _, paths, _ in jobs for path in expand(paths)]
     )
@@ -74,21 +73,21 @@ def command(
 
 
 def _jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[str, list[str], str]]:
-    """What to merge: a name, the files and the output."""
+    """Return a name, the inputs and the output of each merge."""
     from dataprep.datasets.workspace import Workspace
 
     if inputs:
         return [("merge", inputs, output or "-")]
     if output is not None:
         raise UsageError("-o needs INPUT: without it, merge writes to mergedata/")
-    place = Workspace.find(workspace)
+    home = Workspace.find(workspace)
     jobs = [
-        (f"merge {split}", [str(path) for path in paths], str(place.merged_file(split)))
+        (f"merge {split}", [str(path) for path in paths], str(home.merged_file(split)))
         for split in ("train", "test")
-        if (paths := place.chat_files(split))
+        if (paths := home.chat_files(split))
     ]
     if not jobs:
         raise WorkspaceError(
-            f"{place.root / 'pre_datasets'} holds no *.jsonl file: run `dataprep convert` first"
+            f"{home.root / 'pre_datasets'} holds no *.jsonl file: run `dataprep convert` first"
         )
     return jobs

@@ -22,7 +22,9 @@ def command(
     ] = None,
     shots: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Worked examples a request. Default: 2, or 0 without forcing."),
+        typer.Option(
+            min=0, metavar="N", help="Worked examples per request. Defaults to 2, or to 0 without forcing."
+        ),
     ] = None,
     seed: Seed = 42,
     pool: Annotated[
@@ -44,7 +46,7 @@ def command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make requests to a teacher out of Examples.
+    """Make requests to a teacher from Examples.
 
     A request shows worked examples and then the question. With teacher forcing it also shows the gold
     answer, and asks only for the way to it; without, it is the plain question, to be answered with a

@@ -1,7 +1,4 @@
-"""``dataprep parse-rationales``.
-
-``dataprep export-rationales``.
-"""
+"""``dataprep parse-rationales`` and ``dataprep export-rationales``."""
 
 from __future__ import annotations
 
@@ -27,8 +24,8 @@ def export_rationales_command(
 ) -> None:
     """Write labelled rows back as published rationale files.
 
-    The strings go into files of 500, in the layout that the published trainer reads. A row that the layout
-    cannot carry without being read as something else is an error with its number.
+    The strings go into files of 500, in the format that the published trainer reads. A row that this format
+    cannot represent is an error with its number.
 
     \b
     Example:

@@ -34,9 +34,9 @@ def command(
 ) -> None:
     """Describe teachers' answers to multiple-choice questions.
 
-    What came of each question, from how many replies a single letter could be read, how the letters are
-    distributed, how often they are the gold ones, and how far the teachers agree with each other. FILE
-    holds responses, rows with a field a teacher, or rows {"Question", "Answer"}.
+    Shows the outcome of each question, how many replies have a single letter, how the letters are
+    distributed, how often they are correct, and how far the teachers agree with each other. FILE holds
+    responses, rows with a field for each teacher, or rows {"Question", "Answer"}.
 
     \b
     Examples:

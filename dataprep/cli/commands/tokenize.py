@@ -48,7 +48,7 @@ def command(
         str | None, typer.Option(metavar="PATH", help="Make a teacher/student file: the student's tokenizer.")
     ] = None,
     teacher: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="A teacher's tokenizer; once for each.")
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="A teacher's tokenizer; can be repeated.")
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(metavar="NAME", help="With --student: FILE holds raw rows of this dataset.")
@@ -75,12 +75,14 @@ def command(
       dataprep tokenize --tokenizer tokenizer.model --max-length 4096 --truncation drop
       dataprep tokenize dev.json --dataset aqua_rat -o preprocessed_data.pt --student t5.model --teacher llemma=llemma.model
     """  # noqa: E501 - a command is one line
-    # Threads of numpy's linear algebra, which is not used, would keep workers from being forked.
+    # numpy starts threads for linear algebra, which tokenizing does not use. A process with threads cannot be
+    # forked safely.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from dataprep.core.io import open_rejects
 
     summary = Summary("tokenize", quiet=quiet, as_json=as_json)
     if student is not None or teacher:
+        # Flags at their defaults cannot be told from flags that were not given, except by `keywords`.
         given = dict(options.keywords)
         lengths = {
             "max_length": given.pop("max_length", 256),
@@ -144,12 +146,12 @@ def _pairs(
     if student is None:
         raise UsageError("--teacher needs --student PATH, the student's tokenizer")
     teachers: dict[str, str] = {}
-    for each in given:
-        name, _, path = each.partition("=")
+    for text in given:
+        name, _, path = text.partition("=")
         if not name or not path:
-            raise UsageError(f"--teacher {each}: expected NAME=PATH")
+            raise UsageError(f"--teacher {text}: expected NAME=PATH")
         if name in teachers:
-            raise UsageError(f"--teacher {each}: there are two teachers of that name")
+            raise UsageError(f"--teacher {text}: two teachers have that name")
         teachers[name] = path
     return tokenize_pairs(source, target, student=student, teachers=teachers, workers=workers, **settings)
 
@@ -168,23 +170,23 @@ def _check_rejects(rejects: str | None, jobs: list[tuple[str, str]]) -> None:
 
 
 def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
-    """What to make a teacher/student file of, and where it goes."""
+    """Return each input, and the teacher/student file that it becomes."""
     if not inputs or output is None or output == "-":
         raise UsageError("a teacher/student file needs FILE and -o OUT.pt")
     if len(inputs) == 1:
         return [(inputs[0], output)]
-    place = Path(output)
+    base = Path(output)
     names = ["stdin" if path == "-" else Path(path).name.partition(".")[0] or "file" for path in inputs]
     if len(set(names)) < len(names):
         raise UsageError(f"two of {', '.join(inputs)} have the same name; make one file after the other")
     return [
-        (path, str(place.with_name(f"{place.stem}_{name}{place.suffix}")))
+        (path, str(base.with_name(f"{base.stem}_{name}{base.suffix}")))
         for path, name in zip(inputs, names, strict=True)
     ]
 
 
 def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[list[str], str]]:
-    """What to tokenize, and the directories that the shards go to."""
+    """Return the inputs, and the directory of their shards."""
     from dataprep.datasets.workspace import Workspace
 
     if inputs:
@@ -193,24 +195,25 @@ def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) ->
         return [(inputs, output)]
     if output is not None:
         raise UsageError("-o needs FILE: without it, tokenize writes to mergedata/tokens/")
-    place = Workspace.find(workspace).root / "mergedata"
-    found = [split for split in ("train", "test") if (place / f"{split}.jsonl").is_file()]
-    if not found:
-        raise WorkspaceError(f"{place} holds no train.jsonl or test.jsonl: run `dataprep merge` first")
-    return [([str(place / f"{split}.jsonl")], str(place / "tokens" / split)) for split in found]
+    folder = Workspace.find(workspace).root / "mergedata"
+    splits = [split for split in ("train", "test") if (folder / f"{split}.jsonl").is_file()]
+    if not splits:
+        raise WorkspaceError(f"{folder} holds no train.jsonl or test.jsonl: run `dataprep merge` first")
+    return [([str(folder / f"{split}.jsonl")], str(folder / "tokens" / split)) for split in splits]
 
 
 def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:
-    found = made.manifest
-    counts = {name: found[name] for name in ("documents", "tokens", "trained", "sequences", "cut")}
+    manifest = made.manifest
+    counts = {name: manifest[name] for name in ("documents", "tokens", "trained", "sequences", "cut")}
     fill = None if made.fill is None else round(made.fill, 6)
-    share = found["trained"] / found["tokens"] if found["tokens"] else 0
-    line = f"  {found['documents']:,} documents, {found['tokens']:,} tokens, {share:.1%} of them in the loss"
+    share = manifest["trained"] / manifest["tokens"] if manifest["tokens"] else 0
+    line = f"  {manifest['documents']:,} documents, {manifest['tokens']:,} tokens, "
+    line += f"{share:.1%} of them in the loss"
     if made.fill is not None:
-        size = found["options"]["pack"]
-        line += f"; {found['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
-    if found["cut"]:
-        line += f"; {found['cut']:,} answers cut"
+        size = manifest["options"]["pack"]
+        line += f"; {manifest['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
+    if manifest["cut"]:
+        line += f"; {manifest['cut']:,} answers cut"
     facts = counts | {"fill": fill, "up_to_date": made.up_to_date}
     note = "up to date: " if made.up_to_date else ""
     summary.add("tokenize", made.ledger, target, note=note, facts=facts, lines=[line])

@@ -42,7 +42,7 @@ def command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a student on what the other commands made.
+    """Train a student on chat rows, rationales or soft labels.
 
     Chat rows train it to answer; rows with rationales, to answer and explain as several teachers do; rows
     with a teacher's probabilities, to judge as it does. DIR gets the student, as transformers loads it, with
