@@ -125,6 +125,7 @@ def parse_rationale_files(
         UsageError: an output is one of the inputs, the references are given several splits, or a teacher's
             name is empty or given twice.
     """
+    # Everything that can be wrong with the command line is checked before a file is opened.
     paths = rationale_files(inputs)
     sources = [*paths] if gold is None else [*paths, str(gold)]
     files.check_distinct(rejects, [output], sources)

@@ -82,7 +82,9 @@ class RationaleParser:
             gold_id, place = gold.id, gold.place
             if own == place:
                 self.counts[AGREES] += 1
+        # A first teacher may name a letter that its question does not have: then the row has no answer.
         known = place if place is not None and place < len(choices) else None
+        # Before the statuses, which would otherwise all be `runaway`.
         if self.trim:
             self._trim(parsed.rationales)
         statuses, answers = self._judge(parsed, known, own)
@@ -138,6 +140,7 @@ class _GoldRows:
         self._twice: dict[str, tuple[int, int]] = {}
         for position, row in enumerate(rows):
             if row.id is not None and rows[first := self._by_id.setdefault(row.id, position)] != row:
+                # Reported only if a string has this id: datasets do repeat ids that nobody asks for.
                 self._twice.setdefault(row.id, (first, position))
 
     def row_of(self, parsed: Parsed, own_id: str | None, path: str, number: int) -> GoldRow:

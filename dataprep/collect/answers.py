@@ -39,6 +39,7 @@ class Answers:
         progress: Callable[[int], None] | None = None,
     ) -> None:
         for path in paths:
+            # Lines are found again by their byte offset, which other formats do not have.
             if files.format_of(path).kind != "jsonl":
                 raise UsageError(f"{path}: a journal of responses is JSON Lines; expected a .jsonl file")
         self.journals = JournalReader([(path, files.open_whole(path)) for path in paths])
@@ -60,6 +61,7 @@ class Answers:
         Raises:
             RowError: the Example has more choices than there are letters.
         """
+        # A journal is newer than the rows that were made from an earlier one.
         place = self._current.get(teacher, {}).get(sample, {}).get(example.identify())
         if place is not None:
             return judge(example, self.journals.row(place), place)
@@ -89,6 +91,7 @@ def _renamed(current: Current, names: Mapping[str, str]) -> Current:
     for name in names:
         if name not in current:
             raise UsageError(f"no teacher is called {name!r}: the journals' teachers are {found}")
+    # Two teachers under one name would silently replace each other's answers.
     renamed = {names.get(teacher, teacher): samples for teacher, samples in current.items()}
     if len(renamed) < len(current):
         raise UsageError(f"two teachers would have one name: the journals' teachers are {found}")

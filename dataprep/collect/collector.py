@@ -90,6 +90,7 @@ def collect_files(
     number = _check(to, keep, teacher, template, sample)
     paths, source = [str(path) for path in responses], str(examples)
     _check_places(paths, source, str(output), dataset)
+    # The journals are read before the Examples: which answer is current shows only after the last line.
     answers, report, known = Answers(paths, names, progress), CollectReport(), _Ids(source)
     make: RationaleRows | TrainingRows = RationaleRows(answers, number or 0, report.statuses)
     if to != "rationale":
@@ -105,6 +106,7 @@ def collect_files(
                 out.write(dump(made))
                 report.ledger.rows_out += 1
         report.unmatched, report.torn = answers.count_outside(known), answers.journals.torn
+        # Checked before the output appears: with the wrong file of Examples it would be an empty success.
         known.check_answered(answers, report.unmatched)
         _check_heard_of(teacher, report, answers)
         report.ledger.check()

@@ -61,6 +61,7 @@ def judge(example: Example, line: Mapping[str, Any], place: int | None = None) -
         return Judged(status, place=place)
     reply = (line["response"] or "").strip()
     text = without_cue(reply)
+    # An answer that was cut off is kept as text, but its last words are no conclusion.
     if status == "length":
         return Judged(status, text, reply, place=place)
     if not text:
@@ -93,6 +94,7 @@ def _of_number(example: Example, text: str) -> str:
 
 
 def _checked(choices: tuple[str, ...]) -> tuple[str, ...]:
+    # With more choices than letters, some could not be named, and would count as wrong.
     if len(choices) > len(LETTERS):
         raise RowError("too many choices", f"found {len(choices)}; there are letters for {len(LETTERS)}")
     return choices
@@ -102,6 +104,7 @@ def gold_letter(example: Example) -> str | None:
     """Return the letter of the right answer; ``None`` if it is not among the Example's choices."""
     letters = LETTERS[: len(example.choices)]
     label = (example.answer_label or "").lower()
+    # The label comes first: two choices may have the same text.
     if len(label) == 1 and label in letters:
         return label
     return letters[example.choices.index(example.answer)] if example.answer in example.choices else None

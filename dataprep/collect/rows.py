@@ -51,6 +51,7 @@ def choice_probs(line: Mapping[str, Any], choices: Sequence[str]) -> tuple[dict[
     place = _letter_token([entry["token"] for entry in entries], line["response"] or "", choices)
     if place is None:
         raise RowDropped("no letter among the tokens")
+    # Exact sums, so that the order in which a server lists its tokens does not change a probability.
     masses: dict[str, list[float]] = {letter: [] for letter in LETTERS[: len(choices)]}
     for token, value in _candidates(entries[place]).items():
         match = _NAMED.fullmatch(token)
@@ -214,10 +215,12 @@ class TrainingRows:
                 yield drop
 
     def _row(self, example: Example, judged: Judged) -> Made:
+        # The reason names the status, so that the ledger shows what was left out and why.
         if judged.status not in self.keep:
             raise RowDropped(f"status: {judged.status}")
         if not judged.rationale:
             raise RowDropped("no text")
+        # The templates know `{rationale}` as the only one of an Example.
         example.rationales = {self.teacher: judged.rationale}
         return self.render(example, judged)
 

@@ -80,6 +80,7 @@ def read_items(
     """
     worded = _Wording(template or {})
     for where, row in read_located(path, dataset):
+        # Counted before anything can fail, because predictions without ids are matched by this number.
         ledger.rows_in += 1
         try:
             if dataset is None and "messages" in row:

@@ -17,7 +17,8 @@ from dataprep.tokens.tokenizers.loading import load_tokenizer
 Loss = tuple[float, int]
 """The summed loss of a row in nats, and the number of its tokens in the loss."""
 
-_CELLS = 1 << 26  # logits at once: 256 MiB in float32
+# Number of logits at once (256 MiB in float32), and of positions that are converted to float32 at once.
+_CELLS = 1 << 26
 _POSITIONS = 1 << 10
 
 
@@ -58,26 +59,27 @@ def losses(
     # `models.losses.mean_losses` does not serve here: the bootstrap interval needs the sum of each row.
     if model.encodes:
         raise UsageError("--metric loss: expected a causal model; this one has an encoder of its own")
-    found: list[Loss | RowError] = []
+    results: list[Loss | RowError] = []
     encoded: list[tuple[int, Encoded]] = []
     for number, each in enumerate(encoder.each(item.messages for item in items)):
         problem = each if isinstance(each, RowError) else _problem(model, each)
-        found.append(problem or (0.0, 0))
+        results.append(problem or (0.0, 0))
         if problem is None and not isinstance(each, RowError):
             encoded.append((number, each))
     if watch is not None:
         watch(len(items) - len(encoded))
-    encoded.sort(key=lambda each: -len(each[1].ids))  # the longest first: does it fit into memory?
+    # The longest first, so that a batch which does not fit into memory fails at once.
+    encoded.sort(key=lambda numbered: -len(numbered[1].ids))
     begin = 0
     while begin < len(encoded):
-        many = max(1, min(batch_size, _CELLS // (len(encoded[begin][1].ids) * model.vocab_size)))
-        batch = encoded[begin : begin + many]
+        count = max(1, min(batch_size, _CELLS // (len(encoded[begin][1].ids) * model.vocab_size)))
+        batch = encoded[begin : begin + count]
         for (number, _), loss in zip(batch, _losses(model, [each for _, each in batch]), strict=True):
-            found[number] = loss
+            results[number] = loss
         begin += len(batch)
         if watch is not None:
             watch(len(batch))
-    return found
+    return results
 
 
 def _problem(model: Model, encoded: Encoded) -> RowError | None:
@@ -93,21 +95,22 @@ def _problem(model: Model, encoded: Encoded) -> RowError | None:
 
 
 def _losses(model: Model, rows: Sequence[Encoded]) -> list[Loss | RowError]:
-    """The losses of rows that go through the model together, filled up on the right."""
+    """Return the losses of rows that go through the model together, padded on the right."""
     import torch
 
     longest = max(len(row.ids) for row in rows)
     fills = [longest - len(row.ids) for row in rows]
     ids = torch.tensor([row.ids + [model.pad_token_id] * fill for row, fill in zip(rows, fills, strict=True)])
-    there = torch.tensor([[1] * len(row.ids) + [0] * fill for row, fill in zip(rows, fills, strict=True)])
-    trained = torch.tensor([[*row.mask, *[0] * fill] for row, fill in zip(rows, fills, strict=True)]).bool()
-    trained = trained[:, 1:]  # nothing comes before the first token that would predict it
+    mask = torch.tensor([[1] * len(row.ids) + [0] * fill for row, fill in zip(rows, fills, strict=True)])
+    in_loss = torch.tensor([[*row.mask, *[0] * fill] for row, fill in zip(rows, fills, strict=True)]).bool()
+    # The first token has no tokens before it that could predict it.
+    in_loss = in_loss[:, 1:]
     try:
         with torch.inference_mode():
-            sums = _sums(model, ids.to(model.device), there.to(model.device), trained.to(model.device))
+            sums = _sums(model, ids.to(model.device), mask.to(model.device), in_loss.to(model.device))
     except (torch.OutOfMemoryError, MemoryError):
         raise UsageError("--metric loss: too little memory; lower --batch-size") from None
-    counts = trained.sum(1).tolist()
+    counts = in_loss.sum(1).tolist()
     broken = RowError("the loss is not a number", "the model's weights or their type are unfit")
     return [
         (total, count) if total == total else broken  # noqa: PLR0124 - NaN is not itself
@@ -115,17 +118,18 @@ def _losses(model: Model, rows: Sequence[Encoded]) -> list[Loss | RowError]:
     ]
 
 
-def _sums(model: Model, ids: Any, there: Any, trained: Any) -> list[float]:
-    """The summed loss of each row; logits of trained positions in float32, some at a time."""
+def _sums(model: Model, ids: Any, mask: Any, in_loss: Any) -> list[float]:
+    """Return the summed loss of each row."""
     import torch
 
-    logits = model.weights(input_ids=ids, attention_mask=there, use_cache=False).logits[:, :-1]
-    targets, rows = ids[:, 1:][trained], trained.nonzero()[:, 0]
-    chosen = logits[trained]
+    logits = model.weights(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+    targets, rows = ids[:, 1:][in_loss], in_loss.nonzero()[:, 0]
+    chosen = logits[in_loss]
     sums = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
+    # Logits in float32 take twice the memory of bfloat16 ones, so some positions are converted at a time.
     for begin in range(0, len(targets), _POSITIONS):
         part = slice(begin, begin + _POSITIONS)
-        each = torch.nn.functional.cross_entropy(chosen[part].float(), targets[part], reduction="none")
-        sums.index_add_(0, rows[part], each.double())
-    found: list[float] = sums.tolist()
-    return found
+        values = torch.nn.functional.cross_entropy(chosen[part].float(), targets[part], reduction="none")
+        sums.index_add_(0, rows[part], values.double())
+    result: list[float] = sums.tolist()
+    return result

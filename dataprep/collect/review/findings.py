@@ -64,6 +64,7 @@ def survival(statistic: float, degrees: int) -> float:
         degrees: degrees of freedom, at least 1.
     """
     half = statistic / 2
+    # The logarithm below is not defined at 0 and not finite at infinity.
     if half <= 0:
         return 1.0
     if half == inf:
@@ -240,6 +241,7 @@ class Review:
                     }
                     for letter, (replies, right) in teacher.agreement.by_letter().items()
                 }
+            # `asdict` knows fields only, so values that are computed from them are added here.
             for name in ("uniform", "gold"):
                 test: Fit | None = getattr(teacher, name)
                 if test is not None:

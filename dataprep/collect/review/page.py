@@ -76,6 +76,7 @@ def _table(table: Table, teacher: TeacherReview | None) -> str:
     rows = []
     for first, *rest in table.rows:
         cells = [f"<td>{escaped(cell)}</td>" for cell in rest]
+        # Names of teachers and replies may be written from right to left, unlike numbers.
         if table.kind == "pairs":
             cells[0] = f'<td class="name">{_name(rest[0])}</td>'
         elif table.kind == "unread":

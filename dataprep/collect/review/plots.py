@@ -46,6 +46,7 @@ def _stacked(label: str, rows: Sequence[tuple[str, list[int], str]], keys: Seque
         shown = shown if len(shown) <= NAME_LENGTH else shown[: NAME_LENGTH - 1] + "…"
         parts += [_text(0, y + 5, shown), _text(WIDTH, y + 5, note, "muted end")]
         for count, (key, colour) in zip(counts, keys, strict=True):
+            # A bar of no width would still have a tooltip, and screen readers would read it.
             if count:
                 width, hint = WIDTH * count / total, f"{key}: {count:,} of {total:,} ({share(count, total)})"
                 parts.append(_rect(x, y + 12, width, BAR_HEIGHT, colour, hint))
@@ -60,7 +61,9 @@ def answers_plot(teacher: TeacherReview) -> str:
     """Return bars of how often each letter was answered, and how often it was expected."""
     uniform = teacher.uniform.expected
     gold = teacher.gold.expected if teacher.gold is not None else None
+    # At least 1, so that a chart without any answer has an axis.
     highest = max(1.0, *teacher.answers.values(), *uniform.values(), *(gold or {}).values())
+    # 1.14 leaves room for a number above the highest bar.
     slot, scale = (WIDTH - LEFT) / len(teacher.answers), (HEIGHT - TOP - BOTTOM) / (1.14 * highest)
     floor = HEIGHT - BOTTOM
     parts = [_legend([("answered", "bar"), *([("gold", "gold")] if gold else []), ("equal shares", "")])]

@@ -127,6 +127,7 @@ def _response(row: dict[str, Any], gold: Mapping[str, GoldRow]) -> Reply:
         raise RowError("not a teacher's response", f"the row's fields are {found}; expected {kinds}")
     check_response(row)
     sample = sample_of(row)
+    # A journal has no choices: only the reference tells which letters the question has.
     texts = gold[row["id"]].choices if row["id"] in gold else ()
     answer = _answer(outcome_of(row), row["response"] or "", texts)
     return Reply(row["teacher"], row["id"], row["key"], sample, answer)
@@ -138,41 +139,44 @@ def _pair(row: dict[str, Any], name: str, asked: Counter[str], gold: Mapping[str
     if type(question) is not str or type(text) is not str:
         found = f"found {describe(question)} and {describe(text)}"
         raise RowError("'Question' and 'Answer' are not texts", found)
-    own = id_of(row) or shortened(question, EXCERPT)
-    sample = asked[own]
-    asked[own] += 1
-    texts = gold[own].choices if own in gold else ()
+    identity = id_of(row) or shortened(question, EXCERPT)
+    sample = asked[identity]
+    asked[identity] += 1
+    texts = gold[identity].choices if identity in gold else ()
     answer = _answer("ok" if text.strip() else "empty", text, texts)
-    return Reply(name, own, "", sample, answer)
+    return Reply(name, identity, "", sample, answer)
 
 
 def _labelled(row: dict[str, Any], place: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
     rationales, statuses, answers = (
         by_teacher(row, name) for name in ("rationales", "status", "teacher_answers")
     )
-    own = id_of(row) or place
-    texts = _choices(row, own, gold)
+    identity = id_of(row) or place
+    texts = _choices(row, identity, gold)
     for teacher in dict.fromkeys((*rationales, *statuses, *answers)):
         text, status, given = (each.get(teacher) for each in (rationales, statuses, answers))
         for value in (text, status):
             if value is not None and type(value) is not str:
                 raise RowError(f"what {teacher!r} said is not a text", f"found {describe(value)}")
+        # Rows with `teacher_answers` were judged already; in others the letters are read from the rationales.
         if "teacher_answers" in row:
-            yield Reply(teacher, own, "", 0, _judged(status, text or "", given, len(texts)))
+            yield Reply(teacher, identity, "", 0, _judged(status, text or "", given, len(texts)))
         else:
-            yield Reply(teacher, own, "", 0, _answer(_outcome(status, text or ""), text or "", texts))
+            yield Reply(teacher, identity, "", 0, _answer(_outcome(status, text or ""), text or "", texts))
 
 
-def _choices(row: Mapping[str, Any], own: str, gold: Mapping[str, GoldRow]) -> list[str]:
+def _choices(row: Mapping[str, Any], identity: str, gold: Mapping[str, GoldRow]) -> list[str]:
     """Return the texts of the choices, from the row or its reference; if both have them, they must agree."""
     texts = choices_of(row["choices"])[0] if row.get("choices") else []
     if len(texts) > len(LETTERS):
         raise RowError("too many choices", f"found {len(texts)}; there are {len(LETTERS)} letters")
-    if own not in gold:
+    if identity not in gold:
         return texts
-    theirs = gold[own].choices
+    theirs = gold[identity].choices
     if texts and texts != theirs:
-        found = f"its choices are {describe(texts, 200)}, those of gold row {own!r} {describe(theirs, 200)}"
+        found = (
+            f"its choices are {describe(texts, 200)}, those of gold row {identity!r} {describe(theirs, 200)}"
+        )
         raise RowError("not the gold row", found)
     return theirs
 
@@ -183,6 +187,7 @@ def _judged(status: str | None, text: str, given: Any, count: int) -> Answer:
     label = given.get("label") if type(given) is dict else None
     if type(label) is not str:
         raise RowError("malformed teacher's answer", f"expected {{'label', 'text'}}, found {describe(given)}")
+    # The label may come from another tool: `B`, ` b `; a longer one is no letter of a choice.
     place = LETTERS.find(label.strip().lower()) if len(label.strip()) == 1 else -1
     if status in OUTCOMES and status not in {"ok", "empty"}:
         return Answer(status, choices=count)

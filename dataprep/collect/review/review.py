@@ -52,28 +52,30 @@ def review_files(
     if gold is not None and [*paths, str(gold)].count(files.STDIO) > 1:
         raise UsageError("-: standard input can be read only once; give the others as files")
     if page is not None:
+        # Before the work: a wrong file name must not cost the reading of a long journal.
         check_path(str(page), "the report is")
     rows = _by_id(str(gold)) if gold is not None else {}
     journal = CurrentReplies()
     for path in paths:
         for reply in read_replies(path, rows):
             journal.add(reply)
-    found = reviewed(journal, rows, list(map(files.printable, paths)), with_gold=gold is not None)
-    _check_letters(found, paths[0])
-    if found.gold is not None and not found.gold.found:
-        ids = ", ".join(map(repr, found.gold.missing_ids[:3]))
+    review = reviewed(journal, rows, list(map(files.printable, paths)), with_gold=gold is not None)
+    _check_letters(review, paths[0])
+    if review.gold is not None and not review.gold.found:
+        ids = ", ".join(map(repr, review.gold.missing_ids[:3]))
         hint = "is it the gold file of these questions, with the ids that the requests had?"
         raise InputError(
-            str(gold), f"none of its {found.gold.rows} ids is one of the answers' ({ids}, …); {hint}"
+            str(gold), f"none of its {review.gold.rows} ids is one of the answers' ({ids}, …); {hint}"
         )
     if page is not None:
-        write_page(found, str(page))
-    return found
+        write_page(review, str(page))
+    return review
 
 
 def _by_id(path: str) -> dict[str, GoldRow]:
     rows: dict[str, GoldRow] = {}
     for row in read_gold(path):
+        # The same row twice is harmless; two rows under one id would make the figures depend on their order.
         if row.id is not None and rows.setdefault(row.id, row) != row:
             raise InputError(path, f"the id {row.id!r} stands for two different rows; expected one row an id")
     if not rows:
@@ -81,13 +83,13 @@ def _by_id(path: str) -> dict[str, GoldRow]:
     return rows
 
 
-def _check_letters(found: Review, path: str) -> None:
+def _check_letters(review: Review, path: str) -> None:
     # Answers to open questions name no letter; a review of them would be an empty page.
-    unread = [reply for each in found.teachers for reply in each.unread]
-    if unread and not any(each.read for each in found.teachers):
-        said = f"the first is {unread[0].reply[:100]!r} ({unread[0].id[:60]})"
+    unread = [reply for teacher in review.teachers for reply in teacher.unread]
+    if unread and not any(teacher.read for teacher in review.teachers):
+        first = f"the first is {unread[0].reply[:100]!r} ({unread[0].id[:60]})"
         wanted = "expected answers to multiple-choice questions, such as 'b' or 'The answer is (b)'"
-        raise InputError(path, f"no reply names a letter; {said}; {wanted}")
+        raise InputError(path, f"no reply names a letter; {first}; {wanted}")
 
 
 def reviewed(
@@ -102,19 +104,21 @@ def reviewed(
         with_gold: whether there is a file of references.
     """
     answers = journal.current()
-    ids = dict.fromkeys(own for each in answers.values() for own, _ in each)
-    missing = [own for own in ids if own not in gold]
-    every = [answer for each in answers.values() for answer in each.values()]
-    seen = max((LETTERS.find(answer.letter) + 1 for answer in every if answer.letter), default=0)
-    count = max([seen, *(answer.choices for answer in every)])
+    # A dict, not a set: the first ids that lack a reference are shown in the order of the answers.
+    ids = dict.fromkeys(identity for asked in answers.values() for identity, _ in asked)
+    missing = [identity for identity in ids if identity not in gold]
+    all_answers = [answer for asked in answers.values() for answer in asked.values()]
+    # Without references nobody says how many choices there were: at least as many as letters were answered.
+    seen = max((LETTERS.find(answer.letter) + 1 for answer in all_answers if answer.letter), default=0)
+    count = max([seen, *(answer.choices for answer in all_answers)])
     return Review(
         files=list(names),
         questions=len(ids),
         letters=list(LETTERS[:count]),
         gold=Joined(len(gold), len(ids) - len(missing), len(missing), missing[:SHOWN]) if with_gold else None,
         teachers=[
-            _teacher(name, journal.lines[name], each, gold if with_gold else None, LETTERS[:count])
-            for name, each in answers.items()
+            _teacher(name, journal.lines[name], asked, gold if with_gold else None, LETTERS[:count])
+            for name, asked in answers.items()
         ],
         pairs=_pairs(answers),
     )
@@ -129,12 +133,13 @@ def _teacher(
 ) -> TeacherReview:
     outcomes = Counter(answer.outcome for answer in answers.values())
     unread = [
-        Unread(own, answer.excerpt or "")
-        for (own, _), answer in answers.items()
+        Unread(identity, answer.excerpt or "")
+        for (identity, _), answer in answers.items()
         if answer.outcome == "ok" and answer.letter is None
     ]
     read = [answer for answer in answers.values() if answer.letter is not None]
     counts = _by_letter((answer.letter or "" for answer in read), letters)
+    # Only questions that were answered by a letter count, so that both sums are the same.
     expected = _uniform((answer.choices or len(letters) for answer in read), letters)
     agreement = None if gold is None else _agreement(answers, gold, letters)
     return TeacherReview(
@@ -152,13 +157,14 @@ def _teacher(
     )
 
 
-def _by_letter(said: Iterable[str], letters: str) -> dict[str, int]:
-    counts = Counter(said)
+def _by_letter(answered: Iterable[str], letters: str) -> dict[str, int]:
+    counts = Counter(answered)
     return {letter: counts[letter] for letter in letters}
 
 
 def _uniform(choices: Iterable[int], letters: str) -> dict[str, float]:
     """Return how often each letter is expected if the choices of each question are equally likely."""
+    # By size, so that a million questions with four choices are one division.
     sizes = Counter(choices)
     return {
         letter: sum(rows / size for size, rows in sorted(sizes.items()) if place < size)
@@ -169,11 +175,12 @@ def _uniform(choices: Iterable[int], letters: str) -> dict[str, float]:
 def _agreement(answers: Mapping[Asked, Answer], gold: Mapping[str, GoldRow], letters: str) -> Agreement:
     matrix = {letter: dict.fromkeys((*letters, "unread"), 0) for letter in letters}
     asked = 0
-    for (own, _), answer in answers.items():
-        if own in gold:
+    for (identity, _), answer in answers.items():
+        # Questions without a reference are in no share: nobody knows which answer is right.
+        if identity in gold:
             asked += 1
             if answer.outcome == "ok":
-                matrix[LETTERS[gold[own].place]][answer.letter or "unread"] += 1
+                matrix[LETTERS[gold[identity].place]][answer.letter or "unread"] += 1
     unread = sum(row["unread"] for row in matrix.values())
     replies = sum(sum(row.values()) for row in matrix.values())
     right = sum(matrix[letter][letter] for letter in letters)

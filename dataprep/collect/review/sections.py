@@ -96,6 +96,7 @@ def _of_teacher(teacher: TeacherReview) -> Section:
         lines.append(
             f"{teacher.superseded:,} of {teacher.lines:,} lines gave way to others about the same questions"
         )
+    # Without a readable letter the table would only hold zeros, and the test has no counts.
     if teacher.read:
         tables.append(_letters(teacher))
     if counts is not None and counts.replies:
@@ -130,6 +131,7 @@ def _confusion(agreement: Agreement) -> Table:
     rows = []
     for letter, counts in agreement.matrix.items():
         total = sum(counts.values())
+        # A dot is easier to overlook than a zero, which is what most cells of a good teacher hold.
         cells = [f"{count:,}" if count else "·" for count in counts.values()]
         rows.append([letter, *cells, f"{total:,}", share(counts[letter], total)])
     title = "Gold letter and letter answered"
@@ -156,6 +158,7 @@ def fit_sentence(test: Fit) -> str:
         if test.never:
             return f"no test, since {', '.join(test.never)} is answered and never expected"
         return "no test, since fewer than two letters are expected"
+    # Smaller probabilities depend on the approximation more than on the data.
     p = "p < 0.0001" if test.p < 0.0001 else f"p = {test.p:.4f}"
     degrees = f"{test.degrees} {'degree' if test.degrees == 1 else 'degrees'} of freedom"
     sentence = f"χ² = {test.statistic:,.2f}, {degrees}, {p}"

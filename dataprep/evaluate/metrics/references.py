@@ -72,6 +72,7 @@ def reference_of_example(example: Example, metric: Metric | None = None) -> Refe
         return Reference("choice", (example.answer_label,), example.choices)
     if example.answer is None and not example.answers:
         raise RowError("no gold answer", "expected an Example with an 'answer'")
+    # SQuAD has several accepted answers, the other datasets one.
     answers = example.answers or (example.answer or "",)
     return Reference(kind, _without_unanswerable(answers) if kind == "squad" else answers[:1])
 
@@ -145,6 +146,7 @@ def _by_wording(prompt: str, reply: str) -> Metric | None:
 def _choices_in(prompt: str) -> tuple[str, ...]:
     """Return the choices that end a prompt, one per line from (a) on; none if it does not end so."""
     listed: list[str] = []
+    # From the end, because the question itself may contain lines that look like choices.
     for line in reversed(prompt.rstrip().split("\n")):
         match = _CHOICE.fullmatch(line)
         if match is None:
@@ -162,6 +164,7 @@ def _choice_of(prompt: str, reply: str) -> Reference:
     choices = _choices_in(prompt)
     if not choices:
         raise RowError("no choices", "expected the prompt to end with lines '(a) …', '(b) …'")
+    # The reference is read from the assistant's message as any reply is, or it is a choice's bare text.
     letter = chosen_letter(reply, choices)
     if letter is None and reply.strip() in choices:  # `--answer-style text`
         letter = LETTERS[choices.index(reply.strip())]

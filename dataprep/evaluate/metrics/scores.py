@@ -50,6 +50,7 @@ def score(reply: str, reference: Reference) -> Scored:
         }
         return Scored(strict if strict is not None else flexible, scores)
     if reference.metric == "squad":
+        # A model trained on `convert` says it in words; the official script expects an empty answer.
         answer = "" if is_no_answer(reply) else reply.strip()
         both = {EXACT: squad.exact_match(answer, reference.answers), F1: squad.f1(answer, reference.answers)}
         return Scored(answer, both)
@@ -127,6 +128,7 @@ def results_of(rows: Sequence[Row], seed: int = 0) -> list[Result]:
             if row.reference.metric == metric:
                 groups.setdefault(row.source, []).append(row)
         results = [_result(source, metric, group, seed) for source, group in groups.items()]
+        # The figure over all sources weighs each row, not each source.
         if len(results) > 1:
             results.append(_result(ALL, metric, [row for group in groups.values() for row in group], seed))
         found += results
@@ -161,6 +163,7 @@ def _figure(name: str, values: Sequence[float], seed: int) -> Figure:
 
 def _loss(source: str | None, losses: Sequence[tuple[float, int]], seed: int) -> Result:
     sums, tokens = [total for total, _ in losses], [count for _, count in losses]
+    # A mean over tokens, not over rows: long rows count for more, as in training.
     value = math.fsum(sums) / sum(tokens)
     low, high = bootstrap(sums, tokens, seed=seed)
     loss = Figure(LOSS, value, low, high)

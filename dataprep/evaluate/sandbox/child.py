@@ -162,6 +162,7 @@ def allowed_values(name: str) -> tuple[int, ...]:
 
 def filter_calls() -> None:
     """Make seccomp refuse every system call that is not in ``CALLS``, or is made as on another machine."""
+    # A 32-bit call has other numbers, which the list would misread.
     machine = platform.machine()
     if machine not in CALLS or sys.maxsize < 1 << 32 or sys.byteorder != "little":
         raise Refused(f"no list of system calls for the processor {machine or 'unknown'}")
@@ -188,12 +189,14 @@ def confine(limits: dict[str, int], guard: str) -> None:
     # If evaluate is killed, its programs must not live on.
     checked("death signal", LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
     limit_resources(limits["seconds"], limits["memory"])
+    # Either guard keeps files from being written; Landlock also keeps the user's files from being read.
     if guard == "mounts":
         make_read_only()
     elif guard != "landlock":
         raise Refused(f"there is no guard {guard!r}")
     else:
         enter_namespaces(mounts=False)  # seccomp lets no socket be made where they are refused, too
+    # Without this the kernel refuses a filter to a process that is not root's.
     checked("no new privileges", LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     if guard == "landlock":
         guard_files(os.getcwd())  # noqa: PTH109
