@@ -32,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     # Errors are printed by `__main__`, and a traceback only with --debug.
     pretty_exceptions_enable=False,
-    # Plain help: rich would take a tenth of a second to import, and draw boxes around everything.
+    # Plain help: rich is slow to import, and draws boxes around everything.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

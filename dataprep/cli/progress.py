@@ -186,8 +186,8 @@ def asking_bar(
     from rich.live import Live
     from rich.text import Text
 
-    # With a limit the line counts up to it, as if there were no more requests.
     requests, answers, tokens = Speed(), Speed(), Speed()
+    # With a limit the line counts up to it, as if there were no more requests.
     wanted, shown = min(total(), pacing.limit or sys.maxsize), 0.0
     priced = bool(pacing.price_in or pacing.price_out)
     with Live(Text("generate: reading the journal"), console=Console(stderr=True), transient=True) as live:

@@ -50,7 +50,7 @@ def command(
     limit = parse_size(memory)
     summary = Summary("merge", quiet=quiet, as_json=as_json)
     jobs = _jobs(inputs or [], output, workspace)
-    # Opening the rejects empties the file, so it must be known not to be an input or an output.
+    # Before anything is opened: the rejects must not replace an input or an output.
     check_distinct(
         rejects, [target for *_, target in jobs], [path for _, paths, _ in jobs for path in expand(paths)]
     )
