@@ -27,7 +27,7 @@ can add the fields that are not flags.
 
 Output = Annotated[
     str | None,
-    typer.Option("-o", "--output", metavar="PATH", help="Where the rows go; - is standard output."),
+    typer.Option("-o", "--output", metavar="PATH", help="Output file; - is standard output."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of Python's random generator.")]
 Workers = Annotated[
@@ -35,22 +35,22 @@ Workers = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Number of processes. Defaults to all cores for large inputs; the output is the same.",
+        help="Number of processes. Defaults to all cores for large inputs. Does not change the output.",
     ),
 ]
 Rejects = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Continue after bad rows, and write them here with reasons."),
+    typer.Option(metavar="FILE", help="Continue after bad rows, and write them to FILE with reasons."),
 ]
 InWorkspace = Annotated[
     str | None,
-    typer.Option("--workspace", metavar="DIR", help="The workspace. Defaults to the current folder."),
+    typer.Option("--workspace", metavar="DIR", help="Workspace. Defaults to the current folder."),
 ]
 Template = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="For --chat-format template: a model directory or a jinja file. Defaults to the tokenizer's.",
+        help="For template: a model directory or a Jinja file. Defaults to the tokenizer's directory.",
     ),
 ]
 Strip = Annotated[bool, typer.Option("--strip", help="Strip white space around contents.")]

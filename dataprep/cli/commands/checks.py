@@ -31,7 +31,7 @@ def lint_tokens_command(
     date: Date = None,
     max_length: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Check rows as they are when cut to N tokens."),
+        typer.Option(min=1, metavar="N", help="Check rows as truncated to N tokens."),
     ] = None,
     page: Annotated[
         str | None,
@@ -45,10 +45,10 @@ def lint_tokens_command(
 ) -> None:
     """Check the token ids and the loss mask of chat files.
 
-    Each row is encoded as for training. The command checks that the loss mask selects something, also the
-    end of each turn; that the selected tokens decode to the assistant's contents; that no content has a
-    special token; and that no answer is cut. Every problem is counted, the first 20 of each kind are
-    printed, and the exit code is 1 if there is any.
+    Each row is encoded as for training. A row is a problem if no token is in the loss, if the end of a turn
+    is not in it, or if the tokens in the loss do not decode to the assistant's contents. Special tokens
+    inside contents and truncated answers are problems too. Every problem is counted, the first 20
+    of each kind are printed, and the exit code is 1 if there is any.
 
     \b
     Examples:
@@ -80,7 +80,7 @@ def lint_tokens_command(
         count, problems = sum(report.rows.values()), report.counts.total()
         kinds = ", ".join(f"{kind}: {number:,}" for kind, number in report.counts.most_common())
         print(
-            f"{count:,} rows, {report.tokens:,} tokens, {report.trained:,} in the loss, the longest row "
+            f"{count:,} rows, {report.tokens:,} tokens, {report.in_loss:,} in the loss, the longest row "
             f"{report.longest:,}; {problems:,} problems" + (f" ({kinds})" if kinds else ""),
             file=sys.stderr,
         )

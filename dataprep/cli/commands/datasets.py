@@ -15,8 +15,8 @@ from dataprep.cli.options import AsJson, InWorkspace, Quiet
 def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> None:
     """List the datasets: task, splits with their rows, licence, files in raw/.
 
-    Row counts are those of the published sets. Splits in parentheses have no place in the workspace;
-    `convert` makes them with --split and -o. Files that `fetch` brought are marked with *.
+    Row counts are those of the published datasets. Splits in parentheses have no path in the workspace;
+    `convert` writes them with --split and -o. Files that `fetch` downloaded are marked with *.
 
     \b
     Example:
@@ -41,7 +41,7 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
 
 
 def _described(name: str, place: Any) -> dict[str, Any]:
-    """Return a dataset as a JSON object; ``raw`` has the files of each split."""
+    """Return a dataset as a JSON object; ``raw`` has the existing files of each split."""
     from dataprep.datasets import registry as converters
     from dataprep.datasets.hub.manifest import read_manifest
 
@@ -65,7 +65,7 @@ def _described(name: str, place: Any) -> dict[str, Any]:
 
 
 def _files(folder: Path, splits: Any) -> dict[str, list[str]]:
-    """Return the names of all files of each split in a folder."""
+    """Return the file names of each split in a folder, also if there are too many to choose from."""
     from dataprep.core.io import matching_files
 
     found = {
@@ -98,7 +98,7 @@ def fetch_command(
     ] = None,
     revision: Annotated[
         str | None,
-        typer.Option(metavar="REV", help="A commit, tag or branch on the hub other than the pinned one."),
+        typer.Option(metavar="REV", help="Commit, tag or branch, instead of the pinned commit."),
     ] = None,
     force: Annotated[
         bool,

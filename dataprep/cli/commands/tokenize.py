@@ -45,13 +45,14 @@ def command(
     template: Template = None,
     options: From[ShardOptions],
     student: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Make a teacher/student file: the student's tokenizer.")
+        str | None,
+        typer.Option(metavar="PATH", help="Write a teacher/student file: the student's tokenizer."),
     ] = None,
     teacher: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="A teacher's tokenizer; can be repeated.")
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="Tokenizer of a teacher; can be repeated.")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --student: FILE holds raw rows of this dataset.")
+        str | None, typer.Option(metavar="NAME", help="With --student: FILE has source rows of this dataset.")
     ] = None,
     pad: Annotated[
         str, typer.Option(metavar="HOW", help="With --student: none, or max to fill all up to one length.")
@@ -64,8 +65,8 @@ def command(
 ) -> None:
     """Turn chat rows into token shards, or Examples into a teacher/student file.
 
-    Ids and loss mask are made together and checked. Shards that are there already, made of the same rows
-    with the same tokenizer, chat format and options, are left as they are. Without FILE, mergedata/train.jsonl
+    Ids and loss mask are made together and checked. Existing shards of the same rows, tokenizer, chat format and
+    options are kept. Without FILE, mergedata/train.jsonl
     and test.jsonl become shards in mergedata/tokens/. With --student, questions with their options and
     rationales become one PyTorch file; of several FILEs, one each: OUT_FILE.pt.
 
@@ -170,7 +171,7 @@ def _check_rejects(rejects: str | None, jobs: list[tuple[str, str]]) -> None:
 
 
 def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
-    """Return each input, and the teacher/student file that it becomes."""
+    """Return the inputs of teacher/student files, each with its output."""
     if not inputs or output is None or output == "-":
         raise UsageError("a teacher/student file needs FILE and -o OUT.pt")
     if len(inputs) == 1:
@@ -186,7 +187,7 @@ def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
 
 
 def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[list[str], str]]:
-    """Return the inputs, and the directory of their shards."""
+    """Return the files to tokenize, with the directories for their shards."""
     from dataprep.datasets.workspace import Workspace
 
     if inputs:
@@ -203,17 +204,16 @@ def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) ->
 
 
 def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:
-    manifest = made.manifest
-    counts = {name: manifest[name] for name in ("documents", "tokens", "trained", "sequences", "cut")}
+    found = made.manifest
+    counts = {name: found[name] for name in ("documents", "tokens", "loss_tokens", "sequences", "cut")}
     fill = None if made.fill is None else round(made.fill, 6)
-    share = manifest["trained"] / manifest["tokens"] if manifest["tokens"] else 0
-    line = f"  {manifest['documents']:,} documents, {manifest['tokens']:,} tokens, "
-    line += f"{share:.1%} of them in the loss"
+    share = found["loss_tokens"] / found["tokens"] if found["tokens"] else 0
+    line = f"  {found['documents']:,} documents, {found['tokens']:,} tokens, {share:.1%} of them in the loss"
     if made.fill is not None:
-        size = manifest["options"]["pack"]
-        line += f"; {manifest['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
-    if manifest["cut"]:
-        line += f"; {manifest['cut']:,} answers cut"
+        size = found["options"]["pack"]
+        line += f"; {found['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
+    if found["cut"]:
+        line += f"; {found['cut']:,} answers cut"
     facts = counts | {"fill": fill, "up_to_date": made.up_to_date}
     note = "up to date: " if made.up_to_date else ""
     summary.add("tokenize", made.ledger, target, note=note, facts=facts, lines=[line])
