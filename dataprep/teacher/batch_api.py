@@ -23,7 +23,7 @@ from dataprep.teacher.journal.index import Index, entry_of, read_index
 from dataprep.teacher.journal.line import new_line
 from dataprep.teacher.journal.writer import JournalWriter, check_journal
 from dataprep.teacher.protocol import Answer, RequestError, answers_of, error_of
-from dataprep.teacher.queue import Job, PendingQueue
+from dataprep.teacher.queue import PendingQueue
 from dataprep.teacher.requests import read_requests
 
 # OpenAI's limits for one file.
@@ -78,7 +78,7 @@ def export_batch(
 
 
 def _batch_lines(queue: PendingQueue, config: GenerationConfig) -> Iterator[bytes]:
-    for job in _jobs(queue):
+    for job in queue.jobs():
         for sample in job.samples:
             row = {
                 "custom_id": custom_id(job.request.id, job.key, sample, config.max_tokens),
@@ -115,9 +115,10 @@ def import_batch(
     """
     if not results:
         raise UsageError("--batch import needs the result files: give them with --batch-file")
+    # With an empty journal the queue has every request, also those answered since the export.
     known = {
         custom_id(job.request.id, job.key, sample, config.max_tokens): (job.request.id, job.key, sample)
-        for job in _jobs(PendingQueue(read_requests(requests), config, Index()))
+        for job in PendingQueue(read_requests(requests), config, Index()).jobs()
         for sample in job.samples
     }
     ledger = Ledger()
@@ -141,12 +142,6 @@ def _is_settled(index: Index, entry: str, config: GenerationConfig) -> bool:
     """Return whether an entry has more than a failure, so that importing a file again changes nothing."""
     standing = index.get(entry)
     return standing is not None and (standing.outcome == "ok" or standing.answered >= config.max_tokens)
-
-
-def _jobs(queue: PendingQueue) -> Iterator[Job]:
-    while not queue.exhausted:
-        if (job := queue.next()) is not None:
-            yield job
 
 
 def _known(

@@ -109,6 +109,7 @@ class Client:
         self._tasks: dict[asyncio.Task[None], Job] = {}
         self._later: list[tuple[float, int, Job]] = []
         self._held: Job | None = None
+        # Jobs whose task was cancelled; they are counted at the end.
         self._cut_off: list[Job] = []
         self._count = itertools.count()
         self._jitter = random.Random()
@@ -192,7 +193,7 @@ class Client:
             )
             if not self._budget.fits(most):
                 self._held = job
-                # What is in flight may turn out cheaper than reserved. With nothing in flight it will not.
+                # Requests in flight may cost less than reserved, so the run stops only when none is left.
                 if not self._tasks:
                     self.stop(f"the next request could pass the budget of ${self._pacing.budget:g}")
                 return None

@@ -25,8 +25,9 @@ from dataprep.teacher.protocol import Answer, RequestError
 from dataprep.teacher.settings import Pacing
 
 _DIGITS = 6
-# What decoding gives for an incomplete character.
+# The text of an incomplete character.
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
+# Long enough for the requests that one answered batch lets in, and short beside a batch.
 GATHER_SECONDS = 0.05
 # Seconds until a thread that is still loading a model is left alone.
 LONGEST_GOODBYE = 5.0
@@ -67,6 +68,7 @@ class Answers:
         reason = "stop" if ended else "length"
         if row.recorded is None:
             return Answer(text, reason)
+        # "The answer is (b)." names its choice late, so the tokens of that letter are looked for as well.
         lettered = self._lettered(tokens, letter_of(text, choices)) if choices else set()
         pieces = pieces_of(model, tokens)
         entries = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -96,6 +96,12 @@ class PendingQueue:
         self.exhausted = self.seen - before < AT_ONCE
         return None
 
+    def jobs(self) -> Iterator[Job]:
+        """Yield all jobs that are left."""
+        while not self.exhausted:
+            if (job := self.next()) is not None:
+                yield job
+
     def _to_ask(self, identity: str, key: str) -> list[int]:
         limit, retry_failed = self._config.max_tokens, self._retry_failed
         standings = (self._index.get(entry_of(identity, key, sample)) for sample in range(self._config.n))
@@ -124,9 +130,8 @@ class PendingQueue:
 
     def drain(self) -> Ledger:
         """Return the ledger of all requests; those that were not asked are dropped as ``not asked yet``."""
-        while not self.exhausted:
-            if (job := self.next()) is not None:
-                self.settle(job)
+        for job in self.jobs():
+            self.settle(job)
         ledger = Ledger(self.seen, self._settled["ok"])
         for state, count in self._settled.items():
             if state in ("failed", "used"):

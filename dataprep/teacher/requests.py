@@ -51,6 +51,7 @@ def request_of(row: Mapping[str, Any]) -> Request:
     # Reasons are looked for only here, which keeps long files fast.
     except (KeyError, TypeError):
         raise _malformed(messages) from None
+    # Servers would continue such a message or refuse it.
     if messages[-1]["role"] == "assistant":
         raise RowError("no question", "the last message is the assistant's; expected one that asks")
     choices = row.get("choices")

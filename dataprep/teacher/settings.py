@@ -90,6 +90,7 @@ class Endpoint:
     @property
     def shown_url(self) -> str:
         """The endpoint without user name, password or query, for messages and the manifest."""
+        # An address may hold a password or, in its query, a key.
         address = urlsplit(self.base_url)
         host = address.hostname or ""
         port = f":{address.port}" if address.port else ""

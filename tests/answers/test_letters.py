@@ -64,7 +64,6 @@ def test_any_reply_names_a_choice_or_none(reply, choices):
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 def test_a_long_reply_takes_linear_time():
     """Half a megabyte of a form's beginning are read at once."""
     for unit in (

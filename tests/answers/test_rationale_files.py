@@ -362,7 +362,6 @@ def test_the_rows_replace_no_input(tmp_path, name):
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 @pytest.mark.parametrize("form", ["arrays", "lines"])
 def test_workers_change_no_byte(tmp_path, form):
     """One worker and two write the same bytes, rejects and counts, over many files or blocks."""
@@ -666,7 +665,6 @@ def test_commands_there_and_back_in_a_pipeline(run, tmp_path):
     assert json.loads((tmp_path / "llm/t_CoT_0.json").read_bytes()) == [string(0), string(1)]
 
 
-@pytest.mark.medium
 @pytest.mark.medium
 @settings(max_examples=60)
 @given(st.lists(some.json_values(6) | some.texts(8) | st.just(string(0)), max_size=4), st.booleans())

@@ -370,7 +370,6 @@ def test_many_workers_are_started_only_as_there_is_work(run, workspace):
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 def test_names_and_terminals_need_not_be_unicode(run, run_process, workspace):
     """A file name that is no UTF-8, and a terminal that knows ASCII only, end in no traceback."""
     name = os.fsdecode(b"\xff.jsonl")
@@ -555,7 +554,6 @@ def test_a_sample_is_the_published_reservoir_and_the_same_every_time(run, tmp_pa
     assert run("convert", "gsm8k", "in.jsonl", "--sample", "900").out.splitlines() == everything
 
 
-@pytest.mark.medium
 @pytest.mark.medium
 def test_the_same_command_gives_the_same_bytes(run_process, workspace):
     """No clock, hash seed or folder order gets into an output."""

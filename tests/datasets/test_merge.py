@@ -77,7 +77,6 @@ def test_merge_keeps_every_row_in_the_order_of_random_shuffle(tmp_path_factory, 
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 @pytest.mark.parametrize(("count", "workers"), [(1, 1), (2, 1), (3, 2), (1000, 1), (20_000, 1), (20_000, 2)])
 def test_large_files_are_shuffled_as_python_does(tmp_path, count, workers):
     """The order holds beyond one block of the generator, on one worker and on two."""
@@ -87,7 +86,6 @@ def test_large_files_are_shuffled_as_python_does(tmp_path, count, workers):
     assert (tmp_path / "out.jsonl").read_bytes() == joined(shuffled(rows, 7))
 
 
-@pytest.mark.medium
 @pytest.mark.medium
 @pytest.mark.parametrize(
     ("memory", "workers"),

@@ -53,7 +53,6 @@ def rows(tmp_path):
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_model_answers_greedily_whatever_the_batch(folder, rows, tmp_path, batch_size):
     """Answers are those that it learned, in the rows' order, and the metric is theirs."""

@@ -133,7 +133,6 @@ def test_what_is_not_listed_counts_as_one_token():
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 def test_a_run_with_a_teacher_tells_both_parts(place, tmp_path):
     """The command's loss is the weighted sum, and both parts fall or stay."""
     found = run(place, tmp_path / "run", teacher_model=str(place / "teacher"), steps=12)

@@ -68,7 +68,6 @@ def test_only_the_updates_are_trained(place, tmp_path):
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 def test_an_interrupted_run_ends_with_the_same_weights(place, tmp_path):
     """A checkpoint holds the updates and the optimizer's state for them."""
     run(place, tmp_path / "whole", steps=6, save_every=3)

@@ -108,7 +108,6 @@ def rationale_rows(path):
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 @pytest.mark.parametrize("own", [True, False])
 def test_a_t5_student_ends_texts_as_t5_does(place, tmp_path, own):
     """AutoTokenizer puts </s> behind a text and has no chat template; the model stops at the same token."""

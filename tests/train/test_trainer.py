@@ -75,16 +75,20 @@ def test_training_lowers_the_loss_and_repeats_itself(place, tmp_path):
 
 
 @pytest.mark.medium
-@pytest.mark.medium
 @pytest.mark.parametrize("pack", [None, 64])
 def test_accumulated_batches_are_one_big_batch(place, tmp_path, pack):
     """The loss is a mean over the tokens of the whole step, however the step is divided."""
     whole, _ = run(place, tmp_path / "whole", batch_size=8, pack=pack)
     parts, _ = run(place, tmp_path / "parts", batch_size=2, accumulate=4, pack=pack)
-    same(parts, whole, 1e-5)
     for line, other in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "parts"), strict=True):
-        name = "loss" if "loss" in line else "eval_loss"
-        assert math.isclose(line[name], other[name], rel_tol=1e-5)
+        for name in {"loss", "gradient_norm", "eval_loss"} & line.keys():
+            assert math.isclose(line[name], other[name], rel_tol=1e-5), name
+    # Adam divides each gradient by its own size. Where a gradient is nearly 0, that makes a visible step out of
+    # the last digit of a sum, which depends on the order of its terms: one weight in thousands, by 1% of the
+    # learning rate.
+    same(parts, whole, 1e-4)
+    far = sum(int((value - whole[name]).abs().gt(1e-5).sum()) for name, value in parts.items())
+    assert far < 1e-3 * sum(value.numel() for value in parts.values())
 
 
 def torchrun(place, output, *flags, processes=2):
@@ -491,7 +495,6 @@ def shown_on_board(folder):
     }
 
 
-@pytest.mark.medium
 @pytest.mark.medium
 @pytest.mark.parametrize("begun_with", [True, False])
 def test_tensorboard_shows_what_was_measured(place, tmp_path, begun_with):

@@ -204,6 +204,7 @@ def set_aside(path: str | Path) -> Path | None:
     journal = Path(path)
     if not journal.exists():
         return None
+    # The time of the last answer, not of the renaming, tells old journals apart.
     stamp = datetime.fromtimestamp(journal.stat().st_mtime, UTC).strftime("%Y%m%d-%H%M%S")
     with files.writing(str(journal)), _locked(journal):
         for number in range(1_000):
