@@ -74,10 +74,13 @@ def test_json_lines_hold_any_unicode(tmp_path_factory, rows):
     assert [json.loads(line) for line in path.read_bytes().decode("utf-8").split("\n")[:-1]] == rows
 
 
-@given(texts=st.lists(st.tuples(ANY_TEXT, ANY_TEXT), min_size=1, max_size=5), suffix=st.sampled_from("ct"))
-def test_delimited_tables_hold_any_text(tmp_path_factory, texts, suffix):
-    """Quotes, delimiters, line ends and control characters in a cell come back."""
-    path = tmp_path_factory.getbasetemp() / f"any.{suffix}sv"
+@pytest.mark.medium
+@given(
+    texts=st.lists(st.tuples(ANY_TEXT, ANY_TEXT), min_size=1, max_size=5), suffix=st.sampled_from(SUFFIXES)
+)
+def test_rows_of_any_texts_come_back_from_every_format_and_compression(tmp_path_factory, texts, suffix):
+    """Quotes, delimiters, line ends and control characters in a text or cell come back."""
+    path = tmp_path_factory.getbasetemp() / f"any{suffix}"
     rows = [{"a": first, "b": second} for first, second in texts]
     write_rows(rows, str(path))
     assert rows_of(path) == rows

@@ -10,13 +10,13 @@ from dataprep.core import io as files
 from dataprep.core.errors import DataprepError, InputError, RowDropped, RowError, UsageError
 from dataprep.datasets import registry as converters
 from dataprep.datasets.convert import Plan, convert, convert_files
-from dataprep.datasets.converters import aqua_rat, bioasq, piqa, pubmedqa, qa
+from dataprep.datasets.converters import aqua_rat, arc, bioasq, choices, piqa, pubmedqa, qa
 from tests import strategies as some
 from tests.helpers import read_jsonl, write_jsonl
 
-CHOICE_SETS = [
-    "aqua_rat", "arc", "bioasq", "commonsense_qa", "openbookqa", "piqa", "pubmedqa", "riddlesense",
-]  # fmt: skip
+# Four sets have the same `convert`, which `arc` stands for here; each has a golden file of its own.
+SHARED = ["arc", "commonsense_qa", "openbookqa", "riddlesense"]
+CHOICE_SETS = ["aqua_rat", "arc", "bioasq", "piqa", "pubmedqa"]
 FIELDS = (
     "id", "question", "question_stem", "stem", "choices", "answer", "answerKey", "text", "label", "goal",
     "sol1", "sol2", "options", "correct", "rationale", "QUESTION", "CONTEXTS", "LONG_ANSWER", "pubid",
@@ -35,10 +35,7 @@ HUB = {
 FLAT = {"id": "x-1", "question": "Which melts?", "choices": ["wool", "tin", "silk"], "answer": "tin"}
 # One sound row of each set in its own layout; the answer is always the second choice.
 SOUND = {
-    "commonsense_qa": OFFICIAL,
-    "openbookqa": OFFICIAL,
     "arc": OFFICIAL,
-    "riddlesense": OFFICIAL,
     "piqa": {"goal": "To melt tin,", "sol1": "chill it", "sol2": "heat it", "label": 1},
     "pubmedqa": {
         "pubid": 7,
@@ -51,12 +48,18 @@ SOUND = {
 }
 # The field that holds the gold answer.
 GOLD = {
-    "commonsense_qa": "answerKey", "openbookqa": "answerKey", "arc": "answerKey", "riddlesense": "answerKey",
-    "piqa": "label", "pubmedqa": "final_decision", "bioasq": "exact_answer", "aqua_rat": "correct",
+    "arc": "answerKey", "piqa": "label", "pubmedqa": "final_decision", "bioasq": "exact_answer",
+    "aqua_rat": "correct",
 }  # fmt: skip
 
 
 # All sets
+
+
+def test_four_sets_share_one_converter_and_its_wording():
+    """What is tested for `arc` below is true of all of them."""
+    shared = {(module.convert, module.USER, module.ASSISTANT) for module in map(converters.load, SHARED)}
+    assert shared == {(choices.choice_row, choices.CHOICE_USER, choices.CHOICE_ASSISTANT)}
 
 
 @pytest.mark.parametrize("name", CHOICE_SETS)
@@ -84,41 +87,37 @@ def test_the_flat_layout_keeps_capitals(name):
     assert (example.choices, example.answer_label, example.answer) == (("No", "Yes"), "b", "Yes")
 
 
-@pytest.mark.parametrize("name", ["commonsense_qa", "openbookqa", "arc", "riddlesense"])
-def test_three_layouts_give_the_same_example(name):
-    """The official, the hub's and the flat row of one question are the same Example."""
-    module = converters.load(name)
-    hub = HUB if name != "openbookqa" else HUB | {"question": None, "question_stem": HUB["question"]}
-    assert module.convert(OFFICIAL) == module.convert(hub) == module.convert(FLAT)
+def test_all_layouts_give_the_same_example():
+    """The official, the hub's (OpenBookQA has a field `question_stem`) and the flat row are one Example."""
+    stem = HUB | {"question": None, "question_stem": HUB["question"]}
+    made = [arc.convert(row) for row in (OFFICIAL, HUB, stem, FLAT)]
+    assert made == [made[0]] * 4
 
 
 @pytest.mark.parametrize("name", CHOICE_SETS)
-@pytest.mark.parametrize("hidden", ["null", "empty", "absent"])
-def test_a_hidden_answer_is_dropped_or_kept(name, hidden):
+def test_a_hidden_answer_is_dropped_or_kept(name):
     """A row without a gold answer is dropped with that reason; `--unlabelled keep` keeps it, unanswered."""
-    row = dict(SOUND[name])
-    del row[GOLD[name]]
-    if hidden != "absent":
-        row[GOLD[name]] = None if hidden == "null" else ""
     module = converters.load(name)
-    with pytest.raises(RowDropped) as caught:
-        module.convert(row)
-    assert str(caught.value) == "no gold answer"
-    kept = module.convert(row, unlabelled="keep")
-    assert (kept.answer, kept.answer_label) == (None, None)
-    assert kept.choices == module.convert(SOUND[name]).choices
+    absent = {field: value for field, value in SOUND[name].items() if field != GOLD[name]}
+    for row in (absent, absent | {GOLD[name]: None}, absent | {GOLD[name]: ""}):
+        with pytest.raises(RowDropped) as caught:
+            module.convert(row)
+        assert str(caught.value) == "no gold answer"
+        kept = module.convert(row, unlabelled="keep")
+        assert (kept.answer, kept.answer_label) == (None, None)
+        assert kept.choices == module.convert(SOUND[name]).choices
 
 
 @pytest.mark.parametrize("name", CHOICE_SETS)
-@pytest.mark.parametrize("answer", ["Q", "9", "none of them"])
-def test_an_answer_that_is_no_choice_shows_the_choices(name, answer):
+def test_an_answer_that_is_no_choice_shows_the_choices(name):
     """A gold answer outside of the choices is an error that quotes it and lists them."""
     module = converters.load(name)
-    with pytest.raises(RowError, match="the answer is none of the choices") as caught:
-        module.convert(SOUND[name] | {GOLD[name]: answer})
-    assert repr(answer).lower() in str(caught.value).lower()
-    for text in module.convert(SOUND[name]).choices:
-        assert f") {text}" in str(caught.value)
+    for answer in ("Q", "9", "none of them"):
+        with pytest.raises(RowError, match="the answer is none of the choices") as caught:
+            module.convert(SOUND[name] | {GOLD[name]: answer})
+        assert repr(answer).lower() in str(caught.value).lower()
+        for text in module.convert(SOUND[name]).choices:
+            assert f") {text}" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [*CHOICE_SETS, "qa"])
@@ -150,20 +149,19 @@ def test_any_value_in_one_field_converts_or_raises_a_row_error(name, data):
     assert str(found) if isinstance(found, DataprepError) else isinstance(found, list)
 
 
-@pytest.mark.parametrize("name", ["commonsense_qa", "openbookqa", "arc", "riddlesense"])
 @given(texts=st.lists(some.stripped_texts(5), min_size=2, max_size=6, unique=True), data=st.data())
-def test_question_choices_and_answer_survive_any_text(name, texts, data):
+def test_question_choices_and_answer_survive_any_text(texts, data):
     """Any question and any choices come out as they are, and the label counts them."""
     place = data.draw(st.integers(0, len(texts) - 1))
     question = data.draw(some.stripped_texts())
     listed = [{"label": "ABCDEF"[n], "text": text} for n, text in enumerate(texts)]
     row = {"question": {"stem": question, "choices": listed}, "answerKey": "ABCDEF"[place]}
-    example = converters.load(name).convert(row)
+    example = arc.convert(row)
     assert (example.question, list(example.choices)) == (question, texts)
     assert (example.answer_label, example.answer) == ("abcdef"[place], texts[place])
 
 
-@pytest.mark.parametrize("name", ["commonsense_qa", "openbookqa", "arc", "riddlesense", "piqa", "bioasq"])
+@pytest.mark.parametrize("name", ["arc", "piqa", "bioasq"])
 def test_choices_in_a_table_s_cell_are_json_for_every_set(tmp_path, name):
     """A CSV file whose cell of choices is a JSON text is read by each converter, not by qa alone."""
     path = tmp_path / "t.csv"
@@ -197,14 +195,13 @@ BOTH = "You are a helpful assistant that can solve"
 LETTER = "You are a helpful assistant that answers multiple-choice questions. Reply with the letter"
 
 
-@pytest.mark.parametrize("name", ["commonsense_qa", "openbookqa", "arc", "riddlesense"])
 @pytest.mark.parametrize(
     ("style", "system", "answer"),
     [(None, BOTH, "(b) tin"), ("both", BOTH, "(b) tin"), ("text", BOTH, "tin"), ("letter", LETTER, "b")],
 )
-def test_the_answer_style_changes_system_prompt_and_answer(name, style, system, answer):
+def test_the_answer_style_changes_system_prompt_and_answer(style, system, answer):
     """`(b) text` by default, the letter alone with a system prompt to fit, or the text alone."""
-    chat = next(convert(name, [OFFICIAL], answer_style=style))["messages"]
+    chat = next(convert("arc", [OFFICIAL], answer_style=style))["messages"]
     assert [message["role"] for message in chat] == ["system", "user", "assistant"]
     assert chat[0]["content"].startswith(system)
     assert chat[1]["content"] == "Which melts?\n\n(a) wool\n(b) tin\n(c) silk"
@@ -256,14 +253,13 @@ def test_kept_rows_need_examples_as_target():
 # The command: aliases, splits, folders
 
 
-@pytest.mark.parametrize(
-    ("alias", "name"),
-    [("obqa", "openbookqa"), ("OBQA", "openbookqa"), ("riddle", "riddlesense"), ("aqua-rat", "aqua_rat"),
-     ("CommonSense-QA", "commonsense_qa")],
-)  # fmt: skip
-def test_aliases_name_the_same_converter(alias, name):
+def test_aliases_name_the_same_converter():
     """The short names of the field find the set; case and hyphens do not matter."""
-    assert converters.load(alias) is converters.load(name)
+    names = {"obqa": "openbookqa", "OBQA": "openbookqa", "riddle": "riddlesense", "aqua-rat": "aqua_rat",
+             "CommonSense-QA": "commonsense_qa"}  # fmt: skip
+    assert [
+        alias for alias, name in names.items() if converters.load(alias) is not converters.load(name)
+    ] == []
 
 
 @pytest.mark.parametrize("folder", ["openbookqa", "obqa", "OpenBookQA"])
@@ -521,13 +517,11 @@ def test_bioasq_drops_other_types_with_their_reason(kind, reason):
     assert str(caught.value) == reason
 
 
-@pytest.mark.parametrize(
-    ("answer", "label"),
-    [("yes", "a"), ("Yes", "a"), ("YES.", "a"), (" no ", "b"), (["no"], "b"), (["Yes"], "a")],
-)
-def test_bioasq_answers_are_yes_or_no_however_spelled(answer, label):
+def test_bioasq_answers_are_yes_or_no_however_spelled():
     """Rounds differ in capitals, full stops and lists; the answer does not."""
-    assert bioasq.convert(SOUND["bioasq"] | {"exact_answer": answer}).answer_label == label
+    answers = ["yes", "Yes", "YES.", ["Yes"], " no ", ["no"]]
+    labels = [bioasq.convert(SOUND["bioasq"] | {"exact_answer": answer}).answer_label for answer in answers]
+    assert labels == list("aaaabb")
 
 
 def test_bioasq_joins_snippets_and_ideal_answers():
@@ -538,42 +532,30 @@ def test_bioasq_joins_snippets_and_ideal_answers():
         assert (example.context, example.solution) == ("Tin sinks.\nCork floats.", "So it is.")
 
 
-@pytest.mark.parametrize(
-    ("options", "texts"),
-    [
+def test_aqua_options_lose_their_letter_and_nothing_else():
+    """`A)32400` is the choice 32400; what follows the first bracket is kept."""
+    cases = [
         (["A)32400", "B)1,000"], ["32400", "1,000"]),
         (["A) 1/2", " B)2 "], ["1/2", "2"]),
         (["(A)1", "(B) 2"], ["1", "2"]),
         (["a)1", "b)2"], ["1", "2"]),
         (["A)A)1", "B)(x)"], ["A)1", "(x)"]),
         (["A)two\nlines", "B)x"], ["two\nlines", "x"]),
-    ],
-)
-def test_aqua_options_lose_their_letter_and_nothing_else(options, texts):
-    """`A)32400` is the choice 32400; what follows the first bracket is kept."""
-    example = aqua_rat.convert({"question": "?", "options": options, "correct": "B"})
-    assert (list(example.choices), example.answer) == (texts, texts[1])
+    ]
+    for options, texts in cases:
+        example = aqua_rat.convert({"question": "?", "options": options, "correct": "B"})
+        assert (list(example.choices), example.answer) == (texts, texts[1]), options
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["1", "2"],
-        ["A.1", "B.2"],
-        ["A)1", "2"],
-        ["A)1", "A)2"],
-        ["B)1", "A)2"],
-        [],
-        ["A)1"],
-        None,
-        "A)1",
-        ["A)1", 2],
-    ],
-)
-def test_aqua_options_without_their_letters_are_malformed(options):
+def test_aqua_options_without_their_letters_are_malformed():
     """Options whose letters are missing, doubled or out of order are refused: no answer is guessed."""
-    with pytest.raises(RowError):
-        aqua_rat.convert({"question": "?", "options": options, "correct": "A"})
+    cases = [
+        ["1", "2"], ["A.1", "B.2"], ["A)1", "2"], ["A)1", "A)2"], ["B)1", "A)2"], [], ["A)1"], None, "A)1",
+        ["A)1", 2],
+    ]  # fmt: skip
+    rows = [{"question": "?", "options": options, "correct": "A"} for options in cases]
+    found = [some.result_or_error(aqua_rat.convert, row) for row in rows]
+    assert [str(result) for result in found if not isinstance(result, RowError)] == []
 
 
 def test_an_empty_aqua_option_is_named():
@@ -582,11 +564,11 @@ def test_an_empty_aqua_option_is_named():
         aqua_rat.convert({"question": "?", "options": ["A)1", "B) ", "C)2"], "correct": "A"})
 
 
-@pytest.mark.parametrize("answer", ["B", "b", "2", "B)2"])
-def test_aqua_choices_of_flat_rows_lose_their_letters_too(answer):
+def test_aqua_choices_of_flat_rows_lose_their_letters_too():
     """`A)32400` is the choice 32400 in the flat layout as well, and the answer may be spelled either way."""
-    example = aqua_rat.convert({"question": "?", "choices": ["A)1", "B)2"], "answer": answer})
-    assert (example.choices, example.answer_label, example.answer) == (("1", "2"), "b", "2")
+    for answer in ("B", "b", "2", "B)2"):
+        example = aqua_rat.convert({"question": "?", "choices": ["A)1", "B)2"], "answer": answer})
+        assert (example.choices, example.answer_label, example.answer) == (("1", "2"), "b", "2")
 
 
 def test_aqua_choices_of_flat_rows_without_letters_stay_as_they_are():
@@ -613,13 +595,13 @@ def test_a_field_with_a_dot_in_its_name_goes_before_a_path():
     assert qa.convert(row, columns={"question": "q.stem", "answer": "a"}).question == "Itself?"
 
 
-@pytest.mark.parametrize("answer", ["c", "3", "silk", "C"])
-def test_an_empty_column_does_not_move_the_answer(answer):
+def test_an_empty_column_does_not_move_the_answer():
     """Where a column between others is empty, the third one's letter never means the fourth's text."""
-    row = {"q": "Which?", "x": "wool", "y": "", "z": "silk", "w": "clay", "gold": answer}
     columns = {"question": "q", "choices": "x|y|z|w", "answer": "gold"}
-    found = some.result_or_error(qa.convert, row, columns=columns)
-    assert isinstance(found, RowError) or found.answer == "silk"
+    for answer in ("c", "3", "silk", "C"):
+        row = {"q": "Which?", "x": "wool", "y": "", "z": "silk", "w": "clay", "gold": answer}
+        found = some.result_or_error(qa.convert, row, columns=columns)
+        assert isinstance(found, RowError) or found.answer == "silk"
 
 
 def test_empty_columns_at_the_end_are_no_choices():
@@ -720,17 +702,15 @@ def test_choices_in_a_cell_are_json(tmp_path):
     assert row["answer"] == {"label": "b", "text": "tin, and lead"}
 
 
-@pytest.mark.parametrize(
-    "columns",
-    ["frage", "question", "question=", "=frage", "frage=question", "question=frage,", "", "colour=x"],
-)
-def test_a_map_that_cannot_be_read_is_a_usage_error(run, tmp_path, columns):
+def test_a_map_that_cannot_be_read_is_a_usage_error(run, tmp_path):
     """`--map` without NAME=FIELD, or with a name that no Example has, ends with 2 and the known names."""
     files.write_rows(TABLE, str(tmp_path / "t.jsonl"))
-    ran = run("convert", "qa", "t.jsonl", "--map", columns)
-    assert (ran.code, ran.out) == (2, b"")
-    assert "--map" in ran.err
-    assert "question, choices, answer, context, solution, id" in ran.err
+    cases = ["frage", "question", "question=", "=frage", "frage=question", "question=frage,", "", "colour=x"]
+    for columns in cases:
+        ran = run("convert", "qa", "t.jsonl", "--map", columns)
+        assert (ran.code, ran.out) == (2, b""), columns
+        assert "--map" in ran.err
+        assert "question, choices, answer, context, solution, id" in ran.err
 
 
 def test_a_name_mapped_twice_is_a_usage_error(run, tmp_path):
