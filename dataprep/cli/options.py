@@ -27,7 +27,7 @@ can add the fields that are not flags.
 
 Output = Annotated[
     str | None,
-    typer.Option("-o", "--output", metavar="PATH", help="Where the rows go; - is standard output."),
+    typer.Option("-o", "--output", metavar="PATH", help="Output file; - is standard output."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of Python's random generator.")]
 Workers = Annotated[
@@ -35,25 +35,25 @@ Workers = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Processes. Default: every core for large inputs. The output does not depend on it.",
+        help="Number of processes. Defaults to all cores for large inputs. Does not change the output.",
     ),
 ]
 Rejects = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Go on after bad rows, and write them here with reasons."),
+    typer.Option(metavar="FILE", help="Continue after bad rows, and write them to FILE with reasons."),
 ]
 InWorkspace = Annotated[
     str | None,
-    typer.Option("--workspace", metavar="DIR", help="The workspace. Default: the current folder."),
+    typer.Option("--workspace", metavar="DIR", help="Workspace. Defaults to the current folder."),
 ]
 Template = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="For template: a model directory or a jinja file. Default: the tokenizer's directory.",
+        help="For template: a model directory or a Jinja file. Defaults to the tokenizer's directory.",
     ),
 ]
-Strip = Annotated[bool, typer.Option("--strip", help="Strip contents of white space around them.")]
+Strip = Annotated[bool, typer.Option("--strip", help="Strip white space around contents.")]
 Date = Annotated[
     str | None,
     typer.Option(metavar="DATE", help="Put a date line, such as '26 Jul 2024', into the system message."),

@@ -83,9 +83,9 @@ def test_accumulated_batches_are_one_big_batch(place, tmp_path, pack):
     for line, other in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "parts"), strict=True):
         for name in {"loss", "gradient_norm", "eval_loss"} & line.keys():
             assert math.isclose(line[name], other[name], rel_tol=1e-5), name
-    # Adam divides each gradient by its own size. Where a gradient is nearly 0, that makes a visible step out of
-    # the last digit of a sum, which depends on the order of its terms: one weight in thousands, by 1% of the
-    # learning rate.
+    # Adam divides each gradient by its own size. Where a gradient is nearly 0, that makes a visible step
+    # out of the last digit of a sum, which depends on the order of its terms: one weight in thousands, by
+    # 1% of the learning rate.
     same(parts, whole, 1e-4)
     far = sum(int((value - whole[name]).abs().gt(1e-5).sum()) for name, value in parts.items())
     assert far < 1e-3 * sum(value.numel() for value in parts.values())

@@ -36,7 +36,7 @@ def lint_tokens_command(
     date: Date = None,
     max_length: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Look at rows as they are when cut to N tokens."),
+        typer.Option(min=1, metavar="N", help="Check rows as truncated to N tokens."),
     ] = None,
     page: Annotated[
         str | None,
@@ -50,10 +50,10 @@ def lint_tokens_command(
 ) -> None:
     """Check what a trainer would learn from chat files: ids and loss mask.
 
-    Each row is laid out and encoded as for training, and looked at: is anything trained, the end of each
-    turn too, does what is trained decode to the assistant's contents, is there a special token inside a
-    content, is an answer cut? Every problem is counted, the first 20 of each kind are printed, and the
-    exit code is 1 if there is any.
+    Each row is encoded as for training. A row is a problem if no token is in the loss, if the end of a turn
+    is not in it, or if the tokens in the loss do not decode to the assistant's contents. Special tokens
+    inside contents and truncated answers are problems too. Every problem is counted, the first 20
+    of each kind are printed, and the exit code is 1 if there is any.
 
     \b
     Examples:

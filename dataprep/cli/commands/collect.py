@@ -21,7 +21,7 @@ def command(
         list[str], typer.Argument(metavar="RESPONSES...", help="Journals of responses; - is standard input.")
     ],
     examples: Annotated[
-        str, typer.Option("--examples", metavar="FILE", help="The Examples that were asked about.")
+        str, typer.Option("--examples", metavar="FILE", help="Examples that the requests were made from.")
     ],
     output: Output = None,
     to: Annotated[
@@ -29,35 +29,35 @@ def command(
     ] = "rationale",
     keep: Annotated[
         str | None,
-        typer.Option(metavar="STATUS,...", help="Training rows: the answers to keep. Default: ok."),
+        typer.Option(metavar="STATUS,...", help="Training rows: answers to keep. Defaults to ok."),
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Training rows: whose answers. Needed where there are several."),
+        typer.Option(metavar="NAME", help="Training rows: teacher. Required if there are several."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="--examples holds raw rows of this dataset.")
+        str | None, typer.Option(metavar="NAME", help="--examples has source rows of this dataset.")
     ] = None,
     template: Annotated[
         str | None,
-        typer.Option(metavar="FILE.toml", help="chat: wording, with keys system, user, assistant."),
+        typer.Option(metavar="FILE.toml", help="chat: wording of messages: keys system, user, assistant."),
     ] = None,
     sample: Annotated[
         str,
-        typer.Option(metavar="N|all", help="Which of several samples of an answer; all: chat and qa only."),
+        typer.Option(metavar="N|all", help="Sample to use, if there are several; all: chat and qa only."),
     ] = "0",
     teacher_name: Annotated[
         list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Call a teacher NEW; may be given more than once."),
+        typer.Option(metavar="OLD=NEW", help="Rename a teacher in the output; can be repeated."),
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Join teachers' answers to their Examples.
 
-    Each Example becomes a row with every teacher's rationale and a status a teacher: ok, or why it is not.
-    With --to chat, qa or choice-probs the answers of one teacher that are kept become training rows; the
-    summary says what did not, and why.
+    Each Example becomes a row with every teacher's rationale and one status per teacher. With --to chat, qa
+    or choice-probs, the kept answers of one teacher become training rows; the summary counts the other
+    answers by reason.
 
     \b
     Examples:

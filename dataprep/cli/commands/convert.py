@@ -24,13 +24,11 @@ def command(
     ],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[INPUT]...", help="Files or a folder of raw rows; - is standard input."),
+        typer.Argument(metavar="[INPUT]...", help="Files or a folder of source rows; - is standard input."),
     ] = None,
     output: Output = None,
     split: Annotated[str | None, typer.Option(metavar="train|test", help="Only this split.")] = None,
-    system: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The system prompt; '' for none.")
-    ] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt; '' for none.")] = None,
     plan: From[Plan],
     unlabelled: Annotated[
         Literal["drop", "keep"] | None,
@@ -38,21 +36,19 @@ def command(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(
-            "--map", metavar="NAME=FIELD,...", help="qa: where question, choices, answer, ... stand."
-        ),
+        typer.Option("--map", metavar="NAME=FIELD,...", help="qa: fields of question, choices, answer, ..."),
     ] = None,
     answers_from: Annotated[
         int | None,
         typer.Option(
-            min=0, max=1, metavar="0|1", help="qa: answers are numbers; this is the first choice's."
+            min=0, max=1, metavar="0|1", help="qa: answers are numbers; number of the first choice."
         ),
     ] = None,
     strip_calculator: Annotated[
         bool, typer.Option("--strip-calculator", help="gsm8k: remove <<48/2=24>> annotations.")
     ] = False,
     unanswerable: Annotated[
-        Literal["drop", "keep"] | None, typer.Option(help="squad: drop (default) or keep such questions.")
+        Literal["drop", "keep"] | None, typer.Option(help="squad: drop (default) or keep these questions.")
     ] = None,
     split_scheme: Annotated[
         Literal["default", "official"] | None,
@@ -64,7 +60,7 @@ def command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert a dataset's raw rows to Llama chat rows.
+    """Convert a dataset's source rows to chat rows or Examples.
 
     Without INPUT, every split found in the workspace's raw/DATASET is written to pre_datasets/. With INPUT,
     the rows go to -o, or to standard output.
@@ -138,7 +134,7 @@ def _wording(parts: dict[str, str], system: str | None) -> dict[str, str]:
 def _jobs(
     dataset: str, inputs: list[str], output: str | None, split: str | None, workspace: str | None
 ) -> list[tuple[str | None, list[str], str]]:
-    """What to convert: each split's name, files and output."""
+    """Return the splits to convert: each split's name, files and output."""
     from dataprep.datasets import registry as converters
     from dataprep.datasets.workspace import Workspace, split_files
 

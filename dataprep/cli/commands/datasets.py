@@ -1,9 +1,4 @@
-"""``dataprep datasets``.
-
-``dataprep fetch``.
-
-``dataprep init``.
-"""
+"""``dataprep datasets``, ``dataprep fetch`` and ``dataprep init``."""
 
 from __future__ import annotations
 
@@ -18,10 +13,10 @@ from dataprep.cli.options import AsJson, InWorkspace, Quiet
 
 
 def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> None:
-    """List the datasets: task, splits with their rows, licence, what lies in raw/.
+    """List the datasets: task, splits with their rows, licence, files in raw/.
 
-    Row counts are those of the published sets. Splits in parentheses have no place in the workspace;
-    `convert` makes them with --split and -o. Files that `fetch` brought are marked with *.
+    Row counts are those of the published datasets. Splits in parentheses have no path in the workspace;
+    `convert` writes them with --split and -o. Files that `fetch` downloaded are marked with *.
 
     \b
     Example:
@@ -45,7 +40,7 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
 
 
 def _described(name: str, place: Any) -> dict[str, Any]:
-    """One dataset as a JSON object; ``raw`` has the files of each split that is there."""
+    """Return a dataset as a JSON object; ``raw`` has the existing files of each split."""
     from dataprep.datasets import registry as converters
     from dataprep.datasets.hub.manifest import read_manifest
 
@@ -69,7 +64,7 @@ def _described(name: str, place: Any) -> dict[str, Any]:
 
 
 def _files(folder: Path, splits: Any) -> dict[str, list[str]]:
-    """The names of the files of each split in a folder, also where they are too many to choose from."""
+    """Return the file names of each split in a folder, also if there are too many to choose from."""
     from dataprep.core.io import matching_files
 
     found = {
@@ -98,11 +93,11 @@ def fetch_command(
         str, typer.Argument(metavar="DATASET", help="Its name, as `dataprep datasets` lists it.")
     ],
     splits: Annotated[
-        list[str] | None, typer.Option("--split", metavar="NAME", help="Only this split; may be repeated.")
+        list[str] | None, typer.Option("--split", metavar="NAME", help="Only this split; can be repeated.")
     ] = None,
     revision: Annotated[
         str | None,
-        typer.Option(metavar="REV", help="Another commit, tag or branch of the hub than the pinned one."),
+        typer.Option(metavar="REV", help="Commit, tag or branch, instead of the pinned commit."),
     ] = None,
     force: Annotated[
         bool,

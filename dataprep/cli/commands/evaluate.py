@@ -28,12 +28,12 @@ def command(
     ],
     predictions: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="What a system said, in place of MODEL: rows or a journal."),
+        typer.Option(metavar="FILE", help="Predictions of any system, instead of MODEL: rows or a journal."),
     ] = None,
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="OUT", help="A row for each: prediction, what was read from it, scores."
+            "-o", "--output", metavar="OUT", help="Write predictions, extracted answers and scores."
         ),
     ] = None,
     settings: From[Settings],
@@ -43,10 +43,10 @@ def command(
 ) -> None:
     """Measure a model, or any system's predictions, by each task's own metric.
 
-    GSM8K: exact match of the final number, after #### (strict) and wherever it stands (flexible). SQuAD:
-    exact match and F1. Multiple choice: accuracy. MBPP: pass@1, by running the tests (--allow-code). Or
-    the loss on trained tokens, with --metric loss. Each figure comes with its 95 % interval, by source.
-    Exit code 1 if a row has no prediction. A MODEL needs `pip install 'dataprep[train]'`.
+    GSM8K: exact match of the final number, after #### (strict) and anywhere (flexible). SQuAD: exact match
+    and F1. Multiple choice: accuracy. MBPP: pass@1, by running the tests (--allow-code). With --metric
+    loss: the mean loss per token in the loss. Each figure has a 95 % interval, by source. The exit code is 1
+    if a row has no prediction. A MODEL needs `pip install 'dataprep[train]'`.
 
     \b
     Examples:
@@ -123,7 +123,7 @@ def _table(results: list[Result]) -> Table:
 
 
 def _shown(result: Result, figure: Figure) -> tuple[str, str]:
-    """A figure and its interval: in percent, but for the loss."""
+    """Return a figure and its interval as texts: in percent, except for the loss."""
     if result.metric == "loss":
         return f"{figure.value:,.4f}", f"{figure.low:,.4f} – {figure.high:,.4f}"
     return f"{100 * figure.value:.2f} %", f"{100 * figure.low:.2f} – {100 * figure.high:.2f}"

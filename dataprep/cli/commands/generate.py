@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 Journal = Annotated[
     str,
-    typer.Option("-o", "--output", metavar="RESPONSES", help="The journal, a .jsonl file that only grows."),
+    typer.Option("-o", "--output", metavar="RESPONSES", help="Journal: a .jsonl file that only grows."),
 ]
 Model = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The model (on Azure the deployment). Default: $TEACHER_MODEL_NAME."),
+    typer.Option(metavar="NAME", help="Model (on Azure: deployment). Defaults to $TEACHER_MODEL_NAME."),
 ]
 
 
@@ -36,53 +36,62 @@ def command(
     model: Model = None,
     base_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Default: $TEACHER_MODEL_ENDPOINT_URL, else OpenAI's."),
+        typer.Option(metavar="URL", help="Defaults to $TEACHER_MODEL_ENDPOINT_URL, then OpenAI's."),
     ] = None,
     api_key_env: Annotated[
         str | None,
         typer.Option(
-            metavar="VARIABLE", help="Holds the key. Default: TEACHER_MODEL_API_KEY, then OPENAI_API_KEY."
+            metavar="VARIABLE",
+            help="Variable with the key. Defaults to TEACHER_MODEL_API_KEY, then OPENAI_API_KEY.",
         ),
     ] = None,
     azure: Annotated[bool, typer.Option("--azure", help="--base-url is an Azure OpenAI resource.")] = False,
-    api_version: Annotated[str, typer.Option(metavar="DATE", help="Azure's, with --azure.")] = "",
+    api_version: Annotated[
+        str, typer.Option(metavar="DATE", help="API version of Azure, with --azure.")
+    ] = "",
     engine: Annotated[
         Literal["openai", "transformers"],
         typer.Option(help="openai asks a server; transformers loads --model, a directory, in this process."),
     ] = "openai",
     teacher: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the journal calls it. Default: the model's name.")
+        str | None, typer.Option(metavar="NAME", help="Name in the journal. Defaults to the model's name.")
     ] = None,
     settings: From[GenerationConfig],
     pace: From[Pacing],
     batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Requests at once, with --engine transformers.")
+        int, typer.Option(min=1, metavar="N", help="Requests per batch, with --engine transformers.")
     ] = 8,
-    timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="For one attempt.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Maximum time of one attempt.")
+    ] = 120.0,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed/--no-retry-failed", help="Ask again what failed in an earlier run."),
+        typer.Option(
+            "--retry-failed/--no-retry-failed", help="Send requests that failed in an earlier run again."
+        ),
     ] = True,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Keep the journal aside, and begin anew.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Rename the old journal and start a new one.")
+    ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="Say what is done and missing; send nothing.")
+        bool, typer.Option("--status", help="Print what is done and missing; send nothing.")
     ] = False,
     batch: Annotated[
         Literal["export", "import"] | None,
-        typer.Option(help="Write what is missing as batch files, or read a batch's results (--batch-file)."),
+        typer.Option(help="Write missing requests as batch files, or read a batch's results (--batch-file)."),
     ] = None,
     batch_file: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="A batch's result file; may be repeated.")
+        list[str] | None, typer.Option(metavar="FILE", help="Result file of a batch; can be repeated.")
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a teacher, and write every answer into a journal.
 
-    The journal only grows, and nothing in it is paid for twice: run the same command again after an
-    interruption, a failure or a change, and only what is missing is asked. Ctrl-C stops sending and
-    waits for what is in flight. Exit code 1 if any request failed. Settings may stand in a .env file.
-    Needs `pip install 'dataprep[teacher]'`.
+    The journal only grows, and no answer is paid for twice: run the same command again after an
+    interruption, a failure or a change, and it sends only the missing requests. Ctrl-C stops
+    sending and waits for the requests in flight. The exit code is 1 if any request failed. Settings can be
+    in a .env file. Needs `pip install 'dataprep[teacher]'`.
 
     \b
     Examples:

@@ -22,7 +22,7 @@ def command(
     seed: Seed = 42,
     no_shuffle: Annotated[bool, typer.Option("--no-shuffle", help="Keep the input order.")] = False,
     no_check: Annotated[
-        bool, typer.Option("--no-check", help="Take lines as they are, JSON or not.")
+        bool, typer.Option("--no-check", help="Do not check that lines are JSON objects.")
     ] = False,
     memory: Annotated[
         str,
@@ -36,8 +36,8 @@ def command(
 ) -> None:
     """Merge and shuffle files of rows, reproducibly.
 
-    The rows of all files, sorted by path, come out as Python's random.seed(SEED); random.shuffle(rows)
-    orders them, and keep their bytes. Without INPUT, pre_datasets/train/*.jsonl becomes
+    The output has the order of Python's random.seed(SEED); random.shuffle(rows) over the rows of all files,
+    sorted by path. Rows keep their bytes. Without INPUT, pre_datasets/train/*.jsonl becomes
     mergedata/train.jsonl, and pre_datasets/test/*.jsonl becomes mergedata/test.jsonl.
 
     \b
@@ -74,7 +74,7 @@ def command(
 
 
 def _jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[str, list[str], str]]:
-    """What to merge: a name, the files and the output."""
+    """Return the merges: a name, the files and the output of each."""
     from dataprep.datasets.workspace import Workspace
 
     if inputs:

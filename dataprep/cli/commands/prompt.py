@@ -14,29 +14,29 @@ from dataprep.core.errors import UsageError
 
 def command(
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="Examples or raw rows; - is standard input.")
+        str, typer.Argument(metavar="INPUT", help="Examples or source rows; - is standard input.")
     ],
     output: Output = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="INPUT holds raw rows of this dataset.")
+        str | None, typer.Option(metavar="NAME", help="INPUT has source rows of this dataset.")
     ] = None,
     shots: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Worked examples a request. Default: 2, or 0 without forcing."),
+        typer.Option(
+            min=0, metavar="N", help="Worked examples per request. Defaults to 2, or 0 without forcing."
+        ),
     ] = None,
     seed: Seed = 42,
     pool: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Draw them from these Examples instead of INPUT.")
+        str | None, typer.Option(metavar="FILE", help="Draw worked examples from this file, not from INPUT.")
     ] = None,
     teacher_forcing: Annotated[
         bool,
         typer.Option(
-            "--teacher-forcing/--no-teacher-forcing", help="Show the gold answer and ask for the way to it."
+            "--teacher-forcing/--no-teacher-forcing", help="Show the gold answer and ask for the reasoning."
         ),
     ] = True,
-    system: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The system prompt; '' for none.")
-    ] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt; '' for none.")] = None,
     template: Annotated[
         str | None, typer.Option(metavar="FILE.toml", help="Wording: keys system and user.")
     ] = None,
@@ -44,11 +44,11 @@ def command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make requests to a teacher out of Examples.
+    """Make requests to a teacher from Examples.
 
     A request shows worked examples and then the question. With teacher forcing it also shows the gold
-    answer, and asks only for the way to it; without, it is the plain question, to be answered with a
-    letter. Which worked examples a row gets depends on the seed and its id alone.
+    answer, and asks only for the reasoning. Without it, it asks for the letter of the answer. The worked
+    examples of a row depend only on the seed and the row's id.
 
     \b
     Examples:

@@ -17,7 +17,9 @@ from dataprep.cli.progress import bytes_bar
 
 def export_rationales_command(
     rows: Annotated[str, typer.Argument(metavar="ROWS", help="Rows as parse-rationales writes them.")],
-    output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="Where SPLIT_CoT_K.json go.")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="DIR", help="Folder for SPLIT_CoT_K.json.")
+    ],
     split: Annotated[str, typer.Option(metavar="NAME", help="The split in the files' names.")] = "train",
     teachers: Annotated[
         str | None,
@@ -27,8 +29,8 @@ def export_rationales_command(
 ) -> None:
     """Write labelled rows back as published rationale files.
 
-    The strings go into files of 500, in the layout that the published trainer reads. A row that the layout
-    cannot carry without being read as something else is an error with its number.
+    The strings go into files of 500, in the published format. A row that would be read back differently is an
+    error with its number.
 
     \b
     Example:
@@ -51,14 +53,14 @@ def parse_rationales_command(
     ],
     output: Output = None,
     gold: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The gold rows: joined by id, else by position.")
+        str | None, typer.Option(metavar="FILE", help="References, joined by id or else by position.")
     ] = None,
     teachers: Annotated[
         str | None,
         typer.Option(metavar="NAME,...", help="The first teacher, then further ones (name or marker=name)."),
     ] = None,
     trim_runaway: Annotated[
-        bool, typer.Option("--trim-runaway", help="Cut rationales that run on into another question.")
+        bool, typer.Option("--trim-runaway", help="Cut rationales where they run into another question.")
     ] = False,
     workers: Workers = None,
     rejects: Rejects = None,
@@ -67,9 +69,8 @@ def parse_rationales_command(
 ) -> None:
     """Parse teachers' rationale files into labelled rows.
 
-    Each string becomes a row with question, choices, answer and one field a teacher. A status says of each
-    rationale whether it is ok, empty, runaway, truncated, without an answer, or concludes on another choice
-    than the gold one; no row is dropped for it.
+    Each string becomes a row with question, choices, answer and one field per teacher. Each rationale has a
+    status: ok, empty, runaway, truncated, no_answer, or answer_mismatch. No row is dropped because of it.
 
     \b
     Examples:
@@ -97,7 +98,7 @@ def parse_rationales_command(
         what = "rationale was" if report.trimmed == 1 else "rationales were"
         summary.say(f"  {report.trimmed:,} {what} trimmed")
     if gold is not None:
-        summary.say(f"  the first teacher answers as the gold rows do in {report.agree:,} rows")
+        summary.say(f"  the first teacher agrees with the references in {report.agree:,} rows")
     summary.finish(
         {
             **report.ledger.to_json(),

@@ -24,19 +24,19 @@ def command(
         list[str], typer.Argument(metavar="FILE...", help="Responses, or rows made of them; - is stdin.")
     ],
     gold: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The gold rows or Examples, joined by id.")
+        str | None, typer.Option(metavar="FILE", help="References or Examples, joined by id.")
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", metavar="PATH", help="Write one HTML page with plots as well."),
+        typer.Option("-o", "--output", metavar="PATH", help="Also write one HTML page with charts."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Describe teachers' answers to multiple-choice questions.
 
-    What came of each question, from how many replies a single letter could be read, how the letters are
-    distributed, how often they are the gold ones, and how far the teachers agree with each other. FILE
-    holds responses, rows with a field a teacher, or rows {"Question", "Answer"}.
+    The report has the outcome of each question, the share of replies with a single letter, the distribution
+    of the letters, how often they are the gold letters, and how far the teachers agree. FILE has responses,
+    rows with one field per teacher, or rows {"Question", "Answer"}.
 
     \b
     Examples:

@@ -45,13 +45,14 @@ def command(
     template: Template = None,
     options: From[ShardOptions],
     student: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Make a teacher/student file: the student's tokenizer.")
+        str | None,
+        typer.Option(metavar="PATH", help="Write a teacher/student file: the student's tokenizer."),
     ] = None,
     teacher: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="A teacher's tokenizer; once for each.")
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="Tokenizer of a teacher; can be repeated.")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --student: FILE holds raw rows of this dataset.")
+        str | None, typer.Option(metavar="NAME", help="With --student: FILE has source rows of this dataset.")
     ] = None,
     pad: Annotated[
         str, typer.Option(metavar="HOW", help="With --student: none, or max to fill all up to one length.")
@@ -64,8 +65,8 @@ def command(
 ) -> None:
     """Turn chat rows into token shards, or Examples into a teacher/student file.
 
-    Ids and loss mask are made together and checked. Shards that are there already, made of the same rows
-    with the same tokenizer, chat format and options, are left as they are. Without FILE, mergedata/train.jsonl
+    Ids and loss mask are made together and checked. Existing shards of the same rows, tokenizer, chat format and
+    options are kept. Without FILE, mergedata/train.jsonl
     and test.jsonl become shards in mergedata/tokens/. With --student, questions with their options and
     rationales become one PyTorch file; of several FILEs, one each: OUT_FILE.pt.
 
@@ -168,7 +169,7 @@ def _check_rejects(rejects: str | None, jobs: list[tuple[str, str]]) -> None:
 
 
 def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
-    """What to make a teacher/student file of, and where it goes."""
+    """Return the inputs of teacher/student files, each with its output."""
     if not inputs or output is None or output == "-":
         raise UsageError("a teacher/student file needs FILE and -o OUT.pt")
     if len(inputs) == 1:
@@ -184,7 +185,7 @@ def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
 
 
 def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[list[str], str]]:
-    """What to tokenize, and the directories that the shards go to."""
+    """Return the files to tokenize, with the directories for their shards."""
     from dataprep.datasets.workspace import Workspace
 
     if inputs:

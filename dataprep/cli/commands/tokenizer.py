@@ -34,12 +34,10 @@ def train(
     ],
     output: Annotated[
         str,
-        typer.Option(
-            "-o", "--output", metavar="PATH", help="Where the tokenizer goes; - is standard output."
-        ),
+        typer.Option("-o", "--output", metavar="PATH", help="Output file; - is standard output."),
     ],
     vocab_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Ids, special tokens among them.")
+        int, typer.Option(min=1, metavar="N", help="Number of ids, including special tokens.")
     ] = 4096,
     kind: Annotated[
         str, typer.Option(metavar="KIND", help="sentencepiece (a .model), or bpe (a tokenizer.json).")
@@ -74,10 +72,10 @@ def show(
         str,
         typer.Argument(metavar="FILE", help="A tokenizer's file, a model's folder, or an encoding's name."),
     ],
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="A text to see the tokens of.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="Text whose tokens to show.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a tokenizer's facts, or a text's tokens.
+    """Show a tokenizer's properties, or the tokens of a text.
 
     Each token is printed with its id, in colours on a terminal. Special tokens' names in the text are
     text, as in every row: none of them becomes a special token.
@@ -109,7 +107,7 @@ def _show_facts(tokenizer: Tokenizer, as_json: bool) -> None:
     print(f"kind         {tokenizer.kind}")
     print(f"vocabulary   {tokenizer.vocab_size:,} ids")
     print(f"fingerprint  {tokenizer.fingerprint}")
-    print(f"specials     {len(tokenizer.special_tokens):,}")
+    print(f"special      {len(tokenizer.special_tokens):,}")
     for name, number in tokenizer.special_tokens.items():
         print(f"{number:>11}  {name}")
 

@@ -42,12 +42,12 @@ def command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a student on what the other commands made.
+    """Train a student on chat rows, rationales, soft labels or a teacher's distributions.
 
-    Chat rows train it to answer; rows with rationales, to answer and explain as several teachers do; rows
-    with a teacher's probabilities, to judge as it does. DIR gets the student, as transformers loads it, with
-    its tokenizer, chat template and card; metrics.jsonl, loss.png and checkpoints. Without DATA, the tiny
-    preset is trained on mergedata/train.jsonl and measured on test.jsonl.
+    Chat rows teach it to answer. Rows with rationales teach it to answer and to explain as several teachers
+    do. Rows with a teacher's probabilities teach it to classify. DIR gets the student with its tokenizer,
+    chat template and card, as transformers loads it, and metrics.jsonl, loss.png and checkpoints. Without
+    DATA, a tiny preset is trained on mergedata/train.jsonl and measured on test.jsonl.
 
     \b
     Examples:
