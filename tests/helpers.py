@@ -42,6 +42,13 @@ def listing(folder):
     return sorted(path.name for path in Path(folder).iterdir())
 
 
+def chat(*contents, system=None, **fields):
+    """Return a chat row in which user and assistant take turns, with further ``fields``."""
+    turns = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(contents)]
+    first = [] if system is None else [{"role": "system", "content": system}]
+    return {"messages": first + turns, **fields}
+
+
 def run_here(arguments, *, cwd, input=b"", env=None):
     """Run the command in this process, and return the same as ``run_alone`` would.
 

@@ -1,12 +1,18 @@
-"""A tokenizer of bytes, small enough to be right at a glance."""
+"""A tokenizer of bytes, small enough to be right at a glance, and a slow encoder to compare with."""
 
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from dataprep.core.errors import RowError, TokenizerError
+from dataprep.tokens.encoder import Encoder
+from dataprep.tokens.formats.base import Segment, Slot
+from dataprep.tokens.linter import Linter
+from dataprep.tokens.tokenizers.base import Tokenizer, continues, encode_after
+from dataprep.tokens.truncation import Encoded
 
 
 @dataclass
-class Bytes:
+class Bytes(Tokenizer):
     """Each byte of UTF-8 is its own id plus ``shift``; special tokens come after them."""
 
     shift: int = 0
@@ -27,10 +33,6 @@ class Bytes:
         except UnicodeEncodeError:
             raise RowError("not valid Unicode", "found a lone surrogate") from None
 
-    def encode_batch(self, texts):
-        """Each text's bytes."""
-        return [self.encode(text) for text in texts]
-
     def decode_bytes(self, ids):
         """The bytes of ids."""
         names = {number: name.encode() for name, number in self.special_tokens.items()}
@@ -45,3 +47,49 @@ class Bytes:
         if name not in self.special_tokens:
             raise TokenizerError(f"no token {name}")
         return self.special_tokens[name]
+
+
+def encode(tokenizer, chat_format, rows):
+    """Encode conversations without linting them; the first error is raised."""
+    results = [*Encoder(tokenizer, chat_format).encode([chat_format.read(row) for row in rows]).results()]
+    for result in results:
+        if isinstance(result, RowError):
+            raise result
+    return results
+
+
+def encode_one(tokenizer, chat_format, row):
+    """Encode one conversation, as ``encode`` does."""
+    return encode(tokenizer, chat_format, [row])[0]
+
+
+def segments(chat_format, row):
+    """The pieces of a conversation in order, contents in their slots."""
+    roles, contents = chat_format.read(row)
+    return [
+        Segment(contents[piece.message], in_loss=piece.in_loss) if isinstance(piece, Slot) else piece
+        for piece in chat_format.plan(roles)
+    ]
+
+
+def reference(tokenizer, chat_format, row):
+    """Encode a conversation piece by piece, the slow and obvious way: the oracle for the encoder."""
+    encoded, behind = Encoded([], bytearray()), None
+    pieces = groupby(segments(chat_format, row), key=lambda piece: (piece.special, piece.in_loss))
+    for (special, in_loss), group in pieces:
+        run = list(group)
+        if special:
+            ids = [tokenizer.special(piece.text) for piece in run]
+        else:
+            text = "".join(piece.text for piece in run)
+            ids = encode_after(tokenizer, text) if continues(tokenizer, behind) else tokenizer.encode(text)
+        behind = special
+        encoded.ids += ids
+        encoded.mask += bytes([in_loss]) * len(ids)
+    return encoded
+
+
+def problems_of(encoded, row, tokenizer, chat_format):
+    """The faults that the linter finds in a row, beside its messages if they are given."""
+    turns = None if row is None else chat_format.read(row)
+    return [*Linter(tokenizer, chat_format).problems(encoded, turns)]

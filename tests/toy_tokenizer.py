@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataprep.core.errors import RowError, TokenizerError
+from dataprep.tokens.tokenizers.base import Tokenizer
 
 ROOT = Path(__file__).parent.parent
 DATA = (ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")).resolve()
@@ -16,12 +17,8 @@ NAMES = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_h
 OTHERS = ("<|im_start|>", "<|im_end|>", "<s>", "</s>")
 
 
-class _Common:
+class _Common(Tokenizer):
     """What both tokenizers do alike."""
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of many texts."""
-        return [self.encode(text) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids."""

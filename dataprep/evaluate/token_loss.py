@@ -9,10 +9,10 @@ from typing import Any
 from dataprep.core.errors import RowError, UsageError
 from dataprep.evaluate.items import Item
 from dataprep.models.loading import Model
-from dataprep.tokens.chats import Encoder
-from dataprep.tokens.formats.base import Encoded
+from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
+from dataprep.tokens.truncation import Encoded
 
 Loss = tuple[float, int]
 """The summed loss of a row in nats, and the number of its tokens in the loss."""
@@ -61,7 +61,7 @@ def losses(
         raise UsageError("--metric loss: expected a causal model; this one has an encoder of its own")
     results: list[Loss | RowError] = []
     encoded: list[tuple[int, Encoded]] = []
-    for number, each in enumerate(encoder.each(item.messages for item in items)):
+    for number, each in enumerate(encoder.encode_messages(item.messages for item in items)):
         problem = each if isinstance(each, RowError) else _problem(model, each)
         results.append(problem or (0.0, 0))
         if problem is None and not isinstance(each, RowError):

@@ -18,9 +18,9 @@ from dataprep.core.errors import (
 )
 from dataprep.core.optional import quiet_torchao
 from dataprep.models import presets
-from dataprep.tokens.chats import pad_id
 from dataprep.tokens.formats.loading import chat_format_of
-from dataprep.tokens.formats.template_files import read_template
+from dataprep.tokens.formats.model_template import read_template
+from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
 
@@ -159,8 +159,7 @@ class Student:
 
     def save(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and chat template for `from_pretrained`."""
-        from dataprep.tokens.export.roles import generation_ids
-        from dataprep.tokens.export.saving import save_pretrained
+        from dataprep.tokens.export.saving import generation_ids, save_pretrained
 
         if self.merge_adapter is not None:
             self.merge_adapter(folder)
@@ -177,7 +176,7 @@ class Student:
 
 def stop_tokens(tokenizer: Tokenizer, chat_format: ChatFormat) -> list[int]:
     """Return the tokens that end an answer: the chat format's end of turn, then the end of text."""
-    names = [*sorted(chat_format.ends), "<|end_of_text|>", "</s>"]
+    names = [*sorted(chat_format.stop_tokens), "<|end_of_text|>", "</s>"]
     return list(dict.fromkeys(_special_ids(tokenizer, names)))
 
 

@@ -21,23 +21,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dataprep.core import io as files
-from dataprep.core import parallel as engine
-from dataprep.core.errors import (
-    InputError,
-    MissingDependencyError,
-    RowDropped,
-    RowError,
-    UsageError,
-    first_line,
-)
+from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, first_line
 from dataprep.core.ledger import Ledger
+from dataprep.core.parallel import Outcome, read_block, run_into, workers_for
 from dataprep.core.records import Example, letter_place
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.converters.choices import CHOICE_USER
 from dataprep.datasets.templates import compile_text
-from dataprep.tokens.chats import pad_id
+from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
+from dataprep.tokens.tokenizers.base import needed
 from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
@@ -48,9 +42,12 @@ if TYPE_CHECKING:
 PADS = ("none", "max")
 FIELDS = ("input_ids", "rationale_ids")
 
+Column = tuple["NDArray[np.uint32]", "NDArray[np.uint32]"]
+"""The ids of a text column, all rows one after the other, and the number of ids of each row."""
+
 
 class Texts(NamedTuple):
-    """What is encoded of a row: question with options, a rationale for each tokenizer, the answer's place."""
+    """What is encoded of a row: the question with its options, a rationale for each tokenizer."""
 
     question: str
     rationales: tuple[str, ...]
@@ -74,11 +71,11 @@ class Pair(NamedTuple):
 
 @dataclass(slots=True)
 class Paired:
-    """What ``tokenize_pairs`` did.
+    """The result of ``tokenize_pairs``.
 
     Attributes:
         ledger: the rows.
-        cut: how many texts were cut, by field.
+        cut: number of texts that were cut, by field.
     """
 
     ledger: Ledger
@@ -101,50 +98,78 @@ def tokenize_pairs(
 ) -> Paired:
     """Turn multiple-choice Examples into a teacher/student file.
 
-    A teacher's rationale is its own where the row has one, else the gold one; the student's is the gold one,
-    else that of the first teacher that has one.
-
     Args:
         source: Examples, or raw rows of ``dataset``.
         output: the file.
-        student: its tokenizer, or where that lies.
+        student: the student's tokenizer, or its path.
         teachers: the same by teacher, in the order of the file.
         dataset: the converter that reads raw rows.
-        max_length: tokens that a text may have.
-        truncation: what becomes of longer ones: ``"truncate"`` keeps the beginning, ``"drop"`` leaves the row
-            out, ``"error"`` makes it a bad row.
-        pad: ``"none"``, or ``"max"`` to fill all up to ``max_length``.
-        workers: processes; ``None`` takes every core where the input is large enough to gain by it.
-        rejects: where bad rows go; without it the first one raises.
+        max_length: maximum number of tokens per text.
+        truncation: what to do with longer texts: ``"truncate"`` keeps the beginning, ``"drop"`` leaves the
+            row out, ``"error"`` makes it a bad row.
+        pad: ``"none"``, or ``"max"`` to fill up all texts to ``max_length``.
+        workers: number of processes; ``None`` takes every core if the input is large enough to gain by it.
+        rejects: a file for bad rows. Without it, the first bad row raises.
         progress: called with the bytes that were read since the last call.
 
     Raises:
-        InputError: a row is no multiple-choice Example with its answer and a rationale.
+        InputError: a row is not a multiple-choice Example with its answer and a rationale.
         TokenizerError: a tokenizer is damaged.
-        UsageError: there is no teacher, or an option cannot be served.
+        UsageError: there is no teacher, or an option is not valid.
         FileError: a file cannot be read or written.
+        MissingDependencyError: PyTorch is not installed (extra ``train``).
     """
     _check_options(teachers, max_length, truncation, pad)
     path = str(source)
     files.check_distinct(rejects if not isinstance(rejects, files.Rejects) else None, [output], [path])
     files.check_apart([output], [path])
     files.check_input(path)
-    torch = _torch()
+    torch = needed("torch", "the teacher/student file", extra="train")
     loaded = [
-        tokenizers.load_tokenizer(each) if isinstance(each, str | Path) else each
-        for each in (student, *teachers.values())
+        tokenizers.load_tokenizer(item) if isinstance(item, str | Path) else item
+        for item in (student, *teachers.values())
     ]
-    operator = Rows(loaded, tuple(teachers), dataset, max_length, truncation)
     ledger = Ledger()
+    cut = dict.fromkeys(FIELDS, 0)
+    blocks_of: list[list[Column]] = []
+    correct: list[NDArray[np.uint8]] = []
+
+    def take(_: files.Block, outcome: Outcome) -> None:
+        columns, answers = outcome.payload
+        ledger.rows_out += outcome.rows_out
+        blocks_of.append(columns)
+        correct.append(answers)
+        for name, count in outcome.counts.items():
+            cut[name] += count
+
     with files.open_rejects(rejects) as bad:
-        columns, cut = _gather(operator, path, ledger, bad, engine.workers_for([path], workers), progress)
+        blocks = source_rows.blocks(path, None if dataset is None else converters.load(dataset))
+        run_into(
+            blocks,
+            PairOperator(loaded, tuple(teachers), dataset, max_length, truncation),
+            None,
+            ledger,
+            bad,
+            paths=[path],
+            workers=workers_for([path], workers),
+            take=take,
+            progress=progress,
+        )
         ledger.check()
+        columns = [_joined(column) for column in zip(*blocks_of, strict=True)]
+        answers = np.concatenate(correct)
+        pads = [pad_id(tokenizer) for tokenizer in loaded]
+        # Saving takes the most memory, and needs neither the tokenizers nor the arrays of single blocks.
+        del loaded
+        blocks_of.clear()
         width = max_length if pad == "max" else 0
-        pads = [pad_id(each) for each in loaded]
-        del operator, loaded  # saving takes the most memory, and needs neither these nor the columns
-        correct = columns.pop()[0]
-        lists = [_entries(torch, columns.pop(0), correct, width, max_length, each) for each in pads]
-        _save(torch, _file_of(lists, list(teachers)), str(output))
+        lists = []
+        # Columns are dropped as soon as their tensors exist: they are the second largest thing in memory.
+        for number in pads:
+            question, rationale = columns.pop(0), columns.pop(0)
+            lists.append(_entries(torch, question, rationale, answers, width, max_length, number))
+        content = {"student_inputs": lists[0], "teacher_inputs": dict(zip(teachers, lists[1:], strict=True))}
+        _save(torch, content, str(output))
     return Paired(ledger, cut)
 
 
@@ -158,52 +183,16 @@ def _check_options(teachers: Mapping[str, Any], max_length: int, truncation: str
         raise UsageError(f"--max-length {max_length}: expected 1 or more tokens")
 
 
-def read_pairs(path: str | Path) -> Iterator[Pair]:
-    """The rows of a teacher/student file, each in the ids of the student and its teachers, without padding.
+def _joined(columns: Sequence[Column]) -> Column:
+    return np.concatenate([ids for ids, _ in columns]), np.concatenate([lengths for _, lengths in columns])
 
-    Raises:
-        FileError: the file cannot be read.
-        InputError: it is no teacher/student file, or its lists are not aligned.
+
+class PairOperator:
+    """Turns blocks of Examples into ids of all tokenizers; a picklable operator.
+
+    The payload of an outcome is the columns (for each tokenizer, one for each of ``FIELDS``) and the indexes
+    of the correct answers.
     """
-    torch = _torch()
-    files.check_input(str(path))
-    try:
-        content = torch.load(str(path))
-    except Exception as error:  # noqa: BLE001 - whatever a damaged file does to its reader
-        raise InputError(path, f"no PyTorch file, or damaged: {first_line(error)}") from None
-    try:
-        student, teachers = content["student_inputs"], content["teacher_inputs"]
-        counts = {len(student), *map(len, teachers.values())}
-        if len(counts) > 1:
-            raise InputError(path, f"its lists are not aligned: found {sorted(counts)} entries")
-        for number, entry in enumerate(student):
-            yield Pair(_ids(entry), {name: _ids(listed[number]) for name, listed in teachers.items()})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(path, f"no teacher/student file: it lacks {error}") from None
-
-
-def _ids(entry: Mapping[str, Any]) -> Ids:
-    question = entry["input_ids"][entry["attention_mask"].bool()].tolist()
-    rationale = entry["rationale_ids"][entry["rationale_attention_mask"].bool()].tolist()
-    return Ids(question, rationale, entry["correct_index"])
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """The rows of a block in the ids of all tokenizers.
-
-    Attributes:
-        columns: for each tokenizer and field, ids of all rows and how many each row has; and last the places
-            of the answers.
-        cut: number of truncated texts, by field.
-    """
-
-    columns: list[tuple[NDArray[Any], ...]]
-    cut: dict[str, int]
-
-
-class Rows:
-    """The row operator: blocks of Examples to ids in all tokenizers; picklable."""
 
     def __init__(
         self,
@@ -219,62 +208,41 @@ class Rows:
         self.max_length = max_length
         self.truncation = truncation
 
-    def __call__(self, block: files.Block) -> engine.Outcome:
-        """Return a block's rows in ids, as an ``Encoded`` payload."""
-        read = engine.read_block(block, self.read)
-        found = read.settle(self.encode(read.rows))
-        cut = dict.fromkeys(FIELDS, 0)
-        columns: list[tuple[NDArray[Any], ...]] = []
-        for number in range(len(self.tokenizers)):
-            parts: list[NDArray[Any]] = []
-            for place, name in enumerate(FIELDS):
-                texts = [ids[number][place] for _, ids in found]
-                cut[name] += sum(len(each) > self.max_length for each in texts)
-                texts = [each[: self.max_length] for each in texts]
-                parts.append(np.array([number for each in texts for number in each], dtype=np.uint32))
-                parts.append(np.array([len(each) for each in texts], dtype=np.uint32))
-            columns.append(tuple(parts))
-        columns.append((np.array([texts.correct for texts, _ in found], dtype=np.uint8),))
-        read.outcome.payload = Encoded(columns, cut)
+    def __call__(self, block: files.Block) -> Outcome:
+        """Encode the rows of a block."""
+        read = read_block(
+            block, lambda row: texts_of(source_rows.example_of(row, self.dataset), self.teachers)
+        )
+        rows = read.settle([self._encode(texts) for texts in read.rows])
+        columns: list[Column] = []
+        for number in range(2 * len(self.tokenizers)):
+            texts = [ids[number][: self.max_length] for ids in rows]
+            flat = np.array([token for ids in texts for token in ids], dtype=np.uint32)
+            columns.append((flat, np.array([len(ids) for ids in texts], dtype=np.uint32)))
+            read.outcome.counts[FIELDS[number % 2]] = read.outcome.counts.get(FIELDS[number % 2], 0) + sum(
+                len(ids[number]) > self.max_length for ids in rows
+            )
+        read.outcome.payload = columns, np.array([texts.correct for texts in read.rows], dtype=np.uint8)
         return read.outcome
 
-    def read(self, row: dict[str, Any]) -> Texts:
-        """What is encoded of a row.
-
-        Raises:
-            RowError: it is no Example with choices, an answer and a rationale.
-            RowDropped: the converter leaves it out.
-        """
-        return texts_of(source_rows.example_of(row, self.dataset), self.teachers)
-
-    def encode(self, rows: list[Texts]) -> list[tuple[Texts, list[tuple[list[int], list[int]]]] | RowError]:
-        """Each row with question and rationale in the ids of each tokenizer, or why it is left out."""
+    def _encode(self, texts: Texts) -> list[list[int]] | RowError:
+        """Return question and rationale of a row in the ids of each tokenizer in turn, or its error."""
         try:
-            found = self._together(rows)
+            ids = [
+                tokenizer.encode(text)
+                for tokenizer, rationale in zip(self.tokenizers, texts.rationales, strict=True)
+                for text in (texts.question, rationale)
+            ]
         except RowError as error:
-            if len(rows) == 1:
-                return [error]
-            return [self.encode([row])[0] for row in rows]
-        longest = [max(max(map(len, each)) for each in ids) for ids in found]
-        return [
-            (texts, ids) if self.truncation == "truncate" or most <= self.max_length else self._too_long(most)
-            for texts, ids, most in zip(rows, found, longest, strict=True)
-        ]
-
-    def _together(self, rows: list[Texts]) -> list[list[tuple[list[int], list[int]]]]:
-        columns = []
-        for number, tokenizer in enumerate(self.tokenizers):
-            questions = tokenizer.encode_batch([row.question for row in rows])
-            rationales = tokenizer.encode_batch([row.rationales[number] for row in rows])
-            columns.append(list(zip(questions, rationales, strict=True)))
-        return [list(each) for each in zip(*columns, strict=True)]
-
-    def _too_long(self, most: int) -> RowError:
-        found = f"found a text of {most:,} tokens; expected at most {self.max_length:,}"
+            return error
+        longest = max(map(len, ids))
+        if self.truncation == "truncate" or longest <= self.max_length:
+            return ids
+        lengths = f"found a text of {longest:,} tokens; expected at most {self.max_length:,}"
         if self.truncation == "drop":
-            return RowDropped("too long", found)
+            return RowDropped("too long", lengths)
         return RowError(
-            "too long", f"{found}: drop such rows or cut their texts (--truncation), or allow more"
+            "too long", f"{lengths}: drop such rows or cut their texts (--truncation), or allow more"
         )
 
 
@@ -282,17 +250,20 @@ _QUESTION = compile_text(CHOICE_USER)
 
 
 def texts_of(example: Example, teachers: Sequence[str]) -> Texts:
-    """What is encoded of an Example, for the student and then each teacher.
+    """Return what is encoded of an Example, for the student and then each teacher.
+
+    A teacher's rationale is its own if the row has one, else the gold one. The student's is the gold one,
+    else that of the first teacher that has one.
 
     Raises:
-        RowError: it lacks choices, an answer or a rationale.
+        RowError: the Example lacks choices, an answer or a rationale.
     """
     if not example.choices:
         raise RowError("no choices", "expected a multiple-choice Example; raw rows need --dataset NAME")
     if example.answer_label is None:
         raise RowError("no gold answer", "expected the answer's letter or text")
-    own = example.rationales or {}
-    theirs = [own.get(name, "").strip() for name in teachers]
+    rationales = example.rationales or {}
+    theirs = [rationales.get(name, "").strip() for name in teachers]
     gold = example.solution or next(filter(None, theirs), None)
     if gold is None or (example.solution is None and not all(theirs)):
         lacking = [name for name, text in zip(teachers, theirs, strict=True) if not text]
@@ -302,75 +273,47 @@ def texts_of(example: Example, teachers: Sequence[str]) -> Texts:
     return Texts(question, (gold, *(text or gold for text in theirs)), letter_place(example.answer_label))
 
 
-def _gather(
-    operator: Rows,
-    path: str,
-    ledger: Ledger,
-    bad: files.Rejects,
-    workers: int,
-    progress: Callable[[int], None] | None,
-) -> tuple[list[tuple[NDArray[Any], ...]], dict[str, int]]:
-    """All rows' columns, and how many texts were cut."""
-    parts: list[list[tuple[NDArray[Any], ...]]] = []
-    cut = dict.fromkeys(FIELDS, 0)
-    converter = None if operator.dataset is None else converters.load(operator.dataset)
-    blocks = source_rows.blocks(path, converter)
-
-    def take(_: files.Block, outcome: engine.Outcome) -> None:
-        encoded: Encoded = outcome.payload
-        ledger.rows_out += outcome.rows_out
-        parts.append(encoded.columns)
-        for name, count in encoded.cut.items():
-            cut[name] += count
-
-    engine.run_into(
-        blocks, operator, None, ledger, bad, paths=[path], workers=workers, take=take, progress=progress
-    )
-    columns = [
-        tuple(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
-        for pieces in zip(*parts, strict=True)
-    ]
-    return columns, cut
-
-
 def _entries(
-    torch: Any, column: tuple[NDArray[Any], ...], correct: NDArray[Any], width: int, longest: int, pad: int
+    torch: Any,
+    question: Column,
+    rationale: Column,
+    correct: NDArray[np.uint8],
+    width: int,
+    longest: int,
+    pad: int,
 ) -> list[dict[str, Any]]:
-    """The entries of one tokenizer. ``width`` is the length that all are filled up to; 0 for none."""
-    ids, lengths, rationale_ids, rationale_lengths = column
+    """Return the entries of one tokenizer; ``width`` is the length to fill up to, 0 for none."""
+    # One tensor for each length, a view of one storage, so that masks hardly take space in the file.
     ones = torch.cat([torch.ones(longest, dtype=torch.int64), torch.zeros(width, dtype=torch.int64)])
-    masks = [ones[longest - each :][: width or each] for each in range(longest + 1)]
-    columns = zip(
-        _views(torch, ids, lengths, width, pad),
-        lengths.tolist(),
-        _views(torch, rationale_ids, rationale_lengths, width, pad),
-        rationale_lengths.tolist(),
+    masks = [ones[longest - length :][: width or length] for length in range(longest + 1)]
+    rows = zip(
+        _tensors(torch, question, width, pad),
+        question[1].tolist(),
+        _tensors(torch, rationale, width, pad),
+        rationale[1].tolist(),
         correct.tolist(),
         strict=True,
     )
     return [
         {
-            "input_ids": question,
+            "input_ids": ids,
             "attention_mask": masks[length],
-            "rationale_ids": rationale,
+            "rationale_ids": rationale_ids,
             "rationale_attention_mask": masks[rationale_length],
             "correct_index": index,
         }
-        for question, length, rationale, rationale_length, index in columns
+        for ids, length, rationale_ids, rationale_length, index in rows
     ]
 
 
-def _views(torch: Any, ids: NDArray[Any], lengths: NDArray[Any], width: int, pad: int) -> Any:
-    """A tensor a row, all of them views of one storage."""
+def _tensors(torch: Any, column: Column, width: int, pad: int) -> Any:
+    """Return one tensor for each row, all of them views of one storage."""
+    ids, lengths = column
     if not width:
         return torch.from_numpy(ids.astype(np.int64)).split(lengths.tolist())
     filled = np.full((lengths.size, width), pad, dtype=np.int64)
     filled[np.arange(width) < lengths[:, None]] = ids
     return torch.from_numpy(filled).unbind(0)
-
-
-def _file_of(lists: list[list[dict[str, Any]]], teachers: list[str]) -> dict[str, Any]:
-    return {"student_inputs": lists[0], "teacher_inputs": dict(zip(teachers, lists[1:], strict=True))}
 
 
 def _save(torch: Any, content: dict[str, Any], output: str) -> None:
@@ -380,17 +323,39 @@ def _save(torch: Any, content: dict[str, Any], output: str) -> None:
         with files.writing(output), open(out.direct, "wb") as stream:
             try:
                 torch.save(content, stream)
-            except (
-                RuntimeError
-            ) as error:  # its archive, which cannot be ended either: a full disk is behind it
+            except RuntimeError as error:
+                # On a full disk torch cannot finish its archive either, and reports that, not the cause.
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
 
 
-def _torch() -> Any:
+def read_pairs(path: str | Path) -> Iterator[Pair]:
+    """Yield the rows of a teacher/student file, in the ids of the student and its teachers, without padding.
+
+    Raises:
+        FileError: the file cannot be read.
+        InputError: it is not a teacher/student file, or its lists are not aligned.
+        MissingDependencyError: PyTorch is not installed (extra ``train``).
+    """
+    torch = needed("torch", "the teacher/student file", extra="train")
+    files.check_input(str(path))
     try:
-        import torch
-    except ImportError:
-        raise MissingDependencyError("torch", "train", "the teacher/student file") from None
-    return torch
+        content = torch.load(str(path))
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file does to its reader
+        raise InputError(path, f"not a PyTorch file, or damaged: {first_line(error)}") from None
+    try:
+        student, teachers = content["student_inputs"], content["teacher_inputs"]
+        counts = {len(student), *map(len, teachers.values())}
+        if len(counts) > 1:
+            raise InputError(path, f"its lists are not aligned: found {sorted(counts)} entries")
+        for number, entry in enumerate(student):
+            yield Pair(_ids(entry), {name: _ids(listed[number]) for name, listed in teachers.items()})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(path, f"not a teacher/student file: it lacks {error}") from None
+
+
+def _ids(entry: Mapping[str, Any]) -> Ids:
+    question = entry["input_ids"][entry["attention_mask"].bool()].tolist()
+    rationale = entry["rationale_ids"][entry["rationale_attention_mask"].bool()].tolist()
+    return Ids(question, rationale, entry["correct_index"])

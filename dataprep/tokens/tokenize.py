@@ -1,4 +1,4 @@
-"""Files of chat rows to token shards, on one process or several."""
+"""Turn files of chat rows into token shards, in this process or on several."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import orjson
 
 from dataprep import __version__
 from dataprep.core import io as files
-from dataprep.core.errors import DataprepError, InputError, UsageError
+from dataprep.core.errors import DataprepError, InputError, TokenizerError, UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.core.parallel import Outcome, run_into, workers_for
-from dataprep.tokens.chats import Encoder, pad_id
-from dataprep.tokens.documents import Documents, EncodedBlock
+from dataprep.core.parallel import Outcome, read_block, run_into, workers_for
+from dataprep.tokens.encoder import Batch, Encoder
 from dataprep.tokens.formats.loading import chat_format_for
-from dataprep.tokens.inputs import Inputs
 from dataprep.tokens.options import ShardOptions
-from dataprep.tokens.shards.buffer import Flat, check_place, open_flat
-from dataprep.tokens.shards.manifest import MANIFEST, VERSION, sha256_of
+from dataprep.tokens.shards.manifest import MANIFEST, VERSION, InputFiles, sha256_of
 from dataprep.tokens.shards.packing import pack, whole
-from dataprep.tokens.shards.reading import Shards
-from dataprep.tokens.shards.writing import finish
+from dataprep.tokens.shards.reading import Shards, id_type
+from dataprep.tokens.shards.writing import Buffer, check_directory, finish, open_buffer
+from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dataprep.tokens.formats.base import ChatFormat
     from dataprep.tokens.tokenizers.base import Tokenizer
 
 
-class Ready(NamedTuple):
+class Prepared(NamedTuple):
     """A tokenizer and a chat format, loaded.
 
     Attributes:
-        path: the tokenizer's path or name, where one was given.
-        file: its file, where it has one.
-        digest: the file's SHA-256 when it was loaded.
+        path: the tokenizer's path or name, if one was given.
+        file: its file, if it has one.
+        digest: the SHA-256 of the file when it was loaded.
     """
 
     tokenizer: Tokenizer
@@ -50,7 +50,7 @@ class Ready(NamedTuple):
     digest: str | None
 
     def check_unchanged(self) -> None:
-        """Raise ``InputError`` where the file is no longer the one that was loaded."""
+        """Raise ``InputError`` if the file was changed since it was loaded."""
         if self.file is not None and sha256_of(self.file) != self.digest:
             raise InputError(
                 self.file, "the tokenizer was changed while rows were read; run the command again"
@@ -58,18 +58,18 @@ class Ready(NamedTuple):
 
     @property
     def name(self) -> str | None:
-        """What the tokenizer is called, without the folder that it lies in."""
+        """The name of the tokenizer, without its folder."""
         return None if self.path is None else files.printable(Path(self.path).name)
 
 
 @dataclass(slots=True)
 class Tokenized:
-    """What ``tokenize_files`` did.
+    """The result of ``tokenize_files``.
 
     Attributes:
         ledger: the rows.
-        manifest: the shards' manifest.
-        up_to_date: they were there already, made of the same inputs with the same options.
+        manifest: the manifest of the shards.
+        up_to_date: whether the shards existed already, made from the same inputs with the same options.
     """
 
     ledger: Ledger
@@ -78,7 +78,7 @@ class Tokenized:
 
     @property
     def fill(self) -> float | None:
-        """The share of packed positions that hold a token; ``None`` without packing."""
+        """Share of packed positions that hold a token; ``None`` without packing."""
         positions = self.manifest["sequences"] * (self.manifest["options"]["pack"] or 0)
         return self.manifest["tokens"] / positions if positions else None
 
@@ -97,117 +97,173 @@ def tokenize_files(
 ) -> Tokenized:
     """Turn files of chat rows into token shards in the directory ``output``.
 
-    Shards that are there already and were made of the same inputs, by their content, with the same
-    tokenizer, chat format and options are left as they are. Others are replaced, whole or not at all.
+    Shards that exist already are kept if they were made from the same content with the same tokenizer, chat
+    format and options. Otherwise they are replaced as a whole, or left as they were if there is an error.
 
     Args:
         inputs: files in any format that dataprep reads; ``-`` is standard input.
         output: a directory: a new one, an empty one, or one of shards.
-        tokenizer: a tokenizer, or where its file or model directory is.
+        tokenizer: a tokenizer, or the path of its file or model directory.
         chat_format: a chat format, or its name.
-        template: for the name ``template``: a model directory or a jinja file; by default the tokenizer's.
-        options: what becomes of the rows.
-        workers: processes; ``None`` takes every core where the input is large enough to gain by it.
-        rejects: where bad rows go; without it the first one raises.
+        template: for the name ``template``: a model directory or a Jinja file. Defaults to the tokenizer's.
+        options: how rows become shards.
+        workers: number of processes; ``None`` takes every core if the input is large enough to gain by it.
+        rejects: a file for bad rows. Without it, the first bad row raises.
         progress: called with the bytes that were read since the last call.
 
     Raises:
-        InputError: a row is no chat row, is too long, or the linter finds a fault in it.
+        InputError: a row is not a chat row, is too long, or the linter finds a fault in it.
         TokenizerError: the tokenizer is damaged, or lacks what the chat format needs.
-        UsageError: the output is no place for shards, or options contradict each other.
+        UsageError: shards cannot be written to ``output``, or options contradict each other.
         FileError: a file cannot be read or written.
     """
     options = options or ShardOptions()
     paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
     for path in paths:
         files.check_input(path)
-    place = check_place(output)
-    given = ready(tokenizer, chat_format, options, template)
-    seen = Inputs(paths)
-    facts = _facts(given, options)
-    found = _finished(place, _key(facts, seen), given) if seen.known else None
-    if found is not None:
-        return found
-    operator = Documents(Encoder(given.tokenizer, given.chat_format, options.limit, options.truncation))
+    directory = check_directory(output)
+    prepared = prepare(tokenizer, chat_format, options, template)
+    input_files = InputFiles(paths)
+    facts = _facts(prepared, options)
+    if input_files.known:
+        existing = _up_to_date(directory, _key(facts, input_files), prepared)
+        if existing is not None:
+            return existing
+    operator = Documents(Encoder(prepared.tokenizer, prepared.chat_format, options.limit, options.truncation))
     ledger = Ledger()
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
-        flat = stack.enter_context(open_flat(place, operator.dtype))
-        cut = _run(operator, seen, flat, ledger, bad, workers_for(paths, workers), progress)
+        buffer = stack.enter_context(open_buffer(directory, operator.dtype))
+        cut = _fill(buffer, operator, input_files, ledger, bad, workers_for(paths, workers), progress)
         ledger.check()
-        seen.check_unchanged()
-        given.check_unchanged()
-        order = whole(flat.lengths)
+        input_files.check_unchanged()
+        prepared.check_unchanged()
+        order = whole(buffer.lengths)
         if options.pack is not None:
-            order = pack(flat.lengths, options.pack, seed=options.seed, split_long=options.split_long)
-        facts |= {"key": _key(facts, seen), "inputs": seen.facts(), "rows": ledger.to_json(), "cut": cut}
-        facts["tokenizer"] |= {"name": given.name}
-        manifest = finish(flat, order, facts, tokenizer=given.file)
+            order = pack(buffer.lengths, options.pack, seed=options.seed, split_long=options.split_long)
+        facts |= {
+            "key": _key(facts, input_files),
+            "inputs": input_files.facts(),
+            "rows": ledger.to_json(),
+            "cut": cut,
+        }
+        # Not part of the key: the same tokenizer under another name gives the same shards.
+        facts["tokenizer"] |= {"name": prepared.name}
+        manifest = finish(buffer, order, facts, tokenizer=prepared.file)
     return Tokenized(ledger, manifest)
 
 
-def ready(
+def prepare(
     tokenizer: str | Path | Tokenizer,
     chat_format: str | ChatFormat,
     options: ShardOptions,
     template: str | Path | None = None,
-) -> Ready:
-    """The tokenizer and the chat format, loaded where only their names are given."""
-    path, file, digest, loaded = None, None, None, tokenizer
-    if isinstance(loaded, str | Path):
-        path, file = str(loaded), tokenizers.file_of(str(loaded))
-        digest = None if file is None else sha256_of(file)  # before: what is loaded is this, or a newer one
-        loaded = tokenizers.load_tokenizer(loaded)
-    if not isinstance(chat_format, str) and (options.strip or options.date is not None):
-        raise UsageError(
-            "strip and date are the chat format's own: give them to chat_format_of, or a chat format's name"
-        )
+) -> Prepared:
+    """Load the tokenizer and the chat format if they are given by name; see ``tokenize_files``."""
+    path, file, digest = None, None, None
+    if isinstance(tokenizer, str | Path):
+        path, file = str(tokenizer), tokenizers.file_of(str(tokenizer))
+        # Hashed before it is loaded: if the file is changed in between, the difference is noticed later.
+        digest = None if file is None else sha256_of(file)
+        tokenizer = tokenizers.load_tokenizer(tokenizer)
     if isinstance(chat_format, str):
-        laid = {"template": template, "strip": options.strip, "date": options.date}
-        chat_format = chat_format_for(chat_format, loaded, path, **laid)  # type: ignore[arg-type]
-    return Ready(loaded, chat_format, path, file, digest)
+        chat_format = chat_format_for(
+            chat_format, tokenizer, path, template=template, strip=options.strip, date=options.date
+        )
+    elif options.strip or options.date is not None:
+        raise UsageError(
+            "strip and date belong to the chat format: give them to chat_format_of, or give its name"
+        )
+    return Prepared(tokenizer, chat_format, path, file, digest)
 
 
-def _run(
+@dataclass(frozen=True, slots=True)
+class EncodedBlock:
+    """The documents of a block, without their ids, which are the outcome's data.
+
+    Attributes:
+        lengths: number of tokens of each document, shape ``(documents,)``.
+        numbers: the row of the block, from 0, that each document is made of, same shape.
+        bits: the loss masks, one bit for each token.
+        cut: number of answers that were cut.
+    """
+
+    lengths: NDArray[np.uint32]
+    numbers: NDArray[np.uint32]
+    bits: bytes
+    cut: int
+
+
+class Documents:
+    """Turns blocks of chat rows into documents of token ids; a picklable operator."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.dtype = id_type(encoder.tokenizer.vocab_size)
+
+    def __call__(self, block: files.Block) -> Outcome:
+        """Return the ids of a block's rows as data, and the rest as an ``EncodedBlock`` payload."""
+        self.encoder.cut = 0
+        read = read_block(block, self.encoder.read)
+        batch = self.encoder.encode_checked(read.rows)
+        if batch.errors:
+            batch = Batch.of(read.settle([*batch.results()]))
+        # A tokenizer that breaks its own promise would be noticed only in training, as a wrong embedding.
+        vocab_size = self.encoder.tokenizer.vocab_size
+        if batch.ids.size and (largest := int(batch.ids.max())) >= vocab_size:
+            raise TokenizerError(
+                f"the tokenizer gave id {largest:,}, and says that it has {vocab_size:,} tokens"
+            )
+        read.outcome.put(batch.ids.astype(self.dtype, copy=False).tobytes())
+        read.outcome.payload = EncodedBlock(
+            lengths=batch.lengths.astype(np.uint32),
+            numbers=np.array(read.numbers, dtype=np.uint32),
+            bits=np.packbits(batch.mask).tobytes(),
+            cut=self.encoder.cut,
+        )
+        return read.outcome
+
+
+def _fill(
+    buffer: Buffer,
     operator: Documents,
-    seen: Inputs,
-    flat: Flat,
+    input_files: InputFiles,
     ledger: Ledger,
     bad: files.Rejects,
     workers: int,
     progress: Callable[[int], None] | None,
 ) -> int:
-    """Write all rows into ``flat``; return the number of truncated answers."""
+    """Write all rows into the buffer; return the number of answers that were cut."""
     cut = 0
 
     def take(block: files.Block, outcome: Outcome) -> None:
         nonlocal cut
-        made: EncodedBlock = outcome.payload
+        encoded: EncodedBlock = outcome.payload
         if block.first:
-            seen.rows.append(0)
-        seen.rows[-1] += outcome.rows_in
+            input_files.rows.append(0)
+        input_files.rows[-1] += outcome.rows_in
         before = ledger.rows_in - outcome.rows_in
-        flat.add(made.bits, made.lengths, before + made.numbers.astype(np.int64))
-        cut += made.cut
+        buffer.add(encoded.bits, encoded.lengths, before + encoded.numbers.astype(np.int64))
+        cut += encoded.cut
 
     run_into(
-        seen.blocks(),
+        input_files.blocks(),
         operator,
-        flat,
+        buffer,
         ledger,
         bad,
-        paths=seen.paths,
+        paths=input_files.paths,
         workers=workers,
         take=take,
         progress=progress,
     )
-    flat.close()
+    buffer.close()
     return cut
 
 
-def _facts(given: Ready, options: ShardOptions) -> dict[str, Any]:
-    """What shards depend on beside their inputs."""
-    tokenizer, chat_format = given.tokenizer, given.chat_format
+def _facts(prepared: Prepared, options: ShardOptions) -> dict[str, Any]:
+    """Return what shards depend on besides their inputs."""
+    tokenizer, chat_format = prepared.tokenizer, prepared.chat_format
     return {
         "dataprep": __version__,
         "tokenizer": {
@@ -216,31 +272,37 @@ def _facts(given: Ready, options: ShardOptions) -> dict[str, Any]:
             "vocab_size": tokenizer.vocab_size,
         },
         "chat_format": {"name": chat_format.name, "fingerprint": chat_format.fingerprint},
-        "options": {each.name: getattr(options, each.name) for each in fields(ShardOptions)},
+        "options": {option.name: getattr(options, option.name) for option in fields(ShardOptions)},
         "pad_id": pad_id(tokenizer),
     }
 
 
-def _key(facts: dict[str, Any], seen: Inputs) -> str:
-    """SHA-256 of everything that the shards depend on."""
-    everything = orjson.dumps([VERSION, facts, seen.contents()], option=orjson.OPT_SORT_KEYS)
+def _key(facts: dict[str, Any], input_files: InputFiles) -> str:
+    """Return the SHA-256 of everything that the shards depend on."""
+    everything = orjson.dumps([VERSION, facts, input_files.contents()], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(everything).hexdigest()
 
 
-def _finished(place: Path, key: str, given: Ready) -> Tokenized | None:
-    """The shards that are there already, where they are whole, of this key, and no row of them was bad."""
-    if not (place / MANIFEST).is_file():
+def _up_to_date(directory: Path, key: str, prepared: Prepared) -> Tokenized | None:
+    """Return the shards that exist already, if they are whole and of this key."""
+    if not (directory / MANIFEST).is_file():
         return None
     try:
-        manifest = dict(Shards.open(place).manifest)
-    except DataprepError:  # damaged: made again
+        manifest = dict(Shards.open(directory).manifest)
+    except DataprepError:  # damaged, or of another version: they are made again
         return None
     rows = manifest["rows"]
+    # With bad rows, the command must report them again, with or without a file of rejects.
     if manifest["key"] != key or rows["failed"]:
         return None
     made = manifest["tokenizer"]
-    if made["file"] is None and given.path is not None and (given.file or made["name"] != given.name):
-        return None  # made with a tokenizer that was no file: they hold no copy of it, nor its name
+    # A tokenizer that was not a file left no copy of itself in the shards. Given as a file now, it must.
+    if (
+        made["file"] is None
+        and prepared.path is not None
+        and (prepared.file or made["name"] != prepared.name)
+    ):
+        return None
     ledger = Ledger(rows["in"], rows["out"])
     ledger.drop_all(rows["dropped"])
     return Tokenized(ledger, manifest, up_to_date=True)

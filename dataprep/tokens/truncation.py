@@ -1,24 +1,32 @@
-"""Rows that are too long."""
+"""A conversation in tokens with its loss mask, and what to do if it is too long."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from dataprep.core.errors import RowDropped, RowError, UsageError
-from dataprep.tokens.formats.base import Encoded
 
+# Options of commands import this name, so nothing heavy may be imported here: `--help` must answer at once.
 TRUNCATIONS = ("error", "drop", "truncate")
 
 
-class Fitted(NamedTuple):
-    """A row that fits, and how many of its answers were cut short or off."""
+@dataclass(slots=True)
+class Encoded:
+    """A conversation in tokens.
 
-    encoded: Encoded
-    cut_answers: int = 0
+    Attributes:
+        ids: token ids, L of them.
+        mask: the loss mask, L bytes: 1 where the token is in the loss, else 0.
+    """
+
+    ids: list[int]
+    mask: bytearray
 
 
 def spans_of(mask: bytes | bytearray) -> list[tuple[int, int]]:
-    """The stretches of trained tokens, each from its first to after its last: the answers, in order.
+    """Return the spans of tokens in the loss as (first, one after the last): the answers, in order.
 
     >>> spans_of(bytes([0, 1, 1, 0, 1]))
     [(1, 3), (4, 5)]
@@ -32,38 +40,61 @@ def spans_of(mask: bytes | bytearray) -> list[tuple[int, int]]:
     return spans
 
 
-def fit(encoded: Encoded, max_length: int, truncation: str = "error") -> Fitted:
-    """The row in no more than ``max_length`` tokens.
+class Truncated(NamedTuple):
+    """A row that is short enough, and how many of its answers were shortened or removed."""
 
-    Truncating keeps questions whole and cuts the last answer that has room for one token or more. The
-    row ends with that answer: it gets no end of turn, which would teach to stop in the middle of it, and
-    a question that lost its whole answer goes too.
+    encoded: Encoded
+    cut_answers: int = 0
+
+
+def truncate(encoded: Encoded, max_length: int, truncation: str = "error") -> Truncated:
+    """Shorten a row to at most ``max_length`` tokens.
+
+    Questions are never cut. The row ends with the last answer of which at least one token fits; a question
+    that loses its whole answer is removed with it.
 
     Args:
-        encoded: a row, of L tokens.
-        max_length: how many tokens it may have, 1 or more.
-        truncation: one of ``OVERFLOWS``.
+        encoded: a row of L tokens.
+        max_length: maximum number of tokens, 1 or more.
+        truncation: one of ``TRUNCATIONS``.
 
     Raises:
-        RowError: it is too long, and ``overflow`` is ``"error"``.
-        RowDropped: it is too long, and ``overflow`` is ``"drop"``, or ``"truncate"`` would leave no
-            trained token.
+        RowError: the row is too long, and ``truncation`` is ``"error"``.
+        RowDropped: the row is too long, and ``truncation`` is ``"drop"``; or ``"truncate"`` would leave no
+            token in the loss.
+        UsageError: ``max_length`` or ``truncation`` is not valid.
     """
     if truncation not in TRUNCATIONS or max_length < 1:
-        wanted = f"{max_length} and {truncation!r}"
-        raise UsageError(f"expected 1 token or more, and one of {', '.join(TRUNCATIONS)}; found {wanted}")
+        raise UsageError(
+            f"expected 1 token or more, and one of {', '.join(TRUNCATIONS)}; "
+            f"found {max_length} and {truncation!r}"
+        )
     length = len(encoded.ids)
     if length <= max_length:
-        return Fitted(encoded)
-    found = f"found {length:,} tokens; expected at most {max_length:,}"
+        return Truncated(encoded)
+    lengths = f"found {length:,} tokens; expected at most {max_length:,}"
     if truncation == "error":
-        raise RowError("too many tokens", f"{found}: drop or truncate such rows, or allow more")
+        raise RowError("too many tokens", f"{lengths}: drop or truncate such rows, or allow more")
     if truncation == "drop":
-        raise RowDropped("too many tokens", found)
+        raise RowDropped("too many tokens", lengths)
     spans = spans_of(encoded.mask)
     kept = [span for span in spans if span[0] < max_length]
     if not kept:
-        raise RowDropped("no room for an answer", found)
+        raise RowDropped("no room for an answer", lengths)
+    # A shortened answer gets no end-of-turn token: that would teach the model to stop in the middle.
     end = min(kept[-1][1], max_length)
     cut = sum(last > end for _, last in spans)
-    return Fitted(Encoded(encoded.ids[:end], encoded.mask[:end]), cut)
+    return Truncated(Encoded(encoded.ids[:end], encoded.mask[:end]), cut)
+
+
+def first_difference(first: Sequence[object], second: Sequence[object]) -> int | None:
+    """Return the index at which two sequences first differ, or ``None`` if they are equal.
+
+    >>> first_difference("abc", "abd"), first_difference("ab", "abc"), first_difference("a", "a")
+    (2, 2, None)
+    """
+    pairs = zip(first, second, strict=False)
+    at = next((index for index, (one, other) in enumerate(pairs) if one != other), None)
+    if at is None and len(first) != len(second):
+        return min(len(first), len(second))
+    return at

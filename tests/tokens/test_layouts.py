@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataprep.core.errors import FileError, RowDropped, RowError, TemplateError, TokenizerError, UsageError
-from dataprep.tokens.encoder import ChatEncoder, encode_chat, encode_chats
-from dataprep.tokens.formats.base import Encoded
+from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.loading import chat_format_of
-from dataprep.tokens.tokenizers.prefix_space import decode_after
-from dataprep.tokens.truncation import fit, spans_of
+from dataprep.tokens.tokenizers.base import decode_after
+from dataprep.tokens.truncation import Encoded, spans_of, truncate
 from tests import chat_templates as templates
 from tests.strategies import filled_texts
+from tests.tokens_fakes import encode, encode_one, reference, segments
 from tests.toy_tokenizer import LLAMA3, NAMES, OTHERS, ToyTokenizer, llama3
 
 needs_llama3 = pytest.mark.skipif(
@@ -82,13 +82,13 @@ def chats():
 )
 def test_a_layout_is_written_as_published(name, expected):
     """Each format, letter by letter, with exactly the answers and their ends trained."""
-    encoded = encode_chat(TOY, chat_format_of(name), chat("Q", "A", "q", "a", system="S"))
+    encoded = encode_one(TOY, chat_format_of(name), chat("Q", "A", "q", "a", system="S"))
     assert coloured(encoded) == expected
 
 
 def test_llama2_is_encoded_as_metas_reference_does():
     """Question and answer in one text, where the tokenizer puts a space before each text by itself."""
-    encoded = encode_chat(DUMMY, chat_format_of("llama2"), chat("Q", "A", "q", "a", system="S"))
+    encoded = encode_one(DUMMY, chat_format_of("llama2"), chat("Q", "A", "q", "a", system="S"))
     first = "[INST] <<SYS>>\nS\n<</SYS>>\n\nQ [/INST] A "
     begin, end = DUMMY.special("<s>"), DUMMY.special("</s>")
     second = "[INST] q [/INST] a "
@@ -100,11 +100,11 @@ def test_llama2_is_encoded_as_metas_reference_does():
 def test_strip_and_date_are_off_until_they_are_asked_for():
     """Contents stay as they are, and no date is written, unless an option says so."""
     messages = chat(" Q\n", "\tA ", system=" S ")
-    plain = coloured(encode_chat(TOY, chat_format_of("llama3"), messages))
+    plain = coloured(encode_one(TOY, chat_format_of("llama3"), messages))
     assert "\n\n S <|eot_id|>" in plain
     assert "⟦\tA <|eot_id|>⟧" in plain
     assert "Date" not in plain
-    both = coloured(encode_chat(TOY, chat_format_of("llama3", strip=True, date=DATE), messages))
+    both = coloured(encode_one(TOY, chat_format_of("llama3", strip=True, date=DATE), messages))
     head = f"Cutting Knowledge Date: December 2023\nToday Date: {DATE}\n\n"
     assert f"system<|end_header_id|>\n\n{head}S<|eot_id|>" in both
     assert "⟦A<|eot_id|>⟧" in both
@@ -163,10 +163,10 @@ def test_a_layout_that_cannot_be_is_refused(name, options, says):
 def test_what_is_no_chat_row_is_refused(name, messages, reason):
     """Nothing is guessed: the error has the words of ``dataprep validate``."""
     with pytest.raises(RowError) as caught:
-        encode_chat(TOY, chat_format_of(name), messages)
+        encode_one(TOY, chat_format_of(name), messages)
     assert caught.value.reason == reason
     with pytest.raises(RowError) as caught:
-        encode_chats(TOY, chat_format_of(name), [chat("Q", "A"), messages])
+        encode(TOY, chat_format_of(name), [chat("Q", "A"), messages])
     assert caught.value.reason == reason
 
 
@@ -174,9 +174,9 @@ def test_a_lone_surrogate_fails_its_own_row_only():
     """One bad row in a batch is told from the good ones beside it."""
     rows = [chat("Q", "A"), chat("Q", "\ud800"), chat("q", "a"), "nothing"]
     chat_format = chat_format_of("llama3")
-    done = ChatEncoder(TOY, chat_format).results(rows)
+    done = Encoder(TOY, chat_format).encode_messages(rows)
     assert [type(each) for each in done] == [Encoded, RowError, Encoded, RowError]
-    assert done[2] == encode_chat(TOY, chat_format, rows[2])
+    assert done[2] == encode_one(TOY, chat_format, rows[2])
     assert "surrogate" in str(done[1])
 
 
@@ -185,9 +185,9 @@ def test_a_tokenizer_without_the_special_tokens_is_an_error():
     tokenizer = ToyTokenizer()
     tokenizer.special_tokens = {"<s>": 300, "</s>": 301}
     with pytest.raises(TokenizerError, match=r"<\|im_start\|>"):
-        encode_chat(tokenizer, chat_format_of("chatml"), chat("Q", "A"))
+        encode_one(tokenizer, chat_format_of("chatml"), chat("Q", "A"))
     with pytest.raises(TokenizerError, match=r"<\|im_start\|>"):
-        encode_chats(tokenizer, chat_format_of("chatml"), [chat("Q", "A")])
+        encode(tokenizer, chat_format_of("chatml"), [chat("Q", "A")])
 
 
 # --- any contents
@@ -201,12 +201,12 @@ def test_a_tokenizer_without_the_special_tokens_is_an_error():
 def test_ids_and_mask_on_any_contents(tokenizer, name, rows, strip):
     """One mask entry a token; batches as single rows; no special token out of a content; answers as given."""
     chat_format = chat_format_of(name, strip=strip)
-    done = encode_chats(tokenizer, chat_format, rows)
-    assert done == [encode_chat(tokenizer, chat_format, row) for row in rows]
+    done = encode(tokenizer, chat_format, rows)
+    assert done == [reference(tokenizer, chat_format, row) for row in rows]
     for row, encoded in zip(rows, done, strict=True):
         assert len(encoded.ids) == len(encoded.mask)
         assert set(encoded.mask) == {0, 1}
-        laid = [tokenizer.special(each.text) for each in chat_format.segments(row) if each.special]
+        laid = [tokenizer.special(each.text) for each in segments(chat_format, row) if each.special]
         assert [number for number in encoded.ids if number >= 300] == laid
         answers = [message["content"] for message in row if message["role"] == "assistant"]
         spans = spans_of(encoded.mask)
@@ -221,7 +221,7 @@ def test_ids_and_mask_on_any_contents(tokenizer, name, rows, strip):
 
 def test_text_is_encoded_as_one_but_where_the_mask_changes():
     r"""A question's newline merges with the header's, as at inference; an answer's does not."""
-    encoded = encode_chat(TOY, chat_format_of("llama3"), chat("\nQ", "\nA"))
+    encoded = encode_one(TOY, chat_format_of("llama3"), chat("\nQ", "\nA"))
     merged = TOY.encode("\n\n\n")
     assert len(merged) == 1
     assert encoded.ids.count(merged[0]) == 1
@@ -240,8 +240,8 @@ def test_llama3s_template_is_the_llama3_layout(tmp_path_factory, template, row):
     """By its marks or prompt by prompt, the template gives the ids and the mask of the named chat format."""
     path = templates.model_directory(tmp_path_factory.getbasetemp() / f"llama3-{len(template)}", template)
     chat_format = chat_format_of("template", path=path)
-    assert encode_chat(TOY, chat_format, row) == encode_chat(TOY, chat_format_of("llama3"), row)
-    assert chat_format.ends == {"<|eot_id|>"}
+    assert encode_one(TOY, chat_format, row) == encode_one(TOY, chat_format_of("llama3"), row)
+    assert chat_format.stop_tokens == {"<|eot_id|>"}
 
 
 @given(row=chats())
@@ -250,7 +250,7 @@ def test_a_template_that_trims_is_the_layout_that_strips(tmp_path_factory, row):
     """Llama 3.2's own template is the named chat format with both of its options."""
     path = templates.model_directory(tmp_path_factory.getbasetemp() / "llama32", templates.LLAMA32)
     chat_format = chat_format_of("template", path=path, date=DATE)
-    assert encode_chat(TOY, chat_format, row) == encode_chat(
+    assert encode_one(TOY, chat_format, row) == encode_one(
         TOY, chat_format_of("llama3", strip=True, date=DATE), row
     )
 
@@ -261,13 +261,13 @@ def test_chatmls_template_is_the_chatml_layout(tmp_path_factory, row):
     """What comes behind the end of turn is not trained on."""
     path = templates.model_directory(tmp_path_factory.getbasetemp() / "chatml", templates.CHATML)
     chat_format = pickle.loads(pickle.dumps(chat_format_of("template", path=path)))
-    assert encode_chats(TOY, chat_format, [row]) == [encode_chat(TOY, chat_format_of("chatml"), row)]
+    assert encode(TOY, chat_format, [row]) == [reference(TOY, chat_format_of("chatml"), row)]
 
 
 def test_a_template_without_special_tokens_in_a_turn(tmp_path):
     """Texts are encoded across their pieces; the space after the prompt belongs to the answer."""
     path = templates.model_directory(tmp_path / "m", templates.VICUNA)
-    encoded = encode_chat(
+    encoded = encode_one(
         TOY, chat_format_of("template", path=path), chat("go", "so", "and", "it", system="S")
     )
     assert coloured(encoded) == "S USER: go ASSISTANT:⟦ so</s>⟧USER: and ASSISTANT:⟦ it</s>⟧"
@@ -281,11 +281,11 @@ def test_white_space_that_a_special_token_swallows(tmp_path):
     )
     chat_format = chat_format_of("template", path=path)
     expected = "<|im_start|>user\nQ<|im_end|><|im_start|>assistant\n⟦A<|im_end|>⟧"
-    assert coloured(encode_chat(TOY, chat_format, chat("Q", "A"))) == expected
+    assert coloured(encode_one(TOY, chat_format, chat("Q", "A"))) == expected
     with pytest.raises(RowError, match="strip contents"):
-        encode_chat(TOY, chat_format, chat("Q ", "A"))
+        encode_one(TOY, chat_format, chat("Q ", "A"))
     stripped = chat_format_of("template", path=path, strip=True)
-    assert coloured(encode_chat(TOY, stripped, chat("Q ", "A"))) == expected
+    assert coloured(encode_one(TOY, stripped, chat("Q ", "A"))) == expected
 
 
 UNSAFE = templates.LLAMA3.replace("{{ bos_token }}", "{{ bos_token }}{{ messages | length }}")
@@ -317,16 +317,16 @@ def test_a_template_that_changes_contents_is_an_error(tmp_path, change):
     template = templates.LLAMA3.replace("message['content']", f"(message['content'] | {change})")
     path = templates.model_directory(tmp_path / "m", template)
     with pytest.raises((RowError, TemplateError), match="changes a content"):
-        encode_chat(TOY, chat_format_of("template", path=path), chat("An Apple", "a Pear "))
+        encode_one(TOY, chat_format_of("template", path=path), chat("An Apple", "a Pear "))
 
 
 def test_a_template_that_leaves_the_system_message_out_is_an_error(tmp_path):
     """No message is lost without a word."""
     template = templates.LLAMA3.replace("in messages %}", "in messages if message.role != 'system' %}")
     chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
-    encode_chat(TOY, chat_format, chat("Q", "A"))
+    encode_one(TOY, chat_format, chat("Q", "A"))
     with pytest.raises(RowError, match=r"leaves out or changes a content: messages\[0\], system"):
-        encode_chat(TOY, chat_format, chat("Q", "A", system="S"))
+        encode_one(TOY, chat_format, chat("Q", "A", system="S"))
 
 
 def test_where_templates_come_from(tmp_path):
@@ -335,7 +335,7 @@ def test_where_templates_come_from(tmp_path):
     file = path / "chat_template.jinja"
     first = chat_format_of("template", path=path)
     alone = chat_format_of("template", path=file, special_tokens=TOY.special_tokens)
-    assert encode_chat(TOY, alone, chat("Q", "A")) == encode_chat(TOY, first, chat("Q", "A"))
+    assert encode_one(TOY, alone, chat("Q", "A")) == encode_one(TOY, first, chat("Q", "A"))
     with pytest.raises(TokenizerError, match="no special tokens are known"):
         chat_format_of("template", path=file)
     config = path / "tokenizer_config.json"
@@ -359,7 +359,7 @@ def test_where_templates_come_from(tmp_path):
 def test_a_template_whose_special_tokens_nobody_names_is_an_error(tmp_path):
     """A jinja file alone does not say what bos_token is; none is left out without a word."""
     path = templates.model_directory(tmp_path / "m", templates.LLAMA3)
-    encode_chat(TOY, chat_format_of("template", path=path), chat("Q", "A"))
+    encode_one(TOY, chat_format_of("template", path=path), chat("Q", "A"))
     with pytest.raises(TemplateError, match=r"jinja: the chat template writes bos_token, .* model directory"):
         chat_format_of("template", path=path / "chat_template.jinja", special_tokens=TOY.special_tokens)
     (path / "tokenizer_config.json").unlink()
@@ -409,7 +409,7 @@ def row_of(*lengths):
 def test_truncating_keeps_questions_whole(lengths, limit, length, cut):
     """The last answer with room for a token is cut, a question without its answer goes; both are counted."""
     row = row_of(*lengths)
-    done, answers = fit(row, limit, "truncate")
+    done, answers = truncate(row, limit, "truncate")
     assert (done.ids, done.mask) == (row.ids[:length], row.mask[:length])
     assert answers == cut
     assert done.mask[-1] == 1 or row is done
@@ -418,17 +418,17 @@ def test_truncating_keeps_questions_whole(lengths, limit, length, cut):
 def test_what_does_not_fit_is_an_error_or_dropped_with_a_reason():
     """By default no row is changed; the ledger can count each reason."""
     with pytest.raises(RowError, match="found 7 tokens; expected at most 5") as caught:
-        fit(row_of(3, 4), 5)
+        truncate(row_of(3, 4), 5)
     assert not isinstance(caught.value, RowDropped)
     with pytest.raises(RowDropped, match="too many tokens"):
-        fit(row_of(3, 4), 5, "drop")
+        truncate(row_of(3, 4), 5, "drop")
     for limit in (1, 3):
         with pytest.raises(RowDropped, match="no room for an answer"):
-            fit(row_of(3, 4), limit, "truncate")
+            truncate(row_of(3, 4), limit, "truncate")
     with pytest.raises(UsageError, match="error, drop, truncate"):
-        fit(row_of(3, 4), 5, "cut")
+        truncate(row_of(3, 4), 5, "cut")
     with pytest.raises(UsageError, match="1 token or more"):
-        fit(row_of(3, 4), 0)
+        truncate(row_of(3, 4), 0)
 
 
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=7), st.integers(1, 40))
@@ -436,7 +436,7 @@ def test_a_truncated_row_always_has_something_to_train_on(lengths, limit):
     """Whatever the row, it fits, is its beginning, and ends inside or after an answer; or it is dropped."""
     row = row_of(*lengths)
     try:
-        done, cut = fit(row, limit, "truncate")
+        done, cut = truncate(row, limit, "truncate")
     except RowDropped:
         assert 1 not in row.mask[:limit]
         return
@@ -459,7 +459,7 @@ def transformers_row(tokenizer, row):
 @needs_llama3
 def test_the_constants_of_llama3():
     """The ids that Meta publishes for an exchange of two words."""
-    encoded = encode_chat(llama3(), chat_format_of("llama3"), chat("Hi", "Hello"))
+    encoded = encode_one(llama3(), chat_format_of("llama3"), chat("Hi", "Hello"))
     header = [128006, 882, 128007, 271]
     assert encoded.ids == [128000, *header, 13347, 128009, 128006, 78191, 128007, 271, 9906, 128009]
     assert encoded.mask == bytes(11) + b"\1\1"
@@ -475,7 +475,7 @@ def test_any_prompt_is_transformers_prompt_and_any_answer_its_text(row):
     chat_format, ours = chat_format_of("llama3"), llama3()
     theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
     clean = [message | {"content": unnamed(message["content"])} for message in row]
-    encoded = encode_chat(ours, chat_format, clean)
+    encoded = encode_one(ours, chat_format, clean)
     spans = spans_of(encoded.mask)
     for number, span in zip(
         (n for n, each in enumerate(clean) if each["role"] == "assistant"), spans, strict=True
@@ -515,11 +515,11 @@ def begins_a_line(message):
 def test_no_content_of_llama3_can_hold_a_special_token(row):
     """Names of special tokens are text: the ids decode to it, and the format's tokens are the only ones."""
     tokenizer, chat_format = llama3(), chat_format_of("llama3")
-    encoded = encode_chat(tokenizer, chat_format, row)
-    segments = chat_format.segments(row)
-    laid = [tokenizer.special(each.text) for each in segments if each.special]
+    encoded = encode_one(tokenizer, chat_format, row)
+    pieces = segments(chat_format, row)
+    laid = [tokenizer.special(each.text) for each in pieces if each.special]
     assert [number for number in encoded.ids if number >= 128000] == laid
-    assert tokenizer.decode(encoded.ids) == "".join(each.text for each in segments)
+    assert tokenizer.decode(encoded.ids) == "".join(each.text for each in pieces)
 
 
 @needs_llama3
@@ -537,4 +537,4 @@ def test_templates_are_rendered_as_transformers_renders_them(tmp_path, template)
         text = theirs.apply_chat_template(
             row, chat_template=template, tokenize=False, date_string=DATE, bos_token=NAMES[0]
         )
-        assert "".join(each.text for each in chat_format.segments(row)) == text
+        assert "".join(each.text for each in segments(chat_format, row)) == text

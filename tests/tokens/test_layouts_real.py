@@ -5,13 +5,13 @@ import functools
 import pytest
 
 import dataprep
-from dataprep.tokens.encoder import encode_chat, encode_chats
 from dataprep.tokens.formats.loading import chat_format_of
-from dataprep.tokens.lint.rules import Linter
+from dataprep.tokens.linter import Linter
 from dataprep.tokens.tokenizers.loading import load_tokenizer
-from dataprep.tokens.truncation import fit, spans_of
+from dataprep.tokens.truncation import spans_of, truncate
 from tests import chat_templates as templates
 from tests.tokens.test_layouts import DATE
+from tests.tokens_fakes import encode, encode_one
 from tests.toy_tokenizer import DATA, LLAMA3
 
 pytestmark = [
@@ -49,7 +49,7 @@ def test_ids_and_masks_are_those_of_transformers(name):
     pytest.importorskip("transformers")
     rows = rows_of(name)
     theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
-    done = encode_chats(llama3(), chat_format_of("llama3"), rows)
+    done = encode(llama3(), chat_format_of("llama3"), rows)
     for start in range(0, len(rows), 500):
         batch = theirs.apply_chat_template(
             rows[start : start + 500], return_dict=True, return_assistant_tokens_mask=True
@@ -63,9 +63,9 @@ def test_ids_and_masks_are_those_of_transformers(name):
 def test_nothing_is_found_in_the_published_sets(name):
     """The linter raises no false alarm, with the messages and without; batches are as single rows."""
     rows, tokenizer, chat_format = rows_of(name), llama3(), chat_format_of("llama3")
-    linter, done = Linter(tokenizer, chat_format), encode_chats(tokenizer, chat_format, rows)
+    linter, done = Linter(tokenizer, chat_format), encode(tokenizer, chat_format, rows)
     for row, encoded in zip(rows, done, strict=True):
-        assert encoded == encode_chat(tokenizer, chat_format, row)
+        assert encoded == encode_one(tokenizer, chat_format, row)
         assert not [*linter.problems(encoded, row), *linter.problems(encoded)]
 
 
@@ -74,9 +74,9 @@ def test_every_cut_answer_of_a_set_is_found():
     tokenizer, chat_format = llama3(), chat_format_of("llama3")
     linter, rows = Linter(tokenizer, chat_format), rows_of("mbpp")
     for number, row in enumerate(rows):
-        encoded = encode_chat(tokenizer, chat_format, row)
+        encoded = encode_one(tokenizer, chat_format, row)
         start, end = spans_of(encoded.mask)[0]
-        done, cut = fit(encoded, start + 1 + number % (end - start), "truncate")
+        done, cut = truncate(encoded, start + 1 + number % (end - start), "truncate")
         found = [finding.kind for finding in linter.problems(done, row)]
         assert found == ["cut answer"] * cut
 
@@ -87,9 +87,7 @@ def test_a_model_directorys_template_gives_the_same(tmp_path, template):
     tokenizer, rows = llama3(), rows_of("gsm8k test")
     path = templates.model_directory(tmp_path / "m", template)
     chat_format = chat_format_of("template", path=path, special_tokens=tokenizer.special_tokens)
-    assert encode_chats(tokenizer, chat_format, rows) == encode_chats(
-        tokenizer, chat_format_of("llama3"), rows
-    )
+    assert encode(tokenizer, chat_format, rows) == encode(tokenizer, chat_format_of("llama3"), rows)
 
 
 def test_a_tokenizer_json_gives_the_same(tmp_path):
@@ -99,12 +97,12 @@ def test_a_tokenizer_json_gives_the_same(tmp_path):
     theirs.save_pretrained(tmp_path)
     saved = load_tokenizer(tmp_path)
     assert (saved.kind, saved.vocab_size) == ("huggingface", llama3().vocab_size)
-    done = encode_chats(llama3(), chat_format_of("llama3"), rows)
+    done = encode(llama3(), chat_format_of("llama3"), rows)
     for chat_format in (
         chat_format_of("llama3"),
         chat_format_of("template", path=tmp_path, special_tokens=saved.special_tokens),
     ):
-        assert encode_chats(saved, chat_format, rows) == done
+        assert encode(saved, chat_format, rows) == done
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -113,7 +111,7 @@ def test_strip_and_date_are_those_of_transformers(name):
     pytest.importorskip("transformers")
     rows = rows_of(name)
     theirs = templates.transformers_llama3(templates.LLAMA3_MARKED)
-    done = encode_chats(llama3(), chat_format_of("llama3", strip=True, date=DATE), rows)
+    done = encode(llama3(), chat_format_of("llama3", strip=True, date=DATE), rows)
     ids = theirs.apply_chat_template(
         rows, chat_template=templates.LLAMA32, date_string=DATE, return_dict=False
     )

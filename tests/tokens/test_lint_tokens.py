@@ -13,23 +13,21 @@ from typer.testing import CliRunner
 
 from dataprep.cli.app import app
 from dataprep.core.errors import InputError, UsageError
-from dataprep.tokens.encoder import encode_chat, encode_chats
-from dataprep.tokens.formats.base import Encoded
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.lint.files import lint_files
 from dataprep.tokens.lint.page import page
-from dataprep.tokens.lint.rules import problems_of
 from dataprep.tokens.tokenizers import loading as tokenizers
-from dataprep.tokens.truncation import fit, spans_of
+from dataprep.tokens.truncation import Encoded, spans_of, truncate
 from tests import chat_templates as templates
 from tests.tokens.test_layouts import DUMMY, TOY, chat, chats
+from tests.tokens_fakes import encode, encode_one, problems_of
 
 LAYOUT = chat_format_of("llama3")
 ROW = chat("What is it?", "It is\nthis: é.", "And then?", "Nothing.", system="Be brief.")
 EOT = TOY.special("<|eot_id|>")
 LENGTHS, UNKNOWN = "ids and mask differ in length", "unknown token"
-UNTRAINED, OPEN_END, CUT = "no trained token", "untrained end of turn", "cut answer"
-OTHER_TEXT, SPECIAL = "trained text is not the answer", "special token inside content"
+UNTRAINED, OPEN_END, CUT = "no token in the loss", "end of turn not in the loss", "cut answer"
+OTHER_TEXT, SPECIAL = "text in the loss is not the answer", "special token inside content"
 NAMED = "name of a special token inside content"
 
 
@@ -40,7 +38,7 @@ def kinds(encoded, row=ROW, chat_format=LAYOUT, tokenizer=TOY):
 
 def planted(change, row=ROW):
     """A sound row with a fault in it: ``change`` gets ids, mask and the answers' places."""
-    encoded = encode_chat(TOY, LAYOUT, row)
+    encoded = encode_one(TOY, LAYOUT, row)
     ids, mask = list(encoded.ids), bytearray(encoded.mask)
     change(ids, mask, spans_of(mask))
     return Encoded(ids, mask)
@@ -183,7 +181,7 @@ def test_each_planted_fault_is_found(fault, expected, alone):
 def test_nothing_is_found_in_what_the_layout_makes(name, tokenizer, row):
     """No false alarm on any contents, but for those that name a special token."""
     chat_format = chat_format_of(name)
-    encoded = encode_chat(tokenizer, chat_format, row)
+    encoded = encode_one(tokenizer, chat_format, row)
     named = any(special in message["content"] for message in row for special in tokenizer.special_tokens)
     assert set(kinds(encoded, row, chat_format, tokenizer)) == ({NAMED} if named else set())
     assert kinds(encoded, None, chat_format, tokenizer) == []
@@ -194,9 +192,9 @@ def test_nothing_is_found_in_what_the_layout_makes(name, tokenizer, row):
 @settings(max_examples=60)
 def test_every_cut_is_found(row):
     """However a row is truncated, an answer that was cut is."""
-    encoded = encode_chat(TOY, LAYOUT, row)
+    encoded = encode_one(TOY, LAYOUT, row)
     for limit in range(encoded.mask.index(1) + 1, len(encoded.ids)):
-        done, cut = fit(encoded, limit, "truncate")
+        done, cut = truncate(encoded, limit, "truncate")
         assert CUT in kinds(done, row)
         assert kinds(done, row).count(CUT) == cut
 
@@ -209,10 +207,10 @@ def test_a_template_whose_marks_leave_the_end_of_turn_out_is_found(tmp_path):
     )
     assert template != templates.LLAMA3_MARKED
     chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
-    assert kinds(encode_chat(TOY, chat_format, ROW), ROW, chat_format) == [OPEN_END, OPEN_END]
+    assert kinds(encode_one(TOY, chat_format, ROW), ROW, chat_format) == [OPEN_END, OPEN_END]
     endless = templates.VICUNA.replace("+ eos_token", "+ '\n'")
     chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "n", endless))
-    assert kinds(encode_chat(TOY, chat_format, ROW), ROW, chat_format) == [OPEN_END, OPEN_END]
+    assert kinds(encode_one(TOY, chat_format, ROW), ROW, chat_format) == [OPEN_END, OPEN_END]
 
 
 def test_a_template_whose_marks_hold_the_header_is_found(tmp_path):
@@ -222,7 +220,7 @@ def test_a_template_whose_marks_hold_the_header_is_found(tmp_path):
         "{% if message['role'] == 'assistant' %}{% generation %}" + templates._HEADER,
     ).replace("{% else %}", "{% else %}" + templates._HEADER)
     chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
-    assert set(kinds(encode_chat(TOY, chat_format, ROW), ROW, chat_format)) == {SPECIAL}
+    assert set(kinds(encode_one(TOY, chat_format, ROW), ROW, chat_format)) == {SPECIAL}
 
 
 # --- files
@@ -262,9 +260,9 @@ def test_a_file_is_looked_at_row_by_row(tmp_path):
         ["9", "not JSON"],
     ]
     assert report.rows == {str(path): 9}
-    good = encode_chats(TOY, LAYOUT, [ROW, BAD[6], BAD[7]])
+    good = encode(TOY, LAYOUT, [ROW, BAD[6], BAD[7]])
     assert report.tokens == sum(len(each.ids) for each in good)
-    assert report.trained == sum(each.mask.count(1) for each in good)
+    assert report.in_loss == sum(each.mask.count(1) for each in good)
     assert report.longest == len(good[0].ids)
     assert [bool(row.findings) for row in report.kept] == [True] * 7 + [False] * 2
 
@@ -337,7 +335,7 @@ def test_the_page_shows_each_token_by_its_mask(tmp_path):
     report = lint_files([write(tmp_path / "in.jsonl", [row])], TOY, LAYOUT, keep=1)
     text = page(report, TOY)
     shown = Page(text)
-    encoded = encode_chat(TOY, LAYOUT, row)
+    encoded = encode_one(TOY, LAYOUT, row)
     assert len(shown.tokens) == len(encoded.ids)
     kinds_shown = [kinds for kinds, _ in shown.tokens]
     assert [("t" in kind) for kind in kinds_shown] == [bool(each) for each in encoded.mask]
@@ -381,10 +379,10 @@ def test_the_command_fails_with_row_numbers(lint, tmp_path):
     done = lint("in.jsonl")
     assert done.exit_code == 1
     assert "in.jsonl:3: empty content" in done.stdout
-    assert re.search(r"^9 rows, \d+ tokens, \d+ trained on, .*; 7 problems \(not JSON: 2", done.stderr)
+    assert re.search(r"^9 rows, \d+ tokens, \d+ in the loss, .*; 7 problems \(not JSON: 2", done.stderr)
     report = json.loads(lint("in.jsonl", "--json").stdout)
     assert report["problems"][NAMED] == 1
-    assert report["tokens"] > report["trained"] > 0
+    assert report["tokens"] > report["in_loss"] > 0
 
 
 def test_the_command_is_silent_where_nothing_is_wrong(lint, tmp_path):
@@ -460,7 +458,9 @@ def test_a_row_that_its_template_cannot_lay_out_has_its_line(lint, tmp_path):
     write(tmp_path / "in.jsonl", [chat("Q", "A"), chat("Q", "A", "q", "a"), chat("Q", "A")])
     done = lint("in.jsonl", "--chat-format", "template", "--template", "m")
     assert done.exit_code == 1
-    assert done.stdout.startswith("in.jsonl:2: the chat template is not prefix-safe: no mask can be told: ")
+    assert done.stdout.startswith(
+        "in.jsonl:2: the chat template is not prefix-safe: the loss mask is unknown: "
+    )
     assert "3 rows" in done.stderr
 
 

@@ -12,13 +12,12 @@ from typer.testing import CliRunner
 
 from dataprep.cli.app import app
 from dataprep.core.errors import RowError, TemplateError
-from dataprep.tokens.encoder import encode_chat, encode_chats
 from dataprep.tokens.formats.loading import chat_format_of
-from dataprep.tokens.lint.rules import problems_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.truncation import spans_of
 from tests.tokens.test_layouts import chat
 from tests.tokens.test_tokenizers import corpus
+from tests.tokens_fakes import encode, encode_one, problems_of
 
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
@@ -147,8 +146,8 @@ def model(folder, kind, template, eos="</s>", rstrip=False):
 
 def laid(tokenizer, chat_format, row):
     """A row in tokens, one by one and in a batch, with nothing to lint."""
-    encoded = encode_chat(tokenizer, chat_format, row)
-    assert encode_chats(tokenizer, chat_format, [row]) == [encoded]
+    encoded = encode_one(tokenizer, chat_format, row)
+    assert encode(tokenizer, chat_format, [row]) == [encoded]
     assert problems_of(encoded, row, tokenizer, chat_format) == []
     return encoded
 
@@ -163,13 +162,13 @@ def test_ids_are_those_of_transformers(tmp_path, name, kind):
     for row in ROWS:
         if row is refused:
             with pytest.raises(RowError, match=r"prefix-safe|No system message"):
-                encode_chat(ours, chat_format, row)
+                encode_one(ours, chat_format, row)
             continue
         encoded = laid(ours, chat_format, row)
         assert encoded.ids == theirs.apply_chat_template(row, return_dict=False)
         answers = [message["content"] for message in row if message["role"] == "assistant"]
         trained = [ours.decode(encoded.ids[slice(*span)]).strip() for span in spans_of(encoded.mask)]
-        (end,) = chat_format.ends
+        (end,) = chat_format.stop_tokens
         space = " " if name == "llama2" else ""
         assert trained == [f"{answer}{space}{end}" for answer in answers]
 
@@ -188,7 +187,7 @@ def test_marks_are_those_of_transformers(tmp_path, kind):
         encoded = laid(ours, chat_format, row)
         assert encoded.ids == done["input_ids"]
         assert [*encoded.mask] == done["assistant_masks"]
-        assert encoded == encode_chat(ours, chat_format_of("chatml"), row)
+        assert encoded == encode_one(ours, chat_format_of("chatml"), row)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "space before each"])
@@ -233,7 +232,7 @@ def test_a_turn_that_ends_in_two_ways_is_an_error(tmp_path):
     _, ours, chat_format = model(tmp_path, "bytes", template)
     laid(ours, chat_format, ROWS[0])
     with pytest.raises(RowError, match=r"not prefix-safe: .* with 2 of 4 messages"):
-        encode_chat(ours, chat_format, ROWS[1])
+        encode_one(ours, chat_format, ROWS[1])
 
 
 def test_llama2s_layout_is_metas_reference_with_a_sentencepiece_model(tmp_path):

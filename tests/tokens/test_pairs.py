@@ -199,7 +199,7 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         list(read_pairs(path))
     torch.save({"weights": torch.zeros(3)}, path)
-    with pytest.raises(InputError, match="no teacher/student file"):
+    with pytest.raises(InputError, match="not a teacher/student file"):
         list(read_pairs(path))
     torch.save({"student_inputs": [], "teacher_inputs": {"a": [1]}}, path)
     with pytest.raises(InputError, match="not aligned"):

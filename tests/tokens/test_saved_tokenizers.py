@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 import dataprep
 from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
-from dataprep.tokens.encoder import encode_chat
 from dataprep.tokens.export import checks, saving
-from dataprep.tokens.export import from_ranks as rank_documents
-from dataprep.tokens.export.roles import generation_ids
-from dataprep.tokens.export.saving import save_pretrained
+from dataprep.tokens.export.saving import generation_ids, save_pretrained
+from dataprep.tokens.export.tokenizer_json import tokenizer_json
 from dataprep.tokens.formats.loading import chat_format_of
+from dataprep.tokens.formats.named import Llama3
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.tokenizers.sentencepiece import SentencePieceTokenizer
 from dataprep.tokens.tokenizers.tiktoken_ranks import LLAMA3_PATTERN, RankTokenizer
 from dataprep.tokens.tokenizers.training import CHAT_TOKENS, train_tokenizer
 from tests import chat_templates as templates
 from tests import strategies as some
+from tests.tokens_fakes import encode_one
 from tests.toy_tokenizer import DATA, LLAMA3, NAMES, OTHERS, ToyTokenizer
 
 sentencepiece = pytest.importorskip("sentencepiece")
@@ -205,7 +205,7 @@ def _messages(parts):
 
 def compare_chat(theirs, ours, form, messages):
     """Ids, mask and the prompt before the last answer, beside our own."""
-    expected = encode_chat(ours, form, messages)
+    expected = encode_one(ours, form, messages)
     found = theirs.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
     assert found["input_ids"] == expected.ids
     assert found["assistant_masks"] == list(expected.mask)
@@ -230,7 +230,7 @@ def test_conversations_have_the_same_ids_and_masks(saved, kind, name, messages):
     ours, form = tokenizer_of(kind), chat_format(name)
     if ours.kind == "sentencepiece" and any("\u2581" in each["content"] for each in messages):
         with pytest.raises(RowError, match="reads as a space"):  # an error, never other ids
-            encode_chat(ours, form, messages)
+            encode_one(ours, form, messages)
         return
     compare_chat(saved(kind, name)[0], ours, form, messages)
 
@@ -251,7 +251,7 @@ def test_merges_give_the_ids_of_tiktoken(order, count, text):
     """Whatever the ranks, even those that no training would make, merges give what tiktoken gives."""
     tokens = [bytes([byte]) for byte in range(256)] + [each.encode() for each in order[:count]]
     ours = rank_tokenizer({token: rank for rank, token in enumerate(tokens)})
-    theirs = tokenizers.Tokenizer.from_str(json.dumps(rank_documents.rank_document(ours)))
+    theirs = tokenizers.Tokenizer.from_str(tokenizer_json(ours))
     assert theirs.encode(text, add_special_tokens=False).ids == ours.encode(text)
 
 
@@ -280,7 +280,7 @@ def test_patterns_cut_alike(name, text):
         for b in b" 0123456789\n\r\tab'":
             probe[bytes([a, b])] = len(probe)
     ours = rank_tokenizer(probe, PATTERNS[name])
-    theirs = tokenizers.Tokenizer.from_str(json.dumps(rank_documents.rank_document(ours)))
+    theirs = tokenizers.Tokenizer.from_str(tokenizer_json(ours))
     assume(not any(special in text for special in ours.special_tokens))
     assert theirs.encode(text, add_special_tokens=False).ids == ours.encode(text)
 
@@ -293,7 +293,7 @@ def test_text_that_looks_special_is_special_elsewhere(saved):
     assert theirs.encode(text, add_special_tokens=False, split_special_tokens=True) == ours.encode(text)
     messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
     found = theirs.apply_chat_template(messages, sanitize_control_tokens=True)["input_ids"]
-    assert found == encode_chat(ours, chat_format("llama3"), messages).ids
+    assert found == encode_one(ours, chat_format("llama3"), messages).ids
 
 
 def test_generation_ends_where_training_ends(saved):
@@ -366,7 +366,7 @@ def test_templates_without_marks_are_kept_too(model_folder, tmp_path, template):
     save_pretrained(load_tokenizer(model_folder), form, tmp_path / "student")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "student")
     assert theirs.chat_template == template
-    assert theirs.eos_token in (form.ends if "eos_token" not in template else {"</s>"})
+    assert theirs.eos_token in (form.stop_tokens if "eos_token" not in template else {"</s>"})
 
 
 def test_a_named_layout_replaces_the_folders_template(model_folder):
@@ -383,7 +383,7 @@ def test_a_named_layout_replaces_the_folders_template(model_folder):
 
 def test_a_space_at_the_first_text_only(tmp_path):
     """A tokenizer.json that puts a space before a text's first word, but not after a special token."""
-    core = tokenizers.Tokenizer.from_str(json.dumps(saving._document(tokenizer_of("llama2 bpe"))))
+    core = tokenizers.Tokenizer.from_str(tokenizer_json(tokenizer_of("llama2 bpe")))
     core.normalizer = None
     core.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     (tmp_path / "tokenizer.json").write_text(core.to_str(), encoding="utf-8")
@@ -433,12 +433,12 @@ def test_a_difference_is_an_error_and_nothing_is_written(tmp_path, monkeypatch, 
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     if what == "mask":
         template = before["chat_template.jinja"].decode().replace("'assistant' %}", "'user' %}")
-        monkeypatch.setattr(saving, "chat_template", lambda *_: template)
+        monkeypatch.setattr(Llama3, "jinja", lambda _: template)
     else:
         pattern, first = (".", None) if what == "ids" else (LLAMA3_PATTERN, 300)
         wrong = rank_tokenizer(toy_ranks(), pattern, first)
-        document = rank_documents.rank_document(wrong)
-        monkeypatch.setattr(saving, "rank_document", lambda _: document)
+        document = tokenizer_json(wrong)
+        monkeypatch.setattr(saving, "tokenizer_json", lambda _: document)
     message = {"ids": "the text .* at token", "mask": "the loss mask of", "special": "the special token"}[
         what
     ]
@@ -493,7 +493,7 @@ def compare_rows(theirs, rows):
     """Rows laid out by transformers and by us."""
     found = theirs.apply_chat_template(rows, return_dict=True, return_assistant_tokens_mask=True)
     for row, ids, mask in zip(rows, found["input_ids"], found["assistant_masks"], strict=True):
-        expected = encode_chat(llama3(), chat_format("llama3"), row)
+        expected = encode_one(llama3(), chat_format("llama3"), row)
         assert ids == expected.ids
         assert mask == list(expected.mask)
 

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from dataprep.core.errors import DataprepError, FileError, InputError, TokenizerError, UsageError
 from dataprep.tokens.shards import writing as shard_writing
-from dataprep.tokens.shards.buffer import check_place, open_flat
 from dataprep.tokens.shards.manifest import MANIFEST, checksum
 from dataprep.tokens.shards.packing import pack, whole
 from dataprep.tokens.shards.reading import Shards, id_type
-from dataprep.tokens.shards.writing import finish
+from dataprep.tokens.shards.writing import check_directory, finish, open_buffer
 from tests.tokens_fakes import Bytes
 
 FACTS = {
@@ -35,14 +34,15 @@ DOCUMENTS = st.lists(
 def write(folder, documents, *, size=None, batch=3, limit=1 << 29, key="ab" * 32):
     """Shards of documents, each a list of (id, trained)."""
     dtype = id_type(FACTS["tokenizer"]["vocab_size"])
-    with open_flat(folder, dtype) as flat:
+    with open_buffer(folder, dtype) as flat:
         for begin in range(0, len(documents), batch):
             some = documents[begin : begin + batch]
             tokens = [token for document in some for token in document]
             ids = np.array([number for number, _ in tokens], dtype=dtype)
             bits = np.packbits(np.array([trained for _, trained in tokens], dtype=np.uint8))
             lengths = np.array([len(each) for each in some], dtype=np.uint32)
-            flat.add(ids.tobytes(), bits.tobytes(), lengths, np.arange(begin, begin + len(some)))
+            flat.write(ids.tobytes())
+            flat.add(bits.tobytes(), lengths, np.arange(begin, begin + len(some)))
         flat.close()
         order = whole(flat.lengths) if size is None else pack(flat.lengths, size, split_long=True)
         finish(flat, order, FACTS | {"key": key, "options": {"pack": size}}, limit=limit)
@@ -68,7 +68,7 @@ def test_documents_come_back(tmp_path_factory, documents, batch, limit):
     assert [listed(each) for each in shards] == documents
     assert len(shards) == len(documents)
     assert shards.tokens == sum(map(len, documents))
-    assert shards.trained == sum(trained for document in documents for _, trained in document)
+    assert shards.loss_tokens == sum(trained for document in documents for _, trained in document)
     assert [shards.row(number) for number in range(len(shards))] == list(range(len(documents)))
 
 
@@ -167,9 +167,14 @@ def test_a_damaged_manifest_is_never_believed(tmp_path_factory, place, bit):
     ("content", "message"),
     [
         (b"", "damaged"),
-        (b"[]", "no manifest"),
-        (b'{"format": "other"}', "no manifest"),
+        (b"[]", "not a manifest"),
+        (b'{"format": "other"}', "not a manifest"),
         (b'{"format": "dataprep-shards", "version": 99}', "version 99"),
+        # as written before the chat format had its name in the manifest
+        (
+            b'{"format": "dataprep-shards", "version": 2, "layout": {"name": "llama3"}}',
+            "version 2; this program reads 3: make the shards again with `dataprep tokenize`",
+        ),
     ],
 )
 def test_other_manifests_are_refused(tmp_path, content, message):
@@ -229,9 +234,9 @@ def test_a_crash_leaves_the_old_shards(tmp_path, monkeypatch, step):
 def test_two_processes_do_not_write_to_one_place(tmp_path):
     """The second is told so, instead of clearing away what the first has not finished."""
     code = (
-        "import sys; from pathlib import Path; from dataprep.tokens.shards.buffer import *\n"
+        "import sys; from pathlib import Path; from dataprep.tokens.shards.writing import *\n"
         "import numpy as np\n"
-        "with open_flat(Path(sys.argv[1]), np.dtype('<u2')): print('made', flush=True); sys.stdin.read()"
+        "with open_buffer(Path(sys.argv[1]), np.dtype('<u2')): print('made', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "out")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -244,7 +249,7 @@ def test_two_processes_do_not_write_to_one_place(tmp_path):
 
 def test_a_first_failure_leaves_nothing(tmp_path):
     """A directory that was made for the shards goes with them."""
-    with pytest.raises(ZeroDivisionError), open_flat(tmp_path / "new", id_type(9)):
+    with pytest.raises(ZeroDivisionError), open_buffer(tmp_path / "new", id_type(9)):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
 
@@ -252,8 +257,8 @@ def test_a_first_failure_leaves_nothing(tmp_path):
 def test_shards_replace_nothing_but_shards(tmp_path):
     """A directory with other things in it, or a file, is no place for shards."""
     (tmp_path / "thesis.tex").write_text("…")
-    with pytest.raises(UsageError, match=r"'thesis\.tex', which is no part of shards"):
-        check_place(tmp_path)
+    with pytest.raises(UsageError, match=r"'thesis\.tex', which does not belong to shards"):
+        check_directory(tmp_path)
     with pytest.raises(UsageError, match="is a file"):
-        check_place(tmp_path / "thesis.tex")
-    assert check_place(tmp_path / "new") == tmp_path / "new"
+        check_directory(tmp_path / "thesis.tex")
+    assert check_directory(tmp_path / "new") == tmp_path / "new"

@@ -114,7 +114,7 @@ def test_packing_keeps_every_document(rows, tmp_path):
     tokenize(rows, tmp_path / "plain")
     packed, plain = Shards.open(tmp_path / "packed"), Shards.open(tmp_path / "plain")
     assert done.fill > 0.98
-    assert (packed.tokens, packed.trained) == (plain.tokens, plain.trained)
+    assert (packed.tokens, packed.loss_tokens) == (plain.tokens, plain.loss_tokens)
     assert sorted(packed.row(n) for n in range(len(packed))) == list(range(len(plain)))
     for number in range(0, len(packed), 97):
         ids, mask = packed.document(number)
@@ -161,9 +161,9 @@ def test_shards_carry_their_tokenizer(small, tmp_path):
     assert loaded.vocab_size == shards.vocab_size
     ids, mask = shards.document(4)
     assert loaded.decode(ids[mask].tolist()) == "xxxxx<|eot_id|>" * 2
-    (copy,) = (tmp_path / "out").glob("*-tokenizer.model")
+    (copy,) = (tmp_path / "out").glob("*-tokenizer.json")
     copy.write_bytes(train_tokenizer(["something else"] * 9, 270, "bpe"))
-    with pytest.raises(InputError, match=r"tokenizer\.model: damaged"):
+    with pytest.raises(InputError, match=r"tokenizer\.json: damaged"):
         Shards.open(tmp_path / "out")
     tokenize(small, tmp_path / "object")
     with pytest.raises(TokenizerError, match="no copy"):
@@ -200,7 +200,7 @@ def test_a_finished_layout_takes_no_options(small, tmp_path):
     """``strip`` and ``date`` beside a chat format that was made without them would do nothing."""
     from dataprep.tokens.formats.loading import chat_format_of
 
-    with pytest.raises(UsageError, match="chat format's own"):
+    with pytest.raises(UsageError, match="belong to the chat format"):
         tokenize(small, tmp_path / "out", chat_format=chat_format_of("llama3"), strip=True)
 
 

@@ -84,7 +84,7 @@ def lint_tokens_command(
         count, problems = sum(report.rows.values()), report.counts.total()
         kinds = ", ".join(f"{kind}: {number:,}" for kind, number in report.counts.most_common())
         print(
-            f"{count:,} rows, {report.tokens:,} tokens, {report.trained:,} trained on, the longest row "
+            f"{count:,} rows, {report.tokens:,} tokens, {report.in_loss:,} in the loss, the longest row "
             f"{report.longest:,}; {problems:,} problems" + (f" ({kinds})" if kinds else ""),
             file=sys.stderr,
         )

@@ -203,9 +203,9 @@ def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) ->
 
 def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:
     found = made.manifest
-    counts = {name: found[name] for name in ("documents", "tokens", "trained", "sequences", "cut")}
+    counts = {name: found[name] for name in ("documents", "tokens", "loss_tokens", "sequences", "cut")}
     fill = None if made.fill is None else round(made.fill, 6)
-    share = found["trained"] / found["tokens"] if found["tokens"] else 0
+    share = found["loss_tokens"] / found["tokens"] if found["tokens"] else 0
     line = f"  {found['documents']:,} documents, {found['tokens']:,} tokens, {share:.1%} of them in the loss"
     if made.fill is not None:
         size = found["options"]["pack"]

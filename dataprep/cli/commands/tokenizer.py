@@ -113,7 +113,7 @@ def _show_facts(tokenizer: Tokenizer, as_json: bool) -> None:
 
 
 def _show_tokens(tokenizer: Tokenizer, text: str, as_json: bool) -> None:
-    from dataprep.tokens.tokenizers.prefix_space import decode_after
+    from dataprep.tokens.tokenizers.base import decode_after
 
     ids = tokenizer.encode(text)
     pieces = [_visible(decode_after(tokenizer, [number])) for number in ids]

@@ -1,4 +1,4 @@
-"""What was written for other programs, read back by them and compared with our own ids and masks."""
+"""Read a saved tokenizer back with ``transformers``, and compare its ids and masks with ours."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
-from dataprep.tokens.encoder import encode_chat
-from dataprep.tokens.formats.base import ChatFormat, Encoded
+from dataprep.core.errors import RowError, TokenizerError
+from dataprep.tokens.encoder import Encoder
+from dataprep.tokens.formats.base import ChatFormat
 from dataprep.tokens.formats.jinja import TemplateFormat
-from dataprep.tokens.tokenizers.base import Tokenizer
+from dataprep.tokens.tokenizers.base import Tokenizer, needed
+from dataprep.tokens.truncation import Encoded, first_difference
 
 TEXTS = (
     "",
@@ -24,7 +25,7 @@ TEXTS = (
     "▁a ▁▁ b▁", "<|not_a_token|> <x> [y] </z>",
     "=" * 70 + " " * 70 + "x" + "ab" * 40,
 )  # fmt: skip
-"""Where tokenizers differ, they have differed at texts like these."""
+"""Tokenizers have differed at texts like these."""
 
 CHATS = (
     [("user", "What is 6 times 7?"), ("assistant", "It is 42.\n\n#### 42")],
@@ -43,8 +44,14 @@ def check_saved(
 ) -> None:
     """Compare what ``transformers`` makes of a directory with a tokenizer and a chat format.
 
+    Args:
+        directory: the saved tokenizer.
+        tokenizer: the tokenizer that was saved.
+        chat_format: the chat format that was saved; ``None`` for a model of texts.
+        end: without a chat format, the special token that is put behind each text.
+
     Raises:
-        TokenizerError: an id or a mask differs, and where.
+        TokenizerError: an id or a mask differs; the message says where.
         MissingDependencyError: ``transformers`` is not installed.
     """
     saved = _loaded(directory)
@@ -55,8 +62,9 @@ def check_saved(
     for text in TEXTS:
         try:
             expected = tokenizer.encode(text)
-        except RowError:  # a U+2581, where the tokenizer would read it as a space: no row has one
+        except RowError:  # a U+2581 that the tokenizer would read as a space, which no row may contain
             continue
+        # transformers finds special tokens in texts, and this program never does.
         if not any(name in text for name in tokenizer.special_tokens):
             found = saved.encode(text, add_special_tokens=False)
             _compare(saved, f"the text {text[:60]!r}", found, expected)
@@ -67,13 +75,15 @@ def check_saved(
                 )
     if chat_format is None:
         return
+    encoder = Encoder(tokenizer, chat_format)
     for chat in CHATS:
         messages = [{"role": role, "content": content} for role, content in chat]
         try:
-            chat_ids = encode_chat(tokenizer, chat_format, messages)
+            (encoded,) = encoder.encode([chat_format.read(messages)]).results()
         except RowError:  # not every chat format takes every order of roles
             continue
-        _compare_chat(saved, chat_format, messages, chat_ids)
+        if isinstance(encoded, Encoded):
+            _compare_chat(saved, chat_format, messages, encoded)
 
 
 def _compare_chat(
@@ -82,8 +92,9 @@ def _compare_chat(
     text, date = saved.chat_template, {}
     if isinstance(chat_format, TemplateFormat) and chat_format.date:
         if "strftime_now" in text and "date_string" not in text:
-            return  # transformers lays it out with today's date
+            return  # transformers renders it with today's date
         date = {"date_string": chat_format.date}
+    # Without marks in the template, transformers cannot tell a loss mask.
     marked = re.search(r"\{%-?\s*generation\s*-?%\}", text) is not None
     found = saved.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=marked, **date)
     what = f"the conversation beginning {messages[0]['content'][:40]!r}, in chat format {chat_format.name!r},"
@@ -94,16 +105,15 @@ def _compare_chat(
 
 def _compare(saved: Any, what: str, found: Iterable[int], expected: list[int]) -> None:
     found = list(found)
-    if found == expected:
+    at = first_difference(found, expected)
+    if at is None:
         return
-    pairs = zip(found, expected, strict=False)
-    at = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(found), len(expected)))
     shown = [str(ids[max(0, at - 2) : at + 4]) for ids in (found, expected)]
     raise _differs(saved, f"{what} at token {at}", *shown)
 
 
 def _differs(saved: Any, what: str, found: object, expected: object) -> TokenizerError:
-    """The error; the class that loads is named, for the ``config.json`` of some models decides which."""
+    # The class is named because the config.json of some models decides which one loads the tokenizer.
     return TokenizerError(
         f"the tokenizer cannot be saved for other programs: transformers ({type(saved).__name__}) gives "
         f"{what} {found}, expected {expected}; nothing was written: use another tokenizer or chat format, "
@@ -112,13 +122,10 @@ def _differs(saved: Any, what: str, found: object, expected: object) -> Tokenize
 
 
 def _loaded(directory: Path) -> Any:
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise MissingDependencyError("transformers", "train", "saving a tokenizer") from None
+    transformers = needed("transformers", "saving a tokenizer", extra="train")
     with _quiet():
         try:
-            return AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+            return transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
         except Exception as error:  # noqa: BLE001 - the libraries raise nothing more precise
             raise TokenizerError(
                 f"the tokenizer cannot be saved for other programs: transformers does not load it ({error}): "
@@ -128,7 +135,7 @@ def _loaded(directory: Path) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What the library says of a directory without a model in it is no concern of the user's."""
+    # transformers warns about a directory without a model, which does not concern the user.
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()

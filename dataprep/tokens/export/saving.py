@@ -1,11 +1,12 @@
-"""A tokenizer and a chat format as a directory that ``AutoTokenizer.from_pretrained`` loads.
+"""Save a tokenizer and a chat format as a directory that ``AutoTokenizer.from_pretrained`` loads.
 
-Everything is written to a folder of its own first and read back by ``transformers``. Only when all ids and
-masks are ours does it come to its place, each file whole or not at all.
+Everything is written to a temporary directory first and read back by ``transformers``. Only if all ids and
+masks are equal are the files put in place, each one whole or not at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,21 +15,18 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import TokenizerError
-from dataprep.tokens.export.chat_templates import chat_template
 from dataprep.tokens.export.checks import check_saved
-from dataprep.tokens.export.from_ranks import ended, rank_document
-from dataprep.tokens.export.from_sentencepiece import sentencepiece_document
-from dataprep.tokens.export.roles import token_names
-from dataprep.tokens.formats.base import ChatFormat
-from dataprep.tokens.formats.template_files import read_object
+from dataprep.tokens.export.tokenizer_json import tokenizer_json, with_end
+from dataprep.tokens.formats.base import ChatFormat, Segment
+from dataprep.tokens.formats.jinja import TemplateFormat
+from dataprep.tokens.formats.model_template import read_object
+from dataprep.tokens.special_tokens import BOS, EOS, first_of, pad_id
 from dataprep.tokens.tokenizers.base import Tokenizer
 from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
-from dataprep.tokens.tokenizers.sentencepiece import SentencePieceTokenizer
-from dataprep.tokens.tokenizers.tiktoken_ranks import RankTokenizer
 
 CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 BESIDE = ("special_tokens_map.json", "added_tokens.json")
-"""Older files, that would speak against a new configuration."""
+"""Older files, which would contradict a new configuration."""
 GENERIC = "PreTrainedTokenizerFast"
 """The class that takes a ``tokenizer.json`` as it is, in every version of transformers."""
 
@@ -38,19 +36,18 @@ def save_pretrained(
 ) -> None:
     """Write what ``AutoTokenizer.from_pretrained(directory)`` needs to give the same ids.
 
-    ``tokenizer.json``, ``tokenizer_config.json`` and, with a chat format, ``chat_template.jinja``; those a
-    directory has beside them stay. Where its ``config.json`` is there already, it is heeded in the check,
-    since it may decide which class loads the tokenizer.
+    These are ``tokenizer.json``, ``tokenizer_config.json`` and, with a chat format, ``chat_template.jinja``.
+    Other files of the directory stay.
 
     Args:
-        tokenizer: any that ``load_tokenizer`` gives. The files of a Hugging Face one are taken as they are.
-        chat_format: how conversations are laid out; None for a model of texts, such as T5.
-        directory: made where it is not there.
+        tokenizer: a tokenizer of ``load_tokenizer``. The files of a Hugging Face one are taken as they are.
+        chat_format: the form of conversations; ``None`` for a model of texts, for example T5.
+        directory: created if it is missing.
         end: without a chat format, the special token that is put behind each text, as T5's tokenizers do.
 
     Raises:
-        TokenizerError: ``transformers`` would give other ids or another loss mask, and where; or the
-            tokenizer lacks a special token of the chat format. Nothing is written then.
+        TokenizerError: ``transformers`` would give other ids or another loss mask, or the tokenizer lacks a
+            special token of the chat format. Nothing is written then.
         FileError: the directory cannot be written.
         MissingDependencyError: ``transformers`` is not installed (extra ``train``).
     """
@@ -61,7 +58,7 @@ def save_pretrained(
     except TokenizerError:
         if GENERIC in contents[CONFIG]:
             raise
-        # A model's own class may rebuild the tokenizer in its own way; the general one takes the file.
+        # A model's own class may rebuild the tokenizer in its own way; the generic one takes the file.
         contents[CONFIG] = _json(orjson.loads(contents[CONFIG]) | {"tokenizer_class": GENERIC})
         _check(contents, target, tokenizer, chat_format, end)
     with files.writing(str(target)):
@@ -80,61 +77,44 @@ def _check(
     chat_format: ChatFormat | None,
     end: str | None,
 ) -> None:
-    """Write the files to a folder of their own and read them back."""
+    """Write the files to a temporary directory and read them back."""
     with TemporaryDirectory(prefix="dataprep-") as folder:
         for name, text in contents.items():
             files.write_text(text, str(Path(folder) / name))
+        # The model's configuration may decide which class loads the tokenizer.
         if (target / "config.json").is_file():
             files.write_text(files.read_text(str(target / "config.json")), str(Path(folder) / "config.json"))
         check_saved(Path(folder), tokenizer, chat_format, end)
 
 
 def _contents(tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | None) -> dict[str, str]:
-    """The texts of the files to write, by their names."""
-    config: dict[str, Any] = {}
+    """Return the texts of the files to write, by name."""
+    config: dict[str, Any] = {"tokenizer_class": GENERIC}
     if isinstance(tokenizer, HuggingFaceTokenizer):
         document = tokenizer.content.decode("utf-8")
-        config = _configuration(Path(tokenizer.path))
+        config |= _configuration(Path(tokenizer.path))
     else:
-        document = orjson.dumps(_document(tokenizer)).decode("utf-8")
-    # A configuration's template would stand beside the chat format's.
-    config = {key: value for key, value in config.items() if key != "chat_template"}
-    config = _defaults(tokenizer) | config | token_names(tokenizer, chat_format, end)
+        document = tokenizer_json(tokenizer)
+        config |= {
+            "add_bos_token": False,
+            "add_eos_token": False,
+            "clean_up_tokenization_spaces": False,
+            "model_input_names": ["input_ids", "attention_mask"],
+        }
+    config.pop("chat_template", None)  # it would contradict the chat format's
+    config |= token_names(tokenizer, chat_format, end)
     if chat_format is None and end is not None:
-        document = orjson.dumps(ended(orjson.loads(document), end, tokenizer.special(end))).decode("utf-8")
+        ended = with_end(orjson.loads(document), end, tokenizer.special(end))
+        document = orjson.dumps(ended).decode("utf-8")
         config |= {"add_bos_token": False, "add_eos_token": True}
-    found = {"tokenizer.json": document, CONFIG: _json(config)}
+    contents = {"tokenizer.json": document, CONFIG: _json(config)}
     if chat_format is not None:
-        found[TEMPLATE] = chat_template(chat_format)
-    return found
-
-
-def _document(tokenizer: Tokenizer) -> dict[str, Any]:
-    if isinstance(tokenizer, RankTokenizer):
-        return rank_document(tokenizer)
-    if isinstance(tokenizer, SentencePieceTokenizer):
-        return sentencepiece_document(tokenizer)
-    raise TokenizerError(
-        f"found a tokenizer of the class {type(tokenizer).__name__}; expected one that load_tokenizer gives: "
-        "other kinds have no file that could be saved"
-    )
-
-
-def _defaults(tokenizer: Tokenizer) -> dict[str, Any]:
-    """A configuration that changes nothing about a ``tokenizer.json``."""
-    if isinstance(tokenizer, HuggingFaceTokenizer):
-        return {"tokenizer_class": GENERIC}
-    return {
-        "tokenizer_class": GENERIC,
-        "add_bos_token": False,
-        "add_eos_token": False,
-        "clean_up_tokenization_spaces": False,
-        "model_input_names": ["input_ids", "attention_mask"],
-    }
+        contents[TEMPLATE] = chat_format.jinja()
+    return contents
 
 
 def _configuration(path: Path) -> dict[str, Any]:
-    """What the directory of a ``tokenizer.json`` says of it; empty for a file of another name."""
+    """Return what the directory of a ``tokenizer.json`` says about it; empty for a file of another name."""
     if path.name != "tokenizer.json":
         return {}
     return read_object(path.with_name(BESIDE[0])) | read_object(path.with_name(CONFIG))
@@ -142,3 +122,76 @@ def _configuration(path: Path) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode("utf-8") + "\n"
+
+
+def generation_ids(
+    tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | None = None
+) -> dict[str, Any]:
+    """Return what a ``generation_config.json`` must say for a model of this tokenizer and chat format.
+
+    Args:
+        tokenizer: the tokenizer.
+        chat_format: the form of conversations; ``None`` for a model of texts, for example T5.
+        end: the special token that ends the texts of such a model. Defaults to the first known one.
+
+    Returns:
+        ``eos_token_id``: all ids that end an answer, the end of turn first; ``pad_token_id``; and
+        ``bos_token_id`` if texts begin with a token. Keys without an id are left out.
+
+    Raises:
+        TokenizerError: the tokenizer lacks the chat format's end-of-turn token.
+    """
+    names = _stop_tokens(tokenizer, chat_format, end)
+    ids: dict[str, Any] = {"pad_token_id": pad_id(tokenizer)}
+    if names:
+        ids["eos_token_id"] = [tokenizer.special(name) for name in names]
+    if (begin := _begin(tokenizer, chat_format)) is not None:
+        ids["bos_token_id"] = tokenizer.special(begin)
+    return ids
+
+
+def token_names(
+    tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | None = None
+) -> dict[str, str]:
+    """Return ``bos_token``, ``eos_token`` and ``pad_token`` for a tokenizer's configuration, if known."""
+    names: dict[str, str] = {}
+    if (begin := _begin(tokenizer, chat_format)) is not None:
+        names["bos_token"] = begin
+    if stop_tokens := _stop_tokens(tokenizer, chat_format, end):
+        names["eos_token"] = stop_tokens[0]
+    padding = pad_id(tokenizer)
+    pad = next((name for name, number in tokenizer.special_tokens.items() if number == padding), None)
+    if pad is not None:
+        names["pad_token"] = pad
+    # A model's own template may write what its directory calls by these names, so those stay.
+    if isinstance(chat_format, TemplateFormat):
+        names |= {
+            key: name
+            for key, name in chat_format.template.variables.items()
+            if key in chat_format.template.text and name in tokenizer.special_tokens
+        }
+    return names
+
+
+def _stop_tokens(tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | None) -> list[str]:
+    """Return what ends an answer: the chat format's end of turn, then the end of a text."""
+    if chat_format is None and end is not None:
+        return [end]
+    names: list[str] = []
+    if chat_format is not None:
+        variables: Mapping[str, str] = {}
+        if isinstance(chat_format, TemplateFormat):
+            variables = chat_format.template.variables
+        eos = variables.get("eos_token")
+        names = sorted(chat_format.stop_tokens, key=lambda name: (name != eos, name))
+    text_end = first_of(EOS, tokenizer.special_tokens)
+    return list(dict.fromkeys([*names, *([text_end] if text_end else [])]))
+
+
+def _begin(tokenizer: Tokenizer, chat_format: ChatFormat | None) -> str | None:
+    """Return the token that a conversation begins with, if it is one that begins texts."""
+    if chat_format is None:
+        return None
+    first = chat_format.plan(("user", "assistant"))[0]
+    name = first.text if isinstance(first, Segment) and first.special else ""
+    return name if name in BOS and name in tokenizer.special_tokens else None

@@ -1,4 +1,8 @@
-"""From a conversation to token ids and loss mask, segment by segment, never by searching."""
+"""The interface of a chat format, and what all chat formats share.
+
+A chat format turns the roles of a conversation into a plan: fixed pieces, and slots for the contents. Ids
+and loss mask are made from the plan piece by piece; nothing is searched for in a finished text.
+"""
 
 from __future__ import annotations
 
@@ -14,58 +18,50 @@ from dataprep.core.errors import RowError, UsageError
 
 Messages = Sequence[Mapping[str, Any]]
 
-Laid = tuple[tuple[str, ...], list[str]]
+Turns = tuple[tuple[str, ...], list[str]]
 """The roles of a conversation, and its contents as a chat format writes them."""
-
-
-@dataclass(slots=True)
-class Encoded:
-    """A conversation in tokens.
-
-    Attributes:
-        ids: token ids, L of them.
-        mask: L bytes, 1 where the token is trained on and 0 elsewhere.
-    """
-
-    ids: list[int]
-    mask: bytearray
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a conversation.
+    """A fixed piece of a conversation.
 
     Attributes:
-        text: a text to be encoded as data, or the name of a special token.
-        special: whether it is the latter.
-        trained: whether its tokens are trained on.
+        text: text to encode as data, or the name of a special token.
+        special: whether ``text`` names a special token.
+        in_loss: whether the loss mask covers its tokens.
     """
 
     text: str
     special: bool = False
-    trained: bool = False
+    in_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The place of a message's content; ``message`` is its number, the rest as in ``Segment``."""
+    """The slot for the content of a message.
+
+    Attributes:
+        message: the index of the message.
+        in_loss: whether the loss mask covers its tokens.
+    """
 
     message: int
-    trained: bool = False
+    in_loss: bool = False
 
 
 Plan = tuple[Segment | Slot, ...]
-"""What a chat format makes of messages with certain roles: fixed pieces and the places of contents."""
+"""The pieces of all conversations with the same roles."""
 
 
 class ChatFormat(Protocol):
-    """How a model wants conversations to be written; picklable.
+    """How a model expects conversations to be written; picklable.
 
     Attributes:
-        name: one of ``NAMES``.
-        fingerprint: differs whenever a conversation may be laid out otherwise: the name, the options,
-            a template's text.
-        exact: an answer's trained text is its content and nothing else, not even white space around it.
+        name: one of ``loading.NAMES``.
+        fingerprint: differs whenever a conversation may be written differently. It covers the name, the
+            options and the text of a template.
+        exact: whether the text in the loss is the content alone, without white space around it.
     """
 
     name: str
@@ -73,72 +69,68 @@ class ChatFormat(Protocol):
     exact: bool
 
     @property
-    def ends(self) -> frozenset[str]:
+    def stop_tokens(self) -> frozenset[str]:
         """The special tokens that end an assistant's turn."""
 
     def plan(self, roles: tuple[str, ...]) -> Plan:
-        """The fixed pieces and the places of contents, for messages with these roles.
+        """Return the pieces of conversations with these roles.
+
+        The loss mask covers the contents of assistants and their end-of-turn tokens.
 
         Raises:
-            RowError: messages with these roles cannot be laid out.
+            RowError: the format has no form for these roles.
         """
 
-    def read(self, messages: Messages) -> Laid:
-        """The messages' roles, and their contents as the chat format writes them.
+    def read(self, messages: Messages) -> Turns:
+        """Return the roles of the messages, and their contents as the format writes them.
 
         Raises:
-            RowError: the messages are no chat row: an unknown role, no text, no assistant.
+            RowError: the messages are not a chat row: an unknown role, no text, no assistant.
         """
 
-    def segments(self, messages: Messages) -> list[Segment]:
-        """The pieces of a conversation, in order. Trained: assistants' contents and their end of turn.
-
-        Raises:
-            RowError: the messages cannot be laid out.
-        """
+    def jinja(self) -> str:
+        """Return the format as a Jinja chat template, for programs that read a model directory."""
 
 
-def read_messages(messages: Messages, strip: bool = False) -> tuple[tuple[str, ...], list[str]]:
-    """The roles and contents of a chat row that is well-formed.
+def read_messages(messages: Messages, strip: bool = False) -> Turns:
+    """Return the roles and contents of a well-formed chat row.
+
+    Args:
+        messages: the messages of the row.
+        strip: whether to strip white space around the contents.
 
     Raises:
-        RowError: it is not, with the first thing that ``dataprep validate`` finds in it.
+        RowError: the row is malformed; with the first finding of ``dataprep validate``.
     """
+    # Well-formed rows take this short way: one list for roles, one for contents, a cached check of the roles.
     try:
         roles = tuple([message["role"] for message in messages])
         contents = [message["content"] for message in messages]
-        sound = _in_order(roles) and all(map(str.strip, contents))
+        sound = _roles_are_sound(roles) and all(map(str.strip, contents))
     except (TypeError, KeyError, IndexError):
         sound = False
     if not sound:
-        raise _not_sound(messages)
+        raise _malformed(messages)
     return roles, [text.strip() for text in contents] if strip else contents
 
 
 @lru_cache(maxsize=256)
-def _in_order(roles: tuple[str, ...]) -> bool:
+def _roles_are_sound(roles: tuple[str, ...]) -> bool:
     row = {"messages": [{"role": role, "content": "."} for role in roles]}
     return not any(find_in_row(row))
 
 
-def _not_sound(messages: Any) -> RowError:
+def _malformed(messages: Any) -> RowError:
     if isinstance(messages, list | tuple):
         messages = [dict(item) if isinstance(item, Mapping) else item for item in messages]
     for finding in find_in_row({"messages": messages}):
         return RowError(*finding)
-    return RowError("malformed message", "a content is no plain string")
-
-
-def filled(plan: Plan, contents: list[str]) -> list[Segment]:
-    """A plan's segments, the contents in their places."""
-    return [
-        Segment(contents[piece.message], trained=piece.trained) if isinstance(piece, Slot) else piece
-        for piece in plan
-    ]
+    return RowError("malformed message", "a content is not a plain string")
 
 
 def fingerprint_of(*facts: object) -> str:
-    """64 hex digits that differ where one of the facts does."""
+    """Return 64 hex digits that differ if one of the facts differs."""
+    # Contents of templates may hold lone surrogates, which UTF-8 alone refuses.
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -148,4 +140,4 @@ def check_date(date: str | None) -> None:
         if date is not None:
             datetime.strptime(date, "%d %b %Y")
     except ValueError:
-        raise UsageError(f"{date!r} is no date as templates write it: expected such as 26 Jul 2024") from None
+        raise UsageError(f"{date!r} is not a date as templates write it, for example 26 Jul 2024") from None

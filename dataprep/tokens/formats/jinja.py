@@ -1,14 +1,14 @@
 """A model's own chat template as a chat format.
 
-The template is rendered with placeholders for contents, once for each order of roles, so that only its
-own text can hold special tokens: a content goes to the tokenizer as data, whatever it says. What is
-trained on is what the template marks as generated, or without marks what comes after each prompt.
+The template is rendered once for each order of roles, with placeholders for the contents. So only its own
+text can hold special tokens: a content goes to the tokenizer as data, whatever it says. The loss mask covers
+what the template marks as generated; without marks, what follows each prompt.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,35 +19,42 @@ from dataprep.tokens.formats.base import (
     Plan,
     Segment,
     Slot,
+    Turns,
     check_date,
-    filled,
     fingerprint_of,
     read_messages,
 )
-from dataprep.tokens.formats.jinja_sandbox import BEGIN, END, ChatTemplate
-from dataprep.tokens.formats.template_files import TOKENS, ModelTemplate, read_template
+from dataprep.tokens.formats.model_template import (
+    BEGIN,
+    END,
+    TOKENS,
+    ChatTemplate,
+    ModelTemplate,
+    read_template,
+)
+from dataprep.tokens.truncation import first_difference
 
 Span = tuple[int, int]
-SHOWN = 40  # characters around the place where two texts part
+CONTEXT = 40  # characters of each text in a message about a difference
 
 
 @dataclass(frozen=True)
-class _Sheet:
+class _Rendered:
     """What the template makes of messages with certain roles.
 
     Attributes:
         plan: its pieces.
-        pieces: its text, and the numbers of the messages whose contents stand in it.
-        trimmed: for each message, whether its content is trimmed on the left, and on the right.
-        bare: the same, where a special token swallows the white space beside it.
-        ends: the special tokens that come first after assistants' contents.
+        pieces: its text, with the indexes of messages in place of their contents.
+        trims: for each message, whether its content is trimmed on the left, and on the right.
+        bare: the messages whose contents stand after, and before, a special token that swallows white space.
+        stop_tokens: the special tokens that come first after assistants' contents.
     """
 
     plan: Plan
     pieces: tuple[str | int, ...]
-    trimmed: tuple[tuple[bool, bool], ...]
+    trims: tuple[tuple[bool, bool], ...]
     bare: tuple[frozenset[int], frozenset[int]]
-    ends: frozenset[str]
+    stop_tokens: frozenset[str]
 
 
 @dataclass
@@ -58,19 +65,20 @@ class TemplateFormat:
     special_tokens: tuple[str, ...]
     strip: bool = False
     date: str | None = None
-    _sheets: dict[tuple[str, ...], _Sheet] = field(default_factory=dict, repr=False)
+    _rendered: dict[tuple[str, ...], _Rendered] = field(default_factory=dict, repr=False)
     _compiled: ChatTemplate | None = field(default=None, repr=False)
 
     name = "template"
-    exact = False  # a template may write a space before an answer, and train on it
+    exact = False  # a template may write a space before an answer, and mark it as generated
 
     @classmethod
     def read_from(
         cls, path: str | Path, *, strip: bool, date: str | None, special_tokens: Collection[str] = ()
     ) -> TemplateFormat:
-        """The template in a model directory or file; see ``chat_format_of``."""
+        """Return the template of a model directory or file; see ``chat_format_of``."""
         check_date(date)
         template = read_template(path)
+        # The longest name first, so that the search for them never finds a part of a longer one.
         names = sorted(set(special_tokens) or template.special_tokens, key=lambda name: (-len(name), name))
         if not names:
             raise TokenizerError(
@@ -79,11 +87,11 @@ class TemplateFormat:
         chat_format = cls(template, tuple(names), strip, date)
         if not template.variables and (used := chat_format._chat.uses(TOKENS)):
             raise TemplateError(
-                f"{path}: the chat template writes {' and '.join(used)}, and nothing here says what that is; "
+                f"{path}: the chat template writes {' and '.join(used)}, which nothing here defines; "
                 "give the model directory, whose tokenizer_config.json does"
             )
-        try:  # what is wrong with a template is found before any row
-            chat_format._sheet(("user", "assistant"))
+        try:  # find what is wrong with a template before any row is read
+            chat_format._render_roles(("user", "assistant"))
         except RowError as error:
             raise TemplateError(f"{path}: not even a question and an answer: {error}") from None
         return chat_format
@@ -97,40 +105,42 @@ class TemplateFormat:
         return self.__dict__ | {"_compiled": None}  # compiled templates cannot be pickled
 
     @property
-    def ends(self) -> frozenset[str]:
-        """The special tokens that end an assistant's turn, trained or not."""
-        return self._sheet(("user", "assistant")).ends
+    def stop_tokens(self) -> frozenset[str]:
+        """The special tokens that end an assistant's turn, in the loss or not."""
+        return self._render_roles(("user", "assistant")).stop_tokens
 
     def plan(self, roles: tuple[str, ...]) -> Plan:
-        """The fixed pieces and the places of contents, for messages with these roles."""
-        return self._sheet(roles).plan
+        """Return the pieces of conversations with these roles; see ``ChatFormat``."""
+        return self._render_roles(roles).plan
 
-    def read(self, messages: Messages) -> tuple[tuple[str, ...], list[str]]:
-        """The messages' roles, and their contents as the template writes them.
+    def read(self, messages: Messages) -> Turns:
+        """Return the roles of the messages, and their contents as the template writes them.
 
         Raises:
-            RowError: they are no chat row, or the template refuses them or changes a content.
+            RowError: they are not a chat row, or the template refuses them or changes a content.
         """
         roles, given = read_messages(messages, self.strip)
-        sheet = self._sheet(roles)
-        contents = [_trimmed(text, *sides) for text, sides in zip(given, sheet.trimmed, strict=True)]
-        expected = "".join([contents[each] if isinstance(each, int) else each for each in sheet.pieces])
+        rendered = self._render_roles(roles)
+        contents = [_trim(text, *sides) for text, sides in zip(given, rendered.trims, strict=True)]
+        expected = "".join(
+            [contents[piece] if isinstance(piece, int) else piece for piece in rendered.pieces]
+        )
+        # The row itself is rendered too: a template may treat some contents in a way of its own.
         real = self._render(roles, given)
         if real != expected:
-            raise RowError("the chat template changes a content", _parting(expected, real))
-        for side, numbers in enumerate(sheet.bare):
-            for number in numbers:
-                if _trimmed(contents[number], side == 0, side == 1) != contents[number]:
+            raise RowError("the chat template changes a content", _difference(expected, real))
+        for side, indexes in enumerate(rendered.bare):
+            for index in indexes:
+                if _trim(contents[index], side == 0, side == 1) != contents[index]:
                     raise RowError(
                         "white space beside a special token",
-                        f"the tokenizer swallows it in messages[{number}]: strip contents",
+                        f"the tokenizer swallows it in messages[{index}]: strip contents",
                     )
         return roles, contents
 
-    def segments(self, messages: Messages) -> list[Segment]:
-        """The pieces of a conversation, in order."""
-        roles, contents = self.read(messages)
-        return filled(self.plan(roles), contents)
+    def jinja(self) -> str:
+        """Return the model's own template, unchanged."""
+        return self.template.text
 
     @property
     def _chat(self) -> ChatTemplate:
@@ -142,36 +152,40 @@ class TemplateFormat:
         pairs = zip(roles, contents, strict=False)
         return self._chat.render([{"role": role, "content": text} for role, text in pairs], **options)
 
-    def _sheet(self, roles: tuple[str, ...]) -> _Sheet:
-        if roles not in self._sheets:
-            self._sheets[roles] = self._make_sheet(roles)
-        return self._sheets[roles]
+    def _render_roles(self, roles: tuple[str, ...]) -> _Rendered:
+        if roles not in self._rendered:
+            self._rendered[roles] = self._make_rendered(roles)
+        return self._rendered[roles]
 
-    def _make_sheet(self, roles: tuple[str, ...]) -> _Sheet:
-        places = [_placeholder(number) for number in range(len(roles))]
-        text, spans = self._marked(roles, places)
-        for number, place in enumerate(places):
-            if place not in text:
+    def _make_rendered(self, roles: tuple[str, ...]) -> _Rendered:
+        words = [_placeholder(index) for index in range(len(roles))]
+        text, spans = self._marked(roles, words)
+        for index, word in enumerate(words):
+            if word not in text:
                 raise RowError(
                     "the chat template leaves out or changes a content",
-                    f"messages[{number}], {roles[number]}",
+                    f"messages[{index}], {roles[index]}",
                 )
+        # Marks are the template's own word on what is generated; without them, prefixes are compared.
         if not spans:
-            spans = self._after_prompts(roles, places, text)
-        numbers = {place: number for number, place in enumerate(places)}
-        known = re.compile("|".join(map(re.escape, [*places, *self.special_tokens])))
-        plan, bare = self._swallow([*_cut(text, known, spans, numbers)])
-        return _Sheet(
+            spans = self._after_prompts(roles, words, text)
+        indexes = {word: index for index, word in enumerate(words)}
+        known = re.compile("|".join(map(re.escape, [*words, *self.special_tokens])))
+        pieces = [*_cut(text, known, spans, indexes)]
+        pieces, left = _swallow(pieces, self.template.after, str.lstrip)
+        pieces, right = _swallow(pieces[::-1], self.template.before, str.rstrip)
+        plan = tuple(pieces[::-1])
+        return _Rendered(
             plan,
-            tuple(numbers.get(each, each) for each in re.split(f"({'|'.join(places)})", text)),
-            self._trims(roles, places),
-            bare,
-            _ends(plan, roles),
+            tuple(indexes.get(piece, piece) for piece in re.split(f"({'|'.join(words)})", text)),
+            self._trims(roles, words),
+            (left, right),
+            _stop_tokens(plan, roles),
         )
 
-    def _marked(self, roles: tuple[str, ...], places: list[str]) -> tuple[str, list[Span]]:
-        """The text, and what the template marks as generated in it."""
-        parts = re.split(f"([{BEGIN}{END}])", self._render(roles, places, marks=True))
+    def _marked(self, roles: tuple[str, ...], words: list[str]) -> tuple[str, list[Span]]:
+        """Return the text, and the spans that the template marks as generated."""
+        parts = re.split(f"([{BEGIN}{END}])", self._render(roles, words, marks=True))
         text, spans, start = "", [], 0
         for part in parts:
             if part == BEGIN:
@@ -180,86 +194,85 @@ class TemplateFormat:
                 spans.append((start, len(text)))
             else:
                 text += part
-        if text != (plain := self._render(roles, places)):
-            raise RowError("the chat template's marks change its text", _parting(plain, text))
+        # A template may trim or repeat what it marked, and then the spans would be wrong.
+        if text != (plain := self._render(roles, words)):
+            raise RowError("the chat template's marks change its text", _difference(plain, text))
         return text, spans
 
-    def _after_prompts(self, roles: tuple[str, ...], places: list[str], text: str) -> list[Span]:
-        """What comes after each prompt, to the end of the turn; each text must begin with the one before."""
+    def _after_prompts(self, roles: tuple[str, ...], words: list[str], text: str) -> list[Span]:
+        """Return the span after each prompt up to the end of the turn, for a template without marks.
+
+        Raises:
+            RowError: a rendered prefix of the conversation is not a prefix of its text.
+        """
         spans = []
-        for number in [number for number, role in enumerate(roles) if role == "assistant"]:
-            turns = number + 1
-            prompt = self._render(roles[:number], places[:number], prompt=True)
-            after = self._render(roles[:turns], places[:turns])
-            start = self._answer(after, prompt, places[number]) if after.startswith(prompt) else 0
-            end = self._end(after, start, places[number])
+        for index in [index for index, role in enumerate(roles) if role == "assistant"]:
+            count = index + 1
+            prompt = self._render(roles[:index], words[:index], prompt=True)
+            after = self._render(roles[:count], words[:count])
+            start = self._answer_start(after, prompt, words[index]) if after.startswith(prompt) else 0
+            end = self._turn_end(after, start, words[index])
+            # Otherwise a model that is asked with the prompt would see another text than in training.
             for shorter, longer in ((prompt, after), (after[:end], text)):
                 if not longer.startswith(shorter):
                     raise RowError(
                         "the chat template is not prefix-safe",
-                        f"no mask can be told: with {turns} of {len(roles)} messages, "
-                        f"{_parting(shorter, longer)}; mark what is generated with "
-                        "{% generation %}, or lay the messages out by a named chat format",
+                        f"the loss mask is unknown: with {count} of {len(roles)} messages, "
+                        f"{_difference(shorter, longer)}; mark what is generated with "
+                        "{% generation %}, or use a named chat format",
                     )
-            between = text[len(prompt) : text.index(places[number])]
-            if between.strip() and prompt == self._render(roles[:number], places[:number]):
+            # A header that only the full conversation has would be in the loss although no prompt ends there.
+            between = text[len(prompt) : text.index(words[index])]
+            if between.strip() and prompt == self._render(roles[:index], words[:index]):
                 raise RowError(
                     "the chat template writes no prompt for an assistant",
-                    f"add_generation_prompt adds nothing, so that no mask can be told: found {between!r} "
+                    f"add_generation_prompt adds nothing, so the loss mask is unknown: found {between!r} "
                     "before an answer; mark what is generated with {% generation %}",
                 )
             spans.append((start, end))
         return spans
 
-    def _answer(self, text: str, prompt: str, place: str) -> int:
-        """Where an answer begins: after the prompt, and after what the template itself writes before it.
-
-        Such as Qwen3's empty block of thoughts: what no row says is not trained on.
-        """
-        content = max(text.find(place), len(prompt))
+    def _answer_start(self, text: str, prompt: str, word: str) -> int:
+        # Some templates write text of their own between the prompt and the content, for example Qwen3's
+        # empty block of thoughts. No row says it, so it is not in the loss.
+        content = max(text.find(word), len(prompt))
         return content if text[len(prompt) : content].strip() else len(prompt)
 
-    def _end(self, text: str, start: int, place: str) -> int:
-        """The end of a turn: after the first special token behind the content, else of the text."""
-        content = max(text.find(place, start), start) + len(place)
-        found = re.compile("|".join(map(re.escape, self.special_tokens))).search(text, content)
-        return found.end() if found else len(text)
+    def _turn_end(self, text: str, start: int, word: str) -> int:
+        """Return the end of a turn: after the first special token behind the content, else of the text."""
+        content = max(text.find(word, start), start) + len(word)
+        match = re.compile("|".join(map(re.escape, self.special_tokens))).search(text, content)
+        return match.end() if match else len(text)
 
-    def _trims(self, roles: tuple[str, ...], places: list[str]) -> tuple[tuple[bool, bool], ...]:
-        """Which contents lose the white space around them."""
-        text = self._render(roles, [f" \n\t{place}\t\n " for place in places])
-        return tuple((f" \n\t{place}" not in text, f"{place}\t\n " not in text) for place in places)
-
-    def _swallow(self, pieces: list[Segment | Slot]) -> tuple[Plan, tuple[frozenset[int], frozenset[int]]]:
-        """The pieces without the white space that special tokens beside it swallow."""
-        pieces, left = _swallowed(pieces, self.template.after, str.lstrip)
-        pieces, right = _swallowed(pieces[::-1], self.template.before, str.rstrip)
-        return tuple(pieces[::-1]), (left, right)
+    def _trims(self, roles: tuple[str, ...], words: list[str]) -> tuple[tuple[bool, bool], ...]:
+        # Found by rendering contents with white space around them, not by reading the template.
+        text = self._render(roles, [f" \n\t{word}\t\n " for word in words])
+        return tuple((f" \n\t{word}" not in text, f"{word}\t\n " not in text) for word in words)
 
 
-def _placeholder(number: int) -> str:
-    """A word that no template has in it, whatever it does with white space or case."""
-    return "zq" + "".join(chr(ord("a") + int(digit)) for digit in f"{number:04}") + "qz"
+def _placeholder(index: int) -> str:
+    # A word that no template contains, and that none changes by trimming or by changing case.
+    return "zq" + "".join(chr(ord("a") + int(digit)) for digit in f"{index:04}") + "qz"
 
 
-def _trimmed(text: str, left: bool, right: bool) -> str:
+def _trim(text: str, left: bool, right: bool) -> str:
     text = text.lstrip() if left else text
     return text.rstrip() if right else text
 
 
 def _cut(
-    text: str, known: re.Pattern[str], spans: list[Span], numbers: dict[str, int]
+    text: str, known: re.Pattern[str], spans: list[Span], indexes: dict[str, int]
 ) -> Iterator[Segment | Slot]:
-    """The pieces of a text: special tokens, contents, and what is between, cut where the mask changes."""
+    """Yield special tokens, slots, and the text between them, cut where the loss mask changes."""
     borders = sorted({border for span in spans for border in span})
 
-    def trained(position: int) -> bool:
+    def in_loss(position: int) -> bool:
         return any(start <= position < end for start, end in spans)
 
     def plain(start: int, end: int) -> Iterator[Segment]:
-        for border in [each for each in borders if start < each < end] + [end]:
+        for border in [border for border in borders if start < border < end] + [end]:
             if start < border:
-                yield Segment(text[start:border], trained=trained(start))
+                yield Segment(text[start:border], in_loss=in_loss(start))
             start = border
 
     position = 0
@@ -268,52 +281,58 @@ def _cut(
         position = match.end()
         if any(match.start() < border < position for border in borders):
             raise RowError("the chat template marks a part as generated", f"a part of {match.group()!r}")
-        if match.group() in numbers:
-            yield Slot(numbers[match.group()], trained(match.start()))
+        if match.group() in indexes:
+            yield Slot(indexes[match.group()], in_loss(match.start()))
         else:
-            yield Segment(match.group(), special=True, trained=trained(match.start()))
+            yield Segment(match.group(), special=True, in_loss=in_loss(match.start()))
     yield from plain(position, len(text))
 
 
-def _swallowed(
-    pieces: list[Segment | Slot], names: Collection[str], strip: Any
+def _swallow(
+    pieces: list[Segment | Slot], names: Collection[str], strip: Callable[[str], str]
 ) -> tuple[list[Segment | Slot], frozenset[int]]:
-    """Pieces without the white space after special tokens of these names; the contents next to one."""
+    r"""Remove the white space after special tokens of these names; return the contents that follow one too.
+
+    For ``names`` with ``<a>``, and ``<a>`` before a text::
+
+        <a> "\n" " Hi" → <a> "Hi"
+        <a> "\n" {0}   → <a> {0}, and message 0 is bare: white space at its beginning would be lost
+        "x" {0}        → "x" {0}
+    """
     kept: list[Segment | Slot] = []
-    beside, bare = False, set()
+    bare: set[int] = set()
+    swallows = False  # whether a special token of these names, and since then white space alone, came before
     for piece in pieces:
         if isinstance(piece, Slot):
-            bare |= {piece.message} if beside else set()
-            beside = False
+            if swallows:
+                bare.add(piece.message)
+            swallows = False
         elif piece.special:
-            beside = piece.text in names
-        elif beside:
+            swallows = piece.text in names
+        elif swallows:
             text = strip(piece.text)
-            beside = not text
+            swallows = not text
             if text:
-                kept.append(Segment(text, trained=piece.trained))
+                kept.append(Segment(text, in_loss=piece.in_loss))
             continue
         kept.append(piece)
     return kept, frozenset(bare)
 
 
-def _ends(plan: Plan, roles: tuple[str, ...]) -> frozenset[str]:
-    ends, answered = set(), False
+def _stop_tokens(plan: Plan, roles: tuple[str, ...]) -> frozenset[str]:
+    names, answered = set(), False
     for piece in plan:
         if isinstance(piece, Slot):
             answered = roles[piece.message] == "assistant"
         elif piece.special and answered:
-            ends.add(piece.text)
+            names.add(piece.text)
             answered = False
-    return frozenset(ends)
+    return frozenset(names)
 
 
-def _parting(expected: str, found: str) -> str:
-    """Where two texts part, for a message."""
-    pairs = zip(expected, found, strict=False)
-    place = next((number for number, (one, other) in enumerate(pairs) if one != other), None)
-    if place is None:
-        place = min(len(expected), len(found))
-    start = max(0, place - SHOWN // 2)
-    shown = [repr(text[start : place + SHOWN]) for text in (found, expected)]
-    return f"at character {place} found {shown[0]}, expected {shown[1]}"
+def _difference(expected: str, found: str) -> str:
+    """Say where two texts differ, for a message."""
+    at = first_difference(expected, found) or 0
+    start = max(0, at - CONTEXT // 2)
+    shown = [repr(text[start : at + CONTEXT]) for text in (found, expected)]
+    return f"at character {at} found {shown[0]}, expected {shown[1]}"

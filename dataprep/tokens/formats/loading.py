@@ -1,4 +1,4 @@
-"""Choose a chat format by name, by template or by what a model brings."""
+"""Choose a chat format: by name, or the template of a model directory."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ def chat_format_of(
     path: str | Path | None = None,
     special_tokens: Collection[str] = (),
 ) -> ChatFormat:
-    """A chat format by its name.
+    """Return a chat format by its name.
 
     Args:
         name: one of ``NAMES``.
-        strip: contents are stripped of outer white space.
-        date: such as ``"26 Jul 2024"``: written into the system message as Llama 3.2's own template
-            does (``llama3``), or given to the template (``template``).
-        path: ``template`` only: a model directory, or a jinja file.
-        special_tokens: ``template`` only: the tokenizer's special tokens. Default: those that the
+        strip: whether to strip white space around the contents.
+        date: for example ``"26 Jul 2024"``. ``llama3`` writes it into the system message, as Llama 3.2's own
+            template does; ``template`` gives it to the template.
+        path: for ``template`` only: a model directory, or a Jinja file.
+        special_tokens: for ``template`` only: the tokenizer's special tokens. Defaults to those that the
             model directory lists.
 
     Raises:
         UsageError: there is no such chat format, or it has no such option.
         TemplateError: the template cannot be used.
         FileError: the template cannot be read.
-        MissingDependencyError: ``template`` without jinja2.
+        MissingDependencyError: ``template`` needs jinja2 (extra ``tokens``).
     """
+    # Imported here, for their names are also those of help texts, which must not load anything.
     from dataprep.tokens.formats import jinja, named
 
     if name not in NAMES:
@@ -49,27 +50,27 @@ def chat_format_of(
         raise UsageError(f"the chat format {name!r} is fixed; only 'template' reads a template")
     if date is not None and name != "llama3":
         raise UsageError(f"the chat format {name!r} writes no date; 'llama3' and 'template' do")
-    return named.LAYOUTS[name](strip=strip, date=date)
+    return named.FORMATS[name](strip=strip, date=date)
 
 
 def chat_format_for(
     name: str,
     tokenizer: Tokenizer,
-    place: str | Path | None,
+    tokenizer_path: str | Path | None,
     *,
     template: str | Path | None = None,
     strip: bool = False,
     date: str | None = None,
 ) -> ChatFormat:
-    """A chat format for a tokenizer; a model's own template is in the directory of its tokenizer.
+    """Return a chat format for a tokenizer.
 
     Args:
         name: one of ``NAMES``.
         tokenizer: the tokenizer.
-        place: the file or directory that it was read from.
-        template: ``template`` only: another model directory, or a jinja file.
-        strip: contents are stripped of outer white space.
-        date: as ``chat_format_of`` has it.
+        tokenizer_path: the file or directory that it was read from; ``template`` looks there for a template.
+        template: for ``template`` only: another model directory, or a Jinja file.
+        strip: see ``chat_format_of``.
+        date: see ``chat_format_of``.
 
     Raises:
         UsageError, TemplateError, FileError, MissingDependencyError: as ``chat_format_of``.
@@ -77,14 +78,14 @@ def chat_format_for(
     check_template(name, template)
     if name != "template":
         return chat_format_of(name, strip=strip, date=date)
-    if template is None and place is not None:
-        template = place if Path(place).is_dir() else Path(place).parent
+    if template is None and tokenizer_path is not None:
+        template = tokenizer_path if Path(tokenizer_path).is_dir() else Path(tokenizer_path).parent
     return chat_format_of(
         name, strip=strip, date=date, path=template, special_tokens=tuple(tokenizer.special_tokens)
     )
 
 
 def check_template(name: str, template: str | Path | None) -> None:
-    """Raise ``UsageError`` where a template is given to a chat format that reads none."""
+    """Raise ``UsageError`` if a template is given to a chat format that reads none."""
     if template is not None and name != "template":
         raise UsageError("--template needs --chat-format template")

@@ -1,4 +1,4 @@
-"""The chat formats that are known by name: Llama 3, ChatML and Llama 2."""
+"""The chat formats that have a name: Llama 3, ChatML and Llama 2, each with its Jinja template."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataprep.tokens.formats.base import (
     Plan,
     Segment,
     Slot,
+    Turns,
     check_date,
-    filled,
     fingerprint_of,
     read_messages,
 )
@@ -21,14 +21,14 @@ DATE_LINES = "Cutting Knowledge Date: December 2023\nToday Date: {}\n\n"
 
 @dataclass
 class _Named:
-    """What the three have in common."""
+    """What the named formats share."""
 
     strip: bool = False
     date: str | None = None
     _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict, repr=False)
 
     name = ""
-    ends = frozenset[str]()
+    stop_tokens = frozenset[str]()
     exact = True
 
     def __post_init__(self) -> None:
@@ -36,42 +36,47 @@ class _Named:
         self.fingerprint = fingerprint_of(self.name, self.strip, self.date)
 
     def plan(self, roles: tuple[str, ...]) -> Plan:
+        # There are few orders of roles in a file, and a plan is the same for all rows of one.
         if roles not in self._plans:
             self._plans[roles] = tuple(self._pieces(roles))
         return self._plans[roles]
 
-    def read(self, messages: Messages) -> tuple[tuple[str, ...], list[str]]:
+    def read(self, messages: Messages) -> Turns:
         return read_messages(messages, self.strip)
 
-    def segments(self, messages: Messages) -> list[Segment]:
-        roles, contents = self.read(messages)
-        return filled(self.plan(roles), contents)
+    def jinja(self) -> str:
+        trim = " | trim" if self.strip else ""
+        return "\n".join(self._template(f"(message['content']{trim})")) + "\n"
 
     def _pieces(self, roles: tuple[str, ...]) -> list[Segment | Slot]:
         raise NotImplementedError
 
+    def _template(self, content: str) -> list[str]:
+        """Return the lines of the Jinja template; ``content`` is the expression for a message's content."""
+        raise NotImplementedError
+
 
 class Llama3(_Named):
-    r"""``<|begin_of_text|>``, and for each message header, ``\n\n``, content and ``<|eot_id|>``.
+    r"""``<|begin_of_text|>``, then for each message a header, ``\n\n``, the content and ``<|eot_id|>``.
 
     Source: Meta's prompt format, https://www.llama.com/docs/model-cards-and-prompt-formats/meta-llama-3/
-    With a date, a system message comes first even where the row has none, as in Llama 3.2's own template.
     """
 
     name = "llama3"
-    ends = frozenset({"<|eot_id|>"})
+    stop_tokens = frozenset({"<|eot_id|>"})
 
     def _pieces(self, roles: tuple[str, ...]) -> list[Segment | Slot]:
         pieces: list[Segment | Slot] = [Segment("<|begin_of_text|>", special=True)]
         dated = DATE_LINES.format(self.date) if self.date else ""
+        # With a date, Llama 3.2's own template writes a system message even where the row has none.
         if dated and roles[0] != "system":
             pieces += [*self._header("system"), Segment(dated), Segment("<|eot_id|>", special=True)]
-        for number, role in enumerate(roles):
-            trained = role == "assistant"
+        for index, role in enumerate(roles):
+            in_loss = role == "assistant"
             pieces += self._header(role)
             if dated and role == "system":
                 pieces.append(Segment(dated))
-            pieces += [Slot(number, trained), Segment("<|eot_id|>", special=True, trained=trained)]
+            pieces += [Slot(index, in_loss), Segment("<|eot_id|>", special=True, in_loss=in_loss)]
         return pieces
 
     @staticmethod
@@ -79,25 +84,64 @@ class Llama3(_Named):
         begin, end = "<|start_header_id|>", "<|end_header_id|>"
         return [Segment(begin, special=True), Segment(role), Segment(end, special=True), Segment("\n\n")]
 
+    def _template(self, content: str) -> list[str]:
+        begin, end = "<|start_header_id|>", "<|end_header_id|>\n\n"
+        dated, system = [], []
+        if self.date:
+            before, _, after = DATE_LINES.partition("{}")
+            dated = [
+                f"{{%- if date_string is not defined %}}{{%- set date_string = {_quoted(self.date)} %}}"
+                "{%- endif %}",
+                f"{{%- set date_lines = {_quoted(before)} + date_string + {_quoted(after)} %}}",
+                "{%- if not messages or messages[0]['role'] != 'system' %}",
+                f"    {{{{- {_quoted(begin + 'system' + end)} + date_lines + '<|eot_id|>' }}}}",
+                "{%- endif %}",
+            ]
+            system = ["    {%- if message['role'] == 'system' %}{{- date_lines }}{% endif %}"]
+        header = f"{_quoted(begin)} + message['role'] + {_quoted(end)}"
+        return [
+            "{{- '<|begin_of_text|>' }}",
+            *dated,
+            "{%- for message in messages %}",
+            f"    {{{{- {header} }}}}",
+            *system,
+            *_message(content, "<|eot_id|>"),
+            "{%- endfor %}",
+            *_prompt(begin + "assistant" + end),
+        ]
+
 
 class ChatML(_Named):
-    r"""For each message ``<|im_start|>role\n``, content, ``<|im_end|>\n``; that newline is not trained."""
+    r"""For each message ``<|im_start|>role\n``, the content, ``<|im_end|>\n``.
+
+    The loss mask ends with ``<|im_end|>``; it does not cover the newline behind it.
+    """
 
     name = "chatml"
-    ends = frozenset({"<|im_end|>"})
+    stop_tokens = frozenset({"<|im_end|>"})
 
     def _pieces(self, roles: tuple[str, ...]) -> list[Segment | Slot]:
         pieces: list[Segment | Slot] = []
-        for number, role in enumerate(roles):
-            trained = role == "assistant"
+        for index, role in enumerate(roles):
+            in_loss = role == "assistant"
             pieces += [
                 Segment("<|im_start|>", special=True),
                 Segment(f"{role}\n"),
-                Slot(number, trained),
-                Segment("<|im_end|>", special=True, trained=trained),
+                Slot(index, in_loss),
+                Segment("<|im_end|>", special=True, in_loss=in_loss),
                 Segment("\n"),
             ]
         return pieces
+
+    def _template(self, content: str) -> list[str]:
+        return [
+            "{%- for message in messages %}",
+            "    {{- '<|im_start|>' + message['role'] + '\\n' }}",
+            *_message(content, "<|im_end|>"),
+            "    {{- '\\n' }}",
+            "{%- endfor %}",
+            *_prompt("<|im_start|>assistant\n"),
+        ]
 
 
 class Llama2(_Named):
@@ -107,25 +151,73 @@ class Llama2(_Named):
     """
 
     name = "llama2"
-    ends = frozenset({"</s>"})
-    exact = False
+    stop_tokens = frozenset({"</s>"})
+    exact = False  # the spaces around an answer are in the loss
 
     def _pieces(self, roles: tuple[str, ...]) -> list[Segment | Slot]:
         pieces: list[Segment | Slot] = []
         system = roles[0] == "system"
-        for number in range(int(system), len(roles), 2):
+        for index in range(int(system), len(roles), 2):
             pieces += [Segment("<s>", special=True), Segment("[INST] ")]
-            if system and number == 1:
+            if system and index == 1:
                 pieces += [Segment("<<SYS>>\n"), Slot(0), Segment("\n<</SYS>>\n\n")]
             pieces += [
-                Slot(number),
+                Slot(index),
                 Segment(" [/INST]"),
-                Segment(" ", trained=True),
-                Slot(number + 1, trained=True),
-                Segment(" ", trained=True),
-                Segment("</s>", special=True, trained=True),
+                Segment(" ", in_loss=True),
+                Slot(index + 1, in_loss=True),
+                Segment(" ", in_loss=True),
+                Segment("</s>", special=True, in_loss=True),
             ]
         return pieces
 
+    def _template(self, content: str) -> list[str]:
+        system = content.replace("message[", "messages[0][")
+        # There is no `add_generation_prompt` part: a prompt ends with the question, and answers begin with a
+        # space whatever the tokenizer does.
+        return [
+            "{%- for message in messages %}",
+            "    {%- if message['role'] == 'user' %}",
+            "        {{- '<s>[INST] ' }}",
+            "        {%- if loop.index0 == 1 and messages[0]['role'] == 'system' %}",
+            f"            {{{{- '<<SYS>>\\n' + {system} + '\\n<</SYS>>\\n\\n' }}}}",
+            "        {%- endif %}",
+            f"        {{{{- {content} + ' [/INST]' }}}}",
+            "    {%- elif message['role'] == 'assistant' %}",
+            *_answer(f"' ' + {content}", " </s>"),
+            "    {%- elif not (message['role'] == 'system' and loop.first) %}",
+            "        {{- raise_exception('expected roles system, user and assistant, system only first') }}",
+            "    {%- endif %}",
+            "{%- endfor %}",
+        ]
 
-LAYOUTS = {chat_format.name: chat_format for chat_format in (Llama3, ChatML, Llama2)}
+
+def _message(content: str, end: str) -> list[str]:
+    """Return the lines for a content and its end-of-turn token, marked where the loss mask covers them."""
+    return [
+        "    {%- if message['role'] == 'assistant' %}",
+        *_answer(content, end),
+        "    {%- else %}",
+        f"        {{{{- {content} + {_quoted(end)} }}}}",
+        "    {%- endif %}",
+    ]
+
+
+def _answer(content: str, end: str) -> list[str]:
+    return [
+        "    {%- generation %}",
+        f"        {{{{- {content} + {_quoted(end)} }}}}",
+        "    {%- endgeneration %}",
+    ]
+
+
+def _prompt(text: str) -> list[str]:
+    return ["{%- if add_generation_prompt %}", f"    {{{{- {_quoted(text)} }}}}", "{%- endif %}"]
+
+
+def _quoted(text: str) -> str:
+    """Return a Jinja string literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
+
+
+FORMATS = {chat_format.name: chat_format for chat_format in (Llama3, ChatML, Llama2)}

@@ -1,4 +1,4 @@
-"""Rows with their tokens as one HTML page."""
+"""Show rows with their tokens on one HTML page."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataprep.core import io as files
 from dataprep.core.html import check_path, document, escaped, visible
 from dataprep.tokens.lint.files import LintedRow, LintReport
-from dataprep.tokens.tokenizers.base import Tokenizer
-from dataprep.tokens.tokenizers.prefix_space import decode_after, goes_on
+from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
 
 MAX_TOKENS = 4096
-"""Tokens of a row that are shown."""
+"""Maximum number of tokens shown per row."""
 
 _STYLE = """\
 :root {
-  --row: #fffefc; --plain: #ece8df; --plain2: #ddd7ca; --trained: #bfe3cf; --trained2: #9fd3b6;
+  --row: #fffefc; --plain: #ece8df; --plain2: #ddd7ca; --loss: #bfe3cf; --loss2: #9fd3b6;
   --special: #7a4aa5; --bad: #b3261e;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --row: #121211; --plain: #2d2b28; --plain2: #3b3834; --trained: #1f4d38; --trained2: #2c6b4e;
+    --row: #121211; --plain: #2d2b28; --plain2: #3b3834; --loss: #1f4d38; --loss2: #2c6b4e;
     --special: #c9a6ea; --bad: #f2867e;
   }
 }
@@ -40,47 +39,47 @@ ul { margin: 0 0 0.75rem; padding-left: 1.1rem; color: var(--bad); overflow-wrap
 i { font-style: normal; color: var(--ink); background: var(--plain); padding: 0.1em 0; }
 i { border-radius: 0.2rem; }
 .row i:nth-of-type(even) { background: var(--plain2); }
-i.t, .row i.t { background: var(--trained); }
-.row i.t:nth-of-type(even) { background: var(--trained2); }
+i.t, .row i.t { background: var(--loss); }
+.row i.t:nth-of-type(even) { background: var(--loss2); }
 i.s { color: var(--special); font-weight: 600; }
 .key i { display: inline-block; padding: 0 0.4em; margin-right: 0.35em; }
 i b { font-weight: 400; color: var(--muted); }
 @media print { main { max-width: none; } i { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 _KEY = """\
-<p class="key"><i class="t">trained on</i> <i>not trained on</i> <i class="s">&lt;special token&gt;</i> \
-<i class="s t">&lt;special, trained on&gt;</i> <i><b>\\n</b></i> a newline, written so</p>
+<p class="key"><i class="t">in the loss</i> <i>not in the loss</i> <i class="s">&lt;special token&gt;</i> \
+<i class="s t">&lt;special, in the loss&gt;</i> <i><b>\\n</b></i> a newline</p>
 """
 _FOOT = """\
 <footer>
-<p>Each token is a field of its own; its number and id are shown when it is pointed at. Bytes that are no
-whole character, control characters and invisible marks are written as escapes, in grey.</p>
+<p>Each token is a field of its own; point at it to see its number and id. Bytes that are not a whole
+character, control characters and invisible marks are written as escapes, in grey.</p>
 </footer>
 """
 
 
 def check_page(path: str) -> None:
-    """Raise ``UsageError`` where the path is no HTML page's, before any work is done."""
+    """Raise ``UsageError`` if the path is not an HTML page's, before any work is done."""
     check_path(path, "the rows are shown on")
 
 
 def write_page(report: LintReport, tokenizer: Tokenizer, path: str) -> None:
-    """Write the rows that the report kept; the same rows give the same bytes.
+    """Write the page of the rows that the report kept; the same rows give the same bytes.
 
     Raises:
-        FileError: the place cannot be written.
+        FileError: the file cannot be written.
     """
     files.write_text(page(report, tokenizer), path)
 
 
 def page(report: LintReport, tokenizer: Tokenizer) -> str:
-    """The page as one text."""
+    """Return the page."""
     names = ", ".join(f"<code>{escaped(files.printable(path))}</code>" for path in report.rows)
     rows, problems = sum(report.rows.values()), report.counts.total()
     kinds = "".join(f"<li>{escaped(kind)}: {count:,}</li>" for kind, count in report.counts.most_common())
     parts = [
         f"<header>\n<h1>Rows and their tokens</h1>\n<p>{rows:,} rows out of {names}: ",
-        f"{report.tokens:,} tokens, {report.trained:,} of them trained on; {problems:,} problems.</p>\n",
+        f"{report.tokens:,} tokens, {report.in_loss:,} of them in the loss; {problems:,} problems.</p>\n",
         f"<ul>{kinds}</ul>\n" if kinds else "",
         _KEY,
         "</header>\n",
@@ -93,36 +92,38 @@ def page(report: LintReport, tokenizer: Tokenizer) -> str:
 
 
 def _row(row: LintedRow, tokenizer: Tokenizer) -> str:
-    """A row's section: its place, what is wrong with it, its tokens."""
-    found = "".join(f"<li>{escaped(': '.join(filter(None, finding)))}</li>" for finding in row.findings)
+    findings = "".join(f"<li>{escaped(': '.join(filter(None, finding)))}</li>" for finding in row.findings)
     title = f"<section>\n<h2>{escaped(files.printable(str(row.where)))}</h2>\n"
-    problems = f"<ul>{found}</ul>\n" if found else ""
+    problems = f"<ul>{findings}</ul>\n" if findings else ""
     if row.encoded is None:
         return f'{title}{problems}<p class="note">It has no tokens.</p>\n</section>\n'
     ids, mask = row.encoded.ids, row.encoded.mask
-    counts = f'<p class="note">{len(ids):,} tokens, {mask.count(1):,} of them trained on.</p>\n'
+    counts = f'<p class="note">{len(ids):,} tokens, {mask.count(1):,} of them in the loss.</p>\n'
     tokens = "".join(_tokens(ids[:MAX_TOKENS], mask, tokenizer))
     more = f'<p class="note">And {len(ids) - MAX_TOKENS:,} more.</p>\n' if len(ids) > MAX_TOKENS else ""
     return f'{title}{problems}{counts}<div class="row" dir="auto">{tokens}</div>\n{more}</section>\n'
 
 
 def _tokens(ids: Sequence[int], mask: Sequence[int], tokenizer: Tokenizer) -> Iterator[str]:
-    """Each token as HTML; a line ends after a token that has a newline in it."""
+    # A line of the page's source ends after a token with a newline, so that diffs of pages can be read.
     special = set(tokenizer.special_tokens.values())
-    before: bool | None = None
-    for number, (each, trained) in enumerate(zip(ids, mask, strict=False)):
-        kinds = " ".join(["s"] * (each in special) + ["t"] * bool(trained))
+    behind_special: bool | None = None
+    for number, (token, in_loss) in enumerate(zip(ids, mask, strict=False)):
+        kinds = " ".join(["s"] * (token in special) + ["t"] * bool(in_loss))
         kind = f' class="{kinds}"' if kinds else ""
-        after = goes_on(tokenizer, before)
-        data = decode_after(tokenizer, [each]) if after else tokenizer.decode_bytes([each])
-        before = each in special
-        yield f'<i{kind} title="token {number + 1:,}, id {each}">{_shown(data)}</i>'
+        if continues(tokenizer, behind_special):
+            data = decode_after(tokenizer, [token])
+        else:
+            data = tokenizer.decode_bytes([token])
+        behind_special = token in special
+        yield f'<i{kind} title="token {number + 1:,}, id {token}">{_escaped(data)}</i>'
         yield "\n" if b"\n" in data else ""
 
 
-def _shown(data: bytes) -> str:
-    r"""Bytes as HTML: ``\n`` for a newline, ``\xe2`` for a byte that is no whole character, both in grey."""
+def _escaped(data: bytes) -> str:
+    r"""Return bytes as HTML, with a grey ``\n`` for a newline and ``\xe2`` for a byte of no character."""
     parts = []
+    # A token may be a part of a character: its bytes come back as lone surrogates from U+DC80 on.
     for character in data.decode("utf-8", "surrogateescape"):
         code = ord(character)
         seen = f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else visible(character)

@@ -1,24 +1,27 @@
-"""The manifest of token shards: what is in a directory, and how it was made."""
+"""The manifest of token shards: what a directory holds, and what it was made from."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from dataprep.core.errors import FileError, InputError
+from dataprep.core import io as files
+from dataprep.core.errors import FileError, InputError, UsageError
 
 MANIFEST = "manifest.json"
 FORMAT = "dataprep-shards"
-VERSION = 2
+# Version 3 names the chat format and the tokens in the loss by the field's terms. Older shards are refused:
+# to make them again is quicker than to keep a second reader right.
+VERSION = 3
 AGAIN = "make the shards again with `dataprep tokenize`"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest in a directory of shards.
+    """Return the manifest in a directory of shards.
 
     Raises:
         FileError: there is none.
@@ -34,29 +37,98 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise InputError(path, f"damaged: {error}; {AGAIN}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InputError(path, f'this is no manifest of token shards; expected "format": "{FORMAT}"')
+        raise InputError(path, f'this is not a manifest of token shards; expected "format": "{FORMAT}"')
     if manifest.get("version") != VERSION:
-        found = manifest.get("version")
-        raise InputError(path, f"found shards of version {found}; this program reads {VERSION}: {AGAIN}")
+        version = manifest.get("version")
+        raise InputError(path, f"found shards of version {version}; this program reads {VERSION}: {AGAIN}")
+    # The checksum protects the sizes and hashes, by which all other files are checked.
     if manifest.get("checksum") != checksum(manifest):
-        raise InputError(path, f"damaged, or changed by hand (its checksum is another); {AGAIN}")
+        raise InputError(path, f"damaged, or changed by hand (its checksum differs); {AGAIN}")
     return manifest
 
 
 def checksum(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a manifest holds beside its checksum."""
+    """Return the SHA-256 of a manifest without its checksum."""
     rest = {name: value for name, value in manifest.items() if name != "checksum"}
     return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def sha256_of(path: str | Path) -> str:
-    """The SHA-256 of a file, read a little at a time: a mapped file would count as memory.
+    """Return the SHA-256 of a file.
 
     Raises:
         FileError: the file cannot be read.
     """
     try:
+        # Read a little at a time: the pages of a mapped file would count as memory of this process.
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror}") from None
+
+
+class InputFiles:
+    """The files to tokenize, with their SHA-256.
+
+    Raises:
+        UsageError: standard input, or a pipe, is given twice.
+        FileError: a file cannot be read.
+
+    Attributes:
+        paths: the files.
+        known: whether their content is known before they are read. That of standard input is not.
+        rows: the number of rows of each file, once it was read.
+    """
+
+    def __init__(self, paths: list[str]) -> None:
+        # A regular file can be read twice: once to hash it, and once for its rows.
+        streams = [path for path in paths if not Path(path).is_file()]
+        for path in streams:
+            if streams.count(path) > 1:
+                raise UsageError(f"{path}: is given twice, but a pipe can be read only once")
+        self.paths = paths
+        self.rows: list[int] = []
+        self.known = not streams
+        self._stamps = [_stamp(path) for path in paths]
+        self._hashes = {number: sha256_of(path) for number, path in enumerate(paths) if Path(path).is_file()}
+
+    def blocks(self) -> Iterator[files.Block]:
+        """Yield the blocks of all files."""
+        for number, path in enumerate(self.paths):
+            blocks = files.read_row_blocks(path)
+            yield from blocks if number in self._hashes else self._hashed(number, blocks)
+
+    def _hashed(self, number: int, blocks: Iterable[files.Block]) -> Iterator[files.Block]:
+        digest = hashlib.sha256()
+        for block in blocks:
+            digest.update(block.read())
+            yield block
+        self._hashes[number] = digest.hexdigest()
+
+    def contents(self) -> list[tuple[str, str]]:
+        """Return format and SHA-256 of each file."""
+        return [
+            (files.format_of(path).kind, digest)
+            for path, (_, digest) in zip(self.paths, sorted(self._hashes.items()), strict=True)
+        ]
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Return what the manifest says about each file: name, format, SHA-256 and number of rows."""
+        return [
+            {"name": files.printable(Path(path).name), "kind": kind, "sha256": digest, "rows": rows}
+            for path, (kind, digest), rows in zip(self.paths, self.contents(), self.rows, strict=True)
+        ]
+
+    def check_unchanged(self) -> None:
+        """Raise ``InputError`` if a file was changed since its content was hashed."""
+        for path, stamp in zip(self.paths, self._stamps, strict=True):
+            if _stamp(path) != stamp:
+                raise InputError(path, "the file was changed while it was read; run the command again")
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    if not Path(path).is_file():
+        return None
+    status = Path(path).stat()
+    # Cheaper than to hash the file once more, and enough to notice a change while it was read.
+    return status.st_size, status.st_mtime_ns

@@ -1,16 +1,16 @@
-"""Token shards: what ``dataprep tokenize`` writes and a trainer reads.
+"""Read token shards, which ``dataprep tokenize`` writes.
 
 A directory with ``manifest.json`` and, for each shard, arrays that are mapped into memory::
 
     …-ids-00000.bin        token ids of all documents, one after the other: uint16 or uint32, little-endian
-    …-mask-00000.bin       one bit a token, the first token's the highest: whether it is trained on
+    …-mask-00000.bin       one bit for each token, the highest first: whether it is in the loss
     …-offsets-00000.bin    uint64, documents + 1: document d has the tokens offsets[d] to offsets[d + 1]
-    …-rows-00000.bin       uint64, the row of all inputs (from 0, with those left out) that each document is
-    …-sequences-00000.bin  packed shards: uint64, sequences + 1: sequence s has the documents s to s + 1 of it
-    …-tokenizer.model      a copy of the tokenizer's file
+    …-rows-00000.bin       uint64, the input row (from 0, with those left out) that each document is made of
+    …-sequences-00000.bin  packed only: uint64, sequences + 1: documents sequences[s] to [s + 1] are in s
+    …-tokenizer.model      a copy of the tokenizer's file (``.json`` for a tokenizer.json)
 
-The manifest is the last thing to be written, and names the rest with their sizes and SHA-256: a directory
-is what its manifest says, or no shards at all.
+The manifest is written last, and names the other files with their sizes and SHA-256. So a directory holds
+either what its manifest says or no shards.
 """
 
 from __future__ import annotations
@@ -38,9 +38,8 @@ class Sequence(NamedTuple):
 
     Attributes:
         ids: N token ids, padded at the end.
-        mask: N booleans: whether a position is trained on. Never padding, nor the first token of a
-            document: nothing in the document stands before it to predict it from.
-        bounds: where each document begins, and the end of the last; what is from there on is padding.
+        mask: N booleans: whether a position is in the loss. Padding and first tokens of documents never are.
+        bounds: where each document begins, and where the last one ends; padding follows.
     """
 
     ids: NDArray[Any]
@@ -49,7 +48,7 @@ class Sequence(NamedTuple):
 
     @property
     def positions(self) -> NDArray[np.int64]:
-        """N positions that begin again from 0 at each document, and at the padding."""
+        """N positions that restart from 0 at each document, and at the padding."""
         starts = np.zeros(self.ids.size, dtype=np.int64)
         inside = self.bounds[self.bounds < self.ids.size]
         starts[inside] = inside
@@ -60,8 +59,9 @@ class Source(NamedTuple):
     """Where a document comes from.
 
     Attributes:
-        name: the input file's name when the shards were made, without its folder; ``-`` for standard input.
-        row: its row in that file, from 1 as in messages; blank lines are no rows.
+        name: the name of the input file when the shards were made, without its folder; ``-`` for standard
+            input.
+        row: its row in that file, counted from 1; blank lines do not count.
     """
 
     name: str
@@ -70,8 +70,6 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Arrays:
-    """The arrays of one shard."""
-
     ids: NDArray[Any]
     mask: NDArray[np.uint8]
     offsets: NDArray[np.uint64]
@@ -85,15 +83,15 @@ class Shards:
     Attributes:
         path: the directory.
         manifest: what ``manifest.json`` holds.
-        documents: how many documents there are, pieces of divided ones counted each; also ``len()``.
-        tokens: how many tokens.
-        trained: how many of them are trained on.
-        sequences: how many sequences they are packed into; 0 where they are not.
-        size: positions of a sequence; 0 where they are not packed.
-        vocab_size: one more than the largest id that there can be: the embeddings that a model needs.
-        pad_id: the id that sequences are filled up with.
-        chat_format: the name of the chat format that the conversations are in.
-        fingerprint: the tokenizer's, 64 hex digits.
+        documents: number of documents, also ``len()``; each piece of a split document counts.
+        tokens: number of tokens.
+        loss_tokens: number of tokens in the loss.
+        sequences: number of packed sequences; 0 if the shards are not packed.
+        size: number of positions of a sequence; 0 if the shards are not packed.
+        vocab_size: the number of embeddings that a model needs.
+        pad_id: the id at the end of sequences.
+        chat_format: the name of the chat format of the conversations.
+        fingerprint: the fingerprint of the tokenizer, 64 hex digits.
     """
 
     def __init__(self, path: Path, manifest: Mapping[str, Any], arrays: list[_Arrays]) -> None:
@@ -101,7 +99,7 @@ class Shards:
         self.manifest = manifest
         self.documents: int = manifest["documents"]
         self.tokens: int = manifest["tokens"]
-        self.trained: int = manifest["trained"]
+        self.loss_tokens: int = manifest["loss_tokens"]
         self.sequences: int = manifest["sequences"]
         self.size: int = manifest["options"]["pack"] or 0
         self.vocab_size: int = manifest["tokenizer"]["vocab_size"]
@@ -109,9 +107,9 @@ class Shards:
         self.chat_format: str = manifest["chat_format"]["name"]
         self.fingerprint: str = manifest["tokenizer"]["fingerprint"]
         self._arrays = arrays
-        self._rows = _before([each["rows"] for each in manifest["inputs"]])
-        self._documents = _before([each["documents"] for each in manifest["shards"]])
-        self._sequences = _before([each["sequences"] for each in manifest["shards"]])
+        self._rows = _cumulative([file["rows"] for file in manifest["inputs"]])
+        self._documents = _cumulative([shard["documents"] for shard in manifest["shards"]])
+        self._sequences = _cumulative([shard["sequences"] for shard in manifest["shards"]])
 
     @classmethod
     def open(
@@ -122,37 +120,39 @@ class Shards:
         vocab_size: int | None = None,
         verify: bool = True,
     ) -> Shards:
-        """The shards in a directory, mapped into memory.
+        """Open the shards in a directory; their arrays are mapped into memory.
 
         Args:
             path: the directory.
-            tokenizer: they must have been made with this one.
-            vocab_size: they must fit a model with as many embeddings.
-            verify: compare every array with its SHA-256; their sizes are always compared.
+            tokenizer: the tokenizer that the shards must have been made with.
+            vocab_size: the number of embeddings of the model that they must fit.
+            verify: whether to compare every array with its SHA-256; sizes are always compared.
 
         Raises:
             FileError: there are no finished shards, or they cannot be read.
             InputError: an array or the manifest is damaged, or of another version.
-            TokenizerError: they were made with another tokenizer, or do not fit the model.
+            TokenizerError: the shards were made with another tokenizer, or do not fit the model.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
         made = manifest["tokenizer"]
         if tokenizer is not None:
             _check_tokenizer(folder, made, tokenizer)
+        # An id without an embedding would otherwise fail in the middle of training.
         if vocab_size is not None and vocab_size < made["vocab_size"]:
             raise TokenizerError(
                 f"{folder}: made with a vocabulary of {made['vocab_size']:,} tokens, and the model has "
                 f"{vocab_size:,}: give the model's own tokenizer"
             )
+        # The copy is not loaded here, but damage is to be noticed now and not when it is needed.
         if made["file"] is not None:
             _map(folder / made["file"]["name"], made["file"], verify)
         return cls(
-            folder, manifest, [_open_shard(folder, manifest, each, verify) for each in manifest["shards"]]
+            folder, manifest, [_open_shard(folder, manifest, shard, verify) for shard in manifest["shards"]]
         )
 
     def __reduce__(self) -> tuple[Any, tuple[Path, str]]:
-        """A process that is given shards maps the files itself; they must not have been replaced since."""
+        # Another process maps the files itself; they must not have been replaced since.
         return _open_again, (self.path, self.manifest["checksum"])
 
     def __len__(self) -> int:
@@ -162,10 +162,10 @@ class Shards:
         return (self.document(number) for number in range(self.documents))
 
     def document(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Ids (a view of the file) and mask of document ``number``, shape ``(tokens,)`` each.
+        """Return ids (a view of the file) and mask of document ``number``, shape ``(tokens,)`` each.
 
         Raises:
-            IndexError: there is none.
+            IndexError: there is no such document.
         """
         shard, inside = _locate(self._documents, number)
         arrays = self._arrays[shard]
@@ -173,15 +173,13 @@ class Shards:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest document; 0 where there is none."""
-        return max(
-            (int(np.diff(each.offsets).max()) for each in self._arrays if each.offsets.size > 1), default=0
-        )
+        """Number of tokens of the longest document; 0 without documents."""
+        return max((int(np.diff(a.offsets).max()) for a in self._arrays if a.offsets.size > 1), default=0)
 
     def row(self, number: int) -> int:
-        """Which row of all inputs, from 0, document ``number`` is, or is a piece of.
+        """Return the row of all inputs, from 0, that document ``number`` is made of.
 
-        Rows that were left out are counted, so it is also the row's place in the inputs.
+        Rows that were left out count too.
 
         Raises:
             IndexError: there is no such document.
@@ -190,7 +188,7 @@ class Shards:
         return int(self._arrays[shard].rows[inside])
 
     def source(self, number: int) -> Source:
-        """The file and the row in it that document ``number`` comes from.
+        """Return the file and the row in it that document ``number`` is made of.
 
         Raises:
             IndexError: there is no such document.
@@ -199,11 +197,11 @@ class Shards:
         return Source(self.manifest["inputs"][file]["name"], inside + 1)
 
     def load_tokenizer(self) -> Tokenizer:
-        """The tokenizer that the shards were made with, out of their own copy of its file.
+        """Load the tokenizer that the shards were made with, from their copy of its file.
 
         Raises:
-            TokenizerError: they have no copy, since they were made with a tokenizer that was no file; or
-                it is another tokenizer now.
+            TokenizerError: there is no copy, because the tokenizer had no file; or it is another tokenizer
+                now.
             FileError: the copy cannot be read.
             MissingDependencyError: the tokenizer's library is not installed (extra ``tokens``).
         """
@@ -212,15 +210,16 @@ class Shards:
             raise TokenizerError(
                 f"{self.path}: holds no copy of its tokenizer: load the one it was made with"
             )
-        found = load_tokenizer(made["name"] if made["file"] is None else self.path / made["file"]["name"])
-        _check_tokenizer(self.path, made, found)
-        return found
+        source = made["name"] if made["file"] is None else self.path / made["file"]["name"]
+        tokenizer = load_tokenizer(source)
+        _check_tokenizer(self.path, made, tokenizer)
+        return tokenizer
 
     def sequence(self, number: int) -> Sequence:
-        """Packed sequence ``number``: ids and mask of N positions, and where its documents begin.
+        """Return packed sequence ``number``: ids and mask of N positions, and where its documents begin.
 
         Raises:
-            IndexError: there is none.
+            IndexError: there is no such sequence.
             UsageError: the shards are not packed.
         """
         if not self.size:
@@ -230,17 +229,19 @@ class Shards:
         assert arrays.sequences is not None
         first, last = int(arrays.sequences[inside]), int(arrays.sequences[inside + 1])
         offsets = arrays.offsets[first : last + 1].astype(np.int64)
-        found, trained = _between(arrays, int(offsets[0]), int(offsets[-1]))
+        tokens, in_loss = _between(arrays, int(offsets[0]), int(offsets[-1]))
         bounds = offsets - offsets[0]
         ids = np.full(self.size, self.pad_id, dtype=arrays.ids.dtype)
         mask = np.zeros(self.size, dtype=np.bool_)
-        ids[: found.size] = found
-        mask[: found.size] = trained
+        ids[: tokens.size] = tokens
+        mask[: tokens.size] = in_loss
+        # Nothing in its document stands before the first token, from which it could be predicted.
         mask[bounds[:-1]] = False
         return Sequence(ids, mask, bounds)
 
 
 def _open_again(path: Path, expected: str) -> Shards:
+    # Not verified again: the process that sent them has done that.
     shards = Shards.open(path, verify=False)
     if shards.manifest["checksum"] != expected:
         raise InputError(path, "the shards were replaced by others since they were opened; open them again")
@@ -256,13 +257,13 @@ def _check_tokenizer(folder: Path, made: Mapping[str, Any], tokenizer: Tokenizer
 
 
 def id_type(vocab_size: int) -> np.dtype[Any]:
-    """The type that ids of a vocabulary are stored in."""
+    """Return the type in which the ids of a vocabulary are stored."""
+    # Two bytes halve the files of small vocabularies; the byte order is the same on every machine.
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
 def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, Any], verify: bool) -> _Arrays:
-    """The arrays of one shard, each of the size, and with ``verify`` the content, that the manifest says."""
-    mapped = {name: _map(folder / each["name"], each, verify) for name, each in shard["files"].items()}
+    mapped = {kind: _map(folder / file["name"], file, verify) for kind, file in shard["files"].items()}
     offsets = np.frombuffer(mapped["offsets"], dtype="<u8")
     ids = np.frombuffer(mapped["ids"], dtype=manifest["dtype"])
     rows = np.frombuffer(mapped["rows"], dtype="<u8")
@@ -282,30 +283,30 @@ def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, A
 def _map(path: Path, described: Mapping[str, Any], verify: bool) -> Any:
     data = open_mapped(str(path))
     if len(data) != described["bytes"]:
-        found = f"found {len(data):,} bytes; expected {described['bytes']:,}"
-        raise InputError(path, f"damaged, or cut short: {found}; {AGAIN}")
+        sizes = f"found {len(data):,} bytes; expected {described['bytes']:,}"
+        raise InputError(path, f"damaged, or cut short: {sizes}; {AGAIN}")
     if verify and sha256_of(path) != described["sha256"]:
         raise InputError(path, f"damaged: its content is not what was written; {AGAIN}")
     return data
 
 
-def _before(counts: list[int]) -> NDArray[np.int64]:
-    """How many there are before each shard, and in all, shape ``(shards + 1,)``."""
+def _cumulative(counts: list[int]) -> NDArray[np.int64]:
+    """Return the sum of the counts before each item, and of all, shape ``(items + 1,)``."""
     return np.cumsum([0, *counts], dtype=np.int64)
 
 
-def _locate(before: NDArray[np.int64], number: int) -> tuple[int, int]:
-    """The shard that number ``number`` of all is in, and its number there."""
-    count = int(before[-1])
-    place = number + count if number < 0 else number
-    if not 0 <= place < count:
+def _locate(cumulative: NDArray[np.int64], number: int) -> tuple[int, int]:
+    """Return the shard that holds item ``number`` of all, and the number of the item in it."""
+    count = int(cumulative[-1])
+    index = number + count if number < 0 else number
+    if not 0 <= index < count:
         raise IndexError(f"found {number}; there are {count:,}")
-    shard = int(np.searchsorted(before, place, side="right")) - 1
-    return shard, place - int(before[shard])
+    shard = int(np.searchsorted(cumulative, index, side="right")) - 1
+    return shard, index - int(cumulative[shard])
 
 
 def _between(arrays: _Arrays, start: int, end: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Ids and mask of the tokens from ``start`` to before ``end``."""
+    """Return ids and mask of the tokens from ``start`` to before ``end``."""
     bits = np.unpackbits(arrays.mask[start >> 3 : (end + 7) >> 3])
     skip = start & 7
     return arrays.ids[start:end], bits[skip : skip + end - start].view(np.bool_)

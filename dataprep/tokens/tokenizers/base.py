@@ -1,12 +1,13 @@
-"""What every tokenizer can do, whatever file it comes from.
+"""The interface of a tokenizer, and what tokenizers of all kinds share.
 
-Text is data: ``encode`` never gives a special token, however much the text looks like one. Special tokens
-come from the chat format alone, by name, through ``special``.
+Text is data: ``encode`` never returns a special token, whatever the text says. Special tokens come from
+the chat format alone, by name, through ``special``.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
@@ -15,16 +16,18 @@ from dataprep.core.errors import MissingDependencyError, RowError, TokenizerErro
 
 
 class Tokenizer(Protocol):
-    """A tokenizer; picklable, so that workers can be given one.
+    """A tokenizer; picklable, so that it can be sent to worker processes.
 
     Attributes:
         kind: ``"tiktoken"``, ``"sentencepiece"`` or ``"huggingface"``.
-        vocab_size: one more than the largest id, special tokens among them.
-        special_tokens: the ids of the special tokens, by name, such as ``<|eot_id|>``.
-        fingerprint: 64 hex digits that differ whenever a text may get other ids: SHA-256 of the files'
+        vocab_size: one more than the largest id; special tokens count.
+        special_tokens: the ids of the special tokens by name, for example ``<|eot_id|>``.
+        fingerprint: 64 hex digits that differ whenever a text may get other ids: the SHA-256 of the file's
             content and of what this program adds to it.
-        space: where it puts a space before a text by itself: ``"each"`` for every text between special
-            tokens, ``"first"`` for the first one of a conversation only, ``""`` nowhere.
+        space: where the tokenizer puts a space before a text by itself: ``"each"`` for every text between
+            special tokens, ``"first"`` for the first text of a conversation only, ``""`` nowhere.
+        token_bytes: the bytes of each token by id, for tokenizers whose texts are the bytes of their tokens,
+            one after the other; ``None`` there for special tokens and unused ids. ``None`` for other kinds.
     """
 
     kind: str
@@ -32,40 +35,64 @@ class Tokenizer(Protocol):
     special_tokens: Mapping[str, int]
     fingerprint: str
     space: str
+    token_bytes: Sequence[bytes | None] | None = None
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text; none of them is a special token's.
+        """Return the ids of a text; none of them is a special token's.
 
         Raises:
-            RowError: the text is no valid Unicode (a lone surrogate), or has a character that the
+            RowError: the text is not valid Unicode (a lone surrogate), or contains a character that the
                 tokenizer would read as another one.
         """
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of many texts, in one thread; the same as ``encode`` of each."""
+        """Return the ids of several texts, computed in one thread; see ``encode``."""
+        return [self.encode(text) for text in texts]
+
+    def encode_packed(self, texts: Sequence[str]) -> list[bytes]:
+        """Return the ids of several texts, each packed as by ``pack_ids``; see ``encode``."""
+        return [pack_ids(self.encode(text)) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, special tokens by their names; what is no valid UTF-8 becomes U+FFFD."""
+        """Return the text of ids, special tokens by name; invalid UTF-8 becomes U+FFFD."""
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The bytes of ids, where the tokenizer is made of bytes; else ``decode`` in UTF-8."""
+        """Return the bytes of ids if the tokenizer is made of bytes, else ``decode`` in UTF-8."""
 
     def special(self, name: str) -> int:
-        """The id of a special token.
+        """Return the id of a special token.
 
         Raises:
-            TokenizerError: the tokenizer has none of that name; the message lists those it has.
+            TokenizerError: the tokenizer has no special token of that name; the message lists those it has.
         """
+        if (number := self.special_tokens.get(name)) is not None:
+            return number
+        known = list(self.special_tokens)
+        names = ", ".join(known[:16]) + (f" and {len(known) - 16} more" if len(known) > 16 else "")
+        raise TokenizerError(
+            f"the tokenizer has no special token {name!r}; it has {names or 'none'}: "
+            "choose a chat format that it was made for, or another tokenizer"
+        )
 
 
 SPACE_MARK = "\u2581"
-"""What a space is in the vocabularies of SentencePiece; the same character in a text would be lost."""
+"""A space in the vocabularies of SentencePiece. The same character in a text would be read as a space."""
 
-_LOOKS_SPECIAL = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
+_MARK = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 
 
-def needed(package: str, purpose: str) -> Any:
-    """A library of the extra ``tokens``.
+def pack_ids(ids: Sequence[int]) -> bytes:
+    """Return ids as unsigned numbers of four bytes, little-endian."""
+    return struct.pack(f"<{len(ids)}I", *ids)
+
+
+def needed(package: str, feature: str, extra: str = "tokens") -> Any:
+    """Import an optional library.
+
+    Args:
+        package: the module.
+        feature: what needs it, for the message.
+        extra: the extra of dataprep that brings it.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -73,19 +100,17 @@ def needed(package: str, purpose: str) -> Any:
     try:
         return import_module(package)
     except ImportError:
-        raise MissingDependencyError(package, "tokens", purpose) from None
+        raise MissingDependencyError(package, extra, feature) from None
 
 
 def looks_special(name: str) -> bool:
-    """Whether a symbol is a mark such as ``<|eot_id|>`` or ``[SEP]``, and not a piece of text.
-
-    Files do not always say so: some list ``<think>`` beside runs of spaces, as additional tokens alike.
-    """
-    return _LOOKS_SPECIAL.fullmatch(name) is not None
+    """Return whether a symbol is a mark, for example ``<|eot_id|>`` or ``[SEP]``, and not a piece of text."""
+    # Files don't always tell: some list `<think>` beside runs of spaces, both as additional tokens.
+    return _MARK.fullmatch(name) is not None
 
 
 def check_unicode(text: str) -> None:
-    """Raise ``RowError`` where a text holds half of a surrogate pair, which has no bytes in UTF-8."""
+    """Raise ``RowError`` if a text contains half of a surrogate pair, which has no bytes in UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -94,43 +119,78 @@ def check_unicode(text: str) -> None:
         raise RowError("not valid Unicode", detail) from None
 
 
-def reads_as_space(encode: Callable[[str], list[int]]) -> bool:
-    """Whether ``SPACE_MARK`` is read as a space, as in all that write spaces that way."""
+def reads_mark_as_space(encode: Callable[[str], list[int]]) -> bool:
+    """Return whether ``SPACE_MARK`` in a text is read as a space, as by all SentencePiece models."""
     return encode(f"a{SPACE_MARK}a") == encode("a a")
 
 
 def check_space_mark(text: str) -> None:
-    """Raise ``RowError`` where a text has the character that stands for a space in the vocabulary."""
+    """Raise ``RowError`` if a text contains ``SPACE_MARK``."""
     if SPACE_MARK in text:
-        place = text.index(SPACE_MARK)
+        at = text.index(SPACE_MARK)
         raise RowError(
             "a character that the tokenizer reads as a space",
-            f"found {SPACE_MARK!r}, U+2581, in {text[max(0, place - 10) : place + 10]!r}; expected a text "
+            f"found {SPACE_MARK!r}, U+2581, in {text[max(0, at - 10) : at + 10]!r}; expected a text "
             "without it: replace it",
         )
 
 
 def puts_space(encode: Callable[[str], list[int]]) -> bool:
-    """Whether every text is given a space before it, as by SentencePiece with its dummy prefix."""
+    """Return whether every text gets a space before it, as SentencePiece's dummy prefix does."""
     return encode("]") + encode("a") == encode("] a")
 
 
-def special_id(special_tokens: Mapping[str, int], name: str) -> int:
-    """The id of a special token; the ``special`` of every kind."""
-    try:
-        return special_tokens[name]
-    except KeyError:
-        known = list(special_tokens)
-        shown = ", ".join(known[:16]) + (f" and {len(known) - 16} more" if len(known) > 16 else "")
-        raise TokenizerError(
-            f"the tokenizer has no special token {name!r}; it has {shown or 'none'}: "
-            "choose a chat format that it was made for, or another tokenizer"
-        ) from None
-
-
 def unknown_id(number: int, vocab_size: int) -> TokenizerError:
-    """The error for an id that stands for nothing."""
+    """Return the error for an id that stands for nothing."""
     return TokenizerError(
         f"found the id {number}; expected one of the vocabulary's, below {vocab_size:,}: "
         "were the ids made with another tokenizer?"
     )
+
+
+# The remaining functions are for tokenizers that put a space before a text by themselves. Where the loss
+# mask changes, a text is cut, and its second part encoded alone would begin with a space that nobody wrote:
+# `▁` before each answer, with the tokenizers of Llama 2 or Phi-3.
+
+_ANCHORS = ("\n", "]", "1", "x")
+"""Texts to put before a text in order to see its ids there; nothing may be merged across the border."""
+
+
+def continues(tokenizer: Tokenizer, behind_special: bool | None) -> bool:
+    """Return whether a text must be encoded without a space before it.
+
+    Args:
+        tokenizer: the tokenizer.
+        behind_special: whether the text follows a special token (true) or another text (false); ``None`` at
+            the beginning of a conversation.
+    """
+    if not tokenizer.space or behind_special is None:
+        return False
+    return not behind_special or tokenizer.space == "first"
+
+
+def encode_after(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the ids of a text that continues another one.
+
+    Raises:
+        RowError: the text is not valid Unicode, or merges with every text put before it.
+    """
+    for anchor in _ANCHORS:
+        head = tokenizer.encode(anchor)
+        ids = tokenizer.encode(anchor + text)
+        if ids[: len(head)] == head and tokenizer.decode(head) == anchor:
+            return ids[len(head) :]
+    raise RowError(
+        "a text that cannot be cut from the one before it",
+        f"the tokenizer merges {text[:20]!r} with {', '.join(map(repr, _ANCHORS))}; expected ids of its own",
+    )
+
+
+def decode_after(tokenizer: Tokenizer, ids: Sequence[int]) -> bytes:
+    """Return the bytes of ids that continue another text, with the space that decoding alone removes."""
+    alone = tokenizer.decode_bytes(ids)
+    if not tokenizer.space:
+        return alone
+    head = tokenizer.encode(_ANCHORS[1])
+    behind = tokenizer.decode_bytes([*head, *ids]).removeprefix(tokenizer.decode_bytes(head))
+    return behind if behind == b" " + alone else alone

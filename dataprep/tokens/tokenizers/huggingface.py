@@ -1,7 +1,7 @@
-"""Hugging Face's ``tokenizer.json``, by the library ``tokenizers``.
+"""Hugging Face's ``tokenizer.json``, read by the library ``tokenizers``.
 
-What it holds beside the way from text to ids (truncation, padding, tokens put around every text) does
-not apply here: a chat format says which tokens stand where.
+Only the way from text to ids is used. What the file says about truncation, padding and tokens around every
+text does not apply: a chat format decides which tokens stand where.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ import orjson
 
 from dataprep.core.errors import RowError, TokenizerError
 from dataprep.tokens.tokenizers.base import (
+    Tokenizer,
     check_space_mark,
     check_unicode,
     looks_special,
     needed,
     puts_space,
-    reads_as_space,
-    special_id,
+    reads_mark_as_space,
     unknown_id,
 )
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
-class HuggingFaceTokenizer:
+class HuggingFaceTokenizer(Tokenizer):
     """The tokenizer of a ``tokenizer.json``.
 
-    Special tokens are those of its added tokens that the file calls special, or that look like marks
-    (``<think>``); they are not looked for in text. Other added tokens, such as runs of spaces, are.
+    Its special tokens are the added tokens that the file calls special, or that look like marks
+    (``<think>``). They are never found in text; other added tokens, for example runs of spaces, are.
 
     Attributes:
-        path, content: the file's.
+        path, content: the file.
     """
 
     kind = "huggingface"
@@ -44,6 +44,7 @@ class HuggingFaceTokenizer:
     def __init__(self, path: str, content: bytes) -> None:
         library = needed("tokenizers", "a Hugging Face tokenizer.json")
         document = _document(path, content)
+        # What this program changes about the file is part of the fingerprint.
         digest = sha256(b"huggingface, marks as special tokens\n" + content)
         self.fingerprint = digest.hexdigest()
         try:
@@ -51,15 +52,17 @@ class HuggingFaceTokenizer:
             self._tokenizer = library.Tokenizer.from_str(orjson.dumps(document).decode())
         except Exception as error:  # noqa: BLE001 - the library raises nothing more precise
             raise _damaged(path, str(error)) from None
-        self._tokenizer.encode_special_tokens = True  # as text, that is: none comes out of a text
+        # The name misleads: with it, special tokens in a text are encoded as text.
+        self._tokenizer.encode_special_tokens = True
         self._names = {number: name for name, number in self.special_tokens.items()}
         ids = [*self._tokenizer.get_vocab(with_added_tokens=True).values(), *self._names]
         self.vocab_size = 1 + max(ids, default=-1)
+        # From here on, what the document says is compared with what the library makes of it.
         self._check_ids(path, document)
         decoder = document.get("decoder") or {}
         self._byte_of = byte_alphabet() if decoder.get("type") == "ByteLevel" else None
         self._fallback = _fallback(document["model"])
-        self._loses = reads_as_space(self._ids)
+        self._reads_mark_as_space = reads_mark_as_space(self._ids)
         self.space = _space(document, self._ids)
         self.path, self.content = path, content
 
@@ -67,7 +70,7 @@ class HuggingFaceTokenizer:
         return type(self), (self.path, self.content)
 
     def _check_ids(self, path: str, document: dict[str, Any]) -> None:
-        """The library numbers added tokens itself; they must be the file's numbers."""
+        # The library numbers added tokens by itself, whatever the file says.
         for token in document.get("added_tokens") or ():
             found = self._tokenizer.token_to_id(token["content"])
             if found != token["id"]:
@@ -76,11 +79,12 @@ class HuggingFaceTokenizer:
                 )
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text; none of them is a special token's."""
+        """Return the ids of a text; see ``Tokenizer``."""
         check_unicode(text)
-        if self._loses:
+        if self._reads_mark_as_space:
             check_space_mark(text)
         ids = self._ids(text)
+        # Marks in merges cannot be renamed, so a model may still make one out of a text.
         if not self._names.keys().isdisjoint(ids):
             name = next(self._names[number] for number in ids if number in self._names)
             raise RowError("a special token in a text", f"the tokenizer's model makes {name!r} of a text")
@@ -90,16 +94,13 @@ class HuggingFaceTokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of many texts."""
-        return [self.encode(text) for text in texts]
-
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, special tokens by their names; what is no valid UTF-8 becomes U+FFFD."""
+        """Return the text of ids, special tokens by name; invalid UTF-8 becomes U+FFFD."""
         if self._byte_of is not None:
             return self.decode_bytes(ids).decode("utf-8", "replace")
         self._check_known(ids)
         parts = []
+        # Special tokens were renamed in the vocabulary, so the library does not know their names.
         for special, run in groupby(ids, self._names.__contains__):
             if special:
                 parts += [self._names[number] for number in run]
@@ -109,7 +110,7 @@ class HuggingFaceTokenizer:
         return "".join(parts)
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The bytes of ids in a byte-level tokenizer, or of bytes fallen back to; else text in UTF-8."""
+        """Return the bytes of ids of a byte-level tokenizer or of byte fallback; else the text in UTF-8."""
         if self._byte_of is None:
             if self._fallback.keys() >= set(ids):
                 return bytes(self._fallback[number] for number in ids)
@@ -122,7 +123,7 @@ class HuggingFaceTokenizer:
         try:
             if number not in self._names and self._byte_of is not None:
                 return bytes([self._byte_of[character] for character in name])
-        except KeyError:  # an added token, such as a run of spaces, stands for itself
+        except KeyError:  # an added token, for example a run of spaces, stands for itself
             pass
         return str(name).encode("utf-8")
 
@@ -131,10 +132,6 @@ class HuggingFaceTokenizer:
             known = 0 <= number < self.vocab_size
             if not known or (number not in self._names and self._tokenizer.id_to_token(int(number)) is None):
                 raise unknown_id(number, self.vocab_size)
-
-    def special(self, name: str) -> int:
-        """The id of a special token."""
-        return special_id(self.special_tokens, name)
 
 
 def _document(path: str, content: bytes) -> dict[str, Any]:
@@ -159,33 +156,32 @@ def _damaged(path: str, reason: str) -> TokenizerError:
 
 
 def _space(document: dict[str, Any], encode: Callable[[str], list[int]]) -> str:
-    """Where a space is put before texts: see ``Tokenizer``."""
     if not puts_space(encode):
         return ""
     step = document.get("pre_tokenizer") or {}
     steps = [step, *step.get("pretokenizers", ())]
-    return "first" if any(each.get("prepend_scheme") == "first" for each in steps) else "each"
+    return "first" if any(item.get("prepend_scheme") == "first" for item in steps) else "each"
 
 
 def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
-    """Change a document so that its special tokens are not found in text; return their ids by name.
-
-    Those in the model's own vocabulary get a name there that no text has: a Unigram or WordPiece model
-    would find them as it finds any other piece.
-    """
+    """Change a document so that its special tokens are not found in text; return their ids by name."""
     model = document["model"]
     unknown = model.get("unk_token")
     if model.get("type") == "Unigram" and isinstance(model.get("unk_id"), int):
         unknown = model["vocab"][model["unk_id"]][0]
+    # These steps would put tokens around texts, or cut them: that is up to the chat format.
     document |= {"truncation": None, "padding": None, "post_processor": None}
     if model.get("dropout"):
-        model["dropout"] = None  # the same text has the same ids, always
+        model["dropout"] = None  # the same text must always get the same ids
     special_tokens, kept, fallback = {}, [], _fallback(model)
     in_merges = _parts_of_merges(model)
     for token in document.get("added_tokens") or ():
         name = token["content"]
+        # Some files list the pieces of byte fallback as added tokens. They are not marks: they stand for the
+        # bytes of characters that the vocabulary lacks.
         if token["id"] in fallback:
-            continue  # listed, but no mark: it stands for a byte of what the vocabulary does not have
+            continue
+        # The unknown token must stay what the model makes of unknown text.
         if name == unknown or not (token["special"] or looks_special(name)):
             kept.append(token)
             continue
@@ -197,7 +193,9 @@ def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
 
 
 def _rename(model: dict[str, Any], name: str, number: int, salt: str, in_merges: set[str]) -> bool:
-    """Give a special token in the model's vocabulary another name; whether it was there."""
+    """Rename a special token in the model's vocabulary; return whether it was there."""
+    # A Unigram or WordPiece model finds its special tokens in text like any other piece (T5's `</s>`), and no
+    # switch of the library changes that. So they get a name that no text contains: the file's SHA-256.
     vocab, hidden = model.get("vocab"), f" {salt} {number}"
     if isinstance(vocab, dict) and vocab.get(name) == number and name not in in_merges:
         vocab[hidden] = vocab.pop(name)
@@ -209,16 +207,16 @@ def _rename(model: dict[str, Any], name: str, number: int, salt: str, in_merges:
 
 
 def _fallback(model: dict[str, Any]) -> dict[int, int]:
-    """The byte behind each id that stands for one, where the vocabulary falls back to bytes."""
+    """Return the byte that each id of byte fallback stands for."""
     if not model.get("byte_fallback"):
         return {}
     vocab = model["vocab"]
-    pieces = vocab.items() if isinstance(vocab, dict) else ((each[0], at) for at, each in enumerate(vocab))
+    pieces = vocab.items() if isinstance(vocab, dict) else ((item[0], at) for at, item in enumerate(vocab))
     return {number: int(name[3:5], 16) for name, number in pieces if _BYTE.fullmatch(name)}
 
 
 def _parts_of_merges(model: dict[str, Any]) -> set[str]:
-    """All pieces that a merge takes or makes: those cannot be given another name."""
+    """Return the pieces that merges take or make. They cannot be renamed: the merges go by name."""
     parts: set[str] = set()
     for merge in model.get("merges") or ():
         left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
@@ -227,7 +225,7 @@ def _parts_of_merges(model: dict[str, Any]) -> set[str]:
 
 
 def byte_alphabet() -> dict[str, int]:
-    """The byte behind each character of a byte-level vocabulary (GPT-2's table)."""
+    """Return the byte that each character of a byte-level vocabulary stands for (GPT-2's table)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
     return {chr(byte): byte for byte in printable} | {chr(256 + at): byte for at, byte in enumerate(others)}

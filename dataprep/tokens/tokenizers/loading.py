@@ -10,7 +10,7 @@ from dataprep.core.errors import TokenizerError
 from dataprep.tokens.tokenizers.base import Tokenizer
 
 FILES = ("tokenizer.json", "tokenizer.model", "spiece.model")
-"""What a model directory's tokenizer may be called, in the order of preference."""
+"""Names of tokenizer files in a model directory, in the order of preference."""
 
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\s*")
 _EXPECTED = "expected tiktoken ranks, a SentencePiece model or a Hugging Face tokenizer.json"
@@ -25,36 +25,36 @@ _OTHERS = (
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer in a file or a directory; its content decides of which kind it is.
+    """Load the tokenizer in a file or a directory; its content decides of which kind it is.
 
     Args:
-        path: a tiktoken rank file (base64 and rank, one a line: Llama 3's, or one of OpenAI's), a
-            SentencePiece ``.model``, a Hugging Face ``tokenizer.json`` or a model directory, or the
-            name of one of tiktoken's encodings, where its file is present.
+        path: a tiktoken rank file (a token in base64 and its rank per line: Llama 3's, or one of OpenAI's),
+            a SentencePiece ``.model``, a Hugging Face ``tokenizer.json``, a model directory, or the name
+            of one of tiktoken's encodings, whose file must be in ``TIKTOKEN_CACHE_DIR``.
 
     Raises:
-        TokenizerError: it is none of these, or damaged: what was found, what was expected, what to do.
+        TokenizerError: it is something else, or damaged.
         FileError: it cannot be read.
         MissingDependencyError: its library is not installed (extra ``tokens``).
     """
-    place = Path(path)
-    if place.is_dir():
-        place = _in_directory(place)
-    elif not place.exists() and (named := _named(str(path))) is not None:
+    file = Path(path)
+    if file.is_dir():
+        file = _in_directory(file)
+    elif not file.exists() and (named := _named(str(path))) is not None:
         return named
-    return tokenizer_from(str(place), bytes(files.open_mapped(str(place))))
+    return tokenizer_from(str(file), bytes(files.open_mapped(str(file))))
 
 
 def file_of(path: str | Path) -> Path | None:
-    """The file that ``load_tokenizer`` reads; ``None`` for one of tiktoken's encodings.
+    """Return the file that ``load_tokenizer`` reads; ``None`` for one of tiktoken's encodings.
 
     Raises:
         TokenizerError: a directory holds no tokenizer.
     """
-    place = Path(path)
-    if place.is_dir():
-        return _in_directory(place)
-    return place if place.exists() else None
+    file = Path(path)
+    if file.is_dir():
+        return _in_directory(file)
+    return file if file.exists() else None
 
 
 def _in_directory(folder: Path) -> Path:
@@ -69,13 +69,17 @@ def _in_directory(folder: Path) -> Path:
 
 
 def _named(name: str) -> Tokenizer | None:
-    from dataprep.tokens.tokenizers.tiktoken_encodings import ENCODINGS, load_encoding
+    from dataprep.tokens.tokenizers.tiktoken_ranks import ENCODINGS, load_encoding
 
     return load_encoding(name) if name in ENCODINGS else None
 
 
 def tokenizer_from(path: str, content: bytes) -> Tokenizer:
-    """The tokenizer that a file's content is, of whichever kind; ``path`` names it in messages.
+    """Return the tokenizer with this file content.
+
+    Args:
+        path: the name of the file in messages.
+        content: the content of the file.
 
     Raises:
         TokenizerError, MissingDependencyError: as for ``load_tokenizer``.
@@ -87,10 +91,11 @@ def tokenizer_from(path: str, content: bytes) -> Tokenizer:
 
         return HuggingFaceTokenizer(path, content)
     if _has_ranks(content):
-        from dataprep.tokens.tokenizers.tiktoken_encodings import load_rank_file
+        from dataprep.tokens.tokenizers.tiktoken_ranks import load_rank_file
 
         return load_rank_file(path, content)
-    if content[:1] == b"\n" and content[2:3] == b"\n":  # a message whose first field is a message
+    # A protobuf message whose first field is a message whose first field is a text: the first piece.
+    if content[:1] == b"\n" and content[2:3] == b"\n":
         from dataprep.tokens.tokenizers.sentencepiece import SentencePieceTokenizer
 
         return SentencePieceTokenizer(path, content)
@@ -101,5 +106,6 @@ def tokenizer_from(path: str, content: bytes) -> Tokenizer:
 
 
 def _has_ranks(content: bytes) -> bool:
-    """Whether one of the first lines is a token and its rank; the others are then checked one by one."""
+    # One sound line among the first is enough: a damaged file is still known as one of ranks, and is then
+    # checked line by line.
     return any(_RANK_LINE.fullmatch(line) for line in content[:4096].splitlines()[:8])

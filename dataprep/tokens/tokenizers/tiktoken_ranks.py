@@ -1,165 +1,30 @@
-r"""tiktoken's rank files: a token in base64 and its rank, one a line. tiktoken itself is the reference.
+"""tiktoken's rank files: one token in base64 and its rank per line.
 
-Llama 3's ``tokenizer.model`` is one, of 128,000 ranks; its pattern and its 256 special tokens, which the
-file does not have, are those of Meta's ``llama-models``.
-
-A faster encoder of rank files, splintr (extra ``fast``), that must give the reference's ids.
-
-``docs/decisions/0005-token-encoder.md`` says why it is there and how much faster it is.
-
-tiktoken's ids of texts with very long runs of white space, at which tiktoken itself gives up.
-
-Its regular expressions keep a place to go back to for every character that ``\s+(?!\S)`` takes, and fail
-at 1,000,000 of them. Only such runs are cut here; all else is left to tiktoken. Nothing depends on which
-letters and digits a version of Unicode has: that is asked of tiktoken too.
+A rank file says neither how text is cut nor which special tokens there are. Llama 3's ``tokenizer.model`` is
+known by its 128,000 ranks; its pattern and special tokens are those of Meta's ``llama-models``. OpenAI's
+files are known by their SHA-256; the rest of those encodings comes from tiktoken. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
-import struct
+import os
 from base64 import b64decode
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from hashlib import sha256
-from importlib import import_module
+from hashlib import sha1, sha256
+from importlib.util import find_spec, module_from_spec
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from dataprep.core import io as files
 from dataprep.core.errors import TokenizerError
-from dataprep.tokens.tokenizers.base import check_unicode, needed, special_id, unknown_id
-
-Encode = Callable[[str], list[int]]
-Pack = Callable[[str], bytes]
-
-SAMPLE = 256
-"""So many of the first texts in every process are encoded by both."""
-
-# Where cutting or merging differs, it has been at places like these.
-AWKWARD = (
-    "", " ", "  a", "a  \n\n b\t", "\r\n\r\nx", "I'LL we'll 'ſ 's", "1234567", "<|eot_id|>", "#!?\n\n\n",
-    "\u00a0x", "e\u0301 \u0301", "漢字かな交じり", "👩\u200d👩\u200d👧 👍🏽", "ⅧⅨ½ ٣٤٥",
-    "\x00\x1c\u0085\u2028", "=" * 300, " " * 300 + "x", "ab" * 200,
-)  # fmt: skip
-
-
-def fast_encoder(content: bytes, pattern: str, reference: Encode) -> Encode:
-    """An encoder that is splintr's, where it is installed and gives the reference's ids.
-
-    It is tried on ``AWKWARD`` at once and on the first ``SAMPLE`` texts it is given, whose ids come from
-    the reference; at the first difference the reference takes over for good.
-    """
-    try:
-        splintr = import_module("splintr").Tokenizer.from_bytes(content, pattern)
-        checked = FastEncoder(splintr.encode_ordinary, reference, splintr.encode_flat)
-        if not all(checked.agrees(text, reference(text)) for text in AWKWARD):
-            return reference
-    except Exception:  # noqa: BLE001 - whatever ails an optional encoder, there is the reference
-        return reference
-    return checked
-
-
-def pack_ids(ids: Sequence[int]) -> bytes:
-    """Ids as numbers of four bytes, the lowest byte first."""
-    return struct.pack(f"<{len(ids)}I", *ids)
-
-
-class FastEncoder:
-    """Both encoders for the first texts, then the faster one.
-
-    Args:
-        encode: the faster one.
-        reference: the one that is right.
-        pack: the faster one again, its ids as ``pack_ids`` writes them.
-    """
-
-    def __init__(self, encode: Encode, reference: Encode, pack: Pack) -> None:
-        self._fast = encode
-        self._reference = reference
-        self._fast_pack = pack
-        self._encode: Encode = self._compare
-        self._pack: Pack = self._pack_slowly
-        self._left = SAMPLE
-
-    def __call__(self, text: str) -> list[int]:
-        """A text's ids."""
-        return self._encode(text)
-
-    def pack(self, text: str) -> bytes:
-        """A text's ids as ``pack_ids`` writes them."""
-        return self._pack(text)
-
-    def agrees(self, text: str, ids: list[int]) -> bool:
-        """Whether the faster encoder gives these ids, in both of its forms."""
-        return self._fast(text) == ids and self._fast_pack(text) == pack_ids(ids)
-
-    def _compare(self, text: str) -> list[int]:
-        ids = self._reference(text)
-        self._left -= 1
-        if not self.agrees(text, ids):
-            self._encode = self._reference
-        elif not self._left:
-            self._encode, self._pack = self._fast, self._fast_pack
-        return ids
-
-    def _pack_slowly(self, text: str) -> bytes:
-        return pack_ids(self._encode(text))
-
-
-LONG = 100_000
-"""White-space characters in a run that is cut here."""
-
-
-class LongSpace:
-    """Encodes texts with long runs of white space.
-
-    Args:
-        encode: tiktoken's, for the parts between the runs.
-        ranks: each token's bytes and id.
-        pattern: how tiktoken cuts a text into pieces.
-        long: how many characters make a run long.
-    """
-
-    def __init__(self, encode: Encode, ranks: Mapping[bytes, int], pattern: str, long: int = LONG) -> None:
-        tiktoken = needed("tiktoken", "a tokenizer of tiktoken's kind")
-        self._regex: Any = needed("regex", "a text with very much white space")
-        self._encode = encode
-        self._pattern = pattern
-        self._long = long
-        self._runs = self._regex.compile(rf"\s{{{long},}}+")
-        whole = tiktoken.Encoding("piece", pat_str="(?s:.+)", mergeable_ranks=ranks, special_tokens={})
-        self._merge: Encode = whole.encode_ordinary
-        joined = {bytes([byte]): byte for byte in range(256)}
-        for end in b"\n\r":
-            joined |= {bytes([byte, end]): len(joined) + byte for byte in range(256)}
-        probe = tiktoken.Encoding("probe", pat_str=pattern, mergeable_ranks=joined, special_tokens={})
-        self._probe: Encode = probe.encode_ordinary
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text."""
-        ids: list[int] = []
-        done = 0
-        for run in self._runs.finditer(text):
-            start = self._piece_begin(text, run.start(), run.end())
-            ids += self._encode(text[done:start])
-            done = start
-            for piece in self._regex.finditer(self._pattern, text[start : run.end() + 1]):
-                if len(piece.group()) < self._long or start + piece.end() > run.end():
-                    break  # no piece that is all space and long: tiktoken goes on from here
-                ids += self._merge(piece.group())
-                done = start + piece.end()
-        return ids + self._encode(text[done:])
-
-    def _piece_begin(self, text: str, start: int, end: int) -> int:
-        """Where the first piece of a run begins: after the line ends that a mark before it takes."""
-        if start and text[start] in "\r\n" and self._probe(text[start - 1 : start + 1])[-1] >= 256:
-            while start < end and text[start] in "\r\n":
-                start += 1
-        return start
-
+from dataprep.tokens.tokenizers.base import Tokenizer, check_unicode, needed, pack_ids, unknown_id
+from dataprep.tokens.tokenizers.tiktoken_encoders import LONG, LongSpace, fast_encoder
 
 LLAMA3_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -182,19 +47,36 @@ LLAMA3_SPECIALS = (
     *(f"<|reserved_special_token_{number}|>" for number in range(2, 246)),
 )
 
+_R50K = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
+_P50K = "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069"
+_CL100K = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+_O200K = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 
-class RankTokenizer:
+ENCODINGS = {
+    "r50k_base": ("r50k_base", _R50K),
+    "p50k_base": ("p50k_base", _P50K),
+    "p50k_edit": ("p50k_base", _P50K),
+    "cl100k_base": ("cl100k_base", _CL100K),
+    "o200k_base": ("o200k_base", _O200K),
+    "o200k_harmony": ("o200k_base", _O200K),
+}
+"""By name: the published rank file and its SHA-256, as tiktoken lists them."""
+
+_URL = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
+
+
+class RankTokenizer(Tokenizer):
     """Byte pair encoding by ranks.
 
     Args:
-        ranks: each token's bytes and id.
+        ranks: the id of each token, by its bytes.
         pattern: how a text is cut into pieces, as ``regex`` and tiktoken understand it.
-        special_tokens: the special tokens' ids by name.
-        origin: a function and its arguments that make the same tokenizer again, in another process.
-        content: the rank file, from which a faster encoder may be made.
+        special_tokens: the ids of the special tokens, by name.
+        origin: a function and its arguments that make the same tokenizer in another process.
+        content: the rank file, if a faster encoder may be made from it.
 
     Attributes:
-        pattern: as given.
+        pattern: see above.
     """
 
     kind = "tiktoken"
@@ -216,11 +98,13 @@ class RankTokenizer:
         self._encoding = tiktoken.Encoding(
             "dataprep", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.special_tokens
         )
-        self._encode: Callable[[str], list[int]] = self._encoding.encode_ordinary
-        if content is not None:
-            self._encode = fast_encoder(content, pattern, self._encode)
+        reference: Callable[[str], list[int]] = self._encoding.encode_ordinary
+        self._fast = None if content is None else fast_encoder(content, pattern, reference)
+        self._encode = self._fast or reference
         in_order = sorted(ranks.items(), key=itemgetter(1))
         self.token_bytes: Sequence[bytes | None] = _by_id(in_order, self.vocab_size)
+        # Of ranks, pattern and special tokens, not of the file: two files in another order of lines are one
+        # tokenizer, and one file with another pattern is another.
         digest = sha256(orjson.dumps([pattern, list(self.special_tokens.items())]))
         digest.update(b"".join([b"%d %d %b" % (rank, len(token), token) for token, rank in in_order]))
         self.fingerprint = digest.hexdigest()
@@ -229,50 +113,47 @@ class RankTokenizer:
         return self._origin
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text; none of them is a special token's."""
+        """Return the ids of a text; see ``Tokenizer``."""
         if not text.isascii():
-            check_unicode(text)  # tiktoken would put U+FFFD in its place
+            check_unicode(text)  # tiktoken would put U+FFFD in place of a lone surrogate
+        # Most texts are shorter than the shortest run that must be cut, so nothing is searched in them.
         if len(text) >= LONG:
             return self._long_space.encode(text)
         return self._encode(text)
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of many texts."""
-        return [self.encode(text) for text in texts]
-
     @property
     def ranks(self) -> dict[bytes, int]:
-        """Each token's bytes and id, special tokens left out."""
+        """The id of each token by its bytes, without special tokens."""
         return {
             token: self._encoding.encode_single_token(token) for token in self._encoding.token_byte_values()
         }
 
     def encode_packed(self, texts: Sequence[str]) -> list[bytes]:
-        """The ids of many texts, each as numbers of four bytes, the lowest byte first."""
-        encode = self._encode
-        if not isinstance(encode, FastEncoder):
-            return [pack_ids(self.encode(text)) for text in texts]
-        pack = encode.pack
+        """Return the packed ids of several texts; see ``Tokenizer``."""
+        if self._fast is None:
+            return super().encode_packed(texts)
+        # `isascii` reads a flag of the string, while `check_unicode` encodes it.
+        pack = self._fast.pack
         return [
             pack(text) if text.isascii() and len(text) < LONG else self._pack_checked(text) for text in texts
         ]
 
     def _pack_checked(self, text: str) -> bytes:
         check_unicode(text)
-        if len(text) < LONG and isinstance(self._encode, FastEncoder):
-            return self._encode.pack(text)
-        return pack_ids(self.encode(text))
+        if self._fast is None or len(text) >= LONG:
+            return pack_ids(self.encode(text))
+        return self._fast.pack(text)
 
     @cached_property
     def _long_space(self) -> LongSpace:
         return LongSpace(self._encoding.encode_ordinary, self.ranks, self.pattern)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; what is no valid UTF-8 becomes U+FFFD."""
+        """Return the text of ids; invalid UTF-8 becomes U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The bytes of ids."""
+        """Return the bytes of ids."""
         try:
             return bytes(self._encoding.decode_bytes(ids))
         except (KeyError, OverflowError):
@@ -286,13 +167,8 @@ class RankTokenizer:
             return False
         return True
 
-    def special(self, name: str) -> int:
-        """The id of a special token."""
-        return special_id(self.special_tokens, name)
-
 
 def _by_id(ranks: Iterable[tuple[bytes, int]], size: int) -> list[bytes | None]:
-    """The tokens' bytes in the order of their ids; ``None`` for ids that are no ranks."""
     tokens: list[bytes | None] = [None] * size
     for token, rank in ranks:
         tokens[rank] = token
@@ -300,10 +176,10 @@ def _by_id(ranks: Iterable[tuple[bytes, int]], size: int) -> list[bytes | None]:
 
 
 def load_ranks(path: str, content: bytes) -> RankTokenizer:
-    """Llama 3's tokenizer, out of its rank file.
+    """Return Llama 3's tokenizer from its rank file.
 
     Raises:
-        TokenizerError: a line is damaged, a rank is missing or there twice, or they are not Llama 3's.
+        TokenizerError: a line is damaged, a rank is missing or repeated, or the ranks are not Llama 3's.
     """
     ranks = parse_ranks(path, content)
     _check_complete(path, ranks)
@@ -318,14 +194,13 @@ def load_ranks(path: str, content: bytes) -> RankTokenizer:
 
 
 def parse_ranks(path: str, content: bytes) -> dict[bytes, int]:
-    """Each token's rank.
+    """Return the rank of each token.
 
     Raises:
-        TokenizerError: a line is no token and rank, or a token or a rank is there twice.
+        TokenizerError: a line is not a token and its rank, or a token or a rank is repeated.
     """
-    whole = _parse_sound(content)
-    if whole is not None:
-        return whole
+    if (sound := _parse_sound(content)) is not None:
+        return sound
     ranks: dict[bytes, int] = {}
     lines: dict[int, int] = {}
     for number, line in enumerate(content.split(b"\n"), 1):
@@ -347,7 +222,8 @@ def parse_ranks(path: str, content: bytes) -> dict[bytes, int]:
 
 
 def _parse_sound(content: bytes) -> dict[bytes, int] | None:
-    """The ranks of a file as they are published, many times faster; ``None`` where there may be a fault."""
+    """Return the ranks of a file without faults; ``None`` if there may be one."""
+    # Published files have their ranks in order, and are then parsed many times faster than line by line.
     texts = content.split()[::2]
     if b"".join([b"%b %d\n" % (text, rank) for rank, text in enumerate(texts)]) != content:
         return None
@@ -388,3 +264,58 @@ def _check_complete(path: str, ranks: Mapping[bytes, int]) -> None:
                 f"{path}: no token is the byte 0x{byte:02x}; expected all 256, without which some texts have "
                 "no ids: fetch the file again"
             )
+
+
+def load_encoding(name: str) -> RankTokenizer:
+    """Return one of tiktoken's own encodings, from its file in ``TIKTOKEN_CACHE_DIR``.
+
+    Raises:
+        TokenizerError: the file is missing, or not the published one.
+    """
+    stem, expected = ENCODINGS[name]
+    url = _URL.format(stem)
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR", "")
+    path = Path(folder) / sha1(url.encode(), usedforsecurity=False).hexdigest()
+    if not folder or not path.is_file():
+        place = str(path) if folder else f"{path.name} in a folder that TIKTOKEN_CACHE_DIR names"
+        raise TokenizerError(
+            f"{name}: its file is not here, and nothing is downloaded: put {url} at {place}, or give the "
+            "path of a tokenizer's file"
+        )
+    content = bytes(files.open_mapped(str(path)))
+    found = sha256(content).hexdigest()
+    if found != expected:
+        raise TokenizerError(
+            f"{path}: found SHA-256 {found[:16]}…; expected {expected[:16]}… of {name}: fetch {url} again"
+        )
+    return _encoding(name, str(path), content, (load_encoding, (name,)))
+
+
+def load_rank_file(path: str, content: bytes) -> RankTokenizer:
+    """Return the tokenizer of a rank file: one of OpenAI's, or Llama 3's.
+
+    Raises:
+        TokenizerError: a line is damaged, a rank is missing or repeated, or the file is neither.
+    """
+    digest = sha256(content).hexdigest()
+    for name, (stem, expected) in ENCODINGS.items():
+        # Several encodings share a file; the one of the file's own name is taken.
+        if digest == expected and name == stem:
+            return _encoding(name, path, content, (load_rank_file, (path, content)))
+    return load_ranks(path, content)
+
+
+def _encoding(name: str, path: str, content: bytes, origin: tuple[Any, tuple[Any, ...]]) -> RankTokenizer:
+    # tiktoken has the pattern and the special tokens of its encodings inside functions that also download the
+    # ranks. So a copy of its module is executed whose download gives the ranks of the file; tiktoken's own
+    # module stays as it is.
+    needed("tiktoken_ext.openai_public", "one of tiktoken's encodings")
+    found = find_spec("tiktoken_ext.openai_public")
+    if found is None or found.loader is None:
+        raise TokenizerError(f"{name}: this version of tiktoken does not have it; install another")
+    published = module_from_spec(found)
+    found.loader.exec_module(published)
+    ranks = parse_ranks(path, content)
+    published.load_tiktoken_bpe = lambda *_, **__: ranks  # type: ignore[attr-defined]
+    parts = published.ENCODING_CONSTRUCTORS[name]()
+    return RankTokenizer(ranks, parts["pat_str"], parts["special_tokens"], origin)

@@ -1,7 +1,7 @@
-"""Training a small tokenizer on the data: SentencePiece with byte fallback, or byte-level BPE.
+"""Train a small tokenizer on the data: SentencePiece with byte fallback, or byte-level BPE.
 
-Both are lossless (U+2581, which SentencePiece would read as a space, is an error), have every special token
-that the chat formats need, and come out the same, byte for byte, from the same texts.
+Both are lossless (U+2581, which SentencePiece would read as a space, is an error) and have every special
+token that the chat formats need. The same texts give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ CHAT_TOKENS = (
     "<|im_end|>",
     "<|endoftext|>",
 )
-"""So that a student can be trained in any of the chat formats."""
+"""The special tokens of all named chat formats, so that a student can be trained in any of them."""
 
-_LONGEST = 2000  # characters; SentencePiece leaves out lines of more than 4,192 bytes without a word
+_LONGEST = 2000  # characters; SentencePiece silently leaves out lines of more than 4,192 bytes
 _TEXT_SUFFIXES = (".txt", ".md")
 _ABOUT_ROWS = ("id", "source", "task", "role")  # strings that are no text
 
@@ -39,23 +39,24 @@ _ABOUT_ROWS = ("id", "source", "task", "role")  # strings that are no text
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int = 4096, kind: str = "sentencepiece", *, shrink: bool = False
 ) -> bytes:
-    """A tokenizer's file: a SentencePiece ``.model``, or a ``tokenizer.json``.
+    """Train a tokenizer; return its file, a SentencePiece ``.model`` or a ``tokenizer.json``.
 
     Args:
-        texts: what to learn from, such as ``texts_of_files`` gives.
-        vocab_size: ids, special tokens and bytes among them.
+        texts: texts to learn from, for example those of ``texts_of_files``.
+        vocab_size: number of ids, with special tokens and bytes.
         kind: ``"sentencepiece"`` or ``"bpe"``.
-        shrink: texts that cannot fill such a vocabulary get as large a one as they can.
+        shrink: whether to make a smaller vocabulary if the texts cannot fill one of this size.
 
     Raises:
-        UsageError: the texts cannot fill such a vocabulary, or it is too small for them.
-        MissingDependencyError: the library is not installed.
+        UsageError: the texts cannot fill the vocabulary, or it is too small for them.
+        MissingDependencyError: the library is not installed (extra ``tokens``).
     """
     if kind not in KINDS:
         raise UsageError(f"unknown kind {kind!r}: expected {' or '.join(KINDS)}")
     train = _train_sentencepiece if kind == "sentencepiece" else _train_bpe
     if not shrink:
         return train(_lines(texts), vocab_size)
+    # Only the failed attempt tells how large a vocabulary the texts can fill, so they are read twice.
     known = list(texts)
     try:
         return train(_lines(known), vocab_size)
@@ -64,23 +65,24 @@ def train_tokenizer(
 
 
 class _TooFewTextsError(UsageError):
-    """The texts give a smaller vocabulary only; ``possible`` says how large a one."""
+    """The texts cannot fill the vocabulary; ``possible`` is the largest size that they can."""
 
     possible: int
 
 
 def texts_of_files(paths: Iterable[str]) -> Iterator[str]:
-    """The texts in files: contents of chat rows, strings of other rows, or lines of plain text.
+    """Yield the texts in files: contents of chat rows, strings of other rows, or lines of plain text.
 
     Raises:
-        FileError, InputError: a file cannot be read, or holds no text.
+        FileError: a file cannot be read.
+        InputError: a file holds no text.
     """
     for path in paths:
-        found = False
+        any_text = False
         for text in _texts_of(path):
-            found = found or bool(text.strip())
+            any_text = any_text or bool(text.strip())
             yield text
-        if not found:
+        if not any_text:
             raise InputError(path, "found no text; expected rows or lines to learn from")
 
 
@@ -93,7 +95,6 @@ def _texts_of(path: str) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """All strings in a row but those that say what the row is."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -106,7 +107,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """The lines of texts, cut where they are very long; lone surrogates and U+0000 are left out."""
+    # Neither trainer takes lone surrogates, and SentencePiece ends a line at U+0000.
     for text in texts:
         clean = re.sub("[\ud800-\udfff\0]", "", text)
         for line in clean.split("\n"):
@@ -124,6 +125,8 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
             model_type="bpe",
             vocab_size=vocab_size,
             byte_fallback=True,
+            # Lossless: no normalization, all white space kept, no space before a text, and bytes for
+            # characters that the vocabulary lacks.
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
@@ -138,6 +141,7 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
             pad_piece=PAD,
             control_symbols=list(CHAT_TOKENS),
             max_sentence_length=8 * _LONGEST,
+            # The same texts must give the same bytes, so nothing may depend on the timing of threads.
             num_threads=1,
             minloglevel=2,
         )
@@ -147,6 +151,7 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
 
 
 def _too_few(reason: str, vocab_size: int) -> UsageError:
+    # SentencePiece reports this in its log only, and the numbers in it are what the user needs.
     if found := re.search(r"value <= (\d+)", reason):
         hint = f"the texts give {int(found[1]):,}: use --vocab-size {found[1]} or less, or more data"
         error = _TooFewTextsError(_IMPOSSIBLE.format(vocab_size, hint))
@@ -164,22 +169,22 @@ def _too_few(reason: str, vocab_size: int) -> UsageError:
 def _train_bpe(lines: Iterator[str], vocab_size: int) -> bytes:
     library = needed("tokenizers", "training a byte-level BPE")
     special_tokens = [UNK, BOS, EOS, PAD, *CHAT_TOKENS]
-    least = 256 + len(special_tokens)
+    least = 256 + len(special_tokens)  # all bytes are tokens, so that every text has ids
     if vocab_size < least:
         raise _too_few(f"{vocab_size} vs {least}", vocab_size)
     tokenizer = library.Tokenizer(library.models.BPE())
-    before = library.pre_tokenizers
-    tokenizer.pre_tokenizer = before.Sequence(
+    split = library.pre_tokenizers
+    tokenizer.pre_tokenizer = split.Sequence(
         [
-            before.Split(library.Regex(LLAMA3_PATTERN), "isolated"),
-            before.ByteLevel(add_prefix_space=False, use_regex=False),
+            split.Split(library.Regex(LLAMA3_PATTERN), "isolated"),
+            split.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     tokenizer.decoder = library.decoders.ByteLevel()
     trainer = library.trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=special_tokens,
-        initial_alphabet=sorted(before.ByteLevel.alphabet()),
+        initial_alphabet=sorted(split.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(lines, trainer)

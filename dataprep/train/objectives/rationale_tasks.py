@@ -12,7 +12,7 @@ import torch
 
 from dataprep.core.errors import InputError, Location, RowDropped, RowError
 from dataprep.core.ledger import Ledger
-from dataprep.tokens.chats import Encoder
+from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.truncation import spans_of
 from dataprep.train.objective import Batch
 from dataprep.train.objectives.chat_data import document_batch
@@ -144,7 +144,8 @@ class ChatTaskEncoder:
             for question, target in pairs
         ]
         return [
-            chat if isinstance(chat, RowError) else _split_chat(chat) for chat in self._encoder.each(chats)
+            chat if isinstance(chat, RowError) else _split_chat(chat)
+            for chat in self._encoder.encode_messages(chats)
         ]
 
     def batch(self, tasks: Sequence[Task]) -> Batch:

@@ -9,15 +9,13 @@ from hypothesis import strategies as st
 
 from dataprep.core.errors import RowError
 from dataprep.core.io import Block
-from dataprep.tokens.chats import Encoder
-from dataprep.tokens.documents import Documents
-from dataprep.tokens.encoder import Batch, BatchEncoder, ByteTokenizer, ChatEncoder, encode_chat
-from dataprep.tokens.formats.base import Encoded
+from dataprep.tokens.encoder import Batch, Encoder
 from dataprep.tokens.formats.loading import chat_format_of
-from dataprep.tokens.lint.rules import BatchLinter, Linter, problems_of
-from dataprep.tokens.tokenizers.tiktoken_ranks import pack_ids
-from dataprep.tokens.truncation import fit, spans_of
+from dataprep.tokens.linter import Linter
+from dataprep.tokens.tokenize import Documents
+from dataprep.tokens.truncation import Encoded, spans_of, truncate
 from tests.tokens.test_layouts import chat, chats
+from tests.tokens_fakes import problems_of, reference
 from tests.toy_tokenizer import ToyTokenizer
 
 
@@ -27,10 +25,6 @@ class ByteToy(ToyTokenizer):
     def __init__(self):
         super().__init__()
         self.token_bytes = [*self._bytes, *[None] * (self.vocab_size - len(self._bytes))]
-
-    def encode_packed(self, texts):
-        """The ids of many texts."""
-        return [pack_ids(self.encode(text)) for text in texts]
 
 
 TOY = ByteToy()
@@ -42,18 +36,7 @@ EOT, HEADER = TOY.special("<|eot_id|>"), TOY.special("<|start_header_id|>")
 def batch_of(rows, chat_format):
     """The rows as a batch, and as the chat format reads them."""
     read = [chat_format.read(row) for row in rows]
-    return BatchEncoder(TOY, ChatEncoder(TOY, chat_format)).encode(read), read
-
-
-def linter_of(chat_format):
-    """The linter of batches."""
-    return BatchLinter(TOY, chat_format, Linter(TOY, chat_format))
-
-
-def test_which_tokenizers_are_asked_for_batches():
-    """Those whose tokens are bytes, and that say which."""
-    assert isinstance(TOY, ByteTokenizer)
-    assert not isinstance(ToyTokenizer(), ByteTokenizer)
+    return Encoder(TOY, chat_format).encode(read), read
 
 
 @pytest.mark.medium
@@ -62,9 +45,9 @@ def test_which_tokenizers_are_asked_for_batches():
 def test_a_batch_holds_what_single_rows_do(name, rows):
     """Any contents, in any number of turns, in each chat format."""
     batch, _ = batch_of(rows, LAYOUTS[name])
-    alone = [encode_chat(TOY, LAYOUTS[name], row) for row in rows]
-    assert [*batch.rows()] == alone
-    assert [each.tolist() for each in Batch.of(alone)] == [each.tolist() for each in batch]
+    alone = [reference(TOY, LAYOUTS[name], row) for row in rows]
+    assert [*batch.results()] == alone
+    assert [each.tolist() for each in Batch.of(alone)[:3]] == [each.tolist() for each in batch[:3]]
 
 
 @pytest.mark.medium
@@ -74,8 +57,8 @@ def test_sound_rows_are_sound_in_a_batch(name, rows):
     """Of rows in which a linter finds nothing, the linter of batches is sure."""
     chat_format = LAYOUTS[name]
     batch, read = batch_of(rows, chat_format)
-    found = [problems_of(encode_chat(TOY, chat_format, row), row, TOY, chat_format) for row in rows]
-    assert linter_of(chat_format).sound(batch, read) == (not any(found))
+    found = [problems_of(reference(TOY, chat_format, row), row, TOY, chat_format) for row in rows]
+    assert Linter(TOY, chat_format).all_sound(*batch[:3], read) == (not any(found))
 
 
 @pytest.mark.slow
@@ -86,7 +69,7 @@ def test_no_fault_of_a_row_passes_in_a_batch(name, rows, data):
     """Whatever is done to ids, mask and lengths: where the linter of batches is sure, no row has a fault."""
     chat_format = LAYOUTS[name]
     batch, read = batch_of(rows, chat_format)
-    ids, mask, lengths = (each.copy() for each in batch)
+    ids, mask, lengths = (each.copy() for each in batch[:3])
     places = st.integers(0, ids.size - 1)
     for _ in range(data.draw(st.integers(1, 3))):
         change = data.draw(st.sampled_from(("id", "mask", "swap", "border")))
@@ -100,9 +83,9 @@ def test_no_fault_of_a_row_passes_in_a_batch(name, rows, data):
         elif lengths.size > 1:
             lengths[0] += 1
             lengths[1] -= 1
-    changed = Batch(ids, mask, lengths)
-    if lengths.min() > 0 and linter_of(chat_format).sound(changed, read):
-        for encoded, row in zip(changed.rows(), rows, strict=True):
+    changed = Batch(ids, mask, lengths, {})
+    if lengths.min() > 0 and Linter(TOY, chat_format).all_sound(ids, mask, lengths, read):
+        for encoded, row in zip(changed.results(), rows, strict=True):
             assert not problems_of(encoded, row, TOY, chat_format)
 
 
@@ -110,7 +93,7 @@ class Copied:
     """Arrays to plant faults in, and where the answers are: two of the first row, one of each other."""
 
     def __init__(self, batch):
-        self.ids, self.mask, self.lengths = (each.copy() for each in batch)
+        self.ids, self.mask, self.lengths = (each.copy() for each in batch[:3])
         self.spans = spans_of(batch.mask.tobytes())
 
 
@@ -170,20 +153,20 @@ def test_planted_faults_are_found(fault):
     """One fault in one of three rows: the batch is not sound; without it, it is."""
     chat_format = LAYOUTS["llama3"]
     batch, read = batch_of(ROWS, chat_format)
-    linter = linter_of(chat_format)
-    assert linter.sound(batch, read)
+    linter = Linter(TOY, chat_format)
+    assert linter.all_sound(*batch[:3], read)
     rows = Copied(batch)
     fault(rows)
-    assert not linter.sound(Batch(rows.ids, rows.mask, rows.lengths), read)
+    assert not linter.all_sound(rows.ids, rows.mask, rows.lengths, read)
 
 
 def test_arrays_of_other_sizes_are_found():
     """A mask or lengths that do not fit the ids."""
     chat_format = LAYOUTS["llama3"]
     batch, read = batch_of(ROWS, chat_format)
-    linter = linter_of(chat_format)
-    assert not linter.sound(batch._replace(mask=batch.mask[:-1]), read)
-    assert not linter.sound(batch._replace(lengths=batch.lengths[:-1]), read[:-1])
+    linter = Linter(TOY, chat_format)
+    assert not linter.all_sound(batch.ids, batch.mask[:-1], batch.lengths, read)
+    assert not linter.all_sound(*batch[:2], batch.lengths[:-1], read[:-1])
 
 
 def test_a_content_that_names_a_special_token_is_found():
@@ -191,9 +174,9 @@ def test_a_content_that_names_a_special_token_is_found():
     chat_format = LAYOUTS["llama3"]
     for named in (chat("a", "b <|eot_id|>"), chat("<|eot_id|>", "b")):
         batch, read = batch_of([ROWS[0], named], chat_format)
-        assert not linter_of(chat_format).sound(batch, read)
+        assert not Linter(TOY, chat_format).all_sound(*batch[:3], read)
     batch, read = batch_of([ROWS[0], chat("<|", "eot_id|> <| b <|im_")], chat_format)
-    assert linter_of(chat_format).sound(batch, read)
+    assert Linter(TOY, chat_format).all_sound(*batch[:3], read)
 
 
 # --- the encoder of `tokenize`
@@ -210,23 +193,39 @@ def test_rows_are_encoded_alike_at_once_and_one_by_one(longest, truncation, rows
     results = []
     for tokenizer in (TOY, ToyTokenizer()):
         encoder = Encoder(tokenizer, chat_format, longest, truncation)
-        found = encoder([encoder.read({"messages": row}) for row in rows])
-        found = [*found.rows()] if isinstance(found, Batch) else found
+        found = encoder.encode_checked([encoder.read({"messages": row}) for row in rows]).results()
         shown = [(type(each), str(each)) if isinstance(each, RowError) else each for each in found]
         results.append((shown, encoder.cut))
     assert results[0] == results[1]
 
 
-def test_batches_are_what_sound_rows_become():
-    """A batch where all is well; too long rows alone are cut out of it; a fault is told row by row."""
+def test_sound_rows_are_not_looked_at_one_by_one(monkeypatch):
+    """Too long rows alone are cut out of a batch; a fault is found row by row."""
     encoder = Encoder(TOY, LAYOUTS["llama3"])
     read = [encoder.read({"messages": row}) for row in ROWS]
-    assert isinstance(encoder(read), Batch)
-    cutting = Encoder(TOY, LAYOUTS["llama3"], 60, "truncate")
-    alone = [encode_chat(TOY, LAYOUTS["llama3"], row) for row in ROWS]
-    assert cutting(read) == [fit(each, 60, "truncate").encoded for each in alone]
+    alone = [reference(TOY, LAYOUTS["llama3"], row) for row in ROWS]
+    with monkeypatch.context() as patch:
+        patch.setattr(Linter, "problems", None)
+        assert [*encoder.encode_checked(read).results()] == alone
+        cutting = Encoder(TOY, LAYOUTS["llama3"], 60, "truncate")
+        assert [*cutting.encode_checked(read).results()] == [
+            truncate(each, 60, "truncate").encoded for each in alone
+        ]
     named = [encoder.read({"messages": chat("q", "<|eot_id|>")})]
-    assert [type(each) for each in encoder(read + named)] == [Encoded] * 3 + [RowError]
+    results = [*encoder.encode_checked(read + named).results()]
+    assert [type(each) for each in results] == [Encoded] * 3 + [RowError]
+
+
+def test_a_text_that_fails_is_the_error_of_its_own_rows_only():
+    """In a batch with errors the other rows keep their tokens, and each error its index."""
+    chat_format = LAYOUTS["llama3"]
+    read = [chat_format.read(row) for row in (ROWS[0], chat("\ud800", "b"), ROWS[1])]
+    for tokenizer in (TOY, ToyTokenizer()):
+        batch = Encoder(tokenizer, chat_format).encode(read)
+        assert list(batch.errors) == [1]
+        first, error, last = batch.results()
+        assert isinstance(error, RowError)
+        assert [first, last] == [reference(TOY, chat_format, row) for row in ROWS[:2]]
 
 
 def block_of(rows):
