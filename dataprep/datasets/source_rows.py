@@ -104,6 +104,7 @@ def read_located(path: str, dataset: str | None = None) -> Iterator[tuple[Locati
     if dataset is None:
         yield from files.read_rows(path)
         return
+    # Rows of a document are counted over its blocks; lines of JSON Lines with the blank ones.
     number = 0
     for block in blocks(path, converters.load(dataset)):
         for line in block.read().removesuffix(b"\n").split(b"\n"):
@@ -133,6 +134,7 @@ def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False
     if dataset is None:
         return Example.from_json(row)
     converter = converters.load(dataset)
+    # Datasets without hidden answers, such as GSM8K, do not have the option.
     keep = unlabelled and "unlabelled" in converters.options(converter)
     example = converter.convert(row, unlabelled="keep") if keep else converter.convert(row)
     example.source = converters.canonical(dataset)

@@ -38,6 +38,7 @@ SOURCE = Source(
     homepage="https://yonatanbisk.com/piqa/",
     splits={
         "train": Split(("*train*",), 16113, "piqa_train_llama", hub="plain_text/train"),
+        # The test set's answers are hidden, so the development set is the test split here.
         "test": Split(("*dev*", "*valid*"), 1838, "piqa_valid_llama", hub="plain_text/validation"),
         "hidden": Split(("*test*",), 3084, "", hub="plain_text/test"),
     },
