@@ -53,7 +53,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Stats:
-    """What ``stats`` found.
+    """The result of ``stats``.
 
     Attributes:
         rows: number of rows.

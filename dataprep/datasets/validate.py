@@ -30,7 +30,7 @@ class Problem:
 
 @dataclass
 class Report:
-    """What ``validate`` found.
+    """The result of ``validate``.
 
     Attributes:
         rows: number of rows by file.

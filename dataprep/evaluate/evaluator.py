@@ -40,7 +40,7 @@ def evaluate_file(
     """Score a model, or predictions of any system, on a file of rows.
 
     Args:
-        path: chat rows, Examples, or with ``settings.dataset`` raw rows.
+        path: chat rows, Examples, or with ``settings.dataset`` source rows.
         model: a directory as transformers saves a model, or a name on the Hugging Face hub.
         predictions: the answers of a system, in place of a model.
         output: receives for each row its prediction, the answer read from it, and its scores.

@@ -1,7 +1,7 @@
 """PIQA: two ways to reach an everyday goal, one of which works.
 
 Published as JSON Lines (Academic Free License 3.0), the labels (0 or 1) on the same lines of a second file,
-``train-labels.lst`` beside ``train.jsonl`` and ``dev-labels.lst`` beside ``dev.jsonl``; the hub's rows have
+``train-labels.lst`` beside ``train.jsonl`` and ``dev-labels.lst`` beside ``dev.jsonl``. The Hub's rows have
 them as ``label``, -1 where they are hidden. A row::
 
     {"goal": "To dry wet boots overnight,", "sol1": "stuff them with newspaper", "sol2": "fill them with …"}

@@ -161,7 +161,7 @@ def _downloaded(
             copy.unlink(missing_ok=True)
         raise FetchError(
             f"{hub}: {path} is damaged: its checksum is {found}, the hub states {expected or 'none'}; "
-            "nothing was written, run it again to download it anew"
+            "nothing was written, run the command again"
         )
     return str(local), Download(path, size, sha256.hexdigest())
 

@@ -130,7 +130,7 @@ def gather_on_disk(
         _scatter(index, order, cuts, buckets)
     for bucket, (begin, end) in zip(buckets, pairwise(cuts), strict=True):
         rows = order[begin:end]
-        arrived = np.sort(rows)  # a bucket's rows lie in it in input order
+        arrived = np.sort(rows)  # a bucket has its rows in input order
         lengths = index.lengths[arrived]
         starts = np.cumsum(lengths, dtype=np.int64) + np.arange(rows.size) - lengths
         inside = Index([str(bucket)], np.zeros(rows.size, np.uint32), starts, lengths)

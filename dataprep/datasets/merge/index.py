@@ -94,7 +94,7 @@ class Index:
 
     Attributes:
         paths: the plain files that hold the rows.
-        files: which of ``paths`` each row lies in, shape ``(rows,)``.
+        files: the index in ``paths`` of each row's file, shape ``(rows,)``.
         starts: its first byte there, shape ``(rows,)``.
         lengths: its bytes without the newline, shape ``(rows,)``.
     """
