@@ -25,7 +25,7 @@ from dataprep.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Option:
-    """How a field appears on the command line.
+    """The appearance of a field on the command line.
 
     Attributes:
         help: help text.
