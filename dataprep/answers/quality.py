@@ -111,10 +111,10 @@ def status_of(
         trimmed: the text is known not to run on into another question.
 
     Returns:
-        The first status that applies, and the choice, from 0, or -1: ``empty`` (no text),
+        The first status that applies, and the choice, from 0, or -1. The statuses are ``empty`` (no text),
         ``answer_mismatch`` (another choice than the right one), ``runaway`` (it runs on into another
-        question), ``truncated`` (it stops in the middle of a sentence), ``no_answer`` (it names no choice, or
-        several), ``ok``.
+        question), ``truncated`` (it stops in the middle of a sentence), ``no_answer`` (no choice, or
+        several), and ``ok``.
     """
     if sentence is not None and not 0 <= sentence < len(choices):
         sentence = -1
@@ -126,7 +126,7 @@ def status_of(
         named, whole = concluded(text if place < 0 else text_before(text, place), choices)
     else:
         named, whole = sentence, False
-    # A wrong answer comes first: trimming or cutting would not mend it.
+    # A wrong answer comes first: trimming or cutting would not fix it.
     if gold is not None and named != gold and named >= 0:
         return "answer_mismatch", named
     if place >= 0:

@@ -156,25 +156,25 @@ class _GoldRows:
             name = "question" if parsed.question != gold.question else "choices"
             ours, theirs = describe(getattr(parsed, name), 200), describe(getattr(gold, name), 200)
             found = f"its {name} is {ours}, that of gold row {position + 1} {theirs}"
-            raise RowError("not the gold row", f"{found}; give the gold file of the same split")
+            raise RowError("not the gold row", f"{found}; give the reference file of the same split")
         return gold
 
     def _position(self, path: str, number: int) -> int:
         batch = BATCH_FILE.search(path)
         position = number - 1 + (BATCH * int(batch["number"]) if batch else 0)
         if position >= len(self.rows):
-            found = f"this is row {position + 1}, and the gold file has {len(self.rows)} rows"
-            raise RowError("no gold row", f"{found}; give the gold file of the same split")
+            found = f"this is row {position + 1}, and the reference file has {len(self.rows)} rows"
+            raise RowError("no gold row", f"{found}; give the reference file of the same split")
         return position
 
     def _named(self, own_id: str) -> int:
         if own_id in self._twice:
             first, second = self._twice[own_id]
-            found = f"rows {first + 1} and {second + 1} of the gold file have the id {own_id!r}, and differ"
+            found = f"rows {first + 1} and {second + 1} of the references have the id {own_id!r}, and differ"
             raise RowError("two gold rows", f"{found}; give each an id of its own")
         if own_id not in self._by_id:
-            found = f"the gold file has no row with the id {own_id!r}"
-            raise RowError("no gold row", f"{found}; give the gold file of the same split")
+            found = f"the reference file has no row with the id {own_id!r}"
+            raise RowError("no gold row", f"{found}; give the reference file of the same split")
         return self._by_id[own_id]
 
 

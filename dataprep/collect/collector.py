@@ -67,13 +67,13 @@ def collect_files(
 
     Args:
         responses: the journals, the earlier ones first; ``-`` is standard input.
-        examples: Examples (of ``convert --to example`` or ``parse-rationales``), or raw rows of ``dataset``.
+        examples: Examples (of ``convert --to example`` or ``parse-rationales``), or rows of ``dataset``.
         output: the file for the rows, in the format of its suffix; ``-`` is standard output.
         to: ``"rationale"`` rows with all teachers, or one teacher's training rows: ``"chat"``, ``"qa"``,
             ``"choice-probs"``.
         keep: the statuses of answers that become training rows. Defaults to ``ok``.
         teacher: the teacher whose answers become training rows; required if there are several.
-        dataset: the dataset of raw rows.
+        dataset: the dataset of source rows.
         template: the messages ``system``, ``user``, ``assistant`` of chat rows in place of the default ones.
         sample: which of several samples of an answer, or ``"all"`` of them as chat or qa rows.
         names: new names for teachers, by their names in the journals.
@@ -159,6 +159,7 @@ def _check_places(paths: Sequence[str], source: str, output: str, dataset: str |
     if dataset is not None:
         converters.load(dataset)
     files.format_of(output)
+    # Nothing else of a journal remains: unlike converted rows it cannot be made again.
     files.check_apart([output], paths, "the rows would replace a journal, and with it paid answers")
 
 

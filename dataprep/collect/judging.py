@@ -43,10 +43,10 @@ MISSING = Judged("missing")
 def judge(example: Example, line: Mapping[str, Any], place: int | None = None) -> Judged:
     """Judge a line of a journal as an answer to an Example.
 
-    The status is the first one that applies: ``failed``, ``refused`` and ``length`` (see ``outcome_of``),
-    ``empty``, ``answer_mismatch`` (another choice than the right one, or in a math Example without choices
-    another number), ``runaway`` (it runs on into another question), ``no_answer`` (the Example has choices,
-    and it names none or several), ``ok``.
+    The status is the first one that applies. ``failed``, ``refused`` and ``length`` are outcomes (see
+    ``outcome_of``). Then come ``empty``, ``answer_mismatch`` (another choice, or in a math Example without
+    choices another number), ``runaway`` (it runs on into another question), ``no_answer`` (the Example has
+    choices, and it names none or several), and ``ok``.
 
     Args:
         example: the Example that was asked.

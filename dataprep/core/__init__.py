@@ -1,1 +1,1 @@
-"""What every stage uses: errors, records, ledger, JSON Lines, sampling."""
+"""Code that every stage uses: errors, records, ledger, JSON Lines, sampling."""

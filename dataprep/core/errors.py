@@ -39,7 +39,7 @@ class TemplateError(DataprepError, ValueError):
 
 
 class RowError(DataprepError, ValueError):
-    """Raised by a converter or row operator when one row does not have the expected layout.
+    """Raised by a converter or operator when one row does not have the expected layout.
 
     Attributes:
         reason: a few words to count rows under (``"missing field 'question'"``).

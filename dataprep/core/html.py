@@ -1,6 +1,6 @@
 """The style sheet of a review's page, beside what all pages have: on screens of any width and on paper.
 
-What all HTML pages have in common: no script, nothing loaded from anywhere, every text escaped.
+All HTML pages share these rules: no script, nothing loaded from anywhere, every text escaped.
 
 Text out of data, made fit to be shown: what a reader would not see is written as an escape.
 """

@@ -16,7 +16,7 @@ def too_long(path: str, number: int) -> InputError:
     """Return the error for a line longer than ``MAX_LINE``."""
     return InputError(
         f"{'standard input' if path == '-' else path}:{number}",
-        f"found a line of more than {MAX_LINE >> 20} MiB; expected one row a line "
+        f"found a line of more than {MAX_LINE >> 20} MiB; expected one row per line "
         "(is a newline missing?): divide the line or remove it",
     )
 

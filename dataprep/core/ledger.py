@@ -51,7 +51,7 @@ class Ledger:
         if self.rows_in != accounted:
             raise LedgerError(
                 f"{self.rows_in:,} rows came in, {accounted:,} are accounted for ({self}): "
-                "this is a bug in dataprep, please report it"
+                "this is a bug in dataprep: report it"
             )
 
     def to_json(self) -> dict[str, Any]:

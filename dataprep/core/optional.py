@@ -10,9 +10,8 @@ from importlib.util import find_spec
 
 from dataprep.core.errors import MissingDependencyError
 
-# torchao brings kernels for several kinds of GPUs and logs, when it is imported, which of them cannot be
-# loaded; torch warns that an enumeration of torchao's is registered in an older way. torch's compiler logs
-# where it leaves a graph, which is intended here.
+# torchao logs at import which of its GPU kernels cannot be loaded. The module `_pytree` warns that torchao
+# registers an enumeration in an older way. The compiler logs where it leaves a graph, which is intended here.
 _TALKATIVE = ("torchao", "torch.utils._pytree", "torch._dynamo")
 
 

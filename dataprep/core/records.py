@@ -141,7 +141,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """How a dataset is published.
+    """The publication of a dataset.
 
     Attributes:
         hub: its name on the Hugging Face hub.

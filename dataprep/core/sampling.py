@@ -17,7 +17,7 @@ class Reservoir(Generic[T]):
         seen: number of rows offered so far.
     """
 
-    # Algorithm R (Vitter 1985, "Random sampling with a reservoir"): keep the first `size` rows; for each
+    # Algorithm R (Vitter 1985, "Random sampling with a reservoir"): keep the first `size` rows. For each
     # further row i, counted from 1, draw j = generator.randrange(i) from generator = random.Random(seed), and
     # replace row j if j < size. The draws are part of the public behaviour: a seed must keep giving the same
     # rows.

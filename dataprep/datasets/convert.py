@@ -83,6 +83,7 @@ class RowConverter:
         converter = converters.load(plan.dataset)
         self._source = converter.__name__.rpartition(".")[2]  # type: ignore[attr-defined]
         options = dict(plan.options)
+        # MBPP publishes all splits in one file; its converter tells the split of each row.
         self._split_of = None
         if hasattr(converter, "split_of"):
             scheme = options.pop("split_scheme", "default")
@@ -93,6 +94,7 @@ class RowConverter:
             known_splits = ", ".join(converter.SOURCE.splits)
             raise UsageError(f"{plan.dataset} has no split {plan.split!r}; its splits: {known_splits}")
         self._check_options(converters.options(converter), options)
+        # Most runs have no options, and a partial costs something on every row.
         self._convert = partial(converter.convert, **options) if options else converter.convert
         self._render: Callable[[Example], bytes] = _render_example
         if plan.to == "chat":
@@ -104,7 +106,7 @@ class RowConverter:
     def _check_options(self, known: Mapping[str, tuple[Any, ...]], options: Mapping[str, Any]) -> None:
         for name, value in options.items():
             if name in known and known[name] and value not in known[name]:
-                choices = " or ".join(str(each) for each in known[name] if each is not None)
+                choices = " or ".join(str(choice) for choice in known[name] if choice is not None)
                 raise UsageError(f"{_flag(name)} {value}: expected {choices}")
             if name not in known:
                 flag = _flag(name)
@@ -123,7 +125,7 @@ class RowConverter:
         return type(self), (self.plan,)
 
     def operator(self) -> engine.Operator:
-        """Return the operator that converts blocks of raw rows."""
+        """Return the operator that converts blocks of source rows."""
         return engine.per_row(self)
 
     def __call__(self, row: dict[str, Any]) -> bytes:
@@ -164,12 +166,13 @@ class MappedRowConverter(RowConverter):
         return engine.per_row(self, counts=self._take_counts)
 
     def _take_counts(self) -> Counter[tuple[str, ...]]:
-        taken, self._counts = self._counts, Counter()
-        return taken
+        counts, self._counts = self._counts, Counter()
+        return counts
 
     def __call__(self, row: dict[str, Any]) -> bytes:
         """Convert a row; the message about a bad row names the mapped fields that it lacks."""
-        if self._unseen:  # usually only at the first row
+        # Usually all mapped fields are in the first row, and this is over after it.
+        if self._unseen:
             if self._first:
                 self._counts["the first row", *row] = 1
                 self._first = False
@@ -212,6 +215,7 @@ def operator_of(plan: Plan) -> RowConverter:
 
 def _flag(option: str) -> str:
     """Return the flag of a converter's option."""
+    # The one flag that is not named after its option: `map` would hide Python's own.
     return "--map" if option == "columns" else "--" + option.replace("_", "-")
 
 
@@ -243,7 +247,7 @@ def convert_files(
     rejects: str | Path | files.Rejects | None = None,
     progress: engine.Progress | None = None,
 ) -> Ledger:
-    """Convert files of raw rows, one after the other, into one output.
+    """Convert files of source rows, one after the other, into one output.
 
     Args:
         plan: how to convert the rows.
@@ -289,6 +293,7 @@ def _convert_into(
     progress: engine.Progress | None,
 ) -> None:
     converter = operator_of(plan)
+    # A sample is written at the end, so the blocks' output goes into the reservoir instead of the file.
     sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
     seen = engine.run_into(
         _all_blocks(paths, plan.dataset),

@@ -12,7 +12,7 @@ from dataprep.datasets.converters.choices import gold_of, id_of, place_of, quest
 
 @dataclass(frozen=True, slots=True)
 class GoldRow:
-    """What a teacher's row must agree with.
+    """The reference that a teacher's row must agree with.
 
     Attributes:
         id: the row's id, if it has one.
@@ -37,7 +37,7 @@ def read_gold(path: str) -> list[GoldRow]:
         FileError: the file cannot be read.
     """
     rows = []
-    hint = "correct the row of the gold file, or leave it out where rows are joined by id"
+    hint = "correct the row of the reference file, or leave it out where rows are joined by id"
     for where, row in files.read_rows(path):
         with located(where, hint):
             question, (texts, labels) = question_and_choices(row)

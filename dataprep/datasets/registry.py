@@ -54,6 +54,7 @@ def names() -> list[str]:
 
 def canonical(name: str) -> str:
     """Return a dataset's own name; aliases, upper case and hyphens do not matter."""
+    # Module names cannot have hyphens, and the hub's names do.
     plain = name.lower().replace("-", "_")
     return ALIASES.get(plain, plain)
 
@@ -70,6 +71,7 @@ def load(name: str) -> Converter:
     known = names()
     module = canonical(name)
     if module not in known:
+        # A typing error is more likely than a wish for an unknown dataset.
         near = get_close_matches(module, [*known, *ALIASES], 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"unknown dataset {name!r}: {hint}the datasets are {', '.join(known)}")

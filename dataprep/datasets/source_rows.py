@@ -84,9 +84,9 @@ def missing_labels(dataset: str, paths: Iterable[str], ledger: Ledger) -> str | 
         beside = labels_file(path, converter)
         if beside is None:
             pattern = converter.LABELS[0].format(stem="NAME")
-            return f"the labels lie in a second file: give the path of NAME.jsonl, with {pattern} beside it"
+            return f"the labels are in a second file: give the path of NAME.jsonl, with {pattern} beside it"
         if not beside.is_file():
-            return f"the labels lie in a second file, and there is no {beside}"
+            return f"the labels are in a second file, and there is no {beside}"
     return None
 
 
@@ -104,6 +104,7 @@ def read_located(path: str, dataset: str | None = None) -> Iterator[tuple[Locati
     if dataset is None:
         yield from files.read_rows(path)
         return
+    # Rows of a document are counted over its blocks; lines of JSON Lines with the blank ones.
     number = 0
     for block in blocks(path, converters.load(dataset)):
         for line in block.read().removesuffix(b"\n").split(b"\n"):
@@ -129,10 +130,11 @@ def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False
         RowDropped: the converter leaves the row out.
     """
     if not isinstance(row, dict):
-        raise RowError("not a JSON object", "expected an Example or a raw row")
+        raise RowError("not a JSON object", "expected an Example or a source row")
     if dataset is None:
         return Example.from_json(row)
     converter = converters.load(dataset)
+    # Datasets without hidden answers, such as GSM8K, do not have the option.
     keep = unlabelled and "unlabelled" in converters.options(converter)
     example = converter.convert(row, unlabelled="keep") if keep else converter.convert(row)
     example.source = converters.canonical(dataset)

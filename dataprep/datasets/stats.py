@@ -53,7 +53,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Stats:
-    """What ``stats`` found.
+    """The result of ``stats``.
 
     Attributes:
         rows: number of rows.
@@ -103,6 +103,7 @@ class _Columns:
                 count = len(self.encode(text))
                 self.tokens[role].append(count)
                 tokens += count
+        # Sources become numbers, because there are few of them and many rows.
         source = str(row.get("source") or default_source)
         self.source_of.append(self.sources.setdefault(source, len(self.sources)))
         self.length_of.append(total)
@@ -111,7 +112,8 @@ class _Columns:
         content = {key: value for key, value in row.items() if key not in ("id", "source")}
         try:
             written = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
-        except TypeError as error:  # nested too deeply, lone surrogates
+        # Nested too deeply, or lone surrogates, which only rows given by a program can have.
+        except TypeError as error:
             raise RowError("a row that JSON cannot hold", str(error)) from None
         # 16 bytes of a hash stand for the row: two different rows sharing them is not to be expected.
         digest = blake2b(written, digest_size=16).digest()
@@ -191,6 +193,7 @@ def _figures(columns: _Columns) -> Stats:
             "high": pl.Series(high, dtype=pl.UInt64),
         }
     )
+    # polars counts and sorts columns of numbers; names come in again at the end.
     names = list(columns.sources)
     counts = frame.group_by("source").len().sort("len", "source", descending=[True, False])
     return Stats(
@@ -245,6 +248,7 @@ def _histogram(lengths: pl.Series) -> list[Bin]:
     longest, shortest = int(lengths.max()), int(lengths.min())  # type: ignore[arg-type]
     # One row of a megabyte would otherwise leave all others in the first bin.
     usual = int(lengths.quantile(0.99, interpolation="nearest") or 0)
+    # Rounded up, so that there are never more than BINS bins.
     width = max(1, -(-(usual + 1 - shortest) // BINS))
     edges = list(range(shortest, usual + 1, width))
     bins = []

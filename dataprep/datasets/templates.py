@@ -101,6 +101,7 @@ class Template:
     assistant: str
 
     def __post_init__(self) -> None:
+        # A mistake is found here, before any file is opened, and not at the first row.
         for role in ("system", "user", "assistant"):
             # Lone surrogates come from command-line arguments that are not UTF-8; JSON cannot hold them.
             if any("\ud800" <= character <= "\udfff" for character in getattr(self, role)):
@@ -139,6 +140,7 @@ def parse_template(text: str, name: str = "template") -> dict[str, str]:
     Raises:
         TemplateError: not TOML, an unknown key, a value that is not a string, an unknown field.
     """
+    # Imported here: most runs have no template file.
     import tomllib
 
     try:
@@ -211,6 +213,7 @@ class SourceRenderer:
 
 # Fields that are put together from several texts: too costly to compute twice.
 _COSTLY = frozenset(["choices", "tests"])
+# Lines of spaces divide sections too: editors leave them behind.
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 
@@ -319,6 +322,7 @@ def chat_renderer(template: Template, *, with_id: bool = False) -> Renderer:
     assistant = compile_text(template.assistant, "assistant")
     head_of = _head_renderer(template.system)
     fixed = not any(field for _, field, _, _ in Formatter().parse(template.system))
+    # A system message without fields, the usual case, is rendered once.
     head = head_of(Example("", "")) if fixed else None
 
     def render(example: Example) -> bytes:

@@ -30,7 +30,7 @@ class Problem:
 
 @dataclass
 class Report:
-    """What ``validate`` found.
+    """The result of ``validate``.
 
     Attributes:
         rows: number of rows by file.
@@ -95,6 +95,7 @@ def validate_files(inputs: Sequence[str | Path]) -> Report:
 
 
 def _findings_in(path: str) -> Iterator[tuple[Location, Iterator[Finding]]]:
+    # The last row's place; without one the file holds no rows, which is no fault of a row.
     where = None
     for where, item in files.read_items(path):
         yield where, find_in(item)

@@ -53,22 +53,23 @@ class Workspace:
             WorkspaceError: there is none, or more than one.
         """
         raw = self.root / "raw"
-        found = [
+        # People name folders as the papers do (`OpenBookQA`, `aqua-rat`), not as the command line does.
+        folders = [
             folder
             for folder in (sorted(raw.iterdir()) if raw.is_dir() else [])
             if folder.is_dir() and _plain(folder.name) in {_plain(name) for name in (dataset, *aliases)}
         ]
-        if not found and new:
+        if not folders and new:
             return raw / dataset
-        if not found:
+        if not folders:
             raise WorkspaceError(
                 f"{raw} has no folder for {dataset}: put the published files into {raw / dataset}, "
                 f"or name one: `dataprep convert {dataset} FILE`"
             )
-        if len(found) > 1:
-            names = " and ".join(str(folder) for folder in found)
+        if len(folders) > 1:
+            names = " and ".join(str(folder) for folder in folders)
             raise WorkspaceError(f"{names} are both folders for {dataset}: keep one of them")
-        return found[0]
+        return folders[0]
 
     def chat_file(self, split: str, stem: str) -> Path:
         """Return the file that ``convert`` writes for a split, and make its folder."""
@@ -102,15 +103,15 @@ def split_files(folder: Path, split: Split) -> list[Path]:
         WorkspaceError: several files could be the split.
         FileError: the folder cannot be read.
     """
-    found = matching_files(folder, split.files)
+    paths = matching_files(folder, split.files)
     # Two different files would silently double the split, or mix two versions of it.
-    if len({_SHARD.sub("", path.name.lower()) for path in found}) > 1:
-        listed = ", ".join(path.name for path in found)
+    if len({_SHARD.sub("", path.name.lower()) for path in paths}) > 1:
+        listed = ", ".join(path.name for path in paths)
         raise WorkspaceError(
             f"{folder}: {listed} could all be the same split: keep one there, or name the one you "
             "mean: `dataprep convert DATASET FILE`"
         )
-    return found
+    return paths
 
 
 def samples() -> Path:
@@ -128,6 +129,7 @@ def init_workspace(folder: str | Path = ".") -> Path:
         FileError: the folder cannot be written.
     """
     root = Path(folder)
+    # Checked before anything is made, so that a refused folder stays as it was.
     for name in ("raw", "pre_datasets", "mergedata"):
         if (root / name).exists():
             raise WorkspaceError(
@@ -135,6 +137,7 @@ def init_workspace(folder: str | Path = ".") -> Path:
                 "give another folder, `dataprep init DIR`"
             )
     try:
+        # copytree makes raw/ itself, and fails if it is there.
         for name in FOLDERS[1:]:
             (root / name).mkdir(parents=True)
         shutil.copytree(samples(), root / "raw")

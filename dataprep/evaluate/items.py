@@ -64,14 +64,14 @@ def read_items(
     dataset: str | None = None,
     template: Mapping[str, str] | None = None,
 ) -> Iterator[Item]:
-    """Yield the items in a file of chat rows, Examples, or raw rows of a dataset.
+    """Yield the items in a file of chat rows, Examples, or source rows of a dataset.
 
     Args:
         path: the file; chat rows and Examples may be mixed.
         ledger: counts the rows, and those that are dropped or bad.
         rejects: receives bad rows.
         metric: the metric of all rows. Defaults to each row's own.
-        dataset: the dataset whose raw rows the file holds.
+        dataset: the dataset whose source rows the file holds.
         template: messages in place of the default wording, for rows that are not chat rows.
 
     Raises:

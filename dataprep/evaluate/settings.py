@@ -22,7 +22,7 @@ Watch = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How rows are evaluated; each field has the help text of its flag.
+    """The options of an evaluation; each field has the help text of its flag.
 
     Raises:
         UsageError: a value is not accepted.
@@ -36,7 +36,7 @@ class Settings:
         shown="auto",
         parse=lambda name: None if name == "auto" else name,
     )
-    dataset: str | None = option(None, "FILE holds raw rows of this dataset.", metavar="NAME")
+    dataset: str | None = option(None, "FILE holds source rows of this dataset.", metavar="NAME")
     template: Mapping[str, str] = option(
         dict,
         "Wording of Examples: keys system, user, assistant.",
@@ -77,6 +77,7 @@ class Settings:
     @property
     def limits(self) -> Limits:
         """Return the limits of each program."""
+        # Imported here for the same reason as above.
         from dataprep.evaluate.sandbox.run import Limits
 
         return Limits(self.code_seconds, self.code_memory)

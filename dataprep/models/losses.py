@@ -1,4 +1,4 @@
-"""The mean loss of a model over a dataset, for the trainer, quantization and evaluation."""
+"""The mean loss of a model over a dataset."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def mean_losses(
             counts[name] += batch.counts[name]
     if processes:
         sums, counts = processes.total(sums), processes.total(counts)
+    # A part without any token has no mean: it is left out instead of being 0, which would look learned.
     return {name: sums[name] / counts[name] for name in sums if counts[name]}
 
 

@@ -1,4 +1,4 @@
-"""Presets: shapes of students with random weights, for the vocabulary of any tokenizer."""
+"""Presets: shapes of students with random weights, for any vocabulary."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ _T5: dict[str, dict[str, Any]] = {
     "t5-tiny": {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 3, "num_heads": 4},
     "t5-small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
 }
+# Small presets get small vocabularies: embeddings would be most of their weights otherwise.
 VOCABULARY = {"llama-tiny": 4096, "llama-30m": 32000, "t5-tiny": 4096, "t5-small": 32000}
 """Vocabulary size of the tokenizer that is trained for a preset without `--tokenizer`."""
 
@@ -83,6 +84,7 @@ def config_of(name: str, vocab_size: int, pad_id: int, bos_id: int | None, eos_i
 
     ids: dict[str, Any] = {"pad_token_id": pad_id, "eos_token_id": eos_id}
     if name in _LLAMA:
+        # Tied embeddings, as in the small models of the Llama 3 family.
         return LlamaConfig(
             vocab_size=vocab_size, tie_word_embeddings=True, bos_token_id=bos_id, **ids, **_LLAMA[name]
         )

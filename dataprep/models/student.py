@@ -1,4 +1,4 @@
-"""The student: a language model with its tokenizer and chat format, created or loaded, trained and saved."""
+"""The student: a language model with its tokenizer and chat format."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from dataprep.core.errors import (
 )
 from dataprep.core.optional import quiet_torchao
 from dataprep.models import presets
+from dataprep.models.loading import load_weights
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.formats.model_template import read_template
 from dataprep.tokens.special_tokens import pad_id
@@ -139,7 +140,7 @@ class Student:
 
     @contextmanager
     def default_attention(self) -> Iterator[PreTrainedModel]:
-        """Yield the model in evaluation mode with its class's own attention, for use outside training."""
+        """Yield the model in evaluation mode with its class's own attention."""
         name, training = self.model.config._attn_implementation, self.model.training
         self.model.set_attn_implementation(self.attention)
         self.model.eval()
@@ -175,7 +176,7 @@ class Student:
 
 
 def stop_tokens(tokenizer: Tokenizer, chat_format: ChatFormat) -> list[int]:
-    """Return the tokens that end an answer: the chat format's end of turn, then the end of text."""
+    """Return the tokens that end an answer: end of turn, then end of text."""
     names = [*sorted(chat_format.stop_tokens), "<|end_of_text|>", "</s>"]
     return list(dict.fromkeys(_special_ids(tokenizer, names)))
 
@@ -185,7 +186,7 @@ def _special_ids(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:
 
 
 def load_tokenizer_for(model: str, path: str | None, texts: list[str]) -> Tokenizer:
-    """Load the student's tokenizer: from `path`, from the model, or trained on the data.
+    """Load the student's tokenizer, or train one on the data.
 
     Args:
         model: a preset's name, a model directory, or a name on the Hub.
@@ -308,9 +309,15 @@ def load_student(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> S
         FileError: the model is damaged or of another kind.
         TokenizerError: the tokenizer has more tokens than the model.
     """
+    import torch
+
     with quiet_torchao():  # transformers imports torchao if it is installed
         from transformers import PreTrainedModel  # noqa: F401
-    weights = _create(model, tokenizer, chat_format) if presets.is_preset(model) else load_weights(model)
+    if presets.is_preset(model):
+        weights = _create(model, tokenizer, chat_format)
+    else:
+        # In float32 whatever the files have: small updates would be lost in bfloat16.
+        weights = load_weights(model_directory(model), torch.float32)
     embeddings = int(weights.get_input_embeddings().weight.shape[0])
     if tokenizer.vocab_size > embeddings:
         raise TokenizerError(
@@ -330,31 +337,4 @@ def _create(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> PreTra
     config = presets.config_of(model, tokenizer.vocab_size, pad_id(tokenizer), bos, eos[0])
     factory = AutoModelForSeq2SeqLM if presets.is_encoder_decoder(model) else AutoModelForCausalLM
     weights: PreTrainedModel = factory.from_config(config)
-    return weights
-
-
-def load_weights(name: str) -> PreTrainedModel:
-    """Load a model from a directory or the Hub, in float32.
-
-    Raises:
-        UsageError: there is no such model.
-        FileError: the model is damaged, or some of its weights are missing.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-    folder = model_directory(name)
-    settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(folder, **settings)
-        factory = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model, info = factory.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, **settings
-        )
-        # transformers fills missing weights with random numbers and only logs a warning.
-        if lacking := sorted([*info["missing_keys"], *map(str, info["mismatched_keys"])]):
-            raise ValueError(f"it lacks {len(lacking):,} of its weights, such as {lacking[0]}")
-    except Exception as error:  # noqa: BLE001 - a damaged file makes its readers raise anything
-        raise FileError(name, f"the model cannot be loaded: {first_line(error)}") from None
-    weights: PreTrainedModel = model
     return weights

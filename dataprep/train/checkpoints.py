@@ -36,7 +36,7 @@ class Checkpoints:
         self.folder, self.module, self.optimizer, self.world = folder, module, optimizer, world
 
     def save(self, done: int, facts: Mapping[str, int], *, keep: int) -> None:
-        """Write the state after `done` steps, and remove all but the last `keep` checkpoints.
+        """Write the state after `done` steps, and keep the last `keep` checkpoints.
 
         Args:
             done: number of steps.
@@ -84,7 +84,7 @@ class Checkpoints:
         return paths[-1] if paths else None
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Load a checkpoint into model, optimizer and random generators, and return its step and facts.
+        """Load a checkpoint, and return its step and facts.
 
         Raises:
             FileError: the checkpoint is damaged.

@@ -33,7 +33,7 @@ class World:
         return self.rank == 0
 
     def total(self, counts: Mapping[str, float]) -> dict[str, float]:
-        """Return the sum of each number over all processes, which must have the same names."""
+        """Return the sum of each number over all processes; names must be the same."""
         if self.size == 1:
             return dict(counts)
         # One message for all numbers, in float64: float32 is not exact above 16 million tokens.
@@ -57,14 +57,14 @@ class World:
             distributed.barrier()
 
     def shard(self, items: list[int]) -> list[int]:
-        """Return this process's part of the items of a step; the last processes may get fewer."""
+        """Return this process's part of the items of a step."""
         size = -(-len(items) // self.size)
         return items[self.rank * size : (self.rank + 1) * size]
 
 
 @contextmanager
 def processes(wanted: str = "auto") -> Iterator[World]:
-    """Join the processes that `torchrun` started; without it, yield this process alone.
+    """Join the processes that `torchrun` started, or yield this process alone.
 
     Args:
         wanted: `auto`, `cpu` or `cuda`.
@@ -102,7 +102,7 @@ def _device(wanted: str, local: int) -> torch.device:
 
 
 def wrap_model(module: nn.Module, world: World, *, fsdp: bool) -> nn.Module:
-    """Wrap the module that returns the loss, so that gradients are averaged over all processes.
+    """Wrap the loss module, so that gradients are averaged over all processes.
 
     Args:
         module: returns the loss in its forward pass.

@@ -1,4 +1,4 @@
-"""Low-rank updates (LoRA, https://arxiv.org/abs/2106.09685) in place of the weights themselves.
+"""Low-rank updates (LoRA, https://arxiv.org/abs/2106.09685).
 
 A weight W of shape `(out, in)` stays as it is. The trained parameters are A of shape `(R, in)` and B of shape
 `(out, R)`, and the layer computes `x Wᵀ + (α / R) x Aᵀ Bᵀ`. B starts as zeros, so training starts at the
@@ -23,7 +23,7 @@ ALPHA = 2
 
 
 def add_lora(student: Student, rank: int) -> dict[str, int]:
-    """Add updates to every linear layer but the output layer, and freeze all other weights.
+    """Add updates to all linear layers but the output layer; freeze the weights.
 
     The model is changed in place and keeps its class, which attention and generation depend on. Saving the
     student merges the updates into the weights, and writes the updates alone into `adapter/`.
@@ -52,6 +52,7 @@ def add_lora(student: Student, rank: int) -> dict[str, int]:
     config = LoraConfig(
         r=rank,
         lora_alpha=ALPHA * rank,
+        # In peft, this leaves the output layer out.
         target_modules="all-linear",
         task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )

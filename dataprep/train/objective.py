@@ -1,4 +1,4 @@
-"""The interface of objectives: a model, a dataset and a loss that the trainer minimises.
+"""The interface of objectives: a model, a dataset and a loss to minimise.
 
 An objective returns *sums* over tokens (or rows), and a batch says how many tokens each sum covers. The
 trainer divides by the count of the whole step, so gradient accumulation and several processes give the same
@@ -93,7 +93,7 @@ class Dataset(Protocol):
         """Return the number of items."""
 
     def batch(self, items: Sequence[int]) -> Batch:
-        """Return a batch of the items with these indices; the same indices give the same batch."""
+        """Return a batch of these items; the same items give the same batch."""
 
     def describe_item(self, item: int) -> str:
         """Return where an item comes from, for messages: `train.jsonl row 17`."""
@@ -101,7 +101,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainData:
-    """The datasets of a run: one for training, and one for the evaluation loss, if any."""
+    """The datasets of a run: for training, and for the evaluation loss, if any."""
 
     # Any, since each objective reads more of its own datasets than `Dataset` has.
     train: Any
@@ -152,7 +152,7 @@ class Objective(ABC):
         """
 
     def results(self) -> dict[str, Any]:
-        """Return what is measured with the final weights beside the loss: metrics, a sample answer."""
+        """Return results of the final weights beside the loss, for example metrics."""
         return {}
 
     def facts(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class Objective(ABC):
 def facts_of(
     context: TrainContext, student: TrainedModel, data: TrainData, objective: Objective
 ) -> dict[str, Any]:
-    """Return what the run's records say about model and data; `--resume` compares `data`."""
+    """Return facts about model and data for the records; `--resume` compares `data`."""
     datasets = data.named()
     # The order is that of the model card.
     return {
@@ -188,7 +188,7 @@ def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def check_max_length(max_length: int | None, context_length: int | None) -> int | None:
-    """Return the maximum number of tokens in a row: as chosen, else the model's context length.
+    """Return the maximum number of tokens in a row.
 
     Raises:
         UsageError: `--max-length` is more than the model's context length.

@@ -1,4 +1,4 @@
-"""Quantization-aware training: two students that share the first half of their steps, and their comparison.
+"""Quantization-aware training: two students, and their comparison.
 
 The first student is trained as without `--qat`. The second continues from the first one's state after half of
 the steps, over the same batches at the same learning rates, but computes as if its weights were quantized.
@@ -100,7 +100,7 @@ def quantize(model: PreTrainedModel, scheme: Any) -> None:
 
 
 def prepare(model: PreTrainedModel, scheme: Any) -> None:
-    """Make a model compute as if it were quantized, in place; its weights keep their precision."""
+    """Make a model compute as if quantized, in place; its weights do not change."""
     with quiet_torchao():
         from torchao.quantization.qat import QATConfig
 
@@ -138,7 +138,7 @@ def train_full_precision(
     *,
     resume: bool,
 ) -> Path:
-    """Train the first student into `full-precision/`, and prepare the model for the second.
+    """Train the first student, and prepare the model for the second.
 
     Returns:
         The checkpoint that the second student starts from.
@@ -171,7 +171,7 @@ def train_full_precision(
 
 
 def save_quantized(folder: Path, scheme: Any) -> None:
-    """Write the quantized model of a saved student, with its tokenizer, into `quantized/`.
+    """Write a saved student, quantized, with its tokenizer, into `quantized/`.
 
     Its configuration names torchao, which `from_pretrained` needs to load it.
     """

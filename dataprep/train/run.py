@@ -1,4 +1,4 @@
-"""A training run from beginning to end: options, model, dataset, objective, trainer."""
+"""A whole training run: options, model, dataset, objective, trainer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's directory: options, metrics, checkpoints, and in the end the student itself.
+"""A run's directory: options, metrics, checkpoints and the student itself.
 
 - options.toml: data and options; `dataprep train --config options.toml` repeats the run
 - facts.json: facts about data and model
@@ -70,7 +70,7 @@ class RunDir:
     def begin(
         self, options: TrainOptions, data: Sequence[str], eval_data: Sequence[str], *, resume: bool
     ) -> None:
-        """Create the directory; or, to resume a run, check that it was begun with the same options.
+        """Create the directory; when resuming, check that the options are the same.
 
         Args:
             options: the options.
@@ -102,7 +102,7 @@ class RunDir:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Remove a new run that fails before its first step, so that the same command works again."""
+        """Remove a new run that fails before its first step."""
         try:
             yield
         except BaseException:
@@ -116,7 +116,7 @@ class RunDir:
             raise
 
     def record(self, facts: Mapping[str, Any], *, resume: bool) -> None:
-        """Record facts about data and model; when resuming, check that the data are the same.
+        """Record facts; when resuming, check that the data are the same.
 
         Raises:
             UsageError: the run was begun on other data.
@@ -197,7 +197,7 @@ class RunDir:
         return [orjson.loads(line) for line in self._metrics.read_bytes().splitlines()]
 
     def summary(self) -> dict[str, Any]:
-        """Return steps, tokens and seconds, and the losses of the first and last step and evaluation."""
+        """Return steps, tokens, seconds, and the first and last losses."""
         lines = self.metrics()
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
@@ -216,7 +216,7 @@ class RunDir:
 
     @contextmanager
     def saving(self) -> Iterator[Path]:
-        """Yield a hidden folder for the student's files, and move them into place at the end.
+        """Yield a folder for the student's files, and move them into place at the end.
 
         Raises:
             FileError: a file cannot be written; the directory then contains no part of the student.
@@ -276,7 +276,7 @@ class TensorBoard:
         self._writer = writer
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Write a line of metrics, each number under its name in `metrics.jsonl`, at its step."""
+        """Write a line of metrics under the names in `metrics.jsonl`."""
         for name, value in line.items():
             if name not in ("step", "steps"):
                 self._writer.add_scalar(name, value, line["step"])
@@ -284,7 +284,7 @@ class TensorBoard:
 
 @contextmanager
 def tensorboard_of(run_dir: RunDir) -> Iterator[TensorBoard]:
-    """Write the metrics of a run for TensorBoard, starting with those that are there already.
+    """Write the metrics of a run for TensorBoard, earlier ones included.
 
     Raises:
         FileError: they cannot be written.

@@ -1,4 +1,4 @@
-"""The trainer: optimizer steps over batches, with evaluation and checkpoints between them.
+"""The trainer: steps, evaluation and checkpoints.
 
 A step depends on its index, the options, the seed, the weights and the optimizer's state, and on nothing
 else. So a run that was killed continues from a checkpoint as if it had never stopped.
@@ -29,7 +29,7 @@ from dataprep.train.run_dir import TensorBoard, tensorboard_of
 
 @dataclass(frozen=True, slots=True)
 class BatchSampler:
-    """Decide which items each step trains on, from the seed and the step's index alone.
+    """Choose the items of each step, from the seed and the step's index alone.
 
     Attributes:
         items: number of items in the dataset.
@@ -198,7 +198,7 @@ class Trainer:
         return [MicroBatch(self.data.train.batch(part or items[:1]), bool(part)) for part in parts]
 
     def _totals(self, batches: Sequence[MicroBatch]) -> tuple[dict[str, float], int]:
-        """Return the count of each part, and the number of tokens, of the step over all processes."""
+        """Return each part's count and the number of tokens, over all processes."""
         counts: dict[str, float] = dict.fromkeys(self.objective.weights, 0)
         for batch in (micro.batch for micro in batches if micro.counts):
             for name, value in batch.counts.items():
@@ -207,7 +207,7 @@ class Trainer:
         return self.world.total(counts), int(self.world.total(tokens)["tokens"])
 
     def _backward(self, batches: Sequence[MicroBatch], counts: Mapping[str, float]) -> dict[str, float]:
-        """Add the gradients of all batches, and return the summed losses over all processes."""
+        """Add up the gradients of all batches, and return the summed losses."""
         weights, sums = self.objective.weights, dict.fromkeys(counts, 0.0)
         # The wrappers average gradients over the processes; the factor `size` makes sums of them again.
         scales = {
@@ -283,6 +283,7 @@ class Trainer:
         wanted, device = self.options.precision, self.world.device
         if wanted == "auto":
             wanted = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        # Autocast only changes the computation: weights and optimizer stay in float32.
         return nullcontext() if wanted == "float32" else torch.autocast(device.type, dtype=torch.bfloat16)
 
     def _resume(self) -> int:

@@ -268,9 +268,9 @@ def test_a_row_that_is_not_its_gold_row_shows_both(tmp_path, row, ours, theirs):
 
 
 def test_a_row_without_a_gold_row_is_an_error(tmp_path):
-    """A position past the gold file's end, and an id that it lacks, are named, counted from 1."""
+    """A position past the reference file's end, and an id that it lacks, are named, counted from 1."""
     gold = write(tmp_path / "gold.json", [gold_row(0)])
-    with pytest.raises(InputError, match="this is row 2, and the gold file has 1 rows"):
+    with pytest.raises(InputError, match="this is row 2, and the reference file has 1 rows"):
         parsed([write(tmp_path / "t_CoT_0.json", [string(0), string(1)])], tmp_path, gold=gold)
     with pytest.raises(InputError, match=r"t_CoT_1\.json: row 1: no gold row: this is row 501"):
         parsed([write(tmp_path / "t_CoT_1.json", [string(0)])], tmp_path, gold=gold)
@@ -293,7 +293,7 @@ def test_an_id_of_two_gold_rows_is_an_error_where_it_is_asked_for(tmp_path):
     rows = [gold_row(0), gold_row(1, id="g-0"), gold_row(2), gold_row(2)]
     gold = write(tmp_path / "gold.json", rows)
     path = write(tmp_path / "s.jsonl", [{"text": string(0), "id": "g-0"}])
-    with pytest.raises(InputError, match="two gold rows: rows 1 and 2 of the gold file have the id 'g-0'"):
+    with pytest.raises(InputError, match="two gold rows: rows 1 and 2 of the references have the id 'g-0'"):
         parsed([path], tmp_path, gold=gold)
     same = write(tmp_path / "s.jsonl", [{"text": string(2), "id": "g-2"}])
     assert parsed([same], tmp_path, gold=gold)[1][0]["id"] == "g-2"
@@ -326,14 +326,14 @@ def test_other_choices_in_a_table_say_what_to_give(tmp_path):
     [gold_row(1, "gold"), gold_row(1, None), {"id": "g-1"}, gold_row(1, choices="x"), gold_row(1, id=[1])],
 )
 def test_a_bad_gold_row_names_its_place(tmp_path, bad):
-    """A gold file with a malformed row is an error with that file, the row's number and what to do."""
+    """A reference file with a malformed row is an error with that file, the row's number and what to do."""
     gold = write(tmp_path / "gold.jsonl", [gold_row(0), bad])
-    with pytest.raises(InputError, match=r"gold\.jsonl:2: .*; correct the row of the gold file"):
+    with pytest.raises(InputError, match=r"gold\.jsonl:2: .*; correct the row of the reference file"):
         parsed([write(tmp_path / "t_CoT_0.json", [string(0)])], tmp_path, gold=gold)
 
 
 def test_a_gold_file_belongs_to_one_split(tmp_path):
-    """Several splits with one gold file could only be joined wrongly: a usage error, before any work."""
+    """Several splits with one reference file could only be joined wrongly: a usage error, before any work."""
     gold = write(tmp_path / "gold.json", [gold_row(0)])
     paths = [write(tmp_path / f"{split}_CoT_0.json", [string(0)]) for split in ("train", "test")]
     lines = [write(tmp_path / f"{name}.jsonl", [string(0)]) for name in "ab"]

@@ -513,7 +513,7 @@ def test_failures_alone_are_no_error(tmp_path):
     ("gold", "says"),
     [
         ([gold_row("x"), gold_row("y")], r"gold\.jsonl: none of its 2 ids is one of the answers' \('1', …\)"),
-        ([gold_row("1"), gold_row("1", "a")], r"gold\.jsonl: the id '1' stands for two different rows"),
+        ([gold_row("1"), gold_row("1", "a")], r"gold\.jsonl: the id '1' has two different rows"),
         ([{k: v for k, v in gold_row("1").items() if k != "id"}], r"gold\.jsonl: no row has an id"),
         ([gold_row("1"), gold_row("2", "z")], r"gold\.jsonl:2: the answer is none of the choices"),
         ([response("1")], r"gold\.jsonl:1: missing field 'choices'"),

@@ -419,7 +419,7 @@ def test_a_damaged_model_is_an_error(place, tmp_path, wrong):
     model = Path(write_model(tmp_path / "model"))
     content = (model / wrong).read_bytes()
     (model / wrong).write_bytes(content[: len(content) // 2])
-    with pytest.raises(FileError, match="the model cannot be loaded"):
+    with pytest.raises(FileError, match="the model in it cannot be loaded"):
         run(place, tmp_path / "a", model=str(model))
 
 

@@ -36,7 +36,7 @@ class Fit:
 
     @property
     def means_little(self) -> bool:
-        """Whether expected counts are too small for the p-value to mean much."""
+        """Return whether expected counts are too small for a meaningful p-value."""
         return self.least is not None and self.least < ENOUGH
 
 
@@ -56,8 +56,9 @@ def survival(statistic: float, degrees: int) -> float:
     """Return the probability that a chi-square variable is greater than ``statistic``.
 
     For whole degrees of freedom the integral has a closed form (Abramowitz & Stegun, Handbook of
-    Mathematical Functions, 26.4.4 and 26.4.5): with h = statistic/2, the sum of e⁻ʰ hˢ / Γ(s+1) over
-    s = 0, 1, …, degrees/2 - 1; for odd degrees over s = 1/2, 3/2, …, degrees/2 - 1, and erfc(√h).
+    Mathematical Functions, 26.4.4 and 26.4.5). With h = statistic/2, it is the sum of e⁻ʰ hˢ / Γ(s+1)
+    over s = 0, 1, …, degrees/2 - 1. For odd degrees it is the sum over
+    s = 1/2, 3/2, …, degrees/2 - 1, and erfc(√h).
 
     Args:
         statistic: at least 0; may be infinite.

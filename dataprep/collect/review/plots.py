@@ -63,7 +63,7 @@ def answers_plot(teacher: TeacherReview) -> str:
     gold = teacher.gold.expected if teacher.gold is not None else None
     # At least 1, so that a chart without any answer has an axis.
     highest = max(1.0, *teacher.answers.values(), *uniform.values(), *(gold or {}).values())
-    # 1.14 leaves room for a number above the highest bar.
+    # 1.14 leaves space for a number above the highest bar.
     slot, scale = (WIDTH - LEFT) / len(teacher.answers), (HEIGHT - TOP - BOTTOM) / (1.14 * highest)
     floor = HEIGHT - BOTTOM
     parts = [_legend([("answered", "bar"), *([("gold", "gold")] if gold else []), ("equal shares", "")])]
@@ -74,6 +74,7 @@ def answers_plot(teacher: TeacherReview) -> str:
     width = slot * (0.38 if gold else 0.66)
     for number, (letter, count) in enumerate(teacher.answers.items()):
         middle = LEFT + slot * (number + 0.5)
+        # Two bars share a slot, one on each side of its middle; a single one stands in the middle.
         left = middle - (width if gold else width / 2)
         parts.append(_rect(left, floor - count * scale, width, count * scale, "bar", f"{letter}: {count:,}"))
         if gold:

@@ -102,9 +102,10 @@ def read_replies(path: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
         gold: references by id; their choices decide which letters a reply can name.
 
     Raises:
-        InputError: a row is none of these, or the file has no rows.
+        InputError: a row is of another kind, or the file has no rows.
         FileError: the file cannot be read.
     """
+    # Rows of two fields name no teacher: the file stands for one.
     name = "standard input" if path == files.STDIO else files.printable(path)
     asked: Counter[str] = Counter()
     where = None

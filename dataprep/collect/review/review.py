@@ -38,11 +38,11 @@ def review_files(
     Args:
         inputs: journals of responses, rows as ``parse_rationale_files`` writes them, or rows
             ``{"Question", "Answer"}``; ``-`` is standard input.
-        gold: the file of references; rows are joined by id.
+        gold: the reference file; rows are joined by id.
         page: a file for the report as one HTML page, in addition.
 
     Raises:
-        InputError: a row is none of these, no reply names a letter, or no id has a reference.
+        InputError: a row is of another kind, no reply names a letter, or no id has a reference.
         UsageError: there is no input, or ``page`` is not an HTML file.
         FileError: a file cannot be read or written.
     """
@@ -63,7 +63,7 @@ def review_files(
     _check_letters(review, paths[0])
     if review.gold is not None and not review.gold.found:
         ids = ", ".join(map(repr, review.gold.missing_ids[:3]))
-        hint = "is it the gold file of these questions, with the ids that the requests had?"
+        hint = "is it the reference file of these questions, with the ids that the requests had?"
         raise InputError(
             str(gold), f"none of its {review.gold.rows} ids is one of the answers' ({ids}, …); {hint}"
         )
@@ -77,7 +77,7 @@ def _by_id(path: str) -> dict[str, GoldRow]:
     for row in read_gold(path):
         # The same row twice is harmless; two rows under one id would make the figures depend on their order.
         if row.id is not None and rows.setdefault(row.id, row) != row:
-            raise InputError(path, f"the id {row.id!r} stands for two different rows; expected one row an id")
+            raise InputError(path, f"the id {row.id!r} has two different rows; expected one row per id")
     if not rows:
         raise InputError(path, "no row has an id; expected {id, question, choices, answer}, joined by id")
     return rows
@@ -101,7 +101,7 @@ def reviewed(
         journal: the replies.
         gold: the references by id.
         names: the names of the files that were read.
-        with_gold: whether there is a file of references.
+        with_gold: whether there is a reference file.
     """
     answers = journal.current()
     # A dict, not a set: the first ids that lack a reference are shown in the order of the answers.

@@ -1,6 +1,6 @@
 """Open data paths: the only package that does.
 
-``blocks`` reads rows and blocks of lines from any supported file, ``reading`` opens inputs and reads whole
+``blocks`` reads rows and blocks of lines from any supported file. ``reading`` opens inputs and reads whole
 documents, ``writing`` makes outputs that appear whole or not at all, ``formats`` maps a path's suffix to a
 format, and ``tables`` reads and writes CSV, TSV and Parquet.
 """

@@ -126,7 +126,7 @@ def read_row_blocks(path: str, items: Callable[[Any], Iterator[Any]] | None = No
     elif kind in ("json", "jsonl"):
         for block in read_blocks(path):
             if path == STDIO and block.first and _DOCUMENT.match(block.read()):
-                expected = "expected JSON Lines, one row a line; give the path of the document, a .json file"
+                expected = "expected JSON Lines, one row per line; give the document's path, a .json file"
                 raise InputError(path, f"found a JSON document; {expected}")
             yield block
     else:

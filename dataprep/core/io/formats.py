@@ -37,7 +37,7 @@ class Format:
 
     @property
     def is_plain_lines(self) -> bool:
-        """Whether byte ranges of the file can be read as lines."""
+        """Return whether byte ranges of the file can be read as lines."""
         return self.kind == "jsonl" and not self.compression
 
 

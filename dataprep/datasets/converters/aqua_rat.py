@@ -105,6 +105,7 @@ def _without_letters(options: Sequence[str]) -> tuple[list[str], list[str]] | No
     """Return the options' texts and letters; ``None`` unless the letters are there, in order, each once."""
     matches = [_OPTION.fullmatch(option) for option in options]
     labels = [match[1].upper() for match in matches if match]
+    # In order and each once: otherwise `correct` could mean another option than it says.
     if not options or len(labels) < len(options) or labels != sorted(set(labels)):
         return None
     return [match[2].strip() for match in matches if match], labels

@@ -30,6 +30,7 @@ from dataprep.datasets.converters.choices import (
 )
 
 SOURCE = Source(
+    # Only its authors publish it, after a registration.
     hub="",
     revision="",
     licence="CC BY 2.5",
@@ -71,6 +72,7 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
         raise RowError("a whole BioASQ document", expected)
     kind = row.get("type", "yesno")
     if kind != "yesno":
+        # Unknown types share one reason: a reason made from data could be different in every row.
         raise RowDropped(
             f"a question of type {kind}" if kind in ("factoid", "list", "summary") else "another type"
         )

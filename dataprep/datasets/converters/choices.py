@@ -126,9 +126,11 @@ def choice_example(
         RowError: the answer is not one of the choices; fewer than two choices, or more than letters.
     """
     texts, labels = choices
+    # With one choice there is nothing to choose; it is usually a field that was split wrongly.
     if not 2 <= len(texts) <= len(LETTERS):
         raise RowError("not a choice", f"found {len(texts)} choices; expected 2 to {len(LETTERS)}")
     if answer is None or answer == "":
+        # Test sets with hidden answers are good for predictions, not for training.
         if unlabelled == "drop":
             raise RowDropped(NO_ANSWER)
         return Example(question, "choice", choices=tuple(texts), **fields)
@@ -147,6 +149,7 @@ def as_spelled(answer: object, texts: Sequence[str]) -> object:
     """Return the choice that an answer spells in another case or with a full stop, else the answer."""
     if type(answer) is not str or answer.strip() in texts:
         return answer
+    # Only yes/no sets use this: elsewhere "US" and "us" can be two choices.
     plain = [text.lower() for text in texts]
     given = answer.strip().rstrip(".").lower()
     return texts[plain.index(given)] if given in plain else answer

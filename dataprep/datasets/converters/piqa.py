@@ -1,7 +1,7 @@
 """PIQA: two ways to reach an everyday goal, one of which works.
 
 Published as JSON Lines (Academic Free License 3.0), the labels (0 or 1) on the same lines of a second file,
-``train-labels.lst`` beside ``train.jsonl`` and ``dev-labels.lst`` beside ``dev.jsonl``; the hub's rows have
+``train-labels.lst`` beside ``train.jsonl`` and ``dev-labels.lst`` beside ``dev.jsonl``. The Hub's rows have
 them as ``label``, -1 where they are hidden. A row::
 
     {"goal": "To dry wet boots overnight,", "sol1": "stuff them with newspaper", "sol2": "fill them with …"}
@@ -38,6 +38,7 @@ SOURCE = Source(
     homepage="https://yonatanbisk.com/piqa/",
     splits={
         "train": Split(("*train*",), 16113, "piqa_train_llama", hub="plain_text/train"),
+        # The test set's answers are hidden, so the development set is the test split here.
         "test": Split(("*dev*", "*valid*"), 1838, "piqa_valid_llama", hub="plain_text/validation"),
         "hidden": Split(("*test*",), 3084, "", hub="plain_text/test"),
     },

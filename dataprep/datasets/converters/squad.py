@@ -40,6 +40,7 @@ Passage:
 Question: {question}"""
 ASSISTANT = "{answer}"
 
+# The dataset has no text for this case; with `--unanswerable keep` a student learns to say it.
 UNANSWERABLE = "The passage does not answer this question."
 
 

@@ -52,6 +52,7 @@ def client(hub: str, progress: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _quiet(library: Any, show: bool) -> Iterator[None]:
+    # The caller's own settings of the libraries come back afterwards.
     level, hidden = library.utils.logging.get_verbosity(), library.utils.are_progress_bars_disabled()
     library.utils.logging.set_verbosity_error()
     if not show:
@@ -77,6 +78,7 @@ def _said(hub: str, error: Exception) -> str:
     names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     endpoint = constants.ENDPOINT
     if isinstance(error, GatedRepoError):
+        # A gated dataset needs both steps: accept the terms in a browser, and log in here.
         return f"{hub}: accept its terms at {endpoint}/datasets/{hub}, then `hf auth login`"
     if isinstance(error, RepositoryNotFoundError):
         return f"{hub}: {endpoint} has no such dataset, or it is private (`hf auth login`)"
@@ -159,7 +161,7 @@ def _downloaded(
             copy.unlink(missing_ok=True)
         raise FetchError(
             f"{hub}: {path} is damaged: its checksum is {found}, the hub states {expected or 'none'}; "
-            "nothing was written, run it again to download it anew"
+            "nothing was written, run the command again"
         )
     return str(local), Download(path, size, sha256.hexdigest())
 

@@ -102,6 +102,7 @@ def fetch_source(
     """
     place, parts = Path(folder), parts_of(name, source, splits)
     old = [path for part in parts for path in _in_the_way(place, part, labels)]
+    # Before anything is downloaded, which can take hours.
     if old and not force:
         found = ", ".join(sorted({path.name for path in old}))
         raise FetchError(f"{place} holds {found} already: move it away, or replace it with --force")
@@ -174,11 +175,11 @@ def _in_the_way(folder: Path, part: Part, labels: str) -> list[Path]:
     if not folder.is_dir():
         return []
     patterns = [pattern for split in part.splits.values() for pattern in split.files]
-    found = files.matching_files(folder, patterns)
+    existing = files.matching_files(folder, patterns)
     # Labels that stayed behind from an earlier download would be joined to the new rows.
-    stems = {path.name.partition(".")[0] for path in [*found, folder / part.name]} if labels else set()
+    stems = {path.name.partition(".")[0] for path in [*existing, folder / part.name]} if labels else set()
     beside = [folder / labels.format(stem=stem) for stem in sorted(stems)]
-    return found + [path for path in beside if path.is_file()]
+    return existing + [path for path in beside if path.is_file()]
 
 
 def _write(name: str, folder: Path, jobs: list[_Job]) -> list[Fetched]:
@@ -194,6 +195,7 @@ def _write(name: str, folder: Path, jobs: list[_Job]) -> list[Fetched]:
                 for job in jobs
             ]
     except BaseException:
+        # An empty folder would look like a dataset that is there.
         if made:
             with suppress(OSError):
                 folder.rmdir()
@@ -232,6 +234,7 @@ def _finish(folder: Path, manifest: Manifest, old: Iterable[Path]) -> Manifest:
             if entry["name"] not in names and (folder / entry["name"]).is_file()
         ]
         full = replace(manifest, kept=tuple(kept))
+        # The manifest appears whole, like the files; `open_output` has no format for TOML.
         partial = folder / f".{MANIFEST}.{os.getpid()}.partial"
         partial.write_text(full.to_toml(), "utf-8")
         partial.replace(path)

@@ -85,7 +85,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """Return the manifest in a folder as an object; empty if there is none that can be read."""
     try:
         document = tomllib.loads((Path(folder) / MANIFEST).read_text("utf-8"))
-        # Somebody may have edited it. What cannot be written again cannot be kept.
+        # Somebody may have edited it. An entry that cannot be written again cannot be kept.
         Manifest("", "", "", (), tuple(document["files"])).to_toml()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -19,6 +19,7 @@ from dataprep.datasets.merge.index import Index
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Large enough that a worker's answer costs little beside its work, small enough for a smooth progress bar.
 PART_BYTES = 2 << 20
 MAX_BUCKETS = 500  # each is an open file, and systems commonly allow 1,024
 
@@ -122,13 +123,14 @@ def gather_on_disk(
     # Reading rows at random offsets from a disk would cost a seek per row; two passes read and write
     # everything twice, but in order.
     ordered_lengths = Index(index.paths, index.files, index.starts, index.lengths[order])
+    # Half the memory: a bucket is held twice, as it is read and as it is put in order.
     cuts = ordered_lengths.cuts(max(memory // 2, index.size // MAX_BUCKETS + 1))
     buckets = [scratch / f"bucket{number}" for number in range(len(cuts) - 1)]
     with writing(name):
         _scatter(index, order, cuts, buckets)
     for bucket, (begin, end) in zip(buckets, pairwise(cuts), strict=True):
         rows = order[begin:end]
-        arrived = np.sort(rows)  # a bucket's rows lie in it in input order
+        arrived = np.sort(rows)  # a bucket has its rows in input order
         lengths = index.lengths[arrived]
         starts = np.cumsum(lengths, dtype=np.int64) + np.arange(rows.size) - lengths
         inside = Index([str(bucket)], np.zeros(rows.size, np.uint32), starts, lengths)

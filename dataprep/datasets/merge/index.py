@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NEWLINE = ord("\n")
+# What bytes.strip() removes: a table answers for all lines of a block at once.
 _WHITE = np.zeros(256, dtype=bool)
 _WHITE[list(b" \t\r\n\v\f")] = True
 
@@ -46,6 +47,7 @@ def scan(block: Block, check: bool) -> Scan:
     data = block.mapped()
     array = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(array == _NEWLINE)
+    # The last line of a file may lack its newline.
     if data and data[-1] != _NEWLINE:
         ends = np.append(ends, len(data))
     starts = np.empty_like(ends)
@@ -92,7 +94,7 @@ class Index:
 
     Attributes:
         paths: the plain files that hold the rows.
-        files: which of ``paths`` each row lies in, shape ``(rows,)``.
+        files: the index in ``paths`` of each row's file, shape ``(rows,)``.
         starts: its first byte there, shape ``(rows,)``.
         lengths: its bytes without the newline, shape ``(rows,)``.
     """
@@ -127,6 +129,7 @@ class Index:
         """Return positions 0, …, ``rows`` that divide the rows into parts of about ``size`` bytes."""
         total = np.cumsum(self.lengths, dtype=np.int64) + np.arange(1, self.rows + 1)
         marks = np.searchsorted(total, np.arange(size, self.size + size, size), side="left") + 1
+        # One row can be larger than a part, and several marks then fall on it: unique removes empty parts.
         inner = np.minimum(marks, self.rows)
         return [0, *np.unique(inner).tolist()]
 
@@ -138,6 +141,7 @@ def build_index(paths: list[str], scans: Iterable[tuple[Block, Scan]]) -> Index:
     for block, found in scans:
         which = np.full(found.starts.size, number[block.path], dtype=np.uint32)
         parts.append((which, found.starts + np.int64(block.start), found.lengths))
+    # numpy cannot concatenate nothing.
     if not parts:
         nothing = np.empty(0, dtype=np.uint32)
         return Index(paths, nothing, nothing.astype(np.int64), nothing)

@@ -108,6 +108,7 @@ def merge(
             rows.extend(row for _, row in files.read_rows(str(source)))
         else:
             rows.extend(source)
+    # The published order: merge_files computes the same one without holding the rows.
     if shuffle:
         random.Random(seed).shuffle(rows)
     return rows
@@ -132,6 +133,7 @@ def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
         raise UsageError("there is nothing to merge: give at least one file")
     for path in paths:
         files.check_input(path)
+    # Sorted, so that the order does not depend on the shell or the file system.
     return sorted(paths)
 
 
@@ -187,7 +189,7 @@ def _find_rows(
     """Return the index of all sound rows; ``plain`` has each path with its file of plain lines."""
     spools = [spool for _, spool, _ in plain]
     given = {spool: (path, unit) for path, spool, unit in plain}
-    found: list[tuple[Block, Scan]] = []
+    scans: list[tuple[Block, Scan]] = []
     rows_of = dict.fromkeys(spools, 0)
     for block, result in numbered(_scans(spools, check, workers_for(spools, workers))):
         path, unit = given[block.path]
@@ -200,14 +202,15 @@ def _find_rows(
         ledger.rows_in += rows
         rows_of[block.path] += rows
         # Failures hold the bytes of bad rows, which may be many; only the offsets are needed from here on.
-        found.append((block, replace(result, failures=[])))
+        scans.append((block, replace(result, failures=[])))
         if progress is not None:
             progress(block.end - block.start)
     refuse_empty({given[spool][0]: rows for spool, rows in rows_of.items()})
-    return build_index(spools, found)
+    return build_index(spools, scans)
 
 
 def _scans(paths: Sequence[str], check: bool, workers: int) -> Iterator[tuple[Block, Scan]]:
+    # All blocks at once, because workers answer in order and the answers are paired with them.
     blocks = [block for path in paths for block in files.read_blocks(path, SCAN_BYTES)]
     work = partial(scan, check=check)
     if workers == 1:
@@ -225,6 +228,7 @@ def _gather(
     out: Output,
     scratch: Path,
 ) -> Generator[Part, None, None]:
+    # In input order the rows are read from beginning to end, whatever their size.
     if order is None:
         return gather_in_memory(index)
     if index.size > memory:

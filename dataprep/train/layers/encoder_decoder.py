@@ -1,4 +1,4 @@
-"""Questions through an encoder and targets through a decoder, one after the other without padding.
+"""Questions through an encoder and targets through a decoder, without padding.
 
 A batch is one row of all questions' tokens and one of all targets' tokens. Each target attends to itself and
 to its own question. T5's positions are biases on the attention between two tokens of one text, so a text has
@@ -38,7 +38,7 @@ def attend(
     question_bounds: Sequence[int] | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Compute attention inside each text, or from each target to its question; T5's layers call it.
+    """Compute attention inside each text, or from each target to its question.
 
     Query, key and value have shape `(1, heads, L, head size)`; the result, `(1, L, heads, head size)`. For a
     text of length n, `position_bias` has shape `(1, heads, n, n)`; there is none from targets to questions.
@@ -70,7 +70,7 @@ def _lengths(bounds: Sequence[int]) -> list[int]:
 
 
 def biases(stack: Any, bounds: Sequence[int]) -> list[Tensor]:
-    """Return the relative position biases of each text; in a decoder, -inf hides later positions.
+    """Return the position biases of each text; in a decoder, -inf hides the future.
 
     Args:
         stack: the encoder or the decoder.
@@ -94,7 +94,7 @@ def run_stack(
     states: Tensor | None = None,
     question_bounds: Sequence[int] | None = None,
 ) -> Tensor:
-    """Run T5's encoder or decoder over texts in one row, and return its output, `(1, L, hidden)`.
+    """Run T5's encoder or decoder over texts in one row; returns `(1, L, hidden)`.
 
     Args:
         stack: the encoder or the decoder.
@@ -121,7 +121,7 @@ class PackedPairs:
     """
 
     def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        """Return the sum of `-log p(target)` for each segment of the targets; `sizes` are their lengths."""
+        """Return the loss of each segment of the targets; `sizes` are their lengths."""
         hidden = self.hidden(model, tensors)
         return cross_entropy_sums(model.get_output_embeddings(), hidden, tensors["targets"], sizes)
 
@@ -140,13 +140,13 @@ class PackedPairs:
 
 
 class PaddedPairs:
-    """The losses of any other encoder-decoder, by its own forward pass over padded texts."""
+    """The losses of any other encoder-decoder, over padded texts."""
 
     def __init__(self, pad_id: int) -> None:
         self.pad_id = pad_id
 
     def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        """Return the sum of `-log p(target)` for each segment of the targets; `sizes` are their lengths."""
+        """Return the loss of each segment of the targets; `sizes` are their lengths."""
         logits = self.logits(model, tensors).float().split(list(sizes))
         wanted = tensors["targets"].split(list(sizes))
         segments = zip(logits, wanted, strict=True)
@@ -173,7 +173,7 @@ class PaddedPairs:
 
 @torch.no_grad()
 def pairs_for(model: PreTrainedModel, pad_id: int) -> PackedPairs | PaddedPairs:
-    """Return how a model's losses are computed: without padding if its class is built like T5.
+    """Return how to compute a model's losses: unpadded if it is built like T5.
 
     Args:
         model: the model; both ways are compared on two short pairs.
@@ -183,6 +183,7 @@ def pairs_for(model: PreTrainedModel, pad_id: int) -> PackedPairs | PaddedPairs:
 
     AttentionInterface.register(NAME, attend)
     own, training = model.config._attn_implementation, model.training
+    # Compared in evaluation mode: dropout would make any two passes differ.
     padded = PaddedPairs(pad_id)
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""The output layer and its loss, computed in chunks and only at positions that are in the loss.
+"""The output layer and its loss, in chunks, at positions in the loss only.
 
 With a vocabulary of 128,256, the logits of one position take half a megabyte, and most positions of a
 conversation are not in the loss.
@@ -48,13 +48,13 @@ def cross_entropy_sum(layer: nn.Module, hidden: Tensor, targets: Tensor) -> Tens
 def cross_entropy_sums(
     layer: nn.Module, hidden: Tensor, targets: Tensor, sizes: Sequence[int]
 ) -> list[Tensor]:
-    """Return `cross_entropy_sum` for each segment of the positions; `sizes` are the segments' lengths."""
+    """Return `cross_entropy_sum` for each segment; `sizes` are their lengths."""
     parts = zip(hidden.split(list(sizes)), targets.split(list(sizes)), strict=True)
     return [cross_entropy_sum(layer, *part) for part in parts]
 
 
 def chunked(loss: Callable[..., Tensor], rows: int, *tensors: Tensor) -> Tensor:
-    """Return the sum of `loss` over chunks of `rows` rows, recomputed in the backward pass."""
+    """Return the sum of `loss` over chunks, recomputed in the backward pass."""
     # Float32 also where the losses are bfloat16: a long sum would lose its last terms.
     total = tensors[0].new_zeros((), dtype=torch.float32)
     for parts in zip(*(tensor.split(rows) for tensor in tensors), strict=True):

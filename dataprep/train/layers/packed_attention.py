@@ -1,4 +1,4 @@
-"""Attention inside documents that are placed one after the other in one row, without padding.
+"""Attention inside documents that share one row without padding.
 
 A batch is one row of all documents' tokens, and positions restart from 0 at each document. `transformers`
 calls the function that is registered here instead of a model's own attention, and passes it the documents'
@@ -116,7 +116,7 @@ def _window(length: int, window: int, device: torch.device) -> Tensor:
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Restrict a model's attention to documents, and check with a small example that it is.
+    """Restrict a model's attention to documents, and check it with an example.
 
     If the model's class cannot use this module's attention, its own is used, with a mask that `transformers`
     derives from the positions.
@@ -147,7 +147,7 @@ def use_packed_attention(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def _keeps_apart(model: PreTrainedModel, own: str) -> bool:
-    """Return whether the second of two documents in one row has the hidden states that it has alone."""
+    """Return whether a document in a row has the hidden states that it has alone."""
     was_training, name = model.training, model.config._attn_implementation
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Chat rows as a dataset: tokenized into shards, batched as documents in one row without padding."""
+"""Chat rows as a dataset: tokenized into shards, batched without padding."""
 
 from __future__ import annotations
 
@@ -102,6 +102,7 @@ def document_batch(
 
 def is_shards(path: str) -> bool:
     """Return whether a path is a directory of finished shards."""
+    # The manifest is written last: without it, the shards are not finished.
     return (Path(path) / MANIFEST).is_file()
 
 
@@ -125,6 +126,7 @@ def _documents(
     context: TrainContext, paths: list[str], name: str, student: Student, *, pack: bool = True
 ) -> Documents:
     if any(is_shards(path) for path in paths):
+        # One directory only: several would need one order of documents and one tokenizer.
         if len(paths) > 1:
             raise UsageError(f"{', '.join(paths)}: give one directory of shards, or files of rows")
         shards = Shards.open(paths[0], tokenizer=student.tokenizer)
@@ -171,6 +173,7 @@ def _tokenize(
                 truncation=options.truncation,
                 seed=options.seed,
             ),
+            # One process for small inputs, all cores for large ones.
             workers=None,
         )
         context.log(f"{', '.join(paths)}: {tokenized.ledger}")

@@ -1,4 +1,4 @@
-"""Distillation: a teacher's next-token distributions as a second target beside the tokens themselves.
+"""Distillation: a teacher's next-token distributions as a second target.
 
 The loss is `(1 - s) · tokens + s · teacher`, each a mean over the tokens in the loss: `tokens` is `-log p` of
 the token, and `teacher` is `T² · KL(teacher ‖ student)`, both at temperature T. The factor T² makes up for
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dataprep.core.errors import UsageError
+from dataprep.models.loading import load_weights
 from dataprep.models.same_tokenizer import compare_tokenizers
-from dataprep.models.student import load_weights, model_directory
+from dataprep.models.student import model_directory
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.train.layers.output_layer import OutputLayer, chunked
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from dataprep.models.student import Student
     from dataprep.train.objective import Batch
 
+# Tokens are compared one by one; documents also show whether merges differ.
 COMPARED_DOCUMENTS = 64
 
 
@@ -60,12 +62,7 @@ class DistillationObjective(SftObjective):
 
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
-        """Tokenize the rows, and read their log-probabilities unless a model is the teacher.
-
-        Raises:
-            UsageError: options that change rows whose log-probabilities belong to them as they are.
-            InputError: a row's log-probabilities are malformed, or belong to other tokens.
-        """
+        """Tokenize the rows, and read log-probabilities if no model is the teacher."""
         options = context.options
         data = load_documents(context, student)
         if options.teacher_model is not None:
@@ -148,7 +145,7 @@ def load_teacher(name: str, student: Student, documents: Documents, device: Any)
     advice = "give the teacher's with --tokenizer, or a teacher of the student's family"
     other = tokenizers.load_tokenizer(folder)
     compare_tokenizers(student.tokenizer, other, texts, f"--teacher-model {name}", advice)
-    teacher = load_weights(folder).to(device)
+    teacher = load_weights(folder, torch.float32).to(device)
     if teacher.config.is_encoder_decoder:
         raise UsageError(f"--teacher-model {name}: an encoder-decoder; expected a decoder, as the student is")
     for model in (student.model, teacher):
@@ -177,7 +174,7 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def divergence_of_top(student: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
-    """Return the KL divergence from a teacher of which only some log-probabilities are known, summed.
+    """Return the KL divergence from a teacher's known log-probabilities, summed.
 
     All other tokens count as one, whose probability is what the known ones leave.
 

@@ -1,4 +1,4 @@
-"""Several teachers' rationales beside the answer, each a task with a weight of its own.
+"""Several teachers' rationales beside the answer, each a weighted task.
 
 `loss = γ · answer + Σ_t w_t · rationale_t`, as in TinyLLM (Tian et al., "Beyond Answers: Transferring
 Reasoning Capabilities to Smaller LLMs Using Multi-Teacher Knowledge Distillation", arXiv 2402.04616).
@@ -36,6 +36,7 @@ from dataprep.train.objectives.rationale_tasks import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+# Generating takes much longer than computing a loss, so only some rows are answered.
 ANSWERED_ROWS, ANSWER_TOKENS = 200, 64
 
 
@@ -43,7 +44,7 @@ class TaskLosses(Protocol):
     """Computes the losses of all parts in one forward pass, for one kind of student."""
 
     def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        """Return the sum of `-log p(target)` for each segment of the targets; `sizes` are their lengths."""
+        """Return the loss of each segment of the targets; `sizes` are their lengths."""
 
 
 class ChatLosses:
@@ -53,7 +54,7 @@ class ChatLosses:
         self.output = output
 
     def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        """Return the sum of `-log p(target)` for each segment of the targets; `sizes` are their lengths."""
+        """Return the loss of each segment of the targets; `sizes` are their lengths."""
         inputs = document_inputs(tensors["ids"], tensors["bounds"])
         return self.output.losses(model, inputs, tensors["positions"], tensors["targets"], sizes)
 
@@ -103,12 +104,7 @@ class RationaleObjective(Objective):
 
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
-        """Read rows with rationales, and encode each of their parts.
-
-        Raises:
-            UsageError: a weight for a teacher that the data lack, or no row has anything to learn.
-            InputError: a row is of another kind, or too long.
-        """
+        """Read rows with rationales, and encode each of their parts."""
         options = context.options
         rows = read_rows(context.data, options.keep_status)
         weights = weights_of(options, rows.teachers)
@@ -124,7 +120,7 @@ class RationaleObjective(Objective):
         return part_sums(list(self.weights), self.task_losses, model, tensors)
 
     def results(self) -> dict[str, Any]:
-        """Return a sample answer, and the share of evaluation rows that are answered exactly."""
+        """Return a sample answer, and the share of exact answers."""
         evaluates = self.data.eval is not None
         dataset: RationaleDataset = self.data.eval if evaluates else self.data.train
         tasks = [task for row in dataset.items for task in row if dataset.parts[task.part] == ANSWER]

@@ -1,4 +1,4 @@
-"""Rows with rationales: questions, targets of each part of the loss, and the parts' weights.
+"""Rows with rationales: questions, targets by part, and the parts' weights.
 
 The wording of questions and the first three prefixes are those of TinyLLM's published trainer (Tian et al.,
 "Beyond Answers", arXiv 2402.04616).
@@ -26,7 +26,7 @@ _PREFIXES = ("predict: ", "explain: ", "rationale: ")
 
 
 def prefix_of(part: int) -> str:
-    """Return the prefix of a question for the answer (0), the first teacher (1), the second, and so on."""
+    """Return the prefix of a question for a part: 0 for the answer, then teachers."""
     return _PREFIXES[part] if part < len(_PREFIXES) else f"rationale {part}: "
 
 
@@ -91,7 +91,7 @@ def check_statuses(kept: Collection[str]) -> None:
 
 
 def read_rows(paths: Iterable[str], kept: Collection[str]) -> RationaleRows:
-    """Read rows with the rationales whose status is kept; one without a status counts as `ok`.
+    """Read rows with the rationales whose status is kept; the default is `ok`.
 
     Raises:
         InputError: a row has no question, or a field of the wrong type.

@@ -1,4 +1,4 @@
-"""Rows with rationales in tokens: for each part of the loss, what the student reads and what it says."""
+"""Rows with rationales in tokens: a prompt and a target for each part."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ROWS_AT_ONCE = 1000
 
 
 class Task(NamedTuple):
-    """One part of one row in tokens: the index of the part, what the student reads, what it says."""
+    """One part of a row in tokens: index of the part, prompt and target."""
 
     part: int
     prompt: NDArray[np.int32]
@@ -54,7 +54,7 @@ class TaskEncoder(Protocol):
 
 
 class PairTaskEncoder:
-    """Prompts for an encoder and targets for a decoder; both end with the end-of-text token.
+    """Prompts for an encoder and targets for a decoder; both end a text.
 
     Args:
         tokenizer: the student's tokenizer.
@@ -125,7 +125,7 @@ class PairTaskEncoder:
 
 
 class ChatTaskEncoder:
-    """Chat rows for a decoder: the user asks with the prefix, the assistant says the target."""
+    """Chat rows for a decoder: the user asks, the assistant says the target."""
 
     def __init__(
         self, tokenizer: Tokenizer, chat_format: ChatFormat, max_length: int | None, truncation: str
@@ -209,7 +209,7 @@ class RationaleDataset:
         return str(self.places[item])
 
     def batch(self, items: Sequence[int]) -> Batch:
-        """Return the rows' tasks, ordered by part, so that each part's targets are one segment.
+        """Return the rows' tasks, ordered by part: its targets are one segment.
 
         The tensor `sizes`, of shape `(parts,)`, has the lengths of these segments.
         """

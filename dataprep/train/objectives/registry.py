@@ -138,7 +138,7 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {spec.name: spec for spec in _ALL}
 def choose_objective(
     paths: list[str], options: TrainOptions, eval_paths: Sequence[str] = ()
 ) -> ObjectiveSpec:
-    """Return the objective of a run: the one for the first row, which `--objective` must agree with.
+    """Return the objective for the first row; `--objective` must agree with it.
 
     Args:
         paths: the training data.
@@ -190,6 +190,7 @@ def objective_for(row: Row, where: object, options: TrainOptions) -> ObjectiveSp
     Raises:
         InputError: the row is for no objective.
     """
+    # The first match wins, so a variant stands before the objective that it is a variant of.
     for spec in _ALL:
         if spec.matches(row, options):
             return spec
@@ -199,7 +200,7 @@ def objective_for(row: Row, where: object, options: TrainOptions) -> ObjectiveSp
 
 
 def _check_options(chosen: ObjectiveSpec, options: TrainOptions) -> None:
-    """Raise `UsageError` for an option that only other objectives have: it would do nothing."""
+    """Refuse options that only other objectives have: they would do nothing."""
     defaults = TrainOptions()
     for name in dict.fromkeys(name for spec in _ALL for name in spec.options):
         if name not in chosen.options and getattr(options, name) != getattr(defaults, name):

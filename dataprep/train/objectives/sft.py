@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: predict the next token wherever the loss mask selects it."""
+"""Supervised fine-tuning: predict the tokens that the loss mask selects."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from dataprep.train.objectives.chat_data import PART, Documents, is_shards, load
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+# A sample is for a first look: the model card shows it in full.
 SAMPLE_TOKENS, SAMPLED_ROWS = 64, 64
 
 
@@ -38,12 +39,7 @@ class SftObjective(Objective):
 
     @classmethod
     def load_model(cls, context: TrainContext) -> Student:
-        """Load the student; its tokenizer and chat format are those of the shards, if there are any.
-
-        Raises:
-            UsageError: the model is an encoder-decoder, or its chat format is not that of the shards.
-            TokenizerError: its tokenizer is not that of the shards.
-        """
+        """Load the student, with the tokenizer and chat format of its shards, if any."""
         options = context.options
         paths = [*context.data, *context.eval_data]
         shards = [Shards.open(path, verify=False) for path in paths if is_shards(path)]
@@ -58,6 +54,7 @@ class SftObjective(Objective):
             tokenizer = load_tokenizer_for(options.model, options.tokenizer, context.data)
         chat_format = load_chat_format_for(options.model, options.chat_format, tokenizer, shards)
         student = load_student(options.model, tokenizer, chat_format)
+        # T5 has no chat template, and its decoder expects an encoder's output.
         if student.is_encoder_decoder:
             raise UsageError(
                 f"--model {options.model}: chat rows train a decoder; an encoder-decoder is trained on "

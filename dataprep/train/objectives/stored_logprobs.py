@@ -1,4 +1,4 @@
-"""Log-probabilities in chat rows: a teacher's likeliest tokens at each token in the loss.
+"""Log-probabilities in chat rows: a teacher's likeliest tokens.
 
 Beside `messages`, a row has a field `logprobs` with an entry for each token in the loss, in their order::
 
@@ -148,4 +148,5 @@ def _ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
             ids[tokenizer.decode_bytes([token])] = token
         except TokenizerError:  # an id without a token
             continue
+    # Special tokens have no bytes; servers report them by name.
     return ids | {name.encode(): number for name, number in tokenizer.special_tokens.items()}

@@ -1,4 +1,4 @@
-"""Classes, their order, labels and teacher's probabilities of them; and the metrics of predictions."""
+"""Classes: names, order, labels, probabilities, and metrics of predictions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A teacher's probabilities or scores (logits) for one row, in the classes' order or by name."""
+    """A teacher's probabilities or logits for a row, in the classes' order or by name."""
 
     values: Mapping[str, Any] | Sequence[Any]
     logits: bool = False
@@ -43,7 +43,7 @@ Gold = str | float | None
 
 
 def name_of(value: Any) -> str:
-    """Return a class's name; a number in its shortest form, so that all file formats give the same name.
+    """Return a class's name; a number in its shortest form, in any file format.
 
     Raises:
         RowError: the value is not a text, a number or a truth value.
@@ -81,7 +81,7 @@ class Classes:
         return all(_NUMBER.fullmatch(name) for name in self.names)
 
     def index(self, gold: str | float) -> int:
-        """Return the index of a label's class, or of the class nearest to a score; halves round up.
+        """Return the index of a label's class, or of the class nearest to a score.
 
         Raises:
             RowError: there is no such class.
@@ -99,7 +99,7 @@ class Classes:
         return min(range(len(values)), key=lambda index: (abs(values[index] - gold), -values[index]))
 
     def log_probs(self, teacher: Teacher) -> list[float]:
-        """Return the logarithms of a teacher's probabilities, in the classes' order; `-inf` for 0.
+        """Return the logarithms of a teacher's probabilities; `-inf` for 0.
 
         Probabilities by name can leave out classes, whose probability is then 0.
 
@@ -193,7 +193,7 @@ def in_order(names: Iterable[str]) -> Classes:
 
 
 def confusion(gold: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Return the counts of gold classes (rows) by predicted classes (columns), `(classes, classes)`."""
+    """Return counts by gold class (rows) and predicted class (columns)."""
     counts = np.zeros((classes, classes), dtype=np.int64)
     # add.at, since plain indexing would count equal pairs once.
     np.add.at(counts, (np.asarray(gold, dtype=np.int64), np.asarray(predicted, dtype=np.int64)), 1)
@@ -206,7 +206,7 @@ def accuracy(counts: NDArray[np.int64]) -> float:
 
 
 def macro_f1(counts: NDArray[np.int64]) -> float:
-    """Return the mean F1 of the classes that occur in the gold labels or the predictions."""
+    """Return the mean F1 of the classes that occur."""
     both = counts.sum(axis=0) + counts.sum(axis=1)
     # A class that occurs nowhere has no F1: counting it as 0 would punish long lists of classes.
     occur = both > 0
@@ -214,7 +214,7 @@ def macro_f1(counts: NDArray[np.int64]) -> float:
 
 
 def quadratic_weighted_kappa(counts: NDArray[np.int64]) -> float | None:
-    """Return the agreement beyond chance, where an error of k classes counts k² (Cohen 1968).
+    """Return the agreement beyond chance; an error of k classes counts k².
 
     1 is full agreement, 0 is chance. `None` if chance cannot disagree: all rows have one class and are
     predicted as it.

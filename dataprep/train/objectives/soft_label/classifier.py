@@ -1,4 +1,4 @@
-"""Sequence classifiers of `transformers`: a saved directory, or a BERT with random weights."""
+"""Sequence classifiers of `transformers`: saved, or a BERT with random weights."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ VOCABULARY = {"bert-tiny": 8000, "bert-base": 30522}
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # The entry of a directory's configuration that names the fields its texts are read from.
 _FIELDS = "dataprep_fields"
+# Nothing is downloaded, and code that comes with a model is never run.
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -91,7 +92,7 @@ def new(
     classes: Classes,
     tokenizer: str | None = None,
 ) -> ClassifierScorer:
-    """Return a BERT of one of `SHAPES` with new weights, from torch's random generator.
+    """Return a BERT of one of `SHAPES` with random weights.
 
     Args:
         name: the shape.

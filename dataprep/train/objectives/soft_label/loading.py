@@ -64,7 +64,7 @@ def _check_same(kind: str, model: str, own: Sequence[str], wanted: Sequence[str]
 
 
 def load_scorer(path: str) -> Scorer:
-    """Load a trained classifier: a small network's file, its run's directory, or a model directory.
+    """Load a trained classifier from a network's file, a run or a model directory.
 
     Raises:
         FileError: it is missing, damaged or of another kind.

@@ -1,4 +1,4 @@
-"""Soft labels: a classifier that learns from a teacher's probabilities and from gold labels.
+"""Soft labels: learn from a teacher's probabilities and from gold labels.
 
 `α·T²·KL(teacher ‖ student, both at temperature T) + (1 − α)·CE(gold)`, after Hinton, Vinyals and Dean,
 "Distilling the Knowledge in a Neural Network" (2015, arXiv 1503.02531), section 2.
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Tensors of a batch that the model does not read.
 _TARGETS = ("gold", "teacher", "has_teacher")
+# Not --batch-size: without gradients, more rows fit into memory.
 _MEASURED_AT_ONCE = 64
 
 
@@ -47,12 +48,7 @@ class SoftLabelObjective(Objective):
 
     @classmethod
     def load_model(cls, context: TrainContext) -> Scorer:
-        """Create or load the classifier; its classes and a preset's vocabulary come from the rows.
-
-        Raises:
-            InputError: a row has no text, or nothing to learn.
-            UsageError: an option does not apply to classifiers, or the model has other classes.
-        """
+        """Create or load the classifier; its classes come from the rows."""
         options = context.options
         _check_options(context)
         fields = options.fields or fields_of(context.data)
@@ -71,11 +67,7 @@ class SoftLabelObjective(Objective):
 
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Scorer) -> TrainData:
-        """Read and encode the rows.
-
-        Raises:
-            InputError: a row is not a labelled or judged row, or too long for the model.
-        """
+        """Read and encode the rows."""
         options = context.options
         limit = student.limit(options.max_length)
         # A saved classifier may have been trained on other fields than these rows have.
@@ -95,7 +87,7 @@ class SoftLabelObjective(Objective):
         )
 
     def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return `T²·KL` over rows with probabilities, and cross-entropy over rows with a label."""
+        """Return the sums of `T²·KL` and of the cross-entropy with gold labels."""
         inputs = {name: tensor for name, tensor in tensors.items() if name not in _TARGETS}
         logits, has_teacher = logits_of(model, inputs), tensors["has_teacher"]
         student = (logits[has_teacher] / self.temperature).log_softmax(-1)
@@ -167,7 +159,7 @@ def chosen_classes(rows: Sequence[JudgedRow], named: Sequence[str], where: str) 
 
 
 def alpha_for(data: JudgedDataset, alpha: float | None) -> float:
-    """Return the teacher's weight: as chosen, else 0.5 if rows have labels and rows have probabilities.
+    """Return the teacher's weight: as chosen, else 0.5 if the rows have both parts.
 
     Raises:
         UsageError: the only part with a weight is one that no row has.

@@ -1,4 +1,4 @@
-"""Rows to classify, in any file format, and their dataset: texts, gold label, teacher's probabilities."""
+"""Rows to classify, in any file format, and their dataset."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def texts_of(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
 
 
 def gold_of(row: Mapping[str, Any], field: str | None = None) -> Gold:
-    """Return the label in `field` (or in `label`), or the score in `score`; `None` if it is empty.
+    """Return the label or the score of a row; `None` if it is empty.
 
     Raises:
         RowError: the label is not a name, or the score not a number.
@@ -97,7 +97,7 @@ def gold_of(row: Mapping[str, Any], field: str | None = None) -> Gold:
 
 
 def teacher_of(row: Mapping[str, Any]) -> Teacher | None:
-    """Return a teacher's `probs`, `scores` or columns `prob_CLASS`; `None` if the row has none.
+    """Return a teacher's `probs`, `scores` or columns `prob_CLASS`, if any.
 
     Raises:
         RowError: the field is neither a list nor an object.
@@ -214,7 +214,7 @@ class JudgedDataset:
         return sum(map(length, self._encoded))
 
     def batch(self, items: Sequence[int]) -> Batch:
-        """Return the classifier's inputs for these rows, and `gold`, `teacher` and `has_teacher`."""
+        """Return the classifier's inputs, and `gold`, `teacher` and `has_teacher`."""
         encoded = [self._encoded[item] for item in items]
         rows = torch.tensor(list(items))
         tensors = self._scorer.collate(encoded)

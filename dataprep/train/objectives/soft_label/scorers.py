@@ -1,4 +1,4 @@
-"""The interface of classifiers: the small network, and any sequence classifier of `transformers`."""
+"""The interface of classifiers, for the small network and `transformers`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Encoded = dict[str, list[int]]
 
 
 def is_network(path: str) -> bool:
-    """Return whether a path is a small network's file, or a directory that contains one."""
+    """Return whether a path is a small network's file or its directory."""
     return (path.endswith(".safetensors") and Path(path).is_file()) or (Path(path) / NETWORK_FILE).is_file()
 
 
@@ -107,7 +107,7 @@ class Scorer(ABC):
         raise RowError("too long", f"{detail} (or give --truncation drop or truncate)")
 
     def collate(self, texts: Sequence[Encoded]) -> dict[str, Tensor]:
-        """Return texts padded to the longest, of shape `(B, T)`, and their `attention_mask`."""
+        """Return texts padded to the longest, `(B, T)`, and their `attention_mask`."""
         import torch
 
         longest = max(map(length, texts))

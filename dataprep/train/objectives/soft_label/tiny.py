@@ -1,4 +1,4 @@
-"""The small network: word vectors marked by field and by overlap between fields, pooled, and an MLP.
+"""The small network: word vectors, pooled by field, and an MLP.
 
 It is saved as one safetensors file, whose header has vocabulary, classes, fields and sizes as JSON.
 """
@@ -36,7 +36,7 @@ def words_of(text: str) -> list[str]:
 
 
 class Vocabulary:
-    """Ids of words: 0 for padding, then the known words, then the buckets of unknown words.
+    """Ids of words: 0 is padding; known words; then buckets of unknown words.
 
     An unknown word belongs to a bucket by the CRC-32 of its first characters.
 
@@ -54,7 +54,7 @@ class Vocabulary:
 
     @classmethod
     def learn(cls, texts: Iterable[str], words: int, buckets: int) -> Vocabulary:
-        """Return the words that occur in most texts, and in two at least; ties in alphabetical order."""
+        """Return the words that occur in most texts, and in at least two."""
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(set(words_of(text)))
@@ -129,7 +129,7 @@ class Network(nn.Module):
         self.scores = nn.Linear(size.hidden, classes)
 
     def forward(self, ids: Tensor, field: Tensor, shared: Tensor, attention_mask: Tensor) -> Tensor:
-        """Compute the scores; word ids, field ids, shared marks and mask have shape `(B, T)`."""
+        """Compute the scores; all inputs have shape `(B, T)`."""
         vectors = self.dropout(self.words(ids) + self.field(field) + self.shared(shared))
         weights = self.weigh(vectors).squeeze(-1)
         pooled = []
@@ -196,7 +196,7 @@ def shorten(texts: list[list[int]], limit: int) -> None:
 def new(
     name: str, texts: Iterable[Sequence[str]], fields: tuple[str, ...], classes: Classes
 ) -> NetworkScorer:
-    """Return a network of one of `SIZES` with new weights, from torch's random generator.
+    """Return a network of one of `SIZES` with random weights.
 
     Args:
         name: the size.
