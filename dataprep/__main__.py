@@ -1,4 +1,4 @@
-"""The ``dataprep`` command: runs the app, and is the one place that catches dataprep's errors."""
+"""Run the ``dataprep`` command, and turn dataprep's errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from types import FrameType
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 data or world wrong, 2 usage wrong, 130 interrupted."""
-    # Starting up makes tens of thousands of objects that stay: not worth looking for garbage among.
+    """Run the command line and exit: 0 done, 1 wrong data, 2 wrong usage, 130 interrupted."""
+    # Starting up makes tens of thousands of objects that stay: collecting garbage among them finds nothing.
     gc.set_threshold(50_000)
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
-    for stream in (sys.stdout, sys.stderr):  # file names need not be valid Unicode, nor terminals UTF-8
+    # File names need not be valid Unicode, and a terminal need not be UTF-8.
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     # No command does linear algebra; numpy's threads for it would only keep processes from forking.
@@ -29,7 +30,7 @@ def main() -> None:
 
 
 def _run(debug: bool) -> None:
-    # The imports are in here so that a worker process, which imports this module, pays for none.
+    # Imported here, because worker processes import this module and need none of it.
     from dataprep.cli.app import app
     from dataprep.core.errors import DataprepError, TemplateError, UsageError
 
@@ -43,7 +44,7 @@ def _run(debug: bool) -> None:
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """End as on Ctrl-C: unfinished outputs are removed on the way out."""
+    """End as on Ctrl-C, so that unfinished outputs are removed."""
     sys.exit(143)
 
 

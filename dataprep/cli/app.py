@@ -1,4 +1,4 @@
-"""The app: one command a file in ``commands``."""
+"""The app, with the commands in ``commands``."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ from dataprep.cli.console import guard_stdout
 
 app = typer.Typer(
     name="dataprep",
-    help="Prepares data for small language models: raw datasets and teachers' rationales become "
-    "chat rows, reproducible to the byte.",
+    help="Prepare data for small language models: turn datasets and teachers' answers into chat rows "
+    "and tokens, train small students and evaluate them.",
     no_args_is_help=True,
+    # Errors are printed by `__main__`, and a traceback only with --debug.
     pretty_exceptions_enable=False,
+    # Plain help: rich is slow to import, and draws boxes around everything.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -52,6 +54,7 @@ def _app(
     """Register the options that stand before a command; ``--debug`` is read in ``__main__``."""
 
 
+# In the order of the pipeline, in which `dataprep --help` lists them.
 for _name, _command in (
     ("init", datasets.init_command),
     ("convert", convert.command),

@@ -81,6 +81,7 @@ def read_config(context: typer.Context, path: str | None) -> None:
     known = {_key(param): param for param in context.command.params if param.name != "config"}
     for key in document:
         if key not in known:
+            # With no cutoff there is always a nearest one, if only to show how keys are spelled.
             near = get_close_matches(key, known, 1, cutoff=0.0)[0]
             raise UsageError(f"{path}: {key}: {context.info_name} has no such option; the nearest is {near}")
     # Typer's own way to other defaults: flags win over them, and they satisfy a required argument.
@@ -118,6 +119,7 @@ def _checked(context: typer.Context, param: Any, value: Any, where: str) -> Any:
     if not fits or is_list != isinstance(value, list):
         wanted = f"a list of {word}s" if is_list else f"a {word}"
         raise UsageError(f"{where}: found {describe(value)}, expected {wanted}")
+    # Typer would report these without the file's path and by the name of the flag.
     try:
         for item in values:
             param.type.convert(item, param, context)

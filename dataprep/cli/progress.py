@@ -37,6 +37,7 @@ def _bar(*columns: Any) -> Iterator[tuple[Bar, Callable[[], None]]]:
 
     def redraw() -> None:
         nonlocal drawn
+        # Blocks come much faster than anyone can read; drawing for each would slow down the work.
         if (now := time.monotonic()) - drawn > REFRESH_SECONDS:
             drawn = now
             bar.refresh()
@@ -125,6 +126,7 @@ def training_bar(*, silent: bool) -> Iterator[tuple[OnMetrics, Log]]:
                 if not bar.tasks:
                     bar.add_task("", total=line["steps"])
                 bar.update(bar.tasks[0].id, completed=line["step"], description=_facts(line))
+                # A step takes longer than drawing, and the last one must be shown.
                 bar.refresh()
 
             yield on_metrics, log
@@ -159,6 +161,7 @@ class Speed:
     def __call__(self, now: float, count: float) -> float:
         """Return the rate, given the time and the count so far."""
         self._points.append((now, count))
+        # Two points stay, however old: after a long pause there is still a rate.
         while len(self._points) > 2 and now - self._points[0][0] > WINDOW_SECONDS:
             del self._points[0]
         since, before = self._points[0]
@@ -184,6 +187,7 @@ def asking_bar(
     from rich.text import Text
 
     requests, answers, tokens = Speed(), Speed(), Speed()
+    # With a limit the line counts up to it, as if there were no more requests.
     wanted, shown = min(total(), pacing.limit or sys.maxsize), 0.0
     priced = bool(pacing.price_in or pacing.price_out)
     with Live(Text("generate: reading the journal"), console=Console(stderr=True), transient=True) as live:
@@ -233,6 +237,7 @@ def line_of(progress: Progress, wanted: int, rates: tuple[float, float], pace: f
         parts.append(f"paused for {duration(progress.paused)}: {progress.last_error}")
     if progress.stopped:
         parts.append(f"stopping: {progress.stopped}")
+    # Also false for a pace of 0, by which one cannot divide.
     elif left < pace * LONGEST_LEFT:
         parts.append(f"{duration(left / pace)} left")
     return "  ".join(parts)

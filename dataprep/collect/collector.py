@@ -159,6 +159,7 @@ def _check_places(paths: Sequence[str], source: str, output: str, dataset: str |
     if dataset is not None:
         converters.load(dataset)
     files.format_of(output)
+    # Nothing else of a journal remains: unlike converted rows it cannot be made again.
     files.check_apart([output], paths, "the rows would replace a journal, and with it paid answers")
 
 

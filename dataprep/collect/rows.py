@@ -78,6 +78,7 @@ def _entries(line: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _letter_token(tokens: Sequence[str], reply: str, choices: Sequence[str]) -> int | None:
     """Return the index of the token by which the reply names its choice; ``None`` without one."""
+    # Journals have the reply as it came; its letter was read without the cue.
     reply = without_cue(reply)
     letter = letter_of(reply, choices)
     if letter is None:
@@ -292,6 +293,7 @@ class ProbsRows:
 
 def dump(row: Made) -> bytes:
     """Return a row as one line of JSON, with its newline."""
+    # Chat rows are rendered as JSON already; parsing them again would double the time.
     if isinstance(row, bytes):
         return row + b"\n"
     return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)

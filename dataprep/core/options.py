@@ -68,6 +68,7 @@ def option(default: Any, help: str, **settings: Any) -> Any:
         help: help text.
         settings: further attributes of ``Option``.
     """
+    # Not `field(metadata=…)` at each field: with a function, a misspelled setting is an error.
     metadata = {"option": Option(help, **settings)}
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
@@ -83,6 +84,7 @@ def options_of(options: Any) -> Iterator[tuple[str, Option, Any]]:
     for item in fields(options):
         if found := item.metadata.get("option"):
             flag = found.flag or "--" + item.name.replace("_", "-")
+            # A factory is called each time, as callers may change what they get.
             default = item.default_factory() if callable(item.default_factory) else item.default
             yield item.name, replace(found, flag=flag), default
 
@@ -124,6 +126,7 @@ def parse_size(text: str) -> int:
     if number and number[-1] in units:
         number, shift = number[:-1], units[number[-1]]
     try:
+        # Through float, so that 1.5G is a size too.
         size = int(float(number) * (1 << shift))
     except (ValueError, OverflowError):
         size = 0
@@ -141,6 +144,7 @@ def to_config(options: Any) -> dict[str, Any]:
     for name, found, _ in options_of(options):
         value = getattr(options, name)
         if found.is_path and value is not None:
+            # A name on the hub, or a preset, is no path and stays as it is.
             value = absolute(value)
         elif isinstance(value, Mapping):
             value = [f"{key}={item}" for key, item in value.items()]
@@ -168,6 +172,7 @@ def to_toml(values: Mapping[str, Any]) -> str:
 
 
 def _toml(value: Any) -> str:
+    # Before the numbers: a boolean is an int to Python.
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -52,6 +52,7 @@ def answer_all(
     rows.sort(key=lambda numbered: (-numbered[1].max_new_tokens, -len(numbered[1].prompt)))
     cut = 0
     for batch in _batches(rows, batch_size):
+        # The decoder adds the tokens to the rows themselves.
         decoder.decode([row for _, row in batch])
         for number, row in batch:
             predictions[number] = _prediction(model, row)

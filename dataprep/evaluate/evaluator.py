@@ -81,6 +81,7 @@ def evaluate_file(
         rows = scored_rows(items, model, predictions, settings, done, watch)
         if out is not None:
             out.write(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for _, row in rows))
+    # After the output has appeared: a row counts as written only then.
     ledger.rows_out = len(rows)
     ledger.check()
     done.results = results_of([row for row, _ in rows], settings.seed)
@@ -97,6 +98,7 @@ def _guard(items: Sequence[Item], settings: Settings) -> Guard | None:
             f"{first.where}: its metric runs the program that the model wrote; allow it with --allow-code "
             "(it runs confined), or leave such rows out"
         )
+    # Before the model is loaded: hours of answers would be lost if nothing confines programs here.
     return check_confinement(settings.limits)
 
 

@@ -118,6 +118,7 @@ def _of_journal(
         with located(where):
             check_response(row)
             sample_of(row)
+    # Every line is checked, also one that is not current: a journal with a damaged line is not read.
     lines = dict(rows)
     current = current_lines(rows)
     if teacher is None and len(current) > 1:

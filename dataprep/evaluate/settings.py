@@ -77,6 +77,7 @@ class Settings:
     @property
     def limits(self) -> Limits:
         """Return the limits of each program."""
+        # Imported here for the same reason as above.
         from dataprep.evaluate.sandbox.run import Limits
 
         return Limits(self.code_seconds, self.code_memory)

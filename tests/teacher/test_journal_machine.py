@@ -146,6 +146,7 @@ def test_a_longer_attempt_that_fails_is_a_failed_request(tmp_path):
     assert ask(tmp_path, {"x": ["length"]}, config_of())
     assert ask(tmp_path, {"x": ["failed"]}, longer)
     assert not ask(tmp_path, {"x": ["ok"]}, longer, retry_failed=False)
+    assert not ask(tmp_path, {"x": ["ok"]}, config_of())  # the lower limit has its answer
     report = status_of_requests(tmp_path / "requests.jsonl", tmp_path / "journal.jsonl", longer)
     assert report.ledger.failed["failed"] == 1
     assert ask(tmp_path, {"x": ["ok"]}, longer)

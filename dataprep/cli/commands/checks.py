@@ -1,9 +1,4 @@
-"""``dataprep stats``.
-
-``dataprep lint-tokens``.
-
-``dataprep validate``.
-"""
+"""``dataprep lint-tokens``, ``dataprep stats`` and ``dataprep validate``."""
 
 from __future__ import annotations
 
@@ -48,7 +43,7 @@ def lint_tokens_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check what a trainer would learn from chat files: ids and loss mask.
+    """Check the token ids and the loss mask of chat files.
 
     Each row is encoded as for training. A row is a problem if no token is in the loss, if the end of a turn
     is not in it, or if the tokens in the loss do not decode to the assistant's contents. Special tokens
@@ -68,6 +63,7 @@ def lint_tokens_command(
     check_template(chat_format, template)
     if page is not None:
         check_page(page)
+        # A page and JSON in one stream could be read by no program.
         if page == "-" and as_json:
             raise UsageError("--html - and --json both write to standard output; give the page a file")
     loaded = load_tokenizer(tokenizer)
@@ -100,7 +96,7 @@ def stats_command(
     ],
     tokenizer: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Count tokens too: a tokenizer's file or a model's folder."),
+        typer.Option(metavar="PATH", help="Count tokens too: a tokenizer's file or a model directory."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

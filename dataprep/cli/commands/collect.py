@@ -82,9 +82,10 @@ def command(
             names=_names(teacher_name or []),
             progress=advance,
         )
+    # Also with --quiet: an incomplete line can mean that answers were lost.
     if not as_json:
-        for place in report.torn:
-            print(f"warning: {place}: the last line is incomplete and was skipped", file=sys.stderr)
+        for where in report.torn:
+            print(f"warning: {where}: the last line is incomplete and was skipped", file=sys.stderr)
     summary = Summary("collect", quiet=quiet, as_json=as_json)
     summary.say(f"collect: {report.ledger} → {where_to(output)}")
     summary.say(*status_lines(report.statuses))
@@ -103,15 +104,15 @@ def command(
 
 
 def _names(given: Sequence[str]) -> dict[str, str]:
-    """``OLD=NEW``, several times, as a mapping.
+    """Return texts ``OLD=NEW`` as a mapping.
 
     Raises:
-        UsageError: a text is none such, or names a teacher twice.
+        UsageError: a text is not ``OLD=NEW``, or a teacher is named twice.
     """
     pairs = [text.rpartition("=")[::2] for text in given]
     for text, (old, new) in zip(given, pairs, strict=True):
         if not old or not new:
             raise UsageError(f"--teacher-name {text}: expected OLD=NEW")
     if len(dict(pairs)) < len(pairs):
-        raise UsageError(f"--teacher-name {' '.join(given)}: a teacher stands there twice")
+        raise UsageError(f"--teacher-name {' '.join(given)}: a teacher is named twice")
     return dict(pairs)

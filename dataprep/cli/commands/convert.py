@@ -109,17 +109,17 @@ def command(
 
 
 def _columns(text: str) -> dict[str, str]:
-    """``question=Q,answer=A`` as a mapping.
+    """Return ``question=Q,answer=A`` as a mapping.
 
     Raises:
-        UsageError: a part is not NAME=FIELD, or names no field of an Example.
+        UsageError: a part is not NAME=FIELD, or NAME is not a field of an Example.
     """
     from dataprep.datasets.converters.qa import FIELDS
 
     pairs = [part.partition("=")[::2] for part in text.split(",")]
     columns = dict(pairs)
     if len(columns) < len(pairs):
-        raise UsageError(f"--map {text}: a name stands there twice")
+        raise UsageError(f"--map {text}: a name is repeated")
     for name, column in columns.items():
         if name not in FIELDS or not column:
             raise UsageError(f"--map {text}: expected NAME=FIELD, with NAME one of {', '.join(FIELDS)}")
@@ -149,7 +149,7 @@ def _jobs(
             raise UsageError(f"{dataset} has no split {split!r}; its splits: {', '.join(splits)}")
         splits[split] = replace(next(iter(splits.values())), output="")  # one file holds them all
     if split is not None and not inputs and output is None and not splits[split].output:
-        raise UsageError(f"pre_datasets/ has no place for the split {split!r}: give one with -o")
+        raise UsageError(f"the workspace has no file for the split {split!r}: name one with -o")
     place = None if inputs else Workspace.find(workspace)
     name = converters.canonical(dataset)
     aliases = [alias for alias, meant in converters.ALIASES.items() if meant == name]

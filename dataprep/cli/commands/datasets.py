@@ -26,6 +26,7 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
     from dataprep.datasets import registry as converters
     from dataprep.datasets.workspace import Workspace
 
+    # The list is useful outside of a workspace too, but a workspace that was named must be there.
     try:
         place = Workspace.find(workspace)
     except WorkspaceError:
@@ -52,8 +53,8 @@ def _described(name: str, place: Any) -> dict[str, Any]:
         "name": name,
         "aliases": aliases,
         "task": source.task,
-        "splits": {split: each.rows or None for split, each in source.splits.items()},
-        "converted": [split for split, each in source.splits.items() if each.output],
+        "splits": {name: split.rows or None for name, split in source.splits.items()},
+        "converted": [name for name, split in source.splits.items() if split.output],
         "licence": source.licence or None,
         "homepage": source.homepage or None,
         "hub": source.hub or None,
@@ -68,7 +69,7 @@ def _files(folder: Path, splits: Any) -> dict[str, list[str]]:
     from dataprep.core.io import matching_files
 
     found = {
-        split: [path.name for path in matching_files(folder, each.files)] for split, each in splits.items()
+        name: [path.name for path in matching_files(folder, split.files)] for name, split in splits.items()
     }
     return {split: names for split, names in found.items() if names}
 
@@ -131,14 +132,14 @@ def fetch_command(
         progress=not quiet and sys.stderr.isatty(),
     )
     summary = Summary("fetch", quiet=quiet, as_json=as_json)
-    for each in manifest.files:
-        ledger = Ledger(each.rows, each.rows)
-        summary.add(f"{name} {'+'.join(each.splits)}", ledger, str(folder / each.name))
+    for file in manifest.files:
+        ledger = Ledger(file.rows, file.rows)
+        summary.add(f"{name} {'+'.join(file.splits)}", ledger, str(folder / file.name))
     summary.finish()
 
 
 def _folder(dataset: str, workspace: str | None) -> tuple[str, Path]:
-    """The dataset's own name, and its folder in ``raw/``, which need not be there yet."""
+    """Return the dataset's name and its folder in ``raw/``, which may not exist yet."""
     from dataprep.datasets import registry as converters
     from dataprep.datasets.workspace import Workspace
 

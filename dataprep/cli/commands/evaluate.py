@@ -79,7 +79,7 @@ def command(
 
 
 def _arguments(paths: list[str], predictions: str | None) -> tuple[str | None, str]:
-    """The model, or ``None``, and the file of rows."""
+    """Return the model, or ``None``, and the file of rows."""
     if len(paths) == 2:
         if predictions is not None:
             raise UsageError(f"{paths[0]}: a MODEL and --predictions exclude each other")
@@ -92,7 +92,7 @@ def _arguments(paths: list[str], predictions: str | None) -> tuple[str | None, s
 
 
 def _print(done: Evaluation, output: str | None) -> None:
-    """The figures on standard output, unless the rows go there; what became of the rows on the other."""
+    """Print the figures on standard output, unless the rows go there, and the ledger on standard error."""
     print_text(_table(done.results), min_width=100, file=sys.stderr if output == "-" else sys.stdout)
     where = {None: "", "-": " → standard output"}.get(output, f" → {output}")
     print(f"evaluate: {done.ledger}{where}", file=sys.stderr)

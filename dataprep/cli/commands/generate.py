@@ -105,6 +105,7 @@ def command(
     from dataprep.teacher.requests import count_requests
 
     variables = environment()
+    # The flag wins over the environment, and the environment over a .env file.
     config = settings(model=model or variables.get(MODEL, ""))
     if batch_file and batch != "import":
         raise UsageError("--batch-file gives results to --batch import")
@@ -149,6 +150,7 @@ def command(
                 requests, output, config, endpoint, timeout=timeout, on_progress=on_progress, **common
             )
     _finish(summary, report, output)
+    # The journal is complete and the summary is printed, so the exit code is all that says it.
     if report.interrupted:
         sys.exit(130)
     if report.ledger.failed or report.progress.stopped:

@@ -52,6 +52,7 @@ def command(
     limit = parse_size(memory)
     summary = Summary("merge", quiet=quiet, as_json=as_json)
     jobs = _jobs(inputs or [], output, workspace)
+    # Before anything is opened: the rejects must not replace an input or an output.
     check_distinct(
         rejects, [target for *_, target in jobs], [path for _, paths, _ in jobs for path in expand(paths)]
     )
@@ -81,14 +82,14 @@ def _jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[
         return [("merge", inputs, output or "-")]
     if output is not None:
         raise UsageError("-o needs INPUT: without it, merge writes to mergedata/")
-    place = Workspace.find(workspace)
+    home = Workspace.find(workspace)
     jobs = [
-        (f"merge {split}", [str(path) for path in paths], str(place.merged_file(split)))
+        (f"merge {split}", [str(path) for path in paths], str(home.merged_file(split)))
         for split in ("train", "test")
-        if (paths := place.chat_files(split))
+        if (paths := home.chat_files(split))
     ]
     if not jobs:
         raise WorkspaceError(
-            f"{place.root / 'pre_datasets'} holds no *.jsonl file: run `dataprep convert` first"
+            f"{home.root / 'pre_datasets'} holds no *.jsonl file: run `dataprep convert` first"
         )
     return jobs

@@ -1,7 +1,4 @@
-"""``dataprep parse-rationales``.
-
-``dataprep export-rationales``.
-"""
+"""``dataprep parse-rationales`` and ``dataprep export-rationales``."""
 
 from __future__ import annotations
 

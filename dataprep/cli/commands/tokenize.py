@@ -76,12 +76,14 @@ def command(
       dataprep tokenize --tokenizer tokenizer.model --max-length 4096 --truncation drop
       dataprep tokenize dev.json --dataset aqua_rat -o preprocessed_data.pt --student t5.model --teacher llemma=llemma.model
     """  # noqa: E501 - a command is one line
-    # Threads of numpy's linear algebra, which is not used, would keep workers from being forked.
+    # numpy starts threads for linear algebra, which tokenizing does not use. A process with threads cannot be
+    # forked safely.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from dataprep.core.io import open_rejects
 
     summary = Summary("tokenize", quiet=quiet, as_json=as_json)
     if student is not None or teacher:
+        # Flags at their defaults cannot be told from flags that were not given, except by `keywords`.
         given = dict(options.keywords)
         lengths = {
             "max_length": given.pop("max_length", 256),
@@ -145,12 +147,12 @@ def _pairs(
     if student is None:
         raise UsageError("--teacher needs --student PATH, the student's tokenizer")
     teachers: dict[str, str] = {}
-    for each in given:
-        name, _, path = each.partition("=")
+    for text in given:
+        name, _, path = text.partition("=")
         if not name or not path:
-            raise UsageError(f"--teacher {each}: expected NAME=PATH")
+            raise UsageError(f"--teacher {text}: expected NAME=PATH")
         if name in teachers:
-            raise UsageError(f"--teacher {each}: there are two teachers of that name")
+            raise UsageError(f"--teacher {text}: two teachers have that name")
         teachers[name] = path
     return tokenize_pairs(source, target, student=student, teachers=teachers, workers=workers, **settings)
 
@@ -174,12 +176,12 @@ def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
         raise UsageError("a teacher/student file needs FILE and -o OUT.pt")
     if len(inputs) == 1:
         return [(inputs[0], output)]
-    place = Path(output)
+    base = Path(output)
     names = ["stdin" if path == "-" else Path(path).name.partition(".")[0] or "file" for path in inputs]
     if len(set(names)) < len(names):
         raise UsageError(f"two of {', '.join(inputs)} have the same name; make one file after the other")
     return [
-        (path, str(place.with_name(f"{place.stem}_{name}{place.suffix}")))
+        (path, str(base.with_name(f"{base.stem}_{name}{base.suffix}")))
         for path, name in zip(inputs, names, strict=True)
     ]
 
@@ -194,11 +196,11 @@ def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) ->
         return [(inputs, output)]
     if output is not None:
         raise UsageError("-o needs FILE: without it, tokenize writes to mergedata/tokens/")
-    place = Workspace.find(workspace).root / "mergedata"
-    found = [split for split in ("train", "test") if (place / f"{split}.jsonl").is_file()]
-    if not found:
-        raise WorkspaceError(f"{place} holds no train.jsonl or test.jsonl: run `dataprep merge` first")
-    return [([str(place / f"{split}.jsonl")], str(place / "tokens" / split)) for split in found]
+    folder = Workspace.find(workspace).root / "mergedata"
+    splits = [split for split in ("train", "test") if (folder / f"{split}.jsonl").is_file()]
+    if not splits:
+        raise WorkspaceError(f"{folder} holds no train.jsonl or test.jsonl: run `dataprep merge` first")
+    return [([str(folder / f"{split}.jsonl")], str(folder / "tokens" / split)) for split in splits]
 
 
 def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:

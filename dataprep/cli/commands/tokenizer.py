@@ -1,4 +1,4 @@
-"""``dataprep tokenizer``: ``train`` makes one, ``show`` looks into one."""
+"""``dataprep tokenizer``: train one, or show one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataprep.cli.options import AsJson, Quiet
 if TYPE_CHECKING:
     from dataprep.tokens.tokenizers.base import Tokenizer
 
+# Bright backgrounds with black text are readable on dark and on light terminals.
 COLOURS = (
     "black on bright_cyan",
     "black on bright_yellow",
@@ -22,7 +23,7 @@ COLOURS = (
 
 
 def command() -> None:
-    """Train a tokenizer on the data, or look into one."""
+    """Train a tokenizer on the data, or show one."""
 
 
 def train(
@@ -60,7 +61,8 @@ def train(
 
     files.check_apart([output], inputs)
     content = train_tokenizer(texts_of_files(inputs), vocab_size, kind)
-    with files.open_output(output, files.Format("jsonl", "")) as out:  # bytes as they are
+    # As JSON Lines without compression, bytes are written as they are, whatever the suffix.
+    with files.open_output(output, files.Format("jsonl", "")) as out:
         out.write(content)
     if not quiet:
         where = "standard output" if output == "-" else output
@@ -139,13 +141,13 @@ def _print_coloured(pieces: list[str]) -> None:
 
 
 def _visible(piece: bytes) -> str:
-    """A token's bytes so that spaces and newlines can be seen; what is no character as its bytes."""
+    """Return a token's bytes as text in which white space and invalid bytes are visible."""
     try:
         text = piece.decode("utf-8")
     except UnicodeDecodeError:
         return "".join(f"<0x{byte:02X}>" for byte in piece)
     shown = text.replace(" ", "·").replace("\n", "↵").replace("\t", "→").replace("\r", "␍")
-    return "".join(each if each.isprintable() else f"<U+{ord(each):04X}>" for each in shown)
+    return "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in shown)
 
 
 commands = {"train": train, "show": show}

@@ -86,6 +86,7 @@ def _table(table: Table, teacher: TeacherReview | None) -> str:
             cells[: len(counts)] = _tinted(counts.items(), first)
         rows.append(f'<tr><th scope="row">{_name(first)}</th>{"".join(cells)}</tr>\n')
     kind = _CLASSES[table.kind] + (" many" if table.kind == "confusion" and len(table.head) > WIDE else "")
+    # Titles and heads are written in `sections`; only cells come from the data and are escaped.
     title = f"<h3>{table.title}</h3>\n" if table.title else ""
     head = "".join(f'<th scope="col">{name}</th>' for name in table.head)
     return (

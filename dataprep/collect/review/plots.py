@@ -74,6 +74,7 @@ def answers_plot(teacher: TeacherReview) -> str:
     width = slot * (0.38 if gold else 0.66)
     for number, (letter, count) in enumerate(teacher.answers.items()):
         middle = LEFT + slot * (number + 0.5)
+        # Two bars share a slot, one on each side of its middle; a single one stands in the middle.
         left = middle - (width if gold else width / 2)
         parts.append(_rect(left, floor - count * scale, width, count * scale, "bar", f"{letter}: {count:,}"))
         if gold:

@@ -105,6 +105,7 @@ def read_replies(path: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
         InputError: a row is of another kind, or the file has no rows.
         FileError: the file cannot be read.
     """
+    # Rows of two fields name no teacher: the file stands for one.
     name = "standard input" if path == files.STDIO else files.printable(path)
     asked: Counter[str] = Counter()
     where = None

@@ -49,6 +49,7 @@ class Section:
 
 def sections(review: Review) -> list[Section]:
     """Return the overview, a section per teacher, and how the teachers agree with each other."""
+    # The page and the terminal differ in their figures and bars only.
     parts = [Section("", _counted(review), [_overview(review)])]
     parts += [_of_teacher(teacher) for teacher in review.teachers]
     if review.pairs:

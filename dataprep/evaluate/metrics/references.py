@@ -119,6 +119,7 @@ def is_no_answer(reply: str) -> bool:
 
 def metric_of(source: Any, task: Any) -> Metric | None:
     """Return the metric of a dataset or else of a task; ``None`` if neither is known."""
+    # A dataset may have its own metric: GSM8K is a math set, but not every math set ends in `#### `.
     name = converters.canonical(source) if type(source) is str else ""
     if name in BY_SET:
         return BY_SET[name]

@@ -86,6 +86,7 @@ def run_program(program: str, tests: Sequence[str], limits: Limits, guard: Guard
         "limits": {"seconds": limits.seconds, "memory": limits.memory},
         "guard": guard,
     }
+    # An empty folder: a program can read no file of the user by a relative path.
     with tempfile.TemporaryDirectory(prefix="dataprep-") as folder:
         report = _report(_message(job, token), folder, limits.seconds)
     if report is None:
@@ -125,6 +126,7 @@ def _report(message: bytes, folder: str, seconds: int) -> bytes | None:
                 cwd=folder,
                 env=environment,
                 pass_fds=(source, target),
+                # In a session of its own, so that Ctrl-C reaches evaluate alone, which then ends the child.
                 start_new_session=True,
             )
         finally:

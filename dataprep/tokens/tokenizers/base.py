@@ -100,7 +100,9 @@ def needed(package: str, feature: str, extra: str = "tokens") -> Any:
     try:
         return import_module(package)
     except ImportError:
-        raise MissingDependencyError(package, extra, feature) from None
+        # pip knows Google's module by another name.
+        name = "protobuf" if package.startswith("google.protobuf") else package.partition(".")[0]
+        raise MissingDependencyError(name, extra, feature) from None
 
 
 def looks_special(name: str) -> bool:
