@@ -40,7 +40,7 @@ _HOMES = {
     "convert_files": "datasets.convert",
     "dataset_names": "datasets.registry:names",
     "evaluate_file": "evaluate.evaluator",
-    "export_rationales": "answers.export",
+    "export_rationales": "answers.parse",
     "fetch": "datasets.hub.download",
     "init_workspace": "datasets.workspace",
     "layout_of": "tokens.formats.loading:chat_format_of",

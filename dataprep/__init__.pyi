@@ -23,7 +23,7 @@ from dataprep.datasets.convert import convert as convert
 from dataprep.datasets.convert import convert_files as convert_files
 from dataprep.datasets.registry import names as dataset_names
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
-from dataprep.answers.export import export_rationales as export_rationales
+from dataprep.answers.parse import export_rationales as export_rationales
 from dataprep.datasets.hub.download import fetch as fetch
 from dataprep.datasets.workspace import init_workspace as init_workspace
 from dataprep.tokens.formats.loading import chat_format_of as layout_of

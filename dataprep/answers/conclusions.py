@@ -59,15 +59,9 @@ _CLAUSE = re.compile(r"[,;:.!?\n]|\b(?:[Ss]o|[Tt]herefore|[Hh]ence|[Tt]hus|but|b
 
 
 def conclusion(text: str, choices: Sequence[str]) -> int:
-    """Return the choice that a rationale concludes on, from 0; -1 if it names none, or several.
-
-    A choice is named by its letter (``the answer is (b)``, ``Answer: b.``, ``option (b) is correct``), or by
-    its text after ``answer is``. Clauses that deny and sentences that suppose are skipped.
-
-    Args:
-        text: the rationale.
-        choices: the texts of the choices.
-    """
+    """Return the choice that a rationale concludes on, from 0; -1 if it names none, or several."""
+    # A choice is named by its letter (`the answer is (b)`, `Answer: b.`, `option (b) is correct`), or by its
+    # text after `answer is`. Clauses that deny and sentences that suppose are skipped.
     return concluded(text, choices)[0]
 
 

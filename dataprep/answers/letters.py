@@ -36,17 +36,14 @@ _ANY = [""] * len(LETTERS)
 
 
 def letter_of(reply: str, choices: Sequence[str] = ()) -> str | None:
-    """Return the letter of the one choice that a reply names; ``None`` if it names none or several.
-
-    Args:
-        reply: the reply.
-        choices: the texts of the choices; without them, any letter may be a choice.
-    """
+    """Return the letter of the one choice that a reply names; ``None`` if it names none or several."""
     boxed = {letter.lower() for letter in _BOXED.findall(reply)}
     if len(boxed) > 1:
         return None
     text = _EMPHASIS.sub("", _BOXED.sub(r"(\1)", reply)).strip(_QUOTES)
-    texts = [_EMPHASIS.sub("", choice) for choice in choices] or _ANY
+    texts = [
+        _EMPHASIS.sub("", choice) for choice in choices
+    ] or _ANY  # without choices, any letter may be one
     place = conclusion(text.replace("ANSWER", "Answer"), texts)
     concluded = {LETTERS[place]} if 0 <= place < len(LETTERS) else set()
     # The opening, the box and the conclusion must agree: `B. No, the answer is C.` names no choice.
@@ -56,10 +53,7 @@ def letter_of(reply: str, choices: Sequence[str] = ()) -> str | None:
 
 
 def _opening_letter(text: str) -> set[str]:
-    """Return the letter that a text opens with, or all letters of a text of nothing else.
-
-    A list of choices opens with the letter of the first one, so other letters after it leave none.
-    """
+    """Return the letter that a text opens with, or all letters of a text of nothing else."""
     cue = _CUE.match(text) or _BARE.match(text)
     begin = cue.end() if cue else 0
     if _ONLY_LETTERS.fullmatch(text, begin):
@@ -68,6 +62,7 @@ def _opening_letter(text: str) -> set[str]:
     if match is None:
         return set()
     letter = _label(match)
+    # A list of choices opens with the letter of the first one, so other letters after it leave none.
     others = _LETTERED.finditer(text, match.end(match.lastindex or 1))
     return {letter} if all(_label(other) == letter for other in others) else set()
 

@@ -1,50 +1,39 @@
-"""Parse files of rationale strings into labelled rows."""
+"""Parse files of rationale strings into labelled rows, and write labelled rows back as such files."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from dataprep.answers.rationale import Teachers
-from dataprep.answers.rationale_files import AGREES, BATCH_FILE, TRIMMED, RationaleParser
+from dataprep.answers.quality import by_teacher
+from dataprep.answers.rationale import Parsed, Teachers, render
+from dataprep.answers.rationale_files import AGREES, BATCH, BATCH_FILE, TRIMMED, RationaleParser
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.errors import FileError, InputError, RowError, UsageError, located
 from dataprep.core.jsonl import MAX_LINE
 from dataprep.core.ledger import Ledger
+from dataprep.core.records import describe, optional_text, text_of
+from dataprep.datasets.converters.choices import question_and_choices
 from dataprep.datasets.references import read_gold
 
 
 @dataclass
 class ParseReport:
-    """The result of ``parse-rationales``.
-
-    Attributes:
-        ledger: rows in and out.
-        statuses: number of rows by teacher and status.
-        agree: number of rows whose first teacher's answer is the reference, if there are references.
-        trimmed: number of rationales that were cut where they ran on into another question.
-    """
+    """The result of ``parse-rationales``."""
 
     ledger: Ledger = field(default_factory=Ledger)
-    statuses: dict[str, Counter[str]] = field(default_factory=dict)
-    agree: int = 0
-    trimmed: int = 0
+    statuses: dict[str, Counter[str]] = field(default_factory=dict)  # number of rows by teacher and status
+    agree: int = 0  # rows whose first teacher's answer is that of the reference
+    trimmed: int = 0  # rationales that were cut where they ran on into another question
 
 
 def rationale_files(inputs: Sequence[str | Path]) -> list[str]:
-    """Return the files that inputs name; a folder stands for its ``SPLIT_CoT_K.json``.
-
-    The files of one folder and split are sorted by their numbers K.
-
-    Raises:
-        FileError: a file is missing, or a folder holds none.
-        UsageError: there is no input.
-    """
+    """Return the files that inputs name, sorted by number; a folder stands for its ``SPLIT_CoT_K.json``."""
     paths: list[str] = []
     for given in map(str, inputs):
         if given == files.STDIO or not Path(given).is_dir():
@@ -133,11 +122,9 @@ def parse_rationale_files(
     if gold is not None:
         _check_one_split(paths)
     names = Teachers.named(teachers) if teachers else Teachers()
-    parser = RationaleParser(names, None if gold is None else read_gold(str(gold)), trim=trim)
+    parser = RationaleParser(names, None if gold is None else read_gold(str(gold)), trim)
     report = ParseReport()
-    with ExitStack() as stack:
-        bad = stack.enter_context(files.open_rejects(rejects))
-        out = stack.enter_context(files.open_output(str(output)))
+    with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         counts = engine.run_into(
             _blocks(paths),
             parser.operator(),
@@ -150,17 +137,11 @@ def parse_rationale_files(
             progress=progress,
             expected="rationale strings",
         )
-        _count_up(report, counts)
+        report.agree, report.trimmed = counts.pop(AGREES, 0), counts.pop(TRIMMED, 0)
+        for (teacher, status), count in counts.items():
+            report.statuses.setdefault(teacher, Counter())[status] += count
         report.ledger.check()
     return report
-
-
-def _count_up(report: ParseReport, counts: Mapping[tuple[str, str], int]) -> None:
-    for (teacher, status), count in counts.items():
-        if teacher:
-            report.statuses.setdefault(teacher, Counter())[status] += count
-    report.agree += counts.get(AGREES, 0)
-    report.trimmed += counts.get(TRIMMED, 0)
 
 
 def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:
@@ -175,7 +156,6 @@ def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:
 
 
 def _lines_or_array(path: str) -> Iterator[files.Block]:
-    """Yield the blocks of lines of a file, or from a pipe the one array that a published file is."""
     blocks = files.read_blocks(path)
     if path != files.STDIO and Path(path).is_file():
         yield from blocks
@@ -189,3 +169,55 @@ def _lines_or_array(path: str) -> Iterator[files.Block]:
             yield files.Block(path, data=data, unit="row", array=True, first=True)
         else:
             yield block
+
+
+def export_rationales(
+    rows: str | Path, folder: str | Path, *, split: str = "train", teachers: Sequence[str] = ()
+) -> list[Path]:
+    """Write labelled rows as files of 500 strings in the published format, and return their paths.
+
+    Args:
+        rows: a file of rows as ``parse_rationale_files`` writes them.
+        folder: the folder for ``SPLIT_CoT_K.json``; it is made if it is missing.
+        split: the split in the names of the files.
+        teachers: as in ``parse_rationale_files``.
+
+    Raises:
+        InputError: the format cannot carry the fields of a row; then nothing is written.
+        FileError: a file cannot be read or written, or exists already.
+    """
+    names = Teachers.named(teachers) if teachers else Teachers()
+    source, target, texts = str(rows), Path(folder), []
+    # All rows are rendered before the first file is written: a bad row must not leave half a folder.
+    for where, row in files.read_rows(source):
+        with located(where):
+            texts.append(render(_parsed(row, names), names))
+    if not texts:
+        raise InputError(source, "the file is empty; expected rows")
+    batches = [texts[begin : begin + BATCH] for begin in range(0, len(texts), BATCH)]
+    paths = [target / f"{split}_CoT_{number}.json" for number in range(len(batches))]
+    for path in paths:
+        if path.exists():
+            raise FileError(path, "exists already, and nothing is overwritten; give another folder")
+    with files.writing(str(target)):
+        target.mkdir(parents=True, exist_ok=True)
+    for path, batch in zip(paths, batches, strict=True):
+        files.write_rows(batch, str(path))
+    return paths
+
+
+def _parsed(row: Mapping[str, Any], teachers: Teachers) -> Parsed:
+    rationales = by_teacher(row, "rationales")
+    if not rationales or not all(type(text) is str for text in rationales.values()):
+        found = describe(row.get("rationales"))
+        raise RowError("no rationales", f"expected an object of texts, found {found}")
+    # The answer sentence holds the first teacher's answer; rows of other tools only have the right one.
+    answer = row.get("answer")
+    if "teacher_answers" in row:
+        answer = by_teacher(row, "teacher_answers").get(teachers.first)
+    own = None
+    if isinstance(answer, Mapping):
+        own = text_of(answer, "label"), optional_text(answer, "text") or ""
+    question, (choices, _) = question_and_choices(row)
+    ordered = {teachers.first: rationales.get(teachers.first, ""), **rationales}
+    return Parsed(question, choices, own, ordered)

@@ -28,12 +28,8 @@ _ONLY_A_LABEL = re.compile(
 )
 
 
-def is_cut(text: str) -> bool:
-    """Check whether a text stops in the middle of a sentence.
-
-    It is whole if it ends in a full stop or the like, or in a bracket or quote that closes an open one. It is
-    cut if its last line is only a label, for example ``(d)`` or ``10.``.
-    """
+def _is_cut(text: str) -> bool:
+    # A whole text ends in a full stop or the like, or in a bracket or quote that closes an open one.
     last = text[-1]
     if last.isalnum():
         return True
@@ -69,8 +65,7 @@ def _closes_quote(text: str, line: str) -> bool:
     return bool(opened) and _SINGLE_CLOSED.search(line, opened[-1] + 1) is None
 
 
-def ends_in_a_choice(text: str, choices: Sequence[str]) -> bool:
-    """Check whether the last words of a text are those of a choice; case and final dots don't matter."""
+def _ends_in_a_choice(text: str, choices: Sequence[str]) -> bool:
     end = _plain(text[-2 * _LOOKED_AT :])
     for choice in choices:
         words = _plain(choice[-_LOOKED_AT:])
@@ -83,24 +78,19 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).rstrip(" .,;").lower()
 
 
-Status = Literal["ok", "empty", "answer_mismatch", "runaway", "truncated", "no_answer"]
+# In this order: no text, another choice than the right one, a text that runs on into another question, or
+# stops in the middle of a sentence, no choice or several, and none of these.
+Status = Literal["empty", "answer_mismatch", "runaway", "truncated", "no_answer", "ok"]
 STATUSES: tuple[Status, ...] = ("ok", "empty", "answer_mismatch", "runaway", "truncated", "no_answer")
-
+# Statuses of answers with a text, which can become training rows.
 KEEPABLE = ("ok", "answer_mismatch", "no_answer", "runaway", "truncated", "length")
-"""Statuses of answers with a text, which can become training rows."""
-
 _MISSING = "nan"  # pandas writes this for a missing value
 
 
 def status_of(
-    text: str,
-    choices: Sequence[str],
-    gold: int | None,
-    sentence: int | None = None,
-    *,
-    trimmed: bool = False,
+    text: str, choices: Sequence[str], gold: int | None, sentence: int | None = None, *, trimmed: bool = False
 ) -> tuple[Status, int]:
-    """Return the status of a rationale, and the choice that it concludes on.
+    """Return the first status that applies to a rationale, and the choice that it concludes on, or -1.
 
     Args:
         text: the rationale without cue and answer sentence.
@@ -109,12 +99,6 @@ def status_of(
         sentence: the choice in the answer sentence after the text, from 0; -1 if that names no choice,
             ``None`` if there is no such sentence.
         trimmed: the text is known not to run on into another question.
-
-    Returns:
-        The first status that applies, and the choice, from 0, or -1. The statuses are ``empty`` (no text),
-        ``answer_mismatch`` (another choice than the right one), ``runaway`` (it runs on into another
-        question), ``truncated`` (it stops in the middle of a sentence), ``no_answer`` (no choice, or
-        several), and ``ok``.
     """
     if sentence is not None and not 0 <= sentence < len(choices):
         sentence = -1
@@ -131,17 +115,13 @@ def status_of(
         return "answer_mismatch", named
     if place >= 0:
         return "runaway", named
-    if not whole and is_cut(text) and (sentence is None or not ends_in_a_choice(text, choices)):
+    if not whole and _is_cut(text) and (sentence is None or not _ends_in_a_choice(text, choices)):
         return "truncated", named
     return ("ok" if named >= 0 else "no_answer"), named
 
 
 def by_teacher(row: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the values by teacher in a field of a row, for example its statuses; nulls are left out.
-
-    Raises:
-        RowError: the field is neither an object nor empty.
-    """
+    """Return the values by teacher in a field of a row, for example its statuses; nulls are left out."""
     values = row.get(name)
     if values is None or values == "":  # an empty cell of a table
         return {}

@@ -53,16 +53,11 @@ _ORDINARY = frozenset(
 
 
 class Teachers:
-    """The names of the teachers.
-
-    Attributes:
-        first: the teacher that has no marker.
-        markers: the other teachers by marker. Without them any word is a marker, except ordinary words such
-            as ``the``.
-    """
+    """The names of the teachers: the first one, which has no marker, and the others by marker."""
 
     def __init__(self, first: str = FIRST_TEACHER, markers: Mapping[str, str] | None = None) -> None:
         self.first = first
+        # Without markers any word is one, except ordinary words such as `the`.
         self.markers = markers
         self._longest_first = sorted(markers or (), key=len, reverse=True)
         self._endings = tuple(space + marker for space in _BEFORE_MARK for marker in self._longest_first)
@@ -70,15 +65,7 @@ class Teachers:
 
     @classmethod
     def named(cls, names: Sequence[str]) -> Teachers:
-        """Return the teachers in a list of names.
-
-        Args:
-            names: the first teacher, then the others as ``name`` or ``marker=name``. A teacher whose name is
-                not its marker (``llama-2``) may be given by either.
-
-        Raises:
-            UsageError: a name or marker is empty, or given twice.
-        """
+        """Return the teachers in a list: the first one, then the others as ``name`` or ``marker=name``."""
         first, *others = (name.strip() for name in names)
         if not first or "=" in first:
             raise UsageError(f"--teachers: expected the first teacher's name, found {first!r}")
@@ -93,19 +80,14 @@ class Teachers:
             if marker in markers or teacher in (first, *markers.values()):
                 raise UsageError(f"--teachers: {given!r} names a marker or teacher for the second time")
             markers[marker] = teacher
+        # A teacher whose name is not its marker (`llama-2`) may be given by either.
         for marker, teacher in KNOWN_MARKERS.items():
             if markers.get(teacher) == teacher:
                 markers.setdefault(marker, teacher)
         return cls(first, markers)
 
     def before(self, text: str, begin: int, mark: int) -> tuple[str | None, int]:
-        """Return the teacher whose name ends where a mark begins, and where the space before the name is.
-
-        Args:
-            text: the whole string.
-            begin: where the name may begin.
-            mark: where `` rationale:`` begins.
-        """
+        """Return the teacher whose name ends where a mark begins, and where the space before the name is."""
         if self.markers is None:
             space = text.rfind(" ", begin, mark)
             word = text[space + 1 : mark] if space >= 0 else text[begin:mark]
@@ -137,32 +119,16 @@ def _is_name(word: str) -> bool:
 
 @dataclass(slots=True)
 class Parsed:
-    """The fields of one string.
-
-    Attributes:
-        question: the question.
-        choices: the texts of the choices, whose labels are the letters from ``a`` on.
-        answer: label and text of the first teacher's answer; ``None`` if it gives none.
-        rationales: the rationale of each teacher, without cue and answer sentence.
-    """
+    """The fields of one string."""
 
     question: str
-    choices: list[str]
-    answer: tuple[str, str] | None
-    rationales: dict[str, str]
+    choices: list[str]  # their labels are the letters from `a` on
+    answer: tuple[str, str] | None  # label and text of the first teacher's answer, if it gives one
+    rationales: dict[str, str]  # by teacher, without cue and answer sentence
 
 
 def parse(text: str, teachers: Teachers | None = None) -> Parsed:
-    """Return the fields of one published string.
-
-    Args:
-        text: the string.
-        teachers: the names of the teachers. Defaults to the published ones.
-
-    Raises:
-        RowError: the string has no block of question and choices, or after the choices there is text of no
-            teacher, or the marker of an unknown one.
-    """
+    """Return the fields of one published string."""
     teachers = teachers or Teachers()
     listed = text.find(_FIRST_CHOICE)
     asked = text.rfind(_QUESTION, 0, listed + 1)
@@ -213,10 +179,7 @@ def _parse_head(text: str, end: int) -> tuple[str, tuple[str, str] | None]:
 def _next_marker(
     text: str, begin: int, teachers: Teachers, seen: Mapping[str, str]
 ) -> tuple[int, str | None, int]:
-    """Return the next marker of a teacher not seen yet: its place, the teacher, where its text begins.
-
-    Without one, return the end of the text, ``None``, and the end of the text again.
-    """
+    """Return the place of the next marker of a new teacher, the teacher, and where its text begins."""
     found = text.find(_MARK, begin)
     while found >= 0:
         after = found + len(_MARK)
@@ -263,16 +226,7 @@ _CUE_LINE = re.compile(rf"\s*(?:(?:[Aa]|[Aa]nswer)\s*:\s*)?(?:[Ll]{_ASKED_WITH})
 
 
 def render(parsed: Parsed, teachers: Teachers | None = None) -> str:
-    """Return the string that ``parse`` reads as these fields.
-
-    Args:
-        parsed: the fields.
-        teachers: the names of the teachers. Defaults to the published ones.
-
-    Raises:
-        RowError: the format cannot carry the fields, for example because a rationale contains a block of
-            question and choices, or a question contains newlines.
-    """
+    """Return the string that ``parse`` reads as these fields."""
     teachers = teachers or Teachers()
     if not 1 <= len(parsed.choices) <= len(LETTERS):
         raise RowError("the format cannot carry this row", f"found {len(parsed.choices)} choices")
@@ -294,23 +248,20 @@ def render(parsed: Parsed, teachers: Teachers | None = None) -> str:
 
 def _check_same(parsed: Parsed, text: str, teachers: Teachers) -> None:
     # Whatever the format cannot carry is found by reading the string again; no list of cases is complete.
-    expected = {teachers.first: "", **parsed.rationales}
     try:
         read = parse(text, teachers)
     except RowError as error:
         raise RowError("the format cannot carry this row", f"it would be read as: {error}") from None
-    for name in ("question", "choices", "answer"):
-        if getattr(read, name) != getattr(parsed, name):
-            found = f"{name} would be read as {_shown(str(getattr(read, name)))}"
-            raise RowError("the format cannot carry this row", found)
-    if read.rationales != expected:
-        teacher = next(
-            name
-            for name in {**expected, **read.rationales}
-            if read.rationales.get(name) != expected.get(name)
-        )
-        found = f"the rationale of {teacher} would be read as {_shown(read.rationales.get(teacher, ''))}"
-        raise RowError("the format cannot carry this row", found)
+    pairs = [(name, getattr(read, name), getattr(parsed, name)) for name in ("question", "choices", "answer")]
+    expected = {teachers.first: "", **parsed.rationales}
+    for teacher in {**expected, **read.rationales}:
+        said = read.rationales.get(teacher)
+        pairs.append((f"the rationale of {teacher}", said or "", expected.get(teacher, "")))
+    for name, found, wanted in pairs:
+        if found != wanted:
+            raise RowError(
+                "the format cannot carry this row", f"{name} would be read as {_shown(str(found))}"
+            )
 
 
 def _shown(text: str, limit: int = 80) -> str:

@@ -19,58 +19,34 @@ from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import id_of
 from dataprep.datasets.references import GoldRow
 
+# Number of strings in a published file: file K of a split has the answers to rows 500·K and on.
 BATCH = 500
-"""Number of strings in a published file: file K of a split has the answers to rows 500·K and on."""
-
 BATCH_FILE = re.compile(r"(?P<split>[^/]+)_CoT_(?P<number>\d+)\.json(?:\.gz|\.zst)?$")
-
-AGREES = "", "agrees"
-TRIMMED = "", "trimmed"
+# Counted beside the rationales by teacher and status: rows whose first teacher gives the right answer, and
+# rationales that were cut where they run on.
+AGREES, TRIMMED = ("", "agrees"), ("", "trimmed")
 
 
 class RationaleParser:
-    """Make labelled rows out of published strings; ``operator`` works on blocks of them.
+    """Make labelled rows out of published strings; ``operator`` works on blocks of them."""
 
-    It counts rationales by teacher and status, rows whose first teacher ``AGREES`` with the reference, and
-    rationales that were ``TRIMMED``.
-
-    Args:
-        teachers: the names of the teachers.
-        gold: the reference rows; without them the first teacher's answer is taken as right.
-        trim: cut rationales where they run on into another question.
-    """
-
-    def __init__(
-        self, teachers: Teachers, gold: Sequence[GoldRow] | None = None, *, trim: bool = False
-    ) -> None:
+    def __init__(self, teachers: Teachers, gold: Sequence[GoldRow] | None = None, trim: bool = False) -> None:
         self.teachers = teachers
+        # Without references the first teacher's answer is taken as right.
         self.gold = None if gold is None else _GoldRows(gold)
         self.trim = trim
         self.counts: Counter[tuple[str, str]] = Counter()
 
     def operator(self) -> Operator:
         """Return the operator of ``parse-rationales``; the engine must number the rows."""
-        return per_row(self, any_value=True, with_place=True, counts=self.take_counts)
+        return per_row(self, any_value=True, with_place=True, counts=self._take_counts)
 
-    def take_counts(self) -> Counter[tuple[str, str]]:
-        """Return what was counted since the last call."""
+    def _take_counts(self) -> Counter[tuple[str, str]]:
         taken, self.counts = self.counts, Counter()
         return taken
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.teachers, None if self.gold is None else self.gold.rows, self.trim)
-
     def __call__(self, row: Any, path: str, number: int) -> bytes:
-        """Return the labelled row as one line of JSON, without its newline.
-
-        Args:
-            row: a string, or an object ``{"text", "id"}``.
-            path: the file of the row.
-            number: the number of the row in its file, from 1.
-
-        Raises:
-            RowError: the string is not in the published format, or does not match its reference row.
-        """
+        """Return the labelled row of a string, or of an object ``{"text", "id"}``, as JSON."""
         text, own_id = (row, None) if type(row) is str else _text_and_id(row)
         parsed = parse(text, self.teachers)
         choices = parsed.choices
@@ -86,7 +62,9 @@ class RationaleParser:
         known = place if place is not None and place < len(choices) else None
         # Before the statuses, which would otherwise all be `runaway`.
         if self.trim:
-            self._trim(parsed.rationales)
+            for teacher, whole in parsed.rationales.items():
+                parsed.rationales[teacher] = trim_runaway(whole)
+                self.counts[TRIMMED] += len(parsed.rationales[teacher]) < len(whole)
         statuses, answers = self._judge(parsed, known, own)
         return orjson.dumps(
             {
@@ -101,15 +79,9 @@ class RationaleParser:
             }
         )
 
-    def _trim(self, rationales: dict[str, str]) -> None:
-        for teacher, text in rationales.items():
-            rationales[teacher] = trim_runaway(text)
-            self.counts[TRIMMED] += len(rationales[teacher]) < len(text)
-
     def _judge(
         self, parsed: Parsed, gold: int | None, own: int | None
     ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-        """Count and return each teacher's status, and the answer of each one that gives an answer."""
         statuses: dict[str, str] = {}
         answers: dict[str, dict[str, str]] = {}
         choices, first, counts = parsed.choices, self.teachers.first, self.counts
@@ -127,15 +99,9 @@ class RationaleParser:
         return statuses, answers
 
 
-def _rebuild(teachers: Teachers, gold: Sequence[GoldRow] | None, trim: bool) -> RationaleParser:
-    return RationaleParser(teachers, gold, trim=trim)
-
-
 class _GoldRows:
-    """Find reference rows by id or by position."""
-
     def __init__(self, rows: Sequence[GoldRow]) -> None:
-        self.rows = rows
+        self._rows = rows
         self._by_id: dict[str, int] = {}
         self._twice: dict[str, tuple[int, int]] = {}
         for position, row in enumerate(rows):
@@ -144,14 +110,9 @@ class _GoldRows:
                 self._twice.setdefault(row.id, (first, position))
 
     def row_of(self, parsed: Parsed, own_id: str | None, path: str, number: int) -> GoldRow:
-        """Return the reference row of a string: by its id if it has one, else by its position.
-
-        Raises:
-            RowError: there is none, or several, or its question or choices differ.
-        """
         # Published strings have no ids: only their position says which row they belong to.
         position = self._position(path, number) if own_id is None else self._named(own_id)
-        gold = self.rows[position]
+        gold = self._rows[position]
         if parsed.question != gold.question or parsed.choices != gold.choices:
             name = "question" if parsed.question != gold.question else "choices"
             ours, theirs = describe(getattr(parsed, name), 200), describe(getattr(gold, name), 200)
@@ -162,8 +123,8 @@ class _GoldRows:
     def _position(self, path: str, number: int) -> int:
         batch = BATCH_FILE.search(path)
         position = number - 1 + (BATCH * int(batch["number"]) if batch else 0)
-        if position >= len(self.rows):
-            found = f"this is row {position + 1}, and the reference file has {len(self.rows)} rows"
+        if position >= len(self._rows):
+            found = f"this is row {position + 1}, and the reference file has {len(self._rows)} rows"
             raise RowError("no gold row", f"{found}; give the reference file of the same split")
         return position
 
@@ -182,9 +143,8 @@ def _text_and_id(row: Any) -> tuple[str, str | None]:
     if not isinstance(row, Mapping):
         raise RowError("not a rationale string", f"expected a string, found {describe(row)}")
     if type(row.get("text")) is not str:
-        raise RowError(
-            "missing field 'text'", f"expected a string or {{'text', 'id'}}, found {describe(row)}"
-        )
+        expected = "expected a string or {'text', 'id'}"
+        raise RowError("missing field 'text'", f"{expected}, found {describe(row)}")
     return row["text"], id_of(row)
 
 

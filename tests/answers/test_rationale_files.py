@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataprep.answers.export import export_rationales
-from dataprep.answers.parse import parse_rationale_files, rationale_files
+from dataprep.answers.parse import export_rationales, parse_rationale_files, rationale_files
 from dataprep.core.errors import DataprepError, FileError, InputError, UsageError
 from tests import strategies as some
 from tests.helpers import read_jsonl

@@ -33,7 +33,7 @@ def export_rationales_command(
     Example:
       dataprep export-rationales rows.jsonl -o llm --split train
     """
-    from dataprep.answers.export import export_rationales
+    from dataprep.answers.parse import export_rationales
 
     names = () if teachers is None else teachers.split(",")
     paths = export_rationales(rows, output, split=split, teachers=names)
