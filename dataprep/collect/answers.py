@@ -1,36 +1,118 @@
-"""Find teachers' current answers in journals by teacher, id and sample."""
+"""Find teachers' current answers by teacher, id and sample, and judge them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from dataprep.collect.judging import MISSING, Judged, Labels, judge
+from dataprep.answers.letters import letter_of
+from dataprep.answers.numbers import number_of, stated_number
+from dataprep.answers.quality import KEEPABLE, by_teacher
+from dataprep.answers.rationale import without_cue
+from dataprep.answers.runaway import runaway_at, text_before
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, UsageError
-from dataprep.core.records import Example
+from dataprep.core.errors import InputError, RowError, UsageError
+from dataprep.core.records import LETTERS, Example, describe
 from dataprep.teacher.journal.current import current_lines
+from dataprep.teacher.journal.line import outcome_of
 from dataprep.teacher.journal.reader import JournalReader
+
+STATUSES = (*KEEPABLE, "empty", "refused", "failed", "missing")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A teacher's answer to one Example."""
+
+    status: str  # one of `STATUSES`
+    rationale: str | None = None  # its text without cue and outer white space, if any came
+    reply: str | None = None  # its text as it came, without outer white space
+    letter: str | None = None  # the choice that it concludes on, if it is whole
+    place: int | None = None  # of its line in the journals; `None` if it is from the Example's row
+
+
+MISSING = Judged("missing")
+
+
+def judge(example: Example, line: Mapping[str, Any], place: int | None = None) -> Judged:
+    """Judge a line of a journal as an answer to an Example."""
+    # The first status that applies: an outcome that is no whole answer, then `empty`, `answer_mismatch`
+    # (another choice, or in a math Example without choices another number), `runaway`, `no_answer`, `ok`.
+    status = outcome_of(line)
+    if status in {"failed", "refused"}:
+        return Judged(status, place=place)
+    reply = (line["response"] or "").strip()
+    text = without_cue(reply)
+    # An answer that was cut off is kept as text, but its last words are no conclusion.
+    if status == "length":
+        return Judged(status, text, reply, place=place)
+    if not text:
+        return Judged("empty", text, reply, place=place)
+    # An answer that runs on is read up to where the next question begins.
+    end = runaway_at(text)
+    said, letter = text if end < 0 else text_before(text, end), None
+    if len(example.choices) > len(LETTERS):  # some could not be named, and would count as wrong
+        found = f"found {len(example.choices)}; there are letters for {len(LETTERS)}"
+        raise RowError("too many choices", found)
+    if example.choices:
+        letter = letter_of(said, example.choices)
+        wrong = letter is not None and gold_letter(example) not in (None, letter)
+        verdict = "no_answer" if letter is None else "answer_mismatch" if wrong else "ok"
+    else:
+        verdict = _of_number(example, said)
+    # A wrong answer stays a mismatch: as a runaway it could be trimmed and kept.
+    if end >= 0 and verdict != "answer_mismatch":
+        verdict = "runaway"
+    return Judged(verdict, text, reply, letter, place)
+
+
+def _of_number(example: Example, text: str) -> str:
+    gold = number_of(example.answer) if example.task == "math" and example.answer else None
+    # Only a number that is certain can contradict; other answers to open questions count as ok.
+    stated = None if gold is None else stated_number(text)
+    return "ok" if stated in (None, gold) else "answer_mismatch"
+
+
+def gold_letter(example: Example) -> str | None:
+    """Return the letter of the right answer; ``None`` if it is not among the Example's choices."""
+    letters = LETTERS[: len(example.choices)]
+    label = (example.answer_label or "").lower()
+    # The label comes first: two choices may have the same text.
+    if len(label) == 1 and label in letters:
+        return label
+    return letters[example.choices.index(example.answer)] if example.answer in example.choices else None
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The statuses and teachers' answers that the row of an Example already has, by teacher."""
+
+    status: Mapping[str, str]
+    answers: Mapping[str, Any]
+
+    def judged(self, example: Example, teacher: str) -> Judged | None:
+        """Return the answer of a teacher in the Example itself; ``None`` if it has none."""
+        text = (example.rationales or {}).get(teacher)
+        if text is None:
+            return Judged(self.status[teacher]) if teacher in self.status else None
+        # Rationales without a status come from other tools, and are taken as they are.
+        return Judged(self.status.get(teacher, "ok"), text.strip(), text.strip())
+
+
+NO_LABELS = Labels({}, {})
+
+
+def labels_of(row: Mapping[str, Any]) -> Labels:
+    """Return the labels in an Example's row."""
+    statuses = by_teacher(row, "status")
+    if not all(type(status) is str for status in statuses.values()):
+        raise RowError("field 'status' is not an object of texts", f"found {describe(row['status'])}")
+    return Labels(statuses, by_teacher(row, "teacher_answers"))
 
 
 class Answers:
-    """The current lines of journals; ``teacher.journal.current`` has the rule.
-
-    Only the places of the lines are kept in memory.
-
-    Args:
-        paths: the journals, the earlier ones first.
-        names: new names for teachers, by their names in the journals.
-        progress: called with the bytes that were read.
-
-    Attributes:
-        journals: the lines of the journals.
-        teachers: the names of the teachers, in the order of their first lines.
-
-    Raises:
-        UsageError: a path is not JSON Lines, or a name is given to no teacher or to two.
-        InputError: a line is not a response, or there is none.
-        FileError: a journal cannot be read.
-    """
+    """The current lines of journals, the earlier journals first; `teacher.journal.current` has the rule."""
 
     def __init__(
         self,
@@ -42,6 +124,7 @@ class Answers:
             # Lines are found again by their byte offset, which other formats do not have.
             if files.format_of(path).kind != "jsonl":
                 raise UsageError(f"{path}: a journal of responses is JSON Lines; expected a .jsonl file")
+        # Only the places of the lines are kept in memory.
         self.journals = JournalReader([(path, files.open_whole(path)) for path in paths])
         current = current_lines(self.journals.lines(progress))
         if not current:
@@ -50,17 +133,7 @@ class Answers:
         self.teachers = list(self._current)
 
     def judged(self, example: Example, labels: Labels, teacher: str, sample: int) -> Judged:
-        """Return a teacher's answer to an Example: from the journals, or else from the Example's row.
-
-        Args:
-            example: the Example.
-            labels: the labels in its row.
-            teacher: the teacher.
-            sample: which of several answers, from 0.
-
-        Raises:
-            RowError: the Example has more choices than there are letters.
-        """
+        """Return a teacher's answer to an Example: from the journals, or else from the Example's row."""
         # A journal is newer than the rows that were made from an earlier one.
         place = self._current.get(teacher, {}).get(sample, {}).get(example.identify())
         if place is not None:
@@ -72,21 +145,16 @@ class Answers:
         name = example.identify()
         return [number for number, places in self._current.get(teacher, {}).items() if name in places]
 
-    def ids(self) -> Iterator[str]:
-        """Yield the id of each answer."""
-        for samples in self._current.values():
-            for places in samples.values():
-                yield from places
-
-    def count_outside(self, known: Container[str]) -> int:
-        """Return the number of answers whose id is not known."""
-        return sum(name not in known for name in self.ids())
+    def ids(self) -> list[str]:
+        """Return the id of each answer."""
+        return [name for samples in self._current.values() for places in samples.values() for name in places]
 
 
-Current = dict[str, dict[int, dict[str, int]]]
+# The place of each current line, by teacher, sample and id.
+_Current = dict[str, dict[int, dict[str, int]]]
 
 
-def _renamed(current: Current, names: Mapping[str, str]) -> Current:
+def _renamed(current: _Current, names: Mapping[str, str]) -> _Current:
     found = ", ".join(current)
     for name in names:
         if name not in current:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
 from dataprep.answers.quality import KEEPABLE
-from dataprep.collect.answers import Answers
-from dataprep.collect.judging import NO_LABELS, Labels, labels_of
+from dataprep.collect.answers import NO_LABELS, Answers, Labels, labels_of
 from dataprep.collect.rows import (
-    ChatRows,
     Made,
-    ProbsRows,
     RationaleRows,
     Renderer,
     Statuses,
     TrainingRows,
+    chat_renderer,
     dump,
+    probs_row,
     qa_row,
 )
 from dataprep.core import io as files
@@ -33,20 +33,12 @@ FORMATS = ("rationale", "chat", "qa", "choice-probs")
 
 @dataclass
 class CollectReport:
-    """The result of ``collect``.
+    """The result of ``collect``."""
 
-    Attributes:
-        ledger: Examples in and rows out; with all samples, answers in and rows out.
-        statuses: number of answers by teacher and status, of all teachers in labelled rows, otherwise of the
-            chosen one.
-        unmatched: number of answers whose id no Example has.
-        torn: incomplete last lines of journals, as ``path:line``.
-    """
-
-    ledger: Ledger = field(default_factory=Ledger)
-    statuses: Statuses = field(default_factory=dict)
-    unmatched: int = 0
-    torn: list[str] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)  # Examples in; with all samples, answers in
+    statuses: Statuses = field(default_factory=dict)  # of all teachers, or of the one of training rows
+    unmatched: int = 0  # answers whose id no Example has
+    torn: list[str] = field(default_factory=list)  # incomplete last lines of journals, as `path:line`
 
 
 def collect_files(
@@ -94,8 +86,12 @@ def collect_files(
     answers, report, known = Answers(paths, names, progress), CollectReport(), _Ids(source)
     make: RationaleRows | TrainingRows = RationaleRows(answers, number or 0, report.statuses)
     if to != "rationale":
-        chosen = _only(answers.teachers) if teacher is None else teacher
-        render = _renderer(to, answers, chosen, template or {})
+        if teacher is None and len(answers.teachers) > 1:
+            found = ", ".join(answers.teachers)
+            raise UsageError(f"several teachers answered: choose one with --teacher: {found}")
+        chosen = answers.teachers[0] if teacher is None else teacher
+        render: Renderer = qa_row if to == "qa" else partial(probs_row, answers, chosen)
+        render = chat_renderer(template or {}) if to == "chat" else render
         make = TrainingRows(answers, chosen, render, report.statuses, keep or ("ok",), number)
     with files.open_output(str(output)) as out:
         for made in _made(make, known, source, dataset):
@@ -105,21 +101,16 @@ def collect_files(
             else:
                 out.write(dump(made))
                 report.ledger.rows_out += 1
-        report.unmatched, report.torn = answers.count_outside(known), answers.journals.torn
+        report.torn = answers.journals.torn
         # Checked before the output appears: with the wrong file of Examples it would be an empty success.
-        known.check_answered(answers, report.unmatched)
-        _check_heard_of(teacher, report, answers)
+        report.unmatched = known.unmatched(answers.ids())
+        # A teacher may be in rows of Examples only, so whether the name is known shows after the last row.
+        unheard = teacher is not None and teacher not in answers.teachers
+        if unheard and report.statuses[teacher or ""].keys() <= {"missing"}:
+            found = ", ".join(answers.teachers)
+            raise UsageError(f"no answer is of the teacher {teacher!r}: the journals' teachers are {found}")
         report.ledger.check()
     return report
-
-
-def _check_heard_of(teacher: str | None, report: CollectReport, answers: Answers) -> None:
-    # A teacher may be in the rows of Examples only, so whether the name is known shows after the last row.
-    if teacher is None or teacher in answers.teachers:
-        return
-    if not set(report.statuses[teacher]) - {"missing"}:
-        found = ", ".join(answers.teachers)
-        raise UsageError(f"no answer is of the teacher {teacher!r}: the journals' teachers are {found}")
 
 
 def _check(
@@ -139,7 +130,7 @@ def _check(
         if given is not None and to == "rationale":
             raise UsageError(f"{flag} is for training rows: a rationale row holds every teacher and status")
     if to == "chat":
-        ChatRows(template or {})  # a wrong template is found before any work
+        chat_renderer(template or {})  # a wrong template is found before any work
     elif template:
         raise UsageError(f"--template is for --to chat: {to} rows have a wording of their own")
     if sample == "all":
@@ -161,18 +152,6 @@ def _check_places(paths: Sequence[str], source: str, output: str, dataset: str |
     files.format_of(output)
     # Nothing else of a journal remains: unlike converted rows it cannot be made again.
     files.check_apart([output], paths, "the rows would replace a journal, and with it paid answers")
-
-
-def _only(teachers: Sequence[str]) -> str:
-    if len(teachers) > 1:
-        raise UsageError(f"several teachers answered: choose one with --teacher: {', '.join(teachers)}")
-    return teachers[0]
-
-
-def _renderer(to: str, answers: Answers, teacher: str, template: Mapping[str, str]) -> Renderer:
-    if to == "chat":
-        return ChatRows(template)
-    return qa_row if to == "qa" else ProbsRows(answers, teacher)
 
 
 def _made(
@@ -201,9 +180,6 @@ class _Ids:
         self._source = source
         self._rows: dict[str, tuple[int, bytes]] = {}
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._rows
-
     def add(self, example: Example, number: int) -> None:
         """Add an Example; raise ``RowError`` if an earlier row has its id and another content."""
         # Rows that differ in their rationales only are one Example, labelled by several teachers.
@@ -214,12 +190,14 @@ class _Ids:
             found = f"row {first} of the file has it too, with another question, answer or choices"
             raise RowError(f"duplicate id {example.id!r}", f"{found}; give each Example an id of its own")
 
-    def check_answered(self, answers: Answers, unmatched: int) -> None:
-        """Raise ``InputError`` if there are answers, but none belongs to an Example."""
-        if unmatched == sum(1 for _ in answers.ids()):
-            asked, known = next(answers.ids()), next(iter(self._rows), None)
+    def unmatched(self, asked: Sequence[str]) -> int:
+        """Return how many answers belong to no Example; raise ``InputError`` if that is each of them."""
+        count = sum(name not in self._rows for name in asked)
+        if count == len(asked):
             raise InputError(
                 self._source,
-                f"none of the {unmatched:,} answers is to one of its Examples: the answers' ids are such as "
-                f"{asked!r}, the Examples' such as {known!r}; give those that the requests were made of",
+                f"none of the {count:,} answers is to one of its Examples: the answers' ids are such as "
+                f"{asked[0]!r}, the Examples' such as {next(iter(self._rows), None)!r}; give those that the "
+                "requests were made of",
             )
+        return count

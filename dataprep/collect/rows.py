@@ -15,8 +15,7 @@ import orjson
 
 from dataprep.answers.letters import letter_of, letter_place
 from dataprep.answers.rationale import without_cue
-from dataprep.collect.answers import Answers
-from dataprep.collect.judging import Judged, Labels, gold_letter
+from dataprep.collect.answers import Answers, Judged, Labels, gold_letter
 from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.records import LETTERS, Example, describe
 from dataprep.datasets.converters.choices import CHOICE_USER
@@ -31,9 +30,6 @@ _ROUNDING = 0.01  # a server that rounds may give a logarithm slightly above 0
 def choice_probs(line: Mapping[str, Any], choices: Sequence[str]) -> tuple[dict[str, float], float]:
     """Return a teacher's probability of each choice, at the token by which its reply names one.
 
-    The probabilities of all tokens that name the same letter are added up, and divided by the sum over the
-    letters of the choices.
-
     Args:
         line: a line of a journal; ``logprobs`` has one entry for each generated token,
             ``{"token", "logprob", "top": {token: logprob}}``, with natural logarithms.
@@ -41,11 +37,6 @@ def choice_probs(line: Mapping[str, Any], choices: Sequence[str]) -> tuple[dict[
 
     Returns:
         The probability of each letter, with a sum of 1, and the probability outside these letters.
-
-    Raises:
-        RowDropped: the line has no log-probabilities, the reply names no choice by letter, or all letters
-            have probability 0.
-        RowError: the field is malformed.
     """
     entries = _entries(line)
     place = _letter_token([entry["token"] for entry in entries], line["response"] or "", choices)
@@ -115,30 +106,23 @@ def _probability(value: Any) -> float:
     return math.exp(value)
 
 
-Made = dict[str, Any] | bytes
-"""A row, or its JSON."""
-
-Statuses = dict[str, Counter[str]]
-"""Number of answers by teacher and status."""
+Made = dict[str, Any] | bytes  # a row, or its JSON
+Renderer = Callable[[Example, Judged], Made]  # raises RowDropped if an answer gives no row
+Statuses = dict[str, Counter[str]]  # number of answers by teacher and status
 
 
 @dataclass(frozen=True)
 class RationaleRows:
-    """Make one labelled row per Example with all teachers, in the format of ``parse-rationales``.
-
-    Attributes:
-        answers: the answers in the journals.
-        sample: which of several samples.
-        statuses: counts the statuses.
-    """
+    """Make one labelled row per Example with all teachers, in the format of ``parse-rationales``."""
 
     answers: Answers
     sample: int
     statuses: Statuses
 
     def __call__(self, example: Example, labels: Labels) -> Iterator[Made]:
-        """Yield the row. A teacher's answer in a journal replaces the one in the Example."""
-        rationales, status = dict(example.rationales or {}), dict(labels.status)
+        """Yield the row."""
+        rationales: dict[str, str | None] = dict(example.rationales or {})
+        status = dict(labels.status)
         answers = dict(labels.answers)
         for teacher in self.answers.teachers:
             judged = self.answers.judged(example, labels, teacher, self.sample)
@@ -147,59 +131,45 @@ class RationaleRows:
                     status[teacher] = "missing"
                 continue
             status[teacher] = judged.status
-            _put(rationales, teacher, judged.rationale)
-            _put(answers, teacher, _answer(example, judged.letter))
+            # A teacher's answer in a journal replaces the one in the Example, also by none.
+            rationales[teacher] = judged.rationale
+            answers[teacher] = _answer(example, judged.letter)
         for teacher, name in status.items():
             self.statuses.setdefault(teacher, Counter())[name] += 1
         row = example.to_json()
+        more = ("task", "context", "answers", "solution", "tests")
         yield {
             "id": row["id"],
             "question": row["question"],
             "choices": row.get("choices", []),
             "answer": row.get("answer"),
-            "rationales": rationales or None,  # no table can hold an object without fields
+            "rationales": _filled(rationales),
             "status": status or None,
-            "teacher_answers": answers or None,
+            "teacher_answers": _filled(answers),
             "source": row.get("source"),
-            **{
-                name: row[name] for name in ("task", "context", "answers", "solution", "tests") if name in row
-            },
+            **{name: row[name] for name in more if name in row},
         }
 
 
-def _put(values: dict[str, Any], teacher: str, value: Any) -> None:
-    if value is None:
-        values.pop(teacher, None)
-    else:
-        values[teacher] = value
+def _filled(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    # No table can hold an object without fields.
+    return {teacher: value for teacher, value in values.items() if value is not None} or None
 
 
 def _answer(example: Example, letter: str | None) -> dict[str, str] | None:
     return None if letter is None else {"label": letter, "text": example.choices[LETTERS.index(letter)]}
 
 
-Renderer = Callable[[Example, Judged], Made]
-
-
 @dataclass(frozen=True)
 class TrainingRows:
-    """Make a training row out of each answer of one teacher whose status is kept.
-
-    Attributes:
-        answers: the answers in the journals.
-        teacher: the teacher.
-        render: makes a row out of an Example and an answer, or raises ``RowDropped``.
-        statuses: counts the statuses.
-        keep: the statuses to keep.
-        sample: which of several samples; ``None`` for all.
-    """
+    """Make a training row out of each answer of one teacher whose status is kept."""
 
     answers: Answers
     teacher: str
     render: Renderer
     statuses: Statuses
     keep: Collection[str] = ("ok",)
-    sample: int | None = 0
+    sample: int | None = 0  # `None` for all samples
 
     def __call__(self, example: Example, labels: Labels) -> Iterator[Made | RowDropped]:
         """Yield a row for each answer, or the reason why there is none; at least one of them."""
@@ -226,26 +196,10 @@ class TrainingRows:
         return self.render(example, judged)
 
 
-class ChatRows:
-    """Render ``{messages, id, source}``: the assistant message is the teacher's rationale.
-
-    Args:
-        parts: messages in place of the dataset's default wording.
-
-    Raises:
-        TemplateError: a part is not a message, or its text is ill-formed.
-    """
-
-    def __init__(self, parts: Mapping[str, str]) -> None:
-        self._render = SourceRenderer({"assistant": "{rationale}", **parts}, with_id=True)
-
-    def __call__(self, example: Example, _: Judged) -> bytes:
-        """Return the row of an Example whose one rationale is the teacher's.
-
-        Raises:
-            RowError: the Example lacks the fields of all sections of a message.
-        """
-        return self._render(example)
+def chat_renderer(parts: Mapping[str, str]) -> Renderer:
+    """Return the renderer of ``{messages, id, source}`` with a teacher's rationale in place of the answer."""
+    render = SourceRenderer({"assistant": "{rationale}", **parts}, with_id=True)
+    return lambda example, _: render(example)
 
 
 _plain = compile_text(CHOICE_USER)
@@ -256,44 +210,31 @@ def qa_row(example: Example, judged: Judged) -> dict[str, Any]:
     return {"Question": _plain(example), "Answer": judged.reply}
 
 
-@dataclass(frozen=True)
-class ProbsRows:
-    """Render soft labels ``{id, text, label, probs, outside, teacher}`` of a teacher's answers."""
-
-    answers: Answers
-    teacher: str
-
-    def __call__(self, example: Example, judged: Judged) -> dict[str, Any]:
-        """Return the row of an Example and the teacher's answer to it.
-
-        Raises:
-            RowDropped: there are no choices, or no probabilities.
-            InputError: the log-probabilities in the journal are malformed.
-        """
-        if not example.choices:
-            raise RowDropped("no choices")
-        if judged.place is None:
-            raise RowDropped("no log-probabilities")
-        journals = self.answers.journals
-        try:
-            probs, outside = choice_probs(journals.row(judged.place), example.choices)
-        except RowDropped:
-            raise
-        except RowError as error:
-            raise InputError(journals.where(judged.place), str(error)) from None
-        return {
-            "id": example.identify(),
-            "text": _plain(example),
-            "label": gold_letter(example),
-            "probs": probs,
-            "outside": outside,
-            "teacher": self.teacher,
-        }
+def probs_row(answers: Answers, teacher: str, example: Example, judged: Judged) -> dict[str, Any]:
+    """Return the soft labels of an Example by a teacher's answer to it."""
+    if not example.choices:
+        raise RowDropped("no choices")
+    if judged.place is None:
+        raise RowDropped("no log-probabilities")
+    try:
+        probs, outside = choice_probs(answers.journals.row(judged.place), example.choices)
+    except RowDropped:
+        raise
+    except RowError as error:  # the journal is wrong, not the file of Examples
+        raise InputError(answers.journals.where(judged.place), str(error)) from None
+    return {
+        "id": example.identify(),
+        "text": _plain(example),
+        "label": gold_letter(example),
+        "probs": probs,
+        "outside": outside,
+        "teacher": teacher,
+    }
 
 
 def dump(row: Made) -> bytes:
     """Return a row as one line of JSON, with its newline."""
-    # Chat rows are rendered as JSON already; parsing them again would double the time.
+    # Chat rows are rendered as JSON already.
     if isinstance(row, bytes):
         return row + b"\n"
     return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
