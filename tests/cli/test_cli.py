@@ -334,6 +334,7 @@ def test_the_script_in_the_project_root_is_the_command(workspace):
         assert read_jsonl(workspace / "pre_datasets" / f"{name}.jsonl")
 
 
+@pytest.mark.medium
 def test_a_fresh_checkout_is_a_workspace(tmp_path):
     """Where git kept no folder for them, the outputs' folders are made."""
     for name in ("raw", "pre_datasets", "mergedata"):
