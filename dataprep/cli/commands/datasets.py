@@ -43,7 +43,7 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
 def _described(name: str, place: Any) -> dict[str, Any]:
     """Return a dataset as a JSON object; ``raw`` has the existing files of each split."""
     from dataprep.datasets import registry as converters
-    from dataprep.datasets.hub.manifest import read_manifest
+    from dataprep.datasets.hub.download import read_manifest
 
     source = converters.load(name).SOURCE
     aliases = [alias for alias, meant in converters.ALIASES.items() if meant == name]
