@@ -5,7 +5,6 @@ The library raises; only the command line catches, once, and prints the message 
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Literal, NamedTuple
 
 
@@ -137,9 +136,7 @@ class located:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, RowError):
             raise InputError(self._where, f"{error}; {self._hint}" if self._hint else str(error)) from None
 
