@@ -15,11 +15,7 @@ TRAINING, EVALUATION, INK = "#2a6f97", "#d1495b", "#333333"
 
 
 def draw_curve(run_dir: RunDir) -> Path | None:
-    """Write `loss.png`: the smoothed training loss by step, and the evaluation loss.
-
-    Returns:
-        The path; `None` if matplotlib (extra `plots`) is not installed, or there is no step.
-    """
+    """Write `loss.png`: the smoothed training loss by step, and the evaluation loss."""
     lines = run_dir.metrics()
     steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     measured = [(line["step"], line["eval_loss"]) for line in lines if "eval_loss" in line]
@@ -62,15 +58,7 @@ def _smoothed(steps: list[tuple[int, float]]) -> list[tuple[int, Any]]:
 def write_card(
     folder: Path, objective: str, options: TrainOptions, facts: Mapping[str, Any], results: Mapping[str, Any]
 ) -> None:
-    """Write `README.md` into a directory.
-
-    Args:
-        folder: the directory.
-        objective: the objective's name.
-        options: the options that were used.
-        facts: facts about data and model, from `facts_of`.
-        results: losses and other results of the run.
-    """
+    """Write `README.md` into a directory."""
     pipeline = "text-classification" if objective == "soft-label" else "text-generation"
     # transformers loads only a directory with a configuration; the tiny network has none.
     library = ["library_name: transformers"] if (folder / "config.json").is_file() else []

@@ -48,11 +48,7 @@ class TrainContext:
 
 
 class TrainedModel(Protocol):
-    """A model to train: `dataprep.models.student.Student`, or a classifier.
-
-    Attributes:
-        model: the module whose weights are trained.
-    """
+    """A model to train: `dataprep.models.student.Student`, or a classifier."""
 
     model: Any
 
@@ -188,11 +184,7 @@ def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def check_max_length(max_length: int | None, context_length: int | None) -> int | None:
-    """Return the maximum number of tokens in a row.
-
-    Raises:
-        UsageError: `--max-length` is more than the model's context length.
-    """
+    """Return the maximum number of tokens in a row."""
     if max_length and context_length and max_length > context_length:
         raise UsageError(
             f"--max-length {max_length}: the model's context length is {context_length:,} tokens"

@@ -46,31 +46,17 @@ FULL_PRECISION, QUANTIZED = "full-precision", "quantized"
 
 
 def scheme_of(name: str) -> Any:
-    """Return torchao's configuration for a value of `--qat`.
-
-    Raises:
-        MissingDependencyError: torchao is not installed.
-    """
+    """Return torchao's configuration for a value of `--qat`."""
     require("torchao", extra="qat", feature="--qat")
     with quiet_torchao():
-        from torchao.quantization import (
-            Int8DynamicActivationIntxWeightConfig,
-            IntxWeightOnlyConfig,
-            PerGroup,
-        )
+        from torchao.quantization import Int8DynamicActivationIntxWeightConfig, IntxWeightOnlyConfig, PerGroup
     if name == "int4-weight":
         return IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(GROUP))
     return Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(GROUP))
 
 
 def check(student: Any, data: TrainData, context: TrainContext) -> Any:
-    """Check that `--qat` is possible, and return torchao's configuration.
-
-    Raises:
-        UsageError: options contradict each other, there are no evaluation rows, or a layer cannot be
-            quantized.
-        MissingDependencyError: torchao is not installed.
-    """
+    """Check that `--qat` is possible, and return torchao's configuration."""
     from transformers import PreTrainedModel
 
     options, model = context.options, student.model
@@ -138,11 +124,7 @@ def train_full_precision(
     *,
     resume: bool,
 ) -> Path:
-    """Train the first student, and prepare the model for the second.
-
-    Returns:
-        The checkpoint that the second student starts from.
-    """
+    """Train the first student, and prepare the model for the second."""
     world, run_dir = context.world, RunDir(context.run_dir.path / FULL_PRECISION)
     half = BatchSampler.of(len(data.train), context.options, world).steps // 2
     # config.json is written last: a run that was interrupted later does not train this student again.

@@ -52,13 +52,7 @@ def newest_run_path(root: str | Path) -> Path | None:
 
 
 class RunDir:
-    """A run's directory.
-
-    Attributes:
-        path: the directory.
-        checkpoints: the folder of its checkpoints.
-        branch: the folder of the checkpoint that another run starts from.
-    """
+    """A run's directory."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -70,18 +64,7 @@ class RunDir:
     def begin(
         self, options: TrainOptions, data: Sequence[str], eval_data: Sequence[str], *, resume: bool
     ) -> None:
-        """Create the directory; when resuming, check that the options are the same.
-
-        Args:
-            options: the options.
-            data: the paths of the data.
-            eval_data: the paths of the evaluation data.
-            resume: whether to resume a run that is there.
-
-        Raises:
-            UsageError: the directory contains something else, or the run has other options.
-            FileError: the directory cannot be written.
-        """
+        """Create the directory; when resuming, check that the options are the same."""
         recorded = self.recorded()
         if resume and recorded is not None:
             self._new = False
@@ -116,11 +99,7 @@ class RunDir:
             raise
 
     def record(self, facts: Mapping[str, Any], *, resume: bool) -> None:
-        """Record facts; when resuming, check that the data are the same.
-
-        Raises:
-            UsageError: the run was begun on other data.
-        """
+        """Record facts; when resuming, check that the data are the same."""
         # As read back from the file: tuples become lists, which would otherwise differ.
         plain = orjson.loads(orjson.dumps(facts))
         before = self.facts()
@@ -141,11 +120,7 @@ class RunDir:
         partial.replace(self.path / name)
 
     def check_free(self) -> None:
-        """Check that a run can begin here: the directory is missing or empty.
-
-        Raises:
-            UsageError: it is not.
-        """
+        """Check that a run can begin here: the directory is missing or empty."""
         if self.path.is_dir() and any(self.path.iterdir()):
             has = "a run" if (self.path / OPTIONS).is_file() else "other files"
             raise UsageError(f"-o {self.path}: the directory holds {has} already; --resume continues a run")
@@ -153,19 +128,11 @@ class RunDir:
             raise UsageError(f"-o {self.path}: expected a directory, found a file")
 
     def recorded(self) -> dict[str, Any] | None:
-        """Return the options of the run by their keys, or `None` if no run was begun here.
-
-        Raises:
-            InputError: the file is damaged.
-        """
+        """Return the options of the run by their keys, or `None` if no run was begun here."""
         return self._read(OPTIONS, tomllib.loads)
 
     def facts(self) -> dict[str, Any] | None:
-        """Return the facts about data and model, or `None` if they were not recorded yet.
-
-        Raises:
-            InputError: the file is damaged.
-        """
+        """Return the facts about data and model, or `None` if they were not recorded yet."""
         return self._read(FACTS, orjson.loads)
 
     def _read(self, name: str, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any] | None:
@@ -216,11 +183,7 @@ class RunDir:
 
     @contextmanager
     def saving(self) -> Iterator[Path]:
-        """Yield a folder for the student's files, and move them into place at the end.
-
-        Raises:
-            FileError: a file cannot be written; the directory then contains no part of the student.
-        """
+        """Yield a folder for the student's files, and move them into place at the end."""
         # In the run's directory, so that moving the files is a rename on the same disk.
         partial = self.path / ".student.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -266,11 +229,7 @@ def advise_on_interrupt(run_dir: RunDir, log: Callable[[str], None]) -> Iterator
 
 
 class TensorBoard:
-    """A run's metrics for TensorBoard.
-
-    Args:
-        writer: torch's `SummaryWriter`.
-    """
+    """A run's metrics for TensorBoard."""
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
@@ -284,11 +243,7 @@ class TensorBoard:
 
 @contextmanager
 def tensorboard_of(run_dir: RunDir) -> Iterator[TensorBoard]:
-    """Write the metrics of a run for TensorBoard, earlier ones included.
-
-    Raises:
-        FileError: they cannot be written.
-    """
+    """Write the metrics of a run for TensorBoard, earlier ones included."""
     from torch.utils.tensorboard import SummaryWriter
 
     folder = run_dir.path / TENSORBOARD

@@ -105,16 +105,7 @@ class MicroBatch(NamedTuple):
 
 
 class Trainer:
-    """Train a model from beginning to end.
-
-    Args:
-        student: the model; trained in place.
-        data: the datasets for training and evaluation.
-        objective: computes the loss.
-        context: options, directory and processes of the run.
-        start: the checkpoint of another run to begin with.
-        branch: the step after which a checkpoint for another run is written into `branch/`.
-    """
+    """Train a model from beginning to end."""
 
     def __init__(
         self,

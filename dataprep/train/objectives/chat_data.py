@@ -26,11 +26,7 @@ PART = "tokens"
 
 
 class Documents:
-    """The documents of finished shards, or their packed sequences if they were packed.
-
-    Args:
-        shards: the shards.
-    """
+    """The documents of finished shards, or their packed sequences if they were packed."""
 
     def __init__(self, shards: Shards) -> None:
         self.shards = shards
@@ -107,13 +103,7 @@ def is_shards(path: str) -> bool:
 
 
 def load_documents(context: TrainContext, student: Student) -> TrainData:
-    """Tokenize a run's chat rows, or open its shards.
-
-    Raises:
-        InputError: a row is not a chat row or too long, or there are no rows.
-        TokenizerError: shards were made with another tokenizer.
-        UsageError: several directories of shards, or options for rows while the data are shards.
-    """
+    """Tokenize a run's chat rows, or open its shards."""
     train = _documents(context, context.data, "train", student)
     evaluation = None
     if context.eval_data:

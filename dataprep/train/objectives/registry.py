@@ -138,17 +138,7 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {spec.name: spec for spec in _ALL}
 def choose_objective(
     paths: list[str], options: TrainOptions, eval_paths: Sequence[str] = ()
 ) -> ObjectiveSpec:
-    """Return the objective for the first row; `--objective` must agree with it.
-
-    Args:
-        paths: the training data.
-        options: the options.
-        eval_paths: what the evaluation loss is measured on; its rows must be of the same kind.
-
-    Raises:
-        UsageError: there is no data, or an option of another objective is given.
-        InputError: the rows are of another kind, or there are none.
-    """
+    """Return the objective for the first row; `--objective` must agree with it."""
     if not paths:
         raise UsageError("expected a file of rows, or a directory of token shards")
     if options.objective not in ("auto", *OBJECTIVES):
@@ -160,15 +150,13 @@ def choose_objective(
     if options.objective not in ("auto", first.name, first.kind):
         wanted = OBJECTIVES[options.objective].rows
         raise InputError(
-            paths[0],
-            f"--objective {options.objective} needs {wanted}; found {OBJECTIVES[first.kind].rows}",
+            paths[0], f"--objective {options.objective} needs {wanted}; found {OBJECTIVES[first.kind].rows}"
         )
     # By kind: evaluation rows need no log-probabilities, even if the training rows have them.
     for path, spec in specs.items():
         if spec.kind != first.kind:
             raise InputError(
-                path,
-                f"its rows are for {spec.kind}, those of {paths[0]} for {first.kind}: train on one kind",
+                path, f"its rows are for {spec.kind}, those of {paths[0]} for {first.kind}: train on one kind"
             )
     _check_options(first, options)
     return first
@@ -185,11 +173,7 @@ def _objective_of_file(path: str, options: TrainOptions) -> ObjectiveSpec:
 
 
 def objective_for(row: Row, where: object, options: TrainOptions) -> ObjectiveSpec:
-    """Return the objective that a row is for.
-
-    Raises:
-        InputError: the row is for no objective.
-    """
+    """Return the objective that a row is for."""
     # The first match wins, so a variant stands before the objective that it is a variant of.
     for spec in _ALL:
         if spec.matches(row, options):

@@ -45,9 +45,6 @@ Gold = str | float | None
 def name_of(value: Any) -> str:
     """Return a class's name; a number in its shortest form, in any file format.
 
-    Raises:
-        RowError: the value is not a text, a number or a truth value.
-
     >>> [name_of(value) for value in ("good", 5, 5.0, "5.0", True)]
     ['good', '5', '5', '5', 'true']
     """
@@ -67,11 +64,7 @@ def _shortest(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """The classes of a task, in order.
-
-    Attributes:
-        names: at least two; numbers in their shortest form.
-    """
+    """The classes of a task, in order."""
 
     names: tuple[str, ...]
 
@@ -81,11 +74,7 @@ class Classes:
         return all(_NUMBER.fullmatch(name) for name in self.names)
 
     def index(self, gold: str | float) -> int:
-        """Return the index of a label's class, or of the class nearest to a score.
-
-        Raises:
-            RowError: there is no such class.
-        """
+        """Return the index of a label's class, or of the class nearest to a score."""
         if isinstance(gold, str):
             if gold in self.names:
                 return self.names.index(gold)
@@ -102,9 +91,6 @@ class Classes:
         """Return the logarithms of a teacher's probabilities; `-inf` for 0.
 
         Probabilities by name can leave out classes, whose probability is then 0.
-
-        Raises:
-            RowError: the values are not probabilities of these classes.
         """
         values = self._aligned(teacher)
         if teacher.logits:
@@ -155,9 +141,6 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
 
     Scores are rounded, and the classes are all whole numbers from the lowest to the highest. If labels are
     indices into lists of probabilities, or there are no labels, the classes are the indices of the lists.
-
-    Raises:
-        RowError: there are fewer than two classes, or very many.
     """
     names: set[str] = set()
     scores: set[int] = set()

@@ -44,12 +44,6 @@ class ClassifierScorer(Scorer):
     """A sequence classifier with its tokenizer.
 
     It reads a pair of texts: the last field, and before it all other fields, a line each.
-
-    Args:
-        model: the classifier.
-        tokenizer: its tokenizer.
-        fields: the fields that it reads.
-        classes: its classes.
     """
 
     def __init__(
@@ -92,15 +86,7 @@ def new(
     classes: Classes,
     tokenizer: str | None = None,
 ) -> ClassifierScorer:
-    """Return a BERT of one of `SHAPES` with random weights.
-
-    Args:
-        name: the shape.
-        texts: the training texts, which the vocabulary is made from.
-        fields: the fields that they were read from.
-        classes: the classes.
-        tokenizer: a directory with a tokenizer to use instead.
-    """
+    """Return a BERT of one of `SHAPES` with random weights."""
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
     if tokenizer is None:
@@ -129,18 +115,7 @@ def word_pieces(texts: Iterable[str], size: int) -> dict[str, int]:
 def open_for_training(
     folder: str, fields: tuple[str, ...], classes: Classes, tokenizer: str | None = None
 ) -> ClassifierScorer:
-    """Load a saved model to train it for these classes.
-
-    Args:
-        folder: the model's directory.
-        fields: the fields that texts are read from.
-        classes: the classes. The model's own order is kept if it has the same ones.
-        tokenizer: a directory with a tokenizer to use instead of the model's own.
-
-    Raises:
-        UsageError: there is no such directory.
-        FileError: the model is damaged.
-    """
+    """Load a saved model to train it for these classes."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     if not Path(folder).is_dir():
@@ -159,11 +134,7 @@ def open_for_training(
 
 
 def load(folder: str) -> ClassifierScorer:
-    """Load a trained classifier.
-
-    Raises:
-        FileError: the directory has no classifier, or it is damaged.
-    """
+    """Load a trained classifier."""
     from transformers import AutoModelForSequenceClassification
 
     with _explained(folder):

@@ -26,19 +26,7 @@ def new_scorer(
     classes: Classes,
     tokenizer: str | None = None,
 ) -> Scorer:
-    """Return a classifier to train: a preset with new weights, or one that was saved.
-
-    Args:
-        model: one of `PRESETS`, a directory, or a small network's file.
-        texts: the texts of the training rows; a preset's vocabulary is made from them.
-        fields: the fields that they were read from.
-        classes: the classes.
-        tokenizer: a directory with a tokenizer to use instead of the model's own.
-
-    Raises:
-        UsageError: there is no such model, or it has other classes or fields.
-        FileError: the model is damaged.
-    """
+    """Return a classifier to train: a preset with new weights, or one that was saved."""
     from dataprep.train.objectives.soft_label import classifier, tiny
 
     if is_network(model) or model in NETWORKS:
@@ -64,11 +52,7 @@ def _check_same(kind: str, model: str, own: Sequence[str], wanted: Sequence[str]
 
 
 def load_scorer(path: str) -> Scorer:
-    """Load a trained classifier from a network's file, a run or a model directory.
-
-    Raises:
-        FileError: it is missing, damaged or of another kind.
-    """
+    """Load a trained classifier from a network's file, a run or a model directory."""
     from dataprep.train.objectives.soft_label import classifier, tiny
 
     if is_network(path):

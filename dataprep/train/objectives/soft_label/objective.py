@@ -134,22 +134,14 @@ def _check_options(context: TrainContext) -> None:
 
 
 def fields_of(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return the fields that contain the text, from the first row.
-
-    Raises:
-        InputError: the row has none of the usual fields.
-    """
+    """Return the fields that contain the text, from the first row."""
     where, row = next(iter(files.read_rows(paths[0])))
     with located(where):
         return usual_fields(row)
 
 
 def chosen_classes(rows: Sequence[JudgedRow], named: Sequence[str], where: str) -> Classes:
-    """Return the classes that `--classes` names, or those that occur in the rows.
-
-    Raises:
-        InputError: the rows have fewer than two classes, or very many.
-    """
+    """Return the classes that `--classes` names, or those that occur in the rows."""
     if named:
         return Classes(tuple(map(name_of, named)))
     try:
@@ -159,11 +151,7 @@ def chosen_classes(rows: Sequence[JudgedRow], named: Sequence[str], where: str) 
 
 
 def alpha_for(data: JudgedDataset, alpha: float | None) -> float:
-    """Return the teacher's weight: as chosen, else 0.5 if the rows have both parts.
-
-    Raises:
-        UsageError: the only part with a weight is one that no row has.
-    """
+    """Return the teacher's weight: as chosen, else 0.5 if the rows have both parts."""
     soft, gold = bool(data.has_teacher.any()), bool((data.gold != NO_GOLD).any())
     if alpha is None:
         return 0.5 if soft and gold else float(soft)

@@ -64,26 +64,14 @@ def predict_files(
     with quiet():
         operator, ledger = Scoring(load_scorer(str(model)), options, flat=flat), Ledger()
     blocks = chain.from_iterable(files.read_row_blocks(path) for path in paths)
-    with (
-        files.open_rejects(rejects) as bad,
-        files.open_output(str(output)) as out,
-    ):
+    with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         engine.run_into(blocks, operator, out, ledger, bad, paths=paths, progress=progress)
         ledger.check()
     return ledger
 
 
 class Scoring:
-    """The operator of `predict`: adds predictions to a block of rows.
-
-    Args:
-        scorer: the classifier.
-        options: the options.
-        flat: whether each probability is a column instead of an entry of an object.
-
-    Raises:
-        UsageError: there is no GPU for `--device cuda`.
-    """
+    """The operator of `predict`: adds predictions to a block of rows."""
 
     def __init__(self, scorer: Scorer, options: PredictOptions, *, flat: bool = False) -> None:
         import torch

@@ -27,14 +27,7 @@ _USUAL_FIELDS = (("text",), ("question", "answer"), ("question",))
 
 @dataclass(frozen=True, slots=True)
 class JudgedRow:
-    """One row.
-
-    Attributes:
-        where: its place, for messages.
-        texts: one text for each field that is read.
-        gold: its label or score.
-        teacher: a teacher's probabilities or scores.
-    """
+    """One row."""
 
     where: Location
     texts: tuple[str, ...]
@@ -43,11 +36,7 @@ class JudgedRow:
 
 
 def usual_fields(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the default fields of a row's text: `text`, or question and answer.
-
-    Raises:
-        RowError: the row has none of these.
-    """
+    """Return the default fields of a row's text: `text`, or question and answer."""
     for fields in _USUAL_FIELDS:
         if all(field in row for field in fields):
             return fields
@@ -58,11 +47,7 @@ def usual_fields(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def texts_of(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
-    """Return the texts of a row.
-
-    Raises:
-        RowError: a field is missing or not a text.
-    """
+    """Return the texts of a row."""
     texts = []
     for field in fields:
         if field not in row:
@@ -75,11 +60,7 @@ def texts_of(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
 
 
 def gold_of(row: Mapping[str, Any], field: str | None = None) -> Gold:
-    """Return the label or the score of a row; `None` if it is empty.
-
-    Raises:
-        RowError: the label is not a name, or the score not a number.
-    """
+    """Return the label or the score of a row; `None` if it is empty."""
     field = field or ("label" if "label" in row else "score")
     value = row.get(field)
     if value is None or value == "":
@@ -97,11 +78,7 @@ def gold_of(row: Mapping[str, Any], field: str | None = None) -> Gold:
 
 
 def teacher_of(row: Mapping[str, Any]) -> Teacher | None:
-    """Return a teacher's `probs`, `scores` or columns `prob_CLASS`, if any.
-
-    Raises:
-        RowError: the field is neither a list nor an object.
-    """
+    """Return a teacher's `probs`, `scores` or columns `prob_CLASS`, if any."""
     for field in ("probs", "scores"):
         value = row.get(field)
         if type(value) is str and value.strip():  # tables have JSON in a cell
@@ -130,17 +107,7 @@ def teacher_of(row: Mapping[str, Any]) -> Teacher | None:
 def judged_rows(
     paths: Sequence[str], fields: Sequence[str] = (), label: str | None = None
 ) -> Iterator[JudgedRow]:
-    """Read the rows of some files.
-
-    Args:
-        paths: files in any format.
-        fields: the fields that contain the text. Defaults to the usual ones of each file's first row.
-        label: the field of the gold label.
-
-    Raises:
-        InputError: a row has no text, a malformed label or probabilities, or neither of the two.
-        FileError: a file cannot be read.
-    """
+    """Read the rows of some files."""
     for path in paths:
         # By each file's first row: files of one run can name their fields differently.
         used: Sequence[str] = fields

@@ -47,15 +47,7 @@ def length(encoded: Encoded) -> int:
 
 
 class Scorer(ABC):
-    """A model that scores classes, with everything that it needs to read texts.
-
-    Args:
-        model: returns scores of shape `(B, classes)`, as they are or as `logits` of its output.
-        classes: the classes, in order.
-        fields: the fields that a text is read from; none if the model's maker did not record them.
-        context_length: maximum number of tokens in a text; `None` without a limit.
-        padding: the padding value of each tensor, by name. Defaults to 0.
-    """
+    """A model that scores classes, with everything that it needs to read texts."""
 
     def __init__(
         self,
@@ -81,20 +73,11 @@ class Scorer(ABC):
         return {"fields": list(self.fields), "classes": list(self.classes.names)}
 
     def limit(self, max_length: int | None) -> int | None:
-        """Return the maximum number of tokens in a text.
-
-        Raises:
-            UsageError: `--max-length` is more than the model's context length.
-        """
+        """Return the maximum number of tokens in a text."""
         return check_max_length(max_length, self.context_length)
 
     def encode_within(self, texts: Sequence[str], limit: int | None, truncation: str) -> Encoded:
-        """Encode a row's texts, with at most `limit` tokens.
-
-        Raises:
-            RowError: they have more, and `truncation` is `error`.
-            RowDropped: they have more, and `truncation` is `drop`.
-        """
+        """Encode a row's texts, with at most `limit` tokens."""
         if truncation == "truncate":
             return self.encode(texts, limit)
         # Encoded in full first: the message says how long the text is.

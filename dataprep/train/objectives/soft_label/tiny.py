@@ -39,10 +39,6 @@ class Vocabulary:
     """Ids of words: 0 is padding; known words; then buckets of unknown words.
 
     An unknown word belongs to a bucket by the CRC-32 of its first characters.
-
-    Args:
-        words: the known words.
-        buckets: number of buckets, at least 1.
     """
 
     def __init__(self, words: Iterable[str], buckets: int) -> None:
@@ -78,15 +74,7 @@ _HEADER = "dataprep"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of a network.
-
-    Attributes:
-        words: maximum number of words with vectors of their own.
-        buckets: number of vectors that all other words share.
-        width: width of a vector.
-        hidden: width of the MLP's hidden layer.
-        dropout: dropout of vectors and hidden layer.
-    """
+    """The size of a network."""
 
     words: int
     buckets: int
@@ -142,14 +130,7 @@ class Network(nn.Module):
 
 
 class NetworkScorer(Scorer):
-    """The network with its vocabulary.
-
-    Args:
-        size: the size of the network.
-        vocabulary: its words.
-        fields: the fields that it reads.
-        classes: its classes.
-    """
+    """The network with its vocabulary."""
 
     def __init__(self, size: Size, vocabulary: Vocabulary, fields: tuple[str, ...], classes: Classes) -> None:
         self.size, self.vocabulary = size, vocabulary
@@ -196,25 +177,14 @@ def shorten(texts: list[list[int]], limit: int) -> None:
 def new(
     name: str, texts: Iterable[Sequence[str]], fields: tuple[str, ...], classes: Classes
 ) -> NetworkScorer:
-    """Return a network of one of `SIZES` with random weights.
-
-    Args:
-        name: the size.
-        texts: the training texts, which the vocabulary is made from.
-        fields: the fields that they were read from.
-        classes: the classes.
-    """
+    """Return a network of one of `SIZES` with random weights."""
     size = SIZES[name]
     vocabulary = Vocabulary.learn((" ".join(row) for row in texts), size.words, size.buckets)
     return NetworkScorer(size, vocabulary, fields, classes)
 
 
 def load(path: str) -> NetworkScorer:
-    """Load the network in a file.
-
-    Raises:
-        FileError: the file is missing, damaged, or another model's.
-    """
+    """Load the network in a file."""
     from safetensors import safe_open
 
     try:
