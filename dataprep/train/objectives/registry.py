@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
 from dataprep.models import presets
-from dataprep.train.objectives.soft_label.scorers import NETWORKS, is_network
+from dataprep.train.objectives.soft_label.scorers import NETWORKS, network_file
 from dataprep.train.options import TrainOptions, flag_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _language_model_rate(options: TrainOptions) -> float:
 
 
 def _classifier_rate(options: TrainOptions) -> float:
-    if options.model in NETWORKS or is_network(options.model):
+    if options.model in NETWORKS or network_file(options.model):
         return 5e-3
     return 2e-5 if Path(options.model).is_dir() else 3e-4
 

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, UsageError, located
-from dataprep.train.objective import Objective, TrainContext, TrainData, file_facts
+from dataprep.train.objective import Objective, TrainContext, TrainData, check_max_length, file_facts
 from dataprep.train.objectives.soft_label.classes import Classes, classes_of, metrics_of, name_of
-from dataprep.train.objectives.soft_label.loading import new_scorer
+from dataprep.train.objectives.soft_label.classifier import new_scorer
 from dataprep.train.objectives.soft_label.rows import (
     GOLD,
     NO_GOLD,
@@ -69,7 +69,7 @@ class SoftLabelObjective(Objective):
     def load_dataset(cls, context: TrainContext, student: Scorer) -> TrainData:
         """Read and encode the rows."""
         options = context.options
-        limit = student.limit(options.max_length)
+        limit = check_max_length(options.max_length, student.context_length)
         # A saved classifier may have been trained on other fields than these rows have.
         fields = options.fields or fields_of(context.data)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import RowDropped, RowError
-from dataprep.train.objective import check_max_length
+from dataprep.core.errors import FileError, RowDropped, RowError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,14 +31,21 @@ Encoded = dict[str, list[int]]
 """One text as numbers: lists of equal length by name, the ids of its tokens first."""
 
 
-def is_network(path: str) -> bool:
-    """Return whether a path is a small network's file or its directory."""
-    return (path.endswith(".safetensors") and Path(path).is_file()) or (Path(path) / NETWORK_FILE).is_file()
+def network_file(path: str) -> str | None:
+    """Return the small network's file of a path, which can be its directory; `None` if it has none."""
+    if path.endswith(".safetensors") and Path(path).is_file():
+        return path
+    file = Path(path) / NETWORK_FILE
+    return str(file) if file.is_file() else None
 
 
-def network_file(path: str) -> str:
-    """Return the small network's file of a path for which `is_network` is true."""
-    return path if Path(path).is_file() else str(Path(path) / NETWORK_FILE)
+@contextmanager
+def explain_damage(path: str) -> Iterator[None]:
+    """Turn any error of a damaged model's readers into a `FileError`."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - they raise all kinds
+        raise FileError(path, f"the model cannot be loaded: {first_line(error)}") from None
 
 
 def length(encoded: Encoded) -> int:
@@ -71,10 +78,6 @@ class Scorer(ABC):
     def describe(self) -> dict[str, Any]:
         """Return what the run's records say about fields and classes."""
         return {"fields": list(self.fields), "classes": list(self.classes.names)}
-
-    def limit(self, max_length: int | None) -> int | None:
-        """Return the maximum number of tokens in a text."""
-        return check_max_length(max_length, self.context_length)
 
     def encode_within(self, texts: Sequence[str], limit: int | None, truncation: str) -> Encoded:
         """Encode a row's texts, with at most `limit` tokens."""

@@ -17,9 +17,8 @@ import orjson
 import torch
 from torch import Tensor, nn
 
-from dataprep.core.errors import FileError
 from dataprep.train.objectives.soft_label.classes import Classes
-from dataprep.train.objectives.soft_label.scorers import NETWORK_FILE, NETWORKS, Encoded, Scorer
+from dataprep.train.objectives.soft_label.scorers import NETWORK_FILE, Encoded, Scorer, explain_damage
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 # Characters that choose an unknown word's bucket: words that begin alike are often forms of one word.
@@ -83,16 +82,10 @@ class Size:
     dropout: float = 0.3
 
 
-SIZES = dict(
-    zip(
-        NETWORKS,
-        (
-            Size(words=1200, buckets=300, width=16, hidden=32),
-            Size(words=20000, buckets=4096, width=128, hidden=256),
-        ),
-        strict=True,
-    )
-)
+SIZES = {
+    "tiny": Size(words=1200, buckets=300, width=16, hidden=32),
+    "wide": Size(words=20000, buckets=4096, width=128, hidden=256),
+}
 
 
 class Network(nn.Module):
@@ -187,17 +180,18 @@ def load(path: str) -> NetworkScorer:
     """Load the network in a file."""
     from safetensors import safe_open
 
-    try:
+    with explain_damage(path):
         with safe_open(path, framework="pt") as file:
-            header: dict[str, Any] = orjson.loads((file.metadata() or {})[_HEADER])
+            metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        size = Size(**header["size"])
-        vocabulary = Vocabulary(header["words"], size.buckets)
-        classes = Classes(tuple(header["classes"]))
-        scorer = NetworkScorer(size, vocabulary, tuple(header["fields"]), classes)
+        try:
+            header: dict[str, Any] = orjson.loads(metadata[_HEADER])
+            size = Size(**header["size"])
+            vocabulary = Vocabulary(header["words"], size.buckets)
+            fields, classes = tuple(header["fields"]), Classes(tuple(header["classes"]))
+        except KeyError:
+            raise ValueError("it has no vocabulary of dataprep") from None
+        scorer = NetworkScorer(size, vocabulary, fields, classes)
         scorer.model.load_state_dict(weights)
-    except Exception as error:  # noqa: BLE001 - a damaged file makes its reader raise anything
-        reason = "it has no vocabulary of dataprep" if isinstance(error, KeyError) else str(error)
-        raise FileError(path, f"the model cannot be loaded: {reason.partition(chr(10))[0]}") from None
     scorer.model.eval()
     return scorer
