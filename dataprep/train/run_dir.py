@@ -228,22 +228,9 @@ def advise_on_interrupt(run_dir: RunDir, log: Callable[[str], None]) -> Iterator
         raise
 
 
-class TensorBoard:
-    """A run's metrics for TensorBoard."""
-
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Write a line of metrics under the names in `metrics.jsonl`."""
-        for name, value in line.items():
-            if name not in ("step", "steps"):
-                self._writer.add_scalar(name, value, line["step"])
-
-
 @contextmanager
-def tensorboard_of(run_dir: RunDir) -> Iterator[TensorBoard]:
-    """Write the metrics of a run for TensorBoard, earlier ones included."""
+def tensorboard_of(run_dir: RunDir) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that writes a line of metrics for TensorBoard; earlier lines are written at once."""
     from torch.utils.tensorboard import SummaryWriter
 
     folder = run_dir.path / TENSORBOARD
@@ -252,11 +239,14 @@ def tensorboard_of(run_dir: RunDir) -> Iterator[TensorBoard]:
         # its files are made again from metrics.jsonl.
         if folder.is_dir():
             shutil.rmtree(folder)
-        writer = SummaryWriter(str(folder))
-        try:
-            tensorboard = TensorBoard(writer)
+        # Leaving it closes it, also after an error.
+        with SummaryWriter(str(folder)) as writer:
+
+            def add(line: Mapping[str, Any]) -> None:
+                for name, value in line.items():
+                    if name not in ("step", "steps"):
+                        writer.add_scalar(name, value, line["step"])
+
             for line in run_dir.metrics():
-                tensorboard.add(line)
-            yield tensorboard
-        finally:
-            writer.close()
+                add(line)
+            yield add

@@ -24,7 +24,7 @@ from dataprep.train.checkpoints import Checkpoints
 from dataprep.train.distributed import World, wrap_model
 from dataprep.train.objective import Batch, Objective, TrainContext, TrainData
 from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
-from dataprep.train.run_dir import TensorBoard, tensorboard_of
+from dataprep.train.run_dir import tensorboard_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.module, self.options, self.learning_rate)
         self.checkpoints = Checkpoints(self.run_dir.checkpoints, self.module, self.optimizer, self.world)
         self.forward = compile_module(self.module) if self.options.compile else self.module
-        self.tensorboard: TensorBoard | None = None
+        self.tensorboard: Callable[[Mapping[str, Any]], None] | None = None
 
     def run(self, *, resume: bool = False) -> dict[str, Any]:
         """Train to the end, and return losses before and after, steps, tokens and seconds."""
@@ -300,7 +300,7 @@ class Trainer:
         if self.world.first:
             self.run_dir.add_metrics(line)
             if self.tensorboard is not None:
-                self.tensorboard.add(line)
+                self.tensorboard(line)
             self.on_metrics(line)
 
     def _raise_not_finite(self, step: int, items: Sequence[int], loss: float) -> None:

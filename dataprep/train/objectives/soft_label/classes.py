@@ -17,11 +17,9 @@ from dataprep.core.records import describe
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+# Largest distance from 1 of a sum of probabilities; they may have been rounded.
 TOLERANCE = 0.02
-"""Largest distance from 1 of a sum of probabilities; they may have been rounded."""
-
 MOST_CLASSES = 1000
-
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 
 
@@ -38,8 +36,8 @@ class Teacher:
         return "scores" if self.logits else "probs"
 
 
+# A class's name, a score for the nearest class, or nothing.
 Gold = str | float | None
-"""A class's name, a score for the nearest class, or nothing."""
 
 
 def name_of(value: Any) -> str:
@@ -162,15 +160,10 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
     if len(lengths) == 1 and names <= indices:
         names = indices
     if not 1 < len(names) <= MOST_CLASSES:
-        few = f"found {', '.join(map(repr, names)) or 'none'}" if len(names) < 2 else f"found {len(names):,}"
-        raise RowError(
-            "no classes to choose from", f"{few}; expected 2 to {MOST_CLASSES:,}; --classes names them"
-        )
-    return in_order(names)
-
-
-def in_order(names: Iterable[str]) -> Classes:
-    """Return classes in order: numbers by size, other names alphabetically."""
+        found = (", ".join(map(repr, names)) or "none") if len(names) < 2 else f"{len(names):,}"
+        advice = f"expected 2 to {MOST_CLASSES:,}; --classes names them"
+        raise RowError("no classes to choose from", f"found {found}; {advice}")
+    # Numbers by size, other names alphabetically.
     classes = Classes(tuple(sorted(names)))
     return Classes(tuple(sorted(classes.names, key=float))) if classes.ordered else classes
 

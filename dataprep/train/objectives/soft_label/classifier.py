@@ -17,6 +17,7 @@ from dataprep.train.objectives.soft_label.scorers import (
     NETWORKS,
     PRESETS,
     Encoded,
+    Fields,
     Scorer,
     explain_damage,
     network_file,
@@ -41,11 +42,7 @@ class ClassifierScorer(Scorer):
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        fields: tuple[str, ...],
-        classes: Classes,
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fields: Fields, classes: Classes
     ) -> None:
         self.tokenizer, config = tokenizer, model.config
         limit: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
@@ -57,7 +54,7 @@ class ClassifierScorer(Scorer):
             pad = config.pad_token_id
         if config.model_type in ("roberta", "xlm-roberta", "camembert") and limit:
             limit -= pad + 1  # their positions start after the padding token's id
-        super().__init__(model, classes, fields, limit, {"input_ids": pad})
+        super().__init__(model, classes, fields, limit, pad)
 
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
         """Return the tokenizer's ids, and its other inputs such as `token_type_ids`."""
@@ -74,11 +71,7 @@ class ClassifierScorer(Scorer):
 
 
 def new_scorer(
-    model: str,
-    texts: Iterable[Sequence[str]],
-    fields: tuple[str, ...],
-    classes: Classes,
-    tokenizer: str | None = None,
+    model: str, texts: Iterable[Sequence[str]], fields: Fields, classes: Classes, tokenizer: str | None = None
 ) -> Scorer:
     """Return a classifier to train: a preset with new weights, or one that was saved.
 
@@ -95,10 +88,8 @@ def new_scorer(
     if network:
         scorer = tiny.load(network)
         # Its vocabulary and layers depend on both, so it cannot be trained for other classes or fields.
-        for kind, own, wanted in (
-            ("classes", scorer.classes.names, classes.names),
-            ("fields", scorer.fields, fields),
-        ):
+        pairs = (("classes", scorer.classes.names, classes.names), ("fields", scorer.fields, fields))
+        for kind, own, wanted in pairs:
             if own != wanted:
                 names, others = ", ".join(own), ", ".join(wanted)
                 raise UsageError(f"--model {model}: its {kind} are {names}; those of the data are {others}")
@@ -132,7 +123,7 @@ def load_scorer(path: str) -> Scorer:
 
 
 def _new_bert(
-    name: str, texts: Iterable[Sequence[str]], fields: tuple[str, ...], classes: Classes, folder: str | None
+    name: str, texts: Iterable[Sequence[str]], fields: Fields, classes: Classes, folder: str | None
 ) -> ClassifierScorer:
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
@@ -167,7 +158,7 @@ def word_pieces(texts: Iterable[str], size: int) -> dict[str, int]:
 
 
 def _open_for_training(
-    folder: str, fields: tuple[str, ...], classes: Classes, tokenizer: str | None
+    folder: str, fields: Fields, classes: Classes, tokenizer: str | None
 ) -> ClassifierScorer:
     from transformers import AutoConfig, AutoModelForSequenceClassification
 

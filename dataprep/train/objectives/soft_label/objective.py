@@ -81,10 +81,8 @@ class SoftLabelObjective(Objective):
                 context.log(f"{dataset.dropped:,} {name} rows were too long and left out")
             return dataset
 
-        evaluates = bool(context.eval_data)
-        return TrainData(
-            load(context.data, "training"), load(context.eval_data, "evaluation") if evaluates else None
-        )
+        train = load(context.data, "training")
+        return TrainData(train, load(context.eval_data, "evaluation") if context.eval_data else None)
 
     def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums of `T²·KL` and of the cross-entropy with gold labels."""

@@ -15,18 +15,13 @@ if TYPE_CHECKING:
 
     from dataprep.train.objectives.soft_label.classes import Classes
 
+# The small network's only file in its run's directory.
 NETWORK_FILE = "student.safetensors"
-"""The small network's only file in its run's directory."""
-
-# Here and not in tiny.py, which imports torch: the registry of objectives reads these names.
+# Values of --model. Here and not in tiny.py, which imports torch: the registry of objectives reads them.
 NETWORKS = ("tiny", "wide")
-"""Sizes of the small network, as `--model` names them."""
-
 PRESETS = (*NETWORKS, "bert-tiny", "bert-base")
-"""Values of `--model` for soft labels, beside a directory and a network's file."""
 
-TRUNCATIONS = ("error", "drop", "truncate")
-
+Fields = tuple[str, ...]
 Encoded = dict[str, list[int]]
 """One text as numbers: lists of equal length by name, the ids of its tokens first."""
 
@@ -57,15 +52,11 @@ class Scorer(ABC):
     """A model that scores classes, with everything that it needs to read texts."""
 
     def __init__(
-        self,
-        model: Any,
-        classes: Classes,
-        fields: tuple[str, ...],
-        context_length: int | None = None,
-        padding: Mapping[str, int] | None = None,
+        self, model: Any, classes: Classes, fields: Fields, context_length: int | None, pad: int
     ) -> None:
+        # No fields if the model's maker did not record them; no context length if any text fits.
         self.model, self.classes, self.fields = model, classes, fields
-        self.context_length, self.padding = context_length, dict(padding or {})
+        self.context_length, self.pad = context_length, pad
 
     @abstractmethod
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
@@ -97,13 +88,14 @@ class Scorer(ABC):
         import torch
 
         longest = max(map(length, texts))
+        padded = [text | {"attention_mask": [1] * length(text)} for text in texts]
         tensors = {}
-        for name in texts[0]:
-            pad = self.padding.get(name, 0)
-            rows = [text[name] + [pad] * (longest - len(text[name])) for text in texts]
+        for name in padded[0]:
+            # Only token ids have a padding value of their own.
+            pad = self.pad if name == "input_ids" else 0
+            rows = [text[name] + [pad] * (longest - len(text[name])) for text in padded]
             tensors[name] = torch.tensor(rows, dtype=torch.long)
-        mask = [[1] * length(text) + [0] * (longest - length(text)) for text in texts]
-        return tensors | {"attention_mask": torch.tensor(mask, dtype=torch.long)}
+        return tensors
 
 
 def logits_of(model: Any, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -18,11 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from dataprep.train.objectives.soft_label.classes import Classes
-from dataprep.train.objectives.soft_label.scorers import NETWORK_FILE, Encoded, Scorer, explain_damage
+from dataprep.train.objectives.soft_label.scorers import NETWORK_FILE, Encoded, Fields, Scorer, explain_damage
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 # Characters that choose an unknown word's bucket: words that begin alike are often forms of one word.
 _STEM = 5
+# The entry of the safetensors file's metadata.
+_HEADER = "dataprep"
 
 
 def words_of(text: str) -> list[str]:
@@ -35,10 +37,7 @@ def words_of(text: str) -> list[str]:
 
 
 class Vocabulary:
-    """Ids of words: 0 is padding; known words; then buckets of unknown words.
-
-    An unknown word belongs to a bucket by the CRC-32 of its first characters.
-    """
+    """Ids of words: 0 is padding; known words; then buckets of unknown words, by their beginning."""
 
     def __init__(self, words: Iterable[str], buckets: int) -> None:
         self.words, self.buckets = list(words), buckets
@@ -68,12 +67,9 @@ class Vocabulary:
         return ids
 
 
-_HEADER = "dataprep"
-
-
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of a network."""
+    """Numbers of words with vectors of their own and of vectors that the others share; layers' widths."""
 
     words: int
     buckets: int
@@ -125,9 +121,11 @@ class Network(nn.Module):
 class NetworkScorer(Scorer):
     """The network with its vocabulary."""
 
-    def __init__(self, size: Size, vocabulary: Vocabulary, fields: tuple[str, ...], classes: Classes) -> None:
+    def __init__(self, size: Size, vocabulary: Vocabulary, fields: Fields, classes: Classes) -> None:
         self.size, self.vocabulary = size, vocabulary
-        super().__init__(Network(size, len(vocabulary), len(fields), len(classes.names)), classes, fields)
+        super().__init__(
+            Network(size, len(vocabulary), len(fields), len(classes.names)), classes, fields, None, 0
+        )
 
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
         """Return the ids of words and fields, and whether another field has the word."""
@@ -147,12 +145,8 @@ class NetworkScorer(Scorer):
         """Write the file."""
         from safetensors.torch import save_file
 
-        header = {
-            "size": asdict(self.size),
-            "words": self.vocabulary.words,
-            "fields": self.fields,
-            "classes": self.classes.names,
-        }
+        header = {"size": asdict(self.size), "words": self.vocabulary.words}
+        header |= {"fields": self.fields, "classes": self.classes.names}
         state = self.model.state_dict()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         save_file(weights, folder / NETWORK_FILE, {_HEADER: orjson.dumps(header).decode()})
@@ -167,9 +161,7 @@ def shorten(texts: list[list[int]], limit: int) -> None:
         del longest[-max(min(over, len(longest) - second), 1) :]
 
 
-def new(
-    name: str, texts: Iterable[Sequence[str]], fields: tuple[str, ...], classes: Classes
-) -> NetworkScorer:
+def new(name: str, texts: Iterable[Sequence[str]], fields: Fields, classes: Classes) -> NetworkScorer:
     """Return a network of one of `SIZES` with random weights."""
     size = SIZES[name]
     vocabulary = Vocabulary.learn((" ".join(row) for row in texts), size.words, size.buckets)
@@ -193,5 +185,5 @@ def load(path: str) -> NetworkScorer:
             raise ValueError("it has no vocabulary of dataprep") from None
         scorer = NetworkScorer(size, vocabulary, fields, classes)
         scorer.model.load_state_dict(weights)
-    scorer.model.eval()
+        scorer.model.eval()
     return scorer
