@@ -80,31 +80,13 @@ def check(student: Any, data: TrainData, context: TrainContext) -> Any:
     return scheme_of(str(options.qat))
 
 
-def quantize(model: PreTrainedModel, scheme: Any) -> None:
-    """Quantize the weights of a model in place."""
-    _transform(model, scheme)
-
-
-def prepare(model: PreTrainedModel, scheme: Any) -> None:
-    """Make a model compute as if quantized, in place; its weights do not change."""
-    with quiet_torchao():
-        from torchao.quantization.qat import QATConfig
-
-    _transform(model, QATConfig(scheme, step="prepare"))
-
-
-def convert(model: PreTrainedModel, scheme: Any) -> None:
-    """Quantize a prepared model in place."""
-    with quiet_torchao():
-        from torchao.quantization.qat import QATConfig
-
-    _transform(model, QATConfig(scheme, step="convert"))
-
-
-def _transform(model: PreTrainedModel, config: Any) -> None:
+def transform(model: PreTrainedModel, scheme: Any, step: str | None = None) -> None:
+    """Quantize a model in place; or `prepare` it to compute as if quantized, and `convert` it later."""
     with quiet_torchao():
         from torchao.quantization import quantize_
+        from torchao.quantization.qat import QATConfig
 
+    config = QATConfig(scheme, step=step) if step else scheme
     quantize_(model, config, filter_fn=_inside_blocks(model))
 
 
@@ -147,7 +129,7 @@ def train_full_precision(
         # The trainer cuts these metrics to the shared half when it loads the branch's checkpoint.
         shutil.copyfile(run_dir.path / METRICS, context.run_dir.path / METRICS)
     world.wait()
-    prepare(student.model, scheme)
+    transform(student.model, scheme, "prepare")
     context.log(f"--qat {context.options.qat}: from step {half + 1:,} on, as if quantized")
     return checkpoints_in(run_dir.branch)[-1]
 
@@ -189,10 +171,10 @@ def compare(
     # A copy: the student is saved after the comparison, in full precision.
     second = copy.deepcopy(model)
     size = context.options.batch_size
-    # In this order: quantize() changes the first student's model in place.
+    # In this order: quantizing changes the first student's model in place.
     full = mean_loss(objective, first, data.eval, size)
-    quantize(first, scheme)
-    convert(second, scheme)
+    transform(first, scheme)
+    transform(second, scheme, "convert")
     after, aware = (mean_loss(objective, quantized, data.eval, size) for quantized in (first, second))
     return {
         "full_precision": full,

@@ -169,6 +169,8 @@ class RunDir:
     @contextmanager
     def saving(self) -> Iterator[Path]:
         """Yield a folder for the student's files, and move them into place at the end."""
+        from safetensors import SafetensorError
+
         # In the run's directory, so that moving the files is a rename on the same disk.
         partial = self.path / ".student.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -181,10 +183,9 @@ class RunDir:
                     if file.is_dir():  # cannot replace a directory that is not empty
                         shutil.rmtree(self.path / file.name, ignore_errors=True)
                     file.replace(self.path / file.name)
-        except Exception as error:
+        except (RuntimeError, SafetensorError) as error:
             # A full disk, as torch (RuntimeError) and safetensors report it.
-            is_theirs = isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError"
-            if not is_theirs or not any(word in str(error) for word in ("space", "write", "os error")):
+            if not any(word in str(error) for word in ("space", "write", "os error")):
                 raise
             raise FileError(self.path, f"the student cannot be written: {first_line(error)}") from None
         finally:
