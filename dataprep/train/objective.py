@@ -26,20 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainContext:
-    """One call of `train`.
+    """One call of `train`: data, options, directory, processes, and where messages and metrics go."""
 
-    Attributes:
-        data: files of rows, or a directory of shards.
-        eval_data: what the evaluation loss is measured on; may be empty.
-        options: the options, with `learning_rate` set.
-        run_dir: the run's directory.
-        world: the processes of the run.
-        log: prints a line beside the metrics.
-        on_metrics: called with each line of metrics.
-    """
-
+    # Files of rows, or a directory of shards; `eval_data` may be empty.
     data: list[str]
     eval_data: list[str]
+    # With `learning_rate` set.
     options: TrainOptions
     run_dir: RunDir
     world: World
@@ -156,14 +148,12 @@ class Objective(ABC):
         return {}
 
 
-def facts_of(
-    context: TrainContext, student: TrainedModel, data: TrainData, objective: Objective
-) -> dict[str, Any]:
+def facts_of(objective: Objective) -> dict[str, Any]:
     """Return facts about model and data for the records; `--resume` compares `data`."""
-    datasets = data.named()
+    student, datasets = objective.student, objective.data.named()
     # The order is that of the model card.
     return {
-        "model": context.options.model,
+        "model": objective.context.options.model,
         "class": type(student.model).__name__,
         "parameters": sum(weights.numel() for weights in student.model.parameters()),
         **student.describe(),

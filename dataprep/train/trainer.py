@@ -22,7 +22,7 @@ from dataprep.core.shuffle import shuffled_order
 from dataprep.models.losses import mean_losses, weighted_loss
 from dataprep.train.checkpoints import Checkpoints
 from dataprep.train.distributed import World, wrap_model
-from dataprep.train.objective import Batch, Objective, TrainContext, TrainData
+from dataprep.train.objective import Batch, Objective, TrainContext
 from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
 from dataprep.train.run_dir import tensorboard_of
 
@@ -100,15 +100,15 @@ class Trainer:
 
     def __init__(
         self,
-        student: Any,
-        data: TrainData,
         objective: Objective,
         context: TrainContext,
         *,
         start: Path | None = None,
         branch: int | None = None,
     ) -> None:
+        student, data = objective.student, objective.data
         self.student, self.data, self.objective = student, data, objective
+        # Not the objective's context: the first student of --qat has other options and another directory.
         self.options, self.world, self.run_dir = context.options, context.world, context.run_dir
         # The checkpoint of another run to begin with, and the step to write one for another run after.
         self.on_metrics, self.start, self.branch = context.on_metrics, start, branch

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 
+def _language_model_rate(options: TrainOptions) -> float:
+    if options.lora is not None:
+        return 2e-4
+    # New weights need large steps; large steps would destroy what a pretrained model knows.
+    return 1e-3 if presets.is_preset(options.model) else 2e-5
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectiveSpec:
     """The registration of one objective.
@@ -44,8 +51,8 @@ class ObjectiveSpec:
     rows: str
     matches: Callable[[Row, TrainOptions], Any]
     options: tuple[str, ...]
-    preset: str
-    learning_rate: Callable[[TrainOptions], float]
+    preset: str = "llama-tiny"
+    learning_rate: Callable[[TrainOptions], float] = _language_model_rate
     variant_of: str | None = None
 
     @property
@@ -58,13 +65,6 @@ class ObjectiveSpec:
         module, _, name = self.target.partition(":")
         objective: type[Objective] = getattr(import_module(f"{__package__}.{module}"), name)
         return objective
-
-
-def _language_model_rate(options: TrainOptions) -> float:
-    if options.lora is not None:
-        return 2e-4
-    # New weights need large steps; large steps would destroy what a pretrained model knows.
-    return 1e-3 if presets.is_preset(options.model) else 2e-5
 
 
 def _classifier_rate(options: TrainOptions) -> float:
@@ -99,8 +99,6 @@ _ALL = (
         rows="chat rows with 'logprobs', or chat rows and --teacher-model",
         matches=_has_teacher,
         options=("pack", "teacher_model", "teacher_share", "temperature"),
-        preset="llama-tiny",
-        learning_rate=_language_model_rate,
         variant_of="sft",
     ),
     ObjectiveSpec(
@@ -109,8 +107,6 @@ _ALL = (
         rows="chat rows ({'messages': […]})",
         matches=_is_chat,
         options=("pack",),
-        preset="llama-tiny",
-        learning_rate=_language_model_rate,
     ),
     ObjectiveSpec(
         name="rationale",
@@ -119,7 +115,6 @@ _ALL = (
         matches=_has_rationales,
         options=("gamma", "alpha", "beta", "teacher_weights", "keep_status"),
         preset="t5-tiny",
-        learning_rate=_language_model_rate,
     ),
     ObjectiveSpec(
         name="soft-label",
@@ -138,7 +133,7 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {spec.name: spec for spec in _ALL}
 def choose_objective(
     paths: list[str], options: TrainOptions, eval_paths: Sequence[str] = ()
 ) -> ObjectiveSpec:
-    """Return the objective for the first row; `--objective` must agree with it."""
+    """Return the objective for the first row; `--objective` and all other files must agree with it."""
     if not paths:
         raise UsageError("expected a file of rows, or a directory of token shards")
     if options.objective not in ("auto", *OBJECTIVES):
@@ -189,6 +184,5 @@ def _check_options(chosen: ObjectiveSpec, options: TrainOptions) -> None:
     for name in dict.fromkeys(name for spec in _ALL for name in spec.options):
         if name not in chosen.options and getattr(options, name) != getattr(defaults, name):
             others = " and ".join(spec.name for spec in _ALL if name in spec.options)
-            raise UsageError(
-                f"{flag_of(name)} is an option of {others}, and this is {chosen.name}: leave it out"
-            )
+            found = f"{flag_of(name)} is an option of {others}, and this is {chosen.name}"
+            raise UsageError(f"{found}: leave it out")
