@@ -45,6 +45,7 @@ def test_the_readme_shell_commands_run(readme_workspace):
         assert (readme_workspace / name).is_file()
 
 
+@pytest.mark.medium
 def test_the_readme_python_runs(readme_workspace):
     """The library example prints two answers, and a document out of its tokens."""
     (code,) = blocks(ROOT / "README.md", "python")
@@ -112,6 +113,7 @@ def test_the_makefile_targets_in_contributing_exist():
         assert re.search(rf"^{name}:", makefile, flags=re.MULTILINE), name
 
 
+@pytest.mark.medium
 def test_nothing_of_a_published_set_is_in_the_samples():
     """No sample row is copied: not one line or question is also in the published files."""
     data = ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")

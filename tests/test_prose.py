@@ -52,7 +52,7 @@ def test_python_is_checked_in_docstrings_comments_and_messages():
     """Each kind of text of a module is read, and names and short constants are not."""
     source = (
         'def held_out(path):\n    """What a file holds."""\n    # It is none of these.\n'
-        "    raise ValueError(f'{path}: no room for it')\n    return 'raw row', trouble\n"
+        "    raise ValueError(f'{path}: the house is full')\n    return 'raw row', trouble\n"
     )
     assert [fault.split(": ")[0] for fault in faults(source, prose.python)] == [
         "page.md:2",

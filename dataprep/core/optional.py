@@ -23,9 +23,6 @@ def require(package: str, *, extra: str, feature: str, module: str = "") -> None
         extra: the extra of dataprep that brings it.
         feature: what needs it, for the message: a flag, or a few words.
         module: the name it is imported by. Defaults to the package's name.
-
-    Raises:
-        MissingDependencyError: it is not installed.
     """
     if find_spec(module or package) is None:
         raise MissingDependencyError(package, extra, feature)
@@ -33,11 +30,7 @@ def require(package: str, *, extra: str, feature: str, module: str = "") -> None
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers, torchao and torch's compiler from writing bars and warnings to the terminal.
-
-    Raises:
-        MissingDependencyError: transformers cannot be imported.
-    """
+    """Keep transformers, torchao and torch's compiler from writing bars and warnings to the terminal."""
     with _only_errors():
         try:
             from transformers.utils import logging as library

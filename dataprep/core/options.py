@@ -90,11 +90,7 @@ def options_of(options: Any) -> Iterator[tuple[str, Option, Any]]:
 
 
 def check(options: Any) -> None:
-    """Check that each option of a dataclass has an accepted value.
-
-    Raises:
-        UsageError: a value is not one of the choices, or out of range.
-    """
+    """Check that each option of a dataclass has an accepted value."""
     for name, found, _ in options_of(options):
         value = getattr(options, name)
         if value is None:
@@ -116,11 +112,7 @@ def parse_names(texts: list[str]) -> tuple[str, ...]:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes in a text such as ``256M`` or ``2G`` (powers of 1,024).
-
-    Raises:
-        UsageError: the text is not a size.
-    """
+    """Return the bytes in a text such as ``256M`` or ``2G`` (powers of 1,024)."""
     units = {"K": 10, "M": 20, "G": 30, "T": 40}
     number, shift = text.strip().upper().removesuffix("B").removesuffix("I"), 0
     if number and number[-1] in units:

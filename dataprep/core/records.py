@@ -161,11 +161,7 @@ class Source:
 
 
 def text_of(row: Mapping[str, Any], name: str) -> str:
-    """Return the non-empty text in a field, stripped.
-
-    Raises:
-        RowError: the field is missing, is not a string, or holds only white space.
-    """
+    """Return the text in a field, stripped; a missing or empty one raises ``RowError``."""
     # The sound case first: this is called several times for each row.
     value = row.get(name)
     if type(value) is str and (text := value.strip()):
@@ -179,11 +175,7 @@ def text_of(row: Mapping[str, Any], name: str) -> str:
 
 
 def optional_text(row: Mapping[str, Any], name: str) -> str | None:
-    """Return the text in a field, stripped; ``None`` if the field is missing, null or blank.
-
-    Raises:
-        RowError: the field holds something other than a string.
-    """
+    """Return the text in a field, stripped; ``None`` if the field is missing, null or blank."""
     value = row.get(name)
     if value is None:
         return None
@@ -193,11 +185,7 @@ def optional_text(row: Mapping[str, Any], name: str) -> str | None:
 
 
 def texts_of(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return the list of strings in a field; empty if the field is missing or null.
-
-    Raises:
-        RowError: the field is not a list, or holds something other than strings.
-    """
+    """Return the strings in a field that is a list; none if the field is missing or null."""
     value = row.get(name)
     if value is None:
         return ()

@@ -129,12 +129,7 @@ class RowConverter:
         return engine.per_row(self)
 
     def __call__(self, row: dict[str, Any]) -> bytes:
-        """Return the converted row as one line of JSON, without its newline.
-
-        Raises:
-            RowError: the row does not have its dataset's layout.
-            RowDropped: the options leave the row out.
-        """
+        """Return the converted row as one line of JSON, without its newline."""
         if self._split_of is not None and self._split_of(row) != self.plan.split:
             raise RowDropped("in another split")
         example = self._convert(row)
@@ -196,9 +191,6 @@ class MappedRowConverter(RowConverter):
         Args:
             seen: what the operator counted, over all blocks.
             where: the files, for the message.
-
-        Raises:
-            InputError: no row has such a field.
         """
         missing = [repr(name) for name in self._fields if ("mapped", name) not in seen]
         if missing:

@@ -31,10 +31,6 @@ def read_gold(path: str) -> list[GoldRow]:
     """Read rows ``{id, question, choices, answer}``, Examples, or rows in a dataset's own layout.
 
     In CSV the choices are JSON: a list, or one of the other shapes that datasets are published in.
-
-    Raises:
-        InputError: a row is malformed, or its answer is not one of its choices.
-        FileError: the file cannot be read.
     """
     rows = []
     hint = "correct the row of the reference file, or leave it out where rows are joined by id"

@@ -5,7 +5,8 @@ A converter module has
 - a docstring: what the dataset is, its source and licence, and a sample row;
 - ``SOURCE``: how it is published (a ``records.Source``);
 - ``USER`` and ``ASSISTANT``: its default wording (see ``templates``);
-- ``convert(row) -> Example``, pure; its keyword-only arguments are the dataset's own options;
+- ``convert(row) -> Example``, pure; its keyword-only arguments are the dataset's own options. It raises
+  ``RowError`` for a malformed row and ``RowDropped`` for a sound one that the options leave out;
 - ``rows(document)``, if it is published as a JSON document: yields the document's rows;
 - ``split_of(row, scheme)`` and ``SCHEMES``, if one file holds several splits;
 - ``LABELS``, if a second file holds the rows' labels: the file's name, and the field for a label;
@@ -64,9 +65,6 @@ def load(name: str) -> Converter:
 
     Args:
         name: its name or alias.
-
-    Raises:
-        UsageError: there is no such dataset.
     """
     known = names()
     module = canonical(name)

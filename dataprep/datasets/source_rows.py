@@ -29,11 +29,6 @@ def blocks(path: str, converter: converters.Converter | None = None) -> Iterator
         path: a file in any format that dataprep reads; ``-`` is standard input, as JSON Lines.
         converter: reads the dataset's documents, and knows the name of its labels' file. By default a
             document is an array of rows or one row, and there is no such file.
-
-    Raises:
-        FileError: the file cannot be opened or read.
-        InputError: it is not in its format or its dataset's layout, or there are more or fewer labels than
-            rows.
     """
     row_blocks = files.read_row_blocks(path, partial(converters.rows_of, converter))
     beside = labels_file(path, converter)
@@ -95,11 +90,6 @@ def read_located(path: str, dataset: str | None = None) -> Iterator[tuple[Locati
 
     Yields:
         The row's place, and the row.
-
-    Raises:
-        InputError: a row cannot be read, with its place.
-        FileError: the file cannot be read.
-        UsageError: there is no such dataset.
     """
     if dataset is None:
         yield from files.read_rows(path)
@@ -124,10 +114,6 @@ def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False
         row: an Example's row, or with ``dataset`` a source row.
         dataset: the converter that reads source rows.
         unlabelled: keep source rows with a hidden answer, if the dataset has such rows.
-
-    Raises:
-        RowError: the row is neither.
-        RowDropped: the converter leaves the row out.
     """
     if not isinstance(row, dict):
         raise RowError("not a JSON object", "expected an Example or a source row")

@@ -136,9 +136,6 @@ def parse_template(text: str, name: str = "template") -> dict[str, str]:
     Args:
         text: the file's text.
         name: the file's name, for messages.
-
-    Raises:
-        TemplateError: not TOML, an unknown key, a value that is not a string, an unknown field.
     """
     # Imported here: most runs have no template file.
     import tomllib
@@ -156,12 +153,7 @@ def parse_template(text: str, name: str = "template") -> dict[str, str]:
 
 
 def read_template(path: str) -> dict[str, str]:
-    """Return the messages that a template file sets.
-
-    Raises:
-        FileError: the file cannot be read.
-        TemplateError: as for ``parse_template``.
-    """
+    """Return the messages that a template file sets."""
     from dataprep.core.io import read_text
 
     return parse_template(read_text(path), path)
@@ -186,9 +178,6 @@ class SourceRenderer:
     Args:
         parts: messages (``system``, ``user``, ``assistant``) in place of the default ones.
         with_id: add ``id`` and ``source`` to the rows.
-
-    Raises:
-        TemplateError: a part is not a message, or its text is ill-formed.
     """
 
     def __init__(self, parts: Mapping[str, str], *, with_id: bool = False) -> None:
@@ -198,11 +187,7 @@ class SourceRenderer:
         self._add(None)  # a mistake in a part is found before any row is read
 
     def __call__(self, example: Example) -> bytes:
-        """Return the chat row as one line of JSON, without its newline.
-
-        Raises:
-            RowError: the Example lacks the fields of all sections of a message.
-        """
+        """Return the chat row as one line of JSON, without its newline."""
         return (self._renderers.get(example.source) or self._add(example.source))(example)
 
     def _add(self, source: str | None) -> Renderer:
@@ -221,9 +206,6 @@ def compile_text(text: str, name: str = "template") -> Getter:
     """Compile a template text to a function that renders an Example.
 
     The function returns ``None`` if the Example lacks a field of every section.
-
-    Raises:
-        TemplateError: an unknown field, a format or conversion after a field, an unpaired brace.
     """
     texts = [
         section.strip("\n")

@@ -97,12 +97,7 @@ def _plain(name: str) -> str:
 
 
 def split_files(folder: Path, split: Split) -> list[Path]:
-    """Return the files in a folder that hold a split: one file, or all parts of one; sorted.
-
-    Raises:
-        WorkspaceError: several files could be the split.
-        FileError: the folder cannot be read.
-    """
+    """Return the files in a folder that hold a split: one file, or all parts of one; sorted."""
     paths = matching_files(folder, split.files)
     # Two different files would silently double the split, or mix two versions of it.
     if len({_SHARD.sub("", path.name.lower()) for path in paths}) > 1:

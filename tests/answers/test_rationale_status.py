@@ -157,6 +157,7 @@ def test_without_a_gold_answer_nothing_contradicts():
     assert status_of("The answer is (a).", METALS, 1)[0] == "answer_mismatch"
 
 
+@pytest.mark.medium
 @settings(max_examples=300)
 @given(st.lists(some.stripped_texts(5), min_size=1, max_size=5), texts())
 def test_any_text_concludes_on_a_choice_or_none(choices, text):
@@ -416,6 +417,7 @@ def seconds(call):
     return best
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("place", ["first", "second", "choice"])
 @table("unit", UNITS)
 def test_adversarial_text_takes_a_second_for_ten_megabytes(place, unit):

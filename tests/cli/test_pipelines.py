@@ -232,6 +232,7 @@ def test_a_killed_command_can_be_run_again(tmp_path, run, name, workers):
     assert folder_merged.count(b"\n") == 2000
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_in_the_middle_of_a_large_file(tmp_path, workers):
     """Interrupted while rows are written at full speed, by workers too, a command cleans up alike."""
@@ -249,6 +250,7 @@ def test_ctrl_c_in_the_middle_of_a_large_file(tmp_path, workers):
     assert (tmp_path / "out.jsonl").read_bytes() == EARLIER
 
 
+@pytest.mark.medium
 def test_sampling_works_in_a_pipeline(shell, tmp_path):
     """A sample of a stream is that of the file."""
     (tmp_path / "raw.jsonl").write_bytes(raw_rows(500))
@@ -258,6 +260,7 @@ def test_sampling_works_in_a_pipeline(shell, tmp_path):
     assert (piped.stdout.count(b"\n"), piped.stderr) == (30, b"")
 
 
+@pytest.mark.medium
 def test_examples_flow_through_a_pipeline(shell, tmp_path):
     """Neutral Example rows can be merged like chat rows."""
     (tmp_path / "raw.jsonl").write_bytes(raw_rows(40))

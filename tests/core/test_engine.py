@@ -226,6 +226,7 @@ def test_line_numbers_begin_anew_in_each_file(ugly, tmp_path):
         assert found == [3]
 
 
+@pytest.mark.medium
 def test_blocks_that_carry_their_bytes_go_through_several_workers(tmp_path):
     """Compressed and piped input, in blocks larger than a pipe's buffer, is not stuck."""
     rows = b"".join(b'{"n": %d, "text": "%s"}\n' % (n, b"x" * 100) for n in range(30_000))
@@ -236,6 +237,7 @@ def test_blocks_that_carry_their_bytes_go_through_several_workers(tmp_path):
     assert summed(engine.run(per_row(enlarging), read_blocks(str(path)), workers=2)) == alone
 
 
+@pytest.mark.medium
 def test_plain_and_compressed_files_go_through_several_workers_together(tmp_path):
     """Blocks that carry their bytes after blocks that do not: neither side waits for the other."""
     rows = b"".join(b'{"n": %d, "text": "%s"}\n' % (n, b"x" * 100) for n in range(30_000))

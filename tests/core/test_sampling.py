@@ -63,6 +63,7 @@ def test_the_order_holds_across_blocks_of_words(size):
     assert shuffled_order(size, 7).tolist() == shuffled(size, 7)
 
 
+@pytest.mark.medium
 def test_the_order_holds_for_a_million_rows():
     """The order of a large file is Python's too."""
     assert np.array_equal(shuffled_order(1_200_003, 42), np.array(shuffled(1_200_003, 42)))

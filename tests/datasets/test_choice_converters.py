@@ -120,6 +120,7 @@ def test_an_answer_that_is_no_choice_shows_the_choices(name):
             assert f") {text}" in str(caught.value)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", [*CHOICE_SETS, "qa"])
 @settings(max_examples=25)
 @given(row=some.json_objects(FIELDS))
@@ -136,6 +137,7 @@ def test_any_object_converts_or_raises_a_row_error(name, row):
                 assert found.answer == found.choices["abcdefghijklmnopqrstuvwxyz".index(found.answer_label)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", CHOICE_SETS)
 @settings(max_examples=40)
 @given(data=st.data())

@@ -242,6 +242,7 @@ def test_fresh_starts_over_and_keeps_the_old_journal(ask):
     assert_one_answer_each(ask.journal, 3)
 
 
+@pytest.mark.medium
 def test_as_many_are_in_flight_as_were_asked_for(ask):
     """Real concurrency, and no more than that."""
     with TeacherServer(lambda got, n: Reply(body=polite(got, n).body, delay=0.05)) as server:
@@ -286,6 +287,7 @@ def test_retry_after_holds_all_requests_back_on_429(ask):
     assert not late
 
 
+@pytest.mark.medium
 def test_concurrency_shrinks_when_the_server_is_busy(ask):
     """A server that takes four at once gets about four, and everything is answered."""
     flying = 0
@@ -522,6 +524,7 @@ def test_failed_rows_make_the_exit_code_1_after_all_else_is_written(tmp_path):
     assert len(read_jsonl(tmp_path / "out.jsonl")) == 5
 
 
+@pytest.mark.medium
 def test_ctrl_c_waits_for_what_is_in_flight(tmp_path):
     """Stops sending, writes what comes, says how to go on, and exits with 130; the next run goes on."""
     requests, journal = write_requests(tmp_path / "requests.jsonl", 30), tmp_path / "out.jsonl"
@@ -542,6 +545,7 @@ def test_ctrl_c_waits_for_what_is_in_flight(tmp_path):
         assert len(read_jsonl(journal)) == 4
 
 
+@pytest.mark.medium
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
     """The user is in a hurry."""
     requests, journal = write_requests(tmp_path / "requests.jsonl", 30), tmp_path / "out.jsonl"
@@ -806,6 +810,7 @@ def test_one_forbidden_prompt_does_not_stop_the_others(ask):
         assert "every request would fail" in ask(server, 10, pacing=Pacing(concurrency=1)).progress.stopped
 
 
+@pytest.mark.medium
 def test_a_long_file_is_compared_on_all_cores_with_the_same_result(ask, monkeypatch):
     """Blank lines, answered and missing rows: nothing is asked twice, and every row gets its own answer."""
     monkeypatch.setattr("dataprep.core.parallel.AUTO_WORKERS_BYTES", 0)

@@ -151,6 +151,7 @@ def test_a_batch_is_imported_with_the_limit_it_was_exported_with(places, tmp_pat
         import_batch(requests, journal, TINY, [results])
 
 
+@pytest.mark.medium
 def test_an_import_with_failures_exits_with_1(places, tmp_path):
     """As every run that leaves failed rows does."""
     requests, journal = places

@@ -75,6 +75,7 @@ def run_and_kill(folder, kills, seed):
     return sum(answered.values()) - ROWS
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_runs_lose_and_repeat_nothing(tmp_path, seed):
     """At most the requests in flight at a kill are asked again."""

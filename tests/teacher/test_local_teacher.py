@@ -324,6 +324,7 @@ def test_top_k_and_top_p_narrow_the_choice(wild, tmp_path):
         }
 
 
+@pytest.mark.medium
 def test_a_penalty_for_repetition_does_not_depend_on_the_batch(wild, tmp_path):
     """The tokens that fill up a shorter prompt are not held against its answer."""
     extra = {"repetition_penalty": 1.5}
@@ -519,6 +520,7 @@ def other_kind(folder):
     (folder / "config.json").write_text(json.dumps({"model_type": "vit"}))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -631,6 +633,7 @@ def sizes_of_batches(monkeypatch):
     return sizes
 
 
+@pytest.mark.medium
 def test_requests_are_answered_in_batches(folder, tmp_path, monkeypatch):
     """What is asked at the same time is generated together, and never more than --batch-size."""
     sizes = sizes_of_batches(monkeypatch)

@@ -244,6 +244,7 @@ def test_llama3s_template_is_the_llama3_layout(tmp_path_factory, template, row):
     assert chat_format.stop_tokens == {"<|eot_id|>"}
 
 
+@pytest.mark.medium
 @given(row=chats())
 @settings(max_examples=40)
 def test_a_template_that_trims_is_the_layout_that_strips(tmp_path_factory, row):
@@ -255,6 +256,7 @@ def test_a_template_that_trims_is_the_layout_that_strips(tmp_path_factory, row):
     )
 
 
+@pytest.mark.medium
 @given(row=chats())
 @settings(max_examples=40)
 def test_chatmls_template_is_the_chatml_layout(tmp_path_factory, row):
@@ -522,6 +524,7 @@ def test_no_content_of_llama3_can_hold_a_special_token(row):
     assert tokenizer.decode(encoded.ids) == "".join(each.text for each in pieces)
 
 
+@pytest.mark.medium
 @needs_llama3
 @pytest.mark.parametrize(
     "template", [templates.LLAMA3, templates.LLAMA3_MARKED, templates.LLAMA32, templates.CHATML]

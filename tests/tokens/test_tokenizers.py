@@ -230,6 +230,7 @@ def test_an_id_outside_the_vocabulary_is_an_error(loaded, kind):
             loaded[kind].decode([5, wrong])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tokenizer_travels_to_workers(paths, loaded, kind, tmp_path):
     """A pickled tokenizer is the same one, whatever became of its file meanwhile."""
@@ -293,6 +294,7 @@ def long_space(paths):
     return LongSpace(reference.encode_ordinary, ranks, rank_file.LLAMA3_PATTERN, 3), reference
 
 
+@pytest.mark.medium
 @given(
     st.lists(
         st.lists(st.sampled_from(SPACE), max_size=6).map("".join)
@@ -361,6 +363,7 @@ def test_a_wrong_encoder_is_never_used(encode, packed):
     assert (wrong._encode == wrong._reference) == (_wrong_where_odd in (encode, packed))
 
 
+@pytest.mark.medium
 def test_ids_are_packed_as_they_are(paths):
     """Ids as bytes are the reference's, by both encoders or by tiktoken alone, also of much white space."""
     lines = paths["tiktoken"].read_bytes()
@@ -430,6 +433,7 @@ def test_llama_3_is_the_published_one(llama3):
     assert llama3.encode("This is a test sentence.") == [2028, 374, 264, 1296, 11914, 13]
 
 
+@pytest.mark.medium
 def test_every_published_text_has_tiktokens_ids(llama3):
     """With whichever encoder: GSM8K, MBPP and SQuAD, every text; and each decodes to itself."""
     reference = reference_of(DATA / "tokenizers" / "llama3.model")

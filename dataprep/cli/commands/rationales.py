@@ -12,7 +12,7 @@ from dataprep.cli.options import AsJson, Output, Quiet, Rejects, Workers
 from dataprep.cli.progress import bytes_bar
 
 
-def export_rationales_command(
+def export_command(
     rows: Annotated[str, typer.Argument(metavar="ROWS", help="Rows as parse-rationales writes them.")],
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="DIR", help="Folder for SPLIT_CoT_K.json.")
@@ -41,7 +41,7 @@ def export_rationales_command(
         print(f"export-rationales: wrote {len(paths)} files to {output}", file=sys.stderr)
 
 
-def parse_rationales_command(
+def parse_command(
     inputs: Annotated[
         list[str],
         typer.Argument(

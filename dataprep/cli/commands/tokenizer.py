@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataprep.cli.console import print_json, print_text
+from dataprep.cli.console import guard_stdout, print_json, print_text
 from dataprep.cli.options import AsJson, Quiet
 
 if TYPE_CHECKING:
@@ -22,10 +22,16 @@ COLOURS = (
 )
 
 
-def command() -> None:
+commands = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+
+@commands.callback()
+def _commands() -> None:
     """Train a tokenizer on the data, or show one."""
 
 
+@commands.command("train")
+@guard_stdout
 def train(
     inputs: Annotated[
         list[str],
@@ -69,6 +75,8 @@ def train(
         print(f"tokenizer train: {kind}, {vocab_size:,} ids → {where}", file=sys.stderr)
 
 
+@commands.command("show")
+@guard_stdout
 def show(
     path: Annotated[
         str,
@@ -148,6 +156,3 @@ def _visible(piece: bytes) -> str:
         return "".join(f"<0x{byte:02X}>" for byte in piece)
     shown = text.replace(" ", "·").replace("\n", "↵").replace("\t", "→").replace("\r", "␍")
     return "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in shown)
-
-
-commands = {"train": train, "show": show}

@@ -93,10 +93,6 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
     A plain file gives byte ranges, which any process can read; standard input and compressed files give
     the bytes. A byte order mark at the beginning is not part of the first line. A line much longer than
     ``MAX_LINE`` ends the blocks: it is the last line of the last one, and is not whole.
-
-    Raises:
-        FileError: the file cannot be opened or read.
-        InputError: compressed data is cut short or damaged.
     """
     if path != STDIO and format_of(path).is_plain_lines:
         with translated(path), open(path, "rb", buffering=0) as file:
@@ -114,10 +110,6 @@ def read_row_blocks(path: str, items: Callable[[Any], Iterator[Any]] | None = No
     Args:
         path: the file; ``-`` is standard input, which must be JSON Lines.
         items: yields the rows of a JSON document. By default a document is an array of rows, or one row.
-
-    Raises:
-        FileError: the file cannot be opened or read.
-        InputError: it is not in its format, or ``items`` raises a ``RowError``.
     """
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None
@@ -134,11 +126,7 @@ def read_row_blocks(path: str, items: Callable[[Any], Iterator[Any]] | None = No
 
 
 def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[Block]:
-    """Turn rows into blocks of ``count`` lines of JSON.
-
-    Raises:
-        InputError: JSON cannot hold a row, or ``rows`` raises a ``RowError``.
-    """
+    """Turn rows into blocks of ``count`` lines of JSON."""
     lines: list[bytes] = []
     done, first = 0, True
     try:
@@ -158,12 +146,7 @@ def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[Blo
 
 
 def array_block(path: str) -> Block:
-    """Return a ``.json`` file that holds an array as one block of its items.
-
-    Raises:
-        FileError: the file cannot be opened or read.
-        InputError: compressed data is cut short or damaged.
-    """
+    """Return a ``.json`` file that holds an array as one block of its items."""
     if format_of(path).compression:
         with open_input(path) as stream:
             return Block(path, data=stream.read(), unit="row", array=True, first=True)
@@ -222,10 +205,6 @@ def read_lines(path: str) -> Iterator[tuple[int, bytes]]:
 
     Yields:
         The line's number in the file, counted from 1 with blank lines, and the line.
-
-    Raises:
-        FileError: the file cannot be opened or read.
-        InputError: compressed data is cut short, or a line is longer than ``MAX_LINE``.
     """
     number = 0
     for block in read_blocks(path):
@@ -252,10 +231,6 @@ def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
     Yields:
         The row's place, and the row: a line of JSON Lines as it stands in the file, for the caller to
         parse; else the parsed value, which in an array need not be an object.
-
-    Raises:
-        FileError: the file cannot be opened or read.
-        InputError: the file as a whole is damaged.
     """
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None

@@ -98,9 +98,6 @@ def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
         path: the suffix chooses the format: JSON Lines (``.jsonl``, ``-``), a JSON array, CSV, TSV or
             Parquet, each also compressed with ``.gz`` or ``.zst``.
         form: a format in place of the suffix's.
-
-    Raises:
-        FileError: the path cannot be written, the disk is full, or the rows do not fit into the format.
     """
     if path == STDIO:
         sys.stdout.flush()
@@ -205,11 +202,7 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
 
 
 def write_text(text: str, path: str) -> None:
-    """Write a document, such as a page, in UTF-8; ``-`` is standard output.
-
-    Raises:
-        FileError: the path cannot be written, or the disk is full.
-    """
+    """Write a document, such as a page, in UTF-8; ``-`` is standard output."""
     # As JSON Lines the bytes are written unchanged, whatever the suffix.
     with open_output(path, Format("jsonl", "")) as out:
         out.write(text.encode("utf-8"))
@@ -222,11 +215,7 @@ class Rejects:
         self._output = output
 
     def add(self, where: Location, message: str, row: bytes) -> None:
-        """Write a bad row to the rejects file.
-
-        Raises:
-            InputError: there is no rejects file, so the bad row ends the command.
-        """
+        """Write a bad row to the rejects file."""
         if self._output is None:
             hint = "correct the row, or set bad rows aside with --rejects FILE"
             raise InputError(where, f"{message}; {hint}")
@@ -246,9 +235,6 @@ def open_rejects(path: str | Path | Rejects | None) -> Iterator[Rejects]:
     Args:
         path: ``None`` for no file; a ``Rejects`` that is open already is used as it is, so that several
             steps can share it.
-
-    Raises:
-        FileError: the file cannot be written.
     """
     if isinstance(path, Rejects):
         yield path

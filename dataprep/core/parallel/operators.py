@@ -210,9 +210,6 @@ def read_block(block: Block, read: Callable[[dict[str, Any]], Row]) -> ReadRows[
     Args:
         block: lines of JSON objects, or an array of them.
         read: called with each row; raises ``RowError`` or ``RowDropped`` for a row that it does not take.
-
-    Raises:
-        InputError: the block must be a JSON array and is not.
     """
     outcome = Outcome()
     rows: list[Row] = []

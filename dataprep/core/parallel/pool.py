@@ -87,10 +87,7 @@ class Pool(Generic[Task, Result]):
             gc.unfreeze()
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for _, connection in self._workers:
             connection.close()

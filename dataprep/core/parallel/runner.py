@@ -68,11 +68,6 @@ def run(
         output: a file that several workers write their output into, one outcome after the other; the outcomes
             then come without ``data``.
         name: the name of ``output`` in messages.
-
-    Raises:
-        InputError: a line is longer than ``MAX_LINE``.
-        FileError: a block cannot be read, or ``output`` cannot be written.
-        WorkerError: a worker died.
     """
     before = 0
     for block, outcome in _outcomes(operator, iter(blocks), workers, numbered, output, name):

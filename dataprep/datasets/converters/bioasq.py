@@ -48,11 +48,7 @@ CHOICES = ["yes", "no"]
 
 
 def rows(document: Any) -> Iterator[Any]:
-    """Yield the questions of a task-b document, or the rows of an array.
-
-    Raises:
-        RowError: the document is neither.
-    """
+    """Yield the questions of a task-b document, or the rows of an array."""
     questions = document.get("questions") if isinstance(document, Mapping) else document
     if not isinstance(questions, list):
         raise RowError("not a BioASQ document", f"expected a list 'questions', found {describe(document)}")
@@ -60,12 +56,7 @@ def rows(document: Any) -> Iterator[Any]:
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """Return an Example with context (the snippets), question, the choices yes and no, answer and solution.
-
-    Raises:
-        RowDropped: another type of question; or a hidden answer, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is neither yes nor no.
-    """
+    """Return an Example with context (the snippets), question, choices, answer and solution."""
     # A .jsonl file with a whole document on its one line would otherwise fail as a row without a question.
     if "questions" in row and "body" not in row and "question" not in row:
         expected = "expected one question a line; give the document as a .json file"

@@ -49,10 +49,6 @@ def place_of(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -
         answer: a label, text, letter or number as a string, or an index as a number.
         texts: the choices' texts.
         labels: the labels that the choices are published under, if any.
-
-    Raises:
-        RowError: it names no choice, or is an index that is also another choice's label or text; the message
-            shows the choices.
     """
     # A label as published goes before a text, a text before a letter, a letter before a number: in `(a) 2 (b)
     # 1` the answer "1" is choice b.
@@ -120,10 +116,6 @@ def choice_example(
         unlabelled: keep or drop a row whose answer is hidden.
         find: returns which of the choices an answer names, for datasets with a rule of their own.
         fields: further fields of the Example.
-
-    Raises:
-        RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: the answer is not one of the choices; fewer than two choices, or more than letters.
     """
     texts, labels = choices
     # With one choice there is nothing to choose; it is usually a field that was split wrongly.
@@ -136,12 +128,7 @@ def choice_example(
         return Example(question, "choice", choices=tuple(texts), **fields)
     place = find(answer, texts, labels)
     return Example(
-        question,
-        "choice",
-        choices=tuple(texts),
-        answer=texts[place],
-        answer_label=LETTERS[place],
-        **fields,
+        question, "choice", choices=tuple(texts), answer=texts[place], answer_label=LETTERS[place], **fields
     )
 
 
@@ -156,11 +143,7 @@ def as_spelled(answer: object, texts: Sequence[str]) -> object:
 
 
 def choices_of(value: object) -> tuple[list[str], list[str]]:
-    """Return the texts and published labels in a field of choices; numbers become texts.
-
-    Raises:
-        RowError: it has none of the known shapes.
-    """
+    """Return the texts and published labels in a field of choices; numbers become texts."""
     # This is the row path: the usual shapes are read without checking each field, and what they raise is
     # sorted out below.
     try:
@@ -214,11 +197,7 @@ def from_cell(value: object) -> object:
 
 
 def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], list[str]]]:
-    """Return question and choices of a row in the layout that most datasets share, or a flat one.
-
-    Raises:
-        RowError: a field is missing, empty or of the wrong type.
-    """
+    """Return question and choices of a row in the layout that most datasets share, or a flat one."""
     # The official files nest them (`question: {"stem", "choices"}`); the hub and flat files do not
     # (`question` or `question_stem`, and `choices`).
     question = row.get("question")
@@ -231,12 +210,7 @@ def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], 
 
 
 def choice_row(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """Return an Example with question, choices and answer: the ``convert`` of datasets with just these.
-
-    Raises:
-        RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is not one of the choices.
-    """
+    """Return an Example with question, choices and answer: the ``convert`` of datasets with just these."""
     question, choices = question_and_choices(row)
     return choice_example(question, choices, gold_of(row), unlabelled=unlabelled, id=id_of(row))
 

@@ -13,14 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import (
-    Example,
-    Source,
-    Split,
-    describe,
-    listed,
-    text_of,
-)
+from dataprep.core.records import Example, Source, Split, describe, listed, text_of
 from dataprep.datasets.converters.choices import (
     CHOICE_ASSISTANT,
     CHOICE_USER,
@@ -52,12 +45,7 @@ LABELS = ("{stem}-labels.lst", "label")
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """Return an Example with question (the goal), two choices and answer.
-
-    Raises:
-        RowDropped: the label is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the label is neither 0 nor 1.
-    """
+    """Return an Example with question (the goal), two choices and answer."""
     if "goal" not in row and "choices" in row:
         return choice_row(row, unlabelled=unlabelled)  # the flat layout
     texts = [text_of(row, "sol1"), text_of(row, "sol2")]

@@ -18,15 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import (
-    Example,
-    Source,
-    Split,
-    describe,
-    optional_text,
-    text_of,
-    texts_of,
-)
+from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of, texts_of
 from dataprep.datasets.converters.choices import (
     CHOICE_ASSISTANT,
     CHOICE_USER,
@@ -57,11 +49,7 @@ CHOICES = ["yes", "no", "maybe"]
 
 
 def rows(document: Any) -> Iterator[Any]:
-    """Yield the rows of the published object, each with its key as ``pubid``; or those of an array.
-
-    Raises:
-        RowError: the document is neither.
-    """
+    """Yield the rows of the published object, each with its key as ``pubid``; or those of an array."""
     if isinstance(document, list):
         yield from document
     elif isinstance(document, Mapping):
@@ -74,12 +62,7 @@ def rows(document: Any) -> Iterator[Any]:
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """Return an Example with context, question, the choices yes, no and maybe, answer and solution.
-
-    Raises:
-        RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is not one of the choices.
-    """
+    """Return an Example with context, question, the choices yes, no and maybe, answer and solution."""
     answer = row["final_decision"] if "final_decision" in row else gold_of(row)
     texts, labels = choices_of(row["choices"]) if "choices" in row else (CHOICES, [])
     official = "QUESTION" in row

@@ -45,11 +45,7 @@ UNANSWERABLE = "The passage does not answer this question."
 
 
 def rows(document: Any) -> Iterator[dict[str, Any]]:
-    """Yield the questions of a SQuAD document, each with context and title; or the rows of an array.
-
-    Raises:
-        RowError: the document does not have SQuAD's layout.
-    """
+    """Yield the questions of a SQuAD document, each with context and title; or the rows of an array."""
     if isinstance(document, list):
         yield from document
         return
@@ -63,12 +59,7 @@ def rows(document: Any) -> Iterator[dict[str, Any]]:
 
 
 def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "drop") -> Example:
-    """Return an Example with context, question and the first answer; with all of them if they differ.
-
-    Raises:
-        RowDropped: the passage does not answer the question, and those are not kept.
-        RowError: a field is missing, empty or of the wrong type.
-    """
+    """Return an Example with context, question and the first answer; with all of them if they differ."""
     if "data" in row and "question" not in row:
         raise RowError(
             "a whole SQuAD document", "expected one question a line; give the document as a .json file"

@@ -29,10 +29,6 @@ def client(hub: str, progress: bool = False) -> Iterator[None]:
     Args:
         hub: the dataset's name, for messages.
         progress: show its progress bars.
-
-    Raises:
-        FetchError: the client or the connection failed.
-        MissingDependencyError: the client is not installed.
     """
     require("datasets", extra="hub", feature="fetching a dataset")
     import datasets
@@ -121,9 +117,6 @@ def download(
 
     Returns:
         For each file its path on this machine, and the manifest's entry.
-
-    Raises:
-        FetchError: there is no such split, or a file is damaged.
     """
     config, _, joined = where.partition("/")
     known = builder.config.data_files or {}

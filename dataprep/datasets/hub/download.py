@@ -136,12 +136,7 @@ class _Job:
 
 
 def parts_of(name: str, source: Source, wanted: Iterable[str] | None = None) -> list[Part]:
-    """Return the files to write for the wanted splits; by default all that the hub has.
-
-    Raises:
-        UsageError: there is no such split.
-        FetchError: the hub does not have it.
-    """
+    """Return the files to write for the wanted splits; by default all that the hub has."""
     wanted = list(wanted) if wanted is not None else None
     for split in wanted or ():
         if split not in source.splits:

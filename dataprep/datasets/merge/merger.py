@@ -115,11 +115,7 @@ def merge(
 
 
 def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
-    """Return the files that inputs name, sorted by path; a directory stands for its ``*.jsonl``.
-
-    Raises:
-        FileError: a file is missing or cannot be opened, or a directory holds no ``*.jsonl``.
-    """
+    """Return the files that inputs name, sorted by path; a directory stands for its ``*.jsonl``."""
     paths: list[str] = []
     for given in [str(inputs)] if isinstance(inputs, str | Path) else map(str, inputs):
         if given != "-" and Path(given).is_dir():
