@@ -43,7 +43,7 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
 def _described(name: str, home: Workspace | None) -> dict[str, Any]:
     from dataprep.core.io import matching_files
     from dataprep.datasets import registry
-    from dataprep.datasets.hub.manifest import read_manifest
+    from dataprep.datasets.hub.download import read_manifest
 
     source = registry.load(name).SOURCE
     folder = None if home is None else home.dataset_folder(name, registry.aliases(name), new=True)
