@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dataprep.answers.parse import export_rationales
-from dataprep.answers.parse import parse_rationale_files
+from dataprep.answers.parse import export_rationales, parse_rationale_files
 from dataprep.datasets.convert import Plan, convert_files
 from dataprep.datasets.merge.merger import merge_files
 from dataprep.datasets.stats import stats_of_files

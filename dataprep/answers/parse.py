@@ -19,7 +19,7 @@ from dataprep.core.jsonl import MAX_LINE
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe, optional_text, text_of
 from dataprep.datasets.converters.choices import question_and_choices
-from dataprep.datasets.references import read_gold
+from dataprep.datasets.source_rows import read_gold
 
 
 @dataclass

@@ -22,11 +22,7 @@ def too_long(path: str, number: int) -> InputError:
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """Parse the JSON object on a line.
-
-    Raises:
-        RowError: the line is not UTF-8, not JSON, or not an object.
-    """
+    """Parse the JSON object on a line."""
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as error:

@@ -16,16 +16,13 @@ _TALKATIVE = ("torchao", "torch.utils._pytree", "torch._dynamo")
 
 
 def require(package: str, *, extra: str, feature: str, module: str = "") -> None:
-    """Check that an optional package is installed, without importing it.
+    """Raise ``MissingDependencyError`` unless an optional package is installed; do not import it.
 
     Args:
         package: its name, as pip knows it.
         extra: the extra of dataprep that brings it.
         feature: what needs it, for the message: a flag, or a few words.
         module: the name it is imported by. Defaults to the package's name.
-
-    Raises:
-        MissingDependencyError: it is not installed.
     """
     if find_spec(module or package) is None:
         raise MissingDependencyError(package, extra, feature)
@@ -33,11 +30,7 @@ def require(package: str, *, extra: str, feature: str, module: str = "") -> None
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers, torchao and torch's compiler from writing bars and warnings to the terminal.
-
-    Raises:
-        MissingDependencyError: transformers cannot be imported.
-    """
+    """Keep transformers, torchao and torch's compiler from writing bars and warnings to the terminal."""
     with _only_errors():
         try:
             from transformers.utils import logging as library

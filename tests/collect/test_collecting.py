@@ -14,8 +14,8 @@ from dataprep.answers.numbers import number_of
 from dataprep.answers.parse import parse_rationale_files
 from dataprep.answers.quality import KEEPABLE
 from dataprep.answers.rationale import CUE
-from dataprep.collect.collector import FORMATS, collect_files
 from dataprep.collect.answers import STATUSES, gold_letter, judge
+from dataprep.collect.collector import FORMATS, collect_files
 from dataprep.collect.rows import choice_probs
 from dataprep.core import io as files
 from dataprep.core.errors import (

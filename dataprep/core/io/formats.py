@@ -42,11 +42,7 @@ class Format:
 
 
 def format_of(path: str | PurePath) -> Format:
-    """Return the format that a path's suffix names; ``-``, pipes and devices are JSON Lines.
-
-    Raises:
-        UsageError: dataprep does not know the suffix.
-    """
+    """Return the format that a path's suffix names; ``-``, pipes and devices are JSON Lines."""
     path = PurePath(path)
     if str(path) == STDIO:
         return Format("jsonl", "")
@@ -65,11 +61,7 @@ def format_of(path: str | PurePath) -> Format:
 
 
 def matching_files(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """Return the files of rows in a folder whose names match a pattern, in any case; sorted.
-
-    Raises:
-        FileError: the folder cannot be read.
-    """
+    """Return the files of rows in a folder whose names match a pattern, in any case; sorted."""
     patterns = tuple(patterns)
     try:
         names = sorted(path for path in folder.iterdir() if _holds_rows(path))

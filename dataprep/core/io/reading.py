@@ -55,12 +55,7 @@ def _damaged(error: Exception) -> str:
 
 @contextmanager
 def open_input(path: str) -> Iterator[IO[bytes]]:
-    """Open a file (decompressed) or standard input (``-``) as a binary stream.
-
-    Raises:
-        FileError: the file cannot be opened or read.
-        InputError: compressed data is cut short or damaged.
-    """
+    """Open a file (decompressed) or standard input (``-``) as a binary stream."""
     with translated(path):
         if path == STDIO:
             yield sys.stdin.buffer
@@ -82,12 +77,7 @@ def read_full(stream: IO[bytes], size: int) -> bytes:
 
 
 def read_text(path: str) -> str:
-    """Read the whole of a small text file, in UTF-8.
-
-    Raises:
-        FileError: the file cannot be opened or read.
-        InputError: it is not UTF-8.
-    """
+    """Read the whole of a small text file, in UTF-8."""
     with translated(path):
         data = Path(path).read_bytes()
     try:
@@ -97,15 +87,7 @@ def read_text(path: str) -> str:
 
 
 def read_document(path: str) -> Any | None:
-    """Read the JSON document in a ``.json`` file.
-
-    Returns:
-        The document, or ``None`` if the file holds JSON Lines in spite of its suffix.
-
-    Raises:
-        FileError: the file cannot be opened or read.
-        InputError: the file is empty, not UTF-8 or not JSON.
-    """
+    """Read the JSON document in a ``.json`` file; ``None`` if it holds JSON Lines in spite of its suffix."""
     with open_input(path) as stream:
         # Several published datasets are JSON Lines in files called .json. A whole row on the first line with
         # a second line after it tells them from a document. One row alone is read as a document of one row.
@@ -155,11 +137,7 @@ def _is_row(line: bytes) -> bool:
 
 
 def open_mapped(path: str) -> mmap.mmap | bytes:
-    """Map a plain file into memory, to be read at any offset.
-
-    Raises:
-        FileError: the file cannot be opened or mapped.
-    """
+    """Map a plain file into memory, to be read at any offset."""
     with translated(path), open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return b""  # an empty file cannot be mapped
@@ -167,12 +145,7 @@ def open_mapped(path: str) -> mmap.mmap | bytes:
 
 
 def open_whole(path: str) -> mmap.mmap | bytes:
-    """Open a file to be read at any offset: mapped if it is plain, else decompressed into memory.
-
-    Raises:
-        FileError: the file cannot be opened or read.
-        InputError: compressed data is cut short or damaged.
-    """
+    """Open a file to be read at any offset: mapped if it is plain, else decompressed into memory."""
     if path != STDIO and not format_of(path).compression and Path(path).is_file():
         return open_mapped(path)
     with open_input(path) as stream:

@@ -18,12 +18,7 @@ _MAX_CELL = 32 << 20
 
 
 def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Generator[dict[str, Any], None, None]:
-    """Read the rows of a CSV or TSV file with a header; every value is a string.
-
-    Raises:
-        InputError: no header, a name twice in it, a row of another length, not UTF-8, an open quote. The
-            place is a line of the file, which an editor can jump to.
-    """
+    """Read the rows of a CSV or TSV file with a header; every value is a string."""
     csv.field_size_limit(_MAX_CELL)
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     reader = csv.reader(text, delimiter=delimiter, strict=True)
@@ -52,11 +47,7 @@ def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Generator[di
 
 
 def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
-    """Read the rows of a Parquet file.
-
-    Raises:
-        InputError: the file is not a Parquet file, or is damaged.
-    """
+    """Read the rows of a Parquet file."""
     import polars as pl
 
     try:
@@ -73,11 +64,7 @@ def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None
 
 
 def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> None:
-    """Write JSON Lines rows as CSV or TSV; the first row's fields are the header.
-
-    Raises:
-        RowError: a row has other fields than the first, or a field that is not a single value.
-    """
+    """Write JSON Lines rows as CSV or TSV; the first row's fields are the header."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     # Python before 3.13 leaves a carriage return unquoted, and it would end the row for a reader.
@@ -107,11 +94,7 @@ def _write_row(plain: Any, quoting: Any, values: list[Any]) -> None:
 
 
 def write_parquet(lines: Path, out: IO[bytes]) -> None:
-    """Write a JSON Lines file as Parquet.
-
-    Raises:
-        RowError: the rows' fields have types that do not fit into columns.
-    """
+    """Write a JSON Lines file as Parquet."""
     import polars as pl
 
     try:

@@ -16,17 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import (
-    Example,
-    Source,
-    Split,
-    describe,
-    optional_text,
-    text_of,
-    texts_of,
-)
+from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of, texts_of
 from dataprep.datasets.converters.choices import (
-    CHOICE_USER,
     Unlabelled,
     choice_example,
     from_cell,
@@ -47,7 +38,6 @@ SOURCE = Source(
     },
 )
 
-USER = CHOICE_USER
 # The answer comes last: the student has to reach it before it can name it.
 ASSISTANT = """\
 {solution}
@@ -58,12 +48,7 @@ _OPTION = re.compile(r"\s*\(?([A-Za-z])\s*\)\s*(.*)", re.DOTALL)
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """Return an Example with question, choices, answer and solution.
-
-    Raises:
-        RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is not one of the options.
-    """
+    """Return an Example with question, choices, answer and solution."""
     if "options" not in row and "choices" in row:  # the flat layout
         question, (texts, labels) = question_and_choices(row)
         answer = gold_of(row)
@@ -85,11 +70,7 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
 
 
 def _options(row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the options' texts and letters.
-
-    Raises:
-        RowError: they are not a list, an option is empty, or the letters are missing or out of order.
-    """
+    """Return the options' texts and letters."""
     options = from_cell(row.get("options"))
     found = _without_letters(texts_of({"options": options}, "options"))
     if found is None:

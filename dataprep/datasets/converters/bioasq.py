@@ -19,20 +19,17 @@ from typing import Any
 from dataprep.core.errors import RowDropped, RowError
 from dataprep.core.records import Example, Source, Split, describe, text_of
 from dataprep.datasets.converters.choices import (
-    CHOICE_ASSISTANT,
-    CHOICE_USER,
     Unlabelled,
     as_spelled,
     choice_example,
     choices_of,
     gold_of,
     id_of,
+    whole_document,
 )
 
 SOURCE = Source(
-    # Only its authors publish it, after a registration.
-    hub="",
-    revision="",
+    # Not on the hub: only its authors publish it, after a registration.
     licence="CC BY 2.5",
     homepage="http://bioasq.org/",
     splits={
@@ -41,18 +38,11 @@ SOURCE = Source(
     },
 )
 
-USER = CHOICE_USER
-ASSISTANT = CHOICE_ASSISTANT
-
 CHOICES = ["yes", "no"]
 
 
 def rows(document: Any) -> Iterator[Any]:
-    """Yield the questions of a task-b document, or the rows of an array.
-
-    Raises:
-        RowError: the document is neither.
-    """
+    """Yield the questions of a task-b document, or the rows of an array."""
     questions = document.get("questions") if isinstance(document, Mapping) else document
     if not isinstance(questions, list):
         raise RowError("not a BioASQ document", f"expected a list 'questions', found {describe(document)}")
@@ -60,16 +50,10 @@ def rows(document: Any) -> Iterator[Any]:
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """Return an Example with context (the snippets), question, the choices yes and no, answer and solution.
-
-    Raises:
-        RowDropped: another type of question; or a hidden answer, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is neither yes nor no.
-    """
+    """Return an Example with context (the snippets), question, choices, answer and solution."""
     # A .jsonl file with a whole document on its one line would otherwise fail as a row without a question.
     if "questions" in row and "body" not in row and "question" not in row:
-        expected = "expected one question a line; give the document as a .json file"
-        raise RowError("a whole BioASQ document", expected)
+        raise whole_document("BioASQ")
     kind = row.get("type", "yesno")
     if kind != "yesno":
         # Unknown types share one reason: a reason made from data could be different in every row.

@@ -41,11 +41,7 @@ _ANNOTATION = re.compile(r"<<[^<>]*>>")
 
 
 def convert(row: Mapping[str, Any], *, strip_calculator: bool = False) -> Example:
-    """Return an Example with question, solution and answer (the final number).
-
-    Raises:
-        RowError: a field is missing, empty or not a string, or nothing follows the last ``####``.
-    """
+    """Return an Example with question, solution and answer (the final number)."""
     question, answer = text_of(row, "question"), text_of(row, "answer")
     if strip_calculator:
         answer = _ANNOTATION.sub("", answer)

@@ -60,11 +60,7 @@ SCHEMES = {
 
 
 def split_of(row: Mapping[str, Any], scheme: str) -> str:
-    """Return the split that a row belongs to.
-
-    Raises:
-        RowError: ``task_id`` is missing or is not a number from 1 to 974.
-    """
+    """Return the split that a row belongs to."""
     number = _task_id(row)
     for split, numbers in SCHEMES[scheme].items():
         if number in numbers:
@@ -73,11 +69,7 @@ def split_of(row: Mapping[str, Any], scheme: str) -> str:
 
 
 def convert(row: Mapping[str, Any]) -> Example:
-    """Return an Example with question (the task's text), answer (the code) and tests.
-
-    Raises:
-        RowError: a field is missing, empty or of the wrong type.
-    """
+    """Return an Example with question (the task's text), answer (the code) and tests."""
     question = text_of(row, "prompt" if "prompt" in row and "text" not in row else "text")
     setup = row.get("test_setup_code") or ""
     if type(setup) is not str:

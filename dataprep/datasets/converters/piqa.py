@@ -13,22 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import (
-    Example,
-    Source,
-    Split,
-    describe,
-    listed,
-    text_of,
-)
-from dataprep.datasets.converters.choices import (
-    CHOICE_ASSISTANT,
-    CHOICE_USER,
-    Unlabelled,
-    choice_example,
-    choice_row,
-    id_of,
-)
+from dataprep.core.records import Example, Source, Split, describe, listed, text_of
+from dataprep.datasets.converters.choices import Unlabelled, choice_example, choice_row, id_of
 
 SOURCE = Source(
     hub="ybisk/piqa",
@@ -44,20 +30,12 @@ SOURCE = Source(
     },
 )
 
-USER = CHOICE_USER
-ASSISTANT = CHOICE_ASSISTANT
-
 LABELS = ("{stem}-labels.lst", "label")
 """The file beside the rows that holds their labels, one a line, and the field that they become."""
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """Return an Example with question (the goal), two choices and answer.
-
-    Raises:
-        RowDropped: the label is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the label is neither 0 nor 1.
-    """
+    """Return an Example with question (the goal), two choices and answer."""
     if "goal" not in row and "choices" in row:
         return choice_row(row, unlabelled=unlabelled)  # the flat layout
     texts = [text_of(row, "sol1"), text_of(row, "sol2")]

@@ -18,24 +18,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import (
-    Example,
-    Source,
-    Split,
-    describe,
-    optional_text,
-    text_of,
-    texts_of,
-)
+from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of, texts_of
 from dataprep.datasets.converters.choices import (
-    CHOICE_ASSISTANT,
-    CHOICE_USER,
     Unlabelled,
     as_spelled,
     choice_example,
     choices_of,
     gold_of,
     id_of,
+    whole_document,
 )
 
 SOURCE = Source(
@@ -50,18 +41,11 @@ SOURCE = Source(
     },
 )
 
-USER = CHOICE_USER
-ASSISTANT = CHOICE_ASSISTANT
-
 CHOICES = ["yes", "no", "maybe"]
 
 
 def rows(document: Any) -> Iterator[Any]:
-    """Yield the rows of the published object, each with its key as ``pubid``; or those of an array.
-
-    Raises:
-        RowError: the document is neither.
-    """
+    """Yield the rows of the published object, each with its key as ``pubid``; or those of an array."""
     if isinstance(document, list):
         yield from document
     elif isinstance(document, Mapping):
@@ -74,19 +58,13 @@ def rows(document: Any) -> Iterator[Any]:
 
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
-    """Return an Example with context, question, the choices yes, no and maybe, answer and solution.
-
-    Raises:
-        RowDropped: the answer is hidden, and those rows are not kept.
-        RowError: a field is missing or malformed, or the answer is not one of the choices.
-    """
+    """Return an Example with context, question, the choices yes, no and maybe, answer and solution."""
     answer = row["final_decision"] if "final_decision" in row else gold_of(row)
     texts, labels = choices_of(row["choices"]) if "choices" in row else (CHOICES, [])
     official = "QUESTION" in row
     # The published object on the one line of a .jsonl file: its values are the rows.
-    if not official and "question" not in row and row and all(type(each) is dict for each in row.values()):
-        expected = "expected one question a line; give the document as a .json file"
-        raise RowError("a whole PubMedQA document", expected)
+    if not official and "question" not in row and row and all(type(value) is dict for value in row.values()):
+        raise whole_document("PubMedQA")
     return choice_example(
         text_of(row, "QUESTION" if official else "question"),
         (texts, labels),

@@ -16,10 +16,6 @@ from dataprep.core.records import Example, Source, Split, describe, listed, none
 from dataprep.datasets.converters.choices import NO_ANSWER, Unlabelled, choice_example, choices_of, place_of
 
 SOURCE = Source(
-    hub="",
-    revision="",
-    licence="",
-    homepage="",
     splits={
         "train": Split(("*train*",), 0, "qa_train_llama"),
         "test": Split(("*test*", "*dev*", "*valid*"), 0, "qa_test_llama"),
@@ -27,12 +23,6 @@ SOURCE = Source(
     task="qa",
 )
 
-USER = """\
-{context}
-
-{question}
-
-{choices}"""
 ASSISTANT = """\
 {solution}
 
@@ -55,10 +45,6 @@ def convert(
         columns: the row's field for each field of an Example.
         answers_from: the first choice's number, if answers are numbers.
         unlabelled: keep or drop a row whose answer is hidden.
-
-    Raises:
-        RowDropped: there is no answer, and those rows are not kept.
-        RowError: the question is missing, a field is malformed, or the answer is not one of the choices.
     """
     columns = columns or {name: name for name in FIELDS}
     question = _text(row, columns.get("question", "question"))
@@ -100,11 +86,7 @@ def has_field(row: Mapping[str, Any], path: str) -> bool:
 def _place_of(
     answer: object, texts: Sequence[str], labels: Sequence[str], answers_from: Literal[0, 1, None]
 ) -> int:
-    """Return which of the choices an answer names, counted from 0.
-
-    Raises:
-        RowError: it names no choice, or is a number without ``--answers-from``.
-    """
+    """Return which of the choices an answer names, counted from 0."""
     # Nothing here tells whether a number counts from 0 or from 1. It is a label or text of a choice, or
     # --answers-from says how it counts. JSON's 1 and a table's "1" are the same.
     given = str(answer) if type(answer) in (int, float) else answer
