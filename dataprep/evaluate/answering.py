@@ -12,42 +12,22 @@ from dataprep.models.loading import GenerationError, Model
 # down to this many tokens; otherwise each length of prompt would make a batch of its own.
 LIMIT_STEP = 32
 
-Watch = Callable[[int], None]
-"""Called with the number of further rows that are done."""
-
 
 def answer_all(
-    model: Model,
-    items: Sequence[Item],
-    *,
-    max_tokens: int,
-    batch_size: int,
-    watch: Watch | None = None,
+    model: Model, items: Sequence[Item], *, max_tokens: int, batch_size: int, on_rows: Callable[[int], None]
 ) -> tuple[list[Prediction], int]:
-    """Return the answers in the order of the items, and how many were cut off.
-
-    An answer is cut off at ``max_tokens`` or at the end of the model's context. A row that the model cannot
-    answer, for example one longer than its context, gets the reason instead of a text.
-
-    Args:
-        model: the model.
-        items: the rows to answer.
-        max_tokens: maximum number of tokens per answer.
-        batch_size: number of rows that are answered at once.
-        watch: called after each batch.
-    """
+    """Return the answers in the order of the items, and how many were cut off."""
     decoder = Decoder(model, Decoding(max_tokens=max_tokens), batch_size)
     predictions: list[Prediction] = [Prediction(None, "not asked")] * len(items)
     rows: list[tuple[int, Row]] = []
     for number, item in enumerate(items):
         try:
             prompt = model.prompt(item.asked)
-        except GenerationError as error:
+        except GenerationError as error:  # for example a prompt longer than the model's context
             predictions[number] = Prediction(None, error.kind)
             continue
         rows.append((number, Row(prompt, _limit(model, prompt, max_tokens), seed=None, record=False)))
-    if watch is not None:
-        watch(len(items) - len(rows))
+    on_rows(len(items) - len(rows))
     # The longest first, so that a batch which does not fit into memory fails at once.
     rows.sort(key=lambda numbered: (-numbered[1].max_new_tokens, -len(numbered[1].prompt)))
     cut = 0
@@ -57,8 +37,7 @@ def answer_all(
         for number, row in batch:
             predictions[number] = _prediction(model, row)
             cut += row.error is None and not _ended(model, row)
-        if watch is not None:
-            watch(len(batch))
+        on_rows(len(batch))
     return predictions, cut
 
 

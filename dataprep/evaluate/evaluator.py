@@ -21,10 +21,9 @@ from dataprep.evaluate.metrics.scores import PASS, Row, Scored, results_of, scor
 from dataprep.evaluate.predictions import read_predictions
 from dataprep.evaluate.sandbox.run import Guard, run_program
 from dataprep.evaluate.sandbox.self_test import check_confinement
-from dataprep.evaluate.settings import Evaluation, Settings, Watch
+from dataprep.evaluate.settings import Evaluation, OnProgress, Settings
 
-ScoredRows = list[tuple[Row, dict[str, Any]]]
-"""Rows with their scores, and the output row of each."""
+ScoredRows = list[tuple[Row, dict[str, Any]]]  # rows with their scores, and the output row of each
 
 
 def evaluate_file(
@@ -35,7 +34,7 @@ def evaluate_file(
     output: str | Path | None = None,
     settings: Settings | None = None,
     rejects: str | Path | None = None,
-    watch: Watch | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Score a model, or predictions of any system, on a file of rows.
 
@@ -46,7 +45,7 @@ def evaluate_file(
         output: receives for each row its prediction, the answer read from it, and its scores.
         settings: how rows are evaluated.
         rejects: receives bad rows; without it the first one is an error.
-        watch: called with the progress.
+        on_progress: called with a task, the number of further rows that are done, and of all.
 
     Raises:
         UsageError: neither or both of model and predictions, a setting that does not fit, or programs that
@@ -78,7 +77,7 @@ def evaluate_file(
         if not ledger.rows_in:
             raise InputError(path, "the file is empty; expected rows")
         done = Evaluation(ledger, [], guard=_guard(items, settings))
-        rows = scored_rows(items, model, predictions, settings, done, watch)
+        rows = _scored_rows(items, model, predictions, settings, done, on_progress)
         if out is not None:
             out.write(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for _, row in rows))
     # After the output has appeared: a row counts as written only then.
@@ -102,27 +101,22 @@ def _guard(items: Sequence[Item], settings: Settings) -> Guard | None:
     return check_confinement(settings.limits)
 
 
-def scored_rows(
+def _scored_rows(
     items: Sequence[Item],
     model: str | Path | None,
     predictions: str | Path | None,
     settings: Settings,
     done: Evaluation,
-    watch: Watch | None,
+    on_progress: OnProgress | None,
 ) -> ScoredRows:
-    """Return the items that have a score; ``done.ledger`` gets the reasons for the others.
-
-    Raises:
-        UsageError, InputError, FileError: as ``evaluate_file``.
-    """
     if not items:
         return []
     if model is None:
         matched = read_predictions(str(predictions), items, done.ledger.rows_in, settings.teacher)
         done.unknown = matched.unknown
-        return _scored(items, matched.predictions, settings, done, watch)
+        return _scored(items, matched.predictions, settings, done, on_progress)
     if settings.metric == "loss":
-        return _losses(items, str(model), settings, done, watch)
+        return _losses(items, str(model), settings, done, on_progress)
     from dataprep.evaluate.answering import answer_all
 
     with quiet():
@@ -131,9 +125,9 @@ def scored_rows(
             items,
             max_tokens=settings.max_tokens,
             batch_size=settings.batch_size,
-            watch=_watching(watch, "answers", len(items)),
+            on_rows=_counting(on_progress, "answers", len(items)),
         )
-    return _scored(items, answers, settings, done, watch)
+    return _scored(items, answers, settings, done, on_progress)
 
 
 def _loaded(name: str) -> Any:
@@ -142,14 +136,14 @@ def _loaded(name: str) -> Any:
     from dataprep.models.loading import load
 
     model = load(name)
-    # On a GPU, bfloat16 halves the memory and changes greedy answers as little as another batch size does.
+    # On a GPU, bfloat16 halves the memory.
     if model.device.type == "cuda" and model.weights.dtype == torch.float32:
         model.weights = model.weights.to(torch.bfloat16)
     return model
 
 
 def _losses(
-    items: Sequence[Item], name: str, settings: Settings, done: Evaluation, watch: Watch | None
+    items: Sequence[Item], name: str, settings: Settings, done: Evaluation, on_progress: OnProgress | None
 ) -> ScoredRows:
     from dataprep.evaluate.token_loss import encoder_of, losses
     from dataprep.models.loading import check_model
@@ -159,8 +153,8 @@ def _losses(
         # The tokenizer and chat format come first: a fault in them is known before weights load.
         encoder = encoder_of(name, settings.chat_format)
         model = _loaded(name)
-        watching = _watching(watch, "losses", len(items))
-        sums = losses(model, encoder, items, batch_size=settings.batch_size, watch=watching)
+        on_rows = _counting(on_progress, "losses", len(items))
+        sums = losses(model, encoder, items, batch_size=settings.batch_size, on_rows=on_rows)
     rows: ScoredRows = []
     for item, loss in zip(items, sums, strict=True):
         if isinstance(loss, RowError):
@@ -176,7 +170,7 @@ def _scored(
     predictions: Sequence[Prediction],
     settings: Settings,
     done: Evaluation,
-    watch: Watch | None,
+    on_progress: OnProgress | None,
 ) -> ScoredRows:
     answered: list[tuple[Item, str]] = []
     for item, prediction in zip(items, predictions, strict=True):
@@ -184,7 +178,7 @@ def _scored(
             done.ledger.fail(prediction.failure or MISSING)
         else:
             answered.append((item, prediction.text))
-    programs = _run_all(answered, settings, done.guard, watch)
+    programs = _run_all(answered, settings, done.guard, on_progress)
     rows: ScoredRows = []
     for number, (item, text) in enumerate(answered):
         scored = programs[number] if number in programs else score(text, item.reference)
@@ -200,13 +194,15 @@ def _scored(
 
 
 def _run_all(
-    answered: Sequence[tuple[Item, str]], settings: Settings, guard: Guard | None, watch: Watch | None
+    answered: Sequence[tuple[Item, str]],
+    settings: Settings,
+    guard: Guard | None,
+    on_progress: OnProgress | None,
 ) -> dict[int, Scored]:
-    """Run the programs among the predictions, several at once, and return their scores by number."""
     numbers = [number for number, (item, _) in enumerate(answered) if item.reference.metric == "mbpp"]
     if not numbers or guard is None:
         return {}
-    watching = _watching(watch, "programs", len(numbers))
+    on_rows = _counting(on_progress, "programs", len(numbers))
 
     def run(number: int) -> Scored:
         item, text = answered[number]
@@ -222,8 +218,7 @@ def _run_all(
         stack.callback(pool.shutdown, cancel_futures=True)  # an interrupted run starts no further program
         for number, scored in zip(numbers, pool.map(run, numbers), strict=True):
             programs[number] = scored
-            if watching is not None:
-                watching(1)
+            on_rows(1)
     return programs
 
 
@@ -231,7 +226,5 @@ def _identity(item: Item) -> dict[str, Any]:
     return {"id": item.id, "source": item.source, "metric": item.reference.metric}
 
 
-def _watching(watch: Watch | None, task: str, total: int) -> Callable[[int], None] | None:
-    if watch is None:
-        return None
-    return lambda count: watch(task, count, total)
+def _counting(on_progress: OnProgress | None, task: str, total: int) -> Callable[[int], None]:
+    return lambda count: None if on_progress is None else on_progress(task, count, total)

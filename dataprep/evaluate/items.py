@@ -30,23 +30,14 @@ MISSING = "no prediction"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row to be evaluated.
-
-    Attributes:
-        where: the place of the row, for messages.
-        id: its id, if it has one.
-        source: the dataset it comes from, if that is known.
-        messages: the conversation, with or without the reference answer as its last message.
-        reference: the right answer.
-        number: the number of the row in its file, from 1, bad and dropped rows included.
-    """
+    """A row to be evaluated."""
 
     where: Location
     id: str | None
-    source: str | None
-    messages: Sequence[Message]
+    source: str | None  # the dataset it comes from, if that is known
+    messages: Sequence[Message]  # with or without the reference answer as the last message
     reference: Reference
-    number: int = 0
+    number: int = 0  # in its file, from 1, bad and dropped rows included
 
     @property
     def asked(self) -> list[Message]:
@@ -64,20 +55,7 @@ def read_items(
     dataset: str | None = None,
     template: Mapping[str, str] | None = None,
 ) -> Iterator[Item]:
-    """Yield the items in a file of chat rows, Examples, or source rows of a dataset.
-
-    Args:
-        path: the file; chat rows and Examples may be mixed.
-        ledger: counts the rows, and those that are dropped or bad.
-        rejects: receives bad rows.
-        metric: the metric of all rows. Defaults to each row's own.
-        dataset: the dataset whose source rows the file holds.
-        template: messages in place of the default wording, for rows that are not chat rows.
-
-    Raises:
-        InputError: a row is bad and there is no file for rejects, or the file cannot be read.
-        UsageError: there is no such dataset.
-    """
+    """Yield the items in a file of chat rows and Examples, or of source rows of a dataset."""
     worded = _Wording(template or {})
     for where, row in read_located(path, dataset):
         # Counted before anything can fail, because predictions without ids are matched by this number.
@@ -136,11 +114,7 @@ class _Wording:
         self._asking = SourceRenderer({**parts, "assistant": "-"})
 
     def __call__(self, example: Example, whole: bool) -> list[Message]:
-        """Return the messages of an Example; without ``whole`` those before the answer.
-
-        Raises:
-            RowError: the Example lacks the fields of all sections of a message.
-        """
+        """Return the messages of an Example; without ``whole`` those before the answer."""
         renderer = self._whole if whole else self._asking
         messages: list[Message] = orjson.loads(renderer(example))["messages"]
         return messages if whole else messages[:-1]
@@ -155,11 +129,7 @@ class Prediction:
 
 
 def by_id(items: Sequence[Item]) -> dict[str, int]:
-    """Return the index of each item by its id.
-
-    Raises:
-        UsageError: an item has no id, or the same as another.
-    """
+    """Return the index of each item by its id."""
     indices: dict[str, int] = {}
     for number, item in enumerate(items):
         if item.id is None:

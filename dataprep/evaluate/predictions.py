@@ -19,32 +19,15 @@ NO_ANSWER = "the teacher gave no answer"
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Predictions in the order of the rows.
-
-    Attributes:
-        predictions: one for each row.
-        unknown: number of predictions whose id no row has.
-    """
+    """Predictions in the order of the rows."""
 
     predictions: list[Prediction]
-    unknown: int = 0
+    unknown: int = 0  # predictions whose id no row has
 
 
 def read_predictions(path: str, items: Sequence[Item], rows_in: int, teacher: str | None = None) -> Matched:
-    """Return the predictions of a file, one for each item.
-
-    Args:
-        path: rows with a ``prediction`` or ``text``, all or none of them with an ``id``; or a journal of
-            ``generate``, read as ``collect`` reads it.
-        items: the rows that the predictions are for.
-        rows_in: number of rows in the file of the items, bad and dropped ones included.
-        teacher: the teacher whose answers are evaluated, if a journal has several.
-
-    Raises:
-        InputError: a row is malformed, an id comes twice, or without ids there are more or fewer than rows.
-        UsageError: a journal has several teachers, or items have no ids to match by.
-        FileError: the file cannot be read.
-    """
+    """Return the predictions of a file of rows, or of a journal of ``generate``, one for each item."""
+    # `rows_in` counts bad and dropped rows, too: without ids, predictions are matched by position.
     rows = list(files.read_rows(path))
     if not rows:
         raise InputError(path, "the file is empty; expected predictions")

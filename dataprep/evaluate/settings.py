@@ -16,17 +16,13 @@ if TYPE_CHECKING:
     from dataprep.evaluate.metrics.scores import Result
     from dataprep.evaluate.sandbox.run import Guard, Limits
 
-Watch = Callable[[str, int, int], None]
-"""Called with the name of a task, the number of further rows that are done, and the number of all."""
+# Called with the name of a task, the number of further rows that are done, and the number of all.
+OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of an evaluation; each field has the help text of its flag.
-
-    Raises:
-        UsageError: a value is not accepted.
-    """
+    """The options of an evaluation; each field has the help text of its flag."""
 
     metric: Metric | None = option(
         None,
@@ -85,21 +81,13 @@ class Settings:
 
 @dataclass
 class Evaluation:
-    """The result of an evaluation.
-
-    Attributes:
-        ledger: the rows of the file.
-        results: the figures, by metric and source.
-        cut: number of a model's answers that were cut off at ``max_tokens`` or the end of its context.
-        unknown: number of predictions whose id no row has.
-        guard: the guard that kept programs from files; ``None`` if none was run.
-    """
+    """The result of an evaluation."""
 
     ledger: Ledger
-    results: list[Result]
-    cut: int = 0
-    unknown: int = 0
-    guard: Guard | None = None
+    results: list[Result]  # by metric and source
+    cut: int = 0  # answers of a model that were cut off at `max_tokens` or the end of its context
+    unknown: int = 0  # predictions whose id no row has
+    guard: Guard | None = None  # kept programs from files; `None` if none was run
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as a JSON object."""

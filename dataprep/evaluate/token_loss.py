@@ -14,21 +14,14 @@ from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.truncation import Encoded
 
-Loss = tuple[float, int]
-"""The summed loss of a row in nats, and the number of its tokens in the loss."""
-
+Loss = tuple[float, int]  # the summed loss of a row in nats, and the number of its tokens in the loss
 # Number of logits at once (256 MiB in float32), and of positions that are converted to float32 at once.
 _CELLS = 1 << 26
 _POSITIONS = 1 << 10
 
 
 def encoder_of(name: str, chat_format: str) -> Encoder:
-    """Return an encoder that encodes rows as training does: with the model's tokenizer, in a chat format.
-
-    Raises:
-        UsageError: the model is no directory, or there is no such chat format.
-        TokenizerError, TemplateError: the tokenizer or the template cannot be used.
-    """
+    """Return the encoder of training for the model's tokenizer and a chat format."""
     if not Path(name).is_dir():
         raise UsageError(f"{name}: the loss needs a model's directory, with its tokenizer in it")
     tokenizer = load_tokenizer(name)
@@ -37,25 +30,9 @@ def encoder_of(name: str, chat_format: str) -> Encoder:
 
 
 def losses(
-    model: Model,
-    encoder: Encoder,
-    items: Sequence[Item],
-    *,
-    batch_size: int,
-    watch: Callable[[int], None] | None = None,
+    model: Model, encoder: Encoder, items: Sequence[Item], *, batch_size: int, on_rows: Callable[[int], None]
 ) -> list[Loss | RowError]:
-    """Return the loss of each row, or the reason why it has none, in the order of the rows.
-
-    Args:
-        model: a causal model.
-        encoder: encodes the conversations of the items.
-        items: the rows.
-        batch_size: number of rows at once; fewer if their logits would take too much memory.
-        watch: called with the number of further rows that are done.
-
-    Raises:
-        UsageError: the model is an encoder-decoder, or a batch does not fit into memory.
-    """
+    """Return the loss of each row, or the reason why it has none, in the order of the rows."""
     # `models.losses.mean_losses` does not serve here: the bootstrap interval needs the sum of each row.
     if model.encodes:
         raise UsageError("--metric loss: expected a causal model; this one has an encoder of its own")
@@ -66,19 +43,18 @@ def losses(
         results.append(problem or (0.0, 0))
         if problem is None and not isinstance(each, RowError):
             encoded.append((number, each))
-    if watch is not None:
-        watch(len(items) - len(encoded))
+    on_rows(len(items) - len(encoded))
     # The longest first, so that a batch which does not fit into memory fails at once.
     encoded.sort(key=lambda numbered: -len(numbered[1].ids))
     begin = 0
     while begin < len(encoded):
+        # Fewer rows than asked for if their logits would take too much memory.
         count = max(1, min(batch_size, _CELLS // (len(encoded[begin][1].ids) * model.vocab_size)))
         batch = encoded[begin : begin + count]
         for (number, _), loss in zip(batch, _losses(model, [each for _, each in batch]), strict=True):
             results[number] = loss
         begin += len(batch)
-        if watch is not None:
-            watch(len(batch))
+        on_rows(len(batch))
     return results
 
 

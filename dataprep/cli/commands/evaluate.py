@@ -53,7 +53,7 @@ def command(
     if output == "-" and as_json:
         raise UsageError("-o - and --json both write to standard output; give the rows a file")
     chosen = settings()
-    with steps_bar(quiet) as watch:
+    with steps_bar(quiet) as on_progress:
         done = evaluate_file(
             path,
             model=model,
@@ -61,7 +61,7 @@ def command(
             output=output,
             settings=chosen,
             rejects=rejects,
-            watch=watch,
+            on_progress=on_progress,
         )
     if as_json:
         print_json(done.to_json())

@@ -47,11 +47,9 @@ def flexible_number(reply: str) -> str | None:
 
 
 def same_number(number: str | None, reference: str) -> bool:
-    """Check that a number is the reference, which may come with its solution before it.
-
-    Texts are compared without ``,``, ``$`` and a full stop at the end: ``1,600.`` is ``1600``, but ``16.0``
-    is not ``16``. That is strict, and it is how the score is defined.
-    """
+    """Check that a number is the reference, which may come with its solution before it."""
+    # Texts are compared without `,`, `$` and a full stop at the end: `1,600.` is `1600`, but `16.0` is not
+    # `16`. That is strict, and it is how the score is defined.
     return number is not None and _plain(number) == _plain(reference)
 
 

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Z = 1.959963984540054
-"""The normal distribution's 97.5 % point."""
-
+Z = 1.959963984540054  # the normal distribution's 97.5 % point
 RESAMPLES = 2000
 _CELLS = 1 << 22
 
@@ -34,13 +32,6 @@ def bootstrap(
     """Return the percentile bootstrap interval of a mean, or with weights of a ratio of sums.
 
     Rows are drawn with replacement ``RESAMPLES`` times, by numpy's PCG64 with ``seed``.
-
-    Args:
-        values: one per row, at least one.
-        weights: one per row, for example the number of tokens of a sum of losses; the interval is then that
-            of ``sum(values) / sum(weights)``.
-        seed: seed of the draws.
-
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13.
     """
     tops = np.asarray(values, dtype=np.float64)

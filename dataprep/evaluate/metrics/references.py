@@ -31,32 +31,16 @@ _WHAT_TO_DO = "say which metric with --metric, or convert with --with-id, which 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The right answer to a row.
-
-    Attributes:
-        metric: the metric that scores replies.
-        answers: GSM8K: the number. SQuAD: all accepted answers; none if the passage has none. Choice: the
-            letter.
-        choices: the texts of the choices.
-        tests: assertions that a program must pass.
-    """
+    """The right answer to a row."""
 
     metric: Metric
-    answers: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()  # the number, the letter, or all accepted answers of SQuAD
     choices: tuple[str, ...] = ()
-    tests: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()  # assertions that a program must pass
 
 
 def reference_of_example(example: Example, metric: Metric | None = None) -> Reference:
-    """Return the reference of an Example.
-
-    Args:
-        example: the row.
-        metric: the metric of all rows. Defaults to the one of the Example's source or task.
-
-    Raises:
-        RowError: the Example lacks what the metric needs, or its task has no metric.
-    """
+    """Return the reference of an Example, for the metric of all rows or else its own."""
     kind = metric or metric_of(example.source, "choice" if example.choices else example.task)
     if kind is None:
         raise RowError("no metric for the row", f"its task is {example.task or None!r}; {_WHAT_TO_DO}")
@@ -80,18 +64,7 @@ def reference_of_example(example: Example, metric: Metric | None = None) -> Refe
 def reference_of_chat(
     asked: Sequence[Mapping[str, Any]], reply: str, row: Mapping[str, Any], metric: Metric | None = None
 ) -> Reference:
-    """Return the reference of a chat row: the content of its last assistant message.
-
-    Args:
-        asked: the messages before that.
-        reply: that content.
-        row: may name its ``source`` and ``task``. Without them the metric is recognised by the wording that
-            ``convert`` gives prompts.
-        metric: the metric of all rows. Defaults to the one of the row.
-
-    Raises:
-        RowError: no metric fits, or the row has no reference.
-    """
+    """Return the reference of a chat row: the content of its last assistant message."""
     prompt = str(asked[-1]["content"]) if asked else ""
     kind = metric or metric_of(row.get("source"), row.get("task")) or _by_wording(prompt, reply)
     if kind is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dataprep.evaluate.metrics import squad
@@ -16,28 +16,25 @@ STRICT, FLEXIBLE = "exact match (strict)", "exact match (flexible)"
 EXACT, F1 = "exact match", "F1"
 ACCURACY, PASS = "accuracy", "pass@1"
 
+ALL = "all"
+LOSS, PERPLEXITY = "loss", "perplexity"
+_LARGEST = 700.0  # exp of more overflows a float
+# The scores of each metric; the loss has its own.
 NAMES: dict[Metric, tuple[str, ...]] = {
     "gsm8k": (STRICT, FLEXIBLE),
     "squad": (EXACT, F1),
     "choice": (ACCURACY,),
     "mbpp": (PASS,),
 }
-"""The scores of each metric; the loss has its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The scores of a reply.
+    """The scores of a reply."""
 
-    Attributes:
-        extracted: the answer that was read from it; ``None`` if none could be.
-        scores: by the names in ``NAMES``.
-        detail: for a program, its outcome.
-    """
-
-    extracted: str | None
-    scores: dict[str, float]
-    detail: str | None = None
+    extracted: str | None  # the answer that was read from it, if any could be
+    scores: dict[str, float]  # by the names in `NAMES`
+    detail: str | None = None  # for a program, its outcome
 
 
 def score(reply: str, reference: Reference) -> Scored:
@@ -60,11 +57,6 @@ def score(reply: str, reference: Reference) -> Scored:
     raise ValueError(f"a reply alone has no {reference.metric}")
 
 
-ALL = "all"
-LOSS, PERPLEXITY = "loss", "perplexity"
-_LARGEST = 700.0  # exp of more overflows a float
-
-
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A score, between 0 and 1 except for the loss, and its 95 % interval."""
@@ -74,39 +66,22 @@ class Figure:
     low: float
     high: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON object."""
-        return {"value": self.value, "low": self.low, "high": self.high}
-
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The figures of the rows of one source.
+    """The figures of the rows of one source."""
 
-    Attributes:
-        source: the dataset; ``None`` if rows name none, ``"all"`` for all datasets of this metric together.
-        metric: the metric of the rows.
-        rows: number of rows.
-        figures: in the order of ``NAMES``.
-        counts: unanswered rows, tokens, or programs by outcome.
-    """
-
-    source: str | None
+    source: str | None  # `None` if rows name none, `ALL` for all datasets of this metric together
     metric: Metric
     rows: int
-    figures: tuple[Figure, ...]
-    counts: dict[str, int] = field(default_factory=dict)
+    figures: tuple[Figure, ...]  # in the order of `NAMES`
+    counts: dict[str, int] = field(default_factory=dict)  # unanswered rows, tokens, or programs by outcome
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON object."""
-        figures = {each.name: each.to_json() for each in self.figures}
-        return {
-            "source": self.source,
-            "metric": self.metric,
-            "rows": self.rows,
-            "figures": figures,
-            "counts": self.counts,
-        }
+        written = asdict(self)
+        written["figures"] = {figure.pop("name"): figure for figure in written["figures"]}
+        return written
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,45 +19,32 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from dataprep.core.errors import UsageError
 from dataprep.teacher.journal.line import without_halves
 
+# The means that keep a program from files, in the order in which they are tried.
 Guard = Literal["landlock", "mounts"]
 GUARDS: tuple[Guard, ...] = ("landlock", "mounts")
-"""The means that keep a program from files, in the order in which they are tried."""
-
 _CONFINED = str(Path(__file__).with_name("child.py"))
-
 # A program may take this many times its processor time: on a busy machine it has to wait for its turn.
 PATIENCE = 4
-
 _REPORT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a program.
+    """The limits of a program."""
 
-    Attributes:
-        seconds: processor time in seconds; ``PATIENCE`` times as much may pass on the clock.
-        memory: address space in bytes.
-    """
-
-    seconds: int = 10
-    memory: int = 512 << 20
+    seconds: int = 10  # processor time; `PATIENCE` times as much may pass on the clock
+    memory: int = 512 << 20  # address space in bytes
 
 
 class Verdict(NamedTuple):
-    """The result of a program.
+    """The result of a program."""
 
-    Attributes:
-        outcome: ``passed`` if all tests passed; ``wrong`` if an assertion failed; ``error`` if anything else
-            was raised; ``timeout``; ``ended`` if the process ended before its tests had passed.
-        detail: the error, and the step in which it was raised.
-    """
-
+    # `wrong`: an assertion failed. `error`: anything else was raised. `ended`: the process ended too early.
     outcome: Literal["passed", "wrong", "error", "timeout", "ended"]
     detail: str = ""
 
@@ -67,17 +54,7 @@ class NotConfined(UsageError):
 
 
 def run_program(program: str, tests: Sequence[str], limits: Limits, guard: Guard) -> Verdict:
-    """Run a program and then its tests, confined.
-
-    Args:
-        program: Python source.
-        tests: statements that are run after it, one after the other.
-        limits: limits of the process.
-        guard: the means that keep it from files.
-
-    Raises:
-        NotConfined: the process could not be confined; nothing was run.
-    """
+    """Run a program and then its tests, confined; raise ``NotConfined`` and run nothing if that fails."""
     # The child repeats this token only after the last test, so a program that ends early cannot pass.
     token = secrets.token_hex(32).encode()
     job = {
@@ -88,7 +65,8 @@ def run_program(program: str, tests: Sequence[str], limits: Limits, guard: Guard
     }
     # An empty folder: a program can read no file of the user by a relative path.
     with tempfile.TemporaryDirectory(prefix="dataprep-") as folder:
-        report = _report(_message(job, token), folder, limits.seconds)
+        text = json.dumps(job).encode()
+        report = _report(b"%08d" % len(text) + text + token, folder, limits.seconds)
     if report is None:
         return Verdict("timeout", f"more than {limits.seconds} seconds of the processor")
     if report == token:
@@ -102,11 +80,6 @@ def run_program(program: str, tests: Sequence[str], limits: Limits, guard: Guard
     except (ValueError, TypeError, KeyError, RecursionError):
         return Verdict("ended", "the process ended before its tests had passed")
     return Verdict("wrong" if wrong else "error", without_halves(detail) or "")
-
-
-def _message(job: dict[str, Any], token: bytes) -> bytes:
-    text = json.dumps(job).encode()
-    return b"%08d" % len(text) + text + token
 
 
 def _report(message: bytes, folder: str, seconds: int) -> bytes | None:

@@ -11,11 +11,7 @@ from dataprep.evaluate.sandbox.run import GUARDS, Guard, Limits, NotConfined, ru
 
 
 def check_confinement(limits: Limits) -> Guard:
-    """Return the first guard under which a sound program passes and no probe gets through.
-
-    Raises:
-        UsageError: no guard holds here; the message gives the reason for each.
-    """
+    """Return the first guard under which a sound program passes and no probe gets through."""
     if sys.platform != "linux":
         raise UsageError(f"--allow-code: programs cannot be confined on {sys.platform}; run this on Linux")
 
@@ -61,11 +57,7 @@ PROBES = {
 
 
 def escapes(guard: Guard, limits: Limits) -> list[str]:
-    """Return the probes that got through under a guard.
-
-    Raises:
-        NotConfined: the kernel lacks the guard, or not even a sound program runs under it.
-    """
+    """Return the probes that got through under a guard."""
     sound = run_program(SOUND, ["assert sorted([2, 1]) == [1, 2]"], limits, guard)
     if sound.outcome != "passed":
         raise NotConfined(f"a sound program does not pass ({sound.outcome}: {sound.detail})")
