@@ -50,6 +50,11 @@ def canonical(name: str) -> str:
     return ALIASES.get(plain, plain)
 
 
+def aliases(name: str) -> list[str]:
+    """Return the other names of a dataset, given its own."""
+    return [alias for alias, meant in ALIASES.items() if meant == name]
+
+
 def load(name: str) -> Converter:
     """Import the converter module of a dataset, given its name or alias."""
     known = names()
