@@ -19,7 +19,7 @@ from dataprep.collect.answers import Answers, Judged, Labels, gold_letter
 from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.records import LETTERS, Example, describe
 from dataprep.datasets.converters.choices import CHOICE_USER
-from dataprep.datasets.templates import SourceRenderer, compile_text
+from dataprep.datasets.templates import compile_text, source_renderer
 
 # A token with one letter and any marks around it: `A`, ` a`, `(a`, `a)`, `A.`, `**A`. Some tokenizers spell a
 # space and a newline as `Ġ` and `Ċ`.
@@ -198,7 +198,7 @@ class TrainingRows:
 
 def chat_renderer(parts: Mapping[str, str]) -> Renderer:
     """Return the renderer of ``{messages, id, source}`` with a teacher's rationale in place of the answer."""
-    render = SourceRenderer({"assistant": "{rationale}", **parts}, with_id=True)
+    render = source_renderer({"assistant": "{rationale}", **parts}, with_id=True)
     return lambda example, _: render(example)
 
 
