@@ -150,11 +150,7 @@ class Decoding:
 
     @classmethod
     def of(cls, config: GenerationConfig) -> Decoding:
-        """Return the settings of a run.
-
-        Raises:
-            UsageError: one of them is unknown or has a value that is not accepted.
-        """
+        """Return the settings of a run."""
         if unknown := sorted(config.extra.keys() - set(SETTINGS)):
             known = ", ".join(SETTINGS)
             raise UsageError(
@@ -224,9 +220,6 @@ class Decoder:
         Args:
             rows: in the order of their arrival.
             watched: tokens whose log-probabilities are recorded in addition to the likeliest ones.
-
-        Raises:
-            Stopped: ``stopped`` returned true.
         """
         # `generate` has one limit per batch, so rows share a batch only if their limits are equal.
         by_length: dict[int, list[Row]] = {}

@@ -33,12 +33,7 @@ class GenerationError(Exception):
 
 
 def check_model(name: str) -> None:
-    """Check, without loading anything, that a name can be a model's and that it can be loaded.
-
-    Raises:
-        MissingDependencyError: torch or transformers is not installed.
-        FileError: the name is neither a directory with a model nor a possible name on the hub.
-    """
+    """Check, without loading anything, that a name can be a model's and that it can be loaded."""
     for package in ("torch", "transformers"):
         require(package, extra="train", feature=PURPOSE)
     path = Path(name)
@@ -91,9 +86,6 @@ class Model:
 
         The tokenizer's chat template renders them. Without one, each message is a line ``role: content``,
         followed by ``assistant:``.
-
-        Raises:
-            GenerationError: the template refuses the messages, or they do not fit the model.
         """
         if self._tokenizer.chat_template:
             try:
@@ -160,11 +152,6 @@ def load(name: str, template: Mapping[str, Any] | None = None) -> Model:
     Args:
         name: the directory or name. Nothing is fetched for a directory.
         template: further variables of the chat template.
-
-    Raises:
-        MissingDependencyError: torch or transformers is not installed.
-        FileError: the model or its tokenizer is damaged or missing.
-        UsageError: the model does not generate text, does not fit into memory, or is not on the hub.
     """
     check_model(name)
     from transformers import AutoTokenizer
@@ -186,10 +173,6 @@ def load_weights(name: str, dtype: Any = "auto") -> PreTrainedModel:
     Args:
         name: a directory, or a name on the hub.
         dtype: a torch dtype. Defaults to that of the files.
-
-    Raises:
-        FileError: the model is damaged, or some of its weights are missing.
-        UsageError: the model does not generate text, does not fit into memory, or is not on the hub.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 

@@ -76,9 +76,6 @@ def config_of(name: str, vocab_size: int, pad_id: int, bos_id: int | None, eos_i
         pad_id: the padding token.
         bos_id: the token at the beginning of a text, if the tokenizer has one.
         eos_id: the token that ends a text.
-
-    Raises:
-        UsageError: there is no such preset.
     """
     from transformers import LlamaConfig, T5Config
 

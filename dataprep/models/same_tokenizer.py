@@ -22,9 +22,6 @@ def compare_tokenizers(
         texts: texts that both split.
         where: start of the message: whose tokenizer the other one is.
         advice: end of the message: what to do.
-
-    Raises:
-        TokenizerError: they differ.
     """
     # Files of the same tokenizer can differ (tokenizer.model, tokenizer.json), so the tokens decide.
     if own.fingerprint == other.fingerprint:

@@ -192,11 +192,6 @@ def load_tokenizer_for(model: str, path: str | None, texts: list[str]) -> Tokeni
         model: a preset's name, a model directory, or a name on the Hub.
         path: the tokenizer's file or directory, if one was chosen.
         texts: files of rows to train a tokenizer on, for a preset without one.
-
-    Raises:
-        UsageError: a preset has no tokenizer, and there is nothing to train one on.
-        TokenizerError: the tokenizer is damaged.
-        FileError: the tokenizer's file is missing.
     """
     if path is not None:
         return tokenizers.load_tokenizer(path)
@@ -230,10 +225,6 @@ def load_chat_format_for(
             template, else Llama 3's.
         tokenizer: the student's tokenizer.
         shards: the data, if they are finished shards; they must have been written in this format.
-
-    Raises:
-        UsageError: the shards were written in another chat format. The student would learn other stop
-            tokens and roles than its template has.
     """
     if not shards:
         return _chat_format(model, name, tokenizer)
@@ -272,12 +263,7 @@ def _has_template(folder: str) -> bool:
 
 
 def model_directory(model: str, flag: str = "--model") -> str:
-    """Return the directory of a model; download a model from the Hub first.
-
-    Raises:
-        UsageError: there is no such directory, or the model could not be downloaded.
-        MissingDependencyError: the name is one on the Hub, and huggingface_hub is not installed.
-    """
+    """Return the directory of a model; download a model from the Hub first."""
     if Path(model).is_dir():
         return model
     if Path(model).exists() or model.count("/") != 1:

@@ -109,11 +109,7 @@ class ShotPool:
             self._asking.setdefault(_content(shot.example), set()).add(shot.id)
 
     def for_row(self, example: Example) -> list[Shot]:
-        """Return the row's shots: distinct, and never the row itself or one that asks the same.
-
-        Raises:
-            UsageError: the pool has too few others.
-        """
+        """Return the row's shots: distinct, and never the row itself or one that asks the same."""
         if not self.count:
             return []
         row_id = example.identify()
@@ -158,12 +154,7 @@ class Prompter:
         self._open = compile_text(wording.replace("{answer_label}", "{answer_text}"), "user")
 
     def __call__(self, example: Example) -> dict[str, Any]:
-        """Return the request ``{id, messages, shots, teacher_forcing, choices, answer}``.
-
-        Raises:
-            RowError: teacher forcing, and the Example has no right answer.
-            UsageError: the pool has too few shots.
-        """
+        """Return the request ``{id, messages, shots, teacher_forcing, choices, answer}``."""
         if self.forcing and example.answer is None:
             raise RowError("no gold answer", "teacher forcing shows it; use --no-teacher-forcing")
         row_id = example.identify()

@@ -69,11 +69,7 @@ class PendingQueue:
         self._settled: Counter[State] = Counter()
 
     def next(self) -> Job | None:
-        """Return the next job; ``None`` if there is none, or none among the next ``AT_ONCE`` requests.
-
-        Raises:
-            InputError: a row is not a request.
-        """
+        """Return the next job; ``None`` if there is none, or none among the next ``AT_ONCE`` requests."""
         single, key_of, done, keys = self._config.n == 1, self._config.key, self._index.done, self.keys
         before = self.seen
         for request in islice(self._requests, AT_ONCE):

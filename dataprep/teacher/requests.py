@@ -34,11 +34,7 @@ class Request:
 
 
 def request_of(row: Mapping[str, Any]) -> Request:
-    """Return the request in a row ``{id, messages, …}``.
-
-    Raises:
-        RowError: a field is missing or of another type.
-    """
+    """Return the request in a row ``{id, messages, …}``."""
     identity, messages = row.get("id"), row.get("messages")
     if type(identity) is not str or not identity or "\0" in identity:
         raise RowError("no id", f"expected a text in 'id', found {describe(identity)}")
@@ -74,11 +70,7 @@ def _choices(value: Any) -> tuple[str, ...]:
 
 
 def count_requests(path: str | Path) -> int:
-    """Return the number of rows of a file, for a progress bar; 0 for standard input, which is read only once.
-
-    Raises:
-        FileError: the file cannot be read.
-    """
+    """Return the number of rows of a file, for a progress bar; 0 for standard input (read once)."""
     return 0 if str(path) == files.STDIO else sum(1 for _ in files.read_lines(str(path)))
 
 
@@ -117,12 +109,7 @@ class Keyed:
 
 
 def read_keyed(path: str | Path, config: GenerationConfig) -> Iterator[Keyed]:
-    """Yield the requests of a long JSON Lines file with their keys, which all cores compute.
-
-    Raises:
-        InputError: a row is not a request.
-        FileError: the file cannot be read.
-    """
+    """Yield the requests of a long JSON Lines file with their keys, which all cores compute."""
     # Workers return only ids and keys. The blocks stay here, for the few requests whose messages are needed.
     given, before = deque[files.Block](), 0
 
@@ -168,12 +155,7 @@ def _keys_of(config: GenerationConfig, block: files.Block) -> tuple[Rows, int, t
 
 
 def read_requests(path: str | Path) -> Iterator[Request]:
-    """Yield the requests of a file, in order.
-
-    Raises:
-        InputError: a row is not a request.
-        FileError: the file cannot be read.
-    """
+    """Yield the requests of a file, in order."""
     source = str(path)
     for where, row in files.read_rows(source):
         with located(where):

@@ -74,17 +74,12 @@ class CurrentLines(Generic[Value]):
                     yield teacher, identity, sample, value
 
 
-def current_lines(
-    lines: Iterable[tuple[Value, Mapping[str, Any]]],
-) -> dict[str, dict[int, dict[str, Value]]]:
+def current_lines(lines: Iterable[tuple[Value, Mapping[str, Any]]]) -> dict[str, dict[int, dict[str, Value]]]:
     """Return the lines that count, by teacher, then sample in ascending order, then id.
 
     Args:
         lines: rows that ``check_response`` accepts, in the order in which they were written, each with a
             value that identifies it: its number, its offset, or the row itself.
-
-    Raises:
-        RowError: a line's ``sample`` is not a whole number of 0 or more.
     """
     # Offsets or numbers are kept, not rows: a journal may be larger than the memory.
     current = CurrentLines[Value]()
@@ -97,11 +92,7 @@ def current_lines(
 
 
 def sample_of(row: Mapping[str, Any]) -> int:
-    """Return which of several samples of one request a line is, counted from 0.
-
-    Raises:
-        RowError: the field is not a whole number of 0 or more.
-    """
+    """Return which of several samples of one request a line is, counted from 0."""
     sample = row.get("sample", 0)
     if sample is None:
         return 0

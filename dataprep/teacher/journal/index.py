@@ -184,12 +184,7 @@ def _part_of(block: files.Block) -> _Part:
 
 
 def read_index(path: str | Path) -> Index:
-    """Return the index of a journal; an incomplete last line is only noted.
-
-    Raises:
-        InputError: another line is not a journal's.
-        FileError: the file cannot be read.
-    """
+    """Return the index of a journal; an incomplete last line is only noted."""
     held = Index()
     if not Path(path).exists():
         return held

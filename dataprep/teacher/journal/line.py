@@ -86,11 +86,7 @@ def outcome_of(line: Mapping[str, Any]) -> Outcome:
 
 
 def check_response(row: Any) -> dict[str, Any]:
-    """Return the row if it is a line of a journal.
-
-    Raises:
-        RowError: a field that every line has is missing or of another type.
-    """
+    """Return the row if it is a line of a journal."""
     if type(row) is not dict:
         raise RowError("not a response", f"expected an object, found {describe(row)}")
     for name in ("id", "key", "teacher"):

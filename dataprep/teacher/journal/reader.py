@@ -41,9 +41,6 @@ class JournalReader:
 
         Args:
             progress: called with the number of bytes of each line.
-
-        Raises:
-            InputError: another line is damaged or not a response, or a journal has no lines.
         """
         self.torn.clear()
         for path, text, base in zip(self._paths, self._texts, self._bases, strict=True):

@@ -88,11 +88,7 @@ class JournalWriter:
             os.fsync(file.fileno())
 
     def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Append lines in one piece, and add them to the index.
-
-        Raises:
-            FileError: they could not be written or forced to the disk; what was written stays.
-        """
+        """Append lines in one piece, and add them to the index."""
         assert self._file is not None
         if self._failure is not None:
             raise FileError(self.path, f"cannot be forced to the disk: {self._failure.strerror}")
@@ -196,11 +192,7 @@ def _torn_tail(path: Path) -> tuple[int, bytes]:
 
 
 def set_aside(path: str | Path) -> Path | None:
-    """Rename a journal, so that a new one can begin; return its new path (``None`` if there was none).
-
-    Raises:
-        FileError: it cannot be renamed, or another process is writing it.
-    """
+    """Rename a journal, so that a new one can begin; return its new path (``None`` if there was none)."""
     journal = Path(path)
     if not journal.exists():
         return None
