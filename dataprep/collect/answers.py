@@ -9,7 +9,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.records import Example
 from dataprep.teacher.journal.current import current_lines
-from dataprep.teacher.journal.reader import JournalReader
+from dataprep.teacher.journal.line import JournalReader
 
 
 class Answers:

@@ -23,8 +23,7 @@ from dataprep.teacher.journal.index import Index, entry_of, read_index
 from dataprep.teacher.journal.line import new_line
 from dataprep.teacher.journal.writer import JournalWriter, check_journal
 from dataprep.teacher.protocol import Reply, RequestError, answers_of, error_of
-from dataprep.teacher.queue import PendingQueue
-from dataprep.teacher.requests import read_requests
+from dataprep.teacher.requests import PendingQueue, read_requests
 
 # OpenAI's limits for one file.
 MOST_REQUESTS = 50_000

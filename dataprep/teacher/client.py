@@ -20,7 +20,7 @@ from dataprep.teacher.journal.line import new_line, outcome_of
 from dataprep.teacher.journal.writer import JournalWriter
 from dataprep.teacher.pacing import Budget, ConcurrencyLimit, Rate, backoff, likely_tokens, most_tokens
 from dataprep.teacher.protocol import Answer, Reply, RequestError
-from dataprep.teacher.queue import Job, PendingQueue
+from dataprep.teacher.requests import Job, PendingQueue
 from dataprep.teacher.settings import Pacing
 
 WATCHED_SECONDS = 0.5

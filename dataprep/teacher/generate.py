@@ -23,12 +23,11 @@ from dataprep.core.ledger import Ledger
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.client import Client, Progress, Teacher
 from dataprep.teacher.connection import Connection
-from dataprep.teacher.journal.current import CurrentLines, sample_of
+from dataprep.teacher.journal.current import CurrentLines
 from dataprep.teacher.journal.index import read_index
-from dataprep.teacher.journal.line import now, outcome_of
+from dataprep.teacher.journal.line import now, outcome_of, sample_of
 from dataprep.teacher.journal.writer import JournalWriter, set_aside
-from dataprep.teacher.queue import PendingQueue
-from dataprep.teacher.requests import Keyed, Request, is_long, read_keyed, read_requests
+from dataprep.teacher.requests import Keyed, PendingQueue, Request, is_long, read_keyed, read_requests
 from dataprep.teacher.settings import Endpoint, Pacing
 
 OnProgress = Callable[[Progress], None]
