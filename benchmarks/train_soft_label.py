@@ -30,7 +30,7 @@ def bench(data: Path, _: Path, rounds: int) -> bool:
 
     from dataprep.core.io import Block
     from dataprep.train.objectives.soft_label.classes import Classes
-    from dataprep.train.objectives.soft_label.loading import new_scorer
+    from dataprep.train.objectives.soft_label.classifier import new_scorer
     from dataprep.train.objectives.soft_label.predicting import Scoring
     from dataprep.train.options import PredictOptions
 

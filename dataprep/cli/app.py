@@ -1,32 +1,94 @@
-"""The app, with the commands in ``commands``."""
+"""The app, whose commands are imported when they are called."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from dataprep import __version__
-from dataprep.cli.commands import (
-    checks,
-    collect,
-    convert,
-    datasets,
-    evaluate,
-    generate,
-    merge,
-    predict,
-    prompt,
-    rationales,
-    review,
-    tokenize,
-    tokenizer,
-    train,
-)
 from dataprep.cli.console import guard_stdout
+
+# Module and function of each command with the first line of its docstring, in the order of the pipeline.
+# The lines are repeated here because importing all commands for `dataprep --help` would double its time.
+COMMANDS = {
+    "init": ("datasets:init_command", "Make a workspace with small sample datasets in it."),
+    "convert": ("convert:command", "Convert a dataset's source rows to chat rows or Examples."),
+    "merge": ("merge:command", "Merge and shuffle files of rows, reproducibly."),
+    "validate": ("checks:validate_command", "Check that every row of chat files is well-formed."),
+    "lint-tokens": ("checks:lint_tokens_command", "Check the token ids and the loss mask of chat files."),
+    "stats": ("checks:stats_command", "Describe files: counts, lengths, duplicates."),
+    "parse-rationales": ("rationales:parse_command", "Parse teachers' rationale files into labelled rows."),
+    "export-rationales": (
+        "rationales:export_command",
+        "Write labelled rows back as published rationale files.",
+    ),
+    "prompt": ("prompt:command", "Make requests to a teacher from Examples."),
+    "generate": ("generate:command", "Ask a teacher, and write every answer into a journal."),
+    "collect": ("collect:command", "Join teachers' answers to their Examples."),
+    "review": ("review:command", "Describe teachers' answers to multiple-choice questions."),
+    "tokenize": (
+        "tokenize:command",
+        "Turn chat rows into token shards, or Examples into a teacher/student file.",
+    ),
+    "train": (
+        "train:command",
+        "Train a student on chat rows, rationales, soft labels or a teacher's distributions.",
+    ),
+    "evaluate": (
+        "evaluate:command",
+        "Measure a model, or any system's predictions, by each task's own metric.",
+    ),
+    "predict": (
+        "predict:command",
+        "Score rows with a classifier that `dataprep train` made, or any of transformers.",
+    ),
+    "fetch": ("datasets:fetch_command", "Download a dataset from the Hugging Face hub into raw/."),
+    "datasets": (
+        "datasets:datasets_command",
+        "List the datasets: task, splits with their rows, licence, files in raw/.",
+    ),
+    "tokenizer": ("tokenizer:commands", "Train a tokenizer on the data, or show one."),
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """Every command by name; looking one up imports its module."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command = getattr(import_module(f"dataprep.cli.commands.{module}"), attribute)
+        if not isinstance(command, typer.Typer):
+            alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+            alone.command(name)(guard_stdout(command))
+            command = alone
+        return get_command(command)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands()  # type: ignore[assignment]
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        # Typer's own method asks each command for its help, which would import them all.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
 
 app = typer.Typer(
     name="dataprep",
+    cls=_Group,
     help="Prepare data for small language models: turn datasets and teachers' answers into chat rows "
     "and tokens, train small students and evaluate them.",
     no_args_is_help=True,
@@ -52,35 +114,3 @@ def _app(
     __: Annotated[bool, typer.Option("--debug", help="Show a traceback when a command fails.")] = False,
 ) -> None:
     """Register the options that stand before a command; ``--debug`` is read in ``__main__``."""
-
-
-# In the order of the pipeline, in which `dataprep --help` lists them.
-for _name, _command in (
-    ("init", datasets.init_command),
-    ("convert", convert.command),
-    ("merge", merge.command),
-    ("validate", checks.validate_command),
-    ("lint-tokens", checks.lint_tokens_command),
-    ("stats", checks.stats_command),
-    ("parse-rationales", rationales.parse_rationales_command),
-    ("export-rationales", rationales.export_rationales_command),
-    ("prompt", prompt.command),
-    ("generate", generate.command),
-    ("collect", collect.command),
-    ("review", review.command),
-    ("tokenize", tokenize.command),
-    ("train", train.command),
-    ("evaluate", evaluate.command),
-    ("predict", predict.command),
-    ("fetch", datasets.fetch_command),
-    ("datasets", datasets.datasets_command),
-):
-    app.command(_name)(guard_stdout(_command))
-
-for _group in (tokenizer,):
-    _name = _group.__name__.rpartition(".")[2]
-    _commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    _commands.callback()(_group.command)
-    for _inner, _command in _group.commands.items():
-        _commands.command(_inner)(guard_stdout(_command))
-    app.add_typer(_commands, name=_name)

@@ -25,6 +25,26 @@ Its ``keywords`` are the flags that were given, so that a command can tell a fla
 can add the fields that are not flags.
 """
 
+
+def flag(default: Any, help: str, *words: str, **settings: Any) -> Any:
+    """Return a command's parameter that is a flag; ``...`` as default makes it required.
+
+    Args:
+        default: its default.
+        help: its help text.
+        words: the flag's names, which start with ``-``, and the placeholder for its value.
+        settings: further settings of ``typer.Option``.
+    """
+    names = [word for word in words if word.startswith("-")]
+    metavar = next((word for word in words if word not in names), None)
+    return typer.Option(default, *names, help=help, metavar=metavar, **settings)
+
+
+def argument(default: Any, help: str, metavar: str) -> Any:
+    """Return a command's parameter that is an argument; ``...`` as default makes it required."""
+    return typer.Argument(default, help=help, metavar=metavar)
+
+
 Output = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="PATH", help="Output file; - is standard output."),

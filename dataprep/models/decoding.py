@@ -24,9 +24,9 @@ from dataprep.models.sampling import GenerationConfig
 class Record:
     """Log-probabilities, one item per token of the answer."""
 
-    chosen: list[float]  # that of the token itself
-    top: list[list[tuple[int, float]]]  # the likeliest tokens, each with its own, in descending order
-    watched: list[list[float]]  # those of the watched tokens, in their order
+    chosen: list[float]  # That of the token itself.
+    top: list[list[tuple[int, float]]]  # The likeliest tokens, each with its own, in descending order.
+    watched: list[list[float]]  # Those of the watched tokens, in their order.
 
 
 class Draw:
@@ -107,15 +107,15 @@ SETTINGS = ("top_p", "top_k", "repetition_penalty", "seed", "chat_template_kwarg
 class Decoding:
     """Settings of a model in this process."""
 
-    max_tokens: int = 512  # of an answer
-    temperature: float | None = 0.0  # 0 is greedy; `None` follows the model's generation_config.json
-    n: int = 1  # number of answers per request
-    logprobs: int = 0  # number of alternatives recorded for each token
-    top_p: float | None = None  # draw among the likeliest tokens that have this probability together
-    top_k: int | None = None  # draw among this number of the likeliest tokens
-    repetition_penalty: float | None = None  # above 1, tokens that were used already become less likely
-    seed: int | None = None  # makes the draws reproducible in any batch
-    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # such as enable_thinking
+    max_tokens: int = 512  # Of an answer.
+    temperature: float | None = 0.0  # 0 is greedy; `None` follows the model's generation_config.json.
+    n: int = 1  # Number of answers per request.
+    logprobs: int = 0  # Number of alternatives recorded for each token.
+    top_p: float | None = None  # Draw among the likeliest tokens that have this probability together.
+    top_k: int | None = None  # Draw among this number of the likeliest tokens.
+    repetition_penalty: float | None = None  # Above 1, tokens that were used already become less likely.
+    seed: int | None = None  # Makes the draws reproducible in any batch.
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # Such as enable_thinking.
 
     def __post_init__(self) -> None:
         _check("top_p", self.top_p, float, "a number above 0, at most 1", lambda value: 0 < value <= 1)
@@ -146,13 +146,13 @@ def _check(name: str, value: Any, kind: type, expected: str, holds: Callable[[An
 class Row:
     """One answer to generate, and the result."""
 
-    prompt: list[int]  # the request's tokens
+    prompt: list[int]  # The request's tokens.
     max_new_tokens: int
-    seed: str | None  # that of the row's random numbers; `None` draws differently each time
-    record: bool  # whether log-probabilities are wanted
-    tokens: list[int] = field(default_factory=list)  # the answer, with the token that ended it
-    recorded: Record | None = None  # its log-probabilities
-    error: GenerationError | None = None  # the reason if there is no answer
+    seed: str | None  # That of the row's random numbers; `None` draws differently each time.
+    record: bool  # Record log-probabilities.
+    tokens: list[int] = field(default_factory=list)  # The answer, with the token that ended it.
+    recorded: Record | None = None  # Its log-probabilities.
+    error: GenerationError | None = None  # The reason if there is no answer.
 
 
 class Stopped(Exception):

@@ -33,7 +33,7 @@ def _parse_params(texts: list[str]) -> dict[str, Any]:
 class GenerationConfig:
     """The model, and the settings that change its answers; each option has the help text of its flag."""
 
-    model: str  # on Azure, the deployment's name
+    model: str  # On Azure, the deployment's name.
     max_tokens: int = option(512, "Maximum number of tokens per answer.", metavar="N", min=1)
     temperature: float | None = option(
         0.0,

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 class Student:
     """A language model that is trained."""
 
-    model: PreTrainedModel  # in float32
+    model: PreTrainedModel  # In float32.
     tokenizer: Tokenizer
     chat_format: ChatFormat
-    attention: str  # the name of the attention implementation that its class uses by default
+    attention: str  # The name of the attention implementation that its class uses by default.
     # Saves low-rank updates and merges them into the weights; called first by `save`.
     merge_adapter: Callable[[Path], None] | None = None
 

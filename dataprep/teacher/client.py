@@ -37,20 +37,20 @@ class Teacher(Protocol):
 class Progress:
     """Counts of a run."""
 
-    settled: int = 0  # requests that the journal answers already
-    asked: int = 0  # requests taken from the queue
-    answered: int = 0  # answers that were written
-    failed: int = 0  # failures that were written
-    sent: int = 0  # requests that were sent, retries included
-    in_flight: int = 0  # requests that wait for an answer
-    waiting: int = 0  # requests that wait for a retry
-    prompt_tokens: int = 0  # counted by the servers, as the next
+    settled: int = 0  # Requests that the journal answers already.
+    asked: int = 0  # Requests taken from the queue.
+    answered: int = 0  # Answers that were written.
+    failed: int = 0  # Failures that were written.
+    sent: int = 0  # Requests that were sent, retries included.
+    in_flight: int = 0  # Requests that wait for an answer.
+    waiting: int = 0  # Requests that wait for a retry.
+    prompt_tokens: int = 0  # Counted by the servers, as the next.
     completion_tokens: int = 0
-    cost: float = 0.0  # dollars that the journal's answers cost, earlier runs included
-    cost_before: float = 0.0  # dollars that they cost before this run
-    paused: float = 0.0  # seconds until requests are sent again, at the server's request
-    stopped: str = ""  # the reason why no more requests are sent; empty otherwise
-    last_error: str = ""  # the last failure of a request, even if it was retried
+    cost: float = 0.0  # Dollars that the journal's answers cost, earlier runs included.
+    cost_before: float = 0.0  # Dollars that they cost before this run.
+    paused: float = 0.0  # Seconds until requests are sent again, at the server's request.
+    stopped: str = ""  # The reason why no more requests are sent; empty otherwise.
+    last_error: str = ""  # The last failure of a request, even if it was retried.
 
 
 @dataclass(eq=False)

@@ -37,11 +37,11 @@ OnProgress = Callable[[Progress], None]
 class GenerateReport:
     """The result of a run."""
 
-    ledger: Ledger  # requests in, complete answers out, and a reason for each of the others
+    ledger: Ledger  # Requests in, complete answers out, and a reason for each of the others.
     progress: Progress = field(default_factory=Progress)
-    interrupted: bool = False  # whether the user stopped it
-    torn: bool = False  # whether the journal had a torn last line
-    twice: list[str] = field(default_factory=list)  # the first few ids that more than one request has
+    interrupted: bool = False  # True if the user stopped it.
+    torn: bool = False  # True if the journal had a torn last line.
+    twice: list[str] = field(default_factory=list)  # The first few ids that more than one request has.
 
 
 def status_of_requests(requests: str | Path, journal: str | Path, config: GenerationConfig) -> GenerateReport:

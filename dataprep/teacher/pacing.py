@@ -98,10 +98,10 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 class Budget:
     """A budget in dollars. Requests in flight count with the most that they can cost."""
 
-    limit: float | None  # `None` for no limit
-    price_in: float = 0.0  # of a million tokens of prompts
-    price_out: float = 0.0  # of a million tokens of answers
-    spent: float = 0.0  # on answers
+    limit: float | None  # `None` for no limit.
+    price_in: float = 0.0  # Of a million tokens of prompts.
+    price_out: float = 0.0  # Of a million tokens of answers.
+    spent: float = 0.0  # On answers.
     _reserved: float = 0.0
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:

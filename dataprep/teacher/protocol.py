@@ -25,16 +25,16 @@ _FATAL = frozenset([401, 404])
 class RequestError(Exception):
     """Raised for a request without an answer; it becomes a line of the journal."""
 
-    type: str  # the kind of failure, in the server's words or ours
+    type: str  # The kind of failure, in the server's words or ours.
     message: str
     _: KW_ONLY
-    status: int | None = None  # the HTTP status; `None` if no reply came
-    retryable: bool = True  # whether asking again can help
-    # Whether every other request would fail as well: the key is refused, the model is unknown, or the account
+    status: int | None = None  # The HTTP status; `None` if no reply came.
+    retryable: bool = True  # True if asking again can help.
+    # True if every other request would fail as well: the key is refused, the model is unknown, or the account
     # has no credit.
     fatal: bool = False
-    after: float | None = None  # seconds that the server asks to wait; `None` if it does not say
-    free: bool = False  # the attempt does not count, because the fault was ours
+    after: float | None = None  # Seconds that the server asks to wait; `None` if it does not say.
+    free: bool = False  # The attempt does not count, because the fault was ours.
 
     @property
     def shown(self) -> str:

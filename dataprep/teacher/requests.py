@@ -98,7 +98,7 @@ class Keyed:
     id: str
     key: str
     block: _Block
-    number: int  # its line in the block, counted from 0
+    number: int  # Its line in the block, counted from 0.
 
     def whole(self) -> Request:
         """Parse and return the request itself."""
@@ -164,9 +164,9 @@ class Job:
     request: Request
     key: str
     samples: list[int]
-    attempts: int = 0  # number of times it was sent
-    reserved: float = 0.0  # dollars reserved for it while it is in flight
-    pace: int = 0  # tokens counted for it while it is in flight
+    attempts: int = 0  # Number of times it was sent.
+    reserved: float = 0.0  # Dollars reserved for it while it is in flight.
+    pace: int = 0  # Tokens counted for it while it is in flight.
 
 
 class PendingQueue:

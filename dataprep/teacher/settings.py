@@ -44,11 +44,11 @@ class Pacing:
 class Endpoint:
     """The address of a teacher, and the key that it asks for."""
 
-    base_url: str = OPENAI_URL  # such as http://localhost:8000/v1; on Azure the resource's address
+    base_url: str = OPENAI_URL  # Such as http://localhost:8000/v1; on Azure the resource's address.
     # ``repr`` does not show the key, and ``redact`` removes it from messages.
     api_key: str = field(default="", repr=False)
-    azure: bool = False  # whether it is an Azure OpenAI deployment
-    api_version: str = ""  # Azure's; empty elsewhere
+    azure: bool = False  # True if it is an Azure OpenAI deployment.
+    api_version: str = ""  # Azure's; empty elsewhere.
 
     def __post_init__(self) -> None:
         try:

@@ -23,29 +23,13 @@ _NAME = re.compile(r"step-(\d{8,})\.pt")
 
 
 class Checkpoints:
-    """The checkpoints of a run.
-
-    Args:
-        folder: the folder of the checkpoints; created with the first one.
-        module: the module that is trained, wrapped for several processes or not.
-        optimizer: its optimizer.
-        world: the processes of the run.
-    """
+    """The checkpoints of a run."""
 
     def __init__(self, folder: Path, module: nn.Module, optimizer: Optimizer, world: World) -> None:
         self.folder, self.module, self.optimizer, self.world = folder, module, optimizer, world
 
     def save(self, done: int, facts: Mapping[str, int], *, keep: int) -> None:
-        """Write the state after `done` steps, and keep the last `keep` checkpoints.
-
-        Args:
-            done: number of steps.
-            facts: numbers to store with the state; `load` returns them.
-            keep: number of checkpoints to keep.
-
-        Raises:
-            FileError: the checkpoint cannot be written; earlier ones are unchanged.
-        """
+        """Write the state after `done` steps, and keep the last `keep` checkpoints."""
         # All processes take part, even though only the first one writes: sharded weights are gathered.
         full = StateDictOptions(full_state_dict=True, cpu_offload=True)
         weights, optimizer = get_state_dict(self.module, self.optimizer, options=full)
@@ -84,12 +68,7 @@ class Checkpoints:
         return paths[-1] if paths else None
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Load a checkpoint, and return its step and facts.
-
-        Raises:
-            FileError: the checkpoint is damaged.
-            TrainingError: it belongs to another model, or to another number of processes.
-        """
+        """Load a checkpoint, and return its step and facts."""
         try:
             # weights_only: a checkpoint from elsewhere must not run code. mmap: the file is not copied first.
             state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)

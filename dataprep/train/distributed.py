@@ -15,13 +15,7 @@ from dataprep.core.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes of a run.
-
-    Attributes:
-        rank: the index of this process, from 0.
-        size: number of processes.
-        device: where this process's model is.
-    """
+    """The processes of a run."""
 
     rank: int
     size: int
@@ -64,14 +58,7 @@ class World:
 
 @contextmanager
 def processes(wanted: str = "auto") -> Iterator[World]:
-    """Join the processes that `torchrun` started, or yield this process alone.
-
-    Args:
-        wanted: `auto`, `cpu` or `cuda`.
-
-    Raises:
-        UsageError: there is no GPU, or fewer than processes.
-    """
+    """Join the processes that `torchrun` started, or yield this process alone."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield World(0, 1, _device(wanted, 0))
         return
@@ -102,13 +89,7 @@ def _device(wanted: str, local: int) -> torch.device:
 
 
 def wrap_model(module: nn.Module, world: World, *, fsdp: bool) -> nn.Module:
-    """Wrap the loss module, so that gradients are averaged over all processes.
-
-    Args:
-        module: returns the loss in its forward pass.
-        world: the processes.
-        fsdp: whether weights, gradients and optimizer state are sharded among the processes.
-    """
+    """Wrap the loss module, so that gradients are averaged over all processes."""
     if fsdp:
         return _sharded(module, world)
     if world.size == 1:

@@ -27,17 +27,6 @@ def add_lora(student: Student, rank: int) -> dict[str, int]:
 
     The model is changed in place and keeps its class, which attention and generation depend on. Saving the
     student merges the updates into the weights, and writes the updates alone into `adapter/`.
-
-    Args:
-        student: the student.
-        rank: R.
-
-    Returns:
-        The rank, α and the number of trained parameters.
-
-    Raises:
-        MissingDependencyError: peft is not installed.
-        UsageError: the model is not a `transformers` model.
     """
     require("peft", extra="lora", feature="--lora")
     with quiet_torchao():  # peft imports torchao if it is installed

@@ -15,11 +15,7 @@ TRAINING, EVALUATION, INK = "#2a6f97", "#d1495b", "#333333"
 
 
 def draw_curve(run_dir: RunDir) -> Path | None:
-    """Write `loss.png`: the smoothed training loss by step, and the evaluation loss.
-
-    Returns:
-        The path; `None` if matplotlib (extra `plots`) is not installed, or there is no step.
-    """
+    """Write `loss.png`: the smoothed training loss by step, and the evaluation loss."""
     lines = run_dir.metrics()
     steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     measured = [(line["step"], line["eval_loss"]) for line in lines if "eval_loss" in line]
@@ -62,97 +58,50 @@ def _smoothed(steps: list[tuple[int, float]]) -> list[tuple[int, Any]]:
 def write_card(
     folder: Path, objective: str, options: TrainOptions, facts: Mapping[str, Any], results: Mapping[str, Any]
 ) -> None:
-    """Write `README.md` into a directory.
-
-    Args:
-        folder: the directory.
-        objective: the objective's name.
-        options: the options that were used.
-        facts: facts about data and model, from `facts_of`.
-        results: losses and other results of the run.
-    """
+    """Write `README.md` into a directory."""
     pipeline = "text-classification" if objective == "soft-label" else "text-generation"
     # transformers loads only a directory with a configuration; the tiny network has none.
     library = ["library_name: transformers"] if (folder / "config.json").is_file() else []
-    lines = [
-        "---",
-        *library,
-        f"pipeline_tag: {pipeline}",
-        "---",
-        "",
-        f"# {folder.resolve().parent.name}",
-        "",
-        f"A student trained with dataprep {__version__}: objective `{objective}`, model `{options.model}`"
-        + (f", {facts['parameters']:,} parameters." if "parameters" in facts else "."),
-        "",
-        *_student(facts),
-        "## Data",
-        "",
-        "| part | file | rows | SHA-256 |",
-        "| --- | --- | --- | --- |",
-        *_data(facts),
-        "",
-        "## Results",
-        "",
-        "| | |",
-        "| --- | --- |",
-        *(f"| {_words(name)} | {_shown(value)} |" for name, value in results.items() if name != "sample"),
-        "",
-        *_sample(results.get("sample")),
-        "## Options",
-        "",
-        "| | |",
-        "| --- | --- |",
-        *(f"| {_words(name)} | {_shown(value)} |" for name, value in options.to_json().items()),
-        "",
+    about = f"A student trained with dataprep {__version__}: objective `{objective}`, model `{options.model}`"
+    about += f", {facts['parameters']:,} parameters." if "parameters" in facts else "."
+    rows = facts.get("rows", {})
+    lines = ["---", *library, f"pipeline_tag: {pipeline}", "---", "", f"# {folder.resolve().parent.name}", ""]
+    lines += [about, "", *_student(facts), "## Data", "", "| part | file | rows | SHA-256 |"]
+    lines += ["| --- | --- | --- | --- |"]
+    lines += [
+        f"| {part} | {file['name']} | {rows.get(part, '')} | `{file['sha256']}` |"
+        for part, inputs in facts.get("data", {}).items()
+        for file in inputs
     ]
+    lines += ["", *_table("Results", {name: value for name, value in results.items() if name != "sample"})]
+    if sample := results.get("sample"):
+        lines += ["## A sample", "", *_quoted(sample["prompt"]), "", "It answers:", ""]
+        lines += [*_quoted(sample["answer"]), ""]
+    lines += _table("Options", options.to_json())
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def _student(facts: Mapping[str, Any]) -> list[str]:
     tokenizer = facts.get("tokenizer") or {}
-    facts_by_name = {
+    values = {
         "class": facts.get("class"),
         "chat format of conversations": facts.get("chat_format"),
         "tokenizer": tokenizer.get("kind"),
         "tokenizer's fingerprint": tokenizer.get("fingerprint"),
         "LoRA": facts.get("lora"),
     }
-    rows = [f"| {name} | {_shown(value)} |" for name, value in facts_by_name.items() if value]
-    return ["## Student", "", "| | |", "| --- | --- |", *rows, ""] if rows else []
+    values = {name: value for name, value in values.items() if value}
+    return _table("Student", values) if values else []
 
 
-def _data(facts: Mapping[str, Any]) -> list[str]:
-    rows = facts.get("rows", {})
-    return [
-        f"| {part} | {file['name']} | {rows.get(part, '')} | `{file['sha256']}` |"
-        for part, inputs in facts.get("data", {}).items()
-        for file in inputs
-    ]
-
-
-def _sample(sample: Mapping[str, str] | None) -> list[str]:
-    if sample is None:
-        return []
-    return [
-        "## A sample",
-        "",
-        *_quoted(sample["prompt"]),
-        "",
-        "It answers:",
-        "",
-        *_quoted(sample["answer"]),
-        "",
-    ]
+def _table(title: str, values: Mapping[str, Any]) -> list[str]:
+    rows = [f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in values.items()]
+    return [f"## {title}", "", "| | |", "| --- | --- |", *rows, ""]
 
 
 def _quoted(text: str) -> list[str]:
     # A fence in the text would end the block: its tildes are spread.
     return ["~~~~text", text.replace("~~~~", "~ ~ ~ ~"), "~~~~"]
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _shown(value: Any) -> str:

@@ -26,20 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainContext:
-    """One call of `train`.
+    """One call of `train`: data, options, directory, processes, and where messages and metrics go."""
 
-    Attributes:
-        data: files of rows, or a directory of shards.
-        eval_data: what the evaluation loss is measured on; may be empty.
-        options: the options, with `learning_rate` set.
-        run_dir: the run's directory.
-        world: the processes of the run.
-        log: prints a line beside the metrics.
-        on_metrics: called with each line of metrics.
-    """
-
+    # Files of rows, or a directory of shards; `eval_data` may be empty.
     data: list[str]
     eval_data: list[str]
+    # With `learning_rate` set.
     options: TrainOptions
     run_dir: RunDir
     world: World
@@ -48,11 +40,7 @@ class TrainContext:
 
 
 class TrainedModel(Protocol):
-    """A model to train: `dataprep.models.student.Student`, or a classifier.
-
-    Attributes:
-        model: the module whose weights are trained.
-    """
+    """A model to train: `dataprep.models.student.Student`, or a classifier."""
 
     model: Any
 
@@ -160,14 +148,12 @@ class Objective(ABC):
         return {}
 
 
-def facts_of(
-    context: TrainContext, student: TrainedModel, data: TrainData, objective: Objective
-) -> dict[str, Any]:
+def facts_of(objective: Objective) -> dict[str, Any]:
     """Return facts about model and data for the records; `--resume` compares `data`."""
-    datasets = data.named()
+    student, datasets = objective.student, objective.data.named()
     # The order is that of the model card.
     return {
-        "model": context.options.model,
+        "model": objective.context.options.model,
         "class": type(student.model).__name__,
         "parameters": sum(weights.numel() for weights in student.model.parameters()),
         **student.describe(),
@@ -188,11 +174,7 @@ def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def check_max_length(max_length: int | None, context_length: int | None) -> int | None:
-    """Return the maximum number of tokens in a row.
-
-    Raises:
-        UsageError: `--max-length` is more than the model's context length.
-    """
+    """Return the maximum number of tokens in a row."""
     if max_length and context_length and max_length > context_length:
         raise UsageError(
             f"--max-length {max_length}: the model's context length is {context_length:,} tokens"

@@ -69,15 +69,10 @@ class TrainOptions:
         is_path=True,
     )
     chat_format: str | None = option(
-        None,
-        "Chat format: llama3, chatml, llama2 or template. Defaults to the model's own.",
-        metavar="NAME",
+        None, "Chat format: llama3, chatml, llama2 or template. Defaults to the model's own.", metavar="NAME"
     )
     max_length: int | None = option(
-        None,
-        "Maximum number of tokens per row. Defaults to the model's context length.",
-        metavar="N",
-        min=2,
+        None, "Maximum number of tokens per row. Defaults to the model's context length.", metavar="N", min=2
     )
     truncation: str = option("error", "What to do with longer rows.", choices=TRUNCATIONS)
     pack: int | None = option(None, "Pack rows into sequences of N tokens.", metavar="N", min=2)
@@ -86,9 +81,7 @@ class TrainOptions:
     batch_size: int = option(8, "Rows or packed sequences per batch, in each process.", metavar="N", min=1)
     accumulate: int = option(1, "Batches per step.", metavar="N", min=1)
     learning_rate: float | None = option(
-        None,
-        "Peak learning rate. Defaults to 1e-3 for a preset, 2e-5 otherwise, 2e-4 with --lora.",
-        above=0,
+        None, "Peak learning rate. Defaults to 1e-3 for a preset, 2e-5 otherwise, 2e-4 with --lora.", above=0
     )
     schedule: str = option("cosine", "How the learning rate falls after its peak.", choices=SCHEDULES)
     warmup: float = option(0.05, "Share of the steps in which the learning rate rises.", min=0, max=1)
@@ -214,10 +207,7 @@ class PredictOptions:
     prediction: str = option("prediction", "Field for the most probable class.", metavar="NAME")
     probs: str = option("probs", "Field for the probabilities of the classes.", metavar="NAME")
     max_length: int | None = option(
-        None,
-        "Maximum number of tokens per text. Defaults to the model's context length.",
-        metavar="N",
-        min=2,
+        None, "Maximum number of tokens per text. Defaults to the model's context length.", metavar="N", min=2
     )
     truncation: str = option("error", "What to do with longer texts.", choices=TRUNCATIONS)
     batch_size: int = option(64, "Rows per batch.", metavar="N", min=1)

@@ -39,41 +39,28 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from dataprep.train.objective import Objective, TrainContext, TrainData
+    from dataprep.train.objective import Objective
 
 GROUP = 32
 FULL_PRECISION, QUANTIZED = "full-precision", "quantized"
 
 
 def scheme_of(name: str) -> Any:
-    """Return torchao's configuration for a value of `--qat`.
-
-    Raises:
-        MissingDependencyError: torchao is not installed.
-    """
+    """Return torchao's configuration for a value of `--qat`."""
     require("torchao", extra="qat", feature="--qat")
     with quiet_torchao():
-        from torchao.quantization import (
-            Int8DynamicActivationIntxWeightConfig,
-            IntxWeightOnlyConfig,
-            PerGroup,
-        )
+        from torchao.quantization import Int8DynamicActivationIntxWeightConfig, IntxWeightOnlyConfig, PerGroup
     if name == "int4-weight":
         return IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(GROUP))
     return Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(GROUP))
 
 
-def check(student: Any, data: TrainData, context: TrainContext) -> Any:
-    """Check that `--qat` is possible, and return torchao's configuration.
-
-    Raises:
-        UsageError: options contradict each other, there are no evaluation rows, or a layer cannot be
-            quantized.
-        MissingDependencyError: torchao is not installed.
-    """
+def check(objective: Objective) -> Any:
+    """Check that `--qat` is possible, and return torchao's configuration."""
     from transformers import PreTrainedModel
 
-    options, model = context.options, student.model
+    context, data, model = objective.context, objective.data, objective.student.model
+    options = context.options
     if not isinstance(model, PreTrainedModel):
         raise UsageError(f"--qat: a {type(model).__name__} has no blocks to quantize; leave it out")
     if options.lora is not None:
@@ -94,31 +81,13 @@ def check(student: Any, data: TrainData, context: TrainContext) -> Any:
     return scheme_of(str(options.qat))
 
 
-def quantize(model: PreTrainedModel, scheme: Any) -> None:
-    """Quantize the weights of a model in place."""
-    _transform(model, scheme)
-
-
-def prepare(model: PreTrainedModel, scheme: Any) -> None:
-    """Make a model compute as if quantized, in place; its weights do not change."""
-    with quiet_torchao():
-        from torchao.quantization.qat import QATConfig
-
-    _transform(model, QATConfig(scheme, step="prepare"))
-
-
-def convert(model: PreTrainedModel, scheme: Any) -> None:
-    """Quantize a prepared model in place."""
-    with quiet_torchao():
-        from torchao.quantization.qat import QATConfig
-
-    _transform(model, QATConfig(scheme, step="convert"))
-
-
-def _transform(model: PreTrainedModel, config: Any) -> None:
+def transform(model: PreTrainedModel, scheme: Any, step: str | None = None) -> None:
+    """Quantize a model in place; or `prepare` it to compute as if quantized, and `convert` it later."""
     with quiet_torchao():
         from torchao.quantization import quantize_
+        from torchao.quantization.qat import QATConfig
 
+    config = QATConfig(scheme, step=step) if step else scheme
     quantize_(model, config, filter_fn=_inside_blocks(model))
 
 
@@ -129,22 +98,12 @@ def _inside_blocks(model: PreTrainedModel) -> Callable[[nn.Module, str], bool]:
 
 
 def train_full_precision(
-    student: Any,
-    data: TrainData,
-    objective: Objective,
-    context: TrainContext,
-    facts: Mapping[str, Any],
-    scheme: Any,
-    *,
-    resume: bool,
+    objective: Objective, facts: Mapping[str, Any], scheme: Any, *, resume: bool
 ) -> Path:
-    """Train the first student, and prepare the model for the second.
-
-    Returns:
-        The checkpoint that the second student starts from.
-    """
+    """Train the first student, prepare the model for the second, and return the checkpoint it starts from."""
+    student, context = objective.student, objective.context
     world, run_dir = context.world, RunDir(context.run_dir.path / FULL_PRECISION)
-    half = BatchSampler.of(len(data.train), context.options, world).steps // 2
+    half = BatchSampler.of(len(objective.data.train), context.options, world).steps // 2
     # config.json is written last: a run that was interrupted later does not train this student again.
     if not (run_dir.path / "config.json").is_file():
         context.log(
@@ -156,7 +115,7 @@ def train_full_precision(
             run_dir.record(facts, resume=resume)
         world.wait()
         torch.manual_seed(plain.options.seed + world.rank)
-        Trainer(student, data, objective, plain, branch=half).run(resume=resume)
+        Trainer(objective, plain, branch=half).run(resume=resume)
         if world.first:
             with run_dir.saving() as folder:
                 student.save(folder)
@@ -165,7 +124,7 @@ def train_full_precision(
         # The trainer cuts these metrics to the shared half when it loads the branch's checkpoint.
         shutil.copyfile(run_dir.path / METRICS, context.run_dir.path / METRICS)
     world.wait()
-    prepare(student.model, scheme)
+    transform(student.model, scheme, "prepare")
     context.log(f"--qat {context.options.qat}: from step {half + 1:,} on, as if quantized")
     return checkpoints_in(run_dir.branch)[-1]
 
@@ -192,26 +151,22 @@ def save_quantized(folder: Path, scheme: Any) -> None:
             shutil.copyfile(file, target / file.name)
 
 
-def compare(
-    student: Any, data: TrainData, objective: Objective, context: TrainContext, scheme: Any
-) -> dict[str, Any]:
-    """Return the losses of both students, quantized and not, on the evaluation rows.
-
-    The student's model must be prepared. It is not changed.
-    """
-    model, folder = student.model, context.run_dir.path / FULL_PRECISION
+def compare(objective: Objective, scheme: Any) -> dict[str, Any]:
+    """Return the losses of both students, quantized and not, on the evaluation rows."""
+    model, context = objective.student.model, objective.context
+    folder = context.run_dir.path / FULL_PRECISION
     first = type(model).from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     first.to(model.device)
     # The saved configuration names the class's default attention, not the one it was trained with.
     first.set_attn_implementation(model.config._attn_implementation)
     # A copy: the student is saved after the comparison, in full precision.
     second = copy.deepcopy(model)
-    size = context.options.batch_size
-    # In this order: quantize() changes the first student's model in place.
-    full = mean_loss(objective, first, data.eval, size)
-    quantize(first, scheme)
-    convert(second, scheme)
-    after, aware = (mean_loss(objective, quantized, data.eval, size) for quantized in (first, second))
+    rows, size = objective.data.eval, context.options.batch_size
+    # In this order: quantizing changes the first student's model in place.
+    full = mean_loss(objective, first, rows, size)
+    transform(first, scheme)
+    transform(second, scheme, "convert")
+    after, aware = (mean_loss(objective, quantized, rows, size) for quantized in (first, second))
     return {
         "full_precision": full,
         "post_training": after,
@@ -229,7 +184,5 @@ def mean_loss(objective: Objective, model: nn.Module, data: Any, batch_size: int
 
     # In float32, also if training used autocast: only quantization must differ between the losses.
     model.eval()
-    device = next(model.parameters()).device
-    return weighted_loss(
-        objective.weights, mean_losses(loss_sums, objective.weights, data, batch_size, device)
-    )
+    weights, device = objective.weights, next(model.parameters()).device
+    return weighted_loss(weights, mean_losses(loss_sums, weights, data, batch_size, device))

@@ -114,28 +114,25 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
         objective_class = spec.load()
         _check_fsdp(spec.name, objective_class, options, world)
         student: Any = objective_class.load_model(context)
-        data = objective_class.load_dataset(context, student)
-        objective = objective_class(student, data, context)
+        objective = objective_class(student, objective_class.load_dataset(context, student), context)
         # After the objective: peft changes how gradient checkpointing treats the embeddings, which must be
         # enabled by then.
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
-        facts = facts_of(context, student, data, objective) | lora
+        facts = facts_of(objective) | lora
         if options.qat is not None:
-            scheme = quantization.check(student, data, context)
+            scheme = quantization.check(objective)
         if world.first:
             run_dir.record(facts, resume=resume)
     with advise_on_interrupt(run_dir, context.log):
         if options.qat is not None:
-            start = quantization.train_full_precision(
-                student, data, objective, context, facts, scheme, resume=resume
-            )
+            start = quantization.train_full_precision(objective, facts, scheme, resume=resume)
         # Another seed in each process, so that dropout differs between their batches.
         torch.manual_seed(options.seed + world.rank)
-        results = Trainer(student, data, objective, context, start=start).run(resume=resume)
+        results = Trainer(objective, context, start=start).run(resume=resume)
     if world.first:
         results |= objective.results()
         if options.qat is not None:
-            results["quantization"] = quantization.compare(student, data, objective, context, scheme)
+            results["quantization"] = quantization.compare(objective, scheme)
         with run_dir.saving() as folder:
             student.save(folder)
             if options.qat is not None:

@@ -30,9 +30,7 @@ from dataprep.core.io import writing
 from dataprep.core.options import absolute, to_config, to_toml
 from dataprep.train.options import TrainOptions
 
-OPTIONS, FACTS, METRICS = "options.toml", "facts.json", "metrics.jsonl"
-CHECKPOINTS, BRANCH = "checkpoints", "branch"
-TENSORBOARD, TOKENS = "tensorboard", "tokens"
+OPTIONS, FACTS, METRICS, TOKENS = "options.toml", "facts.json", "metrics.jsonl", "tokens"
 
 
 def new_run_path(root: str | Path, now: datetime) -> Path:
@@ -52,46 +50,32 @@ def newest_run_path(root: str | Path) -> Path | None:
 
 
 class RunDir:
-    """A run's directory.
-
-    Attributes:
-        path: the directory.
-        checkpoints: the folder of its checkpoints.
-        branch: the folder of the checkpoint that another run starts from.
-    """
+    """A run's directory."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.checkpoints = self.path / CHECKPOINTS
-        self.branch = self.path / BRANCH
+        # `branch` has the checkpoint that the second student of `--qat` starts from.
+        self.checkpoints, self.branch = self.path / "checkpoints", self.path / "branch"
         self._metrics = self.path / METRICS
         self._new = False
 
     def begin(
         self, options: TrainOptions, data: Sequence[str], eval_data: Sequence[str], *, resume: bool
     ) -> None:
-        """Create the directory; when resuming, check that the options are the same.
-
-        Args:
-            options: the options.
-            data: the paths of the data.
-            eval_data: the paths of the evaluation data.
-            resume: whether to resume a run that is there.
-
-        Raises:
-            UsageError: the directory contains something else, or the run has other options.
-            FileError: the directory cannot be written.
-        """
-        recorded = self.recorded()
+        """Create the directory; when resuming, check that the options are the same."""
+        recorded = self._read(OPTIONS, tomllib.loads)
         if resume and recorded is not None:
-            self._new = False
             if other := options.differences(recorded):
                 raise UsageError(
                     f"--resume: the run in {self.path} was begun with another {', '.join(other)}: give the "
                     "same, or begin a new run"
                 )
             return
-        self.check_free()
+        if self.path.is_dir() and any(self.path.iterdir()):
+            has = "a run" if (self.path / OPTIONS).is_file() else "other files"
+            raise UsageError(f"-o {self.path}: the directory holds {has} already; --resume continues a run")
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"-o {self.path}: expected a directory, found a file")
         self._new = True
         with writing(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -116,57 +100,25 @@ class RunDir:
             raise
 
     def record(self, facts: Mapping[str, Any], *, resume: bool) -> None:
-        """Record facts; when resuming, check that the data are the same.
-
-        Raises:
-            UsageError: the run was begun on other data.
-        """
+        """Record facts; when resuming, check that the data are the same."""
         # As read back from the file: tuples become lists, which would otherwise differ.
         plain = orjson.loads(orjson.dumps(facts))
-        before = self.facts()
+        before = self._read(FACTS, orjson.loads)
         # Only the data: the number of parameters or the class's name can change with a library's version.
         if resume and before is not None and before.get("data") != plain.get("data"):
             raise UsageError(
                 f"--resume: the data of the run in {self.path} were others (by their SHA-256): give the same "
                 "files, or begin a new run"
             )
-        document = {"dataprep": __version__, **plain}
+        document = orjson.dumps({"dataprep": __version__, **plain}, option=orjson.OPT_INDENT_2)
         with writing(str(self.path)):
-            self._write(FACTS, orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+            self._write(FACTS, document.decode() + "\n")
 
     def _write(self, name: str, text: str) -> None:
         # Written under another name and renamed, so that a killed run never leaves half a file.
         partial = self.path / f".{name}.partial"
         partial.write_text(text, "utf-8")
         partial.replace(self.path / name)
-
-    def check_free(self) -> None:
-        """Check that a run can begin here: the directory is missing or empty.
-
-        Raises:
-            UsageError: it is not.
-        """
-        if self.path.is_dir() and any(self.path.iterdir()):
-            has = "a run" if (self.path / OPTIONS).is_file() else "other files"
-            raise UsageError(f"-o {self.path}: the directory holds {has} already; --resume continues a run")
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"-o {self.path}: expected a directory, found a file")
-
-    def recorded(self) -> dict[str, Any] | None:
-        """Return the options of the run by their keys, or `None` if no run was begun here.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        return self._read(OPTIONS, tomllib.loads)
-
-    def facts(self) -> dict[str, Any] | None:
-        """Return the facts about data and model, or `None` if they were not recorded yet.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        return self._read(FACTS, orjson.loads)
 
     def _read(self, name: str, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any] | None:
         path = self.path / name
@@ -202,11 +154,11 @@ class RunDir:
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
         summary: dict[str, Any] = {
-            "steps": steps[-1]["step"] if steps else 0,
+            "steps": steps[-1]["step"],
             "tokens": sum(line["tokens"] for line in steps),
             "seconds": sum(line["seconds"] for line in steps),
-            "loss_first": steps[0]["loss"] if steps else None,
-            "loss_last": steps[-1]["loss"] if steps else None,
+            "loss_first": steps[0]["loss"],
+            "loss_last": steps[-1]["loss"],
         }
         if evaluations:
             first, last = evaluations[0], evaluations[-1]
@@ -216,11 +168,9 @@ class RunDir:
 
     @contextmanager
     def saving(self) -> Iterator[Path]:
-        """Yield a folder for the student's files, and move them into place at the end.
+        """Yield a folder for the student's files, and move them into place at the end."""
+        from safetensors import SafetensorError
 
-        Raises:
-            FileError: a file cannot be written; the directory then contains no part of the student.
-        """
         # In the run's directory, so that moving the files is a rename on the same disk.
         partial = self.path / ".student.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -233,20 +183,13 @@ class RunDir:
                     if file.is_dir():  # cannot replace a directory that is not empty
                         shutil.rmtree(self.path / file.name, ignore_errors=True)
                     file.replace(self.path / file.name)
-        except (RuntimeError, _safetensors_error()) as error:
+        except (RuntimeError, SafetensorError) as error:
             # A full disk, as torch (RuntimeError) and safetensors report it.
             if not any(word in str(error) for word in ("space", "write", "os error")):
                 raise
             raise FileError(self.path, f"the student cannot be written: {first_line(error)}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _safetensors_error() -> type[Exception]:
-    from safetensors import SafetensorError
-
-    error: type[Exception] = SafetensorError
-    return error
 
 
 @contextmanager
@@ -265,43 +208,25 @@ def advise_on_interrupt(run_dir: RunDir, log: Callable[[str], None]) -> Iterator
         raise
 
 
-class TensorBoard:
-    """A run's metrics for TensorBoard.
-
-    Args:
-        writer: torch's `SummaryWriter`.
-    """
-
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Write a line of metrics under the names in `metrics.jsonl`."""
-        for name, value in line.items():
-            if name not in ("step", "steps"):
-                self._writer.add_scalar(name, value, line["step"])
-
-
 @contextmanager
-def tensorboard_of(run_dir: RunDir) -> Iterator[TensorBoard]:
-    """Write the metrics of a run for TensorBoard, earlier ones included.
-
-    Raises:
-        FileError: they cannot be written.
-    """
+def tensorboard_of(run_dir: RunDir) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that writes a line of metrics for TensorBoard; earlier lines are written at once."""
     from torch.utils.tensorboard import SummaryWriter
 
-    folder = run_dir.path / TENSORBOARD
+    folder = run_dir.path / "tensorboard"
     with writing(str(folder)):
         # A resumed run takes the steps after its checkpoint again. TensorBoard would show both values, so
         # its files are made again from metrics.jsonl.
         if folder.is_dir():
             shutil.rmtree(folder)
-        writer = SummaryWriter(str(folder))
-        try:
-            tensorboard = TensorBoard(writer)
+        # Leaving it closes it, also after an error.
+        with SummaryWriter(str(folder)) as writer:
+
+            def add(line: Mapping[str, Any]) -> None:
+                for name, value in line.items():
+                    if name not in ("step", "steps"):
+                        writer.add_scalar(name, value, line["step"])
+
             for line in run_dir.metrics():
-                tensorboard.add(line)
-            yield tensorboard
-        finally:
-            writer.close()
+                add(line)
+            yield add

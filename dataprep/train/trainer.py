@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,22 +22,16 @@ from dataprep.core.shuffle import shuffled_order
 from dataprep.models.losses import mean_losses, weighted_loss
 from dataprep.train.checkpoints import Checkpoints
 from dataprep.train.distributed import World, wrap_model
-from dataprep.train.objective import Batch, Objective, TrainContext, TrainData
+from dataprep.train.objective import Batch, Objective, TrainContext
 from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
-from dataprep.train.run_dir import TensorBoard, tensorboard_of
+from dataprep.train.run_dir import tensorboard_of
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSampler:
-    """Choose the items of each step, from the seed and the step's index alone.
+    """Choose the items of each step, from the seed and the step's index alone."""
 
-    Attributes:
-        items: number of items in the dataset.
-        per_step: number of items that a step uses, over all processes.
-        total: number of items that all steps use; items count again in each epoch.
-        seed: seed of the order; epoch k is shuffled with `seed + k`.
-    """
-
+    # `total` is what all steps use: items count again in each epoch. Epoch k is shuffled with `seed + k`.
     items: int
     per_step: int
     total: int
@@ -97,37 +91,26 @@ class LossModule(nn.Module):
         return loss, {name: value.detach() for name, value in sums.items()}
 
 
-class MicroBatch(NamedTuple):
-    """One forward and backward pass of a step; `counts` is false for a placeholder."""
-
-    batch: Batch
-    counts: bool
+# A batch, and whether it counts: a placeholder does not.
+MicroBatch = tuple[Batch, bool]
 
 
 class Trainer:
-    """Train a model from beginning to end.
-
-    Args:
-        student: the model; trained in place.
-        data: the datasets for training and evaluation.
-        objective: computes the loss.
-        context: options, directory and processes of the run.
-        start: the checkpoint of another run to begin with.
-        branch: the step after which a checkpoint for another run is written into `branch/`.
-    """
+    """Train a model from beginning to end."""
 
     def __init__(
         self,
-        student: Any,
-        data: TrainData,
         objective: Objective,
         context: TrainContext,
         *,
         start: Path | None = None,
         branch: int | None = None,
     ) -> None:
+        student, data = objective.student, objective.data
         self.student, self.data, self.objective = student, data, objective
+        # Not the objective's context: the first student of --qat has other options and another directory.
         self.options, self.world, self.run_dir = context.options, context.world, context.run_dir
+        # The checkpoint of another run to begin with, and the step to write one for another run after.
         self.on_metrics, self.start, self.branch = context.on_metrics, start, branch
         self.sampler = BatchSampler.of(len(data.train), self.options, self.world)
         assert self.options.learning_rate is not None
@@ -138,7 +121,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.module, self.options, self.learning_rate)
         self.checkpoints = Checkpoints(self.run_dir.checkpoints, self.module, self.optimizer, self.world)
         self.forward = compile_module(self.module) if self.options.compile else self.module
-        self.tensorboard: TensorBoard | None = None
+        self.tensorboard: Callable[[Mapping[str, Any]], None] | None = None
 
     def run(self, *, resume: bool = False) -> dict[str, Any]:
         """Train to the end, and return losses before and after, steps, tokens and seconds."""
@@ -195,15 +178,16 @@ class Trainer:
         parts = [shard[index * size : (index + 1) * size] for index in range(number)]
         # Processes exchange gradients in each backward pass. One that ran out of items would leave the
         # others waiting forever, so it computes a placeholder batch, whose loss is scaled by 0.
-        return [MicroBatch(self.data.train.batch(part or items[:1]), bool(part)) for part in parts]
+        return [(self.data.train.batch(part or items[:1]), bool(part)) for part in parts]
 
     def _totals(self, batches: Sequence[MicroBatch]) -> tuple[dict[str, float], int]:
         """Return each part's count and the number of tokens, over all processes."""
         counts: dict[str, float] = dict.fromkeys(self.objective.weights, 0)
-        for batch in (micro.batch for micro in batches if micro.counts):
+        counted = [batch for batch, counts_in in batches if counts_in]
+        for batch in counted:
             for name, value in batch.counts.items():
                 counts[name] += value
-        tokens = {"tokens": sum(micro.batch.tokens for micro in batches if micro.counts)}
+        tokens = {"tokens": sum(batch.tokens for batch in counted)}
         return self.world.total(counts), int(self.world.total(tokens)["tokens"])
 
     def _backward(self, batches: Sequence[MicroBatch], counts: Mapping[str, float]) -> dict[str, float]:
@@ -213,26 +197,27 @@ class Trainer:
         scales = {
             name: self.world.size * weights[name] / count if count else 0.0 for name, count in counts.items()
         }
-        for index, micro in enumerate(batches):
-            used = scales if micro.counts else dict.fromkeys(scales, 0.0)
-            values = self._pass(micro.batch, used, last=index == len(batches) - 1)
-            for name, value in values.items():
-                sums[name] += float(value) if micro.counts else 0.0
+        for index, (batch, counts_in) in enumerate(batches):
+            used = scales if counts_in else dict.fromkeys(scales, 0.0)
+            values = self._pass(batch, used, last=index == len(batches) - 1)
+            for name, value in values.items() if counts_in else ():
+                sums[name] += float(value)
         return self.world.total(sums)
 
     def _pass(self, batch: Batch, scales: Mapping[str, float], *, last: bool) -> dict[str, Tensor]:
         """Compute loss and gradients of one batch."""
-        tensors = {name: tensor.to(self.world.device) for name, tensor in batch.tensors.items()}
-        with ExitStack() as stack:
-            # Gradients are exchanged once a step, after its last batch: DDP and FSDP each have a switch.
-            if not last and hasattr(self.module, "no_sync"):
-                stack.enter_context(self.module.no_sync())
-            if hasattr(self.module, "set_requires_gradient_sync"):
-                self.module.set_requires_gradient_sync(last)
+        # Gradients are exchanged once a step, after its last batch: DDP and FSDP each have a switch.
+        if hasattr(self.module, "set_requires_gradient_sync"):
+            self.module.set_requires_gradient_sync(last)
+        waits = not last and hasattr(self.module, "no_sync")
+        with self.module.no_sync() if waits else nullcontext():
             with self.precision():
-                loss, sums = self.forward(tensors, scales)
+                loss, sums = self.forward(self._on_device(batch), scales)
             loss.backward()
         return sums
+
+    def _on_device(self, batch: Batch) -> dict[str, Tensor]:
+        return {name: tensor.to(self.world.device) for name, tensor in batch.tensors.items()}
 
     def _clip_gradients(self) -> float:
         """Clip the gradients' norm, and return what it was before."""
@@ -309,7 +294,7 @@ class Trainer:
         if self.world.first:
             self.run_dir.add_metrics(line)
             if self.tensorboard is not None:
-                self.tensorboard.add(line)
+                self.tensorboard(line)
             self.on_metrics(line)
 
     def _raise_not_finite(self, step: int, items: Sequence[int], loss: float) -> None:
@@ -321,8 +306,7 @@ class Trainer:
             # One process cannot run forward passes of its own: the others would wait.
             for item in items if self.world.size == 1 else ():
                 batch = dataset.batch([item])
-                tensors = {name: tensor.to(self.world.device) for name, tensor in batch.tensors.items()}
-                _, sums = self.module(tensors, dict.fromkeys(batch.counts, 0.0))
+                _, sums = self.module(self._on_device(batch), dict.fromkeys(batch.counts, 0.0))
                 if not all(math.isfinite(value) for value in sums.values()):
                     rows.append(dataset.describe_item(item))
         if 0 < len(rows) < len(items):

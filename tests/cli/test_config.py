@@ -105,7 +105,11 @@ def test_a_missing_file(run):
 
 def test_option_modules_load_nothing_heavy():
     """Help texts are there at once: declaring options imports neither torch nor numpy."""
-    code = "import sys, dataprep.cli.app; print({'torch', 'numpy', 'rich', 'polars'} & set(sys.modules))"
+    code = (
+        "import sys, typer; from dataprep.cli.app import app\n"
+        "assert all(typer.main.get_command(app).commands.values())\n"
+        "print({'torch', 'numpy', 'rich', 'polars'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
 

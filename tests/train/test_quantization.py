@@ -51,13 +51,13 @@ def test_computing_as_if_quantized_is_computing_quantized(name):
     torch.manual_seed(3)
     model, config = LlamaForCausalLM(llama_config(**SIZES)), quantized.scheme_of(name)
     plain = logits(model)
-    quantized.prepare(model, config)
+    quantized.transform(model, config, "prepare")
     as_if = logits(model)
     assert type(model.lm_head) is nn.Linear
     assert model.lm_head.weight is model.model.embed_tokens.weight
     model(torch.arange(20)[None]).logits.sum().backward()
     assert all(each.grad is not None for each in model.parameters())
-    quantized.convert(model, config)
+    quantized.transform(model, config, "convert")
     torch.testing.assert_close(logits(model), as_if)
     assert (as_if - plain).abs().max() > 1e-4
     assert model.lm_head.weight is model.model.embed_tokens.weight
@@ -79,7 +79,7 @@ def test_a_run_saves_both_students_and_compares_them(place, tmp_path, name):
         small = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "quantized")
     weight = small.model.layers[0].mlp.up_proj.weight
     assert (type(weight).__name__, weight.target_dtype) == ("IntxUnpackedToInt8Tensor", torch.int4)
-    quantized.quantize(student, quantized.scheme_of(name))
+    quantized.transform(student, quantized.scheme_of(name))
     torch.testing.assert_close(logits(small), logits(student))
 
 

@@ -12,8 +12,7 @@ from dataprep.core.errors import InputError, RowError, UsageError
 from dataprep.train.objectives.soft_label import classes as metrics
 from dataprep.train.objectives.soft_label import tiny
 from dataprep.train.objectives.soft_label.classes import Classes, Teacher, classes_of, name_of
-from dataprep.train.objectives.soft_label.classifier import word_pieces
-from dataprep.train.objectives.soft_label.loading import load_scorer
+from dataprep.train.objectives.soft_label.classifier import load_scorer, word_pieces
 from dataprep.train.objectives.soft_label.objective import SoftLabelObjective, alpha_for
 from dataprep.train.objectives.soft_label.rows import judged_rows, teacher_of
 from dataprep.train.objectives.soft_label.scorers import logits_of

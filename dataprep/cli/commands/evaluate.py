@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from dataprep.cli.console import counted, print_json, print_text, table
-from dataprep.cli.options import AsJson, From, Quiet, Rejects, with_options
+from dataprep.cli.options import AsJson, From, Quiet, Rejects, argument, flag, with_options
 from dataprep.cli.progress import steps_bar
 from dataprep.core.errors import UsageError
 from dataprep.evaluate.settings import Evaluation, Settings
@@ -22,20 +22,13 @@ if TYPE_CHECKING:
 @with_options
 def command(
     *,
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="[MODEL] FILE", help="A model's directory, and chat rows or Examples."),
-    ],
-    predictions: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Predictions of any system, instead of MODEL: rows or a journal."),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o", "--output", metavar="OUT", help="Write predictions, extracted answers and scores."
-        ),
-    ] = None,
+    paths: list[str] = argument(..., "A model's directory, and chat rows or Examples.", "[MODEL] FILE"),
+    predictions: str | None = flag(
+        None, "Predictions of any system, instead of MODEL: rows or a journal.", "FILE"
+    ),
+    output: str | None = flag(
+        None, "Write predictions, extracted answers and scores.", "-o", "--output", "OUT"
+    ),
     settings: From[Settings],
     rejects: Rejects = None,
     quiet: Quiet = False,

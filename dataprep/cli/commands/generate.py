@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dataprep.cli.console import Summary
-from dataprep.cli.options import AsJson, From, Quiet, with_options
+from dataprep.cli.options import AsJson, From, Quiet, argument, flag, with_options
 from dataprep.cli.progress import asking_bar
 from dataprep.core.errors import UsageError
 from dataprep.models.sampling import GenerationConfig
@@ -31,58 +31,32 @@ Model = Annotated[
 @with_options
 def command(
     *,
-    requests: Annotated[str, typer.Argument(metavar="REQUESTS", help="Rows {id, messages}, of `prompt`.")],
+    requests: str = argument(..., "Rows {id, messages}, of `prompt`.", "REQUESTS"),
     output: Journal,
     model: Model = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Defaults to $TEACHER_MODEL_ENDPOINT_URL, then OpenAI's."),
-    ] = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VARIABLE",
-            help="Variable with the key. Defaults to TEACHER_MODEL_API_KEY, then OPENAI_API_KEY.",
-        ),
-    ] = None,
-    azure: Annotated[bool, typer.Option("--azure", help="--base-url is an Azure OpenAI resource.")] = False,
-    api_version: Annotated[
-        str, typer.Option(metavar="DATE", help="API version of Azure, with --azure.")
-    ] = "",
-    engine: Annotated[
-        Literal["openai", "transformers"],
-        typer.Option(help="openai asks a server; transformers loads --model, a directory, in this process."),
-    ] = "openai",
-    teacher: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name in the journal. Defaults to the model's name.")
-    ] = None,
+    base_url: str | None = flag(None, "Defaults to $TEACHER_MODEL_ENDPOINT_URL, then OpenAI's.", "URL"),
+    api_key_env: str | None = flag(
+        None, "Variable with the key. Defaults to TEACHER_MODEL_API_KEY, then OPENAI_API_KEY.", "VARIABLE"
+    ),
+    azure: bool = flag(False, "--base-url is an Azure OpenAI resource.", "--azure"),
+    api_version: str = flag("", "API version of Azure, with --azure.", "DATE"),
+    engine: Literal["openai", "transformers"] = flag(
+        "openai", "openai asks a server; transformers loads --model, a directory, in this process."
+    ),
+    teacher: str | None = flag(None, "Name in the journal. Defaults to the model's name.", "NAME"),
     settings: From[GenerationConfig],
     pace: From[Pacing],
-    batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Requests per batch, with --engine transformers.")
-    ] = 8,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Maximum time of one attempt.")
-    ] = 120.0,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed/--no-retry-failed", help="Send requests that failed in an earlier run again."
-        ),
-    ] = True,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Rename the old journal and start a new one.")
-    ] = False,
-    status: Annotated[
-        bool, typer.Option("--status", help="Print what is done and missing; send nothing.")
-    ] = False,
-    batch: Annotated[
-        Literal["export", "import"] | None,
-        typer.Option(help="Write missing requests as batch files, or read a batch's results (--batch-file)."),
-    ] = None,
-    batch_file: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="Result file of a batch; can be repeated.")
-    ] = None,
+    batch_size: int = flag(8, "Requests per batch, with --engine transformers.", "N", min=1),
+    timeout: float = flag(120.0, "Maximum time of one attempt.", "SECONDS", min=0.1),
+    retry_failed: bool = flag(
+        True, "Send requests that failed in an earlier run again.", "--retry-failed/--no-retry-failed"
+    ),
+    fresh: bool = flag(False, "Rename the old journal and start a new one.", "--fresh"),
+    status: bool = flag(False, "Print what is done and missing; send nothing.", "--status"),
+    batch: Literal["export", "import"] | None = flag(
+        None, "Write missing requests as batch files, or read a batch's results (--batch-file)."
+    ),
+    batch_file: list[str] | None = flag(None, "Result file of a batch; can be repeated.", "FILE"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from dataprep.cli.console import Summary
-from dataprep.cli.options import AsJson, InWorkspace, Output, Quiet, Rejects, Seed, Workers
+from dataprep.cli.options import AsJson, InWorkspace, Output, Quiet, Rejects, Seed, Workers, argument, flag
 from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError, WorkspaceError
 from dataprep.core.options import parse_size
 
 
 def command(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[INPUT]...", help="Files, folders of *.jsonl, or - for standard input."),
-    ] = None,
+    inputs: list[str] | None = argument(
+        None, "Files, folders of *.jsonl, or - for standard input.", "[INPUT]..."
+    ),
     output: Output = None,
     seed: Seed = 42,
-    no_shuffle: Annotated[bool, typer.Option("--no-shuffle", help="Keep the input order.")] = False,
-    no_check: Annotated[
-        bool, typer.Option("--no-check", help="Do not check that lines are JSON objects.")
-    ] = False,
-    memory: Annotated[
-        str,
-        typer.Option(metavar="SIZE", help="Larger inputs go through the disk, in the same order."),
-    ] = "2G",
+    no_shuffle: bool = flag(False, "Keep the input order.", "--no-shuffle"),
+    no_check: bool = flag(False, "Do not check that lines are JSON objects.", "--no-check"),
+    memory: str = flag("2G", "Larger inputs go through the disk, in the same order.", "SIZE"),
     workers: Workers = None,
     rejects: Rejects = None,
     workspace: InWorkspace = None,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from textwrap import indent
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from dataprep.cli.console import Summary
-from dataprep.cli.options import AsJson, From, InWorkspace, Quiet, with_options
+from dataprep.cli.options import AsJson, From, InWorkspace, Quiet, argument, flag, with_options
 from dataprep.cli.progress import training_bar
 from dataprep.core.errors import WorkspaceError
 from dataprep.train.options import TrainOptions
@@ -22,21 +20,12 @@ if TYPE_CHECKING:
 @with_options
 def command(
     *,
-    data: Annotated[
-        list[str] | None, typer.Argument(metavar="[DATA]...", help="Files of rows, or a directory of shards.")
-    ] = None,
-    eval_data: Annotated[
-        list[str] | None,
-        typer.Option("--eval", metavar="FILE", help="Rows to measure the loss on; can be repeated."),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Defaults to a new one in runs/."),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Continue the run in DIR, or the newest, from its checkpoint."),
-    ] = False,
+    data: list[str] | None = argument(None, "Files of rows, or a directory of shards.", "[DATA]..."),
+    eval_data: list[str] | None = flag(
+        None, "Rows to measure the loss on; can be repeated.", "--eval", "FILE"
+    ),
+    output: str | None = flag(None, "Defaults to a new one in runs/.", "-o", "--output", "DIR"),
+    resume: bool = flag(False, "Continue the run in DIR, or the newest, from its checkpoint.", "--resume"),
     options: From[TrainOptions],
     workspace: InWorkspace = None,
     quiet: Quiet = False,

@@ -21,10 +21,19 @@ from dataprep.core.jsonl import MAX_LINE, too_long
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import Pool, refuse_empty, workers_for
 from dataprep.core.shuffle import shuffled_order
-from dataprep.datasets.merge.gather import Part, gather_in_memory, gather_on_disk
-from dataprep.datasets.merge.index import Index, Scan, build_index, numbered, scan
+from dataprep.datasets.merge.rows import (
+    Index,
+    Part,
+    Scan,
+    build_index,
+    gather_in_memory,
+    gather_on_disk,
+    numbered,
+    scan,
+)
 
 SCAN_BYTES = 4 << 20
+Unit = Literal["line", "row"]
 
 
 def merge_files(
@@ -51,17 +60,15 @@ def merge_files(
         shuffle: ``False`` keeps the input order.
         check: check that every row is a JSON object; ``False`` takes lines as they are.
         memory: maximum number of bytes of rows to hold. Larger inputs go through the disk, in the same order.
-        workers: number of processes; ``None`` uses every core if the input is large enough to gain by it.
+        workers: number of processes; ``None`` decides by the input's size.
         rejects: file for rows that are not JSON objects. Without it the first one raises.
-        progress: called with the bytes read or written since the last call; each row is read once and
-            written once.
+        progress: called with the bytes read or written since the last call; each row counts twice.
 
     Returns:
         The number of rows that came in, went out and failed.
 
     Raises:
         InputError: a row is not a JSON object, or a file holds no rows.
-        FileError: a file cannot be read or written.
     """
     paths = expand(inputs)
     if not isinstance(rejects, Rejects):
@@ -146,14 +153,8 @@ def _scratch_beside(output: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-Unit = Literal["line", "row"]
-
-
 def _plain_lines(path: str, scratch: Path) -> tuple[str, Unit]:
-    """Return a file with the path's rows as plain JSON Lines, and what its lines are to the user.
-
-    The file is the path itself, or a copy in ``scratch``.
-    """
+    """Return a file of JSON Lines, the path or a copy in ``scratch``, and what its lines are to the user."""
     if path != "-" and files.format_of(path).is_plain_lines and Path(path).is_file():
         return path, "line"
     spool = scratch / f"input{sum(1 for _ in scratch.iterdir())}.jsonl"

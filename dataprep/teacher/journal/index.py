@@ -20,9 +20,9 @@ from dataprep.teacher.journal.line import Outcome, check_response, outcome_of
 class Standing(NamedTuple):
     """The state of one sample of one request in a journal."""
 
-    outcome: Outcome  # that of the line that counts
-    answered: int = 0  # the greatest `max_tokens` of its lines other than failures; 0 where all failed
-    tried: int = 0  # the greatest `max_tokens` of all its lines
+    outcome: Outcome  # That of the line that counts.
+    answered: int = 0  # The greatest `max_tokens` of its lines other than failures; 0 where all failed.
+    tried: int = 0  # The greatest `max_tokens` of all its lines.
 
     def after(self, earlier: Standing | None) -> Standing:
         """Return the standing of earlier lines of the same sample and key, followed by these."""
@@ -75,11 +75,11 @@ class Index:
     """The content of a journal by entry, about 250 bytes each."""
 
     lines: int = 0
-    prompt_tokens: int = 0  # the sum of the usage of all lines, as the next
+    prompt_tokens: int = 0  # The sum of the usage of all lines, as the next.
     completion_tokens: int = 0
-    names: set[tuple[str, str]] = field(default_factory=set)  # models, each with its teacher's name
-    torn: bool = False  # whether the last line is incomplete
-    unended: bool = False  # whether the last line is complete except for its newline
+    names: set[tuple[str, str]] = field(default_factory=set)  # Models, each with its teacher's name.
+    torn: bool = False  # True if the last line is incomplete.
+    unended: bool = False  # True if the last line is complete except for its newline.
     _entries: dict[str, Standing] = field(default_factory=dict)
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -130,13 +130,13 @@ class _Part:
     lines: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    answered: list[str] = field(default_factory=list)  # entries with a complete answer
+    answered: list[str] = field(default_factory=list)  # Entries with a complete answer.
     # The standing of entries by their lines other than complete answers.
     others: dict[str, Standing] = field(default_factory=dict)
     names: set[tuple[str, str]] = field(default_factory=set)
     # The first line that is not a journal's: its number among the lines, and its bytes.
     wrong: tuple[int, bytes] | None = None
-    tail: bytes = b""  # the bytes after the last newline, which are not among the lines
+    tail: bytes = b""  # The bytes after the last newline, which are not among the lines.
 
     def add(self, line: Mapping[str, Any]) -> None:
         entry, standing = entry_of(line["id"], line["key"], line.get("sample") or 0), _standing_of(line)

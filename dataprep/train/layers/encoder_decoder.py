@@ -70,12 +70,7 @@ def _lengths(bounds: Sequence[int]) -> list[int]:
 
 
 def biases(stack: Any, bounds: Sequence[int]) -> list[Tensor]:
-    """Return the position biases of each text; in a decoder, -inf hides the future.
-
-    Args:
-        stack: the encoder or the decoder.
-        bounds: where each text begins, and the end of the last.
-    """
+    """Return the position biases of each text; in a decoder, -inf hides the future."""
     # Computed once for the longest text: biases depend on distances, so shorter texts have its corner.
     lengths = _lengths(bounds)
     longest = max(lengths)
@@ -173,12 +168,7 @@ class PaddedPairs:
 
 @torch.no_grad()
 def pairs_for(model: PreTrainedModel, pad_id: int) -> PackedPairs | PaddedPairs:
-    """Return how to compute a model's losses: unpadded if it is built like T5.
-
-    Args:
-        model: the model; both ways are compared on two short pairs.
-        pad_id: the padding token.
-    """
+    """Return how to compute a model's losses: unpadded if it is built like T5."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attend)

@@ -173,9 +173,6 @@ class OutputLayer:
 
     Most classes end with a linear layer. Where a class caps or scales its logits, they are taken from the
     model itself, for all these positions at once.
-
-    Args:
-        model: the model; called once, in evaluation mode, to see which of the two it is.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -184,13 +181,7 @@ class OutputLayer:
         self.is_linear = self._ends_with_layer(model)
 
     def head(self, model: Any, inputs: dict[str, Any], positions: Tensor) -> Head:
-        """Run the model up to its output layer.
-
-        Args:
-            model: the model.
-            inputs: its inputs, one row.
-            positions: the positions whose logits are needed, shape `(N,)`.
-        """
+        """Run the model up to its output layer."""
         if not self.is_linear:
             logits = self._logits(model, inputs, positions)
             return Head(nn.Identity(), logits, max(len(logits), 1))

@@ -34,12 +34,7 @@ def passed_through(layer: nn.Module) -> Iterator[None]:
 
 
 def last_hidden(model: PreTrainedModel, **inputs: Any) -> Tensor:
-    """Return the input of a model's output layer, shape `(batch, positions, hidden)`.
-
-    Args:
-        model: the model.
-        inputs: its inputs; with `logits_to_keep`, a tensor, only these positions are returned.
-    """
+    """Return the input of a model's output layer, shape `(batch, positions, hidden)`."""
     with passed_through(model.get_output_embeddings()):
         hidden: Tensor = model(**inputs, use_cache=False).logits
     return hidden
@@ -120,9 +115,6 @@ def use_packed_attention(model: PreTrainedModel) -> None:
 
     If the model's class cannot use this module's attention, its own is used, with a mask that `transformers`
     derives from the positions.
-
-    Raises:
-        UsageError: neither keeps documents apart.
     """
     from transformers import AttentionInterface
 

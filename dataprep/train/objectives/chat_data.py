@@ -26,11 +26,7 @@ PART = "tokens"
 
 
 class Documents:
-    """The documents of finished shards, or their packed sequences if they were packed.
-
-    Args:
-        shards: the shards.
-    """
+    """The documents of finished shards, or their packed sequences if they were packed."""
 
     def __init__(self, shards: Shards) -> None:
         self.shards = shards
@@ -107,23 +103,15 @@ def is_shards(path: str) -> bool:
 
 
 def load_documents(context: TrainContext, student: Student) -> TrainData:
-    """Tokenize a run's chat rows, or open its shards.
-
-    Raises:
-        InputError: a row is not a chat row or too long, or there are no rows.
-        TokenizerError: shards were made with another tokenizer.
-        UsageError: several directories of shards, or options for rows while the data are shards.
-    """
-    train = _documents(context, context.data, "train", student)
-    evaluation = None
-    if context.eval_data:
-        # One row per item, so that `--batch-size` means the same with and without `--pack`.
-        evaluation = _documents(context, context.eval_data, "eval", student, pack=False)
-    return TrainData(train, evaluation)
+    """Tokenize a run's chat rows, or open its shards."""
+    train = _documents(context, context.data, "train", student, context.options.pack)
+    # Not packed: `--batch-size` then means the same rows with and without `--pack`.
+    rows = context.eval_data
+    return TrainData(train, _documents(context, rows, "eval", student, None) if rows else None)
 
 
 def _documents(
-    context: TrainContext, paths: list[str], name: str, student: Student, *, pack: bool = True
+    context: TrainContext, paths: list[str], name: str, student: Student, pack: int | None
 ) -> Documents:
     if any(is_shards(path) for path in paths):
         # One directory only: several would need one order of documents and one tokenizer.
@@ -132,7 +120,7 @@ def _documents(
         shards = Shards.open(paths[0], tokenizer=student.tokenizer)
         _check_shards(shards, context, student)
     else:
-        shards = _tokenize(context, paths, context.run_dir.path / TOKENS / name, student, pack=pack)
+        shards = _tokenize(context, paths, context.run_dir.path / TOKENS / name, student, pack)
     documents = Documents(shards)
     if not len(documents):
         raise InputError(", ".join(paths), "has no row to train on")
@@ -149,30 +137,29 @@ def _check_shards(shards: Shards, context: TrainContext, student: Student) -> No
         raise InputError(
             shards.path,
             f"found a document of {shards.longest:,} tokens; the model's context length is "
-            f"{context_length:,}: "
-            "make the shards again with --max-length",
+            f"{context_length:,}: make the shards again with --max-length",
         )
 
 
 def _tokenize(
-    context: TrainContext, paths: list[str], folder: Path, student: Student, *, pack: bool
+    context: TrainContext, paths: list[str], folder: Path, student: Student, pack: int | None
 ) -> Shards:
     """Tokenize rows into the run's directory; the first process does it for all."""
     options = context.options
     limit = check_max_length(options.max_length, student.context_length)
     if context.world.first:
-        packed = options.pack if pack else None
+        shard_options = ShardOptions(
+            pack=pack,
+            max_length=min(limit, pack) if limit and pack else limit,
+            truncation=options.truncation,
+            seed=options.seed,
+        )
         tokenized = tokenize_files(
             paths,
             folder,
             tokenizer=student.tokenizer,
             chat_format=student.chat_format,
-            options=ShardOptions(
-                pack=packed,
-                max_length=min(limit, packed) if limit and packed else limit,
-                truncation=options.truncation,
-                seed=options.seed,
-            ),
+            options=shard_options,
             # One process for small inputs, all cores for large ones.
             workers=None,
         )

@@ -125,18 +125,7 @@ class DistillationObjective(SftObjective):
 
 
 def load_teacher(name: str, student: Student, documents: Documents, device: Any) -> PreTrainedModel:
-    """Load a teacher model, and check that it has the student's tokenizer.
-
-    Args:
-        name: a model directory, or a name on the Hub.
-        student: the student.
-        documents: what it is trained on; the first texts are compared in both tokenizers.
-        device: where the teacher goes.
-
-    Raises:
-        UsageError: the teacher is not a decoder, or a model has fewer embeddings than its tokenizer tokens.
-        TokenizerError: the tokenizers differ.
-    """
+    """Load a teacher model, and check that it has the student's tokenizer."""
     folder = model_directory(name, "--teacher-model")
     shards = documents.shards
     ids = (shards.document(index)[0] for index in range(len(shards)))

@@ -62,14 +62,7 @@ class ChatLosses:
 def part_sums(
     parts: Sequence[str], task_losses: TaskLosses, model: nn.Module, tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return the summed loss of each part that a batch contains.
-
-    Args:
-        parts: the names of all parts, in the order of the tensor `sizes`.
-        task_losses: computes the losses.
-        model: the model.
-        tensors: the batch's tensors.
-    """
+    """Return the summed loss of each part that a batch contains."""
     # Parts without tokens are left out: their mean would be 0 / 0.
     sizes = tensors["sizes"].tolist()
     present = {name: size for name, size in zip(parts, sizes, strict=True) if size}

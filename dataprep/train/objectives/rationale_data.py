@@ -31,11 +31,7 @@ def prefix_of(part: int) -> str:
 
 
 def question_of(example: Example) -> str:
-    """Return the question without its prefix: context, question and lettered choices.
-
-    Raises:
-        RowError: there are more choices than letters.
-    """
+    """Return the question without its prefix: context, question and lettered choices."""
     choices = FIELDS["choices"](example)
     lines = (example.context, example.question, "Answer Choices:" if choices else None, choices)
     return "\n".join(line for line in lines if line)
@@ -43,14 +39,7 @@ def question_of(example: Example) -> str:
 
 @dataclass(slots=True)
 class RationaleRow:
-    """One row.
-
-    Attributes:
-        where: its place, for example `arc.jsonl:17`.
-        question: the question without a prefix.
-        targets: what the student learns to say, by part.
-        missing: why a part has no target, by part.
-    """
+    """One row."""
 
     where: Location
     question: str
@@ -60,12 +49,7 @@ class RationaleRow:
 
 @dataclass(slots=True)
 class RationaleRows:
-    """The rows of some files.
-
-    Attributes:
-        rows: in their order.
-        teachers: the teachers' names, in the order in which they first occur.
-    """
+    """The rows of some files."""
 
     rows: list[RationaleRow] = field(default_factory=list)
     teachers: list[str] = field(default_factory=list)
@@ -79,11 +63,7 @@ class RationaleRows:
 
 
 def check_statuses(kept: Collection[str]) -> None:
-    """Check `--keep-status`.
-
-    Raises:
-        UsageError: a rationale with such a status has no text to learn.
-    """
+    """Check `--keep-status`."""
     for status in kept:
         if status not in KEEPABLE:
             known = ", ".join(KEEPABLE)
@@ -91,12 +71,7 @@ def check_statuses(kept: Collection[str]) -> None:
 
 
 def read_rows(paths: Iterable[str], kept: Collection[str]) -> RationaleRows:
-    """Read rows with the rationales whose status is kept; the default is `ok`.
-
-    Raises:
-        InputError: a row has no question, or a field of the wrong type.
-        FileError: a file cannot be read.
-    """
+    """Read rows with the rationales whose status is kept; the default is `ok`."""
     found = RationaleRows()
     for path in paths:
         for where, raw in files.read_rows(path):
@@ -138,15 +113,7 @@ def _parse_row(
 
 
 def weights_of(options: TrainOptions, teachers: Sequence[str]) -> dict[str, float]:
-    """Return the weight of each part of the loss; it defaults to 1.
-
-    Args:
-        options: `gamma`, `alpha`, `beta` and `teacher_weights`.
-        teachers: the teachers in the data.
-
-    Raises:
-        UsageError: a teacher is not in the data or has two weights, or every weight is 0.
-    """
+    """Return the weight of each part of the loss; it defaults to 1."""
     known = ", ".join(teachers) or "none"
     # By name first: --alpha and --beta count teachers by their order in the data.
     weights = dict.fromkeys(teachers, 1.0)

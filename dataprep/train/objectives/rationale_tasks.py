@@ -54,15 +54,7 @@ class TaskEncoder(Protocol):
 
 
 class PairTaskEncoder:
-    """Prompts for an encoder and targets for a decoder; both end a text.
-
-    Args:
-        tokenizer: the student's tokenizer.
-        eos_token_id: the token that ends a text.
-        start_token_id: the token that the decoder reads first.
-        max_length: maximum number of tokens in a prompt or a target, its end among them.
-        truncation: what to do with longer texts: `error`, `drop` or `truncate`.
-    """
+    """Prompts for an encoder and targets for a decoder; both end a text."""
 
     def __init__(
         self,
@@ -225,16 +217,7 @@ class RationaleDataset:
 
 
 def encode_tasks(rows: RationaleRows, weights: Mapping[str, float], encoder: TaskEncoder) -> RationaleDataset:
-    """Encode rows; leave out parts that are too long, and rows without any part.
-
-    Args:
-        rows: the rows.
-        weights: the weight of each part of the loss, by name.
-        encoder: encodes and batches the tasks.
-
-    Raises:
-        InputError: a text is too long and is not to be dropped, or is not valid Unicode.
-    """
+    """Encode rows; leave out parts that are too long, and rows without any part."""
     dataset = RationaleDataset(dict(weights), encoder, ledger=Ledger(rows_in=len(rows.rows)))
     dataset.part_ledgers = {part: rows.ledger(part) for part in weights}
     # Batches of rows: tokenizers encode many texts at once much faster than one at a time.

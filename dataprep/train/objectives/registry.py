@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING, Any
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
 from dataprep.models import presets
-from dataprep.train.objectives.soft_label.scorers import NETWORKS, is_network
+from dataprep.train.objectives.soft_label.scorers import NETWORKS, network_file
 from dataprep.train.options import TrainOptions, flag_of
 
 if TYPE_CHECKING:
     from dataprep.train.objective import Objective
 
 Row = Mapping[str, Any]
+
+
+def _language_model_rate(options: TrainOptions) -> float:
+    if options.lora is not None:
+        return 2e-4
+    # New weights need large steps; large steps would destroy what a pretrained model knows.
+    return 1e-3 if presets.is_preset(options.model) else 2e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +51,8 @@ class ObjectiveSpec:
     rows: str
     matches: Callable[[Row, TrainOptions], Any]
     options: tuple[str, ...]
-    preset: str
-    learning_rate: Callable[[TrainOptions], float]
+    preset: str = "llama-tiny"
+    learning_rate: Callable[[TrainOptions], float] = _language_model_rate
     variant_of: str | None = None
 
     @property
@@ -60,15 +67,8 @@ class ObjectiveSpec:
         return objective
 
 
-def _language_model_rate(options: TrainOptions) -> float:
-    if options.lora is not None:
-        return 2e-4
-    # New weights need large steps; large steps would destroy what a pretrained model knows.
-    return 1e-3 if presets.is_preset(options.model) else 2e-5
-
-
 def _classifier_rate(options: TrainOptions) -> float:
-    if options.model in NETWORKS or is_network(options.model):
+    if options.model in NETWORKS or network_file(options.model):
         return 5e-3
     return 2e-5 if Path(options.model).is_dir() else 3e-4
 
@@ -99,8 +99,6 @@ _ALL = (
         rows="chat rows with 'logprobs', or chat rows and --teacher-model",
         matches=_has_teacher,
         options=("pack", "teacher_model", "teacher_share", "temperature"),
-        preset="llama-tiny",
-        learning_rate=_language_model_rate,
         variant_of="sft",
     ),
     ObjectiveSpec(
@@ -109,8 +107,6 @@ _ALL = (
         rows="chat rows ({'messages': […]})",
         matches=_is_chat,
         options=("pack",),
-        preset="llama-tiny",
-        learning_rate=_language_model_rate,
     ),
     ObjectiveSpec(
         name="rationale",
@@ -119,7 +115,6 @@ _ALL = (
         matches=_has_rationales,
         options=("gamma", "alpha", "beta", "teacher_weights", "keep_status"),
         preset="t5-tiny",
-        learning_rate=_language_model_rate,
     ),
     ObjectiveSpec(
         name="soft-label",
@@ -138,17 +133,7 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {spec.name: spec for spec in _ALL}
 def choose_objective(
     paths: list[str], options: TrainOptions, eval_paths: Sequence[str] = ()
 ) -> ObjectiveSpec:
-    """Return the objective for the first row; `--objective` must agree with it.
-
-    Args:
-        paths: the training data.
-        options: the options.
-        eval_paths: what the evaluation loss is measured on; its rows must be of the same kind.
-
-    Raises:
-        UsageError: there is no data, or an option of another objective is given.
-        InputError: the rows are of another kind, or there are none.
-    """
+    """Return the objective for the first row; `--objective` and all other files must agree with it."""
     if not paths:
         raise UsageError("expected a file of rows, or a directory of token shards")
     if options.objective not in ("auto", *OBJECTIVES):
@@ -160,15 +145,13 @@ def choose_objective(
     if options.objective not in ("auto", first.name, first.kind):
         wanted = OBJECTIVES[options.objective].rows
         raise InputError(
-            paths[0],
-            f"--objective {options.objective} needs {wanted}; found {OBJECTIVES[first.kind].rows}",
+            paths[0], f"--objective {options.objective} needs {wanted}; found {OBJECTIVES[first.kind].rows}"
         )
     # By kind: evaluation rows need no log-probabilities, even if the training rows have them.
     for path, spec in specs.items():
         if spec.kind != first.kind:
             raise InputError(
-                path,
-                f"its rows are for {spec.kind}, those of {paths[0]} for {first.kind}: train on one kind",
+                path, f"its rows are for {spec.kind}, those of {paths[0]} for {first.kind}: train on one kind"
             )
     _check_options(first, options)
     return first
@@ -185,11 +168,7 @@ def _objective_of_file(path: str, options: TrainOptions) -> ObjectiveSpec:
 
 
 def objective_for(row: Row, where: object, options: TrainOptions) -> ObjectiveSpec:
-    """Return the objective that a row is for.
-
-    Raises:
-        InputError: the row is for no objective.
-    """
+    """Return the objective that a row is for."""
     # The first match wins, so a variant stands before the objective that it is a variant of.
     for spec in _ALL:
         if spec.matches(row, options):
@@ -205,6 +184,5 @@ def _check_options(chosen: ObjectiveSpec, options: TrainOptions) -> None:
     for name in dict.fromkeys(name for spec in _ALL for name in spec.options):
         if name not in chosen.options and getattr(options, name) != getattr(defaults, name):
             others = " and ".join(spec.name for spec in _ALL if name in spec.options)
-            raise UsageError(
-                f"{flag_of(name)} is an option of {others}, and this is {chosen.name}: leave it out"
-            )
+            found = f"{flag_of(name)} is an option of {others}, and this is {chosen.name}"
+            raise UsageError(f"{found}: leave it out")

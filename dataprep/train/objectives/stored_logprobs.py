@@ -37,16 +37,7 @@ _EXPECTED = "expected null, a list of [token or id, log-probability], or {token,
 
 
 class DocumentsWithLogprobs(Documents):
-    """Documents with the log-probabilities of their rows, in memory.
-
-    Args:
-        shards: the documents, not packed, one for each row.
-        paths: the files that they were made from.
-        tokenizer: the student's tokenizer.
-
-    Raises:
-        InputError: a row's log-probabilities are malformed, too few or too many, or of other tokens.
-    """
+    """Documents with the log-probabilities of their rows, in memory."""
 
     def __init__(self, shards: Shards, paths: Sequence[str], tokenizer: Tokenizer) -> None:
         super().__init__(shards)

@@ -17,11 +17,9 @@ from dataprep.core.records import describe
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+# Largest distance from 1 of a sum of probabilities; they may have been rounded.
 TOLERANCE = 0.02
-"""Largest distance from 1 of a sum of probabilities; they may have been rounded."""
-
 MOST_CLASSES = 1000
-
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 
 
@@ -38,15 +36,12 @@ class Teacher:
         return "scores" if self.logits else "probs"
 
 
+# A class's name, a score for the nearest class, or nothing.
 Gold = str | float | None
-"""A class's name, a score for the nearest class, or nothing."""
 
 
 def name_of(value: Any) -> str:
     """Return a class's name; a number in its shortest form, in any file format.
-
-    Raises:
-        RowError: the value is not a text, a number or a truth value.
 
     >>> [name_of(value) for value in ("good", 5, 5.0, "5.0", True)]
     ['good', '5', '5', '5', 'true']
@@ -67,11 +62,7 @@ def _shortest(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """The classes of a task, in order.
-
-    Attributes:
-        names: at least two; numbers in their shortest form.
-    """
+    """The classes of a task, in order."""
 
     names: tuple[str, ...]
 
@@ -81,11 +72,7 @@ class Classes:
         return all(_NUMBER.fullmatch(name) for name in self.names)
 
     def index(self, gold: str | float) -> int:
-        """Return the index of a label's class, or of the class nearest to a score.
-
-        Raises:
-            RowError: there is no such class.
-        """
+        """Return the index of a label's class, or of the class nearest to a score."""
         if isinstance(gold, str):
             if gold in self.names:
                 return self.names.index(gold)
@@ -102,9 +89,6 @@ class Classes:
         """Return the logarithms of a teacher's probabilities; `-inf` for 0.
 
         Probabilities by name can leave out classes, whose probability is then 0.
-
-        Raises:
-            RowError: the values are not probabilities of these classes.
         """
         values = self._aligned(teacher)
         if teacher.logits:
@@ -155,9 +139,6 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
 
     Scores are rounded, and the classes are all whole numbers from the lowest to the highest. If labels are
     indices into lists of probabilities, or there are no labels, the classes are the indices of the lists.
-
-    Raises:
-        RowError: there are fewer than two classes, or very many.
     """
     names: set[str] = set()
     scores: set[int] = set()
@@ -179,15 +160,10 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
     if len(lengths) == 1 and names <= indices:
         names = indices
     if not 1 < len(names) <= MOST_CLASSES:
-        few = f"found {', '.join(map(repr, names)) or 'none'}" if len(names) < 2 else f"found {len(names):,}"
-        raise RowError(
-            "no classes to choose from", f"{few}; expected 2 to {MOST_CLASSES:,}; --classes names them"
-        )
-    return in_order(names)
-
-
-def in_order(names: Iterable[str]) -> Classes:
-    """Return classes in order: numbers by size, other names alphabetically."""
+        found = (", ".join(map(repr, names)) or "none") if len(names) < 2 else f"{len(names):,}"
+        advice = f"expected 2 to {MOST_CLASSES:,}; --classes names them"
+        raise RowError("no classes to choose from", f"found {found}; {advice}")
+    # Numbers by size, other names alphabetically.
     classes = Classes(tuple(sorted(names)))
     return Classes(tuple(sorted(classes.names, key=float))) if classes.ordered else classes
 

@@ -1,38 +1,33 @@
-"""Sequence classifiers of `transformers`: saved, or a BERT with random weights."""
+"""Create a classifier or load a trained one; the sequence classifiers of `transformers`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dataprep.core.errors import FileError, UsageError, first_line
+from dataprep.core.errors import FileError, UsageError
+from dataprep.train.objectives.soft_label import tiny
 from dataprep.train.objectives.soft_label.classes import Classes, name_of
-from dataprep.train.objectives.soft_label.scorers import PRESETS, Encoded, Scorer
-from dataprep.train.objectives.soft_label.tiny import words_of
+from dataprep.train.objectives.soft_label.scorers import (
+    NETWORK_FILE,
+    NETWORKS,
+    PRESETS,
+    Encoded,
+    Fields,
+    Scorer,
+    explain_damage,
+    network_file,
+)
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-SHAPES: dict[str, dict[str, int]] = {
-    "bert-tiny": {
-        "hidden_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 512,
-    },
-    "bert-base": {
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-    },
-}
-VOCABULARY = {"bert-tiny": 8000, "bert-base": 30522}
+# A preset's layers, hidden size (a head has 64, an MLP four times as many), and words in its vocabulary.
+_SHAPES = {"bert-tiny": (2, 128, 8000), "bert-base": (12, 768, 30522)}
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # The entry of a directory's configuration that names the fields its texts are read from.
 _FIELDS = "dataprep_fields"
@@ -44,20 +39,10 @@ class ClassifierScorer(Scorer):
     """A sequence classifier with its tokenizer.
 
     It reads a pair of texts: the last field, and before it all other fields, a line each.
-
-    Args:
-        model: the classifier.
-        tokenizer: its tokenizer.
-        fields: the fields that it reads.
-        classes: its classes.
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        fields: tuple[str, ...],
-        classes: Classes,
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fields: Fields, classes: Classes
     ) -> None:
         self.tokenizer, config = tokenizer, model.config
         limit: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
@@ -69,7 +54,7 @@ class ClassifierScorer(Scorer):
             pad = config.pad_token_id
         if config.model_type in ("roberta", "xlm-roberta", "camembert") and limit:
             limit -= pad + 1  # their positions start after the padding token's id
-        super().__init__(model, classes, fields, limit, {"input_ids": pad})
+        super().__init__(model, classes, fields, limit, pad)
 
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
         """Return the tokenizer's ids, and its other inputs such as `token_type_ids`."""
@@ -85,32 +70,78 @@ class ClassifierScorer(Scorer):
         self.tokenizer.save_pretrained(folder)
 
 
-def new(
-    name: str,
-    texts: Iterable[Sequence[str]],
-    fields: tuple[str, ...],
-    classes: Classes,
-    tokenizer: str | None = None,
-) -> ClassifierScorer:
-    """Return a BERT of one of `SHAPES` with random weights.
+def new_scorer(
+    model: str, texts: Iterable[Sequence[str]], fields: Fields, classes: Classes, tokenizer: str | None = None
+) -> Scorer:
+    """Return a classifier to train: a preset with new weights, or one that was saved.
 
     Args:
-        name: the shape.
-        texts: the training texts, which the vocabulary is made from.
+        model: one of `PRESETS`, a directory, or a small network's file.
+        texts: the texts of the training rows; a preset's vocabulary is made from them.
         fields: the fields that they were read from.
-        classes: the classes.
-        tokenizer: a directory with a tokenizer to use instead.
+        classes: the classes. A saved model keeps its order if it has the same ones.
+        tokenizer: a directory with a tokenizer to use instead of the model's own.
     """
+    network = network_file(model)
+    if tokenizer is not None and (network or model in NETWORKS):
+        raise UsageError("--tokenizer: the tiny network makes a vocabulary of its own from the data")
+    if network:
+        scorer = tiny.load(network)
+        # Its vocabulary and layers depend on both, so it cannot be trained for other classes or fields.
+        pairs = (("classes", scorer.classes.names, classes.names), ("fields", scorer.fields, fields))
+        for kind, own, wanted in pairs:
+            if own != wanted:
+                names, others = ", ".join(own), ", ".join(wanted)
+                raise UsageError(f"--model {model}: its {kind} are {names}; those of the data are {others}")
+        return scorer
+    if model in NETWORKS:
+        return tiny.new(model, texts, fields, classes)
+    if model in _SHAPES:
+        return _new_bert(model, texts, fields, classes, tokenizer)
+    return _open_for_training(model, fields, classes, tokenizer)
+
+
+def load_scorer(path: str) -> Scorer:
+    """Load a trained classifier from a network's file, a run or a model directory."""
+    if network := network_file(path):
+        return tiny.load(network)
+    if not Path(path).is_dir():
+        problem = "not a model that scores" if Path(path).exists() else "no such file or directory"
+        known = f"{NETWORK_FILE}, a run's directory, or a classifier's as transformers saves it"
+        raise FileError(path, f"{problem}; expected {known}")
+    from transformers import AutoModelForSequenceClassification
+
+    with explain_damage(path):
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            path, dtype=torch.float32, output_loading_info=True, **_LOCAL
+        )
+        # A language model would load too, with a head of random weights.
+        if lacking := sorted(info["missing_keys"]):
+            raise ValueError(f"it is not a trained classifier: it lacks weights such as {lacking[0]}")
+    fields = tuple(getattr(model.config, _FIELDS, ()))
+    return ClassifierScorer(model.eval(), _tokenizer(path), fields, _classes_of(model.config))
+
+
+def _new_bert(
+    name: str, texts: Iterable[Sequence[str]], fields: Fields, classes: Classes, folder: str | None
+) -> ClassifierScorer:
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
-    if tokenizer is None:
-        words = BertTokenizer(vocab=word_pieces((" ".join(row) for row in texts), VOCABULARY[name]))
+    layers, hidden, vocabulary = _SHAPES[name]
+    if folder is None:
+        tokenizer = BertTokenizer(vocab=word_pieces((" ".join(row) for row in texts), vocabulary))
     else:
-        words = _tokenizer(tokenizer)
+        tokenizer = _tokenizer(folder)
     config = BertConfig(
-        vocab_size=len(words), pad_token_id=words.pad_token_id, **SHAPES[name], **_labels(classes)
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        intermediate_size=4 * hidden,
+        **_labels(classes),
     )
-    return ClassifierScorer(BertForSequenceClassification(config), words, fields, classes)
+    return ClassifierScorer(BertForSequenceClassification(config), tokenizer, fields, classes)
 
 
 def word_pieces(texts: Iterable[str], size: int) -> dict[str, int]:
@@ -118,7 +149,7 @@ def word_pieces(texts: Iterable[str], size: int) -> dict[str, int]:
     # Whole words and characters only: learning word pieces would take longer than the training.
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(words_of(text))
+        counts.update(tiny.words_of(text))
     # All characters first, as beginnings and as continuations, so that every word can be written.
     characters = sorted({character for word in counts for character in word})
     pieces = [*_SPECIAL_TOKENS, *characters, *(f"##{character}" for character in characters)]
@@ -126,21 +157,9 @@ def word_pieces(texts: Iterable[str], size: int) -> dict[str, int]:
     return {piece: number for number, piece in enumerate(dict.fromkeys(pieces[:size]))}
 
 
-def open_for_training(
-    folder: str, fields: tuple[str, ...], classes: Classes, tokenizer: str | None = None
+def _open_for_training(
+    folder: str, fields: Fields, classes: Classes, tokenizer: str | None
 ) -> ClassifierScorer:
-    """Load a saved model to train it for these classes.
-
-    Args:
-        folder: the model's directory.
-        fields: the fields that texts are read from.
-        classes: the classes. The model's own order is kept if it has the same ones.
-        tokenizer: a directory with a tokenizer to use instead of the model's own.
-
-    Raises:
-        UsageError: there is no such directory.
-        FileError: the model is damaged.
-    """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     if not Path(folder).is_dir():
@@ -148,34 +167,14 @@ def open_for_training(
             f"--model {folder}: expected a directory as transformers saves a model, a network's .safetensors "
             f"file, or for soft labels one of {', '.join(PRESETS)}"
         )
-    with _explained(folder):
+    with explain_damage(folder):
         saved = _classes_of(AutoConfig.from_pretrained(folder, **_LOCAL))
-        if set(saved.names) == set(classes.names):
-            classes = saved
+        # The saved order of the same classes is kept: it decides what the outputs mean.
+        classes = saved if set(saved.names) == set(classes.names) else classes
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, ignore_mismatched_sizes=True, **_labels(classes), **_LOCAL
         )
     return ClassifierScorer(model, _tokenizer(tokenizer or folder), fields, classes)
-
-
-def load(folder: str) -> ClassifierScorer:
-    """Load a trained classifier.
-
-    Raises:
-        FileError: the directory has no classifier, or it is damaged.
-    """
-    from transformers import AutoModelForSequenceClassification
-
-    with _explained(folder):
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, **_LOCAL
-        )
-        # A language model would load too, with a head of random weights.
-        if lacking := sorted(info["missing_keys"]):
-            raise ValueError(f"it is not a trained classifier: it lacks weights such as {lacking[0]}")
-    fields = tuple(getattr(model.config, _FIELDS, ()))
-    model.eval()
-    return ClassifierScorer(model, _tokenizer(folder), fields, _classes_of(model.config))
 
 
 def _classes_of(config: PretrainedConfig) -> Classes:
@@ -195,14 +194,5 @@ def _labels(classes: Classes) -> dict[str, Any]:
 def _tokenizer(folder: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    with _explained(folder):
+    with explain_damage(folder):
         return AutoTokenizer.from_pretrained(folder, **_LOCAL)
-
-
-@contextmanager
-def _explained(folder: str) -> Iterator[None]:
-    """Turn any error of a damaged directory's readers into a `FileError`."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - they raise all kinds
-        raise FileError(folder, f"the model cannot be loaded: {first_line(error)}") from None

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, UsageError, located
-from dataprep.train.objective import Objective, TrainContext, TrainData, file_facts
+from dataprep.train.objective import Objective, TrainContext, TrainData, check_max_length, file_facts
 from dataprep.train.objectives.soft_label.classes import Classes, classes_of, metrics_of, name_of
-from dataprep.train.objectives.soft_label.loading import new_scorer
+from dataprep.train.objectives.soft_label.classifier import new_scorer
 from dataprep.train.objectives.soft_label.rows import (
     GOLD,
     NO_GOLD,
@@ -69,7 +69,7 @@ class SoftLabelObjective(Objective):
     def load_dataset(cls, context: TrainContext, student: Scorer) -> TrainData:
         """Read and encode the rows."""
         options = context.options
-        limit = student.limit(options.max_length)
+        limit = check_max_length(options.max_length, student.context_length)
         # A saved classifier may have been trained on other fields than these rows have.
         fields = options.fields or fields_of(context.data)
 
@@ -81,10 +81,8 @@ class SoftLabelObjective(Objective):
                 context.log(f"{dataset.dropped:,} {name} rows were too long and left out")
             return dataset
 
-        evaluates = bool(context.eval_data)
-        return TrainData(
-            load(context.data, "training"), load(context.eval_data, "evaluation") if evaluates else None
-        )
+        train = load(context.data, "training")
+        return TrainData(train, load(context.eval_data, "evaluation") if context.eval_data else None)
 
     def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums of `T²·KL` and of the cross-entropy with gold labels."""
@@ -134,22 +132,14 @@ def _check_options(context: TrainContext) -> None:
 
 
 def fields_of(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return the fields that contain the text, from the first row.
-
-    Raises:
-        InputError: the row has none of the usual fields.
-    """
+    """Return the fields that contain the text, from the first row."""
     where, row = next(iter(files.read_rows(paths[0])))
     with located(where):
         return usual_fields(row)
 
 
 def chosen_classes(rows: Sequence[JudgedRow], named: Sequence[str], where: str) -> Classes:
-    """Return the classes that `--classes` names, or those that occur in the rows.
-
-    Raises:
-        InputError: the rows have fewer than two classes, or very many.
-    """
+    """Return the classes that `--classes` names, or those that occur in the rows."""
     if named:
         return Classes(tuple(map(name_of, named)))
     try:
@@ -159,11 +149,7 @@ def chosen_classes(rows: Sequence[JudgedRow], named: Sequence[str], where: str) 
 
 
 def alpha_for(data: JudgedDataset, alpha: float | None) -> float:
-    """Return the teacher's weight: as chosen, else 0.5 if the rows have both parts.
-
-    Raises:
-        UsageError: the only part with a weight is one that no row has.
-    """
+    """Return the teacher's weight: as chosen, else 0.5 if the rows have both parts."""
     soft, gold = bool(data.has_teacher.any()), bool((data.gold != NO_GOLD).any())
     if alpha is None:
         return 0.5 if soft and gold else float(soft)

@@ -14,7 +14,8 @@ from dataprep.core import parallel as engine
 from dataprep.core.errors import RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
-from dataprep.train.objectives.soft_label.loading import load_scorer
+from dataprep.train.objective import check_max_length
+from dataprep.train.objectives.soft_label.classifier import load_scorer
 from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
 from dataprep.train.objectives.soft_label.scorers import Encoded, Scorer, length, logits_of
 from dataprep.train.options import PredictOptions
@@ -64,26 +65,14 @@ def predict_files(
     with quiet():
         operator, ledger = Scoring(load_scorer(str(model)), options, flat=flat), Ledger()
     blocks = chain.from_iterable(files.read_row_blocks(path) for path in paths)
-    with (
-        files.open_rejects(rejects) as bad,
-        files.open_output(str(output)) as out,
-    ):
+    with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         engine.run_into(blocks, operator, out, ledger, bad, paths=paths, progress=progress)
         ledger.check()
     return ledger
 
 
 class Scoring:
-    """The operator of `predict`: adds predictions to a block of rows.
-
-    Args:
-        scorer: the classifier.
-        options: the options.
-        flat: whether each probability is a column instead of an entry of an object.
-
-    Raises:
-        UsageError: there is no GPU for `--device cuda`.
-    """
+    """The operator of `predict`: adds predictions to a block of rows."""
 
     def __init__(self, scorer: Scorer, options: PredictOptions, *, flat: bool = False) -> None:
         import torch
@@ -92,7 +81,7 @@ class Scoring:
             raise UsageError("--device cuda: torch finds no GPU; leave the option out to use the CPU")
         self._scorer, self._options, self._flat = scorer, options, flat
         self._fields = options.fields or scorer.fields
-        self._limit = scorer.limit(options.max_length)
+        self._limit = check_max_length(options.max_length, scorer.context_length)
         names = scorer.classes.names
         # Classes that are numbers are written as numbers.
         self._names = [orjson.loads(name) for name in names] if scorer.classes.ordered else [*names]

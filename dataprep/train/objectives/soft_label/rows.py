@@ -15,26 +15,19 @@ from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, located
 from dataprep.core.records import describe
 from dataprep.train.objective import Batch
-from dataprep.train.objectives.soft_label.classes import Classes, Gold, Teacher, name_of
+from dataprep.train.objectives.soft_label.classes import Gold, Teacher, name_of
 from dataprep.train.objectives.soft_label.scorers import Encoded, Scorer, length
 
+# Prefix of a table's columns of probabilities; the class's name follows.
 COLUMN = "prob_"
-"""Prefix of a table's columns of probabilities; the class's name follows."""
-
+GOLD, SOFT, NO_GOLD = "gold", "soft", -1
 _HINT = "correct the row or remove it"
 _USUAL_FIELDS = (("text",), ("question", "answer"), ("question",))
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedRow:
-    """One row.
-
-    Attributes:
-        where: its place, for messages.
-        texts: one text for each field that is read.
-        gold: its label or score.
-        teacher: a teacher's probabilities or scores.
-    """
+    """One row."""
 
     where: Location
     texts: tuple[str, ...]
@@ -43,31 +36,24 @@ class JudgedRow:
 
 
 def usual_fields(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the default fields of a row's text: `text`, or question and answer.
-
-    Raises:
-        RowError: the row has none of these.
-    """
+    """Return the default fields of a row's text: `text`, or question and answer."""
     for fields in _USUAL_FIELDS:
         if all(field in row for field in fields):
             return fields
-    known = ", ".join(map(repr, row)) or "none"
-    raise RowError(
-        "no text", f"the row's fields are {known}; expected 'text', or name the fields with --fields"
-    )
+    advice = "expected 'text', or name the fields with --fields"
+    raise RowError("no text", f"the row's fields are {_names_of(row)}; {advice}")
+
+
+def _names_of(row: Mapping[str, Any]) -> str:
+    return ", ".join(map(repr, row)) or "none"
 
 
 def texts_of(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
-    """Return the texts of a row.
-
-    Raises:
-        RowError: a field is missing or not a text.
-    """
+    """Return the texts of a row."""
     texts = []
     for field in fields:
         if field not in row:
-            known = ", ".join(map(repr, row)) or "none"
-            raise RowError(f"missing field {field!r}", f"the row's fields are {known}")
+            raise RowError(f"missing field {field!r}", f"the row's fields are {_names_of(row)}")
         if type(row[field]) is not str:
             raise RowError(f"no text in {field!r}", f"found {describe(row[field])}; expected a text")
         texts.append(row[field])
@@ -75,11 +61,7 @@ def texts_of(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
 
 
 def gold_of(row: Mapping[str, Any], field: str | None = None) -> Gold:
-    """Return the label or the score of a row; `None` if it is empty.
-
-    Raises:
-        RowError: the label is not a name, or the score not a number.
-    """
+    """Return the label or the score of a row; `None` if it is empty."""
     field = field or ("label" if "label" in row else "score")
     value = row.get(field)
     if value is None or value == "":
@@ -97,11 +79,7 @@ def gold_of(row: Mapping[str, Any], field: str | None = None) -> Gold:
 
 
 def teacher_of(row: Mapping[str, Any]) -> Teacher | None:
-    """Return a teacher's `probs`, `scores` or columns `prob_CLASS`, if any.
-
-    Raises:
-        RowError: the field is neither a list nor an object.
-    """
+    """Return a teacher's `probs`, `scores` or columns `prob_CLASS`, if any."""
     for field in ("probs", "scores"):
         value = row.get(field)
         if type(value) is str and value.strip():  # tables have JSON in a cell
@@ -121,8 +99,9 @@ def teacher_of(row: Mapping[str, Any]) -> Teacher | None:
             f"{field} of another kind",
             f"found {describe(value)} in {field!r}; expected a list in the classes' order, or an object",
         )
-    columns = {name: value for name, value in row.items() if name.startswith(COLUMN)}
-    filled = {name: value for name, value in columns.items() if value not in (None, "")}
+    filled = {
+        name: value for name, value in row.items() if name.startswith(COLUMN) and value not in (None, "")
+    }
     probabilities = {name_of(name.removeprefix(COLUMN)): value for name, value in filled.items()}
     return Teacher(probabilities) if probabilities else None
 
@@ -130,17 +109,7 @@ def teacher_of(row: Mapping[str, Any]) -> Teacher | None:
 def judged_rows(
     paths: Sequence[str], fields: Sequence[str] = (), label: str | None = None
 ) -> Iterator[JudgedRow]:
-    """Read the rows of some files.
-
-    Args:
-        paths: files in any format.
-        fields: the fields that contain the text. Defaults to the usual ones of each file's first row.
-        label: the field of the gold label.
-
-    Raises:
-        InputError: a row has no text, a malformed label or probabilities, or neither of the two.
-        FileError: a file cannot be read.
-    """
+    """Read the rows of files; the text is in `fields`, by default the usual ones of each file's first row."""
     for path in paths:
         # By each file's first row: files of one run can name their fields differently.
         used: Sequence[str] = fields
@@ -153,40 +122,18 @@ def judged_rows(
             yield judged
 
 
-GOLD, SOFT = "gold", "soft"
-NO_GOLD = -1
-
-
 class JudgedDataset:
-    """Rows as items for a classifier.
-
-    Args:
-        scorer: the classifier.
-        rows: the rows.
-        limit: maximum number of tokens in a text.
-        truncation: what to do with longer texts: `error`, `drop` or `truncate`.
-
-    Attributes:
-        gold: the index of each row's gold class, or `NO_GOLD`; shape `(rows,)`.
-        has_teacher: whether a row has probabilities; shape `(rows,)`.
-        teacher: the logarithms of the teacher's probabilities, shape `(rows, classes)`; 0 without.
-        dropped: number of rows that were too long and left out.
-        files: name and SHA-256 of each input file.
-
-    Raises:
-        InputError: a row is too long, has an unknown class or malformed probabilities; or no row is left.
-    """
+    """Rows as items for a classifier."""
 
     def __init__(
         self, scorer: Scorer, rows: Iterable[JudgedRow], limit: int | None = None, truncation: str = "error"
     ) -> None:
-        self._scorer = scorer
+        self._scorer, classes = scorer, scorer.classes
         self._encoded: list[Encoded] = []
         self._places: list[Location] = []
-        self.dropped = 0
-        self.files: list[dict[str, Any]] = []
+        # Rows that were too long, and name and SHA-256 of each input file.
+        self.dropped, self.files = 0, list[dict[str, Any]]()
         gold, teacher, has_teacher = [], [], []
-        classes: Classes = scorer.classes
         # Placeholders keep the tensors rectangular; `has_teacher` masks them in the loss.
         nothing = [0.0] * len(classes.names)
         for row in rows:
@@ -202,6 +149,7 @@ class JudgedDataset:
                 self._places.append(row.where)
         if not gold:
             raise InputError("the data", "no row is left to train on")
+        # Shape (rows,), (rows, classes) and (rows,): indices of classes or NO_GOLD, log-probabilities.
         self.gold, self.teacher = torch.tensor(gold), torch.tensor(teacher)
         self.has_teacher = torch.tensor(has_teacher)
 

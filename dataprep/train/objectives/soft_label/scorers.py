@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import RowDropped, RowError
-from dataprep.train.objective import check_max_length
+from dataprep.core.errors import FileError, RowDropped, RowError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dataprep.train.objectives.soft_label.classes import Classes
 
+# The small network's only file in its run's directory.
 NETWORK_FILE = "student.safetensors"
-"""The small network's only file in its run's directory."""
-
-# Here and not in tiny.py, which imports torch: the registry of objectives reads these names.
+# Values of --model. Here and not in tiny.py, which imports torch: the registry of objectives reads them.
 NETWORKS = ("tiny", "wide")
-"""Sizes of the small network, as `--model` names them."""
-
 PRESETS = (*NETWORKS, "bert-tiny", "bert-base")
-"""Values of `--model` for soft labels, beside a directory and a network's file."""
 
-TRUNCATIONS = ("error", "drop", "truncate")
-
+Fields = tuple[str, ...]
 Encoded = dict[str, list[int]]
 """One text as numbers: lists of equal length by name, the ids of its tokens first."""
 
 
-def is_network(path: str) -> bool:
-    """Return whether a path is a small network's file or its directory."""
-    return (path.endswith(".safetensors") and Path(path).is_file()) or (Path(path) / NETWORK_FILE).is_file()
+def network_file(path: str) -> str | None:
+    """Return the small network's file of a path, which can be its directory; `None` if it has none."""
+    if path.endswith(".safetensors") and Path(path).is_file():
+        return path
+    file = Path(path) / NETWORK_FILE
+    return str(file) if file.is_file() else None
 
 
-def network_file(path: str) -> str:
-    """Return the small network's file of a path for which `is_network` is true."""
-    return path if Path(path).is_file() else str(Path(path) / NETWORK_FILE)
+@contextmanager
+def explain_damage(path: str) -> Iterator[None]:
+    """Turn any error of a damaged model's readers into a `FileError`."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - they raise all kinds
+        raise FileError(path, f"the model cannot be loaded: {first_line(error)}") from None
 
 
 def length(encoded: Encoded) -> int:
@@ -47,26 +49,14 @@ def length(encoded: Encoded) -> int:
 
 
 class Scorer(ABC):
-    """A model that scores classes, with everything that it needs to read texts.
-
-    Args:
-        model: returns scores of shape `(B, classes)`, as they are or as `logits` of its output.
-        classes: the classes, in order.
-        fields: the fields that a text is read from; none if the model's maker did not record them.
-        context_length: maximum number of tokens in a text; `None` without a limit.
-        padding: the padding value of each tensor, by name. Defaults to 0.
-    """
+    """A model that scores classes, with everything that it needs to read texts."""
 
     def __init__(
-        self,
-        model: Any,
-        classes: Classes,
-        fields: tuple[str, ...],
-        context_length: int | None = None,
-        padding: Mapping[str, int] | None = None,
+        self, model: Any, classes: Classes, fields: Fields, context_length: int | None, pad: int
     ) -> None:
+        # No fields if the model's maker did not record them; no context length if any text fits.
         self.model, self.classes, self.fields = model, classes, fields
-        self.context_length, self.padding = context_length, dict(padding or {})
+        self.context_length, self.pad = context_length, pad
 
     @abstractmethod
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
@@ -80,21 +70,8 @@ class Scorer(ABC):
         """Return what the run's records say about fields and classes."""
         return {"fields": list(self.fields), "classes": list(self.classes.names)}
 
-    def limit(self, max_length: int | None) -> int | None:
-        """Return the maximum number of tokens in a text.
-
-        Raises:
-            UsageError: `--max-length` is more than the model's context length.
-        """
-        return check_max_length(max_length, self.context_length)
-
     def encode_within(self, texts: Sequence[str], limit: int | None, truncation: str) -> Encoded:
-        """Encode a row's texts, with at most `limit` tokens.
-
-        Raises:
-            RowError: they have more, and `truncation` is `error`.
-            RowDropped: they have more, and `truncation` is `drop`.
-        """
+        """Encode a row's texts, with at most `limit` tokens."""
         if truncation == "truncate":
             return self.encode(texts, limit)
         # Encoded in full first: the message says how long the text is.
@@ -111,13 +88,14 @@ class Scorer(ABC):
         import torch
 
         longest = max(map(length, texts))
+        padded = [text | {"attention_mask": [1] * length(text)} for text in texts]
         tensors = {}
-        for name in texts[0]:
-            pad = self.padding.get(name, 0)
-            rows = [text[name] + [pad] * (longest - len(text[name])) for text in texts]
+        for name in padded[0]:
+            # Only token ids have a padding value of their own.
+            pad = self.pad if name == "input_ids" else 0
+            rows = [text[name] + [pad] * (longest - len(text[name])) for text in padded]
             tensors[name] = torch.tensor(rows, dtype=torch.long)
-        mask = [[1] * length(text) + [0] * (longest - length(text)) for text in texts]
-        return tensors | {"attention_mask": torch.tensor(mask, dtype=torch.long)}
+        return tensors
 
 
 def logits_of(model: Any, tensors: Mapping[str, Tensor]) -> Tensor:

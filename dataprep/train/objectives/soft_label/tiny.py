@@ -17,13 +17,14 @@ import orjson
 import torch
 from torch import Tensor, nn
 
-from dataprep.core.errors import FileError
 from dataprep.train.objectives.soft_label.classes import Classes
-from dataprep.train.objectives.soft_label.scorers import NETWORK_FILE, NETWORKS, Encoded, Scorer
+from dataprep.train.objectives.soft_label.scorers import NETWORK_FILE, Encoded, Fields, Scorer, explain_damage
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 # Characters that choose an unknown word's bucket: words that begin alike are often forms of one word.
 _STEM = 5
+# The entry of the safetensors file's metadata.
+_HEADER = "dataprep"
 
 
 def words_of(text: str) -> list[str]:
@@ -36,14 +37,7 @@ def words_of(text: str) -> list[str]:
 
 
 class Vocabulary:
-    """Ids of words: 0 is padding; known words; then buckets of unknown words.
-
-    An unknown word belongs to a bucket by the CRC-32 of its first characters.
-
-    Args:
-        words: the known words.
-        buckets: number of buckets, at least 1.
-    """
+    """Ids of words: 0 is padding; known words; then buckets of unknown words, by their beginning."""
 
     def __init__(self, words: Iterable[str], buckets: int) -> None:
         self.words, self.buckets = list(words), buckets
@@ -73,20 +67,9 @@ class Vocabulary:
         return ids
 
 
-_HEADER = "dataprep"
-
-
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of a network.
-
-    Attributes:
-        words: maximum number of words with vectors of their own.
-        buckets: number of vectors that all other words share.
-        width: width of a vector.
-        hidden: width of the MLP's hidden layer.
-        dropout: dropout of vectors and hidden layer.
-    """
+    """Numbers of words with vectors of their own and of vectors that the others share; layers' widths."""
 
     words: int
     buckets: int
@@ -95,16 +78,10 @@ class Size:
     dropout: float = 0.3
 
 
-SIZES = dict(
-    zip(
-        NETWORKS,
-        (
-            Size(words=1200, buckets=300, width=16, hidden=32),
-            Size(words=20000, buckets=4096, width=128, hidden=256),
-        ),
-        strict=True,
-    )
-)
+SIZES = {
+    "tiny": Size(words=1200, buckets=300, width=16, hidden=32),
+    "wide": Size(words=20000, buckets=4096, width=128, hidden=256),
+}
 
 
 class Network(nn.Module):
@@ -142,18 +119,13 @@ class Network(nn.Module):
 
 
 class NetworkScorer(Scorer):
-    """The network with its vocabulary.
+    """The network with its vocabulary."""
 
-    Args:
-        size: the size of the network.
-        vocabulary: its words.
-        fields: the fields that it reads.
-        classes: its classes.
-    """
-
-    def __init__(self, size: Size, vocabulary: Vocabulary, fields: tuple[str, ...], classes: Classes) -> None:
+    def __init__(self, size: Size, vocabulary: Vocabulary, fields: Fields, classes: Classes) -> None:
         self.size, self.vocabulary = size, vocabulary
-        super().__init__(Network(size, len(vocabulary), len(fields), len(classes.names)), classes, fields)
+        super().__init__(
+            Network(size, len(vocabulary), len(fields), len(classes.names)), classes, fields, None, 0
+        )
 
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
         """Return the ids of words and fields, and whether another field has the word."""
@@ -173,12 +145,8 @@ class NetworkScorer(Scorer):
         """Write the file."""
         from safetensors.torch import save_file
 
-        header = {
-            "size": asdict(self.size),
-            "words": self.vocabulary.words,
-            "fields": self.fields,
-            "classes": self.classes.names,
-        }
+        header = {"size": asdict(self.size), "words": self.vocabulary.words}
+        header |= {"fields": self.fields, "classes": self.classes.names}
         state = self.model.state_dict()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         save_file(weights, folder / NETWORK_FILE, {_HEADER: orjson.dumps(header).decode()})
@@ -193,41 +161,29 @@ def shorten(texts: list[list[int]], limit: int) -> None:
         del longest[-max(min(over, len(longest) - second), 1) :]
 
 
-def new(
-    name: str, texts: Iterable[Sequence[str]], fields: tuple[str, ...], classes: Classes
-) -> NetworkScorer:
-    """Return a network of one of `SIZES` with random weights.
-
-    Args:
-        name: the size.
-        texts: the training texts, which the vocabulary is made from.
-        fields: the fields that they were read from.
-        classes: the classes.
-    """
+def new(name: str, texts: Iterable[Sequence[str]], fields: Fields, classes: Classes) -> NetworkScorer:
+    """Return a network of one of `SIZES` with random weights."""
     size = SIZES[name]
     vocabulary = Vocabulary.learn((" ".join(row) for row in texts), size.words, size.buckets)
     return NetworkScorer(size, vocabulary, fields, classes)
 
 
 def load(path: str) -> NetworkScorer:
-    """Load the network in a file.
-
-    Raises:
-        FileError: the file is missing, damaged, or another model's.
-    """
+    """Load the network in a file."""
     from safetensors import safe_open
 
-    try:
+    with explain_damage(path):
         with safe_open(path, framework="pt") as file:
-            header: dict[str, Any] = orjson.loads((file.metadata() or {})[_HEADER])
+            metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        size = Size(**header["size"])
-        vocabulary = Vocabulary(header["words"], size.buckets)
-        classes = Classes(tuple(header["classes"]))
-        scorer = NetworkScorer(size, vocabulary, tuple(header["fields"]), classes)
+        try:
+            header: dict[str, Any] = orjson.loads(metadata[_HEADER])
+            size = Size(**header["size"])
+            vocabulary = Vocabulary(header["words"], size.buckets)
+            fields, classes = tuple(header["fields"]), Classes(tuple(header["classes"]))
+        except KeyError:
+            raise ValueError("it has no vocabulary of dataprep") from None
+        scorer = NetworkScorer(size, vocabulary, fields, classes)
         scorer.model.load_state_dict(weights)
-    except Exception as error:  # noqa: BLE001 - a damaged file makes its reader raise anything
-        reason = "it has no vocabulary of dataprep" if isinstance(error, KeyError) else str(error)
-        raise FileError(path, f"the model cannot be loaded: {reason.partition(chr(10))[0]}") from None
-    scorer.model.eval()
+        scorer.model.eval()
     return scorer
