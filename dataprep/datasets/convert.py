@@ -42,7 +42,6 @@ class Plan:
 
     Raises:
         UsageError: a value is not accepted, or the dataset has no such option.
-        TemplateError: a template names an unknown field.
     """
 
     dataset: str
@@ -122,10 +121,6 @@ class RowConverter:
         # Compiled templates cannot be pickled; a worker compiles them again.
         return type(self), (self.plan,)
 
-    def operator(self) -> engine.Operator:
-        """Return the operator that converts blocks of source rows."""
-        return engine.per_row(self)
-
     def __call__(self, row: dict[str, Any]) -> bytes:
         """Return the converted row as one line of JSON, without its newline."""
         if self._split_of is not None and self._split_of(row) != self.plan.split:
@@ -134,8 +129,12 @@ class RowConverter:
         example.source = self._source
         return self._render(example)
 
+    def take_counts(self) -> Mapping[Any, int]:
+        """Return what was counted since the last call; the base class counts nothing."""
+        return {}
+
     def check(self, seen: Mapping[Any, int], where: str) -> None:
-        """Check what was counted over all rows; the base class counts nothing."""
+        """Check what was counted over all rows."""
 
 
 class MappedRowConverter(RowConverter):
@@ -154,11 +153,8 @@ class MappedRowConverter(RowConverter):
         self._unseen = set(self._fields)
         self._first = True
 
-    def operator(self) -> engine.Operator:
-        """Return the operator, which also counts the mapped fields that it has seen."""
-        return engine.per_row(self, counts=self._take_counts)
-
-    def _take_counts(self) -> Counter[tuple[str, ...]]:
+    def take_counts(self) -> Counter[tuple[str, ...]]:
+        """Return the mapped fields that occurred since the last call."""
         counts, self._counts = self._counts, Counter()
         return counts
 
@@ -262,7 +258,7 @@ def convert_files(
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         seen = engine.run_into(
             _all_blocks(paths, plan.dataset),
-            converter.operator(),
+            engine.per_row(converter, counts=converter.take_counts),
             out if sample is None else None,
             ledger,
             bad,
@@ -324,7 +320,7 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
 def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[Any]:
     sample, converter, rows_in = _sample_of(plan), _converter_of(plan), 0
     seen: dict[Any, int] = {}
-    for block, outcome in engine.run(converter.operator(), blocks):
+    for block, outcome in engine.run(engine.per_row(converter, counts=converter.take_counts), blocks):
         rows_in += outcome.rows_in
         seen |= outcome.counts
         for failure in outcome.failures:

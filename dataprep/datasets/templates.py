@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from operator import attrgetter
 from string import Formatter
 
@@ -160,28 +161,18 @@ def default_template(source: str | None) -> Template:
     return Template(DEFAULT_SYSTEM, user, assistant)
 
 
-class SourceRenderer:
-    """Render Examples as chat rows, each in the default wording of the dataset that it came from.
+def source_renderer(parts: Mapping[str, str], *, with_id: bool = False) -> Renderer:
+    """Return a function that renders Examples, each in the default wording of the dataset it came from.
 
-    Args:
-        parts: messages (``system``, ``user``, ``assistant``) in place of the default ones.
-        with_id: add ``id`` and ``source`` to the rows.
+    ``parts`` are messages (``system``, ``user``, ``assistant``) in place of the default ones.
     """
 
-    def __init__(self, parts: Mapping[str, str], *, with_id: bool = False) -> None:
-        self._parts = parts
-        self._with_id = with_id
-        self._renderers: dict[str | None, Renderer] = {}
-        self._add(None)  # a mistake in a part is found before any row is read
+    @cache
+    def renderer_of(source: str | None) -> Renderer:
+        return chat_renderer(default_template(source).with_parts(parts), with_id=with_id)
 
-    def __call__(self, example: Example) -> bytes:
-        """Return the chat row as one line of JSON, without its newline."""
-        return (self._renderers.get(example.source) or self._add(example.source))(example)
-
-    def _add(self, source: str | None) -> Renderer:
-        template = default_template(source).with_parts(self._parts)
-        renderer = self._renderers[source] = chat_renderer(template, with_id=self._with_id)
-        return renderer
+    renderer_of(None)  # a mistake in a part is found before any row is read
+    return lambda example: renderer_of(example.source)(example)
 
 
 # Fields that are put together from several texts: too costly to compute twice.

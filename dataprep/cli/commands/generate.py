@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import typer
+from typing import TYPE_CHECKING, Any, Literal
 
 from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, From, Quiet, argument, flag, with_options
@@ -18,22 +16,13 @@ from dataprep.teacher.settings import MODEL, Pacing, endpoint_of, environment
 if TYPE_CHECKING:
     from dataprep.teacher.generate import GenerateReport
 
-Journal = Annotated[
-    str,
-    typer.Option("-o", "--output", metavar="RESPONSES", help="Journal: a .jsonl file that only grows."),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Model (on Azure: deployment). Defaults to $TEACHER_MODEL_NAME."),
-]
-
 
 @with_options
 def command(
     *,
     requests: str = argument(..., "Rows {id, messages}, of `prompt`.", "REQUESTS"),
-    output: Journal,
-    model: Model = None,
+    output: str = flag(..., "Journal: a .jsonl file that only grows.", "-o", "--output", "RESPONSES"),
+    model: str | None = flag(None, "Model (on Azure: deployment). Defaults to $TEACHER_MODEL_NAME.", "NAME"),
     base_url: str | None = flag(None, "Defaults to $TEACHER_MODEL_ENDPOINT_URL, then OpenAI's.", "URL"),
     api_key_env: str | None = flag(
         None, "Variable with the key. Defaults to TEACHER_MODEL_API_KEY, then OPENAI_API_KEY.", "VARIABLE"
@@ -94,35 +83,21 @@ def command(
         results, ledger = import_batch(requests, output, config, batch_file or [], teacher=teacher)
         summary.say(f"generate: results: {results} → {output}")
         _finish(summary, GenerateReport(ledger), output)
-        if ledger.failed:
-            sys.exit(1)
-        return
+        sys.exit(1 if ledger.failed else 0)
     if status:
         _finish(summary, status_of_requests(requests, output, config), output)
         return
     pacing = pace()
-    common: dict[str, Any] = {
-        "teacher": teacher,
-        "pacing": pacing,
-        "retry_failed": retry_failed,
-        "fresh": fresh,
-    }
+    shared: dict[str, Any] = {"teacher": teacher, "retry_failed": retry_failed, "fresh": fresh}
+    # The requests are counted only if there is a line on the terminal to show it.
     with asking_bar(partial(count_requests, requests), pacing, quiet) as on_progress:
+        shared |= {"pacing": pacing, "on_progress": on_progress}
         if engine == "transformers":
-            report = generate_locally(
-                requests, output, config, batch_size=batch_size, on_progress=on_progress, **common
-            )
+            report = generate_locally(requests, output, config, batch_size=batch_size, **shared)
         else:
-            endpoint = endpoint_of(
-                variables,
-                base_url=base_url,
-                key_variable=api_key_env,
-                azure=azure,
-                api_version=api_version,
-            )
-            report = generate(
-                requests, output, config, endpoint, timeout=timeout, on_progress=on_progress, **common
-            )
+            service: dict[str, Any] = {"azure": azure, "api_version": api_version}
+            endpoint = endpoint_of(variables, base_url=base_url, key_variable=api_key_env, **service)
+            report = generate(requests, output, config, endpoint, timeout=timeout, **shared)
     _finish(summary, report, output)
     # The journal is complete and the summary is printed, so the exit code is all that says it.
     if report.interrupted:
@@ -132,11 +107,11 @@ def command(
 
 
 def _finish(summary: Summary, report: GenerateReport, journal: str) -> None:
-    """Report what happened to the requests, and how to continue."""
     done = report.progress
     if report.torn:
         what = "was set aside, and its request is asked again" if done.sent else "is ignored"
         summary.say(f"{journal}: its last line was torn, and {what}")
+    # The journal finds answers by id, so a second request with the same one could never get its own.
     if report.twice:
         summary.say(f"  ids that several requests have, of which only the first is asked: {report.twice}")
     summary.say(f"generate: {report.ledger} → {journal}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, InWorkspace, Output, Quiet, Rejects, Seed, Workers, argument, flag
 from dataprep.cli.progress import bytes_bar
@@ -43,29 +45,20 @@ def command(
     summary = Summary("merge", quiet=quiet, as_json=as_json)
     jobs = _jobs(inputs or [], output, workspace)
     # Before anything is opened: the rejects must not replace an input or an output.
-    check_distinct(
-        rejects, [target for *_, target in jobs], [path for _, paths, _ in jobs for path in expand(paths)]
-    )
+    inputs = [path for _, paths, _ in jobs for path in expand(paths)]
+    check_distinct(rejects, [target for *_, target in jobs], inputs)
+    settings: dict[str, Any] = {"seed": seed, "shuffle": not no_shuffle, "check": not no_check}
+    settings |= {"memory": limit, "workers": workers}
     with open_rejects(rejects) as bad:
         for name, files, target in jobs:
+            # Each byte counts twice: when it is read, and when it is written.
             with bytes_bar("merge", expand(files), 2, quiet) as advance:
-                ledger = merge_files(
-                    files,
-                    target,
-                    seed=seed,
-                    shuffle=not no_shuffle,
-                    check=not no_check,
-                    memory=limit,
-                    workers=workers,
-                    rejects=bad,
-                    progress=advance,
-                )
+                ledger = merge_files(files, target, rejects=bad, progress=advance, **settings)
             summary.add(name, ledger, target)
     summary.finish()
 
 
 def _jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[str, list[str], str]]:
-    """Return the merges: a name, the files and the output of each."""
     from dataprep.datasets.workspace import Workspace
 
     if inputs:
@@ -79,7 +72,6 @@ def _jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[
         if (paths := home.chat_files(split))
     ]
     if not jobs:
-        raise WorkspaceError(
-            f"{home.root / 'pre_datasets'} holds no *.jsonl file: run `dataprep convert` first"
-        )
+        folder = home.root / "pre_datasets"
+        raise WorkspaceError(f"{folder} holds no *.jsonl file: run `dataprep convert` first")
     return jobs

@@ -119,14 +119,13 @@ def _teachers(student: str | None, given: list[str]) -> dict[str, str]:
 
 
 def _refuse(whose: str, given: dict[str, Any]) -> None:
-    """Raise ``UsageError`` for an option that means nothing here."""
+    # An option that has no effect is an error: the user expects one.
     for name, value in given.items():
         if value is not None and value is not False:
             raise UsageError(f"--{name.replace('_', '-')} is for {whose}")
 
 
 def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
-    """Return the inputs of teacher/student files, each with its output."""
     if not inputs or output is None or output == "-":
         raise UsageError("a teacher/student file needs FILE and -o OUT.pt")
     if len(inputs) == 1:
@@ -135,14 +134,11 @@ def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
     names = ["stdin" if path == "-" else Path(path).name.partition(".")[0] or "file" for path in inputs]
     if len(set(names)) < len(names):
         raise UsageError(f"two of {', '.join(inputs)} have the same name; make one file after the other")
-    return [
-        (path, str(base.with_name(f"{base.stem}_{name}{base.suffix}")))
-        for path, name in zip(inputs, names, strict=True)
-    ]
+    outputs = [str(base.with_name(f"{base.stem}_{name}{base.suffix}")) for name in names]
+    return list(zip(inputs, outputs, strict=True))
 
 
 def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[list[str], str]]:
-    """Return the files to tokenize, with the directories for their shards."""
     from dataprep.datasets.workspace import Workspace
 
     if inputs:
@@ -159,16 +155,17 @@ def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) ->
 
 
 def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:
-    found = made.manifest
-    counts = {name: found[name] for name in ("documents", "tokens", "loss_tokens", "sequences", "cut")}
+    manifest = made.manifest
+    counts = {name: manifest[name] for name in ("documents", "tokens", "loss_tokens", "sequences", "cut")}
     fill = None if made.fill is None else round(made.fill, 6)
-    share = found["loss_tokens"] / found["tokens"] if found["tokens"] else 0
-    line = f"  {found['documents']:,} documents, {found['tokens']:,} tokens, {share:.1%} of them in the loss"
+    share = manifest["loss_tokens"] / manifest["tokens"] if manifest["tokens"] else 0
+    line = f"  {manifest['documents']:,} documents, {manifest['tokens']:,} tokens, "
+    line += f"{share:.1%} of them in the loss"
     if made.fill is not None:
-        size = found["options"]["pack"]
-        line += f"; {found['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
-    if found["cut"]:
-        line += f"; {found['cut']:,} answers cut"
+        size = manifest["options"]["pack"]
+        line += f"; {manifest['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
+    if manifest["cut"]:
+        line += f"; {manifest['cut']:,} answers cut"
     facts = counts | {"fill": fill, "up_to_date": made.up_to_date}
     note = "up to date: " if made.up_to_date else ""
     summary.add("tokenize", made.ledger, target, note=note, facts=facts, lines=[line])

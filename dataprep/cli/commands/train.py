@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from textwrap import indent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, From, InWorkspace, Quiet, argument, flag, with_options
@@ -53,16 +53,8 @@ def command(
     # Under torchrun only one of the processes reports.
     silent = os.environ.get("RANK", "0") != "0"
     with training_bar(silent=quiet or as_json or silent) as (on_metrics, log):
-        done = train(
-            paths,
-            eval_paths,
-            output,
-            root=workspace or ".",
-            options=options(),
-            resume=resume,
-            on_metrics=on_metrics,
-            log=log,
-        )
+        settings: dict[str, Any] = {"root": workspace or ".", "options": options(), "resume": resume}
+        done = train(paths, eval_paths, output, on_metrics=on_metrics, log=log, **settings)
     if not silent:
         summary = Summary("train", quiet=quiet, as_json=as_json)
         summary.say(*_lines(done))
@@ -70,7 +62,6 @@ def command(
 
 
 def _data(data: list[str], eval_data: list[str], workspace: str | None) -> tuple[list[str], list[str]]:
-    """Return the data and the evaluation data: as given, or the workspace's merged files."""
     if data:
         return data, eval_data
     from dataprep.datasets.workspace import Workspace
@@ -83,17 +74,18 @@ def _data(data: list[str], eval_data: list[str], workspace: str | None) -> tuple
 
 
 def _lines(done: Trained) -> Iterator[str]:
-    """Yield the lines of the summary."""
     results = done.results
     rate = results["tokens"] / results["seconds"] if results["seconds"] else 0
     yield (
         f"train: {results['steps']:,} steps, {results['tokens']:,} tokens in {results['seconds']:,.0f} s "
         f"({rate:,.0f} a second) → {done.path}"
     )
+    # A resumed run may have been complete, and then has no first loss.
     first, last = results["loss_first"], results["loss_last"]
     yield f"  training loss {first:.4f} → {last:.4f}" if first is not None else "  no step"
     if "eval_loss" in results:
         yield f"  evaluation loss {results['eval_loss_before']:.4f} → {results['eval_loss']:.4f}"
+    # Each part of a combined loss, such as a teacher's, has its own figure.
     for name, value in results.items():
         if name.startswith("eval_loss_") and name != "eval_loss_before":
             yield f"    {name.removeprefix('eval_loss_')} {value:.4f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,24 +26,14 @@ MANIFEST = "manifest.toml"
 
 @dataclass(frozen=True)
 class Fetched:
-    """One file that was written, and where its rows come from.
-
-    Attributes:
-        name: the file's name.
-        splits: the splits of ``SOURCE`` that it holds.
-        hub: the dataset's name on the hub, and the config and split there.
-        revision: the commit that the rows were read at.
-        rows: number of rows.
-        sha256: of the file as it was written.
-        downloads: the hub's files.
-    """
+    """One file that was written, and where its rows come from."""
 
     name: str
-    splits: tuple[str, ...]
-    hub: str
-    revision: str
+    splits: tuple[str, ...]  # of the converter's SOURCE
+    hub: str  # the dataset's name on the hub, and the config and split there
+    revision: str  # the commit
     rows: int
-    sha256: str
+    sha256: str  # of the file as it was written
     downloads: tuple[Download, ...]
 
 
@@ -92,12 +82,12 @@ class Part:
 
     @property
     def config(self) -> str:
-        """Config on the hub."""
+        """Return the config on the hub."""
         return self.hub.partition("/")[0]
 
     @property
     def rows(self) -> int:
-        """Number of rows that it should have; 0 if that is not known."""
+        """Return the number of rows that it should have; 0 if that is not known."""
         counts = [split.rows for split in self.splits.values()]
         return sum(counts) if all(counts) else 0
 
@@ -135,10 +125,8 @@ def fetch(
         raise FetchError(f"{target} holds {names} already: move it away, or replace it with --force")
     with client(source.hub, progress):
         commit, sums = commit_of(source.hub, revision or source.revision)
-        builders = {
-            config: builder_of(source.hub, config, commit, sums)
-            for config in dict.fromkeys(part.config for part in parts)
-        }
+        configs = dict.fromkeys(part.config for part in parts)
+        builders = {config: builder_of(source.hub, config, commit, sums) for config in configs}
         downloads = [download(source.hub, part.hub, builders[part.config], commit, sums) for part in parts]
     jobs = [
         _Job(part, f"{source.hub}/{part.hub}", commit, builders[part.config].name, got)
@@ -157,9 +145,6 @@ class _Job:
     commit: str
     format_name: str
     downloads: list[tuple[str, Download]]
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        return read_downloads(self.hub, self.format_name, [path for path, _ in self.downloads])
 
 
 def parts_of(name: str, source: Source, wanted: Iterable[str] | None = None) -> list[Part]:
@@ -212,10 +197,9 @@ def _write(name: str, folder: Path, jobs: list[_Job]) -> list[Fetched]:
     try:
         with ExitStack() as stack:
             # The outputs stay open until all parts are complete: then all of them appear.
-            return [
-                _written(name, job, stack.enter_context(files.open_output(str(folder / job.part.name))))
-                for job in jobs
-            ]
+            paths = [str(folder / job.part.name) for job in jobs]
+            outputs = [stack.enter_context(files.open_output(path)) for path in paths]
+            return [_written(name, job, out) for job, out in zip(jobs, outputs, strict=True)]
     except BaseException:
         # An empty folder would look like a dataset that is there.
         if made:
@@ -226,7 +210,7 @@ def _write(name: str, folder: Path, jobs: list[_Job]) -> list[Fetched]:
 
 def _written(name: str, job: _Job, out: files.Output) -> Fetched:
     part, count, digest = job.part, 0, hashlib.sha256()
-    for row in job.rows():
+    for row in read_downloads(job.hub, job.format_name, [path for path, _ in job.downloads]):
         line = orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE)
         digest.update(line)
         out.write(line)

@@ -6,12 +6,12 @@ A merge shuffles the index, not the rows. Rows that do not fit into memory are g
 from __future__ import annotations
 
 import mmap
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -19,7 +19,7 @@ import orjson
 from dataprep.core.errors import RowError
 from dataprep.core.io import Block, open_mapped, writing
 from dataprep.core.jsonl import MAX_LINE, not_json, not_object
-from dataprep.core.parallel import Failure, Pool
+from dataprep.core.parallel import Failure, Outcome, Pool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,27 +33,11 @@ _WHITE = np.zeros(256, dtype=bool)
 _WHITE[list(b" \t\r\n\v\f")] = True
 
 
-@dataclass(slots=True)
-class Scan:
-    """The rows of one block.
+def scan(block: Block, check: bool) -> Outcome:
+    """Find the rows of a block, and with ``check`` those that are not JSON objects: an operator.
 
-    Attributes:
-        lines: number of lines in the block, blank ones too.
-        starts: first byte of each row within the block, shape ``(rows,)``.
-        lengths: bytes of each row without its newline, shape ``(rows,)``.
-        failures: rows that are not JSON objects; they are in neither array.
-        too_long: the first line longer than ``MAX_LINE``, counted from 1; 0 if there is none.
+    Its payload is the first byte within the block of each sound row, and the row's bytes without the newline.
     """
-
-    lines: int
-    starts: NDArray[np.uint32]
-    lengths: NDArray[np.uint32]
-    failures: list[Failure] = field(default_factory=list)
-    too_long: int = 0
-
-
-def scan(block: Block, check: bool) -> Scan:
-    """Find the rows of a block, and with ``check`` those that are not JSON objects."""
     data = block.mapped()
     array = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(array == _NEWLINE)
@@ -65,7 +49,6 @@ def scan(block: Block, check: bool) -> Scan:
     starts[1:] = ends[:-1] + 1
     lengths = ends - starts
     too_long = int(np.argmax(lengths > MAX_LINE)) + 1 if (lengths > MAX_LINE).any() else 0
-    lines = ends.size
     keep = lengths > 0
     # Blank lines and lines of white space are not rows. Looking at the first byte of all lines at once leaves
     # few lines to look at one by one.
@@ -74,7 +57,9 @@ def scan(block: Block, check: bool) -> Scan:
         keep[row] = bool(bytes(data[starts[row] : ends[row]]).strip())
     failures = _check(data, starts, ends, keep) if check else []
     # Offsets within a block fit into 32 bits; build_index adds the block's offset in the file in 64.
-    return Scan(lines, starts[keep].astype(np.uint32), lengths[keep].astype(np.uint32), failures, too_long)
+    payload = (starts[keep].astype(np.uint32), lengths[keep].astype(np.uint32))
+    rows_in = payload[0].size + len(failures)
+    return Outcome(ends.size, rows_in, failures=failures, too_long=too_long, payload=payload)
 
 
 def _check(
@@ -142,33 +127,19 @@ class Index:
         return [0, *np.unique(inner).tolist()]
 
 
-def build_index(paths: list[str], scans: Iterable[tuple[Block, Scan]]) -> Index:
-    """Combine the scans of all blocks to the index of the files ``paths``."""
+def build_index(paths: list[str], scans: Iterable[tuple[Block, tuple[Any, Any]]]) -> Index:
+    """Combine the payloads of ``scan`` for all blocks to the index of the files ``paths``."""
     number = {path: index for index, path in enumerate(paths)}
     parts: list[tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint32]]] = []
-    for block, result in scans:
-        file = np.full(result.starts.size, number[block.path], dtype=np.uint32)
-        parts.append((file, result.starts + np.int64(block.start), result.lengths))
+    for block, (starts, lengths) in scans:
+        file = np.full(starts.size, number[block.path], dtype=np.uint32)
+        parts.append((file, starts + np.int64(block.start), lengths))
     # numpy cannot concatenate nothing.
     if not parts:
         nothing = np.empty(0, dtype=np.uint32)
         return Index(paths, nothing, nothing.astype(np.int64), nothing)
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return Index(paths, columns[0], columns[1], columns[2])
-
-
-def numbered(scans: Iterable[tuple[Block, Scan]]) -> Iterator[tuple[Block, Scan]]:
-    """Count the lines of failures from the beginning of their files instead of their blocks."""
-    before = 0
-    for block, result in scans:
-        if block.first:
-            before = 0
-        if result.too_long:
-            result.too_long += before
-        for failure in result.failures:
-            failure.line += before
-        before += result.lines
-        yield block, result
 
 
 @dataclass(slots=True)
