@@ -15,8 +15,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, UsageError
 from dataprep.core.records import LETTERS, Example, describe
 from dataprep.teacher.journal.current import current_lines
-from dataprep.teacher.journal.line import outcome_of
-from dataprep.teacher.journal.reader import JournalReader
+from dataprep.teacher.journal.line import JournalReader, outcome_of
 
 STATUSES = (*KEEPABLE, "empty", "refused", "failed", "missing")
 

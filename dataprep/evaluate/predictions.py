@@ -10,8 +10,8 @@ from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, UsageError, located
 from dataprep.core.records import describe
 from dataprep.evaluate.items import MISSING, Item, Prediction, by_id
-from dataprep.teacher.journal.current import current_lines, sample_of
-from dataprep.teacher.journal.line import check_response, outcome_of
+from dataprep.teacher.journal.current import current_lines
+from dataprep.teacher.journal.line import check_response, outcome_of, sample_of
 
 FIELDS = ("prediction", "text", "response")
 NO_ANSWER = "the teacher gave no answer"

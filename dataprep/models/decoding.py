@@ -22,17 +22,11 @@ from dataprep.models.sampling import GenerationConfig
 
 @dataclass
 class Record:
-    """Log-probabilities, one item per token of the answer.
+    """Log-probabilities, one item per token of the answer."""
 
-    Attributes:
-        chosen: that of the token itself.
-        top: the likeliest tokens as (token, log-probability), in descending order.
-        watched: those of the watched tokens, in their order.
-    """
-
-    chosen: list[float]
-    top: list[list[tuple[int, float]]]
-    watched: list[list[float]]
+    chosen: list[float]  # That of the token itself.
+    top: list[list[tuple[int, float]]]  # The likeliest tokens, each with its own, in descending order.
+    watched: list[list[float]]  # Those of the watched tokens, in their order.
 
 
 class Draw:
@@ -56,13 +50,11 @@ class Draw:
 class Recorder:
     """Record log-probabilities while ``generate`` runs: a forward hook and a stopping criterion.
 
-    Attributes:
-        steps: number of tokens generated so far.
+    They are those of the ``top`` likeliest tokens and the watched ones; none if ``watched`` is ``None``.
     """
 
     def __init__(self, top: int, watched: list[int] | None, stopped: Callable[[], bool]) -> None:
-        """Record the ``top`` likeliest tokens and the watched ones; nothing if ``watched`` is ``None``."""
-        self.steps = 0
+        self.steps = 0  # number of tokens generated so far
         self._top = top
         self._watched = watched
         self._stopped = stopped
@@ -113,36 +105,23 @@ SETTINGS = ("top_p", "top_k", "repetition_penalty", "seed", "chat_template_kwarg
 
 @dataclass(frozen=True)
 class Decoding:
-    """Settings of a model in this process.
+    """Settings of a model in this process."""
 
-    Attributes:
-        max_tokens: maximum number of tokens of an answer.
-        temperature: 0 takes the likeliest tokens; ``None`` follows the model's ``generation_config.json``.
-        n: number of answers per request.
-        logprobs: number of alternatives recorded for each token.
-        top_p: draw among the likeliest tokens that have this probability together.
-        top_k: draw among this number of the likeliest tokens.
-        repetition_penalty: above 1, tokens that were used already become less likely.
-        seed: makes the draws reproducible in any batch.
-        chat_template_kwargs: further variables of the chat template, such as ``enable_thinking``.
-    """
-
-    max_tokens: int = 512
-    temperature: float | None = 0.0
-    n: int = 1
-    logprobs: int = 0
-    top_p: float | None = None
-    top_k: int | None = None
-    repetition_penalty: float | None = None
-    seed: int | None = None
-    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    max_tokens: int = 512  # Of an answer.
+    temperature: float | None = 0.0  # 0 is greedy; `None` follows the model's generation_config.json.
+    n: int = 1  # Number of answers per request.
+    logprobs: int = 0  # Number of alternatives recorded for each token.
+    top_p: float | None = None  # Draw among the likeliest tokens that have this probability together.
+    top_k: int | None = None  # Draw among this number of the likeliest tokens.
+    repetition_penalty: float | None = None  # Above 1, tokens that were used already become less likely.
+    seed: int | None = None  # Makes the draws reproducible in any batch.
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # Such as enable_thinking.
 
     def __post_init__(self) -> None:
         _check("top_p", self.top_p, float, "a number above 0, at most 1", lambda value: 0 < value <= 1)
         _check("top_k", self.top_k, int, "a whole number of 1 or more", lambda value: value >= 1)
-        _check(
-            "repetition_penalty", self.repetition_penalty, float, "a number above 0", lambda value: value > 0
-        )
+        penalty = self.repetition_penalty
+        _check("repetition_penalty", penalty, float, "a number above 0", lambda value: value > 0)
         _check("seed", self.seed, int, "a whole number", lambda _: True)
         _check("chat_template_kwargs", self.chat_template_kwargs, dict, "an object", lambda _: True)
         if self.n > 1 and self.temperature == 0:
@@ -150,16 +129,10 @@ class Decoding:
 
     @classmethod
     def of(cls, config: GenerationConfig) -> Decoding:
-        """Return the settings of a run.
-
-        Raises:
-            UsageError: one of them is unknown or has a value that is not accepted.
-        """
+        """Return the settings of a run."""
         if unknown := sorted(config.extra.keys() - set(SETTINGS)):
-            known = ", ".join(SETTINGS)
-            raise UsageError(
-                f"--param {unknown[0]}: --engine transformers does not know it; it knows {known}"
-            )
+            problem = f"--engine transformers does not know it; it knows {', '.join(SETTINGS)}"
+            raise UsageError(f"--param {unknown[0]}: {problem}")
         return cls(config.max_tokens, config.temperature, config.n, config.logprobs, **dict(config.extra))
 
 
@@ -171,25 +144,15 @@ def _check(name: str, value: Any, kind: type, expected: str, holds: Callable[[An
 
 @dataclass(eq=False)
 class Row:
-    """One answer to generate, and the result.
+    """One answer to generate, and the result."""
 
-    Attributes:
-        prompt: the request's tokens.
-        max_new_tokens: maximum number of tokens of the answer.
-        seed: that of the row's random numbers; ``None`` draws differently each time.
-        record: whether log-probabilities are wanted.
-        tokens: the answer, with the token that ended it.
-        recorded: its log-probabilities.
-        error: the reason if there is no answer.
-    """
-
-    prompt: list[int]
+    prompt: list[int]  # The request's tokens.
     max_new_tokens: int
-    seed: str | None
-    record: bool
-    tokens: list[int] = field(default_factory=list)
-    recorded: Record | None = None
-    error: GenerationError | None = None
+    seed: str | None  # That of the row's random numbers; `None` draws differently each time.
+    record: bool  # Record log-probabilities.
+    tokens: list[int] = field(default_factory=list)  # The answer, with the token that ended it.
+    recorded: Record | None = None  # Its log-probabilities.
+    error: GenerationError | None = None  # The reason if there is no answer.
 
 
 class Stopped(Exception):
@@ -202,10 +165,7 @@ class Decoder:
     def __init__(
         self, model: Model, decoding: Decoding, batch_size: int, stopped: Callable[[], bool] = lambda: False
     ) -> None:
-        """Raise ``UsageError`` if ``n`` is above 1 and the model's own settings draw nothing."""
-        self._model = model
-        self._batch_size = batch_size
-        self._stopped = stopped
+        self._model, self._batch_size, self._stopped = model, batch_size, stopped
         self._top = decoding.logprobs
         defaults = model.weights.generation_config
         self._temperature = decoding.temperature
@@ -219,14 +179,9 @@ class Decoder:
         self._config = _prepared(defaults, model, decoding.repetition_penalty)
 
     def decode(self, rows: Iterable[Row], watched: Sequence[int] = ()) -> None:
-        """Set each row's answer, or the error that there is none.
+        """Set each row's answer, or its error; raise ``Stopped`` if ``stopped`` returns true.
 
-        Args:
-            rows: in the order of their arrival.
-            watched: tokens whose log-probabilities are recorded in addition to the likeliest ones.
-
-        Raises:
-            Stopped: ``stopped`` returned true.
+        The log-probabilities of ``watched`` tokens are recorded in addition to those of the likeliest ones.
         """
         # `generate` has one limit per batch, so rows share a batch only if their limits are equal.
         by_length: dict[int, list[Row]] = {}

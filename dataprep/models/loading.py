@@ -21,24 +21,16 @@ PURPOSE = "a teacher in this process"
 class GenerationError(Exception):
     """Raised for a prompt that the model cannot answer; becomes the reason of one failed row.
 
-    Attributes:
-        kind: a short name of the cause, such as ``"context_length_exceeded"``.
-        message: the details.
+    ``kind`` is a short name of the cause, such as ``context_length_exceeded``, ``message`` has the details.
     """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(kind, message)
-        self.kind = kind
-        self.message = message
+        self.kind, self.message = kind, message
 
 
 def check_model(name: str) -> None:
-    """Check, without loading anything, that a name can be a model's and that it can be loaded.
-
-    Raises:
-        MissingDependencyError: torch or transformers is not installed.
-        FileError: the name is neither a directory with a model nor a possible name on the hub.
-    """
+    """Check, without loading anything, that a name can be a model's and that it can be loaded."""
     for package in ("torch", "transformers"):
         require(package, extra="train", feature=PURPOSE)
     path = Path(name)
@@ -52,17 +44,7 @@ def check_model(name: str) -> None:
 
 
 class Model:
-    """A causal or encoder-decoder language model and its tokenizer.
-
-    Attributes:
-        weights: the ``transformers`` model.
-        device: the first GPU if there is one, else the CPU.
-        context: maximum number of tokens of prompt and answer together (for an encoder-decoder, of each of
-            them); ``None`` if there is no limit.
-        eos_token_ids: the tokens that end an answer.
-        pad_token_id: the token that pads shorter prompts.
-        vocab_size: number of embeddings; token ids are below it.
-    """
+    """A causal or encoder-decoder language model and its tokenizer, on the first GPU if there is one."""
 
     def __init__(self, weights: Any, tokenizer: Any, template: Mapping[str, Any] | None = None) -> None:
         import torch
@@ -70,6 +52,7 @@ class Model:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.weights = weights.eval().to(self.device)
         self.encodes = bool(weights.config.is_encoder_decoder)
+        # The maximum number of tokens of prompt and answer together, for an encoder-decoder of each of them.
         self.context: int | None = getattr(weights.config.get_text_config(), "max_position_embeddings", None)
         defaults = weights.generation_config
         eos = defaults.eos_token_id
@@ -78,6 +61,7 @@ class Model:
         self.eos_token_ids = frozenset(token for token in eos_ids if token is not None)
         pads = (tokenizer.pad_token_id, defaults.pad_token_id, *sorted(self.eos_token_ids), 0)
         self.pad_token_id: int = next(pad for pad in pads if pad is not None)
+        # The number of embeddings, which may be larger than the tokenizer's vocabulary.
         self.vocab_size = int(weights.get_input_embeddings().weight.shape[0])
         self._tokenizer = tokenizer
         self._template = dict(template or {})
@@ -89,17 +73,13 @@ class Model:
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Return a request's messages as tokens, up to where the answer begins.
 
-        The tokenizer's chat template renders them. Without one, each message is a line ``role: content``,
-        followed by ``assistant:``.
-
-        Raises:
-            GenerationError: the template refuses the messages, or they do not fit the model.
+        The tokenizer's chat template renders them. Without one, each message is a line ``role: content``, and
+        ``assistant:`` follows. A ``GenerationError`` says why that is not possible.
         """
         if self._tokenizer.chat_template:
             try:
-                text = self._tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=True, **self._template
-                )
+                options = {"tokenize": False, "add_generation_prompt": True, **self._template}
+                text = self._tokenizer.apply_chat_template(messages, **options)
             except Exception as error:  # noqa: BLE001 - a template is a program of the model's authors
                 raise GenerationError("chat_template", first_line(error)) from None
         else:
@@ -112,10 +92,8 @@ class Model:
             raise GenerationError("tokenizer", f"the prompt {problem}")
         # At least one token of the context must be left for the answer.
         if self.context is not None and len(tokens) >= self.context:
-            raise GenerationError(
-                "context_length_exceeded",
-                f"the prompt has {len(tokens):,} tokens, and the model's context holds {self.context:,}",
-            )
+            problem = f"the prompt has {len(tokens):,} tokens, and the model's context holds {self.context:,}"
+            raise GenerationError("context_length_exceeded", problem)
         return tokens
 
     def max_new_tokens(self, prompt: Sequence[int], wanted: int) -> int:
@@ -129,11 +107,8 @@ class Model:
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """Return the unchanged text of tokens, with that of special tokens if ``special`` is set."""
-        return str(
-            self._tokenizer.decode(
-                list(tokens), skip_special_tokens=not special, clean_up_tokenization_spaces=False
-            )
-        )
+        options = {"skip_special_tokens": not special, "clean_up_tokenization_spaces": False}
+        return str(self._tokenizer.decode(list(tokens), **options))
 
     def _text_of(self, token: int, first: bool) -> str:
         """Return a token's text at the beginning of an answer, or (not ``first``) further on."""
@@ -157,14 +132,7 @@ class Model:
 def load(name: str, template: Mapping[str, Any] | None = None) -> Model:
     """Load the model and tokenizer in a directory, or on the Hugging Face Hub under a name.
 
-    Args:
-        name: the directory or name. Nothing is fetched for a directory.
-        template: further variables of the chat template.
-
-    Raises:
-        MissingDependencyError: torch or transformers is not installed.
-        FileError: the model or its tokenizer is damaged or missing.
-        UsageError: the model does not generate text, does not fit into memory, or is not on the hub.
+    ``template`` has further variables of the chat template. Nothing is fetched for a directory.
     """
     check_model(name)
     from transformers import AutoTokenizer
@@ -181,16 +149,7 @@ def load(name: str, template: Mapping[str, Any] | None = None) -> Model:
 
 
 def load_weights(name: str, dtype: Any = "auto") -> PreTrainedModel:
-    """Load a causal or encoder-decoder language model.
-
-    Args:
-        name: a directory, or a name on the hub.
-        dtype: a torch dtype. Defaults to that of the files.
-
-    Raises:
-        FileError: the model is damaged, or some of its weights are missing.
-        UsageError: the model does not generate text, does not fit into memory, or is not on the hub.
-    """
+    """Load a causal or encoder-decoder model from a directory or the Hub; ``dtype`` is torch's."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     options = _safely(name)

@@ -31,17 +31,9 @@ def _parse_params(texts: list[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """The model, and the settings that change its answers; each option has the help text of its flag.
+    """The model, and the settings that change its answers; each option has the help text of its flag."""
 
-    Attributes:
-        model: the model's (or, on Azure, the deployment's) name.
-        extra: further fields of the request's body, such as ``{"seed": 1}``.
-
-    Raises:
-        UsageError: there is no model, or a value is not accepted.
-    """
-
-    model: str
+    model: str  # On Azure, the deployment's name.
     max_tokens: int = option(512, "Maximum number of tokens per answer.", metavar="N", min=1)
     temperature: float | None = option(
         0.0,
@@ -76,12 +68,7 @@ class GenerationConfig:
     def _settings(self) -> bytes:
         # `max_tokens` is left out because it changes only answers that were cut off, and `n` because each
         # of several answers stands for itself. With them in the key, paid answers would be asked again.
-        content = {
-            "model": self.model,
-            "temperature": self.temperature,
-            "logprobs": self.logprobs,
-            "extra": self.extra,
-        }
+        content = {name: getattr(self, name) for name in ("model", "temperature", "logprobs", "extra")}
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
     @cached_property

@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import (
-    FileError,
-    MissingDependencyError,
-    TemplateError,
-    TokenizerError,
-    UsageError,
-    first_line,
-)
-from dataprep.core.optional import quiet_torchao
+from dataprep.core.errors import FileError, TemplateError, TokenizerError, UsageError, first_line
+from dataprep.core.optional import quiet_torchao, require
 from dataprep.models import presets
 from dataprep.models.loading import load_weights
 from dataprep.tokens.formats.loading import chat_format_of
@@ -33,25 +26,16 @@ if TYPE_CHECKING:
     from dataprep.tokens.shards.reading import Shards
     from dataprep.tokens.tokenizers.base import Tokenizer
 
-PURPOSE = "training a student"
-
 
 @dataclass(slots=True)
 class Student:
-    """A language model that is trained.
+    """A language model that is trained."""
 
-    Attributes:
-        model: the `transformers` model, in float32.
-        tokenizer: its tokenizer.
-        chat_format: how conversations are written for it.
-        attention: the name of the attention implementation that its class uses by default.
-        merge_adapter: saves low-rank updates and merges them into the weights; called first by `save`.
-    """
-
-    model: PreTrainedModel
+    model: PreTrainedModel  # In float32.
     tokenizer: Tokenizer
     chat_format: ChatFormat
-    attention: str
+    attention: str  # The name of the attention implementation that its class uses by default.
+    # Saves low-rank updates and merges them into the weights; called first by `save`.
     merge_adapter: Callable[[Path], None] | None = None
 
     @property
@@ -77,37 +61,29 @@ class Student:
         """Return what the run's records say about the tokenizer and the chat format."""
         # The fingerprint tells tokenizers apart whose files have the same name.
         tokenizer = {"kind": self.tokenizer.kind, "fingerprint": self.tokenizer.fingerprint}
-        return {
-            "tokenizer": tokenizer,
-            "chat_format": None if self.is_encoder_decoder else self.chat_format.name,
-        }
+        name = None if self.is_encoder_decoder else self.chat_format.name
+        return {"tokenizer": tokenizer, "chat_format": name}
 
     def generate_samples(
         self, prompts: Sequence[NDArray[Any]], max_new_tokens: int, batch_size: int = 32
     ) -> list[str]:
         """Return the student's greedy answers to prompts, each up to its first stop token.
 
-        Args:
-            prompts: token ids of each prompt, each of shape `(tokens,)`.
-            max_new_tokens: maximum number of tokens in an answer.
-            batch_size: number of prompts that are answered at once.
+        Each prompt has the shape `(tokens,)`; `batch_size` of them are answered at once.
         """
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
-        encoder_decoder = self.is_encoder_decoder
         # A decoder continues its prompt, so the padding must come before it.
-        side = "right" if encoder_decoder else "left"
-        pad = pad_id(self.tokenizer)
+        side, pad = "right" if self.is_encoder_decoder else "left", pad_id(self.tokenizer)
         answers: list[str] = []
         with self.default_attention() as model, torch.no_grad():
             for start in range(0, len(prompts), batch_size):
                 # astype() copies: torch warns about the read-only arrays of memory-mapped shards.
                 batch = [torch.from_numpy(ids.astype("int64")) for ids in prompts[start : start + batch_size]]
                 ids = pad_sequence(batch, batch_first=True, padding_value=pad, padding_side=side)
-                mask = pad_sequence(
-                    [torch.ones_like(prompt) for prompt in batch], batch_first=True, padding_side=side
-                )
+                ones = [torch.ones_like(prompt) for prompt in batch]
+                mask = pad_sequence(ones, batch_first=True, padding_side=side)
                 output = model.generate(
                     ids.to(model.device),
                     attention_mask=mask.to(model.device),
@@ -116,9 +92,8 @@ class Student:
                     eos_token_id=self.eos_token_ids,
                     pad_token_id=pad,
                 )
-                answers += map(
-                    self.decode_answer, output[:, 1 if encoder_decoder else ids.shape[1] :].tolist()
-                )
+                start_of_answer = 1 if self.is_encoder_decoder else ids.shape[1]
+                answers += map(self.decode_answer, output[:, start_of_answer:].tolist())
         return answers
 
     def decode_answer(self, ids: Sequence[int]) -> str:
@@ -186,27 +161,14 @@ def _special_ids(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:
 
 
 def load_tokenizer_for(model: str, path: str | None, texts: list[str]) -> Tokenizer:
-    """Load the student's tokenizer, or train one on the data.
-
-    Args:
-        model: a preset's name, a model directory, or a name on the Hub.
-        path: the tokenizer's file or directory, if one was chosen.
-        texts: files of rows to train a tokenizer on, for a preset without one.
-
-    Raises:
-        UsageError: a preset has no tokenizer, and there is nothing to train one on.
-        TokenizerError: the tokenizer is damaged.
-        FileError: the tokenizer's file is missing.
-    """
+    """Load the student's tokenizer from `path` or its model, or train one on the rows of files (`texts`)."""
     if path is not None:
         return tokenizers.load_tokenizer(path)
     if not presets.is_preset(model):
         return tokenizers.load_tokenizer(model_directory(model))
     if model not in presets.VOCABULARY or not texts:
-        raise UsageError(
-            f"--model {model} needs --tokenizer PATH: Llama 3's tokenizer.model, or the one that the "
-            "shards were made with"
-        )
+        advice = "Llama 3's tokenizer.model, or the one that the shards were made with"
+        raise UsageError(f"--model {model} needs --tokenizer PATH: {advice}")
     content = train_tokenizer(texts_of_files(texts), presets.VOCABULARY[model], shrink=True)
     return tokenizers.tokenizer_from("the tokenizer trained on the data", content)
 
@@ -222,18 +184,9 @@ def has_tokenizer(model: str) -> bool:
 def load_chat_format_for(
     model: str, name: str | None, tokenizer: Tokenizer, shards: Sequence[Shards] = ()
 ) -> ChatFormat:
-    """Load the student's chat format.
+    """Load the chat format of a name, else that of the shards, else the model's template, else Llama 3's.
 
-    Args:
-        model: a preset's name, a model directory, or a name on the Hub.
-        name: the format that was chosen. Defaults to that of the shards, else the model's own chat
-            template, else Llama 3's.
-        tokenizer: the student's tokenizer.
-        shards: the data, if they are finished shards; they must have been written in this format.
-
-    Raises:
-        UsageError: the shards were written in another chat format. The student would learn other stop
-            tokens and roles than its template has.
+    Finished shards must have been written in that format.
     """
     if not shards:
         return _chat_format(model, name, tokenizer)
@@ -242,6 +195,7 @@ def load_chat_format_for(
     chat_format = _chat_format(model, name or shards[0].chat_format, tokenizer, **settings)
     for directory in shards:
         recorded = directory.manifest["chat_format"]
+        # The student would learn other stop tokens and roles than its template has.
         if recorded["fingerprint"] != chat_format.fingerprint:
             named = (
                 recorded["name"] if recorded["name"] != chat_format.name else f"another {recorded['name']}"
@@ -272,43 +226,28 @@ def _has_template(folder: str) -> bool:
 
 
 def model_directory(model: str, flag: str = "--model") -> str:
-    """Return the directory of a model; download a model from the Hub first.
-
-    Raises:
-        UsageError: there is no such directory, or the model could not be downloaded.
-        MissingDependencyError: the name is one on the Hub, and huggingface_hub is not installed.
-    """
+    """Return the directory of a model; download a model from the Hub first."""
     if Path(model).is_dir():
         return model
     if Path(model).exists() or model.count("/") != 1:
-        known = ", ".join(presets.NAMES)
-        raise UsageError(
-            f"{flag} {model}: expected a directory as transformers saves a model, a name on the Hub "
-            f"(OWNER/NAME), or a preset: {known}"
+        expected = (
+            "expected a directory as transformers saves a model, a name on the Hub (OWNER/NAME), or a preset"
         )
+        raise UsageError(f"{flag} {model}: {expected}: {', '.join(presets.NAMES)}")
+    require("huggingface_hub", extra="train", feature="training a student")
     try:
         from huggingface_hub import snapshot_download
 
         # No .py files and no pickles: code that comes with a model must never run.
         patterns = ["*.json", "*.safetensors", "*.model", "*.jinja"]
         return str(snapshot_download(model, allow_patterns=patterns))
-    except ImportError:
-        raise MissingDependencyError("huggingface_hub", "train", PURPOSE) from None
     except Exception as error:  # noqa: BLE001 - the client raises many kinds
         problem = f"could not be downloaded from the Hub: {first_line(error)}"
         raise UsageError(f"{flag} {model}: {problem}") from None
 
 
 def load_student(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> Student:
-    """Create a preset with random weights, or load a model.
-
-    A preset's weights come from torch's random generator, which the caller seeds.
-
-    Raises:
-        UsageError: there is no such model.
-        FileError: the model is damaged or of another kind.
-        TokenizerError: the tokenizer has more tokens than the model.
-    """
+    """Create a preset with weights from torch's random generator, which the caller seeds; or load a model."""
     import torch
 
     with quiet_torchao():  # transformers imports torchao if it is installed
@@ -320,10 +259,10 @@ def load_student(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> S
         weights = load_weights(model_directory(model), torch.float32)
     embeddings = int(weights.get_input_embeddings().weight.shape[0])
     if tokenizer.vocab_size > embeddings:
-        raise TokenizerError(
-            f"the tokenizer has {tokenizer.vocab_size:,} tokens, and the model's vocabulary {embeddings:,}: "
-            "give the model's own tokenizer"
+        problem = (
+            f"the tokenizer has {tokenizer.vocab_size:,} tokens, and the model's vocabulary {embeddings:,}"
         )
+        raise TokenizerError(f"{problem}: give the model's own tokenizer")
     return Student(weights, tokenizer, chat_format, weights.config._attn_implementation)
 
 
@@ -338,3 +277,41 @@ def _create(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> PreTra
     factory = AutoModelForSeq2SeqLM if presets.is_encoder_decoder(model) else AutoModelForCausalLM
     weights: PreTrainedModel = factory.from_config(config)
     return weights
+
+
+def compare_tokenizers(
+    own: Tokenizer, other: Tokenizer, texts: Sequence[str], where: str, advice: str
+) -> None:
+    """Check that two tokenizers have the same tokens and split texts in the same way.
+
+    A ``TokenizerError`` begins with ``where``, the place of the other one, and ends with ``advice``.
+    """
+    # Files of the same tokenizer can differ (tokenizer.model, tokenizer.json), so the tokens decide.
+    if own.fingerprint == other.fingerprint:
+        return
+    where, advice = f"{where}: its tokenizer is not the student's: ", f"; {advice}"
+    # The cheapest comparison first: the number of tokens, then special tokens, all tokens, texts.
+    if own.vocab_size != other.vocab_size:
+        raise TokenizerError(f"{where}{other.vocab_size:,} tokens, the student's {own.vocab_size:,}{advice}")
+    if dict(own.special_tokens) != dict(other.special_tokens):
+        differing = dict(own.special_tokens).items() ^ dict(other.special_tokens).items()
+        name = min(token for token, _ in differing)
+        there, here = other.special_tokens.get(name), own.special_tokens.get(name)
+        raise TokenizerError(f"{where}special token {name} is {there} there, {here} here{advice}")
+    for number in range(own.vocab_size):
+        if (theirs := _bytes(other, number)) != (ours := _bytes(own, number)):
+            raise TokenizerError(f"{where}token {number} is {theirs!r} there, {ours!r} here{advice}")
+    # Equal tokens with other merges split texts differently.
+    for text in texts:
+        ids, other_ids = own.encode(text), other.encode(text)
+        if ids != other_ids:
+            first = next((n for n, (a, b) in enumerate(zip(ids, other_ids, strict=False)) if a != b), 0)
+            around = own.decode(ids[max(first - 5, 0) : first + 5])
+            raise TokenizerError(f"{where}it splits {around!r} differently{advice}")
+
+
+def _bytes(tokenizer: Tokenizer, number: int) -> bytes | None:
+    try:
+        return tokenizer.decode_bytes([number])
+    except TokenizerError:  # an id without a token
+        return None

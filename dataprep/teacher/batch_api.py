@@ -22,9 +22,8 @@ from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.journal.index import Index, entry_of, read_index
 from dataprep.teacher.journal.line import new_line
 from dataprep.teacher.journal.writer import JournalWriter, check_journal
-from dataprep.teacher.protocol import Answer, RequestError, answers_of, error_of
-from dataprep.teacher.queue import PendingQueue
-from dataprep.teacher.requests import read_requests
+from dataprep.teacher.protocol import Reply, RequestError, answers_of, error_of
+from dataprep.teacher.requests import PendingQueue, read_requests
 
 # OpenAI's limits for one file.
 MOST_REQUESTS = 50_000
@@ -50,10 +49,6 @@ def export_batch(
     """Write what the journal lacks as batch files next to it; return them, and the number of requests.
 
     The files are ``JOURNAL.batch-1.jsonl`` and so on. Each of ``n`` answers is a request of its own.
-
-    Raises:
-        InputError: a row is not a request, or a line not a journal's; a request is larger than a file may be.
-        FileError: a file cannot be read or written, or an earlier export exists.
     """
     target = Path(journal)
     check_journal(target)
@@ -99,19 +94,8 @@ def import_batch(
 ) -> tuple[Ledger, Ledger]:
     """Append a batch's results to the journal, except for those that it has already.
 
-    Args:
-        requests: the file that the batch was exported from.
-        journal: as in ``generate``.
-        config: the settings that the batch was exported with.
-        results: the provider's result files, including those with errors.
-        teacher: the teacher's name in the journal. Defaults to the model's name.
-
-    Returns:
-        The ledger of the results, and that of the requests.
-
-    Raises:
-        InputError: a line is not a result of these requests with these settings; or as in ``generate``.
-        FileError: a file cannot be read or written.
+    ``requests`` and ``config`` are those that the batch was exported with, ``results`` the provider's result
+    files, including those with errors. Return the ledger of the results, and that of the requests.
     """
     if not results:
         raise UsageError("--batch import needs the result files: give them with --batch-file")
@@ -121,27 +105,25 @@ def import_batch(
         for job in PendingQueue(read_requests(requests), config, Index()).jobs()
         for sample in job.samples
     }
-    ledger = Ledger()
+    ledger, name = Ledger(), teacher or config.model
     with JournalWriter(journal) as opened:
-        opened.index.check_teacher(config.model, teacher or config.model, str(journal))
+        opened.index.check_teacher(config.model, name, str(journal))
         for path in results:
             for where, row in files.read_rows(str(path)):
                 ledger.rows_in += 1
                 identity, key, sample = _known(known, row, where)
-                if _is_settled(opened.index, entry_of(identity, key, sample), config):
+                standing = opened.index.get(entry_of(identity, key, sample))
+                # Importing a file again changes nothing, except that a failure may be replaced.
+                if standing is not None and (
+                    standing.outcome == "ok" or standing.answered >= config.max_tokens
+                ):
                     ledger.drop("in the journal already")
                     continue
-                line = new_line(identity, key, teacher or config.model, sample, config)
+                line = new_line(identity, key, name, sample, config)
                 opened.append([line | _result(row)])
                 ledger.rows_out += 1
         queue = PendingQueue(read_requests(requests), config, opened.index)
         return ledger, queue.drain()
-
-
-def _is_settled(index: Index, entry: str, config: GenerationConfig) -> bool:
-    """Return whether an entry has more than a failure, so that importing a file again changes nothing."""
-    standing = index.get(entry)
-    return standing is not None and (standing.outcome == "ok" or standing.answered >= config.max_tokens)
 
 
 def _known(
@@ -151,11 +133,11 @@ def _known(
     if type(name) is not str or not {"response", "error"} & row.keys():
         raise InputError(where, f"no batch result: expected custom_id and response, found {describe(row)}")
     if name not in known:
-        raise InputError(
-            where,
-            f"custom_id {name!r} is not one of these requests'; give the requests and the settings (--model, "
-            "--max-tokens, --temperature, …) that the batch was exported with",
+        advice = "give the requests and the settings (--model, --max-tokens, --temperature, …)"
+        problem = (
+            f"custom_id {name!r} is not one of these requests'; {advice} that the batch was exported with"
         )
+        raise InputError(where, problem)
     return known[name]
 
 
@@ -168,7 +150,7 @@ def _result(row: Mapping[str, Any]) -> dict[str, Any]:
     return answers[0].fields(usage)
 
 
-def _answers(row: Mapping[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
+def _answers(row: Mapping[str, Any]) -> Reply:
     response = row.get("response")
     if row.get("error"):
         raise error_of(None, row)

@@ -12,96 +12,67 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Protocol
 
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.journal.line import new_line, outcome_of
 from dataprep.teacher.journal.writer import JournalWriter
 from dataprep.teacher.pacing import Budget, ConcurrencyLimit, Rate, backoff, likely_tokens, most_tokens
-from dataprep.teacher.protocol import Answer, RequestError
-from dataprep.teacher.queue import Job, PendingQueue
+from dataprep.teacher.protocol import Answer, Reply, RequestError
+from dataprep.teacher.requests import Job, PendingQueue
 from dataprep.teacher.settings import Pacing
 
 WATCHED_SECONDS = 0.5
-FORBIDDEN = 403
 
 
 class Teacher(Protocol):
     """The interface of a connection to a teacher."""
 
-    async def ask(
-        self, body: dict[str, Any], choices: Sequence[str]
-    ) -> tuple[list[Answer], dict[str, Any] | None]:
+    async def ask(self, body: dict[str, Any], choices: Sequence[str]) -> Reply:
         """Return the answers to a request and their usage; raise ``RequestError`` if there is none."""
 
 
 @dataclass
 class Progress:
-    """Counts of a run.
+    """Counts of a run."""
 
-    Attributes:
-        settled: requests that the journal answers already.
-        asked: requests taken from the queue.
-        answered, failed: answers and failures that were written.
-        sent: requests that were sent, retries included.
-        in_flight, waiting: requests that wait for an answer, and for a retry.
-        prompt_tokens, completion_tokens: tokens that the servers counted.
-        cost: dollars that the journal's answers cost, earlier runs included.
-        cost_before: dollars that they cost before this run.
-        paused: seconds until requests are sent again, at the server's request.
-        stopped: the reason why no more requests are sent; empty otherwise.
-        last_error: the last failure of a request, even if it was retried.
-    """
-
-    settled: int = 0
-    asked: int = 0
-    answered: int = 0
-    failed: int = 0
-    sent: int = 0
-    in_flight: int = 0
-    waiting: int = 0
-    prompt_tokens: int = 0
+    settled: int = 0  # Requests that the journal answers already.
+    asked: int = 0  # Requests taken from the queue.
+    answered: int = 0  # Answers that were written.
+    failed: int = 0  # Failures that were written.
+    sent: int = 0  # Requests that were sent, retries included.
+    in_flight: int = 0  # Requests that wait for an answer.
+    waiting: int = 0  # Requests that wait for a retry.
+    prompt_tokens: int = 0  # Counted by the servers, as the next.
     completion_tokens: int = 0
-    cost: float = 0.0
-    cost_before: float = 0.0
-    paused: float = 0.0
-    stopped: str = ""
-    last_error: str = ""
+    cost: float = 0.0  # Dollars that the journal's answers cost, earlier runs included.
+    cost_before: float = 0.0  # Dollars that they cost before this run.
+    paused: float = 0.0  # Seconds until requests are sent again, at the server's request.
+    stopped: str = ""  # The reason why no more requests are sent; empty otherwise.
+    last_error: str = ""  # The last failure of a request, even if it was retried.
 
 
+@dataclass(eq=False)
 class Client:
-    """Ask a teacher the requests of a queue, and write the answers to a journal.
+    """Ask a teacher the requests of a queue, and write the answers to a journal."""
 
-    Attributes:
-        progress: the counts of the run.
-    """
+    teacher: Teacher
+    name: str
+    queue: PendingQueue
+    journal: JournalWriter
+    config: GenerationConfig
+    pacing: Pacing
+    _: KW_ONLY
+    redact: Callable[[str], str] = str
+    on_progress: Callable[[Progress], None] | None = None
 
-    def __init__(
-        self,
-        teacher: Teacher,
-        name: str,
-        queue: PendingQueue,
-        journal: JournalWriter,
-        config: GenerationConfig,
-        pacing: Pacing,
-        *,
-        redact: Callable[[str], str] = str,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> None:
+    def __post_init__(self) -> None:
+        pacing, index = self.pacing, self.journal.index
         self.progress = Progress()
-        self._teacher = teacher
-        self._name = name
-        self._queue = queue
-        self._journal = journal
-        self._config = config
-        self._pacing = pacing
-        self._redact = redact
-        self._on_progress = on_progress
         self._limit = ConcurrencyLimit(pacing.concurrency)
         self._requests, self._tokens = Rate(pacing.rpm), Rate(pacing.tpm)
         self._budget = Budget(pacing.budget, pacing.price_in, pacing.price_out)
-        index = journal.index
         # The budget is that of the journal, so earlier runs count.
         self._budget.spent = self._budget.cost(index.prompt_tokens, index.completion_tokens)
         self.progress.cost = self.progress.cost_before = self._budget.spent
@@ -117,24 +88,20 @@ class Client:
         self._crash: BaseException | None = None
 
     async def run(self) -> None:
-        """Ask until the queue is empty, or until ``stop`` was called and the answers in flight came.
-
-        Raises:
-            InputError: a row is not a request; the answers in flight are waited for first.
-            FileError: the journal cannot be written.
-        """
+        """Ask until the queue is empty, or until ``stop`` was called and the answers in flight came."""
         try:
             while True:
                 self._wake.clear()
                 pause = self._send()
                 self.progress.paused = max(0.0, self._paused_until - time.monotonic())
-                if self._on_progress is not None:
-                    self._on_progress(self.progress)
+                if self.on_progress is not None:
+                    self.on_progress(self.progress)
                 if pause is None and not self._tasks:
                     break
                 await self._wait(pause)
         finally:
             await self._end()
+        # A row that is not a request, or a journal that cannot be written.
         if self._crash is not None:
             raise self._crash
 
@@ -144,7 +111,7 @@ class Client:
             await asyncio.sleep(0)
             return
         # A progress bar shows that time passes.
-        if self._on_progress is not None:
+        if self.on_progress is not None:
             pause = min(WATCHED_SECONDS, pause or WATCHED_SECONDS)
         timer = None if pause is None else asyncio.get_running_loop().call_later(pause, self._wake.set)
         await self._wake.wait()
@@ -152,15 +119,14 @@ class Client:
             timer.cancel()
 
     async def _end(self) -> None:
-        tasks = list(self._tasks)
         self.abandon()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         # The callbacks of cancelled tasks run in the loop's next turn.
         await asyncio.sleep(0)
         # The queue counts every job that was taken from it, so those without an answer are settled as well.
-        waiting = [job for _, _, job in self._later]
-        for job in [*self._cut_off, *waiting, *([self._held] if self._held else [])]:
-            self._queue.settle(job)
+        held = [self._held] if self._held else []
+        for job in [*self._cut_off, *(job for _, _, job in self._later), *held]:
+            self.queue.settle(job)
 
     def stop(self, reason: str) -> None:
         """Send nothing more, and wait for the answers in flight. Only the first reason is kept."""
@@ -188,22 +154,21 @@ class Client:
                 if not self._all_taken:
                     return 0
                 return max(0.001, self._later[0][0] - now) if self._later else None
-            most = self._budget.cost(
-                most_tokens(job.request.messages), self._config.max_tokens * len(job.samples)
-            )
+            completion = self.config.max_tokens * len(job.samples)
+            most = self._budget.cost(most_tokens(job.request.messages), completion)
             if not self._budget.fits(most):
                 self._held = job
                 # Requests in flight may cost less than reserved, so the run stops only when none is left.
                 if not self._tasks:
-                    self.stop(f"the next request could pass the budget of ${self._pacing.budget:g}")
+                    self.stop(f"the next request could pass the budget of ${self.pacing.budget:g}")
                 return None
             self._start(job, most, now)
         return None
 
     @property
     def _all_taken(self) -> bool:
-        limit = self._pacing.limit
-        return self._queue.exhausted or (limit is not None and self.progress.asked >= limit)
+        limit = self.pacing.limit
+        return self.queue.exhausted or (limit is not None and self.progress.asked >= limit)
 
     def _next(self, now: float) -> Job | None:
         if self._held is not None:
@@ -215,19 +180,18 @@ class Client:
         if self._all_taken:
             return None
         try:
-            job = self._queue.next()
+            job = self.queue.next()
         except Exception as error:  # noqa: BLE001 - raised once the answers in flight are written
             self._crash = error
             self.stop("the requests cannot be read further")
             return None
         self.progress.asked += job is not None
-        self.progress.settled = self._queue.seen - self.progress.asked
+        self.progress.settled = self.queue.seen - self.progress.asked
         return job
 
     def _start(self, job: Job, most: float, now: float) -> None:
-        job.attempts += 1
-        job.reserved = most
-        job.pace = likely_tokens(job.request.messages) + self._config.max_tokens * len(job.samples)
+        job.attempts, job.reserved = job.attempts + 1, most
+        job.pace = likely_tokens(job.request.messages) + self.config.max_tokens * len(job.samples)
         self._budget.reserve(most)
         self._requests.spend(now)
         self._tokens.spend(now, job.pace)
@@ -248,9 +212,9 @@ class Client:
         self._wake.set()
 
     async def _ask(self, job: Job, sent: float) -> None:
-        body = self._config.body(job.request.messages, len(job.samples))
+        body = self.config.body(job.request.messages, len(job.samples))
         try:
-            answers, usage = await self._teacher.ask(body, job.request.choices)
+            answers, usage = await self.teacher.ask(body, job.request.choices)
         except RequestError as error:
             self._failed(job, error, sent)
         else:
@@ -279,7 +243,7 @@ class Client:
             job.attempts = 0
             self._again(job, 0.0)
         else:
-            self._queue.settle(job)
+            self.queue.settle(job)
 
     def _failed(self, job: Job, error: RequestError, sent: float) -> None:
         now = time.monotonic()
@@ -294,15 +258,15 @@ class Client:
             self._limit.shrink(sent, now)
             if error.after:
                 self._paused_until = max(self._paused_until, now + error.after)
-        if error.retryable and job.attempts <= self._pacing.retries:
+        if error.retryable and job.attempts <= self.pacing.retries:
             self._again(job, backoff(job.attempts, self._jitter) if error.after is None else error.after)
             return
         failure = {"error": error.to_json()}
         self._write([self._line(job, sample, now - sent) | failure for sample in job.samples])
         self.progress.failed += 1
-        self._queue.settle(job)
+        self.queue.settle(job)
         # A single prompt can be forbidden, but if nothing was ever allowed the key lacks the permission.
-        if error.fatal or (error.status == FORBIDDEN and not self.progress.answered):
+        if error.fatal or (error.status == 403 and not self.progress.answered):
             self.stop(f"every request would fail like this one: {error}")
 
     def _again(self, job: Job, delay: float) -> None:
@@ -316,22 +280,18 @@ class Client:
 
     def _estimate(self, job: Job) -> dict[str, Any] | None:
         # The next run must find the cost in the journal, so the most that the reply can have used is written.
-        if self._pacing.budget is None:
+        if self.pacing.budget is None:
             return None
-        most = most_tokens(job.request.messages)
-        return {
-            "prompt_tokens": most,
-            "completion_tokens": self._config.max_tokens * len(job.samples),
-            "estimated": True,
-        }
+        prompt, completion = most_tokens(job.request.messages), self.config.max_tokens * len(job.samples)
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "estimated": True}
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         # A server may quote the API key in any field of its reply.
-        self._journal.append([_redacted(line, self._redact) for line in lines])
+        self.journal.append([_redacted(line, self.redact) for line in lines])
 
     def _line(self, job: Job, sample: int, latency: float) -> dict[str, Any]:
-        names = job.request.id, job.key, self._name, sample
-        return new_line(*names, self._config, attempts=job.attempts, latency=round(latency, 3))
+        answer = job.request.id, job.key, self.name, sample
+        return new_line(*answer, self.config, attempts=job.attempts, latency=round(latency, 3))
 
 
 def _redacted(value: Any, redact: Callable[[str], str]) -> Any:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from dataprep.core.optional import require
 from dataprep.teacher.pacing import retry_after
-from dataprep.teacher.protocol import Answer, RequestError, answers_of, error_of
+from dataprep.teacher.protocol import Reply, RequestError, answers_of, error_of
 from dataprep.teacher.settings import Endpoint
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ class Connection:
         self._context: ssl.SSLContext
 
     async def __aenter__(self) -> Connection:
-        # Asked for here, before anything is set up.
         require("openai", extra="teacher", feature="asking a teacher")
         import httpx2
 
@@ -70,29 +68,19 @@ class Connection:
             ),
         }
         if endpoint.azure:
-            return openai.AsyncAzureOpenAI(
-                azure_endpoint=endpoint.base_url, api_version=endpoint.api_version, **options
-            )
+            options |= {"azure_endpoint": endpoint.base_url, "api_version": endpoint.api_version}
+            return openai.AsyncAzureOpenAI(**options)
         return openai.AsyncOpenAI(base_url=endpoint.base_url, **options)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for client in self._clients:
             # Connections that are gone already.
             with suppress(Exception):
                 await client.close()
 
-    async def ask(
-        self,
-        body: dict[str, Any],
-        choices: Sequence[str] = (),  # noqa: ARG002 - only a local teacher uses them
-    ) -> tuple[list[Answer], dict[str, Any] | None]:
-        """Return the answers to a request, and their usage.
-
-        Raises:
-            RequestError: there is no answer. The message has no API key in it.
-        """
+    # Only a local teacher uses the choices.
+    async def ask(self, body: dict[str, Any], choices: Sequence[str] = ()) -> Reply:  # noqa: ARG002
+        """Return the answers to a request; raise ``RequestError``, without the API key, if there is none."""
         try:
             return await self._ask(body)
         except RequestError as error:
@@ -103,7 +91,7 @@ class Connection:
         failure.type = self.endpoint.redact(failure.type)
         raise failure from None
 
-    async def _ask(self, body: dict[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
+    async def _ask(self, body: dict[str, Any]) -> Reply:
         import httpx2
         import openai
 
@@ -123,8 +111,6 @@ class Connection:
             raise RequestError("malformed_reply", _reason(error)) from None
 
     async def _post(self, body: dict[str, Any]) -> httpx2.Response:
-        # The body is sent and the reply returned as they are: the client's models would take most of the time
-        # of a request.
         import httpx2
 
         if all(load >= POOL for load in self._load):
@@ -133,6 +119,8 @@ class Connection:
         number = self._load.index(min(self._load))
         self._load[number] += 1
         try:
+            # The body is sent and the reply returned as they are: the client's models would take most of the
+            # time of a request.
             reply = await self._clients[number].post("/chat/completions", cast_to=httpx2.Response, body=body)
             assert isinstance(reply, httpx2.Response)
             return reply
@@ -152,11 +140,10 @@ class Connection:
         if not renamed and NEWER_FIELD in str(body) and status == 400:
             # OpenAI's newer models accept the limit only under this name.
             self._newer_field = True
-            wanted = f"the server wants {NEWER_FIELD}"
-            return RequestError("renamed_field", wanted, status=status, after=0.0, free=True)
-        return error_of(
-            status, body, should_retry=headers.get("x-should-retry"), after=retry_after(dict(headers))
-        )
+            message = f"the server wants {NEWER_FIELD}"
+            return RequestError("renamed_field", message, status=status, after=0.0, free=True)
+        after = retry_after(dict(headers))
+        return error_of(status, body, should_retry=headers.get("x-should-retry"), after=after)
 
 
 def _connection_error(error: BaseException) -> RequestError:

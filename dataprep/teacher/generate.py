@@ -23,12 +23,11 @@ from dataprep.core.ledger import Ledger
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.client import Client, Progress, Teacher
 from dataprep.teacher.connection import Connection
-from dataprep.teacher.journal.current import CurrentLines, sample_of
+from dataprep.teacher.journal.current import CurrentLines
 from dataprep.teacher.journal.index import read_index
-from dataprep.teacher.journal.line import now, outcome_of
+from dataprep.teacher.journal.line import now, outcome_of, sample_of
 from dataprep.teacher.journal.writer import JournalWriter, set_aside
-from dataprep.teacher.queue import PendingQueue
-from dataprep.teacher.requests import Keyed, Request, is_long, read_keyed, read_requests
+from dataprep.teacher.requests import Keyed, PendingQueue, Request, is_long, read_keyed, read_requests
 from dataprep.teacher.settings import Endpoint, Pacing
 
 OnProgress = Callable[[Progress], None]
@@ -36,30 +35,17 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass
 class GenerateReport:
-    """The result of a run.
+    """The result of a run."""
 
-    Attributes:
-        ledger: requests in, complete answers out, and a reason for each of the others.
-        progress: counts of this run.
-        interrupted: whether the user stopped it.
-        torn: whether the journal had a torn last line.
-        twice: the first few ids that more than one request has.
-    """
-
-    ledger: Ledger
+    ledger: Ledger  # Requests in, complete answers out, and a reason for each of the others.
     progress: Progress = field(default_factory=Progress)
-    interrupted: bool = False
-    torn: bool = False
-    twice: list[str] = field(default_factory=list)
+    interrupted: bool = False  # True if the user stopped it.
+    torn: bool = False  # True if the journal had a torn last line.
+    twice: list[str] = field(default_factory=list)  # The first few ids that more than one request has.
 
 
 def status_of_requests(requests: str | Path, journal: str | Path, config: GenerationConfig) -> GenerateReport:
-    """Report how far a journal answers a file of requests, without sending or writing anything.
-
-    Raises:
-        InputError: a row is not a request, or a line not a journal's.
-        FileError: a file cannot be read.
-    """
+    """Report how far a journal answers a file of requests, without sending or writing anything."""
     index = read_index(journal)
     queue = PendingQueue(read_requests(requests), config, index)
     return GenerateReport(queue.drain(), torn=index.torn)
@@ -91,12 +77,6 @@ def generate(
         retry_failed: ask again for what failed or was empty in an earlier run.
         fresh: set the journal aside, and begin a new one.
         on_progress: called with the progress whenever it changes, in the thread that asks.
-
-    Raises:
-        InputError: a row is not a request, or a line not a journal's.
-        FileError: a file cannot be read or written, or another process writes the journal.
-        UsageError: a setting is not accepted.
-        MissingDependencyError: the ``openai`` package is not installed.
     """
     pacing = pacing or Pacing()
     check_pacing(pacing)
@@ -129,11 +109,7 @@ def run(
     redact: Callable[[str], str] = str,
     on_progress: OnProgress | None = None,
 ) -> GenerateReport:
-    """Ask a teacher of any kind; ``generate`` documents the arguments that both have.
-
-    ``connect`` returns the connection to the teacher, ``where`` is its address for the manifest, and
-    ``redact`` removes secrets from texts before they are written.
-    """
+    """Ask a teacher of any kind: ``connect`` returns the connection, ``where`` is its address."""
     files.check_input(str(requests))
     files.check_apart([journal], [requests], "the journal would be written into the requests")
     if fresh:
@@ -165,26 +141,33 @@ def run(
         report.ledger.check()
         report.twice = queue.twice
         repeat_current(opened, queue, teacher)
-    settings = {"teacher": teacher, "endpoint": where, **config.to_json()}
-    _write_manifest(Path(journal), str(requests), settings, report, began)
+    manifest = {
+        "dataprep": __version__,
+        "requests": str(requests),
+        "teacher": teacher,
+        "endpoint": where,
+        **config.to_json(),
+        "began": began,
+        "ended": now(),
+        "sent": report.progress.sent,
+        "stopped": report.progress.stopped or None,
+        **report.ledger.to_json(),
+    }
+    text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    files.write_text(text, str(Path(journal).with_suffix(".manifest.json")))
     return report
 
 
 def repeat_current(journal: JournalWriter, queue: PendingQueue, teacher: str) -> int:
-    """Append answers again that lines with another key follow; return the number of lines.
-
-    Readers take the key of an id's last line for the current one. If a prompt or a setting was changed and
-    then changed back, the answers with the present key are already there and nothing is sent. They are
-    appended once more, marked ``"repeated": true`` and without usage, because nobody paid again.
-    """
+    """Append answers again that lines with another key follow; return the number of lines."""
+    # Readers take the key of an id's last line for the current one. If a prompt or a setting was changed and
+    # then changed back, the answers with the present key are already there and nothing is sent. They are
+    # appended once more, marked as repeated and without usage, because nobody paid again.
     # Nearly always the journal holds nothing but answers with these keys, and is not read a second time.
     if len(journal.index) <= len(queue.keys) - queue.missing:
         return 0
-    last: dict[str, str] = {}
-    for line in _lines(journal, teacher):
-        if line["id"] in queue.keys:
-            last[line["id"]] = line["key"]
-    stale = {identity for identity, key in last.items() if key != queue.keys[identity]}
+    last = {line["id"]: line["key"] for line in _lines(journal, teacher)}
+    stale = {identity for identity, key in last.items() if queue.keys.get(identity, key) != key}
     current = CurrentLines[dict[str, Any]]()
     for line in _lines(journal, teacher) if stale else ():
         identity, key = line["id"], line["key"]
@@ -203,34 +186,14 @@ def _lines(journal: JournalWriter, teacher: str) -> Iterator[dict[str, Any]]:
             yield line
 
 
-def _write_manifest(
-    journal: Path, requests: str, settings: dict[str, Any], report: GenerateReport, began: str
-) -> None:
-    manifest = {
-        "dataprep": __version__,
-        "requests": requests,
-        **settings,
-        "began": began,
-        "ended": now(),
-        "sent": report.progress.sent,
-        "stopped": report.progress.stopped or None,
-        **report.ledger.to_json(),
-    }
-    text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
-    files.write_text(text, str(journal.with_name(f"{journal.stem}.manifest.json")))
-
-
 def check_pacing(pacing: Pacing) -> None:
     """Raise ``UsageError`` for a limit that is out of range."""
     limits = (pacing.rpm, pacing.tpm, pacing.budget)
     amounts = (*limits, pacing.price_in, pacing.price_out)
     if any(amount is not None and not math.isfinite(amount) for amount in amounts):
         raise UsageError("expected numbers for --rpm, --tpm, --budget and the prices")
-    if (
-        pacing.concurrency < 1
-        or pacing.retries < 0
-        or any(limit is not None and limit <= 0 for limit in limits)
-    ):
+    too_low = any(limit is not None and limit <= 0 for limit in limits)
+    if pacing.concurrency < 1 or pacing.retries < 0 or too_low:
         raise UsageError("expected --concurrency of 1 or more, and --rpm, --tpm and --budget above 0")
     # Without prices every cost is 0, and the budget would never end.
     if pacing.budget is not None and not (pacing.price_in or pacing.price_out):

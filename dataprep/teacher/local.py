@@ -7,11 +7,10 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from dataprep.answers.letters import letter_of
@@ -21,7 +20,7 @@ from dataprep.models.decoding import Decoder, Decoding, Row, Stopped
 from dataprep.models.loading import GenerationError, Model, check_model, load
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.generate import GenerateReport, OnProgress, check_pacing, run
-from dataprep.teacher.protocol import Answer, RequestError
+from dataprep.teacher.protocol import Answer, Reply, RequestError
 from dataprep.teacher.settings import Pacing
 
 _DIGITS = 6
@@ -31,8 +30,6 @@ _BROKEN = "\N{REPLACEMENT CHARACTER}"
 GATHER_SECONDS = 0.05
 # Seconds until a thread that is still loading a model is left alone.
 LONGEST_GOODBYE = 5.0
-
-Reply = tuple[list[Answer], dict[str, Any] | None]
 
 
 class Answers:
@@ -54,12 +51,7 @@ class Answers:
         return self._letters[letter]
 
     def answer(self, row: Row, choices: Sequence[str], watched: Sequence[int]) -> Answer:
-        """Return the answer in a row.
-
-        Its log-probabilities have an entry per token, except for the one that ended it. If the request has
-        choices, the first entry has the letters' tokens among its alternatives, and so has every further
-        entry at which the letter stands that the answer names.
-        """
+        """Return the answer in a row, with log-probabilities of each token except the one that ended it."""
         model, tokens = self._model, row.tokens
         ended = bool(tokens) and tokens[-1] in model.eos_token_ids
         if ended:
@@ -68,11 +60,15 @@ class Answers:
         reason = "stop" if ended else "length"
         if row.recorded is None:
             return Answer(text, reason)
-        # "The answer is (b)." names its choice late, so the tokens of that letter are looked for as well.
-        lettered = self._lettered(tokens, letter_of(text, choices)) if choices else set()
-        pieces = pieces_of(model, tokens)
+        # The alternatives of the first token have the letters of the choices among them. "The answer is (b)."
+        # names its choice late, so the tokens of that letter are looked for as well.
+        letter = letter_of(text, choices) if choices else None
+        naming = set(self.naming(letter)) if letter else set()
+        lettered = (
+            {0, *(index for index, token in enumerate(tokens) if token in naming)} if choices else set()
+        )
         entries = []
-        for index, (token, piece) in enumerate(zip(tokens, pieces, strict=True)):
+        for index, (token, piece) in enumerate(zip(tokens, pieces_of(model, tokens), strict=True)):
             chosen = row.recorded.chosen[index]
             wanted = list(row.recorded.top[index])
             if index in lettered:
@@ -82,13 +78,7 @@ class Answers:
             entries.append({"token": piece, "logprob": round(chosen, _DIGITS), "top": top})
         return Answer(text, reason, None, entries)
 
-    def _lettered(self, tokens: Sequence[int], letter: str | None) -> set[int]:
-        naming = set(self.naming(letter)) if letter else set()
-        return {0, *(index for index, token in enumerate(tokens) if token in naming)}
-
-    def _top(
-        self, wanted: Iterable[tuple[int, float]], first: bool, chosen: int, piece: str
-    ) -> dict[str, float]:
+    def _top(self, wanted: list[tuple[int, float]], first: bool, chosen: int, piece: str) -> dict[str, float]:
         """Return alternatives by their text, the likeliest first."""
         logprobs: dict[str, float] = {}
         for token, value in dict(wanted).items():
@@ -101,7 +91,7 @@ class Answers:
 
 
 def _log_sum(first: float, second: float) -> float:
-    """Return log(exp(first) + exp(second)) without underflow."""
+    # The logarithm of a sum of exponentials, which would underflow if they were added as they are.
     low, high = sorted((first, second))
     return high + math.log1p(math.exp(low - high))
 
@@ -140,12 +130,6 @@ def generate_locally(
     ``config.model`` is a directory, or a name on the Hugging Face Hub. ``config.extra`` accepts the names in
     ``decoding.SETTINGS``. The model is loaded when the first request is asked. ``batch_size`` answers are
     generated at once.
-
-    Raises:
-        MissingDependencyError: torch or transformers is not installed.
-        UsageError: a setting is not accepted, or the model is not available.
-        FileError: the model's directory is missing or damaged; or as for ``generate``.
-        InputError: as for ``generate``.
     """
     decoding = Decoding.of(config)
     check_model(config.model)
@@ -184,7 +168,6 @@ class LocalTeacher:
     """
 
     def __init__(self, model: str, decoding: Decoding, batch_size: int = 8) -> None:
-        """Take the model's directory or name, its settings, and the number of answers made at once."""
         self._name = model
         self._decoding = decoding
         self._batch_size = batch_size
@@ -202,20 +185,13 @@ class LocalTeacher:
         self._thread.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
         self._asked.put(None)
         self._thread.join(LONGEST_GOODBYE)
 
     async def ask(self, body: dict[str, Any], choices: Sequence[str] = ()) -> Reply:
-        """Return the answers to a request, and their usage.
-
-        Raises:
-            RequestError: there is no answer.
-            FileError, UsageError, MissingDependencyError: the model cannot be loaded.
-        """
+        """Return the answers to a request; raise ``RequestError`` if there is none."""
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._asked.put(_Asked(body["messages"], body.get("n", 1), choices, future))
         return await future
@@ -310,9 +286,5 @@ def _request_error(error: GenerationError) -> RequestError:
 
 def _reply(asked: _Asked, rows: Sequence[Row], answers: Answers, watched: Sequence[int]) -> Reply:
     prompt, completion = len(rows[0].prompt), sum(len(row.tokens) for row in rows)
-    usage = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    }
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     return [answers.answer(row, asked.choices, watched) for row in rows], usage

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -15,15 +16,11 @@ LONGEST_RETRY_AFTER = 3600.0
 
 
 class Rate:
-    """A limit per minute, kept by spacing: each request delays the next one by its share.
-
-    Attributes:
-        ready_at: the time, in seconds, of the next request.
-    """
+    """A limit per minute, kept by spacing: each request delays the next one by its share."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._seconds = MINUTE / per_minute if per_minute else 0.0
-        self.ready_at = 0.0
+        self.ready_at = 0.0  # the time of the next request, in seconds
 
     def spend(self, now: float, amount: float = 1.0) -> None:
         """Count ``amount`` as spent now."""
@@ -40,14 +37,10 @@ class ConcurrencyLimit:
 
     It is halved when the server is overloaded, and grows by one for each full window of answers: additive
     increase and multiplicative decrease, as in TCP's congestion avoidance (RFC 5681).
-
-    Attributes:
-        most: the maximum.
     """
 
     def __init__(self, most: int) -> None:
-        self.most = most
-        self._size = float(most)
+        self._most, self._size = most, float(most)
         self._shrunk_at = float("-inf")
 
     @property
@@ -57,7 +50,7 @@ class ConcurrencyLimit:
 
     def grow(self) -> None:
         """Count an answer."""
-        self._size = min(self.most, self._size + 1 / self._size)
+        self._size = min(self._most, self._size + 1 / self._size)
 
     def shrink(self, sent: float, now: float) -> None:
         """Count a refusal of a request that was sent at ``sent``."""
@@ -101,21 +94,15 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     return None
 
 
+@dataclass
 class Budget:
-    """A budget in dollars. Requests in flight count with the most that they can cost.
+    """A budget in dollars. Requests in flight count with the most that they can cost."""
 
-    Attributes:
-        limit: in dollars; ``None`` for no limit.
-        price_in, price_out: dollars per million tokens of prompts and of answers.
-        spent: dollars that the answers cost.
-    """
-
-    def __init__(self, limit: float | None, price_in: float = 0.0, price_out: float = 0.0) -> None:
-        self.limit = limit
-        self.price_in = price_in
-        self.price_out = price_out
-        self.spent = 0.0
-        self._reserved = 0.0
+    limit: float | None  # `None` for no limit.
+    price_in: float = 0.0  # Of a million tokens of prompts.
+    price_out: float = 0.0  # Of a million tokens of answers.
+    spent: float = 0.0  # On answers.
+    _reserved: float = 0.0
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Return the price of tokens in dollars."""

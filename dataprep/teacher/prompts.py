@@ -55,8 +55,8 @@ Rationale: {CUE}"""
 BETWEEN_SHOTS = "\n\n"
 NO_RATIONALE = "no rationale or solution"
 
+# Makes an Example of a row.
 Reader = Callable[[Mapping[str, Any]], Example]
-"""Makes an Example of a row."""
 
 
 @dataclass(frozen=True)
@@ -69,36 +69,24 @@ class Shot:
 
 
 def shot_of(row: Mapping[str, Any], example: Example) -> Shot | None:
-    """Return the worked example in a row: its first ``ok`` rationale, else its solution; ``None`` if neither.
-
-    ``row`` is the row that the Example was read from, for the ``status`` of its rationales. A rationale
-    without a status counts as ``ok``.
-    """
+    """Return the worked example in a row: its first ``ok`` rationale, else its solution, else ``None``."""
     # Without an answer the rationale may lead anywhere.
     if example.answer is None:
         return None
     statuses = row.get("status")
     statuses = statuses if isinstance(statuses, Mapping) else {}
     for teacher, rationale in (example.rationales or {}).items():
+        # A rationale without a status counts as one.
         if rationale.strip() and statuses.get(teacher, "ok") == "ok":
             return Shot(example.identify(), example, rationale.strip())
-    if example.solution is not None:
-        return Shot(example.identify(), example, example.solution)
-    return None
+    return None if example.solution is None else Shot(example.identify(), example, example.solution)
 
 
 class ShotPool:
-    """Worked examples to draw from.
-
-    Attributes:
-        count: number of shots per request.
-        seed: seed of the draw.
-        account: description of the pool, for the message that it has too few.
-    """
+    """Worked examples to draw from, ``count`` per request; ``account`` describes them in an error."""
 
     def __init__(self, shots: Sequence[Shot], count: int, seed: int, account: str = "") -> None:
-        self.count = count
-        self.seed = seed
+        self.count, self.seed = count, seed
         self.account = account or f"the pool has {len(shots):,} worked examples"
         # Sorted, so that the draw does not depend on the order of the rows.
         ordered = sorted(shots, key=lambda shot: (shot.id, shot.example.question, shot.rationale))
@@ -109,11 +97,7 @@ class ShotPool:
             self._asking.setdefault(_content(shot.example), set()).add(shot.id)
 
     def for_row(self, example: Example) -> list[Shot]:
-        """Return the row's shots: distinct, and never the row itself or one that asks the same.
-
-        Raises:
-            UsageError: the pool has too few others.
-        """
+        """Return the row's shots: distinct, and never the row itself or one that asks the same."""
         if not self.count:
             return []
         row_id = example.identify()
@@ -139,40 +123,25 @@ def _content(example: Example) -> tuple[str, ...]:
 
 
 class Prompter:
-    """Make requests of Examples.
-
-    Attributes:
-        forcing: show the right answer and ask for the reasoning.
-        system, user: messages in place of the default wording; ``user`` is a template over Example fields.
-    """
+    """Make requests of Examples; ``prompt_file`` documents the arguments."""
 
     def __init__(
         self, pool: ShotPool, *, forcing: bool = True, system: str | None = None, user: str | None = None
     ) -> None:
-        self.pool = pool
-        self.forcing = forcing
-        self.system = system
+        self.pool, self.forcing, self.system = pool, forcing, system
         wording = user or (FORCED_USER if forcing else CHOICE_USER)
         self._user = compile_text(wording, "user")
         # A question without choices has no answer label, so its wording shows the answer's text.
         self._open = compile_text(wording.replace("{answer_label}", "{answer_text}"), "user")
 
     def __call__(self, example: Example) -> dict[str, Any]:
-        """Return the request ``{id, messages, shots, teacher_forcing, choices, answer}``.
-
-        Raises:
-            RowError: teacher forcing, and the Example has no right answer.
-            UsageError: the pool has too few shots.
-        """
+        """Return the request ``{id, messages, shots, teacher_forcing, choices, answer}``."""
         if self.forcing and example.answer is None:
             raise RowError("no gold answer", "teacher forcing shows it; use --no-teacher-forcing")
-        row_id = example.identify()
         shots = self.pool.for_row(example)
-        messages = self._forced(example, shots) if self.forcing else self._plain(example, shots)
-        system = self._system(example)
         request: dict[str, Any] = {
-            "id": row_id,
-            "messages": [{"role": "system", "content": system}, *messages] if system else messages,
+            "id": example.identify(),
+            "messages": [*self._system(example), *self._messages(example, shots)],
             "shots": [shot.id for shot in shots],
             "teacher_forcing": self.forcing,
         }
@@ -182,18 +151,15 @@ class Prompter:
             request["answer"] = example.to_json()["answer"]
         return request
 
-    def _system(self, example: Example) -> str:
-        if self.system is not None:
-            return self.system
+    def _system(self, example: Example) -> list[dict[str, str]]:
+        default = FORCED_SYSTEM if self.forcing else LETTER_SYSTEM if example.choices else DEFAULT_SYSTEM
+        system = default if self.system is None else self.system
+        return [_message("system", system)] if system else []
+
+    def _messages(self, example: Example, shots: Sequence[Shot]) -> list[dict[str, str]]:
         if self.forcing:
-            return FORCED_SYSTEM
-        return LETTER_SYSTEM if example.choices else DEFAULT_SYSTEM
-
-    def _forced(self, example: Example, shots: Sequence[Shot]) -> list[dict[str, str]]:
-        parts = [f"{self._item(shot.example)} {shot.rationale}" for shot in shots]
-        return [_message("user", BETWEEN_SHOTS.join([*parts, self._item(example)]))]
-
-    def _plain(self, example: Example, shots: Sequence[Shot]) -> list[dict[str, str]]:
+            parts = [f"{self._item(shot.example)} {shot.rationale}" for shot in shots]
+            return [_message("user", BETWEEN_SHOTS.join([*parts, self._item(example)]))]
         turns = []
         for shot in shots:
             answer = shot.example.answer_label or shot.example.answer or ""
@@ -254,13 +220,14 @@ def prompt_file(
     read, converter = _reader(dataset, forcing), None if dataset is None else converters.load(dataset)
     blocks: Iterable[files.Block] = source_rows.blocks(path, converter)
     count = (2 if forcing else 0) if shots is None else shots
-    worked = ShotPool([], 0, seed)
-    if count and pool is None:
+    if not count:
+        worked = ShotPool([], 0, seed)
+    elif pool is not None:
+        worked = _pool(source_rows.blocks(pool), pool, Example.from_json, count, seed, warn)
+    else:
         # They are read twice, and standard input can be read only once.
         blocks = list(blocks)
         worked = _pool(blocks, path, read, count, seed)
-    elif count and pool is not None:
-        worked = _pool(source_rows.blocks(pool), pool, Example.from_json, count, seed, warn)
     prompter, ledger = Prompter(worked, forcing=forcing, system=system, user=user), Ledger()
 
     def request(row: Mapping[str, Any]) -> bytes:
@@ -280,10 +247,7 @@ def _pool(
     seed: int,
     warn: Callable[[str], None] | None = None,
 ) -> ShotPool:
-    """Return the worked examples among rows, with an account of the rows for messages.
-
-    Bad rows are only counted. If requests are made of the same rows, they are reported there.
-    """
+    """Return the worked examples among rows, with an account of the rows for messages."""
     shots: list[Shot] = []
     rows, bad, first = 0, 0, ""
 
@@ -296,6 +260,7 @@ def _pool(
 
     for block, outcome in engine.run(engine.per_row(collect), blocks):
         rows += outcome.rows_in
+        # Bad rows are only counted. If requests are made of the same rows, they are reported there.
         bad += len(outcome.failures)
         if outcome.failures and not first:
             failure = outcome.failures[0]

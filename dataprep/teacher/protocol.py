@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import orjson
@@ -13,46 +14,27 @@ from dataprep.core.records import describe
 from dataprep.teacher.journal.line import without_halves
 
 LONGEST_MESSAGE = 500
-MOST_TOKENS = 1 << 40
+_MOST_TOKENS = 1 << 40
 # Timeout, conflict, too early, too many requests; server errors are retried too.
 _RETRYABLE = frozenset([408, 409, 425, 429])
 _FATAL = frozenset([401, 404])
-SERVER_ERROR = 500
 
 
+# Compared and hashed by identity, as other exceptions are.
+@dataclass(eq=False)
 class RequestError(Exception):
-    """Raised for a request without an answer; it becomes a line of the journal.
+    """Raised for a request without an answer; it becomes a line of the journal."""
 
-    Attributes:
-        type: the kind of failure, in the server's words or ours.
-        message: the details.
-        status: the HTTP status; ``None`` if no reply came.
-        retryable: whether asking again can help.
-        fatal: whether every other request would fail as well: the key is refused, the model is unknown, or
-            the account has no credit.
-        after: seconds that the server asks to wait; ``None`` if it does not say.
-        free: whether the attempt does not count, because the fault was ours.
-    """
-
-    def __init__(
-        self,
-        kind: str,
-        message: str,
-        *,
-        status: int | None = None,
-        retryable: bool = True,
-        fatal: bool = False,
-        after: float | None = None,
-        free: bool = False,
-    ) -> None:
-        super().__init__(kind, message)
-        self.type = kind
-        self.message = message
-        self.status = status
-        self.retryable = retryable
-        self.fatal = fatal
-        self.after = after
-        self.free = free
+    type: str  # The kind of failure, in the server's words or ours.
+    message: str
+    _: KW_ONLY
+    status: int | None = None  # The HTTP status; `None` if no reply came.
+    retryable: bool = True  # True if asking again can help.
+    # True if every other request would fail as well: the key is refused, the model is unknown, or the account
+    # has no credit.
+    fatal: bool = False
+    after: float | None = None  # Seconds that the server asks to wait; `None` if it does not say.
+    free: bool = False  # The attempt does not count, because the fault was ours.
 
     @property
     def shown(self) -> str:
@@ -63,19 +45,14 @@ class RequestError(Exception):
 
     def to_json(self) -> dict[str, Any]:
         """Return the ``error`` of a line of the journal."""
-        return {
-            "status": self.status,
-            "type": self.type,
-            "message": self.shown,
-            "retryable": self.retryable,
-        }
+        return {"status": self.status, "type": self.type, "message": self.shown, "retryable": self.retryable}
 
     def __str__(self) -> str:
         status = f"{self.status} " if self.status else ""
         return f"{status}{self.type}: {self.shown}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """One of the answers in a reply."""
 
@@ -86,30 +63,23 @@ class Answer:
 
     def fields(self, usage: dict[str, Any] | None) -> dict[str, Any]:
         """Return the fields of the answer in a line of the journal."""
-        return {
-            "response": self.response,
-            "finish_reason": self.finish_reason,
-            "reasoning": self.reasoning,
-            "usage": usage,
-            "logprobs": self.logprobs,
-        }
+        return vars(self) | {"usage": usage}
 
 
-def answers_of(data: bytes | Mapping[str, Any]) -> tuple[list[Answer], dict[str, Any] | None]:
-    """Return the answers in a chat completion, and its usage.
+# The answers to a request, and their usage.
+Reply = tuple[list[Answer], dict[str, Any] | None]
 
-    Raises:
-        RequestError: the reply is not JSON, is an error, or has no choices or no text.
-    """
+
+def answers_of(data: bytes | Mapping[str, Any]) -> Reply:
+    """Return the answers in a chat completion, and its usage."""
     body = _parsed(data) if isinstance(data, bytes) else data
     if not isinstance(body, Mapping):
         raise _malformed(f"expected an object, found {describe(body)}")
+    choices, usage = body.get("choices"), body.get("usage")
     if isinstance(body.get("error"), Mapping) and "choices" not in body:
         raise error_of(None, body)
-    choices = body.get("choices")
     if type(choices) is not list or not choices:
         raise _malformed(f"expected answers in 'choices', found {describe(choices)}")
-    usage = body.get("usage")
     answers: list[Answer] = []
     error = None
     for choice in choices:
@@ -124,18 +94,16 @@ def answers_of(data: bytes | Mapping[str, Any]) -> tuple[list[Answer], dict[str,
 
 
 def _parsed(data: bytes) -> Any:
-    try:
+    with suppress(orjson.JSONDecodeError):
         return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        pass
     # Some servers send half an emoji, ``NaN`` or a byte order mark, which strict parsers refuse.
     text = data.decode("utf-8-sig", "replace")
     try:
         return json.loads(text, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         shown = text[:LONGEST_MESSAGE]
-        found = f"found {len(data):,} bytes that begin with {shown!r}" if data.strip() else "found nothing"
-        raise _malformed(f"expected JSON, {found}") from None
+        content = f"{len(data):,} bytes that begin with {shown!r}" if data.strip() else "nothing"
+        raise _malformed(f"expected JSON, found {content}") from None
 
 
 def _malformed(message: str) -> RequestError:
@@ -147,7 +115,7 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: count
         for name in ("prompt_tokens", "completion_tokens", "total_tokens")
-        if type(count := usage.get(name)) is int and 0 <= count < MOST_TOKENS
+        if type(count := usage.get(name)) is int and 0 <= count < _MOST_TOKENS
     }
 
 
@@ -178,44 +146,37 @@ def _text(content: Any) -> str | None:
     raise _malformed(f"expected a text as 'content', found {describe(content)}")
 
 
-def _logprobs(found: Any) -> list[dict[str, Any]] | None:
-    """Return ``{"token", "logprob", "top": {token: logprob}}`` for each token."""
-    content = found.get("content") if isinstance(found, Mapping) else None
-    if not isinstance(content, list):
-        return None
+def _logprobs(value: Any) -> list[dict[str, Any]] | None:
+    """Return ``{"token", "logprob", "top": {token: logprob}}`` for each token; ``None`` if malformed."""
+    # An answer without usable log-probabilities is still an answer.
     try:
-        return [_token(each) for each in content]
+        content = value["content"]
+        return [_token(entry) for entry in content] if isinstance(content, list) else None
     except (KeyError, TypeError, AttributeError):
         return None
 
 
-def _token(each: Mapping[str, Any]) -> dict[str, Any]:
-    others = [(other["token"], other["logprob"]) for other in each.get("top_logprobs") or ()]
-    for token, logprob in [(each["token"], each["logprob"]), *others]:
+def _token(entry: Mapping[str, Any]) -> dict[str, Any]:
+    others = [(other["token"], other["logprob"]) for other in entry.get("top_logprobs") or ()]
+    for token, logprob in [(entry["token"], entry["logprob"]), *others]:
         if type(token) is not str or not (logprob is None or isinstance(logprob, int | float)):
             raise TypeError
     top = {without_halves(token): logprob for token, logprob in others if logprob is not None}
-    return {"token": without_halves(each["token"]), "logprob": each["logprob"], "top": top}
+    return {"token": without_halves(entry["token"]), "logprob": entry["logprob"], "top": top}
 
 
 def error_of(
     status: int | None, body: Any, *, should_retry: str | None = None, after: float | None = None
 ) -> RequestError:
-    """Return the error in an error's body, as OpenAI, Azure, vLLM, Ollama and llama.cpp write it.
+    """Return the error in a parsed or plain body, as OpenAI, Azure, vLLM, Ollama and llama.cpp write it.
 
-    Args:
-        status: the HTTP status, if there is one.
-        body: the parsed body, or its text.
-        should_retry: the server's advice, ``"true"`` or ``"false"`` (OpenAI's ``x-should-retry``).
-        after: seconds that the server asks to wait.
+    ``should_retry`` is the server's advice, "true" or "false" (OpenAI's ``x-should-retry``).
     """
     error = body.get("error", body) if isinstance(body, Mapping) else body
-    kind, code, message = "", "", ""
+    kind, code, message = "", "", str(error or "")
     if isinstance(error, Mapping):
         kind, code = str(error.get("type") or ""), str(error.get("code") or "")
         message = str(error.get("message") or error.get("detail") or error)
-    else:
-        message = str(error or "")
     if code and not code.isdigit():
         kind = code
     if "content_filter" in (kind, code):
@@ -223,7 +184,7 @@ def error_of(
     # OpenAI sends status 429 for an account without credit, which no waiting helps.
     if kind == "insufficient_quota":
         return RequestError(kind, message, status=status, retryable=False, fatal=True)
-    retryable = status is None or status in _RETRYABLE or status >= SERVER_ERROR
+    retryable = status is None or status in _RETRYABLE or status >= 500
     if should_retry in ("true", "false"):
         retryable = should_retry == "true"
     return RequestError(

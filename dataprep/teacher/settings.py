@@ -42,19 +42,13 @@ class Pacing:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The address of a teacher, and the key that it asks for.
+    """The address of a teacher, and the key that it asks for."""
 
-    Attributes:
-        base_url: the endpoint, such as ``http://localhost:8000/v1``; on Azure the resource's address.
-        api_key: the key; ``repr`` does not show it, and ``redact`` removes it from messages.
-        azure: whether it is an Azure OpenAI deployment.
-        api_version: Azure's API version; empty elsewhere.
-    """
-
-    base_url: str = OPENAI_URL
+    base_url: str = OPENAI_URL  # Such as http://localhost:8000/v1; on Azure the resource's address.
+    # ``repr`` does not show the key, and ``redact`` removes it from messages.
     api_key: str = field(default="", repr=False)
-    azure: bool = False
-    api_version: str = ""
+    azure: bool = False  # True if it is an Azure OpenAI deployment.
+    api_version: str = ""  # Azure's; empty elsewhere.
 
     def __post_init__(self) -> None:
         try:
@@ -75,16 +69,14 @@ class Endpoint:
         # secret, and removing it would damage other texts.
         if len(self.api_key) < SHORTEST_SECRET:
             return ()
-        plain = self.api_key
-        escaped = orjson.dumps(plain).decode()[1:-1]
-        encoded = b64encode(plain.encode()).decode().rstrip("=")
-        return tuple(dict.fromkeys((plain, escaped, quote(plain, safe=""), encoded)))
+        escaped = orjson.dumps(self.api_key).decode()[1:-1]
+        encoded = b64encode(self.api_key.encode()).decode().rstrip("=")
+        return tuple(dict.fromkeys((self.api_key, escaped, quote(self.api_key, safe=""), encoded)))
 
     def redact(self, text: str) -> str:
         """Return the text with the key replaced, wherever it appears."""
         for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, "[API key]")
+            text = text.replace(secret, "[API key]")
         return text
 
     @property
@@ -92,25 +84,21 @@ class Endpoint:
         """The endpoint without user name, password or query, for messages and the manifest."""
         # An address may hold a password or, in its query, a key.
         address = urlsplit(self.base_url)
-        host = address.hostname or ""
-        port = f":{address.port}" if address.port else ""
-        return self.redact(urlunsplit((address.scheme, host + port, address.path, "", "")))
+        host = (address.hostname or "") + (f":{address.port}" if address.port else "")
+        return self.redact(urlunsplit((address.scheme, host, address.path, "", "")))
 
 
 def environment(folder: str | Path = ".") -> dict[str, str]:
-    """Return the environment's variables, and those that only a ``.env`` file in ``folder`` sets.
-
-    Raises:
-        MissingDependencyError: there is such a file, and python-dotenv is not installed.
-    """
+    """Return the environment's variables, and those that only a ``.env`` file in ``folder`` sets."""
     path = Path(folder) / ".env"
-    found: dict[str, str] = {}
-    if path.is_file():
-        require("python-dotenv", extra="teacher", feature=f"reading {path}", module="dotenv")
-        from dotenv import dotenv_values
+    if not path.is_file():
+        return dict(os.environ)
+    require("python-dotenv", extra="teacher", feature=f"reading {path}", module="dotenv")
+    from dotenv import dotenv_values
 
-        found = {name: value for name, value in dotenv_values(path).items() if value is not None}
-    return {**found, **os.environ}
+    return {name: value for name, value in dotenv_values(path).items() if value is not None} | dict(
+        os.environ
+    )
 
 
 def endpoint_of(
@@ -125,14 +113,11 @@ def endpoint_of(
 
     Args:
         variables: as ``environment`` returns them.
-        base_url: the address. Defaults to ``TEACHER_MODEL_ENDPOINT_URL``, then to OpenAI's.
+        base_url: defaults to ``TEACHER_MODEL_ENDPOINT_URL``, then to OpenAI's address.
         key_variable: the variable that holds the key. Defaults to ``TEACHER_MODEL_API_KEY``, then to
             ``OPENAI_API_KEY``.
-        azure: as in ``Endpoint``.
-        api_version: as in ``Endpoint``.
-
-    Raises:
-        UsageError: ``key_variable`` is not set, the key is missing, or the address is malformed.
+        azure: as in ``Endpoint``, like ``api_version``.
+        api_version: Azure's API version.
     """
     url = base_url or variables.get(ENDPOINT) or ("" if azure else OPENAI_URL)
     if not url:

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError
 from dataprep.teacher.journal.current import current_lines
-from dataprep.teacher.journal.line import OUTCOMES, outcome_of
-from dataprep.teacher.journal.reader import JournalReader
+from dataprep.teacher.journal.line import OUTCOMES, JournalReader, outcome_of
 from tests import strategies as some
 from tests.journal_lines import journal, line
 
@@ -147,7 +146,7 @@ def test_a_damaged_line_is_an_error_with_its_place(text, says):
 
 def test_a_line_too_long_for_a_row_is_an_error(monkeypatch):
     """A file that is no JSON Lines is not read into memory as one line."""
-    monkeypatch.setattr("dataprep.teacher.journal.reader.MAX_LINE", 10)
+    monkeypatch.setattr("dataprep.teacher.journal.line.MAX_LINE", 10)
     with pytest.raises(InputError, match="found a line of more than"):
         list(JournalReader([("j.jsonl", journal(line()))]).lines())
 

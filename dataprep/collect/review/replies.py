@@ -15,8 +15,8 @@ from dataprep.core.html import shortened
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import choices_of, id_of
 from dataprep.datasets.source_rows import GoldRow
-from dataprep.teacher.journal.current import CurrentLines, sample_of
-from dataprep.teacher.journal.line import OUTCOMES, Outcome, check_response, outcome_of
+from dataprep.teacher.journal.current import CurrentLines
+from dataprep.teacher.journal.line import OUTCOMES, Outcome, check_response, outcome_of, sample_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from dataprep.core.errors import RowError
-from dataprep.core.records import describe
-from dataprep.teacher.journal.line import OUTCOMES, Outcome, outcome_of
+from dataprep.teacher.journal.line import OUTCOMES, Outcome, outcome_of, sample_of
 
 Value = TypeVar("Value")
 
@@ -47,12 +45,10 @@ def replaces(later: Outcome, earlier: Outcome) -> bool:
 
 
 class CurrentLines(Generic[Value]):
-    """Keep the lines that count while a journal is read, each as a value of the caller's choice.
+    """Keep the lines that count while a journal is read, each as a value of the caller's choice."""
 
-    Memory grows with the requests, not with the texts: about 600 bytes for each id, key and sample while the
-    lines are read, and 200 afterwards.
-    """
-
+    # Memory grows with the requests, not with the texts: about 600 bytes for each id, key and sample while
+    # the lines are read, and 200 afterwards.
     def __init__(self) -> None:
         self._keys: dict[str, dict[str, str]] = {}
         self._best: dict[str, dict[tuple[str, str, int], tuple[Outcome, Value]]] = {}
@@ -74,37 +70,17 @@ class CurrentLines(Generic[Value]):
                     yield teacher, identity, sample, value
 
 
-def current_lines(
-    lines: Iterable[tuple[Value, Mapping[str, Any]]],
-) -> dict[str, dict[int, dict[str, Value]]]:
+def current_lines(lines: Iterable[tuple[Value, Mapping[str, Any]]]) -> dict[str, dict[int, dict[str, Value]]]:
     """Return the lines that count, by teacher, then sample in ascending order, then id.
 
-    Args:
-        lines: rows that ``check_response`` accepts, in the order in which they were written, each with a
-            value that identifies it: its number, its offset, or the row itself.
-
-    Raises:
-        RowError: a line's ``sample`` is not a whole number of 0 or more.
+    ``lines`` are rows that ``check_response`` accepts, in the order in which they were written, each with a
+    value that identifies it: its number, its offset, or the row itself.
     """
     # Offsets or numbers are kept, not rows: a journal may be larger than the memory.
     current = CurrentLines[Value]()
     for value, row in lines:
         current.add(row["teacher"], row["id"], row["key"], sample_of(row), outcome_of(row), value)
-    found: dict[str, dict[int, dict[str, Value]]] = {}
+    values: dict[str, dict[int, dict[str, Value]]] = {}
     for teacher, identity, sample, value in current.items():
-        found.setdefault(teacher, {}).setdefault(sample, {})[identity] = value
-    return {teacher: dict(sorted(samples.items())) for teacher, samples in found.items()}
-
-
-def sample_of(row: Mapping[str, Any]) -> int:
-    """Return which of several samples of one request a line is, counted from 0.
-
-    Raises:
-        RowError: the field is not a whole number of 0 or more.
-    """
-    sample = row.get("sample", 0)
-    if sample is None:
-        return 0
-    if type(sample) is not int or sample < 0:
-        raise RowError("not a response", f"expected a number from 0 on in 'sample', found {describe(sample)}")
-    return sample
+        values.setdefault(teacher, {}).setdefault(sample, {})[identity] = value
+    return {teacher: dict(sorted(samples.items())) for teacher, samples in values.items()}

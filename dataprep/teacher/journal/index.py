@@ -18,24 +18,20 @@ from dataprep.teacher.journal.line import Outcome, check_response, outcome_of
 
 
 class Standing(NamedTuple):
-    """The state of one sample of one request in a journal.
+    """The state of one sample of one request in a journal."""
 
-    Attributes:
-        outcome: the outcome of the line that counts.
-        answered: the greatest ``max_tokens`` of its lines other than failures; 0 where all failed.
-        tried: the greatest ``max_tokens`` of all its lines.
-    """
+    outcome: Outcome  # That of the line that counts.
+    answered: int = 0  # The greatest `max_tokens` of its lines other than failures; 0 where all failed.
+    tried: int = 0  # The greatest `max_tokens` of all its lines.
 
-    outcome: Outcome
-    answered: int = 0
-    tried: int = 0
-
-    def followed_by(self, later: Standing) -> Standing:
-        """Return the standing after later lines of the same sample and key."""
+    def after(self, earlier: Standing | None) -> Standing:
+        """Return the standing of earlier lines of the same sample and key, followed by these."""
+        if earlier is None:
+            return self
         return Standing(
-            later.outcome if replaces(later.outcome, self.outcome) else self.outcome,
-            max(self.answered, later.answered),
-            max(self.tried, later.tried),
+            self.outcome if replaces(self.outcome, earlier.outcome) else earlier.outcome,
+            max(self.answered, earlier.answered),
+            max(self.tried, earlier.tried),
         )
 
     def is_settled(self, max_tokens: int, *, retry_failed: bool = True) -> bool:
@@ -54,6 +50,8 @@ class Standing(NamedTuple):
 
 # Nearly all entries are complete, so they share one object, which is compared by identity.
 _OK = Standing("ok")
+# Raised for a line that is not a journal's while it is added.
+_DAMAGED = (orjson.JSONDecodeError, KeyError, TypeError, AttributeError)
 
 
 def entry_of(identity: str, key: str, sample: int = 0) -> str:
@@ -72,25 +70,17 @@ def _standing_of(line: Mapping[str, Any]) -> Standing:
     return Standing(outcome, 0 if outcome == "failed" else limit, limit)
 
 
+@dataclass
 class Index:
-    """The content of a journal by entry, about 250 bytes each.
+    """The content of a journal by entry, about 250 bytes each."""
 
-    Attributes:
-        lines: number of lines.
-        prompt_tokens, completion_tokens: the sum of their usage.
-        names: models, each with its teacher's name.
-        torn: whether the last line is incomplete.
-        unended: whether the last line is complete except for its newline.
-    """
-
-    def __init__(self) -> None:
-        self.lines = 0
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
-        self.names: set[tuple[str, str]] = set()
-        self.torn = False
-        self.unended = False
-        self._entries: dict[str, Standing] = {}
+    lines: int = 0
+    prompt_tokens: int = 0  # The sum of the usage of all lines, as the next.
+    completion_tokens: int = 0
+    names: set[tuple[str, str]] = field(default_factory=set)  # Models, each with its teacher's name.
+    torn: bool = False  # True if the last line is incomplete.
+    unended: bool = False  # True if the last line is complete except for its newline.
+    _entries: dict[str, Standing] = field(default_factory=dict)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Add the next line."""
@@ -108,7 +98,7 @@ class Index:
             earlier = self._entries.get(entry)
             # Nothing that follows a complete answer changes it.
             if earlier is not _OK:
-                self._entries[entry] = standing if earlier is None else earlier.followed_by(standing)
+                self._entries[entry] = standing.after(earlier)
         self._entries.update(dict.fromkeys(part.answered, _OK))
 
     def check_teacher(self, model: str, teacher: str, journal: str) -> None:
@@ -135,23 +125,18 @@ class Index:
 
 @dataclass(slots=True)
 class _Part:
-    """Consecutive lines of a journal.
-
-    Attributes:
-        answered: entries with a complete answer.
-        others: the standing of entries by their lines other than complete answers.
-        wrong: the first line that is not a journal's: its number among the lines, and its bytes.
-        tail: the bytes after the last newline, which are not among the lines.
-    """
+    """Consecutive lines of a journal."""
 
     lines: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    answered: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)  # Entries with a complete answer.
+    # The standing of entries by their lines other than complete answers.
     others: dict[str, Standing] = field(default_factory=dict)
     names: set[tuple[str, str]] = field(default_factory=set)
+    # The first line that is not a journal's: its number among the lines, and its bytes.
     wrong: tuple[int, bytes] | None = None
-    tail: bytes = b""
+    tail: bytes = b""  # The bytes after the last newline, which are not among the lines.
 
     def add(self, line: Mapping[str, Any]) -> None:
         entry, standing = entry_of(line["id"], line["key"], line.get("sample") or 0), _standing_of(line)
@@ -164,8 +149,7 @@ class _Part:
         if standing is _OK:
             self.answered.append(entry)
         else:
-            earlier = self.others.get(entry)
-            self.others[entry] = standing if earlier is None else earlier.followed_by(standing)
+            self.others[entry] = standing.after(self.others.get(entry))
 
 
 def _part_of(block: files.Block) -> _Part:
@@ -176,7 +160,7 @@ def _part_of(block: files.Block) -> _Part:
         try:
             if line and not line.isspace():
                 part.add(loads(line))
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except _DAMAGED:
             part.wrong = number, line
             break
     part.lines = len(lines)
@@ -184,12 +168,7 @@ def _part_of(block: files.Block) -> _Part:
 
 
 def read_index(path: str | Path) -> Index:
-    """Return the index of a journal; an incomplete last line is only noted.
-
-    Raises:
-        InputError: another line is not a journal's.
-        FileError: the file cannot be read.
-    """
+    """Return the index of a journal; an incomplete last line is only noted."""
     held = Index()
     if not Path(path).exists():
         return held
@@ -201,7 +180,7 @@ def read_index(path: str | Path) -> Index:
             try:
                 held.add(orjson.loads(part.tail))
                 held.unended = True
-            except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            except _DAMAGED:
                 held.torn = True
     return held
 
@@ -220,9 +199,7 @@ def _refuse(path: str, number: int, line: bytes) -> NoReturn:
     reason = "fields are missing"
     try:
         check_response(orjson.loads(line))
-    except (orjson.JSONDecodeError, RowError) as found:
-        reason = str(found)
-    raise InputError(
-        f"{path}:{number}",
-        f"not a line of a journal: {reason}; correct or remove the line, or start over with --fresh",
-    ) from None
+    except (orjson.JSONDecodeError, RowError) as error:
+        reason = str(error)
+    advice = "correct or remove the line, or start over with --fresh"
+    raise InputError(f"{path}:{number}", f"not a line of a journal: {reason}; {advice}") from None

@@ -1,4 +1,4 @@
-"""Make, check and classify the lines of a journal.
+"""Make, read, check and classify the lines of a journal.
 
 A line is an answer or a failure::
 
@@ -14,13 +14,19 @@ A failure has ``"response": null`` and ``"error": {"status": 500, "type": "serve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal
 
-from dataprep.core.errors import RowError
+from dataprep.core.errors import InputError, RowError
+from dataprep.core.jsonl import MAX_LINE, parse_line, too_long
 from dataprep.core.records import describe
 from dataprep.models.sampling import GenerationConfig
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 Outcome = Literal["ok", "length", "refused", "empty", "failed"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "length", "refused", "empty", "failed")
@@ -28,6 +34,7 @@ OUTCOMES: tuple[Outcome, ...] = ("ok", "length", "refused", "empty", "failed")
 # Why an answer ended, in the words of OpenAI, vLLM, TGI, Mistral, Gemini, Anthropic and Cohere.
 _WHOLE = frozenset(["stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"])
 _CUT_OFF = frozenset(["length", "max_tokens", "model_length", "max_length"])
+_BOM = b"\xef\xbb\xbf"
 _REFUSED = frozenset(["content_filter", "refusal", "safety", "recitation", "blocklist", "prohibited_content"])
 
 
@@ -86,11 +93,7 @@ def outcome_of(line: Mapping[str, Any]) -> Outcome:
 
 
 def check_response(row: Any) -> dict[str, Any]:
-    """Return the row if it is a line of a journal.
-
-    Raises:
-        RowError: a field that every line has is missing or of another type.
-    """
+    """Return the row if it is a line of a journal."""
     if type(row) is not dict:
         raise RowError("not a response", f"expected an object, found {describe(row)}")
     for name in ("id", "key", "teacher"):
@@ -98,8 +101,8 @@ def check_response(row: Any) -> dict[str, Any]:
             raise RowError("not a response", f"expected a text in {name!r}, found {describe(row.get(name))}")
     for name, kind in (("response", str), ("finish_reason", str), ("error", dict)):
         if name not in row or not isinstance(row[name], kind | None):
-            found = describe(row.get(name)) if name in row else "no such field"
-            raise RowError("not a response", f"expected {kind.__name__} or null in {name!r}, found {found}")
+            value = describe(row.get(name)) if name in row else "no such field"
+            raise RowError("not a response", f"expected {kind.__name__} or null in {name!r}, found {value}")
     if row["error"] is None and row["response"] is None and row["finish_reason"] is None:
         raise RowError("not a response", "it has neither a response nor an error")
     return row
@@ -110,3 +113,91 @@ def without_halves(text: str | None) -> str | None:
     if text is None or text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def sample_of(row: Mapping[str, Any]) -> int:
+    """Return which of several samples of one request a line is, counted from 0."""
+    sample = row.get("sample", 0)
+    if sample is None:
+        return 0
+    if type(sample) is not int or sample < 0:
+        raise RowError("not a response", f"expected a number from 0 on in 'sample', found {describe(sample)}")
+    return sample
+
+
+class JournalReader:
+    """The lines of several journals, one journal after the other.
+
+    A line's offset is the number of bytes before it, counted through all journals.
+    """
+
+    def __init__(self, journals: Sequence[tuple[str, mmap | bytes]]) -> None:
+        self._journals = journals
+        self._bases = list(accumulate((len(text) for _, text in journals), initial=0))[:-1]
+        self.torn: list[str] = []  # incomplete last lines as path:line, once all lines were read
+
+    def lines(self, progress: Callable[[int], None] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield offset and row of every line, in order.
+
+        The last line of a journal may be incomplete: without a newline, and not JSON. It is skipped and
+        listed in ``torn``. ``progress`` is called with the number of bytes of each line.
+        """
+        self.torn.clear()
+        for (path, text), base in zip(self._journals, self._bases, strict=True):
+            rows = 0
+            for number, (begin, end) in enumerate(_spans(text), 1):
+                if end - begin > MAX_LINE:
+                    raise too_long(path, number)
+                line = text[begin:end]
+                if progress is not None:
+                    progress(end - begin + 1)
+                if not line.strip():
+                    continue
+                rows += 1
+                try:
+                    row = parse_line(line)
+                except RowError as error:
+                    # A killed writer leaves such a line only at the end. Elsewhere a person must decide
+                    # whether it was an answer.
+                    if end == len(text) and error.reason in ("not JSON", "not UTF-8"):
+                        self.torn.append(_where(path, number))
+                        continue
+                    advice = "restore the line, or remove it to have it asked again"
+                    raise InputError(_where(path, number), f"{error}; {advice}") from None
+                try:
+                    check_response(row)
+                    sample_of(row)
+                except RowError as error:
+                    expected = "expected the lines of a journal of responses"
+                    raise InputError(_where(path, number), f"{error}; {expected}") from None
+                yield base + begin, row
+            if not rows:
+                raise InputError(path, "the file is empty; expected the lines of a journal of responses")
+
+    def row(self, offset: int) -> dict[str, Any]:
+        """Return the row at an offset."""
+        _, text, begin = self._at(offset)
+        end = text.find(b"\n", begin)
+        return parse_line(text[begin : end if end >= 0 else len(text)])
+
+    def where(self, offset: int) -> str:
+        """Return ``path:line`` of the row at an offset, for messages."""
+        path, text, begin = self._at(offset)
+        return _where(path, next(n for n, (start, _) in enumerate(_spans(text), 1) if start == begin))
+
+    def _at(self, offset: int) -> tuple[str, mmap | bytes, int]:
+        number = bisect_right(self._bases, offset) - 1
+        return *self._journals[number], offset - self._bases[number]
+
+
+def _spans(text: mmap | bytes) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of each line, without its newline."""
+    begin, length = len(_BOM) if text[: len(_BOM)] == _BOM else 0, len(text)
+    while begin < length:
+        end = text.find(b"\n", begin)
+        yield begin, end if end >= 0 else length
+        begin = end + 1 if end >= 0 else length
+
+
+def _where(path: str, number: int) -> str:
+    return f"{'standard input' if path == '-' else path}:{number}"

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import orjson
@@ -27,12 +25,7 @@ SYNC_SECONDS = 1.0
 
 
 class JournalWriter:
-    """A journal that is open for writing; a context manager. Other processes cannot write to it.
-
-    Attributes:
-        path: its path.
-        index: its content.
-    """
+    """A journal that is open for writing; a context manager. Other processes cannot write to it."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -59,9 +52,7 @@ class JournalWriter:
         self._file = file
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._file is not None
         self._stop.set()
         if self._syncer.is_alive():
@@ -88,11 +79,7 @@ class JournalWriter:
             os.fsync(file.fileno())
 
     def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Append lines in one piece, and add them to the index.
-
-        Raises:
-            FileError: they could not be written or forced to the disk; what was written stays.
-        """
+        """Append lines in one piece, and add them to the index."""
         assert self._file is not None
         if self._failure is not None:
             raise FileError(self.path, f"cannot be forced to the disk: {self._failure.strerror}")
@@ -106,8 +93,8 @@ class JournalWriter:
         except OSError as error:
             # The next line would continue the incomplete one.
             self._file.truncate(size)
-            kept = "the answers before this one are kept; free some space, and run the command again"
-            raise FileError(self.path, f"cannot be written: {error.strerror or error}; {kept}") from None
+            advice = "the answers before this one are kept; free some space, and run the command again"
+            raise FileError(self.path, f"cannot be written: {error.strerror or error}; {advice}") from None
         self._unsynced = True
         # Started with the first line: before it, forked processes read the journal and the requests, and a
         # process with several threads cannot be forked safely.
@@ -145,9 +132,8 @@ def check_journal(path: Path) -> None:
     """Raise ``UsageError`` unless the path is that of a plain ``.jsonl`` file."""
     form = files.format_of(str(path))
     if str(path) == files.STDIO or not form.is_plain_lines:
-        raise UsageError(
-            f"{path}: a journal only grows, so it is a plain file; give a path that ends in .jsonl"
-        )
+        problem = "a journal only grows, so it is a plain file; give a path that ends in .jsonl"
+        raise UsageError(f"{path}: {problem}")
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -169,15 +155,12 @@ def _lock(file: IO[bytes], path: Path) -> None:
     # The system releases this lock when the process dies. A lock file would remain after a crash.
     try:
         import fcntl
-    # Not on Windows.
-    except ImportError:
-        return
-    try:
+
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise FileError(path, "another process is writing this journal; wait for it, or stop it") from None
-    # A file system without locks.
-    except OSError:
+    # Windows, or a file system without locks.
+    except (ImportError, OSError):
         return
 
 
@@ -196,27 +179,17 @@ def _torn_tail(path: Path) -> tuple[int, bytes]:
 
 
 def set_aside(path: str | Path) -> Path | None:
-    """Rename a journal, so that a new one can begin; return its new path (``None`` if there was none).
-
-    Raises:
-        FileError: it cannot be renamed, or another process is writing it.
-    """
+    """Rename a journal, so that a new one can begin; return its new path (``None`` if there was none)."""
     journal = Path(path)
     if not journal.exists():
         return None
     # The time of the last answer, not of the renaming, tells old journals apart.
     stamp = datetime.fromtimestamp(journal.stat().st_mtime, UTC).strftime("%Y%m%d-%H%M%S")
-    with files.writing(str(journal)), _locked(journal):
+    with files.writing(str(journal)), journal.open("ab") as file:
+        _lock(file, journal)
         for number in range(1_000):
             aside = journal.with_name(f"{journal.stem}.{stamp}{f'-{number}' if number else ''}.jsonl")
             if not aside.exists():
                 journal.rename(aside)
                 return aside
     raise FileError(journal, "cannot be set aside: too many old journals are next to it")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("ab") as file:
-        _lock(file, path)
-        yield

@@ -17,8 +17,7 @@ import torch
 
 from dataprep.core.errors import UsageError
 from dataprep.models.loading import load_weights
-from dataprep.models.same_tokenizer import compare_tokenizers
-from dataprep.models.student import model_directory
+from dataprep.models.student import compare_tokenizers, model_directory
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.train.layers.output_layer import OutputLayer, chunked
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import UsageError
-from dataprep.models.same_tokenizer import compare_tokenizers
 from dataprep.models.student import (
     Student,
+    compare_tokenizers,
     has_tokenizer,
     load_chat_format_for,
     load_student,
