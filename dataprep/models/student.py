@@ -14,8 +14,8 @@ from dataprep.models import presets
 from dataprep.models.loading import load_weights
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.formats.model_template import read_template
-from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
+from dataprep.tokens.tokenizers.base import pad_id
 from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
 
 if TYPE_CHECKING:

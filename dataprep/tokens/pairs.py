@@ -29,9 +29,8 @@ from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.converters.choices import CHOICE_USER
 from dataprep.datasets.templates import compile_text
-from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
-from dataprep.tokens.tokenizers.base import needed
+from dataprep.tokens.tokenizers.base import needed, pad_id
 from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:

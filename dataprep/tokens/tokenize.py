@@ -24,8 +24,8 @@ from dataprep.tokens.shards.manifest import MANIFEST, VERSION, InputFiles, sha25
 from dataprep.tokens.shards.packing import pack, whole
 from dataprep.tokens.shards.reading import Shards, id_type
 from dataprep.tokens.shards.writing import Buffer, check_directory, finish, open_buffer
-from dataprep.tokens.special_tokens import pad_id
 from dataprep.tokens.tokenizers import loading as tokenizers
+from dataprep.tokens.tokenizers.base import pad_id
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import dataprep
 from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
-from dataprep.tokens.export import checks, saving
+from dataprep.tokens.export import saving
 from dataprep.tokens.export.saving import generation_ids, save_pretrained
 from dataprep.tokens.export.tokenizer_json import tokenizer_json
 from dataprep.tokens.formats.loading import chat_format_of
@@ -178,7 +178,7 @@ def test_what_was_saved_is_read_again(saved, kind):
     ours, (theirs, folder) = tokenizer_of(kind), saved(kind)
     again = load_tokenizer(folder)
     assert dict(again.special_tokens) == dict(ours.special_tokens)
-    for text in (*checks.TEXTS, *lines()[:5]):
+    for text in (*saving.TEXTS, *lines()[:5]):
         if "\u2581" in text:
             continue
         assert again.encode(text) == ours.encode(text)

@@ -1,7 +1,8 @@
-"""Lint files of chat rows as the tokens that a trainer would get."""
+"""Lint files of chat rows as the tokens that a trainer would get, and show rows on one HTML page."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,14 +12,60 @@ from typing import Any, NamedTuple
 from dataprep.core import io as files
 from dataprep.core.conversations import Finding, find_in
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
+from dataprep.core.html import check_path, document, escaped, visible
 from dataprep.core.jsonl import parse_line
 from dataprep.datasets.validate import Problem, Report
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Turns
-from dataprep.tokens.tokenizers.base import Tokenizer
+from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
 from dataprep.tokens.truncation import Encoded, truncate
 
 BATCH = 256  # rows that are encoded at once
+MAX_TOKENS = 4096  # that are shown per row
+
+_STYLE = """\
+:root {
+  --row: #fffefc; --plain: #ece8df; --plain2: #ddd7ca; --loss: #bfe3cf; --loss2: #9fd3b6;
+  --special: #7a4aa5; --bad: #b3261e;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --row: #121211; --plain: #2d2b28; --plain2: #3b3834; --loss: #1f4d38; --loss2: #2c6b4e;
+    --special: #c9a6ea; --bad: #f2867e;
+  }
+}
+main { max-width: 60rem; }
+h2 { font-size: 1.05rem; margin: 0 0 0.5rem; }
+header p, .note, footer { font-size: 0.9rem; }
+section { margin-top: 1.5rem; padding-top: 1.25rem; }
+ul { margin: 0 0 0.75rem; padding-left: 1.1rem; color: var(--bad); overflow-wrap: anywhere; }
+.row, .key i {
+  font: 0.85rem/1.9 ui-monospace, "SF Mono", Consolas, "Liberation Mono", monospace;
+  white-space: pre-wrap; overflow-wrap: anywhere;
+}
+.row {
+  background: var(--row); border: 1px solid var(--line); border-radius: 0.4rem; padding: 0.75rem 0.9rem;
+}
+i { font-style: normal; color: var(--ink); background: var(--plain); padding: 0.1em 0; }
+i { border-radius: 0.2rem; }
+.row i:nth-of-type(even) { background: var(--plain2); }
+i.t, .row i.t { background: var(--loss); }
+.row i.t:nth-of-type(even) { background: var(--loss2); }
+i.s { color: var(--special); font-weight: 600; }
+.key i { display: inline-block; padding: 0 0.4em; margin-right: 0.35em; }
+i b { font-weight: 400; color: var(--muted); }
+@media print { main { max-width: none; } i { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+"""
+_KEY = """\
+<p class="key"><i class="t">in the loss</i> <i>not in the loss</i> <i class="s">&lt;special token&gt;</i> \
+<i class="s t">&lt;special, in the loss&gt;</i> <i><b>\\n</b></i> a newline</p>
+"""
+_FOOT = """\
+<footer>
+<p>Each token is a field of its own; point at it to see its number and id. Bytes that are not a whole
+character, control characters and invisible marks are written as escapes, in grey.</p>
+</footer>
+"""
 
 
 @dataclass(frozen=True)
@@ -143,3 +190,72 @@ def _rows_in(path: str, chat_format: ChatFormat) -> Iterator[_Row]:
             yield _Row(where, chat_format.read(row["messages"]), [])
         except RowError as error:
             yield _Row(where, None, [Finding(error.reason, error.detail)])
+
+
+def check_page(path: str) -> None:
+    """Raise ``UsageError`` if the path is not an HTML page's, before any work is done."""
+    check_path(path, "the rows are shown on")
+
+
+def write_page(report: LintReport, tokenizer: Tokenizer, path: str) -> None:
+    """Write the page of the rows that the report kept; the same rows give the same bytes."""
+    files.write_text(page(report, tokenizer), path)
+
+
+def page(report: LintReport, tokenizer: Tokenizer) -> str:
+    """Return the page."""
+    names = ", ".join(f"<code>{escaped(files.printable(path))}</code>" for path in report.rows)
+    rows, problems = sum(report.rows.values()), report.counts.total()
+    kinds = "".join(f"<li>{escaped(kind)}: {count:,}</li>" for kind, count in report.counts.most_common())
+    parts = [
+        f"<header>\n<h1>Rows and their tokens</h1>\n<p>{rows:,} rows out of {names}: ",
+        f"{report.tokens:,} tokens, {report.in_loss:,} of them in the loss; {problems:,} problems.</p>\n",
+        f"<ul>{kinds}</ul>\n" if kinds else "",
+        _KEY,
+        "</header>\n",
+    ]
+    parts += [_row(row, tokenizer) for row in report.kept]
+    if rows > len(report.kept):
+        shown = f"{len(report.kept):,} of {rows:,} rows are shown, those with problems first."
+        parts.append(f'<p class="note">{shown}</p>\n')
+    return document("Rows and their tokens", _STYLE, (*parts, _FOOT))
+
+
+def _row(row: LintedRow, tokenizer: Tokenizer) -> str:
+    findings = "".join(f"<li>{escaped(': '.join(filter(None, finding)))}</li>" for finding in row.findings)
+    title = f"<section>\n<h2>{escaped(files.printable(str(row.where)))}</h2>\n"
+    problems = f"<ul>{findings}</ul>\n" if findings else ""
+    if row.encoded is None:
+        return f'{title}{problems}<p class="note">It has no tokens.</p>\n</section>\n'
+    ids, mask = row.encoded.ids, row.encoded.mask
+    counts = f'<p class="note">{len(ids):,} tokens, {mask.count(1):,} of them in the loss.</p>\n'
+    tokens = "".join(_tokens(ids[:MAX_TOKENS], mask, tokenizer))
+    more = f'<p class="note">And {len(ids) - MAX_TOKENS:,} more.</p>\n' if len(ids) > MAX_TOKENS else ""
+    return f'{title}{problems}{counts}<div class="row" dir="auto">{tokens}</div>\n{more}</section>\n'
+
+
+def _tokens(ids: Sequence[int], mask: Sequence[int], tokenizer: Tokenizer) -> Iterator[str]:
+    # A line of the page's source ends after a token with a newline, so that diffs of pages can be read.
+    special = set(tokenizer.special_tokens.values())
+    behind_special: bool | None = None
+    for number, (token, in_loss) in enumerate(zip(ids, mask, strict=False)):
+        kinds = " ".join(["s"] * (token in special) + ["t"] * bool(in_loss))
+        kind = f' class="{kinds}"' if kinds else ""
+        if continues(tokenizer, behind_special):
+            data = decode_after(tokenizer, [token])
+        else:
+            data = tokenizer.decode_bytes([token])
+        behind_special = token in special
+        yield f'<i{kind} title="token {number + 1:,}, id {token}">{_escaped(data)}</i>'
+        yield "\n" if b"\n" in data else ""
+
+
+def _escaped(data: bytes) -> str:
+    r"""Return bytes as HTML, with a grey ``\n`` for a newline and ``\xe2`` for a byte of no character."""
+    parts = []
+    # A token may be a part of a character: its bytes come back as lone surrogates from U+DC80 on.
+    for character in data.decode("utf-8", "surrogateescape"):
+        code = ord(character)
+        seen = f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else visible(character)
+        parts.append(html.escape(character) if seen == character else f"<b>{seen}</b>")
+    return "".join(parts) or "<b>∅</b>"

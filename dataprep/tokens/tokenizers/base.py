@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -62,7 +62,25 @@ class Tokenizer(Protocol):
 
 # A space in the vocabularies of SentencePiece. The same character in a text would be read as a space.
 SPACE_MARK = "\u2581"
+# The special tokens that models use; the only list of such names. Each tuple is an order of preference: the
+# first name that a tokenizer has is taken.
+BOS = ("<|begin_of_text|>", "<s>", "<bos>", "[BOS]")
+EOS = ("<|end_of_text|>", "<|endoftext|>", "</s>")
+# Llama 3 has no padding token; its authors reserve the first one here for fine-tuning. Models without any
+# are padded with the token that ends a text. Padding is never in the loss, so either is safe.
+PAD = ("<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|pad|>", *EOS)
 _MARK = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
+
+
+def first_of(names: tuple[str, ...], known: Collection[str]) -> str | None:
+    """Return the first of the names that is known, or ``None``."""
+    return next((name for name in names if name in known), None)
+
+
+def pad_id(tokenizer: Tokenizer) -> int:
+    """Return the id of the padding token, else of the token that ends a text, else 0."""
+    name = first_of(PAD, tokenizer.special_tokens)
+    return 0 if name is None else tokenizer.special_tokens[name]
 
 
 def pack_ids(ids: Sequence[int]) -> bytes:

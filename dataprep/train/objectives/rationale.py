@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dataprep.core.errors import UsageError
 from dataprep.models.student import Student, load_chat_format_for, load_student, load_tokenizer_for
-from dataprep.tokens.special_tokens import pad_id
+from dataprep.tokens.tokenizers.base import pad_id
 from dataprep.train.layers.encoder_decoder import pairs_for
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
