@@ -24,6 +24,8 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
 QAT = ("int8-dynamic-int4", "int4-weight")
 
+_NAMES: dict[str, Any] = {"metavar": "NAME,...", "parse": parse_names}
+_PATH: dict[str, Any] = {"metavar": "PATH", "is_path": True}
 # A resumed run can have other values of these: they change how it is shown and saved, not its result.
 _FREE = ("save_every", "keep", "tensorboard")
 
@@ -65,8 +67,7 @@ class TrainOptions:
         None,
         "Tokenizer's file or model directory. Defaults to the model's own; for a preset, to one that is "
         "trained on the data.",
-        metavar="PATH",
-        is_path=True,
+        **_PATH,
     )
     chat_format: str | None = option(
         None, "Chat format: llama3, chatml, llama2 or template. Defaults to the model's own.", metavar="NAME"
@@ -115,25 +116,16 @@ class TrainOptions:
         2.0, "Divisor of student's and teacher's logits before they are compared.", above=0
     )
     fields: tuple[str, ...] = option(
-        (),
-        "soft labels: fields with the text. Defaults to text, or to question and answer.",
-        metavar="NAME,...",
-        parse=parse_names,
+        (), "soft labels: fields with the text. Defaults to text, or to question and answer.", **_NAMES
     )
     label: str | None = option(
         None, "soft labels: field with the correct label. Defaults to label, or to score.", metavar="NAME"
     )
     classes: tuple[str, ...] = option(
-        (),
-        "soft labels: classes in their order. Defaults to those in the rows.",
-        metavar="NAME,...",
-        parse=parse_names,
+        (), "soft labels: classes in their order. Defaults to those in the rows.", **_NAMES
     )
     teacher_model: str | None = option(
-        None,
-        "Directory of a larger model with the same tokenizer, to learn its distributions.",
-        metavar="PATH",
-        is_path=True,
+        None, "Directory of a larger model with the same tokenizer, to learn its distributions.", **_PATH
     )
     teacher_share: float = option(0.5, "Share of the teacher model in the loss.", min=0, max=1)
     lora: int | None = option(None, "Train low-rank updates of rank R, not the weights.", metavar="R", min=1)
@@ -199,10 +191,7 @@ class PredictOptions:
     """
 
     fields: tuple[str, ...] = option(
-        (),
-        "Fields with the text. Defaults to those that the model was trained on.",
-        metavar="NAME,...",
-        parse=parse_names,
+        (), "Fields with the text. Defaults to those that the model was trained on.", **_NAMES
     )
     prediction: str = option("prediction", "Field for the most probable class.", metavar="NAME")
     probs: str = option("probs", "Field for the probabilities of the classes.", metavar="NAME")

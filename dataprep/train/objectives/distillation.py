@@ -73,7 +73,16 @@ class DocumentsWithLogprobs(Documents):
         for number, (where, row) in enumerate(chain.from_iterable(map(files.read_rows, paths))):
             ids, mask = shards.document(number)
             in_loss = ids[1:][mask[1:]].tolist()
-            self._rows.append([_arrays(top) for top in self._tops(row.get("logprobs"), in_loss, where)])
+            tops = self._tops(row.get("logprobs"), in_loss, where)
+            # As arrays: dictionaries of all rows would need many times the memory.
+            self._rows.append(
+                [
+                    None
+                    if top is None
+                    else (np.fromiter(top, np.int64), np.fromiter(top.values(), np.float32))
+                    for top in tops
+                ]
+            )
 
     def batch(self, items: Sequence[int]) -> Batch:
         """Return the documents' batch with `has_teacher`, `top_ids` and `top_logprobs`."""
@@ -96,10 +105,12 @@ class DocumentsWithLogprobs(Documents):
             return [None] * len(in_loss)
         if not isinstance(entries, list) or not len(in_loss) - 1 <= len(entries) <= len(in_loss):
             found = f"{len(entries):,} entries" if isinstance(entries, list) else f"{entries!r:.40}"
+            expected = (
+                f"{len(in_loss):,}, one for each token in the loss (or one less, without the end of the turn)"
+            )
             raise InputError(
                 where,
-                f"'logprobs' has {found}; expected {len(in_loss):,}, one for each token in the loss (or one "
-                "less, without the end of the turn): does the teacher have another tokenizer?",
+                f"'logprobs' has {found}; expected {expected}: does the teacher have another tokenizer?",
             )
         # Servers do not report the token that ends the turn.
         entries = entries + [None] * (len(in_loss) - len(entries))
@@ -144,12 +155,6 @@ class DocumentsWithLogprobs(Documents):
 def _is_log(value: Any) -> bool:
     # Some servers return tiny positive numbers for a token that is certain.
     return type(value) in (int, float) and value <= 1e-3
-
-
-def _arrays(top: Top | None) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
-    if top is None:
-        return None
-    return np.fromiter(top, dtype=np.int64), np.fromiter(top.values(), dtype=np.float32)
 
 
 def _ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
@@ -227,7 +232,7 @@ class DistillationObjective(SftObjective):
             divergence_sum = chunked(
                 from_stored, head.rows, known, tensors["top_ids"], tensors["top_logprobs"]
             )
-        return {PART: head.cross_entropy(tensors["targets"]), TEACHER: divergence_sum}
+        return {PART: head.loss(tensors["targets"]), TEACHER: divergence_sum}
 
 
 def load_teacher(name: str, student: Student, documents: Documents, device: Any) -> PreTrainedModel:

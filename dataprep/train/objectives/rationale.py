@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dataprep.answers.quality import KEEPABLE
 from dataprep.core.errors import UsageError
 from dataprep.models.student import Student, load_chat_format_for, load_student, load_tokenizer_for
 from dataprep.tokens.special_tokens import pad_id
@@ -24,7 +25,6 @@ from dataprep.train.objectives.rationale_data import (
     RationaleDataset,
     RationaleRows,
     TaskEncoder,
-    check_statuses,
     encode_tasks,
     prefix_of,
     read_rows,
@@ -47,7 +47,7 @@ class ChatLosses:
     def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
         """Return the loss of each segment of the targets; `sizes` are their lengths."""
         inputs = document_inputs(tensors["ids"], tensors["bounds"])
-        return self.output.losses(model, inputs, tensors["positions"], tensors["targets"], sizes)
+        return self.output.head(model, inputs, tensors["positions"]).losses(tensors["targets"], sizes)
 
 
 TaskLosses = ChatLosses | PackedPairs | PaddedPairs
@@ -84,7 +84,9 @@ class RationaleObjective(Objective):
     def load_model(cls, context: TrainContext) -> Student:
         """Load the student: an encoder-decoder or a decoder."""
         options = context.options
-        check_statuses(options.keep_status)
+        if unknown := [status for status in options.keep_status if status not in KEEPABLE]:
+            known = ", ".join(KEEPABLE)
+            raise UsageError(f"--keep-status {unknown[0]}: a rationale with a text is one of {known}")
         tokenizer = load_tokenizer_for(options.model, options.tokenizer, context.data)
         chat_format = load_chat_format_for(options.model, options.chat_format, tokenizer)
         return load_student(options.model, tokenizer, chat_format)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from dataprep.answers.quality import KEEPABLE
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError, located
 from dataprep.core.ledger import Ledger
@@ -73,14 +72,6 @@ class RationaleRows:
         ledger = Ledger(len(self.rows), sum(part in row.targets for row in self.rows), Counter(reasons))
         ledger.check()
         return ledger
-
-
-def check_statuses(kept: Collection[str]) -> None:
-    """Check `--keep-status`."""
-    for status in kept:
-        if status not in KEEPABLE:
-            known = ", ".join(KEEPABLE)
-            raise UsageError(f"--keep-status {status}: a rationale with a text is one of {known}")
 
 
 def read_rows(paths: Iterable[str], kept: Collection[str]) -> RationaleRows:

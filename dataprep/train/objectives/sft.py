@@ -82,7 +82,7 @@ class SftObjective(Objective):
     def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the sum over the batch's tokens in the loss."""
         inputs = document_inputs(tensors["ids"], tensors["bounds"])
-        return {PART: self.output.loss(model, inputs, tensors["positions"], tensors["targets"])}
+        return {PART: self.output.head(model, inputs, tensors["positions"]).loss(tensors["targets"])}
 
     def results(self) -> dict[str, Any]:
         """Return the student's answer to the shortest question among the first rows."""
