@@ -45,11 +45,7 @@ def _parse_weights(texts: list[str]) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """Options of a training run; each field has the help text of its flag.
-
-    Raises:
-        UsageError: a value is not accepted, or two options exclude each other.
-    """
+    """Options of a training run; each field has the help text of its flag."""
 
     objective: str = option(
         "auto",
@@ -163,10 +159,8 @@ class TrainOptions:
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
         """Return the flags that differ from a run's recorded options and change its result."""
-        now, flags = to_config(self), {found.key: found.flag for _, found, _ in options_of(self)}
-        return [
-            flag for key, flag in flags.items() if key not in _FREE and not _same(now[key], recorded.get(key))
-        ]
+        now, options = to_config(self), [found for _, found, _ in options_of(self) if found.key not in _FREE]
+        return [found.flag for found in options if not _same(now[found.key], recorded.get(found.key))]
 
 
 def _same(value: Any, recorded: Any) -> bool:
@@ -184,11 +178,7 @@ def flag_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PredictOptions:
-    """Options of scoring files with a classifier; each field has the help text of its flag.
-
-    Raises:
-        UsageError: a value is not accepted.
-    """
+    """Options of scoring files with a classifier; each field has the help text of its flag."""
 
     fields: tuple[str, ...] = option(
         (), "Fields with the text. Defaults to those that the model was trained on.", **_NAMES
@@ -205,9 +195,8 @@ class PredictOptions:
     def __post_init__(self) -> None:
         check(self)
         if self.prediction == self.probs:
-            raise UsageError(
-                f"--prediction {self.prediction}: the probabilities go there; name another field"
-            )
+            name = self.prediction
+            raise UsageError(f"--prediction {name}: the probabilities go there; name another field")
 
 
 BETAS = (0.9, 0.95)
@@ -235,10 +224,8 @@ def make_optimizer(model: nn.Module, options: TrainOptions, learning_rate: float
 
     trained = [weights for weights in model.parameters() if weights.requires_grad]
     # Only matrices decay: pulling biases and the scales of norms towards 0 would change what they scale.
-    groups = [
-        {"params": [w for w in trained if w.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    matrices, others = [w for w in trained if w.ndim > 1], [w for w in trained if w.ndim <= 1]
+    pairs = ((matrices, options.weight_decay), (others, 0.0))
+    groups = [{"params": weights, "weight_decay": decay} for weights, decay in pairs if weights]
     # The fused kernel does not read FSDP's sharded tensors.
     return AdamW(groups, lr=learning_rate, betas=BETAS, fused=not options.fsdp)

@@ -143,12 +143,8 @@ class PaddedPairs:
         """Return the model's logits at every target, shape `(T, vocabulary)`."""
         questions, are_question = self._padded(tensors["questions"], tensors["question_bounds"])
         shifted, are_target = self._padded(tensors["shifted"], tensors["bounds"])
-        logits: Tensor = model(
-            input_ids=questions,
-            attention_mask=are_question.long(),
-            decoder_input_ids=shifted,
-            use_cache=False,
-        ).logits
+        inputs = {"input_ids": questions, "attention_mask": are_question.long(), "decoder_input_ids": shifted}
+        logits: Tensor = model(**inputs, use_cache=False).logits
         return logits[are_target]
 
     def _padded(self, ids: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,9 +186,5 @@ def _trial(model: PreTrainedModel) -> dict[str, Tensor]:
     def made(*numbers: int) -> Tensor:
         return torch.tensor(numbers, device=device)
 
-    return {
-        "questions": made(4, 5, 1, 6, 7, 8, 9, 1),
-        "question_bounds": made(0, 3, 8),
-        "shifted": made(0, 5, 6, 7, 0, 4),
-        "bounds": made(0, 4, 6),
-    }
+    trial = {"questions": made(4, 5, 1, 6, 7, 8, 9, 1), "question_bounds": made(0, 3, 8)}
+    return trial | {"shifted": made(0, 5, 6, 7, 0, 4), "bounds": made(0, 4, 6)}

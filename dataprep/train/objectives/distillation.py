@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, TokenizerError, UsageError
@@ -37,7 +38,6 @@ from dataprep.train.objective import TrainContext, TrainData
 from dataprep.train.objectives.sft import PART, Documents, SftObjective, load_documents
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 # Tokens are compared one by one; documents also show whether merges differ.
 COMPARED_DOCUMENTS = 64
 TEACHER = "teacher"
-Top = dict[int, float]
+# Ids and log-probabilities. Dictionaries of all rows would need many times the memory of arrays.
+Top = tuple[NDArray[np.int64], NDArray[np.float32]]
 _EXPECTED = "expected null, a list of [token or id, log-probability], or {token, logprob, top}"
 
 
@@ -69,20 +70,11 @@ class DocumentsWithLogprobs(Documents):
     def __init__(self, shards: Shards, paths: Sequence[str], tokenizer: Tokenizer) -> None:
         super().__init__(shards)
         self._ids = _ids_by_bytes(tokenizer)
-        self._rows: list[list[tuple[NDArray[np.int64], NDArray[np.float32]] | None]] = []
+        self._rows: list[list[Top | None]] = []
         for number, (where, row) in enumerate(chain.from_iterable(map(files.read_rows, paths))):
             ids, mask = shards.document(number)
             in_loss = ids[1:][mask[1:]].tolist()
-            tops = self._tops(row.get("logprobs"), in_loss, where)
-            # As arrays: dictionaries of all rows would need many times the memory.
-            self._rows.append(
-                [
-                    None
-                    if top is None
-                    else (np.fromiter(top, np.int64), np.fromiter(top.values(), np.float32))
-                    for top in tops
-                ]
-            )
+            self._rows.append(self._tops(row.get("logprobs"), in_loss, where))
 
     def batch(self, items: Sequence[int]) -> Batch:
         """Return the documents' batch with `has_teacher`, `top_ids` and `top_logprobs`."""
@@ -135,14 +127,14 @@ class DocumentsWithLogprobs(Documents):
             pairs = [*(entry.get("top") or {}).items(), (target, entry.get("logprob"))]
         if not isinstance(pairs, list) or not pairs:
             raise InputError(where, f"found {entry!r:.60}; {_EXPECTED}")
-        top: Top = {}
+        top: dict[int, float] = {}
         for pair in pairs:
             if not (isinstance(pair, list | tuple) and len(pair) == 2 and _is_log(pair[1])):
                 raise InputError(where, f"found {pair!r:.60}; {_EXPECTED}")
             # Rounded numbers can be slightly above 0.
             if (number := self._id(pair[0], where)) is not None:
                 top[number] = min(float(pair[1]), 0.0)
-        return top or None
+        return (np.fromiter(top, np.int64), np.fromiter(top.values(), np.float32)) if top else None
 
     def _id(self, token: Any, where: str) -> int | None:
         if isinstance(token, str):

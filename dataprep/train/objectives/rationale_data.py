@@ -207,10 +207,8 @@ class PairTaskEncoder:
         tensors = {
             "questions": np.concatenate(questions).astype(np.int64),
             "question_bounds": question_bounds,
-            "shifted": shifted,
-            "targets": target_ids,
-            "bounds": bounds,
         }
+        tensors |= {"shifted": shifted, "targets": target_ids, "bounds": bounds}
         tokens = int(question_bounds[-1] + bounds[-1])
         return Batch({name: torch.from_numpy(array) for name, array in tensors.items()}, {}, tokens)
 
@@ -230,10 +228,9 @@ class ChatTaskEncoder:
 
     def encode(self, pairs: Sequence[tuple[str, str]]) -> list[Encoded | RowError]:
         """Return prompts and targets in tokens, or why a pair is left out."""
-        roles = ("user", "assistant")
         chats = [
-            [{"role": role, "content": text} for role, text in zip(roles, pair, strict=True)]
-            for pair in pairs
+            [{"role": "user", "content": question}, {"role": "assistant", "content": target}]
+            for question, target in pairs
         ]
         encoded = self._encoder.encode_messages(chats)
         return [chat if isinstance(chat, RowError) else _split_chat(chat) for chat in encoded]
@@ -315,11 +312,10 @@ def encode_tasks(rows: RationaleRows, weights: Mapping[str, float], encoder: Tas
     dataset.part_ledgers = {part: rows.ledger(part) for part in weights}
     # Batches of rows: tokenizers encode many texts at once much faster than one at a time.
     for start in range(0, len(rows.rows), _ROWS_AT_ONCE):
-        batch = rows.rows[start : start + _ROWS_AT_ONCE]
-        for row, tasks in zip(batch, _encode_batch(batch, dataset), strict=True):
-            if tasks:
-                dataset.places.append(row.where)
-                dataset.items.append(tasks)
+        batch = [(row, list[Task]()) for row in rows.rows[start : start + _ROWS_AT_ONCE]]
+        _encode_batch(batch, dataset)
+        dataset.places += [row.where for row, tasks in batch if tasks]
+        dataset.items += [tasks for _, tasks in batch if tasks]
     dataset.ledger.rows_out = len(dataset.items)
     dataset.ledger.drop_all(Counter({"nothing to say": len(rows.rows) - len(dataset.items)}))
     for ledger in (dataset.ledger, *dataset.part_ledgers.values()):
@@ -327,26 +323,18 @@ def encode_tasks(rows: RationaleRows, weights: Mapping[str, float], encoder: Tas
     return dataset
 
 
-def _encode_batch(batch: Sequence[RationaleRow], dataset: RationaleDataset) -> list[list[Task]]:
-    """Return the tasks of each row."""
-    wanted = [
-        (index, part, name)
-        for index, row in enumerate(batch)
-        for part, name in enumerate(dataset.weights)
-        if name in row.targets
-    ]
-    pairs = [
-        (prefix_of(part) + batch[index].question, batch[index].targets[name]) for index, part, name in wanted
-    ]
-    tasks: list[list[Task]] = [[] for _ in batch]
+def _encode_batch(batch: Sequence[tuple[RationaleRow, list[Task]]], dataset: RationaleDataset) -> None:
+    """Add the tasks of each row to its list."""
+    parts = list(enumerate(dataset.weights))
+    wanted = [(*row, *part) for row in batch for part in parts if part[1] in row[0].targets]
+    pairs = [(prefix_of(part) + row.question, row.targets[name]) for row, _, part, name in wanted]
     encoded = dataset.encoder.encode(pairs) if pairs else []
-    for (index, part, name), pair in zip(wanted, encoded, strict=True):
+    for (row, tasks, part, name), pair in zip(wanted, encoded, strict=True):
         if isinstance(pair, RowDropped):
             dataset.part_ledgers[name].rows_out -= 1
             dataset.part_ledgers[name].drop(pair.reason)
         elif isinstance(pair, RowError):
-            raise InputError(batch[index].where, f"{name}: {pair}")
+            raise InputError(row.where, f"{name}: {pair}")
         else:
             prompt, target = (np.array(ids, dtype=np.int32) for ids in pair)
-            tasks[index].append(Task(part, prompt, target))
-    return tasks
+            tasks.append(Task(part, prompt, target))

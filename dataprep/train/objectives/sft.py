@@ -65,10 +65,8 @@ class SftObjective(Objective):
         student = load_student(options.model, tokenizer, chat_format)
         # T5 has no chat template, and its decoder expects an encoder's output.
         if student.is_encoder_decoder:
-            raise UsageError(
-                f"--model {options.model}: chat rows train a decoder; an encoder-decoder is trained on "
-                "rationales"
-            )
+            found = "chat rows train a decoder; an encoder-decoder is trained on rationales"
+            raise UsageError(f"--model {options.model}: {found}")
         use_packed_attention(student.model)
         if options.gradient_checkpointing:
             student.enable_gradient_checkpointing()
@@ -205,11 +203,10 @@ def _check_shards(shards: Shards, context: TrainContext, student: Student) -> No
     if only_shards and (options.pack or options.max_length or options.truncation != "error"):
         raise UsageError("--pack, --max-length and --truncation are for rows: shards stay as they were made")
     if context_length is not None and shards.longest > context_length:
-        raise InputError(
-            shards.path,
-            f"found a document of {shards.longest:,} tokens; the model's context length is "
-            f"{context_length:,}: make the shards again with --max-length",
+        found = (
+            f"found a document of {shards.longest:,} tokens; the model's context length is {context_length:,}"
         )
+        raise InputError(shards.path, f"{found}: make the shards again with --max-length")
 
 
 def _tokenize(
