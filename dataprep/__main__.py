@@ -20,7 +20,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # No command does linear algebra; numpy's threads for it would only keep processes from forking.
+    # No command does linear algebra with numpy, and a process with its threads cannot be forked safely.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -44,7 +44,7 @@ def _run(debug: bool) -> None:
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """End as on Ctrl-C, so that unfinished outputs are removed."""
+    # The default handler would end the process at once, and leave unfinished outputs behind.
     sys.exit(143)
 
 

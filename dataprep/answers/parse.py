@@ -16,7 +16,7 @@ from dataprep.core import parallel as engine
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.core.jsonl import MAX_LINE
 from dataprep.core.ledger import Ledger
-from dataprep.datasets.references import read_gold
+from dataprep.datasets.source_rows import read_gold
 
 
 @dataclass

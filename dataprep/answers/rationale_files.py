@@ -17,7 +17,7 @@ from dataprep.core.errors import RowError
 from dataprep.core.parallel import Operator, per_row
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import id_of
-from dataprep.datasets.references import GoldRow
+from dataprep.datasets.source_rows import GoldRow
 
 BATCH = 500
 """Number of strings in a published file: file K of a split has the answers to rows 500·K and on."""

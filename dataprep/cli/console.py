@@ -26,21 +26,19 @@ R = TypeVar("R")
 
 
 def guard_stdout(command: Callable[P, R]) -> Callable[P, R | None]:
-    """Return the command, ended silently when its reader has gone (``dataprep … | head``).
-
-    Raises:
-        FileError: standard output cannot be written for another reason, such as a full disk.
-    """
+    """Return the command, ended silently when its reader has gone (``dataprep … | head``)."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
             result = command(*args, **kwargs)
+            # The interpreter's own flush, at its end, would print an error in its own words.
             sys.stdout.flush()
         except BrokenPipeError:
             _give_up_stdout()
             return None
         except OSError as error:
+            # FileError is an OSError too, and has its own place and exit code.
             if isinstance(error, DataprepError):
                 raise
             _give_up_stdout()
@@ -62,40 +60,30 @@ def print_json(value: Any, file: TextIO | None = None) -> None:
 
 
 def print_text(*parts: Any, min_width: int = 60, colour: bool = False, file: TextIO | None = None) -> None:
-    """Print texts and tables for people to read, on standard output by default.
-
-    Args:
-        parts: what rich can render; texts are plain, without markup.
-        min_width: width in characters if the terminal is narrower.
-        colour: print colours even if standard output is not a terminal, and do not wrap lines.
-        file: where to print.
-    """
+    """Print texts and tables that rich renders, at least ``min_width`` characters wide."""
     from rich.console import Console
 
     # rich ends the process by itself when a pipe is closed, with exit code 1. So it renders into memory,
     # and `print` raises the error that `guard_stdout` handles.
     text = StringIO()
     width = max(min_width, get_terminal_size().columns)
+    # Texts come from data: without markup and emoji, `[red]` and `:cat:` in a source's name stay as they are.
     console = Console(
         file=text, width=width, highlight=False, markup=False, emoji=False, force_terminal=colour or None
     )
     for part in parts:
         console.print(part, soft_wrap=colour)
+    # rich pads each line to the full width, which wraps when the output is read in a narrower window.
     print("\n".join(line.rstrip() for line in text.getvalue().removesuffix("\n").split("\n")), file=file)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> Table:
-    """Return a table without lines, whose numbers are aligned to the right.
-
-    Args:
-        head: the names of the columns; a column without a name is aligned to the left.
-        rows: the cells of each row.
-        names: how many columns from the left hold names; the others hold numbers.
-    """
+    """Return a table without lines; after the first ``names`` columns come numbers, aligned to the right."""
     from rich.table import Table
 
     shown = Table(*head, box=None, pad_edge=False)
     for column in shown.columns[names:]:
+        # A column without a name holds bars or notes, which start at the left.
         column.justify = "right" if column.header else "left"
     for row in rows:
         shown.add_row(*row)
@@ -112,29 +100,19 @@ def status_lines(statuses: Mapping[str, Counter[str]]) -> list[str]:
     return [f"  {teacher}: {counted(dict(counts.most_common()))}" for teacher, counts in statuses.items()]
 
 
-def where_to(output: str | None) -> str:
-    """Return how messages call an output."""
-    return "standard output" if output in (None, "-") else str(output)
-
-
 class Summary:
-    """The summary of a command, on standard error: lines as they come, or one JSON object at the end.
-
-    Args:
-        command: the command's name.
-        quiet: print no lines.
-        as_json: print the JSON object.
-    """
+    """The summary of a command, on standard error: lines as they come, or one JSON object at the end."""
 
     def __init__(self, command: str, *, quiet: bool, as_json: bool) -> None:
         self._command = command
         self._silent = quiet or as_json
-        self._as_json = as_json
+        self.as_json = as_json
         self._outputs: list[dict[str, Any]] = []
 
     def say(self, *lines: str) -> None:
         """Print lines, unless the summary is to be JSON or nothing."""
-        if not self._silent:
+        # Without the check `print` would print an empty line.
+        if lines and not self._silent:
             print(*lines, sep="\n", file=sys.stderr)
 
     def add(
@@ -146,7 +124,7 @@ class Summary:
         hint: str | None = None,
         note: str = "",
         facts: Mapping[str, Any] | None = None,
-        lines: Sequence[str] = (),
+        lines: Iterable[str] = (),
     ) -> None:
         """Report an output that was written.
 
@@ -163,15 +141,13 @@ class Summary:
         path = (output or "-").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         step = {"name": name, **ledger.to_json(), **(facts or {}), "output": path}
         self._outputs.append(step | ({"hint": hint} if hint else {}))
-        self.say(f"{name}: {note}{ledger} → {where_to(output)}", *lines)
+        where = "standard output" if output in (None, "-") else output
+        self.say(f"{name}: {note}{ledger} → {where}", *lines)
+        # A pipeline would go on with nothing, and exit code 0 would hide it.
         if not ledger.rows_out:
-            self.say(f"warning: no row was written to {where_to(output)}{f': {hint}' if hint else ''}")
+            self.say(f"warning: no row was written to {where}{f': {hint}' if hint else ''}")
 
     def finish(self, document: Mapping[str, Any] | None = None) -> None:
-        """Print the JSON object if it was asked for.
-
-        Args:
-            document: its content besides ``command``. Defaults to the outputs that were added.
-        """
-        if self._as_json:
+        """Print the JSON object if it was asked for: the command with a document, or with its outputs."""
+        if self.as_json:
             print_json({"command": self._command, **(document or {"outputs": self._outputs})}, sys.stderr)

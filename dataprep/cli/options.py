@@ -18,12 +18,29 @@ from dataprep.core.records import describe
 T = TypeVar("T")
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
+# An options dataclass as a command gets it: called, it makes the object of the flags that were given and of
+# fields that are not flags. Its `keywords` are the given flags, which tell a flag from its default.
 From = partial[T]
-"""An options dataclass as a command gets it: call it to make the object from the flags that were given.
 
-Its ``keywords`` are the flags that were given, so that a command can tell a flag from its default. The call
-can add the fields that are not flags.
-"""
+
+def flag(default: Any, help: str, *words: str, **settings: Any) -> Any:
+    """Return a command's parameter that is a flag; ``...`` as default makes it required.
+
+    Args:
+        default: its default.
+        help: its help text.
+        words: the flag's names, which start with ``-``, and the placeholder for its value.
+        settings: further settings of ``typer.Option``.
+    """
+    names = [word for word in words if word.startswith("-")]
+    metavar = next((word for word in words if word not in names), None)
+    return typer.Option(default, *names, help=help, metavar=metavar, **settings)
+
+
+def argument(default: Any, help: str, metavar: str) -> Any:
+    """Return a command's parameter that is an argument; ``...`` as default makes it required."""
+    return typer.Argument(default, help=help, metavar=metavar)
+
 
 Output = Annotated[
     str | None,
@@ -63,11 +80,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.
 
 
 def read_config(context: typer.Context, path: str | None) -> None:
-    """Take the values in a TOML file as the defaults of the command's flags and arguments.
-
-    Raises:
-        UsageError: the file is not TOML, or has an unknown key or a value that is not accepted.
-    """
+    """Take the values in a TOML file as the defaults of the command's flags and arguments."""
     if path is None:
         return
     import tomllib
@@ -78,7 +91,12 @@ def read_config(context: typer.Context, path: str | None) -> None:
         document = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from None
-    known = {_key(param): param for param in context.command.params if param.name != "config"}
+    # Keys are spelled as flags are: `--learning-rate` is `learning_rate`.
+    known = {
+        max(param.opts, key=len).lstrip("-").replace("-", "_"): param
+        for param in context.command.params
+        if param.name != "config"
+    }
     for key in document:
         if key not in known:
             # With no cutoff there is always a nearest one, if only to show how keys are spelled.
@@ -91,31 +109,17 @@ def read_config(context: typer.Context, path: str | None) -> None:
     }
 
 
-def _key(param: Any) -> str:
-    """Return the name of a flag, or of an argument, in a file."""
-    flag: str = max(param.opts, key=len)
-    return flag.lstrip("-").replace("-", "_")
-
-
 def _checked(context: typer.Context, param: Any, value: Any, where: str) -> Any:
-    """Return a value from a file if the flag accepts it.
-
-    Raises:
-        UsageError: the value has another type than the flag's, or is not one of its values.
-    """
+    # Typer would take "1" for a number and True for a string; TOML's own types say what was meant.
     is_list = param.multiple if param.param_type_name == "option" else param.nargs == -1
-    kinds: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,)}
+    kinds: dict[str, tuple[type, ...]] = {"boolean": (bool,), "string": (str,)}
     kinds |= {"whole number": (int,), "number": (int, float)}
-    word = "string"
-    if getattr(param, "is_flag", False):
-        word = "boolean"
-    elif param.type.name.startswith(("int", "float")):
+    word = "boolean" if getattr(param, "is_flag", False) else "string"
+    if param.type.name.startswith(("int", "float")):
         word = "whole number" if param.type.name.startswith("int") else "number"
     values = value if is_list and isinstance(value, list) else [value]
-    # A boolean is an int to Python.
-    fits = all(
-        isinstance(item, kinds[word]) and isinstance(item, bool) == (word == "boolean") for item in values
-    )
+    # Not isinstance: a boolean is an int to Python.
+    fits = all(type(item) in kinds[word] for item in values)
     if not fits or is_list != isinstance(value, list):
         wanted = f"a list of {word}s" if is_list else f"a {word}"
         raise UsageError(f"{where}: found {describe(value)}, expected {wanted}")
@@ -140,10 +144,7 @@ Config = Annotated[
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flags of its parameters of type ``From[…]``, and the flag ``--config``.
-
-    The command's other parameters stay where they are.
-    """
+    """Give a command the flags of its parameters of type ``From[…]``, and the flag ``--config``."""
     parameters: list[inspect.Parameter] = []
     classes: dict[str, Any] = {}
     signature = inspect.signature(command, eval_str=True)
@@ -160,7 +161,8 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(context: typer.Context, **values: Any) -> None:
-        del values["config"]  # `read_config` has read it before the other flags were converted
+        # `read_config` has read the file before the other flags were converted.
+        del values["config"]
         for name, cls in classes.items():
             values[name] = partial(cls, **_given(context, cls, values))
         command(**values)
@@ -173,7 +175,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _given(context: typer.Context, cls: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Take a class's options out of ``values``, and return those that the user gave, parsed."""
+    # The class has the defaults, so that they hold for the library too; only given values are passed on.
     given = {}
     for name, option, _ in options_of(cls):
         value = values.pop(name)
@@ -185,7 +187,6 @@ def _given(context: typer.Context, cls: Any, values: dict[str, Any]) -> dict[str
 
 
 def _parameters_of(cls: Any) -> list[inspect.Parameter]:
-    """Return the parameters of a command that are the options of a class."""
     hints = get_type_hints(cls)
     parameters = []
     for name, option, default in options_of(cls):
@@ -200,7 +201,6 @@ def _parameters_of(cls: Any) -> list[inspect.Parameter]:
 
 
 def _kind(option: Option, hint: Any) -> Any:
-    """Return the type of a flag's value, for Typer."""
     if option.kind is not None:
         return option.kind
     if option.choices:

@@ -53,14 +53,8 @@ def _bar(*columns: Any) -> Iterator[tuple[Bar, Callable[[], None]]]:
 def bytes_bar(
     label: str, inputs: Iterable[str], passes: int, quiet: bool
 ) -> Iterator[Callable[[int], None] | None]:
-    """Yield a callback that moves a bar by bytes of input; ``None`` where no bar is shown.
-
-    Args:
-        label: the text beside the bar.
-        inputs: the paths that are read.
-        passes: how often each is read.
-        quiet: show nothing.
-    """
+    """Yield a callback that moves a bar by bytes of input, read ``passes`` times; ``None`` without a bar."""
+    # Standard input and remote files have no size that is known before they were read.
     total = passes * sum(Path(path).stat().st_size for path in inputs if Path(path).is_file())
     if quiet or not sys.stderr.isatty() or total < PROGRESS_BYTES:
         yield None
@@ -80,7 +74,7 @@ def bytes_bar(
 
 @contextmanager
 def steps_bar(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """Yield a callback that moves a bar for each thing that is done; ``None`` where no bar is shown."""
+    """Yield a callback that moves a bar for each step that is done; ``None`` without a bar."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -100,13 +94,9 @@ def steps_bar(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
 
 @contextmanager
 def training_bar(*, silent: bool) -> Iterator[tuple[OnMetrics, Log]]:
-    """Yield a callback for each line of metrics, and one for each message.
-
-    On a terminal a bar is shown. Elsewhere a line is printed for each evaluation, and for a twentieth of the
-    steps.
-    """
+    """Yield a callback for each line of metrics, and one for each message."""
     if silent:
-        yield _ignore, _ignore
+        yield lambda _: None, lambda _: None
     elif not sys.stderr.isatty():
         yield _print_metrics, lambda text: print(text, file=sys.stderr)
     else:
@@ -135,6 +125,7 @@ def training_bar(*, silent: bool) -> Iterator[tuple[OnMetrics, Log]]:
 def _print_metrics(line: dict[str, Any]) -> None:
     if "loss" not in line:
         print(_evaluation(line), file=sys.stderr)
+    # About twenty lines, as this often goes to a log file that somebody reads.
     elif line["step"] in (1, line["steps"]) or line["step"] % max(line["steps"] // 20, 1) == 0:
         print(f"step {line['step']:,} of {line['steps']:,}: {_facts(line)}", file=sys.stderr)
 
@@ -146,10 +137,6 @@ def _evaluation(line: dict[str, Any]) -> str:
 def _facts(line: dict[str, Any]) -> str:
     rate, memory = line["tokens_per_second"], line["memory_mb"]
     return f"loss {line['loss']:.4f}, {rate:,.0f} tokens/s, {memory:,.0f} MB"
-
-
-def _ignore(_: Any) -> None:
-    pass
 
 
 class Speed:
@@ -172,13 +159,7 @@ class Speed:
 def asking_bar(
     total: Callable[[], int], pacing: Pacing, quiet: bool
 ) -> Iterator[Callable[[Progress], None] | None]:
-    """Yield a callback that keeps a line on the terminal up to date; ``None`` where none is shown.
-
-    Args:
-        total: counts the requests; called only if a line is shown.
-        pacing: the prices, and the limit.
-        quiet: show nothing.
-    """
+    """Yield a callback that keeps a line on the terminal up to date; ``None`` where none is shown."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -208,15 +189,7 @@ def asking_bar(
 
 
 def line_of(progress: Progress, wanted: int, rates: tuple[float, float], pace: float, priced: bool) -> str:
-    """Return the line: what is done, rates, the cost so far and in the end, and the time left.
-
-    Args:
-        progress: progress so far.
-        wanted: number of requests.
-        rates: requests and tokens per second.
-        pace: answers per second.
-        priced: whether prices are known.
-    """
+    """Return the line; ``rates`` are requests and tokens per second, ``pace`` is answers per second."""
     done = progress.settled + progress.answered
     left = max(0, wanted - done - progress.failed)
     filled = min(BAR, round(BAR * (done + progress.failed) / wanted)) if wanted else 0
@@ -230,6 +203,7 @@ def line_of(progress: Progress, wanted: int, rates: tuple[float, float], pace: f
         f"{rates[1]:,.0f} tokens/s",
     ]
     if priced:
+        # `answered` counts this run only, so the cost of earlier runs must not be divided by it.
         spent = progress.cost - progress.cost_before
         rest = spent / progress.answered * left if progress.answered else 0.0
         parts.append(f"${progress.cost:.2f} so far, ${progress.cost + rest:.2f} in the end")

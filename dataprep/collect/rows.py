@@ -20,7 +20,7 @@ from dataprep.collect.judging import Judged, Labels, gold_letter
 from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.records import LETTERS, Example, describe
 from dataprep.datasets.converters.choices import CHOICE_USER
-from dataprep.datasets.templates import SourceRenderer, compile_text
+from dataprep.datasets.templates import compile_text, source_renderer
 
 # A token with one letter and any marks around it: `A`, ` a`, `(a`, `a)`, `A.`, `**A`. Some tokenizers spell a
 # space and a newline as `Ġ` and `Ċ`.
@@ -237,7 +237,7 @@ class ChatRows:
     """
 
     def __init__(self, parts: Mapping[str, str]) -> None:
-        self._render = SourceRenderer({"assistant": "{rationale}", **parts}, with_id=True)
+        self._render = source_renderer({"assistant": "{rationale}", **parts}, with_id=True)
 
     def __call__(self, example: Example, _: Judged) -> bytes:
         """Return the row of an Example whose one rationale is the teacher's.

@@ -30,8 +30,11 @@ class Finding(NamedTuple):
 def find_in(item: bytes | Any) -> Iterator[Finding]:
     """Yield what is wrong with a row as ``read_items`` gives it: a line, or a parsed value."""
     if isinstance(item, bytes):
-        return find_in_line(item)
-    return find_in_row(item) if isinstance(item, dict) else iter([not_an_object(item)])
+        yield from find_in_line(item)
+    elif isinstance(item, dict):
+        yield from find_in_row(item)
+    else:
+        yield Finding("not a JSON object", f"found {describe(item)}")
 
 
 def find_in_line(line: bytes) -> Iterator[Finding]:
@@ -43,11 +46,6 @@ def find_in_line(line: bytes) -> Iterator[Finding]:
         return
     yield from _duplicate_keys(line, row)
     yield from find_in_row(row)
-
-
-def not_an_object(value: object) -> Finding:
-    """Return the finding for a row that is not a JSON object."""
-    return Finding("not a JSON object", f"found {describe(value)}")
 
 
 def find_in_row(row: dict[str, Any]) -> Iterator[Finding]:
@@ -79,9 +77,8 @@ def _look_at(message: Any, place: str) -> tuple[str | None, list[Finding]]:
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
         found = describe(role) if "role" in message else "missing"
-        findings.append(
-            Finding("unknown role", f"{place}.role is {found}; expected one of {', '.join(ROLES)}")
-        )
+        detail = f"{place}.role is {found}; expected one of {', '.join(ROLES)}"
+        findings.append(Finding("unknown role", detail))
     if not isinstance(content, str):
         found = describe(content) if "content" in message else "missing"
         findings.append(Finding("content is no string", f"{place}.content is {found}"))

@@ -1,28 +1,10 @@
 """Define every error that dataprep raises on purpose.
 
-.. code-block:: text
-
-    DataprepError
-    ├── UsageError (ValueError)         an argument or flag is not accepted
-    ├── TemplateError (ValueError)      a template of prompts or a chat template is ill-formed
-    ├── RowError (ValueError)           one row does not have its dataset's layout
-    │   └── RowDropped                  the row is sound, but the options leave it out
-    ├── InputError (ValueError)         a data file holds something it should not: path, line, reason
-    ├── FileError (OSError)             a file cannot be opened, read or written
-    ├── FetchError (OSError)            a dataset could not be downloaded, or differs from the expected one
-    ├── TokenizerError (ValueError)     a tokenizer's file is damaged, or lacks what a chat format needs
-    ├── WorkspaceError (OSError)        the workspace lacks a file or folder that a command needs
-    ├── MissingDependencyError (ImportError)  an optional package is not installed
-    ├── TrainingError (RuntimeError)    training cannot continue: the loss is not finite, or memory is full
-    ├── WorkerError (RuntimeError)      a worker process died
-    └── LedgerError (ArithmeticError)   rows in and rows accounted for do not balance (a bug)
-
 The library raises; only the command line catches, once, and prints the message without a traceback.
 """
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Literal, NamedTuple
 
 
@@ -62,10 +44,7 @@ class RowDropped(RowError):
 
 
 class InputError(DataprepError, ValueError):
-    """Raised when a data file holds something it should not.
-
-    ``where`` is the path, with its line or row number where one is known.
-    """
+    """Raised when a data file holds something it should not; ``where`` is its path, with a line if known."""
 
     def __init__(self, where: object, message: str) -> None:
         super().__init__(where, message)
@@ -122,10 +101,7 @@ class LedgerError(DataprepError, ArithmeticError):
 class Location(NamedTuple):
     """Where a row is: prints as ``path:line`` in JSON Lines, as ``path: row N`` in an array or a table.
 
-    Attributes:
-        path: the file; ``-`` is standard input.
-        number: counted from 1: lines of the file, blank ones too, or rows.
-        unit: what is counted.
+    The number is counted from 1: lines of the file, blank ones too, or rows. ``-`` is standard input.
     """
 
     path: str
@@ -142,9 +118,7 @@ class Location(NamedTuple):
 class located:
     """Turn a ``RowError`` that is raised inside into an ``InputError`` that says where the row is.
 
-    Args:
-        where: the row's place, usually the ``Location`` that the reader gave.
-        hint: what to do, added to the message.
+    ``hint``, which says what to do, is added to the message.
 
     >>> with located(Location("qa.jsonl", 17)):
     ...     raise RowError("field 'question' is empty", "expected a text")
@@ -162,9 +136,7 @@ class located:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, RowError):
             raise InputError(self._where, f"{error}; {self._hint}" if self._hint else str(error)) from None
 

@@ -1,8 +1,6 @@
-"""The style sheet of a review's page, beside what all pages have: on screens of any width and on paper.
+"""Make HTML pages, and make text from data safe to show on a page or a terminal.
 
-All HTML pages share these rules: no script, nothing loaded from anywhere, every text escaped.
-
-Text out of data, made fit to be shown: what a reader would not see is written as an escape.
+All pages follow these rules: no script, nothing loaded from anywhere, every text escaped.
 """
 
 from __future__ import annotations
@@ -20,17 +18,14 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def visible(text: str, lines: bool = False) -> str:
-    r"""The text with control characters, invisible marks and lone surrogates as ``\x1b``, ``\u202e``.
+    r"""Return a text with control characters, invisible marks and lone surrogates as ``\x1b``, ``\u202e``.
 
-    So no reply can move a terminal's cursor, reorder a line, or be what UTF-8 and HTML cannot hold.
-
-    Args:
-        text: any text.
-        lines: whether newlines and tabs stay what they are.
+    With ``lines``, newlines and tabs stay as they are.
     """
+    # No reply may move a terminal's cursor, reorder a line, or hold what UTF-8 and HTML cannot.
     if text.isascii() and text.isprintable():
         return text
-    return "".join(character if _shows(character, lines) else _escaped(character) for character in text)
+    return "".join(c if _shows(c, lines) else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _shows(character: str, lines: bool) -> bool:
@@ -42,18 +37,11 @@ def _shows(character: str, lines: bool) -> bool:
     return not (code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF)
 
 
-def _escaped(character: str) -> str:
-    code = ord(character)
-    short = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}.get(character)
-    return short or (
-        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-    )
-
-
 def shortened(text: str, limit: int) -> str:
-    """The text, or where it is longer than ``limit`` its beginning and its end, where an answer stands."""
+    """Return a text, or the beginning and the end of one that is longer than ``limit``."""
     if len(text) <= limit:
         return text
+    # The end too, because that is where the answer is.
     tail = limit // 3
     return f"{text[: limit - tail - 3].rstrip()} … {text[-tail:].lstrip()}"
 
@@ -92,30 +80,18 @@ _HEAD = """\
 
 
 def document(title: str, style: str, parts: Iterable[str]) -> str:
-    """A whole page.
-
-    Args:
-        title: its title, as text.
-        style: rules beside those that all pages have.
-        parts: what stands on it, in HTML.
-    """
-    return "".join(
-        (
-            f"{_HEAD}<title>{html.escape(title)}</title>\n<style>\n{_STYLE}{style}</style>\n",
-            "</head>\n<body>\n<main>\n",
-            *parts,
-            "</main>\n</body>\n</html>\n",
-        )
-    )
+    """Return a whole page: its title as text, its own rules after the shared ones, its parts in HTML."""
+    head = f"{_HEAD}<title>{html.escape(title)}</title>\n<style>\n{_STYLE}{style}</style>\n</head>\n"
+    return "".join((head, "<body>\n<main>\n", *parts, "</main>\n</body>\n</html>\n"))
 
 
 def escaped(text: str, lines: bool = False) -> str:
-    """A text out of the data, as HTML; ``lines`` as ``visible`` has it."""
+    """Return a text from data as HTML; ``lines`` as in ``visible``."""
     return html.escape(visible(text, lines))
 
 
 def check_path(path: str, what: str) -> None:
-    """Raise ``UsageError`` where the path is no HTML page's; ``what`` begins the explanation."""
+    """Raise ``UsageError`` unless the path is that of an HTML page; ``what`` begins the explanation."""
     if path != files.STDIO and PurePath(path).suffix.lower() not in {".html", ".htm"}:
         raise UsageError(f"{path}: {what} an HTML page; expected a path that ends in .html")
 

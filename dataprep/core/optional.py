@@ -16,7 +16,7 @@ _TALKATIVE = ("torchao", "torch.utils._pytree", "torch._dynamo")
 
 
 def require(package: str, *, extra: str, feature: str, module: str = "") -> None:
-    """Check that an optional package is installed, without importing it.
+    """Raise ``MissingDependencyError`` unless an optional package is installed; do not import it.
 
     Args:
         package: its name, as pip knows it.

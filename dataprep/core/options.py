@@ -56,17 +56,14 @@ class Option:
 
     @property
     def key(self) -> str:
-        """The option's name in a file: ``--learning-rate`` is ``learning_rate``."""
+        """Return the option's name in a file: ``--learning-rate`` is ``learning_rate``."""
         return self.flag.partition("/")[0].lstrip("-").replace("-", "_")
 
 
 def option(default: Any, help: str, **settings: Any) -> Any:
-    """Return a dataclass field that is an option of the command line.
+    """Return a dataclass field that is an option; ``settings`` are further attributes of ``Option``.
 
-    Args:
-        default: the field's default; a class, such as ``dict``, makes a new one for each object.
-        help: help text.
-        settings: further attributes of ``Option``.
+    A default that is a class, such as ``dict``, makes a new one for each object.
     """
     # Not `field(metadata=…)` at each field: with a function, a misspelled setting is an error.
     metadata = {"option": Option(help, **settings)}
@@ -76,11 +73,7 @@ def option(default: Any, help: str, **settings: Any) -> Any:
 
 
 def options_of(options: Any) -> Iterator[tuple[str, Option, Any]]:
-    """Yield name, option and default of each field that is an option.
-
-    Args:
-        options: a dataclass, or an object of one.
-    """
+    """Yield name, option and default of each field that is an option; of a dataclass or an object of one."""
     for item in fields(options):
         if found := item.metadata.get("option"):
             flag = found.flag or "--" + item.name.replace("_", "-")
@@ -150,11 +143,7 @@ def absolute(path: str) -> str:
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
-    """Return values as the text of a TOML file, a line for each.
-
-    Args:
-        values: strings, numbers, booleans, and lists of these, by key; ``None`` is left out.
-    """
+    """Return strings, numbers, booleans and lists of these as TOML, a line for each; leave out ``None``."""
     lines = []
     for key, value in values.items():
         if value is not None:

@@ -47,10 +47,7 @@ class Example:
     answers: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the example as a JSON object; absent fields are left out.
-
-        The answer of a multiple-choice example is written as ``{"label", "text"}``.
-        """
+        """Return the example as a JSON object; absent fields are left out."""
         answer: Any = self.answer
         if self.answer_label is not None:
             answer = {"label": self.answer_label, "text": self.answer}
@@ -76,8 +73,7 @@ class Example:
         An answer given as the text of a choice gets its letter, and the other way round.
 
         Raises:
-            RowError: the row has no question, a field of the wrong type, or an answer that is not one of its
-                choices.
+            RowError: there is no question, a field has a wrong type, or the answer is not one of the choices.
         """
         answer: Any = row.get("answer")
         label = None
@@ -125,11 +121,10 @@ class Split:
     Attributes:
         files: patterns, in lower case, of the names of its files.
         rows: number of rows in it.
-        output: stem of the chat file that ``convert`` writes for it; empty for a split that does not go into
-            the workspace.
+        output: stem of the chat file that ``convert`` writes; empty if the split is not for the workspace.
         folder: the folder of ``pre_datasets/`` that the file goes to.
-        hub: its place on the hub, as ``"config/split"``; empty if the hub does not have it. Splits that are
-            published in one file have the same text, joined by ``+``.
+        hub: its place on the hub, as ``"config/split"``; empty if it is not there. Splits that are published
+            in one file have the same text, joined by ``+``.
     """
 
     files: tuple[str, ...]
@@ -144,19 +139,19 @@ class Source:
     """The publication of a dataset.
 
     Attributes:
-        hub: its name on the Hugging Face hub.
+        splits: by name: ``"train"`` and ``"test"``, and others that do not go into the workspace.
+        hub: its name on the Hugging Face hub; empty if it is not there.
         revision: the commit there that the row counts and the converter were checked against.
         licence: the licence it is published under.
         homepage: where its authors publish it.
-        splits: by name: ``"train"`` and ``"test"``, and others that do not go into the workspace.
         task: the task of its Examples, as in ``Example.task``.
     """
 
-    hub: str
-    revision: str
-    licence: str
-    homepage: str
     splits: Mapping[str, Split]
+    hub: str = ""
+    revision: str = ""
+    licence: str = ""
+    homepage: str = ""
     task: str = "choice"
 
 

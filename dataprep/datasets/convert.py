@@ -28,8 +28,7 @@ from dataprep.datasets.templates import (
     read_template,
 )
 
-GIVEN = "the given rows"
-"""The name of rows that do not come from a file, in messages."""
+GIVEN = "the given rows"  # the name of rows that do not come from a file, in messages
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,6 @@ class Plan:
 
     Raises:
         UsageError: a value is not accepted, or the dataset has no such option.
-        TemplateError: a template names an unknown field.
     """
 
     dataset: str
@@ -91,8 +89,8 @@ class RowConverter:
             if plan.split is not None:
                 self._split_of = partial(converter.split_of, scheme=scheme)
         elif plan.split is not None and plan.split not in converter.SOURCE.splits:
-            known_splits = ", ".join(converter.SOURCE.splits)
-            raise UsageError(f"{plan.dataset} has no split {plan.split!r}; its splits: {known_splits}")
+            known = ", ".join(converter.SOURCE.splits)
+            raise UsageError(f"{plan.dataset} has no split {plan.split!r}; its splits: {known}")
         self._check_options(converters.options(converter), options)
         # Most runs have no options, and a partial costs something on every row.
         self._convert = partial(converter.convert, **options) if options else converter.convert
@@ -109,9 +107,8 @@ class RowConverter:
                 choices = " or ".join(str(choice) for choice in known[name] if choice is not None)
                 raise UsageError(f"{_flag(name)} {value}: expected {choices}")
             if name not in known:
-                flag = _flag(name)
-                has = ", ".join(map(_flag, known)) or "none"
-                raise UsageError(f"{self.plan.dataset} has no option {flag}; its own options: {has}")
+                flags = ", ".join(map(_flag, known)) or "none"
+                raise UsageError(f"{self.plan.dataset} has no option {_flag(name)}; its own options: {flags}")
 
     def _check_split(self, scheme: str, schemes: Mapping[str, Mapping[str, Any]]) -> None:
         if scheme not in schemes:
@@ -124,10 +121,6 @@ class RowConverter:
         # Compiled templates cannot be pickled; a worker compiles them again.
         return type(self), (self.plan,)
 
-    def operator(self) -> engine.Operator:
-        """Return the operator that converts blocks of source rows."""
-        return engine.per_row(self)
-
     def __call__(self, row: dict[str, Any]) -> bytes:
         """Return the converted row as one line of JSON, without its newline."""
         if self._split_of is not None and self._split_of(row) != self.plan.split:
@@ -136,8 +129,12 @@ class RowConverter:
         example.source = self._source
         return self._render(example)
 
+    def take_counts(self) -> Mapping[Any, int]:
+        """Return what was counted since the last call; the base class counts nothing."""
+        return {}
+
     def check(self, seen: Mapping[Any, int], where: str) -> None:
-        """Check what was counted over all rows; the base class counts nothing."""
+        """Check what was counted over all rows."""
 
 
 class MappedRowConverter(RowConverter):
@@ -156,11 +153,8 @@ class MappedRowConverter(RowConverter):
         self._unseen = set(self._fields)
         self._first = True
 
-    def operator(self) -> engine.Operator:
-        """Return the operator, which also counts the mapped fields that it has seen."""
-        return engine.per_row(self, counts=self._take_counts)
-
-    def _take_counts(self) -> Counter[tuple[str, ...]]:
+    def take_counts(self) -> Counter[tuple[str, ...]]:
+        """Return the mapped fields that occurred since the last call."""
         counts, self._counts = self._counts, Counter()
         return counts
 
@@ -171,9 +165,9 @@ class MappedRowConverter(RowConverter):
             if self._first:
                 self._counts["the first row", *row] = 1
                 self._first = False
-            found = {name for name in self._unseen if self._has_field(row, name)}
-            self._counts.update(("mapped", name) for name in found)
-            self._unseen -= found
+            present = {name for name in self._unseen if self._has_field(row, name)}
+            self._counts.update(("mapped", name) for name in present)
+            self._unseen -= present
         try:
             return super().__call__(row)
         except RowDropped:
@@ -186,33 +180,25 @@ class MappedRowConverter(RowConverter):
             raise RowError(error.reason, f"{error.detail}; {hint}") from None
 
     def check(self, seen: Mapping[Any, int], where: str) -> None:
-        """Check that each field that ``--map`` names occurs in some row.
-
-        Args:
-            seen: what the operator counted, over all blocks.
-            where: the files, for the message.
-        """
+        """Raise ``InputError`` if no row has a field that ``--map`` names."""
         missing = [repr(name) for name in self._fields if ("mapped", name) not in seen]
         if missing:
             first: list[str] = next((names for kind, *names in seen if kind == "the first row"), [])
-            found = ", ".join(map(repr, first)) or "none"
+            fields = ", ".join(map(repr, first)) or "none"
             problem = f"no row has {' or '.join(missing)}, which --map names"
-            raise InputError(where, f"{problem}; the fields of the first row are {found}")
+            raise InputError(where, f"{problem}; the fields of the first row are {fields}")
 
 
-def operator_of(plan: Plan) -> RowConverter:
-    """Return the converter for a plan."""
+def _converter_of(plan: Plan) -> RowConverter:
     return (MappedRowConverter if plan.options.get("columns") else RowConverter)(plan)
 
 
 def _flag(option: str) -> str:
-    """Return the flag of a converter's option."""
     # The one flag that is not named after its option: `map` would hide Python's own.
     return "--map" if option == "columns" else "--" + option.replace("_", "-")
 
 
 def _wording(plan: Plan) -> Template:
-    """Return the default messages of the dataset, in the plan's answer style."""
     template = default_template(plan.dataset)
     if plan.answer_style is None:
         return template
@@ -245,8 +231,7 @@ def convert_files(
         plan: how to convert the rows.
         inputs: a file or several, in any format that dataprep reads; ``-`` is standard input.
         output: file to write, in the format of its suffix; ``-`` is standard output.
-        workers: number of processes; ``None`` uses every core if the input is large enough to gain by it.
-            The output's bytes do not depend on it.
+        workers: number of processes; ``None`` decides by the input's size. The output does not depend on it.
         rejects: file for bad rows, each with its place and reason. Without it the first bad row raises.
         progress: called with the bytes of input worked off since the last call.
 
@@ -255,7 +240,6 @@ def convert_files(
 
     Raises:
         InputError: a row, or a whole file, does not have its dataset's layout.
-        FileError: a file cannot be read or written.
         UsageError: the output or the rejects would replace an input.
     """
     paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
@@ -268,41 +252,32 @@ def convert_files(
     for path in paths:
         files.check_input(path)
     count = engine.workers_for(paths, workers)
-    ledger = Ledger()
+    ledger, converter = Ledger(), _converter_of(plan)
+    # A sample is written at the end, so the blocks' output goes into the reservoir instead of the file.
+    sample = _sample_of(plan)
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
-        _convert_into(plan, paths, out, ledger, bad, count, progress)
+        seen = engine.run_into(
+            _all_blocks(paths, plan.dataset),
+            engine.per_row(converter, counts=converter.take_counts),
+            out if sample is None else None,
+            ledger,
+            bad,
+            paths=paths,
+            workers=count,
+            take=None if sample is None else partial(_offer, sample),
+            progress=progress,
+        )
+        converter.check(seen, ", ".join(paths))
+        if sample is not None:
+            out.write(b"".join(row + b"\n" for row in sample.rows))
+            ledger.rows_out += len(sample.rows)
+            ledger.drop("not sampled", sample.seen - len(sample.rows))
         ledger.check()
     return ledger
 
 
-def _convert_into(
-    plan: Plan,
-    paths: Sequence[str],
-    out: files.Output,
-    ledger: Ledger,
-    bad: files.Rejects,
-    workers: int,
-    progress: engine.Progress | None,
-) -> None:
-    converter = operator_of(plan)
-    # A sample is written at the end, so the blocks' output goes into the reservoir instead of the file.
-    sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
-    seen = engine.run_into(
-        _all_blocks(paths, plan.dataset),
-        converter.operator(),
-        out if sample is None else None,
-        ledger,
-        bad,
-        paths=paths,
-        workers=workers,
-        take=None if sample is None else partial(_offer, sample),
-        progress=progress,
-    )
-    converter.check(seen, ", ".join(paths))
-    if sample is not None:
-        out.write(b"".join(row + b"\n" for row in sample.rows))
-        ledger.rows_out += len(sample.rows)
-        ledger.drop("not sampled", sample.seen - len(sample.rows))
+def _sample_of(plan: Plan) -> Reservoir[bytes] | None:
+    return None if plan.sample is None else Reservoir(plan.sample, plan.seed)
 
 
 def _all_blocks(paths: Iterable[str], dataset: str) -> Iterator[files.Block]:
@@ -312,11 +287,8 @@ def _all_blocks(paths: Iterable[str], dataset: str) -> Iterator[files.Block]:
 
 
 def _offer(sample: Reservoir[bytes], _: files.Block, outcome: engine.Outcome) -> None:
-    if outcome.data is not None:
-        rows = outcome.data.split(b"\n")
-        rows.pop()
-        for row in rows:
-            sample.add(row)
+    for row in (outcome.data or b"").split(b"\n")[:-1]:
+        sample.add(row)
 
 
 def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan: Any) -> Iterator[Any]:
@@ -346,10 +318,9 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
 
 
 def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[Any]:
-    sample = None if plan.sample is None else Reservoir[bytes](plan.sample, plan.seed)
-    converter, rows_in = operator_of(plan), 0
+    sample, converter, rows_in = _sample_of(plan), _converter_of(plan), 0
     seen: dict[Any, int] = {}
-    for block, outcome in engine.run(converter.operator(), blocks):
+    for block, outcome in engine.run(engine.per_row(converter, counts=converter.take_counts), blocks):
         rows_in += outcome.rows_in
         seen |= outcome.counts
         for failure in outcome.failures:

@@ -4,7 +4,7 @@ A converter module has
 
 - a docstring: what the dataset is, its source and licence, and a sample row;
 - ``SOURCE``: how it is published (a ``records.Source``);
-- ``USER`` and ``ASSISTANT``: its default wording (see ``templates``);
+- ``USER`` and ``ASSISTANT``, if its default wording is not that of multiple choice (see ``templates``);
 - ``convert(row) -> Example``, pure; its keyword-only arguments are the dataset's own options. It raises
   ``RowError`` for a malformed row and ``RowDropped`` for a sound one that the options leave out;
 - ``rows(document)``, if it is published as a JSON document: yields the document's rows;
@@ -26,31 +26,21 @@ from dataprep.core.errors import UsageError
 from dataprep.core.records import Example, Source
 from dataprep.datasets import converters
 
-ALIASES: Mapping[str, str] = {
-    "obqa": "openbookqa",
-    "riddle": "riddlesense",
-    "aqua": "aqua_rat",
-    "csqa": "commonsense_qa",
-}
-"""Other names of datasets, on the command line and as folders in ``raw/``."""
+# Other names of datasets, on the command line and as folders in `raw/`.
+ALIASES = {"obqa": "openbookqa", "riddle": "riddlesense", "aqua": "aqua_rat", "csqa": "commonsense_qa"}
 
 
 class Converter(Protocol):
     """The attributes that every converter module has."""
 
     SOURCE: Source
-    USER: str
-    ASSISTANT: str
     convert: Callable[..., Example]
 
 
 def names() -> list[str]:
     """Return the datasets that have a converter, sorted."""
-    # There is no list to keep up to date: every module in the folder is a dataset, apart from what they
-    # share.
-    return sorted(
-        module.name for module in pkgutil.iter_modules(converters.__path__) if module.name != "choices"
-    )
+    # There is no list to keep up to date: every module in the folder but the shared one is a dataset.
+    return sorted({module.name for module in pkgutil.iter_modules(converters.__path__)} - {"choices"})
 
 
 def canonical(name: str) -> str:
@@ -60,12 +50,13 @@ def canonical(name: str) -> str:
     return ALIASES.get(plain, plain)
 
 
-def load(name: str) -> Converter:
-    """Import the converter module of a dataset.
+def aliases(name: str) -> list[str]:
+    """Return the other names of a dataset, given its own."""
+    return [alias for alias, meant in ALIASES.items() if meant == name]
 
-    Args:
-        name: its name or alias.
-    """
+
+def load(name: str) -> Converter:
+    """Import the converter module of a dataset, given its name or alias."""
     known = names()
     module = canonical(name)
     if module not in known:
@@ -81,11 +72,8 @@ def options(converter: Converter) -> Mapping[str, tuple[Any, ...]]:
     # The signature is the only declaration: an option cannot be listed and then not be accepted.
     parameters = inspect.signature(converter.convert).parameters.values()
     hints = get_type_hints(converter.convert)
-    return {
-        p.name: get_args(hints[p.name]) if get_origin(hints[p.name]) is Literal else ()
-        for p in parameters
-        if p.kind is p.KEYWORD_ONLY
-    }
+    names = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    return {name: get_args(hints[name]) if get_origin(hints[name]) is Literal else () for name in names}
 
 
 def rows_of(converter: Converter | None, document: Any) -> Iterator[Any]:

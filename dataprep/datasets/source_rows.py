@@ -7,6 +7,7 @@ all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,16 @@ from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.jsonl import parse_line
 from dataprep.core.ledger import Ledger
-from dataprep.core.records import Example
+from dataprep.core.records import LETTERS, Example, text_of
 from dataprep.datasets import registry as converters
-from dataprep.datasets.converters.choices import NO_ANSWER
+from dataprep.datasets.converters.choices import NO_ANSWER, gold_of, id_of, place_of, question_and_choices
 
 
 def blocks(path: str, converter: converters.Converter | None = None) -> Iterator[files.Block]:
     """Read the source rows of a file as blocks of JSON Lines, with labels from a second file if it is there.
 
-    Args:
-        path: a file in any format that dataprep reads; ``-`` is standard input, as JSON Lines.
-        converter: reads the dataset's documents, and knows the name of its labels' file. By default a
-            document is an array of rows or one row, and there is no such file.
+    The converter reads its dataset's documents and knows the name of its labels' file. Without one, a
+    document is an array of rows or one row.
     """
     row_blocks = files.read_row_blocks(path, partial(converters.rows_of, converter))
     beside = labels_file(path, converter)
@@ -65,9 +64,8 @@ def _labelled(path: str, row_blocks: Iterable[files.Block], beside: str, name: s
         yield files.Block(path, data=b"\n".join(lines), unit=block.unit, first=block.first)
     # Only the end shows whether the two files belong together; one label too few shifts all that follow.
     if used != len(labels):
-        raise InputError(
-            beside, f"found {len(labels)} labels for the {used} rows of {path}; expected as many"
-        )
+        problem = f"found {len(labels)} labels for the {used} rows of {path}; expected as many"
+        raise InputError(beside, problem)
 
 
 def missing_labels(dataset: str, paths: Iterable[str], ledger: Ledger) -> str | None:
@@ -86,11 +84,7 @@ def missing_labels(dataset: str, paths: Iterable[str], ledger: Ledger) -> str | 
 
 
 def read_located(path: str, dataset: str | None = None) -> Iterator[tuple[Location, dict[str, Any]]]:
-    """Read the rows of a file; with a dataset, those of its published documents too.
-
-    Yields:
-        The row's place, and the row.
-    """
+    """Read the rows of a file, each with its place; with a dataset, those of its published documents too."""
     if dataset is None:
         yield from files.read_rows(path)
         return
@@ -108,12 +102,9 @@ def read_located(path: str, dataset: str | None = None) -> Iterator[tuple[Locati
 
 
 def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False) -> Example:
-    """Return the Example in a row.
+    """Return the Example in a row: an Example's row, or with ``dataset`` a source row.
 
-    Args:
-        row: an Example's row, or with ``dataset`` a source row.
-        dataset: the converter that reads source rows.
-        unlabelled: keep source rows with a hidden answer, if the dataset has such rows.
+    ``unlabelled`` keeps source rows with a hidden answer, if the dataset has such rows.
     """
     if not isinstance(row, dict):
         raise RowError("not a JSON object", "expected an Example or a source row")
@@ -125,3 +116,34 @@ def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False
     example = converter.convert(row, unlabelled="keep") if keep else converter.convert(row)
     example.source = converters.canonical(dataset)
     return example
+
+
+@dataclass(frozen=True, slots=True)
+class GoldRow:
+    """The reference that a teacher's row must agree with."""
+
+    id: str | None
+    question: str
+    choices: list[str]
+    place: int  # which choice is right, counted from 0
+
+
+def read_gold(path: str) -> list[GoldRow]:
+    """Read rows ``{id, question, choices, answer}``, Examples, or rows in a dataset's own layout.
+
+    In CSV the choices are JSON: a list, or one of the other shapes that datasets are published in.
+    """
+    rows = []
+    hint = "correct the row of the reference file, or leave it out where rows are joined by id"
+    for where, row in files.read_rows(path):
+        with located(where, hint):
+            question, (texts, labels) = question_and_choices(row)
+            if len(texts) > len(LETTERS):
+                raise RowError("too many choices", f"found {len(texts)}; there are {len(LETTERS)} letters")
+            answer = gold_of(row)
+            # Examples write the label and the text. The label decides: the text of one choice can be the
+            # letter of another.
+            if type(answer) is dict:
+                answer, labels = text_of(answer, "label"), labels or list(LETTERS[: len(texts)])
+            rows.append(GoldRow(id_of(row), question, texts, place_of(answer, texts, labels)))
+    return rows

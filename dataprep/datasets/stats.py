@@ -142,10 +142,6 @@ def stats(rows: str | Path | Iterable[Mapping[str, Any]], encode: Encode | None 
     Args:
         rows: the file, or the rows.
         encode: encodes a text as a list of tokens; adds figures of tokens.
-
-    Raises:
-        FileError: the file cannot be read.
-        InputError: a row cannot be read.
     """
     if isinstance(rows, str | Path):
         return stats_of_files([rows], encode)
@@ -157,16 +153,7 @@ def stats(rows: str | Path | Iterable[Mapping[str, Any]], encode: Encode | None 
 
 
 def stats_of_files(inputs: Sequence[str | Path], encode: Encode | None = None) -> Stats:
-    """Describe the rows of several files together.
-
-    Args:
-        inputs: files in any format that dataprep reads.
-        encode: as for ``stats``.
-
-    Raises:
-        FileError: a file cannot be read.
-        InputError: a row cannot be read, or a file holds no rows.
-    """
+    """Describe the rows of several files together, each in any format that dataprep reads."""
     if not inputs:
         raise UsageError("there is nothing to describe: give at least one file")
     columns = _Columns(encode)
@@ -185,43 +172,28 @@ def _figures(columns: _Columns) -> Stats:
     import polars as pl
 
     low, high = columns.digests
-    frame = pl.DataFrame(
-        {
-            "source": pl.Series(columns.source_of, dtype=pl.UInt32),
-            "length": pl.Series(columns.length_of, dtype=pl.UInt32),
-            "low": pl.Series(low, dtype=pl.UInt64),
-            "high": pl.Series(high, dtype=pl.UInt64),
-        }
-    )
+    data = {"source": columns.source_of, "length": columns.length_of, "low": low, "high": high}
+    schema = {"source": pl.UInt32, "length": pl.UInt32, "low": pl.UInt64, "high": pl.UInt64}
+    frame = pl.DataFrame({name: pl.Series(values, dtype=schema[name]) for name, values in data.items()})
     # polars counts and sorts columns of numbers; names come in again at the end.
     names = list(columns.sources)
     counts = frame.group_by("source").len().sort("len", "source", descending=[True, False])
+    tokens = tokens_by_source = None
+    if columns.encode is not None:
+        tokens = {role: _tokens(values) for role, values in columns.tokens.items()}
+        tokens_of = pl.Series(columns.tokens_of, dtype=pl.UInt32)
+        tokens_by_source = {
+            names[source]: _tokens(tokens_of.filter(frame["source"] == source)) for source in counts["source"]
+        }
     return Stats(
         rows=frame.height,
         sources={names[source]: count for source, count in counts.iter_rows()},
         characters={role: _lengths(values) for role, values in columns.lengths.items()},
         duplicates=frame.height - frame.select("low", "high").n_unique() if frame.height else 0,
         histogram=_histogram(frame["length"]),
-        tokens=_tokens_by_role(columns),
-        tokens_by_source=_tokens_by_source(
-            columns, frame["source"], [names[number] for number in counts["source"]]
-        ),
+        tokens=tokens,
+        tokens_by_source=tokens_by_source,
     )
-
-
-def _tokens_by_role(columns: _Columns) -> dict[str, Tokens] | None:
-    if columns.encode is None:
-        return None
-    return {role: _tokens(values) for role, values in columns.tokens.items()}
-
-
-def _tokens_by_source(columns: _Columns, sources: pl.Series, names: list[str]) -> dict[str, Tokens] | None:
-    import polars as pl
-
-    if columns.encode is None:
-        return None
-    counts = pl.Series(columns.tokens_of, dtype=pl.UInt32)
-    return {name: _tokens(counts.filter(sources == columns.sources[name])) for name in names}
 
 
 def _tokens(values: array[int] | pl.Series) -> Tokens:

@@ -20,13 +20,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from operator import attrgetter
 from string import Formatter
 
 import orjson
 
 from dataprep.core.errors import RowError, TemplateError
+from dataprep.core.io import read_text
 from dataprep.core.records import LETTERS, Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER
@@ -53,9 +55,8 @@ _BETWEEN = b'},{"role":"assistant","content":'
 def _lettered(example: Example) -> str | None:
     # Only `convert qa` and Examples of other tools can have more choices than letters.
     if len(example.choices) > len(LETTERS):
-        raise RowError(
-            "too many choices", f"found {len(example.choices)}; there are letters for {len(LETTERS)}"
-        )
+        found = f"found {len(example.choices)}; there are letters for {len(LETTERS)}"
+        raise RowError("too many choices", found)
     lines = [label + text for label, text in zip(_LABELS, example.choices, strict=False)]
     return "\n".join(lines) or None
 
@@ -118,25 +119,22 @@ class Template:
         """
         for role in parts:
             _check_role(role, "template")
-        return Template(
-            **({"system": self.system, "user": self.user, "assistant": self.assistant} | dict(parts))
-        )
+        return replace(self, **parts)
 
 
 def _check_role(role: str, name: str) -> None:
     if role not in ("system", "user", "assistant"):
-        raise TemplateError(
-            f"{name}: unknown key {role!r}; a template has the keys system, user and assistant"
-        )
+        known = "a template has the keys system, user and assistant"
+        raise TemplateError(f"{name}: unknown key {role!r}; {known}")
+
+
+def read_template(path: str) -> dict[str, str]:
+    """Return the messages that a template file sets."""
+    return parse_template(read_text(path), path)
 
 
 def parse_template(text: str, name: str = "template") -> dict[str, str]:
-    """Parse a template file: TOML with any of ``system``, ``user`` and ``assistant``.
-
-    Args:
-        text: the file's text.
-        name: the file's name, for messages.
-    """
+    """Parse a template file: TOML with any of ``system``, ``user`` and ``assistant``."""
     # Imported here: most runs have no template file.
     import tomllib
 
@@ -152,48 +150,29 @@ def parse_template(text: str, name: str = "template") -> dict[str, str]:
     return parts
 
 
-def read_template(path: str) -> dict[str, str]:
-    """Return the messages that a template file sets."""
-    from dataprep.core.io import read_text
-
-    return parse_template(read_text(path), path)
-
-
 def default_template(source: str | None) -> Template:
-    """Return the default wording of a dataset; for an unknown one, that of multiple choice.
-
-    Args:
-        source: the dataset's name or alias, as in ``Example.source``.
-    """
+    """Return the default wording of a dataset; without one of its own, that of multiple choice."""
     name = converters.canonical(source) if source else ""
-    if name not in converters.names():
-        return Template(DEFAULT_SYSTEM, CHOICE_USER, CHOICE_ASSISTANT)
-    converter = converters.load(name)
-    return Template(DEFAULT_SYSTEM, converter.USER, converter.ASSISTANT)
+    converter = converters.load(name) if name in converters.names() else None
+    user, assistant = (
+        getattr(converter, "USER", CHOICE_USER),
+        getattr(converter, "ASSISTANT", CHOICE_ASSISTANT),
+    )
+    return Template(DEFAULT_SYSTEM, user, assistant)
 
 
-class SourceRenderer:
-    """Render Examples as chat rows, each in the default wording of the dataset that it came from.
+def source_renderer(parts: Mapping[str, str], *, with_id: bool = False) -> Renderer:
+    """Return a function that renders Examples, each in the default wording of the dataset it came from.
 
-    Args:
-        parts: messages (``system``, ``user``, ``assistant``) in place of the default ones.
-        with_id: add ``id`` and ``source`` to the rows.
+    ``parts`` are messages (``system``, ``user``, ``assistant``) in place of the default ones.
     """
 
-    def __init__(self, parts: Mapping[str, str], *, with_id: bool = False) -> None:
-        self._parts = parts
-        self._with_id = with_id
-        self._renderers: dict[str | None, Renderer] = {}
-        self._add(None)  # a mistake in a part is found before any row is read
+    @cache
+    def renderer_of(source: str | None) -> Renderer:
+        return chat_renderer(default_template(source).with_parts(parts), with_id=with_id)
 
-    def __call__(self, example: Example) -> bytes:
-        """Return the chat row as one line of JSON, without its newline."""
-        return (self._renderers.get(example.source) or self._add(example.source))(example)
-
-    def _add(self, source: str | None) -> Renderer:
-        template = default_template(source).with_parts(self._parts)
-        renderer = self._renderers[source] = chat_renderer(template, with_id=self._with_id)
-        return renderer
+    renderer_of(None)  # a mistake in a part is found before any row is read
+    return lambda example: renderer_of(example.source)(example)
 
 
 # Fields that are put together from several texts: too costly to compute twice.
@@ -203,15 +182,9 @@ _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 
 def compile_text(text: str, name: str = "template") -> Getter:
-    """Compile a template text to a function that renders an Example.
-
-    The function returns ``None`` if the Example lacks a field of every section.
-    """
-    texts = [
-        section.strip("\n")
-        for section in _BLANK_LINES.split(text.strip().replace("\r\n", "\n"))
-        if section.strip()
-    ]
+    """Compile a template to a function: an Example's text, or ``None`` if each section lacks a field."""
+    sources = _BLANK_LINES.split(text.strip().replace("\r\n", "\n"))
+    texts = [section.strip("\n") for section in sources if section.strip()]
     whole = _filled(*_parse_section("\n\n".join(texts), name))
     if len(texts) == 1:
         return whole
@@ -249,13 +222,13 @@ def _filled(section: Sequence[str], fields: Sequence[str]) -> Getter:
 
     head, *tails = section
 
-    def many(example: Example) -> str | None:
+    def several(example: Example) -> str | None:
         values = [get(example) for get in getters]
         if None in values:
             return None
         return head + "".join([f"{value}{tail}" for value, tail in zip(values, tails, strict=True)])
 
-    return many
+    return several
 
 
 def _around(before: str, after: str, get: Getter) -> Getter:
@@ -290,14 +263,9 @@ def _parse_section(section: str, name: str) -> tuple[list[str], list[str]]:
 
 
 def chat_renderer(template: Template, *, with_id: bool = False) -> Renderer:
-    """Return a function that renders an Example as a chat row.
+    """Return a function that renders an Example as a chat row: one line of JSON without its newline.
 
-    The function returns one line of JSON without its newline. It raises ``RowError`` if the example lacks
-    the fields of all sections of a message.
-
-    Args:
-        template: the messages.
-        with_id: add ``id`` and ``source``.
+    It raises ``RowError`` if the example lacks the fields of all sections of a message.
     """
     # The JSON around the two texts is the same in every row, so it is made here, once.
     user = compile_text(template.user, "user")

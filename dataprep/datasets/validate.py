@@ -60,10 +60,6 @@ class Report:
 def validate(rows: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[Problem]:
     """Yield everything that is wrong with a file of chat rows, or with the chat rows themselves.
 
-    Raises:
-        FileError: the file cannot be read.
-        InputError: the file as a whole cannot be read, or holds no rows.
-
     >>> for problem in validate([{"messages": [{"role": "user", "content": "Hi"}]}]): print(problem)
     row 1: no assistant at the end: found user; expected an assistant message last
     """
@@ -76,12 +72,7 @@ def validate(rows: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[Problem
 
 
 def validate_files(inputs: Sequence[str | Path]) -> Report:
-    """Check files of chat rows.
-
-    Raises:
-        FileError: a file cannot be read.
-        InputError: a file as a whole cannot be read, or holds no rows.
-    """
+    """Check files of chat rows; raise ``InputError`` for one that holds no rows or is damaged as a whole."""
     if not inputs:
         raise UsageError("there is nothing to validate: give at least one file")
     report = Report()

@@ -26,11 +26,7 @@ class Workspace:
 
     @classmethod
     def find(cls, folder: str | None = None) -> Workspace:
-        """Return the workspace in ``folder``, by default in the current folder.
-
-        Raises:
-            WorkspaceError: the folder is not a workspace.
-        """
+        """Return the workspace in ``folder``, or in the current folder; else raise ``WorkspaceError``."""
         # One of the folders is enough: people delete `mergedata/` and start with `raw/` alone.
         root = Path(folder or ".")
         if not any((root / name.partition("/")[0]).is_dir() for name in FOLDERS):
@@ -42,23 +38,16 @@ class Workspace:
         return cls(root)
 
     def dataset_folder(self, dataset: str, aliases: Sequence[str] = (), *, new: bool = False) -> Path:
-        """Return the folder of a dataset in ``raw/``; case, hyphens and underscores do not matter.
+        """Return the folder in ``raw/`` of a dataset, under its name or one of the aliases.
 
-        Args:
-            dataset: the dataset's name.
-            aliases: other names that the folder may have.
-            new: return a folder to make if there is none.
-
-        Raises:
-            WorkspaceError: there is none, or more than one.
+        With ``new``, a missing folder is returned for the caller to make. Raises ``WorkspaceError`` if there
+        is none, or more than one.
         """
         raw = self.root / "raw"
         # People name folders as the papers do (`OpenBookQA`, `aqua-rat`), not as the command line does.
-        folders = [
-            folder
-            for folder in (sorted(raw.iterdir()) if raw.is_dir() else [])
-            if folder.is_dir() and _plain(folder.name) in {_plain(name) for name in (dataset, *aliases)}
-        ]
+        names = {_plain(name) for name in (dataset, *aliases)}
+        entries = sorted(raw.iterdir()) if raw.is_dir() else []
+        folders = [folder for folder in entries if folder.is_dir() and _plain(folder.name) in names]
         if not folders and new:
             return raw / dataset
         if not folders:
@@ -67,8 +56,8 @@ class Workspace:
                 f"or name one: `dataprep convert {dataset} FILE`"
             )
         if len(folders) > 1:
-            names = " and ".join(str(folder) for folder in folders)
-            raise WorkspaceError(f"{names} are both folders for {dataset}: keep one of them")
+            paths = " and ".join(map(str, folders))
+            raise WorkspaceError(f"{paths} are both folders for {dataset}: keep one of them")
         return folders[0]
 
     def chat_file(self, split: str, stem: str) -> Path:
@@ -121,7 +110,6 @@ def init_workspace(folder: str | Path = ".") -> Path:
 
     Raises:
         WorkspaceError: the folder already holds a part of a workspace, or is a file.
-        FileError: the folder cannot be written.
     """
     root = Path(folder)
     # Checked before anything is made, so that a refused folder stays as it was.

@@ -15,7 +15,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, describe
 from dataprep.datasets import registry as converters
 from dataprep.datasets.source_rows import example_of, read_located
-from dataprep.datasets.templates import SourceRenderer
+from dataprep.datasets.templates import source_renderer
 from dataprep.evaluate.metrics.references import (
     Metric,
     Reference,
@@ -131,9 +131,9 @@ class _Wording:
     """Render Examples as ``convert`` does."""
 
     def __init__(self, parts: Mapping[str, str]) -> None:
-        self._whole = SourceRenderer(parts)
+        self._whole = source_renderer(parts)
         # Test sets can have hidden answers, and some metrics need none: any text stands for the answer.
-        self._asking = SourceRenderer({**parts, "assistant": "-"})
+        self._asking = source_renderer({**parts, "assistant": "-"})
 
     def __call__(self, example: Example, whole: bool) -> list[Message]:
         """Return the messages of an Example; without ``whole`` those before the answer.

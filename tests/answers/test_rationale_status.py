@@ -12,7 +12,7 @@ from dataprep.answers.quality import STATUSES, status_of
 from dataprep.answers.rationale import Teachers
 from dataprep.answers.rationale_files import RationaleParser
 from dataprep.answers.runaway import runaway_at, trim_runaway
-from dataprep.datasets.references import GoldRow
+from dataprep.datasets.source_rows import GoldRow
 from tests import strategies as some
 from tests.tables import table
 

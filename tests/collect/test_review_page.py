@@ -17,7 +17,7 @@ from dataprep.collect.review.replies import Answer, CurrentReplies, Reply
 from dataprep.collect.review.review import reviewed
 from dataprep.core.errors import FileError, UsageError
 from dataprep.core.html import visible
-from dataprep.datasets.references import GoldRow
+from dataprep.datasets.source_rows import GoldRow
 from tests.collect.test_review import LETTERS, gold_row, response
 from tests.tables import table
 

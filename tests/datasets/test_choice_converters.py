@@ -11,6 +11,7 @@ from dataprep.core.errors import DataprepError, InputError, RowDropped, RowError
 from dataprep.datasets import registry as converters
 from dataprep.datasets.convert import Plan, convert, convert_files
 from dataprep.datasets.converters import aqua_rat, arc, bioasq, choices, piqa, pubmedqa, qa
+from dataprep.datasets.templates import default_template
 from tests import strategies as some
 from tests.helpers import read_jsonl, write_jsonl
 
@@ -58,8 +59,9 @@ GOLD = {
 
 def test_four_sets_share_one_converter_and_its_wording():
     """What is tested for `arc` below is true of all of them."""
-    shared = {(module.convert, module.USER, module.ASSISTANT) for module in map(converters.load, SHARED)}
-    assert shared == {(choices.choice_row, choices.CHOICE_USER, choices.CHOICE_ASSISTANT)}
+    assert {converters.load(name).convert for name in SHARED} == {choices.choice_row}
+    wording = {(template.user, template.assistant) for template in map(default_template, SHARED)}
+    assert wording == {(choices.CHOICE_USER, choices.CHOICE_ASSISTANT)}
 
 
 @pytest.mark.parametrize("name", CHOICE_SETS)

@@ -10,6 +10,7 @@ from dataprep.core.errors import DataprepError, RowDropped, RowError, UsageError
 from dataprep.core.records import Source
 from dataprep.datasets import registry as converters
 from dataprep.datasets.converters import gsm8k, mbpp, squad
+from dataprep.datasets.templates import default_template
 from tests import strategies as some
 
 FIELDS = (
@@ -56,8 +57,9 @@ def test_a_converter_says_what_it_is(name):
     if name != "qa":
         assert module.SOURCE.licence
         assert module.SOURCE.homepage.startswith("http")
-    assert "{question}" in module.USER
-    assert "{answer}" in module.ASSISTANT
+    wording = default_template(name)
+    assert "{question}" in wording.user
+    assert "{answer}" in wording.assistant
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 import dataprep
 from dataprep.core.errors import InputError
-from dataprep.datasets.references import read_gold
+from dataprep.datasets.source_rows import read_gold
 
 TEXTS = ["wool", "tin", "silk"]
 LABELLED = [{"label": label, "text": text} for label, text in zip("ABC", TEXTS, strict=True)]

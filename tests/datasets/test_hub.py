@@ -23,7 +23,7 @@ import pytest
 from dataprep.core.errors import FetchError, UsageError
 from dataprep.core.records import Source, Split
 from dataprep.datasets import registry as converters
-from dataprep.datasets.hub import download, manifest
+from dataprep.datasets.hub import download
 from dataprep.datasets.workspace import FOLDERS
 
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -628,19 +628,19 @@ def test_a_split_that_is_not_there_is_named(tmp_path):
 def test_the_rows_of_a_part_are_those_of_all_its_splits():
     """Splits that share a file are counted together, and not at all where one's count is unknown."""
     splits = {"a": Split(("*",), 2, "", hub="c/x+y"), "b": Split(("*",), 3, "", hub="c/x+y")}
-    (part,) = download.parts_of("set", Source("o/n", "main", "MIT", "", splits), ["a"])
+    (part,) = download.parts_of("set", Source(splits, "o/n", "main", "MIT"), ["a"])
     assert (part.name, part.rows, list(part.splits)) == ("set.jsonl", 5, ["a", "b"])
     splits["b"] = Split(("*",), 0, "", hub="c/x+y")
-    (part,) = download.parts_of("set", Source("o/n", "main", "MIT", "", splits))
+    (part,) = download.parts_of("set", Source(splits, "o/n", "main", "MIT"))
     assert part.rows == 0
 
 
 def test_a_manifest_that_cannot_be_read_is_none(tmp_path):
     """A damaged manifest is no reason to fail."""
     for text in ("files = 3", "[[files]\n", "", "files = [1]"):
-        (tmp_path / manifest.MANIFEST).write_text(text)
-        assert manifest.read_manifest(tmp_path) == {}
-    assert manifest.read_manifest(tmp_path / "none") == {}
+        (tmp_path / download.MANIFEST).write_text(text)
+        assert download.read_manifest(tmp_path) == {}
+    assert download.read_manifest(tmp_path / "none") == {}
 
 
 def test_datasets_lists_every_set(run, place):

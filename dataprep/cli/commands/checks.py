@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dataprep.cli.console import print_json, print_text, table
-from dataprep.cli.options import AsJson, Date, Quiet, Strip, Template
+from dataprep.cli.console import Summary, counted, print_json, print_text, table
+from dataprep.cli.options import AsJson, Date, Quiet, Strip, Template, argument, flag
 from dataprep.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dataprep.datasets.stats import Encode, Lengths, Stats, Tokens
+    from dataprep.datasets.stats import Lengths, Stats, Tokens
+    from dataprep.datasets.validate import Report
 
 
 def lint_tokens_command(
-    inputs: Annotated[list[str], typer.Argument(metavar="FILE...", help="Chat files; - for standard input.")],
-    tokenizer: Annotated[
-        str, typer.Option(metavar="PATH", help="The model's tokenizer: a file or a model directory.")
-    ],
-    chat_format: Annotated[
-        str, typer.Option(metavar="NAME", help="llama3, chatml, llama2 or template.")
-    ] = "llama3",
+    inputs: list[str] = argument(..., "Chat files; - for standard input.", "FILE..."),
+    tokenizer: str = flag(..., "The model's tokenizer: a file or a model directory.", "PATH"),
+    chat_format: str = flag("llama3", "llama3, chatml, llama2 or template.", "NAME"),
     template: Template = None,
     strip: Strip = False,
     date: Date = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Check rows as truncated to N tokens."),
-    ] = None,
-    page: Annotated[
-        str | None,
-        typer.Option("--html", metavar="PATH", help="Write one HTML page of rows, tokens coloured by mask."),
-    ] = None,
-    rows: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Rows on the page, those with problems first.")
-    ] = 20,
+    max_length: int | None = flag(None, "Check rows as truncated to N tokens.", "N", min=1),
+    page: str | None = flag(None, "Write one HTML page of rows, tokens coloured by mask.", "--html", "PATH"),
+    rows: int = flag(20, "Rows on the page, those with problems first.", "N", min=0),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -71,33 +59,18 @@ def lint_tokens_command(
     report = lint_files(inputs, loaded, laid, max_length=max_length, keep=rows if page else 0)
     if page is not None:
         write_page(report, loaded, page)
-    if as_json:
-        print_json(report.to_json())
-    elif page != "-":
-        for problem in report.shown:
-            print(problem)
-    if not quiet and not as_json:
-        count, problems = sum(report.rows.values()), report.counts.total()
-        kinds = ", ".join(f"{kind}: {number:,}" for kind, number in report.counts.most_common())
-        print(
-            f"{count:,} rows, {report.tokens:,} tokens, {report.in_loss:,} in the loss, the longest row "
-            f"{report.longest:,}; {problems:,} problems" + (f" ({kinds})" if kinds else ""),
-            file=sys.stderr,
-        )
-        if page not in (None, "-"):
-            print(f"lint-tokens: page → {page}", file=sys.stderr)
+    summary = Summary("lint-tokens", quiet=quiet, as_json=as_json)
+    facts = f", {report.tokens:,} tokens, {report.in_loss:,} in the loss, the longest row {report.longest:,};"
+    _print_report(summary, report, facts, show=page != "-")
+    if page not in (None, "-"):
+        summary.say(f"lint-tokens: page → {page}")
     if report.counts:
         raise typer.Exit(1)
 
 
 def stats_command(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Files of rows; - for standard input.")
-    ],
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="Count tokens too: a tokenizer's file or a model directory."),
-    ] = None,
+    inputs: list[str] = argument(..., "Files of rows; - for standard input.", "FILE..."),
+    tokenizer: str | None = flag(None, "Count tokens too: a tokenizer's file or a model directory.", "PATH"),
     as_json: AsJson = False,
 ) -> None:
     """Describe files: counts, lengths, duplicates.
@@ -113,19 +86,17 @@ def stats_command(
     """
     from dataprep.datasets.stats import stats_of_files
 
-    figures = stats_of_files(inputs, _encoder(tokenizer))
+    encode = None
+    # Libraries of tokenizers are imported only if tokens are to be counted.
+    if tokenizer is not None:
+        from dataprep.tokens.tokenizers.loading import load_tokenizer
+
+        encode = load_tokenizer(tokenizer).encode
+    figures = stats_of_files(inputs, encode)
     if as_json:
         print_json(figures.to_json())
     else:
         _print(figures)
-
-
-def _encoder(path: str | None) -> Encode | None:
-    if path is None:
-        return None
-    from dataprep.tokens.tokenizers.loading import load_tokenizer
-
-    return load_tokenizer(path).encode
 
 
 def _print(figures: Stats) -> None:
@@ -139,6 +110,7 @@ def _print(figures: Stats) -> None:
     most = max((bin_.rows for bin_ in figures.histogram), default=1)
     width = len(f"{figures.histogram[-1].high:,}") if figures.histogram else 1
     for bin_ in figures.histogram:
+        # A few rows among many have a thin bar, so that only empty bins look empty.
         bar = "█" * round(40 * bin_.rows / most) or ("▏" if bin_.rows else "")
         parts.append(f"{bin_.low:>{width},} – {bin_.high:>{width},}  {bar} {bin_.rows:,}")
     print_text(*parts, min_width=40)
@@ -156,7 +128,7 @@ def _lengths(title: str, figures: Mapping[str, Lengths | Tokens]) -> Table:
 
 
 def validate_command(
-    inputs: Annotated[list[str], typer.Argument(metavar="FILE...", help="Chat files; - for standard input.")],
+    inputs: list[str] = argument(..., "Chat files; - for standard input.", "FILE..."),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -173,17 +145,16 @@ def validate_command(
     from dataprep.datasets.validate import validate_files
 
     report = validate_files(inputs)
-    if as_json:
-        print_json(report.to_json())
-    else:
-        for problem in report.shown:
-            print(problem)
-    if not quiet and not as_json:
-        rows, problems = sum(report.rows.values()), report.counts.total()
-        kinds = ", ".join(f"{kind}: {count:,}" for kind, count in report.counts.most_common())
-        print(
-            f"{rows:,} rows, {problems:,} problems" + (f" ({kinds})" if kinds else ""),
-            file=sys.stderr,
-        )
+    _print_report(Summary("validate", quiet=quiet, as_json=as_json), report, ",", show=True)
     if report.counts:
         raise typer.Exit(1)
+
+
+def _print_report(summary: Summary, report: Report, facts: str, *, show: bool) -> None:
+    if summary.as_json:
+        # The report is the command's data, so it goes to standard output.
+        print_json(report.to_json())
+    elif show:
+        print(*report.shown, sep="\n", end="\n" if report.shown else "")
+    kinds = f" ({counted(dict(report.counts.most_common()))})" if report.counts else ""
+    summary.say(f"{sum(report.rows.values()):,} rows{facts} {report.counts.total():,} problems{kinds}")

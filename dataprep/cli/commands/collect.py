@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
-import typer
-
-from dataprep.cli.console import Summary, status_lines, where_to
-from dataprep.cli.options import AsJson, Output, Quiet
+from dataprep.cli.console import Summary, status_lines
+from dataprep.cli.options import AsJson, Output, Quiet, argument, flag
 from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError
 
@@ -17,39 +15,20 @@ Target = Literal["rationale", "chat", "qa", "choice-probs"]
 
 
 def command(
-    responses: Annotated[
-        list[str], typer.Argument(metavar="RESPONSES...", help="Journals of responses; - is standard input.")
-    ],
-    examples: Annotated[
-        str, typer.Option("--examples", metavar="FILE", help="Examples that the requests were made from.")
-    ],
+    responses: list[str] = argument(..., "Journals of responses; - is standard input.", "RESPONSES..."),
+    examples: str = flag(..., "Examples that the requests were made from.", "--examples", "FILE"),
     output: Output = None,
-    to: Annotated[
-        Target, typer.Option(help="Labelled rows with all teachers, or one teacher's training rows.")
-    ] = "rationale",
-    keep: Annotated[
-        str | None,
-        typer.Option(metavar="STATUS,...", help="Training rows: answers to keep. Defaults to ok."),
-    ] = None,
-    teacher: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Training rows: teacher. Required if there are several."),
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="--examples has source rows of this dataset.")
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.toml", help="chat: wording of messages: keys system, user, assistant."),
-    ] = None,
-    sample: Annotated[
-        str,
-        typer.Option(metavar="N|all", help="Sample to use, if there are several; all: chat and qa only."),
-    ] = "0",
-    teacher_name: Annotated[
-        list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Rename a teacher in the output; can be repeated."),
-    ] = None,
+    to: Target = flag("rationale", "Labelled rows with all teachers, or one teacher's training rows."),
+    keep: str | None = flag(None, "Training rows: answers to keep. Defaults to ok.", "STATUS,..."),
+    teacher: str | None = flag(None, "Training rows: teacher. Required if there are several.", "NAME"),
+    dataset: str | None = flag(None, "--examples has source rows of this dataset.", "NAME"),
+    template: str | None = flag(
+        None, "chat: wording of messages: keys system, user, assistant.", "FILE.toml"
+    ),
+    sample: str = flag("0", "Sample to use, if there are several; all: chat and qa only.", "N|all"),
+    teacher_name: list[str] | None = flag(
+        None, "Rename a teacher in the output; can be repeated.", "OLD=NEW"
+    ),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -87,28 +66,17 @@ def command(
         for where in report.torn:
             print(f"warning: {where}: the last line is incomplete and was skipped", file=sys.stderr)
     summary = Summary("collect", quiet=quiet, as_json=as_json)
-    summary.say(f"collect: {report.ledger} → {where_to(output)}")
-    summary.say(*status_lines(report.statuses))
     counts = {"answers to no example": report.unmatched, "torn lines": len(report.torn)}
-    summary.say(*(f"  {name}: {count:,}" for name, count in counts.items() if count))
-    if not report.ledger.rows_out:
-        summary.say(f"warning: no row was written to {where_to(output)}")
-    summary.finish(
-        {
-            **report.ledger.to_json(),
-            "status": {teacher: dict(counts) for teacher, counts in report.statuses.items()},
-            "answers_to_no_example": report.unmatched,
-            "torn_lines": len(report.torn),
-        }
-    )
+    lines = [f"  {name}: {count:,}" for name, count in counts.items() if count]
+    summary.add("collect", report.ledger, output, lines=[*status_lines(report.statuses), *lines])
+    document = report.ledger.to_json() | {
+        "status": {name: dict(each) for name, each in report.statuses.items()}
+    }
+    summary.finish(document | {name.replace(" ", "_"): count for name, count in counts.items()})
 
 
 def _names(given: Sequence[str]) -> dict[str, str]:
-    """Return texts ``OLD=NEW`` as a mapping.
-
-    Raises:
-        UsageError: a text is not ``OLD=NEW``, or a teacher is named twice.
-    """
+    # A model's name can have a `=`, the new name that the user chooses need not: the last one separates.
     pairs = [text.rpartition("=")[::2] for text in given]
     for text, (old, new) in zip(given, pairs, strict=True):
         if not old or not new:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary, print_json, print_text, table
-from dataprep.cli.options import AsJson, InWorkspace, Quiet
+from dataprep.cli.options import AsJson, InWorkspace, Quiet, argument, flag
+
+if TYPE_CHECKING:
+    from dataprep.datasets.workspace import Workspace
 
 
 def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> None:
@@ -23,35 +23,40 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
       dataprep datasets
     """
     from dataprep.core.errors import WorkspaceError
-    from dataprep.datasets import registry as converters
+    from dataprep.datasets import registry
     from dataprep.datasets.workspace import Workspace
 
     # The list is useful outside of a workspace too, but a workspace that was named must be there.
     try:
-        place = Workspace.find(workspace)
+        home = Workspace.find(workspace)
     except WorkspaceError:
         if workspace is not None:
             raise
-        place = None
-    sets = [_described(name, place) for name in converters.names()]
+        home = None
+    sets = [_described(name, home) for name in registry.names()]
     if as_json:
         print_json(sets)
     else:
         _print(sets)
 
 
-def _described(name: str, place: Any) -> dict[str, Any]:
-    """Return a dataset as a JSON object; ``raw`` has the existing files of each split."""
-    from dataprep.datasets import registry as converters
-    from dataprep.datasets.hub.manifest import read_manifest
+def _described(name: str, home: Workspace | None) -> dict[str, Any]:
+    from dataprep.core.io import matching_files
+    from dataprep.datasets import registry
+    from dataprep.datasets.hub.download import read_manifest
 
-    source = converters.load(name).SOURCE
-    aliases = [alias for alias, meant in converters.ALIASES.items() if meant == name]
-    folder = None if place is None else place.dataset_folder(name, aliases, new=True)
-    there = folder if folder is not None and folder.is_dir() else None
+    source = registry.load(name).SOURCE
+    folder = None if home is None else home.dataset_folder(name, registry.aliases(name), new=True)
+    raw: dict[str, list[str]] = {}
+    if folder is not None and folder.is_dir():
+        # Not `split_files`, for which two candidates of one split are an error: the list shows them.
+        raw = {
+            split: [path.name for path in matching_files(folder, each.files)]
+            for split, each in source.splits.items()
+        }
     return {
         "name": name,
-        "aliases": aliases,
+        "aliases": registry.aliases(name),
         "task": source.task,
         "splits": {name: split.rows or None for name, split in source.splits.items()},
         "converted": [name for name, split in source.splits.items() if split.output],
@@ -59,19 +64,11 @@ def _described(name: str, place: Any) -> dict[str, Any]:
         "homepage": source.homepage or None,
         "hub": source.hub or None,
         "revision": source.revision or None,
-        "raw": _files(there, source.splits) if there else {},
-        "fetched": [entry["name"] for entry in read_manifest(there).get("files", ())] if there else [],
+        "raw": {split: names for split, names in raw.items() if names},
+        "fetched": [entry["name"] for entry in read_manifest(folder).get("files", ())]
+        if folder and raw
+        else [],
     }
-
-
-def _files(folder: Path, splits: Any) -> dict[str, list[str]]:
-    """Return the file names of each split in a folder, also if there are too many to choose from."""
-    from dataprep.core.io import matching_files
-
-    found = {
-        name: [path.name for path in matching_files(folder, split.files)] for name, split in splits.items()
-    }
-    return {split: names for split, names in found.items() if names}
 
 
 def _print(sets: list[dict[str, Any]]) -> None:
@@ -90,20 +87,10 @@ def _print(sets: list[dict[str, Any]]) -> None:
 
 
 def fetch_command(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Its name, as `dataprep datasets` lists it.")
-    ],
-    splits: Annotated[
-        list[str] | None, typer.Option("--split", metavar="NAME", help="Only this split; can be repeated.")
-    ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(metavar="REV", help="Commit, tag or branch, instead of the pinned commit."),
-    ] = None,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Replace the files of these splits, whatever their names."),
-    ] = False,
+    dataset: str = argument(..., "Its name, as `dataprep datasets` lists it.", "DATASET"),
+    splits: list[str] | None = flag(None, "Only this split; can be repeated.", "--split", "NAME"),
+    revision: str | None = flag(None, "Commit, tag or branch, instead of the pinned commit.", "REV"),
+    force: bool = flag(False, "Replace the files of these splits, whatever their names.", "--force"),
     workspace: InWorkspace = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -120,17 +107,15 @@ def fetch_command(
       dataprep fetch squad --split test --force
     """
     from dataprep.core.ledger import Ledger
+    from dataprep.datasets import registry
     from dataprep.datasets.hub.download import fetch
+    from dataprep.datasets.workspace import Workspace
 
-    name, folder = _folder(dataset, workspace)
-    manifest = fetch(
-        name,
-        folder,
-        splits=splits or None,
-        revision=revision,
-        force=force,
-        progress=not quiet and sys.stderr.isatty(),
-    )
+    registry.load(dataset)  # reports an unknown name
+    name = registry.canonical(dataset)
+    folder = Workspace.find(workspace).dataset_folder(name, registry.aliases(name), new=True)
+    progress = not quiet and sys.stderr.isatty()
+    manifest = fetch(name, folder, splits=splits or None, revision=revision, force=force, progress=progress)
     summary = Summary("fetch", quiet=quiet, as_json=as_json)
     for file in manifest.files:
         ledger = Ledger(file.rows, file.rows)
@@ -138,19 +123,8 @@ def fetch_command(
     summary.finish()
 
 
-def _folder(dataset: str, workspace: str | None) -> tuple[str, Path]:
-    """Return the dataset's name and its folder in ``raw/``, which may not exist yet."""
-    from dataprep.datasets import registry as converters
-    from dataprep.datasets.workspace import Workspace
-
-    converters.load(dataset)
-    name, place = converters.canonical(dataset), Workspace.find(workspace)
-    aliases = [alias for alias, meant in converters.ALIASES.items() if meant == name]
-    return name, place.dataset_folder(name, aliases, new=True)
-
-
 def init_command(
-    folder: Annotated[str, typer.Argument(metavar="[DIR]", help="The new workspace.")] = ".",
+    folder: str = argument(".", "The new workspace.", "[DIR]"),
     quiet: Quiet = False,
 ) -> None:
     """Make a workspace with small sample datasets in it.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from dataprep.cli.console import counted, print_json, print_text, table
-from dataprep.cli.options import AsJson, From, Quiet, Rejects, with_options
+from dataprep.cli.options import AsJson, From, Quiet, Rejects, argument, flag, with_options
 from dataprep.cli.progress import steps_bar
 from dataprep.core.errors import UsageError
 from dataprep.evaluate.settings import Evaluation, Settings
@@ -22,20 +22,13 @@ if TYPE_CHECKING:
 @with_options
 def command(
     *,
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="[MODEL] FILE", help="A model's directory, and chat rows or Examples."),
-    ],
-    predictions: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Predictions of any system, instead of MODEL: rows or a journal."),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o", "--output", metavar="OUT", help="Write predictions, extracted answers and scores."
-        ),
-    ] = None,
+    paths: list[str] = argument(..., "A model's directory, and chat rows or Examples.", "[MODEL] FILE"),
+    predictions: str | None = flag(
+        None, "Predictions of any system, instead of MODEL: rows or a journal.", "FILE"
+    ),
+    output: str | None = flag(
+        None, "Write predictions, extracted answers and scores.", "-o", "--output", "OUT"
+    ),
     settings: From[Settings],
     rejects: Rejects = None,
     quiet: Quiet = False,
@@ -59,17 +52,10 @@ def command(
     model, path = _arguments(paths, predictions)
     if output == "-" and as_json:
         raise UsageError("-o - and --json both write to standard output; give the rows a file")
-    chosen = settings()
+    # Before the bar is shown: wrong flags are reported here.
+    source: dict[str, Any] = {"model": model, "predictions": predictions, "settings": settings()}
     with steps_bar(quiet) as watch:
-        done = evaluate_file(
-            path,
-            model=model,
-            predictions=predictions,
-            output=output,
-            settings=chosen,
-            rejects=rejects,
-            watch=watch,
-        )
+        done = evaluate_file(path, output=output, rejects=rejects, watch=watch, **source)
     if as_json:
         print_json(done.to_json())
     elif not quiet:
@@ -79,7 +65,6 @@ def command(
 
 
 def _arguments(paths: list[str], predictions: str | None) -> tuple[str | None, str]:
-    """Return the model, or ``None``, and the file of rows."""
     if len(paths) == 2:
         if predictions is not None:
             raise UsageError(f"{paths[0]}: a MODEL and --predictions exclude each other")
@@ -92,7 +77,7 @@ def _arguments(paths: list[str], predictions: str | None) -> tuple[str | None, s
 
 
 def _print(done: Evaluation, output: str | None) -> None:
-    """Print the figures on standard output, unless the rows go there, and the ledger on standard error."""
+    # Standard output has either the rows or the figures, never both: a program reads one format.
     print_text(_table(done.results), min_width=100, file=sys.stderr if output == "-" else sys.stdout)
     where = {None: "", "-": " → standard output"}.get(output, f" → {output}")
     print(f"evaluate: {done.ledger}{where}", file=sys.stderr)
@@ -123,7 +108,7 @@ def _table(results: list[Result]) -> Table:
 
 
 def _shown(result: Result, figure: Figure) -> tuple[str, str]:
-    """Return a figure and its interval as texts: in percent, except for the loss."""
+    # Shares are in percent; a loss is not a share.
     if result.metric == "loss":
         return f"{figure.value:,.4f}", f"{figure.low:,.4f} – {figure.high:,.4f}"
     return f"{100 * figure.value:.2f} %", f"{100 * figure.low:.2f} – {100 * figure.high:.2f}"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import typer
+from typing import TYPE_CHECKING, Any, Literal
 
 from dataprep.cli.console import Summary
-from dataprep.cli.options import AsJson, From, Quiet, with_options
+from dataprep.cli.options import AsJson, From, Quiet, argument, flag, with_options
 from dataprep.cli.progress import asking_bar
 from dataprep.core.errors import UsageError
 from dataprep.models.sampling import GenerationConfig
@@ -18,71 +16,36 @@ from dataprep.teacher.settings import MODEL, Pacing, endpoint_of, environment
 if TYPE_CHECKING:
     from dataprep.teacher.generate import GenerateReport
 
-Journal = Annotated[
-    str,
-    typer.Option("-o", "--output", metavar="RESPONSES", help="Journal: a .jsonl file that only grows."),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Model (on Azure: deployment). Defaults to $TEACHER_MODEL_NAME."),
-]
-
 
 @with_options
 def command(
     *,
-    requests: Annotated[str, typer.Argument(metavar="REQUESTS", help="Rows {id, messages}, of `prompt`.")],
-    output: Journal,
-    model: Model = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Defaults to $TEACHER_MODEL_ENDPOINT_URL, then OpenAI's."),
-    ] = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VARIABLE",
-            help="Variable with the key. Defaults to TEACHER_MODEL_API_KEY, then OPENAI_API_KEY.",
-        ),
-    ] = None,
-    azure: Annotated[bool, typer.Option("--azure", help="--base-url is an Azure OpenAI resource.")] = False,
-    api_version: Annotated[
-        str, typer.Option(metavar="DATE", help="API version of Azure, with --azure.")
-    ] = "",
-    engine: Annotated[
-        Literal["openai", "transformers"],
-        typer.Option(help="openai asks a server; transformers loads --model, a directory, in this process."),
-    ] = "openai",
-    teacher: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name in the journal. Defaults to the model's name.")
-    ] = None,
+    requests: str = argument(..., "Rows {id, messages}, of `prompt`.", "REQUESTS"),
+    output: str = flag(..., "Journal: a .jsonl file that only grows.", "-o", "--output", "RESPONSES"),
+    model: str | None = flag(None, "Model (on Azure: deployment). Defaults to $TEACHER_MODEL_NAME.", "NAME"),
+    base_url: str | None = flag(None, "Defaults to $TEACHER_MODEL_ENDPOINT_URL, then OpenAI's.", "URL"),
+    api_key_env: str | None = flag(
+        None, "Variable with the key. Defaults to TEACHER_MODEL_API_KEY, then OPENAI_API_KEY.", "VARIABLE"
+    ),
+    azure: bool = flag(False, "--base-url is an Azure OpenAI resource.", "--azure"),
+    api_version: str = flag("", "API version of Azure, with --azure.", "DATE"),
+    engine: Literal["openai", "transformers"] = flag(
+        "openai", "openai asks a server; transformers loads --model, a directory, in this process."
+    ),
+    teacher: str | None = flag(None, "Name in the journal. Defaults to the model's name.", "NAME"),
     settings: From[GenerationConfig],
     pace: From[Pacing],
-    batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Requests per batch, with --engine transformers.")
-    ] = 8,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Maximum time of one attempt.")
-    ] = 120.0,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed/--no-retry-failed", help="Send requests that failed in an earlier run again."
-        ),
-    ] = True,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Rename the old journal and start a new one.")
-    ] = False,
-    status: Annotated[
-        bool, typer.Option("--status", help="Print what is done and missing; send nothing.")
-    ] = False,
-    batch: Annotated[
-        Literal["export", "import"] | None,
-        typer.Option(help="Write missing requests as batch files, or read a batch's results (--batch-file)."),
-    ] = None,
-    batch_file: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="Result file of a batch; can be repeated.")
-    ] = None,
+    batch_size: int = flag(8, "Requests per batch, with --engine transformers.", "N", min=1),
+    timeout: float = flag(120.0, "Maximum time of one attempt.", "SECONDS", min=0.1),
+    retry_failed: bool = flag(
+        True, "Send requests that failed in an earlier run again.", "--retry-failed/--no-retry-failed"
+    ),
+    fresh: bool = flag(False, "Rename the old journal and start a new one.", "--fresh"),
+    status: bool = flag(False, "Print what is done and missing; send nothing.", "--status"),
+    batch: Literal["export", "import"] | None = flag(
+        None, "Write missing requests as batch files, or read a batch's results (--batch-file)."
+    ),
+    batch_file: list[str] | None = flag(None, "Result file of a batch; can be repeated.", "FILE"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -120,35 +83,21 @@ def command(
         results, ledger = import_batch(requests, output, config, batch_file or [], teacher=teacher)
         summary.say(f"generate: results: {results} → {output}")
         _finish(summary, GenerateReport(ledger), output)
-        if ledger.failed:
-            sys.exit(1)
-        return
+        sys.exit(1 if ledger.failed else 0)
     if status:
         _finish(summary, status_of_requests(requests, output, config), output)
         return
     pacing = pace()
-    common: dict[str, Any] = {
-        "teacher": teacher,
-        "pacing": pacing,
-        "retry_failed": retry_failed,
-        "fresh": fresh,
-    }
+    shared: dict[str, Any] = {"teacher": teacher, "retry_failed": retry_failed, "fresh": fresh}
+    # The requests are counted only if there is a line on the terminal to show it.
     with asking_bar(partial(count_requests, requests), pacing, quiet) as on_progress:
+        shared |= {"pacing": pacing, "on_progress": on_progress}
         if engine == "transformers":
-            report = generate_locally(
-                requests, output, config, batch_size=batch_size, on_progress=on_progress, **common
-            )
+            report = generate_locally(requests, output, config, batch_size=batch_size, **shared)
         else:
-            endpoint = endpoint_of(
-                variables,
-                base_url=base_url,
-                key_variable=api_key_env,
-                azure=azure,
-                api_version=api_version,
-            )
-            report = generate(
-                requests, output, config, endpoint, timeout=timeout, on_progress=on_progress, **common
-            )
+            service: dict[str, Any] = {"azure": azure, "api_version": api_version}
+            endpoint = endpoint_of(variables, base_url=base_url, key_variable=api_key_env, **service)
+            report = generate(requests, output, config, endpoint, timeout=timeout, **shared)
     _finish(summary, report, output)
     # The journal is complete and the summary is printed, so the exit code is all that says it.
     if report.interrupted:
@@ -158,11 +107,11 @@ def command(
 
 
 def _finish(summary: Summary, report: GenerateReport, journal: str) -> None:
-    """Report what happened to the requests, and how to continue."""
     done = report.progress
     if report.torn:
         what = "was set aside, and its request is asked again" if done.sent else "is ignored"
         summary.say(f"{journal}: its last line was torn, and {what}")
+    # The journal finds answers by id, so a second request with the same one could never get its own.
     if report.twice:
         summary.say(f"  ids that several requests have, of which only the first is asked: {report.twice}")
     summary.say(f"generate: {report.ledger} → {journal}")

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from dataprep.cli.console import Summary
-from dataprep.cli.options import AsJson, InWorkspace, Output, Quiet, Rejects, Seed, Workers
+from dataprep.cli.options import AsJson, InWorkspace, Output, Quiet, Rejects, Seed, Workers, argument, flag
 from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError, WorkspaceError
 from dataprep.core.options import parse_size
 
 
 def command(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[INPUT]...", help="Files, folders of *.jsonl, or - for standard input."),
-    ] = None,
+    inputs: list[str] | None = argument(
+        None, "Files, folders of *.jsonl, or - for standard input.", "[INPUT]..."
+    ),
     output: Output = None,
     seed: Seed = 42,
-    no_shuffle: Annotated[bool, typer.Option("--no-shuffle", help="Keep the input order.")] = False,
-    no_check: Annotated[
-        bool, typer.Option("--no-check", help="Do not check that lines are JSON objects.")
-    ] = False,
-    memory: Annotated[
-        str,
-        typer.Option(metavar="SIZE", help="Larger inputs go through the disk, in the same order."),
-    ] = "2G",
+    no_shuffle: bool = flag(False, "Keep the input order.", "--no-shuffle"),
+    no_check: bool = flag(False, "Do not check that lines are JSON objects.", "--no-check"),
+    memory: str = flag("2G", "Larger inputs go through the disk, in the same order.", "SIZE"),
     workers: Workers = None,
     rejects: Rejects = None,
     workspace: InWorkspace = None,
@@ -53,29 +45,20 @@ def command(
     summary = Summary("merge", quiet=quiet, as_json=as_json)
     jobs = _jobs(inputs or [], output, workspace)
     # Before anything is opened: the rejects must not replace an input or an output.
-    check_distinct(
-        rejects, [target for *_, target in jobs], [path for _, paths, _ in jobs for path in expand(paths)]
-    )
+    inputs = [path for _, paths, _ in jobs for path in expand(paths)]
+    check_distinct(rejects, [target for *_, target in jobs], inputs)
+    settings: dict[str, Any] = {"seed": seed, "shuffle": not no_shuffle, "check": not no_check}
+    settings |= {"memory": limit, "workers": workers}
     with open_rejects(rejects) as bad:
         for name, files, target in jobs:
+            # Each byte counts twice: when it is read, and when it is written.
             with bytes_bar("merge", expand(files), 2, quiet) as advance:
-                ledger = merge_files(
-                    files,
-                    target,
-                    seed=seed,
-                    shuffle=not no_shuffle,
-                    check=not no_check,
-                    memory=limit,
-                    workers=workers,
-                    rejects=bad,
-                    progress=advance,
-                )
+                ledger = merge_files(files, target, rejects=bad, progress=advance, **settings)
             summary.add(name, ledger, target)
     summary.finish()
 
 
 def _jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[str, list[str], str]]:
-    """Return the merges: a name, the files and the output of each."""
     from dataprep.datasets.workspace import Workspace
 
     if inputs:
@@ -89,7 +72,6 @@ def _jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[
         if (paths := home.chat_files(split))
     ]
     if not jobs:
-        raise WorkspaceError(
-            f"{home.root / 'pre_datasets'} holds no *.jsonl file: run `dataprep convert` first"
-        )
+        folder = home.root / "pre_datasets"
+        raise WorkspaceError(f"{folder} holds no *.jsonl file: run `dataprep convert` first")
     return jobs

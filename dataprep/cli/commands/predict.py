@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from dataprep.cli.console import Summary
-from dataprep.cli.options import AsJson, From, Output, Quiet, Rejects, with_options
+from dataprep.cli.options import AsJson, From, Output, Quiet, Rejects, argument, with_options
 from dataprep.cli.progress import bytes_bar
 from dataprep.train.options import PredictOptions
 
@@ -15,13 +11,8 @@ from dataprep.train.options import PredictOptions
 @with_options
 def command(
     *,
-    model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="student.safetensors, a run's directory, or a classifier's."),
-    ],
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Files of rows; - for standard input.")
-    ],
+    model: str = argument(..., "student.safetensors, a run's directory, or a classifier's.", "MODEL"),
+    inputs: list[str] = argument(..., "Files of rows; - for standard input.", "FILE..."),
     output: Output = None,
     options: From[PredictOptions],
     rejects: Rejects = None,

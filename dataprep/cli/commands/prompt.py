@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
-
-import typer
 
 from dataprep.cli.console import Summary
-from dataprep.cli.options import AsJson, Output, Quiet, Rejects, Seed
+from dataprep.cli.options import AsJson, Output, Quiet, Rejects, Seed, argument, flag
 from dataprep.core.errors import UsageError
 
 
 def command(
-    source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="Examples or source rows; - is standard input.")
-    ],
+    source: str = argument(..., "Examples or source rows; - is standard input.", "INPUT"),
     output: Output = None,
-    dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="INPUT has source rows of this dataset.")
-    ] = None,
-    shots: Annotated[
-        int | None,
-        typer.Option(
-            min=0, metavar="N", help="Worked examples per request. Defaults to 2, or 0 without forcing."
-        ),
-    ] = None,
+    dataset: str | None = flag(None, "INPUT has source rows of this dataset.", "NAME"),
+    shots: int | None = flag(
+        None, "Worked examples per request. Defaults to 2, or 0 without forcing.", "N", min=0
+    ),
     seed: Seed = 42,
-    pool: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Draw worked examples from this file, not from INPUT.")
-    ] = None,
-    teacher_forcing: Annotated[
-        bool,
-        typer.Option(
-            "--teacher-forcing/--no-teacher-forcing", help="Show the gold answer and ask for the reasoning."
-        ),
-    ] = True,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt; '' for none.")] = None,
-    template: Annotated[
-        str | None, typer.Option(metavar="FILE.toml", help="Wording: keys system and user.")
-    ] = None,
+    pool: str | None = flag(None, "Draw worked examples from this file, not from INPUT.", "FILE"),
+    teacher_forcing: bool = flag(
+        True, "Show the gold answer and ask for the reasoning.", "--teacher-forcing/--no-teacher-forcing"
+    ),
+    system: str | None = flag(None, "System prompt; '' for none.", "TEXT"),
+    template: str | None = flag(None, "Wording: keys system and user.", "FILE.toml"),
     rejects: Rejects = None,
     quiet: Quiet = False,
     as_json: AsJson = False,

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
-import typer
-
-from dataprep.cli.console import Summary, status_lines, where_to
-from dataprep.cli.options import AsJson, Output, Quiet, Rejects, Workers
+from dataprep.cli.console import Summary, status_lines
+from dataprep.cli.options import AsJson, Output, Quiet, Rejects, Workers, argument, flag
 from dataprep.cli.progress import bytes_bar
 
 
 def export_command(
-    rows: Annotated[str, typer.Argument(metavar="ROWS", help="Rows as parse-rationales writes them.")],
-    output: Annotated[
-        str, typer.Option("-o", "--output", metavar="DIR", help="Folder for SPLIT_CoT_K.json.")
-    ],
-    split: Annotated[str, typer.Option(metavar="NAME", help="The split in the files' names.")] = "train",
-    teachers: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help="The first teacher, then further ones (name or marker=name)."),
-    ] = None,
+    rows: str = argument(..., "Rows as parse-rationales writes them.", "ROWS"),
+    output: str = flag(..., "Folder for SPLIT_CoT_K.json.", "-o", "--output", "DIR"),
+    split: str = flag("train", "The split in the files' names.", "NAME"),
+    teachers: str | None = flag(
+        None, "The first teacher, then further ones (name or marker=name).", "NAME,..."
+    ),
     quiet: Quiet = False,
 ) -> None:
     """Write labelled rows back as published rationale files.
@@ -42,23 +36,17 @@ def export_command(
 
 
 def parse_command(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...", help="SPLIT_CoT_K.json files, folders of them, JSON Lines of strings, or -."
-        ),
-    ],
+    inputs: list[str] = argument(
+        ..., "SPLIT_CoT_K.json files, folders of them, JSON Lines of strings, or -.", "INPUT..."
+    ),
     output: Output = None,
-    gold: Annotated[
-        str | None, typer.Option(metavar="FILE", help="References, joined by id or else by position.")
-    ] = None,
-    teachers: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help="The first teacher, then further ones (name or marker=name)."),
-    ] = None,
-    trim_runaway: Annotated[
-        bool, typer.Option("--trim-runaway", help="Cut rationales where they run into another question.")
-    ] = False,
+    gold: str | None = flag(None, "References, joined by id or else by position.", "FILE"),
+    teachers: str | None = flag(
+        None, "The first teacher, then further ones (name or marker=name).", "NAME,..."
+    ),
+    trim_runaway: bool = flag(
+        False, "Cut rationales where they run into another question.", "--trim-runaway"
+    ),
     workers: Workers = None,
     rejects: Rejects = None,
     quiet: Quiet = False,
@@ -88,19 +76,20 @@ def parse_command(
             rejects=rejects,
             progress=advance,
         )
-    summary = Summary("parse-rationales", quiet=quiet, as_json=as_json)
-    summary.say(f"parse-rationales: {report.ledger} → {where_to(output)}")
-    summary.say(*status_lines(report.statuses))
+    lines = status_lines(report.statuses)
     if trim_runaway:
         what = "rationale was" if report.trimmed == 1 else "rationales were"
-        summary.say(f"  {report.trimmed:,} {what} trimmed")
+        lines.append(f"  {report.trimmed:,} {what} trimmed")
     if gold is not None:
-        summary.say(f"  the first teacher agrees with the references in {report.agree:,} rows")
+        lines.append(f"  the first teacher agrees with the references in {report.agree:,} rows")
+    summary = Summary("parse-rationales", quiet=quiet, as_json=as_json)
+    summary.add("parse-rationales", report.ledger, output, lines=lines)
     summary.finish(
         {
             **report.ledger.to_json(),
             "status": {teacher: dict(counts) for teacher, counts in report.statuses.items()},
             "trimmed": report.trimmed,
+            # Without references no row can agree, and 0 would look like a bad teacher.
             "first_teacher_agrees_with_gold": None if gold is None else report.agree,
         }
     )

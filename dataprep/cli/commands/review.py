@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import print_json, print_text, table
+from dataprep.cli.options import argument, flag
 from dataprep.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,17 +19,10 @@ BAR = 30  # characters of the longest bar
 
 
 def command(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Responses, or rows made of them; - is stdin.")
-    ],
-    gold: Annotated[
-        str | None, typer.Option(metavar="FILE", help="References or Examples, joined by id.")
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option("-o", "--output", metavar="PATH", help="Also write one HTML page with charts."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    inputs: list[str] = argument(..., "Responses, or rows made of them; - is stdin.", "FILE..."),
+    gold: str | None = flag(None, "References or Examples, joined by id.", "FILE"),
+    output: str | None = flag(None, "Also write one HTML page with charts.", "-o", "--output", "PATH"),
+    as_json: bool = flag(False, "Print the figures as JSON.", "--json"),
 ) -> None:
     """Describe teachers' answers to multiple-choice questions.
 

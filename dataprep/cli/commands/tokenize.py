@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary
-from dataprep.cli.options import AsJson, From, InWorkspace, Quiet, Rejects, Template, Workers, with_options
+from dataprep.cli.options import (
+    AsJson,
+    From,
+    InWorkspace,
+    Quiet,
+    Rejects,
+    Template,
+    Workers,
+    argument,
+    flag,
+    with_options,
+)
 from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError, WorkspaceError
 from dataprep.tokens.options import ShardOptions
 
 if TYPE_CHECKING:
-    from dataprep.core.io import Rejects as OpenRejects
     from dataprep.tokens.pairs import Paired
     from dataprep.tokens.tokenize import Tokenized
 
@@ -23,40 +30,22 @@ if TYPE_CHECKING:
 @with_options
 def command(
     *,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[FILE]...", help="Chat rows, or with --student Examples; - is standard input."
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o", "--output", metavar="OUT", help="A directory for shards; with --student a file, .pt."
-        ),
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(metavar="PATH", help="A tokenizer's file or a model directory.")
-    ] = None,
-    chat_format: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="llama3, chatml, llama2, or template: the model directory's own."),
-    ] = "llama3",
+    inputs: list[str] | None = argument(
+        None, "Chat rows, or with --student Examples; - is standard input.", "[FILE]..."
+    ),
+    output: str | None = flag(
+        None, "A directory for shards; with --student a file, .pt.", "-o", "--output", "OUT"
+    ),
+    tokenizer: str | None = flag(None, "A tokenizer's file or a model directory.", "PATH"),
+    chat_format: str = flag(
+        "llama3", "llama3, chatml, llama2, or template: the model directory's own.", "NAME"
+    ),
     template: Template = None,
     options: From[ShardOptions],
-    student: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="Write a teacher/student file: the student's tokenizer."),
-    ] = None,
-    teacher: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="Tokenizer of a teacher; can be repeated.")
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --student: FILE has source rows of this dataset.")
-    ] = None,
-    pad: Annotated[
-        str, typer.Option(metavar="HOW", help="With --student: none, or max to fill all up to one length.")
-    ] = "none",
+    student: str | None = flag(None, "Write a teacher/student file: the student's tokenizer.", "PATH"),
+    teacher: list[str] | None = flag(None, "Tokenizer of a teacher; can be repeated.", "NAME=PATH"),
+    dataset: str | None = flag(None, "With --student: FILE has source rows of this dataset.", "NAME"),
+    pad: str = flag("none", "With --student: none, or max to fill all up to one length.", "HOW"),
     workers: Workers = None,
     rejects: Rejects = None,
     workspace: InWorkspace = None,
@@ -65,10 +54,10 @@ def command(
 ) -> None:
     """Turn chat rows into token shards, or Examples into a teacher/student file.
 
-    Ids and loss mask are made together and checked. Existing shards of the same rows, tokenizer, chat format and
-    options are kept. Without FILE, mergedata/train.jsonl
-    and test.jsonl become shards in mergedata/tokens/. With --student, questions with their options and
-    rationales become one PyTorch file; of several FILEs, one each: OUT_FILE.pt.
+    Ids and loss mask are made together and checked. Existing shards of the same rows, tokenizer, chat format
+    and options are kept. Without FILE, mergedata/train.jsonl and test.jsonl become shards in
+    mergedata/tokens/. With --student, questions with their options and rationales become one PyTorch file;
+    of several FILEs, one each: OUT_FILE.pt.
 
     \b
     Examples:
@@ -76,74 +65,46 @@ def command(
       dataprep tokenize --tokenizer tokenizer.model --max-length 4096 --truncation drop
       dataprep tokenize dev.json --dataset aqua_rat -o preprocessed_data.pt --student t5.model --teacher llemma=llemma.model
     """  # noqa: E501 - a command is one line
-    # numpy starts threads for linear algebra, which tokenizing does not use. A process with threads cannot be
-    # forked safely.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from dataprep.core.io import open_rejects
+    from dataprep.core.io import check_distinct, open_rejects
+    from dataprep.tokens.pairs import tokenize_pairs
+    from dataprep.tokens.tokenize import tokenize_files
 
     summary = Summary("tokenize", quiet=quiet, as_json=as_json)
     if student is not None or teacher:
         # Flags at their defaults cannot be told from flags that were not given, except by `keywords`.
         given = dict(options.keywords)
-        lengths = {
-            "max_length": given.pop("max_length", 256),
-            "truncation": given.pop("truncation", "truncate"),
-        }
+        settings: dict[str, Any] = {"dataset": dataset, "pad": pad, "workers": workers}
+        settings["max_length"] = given.pop("max_length", 256)
+        settings["truncation"] = given.pop("truncation", "truncate")
         given |= {"tokenizer": tokenizer, "template": template}
         given |= {"chat_format": None if chat_format == "llama3" else chat_format}
         _refuse("shards, and --student makes a teacher/student file", given)
-        jobs = _pair_jobs(inputs or [], output)
-        _check_rejects(rejects, jobs)
+        pair_jobs = _pair_jobs(inputs or [], output)
+        settings |= {"student": student, "teachers": _teachers(student, teacher or [])}
+        check_distinct(rejects, [target for _, target in pair_jobs], [source for source, _ in pair_jobs])
         with open_rejects(rejects) as bad:
-            for source, target in jobs:
+            for source, target in pair_jobs:
                 with bytes_bar("tokenize", [source], 1, quiet) as advance:
-                    settings = {"dataset": dataset, "pad": pad, "progress": advance, "rejects": bad}
-                    done = _pairs(source, target, student, teacher or [], workers, **settings, **lengths)
-                _report_pairs(summary, done, source, target)
+                    pairs = tokenize_pairs(source, target, rejects=bad, progress=advance, **settings)
+                _report_pairs(summary, pairs, source, target)
         summary.finish()
         return
     _refuse("a teacher/student file (--student)", {"dataset": dataset, "pad": None if pad == "none" else pad})
     if tokenizer is None:
         raise UsageError("expected --tokenizer PATH, or --student and --teacher for a teacher/student file")
-    chosen = options()
-    shard_jobs = _shard_jobs(inputs or [], output, workspace)
-    _check_rejects(rejects, [(path, target) for paths, target in shard_jobs for path in paths])
+    shared: dict[str, Any] = {"tokenizer": tokenizer, "chat_format": chat_format, "template": template}
+    shared |= {"options": options(), "workers": workers}
+    jobs = _shard_jobs(inputs or [], output, workspace)
+    check_distinct(rejects, [target for _, target in jobs], [path for paths, _ in jobs for path in paths])
     with open_rejects(rejects) as bad:
-        for paths, target in shard_jobs:
+        for paths, target in jobs:
             with bytes_bar("tokenize", paths, 1, quiet) as advance:
-                laid = {"tokenizer": tokenizer, "chat_format": chat_format, "template": template}
-                made = _shards(paths, target, laid, chosen, workers, bad, advance)
+                made = tokenize_files(paths, target, rejects=bad, progress=advance, **shared)
             _report_shards(summary, made, target)
     summary.finish()
 
 
-def _shards(
-    paths: list[str],
-    target: str,
-    laid: dict[str, Any],
-    options: ShardOptions,
-    workers: int | None,
-    rejects: OpenRejects,
-    advance: Any,
-) -> Tokenized:
-    from dataprep.tokens.tokenize import tokenize_files
-
-    return tokenize_files(
-        paths,
-        target,
-        **laid,
-        options=options,
-        workers=workers,
-        rejects=rejects,
-        progress=advance,
-    )
-
-
-def _pairs(
-    source: str, target: str, student: str | None, given: list[str], workers: int | None, **settings: Any
-) -> Paired:
-    from dataprep.tokens.pairs import tokenize_pairs
-
+def _teachers(student: str | None, given: list[str]) -> dict[str, str]:
     if student is None:
         raise UsageError("--teacher needs --student PATH, the student's tokenizer")
     teachers: dict[str, str] = {}
@@ -154,24 +115,17 @@ def _pairs(
         if name in teachers:
             raise UsageError(f"--teacher {text}: two teachers have that name")
         teachers[name] = path
-    return tokenize_pairs(source, target, student=student, teachers=teachers, workers=workers, **settings)
+    return teachers
 
 
 def _refuse(whose: str, given: dict[str, Any]) -> None:
-    """Raise ``UsageError`` for an option that means nothing here."""
+    # An option that has no effect is an error: the user expects one.
     for name, value in given.items():
         if value is not None and value is not False:
             raise UsageError(f"--{name.replace('_', '-')} is for {whose}")
 
 
-def _check_rejects(rejects: str | None, jobs: list[tuple[str, str]]) -> None:
-    from dataprep.core.io import check_distinct
-
-    check_distinct(rejects, [target for _, target in jobs], [path for path, _ in jobs])
-
-
 def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
-    """Return the inputs of teacher/student files, each with its output."""
     if not inputs or output is None or output == "-":
         raise UsageError("a teacher/student file needs FILE and -o OUT.pt")
     if len(inputs) == 1:
@@ -180,14 +134,11 @@ def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
     names = ["stdin" if path == "-" else Path(path).name.partition(".")[0] or "file" for path in inputs]
     if len(set(names)) < len(names):
         raise UsageError(f"two of {', '.join(inputs)} have the same name; make one file after the other")
-    return [
-        (path, str(base.with_name(f"{base.stem}_{name}{base.suffix}")))
-        for path, name in zip(inputs, names, strict=True)
-    ]
+    outputs = [str(base.with_name(f"{base.stem}_{name}{base.suffix}")) for name in names]
+    return list(zip(inputs, outputs, strict=True))
 
 
 def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) -> list[tuple[list[str], str]]:
-    """Return the files to tokenize, with the directories for their shards."""
     from dataprep.datasets.workspace import Workspace
 
     if inputs:
@@ -204,16 +155,17 @@ def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) ->
 
 
 def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:
-    found = made.manifest
-    counts = {name: found[name] for name in ("documents", "tokens", "loss_tokens", "sequences", "cut")}
+    manifest = made.manifest
+    counts = {name: manifest[name] for name in ("documents", "tokens", "loss_tokens", "sequences", "cut")}
     fill = None if made.fill is None else round(made.fill, 6)
-    share = found["loss_tokens"] / found["tokens"] if found["tokens"] else 0
-    line = f"  {found['documents']:,} documents, {found['tokens']:,} tokens, {share:.1%} of them in the loss"
+    share = manifest["loss_tokens"] / manifest["tokens"] if manifest["tokens"] else 0
+    line = f"  {manifest['documents']:,} documents, {manifest['tokens']:,} tokens, "
+    line += f"{share:.1%} of them in the loss"
     if made.fill is not None:
-        size = found["options"]["pack"]
-        line += f"; {found['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
-    if found["cut"]:
-        line += f"; {found['cut']:,} answers cut"
+        size = manifest["options"]["pack"]
+        line += f"; {manifest['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
+    if manifest["cut"]:
+        line += f"; {manifest['cut']:,} answers cut"
     facts = counts | {"fill": fill, "up_to_date": made.up_to_date}
     note = "up to date: " if made.up_to_date else ""
     summary.add("tokenize", made.ledger, target, note=note, facts=facts, lines=[line])

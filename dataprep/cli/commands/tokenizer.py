@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from dataprep.cli.console import guard_stdout, print_json, print_text
-from dataprep.cli.options import AsJson, Quiet
+from dataprep.cli.options import AsJson, Quiet, argument, flag
 
 if TYPE_CHECKING:
     from dataprep.tokens.tokenizers.base import Tokenizer
@@ -33,22 +33,12 @@ def _commands() -> None:
 @commands.command("train")
 @guard_stdout
 def train(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE...", help="Rows of any kind, or plain text (.txt); - for standard input."
-        ),
-    ],
-    output: Annotated[
-        str,
-        typer.Option("-o", "--output", metavar="PATH", help="Output file; - is standard output."),
-    ],
-    vocab_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Number of ids, including special tokens.")
-    ] = 4096,
-    kind: Annotated[
-        str, typer.Option(metavar="KIND", help="sentencepiece (a .model), or bpe (a tokenizer.json).")
-    ] = "sentencepiece",
+    inputs: list[str] = argument(
+        ..., "Rows of any kind, or plain text (.txt); - for standard input.", "FILE..."
+    ),
+    output: str = flag(..., "Output file; - is standard output.", "-o", "--output", "PATH"),
+    vocab_size: int = flag(4096, "Number of ids, including special tokens.", "N", min=1),
+    kind: str = flag("sentencepiece", "sentencepiece (a .model), or bpe (a tokenizer.json).", "KIND"),
     quiet: Quiet = False,
 ) -> None:
     """Train a tokenizer on texts.
@@ -78,11 +68,8 @@ def train(
 @commands.command("show")
 @guard_stdout
 def show(
-    path: Annotated[
-        str,
-        typer.Argument(metavar="FILE", help="A tokenizer's file, a model's folder, or an encoding's name."),
-    ],
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="Text whose tokens to show.")] = None,
+    path: str = argument(..., "A tokenizer's file, a model's folder, or an encoding's name.", "FILE"),
+    text: str | None = argument(None, "Text whose tokens to show.", "[TEXT]"),
     as_json: AsJson = False,
 ) -> None:
     """Show a tokenizer's properties, or the tokens of a text.

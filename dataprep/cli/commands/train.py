@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from textwrap import indent
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary
-from dataprep.cli.options import AsJson, From, InWorkspace, Quiet, with_options
+from dataprep.cli.options import AsJson, From, InWorkspace, Quiet, argument, flag, with_options
 from dataprep.cli.progress import training_bar
 from dataprep.core.errors import WorkspaceError
 from dataprep.train.options import TrainOptions
@@ -22,21 +20,12 @@ if TYPE_CHECKING:
 @with_options
 def command(
     *,
-    data: Annotated[
-        list[str] | None, typer.Argument(metavar="[DATA]...", help="Files of rows, or a directory of shards.")
-    ] = None,
-    eval_data: Annotated[
-        list[str] | None,
-        typer.Option("--eval", metavar="FILE", help="Rows to measure the loss on; can be repeated."),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Defaults to a new one in runs/."),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Continue the run in DIR, or the newest, from its checkpoint."),
-    ] = False,
+    data: list[str] | None = argument(None, "Files of rows, or a directory of shards.", "[DATA]..."),
+    eval_data: list[str] | None = flag(
+        None, "Rows to measure the loss on; can be repeated.", "--eval", "FILE"
+    ),
+    output: str | None = flag(None, "Defaults to a new one in runs/.", "-o", "--output", "DIR"),
+    resume: bool = flag(False, "Continue the run in DIR, or the newest, from its checkpoint.", "--resume"),
     options: From[TrainOptions],
     workspace: InWorkspace = None,
     quiet: Quiet = False,
@@ -64,16 +53,8 @@ def command(
     # Under torchrun only one of the processes reports.
     silent = os.environ.get("RANK", "0") != "0"
     with training_bar(silent=quiet or as_json or silent) as (on_metrics, log):
-        done = train(
-            paths,
-            eval_paths,
-            output,
-            root=workspace or ".",
-            options=options(),
-            resume=resume,
-            on_metrics=on_metrics,
-            log=log,
-        )
+        settings: dict[str, Any] = {"root": workspace or ".", "options": options(), "resume": resume}
+        done = train(paths, eval_paths, output, on_metrics=on_metrics, log=log, **settings)
     if not silent:
         summary = Summary("train", quiet=quiet, as_json=as_json)
         summary.say(*_lines(done))
@@ -81,7 +62,6 @@ def command(
 
 
 def _data(data: list[str], eval_data: list[str], workspace: str | None) -> tuple[list[str], list[str]]:
-    """Return the data and the evaluation data: as given, or the workspace's merged files."""
     if data:
         return data, eval_data
     from dataprep.datasets.workspace import Workspace
@@ -94,17 +74,18 @@ def _data(data: list[str], eval_data: list[str], workspace: str | None) -> tuple
 
 
 def _lines(done: Trained) -> Iterator[str]:
-    """Yield the lines of the summary."""
     results = done.results
     rate = results["tokens"] / results["seconds"] if results["seconds"] else 0
     yield (
         f"train: {results['steps']:,} steps, {results['tokens']:,} tokens in {results['seconds']:,.0f} s "
         f"({rate:,.0f} a second) → {done.path}"
     )
+    # A resumed run may have been complete, and then has no first loss.
     first, last = results["loss_first"], results["loss_last"]
     yield f"  training loss {first:.4f} → {last:.4f}" if first is not None else "  no step"
     if "eval_loss" in results:
         yield f"  evaluation loss {results['eval_loss_before']:.4f} → {results['eval_loss']:.4f}"
+    # Each part of a combined loss, such as a teacher's, has its own figure.
     for name, value in results.items():
         if name.startswith("eval_loss_") and name != "eval_loss_before":
             yield f"    {name.removeprefix('eval_loss_')} {value:.4f}"

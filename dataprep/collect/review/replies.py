@@ -14,7 +14,7 @@ from dataprep.core.errors import InputError, RowError, located
 from dataprep.core.html import shortened
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import choices_of, id_of
-from dataprep.datasets.references import GoldRow
+from dataprep.datasets.source_rows import GoldRow
 from dataprep.teacher.journal.current import CurrentLines, sample_of
 from dataprep.teacher.journal.line import OUTCOMES, Outcome, check_response, outcome_of
 

@@ -23,7 +23,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.html import check_path
 from dataprep.core.records import LETTERS
-from dataprep.datasets.references import GoldRow, read_gold
+from dataprep.datasets.source_rows import GoldRow, read_gold
 from dataprep.teacher.journal.line import OUTCOMES
 
 SHOWN = 20

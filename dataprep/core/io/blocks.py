@@ -105,11 +105,9 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
 
 
 def read_row_blocks(path: str, items: Callable[[Any], Iterator[Any]] | None = None) -> Iterator[Block]:
-    """Read a file of any format as blocks of JSON Lines.
+    """Read a file of any format as blocks of JSON Lines; standard input must be JSON Lines.
 
-    Args:
-        path: the file; ``-`` is standard input, which must be JSON Lines.
-        items: yields the rows of a JSON document. By default a document is an array of rows, or one row.
+    ``items`` yields the rows of a JSON document. By default a document is an array of rows, or one row.
     """
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None
@@ -175,12 +173,12 @@ def _after_newline(file: IO[bytes], position: int, length: int, limit: int) -> i
     file.seek(position)
     while position < length:
         piece = file.read(1 << 16)
-        if not piece or (found := piece.find(b"\n")) < 0:
-            position += len(piece)
-            if position > limit or not piece:
-                return position
-            continue
-        return position + found + 1
+        newline = piece.find(b"\n")
+        if newline >= 0:
+            return position + newline + 1
+        position += len(piece)
+        if position > limit or not piece:
+            return position
     return length
 
 
@@ -201,11 +199,7 @@ def _stream_blocks(path: str, stream: IO[bytes], size: int) -> Iterator[Block]:
 
 
 def read_lines(path: str) -> Iterator[tuple[int, bytes]]:
-    """Read the lines of a file that are not blank, without their newlines.
-
-    Yields:
-        The line's number in the file, counted from 1 with blank lines, and the line.
-    """
+    """Read the lines of a file that are not blank, each with its number; blank lines count too."""
     number = 0
     for block in read_blocks(path):
         lines = block.read().split(b"\n")
@@ -226,11 +220,8 @@ def _items_of(document: Any) -> Iterator[Any]:
 def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
     """Read a file of any format, with the place of each row.
 
-    A ``.json`` file may hold an array of rows, one row, or JSON Lines.
-
-    Yields:
-        The row's place, and the row: a line of JSON Lines as it stands in the file, for the caller to
-        parse; else the parsed value, which in an array need not be an object.
+    A ``.json`` file may hold an array of rows, one row, or JSON Lines. A line of JSON Lines comes as bytes,
+    for the caller to parse; any other row as a parsed value, which in an array need not be an object.
     """
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None
@@ -256,8 +247,6 @@ def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
 
 def read_rows(path: str) -> Iterator[tuple[Location, dict[str, Any]]]:
     """Read the rows of a file of any format.
-
-    A ``.json`` file may hold an array of rows, one row, or JSON Lines.
 
     Yields:
         The row's place, ``(path, number, unit)``, which prints as ``path:line`` or ``path: row N``; and

@@ -64,10 +64,10 @@ def check_distinct(
     # An output may be one of the inputs, because it is renamed only after all of them were read.
     if rejects is None or Path(rejects).is_char_device():
         return
-    place = _place_of(rejects)
-    if place in map(_place_of, outputs):
+    real = _real_path(rejects)
+    if real in map(_real_path, outputs):
         raise UsageError(f"{rejects}: the rows and the rejects cannot go to the same place")
-    if place in map(_place_of, inputs):
+    if real in map(_real_path, inputs):
         raise UsageError(f"{rejects}: the rejects would replace an input; give them a file of their own")
 
 
@@ -86,7 +86,7 @@ def check_apart(
             raise UsageError(f"{output}: {why}; give it a place of its own with -o")
 
 
-def _place_of(path: str | Path) -> str:
+def _real_path(path: str | Path) -> str:
     return str(path) if str(path) == STDIO else os.path.realpath(path)
 
 
@@ -94,10 +94,8 @@ def _place_of(path: str | Path) -> str:
 def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
     """Open an output for lines of JSON; it appears when the ``with`` block ends without an error.
 
-    Args:
-        path: the suffix chooses the format: JSON Lines (``.jsonl``, ``-``), a JSON array, CSV, TSV or
-            Parquet, each also compressed with ``.gz`` or ``.zst``.
-        form: a format in place of the suffix's.
+    The path's suffix chooses the format: JSON Lines (``.jsonl``, ``-``), a JSON array, CSV, TSV or Parquet,
+    each also compressed with ``.gz`` or ``.zst``. ``form`` is a format in place of the suffix's.
     """
     if path == STDIO:
         sys.stdout.flush()
@@ -152,31 +150,25 @@ def _converted(partial: Path, form: Format) -> Iterator[IO[bytes]]:
     """Yield a stream of lines that ends up in ``partial`` in the given format and compression."""
     with ExitStack() as stack:
         file = stack.enter_context(partial.open("wb"))
-        out = stack.enter_context(_closing_first(compressing(file, form.compression), file))
+        out = compressing(file, form.compression)
         if form.kind == "jsonl":
             yield out
-            return
-        # The other formats need all rows first: a table its columns' types, an array its last comma.
-        spool = partial.with_suffix(".spool.partial")
-        stack.callback(lambda: spool.unlink(missing_ok=True))
-        with spool.open("wb") as lines:
-            yield lines
-        if form.kind == "parquet":
-            write_parquet(spool, out)
-            return
-        with spool.open("rb") as rows:
-            if form.kind == "json":
-                _write_array(rows, out)
+        else:
+            # The other formats need all rows first: a table its columns' types, an array its last comma.
+            spool = partial.with_suffix(".spool.partial")
+            stack.callback(lambda: spool.unlink(missing_ok=True))
+            with spool.open("wb") as lines:
+                yield lines
+            if form.kind == "parquet":
+                write_parquet(spool, out)
             else:
-                write_delimited(rows, out, "\t" if form.kind == "tsv" else ",")
-
-
-@contextmanager
-def _closing_first(out: IO[bytes], file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Yield ``out``, and close it at the end if it is a compressor around ``file``."""
-    yield out
-    if out is not file:
-        out.close()
+                with spool.open("rb") as rows:
+                    if form.kind == "json":
+                        _write_array(rows, out)
+                    else:
+                        write_delimited(rows, out, "\t" if form.kind == "tsv" else ",")
+        if out is not file:
+            out.close()  # writes the end of the compressed data, while the file is still open
 
 
 def _write_array(rows: Iterable[bytes], out: IO[bytes]) -> None:
@@ -191,7 +183,7 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     """Write rows (anything JSON can hold) to a file of any format; return their number.
 
     Raises:
-        FileError: the path cannot be written, the disk is full, or the rows do not fit into the format.
+        FileError: the path cannot be written, or the rows do not fit into the format.
     """
     count = 0
     with open_output(path) as out:
@@ -230,20 +222,13 @@ class Rejects:
 
 @contextmanager
 def open_rejects(path: str | Path | Rejects | None) -> Iterator[Rejects]:
-    """Open a file for bad rows: JSON Lines ``{path, line or row, reason, text}``.
-
-    Args:
-        path: ``None`` for no file; a ``Rejects`` that is open already is used as it is, so that several
-            steps can share it.
-    """
+    """Open a file for bad rows, if there is a path: JSON Lines ``{path, line or row, reason, text}``."""
+    # Several steps can share one file: one that is open already is used as it is.
     if isinstance(path, Rejects):
         yield path
         return
-    if path is None:
-        yield Rejects(None)
-        return
-    with open_output(str(path)) as output:
-        yield Rejects(output)
+    with ExitStack() as stack:
+        yield Rejects(None if path is None else stack.enter_context(open_output(str(path))))
 
 
 def printable(path: str) -> str:

@@ -16,21 +16,3 @@ from dataprep.core.parallel.runner import (
     run_into,
     workers_for,
 )
-
-__all__ = [
-    "AUTO_WORKERS_BYTES",
-    "Failure",
-    "Operator",
-    "Outcome",
-    "Pool",
-    "Progress",
-    "ReadRows",
-    "Sink",
-    "available_cores",
-    "per_row",
-    "read_block",
-    "refuse_empty",
-    "run",
-    "run_into",
-    "workers_for",
-]

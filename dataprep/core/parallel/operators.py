@@ -82,42 +82,40 @@ class Outcome:
         self.data, self.size = data or None, len(data)
 
 
+# An operator is picklable, so that it can run in another process.
 Operator = Callable[[Block], Outcome]
-"""From a block to its outcome; picklable, so that it can run in another process."""
 
 
-class _PerRow:
-    """An operator that calls a function for each row; ``per_row`` makes it."""
+@dataclass(frozen=True, slots=True)
+class per_row:
+    """An operator that calls a function for each row; the function returns one line of output.
 
-    def __init__(
-        self,
-        function: Callable[..., bytes],
-        any_value: bool,
-        with_place: bool,
-        counts: Callable[[], Mapping[Any, int]] | None,
-    ) -> None:
-        self._function = function
-        self._any_value = any_value
-        self._with_place = with_place
-        self._counts = counts
+    Attributes:
+        function: takes a parsed row and returns the output row without its newline; raises ``RowError`` for
+            a bad row and ``RowDropped`` for a sound one that is left out. It must be picklable.
+        any_value: a row may be any JSON value. Otherwise it must be an object.
+        with_place: the function also takes the path and the number of the row in its file, counted from 1.
+            The engine must then be run with ``numbered=True``.
+        counts: called after each block; returns what the function counted since the last call.
+    """
+
+    function: Callable[..., bytes]
+    any_value: bool = False
+    with_place: bool = False
+    counts: Callable[[], Mapping[Any, int]] | None = None
 
     def __call__(self, block: Block) -> Outcome:
+        """Return the output of a block's sound rows, and its counts."""
         # This loop is the row path: everything is a local name, and a sound row costs no function call but
         # the parser's and the operator's own. Blank lines are found by the parser's error.
         # The except clauses cost nothing until a row is bad.
         parse, problems = orjson.loads, (RowError, orjson.JSONDecodeError)
-        function, objects, with_place, path = (
-            self._function,
-            not self._any_value,
-            self._with_place,
-            block.path,
-        )
-        before = block.rows_before or 0
+        function, objects, with_place = self.function, not self.any_value, self.with_place
+        path, before = block.path, block.rows_before or 0
         assert not with_place or block.rows_before is not None, "run the operator with numbered=True"
-        outcome = Outcome()
+        outcome, blank = Outcome(), 0
         rows: list[bytes] = []
         add = rows.append
-        blank = 0
         lines, in_array = _lines_of(block), block.array
         for number, line in enumerate(lines, 1):
             try:
@@ -138,32 +136,12 @@ class _PerRow:
                 outcome.refuse(number, problem, orjson.dumps(line) if in_array else line)
         _count_lines(outcome, block, lines, blank)
         outcome.rows_out = len(rows)
-        if self._counts is not None:
-            outcome.counts = dict(self._counts())
+        if self.counts is not None:
+            outcome.counts = dict(self.counts())
         if rows:
             add(b"")  # so that the last row ends with a newline too
             outcome.put(b"\n".join(rows))
         return outcome
-
-
-def per_row(
-    function: Callable[..., bytes],
-    *,
-    any_value: bool = False,
-    with_place: bool = False,
-    counts: Callable[[], Mapping[Any, int]] | None = None,
-) -> Operator:
-    """Make an operator out of a function from one row to one line of output.
-
-    Args:
-        function: takes a parsed row and returns the output row without its newline; raises ``RowError`` for
-            a bad row and ``RowDropped`` for a sound one that is left out. It must be picklable.
-        any_value: a row may be any JSON value. Otherwise it must be an object.
-        with_place: the function also takes the path and the number of the row in its file, counted from 1.
-            The engine must then be run with ``numbered=True``.
-        counts: called after each block; returns what the function counted since the last call.
-    """
-    return _PerRow(function, any_value, with_place, counts)
 
 
 @dataclass(slots=True)
@@ -184,19 +162,18 @@ class ReadRows(Generic[Row]):
     def settle(self, results: list[Result | RowError]) -> list[Result]:
         """Return the results that are not errors, and refuse the rows of those that are.
 
-        Args:
-            results: one for each of ``rows``: a result, or the error for which the row is left out.
+        There is one result for each of ``rows``.
         """
         kept: list[Result] = []
         rows, numbers, lines = [], [], []
-        for row, number, place, result in zip(self.rows, self.numbers, self._lines, results, strict=True):
-            if isinstance(result, RowError):  # attributed here: no second run over the rows finds the bad one
-                self.outcome.refuse(place[0], result, place[1])
+        for row, number, line, result in zip(self.rows, self.numbers, self._lines, results, strict=True):
+            if isinstance(result, RowError):
+                self.outcome.refuse(line[0], result, line[1])
                 continue
             kept.append(result)
             rows.append(row)
             numbers.append(number)
-            lines.append(place)
+            lines.append(line)
         self.rows, self.numbers, self._lines = rows, numbers, lines
         # Rows that failed while they were read stand before those that failed now.
         self.outcome.failures.sort(key=lambda failure: failure.line)
@@ -207,25 +184,19 @@ class ReadRows(Generic[Row]):
 def read_block(block: Block, read: Callable[[dict[str, Any]], Row]) -> ReadRows[Row]:
     """Parse a block's rows, for an operator that works on many of them at once.
 
-    Args:
-        block: lines of JSON objects, or an array of them.
-        read: called with each row; raises ``RowError`` or ``RowDropped`` for a row that it does not take.
+    ``read`` is called with each row and raises ``RowError`` or ``RowDropped`` for one that it does not take.
     """
-    outcome = Outcome()
-    rows: list[Row] = []
-    numbers: list[int] = []
-    taken: list[tuple[int, bytes]] = []
-    blank = 0
-    lines = _lines_of(block)
+    result: ReadRows[Row] = ReadRows(Outcome(), [], [], [])
+    outcome, lines, blank = result.outcome, _lines_of(block), 0
     for number, line in enumerate(lines, 1):
         text = orjson.dumps(line) if block.array else line
         try:
             row = line if block.array else orjson.loads(line)
             if type(row) is not dict:
                 raise not_object(row)
-            rows.append(read(row))
-            numbers.append(number - 1 - blank)
-            taken.append((number, text))
+            result.rows.append(read(row))
+            result.numbers.append(number - 1 - blank)
+            result._lines.append((number, text))
         except orjson.JSONDecodeError as error:
             if not line.strip():
                 blank += 1
@@ -234,8 +205,8 @@ def read_block(block: Block, read: Callable[[dict[str, Any]], Row]) -> ReadRows[
         except RowError as error:
             outcome.refuse(number, error, text)
     _count_lines(outcome, block, lines, blank)
-    outcome.rows_out = len(rows)
-    return ReadRows(outcome, rows, numbers, taken)
+    outcome.rows_out = len(result.rows)
+    return result
 
 
 def rows_in(block: Block) -> int:

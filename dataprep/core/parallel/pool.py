@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from dataprep.core.errors import FileError, UsageError, WorkerError
@@ -50,10 +49,10 @@ class Pool(Generic[Task, Result]):
     def __init__(
         self, function: Callable[[Task], Result], workers: int, *, output: str | None = None, name: str = ""
     ) -> None:
-        self.output = output
-        self.name = name or output
         if workers < 1:
             raise UsageError(f"{workers} workers: expected 1 or more")
+        self.output = output
+        self.name = name or output
         self._function = function
         self._count = workers
         self._workers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
@@ -62,7 +61,6 @@ class Pool(Generic[Task, Result]):
         return self
 
     def _start_one(self) -> None:
-        """Start a worker."""
         context = multiprocessing.get_context(_start_method())
         sys.stdout.flush()  # a forked child would write the same buffer once more
         gc.freeze()  # and would copy every page that its garbage collector marks objects on
@@ -86,9 +84,7 @@ class Pool(Generic[Task, Result]):
         finally:
             gc.unfreeze()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_details: object) -> None:
         for _, connection in self._workers:
             connection.close()
         for process, _ in self._workers:

@@ -16,9 +16,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.parallel.operators import Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Pool, available_cores
 
-Progress = Callable[[int], None]
-"""Called with the bytes of input that were worked off since the last call."""
-
+Progress = Callable[[int], None]  # called with the bytes of input that were worked off since the last call
 # Below this much input, starting processes costs more than they save.
 AUTO_WORKERS_BYTES = 32 << 20
 
@@ -109,7 +107,7 @@ def run_into(
         workers: as for ``run``.
         numbered: as for ``run``.
         take: called with each block and its outcome, after its output was written.
-        progress: called with the bytes of input that were worked off since the last call.
+        progress: called after each block.
         expected: what the files hold, for messages.
 
     Returns:
@@ -178,9 +176,5 @@ def _outcomes(
                 rows += rows_in(block)
 
     with Pool(operator, workers, output=output, name=name) as pool:
-        for outcome in pool.map(tasks(), heavy=_carries_bytes):
+        for outcome in pool.map(tasks(), heavy=lambda block: block.data is not None):
             yield given.popleft(), outcome
-
-
-def _carries_bytes(block: Block) -> bool:
-    return block.data is not None

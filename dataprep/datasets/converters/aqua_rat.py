@@ -18,7 +18,6 @@ from typing import Any
 from dataprep.core.errors import RowError
 from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of, texts_of
 from dataprep.datasets.converters.choices import (
-    CHOICE_USER,
     Unlabelled,
     choice_example,
     from_cell,
@@ -39,7 +38,6 @@ SOURCE = Source(
     },
 )
 
-USER = CHOICE_USER
 # The answer comes last: the student has to reach it before it can name it.
 ASSISTANT = """\
 {solution}

@@ -12,7 +12,7 @@ Source: Clark et al. 2018, "Think you have Solved Question Answering? Try ARC, t
 """
 
 from dataprep.core.records import Source, Split
-from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER, choice_row
+from dataprep.datasets.converters.choices import choice_row
 
 SOURCE = Source(
     hub="allenai/ai2_arc",
@@ -35,8 +35,5 @@ SOURCE = Source(
         "easy_validation": Split(("*easy*dev*", "*easy*valid*"), 570, "", hub="ARC-Easy/validation"),
     },
 )
-
-USER = CHOICE_USER
-ASSISTANT = CHOICE_ASSISTANT
 
 convert = choice_row

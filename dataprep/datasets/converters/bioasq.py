@@ -19,20 +19,17 @@ from typing import Any
 from dataprep.core.errors import RowDropped, RowError
 from dataprep.core.records import Example, Source, Split, describe, text_of
 from dataprep.datasets.converters.choices import (
-    CHOICE_ASSISTANT,
-    CHOICE_USER,
     Unlabelled,
     as_spelled,
     choice_example,
     choices_of,
     gold_of,
     id_of,
+    whole_document,
 )
 
 SOURCE = Source(
-    # Only its authors publish it, after a registration.
-    hub="",
-    revision="",
+    # Not on the hub: only its authors publish it, after a registration.
     licence="CC BY 2.5",
     homepage="http://bioasq.org/",
     splits={
@@ -40,9 +37,6 @@ SOURCE = Source(
         "test": Split(("*test*", "*golden*"), 0, "bioasq_test_llama"),
     },
 )
-
-USER = CHOICE_USER
-ASSISTANT = CHOICE_ASSISTANT
 
 CHOICES = ["yes", "no"]
 
@@ -59,8 +53,7 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
     """Return an Example with context (the snippets), question, choices, answer and solution."""
     # A .jsonl file with a whole document on its one line would otherwise fail as a row without a question.
     if "questions" in row and "body" not in row and "question" not in row:
-        expected = "expected one question a line; give the document as a .json file"
-        raise RowError("a whole BioASQ document", expected)
+        raise whole_document("BioASQ")
     kind = row.get("type", "yesno")
     if kind != "yesno":
         # Unknown types share one reason: a reason made from data could be different in every row.

@@ -26,9 +26,7 @@ from dataprep.core.records import (
 
 Unlabelled = Literal["drop", "keep"]
 
-NO_ANSWER = "no gold answer"
-"""The reason for which rows with a hidden answer are dropped."""
-
+NO_ANSWER = "no gold answer"  # the reason for which rows with a hidden answer are dropped
 # The default wording of all multiple-choice sets, so that a student meets one form only. `templates` uses it
 # for Examples of unknown datasets too.
 CHOICE_USER = """\
@@ -38,18 +36,11 @@ CHOICE_USER = """\
 
 {choices}"""
 CHOICE_ASSISTANT = "{answer}"
-
 _DRESS = "().:"  # characters allowed around a letter or number
 
 
 def place_of(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -> int:
-    """Return which of the choices an answer names, counted from 0.
-
-    Args:
-        answer: a label, text, letter or number as a string, or an index as a number.
-        texts: the choices' texts.
-        labels: the labels that the choices are published under, if any.
-    """
+    """Return which of the choices an answer names, counted from 0; ``labels`` are the published ones."""
     # A label as published goes before a text, a text before a letter, a letter before a number: in `(a) 2 (b)
     # 1` the answer "1" is choice b.
     if type(answer) is str:
@@ -91,10 +82,9 @@ def _by_index(number: int, texts: Sequence[str], labels: Sequence[str]) -> int:
         return named.pop()
     if named:
         found = f"found a number {number}, an index from 0 that is also a label or text"
+        choices = f"the choices are {listed(texts, labels)}"
         hint = "write the answer as a letter, or read the rows with `convert qa --answers-from`"
-        raise RowError(
-            "the answer names two choices", f"{found}; the choices are {listed(texts, labels)}; {hint}"
-        )
+        raise RowError("the answer names two choices", f"{found}; {choices}; {hint}")
     raise none_of_the_choices(number, texts, labels)
 
 
@@ -113,7 +103,7 @@ def choice_example(
         question: the question's text.
         choices: the choices' texts, and the labels that they are published under (empty for letters).
         answer: the right answer in any of the published shapes; ``None`` or empty if it is hidden.
-        unlabelled: keep or drop a row whose answer is hidden.
+        unlabelled: whether to keep or drop a row whose answer is hidden.
         find: returns which of the choices an answer names, for datasets with a rule of their own.
         fields: further fields of the Example.
     """
@@ -126,10 +116,9 @@ def choice_example(
         if unlabelled == "drop":
             raise RowDropped(NO_ANSWER)
         return Example(question, "choice", choices=tuple(texts), **fields)
-    place = find(answer, texts, labels)
-    return Example(
-        question, "choice", choices=tuple(texts), answer=texts[place], answer_label=LETTERS[place], **fields
-    )
+    index = find(answer, texts, labels)
+    fields |= {"answer": texts[index], "answer_label": LETTERS[index]}
+    return Example(question, "choice", choices=tuple(texts), **fields)
 
 
 def as_spelled(answer: object, texts: Sequence[str]) -> object:
@@ -171,14 +160,14 @@ def choices_of(value: object) -> tuple[list[str], list[str]]:
 
 
 def _with_texts(value: object) -> object:
-    """Return the same choices with numbers as texts."""
+    """Return the same choices with the numbers in them as texts."""
     if type(value) is dict:
-        return {name: _with_texts(each) if type(each) is list else each for name, each in value.items()}
+        return {name: _with_texts(item) if type(item) is list else item for name, item in value.items()}
     if type(value) is not list:
         return value
     return [
-        {name: _text(part) for name, part in each.items()} if type(each) is dict else _text(each)
-        for each in value
+        {name: _text(part) for name, part in item.items()} if type(item) is dict else _text(item)
+        for item in value
     ]
 
 
@@ -229,3 +218,9 @@ def id_of(row: Mapping[str, Any]) -> str | None:
     if type(value) is int:
         return str(value)
     raise RowError("field 'id' is neither text nor number", f"found {describe(value)}")
+
+
+def whole_document(name: str) -> RowError:
+    """Return the error for a row that holds all rows, as on the one line of a document named ``.jsonl``."""
+    hint = "expected one question a line; give the document as a .json file"
+    return RowError(f"a whole {name} document", hint)

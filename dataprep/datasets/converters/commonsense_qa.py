@@ -11,7 +11,7 @@ Source: Talmor et al. 2019, "CommonsenseQA: A Question Answering Challenge Targe
 """
 
 from dataprep.core.records import Source, Split
-from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER, choice_row
+from dataprep.datasets.converters.choices import choice_row
 
 SOURCE = Source(
     hub="tau/commonsense_qa",
@@ -25,8 +25,5 @@ SOURCE = Source(
         "hidden": Split(("*test*",), 1140, "", hub="default/test"),
     },
 )
-
-USER = CHOICE_USER
-ASSISTANT = CHOICE_ASSISTANT
 
 convert = choice_row

@@ -12,7 +12,7 @@ Answering".
 """
 
 from dataprep.core.records import Source, Split
-from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER, choice_row
+from dataprep.datasets.converters.choices import choice_row
 
 SOURCE = Source(
     hub="allenai/openbookqa",
@@ -25,8 +25,5 @@ SOURCE = Source(
         "validation": Split(("*dev*", "*valid*"), 500, "", hub="main/validation"),
     },
 )
-
-USER = CHOICE_USER
-ASSISTANT = CHOICE_ASSISTANT
 
 convert = choice_row

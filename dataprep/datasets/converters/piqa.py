@@ -14,14 +14,7 @@ from typing import Any
 
 from dataprep.core.errors import RowError
 from dataprep.core.records import Example, Source, Split, describe, listed, text_of
-from dataprep.datasets.converters.choices import (
-    CHOICE_ASSISTANT,
-    CHOICE_USER,
-    Unlabelled,
-    choice_example,
-    choice_row,
-    id_of,
-)
+from dataprep.datasets.converters.choices import Unlabelled, choice_example, choice_row, id_of
 
 SOURCE = Source(
     hub="ybisk/piqa",
@@ -36,9 +29,6 @@ SOURCE = Source(
         "hidden": Split(("*test*",), 3084, "", hub="plain_text/test"),
     },
 )
-
-USER = CHOICE_USER
-ASSISTANT = CHOICE_ASSISTANT
 
 LABELS = ("{stem}-labels.lst", "label")
 """The file beside the rows that holds their labels, one a line, and the field that they become."""

@@ -20,14 +20,13 @@ from typing import Any
 from dataprep.core.errors import RowError
 from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of, texts_of
 from dataprep.datasets.converters.choices import (
-    CHOICE_ASSISTANT,
-    CHOICE_USER,
     Unlabelled,
     as_spelled,
     choice_example,
     choices_of,
     gold_of,
     id_of,
+    whole_document,
 )
 
 SOURCE = Source(
@@ -41,9 +40,6 @@ SOURCE = Source(
         "test": Split(("*test*",), 500, "pubmedqa_test_llama"),
     },
 )
-
-USER = CHOICE_USER
-ASSISTANT = CHOICE_ASSISTANT
 
 CHOICES = ["yes", "no", "maybe"]
 
@@ -67,9 +63,8 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
     texts, labels = choices_of(row["choices"]) if "choices" in row else (CHOICES, [])
     official = "QUESTION" in row
     # The published object on the one line of a .jsonl file: its values are the rows.
-    if not official and "question" not in row and row and all(type(each) is dict for each in row.values()):
-        expected = "expected one question a line; give the document as a .json file"
-        raise RowError("a whole PubMedQA document", expected)
+    if not official and "question" not in row and row and all(type(value) is dict for value in row.values()):
+        raise whole_document("PubMedQA")
     return choice_example(
         text_of(row, "QUESTION" if official else "question"),
         (texts, labels),

@@ -16,10 +16,6 @@ from dataprep.core.records import Example, Source, Split, describe, listed, none
 from dataprep.datasets.converters.choices import NO_ANSWER, Unlabelled, choice_example, choices_of, place_of
 
 SOURCE = Source(
-    hub="",
-    revision="",
-    licence="",
-    homepage="",
     splits={
         "train": Split(("*train*",), 0, "qa_train_llama"),
         "test": Split(("*test*", "*dev*", "*valid*"), 0, "qa_test_llama"),
@@ -27,12 +23,6 @@ SOURCE = Source(
     task="qa",
 )
 
-USER = """\
-{context}
-
-{question}
-
-{choices}"""
 ASSISTANT = """\
 {solution}
 

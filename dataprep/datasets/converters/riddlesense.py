@@ -11,7 +11,7 @@ Commonsense Knowledge".
 """
 
 from dataprep.core.records import Source, Split
-from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER, choice_row
+from dataprep.datasets.converters.choices import choice_row
 
 SOURCE = Source(
     hub="INK-USC/riddle_sense",
@@ -26,8 +26,5 @@ SOURCE = Source(
         "hidden": Split(("*test*",), 1184, "", hub="default/test"),
     },
 )
-
-USER = CHOICE_USER
-ASSISTANT = CHOICE_ASSISTANT
 
 convert = choice_row

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from dataprep.core.errors import RowDropped, RowError
 from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of
+from dataprep.datasets.converters.choices import whole_document
 
 SOURCE = Source(
     hub="rajpurkar/squad_v2",
@@ -61,9 +62,7 @@ def rows(document: Any) -> Iterator[dict[str, Any]]:
 def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "drop") -> Example:
     """Return an Example with context, question and the first answer; with all of them if they differ."""
     if "data" in row and "question" not in row:
-        raise RowError(
-            "a whole SQuAD document", "expected one question a line; give the document as a .json file"
-        )
+        raise whole_document("SQuAD")
     answers = _answers(row)
     if answers:
         answer = answers[0].strip()
@@ -74,7 +73,7 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
     else:
         raise RowDropped("unanswerable")
     # Annotators often marked the same span; several equal answers are one.
-    distinct = tuple(dict.fromkeys(text for each in answers if (text := each.strip())))
+    distinct = tuple(dict.fromkeys(text for marked in answers if (text := marked.strip())))
     return Example(
         question=text_of(row, "question"),
         task="reading",
@@ -87,27 +86,22 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
 
 def _answers(row: Mapping[str, Any]) -> list[str]:
     """Return the texts of the answers; none if the passage does not answer the question."""
-    answers = row.get("answers")
-    if answers is None and row.get("is_impossible") is not True and "answers" not in row:
-        raise RowError("missing field 'answers'", f"the row's fields are {', '.join(map(repr, row))}")
-    if isinstance(answers, Mapping):
-        texts = answers.get("text")
-    elif isinstance(answers, list):
-        texts = [answer.get("text") if isinstance(answer, Mapping) else answer for answer in answers]
-    elif answers is None and row.get("is_impossible") is True:
+    answers, impossible = row.get("answers"), row.get("is_impossible") is True
+    if answers is None and impossible:
         return []
-    else:
-        texts = answers
+    if "answers" not in row:
+        raise RowError("missing field 'answers'", f"the row's fields are {', '.join(map(repr, row))}")
+    texts = answers.get("text") if isinstance(answers, Mapping) else answers
+    if isinstance(answers, list):
+        texts = [answer.get("text") if isinstance(answer, Mapping) else answer for answer in answers]
     if not isinstance(texts, list) or not all(type(text) is str for text in texts):
         raise RowError("field 'answers' is not a list of answers", f"found {describe(answers)}")
     # This field decides, whatever answers are beside it: at best they are plausible ones.
-    if row.get("is_impossible") is True:
-        return []
-    return texts
+    return [] if impossible else texts
 
 
 def _list(value: Any, name: str, place: str) -> list[Any]:
-    if not isinstance(value, Mapping) or not isinstance(value.get(name), list):
+    items = value.get(name) if isinstance(value, Mapping) else None
+    if not isinstance(items, list):
         raise RowError(f"no list {name!r} in {place}", "expected a SQuAD document, version 1.1 or 2.0")
-    found: list[Any] = value[name]
-    return found
+    return items

@@ -9,27 +9,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dataprep.core.errors import FetchError, first_line
 from dataprep.core.optional import require
-from dataprep.datasets.hub.manifest import Download
 
 # The libraries whose errors mean that the hub, or the connection to it, is at fault. Any other error is a bug
 # of ours and must not look like a bad connection.
 _CLIENTS = {"datasets", "huggingface_hub", "httpx", "httpx2", "httpcore", "requests", "fsspec", "pyarrow"}
 
 
+@dataclass(frozen=True)
+class Download:
+    """One file of the hub: its path there, its size in bytes, and its SHA-256 as downloaded."""
+
+    path: str
+    size: int
+    sha256: str
+
+
 @contextmanager
 def client(hub: str, progress: bool = False) -> Iterator[None]:
-    """Turn the errors of the client into one line, and silence its log.
-
-    Args:
-        hub: the dataset's name, for messages.
-        progress: show its progress bars.
-    """
+    """Turn the errors of the client into one line, and silence its log and unless wanted its bars."""
     require("datasets", extra="hub", feature="fetching a dataset")
     import datasets
     import huggingface_hub
@@ -62,7 +66,6 @@ def _quiet(library: Any, show: bool) -> Iterator[None]:
 
 
 def _said(hub: str, error: Exception) -> str:
-    """Return what an error of the client means, in one line."""
     from huggingface_hub import constants
     from huggingface_hub.utils import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -100,7 +103,7 @@ def commit_of(hub: str, revision: str) -> tuple[str, dict[str, tuple[str, str]]]
 
 
 def builder_of(hub: str, config: str, commit: str, sums: Iterable[str]) -> Any:
-    """Return what ``datasets`` knows of a config: its data files by split, and how they are read."""
+    """Return the builder of a config, which knows its data files by split and how they are read."""
     import datasets
 
     # refs/convert/parquet, the branch that the hub makes for a dataset with a loading script, has no card
@@ -115,12 +118,11 @@ def download(
 ) -> list[tuple[str, Download]]:
     """Download the files of ``config/split`` (or ``config/split+split``) into the client's cache.
 
-    Returns:
-        For each file its path on this machine, and the manifest's entry.
+    Each comes with its path on this machine.
     """
     config, _, joined = where.partition("/")
     known = builder.config.data_files or {}
-    found = []
+    downloads = []
     for split in joined.split("+"):
         if split not in known:
             has = ", ".join(map(str, known)) or "none"
@@ -129,8 +131,8 @@ def download(
             # Offline, `datasets` falls back on its own cache, which can hold another commit.
             if f"@{commit}/" not in url:
                 raise FetchError(f"{hub}: expected a file of {commit}, found {url}")
-            found.append(_downloaded(hub, url.partition(f"@{commit}/")[2], commit, sums))
-    return found
+            downloads.append(_downloaded(hub, url.partition(f"@{commit}/")[2], commit, sums))
+    return downloads
 
 
 def _downloaded(
@@ -141,19 +143,20 @@ def _downloaded(
     # The client compares sizes only, so the checksums that the hub states are compared here.
     local = Path(hf_hub_download(hub, path, repo_type="dataset", revision=commit))
     size = local.stat().st_size
+    # Git's own checksum of a file covers a header with its size.
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with local.open("rb") as file:
         while piece := file.read(1 << 20):
             sha256.update(piece)
             git.update(piece)
     kind, expected = sums.get(path, ("", ""))
-    found = git.hexdigest() if kind == "git" else sha256.hexdigest()
-    if found != expected:
+    actual = git.hexdigest() if kind == "git" else sha256.hexdigest()
+    if actual != expected:
         # Remove the file behind the link too, or the next call would find it in the cache again.
         for copy in (local.resolve(), local):
             copy.unlink(missing_ok=True)
         raise FetchError(
-            f"{hub}: {path} is damaged: its checksum is {found}, the hub states {expected or 'none'}; "
+            f"{hub}: {path} is damaged: its checksum is {actual}, the hub states {expected or 'none'}; "
             "nothing was written, run the command again"
         )
     return str(local), Download(path, size, sha256.hexdigest())

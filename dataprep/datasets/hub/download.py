@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,66 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import FetchError, UsageError
+from dataprep.core.options import to_toml
 from dataprep.core.records import Source, Split
 from dataprep.datasets import registry as converters
-from dataprep.datasets.hub.client import builder_of, client, commit_of, download, read_downloads
-from dataprep.datasets.hub.manifest import MANIFEST, Download, Fetched, Manifest, read_manifest
+from dataprep.datasets.hub.client import Download, builder_of, client, commit_of, download, read_downloads
+
+# TOML is the one format here that never holds rows: `convert` must not take the manifest for data.
+MANIFEST = "manifest.toml"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One file that was written, and where its rows come from."""
+
+    name: str
+    splits: tuple[str, ...]  # of the converter's SOURCE
+    hub: str  # the dataset's name on the hub, and the config and split there
+    revision: str  # the commit
+    rows: int
+    sha256: str  # of the file as it was written
+    downloads: tuple[Download, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of a dataset's folder.
+
+    Attributes:
+        dataset: the converter's name.
+        licence: the licence that the dataset is published under.
+        homepage: where its authors publish it.
+        files: the files of this call.
+        kept: entries of earlier calls whose files are still in the folder.
+    """
+
+    dataset: str
+    licence: str
+    homepage: str
+    files: tuple[Fetched, ...]
+    kept: tuple[Mapping[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as a JSON object; ``files`` includes the kept ones, by name."""
+        entries = [*map(asdict, self.files), *self.kept]
+        facts = {"dataset": self.dataset, "licence": self.licence, "homepage": self.homepage}
+        return facts | {"files": sorted(entries, key=lambda entry: str(entry["name"]))}
+
+    def to_toml(self) -> str:
+        """Return the manifest as it is written."""
+        document = self.to_json()
+        text = _values(document)
+        for entry in document["files"]:
+            text += f"\n[[files]]\n{_values(entry)}"
+            for item in entry["downloads"]:
+                text += f"\n[[files.downloads]]\n{_values(item)}"
+        return text
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file to write.
-
-    Attributes:
-        name: the file's name.
-        hub: its place on the hub, as in ``Split.hub``.
-        splits: the splits that it holds.
-    """
+    """One file to write, its place on the hub as in ``Split.hub``, and the splits that it holds."""
 
     name: str
     hub: str
@@ -36,12 +82,12 @@ class Part:
 
     @property
     def config(self) -> str:
-        """Config on the hub."""
+        """Return the config on the hub."""
         return self.hub.partition("/")[0]
 
     @property
     def rows(self) -> int:
-        """Number of rows that it should have; 0 if that is not known."""
+        """Return the number of rows that it should have; 0 if that is not known."""
         counts = [split.rows for split in self.splits.values()]
         return sum(counts) if all(counts) else 0
 
@@ -55,7 +101,7 @@ def fetch(
     force: bool = False,
     progress: bool = False,
 ) -> Manifest:
-    """Download a dataset into a folder, in a layout that ``convert`` reads.
+    """Download a dataset into a folder, in a layout that ``convert`` reads: all of it, or nothing.
 
     Args:
         dataset: a converter's name, for example ``"gsm8k"``.
@@ -67,58 +113,27 @@ def fetch(
 
     Raises:
         UsageError: there is no such dataset or split.
-        FetchError: the hub does not have it, cannot be reached, or sent something else than expected; or
-            files for these splits are there already. Nothing was written.
-        FileError: the folder cannot be written.
-        MissingDependencyError: the package ``datasets`` is not installed.
+        FetchError: the hub does not have it or cannot be reached, or files for these splits exist already.
     """
-    converter = converters.load(dataset)
-    return fetch_source(
-        converters.canonical(dataset),
-        converter.SOURCE,
-        folder,
-        splits=splits,
-        revision=revision,
-        force=force,
-        progress=progress,
-        labels=getattr(converter, "LABELS", ("",))[0],
-    )
-
-
-def fetch_source(
-    name: str,
-    source: Source,
-    folder: str | Path,
-    *,
-    splits: Iterable[str] | None = None,
-    revision: str | None = None,
-    force: bool = False,
-    progress: bool = False,
-    labels: str = "",
-) -> Manifest:
-    """Download a source that need not be a converter's, as ``fetch`` does.
-
-    ``labels`` is the name of the file with the rows' labels, as in a converter's ``LABELS``.
-    """
-    place, parts = Path(folder), parts_of(name, source, splits)
-    old = [path for part in parts for path in _in_the_way(place, part, labels)]
+    converter, name, target = converters.load(dataset), converters.canonical(dataset), Path(folder)
+    source, labels = converter.SOURCE, getattr(converter, "LABELS", ("",))[0]
+    parts = parts_of(name, source, splits)
+    old = [path for part in parts for path in _in_the_way(target, part, labels)]
     # Before anything is downloaded, which can take hours.
     if old and not force:
-        found = ", ".join(sorted({path.name for path in old}))
-        raise FetchError(f"{place} holds {found} already: move it away, or replace it with --force")
+        names = ", ".join(sorted({path.name for path in old}))
+        raise FetchError(f"{target} holds {names} already: move it away, or replace it with --force")
     with client(source.hub, progress):
         commit, sums = commit_of(source.hub, revision or source.revision)
-        builders = {
-            config: builder_of(source.hub, config, commit, sums)
-            for config in dict.fromkeys(part.config for part in parts)
-        }
+        configs = dict.fromkeys(part.config for part in parts)
+        builders = {config: builder_of(source.hub, config, commit, sums) for config in configs}
         downloads = [download(source.hub, part.hub, builders[part.config], commit, sums) for part in parts]
     jobs = [
         _Job(part, f"{source.hub}/{part.hub}", commit, builders[part.config].name, got)
         for part, got in zip(parts, downloads, strict=True)
     ]
-    written = _write(name, place, jobs)
-    return _finish(place, Manifest(name, source.licence, source.homepage, tuple(written)), old)
+    written = _write(name, target, jobs)
+    return _finish(target, Manifest(name, source.licence, source.homepage, tuple(written)), old)
 
 
 @dataclass(frozen=True)
@@ -130,9 +145,6 @@ class _Job:
     commit: str
     format_name: str
     downloads: list[tuple[str, Download]]
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        return read_downloads(self.hub, self.format_name, [path for path, _ in self.downloads])
 
 
 def parts_of(name: str, source: Source, wanted: Iterable[str] | None = None) -> list[Part]:
@@ -185,10 +197,9 @@ def _write(name: str, folder: Path, jobs: list[_Job]) -> list[Fetched]:
     try:
         with ExitStack() as stack:
             # The outputs stay open until all parts are complete: then all of them appear.
-            return [
-                _written(name, job, stack.enter_context(files.open_output(str(folder / job.part.name))))
-                for job in jobs
-            ]
+            paths = [str(folder / job.part.name) for job in jobs]
+            outputs = [stack.enter_context(files.open_output(path)) for path in paths]
+            return [_written(name, job, out) for job, out in zip(jobs, outputs, strict=True)]
     except BaseException:
         # An empty folder would look like a dataset that is there.
         if made:
@@ -199,7 +210,7 @@ def _write(name: str, folder: Path, jobs: list[_Job]) -> list[Fetched]:
 
 def _written(name: str, job: _Job, out: files.Output) -> Fetched:
     part, count, digest = job.part, 0, hashlib.sha256()
-    for row in job.rows():
+    for row in read_downloads(job.hub, job.format_name, [path for path, _ in job.downloads]):
         line = orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE)
         digest.update(line)
         out.write(line)
@@ -234,3 +245,18 @@ def _finish(folder: Path, manifest: Manifest, old: Iterable[Path]) -> Manifest:
         partial.write_text(full.to_toml(), "utf-8")
         partial.replace(path)
     return full
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """Return the manifest in a folder as an object; empty if there is none that can be read."""
+    try:
+        document = tomllib.loads((Path(folder) / MANIFEST).read_text("utf-8"))
+        # Somebody may have edited it. An entry that cannot be written again cannot be kept.
+        Manifest("", "", "", (), tuple(document["files"])).to_toml()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return document
+
+
+def _values(table: Mapping[str, Any]) -> str:
+    return to_toml({key: value for key, value in table.items() if key not in ("files", "downloads")})

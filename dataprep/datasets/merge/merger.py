@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +18,12 @@ from dataprep.core.errors import FileError, Location, UsageError
 from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import MAX_LINE, too_long
 from dataprep.core.ledger import Ledger
-from dataprep.core.parallel import Pool, refuse_empty, workers_for
+from dataprep.core.parallel import refuse_empty, run, workers_for
 from dataprep.core.shuffle import shuffled_order
-from dataprep.datasets.merge.gather import Part, gather_in_memory, gather_on_disk
-from dataprep.datasets.merge.index import Index, Scan, build_index, numbered, scan
+from dataprep.datasets.merge.rows import Index, Part, build_index, gather_in_memory, gather_on_disk, scan
 
 SCAN_BYTES = 4 << 20
+Unit = Literal["line", "row"]
 
 
 def merge_files(
@@ -51,17 +50,15 @@ def merge_files(
         shuffle: ``False`` keeps the input order.
         check: check that every row is a JSON object; ``False`` takes lines as they are.
         memory: maximum number of bytes of rows to hold. Larger inputs go through the disk, in the same order.
-        workers: number of processes; ``None`` uses every core if the input is large enough to gain by it.
+        workers: number of processes; ``None`` decides by the input's size.
         rejects: file for rows that are not JSON objects. Without it the first one raises.
-        progress: called with the bytes read or written since the last call; each row is read once and
-            written once.
+        progress: called with the bytes read or written since the last call; each row counts twice.
 
     Returns:
         The number of rows that came in, went out and failed.
 
     Raises:
         InputError: a row is not a JSON object, or a file holds no rows.
-        FileError: a file cannot be read or written.
     """
     paths = expand(inputs)
     if not isinstance(rejects, Rejects):
@@ -146,14 +143,8 @@ def _scratch_beside(output: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-Unit = Literal["line", "row"]
-
-
 def _plain_lines(path: str, scratch: Path) -> tuple[str, Unit]:
-    """Return a file with the path's rows as plain JSON Lines, and what its lines are to the user.
-
-    The file is the path itself, or a copy in ``scratch``.
-    """
+    """Return a file of JSON Lines, the path or a copy in ``scratch``, and what its lines are to the user."""
     if path != "-" and files.format_of(path).is_plain_lines and Path(path).is_file():
         return path, "line"
     spool = scratch / f"input{sum(1 for _ in scratch.iterdir())}.jsonl"
@@ -185,35 +176,24 @@ def _find_rows(
     """Return the index of all sound rows; ``plain`` has each path with its file of plain lines."""
     spools = [spool for _, spool, _ in plain]
     given = {spool: (path, unit) for path, spool, unit in plain}
-    scans: list[tuple[Block, Scan]] = []
+    scans: list[tuple[Block, Any]] = []
     rows_of = dict.fromkeys(spools, 0)
-    for block, result in numbered(_scans(spools, check, workers_for(spools, workers))):
-        path, unit = given[block.path]
-        if result.too_long:
-            raise too_long(path, result.too_long)
-        for failure in result.failures:
-            bad.add(Location(path, failure.line, unit), failure.message, failure.row)
-            ledger.fail(failure.reason)
-        rows = result.starts.size + len(result.failures)
-        ledger.rows_in += rows
-        rows_of[block.path] += rows
-        # Failures hold the bytes of bad rows, which may be many; only the offsets are needed from here on.
-        scans.append((block, replace(result, failures=[])))
-        if progress is not None:
-            progress(block.end - block.start)
+    blocks = (block for spool in spools for block in files.read_blocks(spool, SCAN_BYTES))
+    # Not `run_into`, which would name the file of plain lines in its messages.
+    with closing(run(partial(scan, check=check), blocks, workers=workers_for(spools, workers))) as outcomes:
+        for block, outcome in outcomes:
+            path, unit = given[block.path]
+            for failure in outcome.failures:
+                bad.add(Location(path, failure.line, unit), failure.message, failure.row)
+                ledger.fail(failure.reason)
+            ledger.rows_in += outcome.rows_in
+            rows_of[block.path] += outcome.rows_in
+            # Only the offsets are kept: failures hold the bytes of bad rows, which may be many.
+            scans.append((block, outcome.payload))
+            if progress is not None:
+                progress(block.end - block.start)
     refuse_empty({given[spool][0]: rows for spool, rows in rows_of.items()})
     return build_index(spools, scans)
-
-
-def _scans(paths: Sequence[str], check: bool, workers: int) -> Iterator[tuple[Block, Scan]]:
-    # All blocks at once, because workers answer in order and the answers are paired with them.
-    blocks = [block for path in paths for block in files.read_blocks(path, SCAN_BYTES)]
-    work = partial(scan, check=check)
-    if workers == 1:
-        yield from ((block, work(block)) for block in blocks)
-        return
-    with Pool(work, workers) as pool:
-        yield from zip(blocks, pool.map(blocks), strict=True)
 
 
 def _gather(

@@ -1,0 +1,264 @@
+"""Index the rows of the inputs by file and offset, and gather them in another order.
+
+A merge shuffles the index, not the rows. Rows that do not fit into memory are gathered through the disk.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from dataprep.core.errors import RowError
+from dataprep.core.io import Block, open_mapped, writing
+from dataprep.core.jsonl import MAX_LINE, not_json, not_object
+from dataprep.core.parallel import Failure, Outcome, Pool
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Large enough that a worker's answer costs little beside its work, small enough for a smooth progress bar.
+PART_BYTES = 2 << 20
+MAX_BUCKETS = 500  # each is an open file, and systems commonly allow 1,024
+_NEWLINE = ord("\n")
+# The bytes that bytes.strip() removes: a table answers for all lines of a block at once.
+_WHITE = np.zeros(256, dtype=bool)
+_WHITE[list(b" \t\r\n\v\f")] = True
+
+
+def scan(block: Block, check: bool) -> Outcome:
+    """Find the rows of a block, and with ``check`` those that are not JSON objects: an operator.
+
+    Its payload is the first byte within the block of each sound row, and the row's bytes without the newline.
+    """
+    data = block.mapped()
+    array = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(array == _NEWLINE)
+    # The last line of a file may lack its newline.
+    if data and data[-1] != _NEWLINE:
+        ends = np.append(ends, len(data))
+    starts = np.empty_like(ends)
+    starts[:1] = 0
+    starts[1:] = ends[:-1] + 1
+    lengths = ends - starts
+    too_long = int(np.argmax(lengths > MAX_LINE)) + 1 if (lengths > MAX_LINE).any() else 0
+    keep = lengths > 0
+    # Blank lines and lines of white space are not rows. Looking at the first byte of all lines at once leaves
+    # few lines to look at one by one.
+    first = array[np.minimum(starts, max(len(data) - 1, 0))]
+    for row in np.flatnonzero(keep & _WHITE[first]).tolist():
+        keep[row] = bool(bytes(data[starts[row] : ends[row]]).strip())
+    failures = _check(data, starts, ends, keep) if check else []
+    # Offsets within a block fit into 32 bits; build_index adds the block's offset in the file in 64.
+    payload = (starts[keep].astype(np.uint32), lengths[keep].astype(np.uint32))
+    rows_in = payload[0].size + len(failures)
+    return Outcome(ends.size, rows_in, failures=failures, too_long=too_long, payload=payload)
+
+
+def _check(
+    data: memoryview, starts: NDArray[np.int64], ends: NDArray[np.int64], keep: NDArray[np.bool_]
+) -> list[Failure]:
+    """Return the rows that are not JSON objects, and clear ``keep`` for them."""
+    loads, failures = orjson.loads, []
+    for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        if not keep[row]:
+            continue
+        line = bytes(data[start:end])
+        try:
+            value = loads(line)
+            if type(value) is dict:
+                continue
+            problem: RowError = not_object(value)
+        except orjson.JSONDecodeError as error:
+            problem = not_json(line, error)
+        failures.append(Failure(row + 1, problem.reason, str(problem), line))
+        keep[row] = False
+    return failures
+
+
+@dataclass(slots=True)
+class Index:
+    """All rows of all inputs, in input order: 16 bytes a row.
+
+    Attributes:
+        paths: the plain files that hold the rows.
+        files: the index in ``paths`` of each row's file, shape ``(rows,)``.
+        starts: its first byte there, shape ``(rows,)``.
+        lengths: its bytes without the newline, shape ``(rows,)``.
+    """
+
+    paths: list[str]
+    files: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.uint32]
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows."""
+        return self.starts.size
+
+    @property
+    def size(self) -> int:
+        """Return the number of bytes of all rows, each with a newline."""
+        return int(self.lengths.sum(dtype=np.int64)) + self.rows
+
+    def ordered(self, order: NDArray[np.int64]) -> Index:
+        """Return the index of the same rows in another order: position k holds row ``order[k]``."""
+        return Index(self.paths, self.files[order], self.starts[order], self.lengths[order])
+
+    def part(self, begin: int, end: int) -> Index:
+        """Return the index of the rows from position ``begin`` to before ``end``."""
+        pick = slice(begin, end)
+        return Index(self.paths, self.files[pick], self.starts[pick], self.lengths[pick])
+
+    def cuts(self, size: int) -> list[int]:
+        """Return positions 0, …, ``rows`` that divide the rows into parts of about ``size`` bytes."""
+        total = np.cumsum(self.lengths, dtype=np.int64) + np.arange(1, self.rows + 1)
+        marks = np.searchsorted(total, np.arange(size, self.size + size, size), side="left") + 1
+        # One row can be larger than a part, and several marks then fall on it: unique removes empty parts.
+        inner = np.minimum(marks, self.rows)
+        return [0, *np.unique(inner).tolist()]
+
+
+def build_index(paths: list[str], scans: Iterable[tuple[Block, tuple[Any, Any]]]) -> Index:
+    """Combine the payloads of ``scan`` for all blocks to the index of the files ``paths``."""
+    number = {path: index for index, path in enumerate(paths)}
+    parts: list[tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint32]]] = []
+    for block, (starts, lengths) in scans:
+        file = np.full(starts.size, number[block.path], dtype=np.uint32)
+        parts.append((file, starts + np.int64(block.start), lengths))
+    # numpy cannot concatenate nothing.
+    if not parts:
+        nothing = np.empty(0, dtype=np.uint32)
+        return Index(paths, nothing, nothing.astype(np.int64), nothing)
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Index(paths, columns[0], columns[1], columns[2])
+
+
+@dataclass(slots=True)
+class Part:
+    """Consecutive rows of the output: their number, their bytes, and the rows themselves."""
+
+    rows: int
+    size: int
+    data: bytes | None  # None once a worker has written them
+
+
+class Gatherer:
+    """Collect rows of an ordered index from the mapped input files; picklable."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._maps: list[mmap.mmap | bytes] | None = None
+
+    def close(self) -> None:
+        """Unmap the input files."""
+        for view in self._maps or ():
+            if isinstance(view, mmap.mmap):
+                view.close()
+        self._maps = None
+
+    def forget(self) -> None:
+        """Release the memory of the pages read so far."""
+        # Mapped pages count as the process's memory until the system needs them: --memory would seem ignored.
+        for view in self._maps or ():
+            if isinstance(view, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                view.madvise(mmap.MADV_DONTNEED)
+
+    def __reduce__(self) -> tuple[type[Gatherer], tuple[Index]]:
+        # Maps cannot be pickled; each worker maps the files itself.
+        return Gatherer, (self.index,)
+
+    def __call__(self, span: tuple[int, int]) -> Part:
+        """Return the rows from position ``span[0]`` to before ``span[1]``, each with a newline."""
+        if self._maps is None:
+            self._maps = [open_mapped(path) for path in self.index.paths]
+        part, maps = self.index.part(*span), self._maps
+        starts = part.starts.tolist()
+        ends = (part.starts + part.lengths).tolist()
+        # This is the inner loop of a merge; a single file needs no lookup per row.
+        if len(maps) == 1:
+            (only,) = maps
+            rows = [only[start:end] for start, end in zip(starts, ends, strict=True)]
+        else:
+            ranges = zip(part.files.tolist(), starts, ends, strict=True)
+            rows = [maps[file][start:end] for file, start, end in ranges]
+        rows.append(b"")  # so that the last row ends with a newline too
+        data = b"\n".join(rows)
+        return Part(part.rows, len(data), data)
+
+
+def gather_in_memory(
+    ordered: Index, workers: int = 1, output: str | None = None, name: str = ""
+) -> Generator[Part, None, None]:
+    """Yield the rows of an ordered index, a part at a time; ``name`` is the output's name in messages.
+
+    Several workers write their parts into ``output``. Without it one process does the work.
+    """
+    gather = Gatherer(ordered)
+    spans = pairwise(ordered.cuts(PART_BYTES))
+    if workers == 1 or output is None:
+        yield from map(gather, spans)
+        gather.close()
+        return
+    with Pool(gather, workers, output=output, name=name) as pool:
+        yield from pool.map(spans)
+
+
+def gather_on_disk(
+    index: Index, order: NDArray[np.int64], scratch: Path, memory: int, name: str
+) -> Generator[Part, None, None]:
+    """Yield the rows of an index in the given order, in two sequential passes over the disk.
+
+    The output is divided into buckets of half the memory (bytes). The first pass reads the inputs from
+    beginning to end and appends each row to the file of its bucket, in the folder ``scratch``. The second
+    pass loads one bucket after the other and puts its rows in order.
+    """
+    # Reading rows at random offsets from a disk would cost a seek per row; two passes read and write
+    # everything twice, but in order.
+    ordered_lengths = Index(index.paths, index.files, index.starts, index.lengths[order])
+    # Half the memory: a bucket is held twice, as it is read and as it is put in order.
+    cuts = ordered_lengths.cuts(max(memory // 2, index.size // MAX_BUCKETS + 1))
+    buckets = [scratch / f"bucket{number}" for number in range(len(cuts) - 1)]
+    with writing(name):
+        _scatter(index, order, cuts, buckets)
+    for bucket, (begin, end) in zip(buckets, pairwise(cuts), strict=True):
+        rows = order[begin:end]
+        arrived = np.sort(rows)  # a bucket has its rows in input order
+        lengths = index.lengths[arrived]
+        starts = np.cumsum(lengths, dtype=np.int64) + np.arange(rows.size) - lengths
+        inside = Index([str(bucket)], np.zeros(rows.size, np.uint32), starts, lengths)
+        yield from gather_in_memory(inside.ordered(np.searchsorted(arrived, rows)))
+        bucket.unlink()
+
+
+def _scatter(index: Index, order: NDArray[np.int64], cuts: list[int], buckets: list[Path]) -> None:
+    """Append every row to the file of the bucket that holds its position in the output."""
+    bucket_of = np.empty(index.rows, dtype=np.uint32)
+    for number, (begin, end) in enumerate(pairwise(cuts)):
+        bucket_of[order[begin:end]] = number
+    gather = Gatherer(index)
+    with ExitStack() as stack:
+        outs = [stack.enter_context(bucket.open("wb")) for bucket in buckets]
+        for begin, end in pairwise(index.cuts(4 * PART_BYTES)):
+            part = gather((begin, end))
+            assert part.data is not None
+            rows = part.data.split(b"\n")
+            numbers = bucket_of[begin:end]
+            # Stable, so that rows stay in input order within a bucket: gather_on_disk relies on it.
+            by_bucket = np.argsort(numbers, kind="stable").tolist()
+            counts = np.bincount(numbers, minlength=len(buckets)).tolist()
+            position = 0
+            for out, count in zip(outs, counts, strict=True):
+                picked = by_bucket[position : position + count]
+                out.write(b"".join([rows[row] + b"\n" for row in picked]))
+                position += count
+            gather.forget()
+    gather.close()
