@@ -75,14 +75,14 @@ def attend(
         raise NotImplementedError("attention with capped logits or sinks")
     lengths = settings["cu_seq_lens_q"].diff().tolist()
     window = settings.get("sliding_window")
-    shared = {"dropout_p": dropout if module.training else 0.0, "scale": scaling}
+    shared: dict[str, Any] = {"dropout_p": dropout if module.training else 0.0, "scale": scaling}
     shared["enable_gqa"] = query.shape[1] != key.shape[1]
     parts = []
     # Split, not sliced: the gradient of each slice would be as long as the whole row.
     documents = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     for length, (queries, keys, values) in zip(lengths, documents, strict=True):
         mask = _window(length, window, query.device) if window and length > window else None
-        arguments = {"attn_mask": mask, "is_causal": mask is None} | shared
+        arguments: dict[str, Any] = {"attn_mask": mask, "is_causal": mask is None} | shared
         parts.append(functional.scaled_dot_product_attention(queries, keys, values, **arguments))
     return torch.cat(parts, dim=2).transpose(1, 2), None
 

@@ -268,7 +268,7 @@ class RationaleDataset:
     encoder: TaskEncoder
     places: list[Location] = field(default_factory=list)
     items: list[list[Task]] = field(default_factory=list)
-    # What became of all rows, in each part of the loss and as a whole.
+    # Rows read, encoded and dropped, for each part of the loss and as a whole.
     part_ledgers: dict[str, Ledger] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     files: list[dict[str, Any]] = field(default_factory=list)
