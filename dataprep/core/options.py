@@ -25,34 +25,21 @@ from dataprep.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Option:
-    """The appearance of a field on the command line.
-
-    Attributes:
-        help: help text.
-        flag: the flag, such as ``--eval``; with ``/--no-eval`` for a pair. Defaults to the field's name.
-        metavar: placeholder for the value in the help text.
-        choices: accepted values; empty for any value.
-        min: smallest accepted number.
-        max: largest accepted number.
-        above: number that the value must exceed.
-        parse: converts the flag's value to the field's. A field that holds a tuple or a mapping gets the
-            list of all values of its flag.
-        kind: type of the flag's value, where it is not the field's.
-        shown: default as the flag's value, where it is not the field's.
-        is_path: whether the value can be a local path; a recorded run keeps it as an absolute one.
-    """
+    """The appearance of a field on the command line."""
 
     help: str
-    flag: str = ""
-    metavar: str | None = None
-    choices: tuple[str, ...] = ()
-    min: float | None = None
-    max: float | None = None
-    above: float | None = None
+    flag: str = ""  # the flag, such as `--eval`; with `/--no-eval` for a pair. Defaults to the field's name
+    metavar: str | None = None  # placeholder for the value in the help text
+    choices: tuple[str, ...] = ()  # accepted values; empty for any value
+    min: float | None = None  # smallest accepted number
+    max: float | None = None  # largest accepted number
+    above: float | None = None  # number that the value must exceed
+    # Converts the flag's value to the field's. A field that holds a tuple or a mapping gets the list of
+    # all values of its flag.
     parse: Callable[[Any], Any] | None = None
-    kind: Any = None
-    shown: Any = None
-    is_path: bool = False
+    kind: Any = None  # type of the flag's value, where it is not the field's
+    shown: Any = None  # default as the flag's value, where it is not the field's
+    is_path: bool = False  # whether the value can be a local path; a recorded run keeps it as an absolute one
 
     @property
     def key(self) -> str:

@@ -116,43 +116,28 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One split of a published dataset.
+    """One split of a published dataset."""
 
-    Attributes:
-        files: patterns, in lower case, of the names of its files.
-        rows: number of rows in it.
-        output: stem of the chat file that ``convert`` writes; empty if the split is not for the workspace.
-        folder: the folder of ``pre_datasets/`` that the file goes to.
-        hub: its place on the hub, as ``"config/split"``; empty if it is not there. Splits that are published
-            in one file have the same text, joined by ``+``.
-    """
-
-    files: tuple[str, ...]
-    rows: int
-    output: str
-    folder: str = ""
+    files: tuple[str, ...]  # patterns, in lower case, of the names of its files
+    rows: int  # number of rows in it
+    output: str  # stem of the chat file that `convert` writes; empty if the split is not for the workspace
+    folder: str = ""  # the folder of `pre_datasets/` that the file goes to
+    # Its place on the hub, as `config/split`; empty if it is not there. Splits that are published in
+    # one file have the same text, joined by `+`.
     hub: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The publication of a dataset.
+    """The publication of a dataset."""
 
-    Attributes:
-        splits: by name: ``"train"`` and ``"test"``, and others that do not go into the workspace.
-        hub: its name on the Hugging Face hub; empty if it is not there.
-        revision: the commit there that the row counts and the converter were checked against.
-        licence: the licence it is published under.
-        homepage: where its authors publish it.
-        task: the task of its Examples, as in ``Example.task``.
-    """
-
+    # By name: `train` and `test`, and others that do not go into the workspace.
     splits: Mapping[str, Split]
-    hub: str = ""
-    revision: str = ""
-    licence: str = ""
-    homepage: str = ""
-    task: str = "choice"
+    hub: str = ""  # its name on the Hugging Face hub; empty if it is not there
+    revision: str = ""  # the commit there that the row counts and the converter were checked against
+    licence: str = ""  # the licence it is published under
+    homepage: str = ""  # where its authors publish it
+    task: str = "choice"  # the task of its Examples, as in `Example.task`
 
 
 def text_of(row: Mapping[str, Any], name: str) -> str:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 BINS = 12
-
 Encode = Callable[[str], Sequence[int]]
 
 
@@ -223,8 +222,8 @@ def _histogram(lengths: pl.Series) -> list[Bin]:
     # Rounded up, so that there are never more than BINS bins.
     width = max(1, -(-(usual + 1 - shortest) // BINS))
     edges = list(range(shortest, usual + 1, width))
-    bins = []
-    for number, edge in enumerate(edges):
-        top = longest if number == len(edges) - 1 else edge + width - 1
-        bins.append(Bin(edge, top, int(lengths.is_between(edge, top).sum())))
-    return bins
+    tops = [edge - 1 for edge in edges[1:]] + [longest]
+    return [
+        Bin(low, high, int(lengths.is_between(low, high).sum()))
+        for low, high in zip(edges, tops, strict=True)
+    ]

@@ -207,7 +207,16 @@ def _filled(section: Sequence[str], fields: Sequence[str]) -> Getter:
     # This is the row path. One and two fields, as most templates have, need no loop.
     getters = [FIELDS[field] for field in fields]
     if len(getters) == 1:
-        return _around(section[0], section[1], getters[0])
+        (head, tail), (get,) = section, getters
+        if not head and not tail:
+            return get
+
+        def one(example: Example) -> str | None:
+            value = get(example)
+            return None if value is None else f"{head}{value}{tail}"
+
+        return one
+
     if len(getters) == 2:
         before, between, after = section
         first, second = getters
@@ -220,26 +229,15 @@ def _filled(section: Sequence[str], fields: Sequence[str]) -> Getter:
 
         return two
 
-    head, *tails = section
+    start, *tails = section
 
     def several(example: Example) -> str | None:
         values = [get(example) for get in getters]
         if None in values:
             return None
-        return head + "".join([f"{value}{tail}" for value, tail in zip(values, tails, strict=True)])
+        return start + "".join([f"{value}{tail}" for value, tail in zip(values, tails, strict=True)])
 
     return several
-
-
-def _around(before: str, after: str, get: Getter) -> Getter:
-    if not before and not after:
-        return get
-
-    def one(example: Example) -> str | None:
-        value = get(example)
-        return None if value is None else f"{before}{value}{after}"
-
-    return one
 
 
 def _parse_section(section: str, name: str) -> tuple[list[str], list[str]]:
@@ -280,7 +278,9 @@ def chat_renderer(template: Template, *, with_id: bool = False) -> Renderer:
         if asked is None or answered is None:
             raise _empty("user" if asked is None else "assistant")
         start = head_of(example) if head is None else head
-        end = _end_with_id(example) if with_id else b"}]}"
+        end = b"}]}"
+        if with_id:
+            end = b'}],"id":%b,"source":%b}' % (_dumps(example.identify()), _dumps(example.source))
         return b"".join((start, _dumps(asked), _BETWEEN, _dumps(answered), end))
 
     return render
@@ -300,10 +300,6 @@ def _head_renderer(system: str) -> Renderer:
         return message % _dumps(content)
 
     return head
-
-
-def _end_with_id(example: Example) -> bytes:
-    return b'}],"id":%b,"source":%b}' % (_dumps(example.identify()), _dumps(example.source))
 
 
 def _empty(role: str) -> RowError:

@@ -91,10 +91,8 @@ def split_files(folder: Path, split: Split) -> list[Path]:
     # Two different files would silently double the split, or mix two versions of it.
     if len({_SHARD.sub("", path.name.lower()) for path in paths}) > 1:
         listed = ", ".join(path.name for path in paths)
-        raise WorkspaceError(
-            f"{folder}: {listed} could all be the same split: keep one there, or name the one you "
-            "mean: `dataprep convert DATASET FILE`"
-        )
+        hint = "keep one there, or name the one you mean: `dataprep convert DATASET FILE`"
+        raise WorkspaceError(f"{folder}: {listed} could all be the same split: {hint}")
     return paths
 
 
@@ -115,10 +113,8 @@ def init_workspace(folder: str | Path = ".") -> Path:
     # Checked before anything is made, so that a refused folder stays as it was.
     for name in ("raw", "pre_datasets", "mergedata"):
         if (root / name).exists():
-            raise WorkspaceError(
-                f"{root / name} exists already, and nothing is overwritten: "
-                "give another folder, `dataprep init DIR`"
-            )
+            hint = "give another folder, `dataprep init DIR`"
+            raise WorkspaceError(f"{root / name} exists already, and nothing is overwritten: {hint}")
     try:
         # copytree makes raw/ itself, and fails if it is there.
         for name in FOLDERS[1:]:

@@ -25,20 +25,12 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """Conversations in tokens, one after the other.
+    """The tokens of conversations, one after the other."""
 
-    Attributes:
-        ids: the ids of all conversations, shape ``(tokens,)``.
-        mask: the loss mask, 1 where a token is in the loss and else 0, shape ``(tokens,)``.
-        lengths: number of tokens of each conversation, shape ``(conversations,)``.
-        errors: the rows that could not be encoded, by their index among the rows that were given. They
-            have no entry in the arrays.
-    """
-
-    ids: NDArray[np.uint32]
-    mask: NDArray[np.uint8]
-    lengths: NDArray[np.int64]
-    errors: Mapping[int, RowError]
+    ids: NDArray[np.uint32]  # shape (tokens,)
+    mask: NDArray[np.uint8]  # 1 where a token is in the loss, else 0; shape (tokens,)
+    lengths: NDArray[np.int64]  # tokens of each conversation, shape (conversations,)
+    errors: Mapping[int, RowError]  # rows without tokens, by their index among the rows given
 
     @classmethod
     def of(cls, results: Sequence[Encoded | RowError]) -> Batch:
@@ -66,22 +58,15 @@ class Batch(NamedTuple):
             yield Encoded(self.ids[start:end].tolist(), bytearray(self.mask[start:end]))
 
 
-Key = tuple[str, bool]
-"""A text to encode, and whether it continues another text."""
+Key = tuple[str, bool]  # a text to encode, and whether it continues another text
 
 
 class _Text(NamedTuple):
-    """A text that contains contents.
+    """A text that contains contents."""
 
-    Attributes:
-        part: its index among the parts of the recipe.
-        pieces: fixed texts, and indexes of messages.
-        continues: whether it continues the text before it.
-    """
-
-    part: int
-    pieces: tuple[str | int, ...]
-    continues: bool
+    part: int  # its index among the parts of the recipe
+    pieces: tuple[str | int, ...]  # fixed texts, and indexes of messages
+    continues: bool  # whether it continues the text before it
 
     def key(self, contents: Sequence[str]) -> Key:
         pieces = [contents[piece] if type(piece) is int else piece for piece in self.pieces]
@@ -89,31 +74,15 @@ class _Text(NamedTuple):
 
 
 class _Recipe(NamedTuple):
-    """The assembly of conversations with the same roles.
+    """The assembly of conversations with the same roles."""
 
-    Attributes:
-        parts: the packed ids of the fixed parts; empty for a text.
-        in_loss: for each part 1 if it is in the loss, else 0.
-        texts: the parts that are texts.
-    """
-
-    parts: list[bytes]
-    in_loss: bytes
+    parts: list[bytes]  # packed ids of the fixed parts; empty for a text
+    in_loss: bytes  # for each part 1 if it is in the loss, else 0
     texts: list[_Text]
 
 
 class Encoder:
-    """Encodes conversations with one tokenizer and chat format; picklable.
-
-    Args:
-        tokenizer: the tokenizer.
-        chat_format: the chat format.
-        max_length: maximum number of tokens per row. Defaults to no limit.
-        truncation: what to do with longer rows, one of ``TRUNCATIONS``.
-
-    Attributes:
-        cut: number of answers that were cut since it was last set to 0.
-    """
+    """Encodes conversations with one tokenizer and chat format; picklable."""
 
     def __init__(
         self,
@@ -125,28 +94,20 @@ class Encoder:
         self.tokenizer = tokenizer
         self.chat_format = chat_format
         self.linter = Linter(tokenizer, chat_format)
-        self.cut = 0
+        self.cut = 0  # answers that were cut since it was last set to 0
         self._max_length = max_length
         self._truncation = truncation
         self._recipes: dict[tuple[str, ...], _Recipe | RowError] = {}
 
     def read(self, row: dict[str, Any]) -> Turns:
-        """Return the roles and contents of a chat row, as the chat format writes them.
-
-        Raises:
-            RowError: the row is malformed, or the chat format refuses it.
-        """
+        """Return the roles and contents of a chat row, as the chat format writes them."""
         messages = row.get("messages")
         if not isinstance(messages, list):
             raise RowError(*next(find_in_row(row)))
         return self.chat_format.read(messages)
 
     def encode_messages(self, conversations: Iterable[Messages]) -> list[Encoded | RowError]:
-        """Encode, lint and truncate conversations; return the tokens or the error of each.
-
-        Raises:
-            TokenizerError: the tokenizer lacks a special token of the chat format.
-        """
+        """Encode, lint and truncate conversations; return the tokens or the error of each."""
         rows: list[Turns] = []
         errors: list[RowError | None] = []
         for messages in conversations:
@@ -159,14 +120,7 @@ class Encoder:
         return [next(results) if error is None else error for error in errors]
 
     def encode_checked(self, rows: Sequence[Turns]) -> Batch:
-        """Encode conversations, lint them, and truncate those that are too long.
-
-        Args:
-            rows: conversations, as ``read`` returns them.
-
-        Raises:
-            TokenizerError: the tokenizer lacks a special token of the chat format.
-        """
+        """Encode conversations of ``read``, lint them, and truncate those that are too long."""
         batch = self.encode(rows)
         # All rows of a batch are checked at once with numpy. Only if one of them may be faulty, or is too
         # long, are they looked at one by one: GSM8K takes 0.29 s the one way and 0.56 s the other.
@@ -193,14 +147,7 @@ class Encoder:
         return truncated
 
     def encode(self, rows: Sequence[Turns]) -> Batch:
-        """Encode conversations, without linting or truncating them.
-
-        Args:
-            rows: conversations, as ``read`` returns them.
-
-        Raises:
-            TokenizerError: the tokenizer lacks a special token of the chat format.
-        """
+        """Encode conversations of ``read``, without linting or truncating them."""
         recipes = [self._recipes.get(roles) or self._make_recipe(roles) for roles, _ in rows]
         keys = [
             text.key(contents)

@@ -25,7 +25,6 @@ from dataprep.tokens.truncation import Encoded, spans_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 LENGTHS = "ids and mask differ in length"
 UNKNOWN = "unknown token"
 NOT_IN_LOSS = "no token in the loss"
@@ -34,7 +33,6 @@ OTHER_TEXT = "text in the loss is not the answer"
 SPECIAL = "special token inside content"
 NAMED = "name of a special token inside content"
 CUT = "cut answer"
-
 KINDS = (LENGTHS, UNKNOWN, NOT_IN_LOSS, OPEN_END, OTHER_TEXT, SPECIAL, NAMED, CUT)
 
 _NOT_UTF8 = "\ufffd".encode()
@@ -43,15 +41,10 @@ _STOP, _NO_TEXT = b"\xff", b"\xfe"
 
 
 class _Expected(NamedTuple):
-    """The pieces that the chat format puts into conversations with certain roles.
+    """The pieces that the chat format puts into conversations with certain roles."""
 
-    Attributes:
-        special_tokens: the ids of the special tokens.
-        answers: the indexes of the messages that are answers.
-    """
-
-    special_tokens: NDArray[np.int64]
-    answers: list[int]
+    special_tokens: NDArray[np.int64]  # the ids of the special tokens
+    answers: list[int]  # the indexes of the messages that are answers
 
 
 class _Table(NamedTuple):
@@ -63,12 +56,7 @@ class _Table(NamedTuple):
 
 
 class Linter:
-    """Checks rows of tokens.
-
-    Args:
-        tokenizer: the tokenizer that made them.
-        chat_format: the chat format that they are in.
-    """
+    """Checks rows of tokens."""
 
     def __init__(self, tokenizer: Tokenizer, chat_format: ChatFormat) -> None:
         self.tokenizer = tokenizer
@@ -88,13 +76,7 @@ class Linter:
         return {name: value for name, value in self.__dict__.items() if name != "_table"}
 
     def problems(self, encoded: Encoded, turns: Turns | None = None) -> Iterator[Finding]:
-        """Yield the faults of a row.
-
-        Args:
-            encoded: the row.
-            turns: the conversation that the row was made from, as the chat format reads it. Without it, a
-                wrong answer and the name of a special token in a text cannot be found.
-        """
+        """Yield the faults of a row; ``turns`` is the conversation that it was made from, if known."""
         ids, mask, size = encoded.ids, encoded.mask, self.tokenizer.vocab_size
         # The first three faults make every further comparison meaningless, so they end it.
         if len(ids) != len(mask):
@@ -121,7 +103,6 @@ class Linter:
     def _compare(
         self, turns: Turns, plan: Plan, ids: list[int], spans: list[tuple[int, int]]
     ) -> Iterator[Finding]:
-        """Compare a row with its conversation."""
         roles, contents = turns
         answers = [index for index, role in enumerate(roles) if role == "assistant"]
         for index, span in zip(answers, spans, strict=False):
@@ -196,16 +177,9 @@ class Linter:
         lengths: NDArray[np.int64],
         rows: Sequence[Turns],
     ) -> bool:
-        """Return whether every row of a batch is free of faults, found with a few array operations.
-
-        It may be false although ``problems`` finds nothing; it is never true if that finds something.
-
-        Args:
-            ids: the ids of all rows, shape ``(tokens,)``.
-            mask: the loss mask, of 0 and 1, same shape.
-            lengths: the number of tokens of each row, shape ``(rows,)``.
-            rows: the conversations that they were made from, as the chat format reads them.
-        """
+        """Return whether every row of an ``encoder.Batch`` is free of faults."""
+        # A few array operations for all rows. The answer may be false although `problems` finds nothing; it
+        # must never be true if that finds something.
         if self.tokenizer.token_bytes is None or not rows or len(rows) != lengths.size:
             return False
         if lengths.min() < 1 or not ids.size == mask.size == lengths.sum():

@@ -27,9 +27,7 @@ class ShardOptions:
         metavar="N",
     )
     truncation: str = option(
-        "error",
-        "What to do with longer rows. With --student, defaults to truncate.",
-        choices=TRUNCATIONS,
+        "error", "What to do with longer rows. With --student, defaults to truncate.", choices=TRUNCATIONS
     )
     strip: bool = option(False, "Strip white space around contents.")
     date: str | None = option(

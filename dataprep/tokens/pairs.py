@@ -41,9 +41,8 @@ if TYPE_CHECKING:
 
 PADS = ("none", "max")
 FIELDS = ("input_ids", "rationale_ids")
-
+# The ids of a text column, all rows one after the other, and the number of ids of each row.
 Column = tuple["NDArray[np.uint32]", "NDArray[np.uint32]"]
-"""The ids of a text column, all rows one after the other, and the number of ids of each row."""
 
 
 class Texts(NamedTuple):
@@ -71,15 +70,10 @@ class Pair(NamedTuple):
 
 @dataclass(slots=True)
 class Paired:
-    """The result of ``tokenize_pairs``.
+    """The result of ``tokenize_pairs``."""
 
-    Attributes:
-        ledger: the rows.
-        cut: number of texts that were cut, by field.
-    """
-
-    ledger: Ledger
-    cut: dict[str, int]
+    ledger: Ledger  # the rows
+    cut: dict[str, int]  # number of texts that were cut, by field
 
 
 def tokenize_pairs(
@@ -187,26 +181,15 @@ def _joined(columns: Sequence[Column]) -> Column:
     return np.concatenate([ids for ids, _ in columns]), np.concatenate([lengths for _, lengths in columns])
 
 
+@dataclass(frozen=True, slots=True)
 class PairOperator:
-    """Turns blocks of Examples into ids of all tokenizers; a picklable operator.
+    """Turns blocks of Examples into ids of all tokenizers; a picklable operator."""
 
-    The payload of an outcome is the columns (for each tokenizer, one for each of ``FIELDS``) and the indexes
-    of the correct answers.
-    """
-
-    def __init__(
-        self,
-        loaded: Sequence[Tokenizer],
-        teachers: tuple[str, ...],
-        dataset: str | None,
-        max_length: int,
-        truncation: str,
-    ) -> None:
-        self.tokenizers = loaded
-        self.teachers = teachers
-        self.dataset = dataset
-        self.max_length = max_length
-        self.truncation = truncation
+    tokenizers: Sequence[Tokenizer]
+    teachers: tuple[str, ...]
+    dataset: str | None
+    max_length: int
+    truncation: str
 
     def __call__(self, block: files.Block) -> Outcome:
         """Encode the rows of a block."""
@@ -214,6 +197,7 @@ class PairOperator:
             block, lambda row: texts_of(source_rows.example_of(row, self.dataset), self.teachers)
         )
         rows = read.settle([self._encode(texts) for texts in read.rows])
+        # For each tokenizer, one column for each of FIELDS.
         columns: list[Column] = []
         for number in range(2 * len(self.tokenizers)):
             texts = [ids[number][: self.max_length] for ids in rows]
@@ -250,19 +234,14 @@ _QUESTION = compile_text(CHOICE_USER)
 
 
 def texts_of(example: Example, teachers: Sequence[str]) -> Texts:
-    """Return what is encoded of an Example, for the student and then each teacher.
-
-    A teacher's rationale is its own if the row has one, else the gold one. The student's is the gold one,
-    else that of the first teacher that has one.
-
-    Raises:
-        RowError: the Example lacks choices, an answer or a rationale.
-    """
+    """Return the texts of an Example, for the student and then each teacher."""
     if not example.choices:
         raise RowError("no choices", "expected a multiple-choice Example; source rows need --dataset NAME")
     if example.answer_label is None:
         raise RowError("no gold answer", "expected the answer's letter or text")
     rationales = example.rationales or {}
+    # A teacher's rationale is its own if the row has one, else the gold one. The student's is the gold one,
+    # else that of the first teacher that has one.
     theirs = [rationales.get(name, "").strip() for name in teachers]
     gold = example.solution or next(filter(None, theirs), None)
     if gold is None or (example.solution is None and not all(theirs)):

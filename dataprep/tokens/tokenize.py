@@ -35,19 +35,13 @@ if TYPE_CHECKING:
 
 
 class Prepared(NamedTuple):
-    """A tokenizer and a chat format, loaded.
-
-    Attributes:
-        path: the tokenizer's path or name, if one was given.
-        file: its file, if it has one.
-        digest: the SHA-256 of the file when it was loaded.
-    """
+    """A tokenizer and a chat format, loaded."""
 
     tokenizer: Tokenizer
     chat_format: ChatFormat
-    path: str | None
-    file: Path | None
-    digest: str | None
+    path: str | None  # the tokenizer's path or name, if one was given
+    file: Path | None  # its file, if it has one
+    digest: str | None  # the SHA-256 of the file when it was loaded
 
     def check_unchanged(self) -> None:
         """Raise ``InputError`` if the file was changed since it was loaded."""
@@ -64,17 +58,11 @@ class Prepared(NamedTuple):
 
 @dataclass(slots=True)
 class Tokenized:
-    """The result of ``tokenize_files``.
-
-    Attributes:
-        ledger: the rows.
-        manifest: the manifest of the shards.
-        up_to_date: whether the shards existed already, made from the same inputs with the same options.
-    """
+    """The result of ``tokenize_files``."""
 
     ledger: Ledger
     manifest: dict[str, Any]
-    up_to_date: bool = False
+    up_to_date: bool = False  # whether the shards existed already, made from the same inputs and options
 
     @property
     def fill(self) -> float | None:
@@ -179,19 +167,12 @@ def prepare(
 
 @dataclass(frozen=True, slots=True)
 class EncodedBlock:
-    """The documents of a block, without their ids, which are the outcome's data.
+    """The documents of a block, without their ids, which are the outcome's data."""
 
-    Attributes:
-        lengths: number of tokens of each document, shape ``(documents,)``.
-        numbers: the row of the block, from 0, that each document is made of, same shape.
-        bits: the loss masks, one bit for each token.
-        cut: number of answers that were cut.
-    """
-
-    lengths: NDArray[np.uint32]
-    numbers: NDArray[np.uint32]
-    bits: bytes
-    cut: int
+    lengths: NDArray[np.uint32]  # tokens of each document, shape (documents,)
+    numbers: NDArray[np.uint32]  # the row of the block, from 0, of each document, same shape
+    bits: bytes  # the loss masks, one bit for each token
+    cut: int  # number of answers that were cut
 
 
 class Documents:
@@ -246,16 +227,9 @@ def _fill(
         buffer.add(encoded.bits, encoded.lengths, before + encoded.numbers.astype(np.int64))
         cut += encoded.cut
 
+    blocks, paths = input_files.blocks(), input_files.paths
     run_into(
-        input_files.blocks(),
-        operator,
-        buffer,
-        ledger,
-        bad,
-        paths=input_files.paths,
-        workers=workers,
-        take=take,
-        progress=progress,
+        blocks, operator, buffer, ledger, bad, paths=paths, workers=workers, take=take, progress=progress
     )
     buffer.close()
     return cut

@@ -14,15 +14,10 @@ TRUNCATIONS = ("error", "drop", "truncate")
 
 @dataclass(slots=True)
 class Encoded:
-    """A conversation in tokens.
+    """A conversation in tokens."""
 
-    Attributes:
-        ids: token ids, L of them.
-        mask: the loss mask, L bytes: 1 where the token is in the loss, else 0.
-    """
-
-    ids: list[int]
-    mask: bytearray
+    ids: list[int]  # token ids, L of them
+    mask: bytearray  # L bytes: 1 where the token is in the loss, else 0
 
 
 def spans_of(mask: bytes | bytearray) -> list[tuple[int, int]]:
@@ -48,22 +43,7 @@ class Truncated(NamedTuple):
 
 
 def truncate(encoded: Encoded, max_length: int, truncation: str = "error") -> Truncated:
-    """Shorten a row to at most ``max_length`` tokens.
-
-    Questions are never cut. The row ends with the last answer of which at least one token fits; a question
-    that loses its whole answer is removed with it.
-
-    Args:
-        encoded: a row of L tokens.
-        max_length: maximum number of tokens, 1 or more.
-        truncation: one of ``TRUNCATIONS``.
-
-    Raises:
-        RowError: the row is too long, and ``truncation`` is ``"error"``.
-        RowDropped: the row is too long, and ``truncation`` is ``"drop"``; or ``"truncate"`` would leave no
-            token in the loss.
-        UsageError: ``max_length`` or ``truncation`` is not valid.
-    """
+    """Shorten a row to at most ``max_length`` tokens, or raise ``RowError`` or ``RowDropped``."""
     if truncation not in TRUNCATIONS or max_length < 1:
         raise UsageError(
             f"expected 1 token or more, and one of {', '.join(TRUNCATIONS)}; "
@@ -77,6 +57,8 @@ def truncate(encoded: Encoded, max_length: int, truncation: str = "error") -> Tr
         raise RowError("too many tokens", f"{lengths}: drop or truncate such rows, or allow more")
     if truncation == "drop":
         raise RowDropped("too many tokens", lengths)
+    # Questions are never cut. The row ends with the last answer of which at least one token fits; a question
+    # that loses its whole answer is removed with it.
     spans = spans_of(encoded.mask)
     kept = [span for span in spans if span[0] < max_length]
     if not kept:

@@ -19,7 +19,7 @@ from dataprep.tokens.lint.page import page
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.truncation import Encoded, spans_of, truncate
 from tests import chat_templates as templates
-from tests.tokens.test_layouts import DUMMY, TOY, chat, chats
+from tests.tokens.test_chat_formats import DUMMY, TOY, chat, chats
 from tests.tokens_fakes import encode, encode_one, problems_of
 
 LAYOUT = chat_format_of("llama3")

@@ -39,26 +39,17 @@ _DOCUMENT = re.compile(rb"\s*(?:\[\s*\{|\{[ \t\r]*\n)")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some whole lines of a file: a byte range of it, or the bytes themselves.
+    """Some whole lines of a file: a byte range of it, or the bytes themselves."""
 
-    Attributes:
-        path: the file, for messages.
-        start: first byte of the range to read, if ``data`` is ``None``.
-        end: the byte after the range.
-        data: the lines.
-        unit: what a line is to a user: a ``"line"`` of the file, or a ``"row"`` of a document or table.
-        array: the bytes are not lines but one JSON array, whose items are the rows.
-        first: it is the first block of its file.
-        rows_before: number of rows of the file that precede the block, if the engine was asked to count them.
-    """
-
-    path: str
-    start: int = 0
-    end: int = 0
+    path: str  # the file, for messages
+    start: int = 0  # first byte of the range to read, if `data` is `None`
+    end: int = 0  # the byte after the range
     data: bytes | None = None
+    # What a line is to a user: a line of the file, or a row of a document or table.
     unit: Literal["line", "row"] = "line"
-    array: bool = False
-    first: bool = False
+    array: bool = False  # the bytes are not lines but one JSON array, whose items are the rows
+    first: bool = False  # it is the first block of its file
+    # Number of rows of the file that precede the block, if the engine was asked to count them.
     rows_before: int | None = None
 
     def mapped(self) -> memoryview:

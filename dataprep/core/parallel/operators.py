@@ -27,48 +27,28 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class Failure:
-    """One bad row.
+    """One bad row."""
 
-    Attributes:
-        line: its line, counted from 1 within its block; the engine adds the lines before the block.
-        reason: the kind of fault, for the ledger.
-        message: what was found and what was expected.
-        row: the bytes of the row.
-    """
-
-    line: int
-    reason: str
-    message: str
+    line: int  # its line, counted from 1 within its block; the engine adds the lines before the block
+    reason: str  # the kind of fault, for the ledger
+    message: str  # what was found and what was expected
     row: bytes
 
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of an operator on one block.
+    """The result of an operator on one block."""
 
-    Attributes:
-        lines: number of lines in the block, blank ones too.
-        rows_in: number of lines that are not blank.
-        rows_out: number of output rows.
-        dropped: number of sound rows left out, by reason.
-        failures: bad rows in the order of their lines.
-        counts: numbers that the operator counted besides, by name.
-        too_long: the first line longer than ``MAX_LINE``, counted from 1; 0 if there is none.
-        size: bytes of output.
-        data: the output; ``None`` if there is none, or once a worker has written it.
-        payload: a further result for the caller, for example the lengths of tokenized documents.
-    """
-
-    lines: int = 0
-    rows_in: int = 0
-    rows_out: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
-    counts: dict[Any, int] = field(default_factory=dict)
-    too_long: int = 0
-    size: int = 0
-    data: bytes | None = None
-    payload: Any = None
+    lines: int = 0  # number of lines in the block, blank ones too
+    rows_in: int = 0  # number of lines that are not blank
+    rows_out: int = 0  # number of output rows
+    dropped: dict[str, int] = field(default_factory=dict)  # number of sound rows left out, by reason
+    failures: list[Failure] = field(default_factory=list)  # bad rows in the order of their lines
+    counts: dict[Any, int] = field(default_factory=dict)  # numbers that the operator counted besides, by name
+    too_long: int = 0  # the first line longer than `MAX_LINE`, counted from 1; 0 if there is none
+    size: int = 0  # bytes of output
+    data: bytes | None = None  # the output; `None` if there is none, or once a worker has written it
+    payload: Any = None  # a further result for the caller, for example the lengths of tokenized documents
 
     def refuse(self, line: int, error: RowError, row: bytes) -> None:
         """Count a row that an operator did not take: dropped or failed."""
@@ -146,17 +126,11 @@ class per_row:
 
 @dataclass(slots=True)
 class ReadRows(Generic[Row]):
-    """The rows of a block that are read so far.
+    """The rows of a block that are read so far."""
 
-    Attributes:
-        outcome: the counts of the block, with the rows that were refused. It has no output yet.
-        rows: the rows that were not refused.
-        numbers: for each of ``rows``, the number of the row in the block, counted from 0.
-    """
-
-    outcome: Outcome
-    rows: list[Row]
-    numbers: list[int]
+    outcome: Outcome  # the counts of the block, with the rows that were refused. It has no output yet
+    rows: list[Row]  # the rows that were not refused
+    numbers: list[int]  # for each of `rows`, the number of the row in the block, counted from 0
     _lines: list[tuple[int, bytes]]
 
     def settle(self, results: list[Result | RowError]) -> list[Result]:

@@ -63,8 +63,7 @@ def run(
         blocks: of one file after another.
         workers: number of processes; 1 runs the operator in this one.
         numbered: give each block ``rows_before``, for an operator made with ``with_place``.
-        output: a file that several workers write their output into, one outcome after the other; the outcomes
-            then come without ``data``.
+        output: a file that several workers write into; the outcomes then come without ``data``.
         name: the name of ``output`` in messages.
     """
     before = 0

@@ -76,20 +76,16 @@ def convert(row: Mapping[str, Any]) -> Example:
         raise RowError("field 'test_setup_code' is not a string", f"found {describe(setup)}")
     # Set-up lines come first among the tests, because they must run before them.
     tests = (setup, *texts_of(row, "test_imports"), *texts_of(row, "test_list"))
+    text_of(row, "code")
+    # Only newlines are stripped at the front: stripping spaces would break the first line's indentation.
+    code = row["code"].replace("\r\n", "\n")
     return Example(
         question=question.replace("\r\n", "\n"),
         task="code",
         id=f"mbpp-{_task_id(row)}",
-        answer=_code(row),
+        answer=code.strip("\n").rstrip(),
         tests=tuple(lines for test in tests if (lines := test.replace("\r\n", "\n").strip())),
     )
-
-
-def _code(row: Mapping[str, Any]) -> str:
-    text_of(row, "code")
-    code: str = row["code"].replace("\r\n", "\n")
-    # Only newlines are stripped at the front: stripping spaces would break the first line's indentation.
-    return code.strip("\n").rstrip()
 
 
 def _task_id(row: Mapping[str, Any]) -> int:

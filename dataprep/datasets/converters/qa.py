@@ -28,6 +28,7 @@ ASSISTANT = """\
 
 {answer}"""
 
+_MISSING = object()
 FIELDS = ("question", "choices", "answer", "context", "solution", "id")
 
 
@@ -38,26 +39,21 @@ def convert(
     answers_from: Literal[0, 1, None] = None,
     unlabelled: Unlabelled = "drop",
 ) -> Example:
-    """Return an Example with the fields that ``columns`` names.
+    """Return an Example with the fields that ``columns`` names, by the Example's fields.
 
-    Args:
-        row: the source row.
-        columns: the row's field for each field of an Example.
-        answers_from: the first choice's number, if answers are numbers.
-        unlabelled: keep or drop a row whose answer is hidden.
+    ``answers_from`` is the first choice's number, if answers are numbers.
     """
     columns = columns or {name: name for name in FIELDS}
     question = _text(row, columns.get("question", "question"))
     if question is None:
-        found = ", ".join(map(repr, row)) or "none"
-        raise RowError(
-            "no question", f"expected it in {columns.get('question')!r}; the row's fields are {found}"
-        )
+        expected = f"expected it in {columns.get('question')!r}"
+        fields = ", ".join(map(repr, row)) or "none"
+        raise RowError("no question", f"{expected}; the row's fields are {fields}")
     shared: dict[str, Any] = {
         name: _text(row, columns[name]) for name in ("id", "context", "solution") if name in columns
     }
     choices = _choices(row, columns["choices"]) if "choices" in columns else None
-    answer = _found(row, columns["answer"]) if "answer" in columns else None
+    answer = _value(row, columns["answer"]) if "answer" in columns else None
     if choices is not None:
         find = partial(_place_of, answers_from=answers_from)
         return choice_example(question, choices, answer, unlabelled=unlabelled, find=find, **shared)
@@ -75,12 +71,7 @@ def mapped_fields(columns: Mapping[str, str]) -> Iterator[str]:
 
 def has_field(row: Mapping[str, Any], path: str) -> bool:
     """Return whether a row has a field, or a dotted path through its objects; its value may be null."""
-    value: Any = row
-    for name in (path,) if path in row else path.split("."):
-        if not isinstance(value, Mapping) or name not in value:
-            return False
-        value = value[name]
-    return True
+    return _value(row, path, _MISSING) is not _MISSING
 
 
 def _place_of(
@@ -101,24 +92,23 @@ def _place_of(
         if text in texts:
             return texts.index(text)
     found = f"found {describe(answer)}; the choices are {listed(texts, labels)}"
-    raise RowError(
-        "the answer is a number", f"{found}; say what the first one's number is: --answers-from 0 or 1"
-    )
+    hint = "say what the first one's number is: --answers-from 0 or 1"
+    raise RowError("the answer is a number", f"{found}; {hint}")
 
 
-def _found(row: Mapping[str, Any], path: str) -> Any:
-    """Return the value of a field, or of a dotted path through objects; ``None`` if it is missing."""
-    # A field whose own name has a dot goes first.
-    if path in row:
-        return row[path]
+def _value(row: Mapping[str, Any], path: str, default: object = None) -> Any:
+    """Return the value of a field, or of a dotted path through objects; the default if it is missing."""
     value: Any = row
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
+    # A field whose own name has a dot goes first.
+    for name in (path,) if path in row else path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return default
+        value = value[name]
     return value
 
 
 def _text(row: Mapping[str, Any], path: str) -> str | None:
-    return _plain(_found(row, path), path)
+    return _plain(_value(row, path), path)
 
 
 def _plain(value: Any, path: str) -> str | None:
@@ -139,9 +129,8 @@ def _choices(row: Mapping[str, Any], path: str) -> tuple[list[str], list[str]] |
             texts.pop()
         given = [text for text in texts if text is not None]
         if len(given) < len(texts):
-            raise RowError(
-                "an empty choice", f"found {describe(texts)}; one in the middle would move the others"
-            )
+            found = f"found {describe(texts)}; one in the middle would move the others"
+            raise RowError("an empty choice", found)
         return given, []
-    value = _found(row, path)
+    value = _value(row, path)
     return None if value in (None, "", [], "[]") else choices_of(value)

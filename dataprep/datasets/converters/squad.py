@@ -64,14 +64,11 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
     if "data" in row and "question" not in row:
         raise whole_document("SQuAD")
     answers = _answers(row)
-    if answers:
-        answer = answers[0].strip()
-        if not answer:
-            raise RowError("the answer is empty", f"found {describe(answers)} as the answers' texts")
-    elif unanswerable == "keep":
-        answer = UNANSWERABLE
-    else:
+    if not answers and unanswerable == "drop":
         raise RowDropped("unanswerable")
+    answer = answers[0].strip() if answers else UNANSWERABLE
+    if not answer:
+        raise RowError("the answer is empty", f"found {describe(answers)} as the answers' texts")
     # Annotators often marked the same span; several equal answers are one.
     distinct = tuple(dict.fromkeys(text for marked in answers if (text := marked.strip())))
     return Example(

@@ -33,7 +33,7 @@ class Download:
 
 @contextmanager
 def client(hub: str, progress: bool = False) -> Iterator[None]:
-    """Turn the errors of the client into one line, and silence its log and unless wanted its bars."""
+    """Turn the client's errors into one line and silence its log; ``progress`` shows its bars."""
     require("datasets", extra="hub", feature="fetching a dataset")
     import datasets
     import huggingface_hub
@@ -47,7 +47,7 @@ def client(hub: str, progress: bool = False) -> Iterator[None]:
         library = type(error).__module__.partition(".")[0]
         if library not in _CLIENTS and not isinstance(error, OSError | ValueError):
             raise
-        raise FetchError(_said(hub, error)) from error
+        raise FetchError(_message_of(hub, error)) from error
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def _quiet(library: Any, show: bool) -> Iterator[None]:
             library.utils.enable_progress_bars()
 
 
-def _said(hub: str, error: Exception) -> str:
+def _message_of(hub: str, error: Exception) -> str:
     from huggingface_hub import constants
     from huggingface_hub.utils import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -116,17 +116,14 @@ def builder_of(hub: str, config: str, commit: str, sums: Iterable[str]) -> Any:
 def download(
     hub: str, where: str, builder: Any, commit: str, sums: Mapping[str, tuple[str, str]]
 ) -> list[tuple[str, Download]]:
-    """Download the files of ``config/split`` (or ``config/split+split``) into the client's cache.
-
-    Each comes with its path on this machine.
-    """
+    """Download the files of ``config/split+split…`` into the client's cache, and return their paths there."""
     config, _, joined = where.partition("/")
     known = builder.config.data_files or {}
     downloads = []
     for split in joined.split("+"):
         if split not in known:
-            has = ", ".join(map(str, known)) or "none"
-            raise FetchError(f"{hub}: config {config} has no split {split!r} at {commit}; it has {has}")
+            splits = ", ".join(map(str, known)) or "none"
+            raise FetchError(f"{hub}: config {config} has no split {split!r} at {commit}; it has {splits}")
         for url in known[split]:
             # Offline, `datasets` falls back on its own cache, which can hold another commit.
             if f"@{commit}/" not in url:

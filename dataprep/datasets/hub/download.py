@@ -39,21 +39,13 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contents of a dataset's folder.
+    """The contents of a dataset's folder."""
 
-    Attributes:
-        dataset: the converter's name.
-        licence: the licence that the dataset is published under.
-        homepage: where its authors publish it.
-        files: the files of this call.
-        kept: entries of earlier calls whose files are still in the folder.
-    """
-
-    dataset: str
-    licence: str
-    homepage: str
-    files: tuple[Fetched, ...]
-    kept: tuple[Mapping[str, Any], ...] = ()
+    dataset: str  # the converter's name
+    licence: str  # the licence that the dataset is published under
+    homepage: str  # where its authors publish it
+    files: tuple[Fetched, ...]  # the files of this call
+    kept: tuple[Mapping[str, Any], ...] = ()  # entries of earlier calls whose files are still in the folder
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as a JSON object; ``files`` includes the kept ones, by name."""

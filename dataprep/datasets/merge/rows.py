@@ -85,19 +85,12 @@ def _check(
 
 @dataclass(slots=True)
 class Index:
-    """All rows of all inputs, in input order: 16 bytes a row.
+    """All rows of all inputs, in input order: 16 bytes a row."""
 
-    Attributes:
-        paths: the plain files that hold the rows.
-        files: the index in ``paths`` of each row's file, shape ``(rows,)``.
-        starts: its first byte there, shape ``(rows,)``.
-        lengths: its bytes without the newline, shape ``(rows,)``.
-    """
-
-    paths: list[str]
-    files: NDArray[np.uint32]
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.uint32]
+    paths: list[str]  # the plain files that hold the rows
+    files: NDArray[np.uint32]  # the index in `paths` of each row's file, shape `(rows,)`
+    starts: NDArray[np.int64]  # its first byte there, shape `(rows,)`
+    lengths: NDArray[np.uint32]  # its bytes without the newline, shape `(rows,)`
 
     @property
     def rows(self) -> int:

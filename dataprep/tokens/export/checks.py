@@ -15,6 +15,7 @@ from dataprep.tokens.formats.jinja import TemplateFormat
 from dataprep.tokens.tokenizers.base import Tokenizer, needed
 from dataprep.tokens.truncation import Encoded, first_difference
 
+# Tokenizers have differed at texts like these.
 TEXTS = (
     "",
     "Natalia sold 48/2 = <<48/2=24>>24 clips in May. It's $1,234,567.89!",
@@ -25,8 +26,6 @@ TEXTS = (
     "▁a ▁▁ b▁", "<|not_a_token|> <x> [y] </z>",
     "=" * 70 + " " * 70 + "x" + "ab" * 40,
 )  # fmt: skip
-"""Tokenizers have differed at texts like these."""
-
 CHATS = (
     [("user", "What is 6 times 7?"), ("assistant", "It is 42.\n\n#### 42")],
     [
@@ -42,18 +41,7 @@ CHATS = (
 def check_saved(
     directory: Path, tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | None = None
 ) -> None:
-    """Compare what ``transformers`` makes of a directory with a tokenizer and a chat format.
-
-    Args:
-        directory: the saved tokenizer.
-        tokenizer: the tokenizer that was saved.
-        chat_format: the chat format that was saved; ``None`` for a model of texts.
-        end: without a chat format, the special token that is put behind each text.
-
-    Raises:
-        TokenizerError: an id or a mask differs; the message says where.
-        MissingDependencyError: ``transformers`` is not installed.
-    """
+    """Compare what ``transformers`` makes of a directory with a tokenizer and a chat format."""
     saved = _loaded(directory)
     for name, number in tokenizer.special_tokens.items():
         found = saved.convert_tokens_to_ids(name)

@@ -25,10 +25,10 @@ from dataprep.tokens.tokenizers.base import Tokenizer
 from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
 
 CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
+# Older files, which would contradict a new configuration.
 BESIDE = ("special_tokens_map.json", "added_tokens.json")
-"""Older files, which would contradict a new configuration."""
+# The class that takes a `tokenizer.json` as it is, in every version of transformers.
 GENERIC = "PreTrainedTokenizerFast"
-"""The class that takes a ``tokenizer.json`` as it is, in every version of transformers."""
 
 
 def save_pretrained(

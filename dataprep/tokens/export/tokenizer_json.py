@@ -26,14 +26,7 @@ Part = TypeVar("Part", bytes, str)
 
 
 def tokenizer_json(tokenizer: Tokenizer) -> str:
-    """Return the ``tokenizer.json`` of a tokenizer.
-
-    Args:
-        tokenizer: a rank file's or a SentencePiece model's.
-
-    Raises:
-        TokenizerError: it is of another kind, or does what a ``tokenizer.json`` cannot express.
-    """
+    """Return the ``tokenizer.json`` of a rank file's or a SentencePiece model's tokenizer."""
     library = needed("tokenizers", "saving a tokenizer")
     if isinstance(tokenizer, RankTokenizer):
         built = _from_ranks(library, tokenizer)
@@ -51,15 +44,8 @@ def tokenizer_json(tokenizer: Tokenizer) -> str:
 
 
 def with_end(document: Mapping[str, Any], end: str, number: int) -> dict[str, Any]:
-    """Return a ``tokenizer.json`` that adds ``end``, and no other token, behind each text.
-
-    Models of texts such as T5 read a token behind every text.
-
-    Args:
-        document: the content of the file.
-        end: the name of the special token.
-        number: its id.
-    """
+    """Return a ``tokenizer.json`` that adds ``end``, and no other token, behind each text."""
+    # Models of texts such as T5 read a token behind every text.
     # As JSON, because the library's objects don't show which steps a post-processor consists of.
     mark = {"SpecialToken": {"id": end, "type_id": 0}}
     first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
@@ -123,13 +109,11 @@ def merges_of(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
 
 
 def last_pair(parts: list[Part], ranks: Mapping[Part, int]) -> tuple[Part, Part] | None:
-    """Return what the last merge joins; ``None`` if merging ends before the parts are one.
-
-    The pair of the lowest rank is merged first, and of several the leftmost.
-    """
+    """Return what the last merge joins; ``None`` if merging ends before the parts are one."""
     rank_of = ranks.get
     pairs = [rank_of(parts[at] + parts[at + 1]) for at in range(len(parts) - 1)]
     while len(parts) > 2:
+        # The pair of the lowest rank is merged first, and of several the leftmost.
         least = min((rank for rank in pairs if rank is not None), default=None)
         if least is None:
             return None
@@ -256,7 +240,6 @@ def _bpe(library: Any, model: Any, symbols: bool) -> Any:
 
 
 def _unigram(library: Any, model: Any) -> Any:
-    """Return the model by scores."""
     # Pieces that text never becomes get the worst score of the others: a lower one would change what an
     # unknown character costs.
     least = min(piece.score for piece in model.pieces if piece.type == _NORMAL)

@@ -17,91 +17,53 @@ from dataprep.core.conversations import find_in_row
 from dataprep.core.errors import RowError, UsageError
 
 Messages = Sequence[Mapping[str, Any]]
-
-Turns = tuple[tuple[str, ...], list[str]]
-"""The roles of a conversation, and its contents as a chat format writes them."""
+Turns = tuple[tuple[str, ...], list[str]]  # roles, and contents as a chat format writes them
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A fixed piece of a conversation.
+    """A fixed piece of a conversation."""
 
-    Attributes:
-        text: text to encode as data, or the name of a special token.
-        special: whether ``text`` names a special token.
-        in_loss: whether the loss mask covers its tokens.
-    """
-
-    text: str
-    special: bool = False
+    text: str  # text to encode as data, or the name of a special token
+    special: bool = False  # whether `text` names a special token
     in_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The slot for the content of a message.
+    """The slot for the content of a message."""
 
-    Attributes:
-        message: the index of the message.
-        in_loss: whether the loss mask covers its tokens.
-    """
-
-    message: int
+    message: int  # the index of the message
     in_loss: bool = False
 
 
-Plan = tuple[Segment | Slot, ...]
-"""The pieces of all conversations with the same roles."""
+Plan = tuple[Segment | Slot, ...]  # the pieces of all conversations with the same roles
 
 
 class ChatFormat(Protocol):
-    """The form in which a model expects conversations; picklable.
+    """The form in which a model expects conversations; picklable."""
 
-    Attributes:
-        name: one of ``loading.NAMES``.
-        fingerprint: differs whenever a conversation may be written differently. It covers the name, the
-            options and the text of a template.
-        exact: whether the text in the loss is the content alone, without white space around it.
-    """
-
-    name: str
+    name: str  # one of `loading.NAMES`
+    # Differs whenever a conversation may be written differently, so it covers options and a template's text.
     fingerprint: str
-    exact: bool
+    exact: bool  # whether the text in the loss is the content alone, without white space around it
 
     @property
     def stop_tokens(self) -> frozenset[str]:
         """The special tokens that end an assistant's turn."""
 
     def plan(self, roles: tuple[str, ...]) -> Plan:
-        """Return the pieces of conversations with these roles.
-
-        The loss mask covers the contents of assistants and their end-of-turn tokens.
-
-        Raises:
-            RowError: the format has no form for these roles.
-        """
+        """Return the pieces of conversations with these roles, or raise ``RowError``."""
 
     def read(self, messages: Messages) -> Turns:
-        """Return the roles of the messages, and their contents as the format writes them.
-
-        Raises:
-            RowError: the messages are not a chat row: an unknown role, no text, no assistant.
-        """
+        """Return the roles and contents of the messages as the format writes them, or raise ``RowError``."""
 
     def jinja(self) -> str:
         """Return the format as a Jinja chat template, for programs that read a model directory."""
 
 
 def read_messages(messages: Messages, strip: bool = False) -> Turns:
-    """Return the roles and contents of a well-formed chat row.
-
-    Args:
-        messages: the messages of the row.
-        strip: whether to strip white space around the contents.
-
-    Raises:
-        RowError: the row is malformed; with the first finding of ``dataprep validate``.
-    """
+    """Return the roles and contents of a chat row; raise the first finding of ``dataprep validate``."""
     # Well-formed rows take this short way: one list for roles, one for contents, a cached check of the roles.
     try:
         roles = tuple([message["role"] for message in messages])

@@ -40,21 +40,16 @@ CONTEXT = 40  # characters of each text in a message about a difference
 
 @dataclass(frozen=True)
 class _Rendered:
-    """The output of the template for messages with certain roles.
-
-    Attributes:
-        plan: its pieces.
-        pieces: its text, with the indexes of messages in place of their contents.
-        trims: for each message, whether its content is trimmed on the left, and on the right.
-        bare: the messages whose contents stand after, and before, a special token that swallows white space.
-        stop_tokens: the special tokens that come first after assistants' contents.
-    """
+    """The output of the template for messages with certain roles."""
 
     plan: Plan
-    pieces: tuple[str | int, ...]
-    trims: tuple[tuple[bool, bool], ...]
+    pieces: tuple[str | int, ...]  # its text, with the indexes of messages in place of their contents
+    trims: tuple[
+        tuple[bool, bool], ...
+    ]  # for each message, whether its content is trimmed on the left, and right
+    # The messages whose contents stand after, and before, a special token that swallows white space.
     bare: tuple[frozenset[int], frozenset[int]]
-    stop_tokens: frozenset[str]
+    stop_tokens: frozenset[str]  # the special tokens that come first after assistants' contents
 
 
 @dataclass
@@ -114,11 +109,7 @@ class TemplateFormat:
         return self._render_roles(roles).plan
 
     def read(self, messages: Messages) -> Turns:
-        """Return the roles of the messages, and their contents as the template writes them.
-
-        Raises:
-            RowError: they are not a chat row, or the template refuses them or changes a content.
-        """
+        """Return the roles of the messages, and their contents as the template writes them."""
         roles, given = read_messages(messages, self.strip)
         rendered = self._render_roles(roles)
         contents = [_trim(text, *sides) for text, sides in zip(given, rendered.trims, strict=True)]
@@ -163,8 +154,7 @@ class TemplateFormat:
         for index, word in enumerate(words):
             if word not in text:
                 raise RowError(
-                    "the chat template leaves out or changes a content",
-                    f"messages[{index}], {roles[index]}",
+                    "the chat template leaves out or changes a content", f"messages[{index}], {roles[index]}"
                 )
         # Marks are the template's own word on what is generated; without them, prefixes are compared.
         if not spans:
@@ -200,11 +190,7 @@ class TemplateFormat:
         return text, spans
 
     def _after_prompts(self, roles: tuple[str, ...], words: list[str], text: str) -> list[Span]:
-        """Return the span after each prompt up to the end of the turn, for a template without marks.
-
-        Raises:
-            RowError: a rendered prefix of the conversation is not a prefix of its text.
-        """
+        """Return the span after each prompt up to the end of the turn, for a template without marks."""
         spans = []
         for index in [index for index, role in enumerate(roles) if role == "assistant"]:
             count = index + 1
@@ -331,7 +317,6 @@ def _stop_tokens(plan: Plan, roles: tuple[str, ...]) -> frozenset[str]:
 
 
 def _difference(expected: str, found: str) -> str:
-    """Say where two texts differ, for a message."""
     at = first_difference(expected, found) or 0
     start = max(0, at - CONTEXT // 2)
     shown = [repr(text[start : at + CONTEXT]) for text in (found, expected)]

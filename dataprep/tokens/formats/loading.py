@@ -62,19 +62,7 @@ def chat_format_for(
     strip: bool = False,
     date: str | None = None,
 ) -> ChatFormat:
-    """Return a chat format for a tokenizer.
-
-    Args:
-        name: one of ``NAMES``.
-        tokenizer: the tokenizer.
-        tokenizer_path: the file or directory that it was read from; ``template`` looks there for a template.
-        template: for ``template`` only: another model directory, or a Jinja file.
-        strip: see ``chat_format_of``.
-        date: see ``chat_format_of``.
-
-    Raises:
-        UsageError, TemplateError, FileError, MissingDependencyError: as ``chat_format_of``.
-    """
+    """Return a chat format for a tokenizer; ``template`` looks for one beside the tokenizer's file."""
     check_template(name, template)
     if name != "template":
         return chat_format_of(name, strip=strip, date=date)

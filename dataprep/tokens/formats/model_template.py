@@ -22,38 +22,25 @@ from dataprep.tokens.tokenizers.base import needed
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+# The names that templates have for special tokens.
 TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-"""The names that templates have for special tokens."""
-
+# Around what a template marks as generated, if that is asked for. Noncharacters: no text contains them.
 BEGIN, END = "\ufdd0", "\ufdd1"
-"""Around what a template marks as generated, if that is asked for. Noncharacters: no text contains them."""
 
 
 @dataclass(frozen=True)
 class ModelTemplate:
-    """A model directory's chat template.
+    """A model directory's chat template."""
 
-    Attributes:
-        text: the template, in Jinja.
-        variables: the special tokens that it can use, by the names of ``TOKENS``.
-        special_tokens: the special tokens that the directory lists.
-        before, after: the special tokens that swallow white space before or after them.
-    """
-
-    text: str
-    variables: Mapping[str, str] = field(default_factory=dict)
-    special_tokens: frozenset[str] = frozenset()
-    before: frozenset[str] = frozenset()
-    after: frozenset[str] = frozenset()
+    text: str  # in Jinja
+    variables: Mapping[str, str] = field(default_factory=dict)  # special tokens by the names of TOKENS
+    special_tokens: frozenset[str] = frozenset()  # those that the directory lists
+    before: frozenset[str] = frozenset()  # special tokens that swallow white space before them
+    after: frozenset[str] = frozenset()  # special tokens that swallow white space after them
 
 
 def read_template(path: str | Path) -> ModelTemplate:
-    """Read the chat template of a model directory, or a Jinja file.
-
-    Raises:
-        FileError: it cannot be read.
-        TemplateError: there is none.
-    """
+    """Read the chat template of a model directory, or a Jinja file."""
     folder = Path(path)
     if not folder.is_dir():
         if folder.suffix not in {".jinja", ".jinja2", ".j2"}:
@@ -95,11 +82,7 @@ def _name(token: Any) -> str:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, or an empty one if there is no such file.
-
-    Raises:
-        FileError: it cannot be read, or holds something else.
-    """
+    """Return the object in a JSON file, or an empty one if there is no such file."""
     if not path.is_file():
         return {}
     try:
@@ -112,17 +95,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 class ChatTemplate:
-    """A compiled chat template.
-
-    Args:
-        text: the template.
-        variables: its variables besides the messages, for example ``bos_token``.
-        date: the date that it may write, for example ``"26 Jul 2024"``.
-
-    Raises:
-        TemplateError: it is not well-formed.
-        MissingDependencyError: jinja2 is not installed.
-    """
+    """A compiled chat template with its variables besides the messages, for example ``bos_token``."""
 
     def __init__(self, text: str, variables: Mapping[str, Any], date: str | None) -> None:
         self._text = text
@@ -145,16 +118,7 @@ class ChatTemplate:
     def render(
         self, messages: Sequence[Mapping[str, Any]], *, prompt: bool = False, marks: bool = False
     ) -> str:
-        """Return the text of a conversation.
-
-        Args:
-            messages: the conversation.
-            prompt: whether to add the beginning of an assistant's turn.
-            marks: whether to put ``BEGIN`` and ``END`` around what the template marks as generated.
-
-        Raises:
-            RowError: the template refuses the conversation; with the template's own message.
-        """
+        """Return the text of a conversation, or raise ``RowError`` with the template's own message."""
         # The extension reads this; a template is compiled once for both ways.
         self._environment.marking = marks  # type: ignore[attr-defined]
         chat = [dict(message) for message in messages]

@@ -32,19 +32,12 @@ class LintedRow:
 
 @dataclass
 class LintReport(Report):
-    """The result of ``lint-tokens``: the report of ``validate``, and numbers of tokens.
+    """The result of ``lint-tokens``: the report of ``validate``, and numbers of tokens."""
 
-    Attributes:
-        tokens: number of tokens in all rows that could be encoded, sound or not.
-        in_loss: number of them that the loss mask covers.
-        longest: number of tokens in the longest row.
-        kept: rows for the page, those with faults first, each group in order.
-    """
-
-    tokens: int = 0
-    in_loss: int = 0
-    longest: int = 0
-    kept: list[LintedRow] = field(default_factory=list)
+    tokens: int = 0  # in all rows that could be encoded, sound or not
+    in_loss: int = 0  # tokens that the loss mask covers
+    longest: int = 0  # tokens in the longest row
+    kept: list[LintedRow] = field(default_factory=list)  # for the page; rows with faults first
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""

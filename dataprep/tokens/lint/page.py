@@ -10,8 +10,7 @@ from dataprep.core.html import check_path, document, escaped, visible
 from dataprep.tokens.lint.files import LintedRow, LintReport
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
 
-MAX_TOKENS = 4096
-"""Maximum number of tokens shown per row."""
+MAX_TOKENS = 4096  # that are shown per row
 
 _STYLE = """\
 :root {
@@ -64,11 +63,7 @@ def check_page(path: str) -> None:
 
 
 def write_page(report: LintReport, tokenizer: Tokenizer, path: str) -> None:
-    """Write the page of the rows that the report kept; the same rows give the same bytes.
-
-    Raises:
-        FileError: the file cannot be written.
-    """
+    """Write the page of the rows that the report kept; the same rows give the same bytes."""
     files.write_text(page(report, tokenizer), path)
 
 

@@ -21,12 +21,7 @@ AGAIN = "make the shards again with `dataprep tokenize`"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest in a directory of shards.
-
-    Raises:
-        FileError: there is none.
-        InputError: it is damaged, or of another version.
-    """
+    """Return the manifest in a directory of shards, after checking it."""
     path = folder / MANIFEST
     try:
         manifest = orjson.loads(path.read_bytes())
@@ -54,11 +49,7 @@ def checksum(manifest: Mapping[str, Any]) -> str:
 
 
 def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises:
-        FileError: the file cannot be read.
-    """
+    """Return the SHA-256 of a file."""
     try:
         # Read a little at a time: the pages of a mapped file would count as memory of this process.
         with open(path, "rb") as file:
@@ -68,17 +59,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 class InputFiles:
-    """The files to tokenize, with their SHA-256.
-
-    Raises:
-        UsageError: standard input, or a pipe, is given twice.
-        FileError: a file cannot be read.
-
-    Attributes:
-        paths: the files.
-        known: whether their content is known before they are read. That of standard input is not.
-        rows: the number of rows of each file, once it was read.
-    """
+    """The files to tokenize, with their SHA-256."""
 
     def __init__(self, paths: list[str]) -> None:
         # A regular file can be read twice: once to hash it, and once for its rows.
@@ -87,8 +68,8 @@ class InputFiles:
             if streams.count(path) > 1:
                 raise UsageError(f"{path}: is given twice, but a pipe can be read only once")
         self.paths = paths
-        self.rows: list[int] = []
-        self.known = not streams
+        self.rows: list[int] = []  # of each file, once it was read
+        self.known = not streams  # whether the files' content is known before they are read
         self._stamps = [_stamp(path) for path in paths]
         self._hashes = {number: sha256_of(path) for number, path in enumerate(paths) if Path(path).is_file()}
 

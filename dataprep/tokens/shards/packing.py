@@ -26,33 +26,21 @@ if TYPE_CHECKING:
 # The second way is worth its 100 lines where best fit decreasing is left with short documents that are alike.
 # With the lengths of GSM8K (7,473 rows) it fills 99.98 % of sequences of 2,048 tokens instead of 98.73 %, and
 # of 4,096 tokens instead of 99.42 %, in 0.2 s and 0.5 s more.
-ENOUGH = 0.002
-"""Share of positions that may stay empty."""
-
+ENOUGH = 0.002  # share of positions that may stay empty
+# Pieces of one length in consecutive sequences: the first sequence, how many, and pieces in each.
 Step = tuple[int, int, int]
-"""Pieces of one length in consecutive sequences: the first sequence, how many, and pieces in each."""
-
-Range = tuple[int, int]
-"""Consecutive sequences with the same free room: the first one, and how many."""
+Range = tuple[int, int]  # consecutive sequences with the same free room: the first one, and how many
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Sequences of pieces of documents; a piece is a whole document, unless long ones are split.
+    """Sequences of pieces of documents; a piece is a whole document, unless long ones are split."""
 
-    Attributes:
-        size: number of tokens that fit into a sequence.
-        documents: the document of each piece, in the order of the sequences, shape ``(pieces,)``.
-        starts: the first token of each piece within its document, shape ``(pieces,)``.
-        lengths: the number of tokens of each piece, shape ``(pieces,)``.
-        offsets: sequence k holds the pieces from ``offsets[k]`` to before ``offsets[k + 1]``, shape
-            ``(sequences + 1,)``.
-    """
-
-    size: int
-    documents: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    size: int  # number of tokens that fit into a sequence
+    documents: NDArray[np.int64]  # the document of each piece, in the order of the sequences, shape (pieces,)
+    starts: NDArray[np.int64]  # the first token of each piece within its document, shape (pieces,)
+    lengths: NDArray[np.int64]  # the number of tokens of each piece, shape (pieces,)
+    # Sequence k holds the pieces from offsets[k] to before offsets[k + 1], shape (sequences + 1,).
     offsets: NDArray[np.int64]
 
     @property
@@ -131,12 +119,7 @@ def _pieces(
 
 
 def _best_fit(count_of: NDArray[np.int64], size: int) -> tuple[list[Step], int]:
-    """Return where each piece goes, the longest piece first, and the number of sequences.
-
-    Args:
-        count_of: the number of pieces of each length, from 0 on.
-        size: number of tokens that fit into a sequence.
-    """
+    """Return where each piece goes, the longest piece first, and the number of sequences."""
     # Only the length of a piece and the free room of a sequence matter. So pieces of one length and
     # sequences of one room are moved together: one step for each such meeting instead of one for each piece,
     # and exactly as many sequences as one by one.
@@ -177,14 +160,12 @@ def _best_fit(count_of: NDArray[np.int64], size: int) -> tuple[list[Step], int]:
 
 
 def _exact_fit(count_of: NDArray[np.int64], size: int) -> tuple[list[Step], int]:
-    """Fill one sequence after the other; see ``_best_fit``.
-
-    The lengths that ``_fill`` chooses for a sequence are used again as long as there are pieces for it.
-    """
+    """Fill one sequence after the other; see ``_best_fit``."""
     left = {length: count for length, count in enumerate(count_of.tolist()) if count}
     steps: list[tuple[int, Step]] = []
     sequences = 0
     while left:
+        # The chosen lengths are used again as long as there are pieces for it.
         chosen = Counter(_fill(left, size))
         repeats = min(left[length] // count for length, count in chosen.items())
         for length, count in chosen.items():

@@ -34,17 +34,11 @@ if TYPE_CHECKING:
 
 
 class Sequence(NamedTuple):
-    """One packed sequence of N positions.
-
-    Attributes:
-        ids: N token ids, padded at the end.
-        mask: N booleans: whether a position is in the loss. Padding and first tokens of documents never are.
-        bounds: where each document begins, and where the last one ends; padding follows.
-    """
+    """One packed sequence of N positions."""
 
     ids: NDArray[Any]
-    mask: NDArray[np.bool_]
-    bounds: NDArray[np.int64]
+    mask: NDArray[np.bool_]  # in the loss or not; padding and first tokens of documents never are
+    bounds: NDArray[np.int64]  # where each document begins, and where the last one ends; padding follows
 
     @property
     def positions(self) -> NDArray[np.int64]:
@@ -56,16 +50,10 @@ class Sequence(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a document comes from.
+    """Where a document comes from."""
 
-    Attributes:
-        name: the name of the input file when the shards were made, without its folder; ``-`` for standard
-            input.
-        row: its row in that file, counted from 1; blank lines do not count.
-    """
-
-    name: str
-    row: int
+    name: str  # the input file when the shards were made, without its folder; `-` for standard input
+    row: int  # its row in that file, counted from 1; blank lines do not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +66,18 @@ class _Arrays:
 
 
 class Shards:
-    """Finished shards, opened for reading. Picklable: another process maps the same files.
-
-    Attributes:
-        path: the directory.
-        manifest: what ``manifest.json`` holds.
-        documents: number of documents, also ``len()``; each piece of a split document counts.
-        tokens: number of tokens.
-        loss_tokens: number of tokens in the loss.
-        sequences: number of packed sequences; 0 if the shards are not packed.
-        size: number of positions of a sequence; 0 if the shards are not packed.
-        vocab_size: the number of embeddings that a model needs.
-        pad_id: the id at the end of sequences.
-        chat_format: the name of the chat format of the conversations.
-        fingerprint: the fingerprint of the tokenizer, 64 hex digits.
-    """
+    """Finished shards, opened for reading. Picklable: another process maps the same files."""
 
     def __init__(self, path: Path, manifest: Mapping[str, Any], arrays: list[_Arrays]) -> None:
         self.path = path
         self.manifest = manifest
-        self.documents: int = manifest["documents"]
+        self.documents: int = manifest["documents"]  # each piece of a split document counts
         self.tokens: int = manifest["tokens"]
         self.loss_tokens: int = manifest["loss_tokens"]
-        self.sequences: int = manifest["sequences"]
-        self.size: int = manifest["options"]["pack"] or 0
+        self.sequences: int = manifest["sequences"]  # 0 if not packed
+        self.size: int = manifest["options"]["pack"] or 0  # positions of a sequence; 0 if not packed
         self.vocab_size: int = manifest["tokenizer"]["vocab_size"]
-        self.pad_id: int = manifest["pad_id"]
+        self.pad_id: int = manifest["pad_id"]  # the id at the end of sequences
         self.chat_format: str = manifest["chat_format"]["name"]
         self.fingerprint: str = manifest["tokenizer"]["fingerprint"]
         self._arrays = arrays
@@ -162,11 +136,7 @@ class Shards:
         return (self.document(number) for number in range(self.documents))
 
     def document(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return ids (a view of the file) and mask of document ``number``, shape ``(tokens,)`` each.
-
-        Raises:
-            IndexError: there is no such document.
-        """
+        """Return ids (a view of the file) and mask of document ``number``, shape ``(tokens,)`` each."""
         shard, inside = _locate(self._documents, number)
         arrays = self._arrays[shard]
         return _between(arrays, int(arrays.offsets[inside]), int(arrays.offsets[inside + 1]))
@@ -177,34 +147,17 @@ class Shards:
         return max((int(np.diff(a.offsets).max()) for a in self._arrays if a.offsets.size > 1), default=0)
 
     def row(self, number: int) -> int:
-        """Return the row of all inputs, from 0, that document ``number`` is made of.
-
-        Rows that were left out count too.
-
-        Raises:
-            IndexError: there is no such document.
-        """
+        """Return the row of all inputs, from 0, that document ``number`` is made of; omitted rows count."""
         shard, inside = _locate(self._documents, number)
         return int(self._arrays[shard].rows[inside])
 
     def source(self, number: int) -> Source:
-        """Return the file and the row in it that document ``number`` is made of.
-
-        Raises:
-            IndexError: there is no such document.
-        """
+        """Return the file and the row in it that document ``number`` is made of."""
         file, inside = _locate(self._rows, self.row(number))
         return Source(self.manifest["inputs"][file]["name"], inside + 1)
 
     def load_tokenizer(self) -> Tokenizer:
-        """Load the tokenizer that the shards were made with, from their copy of its file.
-
-        Raises:
-            TokenizerError: there is no copy, because the tokenizer had no file; or it is another tokenizer
-                now.
-            FileError: the copy cannot be read.
-            MissingDependencyError: the tokenizer's library is not installed (extra ``tokens``).
-        """
+        """Load the tokenizer that the shards were made with, from their copy of its file."""
         made = self.manifest["tokenizer"]
         if made["file"] is None and made["name"] is None:
             raise TokenizerError(
@@ -216,12 +169,7 @@ class Shards:
         return tokenizer
 
     def sequence(self, number: int) -> Sequence:
-        """Return packed sequence ``number``: ids and mask of N positions, and where its documents begin.
-
-        Raises:
-            IndexError: there is no such sequence.
-            UsageError: the shards are not packed.
-        """
+        """Return packed sequence ``number``: ids and mask of N positions, and where its documents begin."""
         if not self.size:
             raise UsageError(f"{self.path}: not packed: make the shards with --pack N, or read documents")
         shard, inside = _locate(self._sequences, number)

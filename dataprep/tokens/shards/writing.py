@@ -28,11 +28,10 @@ from dataprep.tokens.shards.packing import Packed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Names of what a directory of shards may hold beside the manifest.
 OURS = re.compile(
     r"[0-9a-f]{16}-([a-z]+-\d{5}\.bin|tokenizer\.(model|json))|\.\d+\.partial|\.manifest\.json\.\d+\.partial"
 )
-"""Names of what a directory of shards may hold beside the manifest."""
-
 SHARD_TOKENS = 1 << 29  # 2 GiB of ids of four bytes
 # Tokens that are gathered at a time. Small, because the system maps 16 pages around each document that is
 # touched, and they stay in memory until the chunk is done.
@@ -61,24 +60,16 @@ class BitFile:
 
 
 class Buffer:
-    """The tokens of all documents in the order of their rows, on disk; ``open_buffer`` makes it.
-
-    Attributes:
-        folder: the hidden folder for everything unfinished.
-        ids, mask: the files of ids and of mask bits.
-        loss_tokens: number of tokens in the loss.
-        lengths: number of tokens of each document, once the buffer is closed, shape ``(documents,)``.
-        rows: the input row, from 0, that each document is made of, once it is closed, same shape.
-    """
+    """The tokens of all documents in the order of their rows, on disk; ``open_buffer`` makes it."""
 
     def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
-        self.folder = folder
+        self.folder = folder  # hidden, for everything unfinished
         self.dtype = dtype
         self.ids = folder / "ids"
         self.mask = folder / "mask"
         self.loss_tokens = 0
-        self.lengths = np.empty(0, dtype=np.int64)
-        self.rows = np.empty(0, dtype=np.int64)
+        self.lengths = np.empty(0, dtype=np.int64)  # of each document, once the buffer is closed
+        self.rows = np.empty(0, dtype=np.int64)  # the input row, from 0, of each document, once it is closed
         self._ids_out = self.ids.open("wb")
         self._bits = BitFile(self.mask)
         self._lengths: list[NDArray[np.uint32]] = []
@@ -99,13 +90,7 @@ class Buffer:
         self._ids_out.write(ids)
 
     def add(self, bits: bytes, lengths: NDArray[np.uint32], rows: NDArray[np.int64]) -> None:
-        """Add documents whose ids are written.
-
-        Args:
-            bits: their loss masks, one bit for each token.
-            lengths: the number of tokens of each document.
-            rows: the input row, from 0, that each document is made of.
-        """
+        """Add documents whose ids are written: mask bits, and length and input row of each document."""
         count = int(lengths.sum(dtype=np.int64))
         mask = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=count)
         self.loss_tokens += int(np.count_nonzero(mask))
@@ -129,12 +114,7 @@ class Buffer:
 
 
 def check_directory(output: str | Path) -> Path:
-    """Return the directory that shards may be written to: a new or empty one, or one of shards.
-
-    Raises:
-        UsageError: it is a file, or holds something else.
-        FileError: it cannot be read.
-    """
+    """Return the directory that shards may be written to: a new or empty one, or one of shards."""
     folder = Path(output)
     try:
         inside = sorted(folder.iterdir()) if folder.exists() else []
@@ -153,11 +133,7 @@ def check_directory(output: str | Path) -> Path:
 
 @contextmanager
 def open_buffer(output: Path, dtype: np.dtype[Any]) -> Iterator[Buffer]:
-    """Open a buffer in the directory ``output``; what is unfinished at the end is removed.
-
-    Raises:
-        FileError: the directory cannot be written, the disk is full, or another process is writing there.
-    """
+    """Open a buffer in the directory ``output``; what is unfinished at the end is removed."""
     new = not output.exists()
     folder = output / f".{os.getpid()}.partial"
     buffer = None
@@ -208,18 +184,7 @@ def finish(
     tokenizer: Path | None = None,
     limit: int = SHARD_TOKENS,
 ) -> dict[str, Any]:
-    """Make the shards and put them in place; return the manifest.
-
-    Args:
-        buffer: the tokens; it is closed.
-        packed: the order of the pieces of documents.
-        facts: what the manifest says besides; its ``key`` names the files.
-        tokenizer: the tokenizer's file, to be copied beside the arrays.
-        limit: tokens after which a shard ends with its document or sequence.
-
-    Raises:
-        FileError: the directory cannot be written, or the disk is full.
-    """
+    """Make shards of up to about ``limit`` tokens, put them in place and return the manifest."""
     # Named by the key, so that new files never overwrite those of the old shards.
     output, tag = buffer.folder.parent, facts["key"][:16]
     gatherer = _Gatherer(buffer, packed)
@@ -300,9 +265,8 @@ class _Gatherer:
             low, high = np.searchsorted(packed.offsets, [begin, end])
             arrays["sequences"] = packed.offsets[low : high + 1] - begin
             sequences = int(high - low)
-        if (
-            not packed.size and end - begin == packed.lengths.size
-        ):  # one shard: the buffer is in order already
+        # One shard of whole documents: the buffer is in order already.
+        if not packed.size and end - begin == packed.lengths.size:
             self.buffer.ids.rename(folder / name.format("ids"))
             self.buffer.mask.rename(folder / name.format("mask"))
         else:

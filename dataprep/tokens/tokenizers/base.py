@@ -16,34 +16,23 @@ from dataprep.core.errors import MissingDependencyError, RowError, TokenizerErro
 
 
 class Tokenizer(Protocol):
-    """A tokenizer; picklable, so that it can be sent to worker processes.
+    """A tokenizer; picklable, so that it can be sent to worker processes."""
 
-    Attributes:
-        kind: ``"tiktoken"``, ``"sentencepiece"`` or ``"huggingface"``.
-        vocab_size: one more than the largest id; special tokens count.
-        special_tokens: the ids of the special tokens by name, for example ``<|eot_id|>``.
-        fingerprint: 64 hex digits that differ whenever a text may get other ids: the SHA-256 of the file's
-            content and of what this program adds to it.
-        space: where the tokenizer puts a space before a text by itself: ``"each"`` for every text between
-            special tokens, ``"first"`` for the first text of a conversation only, ``""`` nowhere.
-        token_bytes: the bytes of each token by id, for tokenizers whose texts are the bytes of their tokens,
-            one after the other; ``None`` there for special tokens and unused ids. ``None`` for other kinds.
-    """
-
-    kind: str
-    vocab_size: int
-    special_tokens: Mapping[str, int]
+    kind: str  # "tiktoken", "sentencepiece" or "huggingface"
+    vocab_size: int  # one more than the largest id; special tokens count
+    special_tokens: Mapping[str, int]  # ids by name, for example <|eot_id|>
+    # 64 hex digits that differ whenever a text may get other ids: the SHA-256 of the file's content and of
+    # what this program adds to it.
     fingerprint: str
+    # Where the tokenizer puts a space before a text by itself: "each" for every text between special tokens,
+    # "first" for the first text of a conversation only, "" nowhere.
     space: str
+    # The bytes of each token by id, for tokenizers whose texts are the bytes of their tokens, one after the
+    # other; `None` there for special tokens and unused ids. `None` for other kinds.
     token_bytes: Sequence[bytes | None] | None = None
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text; none of them is a special token's.
-
-        Raises:
-            RowError: the text is not valid Unicode (a lone surrogate), or contains a character that the
-                tokenizer would read as another one.
-        """
+        """Return the ids of a text, none of them a special token's, or raise ``RowError``."""
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of several texts, computed in one thread; see ``encode``."""
@@ -60,11 +49,7 @@ class Tokenizer(Protocol):
         """Return the bytes of ids if the tokenizer is made of bytes, else ``decode`` in UTF-8."""
 
     def special(self, name: str) -> int:
-        """Return the id of a special token.
-
-        Raises:
-            TokenizerError: the tokenizer has no special token of that name; the message lists those it has.
-        """
+        """Return the id of a special token; raise ``TokenizerError`` if there is none of that name."""
         if (number := self.special_tokens.get(name)) is not None:
             return number
         known = list(self.special_tokens)
@@ -75,9 +60,8 @@ class Tokenizer(Protocol):
         )
 
 
+# A space in the vocabularies of SentencePiece. The same character in a text would be read as a space.
 SPACE_MARK = "\u2581"
-"""A space in the vocabularies of SentencePiece. The same character in a text would be read as a space."""
-
 _MARK = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 
 
@@ -87,16 +71,7 @@ def pack_ids(ids: Sequence[int]) -> bytes:
 
 
 def needed(package: str, feature: str, extra: str = "tokens") -> Any:
-    """Import an optional library.
-
-    Args:
-        package: the module.
-        feature: what needs it, for the message.
-        extra: the extra of dataprep that brings it.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
+    """Import an optional library; raise ``MissingDependencyError`` with what needs it and the extra."""
     try:
         return import_module(package)
     except ImportError:
@@ -154,29 +129,20 @@ def unknown_id(number: int, vocab_size: int) -> TokenizerError:
 # mask changes, a text is cut, and its second part encoded alone would begin with a space that nobody wrote:
 # `▁` before each answer, with the tokenizers of Llama 2 or Phi-3.
 
+# Texts to put before a text to see its ids there; nothing may be merged across the border.
 _ANCHORS = ("\n", "]", "1", "x")
-"""Texts to put before a text to see its ids there; nothing may be merged across the border."""
 
 
 def continues(tokenizer: Tokenizer, behind_special: bool | None) -> bool:
-    """Return whether a text must be encoded without a space before it.
-
-    Args:
-        tokenizer: the tokenizer.
-        behind_special: whether the text follows a special token (true) or another text (false); ``None`` at
-            the beginning of a conversation.
-    """
+    """Return whether a text must be encoded without a space before it."""
+    # `behind_special` is true behind a special token, false behind a text, and `None` at the beginning.
     if not tokenizer.space or behind_special is None:
         return False
     return not behind_special or tokenizer.space == "first"
 
 
 def encode_after(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return the ids of a text that continues another one.
-
-    Raises:
-        RowError: the text is not valid Unicode, or merges with every text put before it.
-    """
+    """Return the ids of a text that continues another one."""
     for anchor in _ANCHORS:
         head = tokenizer.encode(anchor)
         ids = tokenizer.encode(anchor + text)

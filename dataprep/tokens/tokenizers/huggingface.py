@@ -30,14 +30,7 @@ _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class HuggingFaceTokenizer(Tokenizer):
-    """The tokenizer of a ``tokenizer.json``.
-
-    Its special tokens are the added tokens that the file calls special, or that look like marks
-    (``<think>``). They are never found in text; other added tokens, for example runs of spaces, are.
-
-    Attributes:
-        path, content: the file.
-    """
+    """The tokenizer of a ``tokenizer.json``."""
 
     kind = "huggingface"
 
@@ -47,6 +40,8 @@ class HuggingFaceTokenizer(Tokenizer):
         # The changes that this program makes to the file are part of the fingerprint.
         digest = sha256(b"huggingface, marks as special tokens\n" + content)
         self.fingerprint = digest.hexdigest()
+        # Special tokens are added tokens that the file calls special, or that look like marks (`<think>`).
+        # They are never found in text; other added tokens, for example runs of spaces, are.
         try:
             self.special_tokens: Mapping[str, int] = _make_special(document, self.fingerprint)
             self._tokenizer = library.Tokenizer.from_str(orjson.dumps(document).decode())

@@ -9,9 +9,8 @@ from dataprep.core import io as files
 from dataprep.core.errors import TokenizerError
 from dataprep.tokens.tokenizers.base import Tokenizer
 
+# Names of tokenizer files in a model directory, in the order of preference.
 FILES = ("tokenizer.json", "tokenizer.model", "spiece.model")
-"""Names of tokenizer files in a model directory, in the order of preference."""
-
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\s*")
 _EXPECTED = "expected tiktoken ranks, a SentencePiece model or a Hugging Face tokenizer.json"
 _OTHERS = (
@@ -40,17 +39,16 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     file = Path(path)
     if file.is_dir():
         file = _in_directory(file)
-    elif not file.exists() and (named := _named(str(path))) is not None:
-        return named
+    elif not file.exists():
+        from dataprep.tokens.tokenizers.tiktoken_ranks import ENCODINGS, load_encoding
+
+        if str(path) in ENCODINGS:
+            return load_encoding(str(path))
     return tokenizer_from(str(file), bytes(files.open_mapped(str(file))))
 
 
 def file_of(path: str | Path) -> Path | None:
-    """Return the file that ``load_tokenizer`` reads; ``None`` for one of tiktoken's encodings.
-
-    Raises:
-        TokenizerError: a directory holds no tokenizer.
-    """
+    """Return the file that ``load_tokenizer`` reads; ``None`` for one of tiktoken's encodings."""
     file = Path(path)
     if file.is_dir():
         return _in_directory(file)
@@ -68,29 +66,17 @@ def _in_directory(folder: Path) -> Path:
     )
 
 
-def _named(name: str) -> Tokenizer | None:
-    from dataprep.tokens.tokenizers.tiktoken_ranks import ENCODINGS, load_encoding
-
-    return load_encoding(name) if name in ENCODINGS else None
-
-
 def tokenizer_from(path: str, content: bytes) -> Tokenizer:
-    """Return the tokenizer with this file content.
-
-    Args:
-        path: the name of the file in messages.
-        content: the content of the file.
-
-    Raises:
-        TokenizerError, MissingDependencyError: as for ``load_tokenizer``.
-    """
+    """Return the tokenizer with this file content; ``path`` is the file's name in messages."""
     if not content.strip():
         raise TokenizerError(f"{path}: the file is empty; {_EXPECTED}: fetch it again")
     if content.lstrip().startswith(b"{"):
         from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
 
         return HuggingFaceTokenizer(path, content)
-    if _has_ranks(content):
+    # One sound line among the first is enough: a damaged file is still known as one of ranks, and is then
+    # checked line by line.
+    if any(_RANK_LINE.fullmatch(line) for line in content[:4096].splitlines()[:8]):
         from dataprep.tokens.tokenizers.tiktoken_ranks import load_rank_file
 
         return load_rank_file(path, content)
@@ -103,9 +89,3 @@ def tokenizer_from(path: str, content: bytes) -> Tokenizer:
         if content.startswith(beginning):
             raise TokenizerError(f"{path}: found {what}; {_EXPECTED}")
     raise TokenizerError(f"{path}: found a file that begins with {content[:16]!r}; {_EXPECTED}")
-
-
-def _has_ranks(content: bytes) -> bool:
-    # One sound line among the first is enough: a damaged file is still known as one of ranks, and is then
-    # checked line by line.
-    return any(_RANK_LINE.fullmatch(line) for line in content[:4096].splitlines()[:8])

@@ -21,14 +21,7 @@ from dataprep.tokens.tokenizers.base import (
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """A SentencePiece model.
-
-    Its special tokens are the control symbols, and those user-defined symbols that look like marks
-    (``<|im_start|>``).
-
-    Attributes:
-        path, content: the model's file.
-    """
+    """A SentencePiece model; its special tokens are control symbols, and symbols that look like marks."""
 
     kind = "sentencepiece"
 
@@ -89,12 +82,7 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 def read_model(content: bytes) -> Any:
-    """Parse a model file with SentencePiece's own protobuf module; return its ``ModelProto``.
-
-    Raises:
-        ValueError: the file is damaged.
-        MissingDependencyError: sentencepiece or protobuf is not installed (extra ``tokens``).
-    """
+    """Parse a model file with SentencePiece's own protobuf module; a damaged one is a ``ValueError``."""
     message = needed("google.protobuf.message", "a SentencePiece model")
     proto = needed("sentencepiece.sentencepiece_model_pb2", "a SentencePiece model")
     try:

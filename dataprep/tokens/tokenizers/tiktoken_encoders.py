@@ -13,10 +13,8 @@ from dataprep.tokens.tokenizers.base import needed, pack_ids
 
 Encode = Callable[[str], list[int]]
 Pack = Callable[[str], bytes]
-
+# Number of texts that both encoders encode in every process before the faster one is trusted.
 SAMPLE = 256
-"""Number of texts that both encoders encode in every process before the faster one is trusted."""
-
 # Encoders have differed at places like these.
 AWKWARD = (
     "", " ", "  a", "a  \n\n b\t", "\r\n\r\nx", "I'LL we'll 'ſ 's", "1234567", "<|eot_id|>", "#!?\n\n\n",
@@ -26,13 +24,7 @@ AWKWARD = (
 
 
 def fast_encoder(content: bytes, pattern: str, reference: Encode) -> FastEncoder | None:
-    """Return splintr's encoder of a rank file, if it is installed and gives the reference's ids.
-
-    Args:
-        content: the rank file.
-        pattern: how a text is cut into pieces.
-        reference: tiktoken's encoder.
-    """
+    """Return splintr's encoder of a rank file, if it is installed and gives the reference's ids."""
     # Whatever is wrong with an optional encoder, also in a version that is not written yet: the reference is
     # there, and gives the same ids more slowly (3.5 instead of 10 to 29 million tokens a second).
     try:
@@ -44,15 +36,7 @@ def fast_encoder(content: bytes, pattern: str, reference: Encode) -> FastEncoder
 
 
 class FastEncoder:
-    """Uses both encoders for the first texts, then the faster one alone.
-
-    At the first difference the reference takes over for good.
-
-    Args:
-        encode: the faster encoder.
-        reference: the encoder that is right.
-        pack: the faster encoder, with ids as ``pack_ids`` returns them.
-    """
+    """Uses both encoders for the first texts, then the faster one alone."""
 
     def __init__(self, encode: Encode, reference: Encode, pack: Pack) -> None:
         self._fast = encode
@@ -78,7 +62,7 @@ class FastEncoder:
         ids = self._reference(text)
         self._left -= 1
         if not self.agrees(text, ids):
-            self._encode = self._reference
+            self._encode = self._reference  # for good
         elif not self._left:
             self._encode, self._pack = self._fast, self._fast_pack
         return ids
@@ -90,21 +74,11 @@ class FastEncoder:
 # tiktoken 0.14 panics at 1,000,000 white-space characters in a row: its regular expressions keep a place to
 # go back to for every character that `\s+(?!\S)` takes. Such a row could be refused instead, but the
 # documentation promises that texts may have any length.
-LONG = 100_000
-"""Number of white-space characters from which a run is cut here, well below the limit."""
+LONG = 100_000  # white-space characters from which a run is cut here, well below the limit
 
 
 class LongSpace:
-    """Encodes texts with very long runs of white space.
-
-    Only such runs are cut here; all other text is left to tiktoken.
-
-    Args:
-        encode: tiktoken's encoder, for the text between the runs.
-        ranks: the id of each token, by its bytes.
-        pattern: how tiktoken cuts a text into pieces.
-        long: number of characters from which a run is long.
-    """
+    """Encodes texts with very long runs of white space."""
 
     def __init__(self, encode: Encode, ranks: Mapping[bytes, int], pattern: str, long: int = LONG) -> None:
         tiktoken = needed("tiktoken", "a tokenizer of tiktoken's kind")
@@ -125,6 +99,7 @@ class LongSpace:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text."""
+        # Only very long runs are cut here; all other text is left to tiktoken.
         ids: list[int] = []
         done = 0
         for run in self._runs.finditer(text):

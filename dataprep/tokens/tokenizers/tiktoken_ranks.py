@@ -11,7 +11,7 @@ import os
 from base64 import b64decode
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha1, sha256
 from importlib.util import find_spec, module_from_spec
@@ -32,26 +32,18 @@ LLAMA3_PATTERN = (
 )
 LLAMA3_RANKS = 128_000
 LLAMA3_SPECIALS = (
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|reserved_special_token_0|>",
-    "<|reserved_special_token_1|>",
-    "<|finetune_right_pad_id|>",
-    "<|step_id|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eom_id|>",
-    "<|eot_id|>",
-    "<|python_tag|>",
-    "<|image|>",
+    "<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>",
+    "<|finetune_right_pad_id|>", "<|step_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>",
+    "<|eot_id|>", "<|python_tag|>", "<|image|>",
     *(f"<|reserved_special_token_{number}|>" for number in range(2, 246)),
-)
+)  # fmt: skip
 
 _R50K = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 _P50K = "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069"
 _CL100K = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
 _O200K = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 
+# By name: the published rank file and its SHA-256, as tiktoken lists them.
 ENCODINGS = {
     "r50k_base": ("r50k_base", _R50K),
     "p50k_base": ("p50k_base", _P50K),
@@ -60,24 +52,11 @@ ENCODINGS = {
     "o200k_base": ("o200k_base", _O200K),
     "o200k_harmony": ("o200k_base", _O200K),
 }
-"""By name: the published rank file and its SHA-256, as tiktoken lists them."""
-
 _URL = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
 
 
 class RankTokenizer(Tokenizer):
-    """Byte pair encoding by ranks.
-
-    Args:
-        ranks: the id of each token, by its bytes.
-        pattern: how a text is cut into pieces, as ``regex`` and tiktoken understand it.
-        special_tokens: the ids of the special tokens, by name.
-        origin: a function and its arguments that make the same tokenizer in another process.
-        content: the rank file, if a faster encoder may be made from it.
-
-    Attributes:
-        pattern: see above.
-    """
+    """Byte pair encoding by ranks, the ids of tokens by their bytes."""
 
     kind = "tiktoken"
     space = ""
@@ -87,8 +66,10 @@ class RankTokenizer(Tokenizer):
         ranks: Mapping[bytes, int],
         pattern: str,
         special_tokens: Mapping[str, int],
-        origin: tuple[Callable[..., RankTokenizer], tuple[Any, ...]],
-        content: bytes | None = None,
+        origin: tuple[
+            Callable[..., RankTokenizer], tuple[Any, ...]
+        ],  # makes the same tokenizer in another process
+        content: bytes | None = None,  # the rank file, if a faster encoder may be made from it
     ) -> None:
         tiktoken = needed("tiktoken", "a tokenizer of tiktoken's kind")
         self.special_tokens: Mapping[str, int] = dict(special_tokens)
@@ -102,7 +83,8 @@ class RankTokenizer(Tokenizer):
         self._fast = None if content is None else fast_encoder(content, pattern, reference)
         self._encode = self._fast or reference
         in_order = sorted(ranks.items(), key=itemgetter(1))
-        self.token_bytes: Sequence[bytes | None] = _by_id(in_order, self.vocab_size)
+        by_id = {rank: token for token, rank in in_order}
+        self.token_bytes: Sequence[bytes | None] = [*map(by_id.get, range(self.vocab_size))]
         # Of ranks, pattern and special tokens, not of the file: two files in another order of lines are one
         # tokenizer, and one file with another pattern is another.
         digest = sha256(orjson.dumps([pattern, list(self.special_tokens.items())]))
@@ -168,19 +150,8 @@ class RankTokenizer(Tokenizer):
         return True
 
 
-def _by_id(ranks: Iterable[tuple[bytes, int]], size: int) -> list[bytes | None]:
-    tokens: list[bytes | None] = [None] * size
-    for token, rank in ranks:
-        tokens[rank] = token
-    return tokens
-
-
 def load_ranks(path: str, content: bytes) -> RankTokenizer:
-    """Return Llama 3's tokenizer from its rank file.
-
-    Raises:
-        TokenizerError: a line is damaged, a rank is missing or repeated, or the ranks are not Llama 3's.
-    """
+    """Return Llama 3's tokenizer from its rank file."""
     ranks = parse_ranks(path, content)
     _check_complete(path, ranks)
     if len(ranks) != LLAMA3_RANKS:
@@ -194,11 +165,7 @@ def load_ranks(path: str, content: bytes) -> RankTokenizer:
 
 
 def parse_ranks(path: str, content: bytes) -> dict[bytes, int]:
-    """Return the rank of each token.
-
-    Raises:
-        TokenizerError: a line is not a token and its rank, or a token or a rank is repeated.
-    """
+    """Return the rank of each token."""
     if (sound := _parse_sound(content)) is not None:
         return sound
     ranks: dict[bytes, int] = {}
@@ -267,11 +234,7 @@ def _check_complete(path: str, ranks: Mapping[bytes, int]) -> None:
 
 
 def load_encoding(name: str) -> RankTokenizer:
-    """Return one of tiktoken's own encodings, from its file in ``TIKTOKEN_CACHE_DIR``.
-
-    Raises:
-        TokenizerError: the file is missing, or not the published one.
-    """
+    """Return one of tiktoken's own encodings, from its file in ``TIKTOKEN_CACHE_DIR``."""
     stem, expected = ENCODINGS[name]
     url = _URL.format(stem)
     folder = os.environ.get("TIKTOKEN_CACHE_DIR", "")
@@ -292,11 +255,7 @@ def load_encoding(name: str) -> RankTokenizer:
 
 
 def load_rank_file(path: str, content: bytes) -> RankTokenizer:
-    """Return the tokenizer of a rank file: one of OpenAI's, or Llama 3's.
-
-    Raises:
-        TokenizerError: a line is damaged, a rank is missing or repeated, or the file is neither.
-    """
+    """Return the tokenizer of a rank file: one of OpenAI's, or Llama 3's."""
     digest = sha256(content).hexdigest()
     for name, (stem, expected) in ENCODINGS.items():
         # Several encodings share a file; the one of the file's own name is taken.

@@ -19,17 +19,11 @@ from dataprep.tokens.tokenizers.tiktoken_ranks import LLAMA3_PATTERN
 _IMPOSSIBLE = "a vocabulary of {:,} cannot be made of these texts: {}"
 KINDS = ("sentencepiece", "bpe")
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
+# The special tokens of all named chat formats, so that a student can be trained in any of them.
 CHAT_TOKENS = (
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-)
-"""The special tokens of all named chat formats, so that a student can be trained in any of them."""
+    "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
+    "<|im_start|>", "<|im_end|>", "<|endoftext|>",
+)  # fmt: skip
 
 _LONGEST = 2000  # characters; SentencePiece silently leaves out lines of more than 4,192 bytes
 _TEXT_SUFFIXES = (".txt", ".md")
@@ -71,27 +65,18 @@ class _TooFewTextsError(UsageError):
 
 
 def texts_of_files(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the texts in files: contents of chat rows, strings of other rows, or lines of plain text.
-
-    Raises:
-        FileError: a file cannot be read.
-        InputError: a file holds no text.
-    """
+    """Yield the texts in files: contents of chat rows, strings of other rows, or lines of plain text."""
     for path in paths:
+        if path.lower().endswith(_TEXT_SUFFIXES):
+            texts = iter(files.read_text(path).splitlines())
+        else:
+            texts = (text for _, row in files.read_rows(path) for text in _strings(row))
         any_text = False
-        for text in _texts_of(path):
+        for text in texts:
             any_text = any_text or bool(text.strip())
             yield text
         if not any_text:
             raise InputError(path, "found no text; expected rows or lines to learn from")
-
-
-def _texts_of(path: str) -> Iterator[str]:
-    if path.lower().endswith(_TEXT_SUFFIXES):
-        yield from files.read_text(path).splitlines()
-        return
-    for _, row in files.read_rows(path):
-        yield from _strings(row)
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -131,14 +116,8 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
             split_digits=True,
-            unk_id=0,
-            bos_id=1,
-            eos_id=2,
-            pad_id=3,
-            unk_piece=UNK,
-            bos_piece=BOS,
-            eos_piece=EOS,
-            pad_piece=PAD,
+            **{"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": 3},
+            **{"unk_piece": UNK, "bos_piece": BOS, "eos_piece": EOS, "pad_piece": PAD},
             control_symbols=list(CHAT_TOKENS),
             max_sentence_length=8 * _LONGEST,
             # The same texts must give the same bytes, so nothing may depend on the timing of threads.

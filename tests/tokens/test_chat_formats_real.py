@@ -10,7 +10,7 @@ from dataprep.tokens.linter import Linter
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.truncation import spans_of, truncate
 from tests import chat_templates as templates
-from tests.tokens.test_layouts import DATE
+from tests.tokens.test_chat_formats import DATE
 from tests.tokens_fakes import encode, encode_one
 from tests.toy_tokenizer import DATA, LLAMA3
 
