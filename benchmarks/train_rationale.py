@@ -111,8 +111,7 @@ def _take_steps(name: str, rows: str, tokenizer: str, size: int) -> dict[str, An
 
     from dataprep.core.shuffle import shuffled_order
     from dataprep.tokens.tokenizers.loading import load_tokenizer
-    from dataprep.train.objectives.rationale_data import ANSWER, read_rows
-    from dataprep.train.objectives.rationale_tasks import PairTaskEncoder, encode_tasks
+    from dataprep.train.objectives.rationale_data import ANSWER, PairTaskEncoder, encode_tasks, read_rows
 
     found = read_rows([rows], KEPT)
     words = load_tokenizer(tokenizer)

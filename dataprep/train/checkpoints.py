@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,12 @@ class Checkpoints:
         # All processes take part, even though only the first one writes: sharded weights are gathered.
         full = StateDictOptions(full_state_dict=True, cpu_offload=True)
         weights, optimizer = get_state_dict(self.module, self.optimizer, options=full)
-        generators = self._gathered(generator_states())
+        states = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            states["cuda"] = torch.cuda.get_rng_state()
+        generators: list[Any] = [states] * self.world.size
+        if self.world.size > 1:
+            torch.distributed.all_gather_object(generators, states)
         if self.world.first:
             state = {"step": done, "weights": weights, "optimizer": optimizer, "generators": generators}
             self._write(done, state | {"facts": dict(facts), "world": self.world.size})
@@ -72,39 +78,30 @@ class Checkpoints:
         try:
             # weights_only: a checkpoint from elsewhere must not run code. mmap: the file is not copied first.
             state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-            saved = state["world"]
+            size = state["world"]
         except Exception as error:  # noqa: BLE001 - a damaged file makes its reader raise anything
             raise FileError(
                 path, f"damaged: {first_line(error)}; remove it, and --resume continues with the one before"
             ) from None
         # Each process has generators of its own, and the batches depend on the number of processes.
-        if saved != self.world.size:
+        if size != self.world.size:
             raise TrainingError(
-                f"{path}: written by {saved} processes, and there are {self.world.size} now: start as many, "
+                f"{path}: written by {size} processes, and there are {self.world.size} now: start as many, "
                 "since rows and generators are divided among them"
             )
         full = StateDictOptions(full_state_dict=True)
         try:
-            set_state_dict(
-                self.module,
-                self.optimizer,
-                model_state_dict=state["weights"],
-                optim_state_dict=state["optimizer"],
-                options=full,
-            )
+            saved = {"model_state_dict": state["weights"], "optim_state_dict": state["optimizer"]}
+            set_state_dict(self.module, self.optimizer, **saved, options=full)
         except (RuntimeError, KeyError, ValueError) as error:
             # torch's messages list every tensor that differs.
             reason = " ".join(str(error).split())[:300]
             raise TrainingError(f"{path}: a checkpoint of another model: {reason}") from None
-        restore_generators(state["generators"][self.world.rank])
+        generators = state["generators"][self.world.rank]
+        torch.set_rng_state(generators["cpu"])
+        if "cuda" in generators and torch.cuda.is_available():
+            torch.cuda.set_rng_state(generators["cuda"])
         return {"step": state["step"], **state["facts"]}
-
-    def _gathered(self, mine: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        if self.world.size == 1:
-            return [mine]
-        states: list[Any] = [None] * self.world.size
-        torch.distributed.all_gather_object(states, mine)
-        return states
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -115,30 +112,11 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return [path for _, path in numbered]
 
 
-def generator_states() -> dict[str, torch.Tensor]:
-    """Return the states of torch's random generators."""
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def restore_generators(states: Mapping[str, torch.Tensor]) -> None:
-    """Restore the states of torch's random generators."""
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
-
-
 def _flush_folder(folder: Path) -> None:
     # Without it, a power cut can undo the renaming. Windows does not open folders.
-    try:
+    with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(number)
-    except OSError:
-        pass
-    finally:
-        os.close(number)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

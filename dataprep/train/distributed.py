@@ -73,9 +73,8 @@ def processes(wanted: str = "auto") -> Iterator[World]:
 
 def _device(wanted: str, local: int) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "--device cuda: torch finds no GPU on this machine; leave the option out to use the CPU"
-        )
+        found = "torch finds no GPU on this machine"
+        raise UsageError(f"--device cuda: {found}; leave the option out to use the CPU")
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     if local >= torch.cuda.device_count():
@@ -91,28 +90,20 @@ def _device(wanted: str, local: int) -> torch.device:
 def wrap_model(module: nn.Module, world: World, *, fsdp: bool) -> nn.Module:
     """Wrap the loss module, so that gradients are averaged over all processes."""
     if fsdp:
-        return _sharded(module, world)
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh(world.device.type, (world.size,))
+        # A block's weights are gathered when it computes, and freed afterwards.
+        lists = [blocks for blocks in module.modules() if isinstance(blocks, nn.ModuleList)]
+        for block in (block for blocks in lists for block in blocks):
+            fully_shard(block, mesh=mesh)
+        fully_shard(module, mesh=mesh)
+        return module
     if world.size == 1:
         return module
     from torch.nn.parallel import DistributedDataParallel
 
-    return DistributedDataParallel(
-        module,
-        device_ids=[world.device.index] if world.device.type == "cuda" else None,
-        # An encoder-decoder batch can lack a part, and a frozen weight has no gradient.
-        find_unused_parameters=True,
-    )
-
-
-def _sharded(module: nn.Module, world: World) -> nn.Module:
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
-    mesh = init_device_mesh(world.device.type, (world.size,))
-    # A block's weights are gathered when it computes, and freed afterwards.
-    for blocks in list(module.modules()):
-        if isinstance(blocks, nn.ModuleList):
-            for block in blocks:
-                fully_shard(block, mesh=mesh)
-    fully_shard(module, mesh=mesh)
-    return module
+    devices = [world.device.index] if world.device.type == "cuda" else None
+    # An encoder-decoder batch can lack a part, and a frozen weight has no gradient.
+    return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)

@@ -167,16 +167,13 @@ def facts_of(objective: Objective) -> dict[str, Any]:
 def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
     """Return name, size in bytes and SHA-256 of files."""
     # Names without folders: a run can be resumed after its data were moved.
-    return [
-        {"name": Path(path).name, "bytes": Path(path).stat().st_size, "sha256": sha256_of(path)}
-        for path in paths
-    ]
+    files = map(Path, paths)
+    return [{"name": file.name, "bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files]
 
 
 def check_max_length(max_length: int | None, context_length: int | None) -> int | None:
     """Return the maximum number of tokens in a row."""
     if max_length and context_length and max_length > context_length:
-        raise UsageError(
-            f"--max-length {max_length}: the model's context length is {context_length:,} tokens"
-        )
+        found = f"the model's context length is {context_length:,} tokens"
+        raise UsageError(f"--max-length {max_length}: {found}")
     return max_length or context_length

@@ -24,6 +24,8 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
 QAT = ("int8-dynamic-int4", "int4-weight")
 
+_NAMES: dict[str, Any] = {"metavar": "NAME,...", "parse": parse_names}
+_PATH: dict[str, Any] = {"metavar": "PATH", "is_path": True}
 # A resumed run can have other values of these: they change how it is shown and saved, not its result.
 _FREE = ("save_every", "keep", "tensorboard")
 
@@ -43,11 +45,7 @@ def _parse_weights(texts: list[str]) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """Options of a training run; each field has the help text of its flag.
-
-    Raises:
-        UsageError: a value is not accepted, or two options exclude each other.
-    """
+    """Options of a training run; each field has the help text of its flag."""
 
     objective: str = option(
         "auto",
@@ -65,8 +63,7 @@ class TrainOptions:
         None,
         "Tokenizer's file or model directory. Defaults to the model's own; for a preset, to one that is "
         "trained on the data.",
-        metavar="PATH",
-        is_path=True,
+        **_PATH,
     )
     chat_format: str | None = option(
         None, "Chat format: llama3, chatml, llama2 or template. Defaults to the model's own.", metavar="NAME"
@@ -115,25 +112,16 @@ class TrainOptions:
         2.0, "Divisor of student's and teacher's logits before they are compared.", above=0
     )
     fields: tuple[str, ...] = option(
-        (),
-        "soft labels: fields with the text. Defaults to text, or to question and answer.",
-        metavar="NAME,...",
-        parse=parse_names,
+        (), "soft labels: fields with the text. Defaults to text, or to question and answer.", **_NAMES
     )
     label: str | None = option(
         None, "soft labels: field with the correct label. Defaults to label, or to score.", metavar="NAME"
     )
     classes: tuple[str, ...] = option(
-        (),
-        "soft labels: classes in their order. Defaults to those in the rows.",
-        metavar="NAME,...",
-        parse=parse_names,
+        (), "soft labels: classes in their order. Defaults to those in the rows.", **_NAMES
     )
     teacher_model: str | None = option(
-        None,
-        "Directory of a larger model with the same tokenizer, to learn its distributions.",
-        metavar="PATH",
-        is_path=True,
+        None, "Directory of a larger model with the same tokenizer, to learn its distributions.", **_PATH
     )
     teacher_share: float = option(0.5, "Share of the teacher model in the loss.", min=0, max=1)
     lora: int | None = option(None, "Train low-rank updates of rank R, not the weights.", metavar="R", min=1)
@@ -171,10 +159,8 @@ class TrainOptions:
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
         """Return the flags that differ from a run's recorded options and change its result."""
-        now, flags = to_config(self), {found.key: found.flag for _, found, _ in options_of(self)}
-        return [
-            flag for key, flag in flags.items() if key not in _FREE and not _same(now[key], recorded.get(key))
-        ]
+        now, options = to_config(self), [found for _, found, _ in options_of(self) if found.key not in _FREE]
+        return [found.flag for found in options if not _same(now[found.key], recorded.get(found.key))]
 
 
 def _same(value: Any, recorded: Any) -> bool:
@@ -192,17 +178,10 @@ def flag_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PredictOptions:
-    """Options of scoring files with a classifier; each field has the help text of its flag.
-
-    Raises:
-        UsageError: a value is not accepted.
-    """
+    """Options of scoring files with a classifier; each field has the help text of its flag."""
 
     fields: tuple[str, ...] = option(
-        (),
-        "Fields with the text. Defaults to those that the model was trained on.",
-        metavar="NAME,...",
-        parse=parse_names,
+        (), "Fields with the text. Defaults to those that the model was trained on.", **_NAMES
     )
     prediction: str = option("prediction", "Field for the most probable class.", metavar="NAME")
     probs: str = option("probs", "Field for the probabilities of the classes.", metavar="NAME")
@@ -216,9 +195,8 @@ class PredictOptions:
     def __post_init__(self) -> None:
         check(self)
         if self.prediction == self.probs:
-            raise UsageError(
-                f"--prediction {self.prediction}: the probabilities go there; name another field"
-            )
+            name = self.prediction
+            raise UsageError(f"--prediction {name}: the probabilities go there; name another field")
 
 
 BETAS = (0.9, 0.95)
@@ -246,10 +224,8 @@ def make_optimizer(model: nn.Module, options: TrainOptions, learning_rate: float
 
     trained = [weights for weights in model.parameters() if weights.requires_grad]
     # Only matrices decay: pulling biases and the scales of norms towards 0 would change what they scale.
-    groups = [
-        {"params": [w for w in trained if w.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    matrices, others = [w for w in trained if w.ndim > 1], [w for w in trained if w.ndim <= 1]
+    pairs = ((matrices, options.weight_decay), (others, 0.0))
+    groups = [{"params": weights, "weight_decay": decay} for weights, decay in pairs if weights]
     # The fused kernel does not read FSDP's sharded tensors.
     return AdamW(groups, lr=learning_rate, betas=BETAS, fused=not options.fsdp)

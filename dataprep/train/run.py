@@ -15,8 +15,7 @@ from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import RunDir, advise_on_interrupt, new_run_path, newest_run_path
 
 if TYPE_CHECKING:
-    from dataprep.train.distributed import World
-    from dataprep.train.objective import Objective, TrainContext
+    from dataprep.train.objective import TrainContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,10 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
         # The same seed in all processes, so that they create the same weights.
         torch.manual_seed(options.seed)
         objective_class = spec.load()
-        _check_fsdp(spec.name, objective_class, options, world)
+        if options.fsdp and not objective_class.supports_fsdp:
+            raise UsageError(f"--fsdp: not for the objective {spec.name}; leave it out")
+        if options.fsdp and world.size == 1:
+            raise UsageError("--fsdp shards the model among processes: start several with torchrun")
         student: Any = objective_class.load_model(context)
         objective = objective_class(student, objective_class.load_dataset(context, student), context)
         # After the objective: peft changes how gradient checkpointing treats the embeddings, which must be
@@ -143,13 +145,6 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
     # A process that leaves early would end the group while the first one still writes.
     world.wait()
     return results
-
-
-def _check_fsdp(name: str, objective: type[Objective], options: TrainOptions, world: World) -> None:
-    if options.fsdp and not objective.supports_fsdp:
-        raise UsageError(f"--fsdp: not for the objective {name}; leave it out")
-    if options.fsdp and world.size == 1:
-        raise UsageError("--fsdp shards the model among processes: start several with torchrun")
 
 
 def _run_path(output: str | Path | None, root: str | Path, *, resume: bool) -> str:

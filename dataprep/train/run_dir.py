@@ -199,11 +199,9 @@ def advise_on_interrupt(run_dir: RunDir, log: Callable[[str], None]) -> Iterator
         yield
     except (KeyboardInterrupt, SystemExit):
         steps = sorted(path.stem.removeprefix("step-") for path in run_dir.checkpoints.glob("step-*.pt"))
-        start = (
-            f"continues after step {int(steps[-1]):,}"
-            if steps
-            else "starts again: there is no checkpoint yet"
-        )
+        start = "starts again: there is no checkpoint yet"
+        if steps:
+            start = f"continues after step {int(steps[-1]):,}"
         log(f"interrupted: the same command with -o {run_dir.path} --resume {start}")
         raise
 

@@ -91,10 +91,6 @@ class LossModule(nn.Module):
         return loss, {name: value.detach() for name, value in sums.items()}
 
 
-# A batch, and whether it counts: a placeholder does not.
-MicroBatch = tuple[Batch, bool]
-
-
 class Trainer:
     """Train a model from beginning to end."""
 
@@ -145,9 +141,8 @@ class Trainer:
         # Reading the batches is part of the time: the rate is what a user waits for.
         start = time.perf_counter()
         options = self.options
-        rate = self.learning_rate * learning_rate_factor(
-            step, self.sampler.steps, options.warmup, options.schedule
-        )
+        steps = self.sampler.steps
+        rate = self.learning_rate * learning_rate_factor(step, steps, options.warmup, options.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batches = self._micro_batches(items)
@@ -163,15 +158,15 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - start
-        metrics = {"step": step + 1, "steps": self.sampler.steps, "loss": loss}
+        metrics = {"step": step + 1, "steps": steps, "loss": loss}
         # A single part is the loss itself.
         metrics |= {f"loss_{name}": value for name, value in means.items()} if len(means) > 1 else {}
         metrics |= {"learning_rate": rate, "gradient_norm": norm, "tokens": tokens, "items": len(items)}
         speed = {"seconds": seconds, "tokens_per_second": tokens / seconds, "memory_mb": memory_mb()}
         return metrics | speed
 
-    def _micro_batches(self, items: list[int]) -> list[MicroBatch]:
-        """Return this process's batches of a step, as many as every other process has."""
+    def _micro_batches(self, items: list[int]) -> list[tuple[Batch, bool]]:
+        """Return this process's batches of a step, as many as others have, and which are no placeholders."""
         size = self.options.batch_size
         shard = self.world.shard(items)
         number = math.ceil(math.ceil(len(items) / self.world.size) / size)
@@ -180,17 +175,17 @@ class Trainer:
         # others waiting forever, so it computes a placeholder batch, whose loss is scaled by 0.
         return [(self.data.train.batch(part or items[:1]), bool(part)) for part in parts]
 
-    def _totals(self, batches: Sequence[MicroBatch]) -> tuple[dict[str, float], int]:
+    def _totals(self, batches: Sequence[tuple[Batch, bool]]) -> tuple[dict[str, float], int]:
         """Return each part's count and the number of tokens, over all processes."""
-        counts: dict[str, float] = dict.fromkeys(self.objective.weights, 0)
         counted = [batch for batch, counts_in in batches if counts_in]
-        for batch in counted:
-            for name, value in batch.counts.items():
-                counts[name] += value
-        tokens = {"tokens": sum(batch.tokens for batch in counted)}
-        return self.world.total(counts), int(self.world.total(tokens)["tokens"])
+        names = self.objective.weights
+        counts = {name: sum(batch.counts.get(name, 0) for batch in counted) for name in names}
+        tokens = self.world.total({"tokens": sum(batch.tokens for batch in counted)})
+        return self.world.total(counts), int(tokens["tokens"])
 
-    def _backward(self, batches: Sequence[MicroBatch], counts: Mapping[str, float]) -> dict[str, float]:
+    def _backward(
+        self, batches: Sequence[tuple[Batch, bool]], counts: Mapping[str, float]
+    ) -> dict[str, float]:
         """Add up the gradients of all batches, and return the summed losses."""
         weights, sums = self.objective.weights, dict.fromkeys(counts, 0.0)
         # The wrappers average gradients over the processes; the factor `size` makes sums of them again.

@@ -15,9 +15,13 @@ from dataprep.tokens.tokenizers.loading import load_tokenizer, tokenizer_from
 from dataprep.tokens.tokenizers.training import train_tokenizer
 from dataprep.train.layers import output_layer
 from dataprep.train.layers.packed_attention import use_packed_attention
-from dataprep.train.objectives.distillation import DistillationObjective, divergence, divergence_of_top
+from dataprep.train.objectives.distillation import (
+    DistillationObjective,
+    _ids_by_bytes,
+    divergence,
+    divergence_of_top,
+)
 from dataprep.train.objectives.sft import SftObjective
-from dataprep.train.objectives.stored_logprobs import _ids_by_bytes
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests.students import WORDS, llama_config, rows, write_rows

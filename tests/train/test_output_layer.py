@@ -14,8 +14,7 @@ from dataprep.core.errors import UsageError
 from dataprep.train.layers import output_layer
 from dataprep.train.layers.output_layer import OutputLayer, cross_entropy_sum
 from dataprep.train.layers.packed_attention import NAME, document_inputs, use_packed_attention
-from dataprep.train.objectives.chat_data import document_batch
-from dataprep.train.objectives.sft import SftObjective
+from dataprep.train.objectives.sft import SftObjective, document_batch
 from tests.students import llama_config
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}

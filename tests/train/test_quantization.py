@@ -192,7 +192,7 @@ def test_without_torchao_the_message_names_the_extra(monkeypatch):
 def test_the_mean_loss_does_not_depend_on_batches(place, tmp_path):
     """It is over all tokens of the set."""
     from dataprep.tokens.shards.reading import Shards
-    from dataprep.train.objectives.chat_data import Documents
+    from dataprep.train.objectives.sft import Documents
 
     run(place, tmp_path / "run", qat=None, steps=1)
     data = Documents(Shards.open(tmp_path / "run" / "tokens" / "eval"))

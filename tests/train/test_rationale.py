@@ -23,8 +23,15 @@ from dataprep.train.layers.encoder_decoder import PackedPairs, PaddedPairs, pair
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import use_packed_attention
 from dataprep.train.objectives.rationale import ChatLosses, part_sums
-from dataprep.train.objectives.rationale_data import prefix_of, question_of, read_rows, weights_of
-from dataprep.train.objectives.rationale_tasks import ChatTaskEncoder, PairTaskEncoder, encode_tasks
+from dataprep.train.objectives.rationale_data import (
+    ChatTaskEncoder,
+    PairTaskEncoder,
+    encode_tasks,
+    prefix_of,
+    question_of,
+    read_rows,
+    weights_of,
+)
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests import tiny_model

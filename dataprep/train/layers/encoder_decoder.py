@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from dataprep.train.layers.output_layer import cross_entropy_sums
+from dataprep.train.layers.output_layer import Head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,22 +89,17 @@ def run_stack(
     states: Tensor | None = None,
     question_bounds: Sequence[int] | None = None,
 ) -> Tensor:
-    """Run T5's encoder or decoder over texts in one row; returns `(1, L, hidden)`.
+    """Run T5's encoder or decoder over texts in one row.
 
-    Args:
-        stack: the encoder or the decoder.
-        embedded: the texts' embeddings, shape `(1, L, hidden)`.
-        bounds: where each text begins, and the end of the last.
-        states: for the decoder, the encoder's output for the questions, shape `(1, Q, hidden)`.
-        question_bounds: for the decoder, the bounds of the questions.
+    The embeddings and the result have shape `(1, L, hidden)`. The decoder needs `states`, the encoder's
+    output for the questions, of shape `(1, Q, hidden)`, and the questions' bounds.
     """
     hidden, bias = stack.dropout(embedded), biases(stack, bounds)
     for block in stack.block:
         # Positional, as in the stack's own forward pass: gradient checkpointing only sees these arguments.
         # No masks, and an empty tuple for the biases from targets to questions, which T5 does not have.
-        hidden = block(hidden, None, bias, states, None, (), bounds=bounds, question_bounds=question_bounds)[
-            0
-        ]
+        bounds_of = {"bounds": bounds, "question_bounds": question_bounds}
+        hidden = block(hidden, None, bias, states, None, (), **bounds_of)[0]
     return stack.dropout(stack.final_layer_norm(hidden))
 
 
@@ -117,8 +112,8 @@ class PackedPairs:
 
     def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
         """Return the loss of each segment of the targets; `sizes` are their lengths."""
-        hidden = self.hidden(model, tensors)
-        return cross_entropy_sums(model.get_output_embeddings(), hidden, tensors["targets"], sizes)
+        head = Head(model.get_output_embeddings(), self.hidden(model, tensors))
+        return head.losses(tensors["targets"], sizes)
 
     def hidden(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return the input of the output layer at every target, shape `(T, hidden)`."""
@@ -142,21 +137,14 @@ class PaddedPairs:
 
     def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
         """Return the loss of each segment of the targets; `sizes` are their lengths."""
-        logits = self.logits(model, tensors).float().split(list(sizes))
-        wanted = tensors["targets"].split(list(sizes))
-        segments = zip(logits, wanted, strict=True)
-        return [functional.cross_entropy(*segment, reduction="sum") for segment in segments]
+        return Head(nn.Identity(), self.logits(model, tensors)).losses(tensors["targets"], sizes)
 
     def logits(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return the model's logits at every target, shape `(T, vocabulary)`."""
         questions, are_question = self._padded(tensors["questions"], tensors["question_bounds"])
         shifted, are_target = self._padded(tensors["shifted"], tensors["bounds"])
-        logits: Tensor = model(
-            input_ids=questions,
-            attention_mask=are_question.long(),
-            decoder_input_ids=shifted,
-            use_cache=False,
-        ).logits
+        inputs = {"input_ids": questions, "attention_mask": are_question.long(), "decoder_input_ids": shifted}
+        logits: Tensor = model(**inputs, use_cache=False).logits
         return logits[are_target]
 
     def _padded(self, ids: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,9 +186,5 @@ def _trial(model: PreTrainedModel) -> dict[str, Tensor]:
     def made(*numbers: int) -> Tensor:
         return torch.tensor(numbers, device=device)
 
-    return {
-        "questions": made(4, 5, 1, 6, 7, 8, 9, 1),
-        "question_bounds": made(0, 3, 8),
-        "shifted": made(0, 5, 6, 7, 0, 4),
-        "bounds": made(0, 4, 6),
-    }
+    trial = {"questions": made(4, 5, 1, 6, 7, 8, 9, 1), "question_bounds": made(0, 3, 8)}
+    return trial | {"shifted": made(0, 5, 6, 7, 0, 4), "bounds": made(0, 4, 6)}

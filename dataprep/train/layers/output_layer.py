@@ -20,8 +20,8 @@ from dataprep.train.layers.packed_attention import document_inputs, last_hidden
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# Maximum number of logits in memory at once, by device.
 CHUNK_LOGITS = {"cpu": 1 << 25, "cuda": 1 << 28}
-"""Maximum number of logits in memory at once, by device."""
 
 
 def cross_entropy_sum(layer: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -42,15 +42,7 @@ def cross_entropy_sum(layer: nn.Module, hidden: Tensor, targets: Tensor) -> Tens
     def loss(part: Tensor, wanted: Tensor) -> Tensor:
         return functional.cross_entropy(layer(part).float(), wanted, reduction="sum")
 
-    return chunked(loss, rows_at_a_time(layer, hidden), hidden, targets)
-
-
-def cross_entropy_sums(
-    layer: nn.Module, hidden: Tensor, targets: Tensor, sizes: Sequence[int]
-) -> list[Tensor]:
-    """Return `cross_entropy_sum` for each segment; `sizes` are their lengths."""
-    parts = zip(hidden.split(list(sizes)), targets.split(list(sizes)), strict=True)
-    return [cross_entropy_sum(layer, *part) for part in parts]
+    return chunked(loss, Head(layer, hidden).rows, hidden, targets)
 
 
 def chunked(loss: Callable[..., Tensor], rows: int, *tensors: Tensor) -> Tensor:
@@ -62,17 +54,9 @@ def chunked(loss: Callable[..., Tensor], rows: int, *tensors: Tensor) -> Tensor:
     return total
 
 
-def rows_at_a_time(layer: nn.Module, hidden: Tensor) -> int:
-    """Return the number of positions in a chunk."""
-    return _rows_of(hidden, _width(layer))
-
-
 def _rows_of(hidden: Tensor, vocabulary: int) -> int:
+    """Return the number of positions in a chunk."""
     return max(1, CHUNK_LOGITS.get(hidden.device.type, CHUNK_LOGITS["cpu"]) // vocabulary)
-
-
-def _width(layer: nn.Module) -> int:
-    return int(layer.out_features) if hasattr(layer, "out_features") else int(layer.weight.shape[0])
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -86,12 +70,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, wants_gradient: bool
     ) -> Tensor:
-        dtype = torch.get_autocast_dtype(hidden.device.type) if _autocasts(hidden) else hidden.dtype
+        dtype = (
+            torch.get_autocast_dtype(hidden.device.type)
+            if torch.is_autocast_enabled(hidden.device.type)
+            else hidden.dtype
+        )
         inputs, matrix = hidden.to(dtype), weight.to(dtype)
-        needs = [
-            tensor is not None and tensor.requires_grad and wants_gradient
-            for tensor in (hidden, weight, bias)
-        ]
+        tensors = (hidden, weight, bias)
+        needs = [wants_gradient and tensor is not None and tensor.requires_grad for tensor in tensors]
         for_hidden = torch.empty_like(inputs) if needs[0] else None
         for_weight = torch.zeros_like(weight) if needs[1] else None
         for_bias = torch.zeros_like(bias) if needs[2] and bias is not None else None
@@ -127,10 +113,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        for_hidden, for_weight, for_bias = ctx.saved_tensors
-        scaled = [
-            None if tensor is None else tensor.mul_(outer[0]) for tensor in (for_hidden, for_weight, for_bias)
-        ]
+        saved = ctx.saved_tensors
+        scaled = [None if tensor is None else tensor.mul_(outer[0]) for tensor in saved]
         if scaled[0] is not None:
             scaled[0] = scaled[0].to(ctx.hidden_dtype)
         return (*scaled, None, None)
@@ -144,28 +128,31 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total += left @ right
 
 
-def _autocasts(tensor: Tensor) -> bool:
-    return torch.is_autocast_enabled(tensor.device.type)
-
-
 class Head(NamedTuple):
-    """The last layer of a model at some positions.
+    """The last layer of a model at N positions."""
 
-    Attributes:
-        layer: computes logits from `features`.
-        features: its input, shape `(N, hidden)`, or the logits themselves.
-        rows: number of positions whose logits are computed at once.
-    """
-
+    # Computes logits from `features`, shape (N, hidden); Identity where these are the logits themselves.
     layer: nn.Module
     features: Tensor
-    rows: int
 
-    def cross_entropy(self, targets: Tensor) -> Tensor:
-        """Return the sum of `-log p(target)` over all positions."""
+    @property
+    def rows(self) -> int:
+        """Number of positions whose logits are computed at once."""
+        if isinstance(self.layer, nn.Identity):
+            return max(len(self.features), 1)
+        width = getattr(self.layer, "out_features", None) or self.layer.weight.shape[0]
+        return _rows_of(self.features, int(width))
+
+    def loss(self, targets: Tensor) -> Tensor:
+        """Return the sum of `-log p(target)` over all positions; `targets` has shape `(N,)`."""
         if isinstance(self.layer, nn.Identity):
             return functional.cross_entropy(self.features.float(), targets, reduction="sum")
         return cross_entropy_sum(self.layer, self.features, targets)
+
+    def losses(self, targets: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+        """Return the loss of each segment of the positions; `sizes` are their lengths."""
+        segments = zip(self.features.split(list(sizes)), targets.split(list(sizes)), strict=True)
+        return [Head(self.layer, part).loss(wanted) for part, wanted in segments]
 
 
 class OutputLayer:
@@ -183,22 +170,8 @@ class OutputLayer:
     def head(self, model: Any, inputs: dict[str, Any], positions: Tensor) -> Head:
         """Run the model up to its output layer."""
         if not self.is_linear:
-            logits = self._logits(model, inputs, positions)
-            return Head(nn.Identity(), logits, max(len(logits), 1))
-        layer, hidden = model.get_output_embeddings(), self._hidden(model, inputs, positions)
-        return Head(layer, hidden, rows_at_a_time(layer, hidden))
-
-    def loss(self, model: Any, inputs: dict[str, Any], positions: Tensor, targets: Tensor) -> Tensor:
-        """Return the sum of `-log p(target)`; `positions` and `targets` have shape `(N,)`."""
-        return self.losses(model, inputs, positions, targets, [targets.shape[0]])[0]
-
-    def losses(
-        self, model: Any, inputs: dict[str, Any], positions: Tensor, targets: Tensor, sizes: Sequence[int]
-    ) -> list[Tensor]:
-        """Return the loss of each segment of the positions, from one forward pass."""
-        head = self.head(model, inputs, positions)
-        segments = zip(head.features.split(list(sizes)), targets.split(list(sizes)), strict=True)
-        return [head._replace(features=part).cross_entropy(wanted) for part, wanted in segments]
+            return Head(nn.Identity(), self._logits(model, inputs, positions))
+        return Head(model.get_output_embeddings(), self._hidden(model, inputs, positions))
 
     def _hidden(self, model: Any, inputs: dict[str, Any], positions: Tensor) -> Tensor:
         if self.selects:

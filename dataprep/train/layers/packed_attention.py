@@ -7,8 +7,6 @@ bounds, with the keyword arguments that it has for variable-length kernels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,26 +19,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@contextmanager
-def passed_through(layer: nn.Module) -> Iterator[None]:
-    """Let a layer return its input."""
-    # A model's forward pass then ends with the input of its output layer, whatever its class does before.
-    # Calling the inner model directly would skip that, since classes differ.
-    layer.forward = lambda hidden: hidden
-    try:
-        yield
-    finally:
-        del layer.forward
+NAME = "dataprep_packed"
 
 
 def last_hidden(model: PreTrainedModel, **inputs: Any) -> Tensor:
     """Return the input of a model's output layer, shape `(batch, positions, hidden)`."""
-    with passed_through(model.get_output_embeddings()):
+    # The layer returns its input, so the forward pass ends with it, whatever the class does before. Calling
+    # the inner model directly would skip that, since classes differ.
+    layer: Any = model.get_output_embeddings()
+    layer.forward = lambda hidden: hidden
+    try:
         hidden: Tensor = model(**inputs, use_cache=False).logits
+    finally:
+        del layer.forward
     return hidden
-
-
-NAME = "dataprep_packed"
 
 
 def document_inputs(ids: Tensor, bounds: Tensor) -> dict[str, Any]:
@@ -83,24 +75,15 @@ def attend(
         raise NotImplementedError("attention with capped logits or sinks")
     lengths = settings["cu_seq_lens_q"].diff().tolist()
     window = settings.get("sliding_window")
-    grouped = query.shape[1] != key.shape[1]
+    shared: dict[str, Any] = {"dropout_p": dropout if module.training else 0.0, "scale": scaling}
+    shared["enable_gqa"] = query.shape[1] != key.shape[1]
     parts = []
     # Split, not sliced: the gradient of each slice would be as long as the whole row.
     documents = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     for length, (queries, keys, values) in zip(lengths, documents, strict=True):
         mask = _window(length, window, query.device) if window and length > window else None
-        parts.append(
-            functional.scaled_dot_product_attention(
-                queries,
-                keys,
-                values,
-                attn_mask=mask,
-                dropout_p=dropout if module.training else 0.0,
-                is_causal=mask is None,
-                scale=scaling,
-                enable_gqa=grouped,
-            )
-        )
+        arguments: dict[str, Any] = {"attn_mask": mask, "is_causal": mask is None} | shared
+        parts.append(functional.scaled_dot_product_attention(queries, keys, values, **arguments))
     return torch.cat(parts, dim=2).transpose(1, 2), None
 
 

@@ -4,37 +4,53 @@ The loss is `(1 - s) · tokens + s · teacher`, each a mean over the tokens in t
 the token, and `teacher` is `T² · KL(teacher ‖ student)`, both at temperature T. The factor T² makes up for
 gradients that shrink as 1/T² (https://arxiv.org/abs/1503.02531).
 
-The teacher is a model that reads the same documents, or log-probabilities that the rows contain.
+The teacher is a model that reads the same documents, or log-probabilities in a field `logprobs` beside
+`messages`, with an entry for each token in the loss, in their order::
+
+    [["Paris", -0.11], [" Lyon", -2.9], [271, -4.2]]                        token or its id, and log p
+    {"token": "Paris", "logprob": -0.11, "top": {"Paris": -0.11, " Lyon": -2.9}}   as `generate` writes it
+    null                                                                    nothing is known
+
+The list may leave out the token that ends the turn. `token` must be the student's token: another one means
+that the teacher's tokenizer splits texts differently. Tokens that the student lacks, such as broken
+characters, count as not listed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from dataprep.core.errors import UsageError
+from dataprep.core import io as files
+from dataprep.core.errors import InputError, TokenizerError, UsageError
 from dataprep.models.loading import load_weights
 from dataprep.models.student import compare_tokenizers, model_directory
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.train.layers.output_layer import OutputLayer, chunked
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
 from dataprep.train.objective import TrainContext, TrainData
-from dataprep.train.objectives.chat_data import PART, Documents, load_documents
-from dataprep.train.objectives.sft import SftObjective
-from dataprep.train.objectives.stored_logprobs import TEACHER, DocumentsWithLogprobs
+from dataprep.train.objectives.sft import PART, Documents, SftObjective, load_documents
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
     from dataprep.models.student import Student
+    from dataprep.tokens.shards.reading import Shards
+    from dataprep.tokens.tokenizers.base import Tokenizer
     from dataprep.train.objective import Batch
 
 # Tokens are compared one by one; documents also show whether merges differ.
 COMPARED_DOCUMENTS = 64
+TEACHER = "teacher"
+# Ids and log-probabilities. Dictionaries of all rows would need many times the memory of arrays.
+Top = tuple[NDArray[np.int64], NDArray[np.float32]]
+_EXPECTED = "expected null, a list of [token or id, log-probability], or {token, logprob, top}"
 
 
 class DocumentsWithTeacher(Documents):
@@ -45,6 +61,104 @@ class DocumentsWithTeacher(Documents):
         batch = super().batch(items)
         batch.counts[TEACHER] = batch.counts[PART]
         return batch
+
+
+class DocumentsWithLogprobs(Documents):
+    """Documents with the log-probabilities of their rows, in memory."""
+
+    def __init__(self, shards: Shards, paths: Sequence[str], tokenizer: Tokenizer) -> None:
+        super().__init__(shards)
+        self._ids = _ids_by_bytes(tokenizer)
+        self._rows: list[list[Top | None]] = []
+        for number, (where, row) in enumerate(chain.from_iterable(map(files.read_rows, paths))):
+            ids, mask = shards.document(number)
+            in_loss = ids[1:][mask[1:]].tolist()
+            self._rows.append(self._tops(row.get("logprobs"), in_loss, where))
+
+    def batch(self, items: Sequence[int]) -> Batch:
+        """Return the documents' batch with `has_teacher`, `top_ids` and `top_logprobs`."""
+        batch = super().batch(items)
+        tops = [top for item in items for top in self._rows[item]]
+        known = [(position, top) for position, top in enumerate(tops) if top is not None]
+        # Rows can list different numbers of tokens; -inf fills up the shorter ones.
+        width = max((top[0].size for _, top in known), default=1)
+        ids = np.zeros((len(known), width), dtype=np.int64)
+        logprobs = np.full((len(known), width), -np.inf, dtype=np.float32)
+        for index, (_, (top_ids, top_logprobs)) in enumerate(known):
+            ids[index, : top_ids.size], logprobs[index, : top_ids.size] = top_ids, top_logprobs
+        batch.tensors["has_teacher"] = torch.tensor([position for position, _ in known], dtype=torch.int64)
+        batch.tensors |= {"top_ids": torch.from_numpy(ids), "top_logprobs": torch.from_numpy(logprobs)}
+        batch.counts[TEACHER] = len(known)
+        return batch
+
+    def _tops(self, entries: Any, in_loss: list[int], where: object) -> list[Top | None]:
+        if entries is None:
+            return [None] * len(in_loss)
+        if not isinstance(entries, list) or not len(in_loss) - 1 <= len(entries) <= len(in_loss):
+            found = f"{len(entries):,} entries" if isinstance(entries, list) else f"{entries!r:.40}"
+            expected = (
+                f"{len(in_loss):,}, one for each token in the loss (or one less, without the end of the turn)"
+            )
+            raise InputError(
+                where,
+                f"'logprobs' has {found}; expected {expected}: does the teacher have another tokenizer?",
+            )
+        # Servers do not report the token that ends the turn.
+        entries = entries + [None] * (len(in_loss) - len(entries))
+        return [
+            self._top(entry, target, f"{where}: 'logprobs' {number}")
+            for number, (entry, target) in enumerate(zip(entries, in_loss, strict=True), 1)
+        ]
+
+    def _top(self, entry: Any, target: int, where: str) -> Top | None:
+        if entry is None:
+            return None
+        pairs = entry
+        if isinstance(entry, Mapping):
+            own = self._id(entry.get("token"), where)
+            if own is not None and own != target:
+                raise InputError(
+                    where,
+                    f"of the token {entry['token']!r} ({own}), and the student's is {target}: the teacher's "
+                    "tokenizer splits texts differently; leave 'logprobs' out, or ask a teacher of the same "
+                    "family",
+                )
+            pairs = [*(entry.get("top") or {}).items(), (target, entry.get("logprob"))]
+        if not isinstance(pairs, list) or not pairs:
+            raise InputError(where, f"found {entry!r:.60}; {_EXPECTED}")
+        top: dict[int, float] = {}
+        for pair in pairs:
+            if not (isinstance(pair, list | tuple) and len(pair) == 2 and _is_log(pair[1])):
+                raise InputError(where, f"found {pair!r:.60}; {_EXPECTED}")
+            # Rounded numbers can be slightly above 0.
+            if (number := self._id(pair[0], where)) is not None:
+                top[number] = min(float(pair[1]), 0.0)
+        return (np.fromiter(top, np.int64), np.fromiter(top.values(), np.float32)) if top else None
+
+    def _id(self, token: Any, where: str) -> int | None:
+        if isinstance(token, str):
+            return self._ids.get(token.encode("utf-8", "surrogatepass"))
+        if type(token) is int and 0 <= token < self.shards.vocab_size:
+            return token
+        raise InputError(where, f"found the token {token!r:.60}; expected a text, or an id of the tokenizer")
+
+
+def _is_log(value: Any) -> bool:
+    # Some servers return tiny positive numbers for a token that is certain.
+    return type(value) in (int, float) and value <= 1e-3
+
+
+def _ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
+    ids: dict[bytes, int] = {}
+    for token in range(tokenizer.vocab_size):
+        try:
+            # With byte fallback, a byte and a piece can have the same text. The piece has the higher id and
+            # is what the tokenizer uses, so the last id wins.
+            ids[tokenizer.decode_bytes([token])] = token
+        except TokenizerError:  # an id without a token
+            continue
+    # Special tokens have no bytes; servers report them by name.
+    return ids | {name.encode(): number for name, number in tokenizer.special_tokens.items()}
 
 
 class DistillationObjective(SftObjective):
@@ -70,12 +184,9 @@ class DistillationObjective(SftObjective):
             raise UsageError(
                 "rows with 'logprobs' are trained on as they are: leave --pack and --truncation out"
             )
-        paths = {"train": context.data, "eval": context.eval_data}
+        pairs = zip(data.named().values(), (context.data, context.eval_data), strict=False)
         return TrainData(
-            *(
-                DocumentsWithLogprobs(documents.shards, paths[name], student.tokenizer)
-                for name, documents in data.named().items()
-            )
+            *(DocumentsWithLogprobs(rows.shards, paths, student.tokenizer) for rows, paths in pairs)
         )
 
     def use_teacher(self, model: PreTrainedModel) -> None:
@@ -96,32 +207,23 @@ class DistillationObjective(SftObjective):
         inputs = document_inputs(tensors["ids"], tensors["bounds"])
         head = self.output.head(model, inputs, tensors["positions"])
         if self.teacher is not None:
-            divergence_sum = self._from_model(head.layer, head.features, head.rows, inputs, tensors)
+            with torch.no_grad():
+                teacher = self.teacher_output.head(self.teacher, inputs, tensors["positions"])
+
+            def from_model(own: Tensor, other: Tensor) -> Tensor:
+                return divergence(head.layer(own), teacher.layer(other), self.temperature)
+
+            divergence_sum = chunked(from_model, head.rows, head.features, teacher.features)
         else:
-            divergence_sum = self._from_stored(head.layer, head.features, head.rows, tensors)
-        return {PART: head.cross_entropy(tensors["targets"]), TEACHER: divergence_sum}
+            # At temperature 1: at another one, the probability of the unlisted tokens is unknown.
+            def from_stored(own: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
+                return divergence_of_top(head.layer(own), ids, logprobs)
 
-    def _from_model(
-        self, layer: nn.Module, features: Tensor, rows: int, inputs: Any, tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        assert self.teacher is not None
-        with torch.no_grad():
-            teacher = self.teacher_output.head(self.teacher, inputs, tensors["positions"])
-
-        def loss(own: Tensor, other: Tensor) -> Tensor:
-            return divergence(layer(own), teacher.layer(other), self.temperature)
-
-        return chunked(loss, rows, features, teacher.features)
-
-    # At temperature 1: at another one, the probability of the unlisted tokens is unknown.
-    def _from_stored(
-        self, layer: nn.Module, features: Tensor, rows: int, tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        def loss(own: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
-            return divergence_of_top(layer(own), ids, logprobs)
-
-        known = features[tensors["has_teacher"]]
-        return chunked(loss, rows, known, tensors["top_ids"], tensors["top_logprobs"])
+            known = head.features[tensors["has_teacher"]]
+            divergence_sum = chunked(
+                from_stored, head.rows, known, tensors["top_ids"], tensors["top_logprobs"]
+            )
+        return {PART: head.loss(tensors["targets"]), TEACHER: divergence_sum}
 
 
 def load_teacher(name: str, student: Student, documents: Documents, device: Any) -> PreTrainedModel:
@@ -147,13 +249,7 @@ def load_teacher(name: str, student: Student, documents: Documents, device: Any)
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return `T² · KL(teacher ‖ student)`, summed over positions.
-
-    Args:
-        student: logits, shape `(N, vocabulary)`.
-        teacher: logits, shape `(N, vocabulary)`.
-        temperature: T, which both logits are divided by.
-    """
+    """Return `T² · KL(teacher ‖ student)`, summed over N positions; both logits are `(N, vocabulary)`."""
     # Output layers are often padded to a multiple of 64: columns that only one has belong to no token.
     width = min(student.shape[-1], teacher.shape[-1])
     own = torch.log_softmax(student[:, :width].float() / temperature, dim=-1)
@@ -166,10 +262,7 @@ def divergence_of_top(student: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
 
     All other tokens count as one, whose probability is what the known ones leave.
 
-    Args:
-        student: logits, shape `(N, vocabulary)`.
-        ids: the known tokens, shape `(N, K)`; any id fills up positions with fewer than K.
-        logprobs: their log-probabilities, shape `(N, K)`; -inf where `ids` is filled up.
+    The logits have shape `(N, vocabulary)`; `ids` and `logprobs`, `(N, K)`, -inf where a position has fewer.
     """
     known = logprobs > float("-inf")
     own = torch.log_softmax(student.float(), dim=-1).gather(1, ids).masked_fill(~known, float("-inf"))

@@ -8,29 +8,27 @@ Every part is the mean over the tokens of its own targets. Parts that a row lack
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from dataprep.answers.quality import KEEPABLE
 from dataprep.core.errors import UsageError
 from dataprep.models.student import Student, load_chat_format_for, load_student, load_tokenizer_for
 from dataprep.tokens.tokenizers.base import pad_id
-from dataprep.train.layers.encoder_decoder import pairs_for
+from dataprep.train.layers.encoder_decoder import PackedPairs, PaddedPairs, pairs_for
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
 from dataprep.train.objective import Objective, TrainContext, TrainData, check_max_length, file_facts
 from dataprep.train.objectives.rationale_data import (
     ANSWER,
-    RationaleRows,
-    check_statuses,
-    prefix_of,
-    read_rows,
-    weights_of,
-)
-from dataprep.train.objectives.rationale_tasks import (
     ChatTaskEncoder,
     PairTaskEncoder,
     RationaleDataset,
+    RationaleRows,
     TaskEncoder,
     encode_tasks,
+    prefix_of,
+    read_rows,
+    weights_of,
 )
 
 if TYPE_CHECKING:
@@ -38,13 +36,6 @@ if TYPE_CHECKING:
 
 # Generating takes much longer than computing a loss, so only some rows are answered.
 ANSWERED_ROWS, ANSWER_TOKENS = 200, 64
-
-
-class TaskLosses(Protocol):
-    """Computes the losses of all parts in one forward pass, for one kind of student."""
-
-    def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        """Return the loss of each segment of the targets; `sizes` are their lengths."""
 
 
 class ChatLosses:
@@ -56,7 +47,10 @@ class ChatLosses:
     def losses(self, model: Any, tensors: Mapping[str, Tensor], sizes: Sequence[int]) -> list[Tensor]:
         """Return the loss of each segment of the targets; `sizes` are their lengths."""
         inputs = document_inputs(tensors["ids"], tensors["bounds"])
-        return self.output.losses(model, inputs, tensors["positions"], tensors["targets"], sizes)
+        return self.output.head(model, inputs, tensors["positions"]).losses(tensors["targets"], sizes)
+
+
+TaskLosses = ChatLosses | PackedPairs | PaddedPairs
 
 
 def part_sums(
@@ -90,7 +84,9 @@ class RationaleObjective(Objective):
     def load_model(cls, context: TrainContext) -> Student:
         """Load the student: an encoder-decoder or a decoder."""
         options = context.options
-        check_statuses(options.keep_status)
+        if unknown := [status for status in options.keep_status if status not in KEEPABLE]:
+            known = ", ".join(KEEPABLE)
+            raise UsageError(f"--keep-status {unknown[0]}: a rationale with a text is one of {known}")
         tokenizer = load_tokenizer_for(options.model, options.tokenizer, context.data)
         chat_format = load_chat_format_for(options.model, options.chat_format, tokenizer)
         return load_student(options.model, tokenizer, chat_format)
@@ -98,15 +94,15 @@ class RationaleObjective(Objective):
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
         """Read rows with rationales, and encode each of their parts."""
-        options = context.options
-        rows = read_rows(context.data, options.keep_status)
-        weights = weights_of(options, rows.teachers)
+        kept = context.options.keep_status
+        rows = read_rows(context.data, kept)
+        # Evaluation rows have the weights of the training rows: other teachers have no part in the loss.
+        weights = weights_of(context.options, rows.teachers)
         train = _encode(context, context.data, rows, weights, student)
-        if not context.eval_data:
+        paths = context.eval_data
+        if not paths:
             return TrainData(train)
-        # With the weights of the training rows: other teachers have no part in the loss.
-        rows = read_rows(context.eval_data, options.keep_status)
-        return TrainData(train, _encode(context, context.eval_data, rows, weights, student))
+        return TrainData(train, _encode(context, paths, read_rows(paths, kept), weights, student))
 
     def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums of the parts that the batch contains."""
@@ -122,9 +118,8 @@ class RationaleObjective(Objective):
             return {}
         student: Student = self.student
         # Surrounding whitespace does not make an answer wrong.
-        answers = [
-            text.strip() for text in student.generate_samples([task.prompt for task in tasks], ANSWER_TOKENS)
-        ]
+        texts = student.generate_samples([task.prompt for task in tasks], ANSWER_TOKENS)
+        answers = [text.strip() for text in texts]
         prompt = student.tokenizer.decode(tasks[0].prompt.tolist())
         results: dict[str, Any] = {"sample": {"prompt": prompt, "answer": answers[0]}}
         if evaluates:
@@ -148,11 +143,7 @@ class RationaleObjective(Objective):
 
 
 def _encode(
-    context: TrainContext,
-    paths: list[str],
-    rows: RationaleRows,
-    weights: Mapping[str, float],
-    student: Student,
+    context: TrainContext, paths: list[str], rows: RationaleRows, weights: dict[str, float], student: Student
 ) -> RationaleDataset:
     """Encode rows, and log what became of them."""
     dataset = encode_tasks(rows, weights, _task_encoder(student, context))

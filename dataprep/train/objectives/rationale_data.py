@@ -1,4 +1,4 @@
-"""Rows with rationales: questions, targets by part, and the parts' weights.
+"""Rows with rationales: questions, targets by part of the loss, weights, and their dataset in tokens.
 
 The wording of questions and the first three prefixes are those of TinyLLM's published trainer (Tian et al.,
 "Beyond Answers", arXiv 2402.04616).
@@ -9,20 +9,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dataprep.answers.quality import KEEPABLE
+import numpy as np
+import torch
+
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, Location, RowError, UsageError, located
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError, located
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, describe
 from dataprep.datasets.templates import FIELDS
+from dataprep.tokens.encoder import Encoder
+from dataprep.tokens.truncation import spans_of
+from dataprep.train.objective import Batch
+from dataprep.train.objectives.sft import document_batch
 from dataprep.train.options import TrainOptions
 
-ANSWER = "answer"
-"""The part of the loss for answers; the other parts have their teachers' names."""
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
+    from dataprep.tokens.formats.base import ChatFormat
+    from dataprep.tokens.tokenizers.base import Tokenizer
+
+# The part of the loss for answers; the other parts have their teachers' names.
+ANSWER = "answer"
 _PREFIXES = ("predict: ", "explain: ", "rationale: ")
+_ROWS_AT_ONCE = 1000
 
 
 def prefix_of(part: int) -> str:
@@ -60,14 +72,6 @@ class RationaleRows:
         ledger = Ledger(len(self.rows), sum(part in row.targets for row in self.rows), Counter(reasons))
         ledger.check()
         return ledger
-
-
-def check_statuses(kept: Collection[str]) -> None:
-    """Check `--keep-status`."""
-    for status in kept:
-        if status not in KEEPABLE:
-            known = ", ".join(KEEPABLE)
-            raise UsageError(f"--keep-status {status}: a rationale with a text is one of {known}")
 
 
 def read_rows(paths: Iterable[str], kept: Collection[str]) -> RationaleRows:
@@ -134,3 +138,203 @@ def weights_of(options: TrainOptions, teachers: Sequence[str]) -> dict[str, floa
     if not any(weights.values()):
         raise UsageError(f"every weight is 0: there is nothing to learn; the data's teachers: {known}")
     return weights
+
+
+class Task(NamedTuple):
+    """One part of a row in tokens: index of the part, prompt and target."""
+
+    part: int
+    prompt: NDArray[np.int32]
+    target: NDArray[np.int32]
+
+
+# Prompt and target in tokens.
+Encoded = tuple[list[int], list[int]]
+
+
+class PairTaskEncoder:
+    """Prompts for an encoder and targets for a decoder; both end a text."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        eos_token_id: int,
+        start_token_id: int,
+        max_length: int | None,
+        truncation: str,
+    ) -> None:
+        self.tokenizer, self.eos_token_id, self.start_token_id = tokenizer, eos_token_id, start_token_id
+        self.max_length, self.truncation = max_length, truncation
+        self.cut = 0
+
+    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[Encoded | RowError]:
+        """Return prompts and targets in tokens, or why a pair is left out."""
+        texts = [text for pair in pairs for text in pair]
+        try:
+            ids = self.tokenizer.encode_batch(texts)
+        except RowError as error:
+            if len(pairs) == 1:
+                return [error]
+            # The tokenizer does not say which text is bad: encode the pairs one at a time to find out.
+            return [self.encode([pair])[0] for pair in pairs]
+        return [self._truncate(*pair) for pair in zip(ids[::2], ids[1::2], strict=True)]
+
+    def _truncate(self, prompt: list[int], target: list[int]) -> Encoded | RowError:
+        prompt, target = [*prompt, self.eos_token_id], [*target, self.eos_token_id]
+        limit = self.max_length
+        if limit is None or max(len(prompt), len(target)) <= limit:
+            return prompt, target
+        text = "question" if len(prompt) > limit else "target"
+        detail = f"found {max(len(prompt), len(target)):,} in the {text}; expected at most {limit:,}"
+        if self.truncation == "drop":
+            return RowDropped("too many tokens", detail)
+        if self.truncation == "error":
+            return RowError("too many tokens", f"{detail}: drop or truncate such texts, or allow more")
+        self.cut += (len(prompt) > limit) + (len(target) > limit)
+        if len(prompt) > limit:
+            prompt = [*prompt[: limit - 1], self.eos_token_id]
+        # A truncated target keeps no end: the student would learn to stop in the middle of a text.
+        return prompt, target[:limit]
+
+    def batch(self, tasks: Sequence[Task]) -> Batch:
+        """Return tensors as `PackedPairs` reads them."""
+        questions, targets = [task.prompt for task in tasks], [task.target for task in tasks]
+        bounds, question_bounds = _bounds(targets), _bounds(questions)
+        target_ids = np.concatenate(targets).astype(np.int64)
+        # The decoder reads each target one token late, after its start token.
+        shifted = np.roll(target_ids, 1)
+        shifted[bounds[:-1]] = self.start_token_id
+        tensors = {
+            "questions": np.concatenate(questions).astype(np.int64),
+            "question_bounds": question_bounds,
+        }
+        tensors |= {"shifted": shifted, "targets": target_ids, "bounds": bounds}
+        tokens = int(question_bounds[-1] + bounds[-1])
+        return Batch({name: torch.from_numpy(array) for name, array in tensors.items()}, {}, tokens)
+
+
+class ChatTaskEncoder:
+    """Chat rows for a decoder: the user asks, the assistant says the target."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, chat_format: ChatFormat, max_length: int | None, truncation: str
+    ) -> None:
+        self._encoder = Encoder(tokenizer, chat_format, max_length, truncation)
+
+    @property
+    def cut(self) -> int:
+        """Number of targets that were truncated."""
+        return self._encoder.cut
+
+    def encode(self, pairs: Sequence[tuple[str, str]]) -> list[Encoded | RowError]:
+        """Return prompts and targets in tokens, or why a pair is left out."""
+        chats = [
+            [{"role": "user", "content": question}, {"role": "assistant", "content": target}]
+            for question, target in pairs
+        ]
+        encoded = self._encoder.encode_messages(chats)
+        return [chat if isinstance(chat, RowError) else _split_chat(chat) for chat in encoded]
+
+    def batch(self, tasks: Sequence[Task]) -> Batch:
+        """Return tensors as `document_batch` does."""
+        ids = [np.concatenate([task.prompt, task.target]) for task in tasks]
+        masks = [np.arange(row.size) >= task.prompt.size for row, task in zip(ids, tasks, strict=True)]
+        return document_batch(ids, masks, [np.array([0, row.size]) for row in ids])
+
+
+def _split_chat(chat: Any) -> Encoded | RowError:
+    """Split a chat row where the loss mask begins."""
+    spans = spans_of(chat.mask)
+    start, end = spans[0][0], spans[-1][1]
+    # A prompt and one target is all that an objective of two texts can use.
+    if len(spans) > 1 or start == 0:
+        return RowError("no plain answer", "the chat format's loss mask has several segments")
+    return chat.ids[:start], chat.ids[start:end]
+
+
+TaskEncoder = PairTaskEncoder | ChatTaskEncoder
+
+
+def _bounds(texts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return np.cumsum([0, *(text.size for text in texts)], dtype=np.int32)
+
+
+@dataclass(slots=True)
+class RationaleDataset:
+    """The rows as items: `items` has their tasks, one for every part that a row has."""
+
+    # Of each part of the loss, by name; a task has an index into them.
+    weights: dict[str, float]
+    encoder: TaskEncoder
+    places: list[Location] = field(default_factory=list)
+    items: list[list[Task]] = field(default_factory=list)
+    # Rows read, encoded and dropped, for each part of the loss and as a whole.
+    part_ledgers: dict[str, Ledger] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+    files: list[dict[str, Any]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of the parts; a task has an index into them."""
+        return list(self.weights)
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens in all questions and targets."""
+        return sum(task.prompt.size + task.target.size for tasks in self.items for task in tasks)
+
+    def describe_item(self, item: int) -> str:
+        """Return the place of an item's row."""
+        return str(self.places[item])
+
+    def batch(self, items: Sequence[int]) -> Batch:
+        """Return the rows' tasks, ordered by part: its targets are one segment.
+
+        The tensor `sizes`, of shape `(parts,)`, has the lengths of these segments.
+        """
+        # sorted() is stable: equal parts stay in the rows' order, which makes batches reproducible.
+        tasks = sorted((task for item in items for task in self.items[item]), key=lambda task: task.part)
+        batch = self.encoder.batch(tasks)
+        parts = self.parts
+        batch.counts = dict.fromkeys(parts, 0)
+        for task in tasks:
+            batch.counts[parts[task.part]] += task.target.size
+        batch.tensors["sizes"] = torch.tensor(list(batch.counts.values()))
+        return batch
+
+
+def encode_tasks(rows: RationaleRows, weights: Mapping[str, float], encoder: TaskEncoder) -> RationaleDataset:
+    """Encode rows; leave out parts that are too long, and rows without any part."""
+    dataset = RationaleDataset(dict(weights), encoder, ledger=Ledger(rows_in=len(rows.rows)))
+    dataset.part_ledgers = {part: rows.ledger(part) for part in weights}
+    # Batches of rows: tokenizers encode many texts at once much faster than one at a time.
+    for start in range(0, len(rows.rows), _ROWS_AT_ONCE):
+        batch = [(row, list[Task]()) for row in rows.rows[start : start + _ROWS_AT_ONCE]]
+        _encode_batch(batch, dataset)
+        dataset.places += [row.where for row, tasks in batch if tasks]
+        dataset.items += [tasks for _, tasks in batch if tasks]
+    dataset.ledger.rows_out = len(dataset.items)
+    dataset.ledger.drop_all(Counter({"nothing to say": len(rows.rows) - len(dataset.items)}))
+    for ledger in (dataset.ledger, *dataset.part_ledgers.values()):
+        ledger.check()
+    return dataset
+
+
+def _encode_batch(batch: Sequence[tuple[RationaleRow, list[Task]]], dataset: RationaleDataset) -> None:
+    """Add the tasks of each row to its list."""
+    parts = list(enumerate(dataset.weights))
+    wanted = [(*row, *part) for row in batch for part in parts if part[1] in row[0].targets]
+    pairs = [(prefix_of(part) + row.question, row.targets[name]) for row, _, part, name in wanted]
+    encoded = dataset.encoder.encode(pairs) if pairs else []
+    for (row, tasks, part, name), pair in zip(wanted, encoded, strict=True):
+        if isinstance(pair, RowDropped):
+            dataset.part_ledgers[name].rows_out -= 1
+            dataset.part_ledgers[name].drop(pair.reason)
+        elif isinstance(pair, RowError):
+            raise InputError(row.where, f"{name}: {pair}")
+        else:
+            prompt, target = (np.array(ids, dtype=np.int32) for ids in pair)
+            tasks.append(Task(part, prompt, target))

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +22,6 @@ from dataprep.train.objectives.soft_label.rows import (
     NO_GOLD,
     SOFT,
     JudgedDataset,
-    JudgedRow,
     judged_rows,
     usual_fields,
 )
@@ -51,10 +50,15 @@ class SoftLabelObjective(Objective):
         """Create or load the classifier; its classes come from the rows."""
         options = context.options
         _check_options(context)
-        fields = options.fields or fields_of(context.data)
+        fields = _fields_of(context)
         # Read here for vocabulary and classes, and again as the dataset: rows cannot be encoded before.
         rows = list(judged_rows(context.data, fields, options.label))
-        classes = chosen_classes(rows, options.classes, ", ".join(context.data))
+        classes = Classes(tuple(map(name_of, options.classes)))
+        if not options.classes:
+            try:
+                classes = classes_of((row.gold, row.teacher) for row in rows)
+            except RowError as error:
+                raise InputError(", ".join(context.data), str(error)) from None
         texts = (row.texts for row in rows)
         scorer = new_scorer(options.model, texts, fields, classes, options.tokenizer)
         # A saved model's order decides what its outputs mean.
@@ -71,7 +75,7 @@ class SoftLabelObjective(Objective):
         options = context.options
         limit = check_max_length(options.max_length, student.context_length)
         # A saved classifier may have been trained on other fields than these rows have.
-        fields = options.fields or fields_of(context.data)
+        fields = _fields_of(context)
 
         def load(paths: list[str], name: str) -> JudgedDataset:
             rows = judged_rows(paths, fields, options.label)
@@ -131,21 +135,13 @@ def _check_options(context: TrainContext) -> None:
         raise UsageError(f"--alpha {options.alpha:g}: for soft labels a share, from 0 to 1")
 
 
-def fields_of(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return the fields that contain the text, from the first row."""
-    where, row = next(iter(files.read_rows(paths[0])))
+def _fields_of(context: TrainContext) -> tuple[str, ...]:
+    """Return the fields with the text: as chosen, else the usual ones of the first row."""
+    if context.options.fields:
+        return context.options.fields
+    where, row = next(iter(files.read_rows(context.data[0])))
     with located(where):
         return usual_fields(row)
-
-
-def chosen_classes(rows: Sequence[JudgedRow], named: Sequence[str], where: str) -> Classes:
-    """Return the classes that `--classes` names, or those that occur in the rows."""
-    if named:
-        return Classes(tuple(map(name_of, named)))
-    try:
-        return classes_of((row.gold, row.teacher) for row in rows)
-    except RowError as error:
-        raise InputError(where, str(error)) from None
 
 
 def alpha_for(data: JudgedDataset, alpha: float | None) -> float:

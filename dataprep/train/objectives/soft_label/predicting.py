@@ -97,14 +97,11 @@ class Scoring:
     def _take(self, row: dict[str, Any]) -> tuple[dict[str, Any], Encoded]:
         options = self._options
         probs = self._columns if self._flat else [options.probs]
-        for field in (options.prediction, *probs):
-            if field in row:
-                raise RowError(
-                    f"field {field!r} exists already",
-                    "name others with --prediction and --probs, or write .jsonl"
-                    if field in self._columns
-                    else "name another with --prediction or --probs",
-                )
+        if existing := [field for field in (options.prediction, *probs) if field in row]:
+            advice = "name another with --prediction or --probs"
+            if existing[0] in self._columns:
+                advice = "name others with --prediction and --probs, or write .jsonl"
+            raise RowError(f"field {existing[0]!r} exists already", advice)
         texts = texts_of(row, self._fields or usual_fields(row))
         return row, self._scorer.encode_within(texts, self._limit, options.truncation)
 
