@@ -197,11 +197,16 @@ def _comments(source: str) -> Iterator[Text]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             text = token.string.lstrip("#! ")
-            if not lines or token.start[0] != start + len(lines):
+            # A comment beside code says something about its own line only.
+            beside = bool(token.line[: token.start[1]].strip())
+            if not lines or beside or token.start[0] != start + len(lines):
                 if lines:
                     yield Text(start, "\n".join(lines))
                 start, lines = token.start[0], []
             lines.append("" if text.startswith(("noqa", "type:", "fmt:")) else text)
+            if beside:
+                yield Text(start, lines[0])
+                lines = []
     if lines:
         yield Text(start, "\n".join(lines))
 

@@ -143,7 +143,7 @@ class Summary:
         self._outputs.append(step | ({"hint": hint} if hint else {}))
         where = "standard output" if output in (None, "-") else output
         self.say(f"{name}: {note}{ledger} → {where}", *lines)
-        # A pipeline would go on with nothing, and exit code 0 would hide it.
+        # A pipeline would continue with nothing, and exit code 0 would hide it.
         if not ledger.rows_out:
             self.say(f"warning: no row was written to {where}{f': {hint}' if hint else ''}")
 

@@ -1,5 +1,22 @@
 """Define every error that dataprep raises on purpose.
 
+.. code-block:: text
+
+    DataprepError
+    ├── UsageError (ValueError)         an argument or flag cannot be served
+    ├── TemplateError (ValueError)      a template, of prompts or of a model's chats, cannot be used
+    ├── RowError (ValueError)           one row is not what its format or dataset requires
+    │   └── RowDropped                  the row is sound, but the options leave it out
+    ├── InputError (ValueError)         a data file holds something it should not: path, line, reason
+    ├── FileError (OSError)             a file cannot be opened, read or written
+    ├── FetchError (OSError)            a dataset could not be downloaded, or is not what it should be
+    ├── TokenizerError (ValueError)     a tokenizer's file is damaged, or it lacks what a chat format needs
+    ├── WorkspaceError (OSError)        the workspace lacks what a command looks for in it
+    ├── MissingDependencyError (ImportError)  an optional package is not installed
+    ├── TrainingError (RuntimeError)    training cannot continue: the loss is not finite, or memory is full
+    ├── WorkerError (RuntimeError)      a worker process died
+    └── LedgerError (ArithmeticError)   rows in and rows accounted for do not balance (a bug)
+
 The library raises; only the command line catches, once, and prints the message without a traceback.
 """
 

@@ -45,7 +45,7 @@ class Block:
     start: int = 0  # first byte of the range to read, if `data` is `None`
     end: int = 0  # the byte after the range
     data: bytes | None = None
-    # What a line is to a user: a line of the file, or a row of a document or table.
+    # A user's name for a line: a line of the file, or a row of a document or table.
     unit: Literal["line", "row"] = "line"
     array: bool = False  # the bytes are not lines but one JSON array, whose items are the rows
     first: bool = False  # it is the first block of its file

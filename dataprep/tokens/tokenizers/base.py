@@ -49,7 +49,7 @@ class Tokenizer(Protocol):
         """Return the bytes of ids if the tokenizer is made of bytes, else ``decode`` in UTF-8."""
 
     def special(self, name: str) -> int:
-        """Return the id of a special token; raise ``TokenizerError`` if there is none of that name."""
+        """Return the id of a special token; raise ``TokenizerError`` if no token has that name."""
         if (number := self.special_tokens.get(name)) is not None:
             return number
         known = list(self.special_tokens)
