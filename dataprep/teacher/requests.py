@@ -153,8 +153,13 @@ def _keys_of(config: GenerationConfig, block: files.Block) -> _Keys:
 def read_requests(path: str | Path) -> Iterator[Request]:
     """Yield the requests of a file, in order."""
     for where, row in files.read_rows(str(path)):
-        with located(where):
-            yield request_of(row)
+        # A context manager for each of a million requests would slow a resumed run down: bad rows only.
+        try:
+            request = request_of(row)
+        except RowError:
+            with located(where):
+                raise
+        yield request
 
 
 @dataclass(slots=True)

@@ -248,8 +248,11 @@ def read_rows(path: str) -> Iterator[tuple[Location, dict[str, Any]]]:
         InputError: a row cannot be read, with its place.
     """
     for where, item in read_items(path):
-        with located(where):
+        try:  # a context manager for each row would cost more than parsing it
             row = parse_line(item) if type(item) is bytes else item
             if type(row) is not dict:
                 raise not_object(row)
+        except RowError:
+            with located(where):
+                raise
         yield where, row
