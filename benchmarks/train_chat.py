@@ -83,7 +83,7 @@ def _write_model(tokenizer_file: Path, target: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from dataprep.tokens.export.saving import save_pretrained
+    from dataprep.tokens.export import save_pretrained
     from dataprep.tokens.formats.loading import chat_format_of
     from dataprep.tokens.tokenizers.loading import load_tokenizer
 
@@ -231,7 +231,7 @@ def trl(rows: str, model: str, turns: Turns) -> Run:
 
 def _in_order(rows: str) -> Iterator[dict[str, Any]]:
     """Return the rows in the order in which `dataprep` trains on them."""
-    from dataprep.core.shuffle import shuffled_order
+    from dataprep.core.sampling import shuffled_order
 
     lines = Path(rows).read_bytes().splitlines()
     return (json.loads(lines[number]) for number in shuffled_order(len(lines), SEED))

@@ -109,7 +109,7 @@ def _take_steps(name: str, rows: str, tokenizer: str, size: int) -> dict[str, An
     """Return seconds per step and losses; the first step, with two rows, is not timed."""
     import torch
 
-    from dataprep.core.shuffle import shuffled_order
+    from dataprep.core.sampling import shuffled_order
     from dataprep.tokens.tokenizers.loading import load_tokenizer
     from dataprep.train.objectives.rationale_data import ANSWER, PairTaskEncoder, encode_tasks, read_rows
 

@@ -61,7 +61,7 @@ def test_public_names_load_and_are_documented():
     assert not faults
 
 
-@pytest.mark.parametrize("module", ["datasets.convert", "datasets.merge.merger", "datasets.validate"])
+@pytest.mark.parametrize("module", ["datasets.convert", "datasets.merge", "datasets.validate"])
 def test_the_examples_in_docstrings_are_true(module):
     """What help() shows is what happens."""
     __import__(f"dataprep.{module}")

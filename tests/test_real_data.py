@@ -12,7 +12,7 @@ import pytest
 
 from dataprep.answers.parse import export_rationales, parse_rationale_files
 from dataprep.datasets.convert import Plan, convert_files
-from dataprep.datasets.merge.merger import merge_files
+from dataprep.datasets.merge import merge_files
 from dataprep.datasets.stats import stats_of_files
 from dataprep.datasets.validate import validate_files
 from dataprep.teacher.prompts import prompt_file

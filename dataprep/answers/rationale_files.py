@@ -10,9 +10,8 @@ from typing import Any
 
 import orjson
 
-from dataprep.answers.quality import status_of
+from dataprep.answers.quality import status_of, trim_runaway
 from dataprep.answers.rationale import Parsed, Teachers, parse
-from dataprep.answers.runaway import trim_runaway
 from dataprep.core.errors import RowError
 from dataprep.core.parallel import Operator, per_row
 from dataprep.core.records import LETTERS, describe

@@ -27,16 +27,16 @@ COMMANDS = {
         "rationales:export_command",
         "Write labelled rows back as published rationale files.",
     ),
-    "prompt": ("prompt:command", "Make requests to a teacher from Examples."),
-    "generate": ("generate:command", "Ask a teacher, and write every answer into a journal."),
-    "collect": ("collect:command", "Join teachers' answers to their Examples."),
-    "review": ("review:command", "Describe teachers' answers to multiple-choice questions."),
+    "prompt": ("generate:prompt_command", "Make requests to a teacher from Examples."),
+    "generate": ("generate:generate_command", "Ask a teacher, and write every answer into a journal."),
+    "collect": ("collect:collect_command", "Join teachers' answers to their Examples."),
+    "review": ("collect:review_command", "Describe teachers' answers to multiple-choice questions."),
     "tokenize": (
         "tokenize:command",
         "Turn chat rows into token shards, or Examples into a teacher/student file.",
     ),
     "train": (
-        "train:command",
+        "train:train_command",
         "Train a student on chat rows, rationales, soft labels or a teacher's distributions.",
     ),
     "evaluate": (
@@ -44,7 +44,7 @@ COMMANDS = {
         "Measure a model, or any system's predictions, by each task's own metric.",
     ),
     "predict": (
-        "predict:command",
+        "train:predict_command",
         "Score rows with a classifier that `dataprep train` made, or any of transformers.",
     ),
     "fetch": ("datasets:fetch_command", "Download a dataset from the Hugging Face hub into raw/."),

@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dataprep.answers.letters import letter_of
-from dataprep.answers.numbers import number_of, stated_number
-from dataprep.answers.quality import KEEPABLE, by_teacher
+from dataprep.answers.final_answers import letter_of, number_of, stated_number
+from dataprep.answers.quality import KEEPABLE, by_teacher, runaway_at, text_before
 from dataprep.answers.rationale import without_cue
-from dataprep.answers.runaway import runaway_at, text_before
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, UsageError
 from dataprep.core.records import LETTERS, Example, describe

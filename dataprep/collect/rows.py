@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from dataprep.answers.letters import letter_of, letter_place
+from dataprep.answers.final_answers import letter_of, letter_place
 from dataprep.answers.rationale import without_cue
 from dataprep.collect.answers import Answers, Judged, Labels, gold_letter
 from dataprep.core.errors import InputError, RowDropped, RowError

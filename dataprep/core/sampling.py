@@ -1,11 +1,18 @@
-"""Take a uniform sample of a stream."""
+"""Draw rows by a seed: a uniform sample of a stream, and the order of ``random.shuffle``."""
 
 from __future__ import annotations
 
 import random
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
+_WORDS = 1 << 16  # words of the generator drawn at a time
+_SWAPS = 192  # swaps made at a time: few enough that most blocks hold no position twice
 
 
 class Reservoir(Generic[T]):
@@ -35,3 +42,87 @@ class Reservoir(Generic[T]):
             self.rows.append(row)
         elif (place := self._draw(self.seen)) < self.size:
             self.rows[place] = row
+
+
+def shuffled_order(count: int, seed: int) -> NDArray[np.int64]:
+    """Return the order of ``random.Random(seed).shuffle(list(range(count)))``.
+
+    Args:
+        count: number of rows.
+        seed: seed of Python's generator.
+
+    Returns:
+        Row numbers, shape ``(count,)``; position k holds the row that goes there.
+    """
+    # `convert` imports this module and does without numpy.
+    import numpy as np
+
+    # Python draws one number for each row in interpreted code. Here the words of the same Mersenne Twister
+    # are drawn, tested and swapped in blocks. Measured with 1,000,000 rows, alternating, CPU time: 0.12 s
+    # here, 0.62 s with `random.shuffle`. A merge of as many GSM8K rows takes 2.6 s in one process, so plain
+    # `random.shuffle` would cost it a fifth more.
+    # From here on a draw takes two words of the generator; no test could afford to compare that.
+    if count >= 1 << 32:
+        rows = list(range(count))
+        random.Random(seed).shuffle(rows)
+        return np.array(rows, dtype=np.int64)
+    order = np.arange(count, dtype=np.int64)
+    top = count  # the next swap is of position top - 1
+    for targets in _swap_targets(count, seed):
+        for begin in range(0, targets.size, _SWAPS):
+            swaps = targets[begin : begin + _SWAPS]
+            _swap(order, top, swaps)
+            top -= swaps.size
+    return order
+
+
+def _swap(order: NDArray[np.int64], top: int, targets: NDArray[np.int64]) -> None:
+    """Swap position ``top - 1`` with ``targets[0]``, ``top - 2`` with ``targets[1]``, and so on."""
+    import numpy as np
+
+    low = top - targets.size
+    # If no position occurs twice, the swaps do not depend on one another and can be made at once.
+    ascending = np.sort(targets)
+    if ascending[-1] < low and (ascending[1:] != ascending[:-1]).all():
+        moved = order[low:top].copy()
+        order[low:top] = order[targets][::-1]
+        order[targets] = moved[::-1]
+        return
+    for position, target in zip(range(top - 1, low - 1, -1), targets.tolist(), strict=True):
+        order[position], order[target] = order[target], order[position]
+
+
+def _swap_targets(count: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Yield blocks of the numbers that ``shuffle`` draws: below ``count``, ``count - 1``, …, 2."""
+    import numpy as np
+
+    twister = np.random.MT19937()
+    *key, position = random.Random(seed).getstate()[1]
+    twister.state = {
+        "bit_generator": "MT19937",
+        "state": {"key": np.array(key, dtype=np.uint32), "pos": position},
+    }
+    drawn = np.empty(0, dtype=np.int64)
+    bound = count
+    while bound > 1:
+        bits = bound.bit_length()
+        wanted = bound - max(1 << (bits - 1), 2) + 1  # bounds of this many bits that are left
+        if not drawn.size:
+            drawn = twister.random_raw(_WORDS).astype(np.int64)
+        window = drawn[: 2 * wanted + 64]  # more than half of all draws are accepted
+        numbers = window >> (32 - bits)
+        accepted = numbers < bound
+        # Python draws `bound.bit_length()` bits until the number is below the bound, which falls by one at
+        # each success. So whether a draw is accepted depends on how many were accepted before it. Assume at
+        # first that the bound does not fall, and count again until nothing changes: each round settles at
+        # least one more draw, and nearly all of them are settled by the first.
+        while True:
+            again = numbers < bound - (np.cumsum(accepted) - accepted)
+            if np.array_equal(again, accepted):
+                break
+            accepted = again
+        where = np.flatnonzero(accepted)[:wanted]
+        yield numbers[where]
+        bound -= where.size
+        used = where[-1] + 1 if where.size == wanted else window.size
+        drawn = drawn[used:]

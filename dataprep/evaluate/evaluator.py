@@ -19,8 +19,7 @@ from dataprep.evaluate.items import MISSING, Item, Prediction, read_items
 from dataprep.evaluate.metrics.extract import program_of
 from dataprep.evaluate.metrics.scores import PASS, Row, Scored, results_of, score
 from dataprep.evaluate.predictions import read_predictions
-from dataprep.evaluate.sandbox.run import Guard, run_program
-from dataprep.evaluate.sandbox.self_test import check_confinement
+from dataprep.evaluate.sandbox.run import Guard, check_confinement, run_program
 from dataprep.evaluate.settings import Evaluation, OnProgress, Settings
 
 ScoredRows = list[tuple[Row, dict[str, Any]]]  # rows with their scores, and the output row of each
@@ -117,7 +116,7 @@ def _scored_rows(
         return _scored(items, matched.predictions, settings, done, on_progress)
     if settings.metric == "loss":
         return _losses(items, str(model), settings, done, on_progress)
-    from dataprep.evaluate.answering import answer_all
+    from dataprep.evaluate.local_model import answer_all
 
     with quiet():
         answers, done.cut = answer_all(
@@ -145,7 +144,7 @@ def _loaded(name: str) -> Any:
 def _losses(
     items: Sequence[Item], name: str, settings: Settings, done: Evaluation, on_progress: OnProgress | None
 ) -> ScoredRows:
-    from dataprep.evaluate.token_loss import encoder_of, losses
+    from dataprep.evaluate.local_model import encoder_of, losses
     from dataprep.models.loading import check_model
 
     check_model(name)

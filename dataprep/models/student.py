@@ -135,7 +135,7 @@ class Student:
 
     def save(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and chat template for `from_pretrained`."""
-        from dataprep.tokens.export.saving import generation_ids, save_pretrained
+        from dataprep.tokens.export import generation_ids, save_pretrained
 
         if self.merge_adapter is not None:
             self.merge_adapter(folder)

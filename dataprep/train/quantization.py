@@ -30,8 +30,8 @@ from torch import nn
 
 from dataprep.core.errors import UsageError
 from dataprep.core.optional import quiet_torchao, require
-from dataprep.models.losses import mean_losses, weighted_loss
 from dataprep.train.checkpoints import checkpoints_in
+from dataprep.train.objective import mean_losses, weighted_loss
 from dataprep.train.run_dir import METRICS, RunDir
 from dataprep.train.trainer import BatchSampler, Trainer
 

@@ -101,8 +101,8 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
 
     from dataprep.train import quantization
     from dataprep.train.lora import add_lora
-    from dataprep.train.model_card import draw_curve, write_card
     from dataprep.train.objective import facts_of
+    from dataprep.train.run_dir import draw_curve, write_card
     from dataprep.train.trainer import Trainer
 
     options, world, run_dir = context.options, context.world, context.run_dir

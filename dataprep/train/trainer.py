@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from dataprep.core.errors import TrainingError
-from dataprep.core.shuffle import shuffled_order
-from dataprep.models.losses import mean_losses, weighted_loss
+from dataprep.core.sampling import shuffled_order
 from dataprep.train.checkpoints import Checkpoints
 from dataprep.train.distributed import World, wrap_model
-from dataprep.train.objective import Batch, Objective, TrainContext
+from dataprep.train.objective import Batch, Objective, TrainContext, mean_losses, weighted_loss
 from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
 from dataprep.train.run_dir import tensorboard_of
 

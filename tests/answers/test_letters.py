@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprep.answers.letters import letter_of, letter_place
+from dataprep.answers.final_answers import letter_of, letter_place
 from tests.tables import table
 
 CHOICES = ["a plant", "tin", "wool"]

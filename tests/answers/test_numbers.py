@@ -5,7 +5,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprep.answers.numbers import number_of, stated_number
+from dataprep.answers.final_answers import number_of, stated_number
 from tests.tables import table
 
 

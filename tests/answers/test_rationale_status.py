@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataprep.answers.conclusions import conclusion, letter_of_conclusion
-from dataprep.answers.quality import STATUSES, status_of
+from dataprep.answers.quality import STATUSES, runaway_at, status_of, trim_runaway
 from dataprep.answers.rationale import Teachers
 from dataprep.answers.rationale_files import RationaleParser
-from dataprep.answers.runaway import runaway_at, trim_runaway
 from dataprep.datasets.source_rows import GoldRow
 from tests import strategies as some
 from tests.tables import table

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprep.answers.numbers import number_of
+from dataprep.answers.final_answers import number_of
 from dataprep.answers.parse import parse_rationale_files
 from dataprep.answers.quality import KEEPABLE
 from dataprep.answers.rationale import CUE

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprep.core.sampling import Reservoir
-from dataprep.core.shuffle import shuffled_order
+from dataprep.core.sampling import Reservoir, shuffled_order
 
 SEEDS = [0, 1, 2, 42, -1, -42, 2**31, 2**32, 2**63 + 1, 2**70 + 3, -(10**60)]
 # Around each power of two the generator's numbers get another bit.

@@ -22,8 +22,8 @@ import pytest
 
 from dataprep.core.errors import FetchError, UsageError
 from dataprep.core.records import Source, Split
+from dataprep.datasets import download
 from dataprep.datasets import registry as converters
-from dataprep.datasets.hub import download
 from dataprep.datasets.workspace import FOLDERS
 
 COMMIT = "c0ffee" * 6 + "c0ff"

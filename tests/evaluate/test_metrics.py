@@ -14,11 +14,23 @@ from hypothesis import strategies as st
 from dataprep.core.errors import DataprepError, RowError
 from dataprep.core.records import LETTERS, Example
 from dataprep.datasets.converters.squad import UNANSWERABLE
-from dataprep.evaluate.metrics import extract, squad
+from dataprep.evaluate.metrics import extract
 from dataprep.evaluate.metrics.extract import chosen_letter, program_of, shown_tests
-from dataprep.evaluate.metrics.intervals import bootstrap, wilson
 from dataprep.evaluate.metrics.references import Reference, metric_of, reference_of_chat, reference_of_example
-from dataprep.evaluate.metrics.scores import ACCURACY, EXACT, F1, FLEXIBLE, STRICT, Row, results_of, score
+from dataprep.evaluate.metrics.scores import (
+    ACCURACY,
+    EXACT,
+    F1,
+    FLEXIBLE,
+    STRICT,
+    Row,
+    bootstrap,
+    exact_match,
+    results_of,
+    score,
+    wilson,
+)
+from dataprep.evaluate.metrics.scores import f1 as word_f1
 from tests.tables import table
 
 TEXTS = st.text(max_size=60) | st.text("the an a. $#,1234567890-\n()ABCab", max_size=60)
@@ -100,8 +112,8 @@ def test_gsm8k_is_what_the_evaluation_harness_computes(reply, gold):
 def test_squad_is_what_the_official_script_computes(answer, golds):
     """On any texts exact match and F1 are those of evaluate-v2.0.py."""
     exact, best = official_scores(answer, golds)
-    assert squad.exact_match(answer, golds) == exact
-    assert squad.f1(answer, golds) == pytest.approx(best, abs=1e-12)
+    assert exact_match(answer, golds) == exact
+    assert word_f1(answer, golds) == pytest.approx(best, abs=1e-12)
 
 
 @table(
@@ -120,7 +132,7 @@ def test_squad_is_what_the_official_script_computes(answer, golds):
 )
 def test_squad_by_hand(answer, golds, exact, f1):
     """Articles and punctuation do not count, the best gold does, and no answer is the empty one."""
-    assert (squad.exact_match(answer, golds), squad.f1(answer, golds)) == (exact, pytest.approx(f1))
+    assert (exact_match(answer, golds), word_f1(answer, golds)) == (exact, pytest.approx(f1))
 
 
 def test_a_sentence_for_no_answer_is_the_empty_answer():

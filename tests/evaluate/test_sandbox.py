@@ -13,8 +13,7 @@ import pytest
 
 from dataprep.core.errors import UsageError
 from dataprep.evaluate.sandbox import run as sandbox
-from dataprep.evaluate.sandbox.run import Limits, NotConfined, run_program
-from dataprep.evaluate.sandbox.self_test import PROBES, check_confinement, escapes
+from dataprep.evaluate.sandbox.run import PROBES, Limits, NotConfined, check_confinement, escapes, run_program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are confined on Linux only")
 

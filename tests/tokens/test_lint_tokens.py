@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from dataprep.cli.app import app
 from dataprep.core.errors import InputError, UsageError
 from dataprep.tokens.formats.loading import chat_format_of
-from dataprep.tokens.lint.files import lint_files, page
+from dataprep.tokens.lint_files import lint_files, page
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.truncation import Encoded, spans_of, truncate
 from tests import chat_templates as templates

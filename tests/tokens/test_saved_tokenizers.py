@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 import dataprep
 from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
-from dataprep.tokens.export import saving
-from dataprep.tokens.export.saving import generation_ids, save_pretrained
-from dataprep.tokens.export.tokenizer_json import tokenizer_json
+from dataprep.tokens.export import generation_ids, save_pretrained
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.formats.named import Llama3
+from dataprep.tokens.tokenizer_json import tokenizer_json
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.tokenizers.sentencepiece import SentencePieceTokenizer
 from dataprep.tokens.tokenizers.tiktoken_ranks import LLAMA3_PATTERN, RankTokenizer
@@ -178,7 +177,7 @@ def test_what_was_saved_is_read_again(saved, kind):
     ours, (theirs, folder) = tokenizer_of(kind), saved(kind)
     again = load_tokenizer(folder)
     assert dict(again.special_tokens) == dict(ours.special_tokens)
-    for text in (*saving.TEXTS, *lines()[:5]):
+    for text in (*export.TEXTS, *lines()[:5]):
         if "\u2581" in text:
             continue
         assert again.encode(text) == ours.encode(text)
@@ -438,7 +437,7 @@ def test_a_difference_is_an_error_and_nothing_is_written(tmp_path, monkeypatch, 
         pattern, first = (".", None) if what == "ids" else (LLAMA3_PATTERN, 300)
         wrong = rank_tokenizer(toy_ranks(), pattern, first)
         document = tokenizer_json(wrong)
-        monkeypatch.setattr(saving, "tokenizer_json", lambda _: document)
+        monkeypatch.setattr(export, "tokenizer_json", lambda _: document)
     message = {"ids": "the text .* at token", "mask": "the loss mask of", "special": "the special token"}[
         what
     ]

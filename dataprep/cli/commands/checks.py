@@ -44,7 +44,7 @@ def lint_tokens_command(
       dataprep lint-tokens train.jsonl --tokenizer ./Qwen2.5-1.5B --chat-format template --html rows.html
     """
     from dataprep.tokens.formats.loading import chat_format_for, check_template
-    from dataprep.tokens.lint.files import check_page, lint_files, write_page
+    from dataprep.tokens.lint_files import check_page, lint_files, write_page
     from dataprep.tokens.tokenizers.loading import load_tokenizer
 
     check_template(chat_format, template)

@@ -43,7 +43,7 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
 def _described(name: str, home: Workspace | None) -> dict[str, Any]:
     from dataprep.core.io import matching_files
     from dataprep.datasets import registry
-    from dataprep.datasets.hub.download import read_manifest
+    from dataprep.datasets.download import read_manifest
 
     source = registry.load(name).SOURCE
     folder = None if home is None else home.dataset_folder(name, registry.aliases(name), new=True)
@@ -108,7 +108,7 @@ def fetch_command(
     """
     from dataprep.core.ledger import Ledger
     from dataprep.datasets import registry
-    from dataprep.datasets.hub.download import fetch
+    from dataprep.datasets.download import fetch
     from dataprep.datasets.workspace import Workspace
 
     registry.load(dataset)  # reports an unknown name

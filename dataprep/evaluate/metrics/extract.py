@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dataprep.answers.letters import letter_of
+from dataprep.answers.final_answers import letter_of
 from dataprep.core.records import LETTERS
 
 # GSM8K: as the task `gsm8k` (version 3) of EleutherAI's lm-evaluation-harness defines both ways of reading,

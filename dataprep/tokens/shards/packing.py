@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataprep.core.errors import UsageError
-from dataprep.core.shuffle import shuffled_order
+from dataprep.core.sampling import shuffled_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,10 +18,10 @@ import orjson
 from dataprep.core import io as files
 from dataprep.core.errors import RowError, TokenizerError
 from dataprep.tokens.encoder import Encoder
-from dataprep.tokens.export.tokenizer_json import tokenizer_json, with_end
 from dataprep.tokens.formats.base import ChatFormat, Segment
 from dataprep.tokens.formats.jinja import TemplateFormat
 from dataprep.tokens.formats.model_template import read_object
+from dataprep.tokens.tokenizer_json import tokenizer_json, with_end
 from dataprep.tokens.tokenizers.base import BOS, EOS, Tokenizer, first_of, needed, pad_id
 from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
 from dataprep.tokens.truncation import Encoded, first_difference

@@ -18,7 +18,7 @@ from dataprep.core.errors import FetchError, UsageError
 from dataprep.core.options import to_toml
 from dataprep.core.records import Source, Split
 from dataprep.datasets import registry as converters
-from dataprep.datasets.hub.client import Download, builder_of, client, commit_of, download, read_downloads
+from dataprep.datasets.hub import Download, builder_of, client, commit_of, download, read_downloads
 
 # TOML is the one format here that never holds rows: `convert` must not take the manifest for data.
 MANIFEST = "manifest.toml"

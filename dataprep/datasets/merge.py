@@ -19,8 +19,8 @@ from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import MAX_LINE, too_long
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import refuse_empty, run, workers_for
-from dataprep.core.shuffle import shuffled_order
-from dataprep.datasets.merge.rows import Index, Part, build_index, gather_in_memory, gather_on_disk, scan
+from dataprep.core.sampling import shuffled_order
+from dataprep.datasets.merge_rows import Index, Part, build_index, gather_in_memory, gather_on_disk, scan
 
 SCAN_BYTES = 4 << 20
 Unit = Literal["line", "row"]

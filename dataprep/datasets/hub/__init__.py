@@ -1,1 +1,0 @@
-"""Download datasets from the Hugging Face Hub at a pinned revision."""

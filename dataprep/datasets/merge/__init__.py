@@ -1,1 +1,0 @@
-"""Merge files of rows into one shuffled file, larger than memory if necessary."""

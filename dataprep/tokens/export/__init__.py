@@ -1,1 +1,0 @@
-"""Save a tokenizer with its chat template so that `AutoTokenizer` loads it."""

@@ -1,1 +1,0 @@
-"""Find what would go wrong in training before it does."""
