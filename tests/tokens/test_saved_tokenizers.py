@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import dataprep
 from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
+from dataprep.tokens import export
 from dataprep.tokens.export import generation_ids, save_pretrained
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.formats.named import Llama3
