@@ -29,6 +29,91 @@ from decimal import Decimal
 from dataprep.answers.conclusions import conclusion, letter_of_conclusion
 from dataprep.core.records import LETTERS
 
+# Where thinking begins and ends, in the marks of several models; a closing mark has `/`, `end` or `channel|`.
+_THOUGHT = r"(?:seed:|ant(?:ml)?:)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)"
+_THINKING = re.compile(
+    rf"<\|?(?:[/ ]{{0,2}}{_THOUGHT}|(?:begin|end)_of_thought|(?:start|end)_thinking) ?\|?>"
+    r"|\[/?think\]|◁/?think▷|<\|channel>(?=thought)|<channel\|>",
+    re.I,
+)
+_QUOTES_BEFORE = ("`", '"', "'")  # a mark after one of these is spoken of, for example in a program
+# gpt-oss names the channel of each message; decoded without special tokens, only the names are left.
+_CHANNEL = re.compile(
+    r"<\|channel\|>\s?(\w{0,20})[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>|<\|(?:end|return|call)\|>"
+)
+_ROLE = re.compile(r"<\|start\|>[^<]{0,80}\Z")
+_ANALYSIS, _FINAL = "analysis", "assistantfinal"
+_WRAPPED = re.compile(r"<\|(?:(?:begin|end)_of_solution|(?:START|END)_RESPONSE)\|>")
+_BLANK_LINES = re.compile(r"\A\s*\n")  # not the indentation of a program after them
+
+
+def said_of(reply: str) -> tuple[str, str]:
+    """Return what a reply says, and the thinking that it shows beside that.
+
+    Thinking stands between ``<think>`` and ``</think>``, or the marks of other models: ``<thinking>``,
+    ``[THINK]``, ``<|channel|>analysis<|message|>`` and the like. An end without a beginning, which the prompt
+    may have had, ends the thinking that opens the reply. After a beginning without an end nothing was said.
+
+    Returns:
+        The words outside of the thinking, which are all of ``reply`` if there is none, and the thinking.
+    """
+    if "<" in reply or "[" in reply or "◁" in reply:
+        if "<|message|>" in reply and (marks := list(_CHANNEL.finditer(reply))):
+            return _in_channels(reply, marks)
+        marks = [
+            mark
+            for mark in _THINKING.finditer(reply)
+            if not reply.startswith(_QUOTES_BEFORE, max(mark.start() - 1, 0))
+        ]
+        if marks:
+            return _beside(reply, marks)
+    if reply.startswith(_ANALYSIS) and (end := reply.rfind(_FINAL)) >= 0:
+        return reply[end + len(_FINAL) :].strip(), reply[len(_ANALYSIS) : end].strip()
+    return reply, ""
+
+
+def _beside(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str]:
+    said: list[str] = []
+    thinking: list[str] = []
+    place, opened, end = 0, False, len(reply.rstrip())
+    last = max((number for number, mark in enumerate(marks) if _closes(mark)), default=-1)
+    for number, mark in enumerate(marks):
+        closes, text = _closes(mark), slice(place, mark.start())
+        if not closes:
+            # Without an end it is a mark only where a line begins: prose may speak of `<think>`.
+            line = reply[max(mark.start() - 8, 0) : mark.start()].rstrip(" \t")
+            if opened or (number > last and line and not line.endswith("\n")):
+                continue
+            said.append(reply[text])
+        elif opened:
+            thinking.append(reply[text])
+        elif thinking and mark.end() >= end and reply[text].strip():
+            said.append(reply[text])  # a second end, after all was said
+        else:
+            thinking += [*said, reply[text]]
+            said = []
+        place, opened = mark.end(), not closes
+    (thinking if opened else said).append(reply[place:])
+    return _WRAPPED.sub("", _joined(said)), _joined(thinking)
+
+
+def _closes(mark: re.Match[str]) -> bool:
+    return "/" in mark[0] or mark[0].lower().startswith(("<|end_", "<channel", "<end_"))
+
+
+def _in_channels(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str]:
+    said, thinking = [_ROLE.sub("", reply[: marks[0].start()])], list[str]()
+    for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(reply)], strict=True):
+        if mark[1] is not None:  # else a message ended
+            (said if mark[1] == "final" else thinking).append(_ROLE.sub("", reply[mark.end() : end]))
+    return _joined(said), _joined(thinking)
+
+
+def _joined(texts: Sequence[str]) -> str:
+    plain = (_BLANK_LINES.sub("", text).rstrip() for text in texts)
+    return "\n\n".join(text for text in plain if text)
+
+
 _QUOTES = "\"'“”‘’`*_ \t\n"
 _EMPHASIS = re.compile(r"\*\*|__")
 _CUE = re.compile(r"[#>\s]*(?:(?:(?:the|my) )?(?:(?:final|correct|best|right) )?answer\s*[:\n]\s*)", re.I)
