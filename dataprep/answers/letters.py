@@ -86,13 +86,10 @@ def _listed(said: str, choices: Sequence[str]) -> Choice | None:
     # A worked answer may name several choices before that line. A list of all choices names none.
     if begin and (label[0][0] != "(" or _HEADER.search(said, max(begin - 24, 0), begin)):
         return None
-    others = (
-        {f"({letter}) {text.strip()}" for letter, text in zip(LETTERS, choices, strict=False)}
-        if begin
-        else {}
-    )
-    for line in said[:begin].split("\n") if begin else ():
-        if line.strip() in others and line.strip()[1] != LETTERS[number]:
+    if begin:
+        others = {f"({LETTERS[at]}) {text.strip(' .')}".lower() for at, text in enumerate(choices[:26])}
+        others.discard(f"({LETTERS[number]}) {choices[number].strip(' .')}".lower())
+        if any(line.strip(" \t.*#-").lower() in others for line in said[:begin].split("\n")):
             return None
     return Choice(LETTERS[number], label.start(1))
 
