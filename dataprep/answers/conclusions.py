@@ -173,18 +173,21 @@ _LINE_END = re.compile(r"[\"'”’`*_)\]}$.!]{0,4}[ \t]*(?:$|\n)")
 _ANOTHER_TEXT = re.compile(r"[.,;/&]?\s*(?:and\s+|or\s+)?")
 _DRESS = "\"'“‘`*_"
 # Only before the text of its choice: `B - tin`, `B tin`, `B (tin)`.
-_WEAK_LABEL = re.compile(rf"[{_DRESS}]{{0,4}}([A-Za-z])(\s*[-–—]+>?)?[,:]?\s+(?=\S)")
+_WEAK_LABEL = re.compile(rf"[{_DRESS}]{{0,4}}([A-Za-z])(\s*(?:[-–—=]+>?|→))?[,:]?\s+(?=\S)")
+_NOUNS = (*_WORDS, "etter", "t one")  # letter; the correct, right or best one
 _BESIDE = " :*_=-"
 _LETTER = (
     r"(?:[(\[{<\"'“‘`*_$]{1,4}([a-zA-Z])[)\]}>\"'”’`*_$]{1,4}"
     # Without brackets only before punctuation or at the end: `the answer is a plant` names none.
-    r"|([a-zA-Z])(?=[.,;:!)}\]\n]|$|\s?[-–—]\s|\s?\(| (?:because|since|as it|which)\b))"
+    r"|([a-zA-Z])(?=[.,;:!)}\]\n]|$|\s?[-–—]\s|\s?\("
+    r"| (?:because|since|as it|which|rather|instead|and not|not)\b))"
 )
 _NOUN = r"(?: (?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter))?"
 _IS_WIDE = rf"(?:{_IS}| would(?: \w{{1,10}}){{1,2}} be| seems to be| appears to be)"
-_SURELY = r"(?: (?:now|probably|likely|most likely|therefore|clearly|indeed))?"
+_SURELY = r"(?: (?:now|likely|most likely|therefore|indeed|\w{2,12}ly))?"
+_OF_WHAT = r"(?: to (?:this|the|your) (?:\w{1,12} )?(?:question|problem))?"
 _LEAD = (
-    rf"(?:(?: left| remaining)?{_IS_WIDE}{_SURELY}(?: the)?{_NOUN}:?|(?: [Kk]ey| letter)?"
+    rf"(?:(?: left| remaining)?{_OF_WHAT}{_IS_WIDE}{_SURELY}(?: the)?{_NOUN}:?|(?: [Kk]ey| letter)?"
     r" ?[*_]*[:=]| [-–—])[ *_\n]{0,3}"
 )
 _STATED = re.compile(_LEAD + _LETTER)
@@ -196,7 +199,8 @@ _IS_RIGHT = re.compile(
 )
 _FURTHER_LETTER = re.compile(rf" is {_LETTER}")
 # `B is correct`, `(b) tin is the answer`: from its last word.
-_RIGHT_WORDS = (" correct", " right", " best")
+_RIGHT_WORDS = (" correct", " right", " best", " most ")
+_MOST_RIGHT = re.compile(r" most \w{2,20} (?:answer|option|choice|one)\b")
 _MINE = (" is the a", " be the a", "ly the a", " is my a", " be my a", " is my c", " be my c")
 _IS_BEFORE = re.compile(rf"{_IS_WIDE}{_SURELY}(?: the| my)?(?: only| most)?$")
 _IS_ENDS = (" is", " be", "ly", " the", " my", " only", " most", " now", " therefore", " indeed")
@@ -228,7 +232,7 @@ _AT_LAST = re.compile(
 def stated(text: str, shift: int, texts: Texts) -> list[Mention]:
     """Return the choices that a reply states as its answer, wherever; ``shift`` is added to their places."""
     found: list[Mention] = []
-    for word in _WORDS:
+    for word in _NOUNS:
         place = text.find(word)
         while place >= 0:
             if text.endswith(_MINE, 0, place) and (mention := _right_before(text, place - 2, texts)):
@@ -240,7 +244,9 @@ def stated(text: str, shift: int, texts: Texts) -> list[Mention]:
     for word in _RIGHT_WORDS:
         place = text.find(word)
         while place >= 0:
-            if text.endswith(_IS_ENDS, 0, place) and (mention := _right_before(text, place, texts)):
+            if word == _RIGHT_WORDS[-1] and not _MOST_RIGHT.match(text, place):
+                pass
+            elif text.endswith(_IS_ENDS, 0, place) and (mention := _right_before(text, place, texts)):
                 _add(found, text, mention, place)
             place = text.find(word, place + 1)
     _add_further(found, text, texts)
@@ -350,7 +356,7 @@ def weak(text: str, begin: int, texts: Texts) -> list[Mention]:
     mention = with_text(text, number, label.start(1), label.end(), texts)
     if mention.other >= 0 and not label[2] and label[1] in "aAI":  # `A tin` has an article
         return []
-    known = mention.end > label.end() or (label[2] and not texts[number])
+    known = mention.end > label.end() or (label[2] and not texts[number] and label[2].strip() in "-–—")
     several = AND_ANOTHER.match(text, mention.end) or _is_followed(text, mention, texts)
     return [mention] if known and not several else []
 

@@ -105,14 +105,14 @@ def _joined(texts: Sequence[str]) -> str:
 LONGEST_CHOICE = 2_000
 _TEXT_END = re.compile(
     r"[\"'”’`*_)\]}]{0,4}(?:\s*$|[ \t]*\n|[.!;](?:\s|$)|,? (?:because|since|as|which|so|not)\b"
-    r"|\s+[-–—]|\s*[(\[][A-Za-z][)\]])"
+    r"|\s+[-–—]|\s*[(\[](?:[Oo]ption |[Cc]hoice |[Aa]nswer )?[A-Za-z][)\]])"
 )
 _NUMBER_END = re.compile(
     r"[\"'”’`*_)\]}$]{0,4}(?:\s*$|[ \t]*\n|[.!;](?:\s|$)|,? (?:because|since)\b|\s*[(\[][A-Za-z][)\]])"
 )
 _GOES_ON = re.compile(r"[\"'”’`*_)\]}]{0,4}[,:](?!\d)")
 _BEFORE_A_TEXT = re.compile(r"[.,:)]?[\s\"'“‘`*_:(–—-]{0,8}")
-_LETTER_AFTER = re.compile(r"[\"'”’`*_,]{0,4}\s*[(\[]([A-Za-z])[)\]]")
+_LETTER_AFTER = re.compile(r"[\"'”’`*_,]{0,4}\s*[(\[](?:option |choice |answer )?([A-Za-z])[)\]]", re.I)
 _ARTICLE = re.compile(r"(?:the|an?) ", re.I)
 _TRUTH = ("yes", "no", "maybe", "true", "false")  # these also open a sentence: `No, it melts.`
 

@@ -180,12 +180,16 @@ def _in_fields(said: str, texts: Texts) -> Iterator[Mention]:
 
 # Where a reply opens, and its last line.
 _CALLED = (
-    r"(?:answer|ans|choice|option|solution|prediction|response|conclusion|verdict|selection|letter|correct)"
+    r"(?:answer|ans|choice|option|solution|prediction|response|output|conclusion|verdict|selection|pick|guess"
+    r"|letter|correct)"
 )
 _CUE = re.compile(
     rf"[#>\s]*(?:(?:the|my|your) )?(?:(?:final|correct|best|right|predicted|selected) )?(?:{_CALLED}"
-    rf"(?: (?:is|key|letter|choice|option))?\s*[:=\n]\s*|(?:option|choice|answer)\s+"
-    r"(?=[(\[]?[A-Za-z](?:[)\].:,]|\s*$|\s+[-–—(])))",
+    rf"(?: (?:is|key|letter|choice|option))?\s*[:=\n]\s*|(?:option|choice|answer|letter)\s+"
+    r"(?=[(\[]?[A-Za-z](?:[)\].:,]|\s*$|\s+[-–—(])))"
+    # `It is b`, but not the article in `It is a`
+    r"|(?:(?:it|that)(?:['’]s| is)|i(?:['’]d| would) say(?: that)?(?: it['’]s| it is| the answer is)?)"
+    r"(?: \w{2,12}ly)?(?: option| choice)? (?!(?-i:a)$)|a:\s+(?=[(\[]?[A-Za-z][)\]]?\.?$)",
     re.I,
 )
 _DRESS = "\"'“‘`*_"
@@ -238,7 +242,7 @@ def _opening(text: str, texts: Texts) -> list[Mention]:
     number = LETTERS.find(text[place].lower())
     # `(A) is wrong` denies, `(B) or (C)` and a list of all choices name none.
     after = place + 1 + (text[place + 1 : place + 2] in (")", "]"))
-    if _DENIED.match(text, label.end()) or AND_ANOTHER.match(text, after):
+    if number >= len(texts) or _DENIED.match(text, label.end()) or AND_ANOTHER.match(text, after):
         return []
     mention = with_text(text, number, place, label.end(), texts)
     if mention.end > label.end() and AND_ANOTHER.match(text, mention.end):
@@ -313,10 +317,12 @@ def _closing(text: str, texts: Texts) -> list[Mention]:
             for each in found
         ]
     # The end of a list of choices concludes nothing, nor does what is said of another one.
-    if found and (_OTHERS.search(before) if before.endswith(":") else item):
-        number = LETTERS.find(item[1].lower()) if item else -1
-        if number < found[0].choice or (number > found[0].choice and text.count("\n", len(head), begin) < 2):
-            return []
+    number = LETTERS.find(item[1].lower()) if item else len(texts)
+    if found and before.endswith(":") and _OTHERS.search(before, max(len(before) - LOOK_AROUND, 0)):
+        return []
+    beside = text.count("\n", len(head), begin) < 2
+    if found and number < len(texts) and (number < found[0].choice or (number > found[0].choice and beside)):
+        return []
     if found and found[0].letter < 0 and in_words(before, 0, texts, whole=True):
         return []
     return found
