@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dataprep.answers.final_answers import letter_of
 from dataprep.core.records import LETTERS
 
 # GSM8K: as the task `gsm8k` (version 3) of EleutherAI's lm-evaluation-harness defines both ways of reading,
@@ -21,26 +20,8 @@ _IGNORED = re.compile(r"[,$]")
 _SOLUTION = re.compile(r"(?s).*#### ")
 
 
-def chosen_letter(reply: str, choices: Sequence[str], style: str | None = None) -> str | None:
-    """Return the letter of the choice that a reply names; ``None`` if it names none or several.
-
-    A student that was trained to name choices by their text alone (``style``) is read so first.
-    """
-    alone = _choice_alone(reply, choices)
-    if style == "text" and alone is not None:
-        return alone
-    lines = [line.strip() for line in reply.strip().split("\n")]
-    listed = {f"({letter}) {text}": letter for letter, text in zip(LETTERS, choices, strict=False)}
-    repeated = listed.keys() & set(lines)
-    if len(repeated) > 1:  # a reply that repeats the list of choices: its last line is no answer
-        return letter_of(reply, choices)
-    # A last line that is a choice as the question lists it names that choice, whatever letters its text has.
-    # A worked solution may name several choices before its last line, so that line is tried by itself.
-    return listed.get(lines[-1]) or letter_of(reply, choices) or letter_of(lines[-1], choices) or alone
-
-
-def _choice_alone(reply: str, choices: Sequence[str]) -> str | None:
-    """Return the letter of the one choice whose text is the whole reply."""
+def choice_alone(reply: str, choices: Sequence[str]) -> str | None:
+    """Return the letter of the one choice whose text is the whole reply; ``None`` if it is not one of them."""
     said = _compared(reply)
     named = [letter for letter, text in zip(LETTERS, choices, strict=False) if _compared(text) == said]
     return named[0] if said and len(named) == 1 else None

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from dataprep.answers.final_answers import said_of
+from dataprep.answers.letters import choice_of
 from dataprep.evaluate.metrics.extract import (
-    chosen_letter,
+    choice_alone,
     flexible_number,
     same_number,
     same_quantity,
@@ -111,6 +112,8 @@ STRICT, FLEXIBLE, VALUE = "exact match (strict)", "exact match (flexible)", "exa
 EXACT, F1 = "exact match", "F1"
 ACCURACY, PASS = "accuracy", "pass@1"
 
+# A letter with the text of another choice: neither counts.
+CONTRADICTION = "contradiction"
 ALL = "all"
 LOSS, PERPLEXITY = "loss", "perplexity"
 UNREADABLE = 0.9  # the share of replies without a readable answer from which on a figure is doubtful
@@ -130,7 +133,7 @@ class Scored:
 
     extracted: str | None  # the answer that was read from it, if any could be
     scores: dict[str, float]  # by the names in `NAMES`
-    detail: str | None = None  # for a program, its outcome
+    detail: str | None = None  # for a program, its outcome; for a choice, `CONTRADICTION`
     unread: tuple[str, ...] = ()  # the figures for which no answer could be read
 
 
@@ -158,9 +161,13 @@ def score(reply: str, reference: Reference, style: Style | None = None) -> Score
         both = {EXACT: exact_match(answer, reference.answers), F1: f1(answer, reference.answers)}
         return Scored(answer, both, unread=() if reply.strip() else (EXACT, F1))
     if reference.metric == "choice":
-        letter = chosen_letter(reply, reference.choices, style)
-        unread = () if letter else (ACCURACY,)
-        return Scored(letter, {ACCURACY: float(letter == reference.answers[0])}, unread=unread)
+        letter, _, contradicts = choice_of(reply, reference.choices)
+        # A choice's text may look like a letter of another one.
+        if style == "text" and (alone := choice_alone(reply, reference.choices)):
+            letter, contradicts = alone, False
+        right = float(letter == reference.answers[0])
+        unread = () if letter or contradicts else (ACCURACY,)
+        return Scored(letter, {ACCURACY: right}, CONTRADICTION if contradicts else None, unread)
     raise ValueError(f"a reply alone has no {reference.metric}")
 
 
@@ -234,7 +241,9 @@ def _result(source: str | None, metric: Metric, rows: Sequence[Row], seed: int) 
     figures = tuple(_figure(name, [row.scores[name] for row in scored], seed) for name in NAMES[metric])
     counts: dict[str, int] = {}
     if metric in ("choice", "gsm8k"):
-        counts["unanswered"] = sum(row.extracted is None for row in scored)
+        contradictions = sum(row.detail == CONTRADICTION for row in scored)
+        counts["unanswered"] = sum(row.extracted is None for row in scored) - contradictions
+        counts |= {"contradictions": contradictions} if contradictions else {}
     elif metric == "squad":
         impossible = sum(not row.reference.answers for row in rows)
         counts = {"without an answer": impossible} if impossible else {}
