@@ -111,13 +111,14 @@ def _masked(match: re.Match[str]) -> str:
 
 def _own_question_end(text: str, place: int, question: str) -> int:
     """Return where the question that was asked ends, if a reply restates it at a place; else -1."""
-    asked = " ".join(question.split())[:_ASKED_WITHIN]
-    if asked and asked in " ".join(text[place : place + len(question) + _ASKED_WITHIN].split()):
+    asked, shown = question.split(), text[place : place + len(question) + _ASKED_WITHIN].split()
+    if asked and " ".join(asked)[:_ASKED_WITHIN] in " ".join(shown):
         last = question.rstrip()[-20:]
         found = text.find(last, place, place + len(question) + _ASKED_WITHIN)
         return found + len(last) if found >= 0 else place + len(question)
-    # Before anything was said, there is nothing to run on from.
-    if _words_before(text, place):
+    # A reply may begin with the question in its own words.
+    words = set(map(str.lower, asked))
+    if _words_before(text, place) or 2 * len(words.intersection(map(str.lower, shown))) < len(words):
         return -1
     line = text.find("\n", place + 1)
     return line if line >= 0 else len(text)
