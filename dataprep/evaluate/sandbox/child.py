@@ -282,12 +282,15 @@ def _its_own(offered: dict[str, Any]) -> dict[str, Any]:
     public = {*dir(builtins), *SAFE}
     for module in ("collections", "copy", "math"):
         public |= set(dir(import_module(module)))
+    public |= {name for name, value in offered.items() if isinstance(value, types.ModuleType)}
     own = {name: value for name, value in offered.items() if name not in public}
     if not own:
         return offered
     # A module, function or type of Python's own is this process's, not a stand-in.
     real = {name: value for name, value in offered.items() if name in public and type(value) is not Remote}
-    return own | {name: value for name, value in real.items() if callable(value) or name in SAFE}
+    return own | {
+        n: value for n, value in real.items() if callable(value) or isinstance(value, types.ModuleType)
+    }
 
 
 def exactly(pipe: int, length: int) -> bytes:
