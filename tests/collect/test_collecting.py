@@ -971,5 +971,9 @@ def test_published_rationales_are_judged_alike_as_answers(tmp_path):
         if row["rationales"]["llama-2"] == "nan":  # a missing rationale when published; a reply is a reply
             assert (published_status, status) == ("empty", "no_answer")
             continue
-        assert status == published_status or published_status in ("truncated", "no_answer")
+        # Replies are read in more forms than rationales are.
+        assert status in (published_status, "answer_mismatch") or published_status in (
+            "truncated",
+            "no_answer",
+        )
     assert seen >= {"ok", "answer_mismatch", "no_answer", "runaway"}
