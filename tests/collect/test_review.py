@@ -645,11 +645,12 @@ def test_shown_texts_are_safe_and_short(text, limit):
     [
         ("(a) tin or (b) iron", "several letters: a, b"), ("A. No, B.", "several letters: a, b"),
         ("(e) all of them", "e is not one of the choices a to c"), ("Hard to say.", "no letter"),
-        ("Tin, I think", "no letter, but the words of a"),
+        ("Perhaps tin, I think", "no letter, but the words of a"),
         ("tin and iron", "no letter, but the words of a, b"),
         ("One could say (b)", "b is mentioned, but it is not clear that it is the answer"),
         ("<think>It is (b).</think>", "nothing is said after the thinking"),
         ("A plant grows", "no letter"),
+        ("The answer is (a) iron.", "a letter beside the text of another choice"),
     ],
 )  # fmt: skip
 def test_an_unread_reply_has_a_reason(reply, why):

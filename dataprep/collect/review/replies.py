@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dataprep.answers.final_answers import letter_of, said_of
+from dataprep.answers.final_answers import said_of
+from dataprep.answers.letters import choice_of, letter_of
 from dataprep.answers.quality import by_teacher
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, located, shortened
@@ -235,6 +236,8 @@ def why_unread(text: str, choices: Sequence[str] = ()) -> str:
     said = said_of(text)[0]
     if not said.strip():
         return "nothing is said after the thinking"
+    if choice_of(text, choices).contradicts:
+        return "a letter beside the text of another choice"
     count = len(choices) or len(LETTERS)
     letters = sorted({match[match.lastindex or 1].lower() for match in _LABEL.finditer(said)})
     known = [letter for letter in letters if LETTERS.find(letter) < count]
@@ -246,9 +249,7 @@ def why_unread(text: str, choices: Sequence[str] = ()) -> str:
         return f"{', '.join(letters)} is not one of the choices {_range(count)}"
     words = said.lower()
     named = [LETTERS[n] for n, choice in enumerate(choices) if choice.strip() and choice.lower() in words]
-    if named:
-        return f"no letter, but the words of {', '.join(named)}"
-    return "no letter"
+    return f"no letter, but the words of {', '.join(named)}" if named else "no letter"
 
 
 def _range(count: int) -> str:
