@@ -299,7 +299,7 @@ def test_the_tokenizers_own_template_is_the_default(tmp_path, run):
         for path in (folder, folder / "tokenizer.json", tmp_path, None)
     ]
     assert found == ["template", "template", "llama3", "llama3"]
-    assert chat_format_for(None, tokenizer, tmp_path, template=folder).name == "template"
+    assert chat_format_for("template", tokenizer, tmp_path, template=folder).name == "template"
     write_jsonl(tmp_path / "in.jsonl", [chat("one", "two"), chat("three", "four")])
     for name, tail in (("a", ()), ("b", ("--chat-format", "llama3"))):
         assert run("tokenize", "in.jsonl", "-o", name, "--tokenizer", "model", *tail).code == 0
@@ -308,8 +308,9 @@ def test_the_tokenizers_own_template_is_the_default(tmp_path, run):
     assert [Shards.open(tmp_path / name).chat_format for name in "ab"] == ["template", "llama3"]
     made = tokenize_files(tmp_path / "in.jsonl", tmp_path / "c", tokenizer=folder)
     assert made.manifest["chat_format"]["name"] == "template"
-    with pytest.raises(UsageError, match="--template needs --chat-format template"):
-        chat_format_for("llama3", tokenizer, folder, template=folder)
+    for name in ("llama3", None):
+        with pytest.raises(UsageError, match="--template needs --chat-format template"):
+            chat_format_for(name, tokenizer, folder, template=folder)
 
 
 def test_a_tokenizer_of_another_format_says_what_to_choose(tmp_path, run):

@@ -71,9 +71,7 @@ def chat_format_for(
     check_template(name, template)
     if name not in (None, "template"):
         return chat_format_of(str(name), strip=strip, date=date)
-    if template is not None:
-        name = "template"
-    elif tokenizer_path is not None:
+    if template is None and tokenizer_path is not None:
         template = tokenizer_path if Path(tokenizer_path).is_dir() else Path(tokenizer_path).parent
     if name is None:
         name = "template" if template is not None and has_template(template) else "llama3"
@@ -86,5 +84,5 @@ def chat_format_for(
 
 def check_template(name: str | None, template: str | Path | None) -> None:
     """Raise ``UsageError`` if a template is given to a chat format that reads none."""
-    if template is not None and name not in (None, "template"):
+    if template is not None and name != "template":
         raise UsageError("--template needs --chat-format template")
