@@ -19,7 +19,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import Location, RowError, UsageError
 from dataprep.core.io import Rejects
 from dataprep.core.jsonl import not_object, parse_line
-from dataprep.core.ledger import Ledger
+from dataprep.core.ledger import Ledger, advance
 from dataprep.tokens.shards.manifest import sha256_of
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import RunDir
@@ -269,6 +269,7 @@ def mean_losses(
         for name, value in values.items() if shard else ():
             sums[name] += float(value)
             counts[name] += batch.counts[name]
+        advance("rows evaluated", len(items), len(data))
     if processes:
         sums, counts = processes.total(sums), processes.total(counts)
     # A part without any token has no mean: it is left out instead of being 0, which would look learned.
