@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from dataprep.core.errors import RowError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+TASKS = ("math", "code", "reading", "choice", "qa")
+_WHOLE = re.compile(r"[+-]?\d{1,18}(?:\.0*)?", re.ASCII)
+# Tables write truth in these words, also where JSON has `true` and `false`.
+_TRUTHS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "": False}
 
 
 @dataclass(slots=True)
@@ -75,20 +82,14 @@ class Example:
         Raises:
             RowError: there is no question, a field has a wrong type, or the answer is not one of the choices.
         """
-        answer: Any = row.get("answer")
-        label = None
-        if isinstance(answer, Mapping):
-            label, answer = text_of(answer, "label"), text_of(answer, "text")
-        answer = optional_text({"answer": answer}, "answer")
+        label, answer = _answer_of(row)
         choices = tuple(text.strip() for text in texts_of(row, "choices"))
         if choices and answer is not None:
             label, answer = _choice_of(choices, label, answer)
-        # Other tools number their rows; ids are texts here, so that they can be joined.
-        number = row.get("id")
         return cls(
             question=text_of(row, "question"),
             task=optional_text(row, "task") or ("choice" if choices else ""),
-            id=str(number) if type(number) is int else optional_text(row, "id"),
+            id=optional_text(row, "id"),
             source=optional_text(row, "source"),
             context=optional_text(row, "context"),
             choices=choices,
@@ -112,6 +113,19 @@ class Example:
             digest = blake2b(content.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
             self.id = f"{self.source or self.task}-{digest}"
         return self.id
+
+
+def is_example(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is an Example as ``convert``, ``parse-rationales`` or ``collect`` write it."""
+    if type(row.get("question")) is not str:
+        return False
+    choices, answer = from_cell(row.get("choices")), row.get("answer")
+    # Rows of other tools can have these fields too, with objects as choices or numbers as answers.
+    if choices and (type(choices) is not list or type(choices[0]) is not str or type(answer) in (int, float)):
+        return False
+    if "rationales" in row and isinstance(from_cell(row["rationales"]), Mapping):
+        return True
+    return row.get("task") in TASKS or "teacher_answers" in row
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +154,10 @@ class Source:
     task: str = "choice"  # the task of its Examples, as in `Example.task`
 
 
+# The fields of rows. A value of another JSON type that means the same is read as what it means. Tables and
+# other tools write 2 as 2.0 or "2", a list as its JSON text, and an absent value as null or an empty text.
+
+
 def text_of(row: Mapping[str, Any], name: str) -> str:
     """Return the text in a field, stripped; a missing or empty one raises ``RowError``."""
     # The sound case first: this is called several times for each row.
@@ -149,6 +167,8 @@ def text_of(row: Mapping[str, Any], name: str) -> str:
     if name not in row:
         found = ", ".join(repr(key) for key in row) or "none"
         raise RowError(f"missing field {name!r}", f"the row's fields are {found}")
+    if type(value) in (int, float):
+        return number_text(value)
     if type(value) is not str:
         raise RowError(f"field {name!r} is not a string", f"found {describe(value)}")
     raise RowError(f"field {name!r} is empty", "expected a text")
@@ -159,22 +179,98 @@ def optional_text(row: Mapping[str, Any], name: str) -> str | None:
     value = row.get(name)
     if value is None:
         return None
+    if type(value) in (int, float):
+        return number_text(value)
     if type(value) is not str:
         raise RowError(f"field {name!r} is not a string", f"found {describe(value)}")
     return value.strip() or None
 
 
 def texts_of(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return the strings in a field that is a list; none if the field is missing or null."""
+    """Return the texts in a field that is a list, or a list as text; none if it is missing or null."""
     value = row.get(name)
+    if type(value) is str:
+        value = from_cell(value) if value.strip() else None
     if value is None:
         return ()
     if not isinstance(value, list):
         raise RowError(f"field {name!r} is not a list", f"found {describe(value)}")
     for item in value:
         if type(item) is not str:
-            raise RowError(f"field {name!r} holds a non-string", f"found {describe(item)}")
+            return tuple(_item_text(item, name) for item in value)
     return tuple(value)
+
+
+def _item_text(item: object, name: str) -> str:
+    if type(item) in (int, float):
+        return number_text(item)
+    if type(item) is not str:
+        raise RowError(f"field {name!r} holds a non-string", f"found {describe(item)}")
+    return item
+
+
+def number_text(value: Any) -> str:
+    """Return a number as a text; a float without a fraction is written as a whole number."""
+    # Columns of whole numbers become floats in pandas as soon as one value is missing.
+    number = whole_of(value)
+    return str(value if number is None else number)
+
+
+def whole_of(value: object) -> int | None:
+    """Return the whole number that ``7``, ``7.0``, ``"7"`` or ``"7.0"`` stands for; else ``None``."""
+    if type(value) is int:
+        return value
+    if type(value) is float and value.is_integer() and abs(value) < 1 << 53:
+        return int(value)
+    if type(value) is str and _WHOLE.fullmatch(text := value.strip()):
+        return int(text.partition(".")[0])
+    return None
+
+
+def is_true(row: Mapping[str, Any], name: str) -> bool:
+    """Return whether a field says true, as a boolean, a word or a number; a missing one does not."""
+    value = row.get(name)
+    if value is None or type(value) is bool:
+        return bool(value)
+    number = whole_of(value)
+    word = str(value if number is None else number).strip().lower()
+    if word not in _TRUTHS:
+        raise RowError(f"field {name!r} is neither true nor false", f"found {describe(value)}")
+    return _TRUTHS[word]
+
+
+def truth_place(answer: object, texts: Sequence[str]) -> int:
+    """Return which of the texts says what a boolean says (``yes`` or ``true`` for true); -1 if none does."""
+    word = answer.strip().lower() if type(answer) is str else str(answer).lower()
+    if word not in ("true", "false", "yes", "no"):
+        return -1
+    plain = [text.lower() for text in texts]
+    words = ("true", "yes") if _TRUTHS[word] else ("false", "no")
+    places = [plain.index(same) for same in words if same in plain]
+    return places[0] if len(places) == 1 else -1
+
+
+def from_cell(value: object) -> object:
+    """Return the list or object that a table's cell holds as text; any other value as it is."""
+    # JSON, or the notation of Python, in which pandas writes lists into CSV files.
+    if type(value) is not str or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return _from_python(value)
+
+
+def _from_python(text: str) -> object:
+    import ast
+    import warnings
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about backslashes in strings
+            value = ast.literal_eval(text.strip())
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return value if type(value) in (list, dict) else text
 
 
 def describe(value: object, limit: int = 60) -> str:
@@ -215,11 +311,29 @@ def listed(texts: Sequence[str], labels: Sequence[str] = ()) -> str:
     return " ".join(f"({label}) {text}" for label, text in zip(labels or LETTERS, texts, strict=False))
 
 
+def _answer_of(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return label and text of the answer in an Example's row; ``None`` for what it lacks."""
+    answer = row.get("answer")
+    # Without the spaces at its beginning, code would lose the indentation of its first line.
+    if type(answer) is str and row.get("task") == "code":
+        return None, answer.strip("\n").rstrip() or None
+    # An answer can be a text such as "{1, 2}": only a label and a text in a cell are an object.
+    if type(answer) is str and answer.lstrip()[:1] == "{" and isinstance(cell := from_cell(answer), Mapping):
+        answer = cell if {"label", "text"} <= cell.keys() else answer
+    if isinstance(answer, Mapping):
+        # Parquet has an object of nulls for an absent answer.
+        if "text" in answer and not any(value is not None for value in answer.values()):
+            return None, None
+        return text_of(answer, "label"), text_of(answer, "text")
+    return None, str(answer).lower() if type(answer) is bool else optional_text(row, "answer")
+
+
 def _choice_of(choices: Sequence[str], label: str | None, answer: str) -> tuple[str, str]:
     """Return letter and text of the choice that an answer names, by its text, its letter, or both."""
     # The text goes first: among the choices "b", "a" the answer "a" is the second.
     if label is None:
         place = choices.index(answer) if answer in choices else letter_place(answer)
+        place = truth_place(answer, choices) if place < 0 else place
     else:
         place = letter_place(label)
     if not 0 <= place < min(len(choices), len(LETTERS)) or (label is not None and choices[place] != answer):
@@ -228,8 +342,8 @@ def _choice_of(choices: Sequence[str], label: str | None, answer: str) -> tuple[
 
 
 def _rationales_of(row: Mapping[str, Any]) -> dict[str, str] | None:
-    value = row.get("rationales")
-    if value is None:
+    value = from_cell(row.get("rationales"))
+    if value is None or value == "":
         return None
     if isinstance(value, Mapping):
         # Tables have a column for every teacher, null in the rows that lack it.

@@ -17,7 +17,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from dataprep.core.errors import RowDropped, RowError
-from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of
+from dataprep.core.records import (
+    Example,
+    Source,
+    Split,
+    describe,
+    from_cell,
+    is_true,
+    number_text,
+    optional_text,
+    text_of,
+)
 from dataprep.datasets.converters.choices import whole_document
 
 SOURCE = Source(
@@ -46,10 +56,7 @@ UNANSWERABLE = "The passage does not answer this question."
 
 
 def rows(document: Any) -> Iterator[dict[str, Any]]:
-    """Yield the questions of a SQuAD document, each with context and title; or the rows of an array."""
-    if isinstance(document, list):
-        yield from document
-        return
+    """Yield the questions of a SQuAD document, each with context and title."""
     for number, article in enumerate(_list(document, "data", "the document")):
         place = f"data[{number}]"
         for position, paragraph in enumerate(_list(article, "paragraphs", place)):
@@ -57,6 +64,14 @@ def rows(document: Any) -> Iterator[dict[str, Any]]:
             for question in _list(paragraph, "qas", place):
                 shared = {"title": article.get("title"), "context": paragraph.get("context")}
                 yield shared | question if isinstance(question, dict) else question
+
+
+def adopt(example: Example, *, unanswerable: Literal["drop", "keep"] = "drop") -> Example:
+    """Return an Example as its own row has it; one without an answer is a question that has none."""
+    if example.answer is None and unanswerable == "drop":
+        raise RowDropped("unanswerable")
+    example.answer = example.answer or UNANSWERABLE
+    return example
 
 
 def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "drop") -> Example:
@@ -83,14 +98,20 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
 
 def _answers(row: Mapping[str, Any]) -> list[str]:
     """Return the texts of the answers; none if the passage does not answer the question."""
-    answers, impossible = row.get("answers"), row.get("is_impossible") is True
-    if answers is None and impossible:
-        return []
-    if "answers" not in row:
+    answers, impossible = from_cell(row.get("answers")), is_true(row, "is_impossible")
+    if "answers" not in row and not impossible:
         raise RowError("missing field 'answers'", f"the row's fields are {', '.join(map(repr, row))}")
-    texts = answers.get("text") if isinstance(answers, Mapping) else answers
-    if isinstance(answers, list):
+    # Tables can have null for an empty list.
+    texts: Any = answers or []
+    if isinstance(answers, Mapping):
+        texts = from_cell(answers.get("text"))
+        # A place without a text is no empty list.
+        if "text" in answers and not texts and not answers.get("answer_start"):
+            texts = []
+    elif isinstance(answers, list):
         texts = [answer.get("text") if isinstance(answer, Mapping) else answer for answer in answers]
+    if isinstance(texts, list):
+        texts = [number_text(text) if type(text) in (int, float) else text for text in texts]
     if not isinstance(texts, list) or not all(type(text) is str for text in texts):
         raise RowError("field 'answers' is not a list of answers", f"found {describe(answers)}")
     # This field decides, whatever answers are beside it: at best they are plausible ones.
