@@ -83,22 +83,22 @@ class Example:
             RowError: there is no question, a field has a wrong type, or the answer is not one of the choices.
         """
         label, answer = _answer_of(row)
-        choices = tuple(text.strip() for text in texts_of(row, "choices"))
+        choices = tuple(text.strip() for text in list_of(row, "choices"))
         if choices and answer is not None:
             label, answer = _choice_of(choices, label, answer)
         return cls(
             question=text_of(row, "question"),
             task=optional_text(row, "task") or ("choice" if choices else ""),
-            id=optional_text(row, "id"),
+            id=id_text(row),
             source=optional_text(row, "source"),
             context=optional_text(row, "context"),
             choices=choices,
             answer=answer,
             answer_label=label,
             solution=optional_text(row, "solution"),
-            tests=texts_of(row, "tests"),
+            tests=list_of(row, "tests"),
             rationales=_rationales_of(row),
-            answers=texts_of(row, "answers"),
+            answers=list_of(row, "answers"),
         )
 
     def identify(self) -> str:
@@ -154,10 +154,6 @@ class Source:
     task: str = "choice"  # the task of its Examples, as in `Example.task`
 
 
-# The fields of rows. A value of another JSON type that means the same is read as what it means. Tables and
-# other tools write 2 as 2.0 or "2", a list as its JSON text, and an absent value as null or an empty text.
-
-
 def text_of(row: Mapping[str, Any], name: str) -> str:
     """Return the text in a field, stripped; a missing or empty one raises ``RowError``."""
     # The sound case first: this is called several times for each row.
@@ -167,8 +163,6 @@ def text_of(row: Mapping[str, Any], name: str) -> str:
     if name not in row:
         found = ", ".join(repr(key) for key in row) or "none"
         raise RowError(f"missing field {name!r}", f"the row's fields are {found}")
-    if type(value) in (int, float):
-        return number_text(value)
     if type(value) is not str:
         raise RowError(f"field {name!r} is not a string", f"found {describe(value)}")
     raise RowError(f"field {name!r} is empty", "expected a text")
@@ -179,34 +173,47 @@ def optional_text(row: Mapping[str, Any], name: str) -> str | None:
     value = row.get(name)
     if value is None:
         return None
-    if type(value) in (int, float):
-        return number_text(value)
     if type(value) is not str:
         raise RowError(f"field {name!r} is not a string", f"found {describe(value)}")
     return value.strip() or None
 
 
 def texts_of(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return the texts in a field that is a list, or a list as text; none if it is missing or null."""
+    """Return the strings in a field that is a list; none if the field is missing or null."""
     value = row.get(name)
-    if type(value) is str:
-        value = from_cell(value) if value.strip() else None
     if value is None:
         return ()
     if not isinstance(value, list):
         raise RowError(f"field {name!r} is not a list", f"found {describe(value)}")
     for item in value:
         if type(item) is not str:
-            return tuple(_item_text(item, name) for item in value)
+            raise RowError(f"field {name!r} holds a non-string", f"found {describe(item)}")
     return tuple(value)
 
 
-def _item_text(item: object, name: str) -> str:
-    if type(item) in (int, float):
-        return number_text(item)
-    if type(item) is not str:
-        raise RowError(f"field {name!r} holds a non-string", f"found {describe(item)}")
-    return item
+# A value of another JSON type that means the same is read as what it means. Tables and other tools write 2 as
+# 2.0 or "2", a list as its JSON text, and an absent value as null or an empty text.
+
+
+def list_of(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the strings in a field that is a list, or a list as text; none if it is null or blank."""
+    value = row.get(name)
+    if type(value) is not str:
+        return texts_of(row, name)
+    return texts_of({name: from_cell(value)}, name) if value.strip() else ()
+
+
+def id_text(row: Mapping[str, Any]) -> str | None:
+    """Return the id of a row as a text; other tools number their rows, and ids are joined as texts."""
+    value = row.get("id")
+    number = None if type(value) is str else whole_of(value)
+    return optional_text(row, "id") if number is None else str(number)
+
+
+def text_or_number_of(row: Mapping[str, Any], name: str) -> str:
+    """Return the text in a field as ``text_of`` does; a number is a text too."""
+    value = row.get(name)
+    return number_text(value) if type(value) in (int, float) else text_of(row, name)
 
 
 def number_text(value: Any) -> str:
@@ -325,7 +332,7 @@ def _answer_of(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
         if "text" in answer and not any(value is not None for value in answer.values()):
             return None, None
         return text_of(answer, "label"), text_of(answer, "text")
-    return None, str(answer).lower() if type(answer) is bool else optional_text(row, "answer")
+    return None, optional_text(row, "answer")
 
 
 def _choice_of(choices: Sequence[str], label: str | None, answer: str) -> tuple[str, str]:
@@ -333,7 +340,6 @@ def _choice_of(choices: Sequence[str], label: str | None, answer: str) -> tuple[
     # The text goes first: among the choices "b", "a" the answer "a" is the second.
     if label is None:
         place = choices.index(answer) if answer in choices else letter_place(answer)
-        place = truth_place(answer, choices) if place < 0 else place
     else:
         place = letter_place(label)
     if not 0 <= place < min(len(choices), len(LETTERS)) or (label is not None and choices[place] != answer):

@@ -242,7 +242,7 @@ def test_question_and_choices_are_found_in_each_layout(row, labels):
         ({}, "missing field 'choices': the row's fields are"),
         ({"question": "Which?"}, "missing field 'choices': the row's fields are 'question'"),
         ({"choices": ["tin", "iron"]}, "missing field 'question': the row's fields are 'choices'"),
-        ({"question": True, "choices": ["tin"]}, "field 'question' is not a string: found a boolean True"),
+        ({"question": 3, "choices": ["tin"]}, "field 'question' is not a string: found a number 3"),
         ({"question": " ", "choices": ["tin"]}, "field 'question' is empty"),
         ({"question_stem": "", "choices": ["tin"]}, "field 'question_stem' is empty"),
         ({"question": {"choices": NESTED}}, "missing field 'stem'"),

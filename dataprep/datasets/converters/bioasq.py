@@ -54,7 +54,8 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
     # A .jsonl file with a whole document on its one line would otherwise fail as a row without a question.
     if "questions" in row and "body" not in row and "question" not in row:
         raise whole_document("BioASQ")
-    kind = row.get("type") or "yesno"  # null in a table that has the column for other rows
+    # A table of both layouts has null in the flat rows.
+    kind = row.get("type", "yesno") or (None if "body" in row else "yesno")
     kind = kind.strip().lower() if type(kind) is str else kind
     if kind != "yesno":
         # Unknown types share one reason: a reason made from data could be different in every row.

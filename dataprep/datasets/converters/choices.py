@@ -129,8 +129,6 @@ def choice_example(
     # With one choice there is nothing to choose; it is usually a field that was split wrongly.
     if not 2 <= len(texts) <= len(LETTERS):
         raise RowError("not a choice", f"found {len(texts)} choices; expected 2 to {len(LETTERS)}")
-    if type(answer) is list and len(answer) < 2:
-        answer = answer[0] if answer else None
     if answer in _HIDDEN and (not answer or not {"-1", str(answer)} & {*texts, *labels}):
         # Test sets with hidden answers are good for predictions, not for training.
         if unlabelled == "drop":

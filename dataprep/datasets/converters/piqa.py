@@ -13,7 +13,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import Example, Source, Split, describe, listed, text_of, whole_of
+from dataprep.core.records import (
+    Example,
+    Source,
+    Split,
+    describe,
+    listed,
+    text_of,
+    text_or_number_of,
+    whole_of,
+)
 from dataprep.datasets.converters.choices import Unlabelled, choice_example, choice_row, id_of
 
 SOURCE = Source(
@@ -38,12 +47,10 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
     """Return an Example with question (the goal), two choices and answer."""
     if row.get("goal") is None and "choices" in row:
         return choice_row(row, unlabelled=unlabelled)  # the flat layout
-    texts = [text_of(row, "sol1"), text_of(row, "sol2")]
+    texts = [text_or_number_of(row, "sol1"), text_or_number_of(row, "sol2")]
     label = row.get("label")
     if type(label) is str:
         label = label.strip()
-    elif type(label) is bool:
-        label = int(label)
     return choice_example(
         text_of(row, "goal"),
         (texts, []),

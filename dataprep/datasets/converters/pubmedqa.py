@@ -24,9 +24,9 @@ from dataprep.core.records import (
     Split,
     describe,
     from_cell,
+    list_of,
     optional_text,
     text_of,
-    texts_of,
 )
 from dataprep.datasets.converters.choices import (
     Unlabelled,
@@ -78,7 +78,7 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
         as_spelled(answer, texts),
         unlabelled=unlabelled,
         id=id_of({"id": row.get("pubid", row.get("id"))}),
-        context="\n".join(texts_of(row, "CONTEXTS") if official else _contexts(row)) or None,
+        context="\n".join(list_of(row, "CONTEXTS") if official else _contexts(row)) or None,
         solution=optional_text(row, "LONG_ANSWER" if official else "long_answer"),
     )
 
@@ -87,7 +87,7 @@ def _contexts(row: Mapping[str, Any]) -> Sequence[str]:
     # The hub has the parts of the abstract in an object, flat rows as a list or as one text.
     value = from_cell(row.get("context"))
     if isinstance(value, Mapping):
-        return texts_of(value, "contexts")
+        return list_of(value, "contexts")
     if type(value) is str:
         return [value.strip()]
-    return texts_of(row, "context")
+    return list_of({"context": value}, "context")

@@ -70,8 +70,8 @@ def convert(
         answer = row.get("answers")
     if choices is not None:
         find = partial(_place_of, answers_from=answers_from)
-        if type(answer) is list and len(answer) > 1:
-            answer = _only_choice(answer, choices, find)
+        if type(answer) is list:
+            answer = _only_choice(answer, choices, find) if answer else None
         return choice_example(question, choices, answer, unlabelled=unlabelled, find=find, **shared)
     if isinstance(answer, Mapping) and "text" in answer:
         answer = answer["text"]

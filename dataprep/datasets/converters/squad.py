@@ -23,9 +23,8 @@ from dataprep.core.records import (
     Split,
     describe,
     from_cell,
+    id_text,
     is_true,
-    number_text,
-    optional_text,
     text_of,
 )
 from dataprep.datasets.converters.choices import whole_document
@@ -89,7 +88,7 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
     return Example(
         question=text_of(row, "question"),
         task="reading",
-        id=optional_text(row, "id"),
+        id=id_text(row),
         context=text_of(row, "context"),
         answer=answer,
         answers=distinct if len(distinct) > 1 else (),
@@ -110,8 +109,6 @@ def _answers(row: Mapping[str, Any]) -> list[str]:
             texts = []
     elif isinstance(answers, list):
         texts = [answer.get("text") if isinstance(answer, Mapping) else answer for answer in answers]
-    if isinstance(texts, list):
-        texts = [number_text(text) if type(text) in (int, float) else text for text in texts]
     if not isinstance(texts, list) or not all(type(text) is str for text in texts):
         raise RowError("field 'answers' is not a list of answers", f"found {describe(answers)}")
     # This field decides, whatever answers are beside it: at best they are plausible ones.
