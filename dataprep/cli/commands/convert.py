@@ -60,11 +60,12 @@ def command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert a dataset's source rows, or Examples, to chat rows or Examples.
+    """Convert a dataset's source rows to chat rows or Examples.
 
     Without INPUT, every split found in the workspace's raw/DATASET is written to pre_datasets/. With INPUT,
-    the rows go to -o, or to standard output. Examples are known by their fields. As DATASET, `examples` are
-    those of any dataset, and `rationales` are labelled rows, whose rationales become the answers.
+    the rows go to -o, or to standard output. INPUT can have Examples too, which are known by their fields.
+    As DATASET, `examples` are those of any dataset, and `rationales` are labelled rows, whose rationales
+    become the answers.
 
     \b
     Examples:
