@@ -137,7 +137,13 @@ def example_of(
     options = {name: "keep" for name, keep in given.items() if keep and name in known}
     if is_adoptable(row, converter):
         return adopted(row, dataset, options)
-    example = converter.convert(row, **options)
+    try:
+        example = converter.convert(row, **options)
+    except RowError as error:
+        # Only `convert` has the options of a dataset, so that is where its messages must send the reader.
+        choice = "--answers-from 0 or 1"
+        detail = error.detail.replace(choice, f"convert the rows with `convert qa {choice}`")
+        raise type(error)(error.reason, detail) from None
     example.source = converters.canonical(dataset)
     return example
 
