@@ -200,7 +200,7 @@ def _plain(text: str) -> str:
 Status = Literal["empty", "answer_mismatch", "runaway", "truncated", "no_answer", "ok"]
 STATUSES: tuple[Status, ...] = ("ok", "empty", "answer_mismatch", "runaway", "truncated", "no_answer")
 # Statuses of answers with a text, which can become training rows.
-KEEPABLE = ("ok", "answer_mismatch", "no_answer", "runaway", "truncated", "length")
+KEEPABLE = ("ok", "answer_mismatch", "no_answer", "runaway", "truncated", "length", "unknown")
 _MISSING = "nan"  # pandas writes this for a missing value
 
 

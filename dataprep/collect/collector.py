@@ -39,6 +39,7 @@ class CollectReport:
     statuses: Statuses = field(default_factory=dict)  # of all teachers, or of the one of training rows
     unmatched: int = 0  # answers whose id no Example has
     torn: list[str] = field(default_factory=list)  # incomplete last lines of journals, as `path:line`
+    silent: list[str] = field(default_factory=list)  # names under which nothing but failures came
 
 
 def collect_files(
@@ -101,7 +102,7 @@ def collect_files(
             else:
                 out.write(dump(made))
                 report.ledger.rows_out += 1
-        report.torn = answers.journals.torn
+        report.torn, report.silent = answers.journals.torn, answers.silent
         # Checked before the output appears: with the wrong file of Examples it would be an empty success.
         report.unmatched = known.unmatched(answers.ids())
         # A teacher may be in rows of Examples only, so whether the name is known shows after the last row.

@@ -102,7 +102,9 @@ class Script:
             if outcome == "failed":
                 raise RequestError("server_error", "oops", status=500)
             said = {"ok": f"(b) {self.take}", "length": f"(b) an {self.take}", "empty": " ", "refused": None}
+            said["unknown"] = f"(b) per {self.take}"
             reason = {"ok": "stop", "length": "length", "empty": "stop", "refused": "refusal"}
+            reason["unknown"] = "unknown"
             answers.append(Answer(said[outcome], reason[outcome]))
         return answers, {"prompt_tokens": 1, "completion_tokens": len(answers)}
 
@@ -300,7 +302,7 @@ def outcome(row):
         return "failed"
     if row["finish_reason"] == "stop":
         return "ok" if row["response"].strip() else "empty"
-    return {"length": "length", "refusal": "refused"}[row["finish_reason"]]
+    return {"length": "length", "refusal": "refused", "unknown": "unknown"}[row["finish_reason"]]
 
 
 TestJournal = JournalMachine.TestCase
