@@ -299,6 +299,10 @@ class Client:
         hopeless = (no_teacher or not error.retryable) and self._same_failure.add(
             (error.status, error.type), sent, now, once=error.retryable
         )
+        if error.type == "connection_error" and self._same_failure.count:
+            # Otherwise the other requests would use up the few failures while this one waits.
+            pause = backoff(self._same_failure.count, self._jitter)
+            self._paused_until = max(self._paused_until, now + pause)
         if error.retryable and job.attempts <= self.pacing.retries:
             # A server that says 0, or a date in the past, would use up all attempts at once.
             self._again(job, max(after, backoff(job.attempts, self._jitter)))

@@ -70,14 +70,14 @@ class SameFailure:
 
     def __init__(self) -> None:
         self._kind: object = None
-        self._count = 0
+        self.count = 0  # The number of failures in a row so far.
         self._counted_at = float("-inf")
         self._answered = False
 
     @property
     def room(self) -> int:
         """The number of requests that may be in flight: no more than can still fail before the run stops."""
-        return FEW_FAILURES - self._count if 0 < self._count < FEW_FAILURES else sys.maxsize
+        return FEW_FAILURES - self.count if 0 < self.count < FEW_FAILURES else sys.maxsize
 
     def add(self, kind: object, sent: float, now: float, *, once: bool) -> bool:
         """Count a failure of a request that was sent at ``sent``; return whether there were too many.
@@ -88,14 +88,14 @@ class SameFailure:
         if self._answered:
             return False
         if kind != self._kind:
-            self._kind, self._count, self._counted_at = kind, 0, float("-inf")
+            self._kind, self.count, self._counted_at = kind, 0, float("-inf")
         if not once or sent > self._counted_at:
-            self._count, self._counted_at = self._count + 1, now
-        return self._count >= FEW_FAILURES
+            self.count, self._counted_at = self.count + 1, now
+        return self.count >= FEW_FAILURES
 
     def answered(self) -> None:
         """Count an answer: not every request fails."""
-        self._answered, self._count = True, 0
+        self._answered, self.count = True, 0
 
 
 def backoff(attempt: int, generator: random.Random) -> float:

@@ -475,19 +475,27 @@ def test_a_server_that_cannot_be_reached_is_not_asked_again_and_again(ask):
 
 
 def test_a_server_that_starts_up_meanwhile_is_asked(ask, monkeypatch):
-    """A burst of refused connections counts once, so it has the time of several waits."""
-    monkeypatch.setattr("dataprep.teacher.client.backoff", lambda attempt, _: 0.1 * attempt)
+    """Refused connections of one moment count once, and then everything waits for a while."""
     with TeacherServer(polite) as server:
-        port = server.port
-    late = TeacherServer(polite, port)
-    opening = threading.Timer(0.25, late.__enter__)
-    opening.start()
+        late = TeacherServer(polite, server.port)
+    waits = []
+
+    def wait(attempt, _):
+        waits.append(attempt)
+        if attempt == 4:
+            late.__enter__()
+            monkeypatch.setattr("dataprep.teacher.client.backoff", lambda *_: 0.01)
+        return 0.01
+
+    monkeypatch.setattr("dataprep.teacher.client.backoff", wait)
     try:
-        report = ask(server, 20, pacing=Pacing(concurrency=8))
+        write_requests(ask.requests, 20)
+        endpoint = Endpoint(f"http://127.0.0.1:{server.port}/v1", KEY)
+        report = generate(ask.requests, ask.journal, GenerationConfig("tiny"), endpoint, pacing=QUICK)
     finally:
-        opening.join()
         late.__exit__()
     assert report.ledger.rows_out == 20
+    assert max(waits) == 4
 
 
 @pytest.mark.parametrize("after", ["0", "-5", "Mon, 01 Jan 2024 00:00:00 GMT"])
