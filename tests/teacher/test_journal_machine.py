@@ -45,7 +45,9 @@ def write_requests(path, texts):
 def by_readers(folder, path, keys, sample=0):
     """What each of the four readers takes for the outcomes (evaluate: the texts) of one sample, by id."""
     examples = folder / "examples.jsonl"
-    rows = [{"id": name, "task": "mcq", "question": "?", "choices": ["a", "b", "c"]} for name in keys]
+    # With the answer, so that collect judges a whole answer as `ok`.
+    fields = {"task": "mcq", "question": "?", "choices": ["a", "b", "c"], "answer": "b", "answer_label": "b"}
+    rows = [{"id": name, **fields} for name in keys]
     write_rows(rows, str(examples))
     index = read_index(path)
     standings = {name: index.get(entry_of(name, key, sample)) for name, key in keys.items()}
