@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataprep.cli.console import Summary
+from dataprep.cli.console import Summary, say
 from dataprep.cli.options import AsJson, From, Output, Quiet, Rejects, Seed, argument, flag, with_options
 from dataprep.cli.progress import asking_bar
 from dataprep.core.errors import UsageError
@@ -68,7 +68,7 @@ def prompt_command(
         system=parts.get("system") if system is None else system,
         user=parts.get("user"),
         rejects=rejects,
-        warn=None if quiet else lambda text: print(f"warning: {text}", file=sys.stderr),
+        warn=None if quiet else lambda text: say(f"warning: {text}"),
     )
     summary = Summary("prompt", quiet=quiet, as_json=as_json)
     hint = None if dataset is None else missing_labels(dataset, [source], ledger)
@@ -154,7 +154,7 @@ def generate_command(
     pacing = pace()
     shared: dict[str, Any] = {"teacher": teacher, "retry_failed": retry_failed, "fresh": fresh}
     # The requests are counted only if there is a line on the terminal to show it.
-    with asking_bar(partial(count_requests, requests), pacing, quiet) as on_progress:
+    with asking_bar(partial(count_requests, requests), pacing, quiet or as_json) as on_progress:
         shared |= {"pacing": pacing, "on_progress": on_progress}
         if engine == "transformers":
             report = generate_locally(requests, output, config, batch_size=batch_size, **shared)
@@ -176,7 +176,7 @@ def _announce(summary: Summary, model: str, endpoint: Endpoint, file: str) -> No
     text = f"generate: asks {model} at {endpoint.shown_url}{origin}"
     # Also with --quiet if a file decides where the prompts go, which the user may not know.
     if endpoint.from_file and not summary.as_json:
-        print(text, file=sys.stderr)
+        say(text)
     else:
         summary.say(text)
 

@@ -150,16 +150,17 @@ class _Part:
             self.completion_tokens += usage.get("completion_tokens") or 0
         if "flags" in line and isinstance(line["flags"], list):
             self.flags += [flag for flag in FLAGS if flag in line["flags"]]
+        self.lines += 1
         # A model under two names would be asked, and paid for, twice. A name under which nothing was
         # answered, such as a mistyped one, does not count.
         name = line.get("model") or "", line["teacher"]
-        if standing is _OK or standing.outcome != "failed":
-            self.names.add(name)
-        self.lines += 1
         if standing is _OK:
             self.answered.append(entry)
+            self.names.add(name)
         else:
             self.others[entry] = standing.after(self.others.get(entry))
+            if standing.outcome != "failed":
+                self.names.add(name)
 
 
 def _part_of(block: files.Block) -> _Part:
