@@ -16,7 +16,7 @@ import orjson
 
 from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.core.optional import require
-from dataprep.core.options import option
+from dataprep.core.options import check, option
 from dataprep.models.sampling import MODEL_VARIABLE
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -40,6 +40,9 @@ class Pacing:
     )
     price_in: float = option(0.0, "Price of a million prompt tokens.", metavar="USD", min=0)
     price_out: float = option(0.0, "Price of a million answer tokens.", metavar="USD", min=0)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
