@@ -718,13 +718,14 @@ def test_an_id_that_is_used_twice_is_reported(ask):
 
 
 @pytest.mark.parametrize(
-    "pacing",
-    [Pacing(concurrency=0), Pacing(rpm=0), Pacing(tpm=-1), Pacing(retries=-1), Pacing(budget=1.0)],
+    "limits", [{"concurrency": 0}, {"rpm": 0}, {"tpm": -1}, {"retries": -1}, {"budget": 1.0}]
 )
-def test_limits_that_make_no_sense_are_refused(ask, pacing):
+def test_limits_that_make_no_sense_are_refused(ask, limits):
     """Before anything is sent."""
-    with TeacherServer(polite) as server, pytest.raises(UsageError):
-        ask(server, 1, pacing=pacing)
+    with TeacherServer(polite) as server:
+        with pytest.raises(UsageError):
+            ask(server, 1, pacing=Pacing(**limits))
+        assert not server.received
 
 
 # The command itself
