@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import UsageError
+from dataprep.core.io import Unchanged
 from dataprep.core.optional import quiet, require
 from dataprep.train.objectives.registry import ObjectiveSpec, choose_objective
 from dataprep.train.options import TrainOptions
@@ -75,6 +76,7 @@ def train(
         require("tensorboard", extra="tensorboard", feature="--tensorboard")
     # The first rows are read before torch is imported: an error in them is reported within a second.
     paths, eval_paths = _paths(data), _paths(eval_data)
+    unchanged = Unchanged([*paths, *eval_paths])
     spec = choose_objective(paths, options, eval_paths)
     if options.model == "auto":
         options = replace(options, model=spec.preset)
@@ -92,11 +94,11 @@ def train(
         # After begin(), which records the options as they were given.
         options = replace(options, learning_rate=options.learning_rate or spec.learning_rate(options))
         context = TrainContext(paths, eval_paths, options, run_dir, world, log, on_metrics or _ignore)
-        results = _run(spec, context, resume=resume)
+        results = _run(spec, context, unchanged, resume=resume)
     return Trained(run_dir.path, spec.name, results)
 
 
-def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[str, Any]:
+def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, resume: bool) -> dict[str, Any]:
     import torch
 
     from dataprep.train import quantization
@@ -121,6 +123,8 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
         # enabled by then.
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
         facts = facts_of(objective) | lora
+        # Several passes read the data: the objective's choice, its rows, and the digest for the records.
+        unchanged.check()
         if options.qat is not None:
             scheme = quantization.check(objective)
         if world.first:

@@ -27,7 +27,7 @@ import orjson
 
 from dataprep import __version__
 from dataprep.core.errors import FileError, InputError, UsageError, first_line
-from dataprep.core.io import writing
+from dataprep.core.io import new_folder, write_text, writing
 from dataprep.core.options import absolute, to_config, to_toml
 from dataprep.train.options import TrainOptions
 
@@ -117,10 +117,7 @@ class RunDir:
             self._write(FACTS, document.decode() + "\n")
 
     def _write(self, name: str, text: str) -> None:
-        # Written under another name and renamed, so that a killed run never leaves half a file.
-        partial = self.path / f".{name}.partial"
-        partial.write_text(text, "utf-8")
-        partial.replace(self.path / name)
+        write_text(text, str(self.path / name))
 
     def _read(self, name: str, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any] | None:
         path = self.path / name
@@ -173,12 +170,9 @@ class RunDir:
         """Yield a folder for the student's files, and move them into place at the end."""
         from safetensors import SafetensorError
 
-        # In the run's directory, so that moving the files is a rename on the same disk.
-        partial = self.path / ".student.partial"
-        shutil.rmtree(partial, ignore_errors=True)
         try:
-            with writing(str(self.path)):
-                partial.mkdir()
+            # In the run's directory, so that moving the files is a rename on the same disk.
+            with writing(str(self.path)), new_folder(self.path / "student") as partial:
                 yield partial
                 # config.json last: without it, the directory does not load as a model.
                 for file in sorted(partial.iterdir(), key=lambda file: file.name == "config.json"):
@@ -190,8 +184,6 @@ class RunDir:
             if not any(word in str(error) for word in ("space", "write", "os error")):
                 raise
             raise FileError(self.path, f"the student cannot be written: {first_line(error)}") from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
