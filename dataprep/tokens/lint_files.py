@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from dataprep.core import io as files
 from dataprep.core.conversations import Finding, find_in
-from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
-from dataprep.core.html import check_path, document, escaped, visible
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError, visible
+from dataprep.core.html import check_path, document, escaped
 from dataprep.core.jsonl import parse_line
 from dataprep.datasets.validate import Problem, Report
 from dataprep.tokens.encoder import Encoder

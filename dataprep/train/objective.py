@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from dataprep.core.errors import UsageError
+from dataprep.core.ledger import advance
 from dataprep.tokens.shards.manifest import sha256_of
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import RunDir
@@ -210,6 +211,7 @@ def mean_losses(
         for name, value in values.items() if shard else ():
             sums[name] += float(value)
             counts[name] += batch.counts[name]
+        advance("rows evaluated", len(items), len(data))
     if processes:
         sums, counts = processes.total(sums), processes.total(counts)
     # A part without any token has no mean: it is left out instead of being 0, which would look learned.

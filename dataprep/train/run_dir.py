@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,12 +27,24 @@ from typing import Any
 import orjson
 
 from dataprep import __version__
-from dataprep.core.errors import FileError, InputError, UsageError, first_line
+from dataprep.core.errors import (
+    FileError,
+    InputError,
+    UsageError,
+    first_line,
+    one_line,
+    shortened,
+    visible,
+)
 from dataprep.core.io import new_folder, write_text, writing
 from dataprep.core.options import absolute, to_config, to_toml
 from dataprep.train.options import TrainOptions
 
 TRAINING, EVALUATION, INK = "#2a6f97", "#d1495b", "#333333"
+SAMPLE = 20_000  # characters of a sample's prompt or answer in the card
+# Characters that mean something in Markdown; not the underscore of `learning_rate`, which is inside a word.
+_MARKUP = re.compile(r"[\\`*\[\]<>&|~$]|(?<!\w)_|_(?!\w)")
+_HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 OPTIONS, FACTS, METRICS, TOKENS = "options.toml", "facts.json", "metrics.jsonl", "tokens"
 
 
@@ -272,14 +285,16 @@ def write_card(
     pipeline = "text-classification" if objective == "soft-label" else "text-generation"
     # transformers loads only a directory with a configuration; the tiny network has none.
     library = ["library_name: transformers"] if (folder / "config.json").is_file() else []
-    about = f"A student trained with dataprep {__version__}: objective `{objective}`, model `{options.model}`"
+    about = f"A student trained with dataprep {__version__}: objective {_code(objective)}, "
+    about += f"model {_code(options.model)}"
     about += f", {facts['parameters']:,} parameters." if "parameters" in facts else "."
     rows = facts.get("rows", {})
-    lines = ["---", *library, f"pipeline_tag: {pipeline}", "---", "", f"# {folder.resolve().parent.name}", ""]
+    lines = ["---", *library, f"pipeline_tag: {pipeline}", "---", ""]
+    lines += [f"# {markdown(folder.resolve().parent.name)}", ""]
     lines += [about, "", *_student(facts), "## Data", "", "| part | file | rows | SHA-256 |"]
     lines += ["| --- | --- | --- | --- |"]
     lines += [
-        f"| {part} | {file['name']} | {rows.get(part, '')} | `{file['sha256']}` |"
+        f"| {part} | {markdown(file['name'])} | {rows.get(part, '')} | {_code(file['sha256'])} |"
         for part, inputs in facts.get("data", {}).items()
         for file in inputs
     ]
@@ -305,18 +320,32 @@ def _student(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _table(title: str, values: Mapping[str, Any]) -> list[str]:
-    rows = [f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in values.items()]
+    rows = [f"| {markdown(name.replace('_', ' '))} | {_shown(value)} |" for name, value in values.items()]
     return [f"## {title}", "", "| | |", "| --- | --- |", *rows, ""]
 
 
 def _quoted(text: str) -> list[str]:
     # A fence in the text would end the block: its tildes are spread.
-    return ["~~~~text", text.replace("~~~~", "~ ~ ~ ~"), "~~~~"]
+    shown = visible(shortened(text, SAMPLE), lines=True)
+    return ["~~~~text", shown.replace("~~~~", "~ ~ ~ ~"), "~~~~"]
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_shown(inner)}" for name, inner in value.items())
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+        return ", ".join(f"{markdown(name)}: {_shown(inner)}" for name, inner in value.items())
+    return "" if value is None else markdown(value)
+
+
+def markdown(value: object) -> str:
+    """Return text from outside as Markdown that shows it as it is, in one line, also in a table's cell."""
+    return _MARKUP.sub(lambda found: _HTML.get(found[0], "\\" + found[0]), one_line(value))
+
+
+def _code(value: object) -> str:
+    text = one_line(value)
+    # A fence longer than any in the text; a space keeps a backtick at its edge apart from the fence.
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{text}{space}{fence}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dataprep.cli.console import Summary, counted, print_json, print_text, table
+from dataprep.cli.console import Summary, counted, print_json, print_text, say, table
 from dataprep.cli.options import AsJson, Date, Quiet, Strip, Template, argument, flag
 from dataprep.core.errors import UsageError
 
@@ -154,6 +155,6 @@ def _print_report(summary: Summary, report: Report, facts: str, *, show: bool) -
         # The report is the command's data, so it goes to standard output.
         print_json(report.to_json())
     elif show:
-        print(*report.shown, sep="\n", end="\n" if report.shown else "")
+        say(*report.shown, file=sys.stdout)
     kinds = f" ({counted(dict(report.counts.most_common()))})" if report.counts else ""
     summary.say(f"{sum(report.rows.values()):,} rows{facts} {report.counts.total():,} problems{kinds}")

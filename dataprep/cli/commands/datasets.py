@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dataprep.cli.console import Summary, print_json, print_text, table
+from dataprep.cli.console import Summary, print_json, print_text, say, table
 from dataprep.cli.options import AsJson, InWorkspace, Quiet, argument, flag
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def init_command(
 
     root = init_workspace(folder)
     if not quiet:
-        print(f"made {root}: try `dataprep convert gsm8k` in there", file=sys.stderr)
+        say(f"made {root}: try `dataprep convert gsm8k` in there")
 
 
 def clean_command(
@@ -162,6 +162,7 @@ def clean_command(
       dataprep clean --list
       dataprep clean workspace /data/tmp
     """
+    from dataprep.core.errors import visible
     from dataprep.core.io import leftovers, printable, remove_unlocked
 
     removed = kept = size = 0
@@ -174,7 +175,7 @@ def clean_command(
                 {"path": printable(str(leftover.path)), "bytes": leftover.size, "state": leftover.state}
             )
             if stale and not quiet:
-                print(leftover.path)
+                print(visible(str(leftover.path)))
     summary = Summary("clean", quiet=quiet, as_json=as_json)
     found = f"{removed:,} unfinished, {size:,} bytes"
     summary.say(f"clean: {found}" if only_list else f"clean: removed {found}")

@@ -84,7 +84,7 @@ def command(
         check_distinct(rejects, [target for _, target in pair_jobs], [source for source, _ in pair_jobs])
         with open_rejects(rejects) as bad:
             for source, target in pair_jobs:
-                with bytes_bar("tokenize", [source], 1, quiet) as advance:
+                with bytes_bar("tokenize", [source], 1, quiet or as_json) as advance:
                     pairs = tokenize_pairs(source, target, rejects=bad, progress=advance, **settings)
                 _report_pairs(summary, pairs, source, target)
         summary.finish()
@@ -98,7 +98,7 @@ def command(
     check_distinct(rejects, [target for _, target in jobs], [path for paths, _ in jobs for path in paths])
     with open_rejects(rejects) as bad:
         for paths, target in jobs:
-            with bytes_bar("tokenize", paths, 1, quiet) as advance:
+            with bytes_bar("tokenize", paths, 1, quiet or as_json) as advance:
                 made = tokenize_files(paths, target, rejects=bad, progress=advance, **shared)
             _report_shards(summary, made, target)
     summary.finish()

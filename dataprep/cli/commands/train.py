@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary
@@ -20,11 +19,13 @@ from dataprep.cli.options import (
     with_options,
 )
 from dataprep.cli.progress import bytes_bar, training_bar
-from dataprep.core.errors import WorkspaceError
+from dataprep.core.errors import WorkspaceError, shortened
 from dataprep.train.options import PredictOptions, TrainOptions
 
 if TYPE_CHECKING:
     from dataprep.train.run import Trained
+
+SAMPLE = 2000  # characters that are shown of a sample's prompt, and of its answer
 
 
 @with_options
@@ -109,8 +110,10 @@ def _lines(done: Trained) -> Iterator[str]:
         share = losses["recovered"]
         yield f"    {'no loss to recover' if share is None else f'{share:.0%} of the loss recovered'}"
     if sample := results.get("sample"):
-        yield f"  a sample\n{indent(sample['prompt'].strip(), ' ' * 4)}"
-        yield f"  it answers\n{indent(sample['answer'].strip(), ' ' * 4)}"
+        for title, text in (("a sample", sample["prompt"]), ("it answers", sample["answer"])):
+            yield f"  {title}"
+            # A prompt can fill the model's whole context.
+            yield from (f"    {line}" for line in shortened(text.strip(), SAMPLE).split("\n"))
     if (done.path / "loss.png").is_file():
         yield f"  the curve: {done.path}/loss.png"
 

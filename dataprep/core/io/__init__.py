@@ -1,9 +1,8 @@
 """Open data paths: the only package that does.
 
 ``blocks`` reads rows and blocks of lines from any supported file. ``reading`` opens inputs and reads whole
-documents, ``writing`` makes outputs that appear whole or not at all, with the files and folders of
-``unfinished``, ``formats`` maps a path's suffix to a
-format, and ``tables`` reads and writes CSV, TSV and Parquet.
+documents, and ``writing`` makes outputs that appear whole or not at all, with the files and folders of
+``unfinished``. ``formats`` maps a path's suffix to a format, and ``tables`` reads and writes CSV, TSV and Parquet.
 """
 
 from dataprep.core.io.blocks import (

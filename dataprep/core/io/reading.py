@@ -56,7 +56,7 @@ def _damaged(error: Exception) -> str:
 
 
 class Identity(NamedTuple):
-    """Which file a path names, and in which state it is."""
+    """The file that a path names, and its state."""
 
     device: int
     inode: int

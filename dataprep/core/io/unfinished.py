@@ -1,7 +1,7 @@
 """Make unfinished files and folders, and remove those of commands that were killed.
 
-What is not finished is hidden beside its place, as ``.NAME.RANDOM.partial``, and locked by the process that
-writes it. The system releases the lock when the process dies, so a file that nobody locks is a leftover: the
+Such a file is hidden beside its place, as ``.NAME.RANDOM.partial``, and locked by the process that writes
+it. The system releases the lock when the process dies, so a file that nobody locks is a leftover: the
 next command with the same output removes it, and ``dataprep clean`` removes all below a folder.
 """
 
@@ -30,7 +30,7 @@ _OURS = re.compile(
 )
 _LONGEST = 200  # bytes of a name that are kept: with the rest it must not exceed 255
 
-# What is not finished, with the process that makes it: a forked worker has a copy of its parent's.
+# Paths with the process that makes them: a forked worker has a copy of its parent's.
 _open: dict[Path, int] = {}
 
 

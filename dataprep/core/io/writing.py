@@ -21,6 +21,7 @@ from dataprep.core.errors import FileError, InputError, Location, RowError, Usag
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
 from dataprep.core.io.tables import write_delimited, write_parquet
 from dataprep.core.io.unfinished import NewFile, new_file, replacing
+from dataprep.core.jsonl import to_line
 
 
 class Output:
@@ -201,8 +202,11 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     count = 0
     with open_output(path) as out:
         for row in rows:
-            out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
             count += 1
+            try:
+                out.write(to_line(row, b"\n"))
+            except RowError as error:
+                raise FileError(path, f"cannot be written: row {count}: {error}") from None
     return count
 
 
