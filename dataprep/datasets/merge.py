@@ -75,11 +75,12 @@ def merge_files(
         parts = _gather(index, order, memory, workers, out, scratch)
         stack.enter_context(closing(parts))
         try:
-            for part in parts:
-                _write(out, part)
-                ledger.rows_out += part.rows
-                if progress is not None:
-                    progress(part.size)
+            with files.writing(str(output)):
+                for part in parts:
+                    _write(out, part)
+                    ledger.rows_out += part.rows
+                    if progress is not None:
+                        progress(part.size)
         except Exception:
             unchanged.check()  # it can be the reason
             raise
