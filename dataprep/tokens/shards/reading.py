@@ -77,6 +77,21 @@ class _Array:
         """Return one number."""
         return int(self[index : index + 1][0])
 
+    def parts(self, overlap: int = 0) -> Iterator[NDArray[Any]]:
+        """Yield all numbers a part at a time; each part repeats the last ``overlap`` of the one before."""
+        for begin in range(0, self.size - overlap, _AT_ONCE):
+            yield self[begin : min(begin + _AT_ONCE + overlap, self.size)]
+
+    def largest(self) -> int:
+        """Return the largest number; -1 without numbers."""
+        return max((int(part.max()) for part in self.parts()), default=-1)
+
+    def rises_to(self, end: int) -> bool:
+        """Return whether the numbers rise from 0 to the end."""
+        if not self.size or self.at(0) != 0 or self.at(self.size - 1) != end:
+            return False
+        return all((part[:-1] <= part[1:]).all() for part in self.parts(overlap=1))
+
 
 @dataclass(frozen=True, slots=True)
 class _Arrays:
@@ -88,9 +103,7 @@ class _Arrays:
 
     def longest(self) -> int:
         """Return the number of tokens of the longest document; 0 without documents."""
-        parts = range(0, self.offsets.size - 1, _AT_ONCE)
-        diffs = (np.diff(self.offsets[at : min(at + _AT_ONCE + 1, self.offsets.size)]) for at in parts)
-        return max((int(lengths.max()) for lengths in diffs), default=0)
+        return max((int(np.diff(part).max()) for part in self.offsets.parts(overlap=1)), default=0)
 
 
 class Shards:
@@ -241,13 +254,32 @@ def id_type(vocab_size: int) -> np.dtype[Any]:
 
 def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, Any], verify: bool) -> _Arrays:
     opened = {kind: _open(folder / file["name"], file, verify) for kind, file in shard["files"].items()}
-    offsets, rows = _Array(opened["offsets"], "<u8"), _Array(opened["rows"], "<u8")
-    ids = _Array(opened["ids"], manifest["dtype"])
-    sizes = (offsets.size - 1, rows.size, ids.size, offsets.at(offsets.size - 1) if offsets.size else -1)
-    if sizes != (shard["documents"], shard["documents"], shard["tokens"], ids.size):
+    vocab_size = manifest["tokenizer"]["vocab_size"]
+    if manifest["dtype"] != id_type(vocab_size).str or any(
+        len(opened[kind]) % 8 for kind in _WIDE & {*opened}
+    ):
+        raise InputError(folder, f"the arrays' types do not fit one another; {AGAIN}")
+    if len(opened["ids"]) != shard["tokens"] * id_type(vocab_size).itemsize:
         raise InputError(folder, f"the arrays' sizes do not fit one another; {AGAIN}")
+    offsets, rows = _Array(opened["offsets"], "<u8"), _Array(opened["rows"], "<u8")
+    ids, mask = _Array(opened["ids"], manifest["dtype"]), _Array(opened["mask"], "u1")
     sequences = _Array(opened["sequences"], "<u8") if "sequences" in opened else None
-    return _Arrays(ids, _Array(opened["mask"], "u1"), offsets, rows, sequences)
+    sizes = (offsets.size - 1, rows.size, mask.size)
+    if sizes != (shard["documents"], shard["documents"], (ids.size + 7) // 8):
+        raise InputError(folder, f"the arrays' sizes do not fit one another; {AGAIN}")
+    known = sum(file["rows"] for file in manifest["inputs"])
+    if (
+        not offsets.rises_to(ids.size)
+        or rows.largest() >= known
+        or (sequences is not None and not sequences.rises_to(rows.size))
+        # A pass over all ids is as much work as their digest.
+        or (verify and ids.largest() >= vocab_size)
+    ):
+        raise InputError(folder, f"the arrays' numbers do not fit one another; {AGAIN}")
+    return _Arrays(ids, mask, offsets, rows, sequences)
+
+
+_WIDE = {"offsets", "rows", "sequences"}
 
 
 def _open(path: Path, described: Mapping[str, Any], verify: bool) -> FileBytes:

@@ -139,7 +139,8 @@ def open_buffer(output: Path, dtype: np.dtype[Any]) -> Iterator[Buffer]:
     try:
         with writing(str(output)):
             output.mkdir(parents=True, exist_ok=True)
-            with _locked(output), new_folder(output / "shards") as folder:
+            busy = "another process is making shards there; wait for it, or give another directory"
+            with locked(output, busy), new_folder(output / "shards") as folder:
                 buffer = Buffer(folder, dtype)
                 try:
                     yield buffer
@@ -152,8 +153,9 @@ def open_buffer(output: Path, dtype: np.dtype[Any]) -> Iterator[Buffer]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    # Each process removes what does not belong to its own shards, so two must not write at a time.
+def locked(folder: Path, busy: str) -> Iterator[None]:
+    """Hold the lock of a directory; raise ``FileError`` with ``busy`` if another process holds it."""
+    # Each process removes what does not belong to its own work, so two must not write at a time.
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -164,8 +166,7 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            hint = "wait for it, or give another directory"
-            raise FileError(folder, f"another process is making shards there; {hint}") from None
+            raise FileError(folder, busy) from None
         except OSError:  # a file system without locks
             pass
         yield
@@ -225,7 +226,7 @@ def _put_in_place(output: Path, scratch: Path, manifest: Mapping[str, Any]) -> N
 
 def clear(output: Path, manifest: Mapping[str, Any]) -> None:
     """Remove what killed runs left beside finished shards."""
-    with suppress(FileError), _locked(output):  # another process is making shards: it does that
+    with suppress(FileError), locked(output, "in use"):  # then the other process does that
         _remove_others(output, _names(manifest))
 
 
