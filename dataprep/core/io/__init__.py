@@ -2,7 +2,7 @@
 
 ``blocks`` reads rows and blocks of lines from any supported file. ``reading`` opens inputs and reads whole
 documents, and ``writing`` makes outputs that appear whole or not at all, with the files and folders of
-``unfinished``. ``formats`` maps a path's suffix to a format; ``tables`` reads and writes CSV, TSV and Parquet.
+``unfinished``. ``formats`` maps a path's suffix to a format; ``tables`` reads and writes CSV, TSV, Parquet.
 """
 
 from dataprep.core.io.blocks import (
