@@ -197,7 +197,7 @@ def read_index(path: str | Path) -> Index:
 
 
 def _parts(path: str) -> Iterator[_Part]:
-    blocks = files.read_blocks(path)
+    blocks = files.read_blocks(path, growing=True)
     # Starting processes takes longer than reading a short journal.
     if Path(path).stat().st_size <= engine.AUTO_WORKERS_BYTES:
         yield from map(_part_of, blocks)
