@@ -12,7 +12,7 @@ from dataprep.cli import progress
 from dataprep.core.errors import LINE_LENGTH
 from dataprep.teacher.client import Progress
 from dataprep.train.options import TrainOptions
-from dataprep.train.run_dir import markdown, write_card
+from dataprep.train.report import markdown, write_card
 from tests.helpers import chat, write_jsonl
 from tests.journal_lines import line as response
 from tests.tables import table
@@ -141,8 +141,8 @@ def test_markdown_shows_a_text_as_it_is(text, shown):
 
 def test_a_model_card_shows_names_and_samples_as_text(tmp_path):
     """Teachers, files, metrics and samples can hold no HTML, no heading, and no end of their block."""
-    folder = tmp_path / "run" / "partial"
-    folder.mkdir(parents=True)
+    folder = tmp_path / "run"
+    folder.mkdir()
     facts = {"data": {"train": [{"name": EVIL, "sha256": "0"}]}, "chat_format": EVIL}
     sample = {"prompt": f"{EVIL}\n~~~~\n# {EVIL}", "answer": LONG}
     results = {f"eval_loss_{EVIL}": 1.5, "metrics": {EVIL: EVIL}, "sample": sample}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dataprep.cli.console import Summary
 from dataprep.cli.options import (
     AsJson,
+    ChatFormat,
     From,
     InWorkspace,
     Quiet,
@@ -37,9 +38,7 @@ def command(
         None, "A directory for shards; with --student a file, .pt.", "-o", "--output", "OUT"
     ),
     tokenizer: str | None = flag(None, "A tokenizer's file or a model directory.", "PATH"),
-    chat_format: str = flag(
-        "llama3", "llama3, chatml, llama2, or template: the model directory's own.", "NAME"
-    ),
+    chat_format: ChatFormat = None,
     template: Template = None,
     options: From[ShardOptions],
     student: str | None = flag(None, "Write a teacher/student file: the student's tokenizer.", "PATH"),
@@ -76,8 +75,7 @@ def command(
         settings: dict[str, Any] = {"dataset": dataset, "pad": pad, "workers": workers}
         settings["max_length"] = given.pop("max_length", 256)
         settings["truncation"] = given.pop("truncation", "truncate")
-        given |= {"tokenizer": tokenizer, "template": template}
-        given |= {"chat_format": None if chat_format == "llama3" else chat_format}
+        given |= {"tokenizer": tokenizer, "template": template, "chat_format": chat_format}
         _refuse("shards, and --student makes a teacher/student file", given)
         pair_jobs = _pair_jobs(inputs or [], output)
         settings |= {"student": student, "teachers": _teachers(student, teacher or [])}

@@ -14,6 +14,7 @@ from dataprep.cli.options import (
     Output,
     Quiet,
     Rejects,
+    Workers,
     argument,
     flag,
     with_options,
@@ -38,6 +39,8 @@ def train_command(
     output: str | None = flag(None, "Defaults to a new one in runs/.", "-o", "--output", "DIR"),
     resume: bool = flag(False, "Continue the run in DIR, or the newest, from its checkpoint.", "--resume"),
     options: From[TrainOptions],
+    rejects: Rejects = None,
+    workers: Workers = None,
     workspace: InWorkspace = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -46,8 +49,8 @@ def train_command(
 
     Chat rows teach it to answer. Rows with rationales teach it to answer and to explain as several teachers
     do. Rows with a teacher's probabilities teach it to classify. DIR gets the student with its tokenizer,
-    chat template and card, as transformers loads it, and metrics.jsonl, loss.png and checkpoints. Without
-    DATA, a tiny preset is trained on mergedata/train.jsonl and measured on test.jsonl.
+    chat template and card, as transformers loads it, and metrics.jsonl and loss.png. Without DATA, a tiny
+    preset is trained on mergedata/train.jsonl and measured on test.jsonl.
 
     \b
     Examples:
@@ -65,6 +68,7 @@ def train_command(
     silent = os.environ.get("RANK", "0") != "0"
     with training_bar(silent=quiet or as_json or silent) as (on_metrics, log):
         settings: dict[str, Any] = {"root": workspace or ".", "options": options(), "resume": resume}
+        settings |= {"rejects": rejects, "workers": workers}
         done = train(paths, eval_paths, output, on_metrics=on_metrics, log=log, **settings)
     if not silent:
         summary = Summary("train", quiet=quiet, as_json=as_json)

@@ -210,6 +210,11 @@ class Rejects:
     def __init__(self, output: Output | None) -> None:
         self._output = output
 
+    @property
+    def raises(self) -> bool:
+        """True if there is no file, so that the first bad row raises."""
+        return self._output is None
+
     def add(self, where: Location, message: str, row: bytes) -> None:
         """Write a bad row to the rejects file."""
         if self._output is None:
