@@ -188,7 +188,7 @@ def export_rationales(
         UsageError: the split cannot be a part of a file's name.
     """
     names = Teachers.named(teachers) if teachers else Teachers()
-    if Path(split).name != split or not split.isprintable():
+    if not split or Path(split).name != split or not split.isprintable():
         raise UsageError(f"--split {split}: expected a name, such as train")
     source, target, texts = str(rows), Path(folder), []
     # All rows are rendered before the first file is written: a bad row must not leave half a folder.

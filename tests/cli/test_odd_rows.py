@@ -22,7 +22,8 @@ def deep(depth, opening="[", closing="]", inner=""):
 ODD = [
     None, True, 0, -1, 2.5, 1e308, [], {}, "", " ", "x" * 3000, "\x1b[31m", "a\nb\u2028", "[/red]", "\ud800",
     Raw('"\\ud800"'), Raw("NaN"), Raw("Infinity"), Raw("-0.0"), Raw("1" + "0" * 400), Raw("1e400"),
-    Raw("18446744073709551616"), [None], [[]], [{}], {"a": None}, [1, 2], [True], [1.5, None], {"": ""}, "null",
+    Raw("18446744073709551616"),
+    [None], [[]], [{}], {"a": None}, [1, 2], [True], [1.5, None], {"": ""}, "null",
     "[]", {"text": ["a"], "label": ["b"]}, {"text": None, "label": 1}, {"a": "x", "b": "y"}, {"text": "a"},
     Raw('{"a": 1, "a": 2}'), deep(60), deep(254), deep(300), deep(900), deep(1030),
     *(deep(depth, '{"a":', "}", "1") for depth in (253, 300, 1000)),
@@ -38,19 +39,19 @@ EXAMPLE |= {"rationales": {"t": "Tin."}, "solution": "s", "tests": ["assert 1"],
 LABELLED = {name: EXAMPLE[name] for name in ("id", "question", "choices", "answer")}
 LABELLED |= {"rationales": {"flan-t5": "It is tin.", "llama-2": "It is."}, "status": {"flan-t5": "ok"}}
 LABELLED |= {"teacher_answers": {"flan-t5": {"label": "a", "text": "tin"}}}
-PUBLISHED = "So. Thus, the answer is (a) tin\n\nQ: Which?\nAnswer Choices:\n(a) tin\n(b) iron\nA: llama rationale: It is."
+PUBLISHED = "Thus, the answer is (a) tin\n\nQ: ?\nAnswer Choices:\n(a) tin\n(b) iron\nA: llama rationale: It."
 REQUEST = {"id": "q", "messages": [{"role": "user", "content": "Which? (a) tin (b) iron"}]}
 RESPONSE = response(id="q", response="(a)", usage={"prompt_tokens": 3, "completion_tokens": 4}, sample=0)
 CHAT = chat("Which? (a) tin (b) iron", "a", id="q", source="qa")
 SOURCES = {
     "gsm8k": {"question": "1 + 1?", "answer": "So\n#### 2"},
     "mbpp": {"task_id": 5, "text": "f", "code": "f = 1", "test_list": ["assert f"], "test_setup_code": ""},
-    "squad": {"id": "s", "context": "Blue.", "question": "?", "answers": {"text": ["Blue"], "answer_start": [0]}},
+    "squad": {"context": "Blue.", "question": "?", "answers": {"text": ["Blue"], "answer_start": [0]}},
     "commonsense_qa": {
         "id": "c", "answerKey": "A",
         "question": {"stem": "?", "choices": [{"label": "A", "text": "tin"}, {"label": "B", "text": "iron"}]},
     },
-    "arc": {"id": "a", "question": "?", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "1"},
+    "arc": {"question": "?", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "1"},
     "piqa": {"goal": "g", "sol1": "x", "sol2": "y", "label": 0},
     "pubmedqa": {"pubid": 1, "question": "?", "context": {"contexts": ["c"]}, "final_decision": "yes"},
     "bioasq": {"id": "b", "body": "?", "type": "yesno", "exact_answer": "yes", "snippets": [{"text": "t"}]},
@@ -58,12 +59,13 @@ SOURCES = {
     "qa": CHOICES,
 }  # fmt: skip
 OUT = ("-o", "out.jsonl")
+PREDICTED = ("--predictions", "predictions.jsonl")
 EXAMPLES = ("--examples", "examples.jsonl")
 # A command, whose `ROWS` are replaced by the file, and a row that it takes.
 CASES = [
     *((("convert", name, "ROWS", *OUT), row) for name, row in SOURCES.items()),
     *((("convert", name, "ROWS", *OUT, "--to", "example"), row) for name, row in SOURCES.items()),
-    *((("evaluate", "ROWS", "--dataset", n, "--predictions", "predictions.jsonl"), r) for n, r in SOURCES.items()),
+    *((("evaluate", "ROWS", *PREDICTED, "--dataset", name), row) for name, row in SOURCES.items()),
     *((("merge", "ROWS", "-o", f"out.{suffix}"), CHAT) for suffix in ("jsonl", "json", "csv", "parquet")),
     (("validate", "ROWS"), CHAT), (("validate", "ROWS", "--json"), CHAT),
     (("stats", "ROWS"), CHAT), (("stats", "ROWS", "--json"), EXAMPLE),
@@ -143,7 +145,7 @@ def test_no_row_ends_in_a_traceback(tmp_path, seed):
     assert made.code == 0, made.err
     failures = []
     for command, row in CASES:
-        for attempt in range(8):
+        for attempt in range(4):
             rows = [row, changed(row, rng)][attempt % 2 :]
             as_array = attempt % 4 == 3 and "RESPONSES" not in command
             text = written(rows) if as_array else "\n".join(map(written, rows)) + "\n"
@@ -159,7 +161,7 @@ def test_no_row_ends_in_a_traceback(tmp_path, seed):
 
 
 DEEP_ROWS = {
-    ("merge", "rows.json", "-o", "out.jsonl"): "rows.json: row 2: nested too deeply",
+    ("convert", "arc", "rows.json"): "rows.json: row 2: ",
     (
         "merge",
         "rows.jsonl",
@@ -183,13 +185,15 @@ def test_a_row_that_is_nested_too_deeply_is_refused_with_its_place(run, tmp_path
         assert says in done.err, (command, done.err)
         assert not (tmp_path / "out.parquet").exists()
     assert b"nested too deeply" in run("validate", "rows.jsonl").out
-    # Set aside, it is kept as it was.
-    done = run("merge", "rows.json", "-o", "out.jsonl", "--rejects", "bad.jsonl")
+    # Set aside or merged, it is kept as it was.
+    done = run("convert", "arc", "rows.json", "-o", "out.jsonl", "--rejects", "bad.jsonl")
     assert done.code == 0, done.err
     assert json.loads((tmp_path / "bad.jsonl").read_text())["text"].count("[") == 800
+    assert run("merge", "rows.json", "-o", "out.jsonl").code == 0
+    assert (tmp_path / "out.jsonl").read_text().count("[") == 800 + 2
 
 
-@pytest.mark.parametrize("split", ["", "../train", "a/b", "a\0b", "\x1b[31m", ".."])
+@pytest.mark.parametrize("split", ["", "../train", "a/b", "a\0b", "\x1b[31m"])
 def test_a_split_is_a_name(run, tmp_path, split):
     """`export-rationales` writes into its folder and nowhere else."""
     (tmp_path / "rows.jsonl").write_text(json.dumps(LABELLED))
