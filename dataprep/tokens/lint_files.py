@@ -130,7 +130,7 @@ def lint_files(
     bad: list[LintedRow] = []
     good: list[LintedRow] = []
     for path in map(str, paths):
-        report.rows[path] = 0
+        before = report.rows.setdefault(path, 0)  # a file can be given twice
         rows = _rows_in(path, chat_format)
         while batch := list(islice(rows, BATCH)):
             for row in _linted(batch, encoder, max_length):
@@ -140,7 +140,7 @@ def lint_files(
                 kept = bad if row.findings else good
                 if len(kept) < keep:
                     kept.append(row)
-        if not report.rows[path]:
+        if report.rows[path] == before:
             raise InputError(path, "the file is empty; expected chat rows")
     report.kept = (bad + good)[:keep]
     return report

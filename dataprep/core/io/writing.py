@@ -19,6 +19,7 @@ import orjson
 from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
 from dataprep.core.io.tables import write_delimited, write_parquet
+from dataprep.core.io.values import dump_row
 
 
 class Output:
@@ -188,7 +189,10 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     count = 0
     with open_output(path) as out:
         for row in rows:
-            out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            try:
+                out.write(dump_row(row) + b"\n")
+            except RowError as error:
+                raise FileError(path, f"cannot be written: row {count + 1}: {error}") from None
             count += 1
     return count
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from dataprep.core import io as files
+from dataprep.core.conversations import find_ignored
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError, located
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, describe
@@ -94,6 +95,8 @@ def read_rows(paths: Iterable[str], kept: Collection[str]) -> RationaleRows:
 def _parse_row(
     raw: Mapping[str, Any], where: Location, kept: Collection[str]
 ) -> tuple[RationaleRow, list[str]]:
+    for finding in find_ignored(raw, learned=True):
+        raise RowError(*finding)
     example = Example.from_json(raw)
     statuses = raw.get("status") or {}
     if not isinstance(statuses, Mapping):

@@ -12,6 +12,7 @@ import orjson
 import torch
 
 from dataprep.core import io as files
+from dataprep.core.conversations import find_ignored
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, located
 from dataprep.core.records import describe
 from dataprep.train.objective import Batch
@@ -116,10 +117,18 @@ def judged_rows(
         for where, row in files.read_rows(path):
             with located(where, _HINT):
                 used = used or usual_fields(row)
+                _check_fields(row, {*used, label})
                 judged = JudgedRow(where, texts_of(row, used), gold_of(row, label), teacher_of(row))
                 if judged.gold is None and judged.teacher is None:
                     raise RowError("nothing to learn", "expected a label, a score or probabilities")
             yield judged
+
+
+def _check_fields(row: Mapping[str, Any], used: set[str | None]) -> None:
+    """Raise ``RowError`` for a field, such as a weight, that would have no effect on the loss."""
+    others = {name: value for name, value in row.items() if name not in used and not name.startswith(COLUMN)}
+    for finding in find_ignored(others, learned=True):
+        raise RowError(*finding)
 
 
 class JudgedDataset:
