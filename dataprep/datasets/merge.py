@@ -17,7 +17,7 @@ import numpy as np
 from dataprep.core import io as files
 from dataprep.core.errors import FileError, Location, UsageError
 from dataprep.core.io import Block, Output, Rejects
-from dataprep.core.jsonl import MAX_LINE, too_long
+from dataprep.core.jsonl import MAX_LINE, UNREADABLE, too_long
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import refuse_empty, refuse_unreadable, run, workers_for
 from dataprep.core.sampling import shuffled_order
@@ -187,7 +187,7 @@ def _find_rows(
             for failure in outcome.failures:
                 bad.add(Location(path, failure.line, unit), failure.message, failure.row)
                 ledger.fail(failure.reason)
-                unreadable[block.path] += 1
+                unreadable[block.path] += failure.reason in UNREADABLE
             ledger.rows_in += outcome.rows_in
             rows_of[block.path] += outcome.rows_in
             # Only the offsets are kept: failures hold the bytes of bad rows, which may be many.

@@ -30,7 +30,6 @@ from dataprep.core.io.reading import (
     translated,
 )
 from dataprep.core.io.tables import read_delimited, read_parquet
-from dataprep.core.io.values import dump_row
 from dataprep.core.jsonl import MAX_LINE, not_object, parse_row, too_long
 
 
@@ -112,7 +111,9 @@ def read_row_blocks(path: str, items: Callable[[Any], Iterator[Any]] | None = No
 
 def row_blocks(path: str, rows: Iterable[Any], count: int = 256, *, given: bool = False) -> Iterator[Block]:
     """Turn rows into blocks of ``count`` lines of JSON; ``given`` rows can have any values of Python."""
-    dump = dump_row if given else orjson.dumps
+    dump: Callable[[Any], bytes] = orjson.dumps
+    if given:
+        from dataprep.core.io.values import dump_row as dump
     lines: list[bytes] = []
     done, first = 0, True
     try:

@@ -62,17 +62,18 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     ),
     (b"/annex/objects/", "a git-annex pointer in place of the file", "run `git annex get`"),
 )
-_PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
-    (re.compile(rb"BZh[1-9]1AY&SY"), "bzip2 data", _UNPACK),
-    (re.compile(rb"\x80[\x02-\x05][\x95}\]c(]"), "a Python pickle", _EXPORT),
-    (re.compile(rb"\s*<(?:!doctype html|html|head|body|!--)", re.IGNORECASE), "an HTML page", _AGAIN),
-    (re.compile(rb"\s*<(?:\?xml|error)", re.IGNORECASE), "an XML document", _AGAIN),
+# Compiled when they are used, because `dataprep --help` needs none.
+_PATTERNS: tuple[tuple[bytes, str, str], ...] = (
+    (rb"BZh[1-9]1AY&SY", "bzip2 data", _UNPACK),
+    (rb"\x80[\x02-\x05][\x95}\]c(]", "a Python pickle", _EXPORT),
+    (rb"(?i)\s*<(?:!doctype html|html|head|body|!--)", "an HTML page", _AGAIN),
+    (rb"(?i)\s*<(?:\?xml|error)", "an XML document", _AGAIN),
 )
 _ENCODINGS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16"}
 _ENCODINGS |= {b"\xfe\xff": "UTF-16"}
-_PLAIN_ROWS = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]\s*[{\"]|[ -~]+[,\t][ -~]+\r?\n")
-_ROWS_IN_LIST = re.compile(rb"\[\s*[{\"]")
-_JSON_IN_TABLE = re.compile(rb"\s*(?:\[\s*)?[\[{]\s*(?:[\"\[{}]|$)")
+_PLAIN_ROWS = rb"(?:\xef\xbb\xbf)?\s*[\[{]\s*[{\"]|[ -~]+[,\t][ -~]+\r?\n"
+_ROWS_IN_LIST = rb"\[\s*[{\"]"
+_JSON_IN_TABLE = rb"\s*(?:\[\s*)?[\[{]\s*(?:[\"\[{}]|$)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def check_head(path: str, head: bytes, form: Format, *, arrays: bool = False) ->
     found = _kind_of(head)
     if found is None or (form.kind == "parquet" and head.startswith(_PARQUET)):
         found = _document_in(head) if form.kind == "jsonl" and not arrays else None
-        if form.kind in ("csv", "tsv") and _JSON_IN_TABLE.match(head):
+        if form.kind in ("csv", "tsv") and re.match(_JSON_IN_TABLE, head):
             found = "JSON", "name it with the suffix .json or .jsonl"
     if found is None:
         if form.kind != "parquet" or head.startswith(_PARQUET) or not head:
@@ -136,7 +137,7 @@ def check_compressed(path: str, head: bytes, compression: str) -> None:
         return
     found = _kind_of(head)
     if found is None:
-        if not _PLAIN_ROWS.match(head):
+        if not re.match(_PLAIN_ROWS, head):
             return  # damaged, which decompression will say
         found = "text that is not compressed", "name it without the suffix, or compress it"
     _refuse(path, found, f"{compression} data")
@@ -165,7 +166,7 @@ def _kind_of(head: bytes) -> tuple[str, str] | None:
         if head.startswith(begin):
             return what, hint
     for pattern, what, hint in _PATTERNS:
-        if pattern.match(head):
+        if re.match(pattern, head):
             return what, hint
     encoding = next((name for mark, name in _ENCODINGS.items() if head.startswith(mark)), None)
     # Text in UTF-16 without a mark: every other byte of English is 0.
@@ -190,7 +191,7 @@ def _document_in(head: bytes) -> tuple[str, str] | None:
     if first.startswith(b"["):
         cut = not newline and len(head) == HEAD_BYTES
         # A list on a line of its own is a bad row if more lines follow, or if it can hold no rows.
-        if cut or not _is_json(first) or (not rest and _ROWS_IN_LIST.match(first)):
+        if cut or not _is_json(first) or (not rest and re.match(_ROWS_IN_LIST, first)):
             return "a JSON array", f"{hint} '.[]'`"
     elif first.startswith(b"{"):
         # A row that is cut short ends in the middle too, but the next line then begins a row.

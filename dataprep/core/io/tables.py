@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dataprep.core.errors import InputError, Location, RowError, first_line
-from dataprep.core.io.values import Column, Reader, columns_of, has_nanoseconds, loads_row, reader_of
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from dataprep.core.io.values import Column, Reader
 
 _PARQUET_ROWS = 1 << 13  # rows of a Parquet file held at a time
 # csv refuses cells of more than 128 KiB unless told otherwise; passages of reading sets can be longer.
@@ -52,6 +53,8 @@ def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None
     """Read the rows of a Parquet file, with JSON's values; one that JSON cannot hold is an error."""
     import polars as pl
 
+    from dataprep.core.io.values import reader_of
+
     try:
         # Given the path, polars reads only the pages that a slice needs; a compressed file or a stream must
         # be held in memory, because the table of contents of Parquet is at the end.
@@ -71,6 +74,8 @@ def _rows_of(
     path: str, frame: pl.DataFrame, readers: Mapping[str, Reader], before: int
 ) -> list[dict[str, Any]]:
     """Return the rows of a part of a table; ``before`` rows precede it."""
+    from dataprep.core.io.values import has_nanoseconds
+
     rows = frame.to_dicts()
     for name, reader in readers.items():
         if has_nanoseconds(frame[name]):
@@ -90,6 +95,8 @@ def _rows_of(
 
 def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> None:
     """Write JSON Lines rows as CSV or TSV; the first row's fields are the header."""
+    from dataprep.core.io.values import Column, loads_row
+
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     # Python before 3.13 leaves a carriage return unquoted, and it would end the row for a reader.
@@ -130,6 +137,8 @@ def _write_row(plain: Any, quoting: Any, values: list[Any]) -> None:
 def write_parquet(lines: Path, out: IO[bytes]) -> None:
     """Write a JSON Lines file as Parquet."""
     import polars as pl
+
+    from dataprep.core.io.values import columns_of
 
     try:
         frame = pl.DataFrame()

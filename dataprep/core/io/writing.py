@@ -19,7 +19,6 @@ import orjson
 from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
 from dataprep.core.io.tables import write_delimited, write_parquet
-from dataprep.core.io.values import dump_row
 
 
 class Output:
@@ -186,6 +185,8 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     Raises:
         FileError: the path cannot be written, or the rows do not fit into the format.
     """
+    from dataprep.core.io.values import dump_row
+
     count = 0
     with open_output(path) as out:
         for row in rows:
