@@ -169,13 +169,14 @@ GIVEN = [
     (np.array([0.5, np.inf]), "field 'a': found a number that is not finite"),
     (float("nan"), "field 'a': found a number that is not finite"),
     ([{"b": float("inf")}], "field 'a': found a number that is not finite"),
-    (2**64, "field 'a': Integer exceeds 64-bit range"),
+    (2**64, "a number of more than 64 bits: field 'a': it cannot be written as JSON"),
+    ({1: "x"}, "field 'a': Dict key must be str"),
     (dt.date(2024, 5, 6), "2024-05-06"),
     (dt.timedelta(seconds=1), "PT1S"),
     (("x", "y"), ["x", "y"]),
     ({"x"}, "field 'a': found set {'x'}"),
     (Odd(), "field 'a': found Odd <odd>"),
-    ("\ud800", "field 'a': str is not valid UTF-8"),
+    ("\ud800", "half of a surrogate pair: field 'a': it cannot be written as JSON"),
 ]
 
 
@@ -184,7 +185,7 @@ def test_values_of_a_program_are_held_exactly_or_refused(tmp_path_factory, value
     """Python's repr of a value never stands in its place, and nothing ends in a traceback."""
     path = str(tmp_path_factory.mktemp("given") / "a.jsonl")
     row = {"question": "1 + 1?", "answer": "#### 2", "a": value}
-    if isinstance(expected, str) and expected.startswith("field"):
+    if isinstance(expected, str) and "field 'a'" in expected:
         with pytest.raises(FileError) as caught:
             write_rows([{"a": 1}, row], path)
         assert str(caught.value).startswith(f"{path}: cannot be written: row 2: ")

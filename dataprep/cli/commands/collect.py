@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataprep.cli.console import Summary, print_json, print_text, status_lines, table
+from dataprep.cli.console import Summary, print_json, print_text, say, status_lines, table
 from dataprep.cli.options import AsJson, Output, Quiet, argument, flag
 from dataprep.cli.progress import bytes_bar
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+    from dataprep.collect.answers import RunTests
     from dataprep.collect.review.findings import Review, TeacherReview
     from dataprep.collect.review.sections import Table
 
@@ -26,7 +26,7 @@ def collect_command(
     examples: str = flag(..., "Examples that the requests were made from.", "--examples", "FILE"),
     output: Output = None,
     to: Target = flag("rationale", "Labelled rows with all teachers, or one teacher's training rows."),
-    keep: str | None = flag(None, "Training rows: answers to keep. Defaults to ok.", "STATUS,..."),
+    keep: str | None = flag(None, "Training rows: answers to keep. Defaults to ok,unjudged.", "STATUS,..."),
     teacher: str | None = flag(None, "Training rows: teacher. Required if there are several.", "NAME"),
     dataset: str | None = flag(None, "--examples has source rows of this dataset.", "NAME"),
     template: str | None = flag(
@@ -36,6 +36,7 @@ def collect_command(
     teacher_name: list[str] | None = flag(
         None, "Rename a teacher in the output; can be repeated.", "OLD=NEW"
     ),
+    allow_code: bool = flag(False, "Judge code by running its tests, confined (Linux only).", "--allow-code"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -54,7 +55,7 @@ def collect_command(
     from dataprep.collect.collector import collect_files
     from dataprep.datasets.templates import read_template
 
-    with bytes_bar("collect", responses, 1, quiet) as advance:
+    with bytes_bar("collect", responses, 1, quiet or as_json) as advance:
         report = collect_files(
             responses,
             examples,
@@ -66,20 +67,37 @@ def collect_command(
             template=None if template is None else read_template(template),
             sample=int(sample) if sample.isdecimal() else sample,
             names=_names(teacher_name or []),
+            run_tests=_run_tests() if allow_code else None,
             progress=advance,
         )
     # Also with --quiet: an incomplete line can mean that answers were lost.
     if not as_json:
         for where in report.torn:
-            print(f"warning: {where}: the last line is incomplete and was skipped", file=sys.stderr)
+            say(f"warning: {where}: the last line is incomplete and was skipped")
     summary = Summary("collect", quiet=quiet, as_json=as_json)
-    counts = {"answers to no example": report.unmatched, "torn lines": len(report.torn)}
+    counts = {
+        "answers to no example": report.unmatched,
+        "torn lines": len(report.torn),
+        "thinking left out": report.thinking,
+    }
     lines = [f"  {name}: {count:,}" for name, count in counts.items() if count]
     summary.add("collect", report.ledger, output, lines=[*status_lines(report.statuses), *lines])
     document = report.ledger.to_json() | {
         "status": {name: dict(each) for name, each in report.statuses.items()}
     }
     summary.finish(document | {name.replace(" ", "_"): count for name, count in counts.items()})
+
+
+def _run_tests() -> RunTests:
+    """Return what runs the program in a reply with its tests, as ``evaluate`` does."""
+    from dataprep.evaluate.metrics.programs import program_of
+    from dataprep.evaluate.sandbox.run import Limits, check_confinement, run_program
+
+    limits = Limits()
+    guard = check_confinement(limits)
+    return lambda reply, tests: (
+        run_program(program_of(reply, tests), tests, limits, guard).outcome == "passed"
+    )
 
 
 def _names(given: Sequence[str]) -> dict[str, str]:
@@ -120,34 +138,29 @@ def review_command(
     elif output != "-":
         _print(figures)
     if output not in (None, "-"):
-        print(f"review: page → {output}", file=sys.stderr)
+        say(f"review: page → {output}")
 
 
 def _print(review: Review) -> None:
     from dataprep.collect.review.sections import sections
-    from dataprep.core.html import visible
 
     parts: list[Any] = []
     for section in sections(review):
-        parts += [f"\n{visible(section.title)}"] if section.title else []
-        parts += ["", *map(visible, section.lines)] if section.lines else []
+        parts += [f"\n{one_line(section.title)}"] if section.title else []
+        parts += ["", *map(one_line, section.lines)] if section.lines else []
         for found in section.tables:
             parts += [f"\n{found.title}\n" if found.title else "", _table(found, section.teacher)]
-            parts += ["", *map(visible, found.notes)] if found.notes else []
+            parts += ["", *map(one_line, found.notes)] if found.notes else []
     # The first section has no title: its first line would be an empty one. A confusion matrix is wide.
     print_text(*parts[1:], min_width=6 * len(review.letters) + 24)
 
 
 def _table(found: Table, teacher: TeacherReview | None) -> RichTable:
     """Return a table; the letters' one has bars instead of its last, longest column."""
-    from dataprep.core.html import shortened, visible
-
     head, rows = found.head, found.rows
     if found.kind == "letters" and teacher is not None:
         most = max(teacher.answers.values())
         bars = ["█" * round(BAR * count / most) or "▏" * (count > 0) for count in teacher.answers.values()]
         head = [*head[:5], ""]
         rows = [[*row[:5], bar] for row, bar in zip(rows, bars, strict=True)]
-    if found.kind == "unread":
-        rows = [[name, shortened(reply, 120)] for name, reply, *_ in rows]
-    return table(head, (list(map(visible, row)) for row in rows), found.names)
+    return table(head, rows, found.names)

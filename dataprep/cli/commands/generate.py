@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataprep.cli.console import Summary
+from dataprep.cli.console import Summary, say
 from dataprep.cli.options import AsJson, From, Output, Quiet, Rejects, Seed, argument, flag, with_options
 from dataprep.cli.progress import asking_bar
 from dataprep.core.errors import UsageError
@@ -64,7 +64,7 @@ def prompt_command(
         system=parts.get("system") if system is None else system,
         user=parts.get("user"),
         rejects=rejects,
-        warn=None if quiet else lambda text: print(f"warning: {text}", file=sys.stderr),
+        warn=None if quiet else lambda text: say(f"warning: {text}"),
     )
     summary = Summary("prompt", quiet=quiet, as_json=as_json)
     hint = None if dataset is None else missing_labels(dataset, [source], ledger)
@@ -145,7 +145,7 @@ def generate_command(
     pacing = pace()
     shared: dict[str, Any] = {"teacher": teacher, "retry_failed": retry_failed, "fresh": fresh}
     # The requests are counted only if there is a line on the terminal to show it.
-    with asking_bar(partial(count_requests, requests), pacing, quiet) as on_progress:
+    with asking_bar(partial(count_requests, requests), pacing, quiet or as_json) as on_progress:
         shared |= {"pacing": pacing, "on_progress": on_progress}
         if engine == "transformers":
             report = generate_locally(requests, output, config, batch_size=batch_size, **shared)

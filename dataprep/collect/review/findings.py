@@ -102,10 +102,11 @@ def kappa(pairs: Mapping[tuple[str, str], int]) -> float | None:
 
 @dataclass(frozen=True)
 class Unread:
-    """A reply from which no single letter could be read, with the id of its question."""
+    """A reply from which no single letter could be read, with the id of its question, and why."""
 
     id: str
     reply: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)

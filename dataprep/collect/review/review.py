@@ -133,7 +133,7 @@ def _teacher(
 ) -> TeacherReview:
     outcomes = Counter(answer.outcome for answer in answers.values())
     unread = [
-        Unread(identity, answer.excerpt or "")
+        Unread(identity, answer.excerpt or "", answer.reason)
         for (identity, _), answer in answers.items()
         if answer.outcome == "ok" and answer.letter is None
     ]

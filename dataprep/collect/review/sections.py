@@ -103,10 +103,10 @@ def _of_teacher(teacher: TeacherReview) -> Section:
     if counts is not None and counts.replies:
         tables.append(_confusion(counts))
     if teacher.unread:
-        rows = [[reply.id, reply.reply] for reply in teacher.unread]
+        rows = [[reply.id, reply.reason, reply.reply] for reply in teacher.unread]
         notes = [f"And {teacher.unread_more:,} more"] if teacher.unread_more else []
         title = "Replies from which no single letter could be read"
-        tables.append(Table("unread", ["id", "reply"], rows, title, notes, names=2))
+        tables.append(Table("unread", ["id", "why", "reply"], rows, title, notes, names=3))
     return Section(teacher.name, lines, tables, teacher)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dataprep.core.errors import RowError
-from dataprep.core.jsonl import find_lost
+from dataprep.core.jsonl import find_lost, not_writable
 from dataprep.core.records import describe
 
 if TYPE_CHECKING:
@@ -61,10 +62,11 @@ def dump_row(row: Any) -> bytes:
         # Numbers that are not finite would silently become null.
         if _is_finite(row):
             return orjson.dumps(row, default=plain)
+        problem: BaseException = _not_finite()
+    except RecursionError:
+        problem = RowError("nested too deeply", "no trainer needs more than a few levels")
     except TypeError as error:
         problem = error.__cause__ or error
-    else:
-        problem = _not_finite()
     if isinstance(row, dict) and len(row) > 1:
         for name, value in row.items():
             try:
@@ -72,6 +74,9 @@ def dump_row(row: Any) -> bytes:
             except RowError as error:
                 raise error from None
     name = f"field {next(iter(row))!r}: " if isinstance(row, dict) and row else ""
+    if isinstance(problem, TypeError):
+        with suppress(TypeError):  # for example a key that is not a text
+            problem = RowError(not_writable(problem).reason, "it cannot be written as JSON")
     if isinstance(problem, RowError):
         raise RowError(problem.reason, name + problem.detail)
     raise RowError("a value that JSON cannot hold", f"{name}{problem}")

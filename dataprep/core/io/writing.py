@@ -190,11 +190,11 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     count = 0
     with open_output(path) as out:
         for row in rows:
+            count += 1
             try:
                 out.write(dump_row(row) + b"\n")
             except RowError as error:
-                raise FileError(path, f"cannot be written: row {count + 1}: {error}") from None
-            count += 1
+                raise FileError(path, f"cannot be written: row {count}: {error}") from None
     return count
 
 
@@ -210,6 +210,11 @@ class Rejects:
 
     def __init__(self, output: Output | None) -> None:
         self._output = output
+
+    @property
+    def raises(self) -> bool:
+        """True if there is no file, so that the first bad row raises."""
+        return self._output is None
 
     def add(self, where: Location, message: str, row: bytes) -> None:
         """Write a bad row to the rejects file."""

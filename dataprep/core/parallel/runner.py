@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from dataprep.core.errors import InputError, Location
 from dataprep.core.io import Block, Rejects
 from dataprep.core.jsonl import UNREADABLE, too_long
-from dataprep.core.ledger import Ledger
+from dataprep.core.ledger import Ledger, advance
 from dataprep.core.parallel.operators import Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Pool, available_cores
 
@@ -138,11 +138,15 @@ def run_into(
                     output.write(outcome.data)
             if take is not None:
                 take(block, outcome)
-            if progress is not None:
-                progress(block.end - block.start if block.data is None else len(block.data))
+            size = block.end - block.start if block.data is None else len(block.data)
+            (progress or _read)(size)
     refuse_empty(rows_of, expected)
     refuse_unreadable(rows_of, unreadable)
     return counts
+
+
+def _read(size: int) -> None:
+    advance("bytes read", size)
 
 
 def refuse_empty(rows_of: dict[str, int], expected: str = "rows") -> None:
