@@ -13,6 +13,7 @@ from dataprep.core.parallel.runner import (
     Sink,
     refuse_empty,
     refuse_unreadable,
+    rows_of,
     run,
     run_into,
     workers_for,
