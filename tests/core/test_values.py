@@ -170,7 +170,7 @@ GIVEN = [
     (float("nan"), "field 'a': found a number that is not finite"),
     ([{"b": float("inf")}], "field 'a': found a number that is not finite"),
     (2**64, "a number of more than 64 bits: field 'a': it cannot be written as JSON"),
-    ({1: "x"}, "field 'a': Dict key must be str"),
+    ({1: "x"}, "a key that is not a text: field 'a': it cannot be written as JSON"),
     (dt.date(2024, 5, 6), "2024-05-06"),
     (dt.timedelta(seconds=1), "PT1S"),
     (("x", "y"), ["x", "y"]),
