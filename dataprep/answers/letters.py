@@ -201,7 +201,7 @@ _CUE = re.compile(
     r"(?: \w{2,12}ly)?(?: option| choice)? (?!(?-i:a)$)|a:\s+(?=[(\[]?[A-Za-z][)\]]?\.?$)",
     re.I,
 )
-_WORD = re.compile(r"(?:(?:[Tt]he|[Mm]y|[Yy]our|[Aa]n?) )?([A-Za-z][a-z'’]+)(?= )")
+_WORD = re.compile(r"(?:(?:[Tt]he|[Mm]y|[Yy]our|[Aa]n?) )?([A-Za-z][a-z'’]+)(?=[,:]?\s)")
 _CUE_WORDS = frozenset(
     """
     an ans answer best choice choose conclusion correct final guess i'd i’d it it's it’s letter my option

@@ -288,8 +288,6 @@ STATUSES: tuple[Status, ...] = (
 KEEPABLE = (
     "ok", "unjudged", "answer_mismatch", "contradiction", "no_answer", "runaway", "truncated", "length",
 )  # fmt: skip
-# Those that are kept unless the user says otherwise: `ok` agrees with the right answer, `unjudged` may.
-KEPT = ("ok", "unjudged")
 _MISSING = "nan"  # pandas writes this for a missing value
 
 
