@@ -60,6 +60,7 @@ _UNWRITTEN = {
     "Recursion limit": "nested too deeply",
     "str is not valid UTF-8": "half of a surrogate pair",
     "Integer exceeds": "a number of more than 64 bits",
+    "Dict key must be str": "a key that is not a text",
 }
 
 

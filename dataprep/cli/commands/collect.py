@@ -81,10 +81,11 @@ def collect_command(
         "thinking left out": report.thinking,
     }
     lines = [f"  {name}: {count:,}" for name, count in counts.items() if count]
+    lines += [f"  {name} is left out: no request under this name was answered" for name in report.silent]
     summary.add("collect", report.ledger, output, lines=[*status_lines(report.statuses), *lines])
-    document = report.ledger.to_json() | {
-        "status": {name: dict(each) for name, each in report.statuses.items()}
-    }
+    statuses = {name: dict(each) for name, each in report.statuses.items()}
+    document = report.ledger.to_json() | {"status": statuses}
+    document |= {"teachers_without_answers": report.silent} if report.silent else {}
     summary.finish(document | {name.replace(" ", "_"): count for name, count in counts.items()})
 
 

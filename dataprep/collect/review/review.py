@@ -151,7 +151,8 @@ def _teacher(
         name=name,
         lines=lines,
         superseded=lines - len(answers),
-        outcomes={outcome: outcomes[outcome] for outcome in OUTCOMES},
+        # Few servers leave out why an answer ended, so this one is shown only where it occurs.
+        outcomes={name: outcomes[name] for name in OUTCOMES if name != "unknown" or outcomes[name]},
         read=len(read),
         unread=unread[:SHOWN],
         unread_more=max(0, len(unread) - SHOWN),
