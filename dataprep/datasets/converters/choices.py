@@ -169,7 +169,8 @@ def choices_of(value: object) -> tuple[list[str], list[str]]:
             raise ValueError
     except (AttributeError, KeyError, TypeError, ValueError):
         plainer = _plainer(from_cell(value))
-        if plainer != value:
+        # A number that is no number (NaN) differs from itself.
+        if plainer is not value and plainer != value:
             return choices_of(plainer)
         expected = "expected a list of texts, or texts with their labels"
         if type(value) is str:
