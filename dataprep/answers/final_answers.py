@@ -1,17 +1,4 @@
-r"""Extract the answer that a reply states: the letter of a choice, or a number.
-
-These forms of a letter are read, in either case, with quotes or Markdown's ``**`` around them or not::
-
-    A       a.       (A)       [a]       A:       B!        a letter with punctuation and nothing else
-    A) text      A. text      A: text      (A) text         a letter that opens the reply
-    A                                                       alone on the first line, more below
-    Answer: A      Answer: (A) text      ANSWER: A. text    the same after "Answer:"
-    Option A      choice (a)                                the same after the bare word
-    The answer is A      Option A is correct      the correct choice is 'a'      The answer is **A**
-    \boxed{A}      $\boxed{\text{A}}$                       LaTeX's box
-
-A letter is never taken from a word: ``A`` in ``A plant`` is an article. A reply that names two letters names
-none.
+r"""Read a reply: what it says beside its thinking, the text of a choice in it, and the number that it states.
 
 A number is read after the last of these marks, if it ends its line and no further number follows::
 
@@ -25,85 +12,200 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import NamedTuple
 
-from dataprep.answers.conclusions import conclusion, letter_of_conclusion
 from dataprep.core.records import LETTERS
 
-_QUOTES = "\"'“”‘’`*_ \t\n"
-_EMPHASIS = re.compile(r"\*\*|__")
-_CUE = re.compile(r"[#>\s]*(?:(?:(?:the|my) )?(?:(?:final|correct|best|right) )?answer\s*[:\n]\s*)", re.I)
-_BARE = re.compile(r"(?:option|choice|answer) (?=\(?[A-Za-z]\)?\.?$)", re.I)
-_BOXED = re.compile(r"\$?\\boxed\{(?:\\text(?:bf)?\{)?\(?([A-Za-z])\)?\}{1,2}\$?")
-_OPENING = re.compile(
-    r"(?:([A-Za-z])[).:]|\(([A-Za-z])\)[.:]?|\[([A-Za-z])\][.:]?|([A-Za-z])[ \t\r]*(?=\n))\s+\S"
+# Where thinking begins and ends, in the marks of several models; a closing mark has `/`, `end` or `channel|`.
+_THOUGHT = r"(?:seed:|ant(?:ml)?:)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)"
+_THINKING = re.compile(
+    rf"<\|?(?:[/ ]{{0,2}}{_THOUGHT}|(?:begin|end)_of_thought|(?:start|end)_thinking) ?\|?>"
+    r"|\[/?think\]|◁/?think▷|<\|channel>(?=thought)|<channel\|>",
+    re.I,
 )
-_LETTERED = re.compile(r"\n[^\w\n]*([A-Za-z])(?:[).:]\s|[ \t\r]*(?:\n|$))|\(([A-Za-z])\)|\[([A-Za-z])\]")
-_ONLY_LETTERS = re.compile(r"(?:[^\w?\u0300-\u036f]*+[A-Za-z]\b)++[^\w?\u0300-\u036f]*+")
-_ANY = [""] * len(LETTERS)
+_QUOTES_BEFORE = ("`", '"', "'")  # a mark after one of these is spoken of, for example in a program
+# gpt-oss names the channel of each message; decoded without special tokens, only the names are left.
+_CHANNEL = re.compile(
+    r"<\|channel\|>\s?(\w{0,20})[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>|<\|(?:end|return|call)\|>"
+)
+_ROLE = re.compile(r"<\|start\|>[^<]{0,80}\Z")
+_ANALYSIS, _FINAL = "analysis", "assistantfinal"
+_WRAPPED = re.compile(r"<\|(?:(?:begin|end)_of_solution|(?:START|END)_RESPONSE)\|>")
+_BLANK_LINES = re.compile(r"\A\s*\n")  # not the indentation of a program after them
 
 
-def letter_of(reply: str, choices: Sequence[str] = ()) -> str | None:
-    """Return the letter of the one choice that a reply names; ``None`` if it names none or several."""
-    boxed = {letter.lower() for letter in _BOXED.findall(reply)}
-    if len(boxed) > 1:
-        return None
-    text = _EMPHASIS.sub("", _BOXED.sub(r"(\1)", reply)).strip(_QUOTES)
-    texts = [
-        _EMPHASIS.sub("", choice) for choice in choices
-    ] or _ANY  # without choices, any letter may be one
-    place = conclusion(text.replace("ANSWER", "Answer"), texts)
-    concluded = {LETTERS[place]} if 0 <= place < len(LETTERS) else set()
-    # The opening, the box and the conclusion must agree: `B. No, the answer is C.` names no choice.
-    named = _opening_letter(text) | boxed | concluded
-    letter = named.pop() if len(named) == 1 else ""
-    return letter if letter and LETTERS.find(letter) < (len(choices) or len(LETTERS)) else None
+def said_of(reply: str) -> tuple[str, str]:
+    """Return what a reply says, and the thinking that it shows beside that.
+
+    Thinking stands between ``<think>`` and ``</think>``, or the marks of other models: ``<thinking>``,
+    ``[THINK]``, ``<|channel|>analysis<|message|>`` and the like. An end without a beginning, which the prompt
+    may have had, ends the thinking that opens the reply. After a beginning without an end nothing was said.
+
+    Returns:
+        The words outside of the thinking, which are all of ``reply`` if there is none, and the thinking.
+    """
+    if "<" in reply or "[" in reply or "◁" in reply:
+        if "<|message|>" in reply and (marks := list(_CHANNEL.finditer(reply))):
+            return _in_channels(reply, marks)
+        marks = [
+            mark
+            for mark in _THINKING.finditer(reply)
+            if not reply.startswith(_QUOTES_BEFORE, max(mark.start() - 1, 0))
+        ]
+        if marks:
+            return _beside(reply, marks)
+    if reply.startswith(_ANALYSIS) and (end := reply.rfind(_FINAL)) >= 0:
+        return reply[end + len(_FINAL) :].strip(), reply[len(_ANALYSIS) : end].strip()
+    return reply, ""
 
 
-def _opening_letter(text: str) -> set[str]:
-    """Return the letter that a text opens with, or all letters of a text of nothing else."""
-    cue = _CUE.match(text) or _BARE.match(text)
-    begin = cue.end() if cue else 0
-    if _ONLY_LETTERS.fullmatch(text, begin):
-        return {letter.lower() for letter in text[begin:] if letter.isalpha()}
-    match = _OPENING.match(text, begin)
-    if match is None:
-        return set()
-    letter = _label(match)
-    # A list of choices opens with the letter of the first one, so other letters after it leave none.
-    others = _LETTERED.finditer(text, match.end(match.lastindex or 1))
-    return {letter} if all(_label(other) == letter for other in others) else set()
+def _beside(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str]:
+    said: list[str] = []
+    thinking: list[str] = []
+    place, opened, end = 0, False, len(reply.rstrip())
+    last = max((number for number, mark in enumerate(marks) if _closes(mark)), default=-1)
+    for number, mark in enumerate(marks):
+        closes, text = _closes(mark), slice(place, mark.start())
+        if not closes:
+            # Without an end it is a mark only where a line begins: prose may speak of `<think>`.
+            line = reply[max(mark.start() - 8, 0) : mark.start()].rstrip(" \t")
+            if opened or (number > last and line and not line.endswith("\n")):
+                continue
+            said.append(reply[text])
+        elif opened:
+            thinking.append(reply[text])
+        elif thinking and mark.end() >= end and reply[text].strip():
+            said.append(reply[text])  # a second end, after all was said
+        else:
+            thinking += [*said, reply[text]]
+            said = []
+        place, opened = mark.end(), not closes
+    (thinking if opened else said).append(reply[place:])
+    return _WRAPPED.sub("", _joined(said)), _joined(thinking)
 
 
-def letter_place(reply: str, choices: Sequence[str] = ()) -> int:
-    """Return the position of the letter that ``letter_of`` reads; -1 if a reply names its choice in words."""
-    if boxed := _BOXED.search(reply):
-        return boxed.start(1)
-    emphasis = [match.start() for match in _EMPHASIS.finditer(reply)]
-    plain = _EMPHASIS.sub("", reply)
-    text = plain.strip(_QUOTES)
-    place = _opening_place(text)
-    if place < 0:
-        place = letter_of_conclusion(text, choices or _ANY)
-    if place < 0:
-        return -1
-    place += len(plain) - len(plain.lstrip(_QUOTES))
-    for mark in emphasis:  # back to the position in the text with its `**`
-        place += 2 if mark <= place else 0
-    return place
+def _closes(mark: re.Match[str]) -> bool:
+    return "/" in mark[0] or mark[0].lower().startswith(("<|end_", "<channel", "<end_"))
 
 
-def _opening_place(text: str) -> int:
-    if len(_opening_letter(text)) != 1:
-        return -1
-    cue = _CUE.match(text) or _BARE.match(text)
-    begin = cue.end() if cue else 0
-    if (match := _OPENING.match(text, begin)) and not _ONLY_LETTERS.fullmatch(text, begin):
-        return match.start(match.lastindex or 1)
-    return next(place for place in range(begin, len(text)) if text[place].isalpha())
+def _in_channels(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str]:
+    said, thinking = [_ROLE.sub("", reply[: marks[0].start()])], list[str]()
+    for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(reply)], strict=True):
+        if mark[1] is not None:  # else a message ended
+            (said if mark[1] == "final" else thinking).append(_ROLE.sub("", reply[mark.end() : end]))
+    return _joined(said), _joined(thinking)
 
 
-def _label(match: re.Match[str]) -> str:
-    return match[match.lastindex or 1].lower()
+def _joined(texts: Sequence[str]) -> str:
+    plain = (_BLANK_LINES.sub("", text).rstrip() for text in texts)
+    return "\n\n".join(text for text in plain if text)
+
+
+# The text of a choice, and where it ends: a number can have further characters where a word cannot.
+LONGEST_CHOICE = 2_000
+_TEXT_END = re.compile(
+    r"[\"'”’`*_)\]}]{0,4}(?:\s*$|[ \t]*\n|[.!;](?:\s|$)|,? (?:because|since|as|which|so|not)\b"
+    r"|\s+[-–—]|\s*[(\[](?:[Oo]ption |[Cc]hoice |[Aa]nswer )?[A-Za-z][)\]])"
+)
+_NUMBER_END = re.compile(
+    r"[\"'”’`*_)\]}$]{0,4}(?:\s*$|[ \t]*\n|[.!;](?:\s|$)|,? (?:because|since)\b|\s*[(\[][A-Za-z][)\]])"
+)
+_GOES_ON = re.compile(r"[\"'”’`*_)\]}]{0,4}[,:](?!\d)")
+_BEFORE_A_TEXT = re.compile(r"[.,:)]?[\s\"'“‘`*_:(–—-]{0,8}")
+_LETTER_AFTER = re.compile(r"[\"'”’`*_,]{0,4}\s*[(\[](?:option |choice |answer )?([A-Za-z])[)\]]", re.I)
+_ARTICLE = re.compile(r"(?:the|an?) ", re.I)
+_TRUTH = ("yes", "no", "maybe", "true", "false")  # these also open a sentence: `No, it melts.`
+
+
+class Mention(NamedTuple):
+    """A choice that a reply names."""
+
+    choice: int
+    letter: int = -1  # where its letter stands; -1 if it is named in words
+    other: int = -1  # the choice whose text stands beside the letter, if that is another one
+    end: int = 0
+
+
+Texts = Sequence[Sequence[str]]
+"""The texts of choices as they are compared: of each its forms, or none if it is not known."""
+
+
+def forms_of(choices: Sequence[str]) -> Texts:
+    """Return the texts of choices as they are compared, in lower case, with and without their article."""
+    texts: list[Sequence[str]] = []
+    for choice in choices:
+        plain = choice[:LONGEST_CHOICE].rstrip(".").lower()
+        article = _ARTICLE.match(plain) if plain.startswith(("a", "t")) else None
+        texts.append((plain, plain[article.end() :]) if article else (plain,) if plain else ())
+    return texts
+
+
+def with_text(
+    text: str, number: int, place: int, begin: int, texts: Texts, *, loose: bool = False
+) -> Mention:
+    """Return the mention of a letter with the text after it: its choice's, another's, or neither."""
+    if begin >= len(text):
+        return Mention(number, place, -1, begin)
+    starts = _starts(text, begin)
+    if 0 <= number < len(texts):
+        end = _spells(text, starts, texts[number], loose=loose)
+        if end >= 0:
+            return Mention(number, place, -1, end)
+    other, end = spelled(text, begin, texts, starts=starts)
+    return Mention(number, place, other, end if other >= 0 else begin)
+
+
+def with_letter(text: str, number: int, end: int, texts: Texts) -> Mention:
+    """Return the mention of a choice by its text, with the letter after it: ``tin (b)``."""
+    match = _LETTER_AFTER.match(text, end)
+    after = LETTERS.find(match[1].lower()) if match else -1
+    if match is None or not 0 <= after < len(texts):
+        return Mention(number, -1, -1, end)
+    return Mention(after, match.start(1), -1 if after == number else number, match.end())
+
+
+def spelled(
+    text: str, begin: int, texts: Texts, *, loose: bool = False, starts: Sequence[int] = ()
+) -> tuple[int, int]:
+    """Return the choice with the longest text that stands at a place, and where that ends; -1 without one.
+
+    ``loose`` lets a comma or colon end it, too.
+    """
+    best, longest, twice = -1, begin, False
+    starts = starts or _starts(text, begin)
+    firsts = {text[at : at + 1].lower() for at in starts}
+    for number, forms in enumerate(texts):
+        if not forms or (forms[0][0] not in firsts and forms[-1][:1] not in firsts):
+            continue
+        end = _spells(text, starts, forms, loose=loose)
+        if end > longest:
+            best, longest, twice = number, end, False
+        elif end == longest and best >= 0:
+            twice = True
+    return (-1, begin) if twice else (best, longest)
+
+
+def _starts(text: str, begin: int) -> list[int]:
+    after = _BEFORE_A_TEXT.match(text, begin)
+    start = after.end() if after else begin
+    starts = [begin, start] if start > begin else [begin]
+    if text[start : start + 1] in ("a", "t", "A", "T") and (article := _ARTICLE.match(text, start)):
+        starts.append(article.end())
+    return starts
+
+
+def _spells(text: str, starts: Sequence[int], forms: Sequence[str], *, loose: bool = False) -> int:
+    """Return where the text of a choice ends that stands at one of several places; -1 if it does not."""
+    longest = -1
+    for words in forms:
+        for begin in starts:
+            end = begin + len(words)
+            if not words or text[begin:end].lower() != words:
+                continue
+            ends = _NUMBER_END if words[-1].isdigit() else _TEXT_END
+            if ends.match(text, end) or ((loose or words in _TRUTH) and _GOES_ON.match(text, end)):
+                longest = max(longest, end)
+    return longest
 
 
 # An answer is at the end of a reply, so only its last characters are read.

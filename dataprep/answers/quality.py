@@ -58,6 +58,71 @@ def runaway_at(text: str) -> int:
     return end if end < len(text) else -1
 
 
+# A reply can show programs, and end in `#### 18`, GSM8K's mark of an answer.
+_FENCED = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1|\Z)")
+_MARKED = re.compile(
+    r"(?m)^[ \t]*####[ \t]*(?P<number>[^\w\s]{0,6}\d[\d,.]*+)"
+    r"(?P<unit>[^\w\n]{0,9}(?: [A-Za-z]+){0,3}[^\w\n]{0,9})$"
+)
+_SHORT_Q = re.compile(r"\bQ(?=[ .:)\d])")
+_MOST_RESTATED = 8
+
+
+def reply_runaway_at(text: str, question: str = "", task: str = "") -> int:
+    """Return where a reply to a question runs on into another one; -1 if it does not.
+
+    A reply may restate its own question, mark its answer as GSM8K does, and hold comments of programs.
+
+    Args:
+        text: the reply.
+        question: the question that was asked.
+        task: the task of its Example; only replies to ``"choice"`` have no marked numbers.
+    """
+    if runaway_at(text) < 0:
+        return -1
+    shown, ends = _FENCED.sub(_masked, text), []
+    if task == "code":
+        shown = _SHORT_Q.sub("x", shown.replace("#", "x"))
+    elif task != "choice":
+        answers = list(_MARKED.finditer(shown))
+        numbers = [
+            match["number"].strip("$*_.{}\\ ") for match in answers if not match["unit"].strip(" .*_!$}")
+        ]
+        if len(set(numbers)) > 1:  # a second answer is that of another question
+            ends = [answers[0].end()]
+        shown = _MARKED.sub(_masked, shown)
+    begin = 0
+    for _ in range(_MOST_RESTATED):
+        place = runaway_at(shown[begin:])
+        if place < 0:
+            break
+        own = _own_question_end(text, begin + place, question)
+        if own < 0:
+            ends.append(begin + place)
+            break
+        begin = own
+    return min(ends, default=-1)
+
+
+def _masked(match: re.Match[str]) -> str:
+    masked = match[0].replace("#", "x").replace("Q", "x")
+    return masked.replace("Options", "options").replace("Choices", "choices")
+
+
+def _own_question_end(text: str, place: int, question: str) -> int:
+    """Return where the question that was asked ends, if a reply restates it at a place; else -1."""
+    asked = " ".join(question.split())[:_ASKED_WITHIN]
+    if asked and asked in " ".join(text[place : place + len(question) + _ASKED_WITHIN].split()):
+        last = question.rstrip()[-20:]
+        found = text.find(last, place, place + len(question) + _ASKED_WITHIN)
+        return found + len(last) if found >= 0 else place + len(question)
+    # Before anything was said, there is nothing to run on from.
+    if _words_before(text, place):
+        return -1
+    line = text.find("\n", place + 1)
+    return line if line >= 0 else len(text)
+
+
 def trim_runaway(text: str) -> str:
     """Return the rationale up to where it runs on into another question."""
     place = runaway_at(text)
@@ -196,11 +261,17 @@ def _plain(text: str) -> str:
 
 
 # In this order: no text, another choice than the right one, a text that runs on into another question, or
-# stops in the middle of a sentence, no choice or several, and none of these.
-Status = Literal["empty", "answer_mismatch", "runaway", "truncated", "no_answer", "ok"]
-STATUSES: tuple[Status, ...] = ("ok", "empty", "answer_mismatch", "runaway", "truncated", "no_answer")
+# stops in the middle of a sentence, no choice or several. Then the right choice, and one where none is known.
+Status = Literal["empty", "answer_mismatch", "runaway", "truncated", "no_answer", "ok", "unjudged"]
+STATUSES: tuple[Status, ...] = (
+    "ok", "unjudged", "empty", "answer_mismatch", "runaway", "truncated", "no_answer",
+)  # fmt: skip
 # Statuses of answers with a text, which can become training rows.
-KEEPABLE = ("ok", "answer_mismatch", "no_answer", "runaway", "truncated", "length")
+KEEPABLE = (
+    "ok", "unjudged", "answer_mismatch", "contradiction", "no_answer", "runaway", "truncated", "length",
+)  # fmt: skip
+# Those that are kept unless the user says otherwise: `ok` agrees with the right answer, `unjudged` may.
+KEPT = ("ok", "unjudged")
 _MISSING = "nan"  # pandas writes this for a missing value
 
 
@@ -234,7 +305,9 @@ def status_of(
         return "runaway", named
     if not whole and _is_cut(text) and (sentence is None or not _ends_in_a_choice(text, choices)):
         return "truncated", named
-    return ("ok" if named >= 0 else "no_answer"), named
+    if named < 0:
+        return "no_answer", named
+    return ("unjudged" if gold is None else "ok"), named
 
 
 def by_teacher(row: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -180,10 +180,12 @@ def _next_marker(
     text: str, begin: int, teachers: Teachers, seen: Mapping[str, str]
 ) -> tuple[int, str | None, int]:
     """Return the place of the next marker of a new teacher, the teacher, and where its text begins."""
-    found = text.find(_MARK, begin)
+    found, any_word = text.find(_MARK, begin), teachers.markers is None
     while found >= 0:
         after = found + len(_MARK)
-        if text[after : after + 1] in _AFTER_MARK:
+        # Cheaper than to look for a name: one that is any word ends in a letter or digit.
+        named = not any_word or text[found - 1].isalnum()
+        if named and text[after : after + 1] in _AFTER_MARK:
             teacher, space = teachers.before(text, begin, found)
             if teacher is not None and teacher not in seen:
                 return space, teacher, after

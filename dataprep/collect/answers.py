@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dataprep.answers.final_answers import letter_of, number_of, stated_number
-from dataprep.answers.quality import KEEPABLE, by_teacher, runaway_at, text_before
+from dataprep.answers.final_answers import number_of, said_of, stated_number
+from dataprep.answers.letters import choice_of
+from dataprep.answers.quality import KEEPABLE, by_teacher, reply_runaway_at, text_before
 from dataprep.answers.rationale import without_cue
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, UsageError
@@ -16,6 +17,7 @@ from dataprep.teacher.journal.current import current_lines
 from dataprep.teacher.journal.line import JournalReader, outcome_of
 
 STATUSES = (*KEEPABLE, "empty", "refused", "failed", "missing")
+RunTests = Callable[[str, Sequence[str]], bool]  # whether the program in a reply passes its tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,9 @@ class Judged:
     """A teacher's answer to one Example."""
 
     status: str  # one of `STATUSES`
-    rationale: str | None = None  # its text without cue and outer white space, if any came
-    reply: str | None = None  # its text as it came, without outer white space
+    rationale: str | None = None  # what it says without cue and outer white space, if any text came
+    reply: str | None = None  # what it says as it came, without outer white space
+    reasoning: str | None = None  # its thinking, if it shows any
     letter: str | None = None  # the choice that it concludes on, if it is whole
     place: int | None = None  # of its line in the journals; `None` if it is from the Example's row
 
@@ -32,43 +35,64 @@ class Judged:
 MISSING = Judged("missing")
 
 
-def judge(example: Example, line: Mapping[str, Any], place: int | None = None) -> Judged:
-    """Judge a line of a journal as an answer to an Example."""
-    # The first status that applies: an outcome that is no whole answer, then `empty`, `answer_mismatch`
-    # (another choice, or in a math Example without choices another number), `runaway`, `no_answer`, `ok`.
+def judge(
+    example: Example, line: Mapping[str, Any], place: int | None = None, run_tests: RunTests | None = None
+) -> Judged:
+    """Judge a line of a journal as an answer to an Example; ``run_tests`` judges programs."""
+    # The first status that applies: an outcome that is no whole answer, then `empty`, `contradiction`,
+    # `answer_mismatch` (another choice or number, or a program that fails), `runaway`, `no_answer`, and `ok`
+    # or `unjudged`.
     status = outcome_of(line)
     if status in {"failed", "refused"}:
         return Judged(status, place=place)
-    reply = (line["response"] or "").strip()
+    reply, thinking = said_of(line["response"] or "")
+    reply = reply.strip()
     text = without_cue(reply)
+    reasoning = "\n\n".join(each for each in (line.get("reasoning"), thinking) if each) or None
     # An answer that was cut off is kept as text, but its last words are no conclusion.
-    if status == "length":
-        return Judged(status, text, reply, place=place)
-    if not text:
-        return Judged("empty", text, reply, place=place)
+    if status == "length" or not text:
+        return Judged("empty" if status == "ok" else status, text, reply, reasoning, place=place)
     # An answer that runs on is read up to where the next question begins.
-    end = runaway_at(text)
+    end = reply_runaway_at(text, example.question, "choice" if example.choices else example.task)
     said, letter = text if end < 0 else text_before(text, end), None
     if len(example.choices) > len(LETTERS):  # some could not be named, and would count as wrong
         found = f"found {len(example.choices)}; there are letters for {len(LETTERS)}"
         raise RowError("too many choices", found)
     if example.choices:
-        letter = letter_of(said, example.choices)
-        wrong = letter is not None and gold_letter(example) not in (None, letter)
-        verdict = "no_answer" if letter is None else "answer_mismatch" if wrong else "ok"
+        letter, _, contradicts = choice_of(said, example.choices)
+        verdict = "contradiction" if contradicts else _of_letter(letter, gold_letter(example))
     else:
-        verdict = _of_number(example, said)
+        verdict = _of_open(example, said, run_tests)
     # A wrong answer stays a mismatch: as a runaway it could be trimmed and kept.
-    if end >= 0 and verdict != "answer_mismatch":
+    if end >= 0 and verdict not in {"answer_mismatch", "contradiction"}:
         verdict = "runaway"
-    return Judged(verdict, text, reply, letter, place)
+    return Judged(verdict, text, reply, reasoning, letter, place)
 
 
-def _of_number(example: Example, text: str) -> str:
+def _of_letter(letter: str | None, gold: str | None) -> str:
+    if letter is None:
+        return "no_answer"
+    return "unjudged" if gold is None else "ok" if letter == gold else "answer_mismatch"
+
+
+def _of_open(example: Example, text: str, run_tests: RunTests | None) -> str:
+    if example.task == "code":
+        if run_tests is None or not example.tests:
+            return "unjudged"
+        return "ok" if run_tests(text, example.tests) else "answer_mismatch"
     gold = number_of(example.answer) if example.task == "math" and example.answer else None
-    # Only a number that is certain can contradict; other answers to open questions count as ok.
-    stated = None if gold is None else stated_number(text)
-    return "ok" if stated in (None, gold) else "answer_mismatch"
+    if gold is not None:
+        # Only a number that is certain can agree or contradict.
+        stated = stated_number(text)
+        stated = number_of(text) if stated is None else stated
+        return "unjudged" if stated is None else "ok" if stated == gold else "answer_mismatch"
+    # Other words than those of a right answer may say the same.
+    right = example.answers or ((example.answer,) if example.answer else ())
+    return "ok" if _words(text) in map(_words, right) else "unjudged"
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split()).rstrip(".!").lower()
 
 
 def gold_letter(example: Example) -> str | None:
@@ -83,10 +107,11 @@ def gold_letter(example: Example) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The statuses and teachers' answers that the row of an Example already has, by teacher."""
+    """The statuses, answers and thinking of teachers that the row of an Example already has, by teacher."""
 
     status: Mapping[str, str]
     answers: Mapping[str, Any]
+    reasoning: Mapping[str, Any]
 
     def judged(self, example: Example, teacher: str) -> Judged | None:
         """Return the answer of a teacher in the Example itself; ``None`` if it has none."""
@@ -94,10 +119,11 @@ class Labels:
         if text is None:
             return Judged(self.status[teacher]) if teacher in self.status else None
         # Rationales without a status come from other tools, and are taken as they are.
-        return Judged(self.status.get(teacher, "ok"), text.strip(), text.strip())
+        status = self.status.get(teacher, "unjudged")
+        return Judged(status, text.strip(), text.strip(), self.reasoning.get(teacher))
 
 
-NO_LABELS = Labels({}, {})
+NO_LABELS = Labels({}, {}, {})
 
 
 def labels_of(row: Mapping[str, Any]) -> Labels:
@@ -105,7 +131,9 @@ def labels_of(row: Mapping[str, Any]) -> Labels:
     statuses = by_teacher(row, "status")
     if not all(type(status) is str for status in statuses.values()):
         raise RowError("field 'status' is not an object of texts", f"found {describe(row['status'])}")
-    return Labels(statuses, by_teacher(row, "teacher_answers"))
+    # Another tool's rows may have one text of this name, which belongs to no teacher.
+    reasoning = by_teacher(row, "reasoning") if isinstance(row.get("reasoning"), Mapping) else {}
+    return Labels(statuses, by_teacher(row, "teacher_answers"), reasoning)
 
 
 class Answers:
@@ -116,7 +144,9 @@ class Answers:
         paths: Sequence[str],
         names: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
+        run_tests: RunTests | None = None,
     ) -> None:
+        self._run_tests = run_tests
         for path in paths:
             # Lines are found again by their byte offset, which other formats do not have.
             if files.format_of(path).kind != "jsonl":
@@ -134,7 +164,7 @@ class Answers:
         # A journal is newer than the rows that were made from an earlier one.
         place = self._current.get(teacher, {}).get(sample, {}).get(example.identify())
         if place is not None:
-            return judge(example, self.journals.row(place), place)
+            return judge(example, self.journals.row(place), place, self._run_tests)
         return labels.judged(example, teacher) or MISSING
 
     def samples(self, example: Example, teacher: str) -> list[int]:

@@ -8,8 +8,8 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
-from dataprep.answers.quality import KEEPABLE
-from dataprep.collect.answers import NO_LABELS, Answers, Labels, labels_of
+from dataprep.answers.quality import KEEPABLE, KEPT
+from dataprep.collect.answers import NO_LABELS, Answers, Labels, RunTests, labels_of
 from dataprep.collect.rows import (
     Made,
     RationaleRows,
@@ -38,6 +38,7 @@ class CollectReport:
     ledger: Ledger = field(default_factory=Ledger)  # Examples in; with all samples, answers in
     statuses: Statuses = field(default_factory=dict)  # of all teachers, or of the one of training rows
     unmatched: int = 0  # answers whose id no Example has
+    thinking: int = 0  # training rows that leave out the thinking of their answer
     torn: list[str] = field(default_factory=list)  # incomplete last lines of journals, as `path:line`
 
 
@@ -53,6 +54,7 @@ def collect_files(
     template: Mapping[str, str] | None = None,
     sample: int | str = 0,
     names: Mapping[str, str] | None = None,
+    run_tests: RunTests | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> CollectReport:
     """Join teachers' answers to their Examples by id.
@@ -63,12 +65,13 @@ def collect_files(
         output: the file for the rows, in the format of its suffix; ``-`` is standard output.
         to: ``"rationale"`` rows with all teachers, or one teacher's training rows: ``"chat"``, ``"qa"``,
             ``"choice-probs"``.
-        keep: the statuses of answers that become training rows. Defaults to ``ok``.
+        keep: the statuses of answers that become training rows. Defaults to ``ok`` and ``unjudged``.
         teacher: the teacher whose answers become training rows; required if there are several.
         dataset: the dataset of source rows.
         template: the messages ``system``, ``user``, ``assistant`` of chat rows in place of the default ones.
         sample: which of several samples of an answer, or ``"all"`` of them as chat or qa rows.
         names: new names for teachers, by their names in the journals.
+        run_tests: returns whether the program in a reply passes its tests. Without it code is not judged.
         progress: called with the bytes of journals that were read.
 
     Raises:
@@ -83,7 +86,7 @@ def collect_files(
     paths, source = [str(path) for path in responses], str(examples)
     _check_places(paths, source, str(output), dataset)
     # The journals are read before the Examples: which answer is current shows only after the last line.
-    answers, report, known = Answers(paths, names, progress), CollectReport(), _Ids(source)
+    answers, report, known = Answers(paths, names, progress, run_tests), CollectReport(), _Ids(source)
     make: RationaleRows | TrainingRows = RationaleRows(answers, number or 0, report.statuses)
     if to != "rationale":
         if teacher is None and len(answers.teachers) > 1:
@@ -92,7 +95,7 @@ def collect_files(
         chosen = answers.teachers[0] if teacher is None else teacher
         render: Renderer = qa_row if to == "qa" else partial(probs_row, answers, chosen)
         render = chat_renderer(template or {}) if to == "chat" else render
-        make = TrainingRows(answers, chosen, render, report.statuses, keep or ("ok",), number)
+        make = TrainingRows(answers, chosen, render, report.statuses, keep or KEPT, number)
     with files.open_output(str(output)) as out:
         for made in _made(make, known, source, dataset):
             report.ledger.rows_in += 1
@@ -102,6 +105,8 @@ def collect_files(
                 out.write(dump(made))
                 report.ledger.rows_out += 1
         report.torn = answers.journals.torn
+        if isinstance(make, TrainingRows) and "{reasoning}" not in "".join((template or {}).values()):
+            report.thinking = make.thinking.total()
         # Checked before the output appears: with the wrong file of Examples it would be an empty success.
         report.unmatched = known.unmatched(answers.ids())
         # A teacher may be in rows of Examples only, so whether the name is known shows after the last row.

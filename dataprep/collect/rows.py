@@ -7,13 +7,15 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
 import orjson
 
-from dataprep.answers.final_answers import letter_of, letter_place
+from dataprep.answers.final_answers import said_of
+from dataprep.answers.letters import choice_of
+from dataprep.answers.quality import KEPT
 from dataprep.answers.rationale import without_cue
 from dataprep.collect.answers import Answers, Judged, Labels, gold_letter
 from dataprep.core.errors import InputError, RowDropped, RowError
@@ -69,10 +71,10 @@ def _entries(line: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _letter_token(tokens: Sequence[str], reply: str, choices: Sequence[str]) -> int | None:
     """Return the index of the token by which the reply names its choice; ``None`` without one."""
-    # Journals have the reply as it came; its letter was read without the cue.
-    reply = without_cue(reply)
-    letter = letter_of(reply, choices)
-    if letter is None:
+    # Journals have the reply as it came; its letter was read without thinking and cue.
+    reply = without_cue(said_of(reply)[0])
+    letter, at, _ = choice_of(reply, choices)
+    if letter is None or at < 0:
         return None
     # The tokens may have reasoning before the reply and a stop token after it. If a character was divided
     # between tokens, their texts do not contain the reply, and are searched as they are.
@@ -80,10 +82,9 @@ def _letter_token(tokens: Sequence[str], reply: str, choices: Sequence[str]) -> 
     opening = len(text) - len(text.lstrip())
     begin = opening if text.startswith(reply, opening) else text.rfind(reply)
     if begin < 0:
-        begin, reply = 0, text
-    at = letter_place(reply, choices)
-    if at < 0:
-        return None
+        begin, at = 0, choice_of(text, choices).place
+        if at < 0:
+            return None
     place = bisect_right(list(accumulate(map(len, tokens), initial=0)), begin + at) - 1
     match = _NAMED.fullmatch(tokens[place])
     return place if match and match[1].lower() == letter else None
@@ -124,6 +125,7 @@ class RationaleRows:
         rationales: dict[str, str | None] = dict(example.rationales or {})
         status = dict(labels.status)
         answers = dict(labels.answers)
+        reasoning = dict(labels.reasoning)
         for teacher in self.answers.teachers:
             judged = self.answers.judged(example, labels, teacher, self.sample)
             if judged.place is None:  # an answer in the Example stays as it is
@@ -134,6 +136,7 @@ class RationaleRows:
             # A teacher's answer in a journal replaces the one in the Example, also by none.
             rationales[teacher] = judged.rationale
             answers[teacher] = _answer(example, judged.letter)
+            reasoning[teacher] = judged.reasoning
         for teacher, name in status.items():
             self.statuses.setdefault(teacher, Counter())[name] += 1
         row = example.to_json()
@@ -148,6 +151,7 @@ class RationaleRows:
             "teacher_answers": _filled(answers),
             "source": row.get("source"),
             **{name: row[name] for name in more if name in row},
+            **({"reasoning": thinking} if (thinking := _filled(reasoning)) else {}),
         }
 
 
@@ -168,8 +172,9 @@ class TrainingRows:
     teacher: str
     render: Renderer
     statuses: Statuses
-    keep: Collection[str] = ("ok",)
+    keep: Collection[str] = KEPT
     sample: int | None = 0  # `None` for all samples
+    thinking: Counter[str] = field(default_factory=Counter)  # number of rows by teacher whose answer shows it
 
     def __call__(self, example: Example, labels: Labels) -> Iterator[Made | RowDropped]:
         """Yield a row for each answer, or the reason why there is none; at least one of them."""
@@ -193,7 +198,10 @@ class TrainingRows:
             raise RowDropped("no text")
         # The templates know `{rationale}` as the only one of an Example.
         example.rationales = {self.teacher: judged.rationale}
-        return self.render(example, judged)
+        example.reasoning = judged.reasoning
+        made = self.render(example, judged)
+        self.thinking[self.teacher] += judged.reasoning is not None
+        return made
 
 
 def chat_renderer(parts: Mapping[str, str]) -> Renderer:
@@ -206,7 +214,7 @@ _plain = compile_text(CHOICE_USER)
 
 
 def qa_row(example: Example, judged: Judged) -> dict[str, Any]:
-    """Return two fields: the question with its lettered choices, and the reply as it came."""
+    """Return two fields: the question with its lettered choices, and the reply without its thinking."""
     return {"Question": _plain(example), "Answer": judged.reply}
 
 

@@ -31,6 +31,7 @@ class Example:
         tests: assertions that the code must pass, one Python statement each.
         rationales: a rationale by teacher name.
         answers: all right answers if there are several; ``answer`` is the first.
+        reasoning: a teacher's thinking beside its rationale, for the template of a training row.
     """
 
     question: str
@@ -45,6 +46,7 @@ class Example:
     tests: tuple[str, ...] = ()
     rationales: Mapping[str, str] | None = None
     answers: tuple[str, ...] = ()
+    reasoning: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the example as a JSON object; absent fields are left out."""

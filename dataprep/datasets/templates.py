@@ -80,6 +80,7 @@ FIELDS: Mapping[str, Getter] = {
     "solution": attrgetter("solution"),
     "tests": lambda example: "\n".join(example.tests) or None,
     "rationale": _rationale,
+    "reasoning": attrgetter("reasoning"),
     "id": lambda example: example.identify(),
 }
 

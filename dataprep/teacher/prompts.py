@@ -26,6 +26,7 @@ from typing import Any
 
 import orjson
 
+from dataprep.answers.quality import KEPT
 from dataprep.answers.rationale import CUE
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
@@ -69,7 +70,7 @@ class Shot:
 
 
 def shot_of(row: Mapping[str, Any], example: Example) -> Shot | None:
-    """Return the worked example in a row: its first ``ok`` rationale, else its solution, else ``None``."""
+    """Return the worked example in a row: its first kept rationale, else its solution, else ``None``."""
     # Without an answer the rationale may lead anywhere.
     if example.answer is None:
         return None
@@ -77,7 +78,7 @@ def shot_of(row: Mapping[str, Any], example: Example) -> Shot | None:
     statuses = statuses if isinstance(statuses, Mapping) else {}
     for teacher, rationale in (example.rationales or {}).items():
         # A rationale without a status counts as one.
-        if rationale.strip() and statuses.get(teacher, "ok") == "ok":
+        if rationale.strip() and statuses.get(teacher, "ok") in KEPT:
             return Shot(example.identify(), example, rationale.strip())
     return None if example.solution is None else Shot(example.identify(), example, example.solution)
 

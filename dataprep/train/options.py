@@ -106,7 +106,10 @@ class TrainOptions:
         parse=_parse_weights,
     )
     keep_status: tuple[str, ...] = option(
-        ("ok",), "rationale: statuses of the rationales to train on.", metavar="STATUS,...", parse=parse_names
+        ("ok", "unjudged"),
+        "rationale: statuses of the rationales to train on.",
+        metavar="STATUS,...",
+        parse=parse_names,
     )
     temperature: float = option(
         2.0, "Divisor of student's and teacher's logits before they are compared.", above=0

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataprep.answers.conclusions import conclusion, letter_of_conclusion
-from dataprep.answers.quality import STATUSES, runaway_at, status_of, trim_runaway
+from dataprep.answers.conclusions import conclusion
+from dataprep.answers.quality import STATUSES, reply_runaway_at, runaway_at, status_of, trim_runaway
 from dataprep.answers.rationale import Teachers
 from dataprep.answers.rationale_files import RationaleParser
 from dataprep.datasets.source_rows import GoldRow
@@ -97,7 +97,7 @@ def test_each_status_is_what_its_definition_says(status, text):
         ("The answer is (b). And so", ("truncated", "truncated")),
         ("Tin melts and\n\nQ: What burns", ("runaway", "runaway")),
         ("Tin melts and", ("truncated", "truncated")),
-        ("The answer is (a).", ("answer_mismatch", "ok")),
+        ("The answer is (a).", ("answer_mismatch", "unjudged")),
     ],
 )
 def test_who_contradicts_the_gold_answer_is_called_so_before_all_else(text, statuses):
@@ -152,7 +152,7 @@ def test_a_letter_that_is_no_choice_is_no_answer():
 
 def test_without_a_gold_answer_nothing_contradicts():
     """Where no gold answer is known, a conclusion is no mismatch."""
-    assert status_of("The answer is (a).", METALS, None)[0] == "ok"
+    assert status_of("The answer is (a).", METALS, None)[0] == "unjudged"
     assert status_of("The answer is (a).", METALS, 1)[0] == "answer_mismatch"
 
 
@@ -160,7 +160,7 @@ def test_without_a_gold_answer_nothing_contradicts():
 @settings(max_examples=300)
 @given(st.lists(some.stripped_texts(5), min_size=1, max_size=5), texts())
 def test_any_text_concludes_on_a_choice_or_none(choices, text):
-    """Whatever the text, a conclusion is a choice that is there, and the status is one of the six."""
+    """Whatever the text, a conclusion is a choice that is there, and the status is one of those."""
     assert -1 <= conclusion(text, choices) < len(choices)
     status, place = status_of(text, choices, 0)
     assert status in STATUSES
@@ -198,7 +198,7 @@ def test_these_stop_in_mid_sentence(text):
 )  # fmt: skip
 def test_these_are_whole(text):
     """A text that ends as a sentence does, in what closes an open bracket or quote, or in its answer."""
-    assert status_of(text, METALS, None)[0] in ("ok", "no_answer")
+    assert status_of(text, METALS, None)[0] in ("unjudged", "no_answer")
 
 
 # Conclusions
@@ -303,16 +303,6 @@ def test_choices_that_differ_by_case_only_are_not_named_in_words():
     assert conclusion("The answer is (b) Tin.", ["tin", "Tin"]) == 1
 
 
-@table(
-    ("said", "place"),
-    [("The answer is (b).", 15), ("Not (a). (b) is right.", 10), ("the answer is tin", -1), ("tin", -1),
-     ("the answer is not (a). Answer: b", 31), ("the answer left to us is (b)", 26), ("So it is b.", 9)],
-)  # fmt: skip
-def test_the_letter_of_a_conclusion_is_found(said, place):
-    """Where the letter stands that names the choice, whichever form names it; a denied one does not."""
-    assert letter_of_conclusion(said, METALS) == place
-
-
 # Running on
 
 
@@ -379,6 +369,51 @@ def test_trimming_cuts_where_the_next_question_begins(text, kept):
     assert trim_runaway(text) == kept
 
 
+@table(
+    ("task", "text"),
+    [
+        ("math", "So 18.\n#### 18."), ("math", "#### 18.00"), ("math", "So.\n#### **18**"),
+        ("math", "So.\n####18"),
+        ("math", "So.\n#### 18\n\nHope this helps!"), ("math", "#### $1,600.\nThat is all."),
+        ("math", "So.\n#### 18 dollars"),
+        ("math", "So.\n#### 18 eggs.\nI hope that this helps."), ("math", "So.\n#### −5"),
+        ("", "So.\n#### 18\nDone."),
+        ("math", "So.\n#### 18\n\nThe answer is 18.\n#### 18"), ("math", "So.\n#### $\\boxed{18}$\nBye!"),
+        ("math", "```python\n# 2\nx = 2\n```\n#### 2"), ("choice", "~~~\n# 14.\n~~~\nB"),
+        ("choice", "```\nQ: list = []\n```\nB"),
+        ("code", "```python\ndef f():\n    # 2\n    Q: list = []\n```"), ("code", "def f():\n# 2\n    x = 1"),
+        ("code", "Q: list = []\nQ.append(1)"),
+        ("code", "# 5.\n# Question: what?\nx = 1"), ("code", "import heapq\n# 14.\nQ = []"),
+        ("choice", "Question: Which melts?\n\nTin does. (b)"), ("choice", "**Question:** Which  melts?\nB"),
+        ("choice", "Q: What melts, then?\nTin."),
+        ("choice", "Let me read it.\n### Question 2\nWhich melts?\nAnswer: b"),
+        ("choice", "Question:\nWhich melts?\nOptions:\n(a) wool\n(b) tin\n\nB"),
+        ("choice", "Which melts?\nOptions:\n(a) wool\n(b) tin\n\nAnswer: b"),
+    ],
+)  # fmt: skip
+def test_a_reply_that_ends_in_its_answer_runs_nowhere(task, text):
+    """A marked number, a program's comments and the question itself are no other question."""
+    assert reply_runaway_at(text, "Which melts?", task) == -1
+
+
+@table(
+    ("task", "text", "kept"),
+    [
+        ("math", "So.\n#### 18\n\nQuestion: How many?\n#### 20", "So.\n#### 18"),
+        ("math", "So.\n#### 18\nTom has 3.\n#### 3", "So.\n#### 18"),
+        ("math", "So.\n#### 18\n\n# 14.\nHow many?", "So.\n#### 18"),
+        ("code", "def f(): pass\n\nQuestion: Write g.", "def f(): pass"),
+        ("code", "```\nx = 1\n```\nQuestion 2: Write g.", "```\nx = 1\n```"),
+        ("choice", "B\n#### 14.\nWhich burns?", "B"),
+        ("choice", "Question: Which melts?\nB\n\nQuestion: Which burns?\nA", "Question: Which melts?\nB"),
+        ("choice", "Q: Which melts?\nB\nQ: Which burns?", "Q: Which melts?\nB"),
+    ],
+)
+def test_a_reply_still_runs_on(task, text, kept):
+    """After its answer, another question ends it, in every task."""
+    assert text[: reply_runaway_at(text, "Which melts?", task)].rstrip() == kept
+
+
 @settings(max_examples=500)
 @given(texts())
 def test_trimming_keeps_a_beginning_that_runs_nowhere(text):
@@ -421,20 +456,14 @@ def seconds(call):
 @table("unit", UNITS)
 def test_adversarial_text_takes_a_second_for_ten_megabytes(place, unit):
     """Parts of the grammar, repeated wherever they may stand, cost linear time."""
-
-    def text_of(size):
-        text = unit * (size // len(unit))
-        return {
-            "first": text + BLOCK,
-            "second": f"{FIRST}{BLOCK} llama rationale: {text}",
-            "choice": f"{FIRST}{BLOCK} {text}",
-        }[place]
-
+    text = unit * (MEGABYTES // len(unit))
+    text = {
+        "first": text + BLOCK,
+        "second": f"{FIRST}{BLOCK} llama rationale: {text}",
+        "choice": f"{FIRST}{BLOCK} {text}",
+    }[place]
     parser = RationaleParser(Teachers(), trim=True)
-    whole, part = text_of(MEGABYTES), text_of(MEGABYTES // 4)
-    taken = seconds(lambda: parser(whole, "x.json", 1))
-    # A slow machine may need longer, but not if the time grows faster than the text: quadratic is 16 times.
-    assert taken < MOST_SECONDS or taken < 6 * seconds(lambda: parser(part, "x.json", 1))
+    assert seconds(lambda: parser(text, "x.json", 1)) < MOST_SECONDS
 
 
 @pytest.mark.medium

@@ -93,6 +93,14 @@ def collect(tmp_path):
         ("The answer is (b).\n\nQuestion: What is wool?", "runaway", "b"),
         (CUE, "empty", None),
         ("The answer is (b). It melts and", "ok", "b"),
+        ("tin", "ok", "b"),
+        ("(c) tin", "contradiction", None),
+        ("The correct answer is (b) wool.", "contradiction", None),
+        ("(c) tin\n\nQuestion: What is wool?", "contradiction", None),
+        ("<think>The answer is A. Wait, no.</think>\n\nB", "ok", "b"),
+        ("The answer is A. Wait, no.</think>\n\nB", "ok", "b"),
+        ("<think>The answer is (b).", "empty", None),
+        ("Question: Question x?\n\nTin melts. (b) is correct.", "ok", "b"),
     ],
 )
 def test_a_whole_reply_has_a_status_and_a_letter(text, status, letter):
@@ -111,10 +119,10 @@ def test_what_the_journal_says_goes_first(outcome):
     assert judged.letter == ("b" if outcome == "ok" else None)
 
 
-def test_without_a_gold_answer_any_letter_is_ok():
+def test_without_a_gold_answer_no_letter_is_judged():
     """An unlabelled Example's answer can be read, though not judged."""
     judged = judge(example(answer=None, answer_label=None), reply("C"))
-    assert (judged.status, judged.letter) == ("ok", "c")
+    assert (judged.status, judged.letter) == ("unjudged", "c")
 
 
 @table(
@@ -140,16 +148,72 @@ def test_more_choices_than_letters_are_an_error():
         ("1600", "So the answer is 1,600.", "ok"),
         ("16", "The answer is 18.", "answer_mismatch"),
         ("16", "#### 18", "answer_mismatch"),
-        ("16", "She has 18 eggs.", "ok"),
-        ("16", "The answer is 3/4.", "ok"),
-        ("sixteen", "The answer is 18.", "ok"),
-        (None, "The answer is 18.", "ok"),
+        ("18", "#### 18.\nHope this helps!", "ok"),
+        ("18", "<think>#### 16</think>\n\n#### **18**", "ok"),
+        ("18", "18", "ok"),
+        ("16", "She has 18 eggs.", "unjudged"),
+        ("16", "The answer is 3/4.", "unjudged"),
+        ("sixteen", "The answer is 18.", "unjudged"),
+        (None, "The answer is 18.", "unjudged"),
     ],
 )
 def test_a_math_reply_is_judged_by_the_number_that_it_states(gold, text, status):
     """Only a number that is stated as the answer is compared, and only with a gold number."""
     assert judge(Example("How many?", "math", answer=gold), reply(text)).status == status
-    assert judge(Example("How many?", "reading", answer=gold), reply(text)).status == "ok"
+    judged = judge(Example("How many?", "reading", answer=gold), reply(text))
+    assert judged.status == ("ok" if text == gold else "unjudged")
+
+
+def test_an_open_reply_agrees_only_in_the_words_of_a_right_answer():
+    """Other words may say the same, so they are not judged."""
+    asked = Example("Who?", "reading", answer="Ada Lovelace", answers=("Ada Lovelace", "Ada"))
+    for text, status in (("ada  lovelace.", "ok"), ("Ada", "ok"), ("Lady Ada", "unjudged")):
+        assert judge(asked, reply(text)).status == status
+
+
+def test_programs_are_judged_by_what_runs_their_tests():
+    """Without it, no program is judged; with it, a failing one is a mismatch."""
+    asked = Example("Add.", "code", tests=("assert f() == 1",))
+    said = "<think>f?</think>```python\n# 2\ndef f(): return 1\n```"
+    assert judge(asked, reply(said)).status == "unjudged"
+    ran = []
+    for passes, status in ((True, "ok"), (False, "answer_mismatch")):
+        judged = judge(
+            asked,
+            reply(said),
+            run_tests=lambda text, tests, passes=passes: ran.append((text, tests)) or passes,
+        )
+        assert (judged.status, judged.reasoning) == (status, "f?")
+    assert ran[0] == ("```python\n# 2\ndef f(): return 1\n```", asked.tests)
+    assert judge(Example("Add.", "code"), reply(said), run_tests=lambda *_: True).status == "unjudged"
+
+
+def test_thinking_is_kept_as_reasoning(collect):
+    """Rationale rows hold it by teacher, also after another journal; a template can name it."""
+    lines = [reply("<think>A? No.</think>\n\nB"), reply("B", id="y", reasoning="Hm.")]
+    rows, _ = collect(lines, [example("x"), example("y")])
+    assert [row["rationales"] for row in rows] == [{"t": "B"}, {"t": "B"}]
+    assert [row["reasoning"] for row in rows] == [{"t": "A? No."}, {"t": "Hm."}]
+    again, _ = collect([reply("B", teacher="u")], rows)
+    assert [row["reasoning"] for row in again] == [{"t": "A? No."}, {"t": "Hm."}]
+    for row in again:
+        assert Example.from_json(row).reasoning is None
+    chat, report = collect(lines, [example("x"), example("y")], to="chat")
+    assert ([row["messages"][-1]["content"] for row in chat], report.thinking) == (["B", "B"], 2)
+    template = {"assistant": "<think>{reasoning}</think>\n\n{rationale}"}
+    chat, report = collect(lines, [example("x"), example("y")], to="chat", template=template)
+    said = ["<think>A? No.</think>\n\nB", "<think>Hm.</think>\n\nB"]
+    assert ([row["messages"][-1]["content"] for row in chat], report.thinking) == (said, 0)
+
+
+def test_only_answers_that_agree_can_be_kept(collect):
+    """For rejection sampling, an answer that was not judged is left out."""
+    asked = [Example("How many?", "math", id=name, answer="16") for name in "xyz"]
+    lines = [reply("#### 16.", id="x"), reply("She has some.", id="y"), reply("#### 18", id="z")]
+    rows, report = collect(lines, asked, to="qa", keep=["ok"])
+    assert [row["Answer"] for row in rows] == ["#### 16."]
+    assert report.ledger.dropped == {"status: unjudged": 1, "status: answer_mismatch": 1}
+    assert len(collect(lines, asked, to="qa")[0]) == 2
 
 
 @given(some.stripped_texts())
@@ -392,7 +456,7 @@ def test_raw_rows_of_a_dataset_are_joined_by_the_ids_of_their_requests(tmp_path)
     assert [row["id"] for row in rows] == ids
     assert [(row["answer"], row["status"]) for row in rows] == [
         ({"label": "b", "text": "tin"}, {"t": "ok"}),
-        (None, {"t": "ok"}),
+        (None, {"t": "unjudged"}),
     ]
     assert (report.unmatched, rows[0]["source"]) == (0, "openbookqa")
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataprep.answers.letters import letter_of
 from dataprep.core.errors import DataprepError, RowError
 from dataprep.core.records import LETTERS, Example
 from dataprep.datasets.converters.squad import UNANSWERABLE
 from dataprep.evaluate.metrics import extract
-from dataprep.evaluate.metrics.extract import chosen_letter, program_of, shown_tests
+from dataprep.evaluate.metrics.extract import program_of, shown_tests
 from dataprep.evaluate.metrics.references import Reference, metric_of, reference_of_chat, reference_of_example
 from dataprep.evaluate.metrics.scores import (
     ACCURACY,
@@ -153,14 +154,28 @@ def test_a_sentence_for_no_answer_is_the_empty_answer():
         ("I cannot say.", None),
         ("", None),
         ("(z) moon", None),
+        ("<think>The answer is (a).</think>\n\n(b) sky", "b"),
+        ("sky", "b"),
     ],
 )
 def test_the_letter_of_a_reply(reply, letter):
     """A worked answer may speak of other choices before it ends with one; a list of choices names none."""
-    assert chosen_letter(reply, ("grass", "sky", "sand")) == letter
+    assert letter_of(reply, ("grass", "sky", "sand")) == letter
     assert score(reply, Reference("choice", ("b",), ("grass", "sky", "sand"))).scores[ACCURACY] == (
         letter == "b"
     )
+
+
+def test_a_letter_with_another_choices_text_is_wrong_and_counted():
+    """The letter alone would be right, and the text alone as well."""
+    choices = ("grass", "sky", "sand")
+    rows = []
+    for reply in ("b) sand", "The answer is (c) sky.", "(b) sky", "who knows"):
+        scored = score(reply, Reference("choice", ("b",), choices))
+        assert scored.scores[ACCURACY] == (reply == "(b) sky")
+        rows.append(Row(None, Reference("choice", ("b",), choices), scored))
+    (result,) = results_of(rows)
+    assert result.counts == {"unanswered": 1, "contradictions": 2}
 
 
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=2, max_size=6, unique=True), st.data())
@@ -168,7 +183,7 @@ def test_a_gold_choice_as_convert_writes_it_is_read(choices, data):
     """What a perfect student says is right, whatever the choices are called."""
     texts = [text.strip().replace("\n", " ") or "x" for text in choices]
     place = data.draw(st.integers(0, len(texts) - 1))
-    assert chosen_letter(f"({LETTERS[place]}) {texts[place]}", texts) == LETTERS[place]
+    assert letter_of(f"({LETTERS[place]}) {texts[place]}", texts) == LETTERS[place]
 
 
 @table(

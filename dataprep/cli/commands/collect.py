@@ -14,6 +14,7 @@ from dataprep.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+    from dataprep.collect.answers import RunTests
     from dataprep.collect.review.findings import Review, TeacherReview
     from dataprep.collect.review.sections import Table
 
@@ -26,7 +27,7 @@ def collect_command(
     examples: str = flag(..., "Examples that the requests were made from.", "--examples", "FILE"),
     output: Output = None,
     to: Target = flag("rationale", "Labelled rows with all teachers, or one teacher's training rows."),
-    keep: str | None = flag(None, "Training rows: answers to keep. Defaults to ok.", "STATUS,..."),
+    keep: str | None = flag(None, "Training rows: answers to keep. Defaults to ok,unjudged.", "STATUS,..."),
     teacher: str | None = flag(None, "Training rows: teacher. Required if there are several.", "NAME"),
     dataset: str | None = flag(None, "--examples has source rows of this dataset.", "NAME"),
     template: str | None = flag(
@@ -36,6 +37,7 @@ def collect_command(
     teacher_name: list[str] | None = flag(
         None, "Rename a teacher in the output; can be repeated.", "OLD=NEW"
     ),
+    allow_code: bool = flag(False, "Judge code by running its tests, confined (Linux only)."),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -66,6 +68,7 @@ def collect_command(
             template=None if template is None else read_template(template),
             sample=int(sample) if sample.isdecimal() else sample,
             names=_names(teacher_name or []),
+            run_tests=_run_tests() if allow_code else None,
             progress=advance,
         )
     # Also with --quiet: an incomplete line can mean that answers were lost.
@@ -73,13 +76,27 @@ def collect_command(
         for where in report.torn:
             print(f"warning: {where}: the last line is incomplete and was skipped", file=sys.stderr)
     summary = Summary("collect", quiet=quiet, as_json=as_json)
-    counts = {"answers to no example": report.unmatched, "torn lines": len(report.torn)}
+    counts = {
+        "answers to no example": report.unmatched,
+        "torn lines": len(report.torn),
+        "thinking left out": report.thinking,
+    }
     lines = [f"  {name}: {count:,}" for name, count in counts.items() if count]
     summary.add("collect", report.ledger, output, lines=[*status_lines(report.statuses), *lines])
     document = report.ledger.to_json() | {
         "status": {name: dict(each) for name, each in report.statuses.items()}
     }
     summary.finish(document | {name.replace(" ", "_"): count for name, count in counts.items()})
+
+
+def _run_tests() -> RunTests:
+    """Return what runs the program in a reply with its tests, as ``evaluate`` does."""
+    from dataprep.evaluate.metrics.extract import program_of
+    from dataprep.evaluate.sandbox.run import Limits, check_confinement, run_program
+
+    limits = Limits()
+    guard = check_confinement(limits)
+    return lambda reply, tests: run_program(program_of(reply), tests, limits, guard).outcome == "passed"
 
 
 def _names(given: Sequence[str]) -> dict[str, str]:

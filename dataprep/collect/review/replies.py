@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dataprep.answers.final_answers import letter_of
+from dataprep.answers.letters import letter_of
 from dataprep.answers.quality import by_teacher
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, located

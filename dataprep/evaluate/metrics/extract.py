@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-
-from dataprep.answers.final_answers import letter_of
-from dataprep.core.records import LETTERS
 
 # GSM8K: as the task `gsm8k` (version 3) of EleutherAI's lm-evaluation-harness defines both ways of reading,
 # so that scores can stand beside published ones (lm_eval/tasks/gsm8k/gsm8k.yaml, filters `strict-match` and
@@ -18,18 +14,6 @@ _SOLUTION = re.compile(r"(?s).*#### ")
 # A block may lack its end if a reply was cut off.
 _FENCED = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 _PYTHON = ("python", "python3", "py", "")
-
-
-def chosen_letter(reply: str, choices: Sequence[str]) -> str | None:
-    """Return the letter of the choice that a reply names; ``None`` if it names none or several."""
-    lines = [line.strip() for line in reply.strip().split("\n")]
-    listed = {f"({letter}) {text}": letter for letter, text in zip(LETTERS, choices, strict=False)}
-    repeated = listed.keys() & set(lines)
-    if len(repeated) > 1:  # a reply that repeats the list of choices: its last line is no answer
-        return letter_of(reply, choices)
-    # A last line that is a choice as the question lists it names that choice, whatever letters its text has.
-    # A worked solution may name several choices before its last line, so that line is tried by itself.
-    return listed.get(lines[-1]) or letter_of(reply, choices) or letter_of(lines[-1], choices)
 
 
 def strict_number(reply: str) -> str | None:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dataprep.answers.letters import letter_of
 from dataprep.core.errors import RowError
 from dataprep.core.records import LETTERS, Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets.converters.squad import UNANSWERABLE
-from dataprep.evaluate.metrics.extract import chosen_letter, shown_tests, strict_number
+from dataprep.evaluate.metrics.extract import shown_tests, strict_number
 
 Metric = Literal["gsm8k", "squad", "choice", "mbpp", "loss"]
 METRICS: tuple[Metric, ...] = ("gsm8k", "squad", "choice", "mbpp", "loss")
@@ -139,7 +140,7 @@ def _choice_of(prompt: str, reply: str) -> Reference:
     if not choices:
         raise RowError("no choices", "expected the prompt to end with lines '(a) …', '(b) …'")
     # The reference is read from the assistant's message as any reply is, or it is a choice's bare text.
-    letter = chosen_letter(reply, choices)
+    letter = letter_of(reply, choices)
     if letter is None and reply.strip() in choices:  # `--answer-style text`
         letter = LETTERS[choices.index(reply.strip())]
     if letter is None:

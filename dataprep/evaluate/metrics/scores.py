@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from dataprep.evaluate.metrics.extract import chosen_letter, flexible_number, same_number, strict_number
+from dataprep.answers.letters import choice_of
+from dataprep.evaluate.metrics.extract import flexible_number, same_number, strict_number
 from dataprep.evaluate.metrics.references import METRICS, Metric, Reference, is_no_answer
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % point
@@ -104,6 +105,8 @@ STRICT, FLEXIBLE = "exact match (strict)", "exact match (flexible)"
 EXACT, F1 = "exact match", "F1"
 ACCURACY, PASS = "accuracy", "pass@1"
 
+# A letter with the text of another choice: neither counts.
+CONTRADICTION = "contradiction"
 ALL = "all"
 LOSS, PERPLEXITY = "loss", "perplexity"
 _LARGEST = 700.0  # exp of more overflows a float
@@ -122,7 +125,7 @@ class Scored:
 
     extracted: str | None  # the answer that was read from it, if any could be
     scores: dict[str, float]  # by the names in `NAMES`
-    detail: str | None = None  # for a program, its outcome
+    detail: str | None = None  # for a program, its outcome; for a choice, `CONTRADICTION`
 
 
 def score(reply: str, reference: Reference) -> Scored:
@@ -140,8 +143,9 @@ def score(reply: str, reference: Reference) -> Scored:
         both = {EXACT: exact_match(answer, reference.answers), F1: f1(answer, reference.answers)}
         return Scored(answer, both)
     if reference.metric == "choice":
-        letter = chosen_letter(reply, reference.choices)
-        return Scored(letter, {ACCURACY: float(letter == reference.answers[0])})
+        letter, _, contradicts = choice_of(reply, reference.choices)
+        right = float(letter == reference.answers[0])
+        return Scored(letter, {ACCURACY: right}, CONTRADICTION if contradicts else None)
     raise ValueError(f"a reply alone has no {reference.metric}")
 
 
@@ -205,7 +209,9 @@ def _result(source: str | None, metric: Metric, rows: Sequence[Row], seed: int) 
     figures = tuple(_figure(name, [row.scores[name] for row in scored], seed) for name in NAMES[metric])
     counts: dict[str, int] = {}
     if metric in ("choice", "gsm8k"):
-        counts["unanswered"] = sum(row.extracted is None for row in scored)
+        contradictions = sum(row.detail == CONTRADICTION for row in scored)
+        counts["unanswered"] = sum(row.extracted is None for row in scored) - contradictions
+        counts |= {"contradictions": contradictions} if contradictions else {}
     elif metric == "squad":
         impossible = sum(not row.reference.answers for row in rows)
         counts = {"without an answer": impossible} if impossible else {}
