@@ -113,7 +113,13 @@ def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False
     converter = converters.load(dataset)
     # Datasets without hidden answers, such as GSM8K, do not have the option.
     keep = unlabelled and "unlabelled" in converters.options(converter)
-    example = converter.convert(row, unlabelled="keep") if keep else converter.convert(row)
+    try:
+        example = converter.convert(row, unlabelled="keep") if keep else converter.convert(row)
+    except RowError as error:
+        # Only `convert` has the options of a dataset, so that is where its messages must send the reader.
+        choice = "--answers-from 0 or 1"
+        detail = error.detail.replace(choice, f"convert the rows with `convert qa {choice}`")
+        raise type(error)(error.reason, detail) from None
     example.source = converters.canonical(dataset)
     return example
 

@@ -308,3 +308,10 @@ def _empty(role: str) -> RowError:
         f"empty {role} message",
         f"the example lacks the fields that every section of the {role} template names",
     )
+
+
+def question_of(example: Example) -> str:
+    """Return the question that a student of rationales is asked: context, question and lettered choices."""
+    choices = FIELDS["choices"](example)
+    lines = (example.context, example.question, "Answer Choices:" if choices else None, choices)
+    return "\n".join(line for line in lines if line)

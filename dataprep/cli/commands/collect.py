@@ -91,12 +91,14 @@ def collect_command(
 
 def _run_tests() -> RunTests:
     """Return what runs the program in a reply with its tests, as ``evaluate`` does."""
-    from dataprep.evaluate.metrics.extract import program_of
+    from dataprep.evaluate.metrics.programs import program_of
     from dataprep.evaluate.sandbox.run import Limits, check_confinement, run_program
 
     limits = Limits()
     guard = check_confinement(limits)
-    return lambda reply, tests: run_program(program_of(reply), tests, limits, guard).outcome == "passed"
+    return lambda reply, tests: (
+        run_program(program_of(reply, tests), tests, limits, guard).outcome == "passed"
+    )
 
 
 def _names(given: Sequence[str]) -> dict[str, str]:
