@@ -206,7 +206,7 @@ class _Ids:
     def unmatched(self) -> int:
         """Return how many answers belong to no Example; raise ``InputError`` if that is each of them."""
         self._answers.current.settle()
-        query = "SELECT count(*) FROM lines WHERE NOT EXISTS (SELECT 1 FROM examples WHERE examples.id = lines.id)"
+        query = "SELECT count(*) FROM lines LEFT JOIN examples USING (id) WHERE held IS NULL"
         count = int(self._database.execute(query).fetchone()[0])
         if count == len(self._answers.current):
             _, asked, *_ = next(iter(self._answers.current))

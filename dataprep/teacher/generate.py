@@ -168,7 +168,8 @@ def repeat_current(journal: JournalWriter, queue: PendingQueue, teacher: str) ->
         return 0
     last = {line["id"]: line["key"] for line in _lines(journal, teacher)}
     stale = {identity for identity, key in last.items() if queue.keys.get(identity, key) != key}
-    lines, current = [], CurrentLines()
+    lines: list[dict[str, Any]] = []
+    current = CurrentLines()
     for line in _lines(journal, teacher) if stale else ():
         identity, key = line["id"], line["key"]
         if identity in stale and key == queue.keys[identity]:

@@ -113,6 +113,12 @@ class CurrentLines:
         for number, *rest in self.database.execute(query):
             yield self.teachers[number], *rest
 
+    def count(self, teacher: str, sample: int = 0) -> int:
+        """Return how many ids of a teacher have a line that counts for a sample."""
+        self.settle()
+        query = "SELECT count(*) FROM lines WHERE teacher = ? AND sample = ?"
+        return int(self.database.execute(query, (self._numbers.get(teacher), sample)).fetchone()[0])
+
     def __len__(self) -> int:
         self.settle()
         return int(self.database.execute("SELECT count(*) FROM lines").fetchone()[0])
