@@ -23,6 +23,7 @@ from dataprep.collect.rows import (
 )
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, located
+from dataprep.core.index import packed, unpacked
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
@@ -187,7 +188,7 @@ class _Ids:
         # In the database of the journals' lines, so that it can compare their ids.
         self._database = answers.current.database
         self._database.execute(
-            "CREATE TABLE examples (id TEXT PRIMARY KEY, number INT, held BLOB) WITHOUT ROWID"
+            "CREATE TABLE examples (id BLOB PRIMARY KEY, number INT, held BLOB) WITHOUT ROWID"
         )
 
     def add(self, example: Example, number: int) -> None:
@@ -195,7 +196,7 @@ class _Ids:
         # Rows that differ in their rationales only are one Example, labelled by several teachers.
         fields = {**example.to_json(), "id": None, "source": None, "task": None, "rationales": None}
         held = blake2b(repr(fields).encode("utf-8", "backslashreplace"), digest_size=8).digest()
-        row = (example.identify(), number, held)
+        row = (packed(example.identify()), number, held)
         if not self._database.execute("INSERT OR IGNORE INTO examples VALUES (?, ?, ?)", row).rowcount:
             query = "SELECT number, held FROM examples WHERE id = ?"
             first, same = self._database.execute(query, row[:1]).fetchone()
@@ -214,7 +215,7 @@ class _Ids:
             raise InputError(
                 self._source,
                 f"none of the {count:,} answers is to one of its Examples: the answers' ids are such as "
-                f"{asked!r}, the Examples' such as {first and first[0]!r}; give those that the "
+                f"{asked!r}, the Examples' such as {first and unpacked(first[0])!r}; give those that the "
                 "requests were made of",
             )
         return count

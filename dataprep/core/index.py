@@ -7,6 +7,16 @@ import sqlite3
 CACHE_BYTES = 64 << 20
 
 
+def packed(text: str) -> bytes:
+    """Return a text as the database can hold it: SQLite refuses halves of surrogate pairs in a text."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def unpacked(held: bytes) -> str:
+    """Return the text that ``packed`` made."""
+    return held.decode("utf-8", "surrogatepass")
+
+
 def scratch_database(*tables: str) -> sqlite3.Connection:
     """Return an empty private database with these tables; what exceeds ``CACHE_BYTES`` goes to the disk.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, UsageError, located
-from dataprep.core.index import scratch_database
+from dataprep.core.index import packed, scratch_database, unpacked
 from dataprep.core.records import describe
 from dataprep.evaluate.items import MISSING, Item, Prediction
 from dataprep.teacher.journal.current import CurrentLines
@@ -35,8 +35,8 @@ class Predictions:
         self._path = path
         self._database = scratch_database(
             # `place` is the number of the row as messages count it, of `unit`.
-            "predictions (number INTEGER PRIMARY KEY, id TEXT UNIQUE, text TEXT, place INT, unit TEXT)",
-            "items (id TEXT PRIMARY KEY, place INT) WITHOUT ROWID",
+            "predictions (number INTEGER PRIMARY KEY, id BLOB UNIQUE, text BLOB, place INT, unit TEXT)",
+            "items (id BLOB PRIMARY KEY, place INT) WITHOUT ROWID",
         )
         self._current: CurrentLines | None = None  # of a journal
         self._teacher = ""
@@ -72,11 +72,12 @@ class Predictions:
             self._with_id = self._with_id or name is not None
             self._without_id = self._without_id or (where if name is None else None)
             text = _prediction(where, row)
-        values = (number, name, text, where.number, where.unit)
+        held = None if text is None else packed(text)
+        values = (number, None if name is None else packed(name), held, where.number, where.unit)
         added = self._database.execute("INSERT OR IGNORE INTO predictions VALUES (?, ?, ?, ?, ?)", values)
         if not added.rowcount:
             query = "SELECT place, unit FROM predictions WHERE id = ?"
-            first = Location(self._path, *self._database.execute(query, (name,)).fetchone())
+            first = Location(self._path, *self._database.execute(query, values[1:2]).fetchone())
             message = f"a second prediction for {name!r}; the first is {first}"
             raise InputError(where, f"{message}: remove one of them")
 
@@ -99,7 +100,7 @@ class Predictions:
         if self._current is not None or self._with_id:
             name = self._named(item)
             if self._current is None:
-                number = self._value("SELECT number FROM predictions WHERE id = ?", name)
+                number = self._value("SELECT number FROM predictions WHERE id = ?", packed(name))
             else:
                 # With several samples per request, the first one is evaluated: a score is of one answer.
                 number = self._current.find(self._teacher, name)
@@ -110,16 +111,16 @@ class Predictions:
         if found is None:
             return Prediction(None, MISSING)
         self._matched += 1
-        return Prediction(found[0], None if found[0] is not None else NO_ANSWER)
+        return Prediction(None, NO_ANSWER) if found[0] is None else Prediction(unpacked(found[0]))
 
     def _named(self, item: Item) -> str:
         """Return the id of an item that was not asked for before."""
         if item.id is None:
             hint = "write the rows with `dataprep convert --with-id`, or leave the ids out of the predictions"
             raise UsageError(f"{item.where}: the row has no id to find its prediction by; {hint}")
-        values = (item.id, item.where.number)
+        values = (packed(item.id), item.where.number)
         if not self._database.execute("INSERT OR IGNORE INTO items VALUES (?, ?)", values).rowcount:
-            first = item.where._replace(number=self._value("SELECT place FROM items WHERE id = ?", item.id))
+            first = item.where._replace(number=self._value("SELECT place FROM items WHERE id = ?", values[0]))
             raise UsageError(f"{item.where}: the id {item.id!r} stands at {first} too; remove one of them")
         return item.id
 
@@ -137,21 +138,21 @@ class Predictions:
                 message = (
                     f"found {self._rows:,} predictions without ids for {rows_in:,} rows; expected as many"
                 )
-                raise InputError(self._path, f"{message}; expected as many, in the same order, or an 'id' in each")
+                raise InputError(
+                    self._path, f"{message}; expected as many, in the same order, or an 'id' in each"
+                )
             return 0
         if not self._matched:
-            expected = self._value("SELECT id FROM items ORDER BY place LIMIT 1") or "none"
-            raise InputError(
-                self._path,
-                f"no id is one of the rows' ids: found {self._first_id()!r}, expected such as {expected!r}",
-            )
+            expected = unpacked(self._value("SELECT id FROM items ORDER BY place LIMIT 1") or b"none")
+            message = f"no id is one of the rows' ids: found {self._first_id()!r}"
+            raise InputError(self._path, f"{message}, expected such as {expected!r}")
         if self._current is None:
             return int(self._rows) - self._matched
         return self._current.count(self._teacher) - self._matched
 
-    def _first_id(self) -> Any:
+    def _first_id(self) -> str:
         if self._current is None:
-            return self._value("SELECT id FROM predictions ORDER BY number LIMIT 1")
+            return unpacked(self._value("SELECT id FROM predictions ORDER BY number LIMIT 1"))
         return next(name for teacher, name, *_ in self._current if teacher == self._teacher)
 
     def _value(self, query: str, *values: Any) -> Any:

@@ -29,11 +29,12 @@ use all three. Nothing else in the project compares outcomes.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.index import scratch_database
+from dataprep.core.index import packed, scratch_database, unpacked
 from dataprep.teacher.journal.line import OUTCOMES, Outcome, outcome_of, sample_of
 
 _RANKS = {outcome: rank for rank, outcome in enumerate(OUTCOMES)}
@@ -50,16 +51,20 @@ class CurrentLines:
 
     The number is a place: an offset, or an index into the caller's own values. Memory is bounded.
 
+    Args:
+        database: one of the caller's, to join its tables with ``lines``. Defaults to a new one.
+
     Attributes:
         database: the lines that count are the rows of its table ``lines``, once ``settle`` was called.
         teachers: the teachers, in order of appearance; their indices are the column ``teacher``.
     """
 
-    def __init__(self) -> None:
-        self.database = scratch_database(
-            # `first` and `last` are numbers of lines, counted as they are added.
-            "lines (teacher INT, id TEXT, sample INT, key TEXT, rank INT, place INT, first INT, last INT, "
-            "PRIMARY KEY (teacher, id, sample, key)) WITHOUT ROWID"
+    def __init__(self, database: sqlite3.Connection | None = None) -> None:
+        self.database = database or scratch_database()
+        # `first` and `last` are numbers of lines, counted as they are added.
+        self.database.execute(
+            "CREATE TABLE lines (teacher INT, id BLOB, sample INT, key TEXT, rank INT, place INT, first INT, "
+            "last INT, PRIMARY KEY (teacher, id, sample, key)) WITHOUT ROWID"
         )
         self.teachers: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -80,7 +85,7 @@ class CurrentLines:
             "INSERT INTO lines VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT DO UPDATE SET "
             "place = iif(excluded.rank <= rank, excluded.place, place), rank = min(rank, excluded.rank), "
             "last = excluded.last",
-            (number, identity, sample, key, _RANKS[outcome], place, self._added),
+            (number, packed(identity), sample, key, _RANKS[outcome], place, self._added),
         )
 
     def settle(self) -> None:
@@ -97,21 +102,25 @@ class CurrentLines:
         """Return the place of the line that counts, if there is one."""
         self.settle()
         query = "SELECT place FROM lines WHERE teacher = ? AND id = ? AND sample = ?"
-        found = self.database.execute(query, (self._numbers.get(teacher), identity, sample)).fetchone()
+        found = self.database.execute(
+            query, (self._numbers.get(teacher), packed(identity), sample)
+        ).fetchone()
         return None if found is None else found[0]
 
     def samples(self, teacher: str, identity: str) -> list[int]:
         """Return the numbers of a request's samples that have a line, in ascending order."""
         self.settle()
         query = "SELECT sample FROM lines WHERE teacher = ? AND id = ? ORDER BY sample"
-        return [row[0] for row in self.database.execute(query, (self._numbers.get(teacher), identity))]
+        return [
+            row[0] for row in self.database.execute(query, (self._numbers.get(teacher), packed(identity)))
+        ]
 
     def __iter__(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield teacher, id, sample and place of each line that counts, in order of appearance."""
         self.settle()
         query = "SELECT teacher, id, sample, place FROM lines ORDER BY teacher, first"
-        for number, *rest in self.database.execute(query):
-            yield self.teachers[number], *rest
+        for number, identity, sample, place in self.database.execute(query):
+            yield self.teachers[number], unpacked(identity), sample, place
 
     def count(self, teacher: str, sample: int = 0) -> int:
         """Return how many ids of a teacher have a line that counts for a sample."""
