@@ -91,8 +91,8 @@ def _closes(mark: re.Match[str]) -> bool:
 def _in_channels(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str]:
     said, thinking = [_ROLE.sub("", reply[: marks[0].start()])], list[str]()
     for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(reply)], strict=True):
-        if mark[1] is not None:  # else a message ended
-            (said if mark[1] == "final" else thinking).append(_ROLE.sub("", reply[mark.end() : end]))
+        # Without a channel, a message ended, and a role may begin the next one.
+        (said if mark[1] in (None, "final") else thinking).append(_ROLE.sub("", reply[mark.end() : end]))
     return _joined(said), _joined(thinking)
 
 

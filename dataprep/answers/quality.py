@@ -65,6 +65,9 @@ _MARKED = re.compile(
     r"(?P<unit>[^\w\n]{0,9}(?: [A-Za-z]+){0,3}[^\w\n]{0,9})$"
 )
 _SHORT_Q = re.compile(r"\bQ(?=[ .:)\d])")
+_WORD = re.compile(r"\w+")
+_PREFACE, _ANSWERED_WITHIN = 80, 4_000  # characters before a restated question, and after it
+_LISTED_LINE = re.compile(r"\W*(?:(?:[Aa]nswer )?(?:[Oo]ptions|[Cc]hoices)\W*$|[a-zA-Z][).:]\W*(?:\w|$))")
 _MOST_RESTATED = 8
 
 
@@ -110,17 +113,32 @@ def _masked(match: re.Match[str]) -> str:
 
 
 def _own_question_end(text: str, place: int, question: str) -> int:
-    """Return where the question that was asked ends, if a reply restates it at a place; else -1."""
-    asked = " ".join(question.split())[:_ASKED_WITHIN]
-    if asked and asked in " ".join(text[place : place + len(question) + _ASKED_WITHIN].split()):
-        last = question.rstrip()[-20:]
-        found = text.find(last, place, place + len(question) + _ASKED_WITHIN)
-        return found + len(last) if found >= 0 else place + len(question)
-    # Before anything was said, there is nothing to run on from.
-    if _words_before(text, place):
+    """Return where a question ends that a reply restates at a place before it answers; else -1."""
+    # After an answer, a model that asks its own question again runs on.
+    if _words_before(text, place) > _PREFACE:
         return -1
-    line = text.find("\n", place + 1)
-    return line if line >= 0 else len(text)
+    within = place + len(question) + _ASKED_WITHIN
+    asked, shown = question.split(), text[place:within].split()
+    if asked and " ".join(asked)[:_ASKED_WITHIN] in " ".join(shown):
+        last = question.rstrip()[-20:]
+        found = text.find(last, place, within)
+        end = found + len(last) if found >= 0 else place + len(question)
+    else:
+        # A reply may begin with the question in its own words.
+        words, restated = (set(_WORD.findall(" ".join(each).lower())) for each in (asked, shown))
+        if _words_before(text, place) or 2 * len(words & restated) < len(words):
+            return -1
+        end = text.find("\n", place + 1)
+        if end >= 0 and len(_WORD.findall(text[place:end])) < 3:  # `Question 2:` alone
+            end = text.find("\n", end + 1)
+    return end if end >= 0 and _answers(text[end : end + _ANSWERED_WITHIN]) else -1
+
+
+def _answers(text: str) -> bool:
+    """Check whether more than a list of choices follows a question."""
+    paragraphs = [part for part in text.split("\n\n") if part.strip()]
+    lines = (line for line in text.split("\n")[1:] if line.strip())
+    return len(paragraphs) > 1 or any(not _LISTED_LINE.match(line) for line in lines)
 
 
 def trim_runaway(text: str) -> str:

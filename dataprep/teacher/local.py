@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataprep.answers.final_answers import letter_of
+from dataprep.answers.letters import letter_of
 from dataprep.core.optional import quiet
 from dataprep.core.records import LETTERS
 from dataprep.models.decoding import Decoder, Decoding, Row, Stopped

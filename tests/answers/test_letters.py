@@ -170,7 +170,7 @@ def test_any_reply_names_a_choice_or_none(reply, choices):
 
 @pytest.mark.medium
 def test_a_long_reply_takes_linear_time():
-    """Half a megabyte of a form's beginning are read at once."""
+    """A form's beginning, many times over, is read at once."""
     for unit in (
         "(",
         "a) ",
@@ -204,7 +204,7 @@ def test_a_long_reply_takes_linear_time():
         "\nB. ",
         "C) tin\n",
     ):
-        letter_of(unit * (500_000 // len(unit)), CHOICES)
+        letter_of(unit * (200_000 // len(unit)), CHOICES)
     letter_of("a) x" + "\n" * 500_000 + "é", CHOICES)  # once a search from each of the newlines
     letter_of("a" + "\n" * 500_000 + "x" + " \n" * 250_000 + "é", CHOICES)
 

@@ -37,7 +37,7 @@ def collect_command(
     teacher_name: list[str] | None = flag(
         None, "Rename a teacher in the output; can be repeated.", "OLD=NEW"
     ),
-    allow_code: bool = flag(False, "Judge code by running its tests, confined (Linux only)."),
+    allow_code: bool = flag(False, "Judge code by running its tests, confined (Linux only).", "--allow-code"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
