@@ -18,6 +18,7 @@ from dataprep.core.errors import FileError, Location, UsageError
 from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import MAX_LINE, too_long
 from dataprep.core.ledger import Ledger
+from dataprep.core.options import check_whole
 from dataprep.core.parallel import refuse_empty, run, workers_for
 from dataprep.core.sampling import shuffled_order
 from dataprep.datasets.merge_rows import Index, Part, build_index, gather_in_memory, gather_on_disk, scan
@@ -107,6 +108,8 @@ def merge(
             rows.extend(source)
     # The published order: merge_files computes the same one without holding the rows.
     if shuffle:
+        # A text would be a seed too, of another order than the number in it.
+        check_whole("--seed", seed)
         random.Random(seed).shuffle(rows)
     return rows
 

@@ -112,22 +112,15 @@ def read_items(
                 made = _of_chat(row, where, metric)
                 made = replace(made, messages=as_trained(made.messages))
             else:
-                made = _of_example(_example(row, dataset), where, metric, worded)
+                # `convert` drops questions that the passage does not answer, but SQuAD 2.0 scores them.
+                example = example_of(row, dataset, unanswerable=True)
+                made = _of_example(example, where, metric, worded)
             yield replace(made, number=ledger.rows_in)
         except RowDropped as drop:
             ledger.drop(drop.reason)
         except RowError as error:
             rejects.add(where, str(error), orjson.dumps(row, default=str))
             ledger.fail(error.reason)
-
-
-def _example(row: dict[str, Any], dataset: str | None) -> Example:
-    if dataset is None or "unanswerable" not in converters.options(converters.load(dataset)):
-        return example_of(row, dataset)
-    # `convert` drops questions that the passage does not answer, but SQuAD 2.0 scores them.
-    example: Example = converters.load(dataset).convert(row, unanswerable="keep")
-    example.source = converters.canonical(dataset)
-    return example
 
 
 def _of_chat(row: Mapping[str, Any], where: Location, metric: Metric | None) -> Item:

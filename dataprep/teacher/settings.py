@@ -14,7 +14,7 @@ import orjson
 
 from dataprep.core.errors import UsageError
 from dataprep.core.optional import require
-from dataprep.core.options import option
+from dataprep.core.options import check, option
 from dataprep.models.sampling import MODEL_VARIABLE
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -38,6 +38,9 @@ class Pacing:
     )
     price_in: float = option(0.0, "Price of a million prompt tokens.", metavar="USD", min=0)
     price_out: float = option(0.0, "Price of a million answer tokens.", metavar="USD", min=0)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_labels_go_before_texts_before_letters_before_numbers(answer, texts, lab
 
 @pytest.mark.parametrize(
     "answer",
-    [4, -1, 1.0, True, False, None, "", " ", "0", "5", "-1", "1.5", "e", "z", "Tin", "tin iron", "²", "()",
+    [4, -1, 1.5, 4.0, True, None, "", " ", "0", "5", "-1", "1.5", "e", "z", "Tin", "tin iron", "²", "()",
      "A B", ["a"], {"label": "a"}, "0x1", "١٢", "9" * 30],
 )  # fmt: skip
 def test_an_answer_that_is_none_of_them_shows_the_choices(answer):

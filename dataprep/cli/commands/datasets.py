@@ -41,9 +41,9 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
 
 
 def _described(name: str, home: Workspace | None) -> dict[str, Any]:
-    from dataprep.core.io import matching_files
     from dataprep.datasets import registry
     from dataprep.datasets.download import read_manifest
+    from dataprep.datasets.workspace import candidates
 
     source = registry.load(name).SOURCE
     folder = None if home is None else home.dataset_folder(name, registry.aliases(name), new=True)
@@ -51,7 +51,7 @@ def _described(name: str, home: Workspace | None) -> dict[str, Any]:
     if folder is not None and folder.is_dir():
         # Not `split_files`, for which two candidates of one split are an error: the list shows them.
         raw = {
-            split: [path.name for path in matching_files(folder, each.files)]
+            split: [str(path.relative_to(folder)) for path in candidates(folder, each)]
             for split, each in source.splits.items()
         }
     return {

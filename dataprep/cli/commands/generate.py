@@ -22,7 +22,10 @@ def prompt_command(
     output: Output = None,
     dataset: str | None = flag(None, "INPUT has source rows of this dataset.", "NAME"),
     shots: int | None = flag(
-        None, "Worked examples per request. Defaults to 2, or 0 without forcing.", "N", min=0
+        None,
+        "Worked examples per request. Defaults to 2 or as many as there are, and to 0 without forcing.",
+        "N",
+        min=0,
     ),
     seed: Seed = 42,
     pool: str | None = flag(None, "Draw worked examples from this file, not from INPUT.", "FILE"),
@@ -31,6 +34,7 @@ def prompt_command(
     ),
     system: str | None = flag(None, "System prompt; '' for none.", "TEXT"),
     template: str | None = flag(None, "Wording: keys system and user.", "FILE.toml"),
+    limit: int | None = flag(None, "Make at most N requests, of the first rows.", "N", min=1),
     rejects: Rejects = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -63,6 +67,7 @@ def prompt_command(
         forcing=teacher_forcing,
         system=parts.get("system") if system is None else system,
         user=parts.get("user"),
+        limit=limit,
         rejects=rejects,
         warn=None if quiet else lambda text: print(f"warning: {text}", file=sys.stderr),
     )

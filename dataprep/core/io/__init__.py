@@ -14,6 +14,7 @@ from dataprep.core.io.blocks import (
     read_row_blocks,
     read_rows,
     row_blocks,
+    rows_in,
 )
 from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
 from dataprep.core.io.reading import check_input, open_mapped, open_whole, read_document, read_text

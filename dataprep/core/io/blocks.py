@@ -95,10 +95,15 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
         yield from _stream_blocks(path, stream, size)
 
 
-def read_row_blocks(path: str, items: Callable[[Any], Iterator[Any]] | None = None) -> Iterator[Block]:
+def read_row_blocks(
+    path: str, items: Callable[[Any], Iterator[Any]] | None = None, delimiter: str | None = None
+) -> Iterator[Block]:
     """Read a file of any format as blocks of JSON Lines; standard input must be JSON Lines.
 
-    ``items`` yields the rows of a JSON document. By default a document is an array of rows, or one row.
+    Args:
+        path: the file.
+        items: yields the rows of a JSON document. By default they are as in ``read_items``.
+        delimiter: as in ``read_items``.
     """
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None
@@ -111,7 +116,7 @@ def read_row_blocks(path: str, items: Callable[[Any], Iterator[Any]] | None = No
                 raise InputError(path, f"found a JSON document; {expected}")
             yield block
     else:
-        yield from row_blocks(path, (row for _, row in read_items(path)))
+        yield from row_blocks(path, (row for _, row in read_items(path, delimiter=delimiter)))
 
 
 def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[Block]:
@@ -120,7 +125,7 @@ def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[Blo
     done, first = 0, True
     try:
         for row in rows:
-            lines.append(orjson.dumps(row, default=str))
+            lines.append(orjson.dumps(row, default=_plain))
             if len(lines) == count:
                 yield Block(path, data=b"\n".join(lines), unit="row", first=first)
                 lines, first = [], False
@@ -132,6 +137,13 @@ def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[Blo
         raise InputError(where, f"cannot be held by JSON: {error}") from None
     if lines:
         yield Block(path, data=b"\n".join(lines), unit="row", first=first)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON lacks as one that it has: numpy's as lists and numbers, others as texts."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)
 
 
 def array_block(path: str) -> Block:
@@ -204,15 +216,35 @@ def read_lines(path: str) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def _items_of(document: Any) -> Iterator[Any]:
-    yield from document if isinstance(document, list) else [document]
+# Names under which documents wrap the list of their rows: `{"version": …, "data": […]}`.
+_WRAPPERS = ("data", "rows", "examples", "questions", "items", "instances", "records", "samples")
 
 
-def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
+def rows_in(document: Any) -> list[Any] | None:
+    """Return the rows of a JSON document that is a list of them or wraps one; ``None`` for another one."""
+    if isinstance(document, list):
+        return document
+    for name in _WRAPPERS if isinstance(document, dict) and "question" not in document else ():
+        rows = document.get(name)
+        # SQuAD's list of articles has its rows further inside.
+        if isinstance(rows, list) and rows and isinstance(rows[0], dict) and "paragraphs" not in rows[0]:
+            # The hub's viewer gives `{"row_idx": 0, "row": {…}}`.
+            return [row["row"] if isinstance(row, dict) and "row_idx" in row else row for row in rows]
+    return None
+
+
+def _items_of(document: Any) -> list[Any]:
+    rows = rows_in(document)
+    return [document] if rows is None else rows
+
+
+def read_items(path: str, *, delimiter: str | None = None) -> Iterator[tuple[Location, bytes | Any]]:
     """Read a file of any format, with the place of each row.
 
-    A ``.json`` file may hold an array of rows, one row, or JSON Lines. A line of JSON Lines comes as bytes,
-    for the caller to parse; any other row as a parsed value, which in an array need not be an object.
+    A ``.json`` file may hold a list of rows, also inside an object such as ``{"data": […]}``, one row, or
+    JSON Lines. A line of JSON Lines comes as bytes, for the caller to parse; any other row as a parsed value,
+    which in a list need not be an object. ``delimiter`` separates the cells of a ``.csv`` or ``.tsv`` file,
+    in place of its own.
     """
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None
@@ -227,7 +259,7 @@ def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
             if kind == "parquet":
                 rows = read_parquet(path, stream)
             else:
-                rows = read_delimited(path, stream, "\t" if kind == "tsv" else ",")
+                rows = read_delimited(path, stream, "\t" if kind == "tsv" else ",", given=delimiter)
             # A table's rows are counted, not its lines: a quoted cell may hold newlines, and the same rows
             # have the same numbers as Parquet. Closed before the stream is, which the reader detaches from
             # when a caller stops after the first row.
