@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-CACHE_BYTES = 64 << 20
+CACHE_BYTES = 16 << 20
 
 
 def packed(text: str) -> bytes:
