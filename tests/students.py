@@ -37,6 +37,12 @@ def write_rows(path: Path, found: list[dict]) -> str:
     return str(path)
 
 
+def unfinish(output: Path) -> None:
+    """Make a finished run, which kept its checkpoints, one that was killed before its last step was saved."""
+    (output / "results.json").unlink()
+    sorted((output / "checkpoints").iterdir())[-1].unlink()
+
+
 def write_tokenizer(path: Path) -> str:
     """A byte-level tokenizer of some words."""
     path.write_bytes(train_tokenizer([" ".join(WORDS)] * 8, 300, "bpe", shrink=True))

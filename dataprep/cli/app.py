@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -12,6 +13,8 @@ from typer.main import get_command
 
 from dataprep import __version__
 from dataprep.cli.console import guard_stdout
+from dataprep.cli.progress import with_progress_lines
+from dataprep.core.errors import one_line
 
 # Module and function of each command with the first line of its docstring, in the order of the pipeline.
 # The lines are repeated here because importing all commands for `dataprep --help` would double its time.
@@ -64,7 +67,7 @@ class _Commands(Mapping[str, Any]):
         command = getattr(import_module(f"dataprep.cli.commands.{module}"), attribute)
         if not isinstance(command, typer.Typer):
             alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-            alone.command(name)(guard_stdout(command))
+            alone.command(name)(guard_stdout(with_progress_lines(name, command)))
             command = alone
         return get_command(command)
 
@@ -75,10 +78,33 @@ class _Commands(Mapping[str, Any]):
         return len(COMMANDS)
 
 
+# Typer's copy of click has no public name for it.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+@contextmanager
+def _quoted_safely() -> Iterator[None]:
+    """Make the message of a wrong command line, which quotes its words, one line."""
+    # A shell's `*` puts file names there, and whoever made the files chose their names.
+    try:
+        yield
+    except _UsageError as error:
+        error.message = one_line(error.message)
+        raise
+
+
 class _Group(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = _Commands()  # type: ignore[assignment]
+
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        with _quoted_safely():
+            return super().make_context(*arguments, **settings)
+
+    def invoke(self, context: Any) -> Any:
+        with _quoted_safely():
+            return super().invoke(context)
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
         # Typer's own method asks each command for its help, which would import them all.

@@ -1,8 +1,13 @@
-"""Print what commands have to say: data on standard output, everything else on standard error."""
+"""Print what commands have to say: data on standard output, everything else on standard error.
+
+Commands print with these functions only. Their texts quote data, file names and servers, and each of them
+passes through ``one_line`` here.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -12,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import orjson
 
-from dataprep.core.errors import DataprepError, FileError
+from dataprep.core.errors import DataprepError, FileError, one_line, visible
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -20,6 +25,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dataprep.core.ledger import Ledger
+
+# JSON has escapes for the characters that a terminal may act on, so its readers get them all the same.
+_UNSAFE = re.compile("[\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+# Characters of a table's cell. A longer one would leave no space for the numbers beside it.
+CELL = 120
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,7 +66,15 @@ def _give_up_stdout() -> None:
 
 def print_json(value: Any, file: TextIO | None = None) -> None:
     """Print a value as indented JSON, on standard output by default."""
-    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(), file=file)
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    print(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text), file=file)
+
+
+def say(*lines: object, file: TextIO | None = None) -> None:
+    """Print each text as one line, on standard error by default."""
+    # Without the check `print` would print an empty line.
+    if lines:
+        print(*map(one_line, lines), sep="\n", file=file or sys.stderr)
 
 
 def print_text(*parts: Any, min_width: int = 60, colour: bool = False, file: TextIO | None = None) -> None:
@@ -72,7 +90,7 @@ def print_text(*parts: Any, min_width: int = 60, colour: bool = False, file: Tex
         file=text, width=width, highlight=False, markup=False, emoji=False, force_terminal=colour or None
     )
     for part in parts:
-        console.print(part, soft_wrap=colour)
+        console.print(visible(part, lines=True) if isinstance(part, str) else part, soft_wrap=colour)
     # rich pads each line to the full width, which wraps when the output is read in a narrower window.
     print("\n".join(line.rstrip() for line in text.getvalue().removesuffix("\n").split("\n")), file=file)
 
@@ -81,12 +99,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) ->
     """Return a table without lines; after the first ``names`` columns come numbers, aligned to the right."""
     from rich.table import Table
 
-    shown = Table(*head, box=None, pad_edge=False)
+    shown = Table(*(one_line(name, CELL) for name in head), box=None, pad_edge=False)
     for column in shown.columns[names:]:
         # A column without a name holds bars or notes, which start at the left.
         column.justify = "right" if column.header else "left"
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*(one_line(cell, CELL) for cell in row))
     return shown
 
 
@@ -111,9 +129,8 @@ class Summary:
 
     def say(self, *lines: str) -> None:
         """Print lines, unless the summary is to be JSON or nothing."""
-        # Without the check `print` would print an empty line.
-        if lines and not self._silent:
-            print(*lines, sep="\n", file=sys.stderr)
+        if not self._silent:
+            say(*lines)
 
     def add(
         self,

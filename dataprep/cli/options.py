@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Optional, TypeVar, get_args, get_ori
 
 import typer
 
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import UsageError, first_line
 from dataprep.core.options import Option, options_of
 from dataprep.core.records import describe
 
@@ -63,6 +63,14 @@ InWorkspace = Annotated[
     str | None,
     typer.Option("--workspace", metavar="DIR", help="Workspace. Defaults to the current folder."),
 ]
+ChatFormat = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="llama3, chatml, llama2, or template: the model directory's own. Defaults to template where "
+        "the tokenizer's directory has one, else to llama3.",
+    ),
+]
 Template = Annotated[
     str | None,
     typer.Option(
@@ -87,10 +95,11 @@ def read_config(context: typer.Context, path: str | None) -> None:
 
     from dataprep.core.io import read_text
 
+    text = read_text(path)
     try:
-        document = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not a TOML file: {error}") from None
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists
+        raise UsageError(f"{path}: not a TOML file: {first_line(error)}") from None
     # Keys are spelled as flags are: `--learning-rate` is `learning_rate`.
     known = {
         max(param.opts, key=len).lstrip("-").replace("-", "_"): param

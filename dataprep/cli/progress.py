@@ -1,13 +1,19 @@
-"""Show progress on standard error: bars on a terminal, and a line now and then elsewhere."""
+"""Show progress on standard error: bars on a terminal, and a line every half minute elsewhere."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from dataprep.cli.console import say
+from dataprep.core.errors import one_line
+from dataprep.core.ledger import listening
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -19,12 +25,75 @@ if TYPE_CHECKING:
 PROGRESS_BYTES = 16 << 20
 WINDOW_SECONDS = 30.0
 REFRESH_SECONDS = 0.25
+# Without a bar, a line comes this often while work continues.
+LINE_SECONDS = 30.0
 BAR = 20
 # With a longer time left than this, in seconds, nothing has come for a while, and a guess would be wrong.
 LONGEST_LEFT = 1e6
+WORDS = 100  # characters of a server's words in a line of progress
 
 Log = Callable[[str], None]
 OnMetrics = Callable[[dict[str, Any]], None]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Pulse:
+    """When the last line of progress was printed, and whether a bar makes lines unnecessary."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        # A worker process that is forked from this one prints nothing.
+        self.process, self.bars, self.last = os.getpid(), 0, time.monotonic()
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if self.bars or now - self.last < LINE_SECONDS or os.getpid() != self.process:
+            return False
+        self.last = now
+        return True
+
+
+_pulse = _Pulse()
+
+
+class _Count:
+    """Count what is done, by its kind, and print a line when one is due."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._done: dict[str, tuple[int, float]] = {}
+
+    def __call__(self, what: str, count: int, total: int = 0) -> None:
+        before, since = self._done.get(what, (0, time.monotonic()))
+        self._done[what] = (done := before + count), since
+        if _pulse.due():
+            say(f"{self._label}: {_done_of(what, done, total, time.monotonic() - since)}")
+
+
+def _done_of(what: str, done: int, total: int, seconds: float) -> str:
+    # Compressed input has more bytes than its file.
+    if not 0 < done <= total:
+        return f"{done:,} {what}"
+    return f"{done:,} of {total:,} {what}, {duration(seconds * (total - done) / done)} left"
+
+
+def with_progress_lines(name: str, command: Callable[P, R]) -> Callable[P, R]:
+    """Return the command, which prints a line every half minute while no bar shows its progress."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        _pulse.start()
+        # With --json, standard error holds one JSON object only. Of the processes of torchrun, one reports.
+        others = os.environ.get("RANK", "0") != "0"
+        if others or kwargs.get("quiet") or kwargs.get("as_json"):
+            return command(*args, **kwargs)
+        with listening(_Count(name)):
+            return command(*args, **kwargs)
+
+    return run
 
 
 @contextmanager
@@ -45,25 +114,44 @@ def _bar(*columns: Any) -> Iterator[tuple[Bar, Callable[[], None]]]:
     # Without a thread that refreshes it: worker processes are forked beside the bar, and a fork while another
     # thread holds a lock can wait for ever.
     console = Console(stderr=True, soft_wrap=True)
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
+    with _no_lines(), Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
         yield bar, redraw
+
+
+@contextmanager
+def _no_lines() -> Iterator[None]:
+    _pulse.bars += 1
+    try:
+        yield
+    finally:
+        _pulse.bars -= 1
+
+
+def _description() -> Any:
+    from rich.progress import TextColumn
+
+    # The data name what is done, and `[red]` in a name is no markup.
+    return TextColumn("{task.description}", markup=False)
 
 
 @contextmanager
 def bytes_bar(
     label: str, inputs: Iterable[str], passes: int, quiet: bool
 ) -> Iterator[Callable[[int], None] | None]:
-    """Yield a callback that moves a bar by bytes of input, read ``passes`` times; ``None`` without a bar."""
-    # Standard input and remote files have no size that is known before they were read.
-    total = passes * sum(Path(path).stat().st_size for path in inputs if Path(path).is_file())
-    if quiet or not sys.stderr.isatty() or total < PROGRESS_BYTES:
+    """Yield a callback for bytes of input, read ``passes`` times; it moves a bar or prints lines."""
+    if quiet:
         yield None
         return
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    # Standard input and remote files have no size that is known before they were read.
+    total = passes * sum(Path(path).stat().st_size for path in inputs if Path(path).is_file())
+    if not sys.stderr.isatty() or total < PROGRESS_BYTES:
+        count = _Count(label)
+        yield lambda done: count("bytes", done, total)
+        return
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with _bar(*columns) as (bar, redraw):
-        task = bar.add_task(label, total=total)
+    with _bar(_description(), BarColumn(), DownloadColumn(), TimeRemainingColumn()) as (bar, redraw):
+        task = bar.add_task(one_line(label), total=total)
 
         def advance(count: int) -> None:
             bar.advance(task, count)
@@ -73,19 +161,22 @@ def bytes_bar(
 
 
 @contextmanager
-def steps_bar(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """Yield a callback that moves a bar for each step that is done; ``None`` without a bar."""
-    if quiet or not sys.stderr.isatty():
+def steps_bar(label: str, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """Yield a callback for steps that are done, by kind; it moves a bar or prints lines."""
+    if quiet:
         yield None
         return
-    from rich.progress import Progress
+    if not sys.stderr.isatty():
+        yield _Count(label)
+        return
+    from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
     tasks: dict[str, Any] = {}
-    with _bar(*Progress.get_default_columns()) as (bar, redraw):
+    with _bar(_description(), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()) as (bar, redraw):
 
         def advance(what: str, count: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
+                tasks[what] = bar.add_task(one_line(what), total=total)
             bar.advance(tasks[what], count)
             redraw()
 
@@ -98,16 +189,15 @@ def training_bar(*, silent: bool) -> Iterator[tuple[OnMetrics, Log]]:
     if silent:
         yield lambda _: None, lambda _: None
     elif not sys.stderr.isatty():
-        yield _print_metrics, lambda text: print(text, file=sys.stderr)
+        yield _print_metrics, say
     else:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-        facts = TextColumn("{task.description}")
-        columns = TextColumn("train"), BarColumn(), MofNCompleteColumn(), facts, TimeRemainingColumn()
-        with _bar(*columns) as (bar, _):
+        columns = TextColumn("train"), BarColumn(), MofNCompleteColumn(), _description()
+        with _bar(*columns, TimeRemainingColumn()) as (bar, _):
 
             def log(text: str) -> None:
-                bar.console.print(text, markup=False, highlight=False)
+                bar.console.print(one_line(text), markup=False, highlight=False, emoji=False)
 
             def on_metrics(line: dict[str, Any]) -> None:
                 if "loss" not in line:
@@ -124,10 +214,13 @@ def training_bar(*, silent: bool) -> Iterator[tuple[OnMetrics, Log]]:
 
 def _print_metrics(line: dict[str, Any]) -> None:
     if "loss" not in line:
-        print(_evaluation(line), file=sys.stderr)
-    # About twenty lines, as this often goes to a log file that somebody reads.
-    elif line["step"] in (1, line["steps"]) or line["step"] % max(line["steps"] // 20, 1) == 0:
-        print(f"step {line['step']:,} of {line['steps']:,}: {_facts(line)}", file=sys.stderr)
+        say(_evaluation(line))
+        return
+    # About twenty lines, as this often goes to a log file that somebody reads; more in a run of hours.
+    twentieth = line["step"] % max(line["steps"] // 20, 1) == 0
+    if line["step"] in (1, line["steps"]) or twentieth or _pulse.due():
+        _pulse.last = time.monotonic()
+        say(f"step {line['step']:,} of {line['steps']:,}: {_facts(line)}")
 
 
 def _evaluation(line: dict[str, Any]) -> str:
@@ -159,31 +252,55 @@ class Speed:
 def asking_bar(
     total: Callable[[], int], pacing: Pacing, quiet: bool
 ) -> Iterator[Callable[[Progress], None] | None]:
-    """Yield a callback that keeps a line on the terminal up to date; ``None`` where none is shown."""
-    if quiet or not sys.stderr.isatty():
+    """Yield a callback that keeps a line on a terminal up to date, or prints lines; ``None`` if quiet.
+
+    ``total`` counts the requests, when a line first needs their number.
+    """
+    if quiet:
         yield None
         return
+    requests, answers, tokens = Speed(), Speed(), Speed()
+    for speed in (requests, answers, tokens):
+        speed(time.monotonic(), 0)
+    priced = bool(pacing.price_in or pacing.price_out)
+    counted: list[int] = []
+
+    def line(progress: Progress) -> str:
+        # With a limit the line counts up to it, as if there were no more requests.
+        counted[:] = counted or [min(total(), pacing.limit or sys.maxsize)]
+        now = time.monotonic()
+        spent = progress.prompt_tokens + progress.completion_tokens
+        rates = requests(now, progress.sent), tokens(now, spent)
+        pace = answers(now, progress.answered + progress.failed)
+        return line_of(progress, counted[0], rates, pace, priced)
+
+    if sys.stderr.isatty():
+        with _live_line(line) as on_progress:
+            yield on_progress
+        return
+
+    def log(progress: Progress) -> None:
+        if _pulse.due():
+            say(f"generate: {line(progress)}")
+
+    yield log
+
+
+@contextmanager
+def _live_line(line: Callable[[Progress], str]) -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    requests, answers, tokens = Speed(), Speed(), Speed()
-    # With a limit the line counts up to it, as if there were no more requests.
-    wanted, shown = min(total(), pacing.limit or sys.maxsize), 0.0
-    priced = bool(pacing.price_in or pacing.price_out)
-    with Live(Text("generate: reading the journal"), console=Console(stderr=True), transient=True) as live:
+    shown = 0.0
+    start, console = Text("generate: reading the journal"), Console(stderr=True)
+    with _no_lines(), Live(start, console=console, transient=True) as live:
 
         def on_progress(progress: Progress) -> None:
             nonlocal shown
-            now = time.monotonic()
-            if now - shown < REFRESH_SECONDS:
-                return
-            shown = now
-            spent = progress.prompt_tokens + progress.completion_tokens
-            rates = requests(now, progress.sent), tokens(now, spent)
-            pace = answers(now, progress.answered + progress.failed)
-            line = line_of(progress, wanted, rates, pace, priced)
-            live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+            if (now := time.monotonic()) - shown >= REFRESH_SECONDS:
+                shown = now
+                live.update(Text(line(progress), no_wrap=True, overflow="ellipsis"))
 
         yield on_progress
 
@@ -208,9 +325,9 @@ def line_of(progress: Progress, wanted: int, rates: tuple[float, float], pace: f
         rest = spent / progress.answered * left if progress.answered else 0.0
         parts.append(f"${progress.cost:.2f} so far, ${progress.cost + rest:.2f} in the end")
     if progress.paused:
-        parts.append(f"paused for {duration(progress.paused)}: {progress.last_error}")
+        parts.append(f"paused for {duration(progress.paused)}: {one_line(progress.last_error, WORDS)}")
     if progress.stopped:
-        parts.append(f"stopping: {progress.stopped}")
+        parts.append(f"stopping: {one_line(progress.stopped, WORDS)}")
     # Also false for a pace of 0, by which one cannot divide.
     elif left < pace * LONGEST_LEFT:
         parts.append(f"{duration(left / pace)} left")

@@ -49,8 +49,8 @@ def judge(
     reply = reply.strip()
     text = without_cue(reply)
     reasoning = "\n\n".join(each for each in (line.get("reasoning"), thinking) if each) or None
-    # An answer that was cut off is kept as text, but its last words are no conclusion.
-    if status == "length" or not text:
+    # An answer that was or may be cut off is kept as text, but its last words are no conclusion.
+    if status in {"length", "unknown"} or not text:
         return Judged("empty" if status == "ok" else status, text, reply, reasoning, place=place)
     # An answer that runs on is read up to where the next question begins.
     end = reply_runaway_at(text, example.question, "choice" if example.choices else example.task)
@@ -154,10 +154,17 @@ class Answers:
         # Only the places of the lines are kept in memory.
         self.journals = JournalReader([(path, files.open_whole(path)) for path in paths])
         self.current = current_lines(self.journals.lines(progress))
-        if not self.current.teachers:
+        teachers = self.current.teachers
+        if not teachers:
             raise InputError(self.journals.torn[0], "the only line broke off; expected responses")
+        # A name under which only failures came, such as a mistyped one, is no teacher if another answered.
+        answered = self.current.answered
+        self.silent = [name for name in teachers if answered and name not in answered]
         # The teachers' names in the journals, by the names that they get.
-        self._names = _renamed(self.current.teachers, names or {})
+        self._names = _renamed(teachers, names or {})
+        for name in self.silent:
+            self.current.forget(name)
+            del self._names[(names or {}).get(name, name)]
         self.teachers = list(self._names)
 
     def judged(self, example: Example, labels: Labels, teacher: str, sample: int) -> Judged:

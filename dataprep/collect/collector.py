@@ -45,6 +45,7 @@ class CollectReport:
     unmatched: int = 0  # answers whose id no Example has
     thinking: int = 0  # training rows that leave out the thinking of their answer
     torn: list[str] = field(default_factory=list)  # incomplete last lines of journals, as `path:line`
+    silent: list[str] = field(default_factory=list)  # names under which nothing but failures came
 
 
 def collect_files(
@@ -110,7 +111,7 @@ def collect_files(
             else:
                 out.write(dump(made))
                 report.ledger.rows_out += 1
-        report.torn = answers.journals.torn
+        report.torn, report.silent = answers.journals.torn, answers.silent
         if isinstance(make, TrainingRows) and "{reasoning}" not in "".join((template or {}).values()):
             report.thinking = make.thinking.total()
         # Checked before the output appears: with the wrong file of Examples it would be an empty success.

@@ -18,15 +18,67 @@
     └── LedgerError (ArithmeticError)   rows in and rows accounted for do not balance (a bug)
 
 The library raises; only the command line catches, once, and prints the message without a traceback.
+
+A message quotes data, file names and servers, which say what they like. So the text of every error, and all
+other text from outside that a person reads, is made by ``one_line``.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Literal, NamedTuple
+
+LINE_LENGTH = 1000
+"""Maximum characters of a line that is printed. No screen shows more, and a field can have megabytes."""
+
+_JOINERS = "\u200c\u200d"  # part of words in Persian and Indic scripts, and of emoji
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def one_line(value: object, limit: int = LINE_LENGTH) -> str:
+    r"""Return text from outside as one short line: ``visible``, and ``shortened`` to ``limit`` characters.
+
+    >>> one_line("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
+    """
+    # Cut twice: before, because escaping megabytes takes seconds; after, because an escape is longer.
+    return shortened(visible(shortened(str(value), limit)), limit)
+
+
+def visible(text: str, lines: bool = False) -> str:
+    r"""Return a text with control characters, invisible marks and lone surrogates as ``\x1b``, ``\u202e``.
+
+    With ``lines``, newlines and tabs stay as they are.
+    """
+    # No reply may move a terminal's cursor, reorder a line, or hold what UTF-8 and HTML cannot.
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if _shows(c, lines) else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _shows(character: str, lines: bool) -> bool:
+    if character in "\n\t":
+        return lines
+    if unicodedata.category(character) in _UNSEEN:
+        return character in _JOINERS
+    code = ord(character)  # noncharacters, which HTML does not allow
+    return not (code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF)
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return a text, or the beginning and the end of one that is longer than ``limit``."""
+    if len(text) <= limit:
+        return text
+    # The end too, because that is where an answer is, and what to do about an error.
+    tail = limit // 3
+    return f"{text[: limit - tail - 3].rstrip()} … {text[-tail:].lstrip()}"
 
 
 class DataprepError(Exception):
     """Root of the tree: catch this to catch everything dataprep raises on purpose."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class UsageError(DataprepError, ValueError):
@@ -53,7 +105,7 @@ class RowError(DataprepError, ValueError):
         self.detail = detail
 
     def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+        return one_line(f"{self.reason}: {self.detail}" if self.detail else self.reason)
 
 
 class RowDropped(RowError):
@@ -69,7 +121,7 @@ class InputError(DataprepError, ValueError):
         self.message = message
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}"
+        return one_line(f"{self.where}: {self.message}")
 
 
 class FileError(DataprepError, OSError):
@@ -81,7 +133,7 @@ class FileError(DataprepError, OSError):
         self.message = message
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return one_line(f"{self.path}: {self.message}")
 
 
 class FetchError(DataprepError, OSError):

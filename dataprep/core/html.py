@@ -1,4 +1,4 @@
-"""Make HTML pages, and make text from data safe to show on a page or a terminal.
+"""Make HTML pages.
 
 All pages follow these rules: no script, nothing loaded from anywhere, every text escaped.
 """
@@ -6,45 +6,11 @@ All pages follow these rules: no script, nothing loaded from anywhere, every tex
 from __future__ import annotations
 
 import html
-import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePath
 
 from dataprep.core import io as files
-from dataprep.core.errors import UsageError
-
-_JOINERS = "\u200c\u200d"  # part of words in Persian and Indic scripts, and of emoji
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-
-def visible(text: str, lines: bool = False) -> str:
-    r"""Return a text with control characters, invisible marks and lone surrogates as ``\x1b``, ``\u202e``.
-
-    With ``lines``, newlines and tabs stay as they are.
-    """
-    # No reply may move a terminal's cursor, reorder a line, or hold what UTF-8 and HTML cannot.
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if _shows(c, lines) else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def _shows(character: str, lines: bool) -> bool:
-    if character in "\n\t":
-        return lines
-    if unicodedata.category(character) in _UNSEEN:
-        return character in _JOINERS
-    code = ord(character)  # noncharacters, which HTML does not allow
-    return not (code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF)
-
-
-def shortened(text: str, limit: int) -> str:
-    """Return a text, or the beginning and the end of one that is longer than ``limit``."""
-    if len(text) <= limit:
-        return text
-    # The end too, because that is where the answer is.
-    tail = limit // 3
-    return f"{text[: limit - tail - 3].rstrip()} … {text[-tail:].lstrip()}"
-
+from dataprep.core.errors import UsageError, visible
 
 _STYLE = """\
 :root {
@@ -100,12 +66,14 @@ REVIEW_STYLE = """\
 :root {
   --bar: #3a78b8; --uniform: #1d1c1a; --gold: #c9c4b8;
   --ok: #3a78b8; --length: #d9a62e; --refused: #8a5fb0; --empty: #b3aea4; --failed: #c23b3b;
+  --unknown: #5aa39a;
   --right: #2f8f6b; --wrong: #d4713a; --unread: #b3aea4;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --bar: #5b9bdc; --uniform: #e9e6df; --gold: #5c5952;
     --ok: #5b9bdc; --length: #e2b84c; --refused: #b08ad6; --empty: #6f6b64; --failed: #e06666;
+    --unknown: #7cc4ba;
     --right: #4db58d; --wrong: #e58a55; --unread: #6f6b64;
   }
 }
@@ -146,9 +114,28 @@ th[scope="row"] { font-weight: 600; }
 .confusion .none { background: var(--panel); color: var(--muted); }
 .replies { width: 100%; table-layout: fixed; }
 .replies th, .replies td { overflow-wrap: anywhere; text-align: start; }
-.replies th:first-child { width: 32%; font-weight: 400; color: var(--muted); }
+.replies th:first-child { width: 27%; font-weight: 400; color: var(--muted); }
+.replies th:nth-child(2), .replies td:nth-child(2) { width: 23%; color: var(--muted); }
 .replies tbody th { font: 0.8rem/1.75 ui-monospace, "SF Mono", Consolas, "Liberation Mono", monospace; }
 .replies td { white-space: pre-wrap; }
 .notes { margin: 0; padding-left: 1.1rem; }
+/* On a narrow screen a row becomes a block of labelled values. What stays wider says that it scrolls. */
+@media (max-width: 40rem) {
+  main { padding: 1.5rem 1rem 3rem; }
+  .scrolls::before {
+    content: "Wider than the screen: scroll sideways →"; position: sticky; left: 0; display: block;
+    width: max-content; max-width: 90vw; color: var(--muted); font-size: 0.8rem;
+  }
+  .rows, .rows tbody { display: block; width: 100%; }
+  .rows thead { display: none; }
+  .rows tr { display: block; padding: 0.5rem 0; border-bottom: 1px solid var(--line); }
+  .rows th, .rows td {
+    display: flex; justify-content: space-between; gap: 1rem; width: auto; padding: 0.1rem 0; border: 0;
+  }
+  .rows th:first-child { width: auto; }
+  .rows td::before { content: attr(data-label); color: var(--muted); text-align: start; }
+  .replies td { display: block; }
+  .replies td::before { display: block; font-size: 0.8rem; }
+}
 @media print { section { break-inside: avoid-page; } main { max-width: none; } }
 """

@@ -1,7 +1,9 @@
-"""Parse a line of a JSON Lines file, or say what is wrong with it."""
+"""Parse a line of a JSON Lines file and write one, or say what is wrong with it."""
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Any
 
 import orjson
@@ -51,3 +53,42 @@ def not_object(value: object) -> RowError:
     """Return the error for JSON that is not an object."""
     kind = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return RowError("not a JSON object", f"found {kind.get(type(value), 'a number')}; expected {{…}}")
+
+
+# Messages of orjson for values that it cannot write. It parses deeper nesting (1,024) than it writes (254).
+_UNWRITTEN = {
+    "Recursion limit": "nested too deeply",
+    "str is not valid UTF-8": "half of a surrogate pair",
+    "Integer exceeds": "a number of more than 64 bits",
+}
+
+
+def to_line(row: Any, newline: bytes = b"") -> bytes:
+    """Return a row as one line of JSON; raise ``RowError`` for one that JSON Lines cannot hold."""
+    try:
+        return orjson.dumps(row) + newline
+    except TypeError as error:
+        raise not_writable(error) from None
+
+
+def not_writable(error: TypeError) -> RowError:
+    """Return the error for a row that orjson refused to write; raise any other ``TypeError``, a bug."""
+    reason = next((text for begin, text in _UNWRITTEN.items() if str(error).startswith(begin)), None)
+    if reason is None:
+        raise error
+    hint = "; no trainer needs more than a few levels" if "nested" in reason else ""
+    return RowError(reason, f"the row can be read, but not written as JSON{hint}")
+
+
+def rejected_line(row: Any) -> bytes:
+    """Return a parsed row as JSON for a file of rejects, also one that ``to_line`` refuses."""
+    try:
+        return orjson.dumps(row, default=str)
+    except TypeError:
+        # Python's own writer goes as deep as it may.
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + 8_192)
+        try:
+            return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+        finally:
+            sys.setrecursionlimit(limit)

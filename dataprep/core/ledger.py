@@ -1,13 +1,38 @@
-"""Count rows in, rows out, and the reason for every row that is left out."""
+"""Count rows in, rows out, and the reason for every row that is left out; say how far the work is."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from dataprep.core.errors import LedgerError
+
+# Called with the kind of thing that was done, how many more of them, and of how many (0 if nobody knows).
+OnAdvance = Callable[[str, int, int], None]
+_listeners: list[OnAdvance] = []
+
+
+@contextmanager
+def listening(listener: OnAdvance) -> Iterator[None]:
+    """Call ``listener`` for each ``advance`` inside."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def advance(what: str, count: int, total: int = 0) -> None:
+    """Say that ``count`` more of something are done, for example ``bytes read``, of ``total`` if known.
+
+    Long work calls it at least every few seconds, so that whoever waits sees that it continues.
+    """
+    # No parameter of every function between here and the command line: the listener belongs to the process.
+    for listener in _listeners:
+        listener(what, count, total)
 
 
 @dataclass

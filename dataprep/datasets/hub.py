@@ -10,11 +10,13 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dataprep.core.errors import FetchError, first_line
+from dataprep.core.ledger import advance
 from dataprep.core.optional import require
 
 # The libraries whose errors mean that the hub, or the connection to it, is at fault. Any other error is a bug
@@ -138,7 +140,7 @@ def _downloaded(
     from huggingface_hub import hf_hub_download
 
     # The client compares sizes only, so the checksums that the hub states are compared here.
-    local = Path(hf_hub_download(hub, path, repo_type="dataset", revision=commit))
+    local = Path(hf_hub_download(hub, path, repo_type="dataset", revision=commit, **_reporting()))
     size = local.stat().st_size
     # Git's own checksum of a file covers a header with its size.
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
@@ -157,6 +159,24 @@ def _downloaded(
             "nothing was written, run the command again"
         )
     return str(local), Download(path, size, sha256.hexdigest())
+
+
+def _reporting() -> dict[str, Any]:
+    """Return the setting with which the client calls ``advance`` where it shows no bars of its own."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from tqdm import tqdm
+
+    class Reported(tqdm):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **(settings | {"disable": True}))
+
+        def update(self, n: float | None = 1) -> None:
+            advance("bytes downloaded", int(n or 0), int(self.total or 0))
+
+    # Clients before 1.0 do not have it.
+    known = "tqdm_class" in signature(hf_hub_download).parameters
+    return {"tqdm_class": Reported} if known and are_progress_bars_disabled() else {}
 
 
 def read_downloads(hub: str, format_name: str, paths: list[str]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core.conversations import Finding, find_in
-from dataprep.core.errors import InputError, Location, UsageError
+from dataprep.core.errors import InputError, Location, UsageError, one_line
 
 # A converter that is wrong is wrong in every row; twenty examples of a fault are enough to see it.
 SHOWN_PER_KIND = 20
@@ -25,7 +25,7 @@ class Problem:
     detail: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.kind}: {self.detail}" if self.detail else f"{self.where}: {self.kind}"
+        return one_line(": ".join(filter(None, (self.where, self.kind, self.detail))))
 
 
 @dataclass

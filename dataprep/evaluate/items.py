@@ -13,6 +13,7 @@ import orjson
 from dataprep.core import io as files
 from dataprep.core.conversations import find_in_row
 from dataprep.core.errors import InputError, Location, RowDropped, RowError
+from dataprep.core.jsonl import rejected_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import LETTERS, Example, describe
 from dataprep.datasets import registry as converters
@@ -119,7 +120,7 @@ def read_items(
         except RowDropped as drop:
             ledger.drop(drop.reason)
         except RowError as error:
-            rejects.add(where, str(error), orjson.dumps(row, default=str))
+            rejects.add(where, str(error), rejected_line(row))
             ledger.fail(error.reason)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from datetime import datetime
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.core.optional import require
+from dataprep.tokens.formats.model_template import ChatTemplate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,9 +81,8 @@ class Model:
         """
         if self._tokenizer.chat_template:
             try:
-                options = {"tokenize": False, "add_generation_prompt": True, **self._template}
-                text = self._tokenizer.apply_chat_template(messages, **options)
-            except Exception as error:  # noqa: BLE001 - a template is a program of the model's authors
+                text = self._chat.render(messages, prompt=True)
+            except ValueError as error:  # RowError and TemplateError, and transformers' own
                 raise GenerationError("chat_template", first_line(error)) from None
         elif plain:
             text = "\n".join(message["content"] for message in messages)
@@ -98,6 +99,12 @@ class Model:
             problem = f"the prompt has {len(tokens):,} tokens, and the model's context holds {self.context:,}"
             raise GenerationError("context_length_exceeded", problem)
         return tokens
+
+    @cached_property
+    def _chat(self) -> ChatTemplate:
+        # Rendered as transformers renders it, with a clock, but with a limit of time.
+        variables = {**self._tokenizer.special_tokens_map, **self._template}
+        return ChatTemplate(self._tokenizer.get_chat_template(), variables, None, datetime.now)
 
     def max_new_tokens(self, prompt: Sequence[int], wanted: int) -> int:
         """Return the maximum length of an answer: ``wanted``, or what the prompt leaves of the context."""
@@ -168,6 +175,27 @@ def load_weights(name: str, dtype: Any = "auto") -> PreTrainedModel:
         raise _load_error(name, "the model", error) from None
     model: PreTrainedModel = loaded
     return model
+
+
+def not_finite(model: Any) -> str | None:
+    """Return the name of the first weights that hold NaN or infinite numbers, if any."""
+    import torch
+
+    # The extremes of a tensor are NaN if one of its numbers is. No copy of the tensor is made.
+    for name, weights in model.named_parameters():
+        if weights.numel() and not torch.stack(torch.aminmax(weights.detach())).isfinite().all():
+            return str(name)
+    return None
+
+
+def check_finite(model: Any, where: str) -> None:
+    """Raise ``FileError`` if weights that were loaded hold NaN or infinite numbers."""
+    if name := not_finite(model):
+        raise FileError(
+            where,
+            f"its weights {name} hold NaN or infinite numbers: the file is damaged, or a training that "
+            "failed was saved; fetch it again, or give another model",
+        )
 
 
 def _safely(name: str) -> dict[str, Any]:

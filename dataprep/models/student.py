@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import FileError, TemplateError, TokenizerError, UsageError, first_line
+from dataprep.core.errors import TokenizerError, UsageError, first_line
 from dataprep.core.optional import quiet_torchao, require
 from dataprep.models import presets
-from dataprep.models.loading import load_weights
+from dataprep.models.loading import check_finite, load_weights
 from dataprep.tokens.formats.loading import chat_format_of
-from dataprep.tokens.formats.model_template import read_template
+from dataprep.tokens.formats.model_template import has_template
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.base import pad_id
 from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel
 
     from dataprep.tokens.formats.base import ChatFormat
     from dataprep.tokens.shards.reading import Shards
@@ -37,6 +39,8 @@ class Student:
     attention: str  # The name of the attention implementation that its class uses by default.
     # Saves low-rank updates and merges them into the weights; called first by `save`.
     merge_adapter: Callable[[Path], None] | None = None
+    # The tokenizer's files to save, once `prepare_saving` has checked them.
+    files: Mapping[str, str] | None = None
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -81,24 +85,34 @@ class Student:
         # A decoder continues its prompt, so the padding must come before it.
         side, pad = "right" if self.is_encoder_decoder else "left", pad_id(self.tokenizer)
         answers: list[str] = []
-        with self.default_attention() as model, torch.no_grad():
+        with self.default_attention() as model, _greedy(model), torch.no_grad():
             for start in range(0, len(prompts), batch_size):
                 # astype() copies: torch warns about the read-only arrays of memory-mapped shards.
                 batch = [torch.from_numpy(ids.astype("int64")) for ids in prompts[start : start + batch_size]]
                 ids = pad_sequence(batch, batch_first=True, padding_value=pad, padding_side=side)
                 ones = [torch.ones_like(prompt) for prompt in batch]
                 mask = pad_sequence(ones, batch_first=True, padding_side=side)
+                room = self._room(ids.shape[1], max_new_tokens)
+                # The longest prompt leaves less room than the others need: each is answered alone.
+                if room < max_new_tokens and len(batch) > 1:
+                    some = prompts[start : start + batch_size]
+                    answers += self.generate_samples(some, max_new_tokens, batch_size=1)
+                    continue
                 output = model.generate(
                     ids.to(model.device),
                     attention_mask=mask.to(model.device),
-                    max_new_tokens=max_new_tokens,
-                    do_sample=False,
+                    max_new_tokens=room,
                     eos_token_id=self.eos_token_ids,
                     pad_token_id=pad,
                 )
                 start_of_answer = 1 if self.is_encoder_decoder else ids.shape[1]
                 answers += map(self.decode_answer, output[:, start_of_answer:].tolist())
         return answers
+
+    def _room(self, prompt: int, wanted: int) -> int:
+        # Positions that a model does not have are an error of its embeddings. T5's have no end.
+        context = None if self.is_encoder_decoder else self.context_length
+        return wanted if context is None else max(min(wanted, context - prompt), 1)
 
     def decode_answer(self, ids: Sequence[int]) -> str:
         """Return the text of generated tokens up to the first stop token."""
@@ -115,6 +129,7 @@ class Student:
         model.load_state_dict(weights)
         model.tie_weights()
         model.set_attn_implementation(attention)
+        model.generation_config = self.model.generation_config
         self.model = model
 
     @contextmanager
@@ -137,21 +152,72 @@ class Student:
         else:  # the name in transformers before 5.2
             self.model.gradient_checkpointing_enable(settings)
 
+    def prepare_saving(self) -> None:
+        """Check before training that the student can be saved after it, and settle what is saved."""
+        from dataprep.tokens.export import generation_ids, saved_files
+
+        chat_format, end = self._saved_with
+        self.model.generation_config = savable(self.model.generation_config)
+        for name, value in generation_ids(self.tokenizer, chat_format, end).items():
+            setattr(self.model.generation_config, name, value)
+        with TemporaryDirectory(prefix="dataprep-") as folder, self.default_attention() as model:
+            # config.json can decide which class loads the tokenizer.
+            model.config.save_pretrained(folder)
+            model.generation_config.save_pretrained(folder)
+            self.files = saved_files(self.tokenizer, chat_format, Path(folder) / "config.json", end=end)
+
     def save(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and chat template for `from_pretrained`."""
-        from dataprep.tokens.export import generation_ids, save_pretrained
+        from dataprep.tokens.export import save_pretrained
 
+        if self.files is None:
+            self.prepare_saving()
         if self.merge_adapter is not None:
             self.merge_adapter(folder)
-        chat_format = None if self.is_encoder_decoder else self.chat_format
+        with self.default_attention() as model:
+            model.save_pretrained(folder)
+        chat_format, end = self._saved_with
+        save_pretrained(self.tokenizer, chat_format, folder, end=end, contents=self.files)
+
+    @property
+    def _saved_with(self) -> tuple[ChatFormat | None, str | None]:
+        """The chat format that is saved, and the special token that ends texts."""
         eos = self.eos_token_ids[:1]
         end = next((name for name, token in self.tokenizer.special_tokens.items() if token in eos), None)
-        with self.default_attention() as model:
-            for name, value in generation_ids(self.tokenizer, chat_format, end).items():
-                setattr(model.generation_config, name, value)
-            # Before the tokenizer: config.json decides which class loads it.
-            model.save_pretrained(folder)
-        save_pretrained(self.tokenizer, chat_format, folder, end=end)
+        return None if self.is_encoder_decoder else self.chat_format, end
+
+
+@contextmanager
+def _greedy(model: PreTrainedModel) -> Iterator[None]:
+    """Make `generate` take the likeliest token, whatever the model's generation settings say."""
+    from transformers import GenerationConfig
+
+    # Replaced, not overridden in the call: `generate` fills up what a call leaves open from these settings,
+    # for example beams, penalties and forced tokens.
+    settings = model.generation_config
+    ids = ("bos_token_id", "decoder_start_token_id")
+    model.generation_config = GenerationConfig(
+        do_sample=False, num_beams=1, **{name: getattr(settings, name) for name in ids}
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = settings
+
+
+def savable(config: GenerationConfig) -> GenerationConfig:
+    """Return a model's generation settings, changed where transformers would refuse to save them."""
+    from transformers import GenerationConfig
+
+    for changes in ({}, {"do_sample": True}):
+        # Many models were published with a temperature and without `do_sample`, which was meant.
+        candidate = copy.deepcopy(config)
+        candidate.update(**changes)
+        with suppress(ValueError):
+            candidate.validate(strict=True)
+            return candidate
+    # Beyond repair: only the token ids, which are set later, and what a decoder begins with.
+    return GenerationConfig(decoder_start_token_id=config.decoder_start_token_id)
 
 
 def stop_tokens(tokenizer: Tokenizer, chat_format: ChatFormat) -> list[int]:
@@ -186,16 +252,28 @@ def has_tokenizer(model: str) -> bool:
 
 
 def load_chat_format_for(
-    model: str, name: str | None, tokenizer: Tokenizer, shards: Sequence[Shards] = ()
+    model: str,
+    name: str | None,
+    tokenizer: Tokenizer,
+    shards: Sequence[Shards] = (),
+    *,
+    strip: bool = False,
+    date: str | None = None,
 ) -> ChatFormat:
     """Load the chat format of a name, else that of the shards, else the model's template, else Llama 3's.
 
     Finished shards must have been written in that format.
     """
     if not shards:
-        return _chat_format(model, name, tokenizer)
+        return _chat_format(model, name, tokenizer, strip=strip, date=date)
     # Shards record how contents were stripped and which date was written; the template must agree.
     settings = {key: shards[0].manifest["options"][key] for key in ("strip", "date")}
+    for flag, given, made in (("--strip", strip, settings["strip"]), ("--date", date, settings["date"])):
+        if given and given != made:
+            raise UsageError(
+                f"{flag}: {shards[0].path} was made without it, or with another: leave it out, or make the "
+                "shards again"
+            )
     chat_format = _chat_format(model, name or shards[0].chat_format, tokenizer, **settings)
     for directory in shards:
         recorded = directory.manifest["chat_format"]
@@ -215,18 +293,10 @@ def load_chat_format_for(
 def _chat_format(model: str, name: str | None, tokenizer: Tokenizer, **settings: Any) -> ChatFormat:
     folder = None if presets.is_preset(model) else model_directory(model)
     if name is None:
-        name = "template" if folder is not None and _has_template(folder) else "llama3"
+        name = "template" if folder is not None and has_template(folder) else "llama3"
     if name == "template":
         return chat_format_of(name, path=folder, special_tokens=tuple(tokenizer.special_tokens), **settings)
     return chat_format_of(name, **settings)
-
-
-def _has_template(folder: str) -> bool:
-    try:
-        read_template(folder)
-    except (TemplateError, FileError):
-        return False
-    return True
 
 
 def model_directory(model: str, flag: str = "--model") -> str:
@@ -261,6 +331,8 @@ def load_student(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> S
     else:
         # In float32 whatever the files have: small updates would be lost in bfloat16.
         weights = load_weights(model_directory(model), torch.float32)
+        # Otherwise it would be noticed in the first step, and look like a row's fault.
+        check_finite(weights, model)
     embeddings = int(weights.get_input_embeddings().weight.shape[0])
     if tokenizer.vocab_size > embeddings:
         problem = (

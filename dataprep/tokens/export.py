@@ -55,7 +55,12 @@ CHATS = (
 
 
 def save_pretrained(
-    tokenizer: Tokenizer, chat_format: ChatFormat | None, directory: str | Path, *, end: str | None = None
+    tokenizer: Tokenizer,
+    chat_format: ChatFormat | None,
+    directory: str | Path,
+    *,
+    end: str | None = None,
+    contents: Mapping[str, str] | None = None,
 ) -> None:
     """Write what ``AutoTokenizer.from_pretrained(directory)`` needs to give the same ids.
 
@@ -67,6 +72,7 @@ def save_pretrained(
         chat_format: the form of conversations; ``None`` for a model of texts, for example T5.
         directory: created if it is missing.
         end: without a chat format, the special token that is put behind each text, as T5's tokenizers do.
+        contents: what ``saved_files`` returned for the same arguments, if it was called before.
 
     Raises:
         TokenizerError: ``transformers`` would give other ids or another loss mask, or the tokenizer lacks a
@@ -75,15 +81,8 @@ def save_pretrained(
         MissingDependencyError: ``transformers`` is not installed (extra ``train``).
     """
     target = Path(directory)
-    contents = _contents(tokenizer, chat_format, end)
-    try:
-        _check(contents, target, tokenizer, chat_format, end)
-    except TokenizerError:
-        if GENERIC in contents[CONFIG]:
-            raise
-        # A model's own class may rebuild the tokenizer in its own way; the generic one takes the file.
-        contents[CONFIG] = _json(orjson.loads(contents[CONFIG]) | {"tokenizer_class": GENERIC})
-        _check(contents, target, tokenizer, chat_format, end)
+    if contents is None:
+        contents = saved_files(tokenizer, chat_format, target / "config.json", end=end)
     with files.writing(str(target)):
         target.mkdir(parents=True, exist_ok=True)
     for name, text in contents.items():
@@ -93,9 +92,29 @@ def save_pretrained(
             (target / name).unlink(missing_ok=True)
 
 
+def saved_files(
+    tokenizer: Tokenizer, chat_format: ChatFormat | None, model_config: Path, *, end: str | None = None
+) -> dict[str, str]:
+    """Return the texts of the files that ``save_pretrained`` writes, by name, after checking them.
+
+    ``model_config`` is the model's ``config.json``, if there is one: it may decide which class of
+    ``transformers`` loads the tokenizer.
+    """
+    contents = _contents(tokenizer, chat_format, end)
+    try:
+        _check(contents, model_config, tokenizer, chat_format, end)
+    except TokenizerError:
+        if GENERIC in contents[CONFIG]:
+            raise
+        # A model's own class may rebuild the tokenizer in its own way; the generic one takes the file.
+        contents[CONFIG] = _json(orjson.loads(contents[CONFIG]) | {"tokenizer_class": GENERIC})
+        _check(contents, model_config, tokenizer, chat_format, end)
+    return contents
+
+
 def _check(
     contents: dict[str, str],
-    target: Path,
+    model_config: Path,
     tokenizer: Tokenizer,
     chat_format: ChatFormat | None,
     end: str | None,
@@ -104,9 +123,8 @@ def _check(
     with TemporaryDirectory(prefix="dataprep-") as folder:
         for name, text in contents.items():
             files.write_text(text, str(Path(folder) / name))
-        # The model's configuration may decide which class loads the tokenizer.
-        if (target / "config.json").is_file():
-            files.write_text(files.read_text(str(target / "config.json")), str(Path(folder) / "config.json"))
+        if model_config.is_file():
+            files.write_text(files.read_text(str(model_config)), str(Path(folder) / "config.json"))
         check_saved(Path(folder), tokenizer, chat_format, end)
 
 
@@ -259,14 +277,19 @@ def check_saved(
 def _compare_chat(
     saved: Any, chat_format: ChatFormat, messages: list[dict[str, str]], expected: Encoded
 ) -> None:
-    text, date = saved.chat_template, {}
+    text, settings = saved.chat_template, {}
     if isinstance(chat_format, TemplateFormat) and chat_format.date:
         if "strftime_now" in text and "date_string" not in text:
             return  # transformers renders it with today's date
-        date = {"date_string": chat_format.date}
+        settings = {"date_string": chat_format.date}
+    elif "strftime_now" in text:
+        # Without a date there is no clock here, so the template writes a date of its own.
+        settings = {"chat_template": text.replace("strftime_now", "no_clock")}
     # Without marks in the template, transformers cannot tell a loss mask.
     marked = re.search(r"\{%-?\s*generation\s*-?%\}", text) is not None
-    found = saved.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=marked, **date)
+    found = saved.apply_chat_template(
+        messages, return_dict=True, return_assistant_tokens_mask=marked, **settings
+    )
     what = f"the conversation beginning {messages[0]['content'][:40]!r}, in chat format {chat_format.name!r},"
     _compare(saved, what, found["input_ids"], expected.ids)
     if marked:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataprep.core import io as files
 from dataprep.core.conversations import Finding, find_in
-from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
-from dataprep.core.html import check_path, document, escaped, visible
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError, visible
+from dataprep.core.html import check_path, document, escaped
 from dataprep.core.jsonl import parse_line
 from dataprep.datasets.validate import Problem, Report
 from dataprep.tokens.encoder import Encoder
@@ -105,7 +105,7 @@ class _Row(NamedTuple):
 def lint_files(
     inputs: str | Path | Sequence[str | Path],
     tokenizer: str | Path | Tokenizer,
-    chat_format: str | ChatFormat = "llama3",
+    chat_format: str | ChatFormat | None = None,
     *,
     template: str | Path | None = None,
     options: ShardOptions | None = None,
@@ -117,7 +117,7 @@ def lint_files(
     Args:
         inputs: a file of chat rows, or several.
         tokenizer: the tokenizer of the model that will be trained, or the path of its file or directory.
-        chat_format: the chat format of its conversations, or its name.
+        chat_format: the chat format of its conversations, or its name, as for ``tokenize_files``.
         template: for the name ``template``: a model directory or a Jinja file. Defaults to the tokenizer's.
         options: as of ``tokenize_files``; of these ``strip``, ``date`` and the maximum length are used.
         max_length: maximum number of tokens per row, in place of that of ``options``; longer rows are checked
@@ -137,23 +137,34 @@ def lint_files(
     max_length = options.limit if max_length is None else max_length
     encoder = Encoder(prepared.tokenizer, prepared.chat_format)
     report = LintReport()
-    bad: list[LintedRow] = []
-    good: list[LintedRow] = []
+    bad: list[list[LintedRow]] = []
+    good: list[list[LintedRow]] = []
     for path in map(str, paths):
         report.rows[path] = 0
+        bad.append([])
+        good.append([])
         rows = _rows_in(path, prepared.chat_format)
         while batch := list(islice(rows, BATCH)):
             for row in _linted(batch, encoder, max_length):
                 report.rows[path] += 1
                 _count(report, row)
                 # Rows without faults are kept too, up to the same number: at the end they fill up the page.
-                kept = bad if row.findings else good
+                kept = (bad if row.findings else good)[-1]
                 if len(kept) < keep:
                     kept.append(row)
         if not report.rows[path]:
             raise InputError(path, "the file is empty; expected chat rows")
-    report.kept = (bad + good)[:keep]
+    # All files have their share of the page, in the order of the files.
+    kept_bad = _shared(bad, keep)
+    report.kept = kept_bad + _shared(good, keep - len(kept_bad))
     return report
+
+
+def _shared(kept: Sequence[Sequence[LintedRow]], count: int) -> list[LintedRow]:
+    """Return the first rows of each file, as many of each as possible, and `count` together."""
+    turns = [row for turn in zip_longest(*kept) for row in turn if row is not None]
+    shown = set(map(id, turns[:count]))
+    return [row for rows in kept for row in rows if id(row) in shown]
 
 
 def _count(report: LintReport, row: LintedRow) -> None:

@@ -76,7 +76,7 @@ def tokenize_files(
     output: str | Path,
     *,
     tokenizer: str | Path | Tokenizer,
-    chat_format: str | ChatFormat = "llama3",
+    chat_format: str | ChatFormat | None = None,
     template: str | Path | None = None,
     options: ShardOptions | None = None,
     workers: int | None = 1,
@@ -92,7 +92,8 @@ def tokenize_files(
         inputs: files in any format that dataprep reads; ``-`` is standard input.
         output: a directory: a new one, an empty one, or one of shards.
         tokenizer: a tokenizer, or the path of its file or model directory.
-        chat_format: a chat format, or its name.
+        chat_format: a chat format, or its name. Defaults to the tokenizer's own template, if there is one in
+            its directory, else to ``llama3``.
         template: for the name ``template``: a model directory or a Jinja file. Defaults to the tokenizer's.
         options: how rows become shards.
         workers: number of processes; ``None`` takes every core if the input is large enough to gain by it.
@@ -143,7 +144,7 @@ def tokenize_files(
 
 def prepare(
     tokenizer: str | Path | Tokenizer,
-    chat_format: str | ChatFormat,
+    chat_format: str | ChatFormat | None,
     options: ShardOptions,
     template: str | Path | None = None,
 ) -> Prepared:
@@ -154,7 +155,7 @@ def prepare(
         # Hashed before it is loaded: if the file is changed in between, the difference is noticed later.
         digest = None if file is None else sha256_of(file)
         tokenizer = tokenizers.load_tokenizer(tokenizer)
-    if isinstance(chat_format, str):
+    if chat_format is None or isinstance(chat_format, str):
         chat_format = chat_format_for(
             chat_format, tokenizer, path, template=template, strip=options.strip, date=options.date
         )

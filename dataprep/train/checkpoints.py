@@ -1,16 +1,18 @@
 """Checkpoints: everything that a run needs to continue as if it had never stopped.
 
-Each is one file, written under another name, flushed to the disk and renamed, so it is whole or missing.
+Each is one file, written under another name, flushed to the disk and renamed, so it is whole or missing. It
+ends with a mark and the SHA-256 of everything before it, by which damage is noticed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -21,6 +23,10 @@ from dataprep.core.errors import FileError, TrainingError, first_line
 from dataprep.train.distributed import World
 
 _NAME = re.compile(r"step-(\d{8,})\.pt")
+# The end of a checkpoint, before its digest. torch reads its part of the file from the front.
+_MARK = b"\nsha256: "
+_END = len(_MARK) + hashlib.sha256().digest_size
+_PARTS = {"step": int, "world": int, "weights": dict, "optimizer": dict, "generators": list, "facts": dict}
 
 
 class Checkpoints:
@@ -42,10 +48,15 @@ class Checkpoints:
             torch.distributed.all_gather_object(generators, states)
         if self.world.first:
             state = {"step": done, "weights": weights, "optimizer": optimizer, "generators": generators}
-            self._write(done, state | {"facts": dict(facts), "world": self.world.size})
-            for path in checkpoints_in(self.folder)[:-keep]:
-                path.unlink(missing_ok=True)
-        self.world.wait()
+            state |= {"facts": dict(facts), "world": self.world.size, "digest": True}
+            try:
+                self._write(done, state)
+                for path in checkpoints_in(self.folder)[:-keep]:
+                    path.unlink(missing_ok=True)
+            finally:  # also after an error: the others would wait forever for a process that has failed
+                self.world.wait()
+        else:
+            self.world.wait()
 
     def _write(self, done: int, state: dict[str, Any]) -> None:
         path = self.folder / f"step-{done:08d}.pt"
@@ -53,7 +64,9 @@ class Checkpoints:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                torch.save(state, file)
+                digest = _Digest(file)
+                torch.save(state, digest)
+                file.write(_MARK + digest.sha256.digest())
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -76,8 +89,10 @@ class Checkpoints:
     def load(self, path: Path) -> dict[str, Any]:
         """Load a checkpoint, and return its step and facts."""
         try:
+            checked = _is_whole(path)
             # weights_only: a checkpoint from elsewhere must not run code. mmap: the file is not copied first.
             state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+            _check_parts(state, checked)
             size = state["world"]
         except Exception as error:  # noqa: BLE001 - a damaged file makes its reader raise anything
             raise FileError(
@@ -93,15 +108,54 @@ class Checkpoints:
         try:
             saved = {"model_state_dict": state["weights"], "optim_state_dict": state["optimizer"]}
             set_state_dict(self.module, self.optimizer, **saved, options=full)
-        except (RuntimeError, KeyError, ValueError) as error:
+            generators = state["generators"][self.world.rank]
+            torch.set_rng_state(generators["cpu"])
+            if "cuda" in generators and torch.cuda.is_available():
+                torch.cuda.set_rng_state(generators["cuda"])
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             # torch's messages list every tensor that differs.
             reason = " ".join(str(error).split())[:300]
             raise TrainingError(f"{path}: a checkpoint of another model: {reason}") from None
-        generators = state["generators"][self.world.rank]
-        torch.set_rng_state(generators["cpu"])
-        if "cuda" in generators and torch.cuda.is_available():
-            torch.cuda.set_rng_state(generators["cuda"])
         return {"step": state["step"], **state["facts"]}
+
+
+class _Digest:
+    """A file for `torch.save`, which writes from front to end, with the SHA-256 of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a checkpoint has a digest; raise `ValueError` if it is that of another content."""
+    left = path.stat().st_size - _END
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (piece := file.read(min(left, 1 << 20))):
+            sha256.update(piece)
+            left -= len(piece)
+        end = file.read(_END)
+    if not end.startswith(_MARK):  # cut short, which torch notices, or of a version without digests
+        return False
+    if end != _MARK + sha256.digest():
+        raise ValueError("its content is not what was written")
+    return True
+
+
+def _check_parts(state: Any, checked: bool) -> None:
+    if not isinstance(state, dict) or not all(isinstance(state.get(part), of) for part, of in _PARTS.items()):
+        raise ValueError("it is not a checkpoint of a run")
+    if type(state["facts"].get("metrics")) is not int or state["step"] < 0:
+        raise ValueError("it is not a checkpoint of a run")
+    if state.get("digest") and not checked:
+        raise ValueError("its digest is not there")
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

@@ -8,12 +8,18 @@ loss and gradient as one large batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from dataprep.core.errors import UsageError
+import orjson
+
+from dataprep.core import io as files
+from dataprep.core.errors import Location, RowError, UsageError
+from dataprep.core.io import Rejects
+from dataprep.core.jsonl import not_object, parse_line
+from dataprep.core.ledger import Ledger, advance
 from dataprep.tokens.shards.manifest import sha256_of
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import RunDir
@@ -22,6 +28,23 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dataprep.train.distributed import World
+
+Read = TypeVar("Read")
+
+
+class SkippedRows(Rejects):
+    """Bad rows that another process, or another pass over the rows, writes to the file."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    @property
+    def raises(self) -> bool:
+        """False: bad rows never raise."""
+        return False
+
+    def add(self, where: Location, message: str, row: bytes) -> None:
+        """Leave the row out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +60,10 @@ class TrainContext:
     world: World
     log: Callable[[str], None]
     on_metrics: Callable[[dict[str, Any]], None]
+    # Where bad rows go. Without a file, the first one raises.
+    rejects: Rejects = field(default_factory=lambda: Rejects(None))
+    # Number of processes that tokenize; `None` takes every core for large inputs.
+    workers: int | None = None
 
 
 class TrainedModel(Protocol):
@@ -46,6 +73,9 @@ class TrainedModel(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Return what the run's records say about it, beside its class and size."""
+
+    def prepare_saving(self) -> None:
+        """Check before training that it can be saved after it."""
 
     def save(self, folder: Path) -> None:
         """Write everything into a directory that loads without the run."""
@@ -171,6 +201,35 @@ def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
     return [{"name": file.name, "bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files]
 
 
+def read_with(
+    read: Callable[[Location, dict[str, Any], bytes], Read],
+    paths: Iterable[str],
+    rejects: Rejects,
+    ledger: Ledger,
+) -> Iterator[Read]:
+    """Yield `read(place, row, text)` of the rows of files; those for which it raises are bad rows.
+
+    The text is empty unless bad rows go to a file.
+    """
+    for path in paths:
+        for where, item in files.read_items(path):
+            ledger.rows_in += 1
+            try:
+                row = parse_line(item) if isinstance(item, bytes) else item
+                if not isinstance(row, dict):
+                    raise not_object(row)
+                result = read(where, row, b"" if rejects.raises else _text(item))
+            except RowError as error:
+                rejects.add(where, str(error), _text(item))
+                ledger.fail(error.reason)
+            else:
+                yield result
+
+
+def _text(item: Any) -> bytes:
+    return item if isinstance(item, bytes) else orjson.dumps(item, default=str)
+
+
 def check_max_length(max_length: int | None, context_length: int | None) -> int | None:
     """Return the maximum number of tokens in a row."""
     if max_length and context_length and max_length > context_length:
@@ -210,6 +269,7 @@ def mean_losses(
         for name, value in values.items() if shard else ():
             sums[name] += float(value)
             counts[name] += batch.counts[name]
+        advance("rows evaluated", len(items), len(data))
     if processes:
         sums, counts = processes.total(sums), processes.total(counts)
     # A part without any token has no mean: it is left out instead of being 0, which would look learned.

@@ -27,7 +27,7 @@ QAT = ("int8-dynamic-int4", "int4-weight")
 _NAMES: dict[str, Any] = {"metavar": "NAME,...", "parse": parse_names}
 _PATH: dict[str, Any] = {"metavar": "PATH", "is_path": True}
 # A resumed run can have other values of these: they change how it is shown and saved, not its result.
-_FREE = ("save_every", "keep", "tensorboard")
+_FREE = ("save_every", "keep", "keep_checkpoints", "tensorboard")
 
 
 def _parse_weights(texts: list[str]) -> dict[str, float]:
@@ -68,6 +68,10 @@ class TrainOptions:
     chat_format: str | None = option(
         None, "Chat format: llama3, chatml, llama2 or template. Defaults to the model's own.", metavar="NAME"
     )
+    strip: bool = option(False, "Strip white space around contents.")
+    date: str | None = option(
+        None, "Put a date line, such as '26 Jul 2024', into the system message.", metavar="DATE"
+    )
     max_length: int | None = option(
         None, "Maximum number of tokens per row. Defaults to the model's context length.", metavar="N", min=2
     )
@@ -88,8 +92,11 @@ class TrainOptions:
     eval_every: int = option(
         0, "Steps between evaluations; 0 evaluates only before and after.", metavar="N", min=0
     )
-    save_every: int = option(500, "Steps between checkpoints; 0 for none.", metavar="N", min=0)
+    save_every: int = option(
+        500, "Steps between checkpoints; 0 writes one after the last step only.", metavar="N", min=0
+    )
     keep: int = option(2, "Number of checkpoints to keep.", metavar="N", min=1)
+    keep_checkpoints: bool = option(False, "Keep the checkpoints when the run is finished.")
     gamma: float = option(1.0, "rationale: weight of the answers.", min=0)
     alpha: float | None = option(
         None,
@@ -162,7 +169,9 @@ class TrainOptions:
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
         """Return the flags that differ from a run's recorded options and change its result."""
-        now, options = to_config(self), [found for _, found, _ in options_of(self) if found.key not in _FREE]
+        # A run of a version that lacked an option was begun with its default.
+        now, recorded = to_config(self), to_config(TrainOptions()) | dict(recorded)
+        options = [found for _, found, _ in options_of(self) if found.key not in _FREE]
         return [found.flag for found in options if not _same(now[found.key], recorded.get(found.key))]
 
 

@@ -32,7 +32,7 @@ from dataprep.core.errors import UsageError
 from dataprep.core.optional import quiet_torchao, require
 from dataprep.train.checkpoints import checkpoints_in
 from dataprep.train.objective import mean_losses, weighted_loss
-from dataprep.train.run_dir import METRICS, RunDir
+from dataprep.train.run_dir import FACTS, METRICS, RESULTS, RunDir
 from dataprep.train.trainer import BatchSampler, Trainer
 
 if TYPE_CHECKING:
@@ -115,10 +115,15 @@ def train_full_precision(
             run_dir.record(facts, resume=resume)
         world.wait()
         torch.manual_seed(plain.options.seed + world.rank)
-        Trainer(objective, plain, branch=half).run(resume=resume)
+        trainer = Trainer(objective, plain, branch=half)
+        trainer.run(resume=resume)
+        if trainer.failure is not None:
+            raise trainer.failure
         if world.first:
             with run_dir.saving() as folder:
                 student.save(folder)
+            if not context.options.keep_checkpoints:
+                run_dir.remove_checkpoints(branch=False)
         world.wait()
     if world.first and not checkpoints_in(context.run_dir.checkpoints):
         # The trainer cuts these metrics to the shared half when it loads the branch's checkpoint.
@@ -129,8 +134,8 @@ def train_full_precision(
     return checkpoints_in(run_dir.branch)[-1]
 
 
-def save_quantized(folder: Path, scheme: Any) -> None:
-    """Write a saved student, quantized, with its tokenizer, into `quantized/`.
+def save_quantized(student: Path, folder: Path, scheme: Any) -> None:
+    """Write a saved student, quantized, with its tokenizer, into `quantized/` in a folder.
 
     Its configuration names torchao, which `from_pretrained` needs to load it.
     """
@@ -138,16 +143,17 @@ def save_quantized(folder: Path, scheme: Any) -> None:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, TorchAoConfig
 
     target = folder / QUANTIZED
-    encoder_decoder = AutoConfig.from_pretrained(folder).is_encoder_decoder
+    encoder_decoder = AutoConfig.from_pretrained(student).is_encoder_decoder
     factory = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
     with quiet_torchao():
         model = factory.from_pretrained(
-            folder, dtype=torch.float32, quantization_config=TorchAoConfig(scheme), local_files_only=True
+            student, dtype=torch.float32, quantization_config=TorchAoConfig(scheme), local_files_only=True
         )
         model.save_pretrained(target)
     # Tokenizer and chat template, so that the directory works on its own.
-    for file in folder.iterdir():
-        if file.is_file() and not (target / file.name).exists() and file.suffix != ".safetensors":
+    for file in student.iterdir():
+        is_part = file.suffix in (".json", ".jinja", ".model") and file.name not in (FACTS, RESULTS)
+        if file.is_file() and is_part and not (target / file.name).exists():
             shutil.copyfile(file, target / file.name)
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import UsageError, first_line
+from dataprep.core.io import Rejects, check_distinct, open_rejects
 from dataprep.core.optional import quiet, require
 from dataprep.train.objectives.registry import ObjectiveSpec, choose_objective
 from dataprep.train.options import TrainOptions
-from dataprep.train.run_dir import RunDir, advise_on_interrupt, new_run_path, newest_run_path
+from dataprep.train.run_dir import (
+    RunDir,
+    advise_on_interrupt,
+    new_run_path,
+    newest_run_path,
+    tensorboard_of,
+    working_in,
+)
 
 if TYPE_CHECKING:
     from dataprep.train.objective import TrainContext
@@ -43,6 +52,8 @@ def train(
     root: str | Path = ".",
     options: TrainOptions | None = None,
     resume: bool = False,
+    rejects: str | Path | None = None,
+    workers: int | None = None,
     on_metrics: Callable[[dict[str, Any]], None] | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Trained:
@@ -57,6 +68,8 @@ def train(
         root: the folder that contains `runs/`.
         options: the options.
         resume: continue the run in `output` from its last checkpoint.
+        rejects: a file for bad rows. Without it, the first bad row raises.
+        workers: number of processes that tokenize; `None` takes every core for large inputs.
         on_metrics: called with each line of metrics.
         log: called with each line of other messages.
 
@@ -75,23 +88,31 @@ def train(
         require("tensorboard", extra="tensorboard", feature="--tensorboard")
     # The first rows are read before torch is imported: an error in them is reported within a second.
     paths, eval_paths = _paths(data), _paths(eval_data)
-    spec = choose_objective(paths, options, eval_paths)
+    check_distinct(rejects, [], [*paths, *eval_paths])
+    spec = choose_objective(paths, options, eval_paths, skip_bad=rejects is not None)
+    if options.qat is not None and not eval_paths:
+        raise UsageError("--qat compares losses on evaluation rows: give --eval FILE")
     if options.model == "auto":
         options = replace(options, model=spec.preset)
 
     from dataprep.train.distributed import processes
-    from dataprep.train.objective import TrainContext
+    from dataprep.train.objective import SkippedRows, TrainContext
 
-    with quiet(), processes(options.device) as world:
+    with quiet(), processes(options.device) as world, ExitStack() as stack:
         # Only the first process looks for a free name, which the others must share.
         run_dir = RunDir(world.agree(_run_path(output, root, resume=resume) if world.first else None))
+        bad: Rejects = SkippedRows()
         if world.first:
-            run_dir.begin(options, paths, eval_paths, resume=resume)
+            stack.enter_context(working_in(run_dir.path))
+            run_dir.begin(options, paths, eval_paths, rejects, resume=resume)
+        if world.first or rejects is None:
+            bad = stack.enter_context(open_rejects(rejects))
         world.wait()
         log = (log if world.first else None) or _ignore
         # After begin(), which records the options as they were given.
         options = replace(options, learning_rate=options.learning_rate or spec.learning_rate(options))
-        context = TrainContext(paths, eval_paths, options, run_dir, world, log, on_metrics or _ignore)
+        report = (log, on_metrics or _ignore)
+        context = TrainContext(paths, eval_paths, options, run_dir, world, *report, bad, workers)
         results = _run(spec, context, resume=resume)
     return Trained(run_dir.path, spec.name, results)
 
@@ -102,7 +123,6 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
     from dataprep.train import quantization
     from dataprep.train.lora import add_lora
     from dataprep.train.objective import facts_of
-    from dataprep.train.run_dir import draw_curve, write_card
     from dataprep.train.trainer import Trainer
 
     options, world, run_dir = context.options, context.world, context.run_dir
@@ -124,27 +144,79 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
         if options.qat is not None:
             scheme = quantization.check(objective)
         if world.first:
+            # Now, and not after hours of training.
+            student.prepare_saving()
             run_dir.record(facts, resume=resume)
+    done = run_dir.finished() if resume else None
+    if world.agree("yes" if world.first and done else "no") == "yes":
+        return _finished(context, done or {})
     with advise_on_interrupt(run_dir, context.log):
         if options.qat is not None:
             start = quantization.train_full_precision(objective, facts, scheme, resume=resume)
         # Another seed in each process, so that dropout differs between their batches.
         torch.manual_seed(options.seed + world.rank)
-        results = Trainer(objective, context, start=start).run(resume=resume)
-    if world.first:
-        results |= objective.results()
-        if options.qat is not None:
-            results["quantization"] = quantization.compare(objective, scheme)
-        with run_dir.saving() as folder:
-            student.save(folder)
-            if options.qat is not None:
-                quantization.save_quantized(folder, scheme)
-            # After the quantized copy, which has no card of its own.
-            write_card(folder, spec.name, options, facts, results)
-        draw_curve(run_dir)
+        trainer = Trainer(objective, context, start=start)
+        trainer.run(resume=resume)
+        results = _saved(spec, objective, facts, scheme, trainer.failure) if world.first else {}
     # A process that leaves early would end the group while the first one still writes.
     world.wait()
+    return results or run_dir.summary()
+
+
+def _finished(context: TrainContext, results: dict[str, Any]) -> dict[str, Any]:
+    """Return the results of a run that was finished before."""
+    if context.world.first:
+        context.log(f"the run in {context.run_dir.path} is finished: there is nothing to resume")
+        if context.options.tensorboard:
+            with tensorboard_of(context.run_dir):  # writes what was measured
+                pass
+        _clean_up(context)
     return results
+
+
+def _saved(
+    spec: ObjectiveSpec, objective: Any, facts: dict[str, Any], scheme: Any, failure: Exception | None
+) -> dict[str, Any]:
+    """Save a trained student; then measure it, and write what the run shows of itself."""
+    from dataprep.train import quantization
+    from dataprep.train.report import draw_curve, write_card
+
+    context = objective.context
+    options, run_dir = context.options, context.run_dir
+    with run_dir.saving() as folder:
+        objective.student.save(folder)
+    if failure is not None:
+        raise failure
+    results = run_dir.summary()
+    measurements = {"sample and metrics": objective.results}
+    if options.qat is not None:
+        measurements["comparison of quantized students"] = lambda: {
+            "quantization": quantization.compare(objective, scheme)
+        }
+    for what, measure in measurements.items():
+        try:
+            results |= measure()
+        except Exception as error:  # noqa: BLE001 - the student is trained and saved, whatever it was
+            warning = f"no {what}: {type(error).__name__}: {first_line(error)}; the student is saved"
+            context.log(f"warning: {warning}")
+            results.setdefault("warnings", []).append(warning)
+    if options.qat is not None:
+        with run_dir.saving() as folder:
+            quantization.save_quantized(run_dir.path, folder, scheme)
+    # After the quantized copy, which has no card of its own.
+    write_card(run_dir.path, spec.name, options, facts, results)
+    draw_curve(run_dir)
+    run_dir.finish(results)
+    _clean_up(context)
+    return results
+
+
+def _clean_up(context: TrainContext) -> None:
+    from dataprep.train.quantization import FULL_PRECISION
+
+    if not context.options.keep_checkpoints:
+        context.run_dir.remove_checkpoints()
+        RunDir(context.run_dir.path / FULL_PRECISION).remove_checkpoints()
 
 
 def _run_path(output: str | Path | None, root: str | Path, *, resume: bool) -> str:

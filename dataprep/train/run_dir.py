@@ -3,8 +3,9 @@
 - options.toml: data and options; `dataprep train --config options.toml` repeats the run
 - facts.json: facts about data and model
 - metrics.jsonl: a line for each step, and one for each evaluation
+- results.json: the results of a finished run
 - loss.png: the curve of both losses
-- checkpoints/: states to continue from
+- checkpoints/: states to continue from; a finished run needs none
 - tokens/: chat rows as token shards
 - tensorboard/: the metrics for TensorBoard, with `--tensorboard`
 - README.md: the student's model card
@@ -13,7 +14,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import tomllib
@@ -29,10 +29,14 @@ from dataprep import __version__
 from dataprep.core.errors import FileError, InputError, UsageError, first_line
 from dataprep.core.io import writing
 from dataprep.core.options import absolute, to_config, to_toml
+from dataprep.core.records import describe
+from dataprep.tokens.shards.writing import locked
 from dataprep.train.options import TrainOptions
 
-TRAINING, EVALUATION, INK = "#2a6f97", "#d1495b", "#333333"
 OPTIONS, FACTS, METRICS, TOKENS = "options.toml", "facts.json", "metrics.jsonl", "tokens"
+RESULTS = "results.json"
+# The fields that a line of metrics must have: of a step, or of an evaluation.
+_STEP, _EVALUATION = ("step", "loss", "tokens", "seconds"), ("step", "eval_loss")
 
 
 def new_run_path(root: str | Path, now: datetime) -> Path:
@@ -51,6 +55,22 @@ def newest_run_path(root: str | Path) -> Path | None:
     return runs[-1].parent if runs else None
 
 
+@contextmanager
+def working_in(path: Path) -> Iterator[None]:
+    """Create a run's directory, and keep other runs out of it until the end."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"-o {path}: expected a directory, found a file")
+    with writing(str(path)):
+        path.mkdir(parents=True, exist_ok=True)
+    # Two runs would write into each other's metrics and checkpoints.
+    with locked(path, "another run works in it: wait for it, or give another directory with -o"):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # not empty: the run took a step
+                path.rmdir()
+
+
 class RunDir:
     """A run's directory."""
 
@@ -62,7 +82,13 @@ class RunDir:
         self._new = False
 
     def begin(
-        self, options: TrainOptions, data: Sequence[str], eval_data: Sequence[str], *, resume: bool
+        self,
+        options: TrainOptions,
+        data: Sequence[str],
+        eval_data: Sequence[str],
+        rejects: str | Path | None = None,
+        *,
+        resume: bool,
     ) -> None:
         """Create the directory; when resuming, check that the options are the same."""
         recorded = self._read(OPTIONS, tomllib.loads)
@@ -76,13 +102,13 @@ class RunDir:
         if self.path.is_dir() and any(self.path.iterdir()):
             has = "a run" if (self.path / OPTIONS).is_file() else "other files"
             raise UsageError(f"-o {self.path}: the directory holds {has} already; --resume continues a run")
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"-o {self.path}: expected a directory, found a file")
         self._new = True
         with writing(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
             self._metrics.write_bytes(b"")
-            paths = {"data": [*map(absolute, data)], "eval": [*map(absolute, eval_data)]}
+            paths: dict[str, Any] = {"data": [*map(absolute, data)], "eval": [*map(absolute, eval_data)]}
+            if rejects is not None:
+                paths["rejects"] = str(Path(rejects).absolute())
             head = f"# dataprep {__version__}: `dataprep train --config FILE` repeats this run.\n"
             self._write(OPTIONS, head + to_toml(paths | to_config(options)))
 
@@ -93,12 +119,10 @@ class RunDir:
             yield
         except BaseException:
             if self._new:
+                # Another program may have put files into the directory: they stay.
                 for name in (OPTIONS, FACTS, METRICS):
                     (self.path / name).unlink(missing_ok=True)
                 shutil.rmtree(self.path / TOKENS, ignore_errors=True)
-                # Another program may have put files into the directory: they stay.
-                with suppress(OSError):
-                    self.path.rmdir()
             raise
 
     def record(self, facts: Mapping[str, Any], *, resume: bool) -> None:
@@ -125,11 +149,15 @@ class RunDir:
     def _read(self, name: str, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any] | None:
         path = self.path / name
         try:
-            return parse(path.read_text("utf-8"))
+            document = parse(path.read_text("utf-8"))
+            if not isinstance(document, dict):
+                raise ValueError(f"found {describe(document)}, expected an object")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise InputError(path, f"damaged: {error}; start a new run in another directory") from None
+        except (OSError, ValueError, RecursionError) as error:
+            reason = first_line(error)
+            raise InputError(path, f"damaged: {reason}; start a new run in another directory") from None
+        return document
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
         """Append a line of metrics."""
@@ -143,18 +171,30 @@ class RunDir:
 
     def truncate_metrics(self, size: int) -> None:
         """Remove the metrics that were written after a checkpoint."""
+        if (found := self.metrics_size()) < size:
+            raise InputError(
+                self._metrics,
+                f"found {found:,} bytes; the checkpoint was written after {size:,}: bring the file back, or "
+                "start a new run",
+            )
         with writing(str(self._metrics)):
             os.truncate(self._metrics, size)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return all lines of metrics."""
-        return [orjson.loads(line) for line in self._metrics.read_bytes().splitlines()]
+        try:
+            lines = self._metrics.read_bytes().split(b"\n")
+        except OSError as error:
+            raise FileError(self._metrics, f"cannot be read: {error.strerror}") from None
+        return [_metrics_of(line, f"{self._metrics}:{n}") for n, line in enumerate(lines, 1) if line]
 
     def summary(self) -> dict[str, Any]:
         """Return steps, tokens, seconds, and the first and last losses."""
         lines = self.metrics()
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
+        if not steps:
+            raise InputError(self._metrics, "damaged: it has no line of a step; start a new run")
         summary: dict[str, Any] = {
             "steps": steps[-1]["step"],
             "tokens": sum(line["tokens"] for line in steps),
@@ -180,18 +220,65 @@ class RunDir:
             with writing(str(self.path)):
                 partial.mkdir()
                 yield partial
+                # safetensors lets only the owner read its files, whatever the umask allows.
+                mode = partial.stat().st_mode & 0o666
+                for file in partial.rglob("*.safetensors"):
+                    file.chmod(mode)
                 # config.json last: without it, the directory does not load as a model.
                 for file in sorted(partial.iterdir(), key=lambda file: file.name == "config.json"):
                     if file.is_dir():  # cannot replace a directory that is not empty
                         shutil.rmtree(self.path / file.name, ignore_errors=True)
                     file.replace(self.path / file.name)
-        except (RuntimeError, SafetensorError) as error:
+        except (FileError, RuntimeError, SafetensorError) as error:
             # A full disk, as torch (RuntimeError) and safetensors report it.
-            if not any(word in str(error) for word in ("space", "write", "os error")):
+            is_file = isinstance(error, FileError)
+            if not is_file and not any(word in str(error) for word in ("space", "write", "os error")):
                 raise
-            raise FileError(self.path, f"the student cannot be written: {first_line(error)}") from None
+            reason = (
+                error.message if isinstance(error, FileError) else f"cannot be written: {first_line(error)}"
+            )
+            hint = "free some space, and --resume continues from the last checkpoint"
+            raise FileError(self.path, f"the student {reason}; {hint}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+    def finish(self, results: Mapping[str, Any]) -> None:
+        """Record the results of a run whose student is saved."""
+        files = sorted([*self.path.glob("*.safetensors"), *self.path.glob("config.json")])
+        document = {"results": results, "files": {file.name: file.stat().st_size for file in files}}
+        with writing(str(self.path)):
+            self._write(RESULTS, orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+    def finished(self) -> dict[str, Any] | None:
+        """Return the results of a finished run whose student is still there, else `None`."""
+        document = self._read(RESULTS, orjson.loads) or {}
+        results, files = document.get("results"), document.get("files")
+        if not isinstance(results, dict) or not isinstance(files, dict) or not files:
+            return None
+        sizes = {name: (self.path / name).stat().st_size for name in files if (self.path / name).is_file()}
+        return results if sizes == files else None
+
+    def remove_checkpoints(self, *, branch: bool = True) -> None:
+        """Remove the checkpoints of a finished run, which are several times as large as the student."""
+        for folder in (self.checkpoints, *([self.branch] if branch else [])):
+            for pattern in ("step-*.pt", ".step-*.partial"):
+                for path in folder.glob(pattern):
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):  # not there, or it holds something else
+                folder.rmdir()
+
+
+def _metrics_of(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        found = orjson.loads(line)
+        for names in (_STEP, _EVALUATION):
+            if all(type(found.get(name)) in (int, float) for name in names):
+                metrics: dict[str, Any] = found
+                return metrics
+        reason = "not a line of metrics"
+    except (ValueError, AttributeError) as error:
+        reason = first_line(error)
+    raise InputError(where, f"damaged: {reason}; bring the file back, or start a new run")
 
 
 @contextmanager
@@ -200,10 +287,10 @@ def advise_on_interrupt(run_dir: RunDir, log: Callable[[str], None]) -> Iterator
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        steps = sorted(path.stem.removeprefix("step-") for path in run_dir.checkpoints.glob("step-*.pt"))
+        steps = [int(path.stem.removeprefix("step-")) for path in run_dir.checkpoints.glob("step-*.pt")]
         start = "starts again: there is no checkpoint yet"
         if steps:
-            start = f"continues after step {int(steps[-1]):,}"
+            start = f"continues after step {max(steps):,}"
         log(f"interrupted: the same command with -o {run_dir.path} --resume {start}")
         raise
 
@@ -230,101 +317,3 @@ def tensorboard_of(run_dir: RunDir) -> Iterator[Callable[[Mapping[str, Any]], No
             for line in run_dir.metrics():
                 add(line)
             yield add
-
-
-def draw_curve(run_dir: RunDir) -> Path | None:
-    """Write `loss.png`: the smoothed training loss by step, and the evaluation loss."""
-    lines = run_dir.metrics()
-    steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
-    measured = [(line["step"], line["eval_loss"]) for line in lines if "eval_loss" in line]
-    if importlib.util.find_spec("matplotlib") is None or not steps:
-        return None
-    # Figure, not pyplot: pyplot needs a display or changes the program's global state.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(*zip(*steps, strict=True), color=TRAINING, alpha=0.25, linewidth=1)
-    axes.plot(*zip(*_smoothed(steps), strict=True), color=TRAINING, linewidth=2, label="training")
-    if measured:
-        axes.plot(
-            *zip(*measured, strict=True), color=EVALUATION, marker="o", linewidth=2, label="evaluation rows"
-        )
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    axes.set_ylim(bottom=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK)
-    axes.legend(frameon=False)
-    path = run_dir.path / "loss.png"
-    # Without the version of matplotlib in it, equal runs write equal files.
-    figure.savefig(path, dpi=150, metadata={"Software": None})
-    return path
-
-
-def _smoothed(steps: list[tuple[int, float]]) -> list[tuple[int, Any]]:
-    # An exponential mean whose weights halve every twentieth of the run.
-    keep = 0.5 ** (1 / max(len(steps) / 20, 1))
-    smoothed, mean, weight = [], 0.0, 0.0
-    for step, loss in steps:
-        mean, weight = keep * mean + (1 - keep) * loss, keep * weight + (1 - keep)
-        # Divided by the weights so far: the mean of the first steps would be too low.
-        smoothed.append((step, mean / weight))
-    return smoothed
-
-
-def write_card(
-    folder: Path, objective: str, options: TrainOptions, facts: Mapping[str, Any], results: Mapping[str, Any]
-) -> None:
-    """Write `README.md` into a directory."""
-    pipeline = "text-classification" if objective == "soft-label" else "text-generation"
-    # transformers loads only a directory with a configuration; the tiny network has none.
-    library = ["library_name: transformers"] if (folder / "config.json").is_file() else []
-    about = f"A student trained with dataprep {__version__}: objective `{objective}`, model `{options.model}`"
-    about += f", {facts['parameters']:,} parameters." if "parameters" in facts else "."
-    rows = facts.get("rows", {})
-    lines = ["---", *library, f"pipeline_tag: {pipeline}", "---", "", f"# {folder.resolve().parent.name}", ""]
-    lines += [about, "", *_student(facts), "## Data", "", "| part | file | rows | SHA-256 |"]
-    lines += ["| --- | --- | --- | --- |"]
-    lines += [
-        f"| {part} | {file['name']} | {rows.get(part, '')} | `{file['sha256']}` |"
-        for part, inputs in facts.get("data", {}).items()
-        for file in inputs
-    ]
-    lines += ["", *_table("Results", {name: value for name, value in results.items() if name != "sample"})]
-    if sample := results.get("sample"):
-        lines += ["## A sample", "", *_quoted(sample["prompt"]), "", "It answers:", ""]
-        lines += [*_quoted(sample["answer"]), ""]
-    lines += _table("Options", options.to_json())
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
-
-
-def _student(facts: Mapping[str, Any]) -> list[str]:
-    tokenizer = facts.get("tokenizer") or {}
-    values = {
-        "class": facts.get("class"),
-        "chat format of conversations": facts.get("chat_format"),
-        "tokenizer": tokenizer.get("kind"),
-        "tokenizer's fingerprint": tokenizer.get("fingerprint"),
-        "LoRA": facts.get("lora"),
-    }
-    values = {name: value for name, value in values.items() if value}
-    return _table("Student", values) if values else []
-
-
-def _table(title: str, values: Mapping[str, Any]) -> list[str]:
-    rows = [f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in values.items()]
-    return [f"## {title}", "", "| | |", "| --- | --- |", *rows, ""]
-
-
-def _quoted(text: str) -> list[str]:
-    # A fence in the text would end the block: its tildes are spread.
-    return ["~~~~text", text.replace("~~~~", "~ ~ ~ ~"), "~~~~"]
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_shown(inner)}" for name, inner in value.items())
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")

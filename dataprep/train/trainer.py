@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dataprep.core.errors import TrainingError
+from dataprep.core.errors import FileError, TrainingError
 from dataprep.core.sampling import shuffled_order
+from dataprep.models.loading import not_finite
 from dataprep.train.checkpoints import Checkpoints
 from dataprep.train.distributed import World, wrap_model
 from dataprep.train.objective import Batch, Objective, TrainContext, mean_losses, weighted_loss
@@ -107,6 +108,9 @@ class Trainer:
         self.options, self.world, self.run_dir = context.options, context.world, context.run_dir
         # The checkpoint of another run to begin with, and the step to write one for another run after.
         self.on_metrics, self.start, self.branch = context.on_metrics, start, branch
+        self.log = context.log
+        # The error of the last evaluation. The student is saved before the run ends with it.
+        self.failure: Exception | None = None
         self.sampler = BatchSampler.of(len(data.train), self.options, self.world)
         assert self.options.learning_rate is not None
         self.learning_rate = self.options.learning_rate
@@ -118,9 +122,9 @@ class Trainer:
         self.forward = compile_module(self.module) if self.options.compile else self.module
         self.tensorboard: Callable[[Mapping[str, Any]], None] | None = None
 
-    def run(self, *, resume: bool = False) -> dict[str, Any]:
-        """Train to the end, and return losses before and after, steps, tokens and seconds."""
-        first = self._resume() if resume or self.start else 0
+    def run(self, *, resume: bool = False) -> None:
+        """Train to the end, write a checkpoint, and measure the loss on the evaluation rows."""
+        first, steps = self._resume() if resume or self.start else 0, self.sampler.steps
         writes = self.options.tensorboard and self.world.first
         with tensorboard_of(self.run_dir) if writes else nullcontext() as self.tensorboard:
             if first == 0:
@@ -131,9 +135,15 @@ class Trainer:
                     metrics = self.train_step(step, items)
                 self._record(metrics)
                 self.after_step(step + 1)
+            if first < steps:
+                self._save_last()
+            # Before the student is saved, which merges low-rank updates and so changes the last digits.
+            try:
+                self.evaluate(steps)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the steps are not to be lost by it
+                self.failure = error
         if self.options.fsdp:
             self._gather()
-        return self.run_dir.summary()
 
     def train_step(self, step: int, items: list[int]) -> dict[str, Any]:
         """Update the weights once, and return the step's metrics."""
@@ -222,7 +232,7 @@ class Trainer:
     def after_step(self, done: int) -> None:
         """Evaluate and write checkpoints where they are due; `done` steps are done."""
         last = done == self.sampler.steps
-        if last or (self.options.eval_every and done % self.options.eval_every == 0):
+        if not last and self.options.eval_every and done % self.options.eval_every == 0:
             self.evaluate(done)
         # Before the run's own checkpoint: a run resumed from that one does not reach this step again.
         if done == self.branch:
@@ -230,6 +240,16 @@ class Trainer:
             branch.save(done, {"metrics": self.run_dir.metrics_size()}, keep=1)
         if self.options.save_every and done % self.options.save_every == 0 and not last:
             self.checkpoints.save(done, {"metrics": self.run_dir.metrics_size()}, keep=self.options.keep)
+
+    def _save_last(self) -> None:
+        """Write a checkpoint after the last step, so that nothing that follows can lose the training."""
+        # Earlier ones are not needed any more: without them, there is more room for the student.
+        keep = self.options.keep if self.options.keep_checkpoints else 1
+        try:
+            self.checkpoints.save(self.sampler.steps, {"metrics": self.run_dir.metrics_size()}, keep=keep)
+        except FileError as error:
+            # The student takes a third of the room, so it may still be possible to save it.
+            self.log(f"warning: {error}")
 
     @torch.no_grad()
     def evaluate(self, step: int) -> None:
@@ -308,10 +328,14 @@ class Trainer:
         else:
             named = ", ".join(dataset.describe_item(item) for item in items[:8])
             cause = f"on no row in particular: the step had {named}" + (" …" if len(items) > 8 else "")
-        raise TrainingError(
-            f"step {step + 1}: {problem}, {cause}; lower --learning-rate, lengthen --warmup, or look at "
-            "these rows; the last checkpoint is as it was before"
+        advice = (
+            "lower --learning-rate, lengthen --warmup, or look at these rows; the last checkpoint is as it"
         )
+        advice += " was before"
+        # Not at a step of this run, which would have ended before: the weights were loaded like that.
+        if self.world.size == 1 and (name := not_finite(self.student.model)):
+            advice = f"the model's weights {name} hold NaN or infinite numbers: begin with another --model"
+        raise TrainingError(f"step {step + 1}: {problem}, {cause}; {advice}")
 
 
 def compile_module(module: nn.Module) -> Callable[..., Any]:

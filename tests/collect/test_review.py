@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from dataprep import review_files, write_rows
 from dataprep.collect.review.findings import fit, kappa, survival
-from dataprep.core.errors import DataprepError, FileError, InputError, UsageError
-from dataprep.core.html import shortened, visible
+from dataprep.collect.review.replies import why_unread
+from dataprep.core.errors import DataprepError, FileError, InputError, UsageError, shortened, visible
+from dataprep.core.html import escaped
 from tests import strategies as some
 from tests.tables import table
 
@@ -577,7 +578,7 @@ def test_the_tables_show_the_figures(run, tmp_path):
         r"Against equal shares: χ² = 38\.00, 3 degrees of freedom, p < 0\.0001",
         r"Against the gold answers: no test, since c is answered and never expected",
         r"d +· +· +10 +· +· +10 +0\.0%",
-        r"q50 +\[red\]no\[/red\] \\x1b\[31m\\u202e:smile:\\nmore",
+        r"q50 +no letter +\[red\]no\[/red\] \\x1b\[31m\\u202e:smile:\\nmore",
         r"gpt +llama \[bold\] +50 +40 +80\.0% +0\.688",
     ):
         assert re.search(rf"^{line} *$", text, re.MULTILINE), f"{line}\n{text}"
@@ -637,3 +638,38 @@ def test_shown_texts_are_safe_and_short(text, limit):
     assert not set(visible(text)) & set("\n\r\t\x1b")
     assert visible(text, lines=True).count("\n") == text.count("\n")
     assert len(shortened(text, limit)) <= limit
+
+
+@table(
+    ("reply", "why"),
+    [
+        ("(a) tin or (b) iron", "several letters: a, b"), ("A. No, B.", "several letters: a, b"),
+        ("(e) all of them", "e is not one of the choices a to c"), ("Hard to say.", "no letter"),
+        ("Perhaps tin, I think", "no letter, but the words of a"),
+        ("tin and iron", "no letter, but the words of a, b"),
+        ("One could say (b)", "b is mentioned, but it is not clear that it is the answer"),
+        ("<think>It is (b).</think>", "nothing is said after the thinking"),
+        ("A plant grows", "no letter"),
+        ("The answer is (a) iron.", "a letter beside the text of another choice"),
+    ],
+)  # fmt: skip
+def test_an_unread_reply_has_a_reason(reply, why):
+    """Whoever looks through the replies sees what stood in the way."""
+    assert why_unread(reply, ["tin", "iron", "gold"]) == why
+
+
+def test_reasons_are_on_the_terminal_in_the_json_and_on_the_page(run, tmp_path):
+    """Beside each reply that is listed."""
+    labelled = {"id": "z", "rationales": {"t": "x"}, "teacher_answers": {"t": {"label": "zz", "text": "x"}}}
+    labelled["choices"] = ["tin", "iron"]
+    write_rows(
+        [response("1", "(a) or (b)", "t"), response("2", teacher="t"), labelled], str(tmp_path / "r.jsonl")
+    )
+    done = run("review", "r.jsonl", "-o", "page.html")
+    found = json.loads(run("review", "r.jsonl", "--json").out)["teachers"][0]["unread"]
+    reasons = ["several letters: a, b", "'zz' is not one of the choices a to b"]
+    assert [reply["reason"] for reply in found] == reasons
+    page = (tmp_path / "page.html").read_text()
+    for reason in reasons:
+        assert reason in done.out.decode()
+        assert escaped(reason) in page

@@ -15,8 +15,7 @@ from dataprep import review_files, write_rows
 from dataprep.collect.review.page import page
 from dataprep.collect.review.replies import Answer, CurrentReplies, References, Reply
 from dataprep.collect.review.review import reviewed
-from dataprep.core.errors import FileError, UsageError
-from dataprep.core.html import visible
+from dataprep.core.errors import FileError, UsageError, visible
 from dataprep.datasets.source_rows import GoldRow
 from tests.collect.test_review import LETTERS, gold_row, response
 from tests.tables import table
@@ -126,7 +125,7 @@ def test_any_text_is_read_back_as_it_is(names, replies):
     cells = [text for tag, text in found.texts if tag in {"td", "th"}]
     unread = [(own, reply) for own, reply in dict(replies).items() if own != "q"]
     expected = [
-        cell for own, reply in unread for cell in (visible(own), visible(reply, lines=True) or "nothing")
+        cell for own, reply in unread for cell in (visible(own), "", visible(reply, lines=True) or "nothing")
     ]
     start = cells.index("reply", cells.index("unread")) + 1 if unread else 0
     assert cells[start : start + len(expected)] == expected

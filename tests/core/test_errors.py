@@ -3,15 +3,23 @@
 import pytest
 
 from dataprep.core.errors import (
+    LINE_LENGTH,
+    FetchError,
+    FileError,
     InputError,
     Location,
     MissingDependencyError,
     RowDropped,
     RowError,
+    TemplateError,
+    TokenizerError,
+    UsageError,
     first_line,
     located,
+    one_line,
 )
 from dataprep.core.optional import require
+from tests.tables import table
 
 
 def test_located_says_where_and_what_to_do():
@@ -40,3 +48,40 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.setitem(__import__("sys").modules, "dotenv", None)
     with pytest.raises(MissingDependencyError, match=r"^reading .env needs .*'dataprep\[teacher\]'"):
         require("python-dotenv", extra="teacher", feature="reading .env", module="dotenv")
+
+
+@table(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mb", r"a\x1b[31mb"), ("a\nb\r\tc\0", r"a\nb\r\tc\x00"), ("\x9b2J\x7f", r"\x9b2J\x7f"),
+        ("\u202egnp.exe", r"\u202egnp.exe"), ("a\u2028b\u0085", r"a\u2028b\x85"), ("\ud800", r"\ud800"),
+        ("é 你好 👩‍🚀 (a) \\", "é 你好 👩‍🚀 (a) \\"), (17, "17"), ("", ""), ("  a", "  a"),
+        (r"\x1b", r"\x1b"),
+    ],
+)  # fmt: skip
+def test_text_from_outside_is_one_visible_line(text, shown):
+    """Control characters, line ends and invisible marks are escapes; words in any script stay."""
+    assert one_line(text) == shown
+    assert one_line(one_line(text)) == shown
+
+
+@pytest.mark.parametrize("text", ["x" * 5_000_000, "\x1b" * 5_000_000, "\U000e0001" * 999, "a\n" * 900])
+def test_text_from_outside_is_short(text):
+    """Megabytes become a line; beginning and end stay."""
+    found = one_line(text)
+    assert len(found) <= LINE_LENGTH
+    assert " … " in found
+
+
+def test_the_text_of_every_error_is_one_short_line():
+    """Whoever prints an error, also with --debug, prints nothing that a terminal acts on."""
+    evil = "\x1b[31m\n" + "x" * 9_000
+    errors = [kind(evil) for kind in (FetchError, TokenizerError, UsageError, TemplateError)]
+    errors += [InputError(evil, evil), FileError(evil, evil), RowError(evil, evil), RowError(evil)]
+    with pytest.raises(InputError) as caught, located(Location(evil, 1), evil):
+        raise RowError(evil, evil)
+    for error in [*errors, caught.value]:
+        assert len(str(error)) <= LINE_LENGTH
+        assert str(error).isprintable()
+    # What to do stands at the end, and stays.
+    assert str(InputError("a.jsonl:1", f"{evil}; remove it")).endswith("x; remove it")

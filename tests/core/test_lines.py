@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import InputError, RowError
-from dataprep.core.jsonl import MAX_LINE, parse_line, too_long
+from dataprep.core.jsonl import MAX_LINE, parse_line, rejected_line, to_line, too_long
 from tests import strategies as some
 
 
@@ -84,3 +84,28 @@ def test_a_long_line_is_named_with_its_place():
     error = too_long("rows.jsonl", 7)
     assert isinstance(error, InputError)
     assert str(error).startswith(f"rows.jsonl:7: found a line of more than {MAX_LINE // 2**20} MiB")
+
+
+def nested(depth):
+    """Return a list in a list, ``depth`` levels in all."""
+    value = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [nested(255), nested(900), "\ud800", 2**64])
+def test_a_row_that_json_cannot_hold_is_refused(value):
+    """The parser reads deeper nesting than it writes; the row is refused, and can still be set aside."""
+    row = {"a": value}
+    with pytest.raises(RowError, match="can be read, but not written"):
+        to_line(row)
+    assert rejected_line(row).startswith(b'{"a":')
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        to_line({"a": object()})
+
+
+def test_a_row_that_json_holds_is_one_line():
+    """With or without its newline, and with Python's own values in rejects."""
+    assert (to_line({"a": [1, None]}), to_line(1, b"\n")) == (b'{"a":[1,null]}', b"1\n")
+    assert rejected_line({"a": {1}}) == b'{"a":"{1}"}'

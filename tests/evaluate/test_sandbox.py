@@ -207,6 +207,7 @@ def test_a_program_does_not_judge_itself(guard):
         ("assert set(f(3)) == set([1])", "def set(x): return 0\ndef f(x): return [2]"),
         ("import math\nassert math.isclose(f(2), 4)", "class math:\n    isclose = lambda *_: True\n" + right),
         ("assert math.isclose(f(2), 4)", "class math:\n    isclose = lambda *_: True\n" + right),
+        ("assert f(1) == 4", "import sys\nf = sys"),
         ("assert isclose(f(1), 2)", "def isclose(a, b): return True\n" + right),
         ("assert Counter(f(1)) == Counter([2])", "def Counter(x): return 1\ndef f(x): return [1]"),
         ("assert abs(f(1) - 2) < 1", YES + "def f(x): return Yes()"),
@@ -245,6 +246,10 @@ def test_tests_use_what_a_program_defines(guard):
         ("assert f() == (1, 2) and f().x == 1", "import collections\nP = collections.namedtuple('P', 'x y')\n"
          "def f(): return P(1, 2)"),
         ("assert math.isclose(f(2), 4.0)", "import math\ndef f(x): return math.pow(x, 2)"),
+        (
+            "assert size((1, 'a')) == sys.getsizeof((1, 'a'))",
+            "import sys\ndef size(x): return sys.getsizeof(x)",
+        ),
         ("def check(candidate):\n    assert candidate(1, 2) == 3\ncheck(add)", ADD),
         ("try:\n    f(-1)\nexcept ValueError as error:\n    assert str(error) == 'no'\nelse:\n    assert False",  # noqa: E501
          "def f(x): raise ValueError('no')"),

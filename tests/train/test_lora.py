@@ -14,6 +14,7 @@ from dataprep.core.optional import quiet_torchao
 from dataprep.train.lora import add_lora
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
+from tests.students import unfinish
 
 pytest.importorskip("peft")
 from peft import PeftModel
@@ -71,7 +72,8 @@ def test_only_the_updates_are_trained(place, tmp_path):
 def test_an_interrupted_run_ends_with_the_same_weights(place, tmp_path):
     """A checkpoint holds the updates and the optimizer's state for them."""
     run(place, tmp_path / "whole", steps=6, save_every=3)
-    run(place, tmp_path / "parts", steps=6, save_every=3)
+    run(place, tmp_path / "parts", steps=6, save_every=3, keep_checkpoints=True)
+    unfinish(tmp_path / "parts")
     run(place, tmp_path / "parts", steps=6, save_every=3, resume=True)
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)

@@ -17,7 +17,7 @@ from dataprep.train.objectives.sft import SftObjective
 from dataprep.train.options import TrainOptions
 from dataprep.train.quantization import mean_loss
 from dataprep.train.run import train
-from tests.students import WORDS, llama_config, write_rows
+from tests.students import WORDS, llama_config, unfinish, write_rows
 
 with quiet_torchao():
     pytest.importorskip("torchao")
@@ -103,20 +103,23 @@ def test_the_first_student_is_the_one_without(place, tmp_path):
 @pytest.mark.medium
 def test_an_interrupted_run_ends_with_the_same_weights(place, tmp_path):
     """Whichever student was being trained, --resume goes on."""
-    run(place, tmp_path / "whole", save_every=2)
+    kept = {"save_every": 2, "keep_checkpoints": True}
+    run(place, tmp_path / "whole", **kept)
     first = load_file(tmp_path / "whole" / "model.safetensors")
+    unfinish(tmp_path / "whole")
     (tmp_path / "whole" / "checkpoints" / "step-00000004.pt").unlink()
-    run(place, tmp_path / "whole", save_every=2, resume=True)
+    run(place, tmp_path / "whole", **kept, resume=True)
     assert all(
         torch.equal(first[name], value)
         for name, value in load_file(tmp_path / "whole" / "model.safetensors").items()
     )
     for file in ("config.json", "model.safetensors"):
         (tmp_path / "whole" / "full-precision" / file).unlink()
+    (tmp_path / "whole" / "results.json").unlink()
     for folder in (tmp_path / "whole", tmp_path / "whole" / "full-precision"):
         for file in (folder / "checkpoints").iterdir():
             file.unlink()
-    run(place, tmp_path / "whole", save_every=2, resume=True)
+    run(place, tmp_path / "whole", **kept, resume=True)
     assert all(
         torch.equal(first[name], value)
         for name, value in load_file(tmp_path / "whole" / "model.safetensors").items()

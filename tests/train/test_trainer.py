@@ -31,7 +31,7 @@ from dataprep.train.distributed import World
 from dataprep.train.options import TrainOptions, learning_rate_factor
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler, explain_out_of_memory
-from tests.students import rows, write_model, write_rows
+from tests.students import rows, unfinish, write_model, write_rows
 
 
 def chosen(place, **settings):
@@ -131,7 +131,8 @@ def test_two_processes_are_one_with_a_bigger_batch(place, tmp_path, flags):
 def test_a_killed_run_of_two_processes_goes_on(place, tmp_path):
     """Every process gets its own state back: the weights are those of a run that was never stopped."""
     whole = torchrun(place, tmp_path / "whole", "--batch-size", "2", "--save-every", "3")
-    torchrun(place, tmp_path / "parts", "--batch-size", "2", "--save-every", "3")
+    torchrun(place, tmp_path / "parts", "--batch-size", "2", "--save-every", "3", "--keep-checkpoints")
+    unfinish(tmp_path / "parts")
     for name in ("model.safetensors", "config.json"):
         (tmp_path / "parts" / name).unlink()
     again = torchrun(place, tmp_path / "parts", "--batch-size", "2", "--save-every", "3", "--resume")
@@ -209,10 +210,11 @@ def test_resuming_with_other_options_or_data_is_refused(place, tmp_path):
 
 def test_checkpoints_are_kept_as_asked_and_damaged_ones_named(place, tmp_path):
     """The last two are kept; one that is cut short is named, with what to do, and nothing is trained."""
-    run(place, tmp_path / "a", save_every=2)
+    run(place, tmp_path / "a", save_every=2, keep_checkpoints=True)
     found = sorted(path.name for path in (tmp_path / "a" / "checkpoints").iterdir())
-    assert found == ["step-00000006.pt", "step-00000008.pt"]
-    last = tmp_path / "a" / "checkpoints" / found[-1]
+    assert found == ["step-00000008.pt", "step-00000010.pt"]
+    unfinish(tmp_path / "a")
+    last = tmp_path / "a" / "checkpoints" / found[0]
     last.write_bytes(last.read_bytes()[:5000])
     with pytest.raises(FileError, match=r"damaged: .*remove it, and --resume continues with the one before"):
         run(place, tmp_path / "a", save_every=2, resume=True)
@@ -220,7 +222,8 @@ def test_checkpoints_are_kept_as_asked_and_damaged_ones_named(place, tmp_path):
 
 def test_a_checkpoint_of_another_model_is_refused(place, tmp_path):
     """Weights of other shapes are never put into a model."""
-    run(place, tmp_path / "a", save_every=2)
+    run(place, tmp_path / "a", save_every=2, keep_checkpoints=True)
+    unfinish(tmp_path / "a")
     write_model(tmp_path / "wide", hidden_size=24, head_dim=8)
     path = tmp_path / "a" / "options.toml"
     wide = f'model = "{tmp_path / "wide"}"'
@@ -267,18 +270,22 @@ def test_a_disk_that_is_full_when_the_student_is_saved(place, tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_step_and_row(place, tmp_path):
-    """The row at fault is named: here one with a word that only it has, and whose embedding is no number."""
+    """The row at fault is named: here one with a word that only it has, and whose embedding is too large."""
     bad = rows(20)
     bad[13]["messages"][0]["content"] = "zzz"
     write_rows(place / "bad.jsonl", bad)
-    from transformers import LlamaForCausalLM
+    from transformers import GPT2Config, GPT2LMHeadModel
 
     from dataprep.tokens.tokenizers.loading import load_tokenizer
 
-    model = LlamaForCausalLM.from_pretrained(place / "model")
+    sizes = {"vocab_size": 330, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 128}
+    model = GPT2LMHeadModel(
+        GPT2Config(**sizes, bos_token_id=None, eos_token_id=None, tie_word_embeddings=False)
+    )
     word = load_tokenizer(place / "tokenizer.json").encode("z")[0]
+    # A number, but its square is none, and GPT-2's norms compute it.
     with torch.no_grad():
-        model.model.embed_tokens.weight[word] = float("nan")
+        model.transformer.wte.weight[word] = torch.tensor([3e38, -3e38] * 8)
     model.save_pretrained(tmp_path / "broken")
     with pytest.raises(TrainingError, match=r"step \d+: the loss is nan, on .*bad\.jsonl row 14; lower"):
         run(place, tmp_path / "a", data="bad.jsonl", model=str(tmp_path / "broken"))

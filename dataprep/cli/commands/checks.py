@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dataprep.cli.console import Summary, counted, print_json, print_text, table
-from dataprep.cli.options import AsJson, Date, Quiet, Strip, Template, argument, flag
+from dataprep.cli.console import Summary, counted, print_json, print_text, say, table
+from dataprep.cli.options import AsJson, ChatFormat, Date, Quiet, Strip, Template, argument, flag
 from dataprep.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def lint_tokens_command(
     inputs: list[str] = argument(..., "Chat files; - for standard input.", "FILE..."),
     tokenizer: str = flag(..., "The model's tokenizer: a file or a model directory.", "PATH"),
-    chat_format: str = flag("llama3", "llama3, chatml, llama2 or template.", "NAME"),
+    chat_format: ChatFormat = None,
     template: Template = None,
     strip: Strip = False,
     date: Date = None,
@@ -41,7 +42,7 @@ def lint_tokens_command(
     \b
     Examples:
       dataprep lint-tokens mergedata/train.jsonl --tokenizer tokenizer.model
-      dataprep lint-tokens train.jsonl --tokenizer ./Qwen2.5-1.5B --chat-format template --html rows.html
+      dataprep lint-tokens train.jsonl --tokenizer ./Qwen2.5-1.5B --html rows.html
     """
     from dataprep.tokens.formats.loading import chat_format_for, check_template
     from dataprep.tokens.lint_files import check_page, lint_files, write_page
@@ -154,6 +155,6 @@ def _print_report(summary: Summary, report: Report, facts: str, *, show: bool) -
         # The report is the command's data, so it goes to standard output.
         print_json(report.to_json())
     elif show:
-        print(*report.shown, sep="\n", end="\n" if report.shown else "")
+        say(*report.shown, file=sys.stdout)
     kinds = f" ({counted(dict(report.counts.most_common()))})" if report.counts else ""
     summary.say(f"{sum(report.rows.values()):,} rows{facts} {report.counts.total():,} problems{kinds}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataprep.cli.console import Summary, print_json, print_text, status_lines, table
+from dataprep.cli.console import Summary, print_json, print_text, say, status_lines, table
 from dataprep.cli.options import AsJson, Output, Quiet, argument, flag
 from dataprep.cli.progress import bytes_bar
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -56,7 +55,7 @@ def collect_command(
     from dataprep.collect.collector import collect_files
     from dataprep.datasets.templates import read_template
 
-    with bytes_bar("collect", responses, 1, quiet) as advance:
+    with bytes_bar("collect", responses, 1, quiet or as_json) as advance:
         report = collect_files(
             responses,
             examples,
@@ -74,7 +73,7 @@ def collect_command(
     # Also with --quiet: an incomplete line can mean that answers were lost.
     if not as_json:
         for where in report.torn:
-            print(f"warning: {where}: the last line is incomplete and was skipped", file=sys.stderr)
+            say(f"warning: {where}: the last line is incomplete and was skipped")
     summary = Summary("collect", quiet=quiet, as_json=as_json)
     counts = {
         "answers to no example": report.unmatched,
@@ -82,10 +81,11 @@ def collect_command(
         "thinking left out": report.thinking,
     }
     lines = [f"  {name}: {count:,}" for name, count in counts.items() if count]
+    lines += [f"  {name} is left out: no request under this name was answered" for name in report.silent]
     summary.add("collect", report.ledger, output, lines=[*status_lines(report.statuses), *lines])
-    document = report.ledger.to_json() | {
-        "status": {name: dict(each) for name, each in report.statuses.items()}
-    }
+    statuses = {name: dict(each) for name, each in report.statuses.items()}
+    document = report.ledger.to_json() | {"status": statuses}
+    document |= {"teachers_without_answers": report.silent} if report.silent else {}
     summary.finish(document | {name.replace(" ", "_"): count for name, count in counts.items()})
 
 
@@ -139,34 +139,29 @@ def review_command(
     elif output != "-":
         _print(figures)
     if output not in (None, "-"):
-        print(f"review: page → {output}", file=sys.stderr)
+        say(f"review: page → {output}")
 
 
 def _print(review: Review) -> None:
     from dataprep.collect.review.sections import sections
-    from dataprep.core.html import visible
 
     parts: list[Any] = []
     for section in sections(review):
-        parts += [f"\n{visible(section.title)}"] if section.title else []
-        parts += ["", *map(visible, section.lines)] if section.lines else []
+        parts += [f"\n{one_line(section.title)}"] if section.title else []
+        parts += ["", *map(one_line, section.lines)] if section.lines else []
         for found in section.tables:
             parts += [f"\n{found.title}\n" if found.title else "", _table(found, section.teacher)]
-            parts += ["", *map(visible, found.notes)] if found.notes else []
+            parts += ["", *map(one_line, found.notes)] if found.notes else []
     # The first section has no title: its first line would be an empty one. A confusion matrix is wide.
     print_text(*parts[1:], min_width=6 * len(review.letters) + 24)
 
 
 def _table(found: Table, teacher: TeacherReview | None) -> RichTable:
     """Return a table; the letters' one has bars instead of its last, longest column."""
-    from dataprep.core.html import shortened, visible
-
     head, rows = found.head, found.rows
     if found.kind == "letters" and teacher is not None:
         most = max(teacher.answers.values())
         bars = ["█" * round(BAR * count / most) or "▏" * (count > 0) for count in teacher.answers.values()]
         head = [*head[:5], ""]
         rows = [[*row[:5], bar] for row, bar in zip(rows, bars, strict=True)]
-    if found.kind == "unread":
-        rows = [[name, shortened(reply, 120)] for name, reply, *_ in rows]
-    return table(head, (list(map(visible, row)) for row in rows), found.names)
+    return table(head, rows, found.names)

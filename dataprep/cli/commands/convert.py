@@ -107,7 +107,7 @@ def command(
     title = canonical(dataset)
     with open_rejects(rejects) as bad:
         for name, paths, target in jobs:
-            with bytes_bar(f"convert {title}", paths, 1, quiet) as advance:
+            with bytes_bar(f"convert {title}", paths, 1, quiet or as_json) as advance:
                 made = make(split=name)
                 ledger = convert_files(made, paths, target, workers=workers, rejects=bad, progress=advance)
             hint = None if made.from_examples else missing_labels(made.dataset, paths, ledger)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dataprep.cli.console import Summary, print_json, print_text, table
+from dataprep.cli.console import Summary, print_json, print_text, say, table
 from dataprep.cli.options import AsJson, InWorkspace, Quiet, argument, flag
 
 if TYPE_CHECKING:
@@ -140,4 +140,4 @@ def init_command(
 
     root = init_workspace(folder)
     if not quiet:
-        print(f"made {root}: try `dataprep convert gsm8k` in there", file=sys.stderr)
+        say(f"made {root}: try `dataprep convert gsm8k` in there")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dataprep.cli.console import counted, print_json, print_text, table
+from dataprep.cli.console import counted, print_json, print_text, say, table
 from dataprep.cli.options import AsJson, From, Quiet, Rejects, argument, flag, with_options
 from dataprep.cli.progress import steps_bar
 from dataprep.core.errors import UsageError
@@ -55,7 +55,7 @@ def command(
         raise UsageError("-o - and --json both write to standard output; give the rows a file")
     # Before the bar is shown: wrong flags are reported here.
     source: dict[str, Any] = {"model": model, "predictions": predictions, "settings": settings()}
-    with steps_bar(quiet) as on_progress:
+    with steps_bar("evaluate", quiet) as on_progress:
         done = evaluate_file(path, output=output, rejects=rejects, on_progress=on_progress, **source)
     if as_json:
         print_json(done.to_json())
@@ -81,29 +81,27 @@ def _print(done: Evaluation, output: str | None) -> None:
     # Standard output has either the rows or the figures, never both: a program reads one format.
     print_text(_table(done.results), min_width=100, file=sys.stderr if output == "-" else sys.stdout)
     where = {None: "", "-": " → standard output"}.get(output, f" → {output}")
-    print(f"evaluate: {done.ledger}{where}", file=sys.stderr)
+    say(f"evaluate: {done.ledger}{where}")
     if done.guard is not None:
         guard = f"under the guard {done.guard}, which lets them read {done.readable}"
-        print(f"evaluate: programs ran {guard}, and write nothing", file=sys.stderr)
+        say(f"evaluate: programs ran {guard}, and write nothing")
     for warning in done.warnings():
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}")
     for count, what in (
         (done.cut, "answers were cut off at --max-tokens or where the model's context ends"),
         (done.unknown, "predictions have an id that no row has"),
     ):
         if count:
-            print(f"warning: {count:,} {what}", file=sys.stderr)
+            say(f"warning: {count:,} {what}")
     if not done.ledger.rows_out:
-        print("warning: no row was measured", file=sys.stderr)
+        say("warning: no row was measured")
 
 
 def _table(results: list[Result]) -> Table:
-    from dataprep.core.html import visible
-
     rows = []
     for result in results:
         notes = counted({name: count for name, count in result.counts.items() if count})
-        source = "(none named)" if result.source is None else visible(result.source)
+        source = "(none named)" if result.source is None else result.source
         # Only the first figure of a result shows what it is about.
         for number, figure in enumerate(result.figures):
             about = ("", "", "") if number else (source, result.metric, f"{result.rows:,}")

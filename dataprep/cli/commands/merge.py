@@ -52,7 +52,7 @@ def command(
     with open_rejects(rejects) as bad:
         for name, files, target in jobs:
             # Each byte counts twice: when it is read, and when it is written.
-            with bytes_bar("merge", expand(files), 2, quiet) as advance:
+            with bytes_bar("merge", expand(files), 2, quiet or as_json) as advance:
                 ledger = merge_files(files, target, rejects=bad, progress=advance, **settings)
             summary.add(name, ledger, target)
     summary.finish()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from dataprep.cli.console import Summary, status_lines
+from dataprep.cli.console import Summary, say, status_lines
 from dataprep.cli.options import AsJson, Output, Quiet, Rejects, Workers, argument, flag
 from dataprep.cli.progress import bytes_bar
 
@@ -32,7 +30,7 @@ def export_command(
     names = () if teachers is None else teachers.split(",")
     paths = export_rationales(rows, output, split=split, teachers=names)
     if not quiet:
-        print(f"export-rationales: wrote {len(paths)} files to {output}", file=sys.stderr)
+        say(f"export-rationales: wrote {len(paths)} files to {output}")
 
 
 def parse_command(
@@ -68,7 +66,7 @@ def parse_command(
     from dataprep.answers.parse import parse_rationale_files, rationale_files
 
     paths = rationale_files(inputs)
-    with bytes_bar("parse-rationales", paths, 1, quiet) as advance:
+    with bytes_bar("parse-rationales", paths, 1, quiet or as_json) as advance:
         report = parse_rationale_files(
             paths,
             output or "-",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dataprep.cli.console import Summary
 from dataprep.cli.options import (
     AsJson,
+    ChatFormat,
     From,
     InWorkspace,
     Quiet,
@@ -37,9 +38,7 @@ def command(
         None, "A directory for shards; with --student a file, .pt.", "-o", "--output", "OUT"
     ),
     tokenizer: str | None = flag(None, "A tokenizer's file or a model directory.", "PATH"),
-    chat_format: str = flag(
-        "llama3", "llama3, chatml, llama2, or template: the model directory's own.", "NAME"
-    ),
+    chat_format: ChatFormat = None,
     template: Template = None,
     options: From[ShardOptions],
     student: str | None = flag(None, "Write a teacher/student file: the student's tokenizer.", "PATH"),
@@ -76,15 +75,14 @@ def command(
         settings: dict[str, Any] = {"dataset": dataset, "pad": pad, "workers": workers}
         settings["max_length"] = given.pop("max_length", 256)
         settings["truncation"] = given.pop("truncation", "truncate")
-        given |= {"tokenizer": tokenizer, "template": template}
-        given |= {"chat_format": None if chat_format == "llama3" else chat_format}
+        given |= {"tokenizer": tokenizer, "template": template, "chat_format": chat_format}
         _refuse("shards, and --student makes a teacher/student file", given)
         pair_jobs = _pair_jobs(inputs or [], output)
         settings |= {"student": student, "teachers": _teachers(student, teacher or [])}
         check_distinct(rejects, [target for _, target in pair_jobs], [source for source, _ in pair_jobs])
         with open_rejects(rejects) as bad:
             for source, target in pair_jobs:
-                with bytes_bar("tokenize", [source], 1, quiet) as advance:
+                with bytes_bar("tokenize", [source], 1, quiet or as_json) as advance:
                     pairs = tokenize_pairs(source, target, rejects=bad, progress=advance, **settings)
                 _report_pairs(summary, pairs, source, target)
         summary.finish()
@@ -98,7 +96,7 @@ def command(
     check_distinct(rejects, [target for _, target in jobs], [path for paths, _ in jobs for path in paths])
     with open_rejects(rejects) as bad:
         for paths, target in jobs:
-            with bytes_bar("tokenize", paths, 1, quiet) as advance:
+            with bytes_bar("tokenize", paths, 1, quiet or as_json) as advance:
                 made = tokenize_files(paths, target, rejects=bad, progress=advance, **shared)
             _report_shards(summary, made, target)
     summary.finish()

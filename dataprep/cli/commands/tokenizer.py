@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
-from dataprep.cli.console import guard_stdout, print_json, print_text
+from dataprep.cli.console import guard_stdout, print_json, print_text, say
 from dataprep.cli.options import AsJson, Quiet, argument, flag
+from dataprep.cli.progress import with_progress_lines
 
 if TYPE_CHECKING:
     from dataprep.tokens.tokenizers.base import Tokenizer
@@ -32,6 +34,7 @@ def _commands() -> None:
 
 @commands.command("train")
 @guard_stdout
+@partial(with_progress_lines, "tokenizer train")
 def train(
     inputs: list[str] = argument(
         ..., "Rows of any kind, or plain text (.txt); - for standard input.", "FILE..."
@@ -62,7 +65,7 @@ def train(
         out.write(content)
     if not quiet:
         where = "standard output" if output == "-" else output
-        print(f"tokenizer train: {kind}, {vocab_size:,} ids → {where}", file=sys.stderr)
+        say(f"tokenizer train: {kind}, {vocab_size:,} ids → {where}")
 
 
 @commands.command("show")
@@ -101,12 +104,15 @@ def _show_facts(tokenizer: Tokenizer, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    print(f"kind         {tokenizer.kind}")
-    print(f"vocabulary   {tokenizer.vocab_size:,} ids")
-    print(f"fingerprint  {tokenizer.fingerprint}")
-    print(f"special      {len(tokenizer.special_tokens):,}")
-    for name, number in tokenizer.special_tokens.items():
-        print(f"{number:>11}  {name}")
+    special = tokenizer.special_tokens
+    say(
+        f"kind         {tokenizer.kind}",
+        f"vocabulary   {tokenizer.vocab_size:,} ids",
+        f"fingerprint  {tokenizer.fingerprint}",
+        f"special      {len(special):,}",
+        *(f"{number:>11}  {name}" for name, number in special.items()),
+        file=sys.stdout,
+    )
 
 
 def _show_tokens(tokenizer: Tokenizer, text: str, as_json: bool) -> None:
@@ -120,9 +126,8 @@ def _show_tokens(tokenizer: Tokenizer, text: str, as_json: bool) -> None:
         return
     if sys.stdout.isatty():
         _print_coloured(pieces)
-    for number, piece in zip(ids, pieces, strict=True):
-        print(f"{number:>8}  {piece}")
-    print(f"{len(ids):,} tokens, {len(text):,} characters")
+    say(*(f"{number:>8}  {piece}" for number, piece in zip(ids, pieces, strict=True)), file=sys.stdout)
+    say(f"{len(ids):,} tokens, {len(text):,} characters", file=sys.stdout)
 
 
 def _print_coloured(pieces: list[str]) -> None:

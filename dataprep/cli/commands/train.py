@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary
@@ -15,16 +14,19 @@ from dataprep.cli.options import (
     Output,
     Quiet,
     Rejects,
+    Workers,
     argument,
     flag,
     with_options,
 )
 from dataprep.cli.progress import bytes_bar, training_bar
-from dataprep.core.errors import WorkspaceError
+from dataprep.core.errors import WorkspaceError, shortened
 from dataprep.train.options import PredictOptions, TrainOptions
 
 if TYPE_CHECKING:
     from dataprep.train.run import Trained
+
+SAMPLE = 2000  # characters that are shown of a sample's prompt, and of its answer
 
 
 @with_options
@@ -37,6 +39,8 @@ def train_command(
     output: str | None = flag(None, "Defaults to a new one in runs/.", "-o", "--output", "DIR"),
     resume: bool = flag(False, "Continue the run in DIR, or the newest, from its checkpoint.", "--resume"),
     options: From[TrainOptions],
+    rejects: Rejects = None,
+    workers: Workers = None,
     workspace: InWorkspace = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -45,8 +49,8 @@ def train_command(
 
     Chat rows teach it to answer. Rows with rationales teach it to answer and to explain as several teachers
     do. Rows with a teacher's probabilities teach it to classify. DIR gets the student with its tokenizer,
-    chat template and card, as transformers loads it, and metrics.jsonl, loss.png and checkpoints. Without
-    DATA, a tiny preset is trained on mergedata/train.jsonl and measured on test.jsonl.
+    chat template and card, as transformers loads it, and metrics.jsonl and loss.png. Without DATA, a tiny
+    preset is trained on mergedata/train.jsonl and measured on test.jsonl.
 
     \b
     Examples:
@@ -64,6 +68,7 @@ def train_command(
     silent = os.environ.get("RANK", "0") != "0"
     with training_bar(silent=quiet or as_json or silent) as (on_metrics, log):
         settings: dict[str, Any] = {"root": workspace or ".", "options": options(), "resume": resume}
+        settings |= {"rejects": rejects, "workers": workers}
         done = train(paths, eval_paths, output, on_metrics=on_metrics, log=log, **settings)
     if not silent:
         summary = Summary("train", quiet=quiet, as_json=as_json)
@@ -109,8 +114,10 @@ def _lines(done: Trained) -> Iterator[str]:
         share = losses["recovered"]
         yield f"    {'no loss to recover' if share is None else f'{share:.0%} of the loss recovered'}"
     if sample := results.get("sample"):
-        yield f"  a sample\n{indent(sample['prompt'].strip(), ' ' * 4)}"
-        yield f"  it answers\n{indent(sample['answer'].strip(), ' ' * 4)}"
+        for title, text in (("a sample", sample["prompt"]), ("it answers", sample["answer"])):
+            yield f"  {title}"
+            # A prompt can fill the model's whole context.
+            yield from (f"    {line}" for line in shortened(text.strip(), SAMPLE).split("\n"))
     if (done.path / "loss.png").is_file():
         yield f"  the curve: {done.path}/loss.png"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dataprep.collect.review.findings import Review, TeacherReview, share
+from dataprep.collect.review.findings import Review, TeacherReview, share, shown_outcomes
 from dataprep.collect.review.sections import Section, Table, sections
 from dataprep.core import io as files
-from dataprep.core.html import REVIEW_STYLE, document, escaped, visible
-from dataprep.teacher.journal.line import OUTCOMES
+from dataprep.core.errors import visible
+from dataprep.core.html import REVIEW_STYLE, document, escaped
 
 # Coordinates are the units of the viewBox: about a pixel each, fewer on a narrow screen.
 WIDTH = 720
@@ -23,10 +23,11 @@ DASHES = "stroke: var(--uniform); stroke-width: 2; stroke-dasharray: 6 3"
 def outcomes_plot(teachers: Sequence[TeacherReview]) -> str:
     """Return a bar per teacher, divided by the outcomes of the questions that it was asked."""
     rows = []
+    shown = shown_outcomes(teachers)
     for teacher in teachers:
-        counts = [teacher.outcomes[outcome] for outcome in OUTCOMES]
+        counts = [teacher.outcomes.get(outcome, 0) for outcome in shown]
         rows.append((teacher.name, counts, f"{counts[0]:,} of {sum(counts):,} ok"))
-    return _stacked("Outcomes by teacher", rows, [(outcome, outcome) for outcome in OUTCOMES])
+    return _stacked("Outcomes by teacher", rows, [(outcome, outcome) for outcome in shown])
 
 
 def right_plot(teachers: Sequence[TeacherReview]) -> str:
@@ -131,10 +132,12 @@ def _svg(label: str, height: int, parts: Iterable[str]) -> str:
     return f"<svg {attributes}>{''.join(parts)}</svg>"
 
 
-# Confusion matrices with more columns get narrower ones.
-WIDE = 12
+# Confusion matrices with more columns get narrower ones, and from the other number on scroll on a phone.
+WIDE, SCROLLS = 12, 8
+# `rows`: each row is a block of labelled values on a narrow screen.
 _CLASSES = {
-    "overview": "names", "letters": "letters", "confusion": "confusion", "unread": "replies", "pairs": "names"
+    "overview": "names rows", "letters": "letters rows", "confusion": "confusion", "unread": "replies rows",
+    "pairs": "names rows",
 }  # fmt: skip
 
 _FOOT = """\
@@ -195,13 +198,16 @@ def _section(section: Section) -> str:
 
 def _table(table: Table, teacher: TeacherReview | None) -> str:
     rows = []
+    labels = [f'data-label="{escaped(name)}"' for name in table.head[1:]]
     for first, *rest in table.rows:
-        cells = [f"<td>{escaped(cell)}</td>" for cell in rest]
+        cells = [f"<td {label}>{escaped(cell)}</td>" for label, cell in zip(labels, rest, strict=True)]
         # Names of teachers and replies may be written from right to left, unlike numbers.
         if table.kind == "pairs":
-            cells[0] = f'<td class="name">{_name(rest[0])}</td>'
+            cells[0] = f'<td class="name" {labels[0]}>{_name(rest[0])}</td>'
         elif table.kind == "unread":
-            cells[0] = f'<td dir="auto">{escaped(rest[0], lines=True) or "<i>nothing</i>"}</td>'
+            cells[-1] = (
+                f'<td dir="auto" {labels[-1]}>{escaped(rest[-1], lines=True) or "<i>nothing</i>"}</td>'
+            )
         elif table.kind == "confusion" and teacher is not None and teacher.agreement is not None:
             counts = teacher.agreement.matrix[first]
             cells[: len(counts)] = _tinted(counts.items(), first)
@@ -210,8 +216,9 @@ def _table(table: Table, teacher: TeacherReview | None) -> str:
     # Titles and heads are written in `sections`; only cells come from the data and are escaped.
     title = f"<h3>{table.title}</h3>\n" if table.title else ""
     head = "".join(f'<th scope="col">{name}</th>' for name in table.head)
+    wide = "wide scrolls" if table.kind == "confusion" and len(table.head) > SCROLLS else "wide"
     return (
-        f'{title}<div class="wide"><table class="{kind}">\n<thead><tr>{head}</tr></thead>\n'
+        f'{title}<div class="{wide}"><table class="{kind}">\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{''.join(rows)}</tbody>\n</table></div>\n{_notes(table.notes)}"
     )
 
@@ -233,7 +240,7 @@ def _tinted(counts: Iterable[tuple[str, int]], letter: str) -> list[str]:
 
 
 def _figure(plot: str, caption: str) -> str:
-    return f'<figure><div class="wide">{plot}</div><figcaption>{caption}</figcaption></figure>\n'
+    return f'<figure><div class="wide scrolls">{plot}</div><figcaption>{caption}</figcaption></figure>\n'
 
 
 def _name(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from dataprep.answers.letters import letter_of
+from dataprep.answers.final_answers import said_of
+from dataprep.answers.letters import choice_of, letter_of
 from dataprep.answers.quality import by_teacher
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowError, located
-from dataprep.core.html import shortened
+from dataprep.core.errors import InputError, RowError, located, shortened
 from dataprep.core.index import packed, scratch_database, unpacked
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import choices_of, id_of
@@ -32,12 +33,14 @@ class Answer:
         letter: the letter that the reply names, if it names one.
         choices: number of choices; 0 if that is not known.
         excerpt: beginning and end of a reply that names no letter.
+        reason: why no letter could be read from it, in a few words.
     """
 
     outcome: Outcome
     letter: str | None = None
     choices: int = 0
     excerpt: str | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +112,17 @@ class CurrentReplies:
         # In one database, so that they can be joined.
         self._current = CurrentLines(self.references.database)
         self._database = self.references.database
-        self._database.execute("CREATE TABLE unread (number INTEGER PRIMARY KEY, excerpt BLOB)")
+        self._database.execute("CREATE TABLE unread (number INTEGER PRIMARY KEY, excerpt BLOB, reason BLOB)")
         # Most answers are one of a few.
         self._answers: dict[Answer, int] = {}
 
     def add(self, reply: Reply) -> None:
         """Take the next line."""
         self.lines[reply.teacher] += 1
-        number, answer = self.lines.total(), replace(reply.answer, excerpt=None)
+        number, answer = self.lines.total(), replace(reply.answer, excerpt=None, reason="")
         if reply.answer.excerpt is not None:
-            self._database.execute("INSERT INTO unread VALUES (?, ?)", (number, packed(reply.answer.excerpt)))
+            texts = (packed(reply.answer.excerpt), packed(reply.answer.reason))
+            self._database.execute("INSERT INTO unread VALUES (?, ?, ?)", (number, *texts))
         place = (number << _ANSWER_BITS) + self._answers.setdefault(answer, len(self._answers))
         self._current.add(reply.teacher, reply.id, reply.key, reply.sample, answer.outcome, place)
 
@@ -152,14 +156,14 @@ class CurrentReplies:
         )
         return Counter({(answers[one], answers[other]): count for one, other, count in rows})
 
-    def unread(self, teacher: str, limit: int) -> list[tuple[str, str]]:
-        """Return id and excerpt of a teacher's first replies that name no letter."""
+    def unread(self, teacher: str, limit: int) -> list[tuple[str, str, str]]:
+        """Return id, excerpt and reason of a teacher's first replies that name no letter."""
         rows = self._rows(
-            "SELECT id, excerpt FROM lines JOIN unread ON number = place >> 16 WHERE teacher = ? "
+            "SELECT id, excerpt, reason FROM lines JOIN unread ON number = place >> 16 WHERE teacher = ? "
             "ORDER BY first",
             teacher,
         )
-        return [(unpacked(identity), unpacked(excerpt)) for identity, excerpt in islice(rows, limit)]
+        return [(unpacked(row[0]), unpacked(row[1]), unpacked(row[2])) for row in islice(rows, limit)]
 
     def questions(self) -> int:
         """Return the number of questions that were asked."""
@@ -270,7 +274,7 @@ def _choices(row: Mapping[str, Any], identity: str, gold: References) -> list[st
 
 def _judged(status: str | None, text: str, given: Any, count: int) -> Answer:
     if given is None:
-        return _unread(_outcome(status, text), text, count)
+        return _unread(_outcome(status, text), text, count, f"its row has no answer ({status})")
     label = given.get("label") if type(given) is dict else None
     if type(label) is not str:
         raise RowError("malformed teacher's answer", f"expected {{'label', 'text'}}, found {describe(given)}")
@@ -280,7 +284,8 @@ def _judged(status: str | None, text: str, given: Any, count: int) -> Answer:
         return Answer(status, choices=count)
     if 0 <= place < (count or len(LETTERS)):
         return Answer("ok", LETTERS[place], count)
-    return Answer("ok", None, count, shortened(f"({label}) {given.get('text') or ''}", EXCERPT))
+    reason = f"{shortened(label, 20)!r} is not one of the choices {_range(count)}"
+    return Answer("ok", None, count, shortened(f"({label}) {given.get('text') or ''}", EXCERPT), reason)
 
 
 def _outcome(status: str | None, text: str) -> Outcome:
@@ -296,8 +301,43 @@ def _outcome(status: str | None, text: str) -> Outcome:
 def _answer(outcome: Outcome, text: str, texts: Sequence[str]) -> Answer:
     # Only a whole answer is read: the last words of one that was cut off may contradict it.
     letter = letter_of(text, texts) if outcome == "ok" else None
-    return Answer(outcome, letter, len(texts)) if letter else _unread(outcome, text, len(texts))
+    if letter:
+        return Answer(outcome, letter, len(texts))
+    return _unread(outcome, text, len(texts), why_unread(text, texts) if outcome == "ok" else "")
 
 
-def _unread(outcome: Outcome, text: str, count: int) -> Answer:
-    return Answer(outcome, None, count, shortened(text, EXCERPT) if outcome == "ok" else None)
+def _unread(outcome: Outcome, text: str, count: int, reason: str) -> Answer:
+    if outcome != "ok":
+        return Answer(outcome, None, count)
+    return Answer(outcome, None, count, shortened(text, EXCERPT), reason)
+
+
+# A letter that may be that of a choice: `(b)`, `[b]`, `B.`, `B is`, `B` at the end; not the `A` of `A plant`.
+_LABEL = re.compile(
+    r"(?<!\w)(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Z])(?=[.):,*]|$| (?:is|was|or|and)\b))", re.MULTILINE
+)
+
+
+def why_unread(text: str, choices: Sequence[str] = ()) -> str:
+    """Return why a reply names no single letter, in a few words, for a person who looks at it."""
+    said = said_of(text)[0]
+    if not said.strip():
+        return "nothing is said after the thinking"
+    if choice_of(text, choices).contradicts:
+        return "a letter beside the text of another choice"
+    count = len(choices) or len(LETTERS)
+    letters = sorted({match[match.lastindex or 1].lower() for match in _LABEL.finditer(said)})
+    known = [letter for letter in letters if LETTERS.find(letter) < count]
+    if len(known) > 1:
+        return f"several letters: {', '.join(known)}"
+    if known:
+        return f"{known[0]} is mentioned, but it is not clear that it is the answer"
+    if letters:
+        return f"{', '.join(letters)} is not one of the choices {_range(count)}"
+    words = said.lower()
+    named = [LETTERS[n] for n, choice in enumerate(choices) if choice.strip() and choice.lower() in words]
+    return f"no letter, but the words of {', '.join(named)}" if named else "no letter"
+
+
+def _range(count: int) -> str:
+    return f"a to {LETTERS[(count or len(LETTERS)) - 1]}"

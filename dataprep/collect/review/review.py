@@ -140,12 +140,13 @@ def _teacher(
             unread += count
     counts = {letter: read[letter] for letter in letters}
     agreement = _agreement(said, letters) if with_gold else None
-    shown = [Unread(identity, excerpt) for identity, excerpt in journal.unread(name, SHOWN)]
+    shown = [Unread(*found) for found in journal.unread(name, SHOWN)]
     return TeacherReview(
         name=name,
         lines=journal.lines[name],
         superseded=journal.lines[name] - said.total(),
-        outcomes={outcome: outcomes[outcome] for outcome in OUTCOMES},
+        # Few servers leave out why an answer ended, so this one is shown only where it occurs.
+        outcomes={name: outcomes[name] for name in OUTCOMES if name != "unknown" or outcomes[name]},
         read=read.total(),
         unread=shown,
         unread_more=unread - len(shown),

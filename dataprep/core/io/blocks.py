@@ -30,11 +30,13 @@ from dataprep.core.io.reading import (
     translated,
 )
 from dataprep.core.io.tables import read_delimited, read_parquet
-from dataprep.core.jsonl import MAX_LINE, not_object, parse_line, too_long
+from dataprep.core.jsonl import MAX_LINE, not_object, not_writable, parse_line, too_long
+from dataprep.core.ledger import advance
 
 # A document that a person wrote or a tool indented: an array of objects, or an object whose first line is
 # its brace. A row of JSON Lines begins with neither.
 _DOCUMENT = re.compile(rb"\s*(?:\[\s*\{|\{[ \t\r]*\n)")
+_REPORTED = 1024  # rows of a table or a document from one call of `advance` to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,9 @@ def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[Blo
                 done += count
     except RowError as error:
         raise InputError(path, str(error)) from None
-    except TypeError as error:  # nested too deeply, lone surrogates, keys that are not strings
-        where = Location(path, done + len(lines) + 1, "row")
-        raise InputError(where, f"cannot be held by JSON: {error}") from None
+    except TypeError as error:
+        with located(Location(path, done + len(lines) + 1, "row")):
+            raise not_writable(error) from None
     if lines:
         yield Block(path, data=b"\n".join(lines), unit="row", first=first)
 
@@ -205,7 +207,9 @@ def read_lines(path: str) -> Iterator[tuple[int, bytes]]:
     """Read the lines of a file that are not blank, each with its number; blank lines count too."""
     number = 0
     for block in read_blocks(path):
-        lines = block.read().split(b"\n")
+        data = block.read()
+        advance("bytes read", len(data))
+        lines = data.split(b"\n")
         if not lines[-1]:
             lines.pop()
         for line in lines:
@@ -250,6 +254,8 @@ def read_items(path: str, *, delimiter: str | None = None) -> Iterator[tuple[Loc
     document = read_document(path) if kind == "json" else None
     if document is not None:
         for number, value in enumerate(_items_of(document), 1):
+            if not number % _REPORTED:
+                advance("rows read", _REPORTED)
             yield Location(path, number, "row"), value
     elif kind in ("json", "jsonl"):
         for number, line in read_lines(path):
@@ -265,6 +271,8 @@ def read_items(path: str, *, delimiter: str | None = None) -> Iterator[tuple[Loc
             # when a caller stops after the first row.
             with closing(rows):
                 for number, row in enumerate(rows, 1):
+                    if not number % _REPORTED:
+                        advance("rows read", _REPORTED)
                     yield Location(path, number, "row"), row
 
 

@@ -15,6 +15,8 @@ from dataprep.core.errors import InputError, RowError, first_line
 from dataprep.core.records import from_cell
 
 _PARQUET_ROWS = 1 << 13  # rows of a Parquet file held at a time
+# Each level is a type within a type, and at a few hundred polars takes gigabytes or crashes.
+_DEEPEST = 32
 # csv refuses cells of more than 128 KiB unless told otherwise; passages of reading sets can be longer.
 _MAX_CELL = 32 << 20
 
@@ -129,10 +131,29 @@ def _write_row(plain: Any, quoting: Any, values: list[Any]) -> None:
     (quoting if returns else plain).writerow(values)
 
 
+def _check_depth(lines: Path) -> None:
+    with lines.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            # No row is nested deeper than it has brackets, so most need no parsing.
+            brackets = line.count(b"[") + line.count(b"{")
+            if brackets > _DEEPEST and (depth := _depth(orjson.loads(line))) > _DEEPEST:
+                found = f"row {number} has {depth} levels; expected {_DEEPEST} or fewer; write .jsonl instead"
+                raise RowError("nested too deeply for Parquet", found)
+
+
+def _depth(value: Any) -> int:
+    level, depth = [value], 0
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+        depth += 1
+    return depth
+
+
 def write_parquet(lines: Path, out: IO[bytes]) -> None:
     """Write a JSON Lines file as Parquet."""
     import polars as pl
 
+    _check_depth(lines)
     try:
         frame = pl.DataFrame()
         if lines.stat().st_size:

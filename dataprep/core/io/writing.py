@@ -19,6 +19,7 @@ import orjson
 from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
 from dataprep.core.io.tables import write_delimited, write_parquet
+from dataprep.core.jsonl import to_line
 
 
 class Output:
@@ -188,8 +189,11 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     count = 0
     with open_output(path) as out:
         for row in rows:
-            out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
             count += 1
+            try:
+                out.write(to_line(row, b"\n"))
+            except RowError as error:
+                raise FileError(path, f"cannot be written: row {count}: {error}") from None
     return count
 
 
@@ -205,6 +209,11 @@ class Rejects:
 
     def __init__(self, output: Output | None) -> None:
         self._output = output
+
+    @property
+    def raises(self) -> bool:
+        """True if there is no file, so that the first bad row raises."""
+        return self._output is None
 
     def add(self, where: Location, message: str, row: bytes) -> None:
         """Write a bad row to the rejects file."""

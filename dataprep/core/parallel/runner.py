@@ -14,7 +14,7 @@ import orjson
 from dataprep.core.errors import InputError, Location
 from dataprep.core.io import Block, Rejects
 from dataprep.core.jsonl import too_long
-from dataprep.core.ledger import Ledger
+from dataprep.core.ledger import Ledger, advance
 from dataprep.core.parallel.operators import Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Pool, available_cores
 
@@ -139,8 +139,8 @@ def run_into(
                     output.write(outcome.data)
             if take is not None:
                 take(block, outcome)
-            if progress is not None:
-                progress(block.end - block.start if block.data is None else len(block.data))
+            size = block.end - block.start if block.data is None else len(block.data)
+            (progress or _read)(size)
     refuse_empty(rows_of, expected)
     return counts
 
@@ -158,6 +158,10 @@ def rows_of(blocks: Iterable[Block], operator: Operator, path: str | None = None
         yield from map(orjson.loads, (outcome.data or b"").split(b"\n")[:-1])
     if path is not None:
         refuse_empty({path: count})
+
+
+def _read(size: int) -> None:
+    advance("bytes read", size)
 
 
 def refuse_empty(rows_of: dict[str, int], expected: str = "rows") -> None:

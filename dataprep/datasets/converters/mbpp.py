@@ -19,7 +19,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import Example, Source, Split, describe, is_example, list_of, text_of, whole_of
+from dataprep.core.records import (
+    Example,
+    Source,
+    Split,
+    describe,
+    is_example,
+    list_of,
+    text_of,
+    texts_of,
+    whole_of,
+)
 
 # In the order of `task_id`, so that the hub's four splits give the same file as the authors' one.
 HUB = "full/prompt+test+validation+train"
@@ -76,7 +86,10 @@ def convert(row: Mapping[str, Any]) -> Example:
     if type(setup) is not str:
         raise RowError("field 'test_setup_code' is not a string", f"found {describe(setup)}")
     # Set-up lines come first among the tests, because they must run before them.
-    tests = (setup, *list_of(row, "test_imports"), *list_of(row, "test_list"))
+    try:
+        tests = (setup, *texts_of(row, "test_imports"), *texts_of(row, "test_list"))
+    except RowError:  # only tables have lists as texts, and looking for them takes time in every row
+        tests = (setup, *list_of(row, "test_imports"), *list_of(row, "test_list"))
     text_of(row, "code")
     # Only newlines are stripped at the front: stripping spaces would break the first line's indentation.
     code = row["code"].replace("\r\n", "\n")

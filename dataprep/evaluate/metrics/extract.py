@@ -21,7 +21,7 @@ _SOLUTION = re.compile(r"(?s).*#### ")
 
 
 def choice_alone(reply: str, choices: Sequence[str]) -> str | None:
-    """Return the letter of the one choice whose text is the whole reply; ``None`` if it is not one of them."""
+    """Return the letter of the one choice whose text is the whole reply, or ``None``."""
     said = _compared(reply)
     named = [letter for letter, text in zip(LETTERS, choices, strict=False) if _compared(text) == said]
     return named[0] if said and len(named) == 1 else None

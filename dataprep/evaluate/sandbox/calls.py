@@ -16,11 +16,14 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from importlib import import_module
-from types import ModuleType
-from typing import Any
 
+# Not `typing`, whose import would double the start of a process; type checkers take this name for true.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_Module = type(sys)
 _LARGEST, _LONGEST = 1 << 53, 1 << 30
 # Types of the standard library that are copied, with the arguments that make an equal object.
 _MADE: dict[str, Callable[[Any], tuple[Any, ...]]] = {
@@ -197,13 +200,14 @@ class Peer:
         if self._trusted:
             value: Any = import_module(module)
             return getattr(value, name) if name else value
-        # Nothing by which the program could reach into this process: no `eval`, and nothing of `os`.
-        if module not in SAFE or name.startswith("_"):
+        # Nothing by which the program could reach into this process: no `eval`, and nothing of `os`. A module
+        # itself does nothing: only the tests can use what is in it.
+        if module not in (SAFE if name else sys.stdlib_module_names) or name.startswith("_"):
             raise TypeError("not a value")
         value = import_module(module)
         if name:
             value = getattr(value, name)
-            if isinstance(value, ModuleType) or not (isinstance(value, type) or module != "builtins"):
+            if isinstance(value, _Module) or not (isinstance(value, type) or module != "builtins"):
                 raise TypeError("not a value")
         return value
 
@@ -247,7 +251,7 @@ _FILLERS: dict[type, Callable[[Any, Any], None]] = dict.fromkeys((list, dict, se
 
 def _named(value: Any) -> str | None:
     """Return the module of Python's own in which a module, function or type has its name."""
-    if type(value) is ModuleType:
+    if type(value) is _Module:
         module: str = value.__name__
         return module if module in sys.stdlib_module_names and sys.modules.get(module) is value else None
     name, home = getattr(value, "__qualname__", None), getattr(value, "__module__", None)
@@ -260,8 +264,10 @@ def _error(name: Any, text: Any) -> Exception:
     """Return the error that the other process told; one of Python's own if it has no further parts."""
     kind = getattr(builtins, str(name), None)
     if isinstance(kind, type) and issubclass(kind, Exception):
-        with suppress(TypeError):
+        try:
             return kind(str(text))
+        except TypeError:  # it takes further arguments
+            pass
     # Not `SystemExit` and the like: what ends the program must not end the tests.
     made: Exception = type(str(name)[:80], (Exception,), {})(str(text))
     return made

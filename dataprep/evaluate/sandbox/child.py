@@ -22,16 +22,18 @@ import builtins
 import ctypes
 import json
 import os
-import platform
 import resource
 import signal
 import struct
 import sys
 import types
 from importlib import import_module
-from typing import Any
 
 from dataprep.evaluate.sandbox.calls import SAFE, Ended, Peer, Remote
+
+TYPE_CHECKING = False  # see `calls`
+if TYPE_CHECKING:
+    from typing import Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -171,7 +173,7 @@ def allowed_values(name: str, child: int) -> tuple[int, ...]:
 def filter_calls(child: int) -> None:
     """Make seccomp refuse every system call that is not in ``CALLS``, or is made as on another machine."""
     # A 32-bit call has other numbers, which the list would misread.
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in CALLS or sys.maxsize < 1 << 32 or sys.byteorder != "little":
         raise Refused(f"no list of system calls for the processor {machine or 'unknown'}")
     load, equal, give = 0x20, 0x15, 0x06
@@ -280,12 +282,15 @@ def _its_own(offered: dict[str, Any]) -> dict[str, Any]:
     public = {*dir(builtins), *SAFE}
     for module in ("collections", "copy", "math"):
         public |= set(dir(import_module(module)))
+    public |= {name for name, value in offered.items() if isinstance(value, types.ModuleType)}
     own = {name: value for name, value in offered.items() if name not in public}
     if not own:
         return offered
     # A module, function or type of Python's own is this process's, not a stand-in.
     real = {name: value for name, value in offered.items() if name in public and type(value) is not Remote}
-    return own | {name: value for name, value in real.items() if callable(value) or name in SAFE}
+    return own | {
+        n: value for n, value in real.items() if callable(value) or isinstance(value, types.ModuleType)
+    }
 
 
 def exactly(pipe: int, length: int) -> bytes:

@@ -26,10 +26,18 @@ from dataprep.teacher.journal.line import without_halves
 # The means that keep a program from files, in the order in which they are tried.
 Guard = Literal["landlock", "mounts"]
 GUARDS: tuple[Guard, ...] = ("landlock", "mounts")
-# The package's own folder is on Python's path only until the code of the processes is imported.
-_START = "import sys; sys.path.insert(0, sys.argv.pop()); from dataprep.evaluate.sandbox.child import main; "
-_START += "del sys.path[0]; main()"
-_ROOT = str(Path(__file__).resolve().parents[3])
+# The processes import the modules of this folder alone: importing the whole package would double their start.
+_START = """
+import sys
+folder, name = sys.argv.pop(), ""
+for part in "dataprep.evaluate.sandbox".split("."):
+    name += "." * bool(name) + part
+    sys.modules[name] = type(sys)(name)
+    sys.modules[name].__path__ = [folder]
+from dataprep.evaluate.sandbox.child import main
+main()
+"""
+_FOLDER = str(Path(__file__).resolve().parent)
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 # A program may take this many times its processor time: on a busy machine it has to wait for its turn.
 PATIENCE = 4
@@ -86,11 +94,11 @@ def _report(message: bytes, folder: str, limits: Limits, guard: Guard) -> bytes 
     # None of the user's environment, which may hold keys. A fixed hash seed makes results repeatable.
     environment = {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
     bounds = json.dumps({"seconds": limits.seconds, "memory": limits.memory})
-    options = ["-I", "-S", "-B", "-X", "utf8", "-c", _START]
+    options = ["-I", "-S", "-X", "utf8", "-c", _START]
     with open(hear, "rb", buffering=0), open(give, "wb", buffering=0) as job:
         try:
             child = subprocess.Popen(  # noqa: S603 - our own code; the program is confined in it
-                [sys.executable, *options, str(source), str(target), bounds, guard, _ROOT],
+                [sys.executable, *options, str(source), str(target), bounds, guard, _FOLDER],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -4,8 +4,8 @@ A journal only grows, so one request can have several lines: answers to earlier 
 and further attempts. Three sentences decide which of them counts:
 
 1. The last line of a teacher and id has the current key. Lines with another key do not count.
-2. Of the lines of one sample with that key, the best outcome counts: ``ok`` before ``length`` before
-   ``refused`` before ``empty`` before ``failed``.
+2. Of the lines of one sample with that key, the best outcome counts: ``ok`` before ``unknown`` before
+   ``length`` before ``refused`` before ``empty`` before ``failed``.
 3. Among equal outcomes, the later line counts.
 
 ============================  ==========  ================================================
@@ -13,6 +13,7 @@ lines, in order               counts      why
 ============================  ==========  ================================================
 ok, failed                    ok          a later failure does not discard a paid answer
 failed, length, ok            ok          a better outcome replaces a worse one
+length, unknown               unknown     it may be whole, and is the longer answer
 refused, empty                refused     a refusal is an answer, an empty text is none
 empty, refused                refused     the order in which they were written is irrelevant
 ok, ok                        second ok   it was asked again on purpose
@@ -57,6 +58,7 @@ class CurrentLines:
     Attributes:
         database: the lines that count are the rows of its table ``lines``, once ``settle`` was called.
         teachers: the teachers, in order of appearance; their indices are the column ``teacher``.
+        answered: the teachers that have a line other than a failure.
     """
 
     def __init__(self, database: sqlite3.Connection | None = None) -> None:
@@ -67,6 +69,7 @@ class CurrentLines:
             "last INT, PRIMARY KEY (teacher, id, sample, key)) WITHOUT ROWID"
         )
         self.teachers: list[str] = []
+        self.answered: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._added = 0
         self._settled = True
@@ -79,6 +82,8 @@ class CurrentLines:
         if sample > _MOST:
             raise RowError("not a response", f"expected a number below 2^63 in 'sample', found {sample}")
         self._added += 1
+        if outcome != "failed":
+            self.answered.add(teacher)
         self._settled = False
         # Sentences 2 and 3 of the rule.
         self.database.execute(
@@ -97,6 +102,10 @@ class CurrentLines:
                 "lines.teacher AND others.id = lines.id ORDER BY last DESC LIMIT 1)"
             )
             self._settled = True
+
+    def forget(self, teacher: str) -> None:
+        """Remove all lines of a teacher."""
+        self.database.execute("DELETE FROM lines WHERE teacher = ?", (self._numbers[teacher],))
 
     def find(self, teacher: str, identity: str, sample: int = 0) -> int | None:
         """Return the place of the line that counts, if there is one."""

@@ -80,7 +80,11 @@ class TemplateFormat:
                 f"{path}: no special tokens are known; give a model directory that lists them"
             )
         chat_format = cls(template, tuple(names), strip, date)
-        if not template.variables and (used := chat_format._chat.uses(TOKENS)):
+        try:
+            used = chat_format._chat.uses(TOKENS)
+        except TemplateError as error:
+            raise TemplateError(f"{path}: {error}") from None
+        if used and not template.variables:
             raise TemplateError(
                 f"{path}: the chat template writes {' and '.join(used)}, which nothing here defines; "
                 "give the model directory, whose tokenizer_config.json does"
@@ -125,7 +129,7 @@ class TemplateFormat:
                 if _trim(contents[index], side == 0, side == 1) != contents[index]:
                     raise RowError(
                         "white space beside a special token",
-                        f"the tokenizer swallows it in messages[{index}]: strip contents",
+                        f"the tokenizer swallows it in messages[{index}]: strip contents (--strip)",
                     )
         return roles, contents
 

@@ -54,7 +54,7 @@ def chat_format_of(
 
 
 def chat_format_for(
-    name: str,
+    name: str | None,
     tokenizer: Tokenizer,
     tokenizer_path: str | Path | None,
     *,
@@ -62,18 +62,27 @@ def chat_format_for(
     strip: bool = False,
     date: str | None = None,
 ) -> ChatFormat:
-    """Return a chat format for a tokenizer; ``template`` looks for one beside the tokenizer's file."""
+    """Return a chat format for a tokenizer; ``template`` looks for one beside the tokenizer's file.
+
+    Without a name it is the tokenizer's own template, if there is one beside it, else ``llama3``.
+    """
+    from dataprep.tokens.formats.model_template import has_template
+
     check_template(name, template)
-    if name != "template":
-        return chat_format_of(name, strip=strip, date=date)
+    if name not in (None, "template"):
+        return chat_format_of(str(name), strip=strip, date=date)
     if template is None and tokenizer_path is not None:
         template = tokenizer_path if Path(tokenizer_path).is_dir() else Path(tokenizer_path).parent
+    if name is None:
+        name = "template" if template is not None and has_template(template) else "llama3"
+    if name != "template":
+        return chat_format_of(name, strip=strip, date=date)
     return chat_format_of(
         name, strip=strip, date=date, path=template, special_tokens=tuple(tokenizer.special_tokens)
     )
 
 
-def check_template(name: str, template: str | Path | None) -> None:
+def check_template(name: str | None, template: str | Path | None) -> None:
     """Raise ``UsageError`` if a template is given to a chat format that reads none."""
     if template is not None and name != "template":
         raise UsageError("--template needs --chat-format template")

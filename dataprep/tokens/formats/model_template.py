@@ -7,7 +7,8 @@ The environment is the one that ``transformers`` documents for chat templates: t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,16 +17,23 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import FileError, RowError, TemplateError
+from dataprep.core.errors import FileError, RowError, TemplateError, first_line
+from dataprep.core.records import describe
 from dataprep.tokens.tokenizers.base import needed
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+JINJA, CONFIG = "chat_template.jinja", "tokenizer_config.json"
 # The names that templates have for special tokens.
 TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 # Around what a template marks as generated, if that is asked for. Noncharacters: no text contains them.
 BEGIN, END = "\ufdd0", "\ufdd1"
+# Seconds that one rendering may take; a long conversation takes a few milliseconds.
+SECONDS = 10.0
+# Bits of a number, or items of a repeated text or list, that a template may compute in one step. No clock
+# can stop such a step.
+LARGEST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -46,12 +54,12 @@ def read_template(path: str | Path) -> ModelTemplate:
         if folder.suffix not in {".jinja", ".jinja2", ".j2"}:
             raise TemplateError(f"{path}: expected a model directory, or a template that ends in .jinja")
         return ModelTemplate(files.read_text(str(folder)))
-    config = read_object(folder / "tokenizer_config.json")
+    config = read_object(folder / CONFIG)
     names = read_object(folder / "special_tokens_map.json") | config
-    variables = {key: _name(names[key]) for key in TOKENS if names.get(key) is not None}
+    variables = {key: _name(names[key], folder, key) for key in TOKENS if names.get(key) is not None}
     listed = [
-        *read_object(folder / "tokenizer.json").get("added_tokens", []),
-        *config.get("added_tokens_decoder", {}).values(),
+        *_tokens_of(read_object(folder / "tokenizer.json"), "added_tokens", list, folder / "tokenizer.json"),
+        *_tokens_of(config, "added_tokens_decoder", dict, folder / CONFIG),
     ]
     added = [token for token in listed if token.get("special") and token.get("content")]
     return ModelTemplate(
@@ -63,22 +71,48 @@ def read_template(path: str | Path) -> ModelTemplate:
     )
 
 
+def has_template(path: str | Path) -> bool:
+    """Return whether a model directory has a chat template, usable or not."""
+    folder = Path(path)
+    if (folder / JINJA).is_file():
+        return True
+    return folder.is_dir() and read_object(folder / CONFIG).get("chat_template") is not None
+
+
 def _text(folder: Path, config: Mapping[str, Any]) -> str:
-    if (folder / "chat_template.jinja").is_file():
-        return files.read_text(str(folder / "chat_template.jinja"))
+    if (folder / JINJA).is_file():
+        return files.read_text(str(folder / JINJA))
     template = config.get("chat_template")
     if isinstance(template, list):  # several by name, as Command R has them
-        template = {item.get("name"): item.get("template") for item in template}.get("default")
+        named = [item for item in template if isinstance(item, dict)]
+        template = next((item.get("template") for item in named if item.get("name") == "default"), None)
     if not isinstance(template, str):
         raise TemplateError(
-            f"{folder}: found no chat template; expected chat_template.jinja, or 'chat_template' in "
-            "tokenizer_config.json"
+            f"{folder}: found no chat template; expected {JINJA}, or 'chat_template' in {CONFIG}: a text, "
+            "or several with one of the name 'default'"
         )
     return template
 
 
-def _name(token: Any) -> str:
-    return str(token["content"] if isinstance(token, dict) else token)
+def _name(token: Any, folder: Path, key: str) -> str:
+    name = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(name, str):
+        raise FileError(folder, f"found {describe(token)} as its {key!r}; expected a token's text")
+    return name
+
+
+def _tokens_of(document: Mapping[str, Any], key: str, kind: type, path: Path) -> list[dict[str, Any]]:
+    value = document.get(key) or kind()
+    listed = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(value, kind) or not all(map(_is_token, listed)):
+        raise FileError(
+            path, f"found {describe(value)} in {key!r}; expected tokens, each an object with a 'content'"
+        )
+    return list(listed)
+
+
+def _is_token(token: Any) -> bool:
+    return isinstance(token, dict) and isinstance(token.get("content", ""), str)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -87,26 +121,35 @@ def read_object(path: Path) -> dict[str, Any]:
         return {}
     try:
         value = orjson.loads(files.read_text(str(path)))
+        orjson.dumps(value)
     except orjson.JSONDecodeError as error:
         raise FileError(path, f"not JSON: {error}") from None
+    except orjson.JSONEncodeError as error:  # it could be read, but never be saved with a student
+        raise FileError(path, f"cannot be used: {error}") from None
     if not isinstance(value, dict):
-        raise FileError(path, "expected a JSON object")
+        raise FileError(path, f"found {describe(value)}; expected a JSON object")
     return value
 
 
 class ChatTemplate:
     """A compiled chat template with its variables besides the messages, for example ``bos_token``."""
 
-    def __init__(self, text: str, variables: Mapping[str, Any], date: str | None) -> None:
+    def __init__(
+        self,
+        text: str,
+        variables: Mapping[str, Any],
+        date: str | None,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
         self._text = text
-        self._environment = _environment(date)
+        self._environment = _environment(date, now)
         self._variables = dict(variables) | ({"date_string": date} if date else {})
         try:
             self._template = self._environment.from_string(text)
-        except _jinja_error() as error:
+        except Exception as error:  # noqa: BLE001 - jinja also computes what is constant in it
             line = getattr(error, "lineno", None)
             where = f" in line {line}" if line else ""
-            raise TemplateError(f"the chat template is not well-formed{where}: {error}") from None
+            raise TemplateError(f"the chat template is not well-formed{where}: {first_line(error)}") from None
 
     def uses(self, names: Iterable[str]) -> list[str]:
         """Return which of the names the template uses without defining them."""
@@ -121,32 +164,90 @@ class ChatTemplate:
         """Return the text of a conversation, or raise ``RowError`` with the template's own message."""
         # The extension reads this; a template is compiled once for both ways.
         self._environment.marking = marks  # type: ignore[attr-defined]
+        self._environment.deadline = time.monotonic() + SECONDS  # type: ignore[attr-defined]
         chat = [dict(message) for message in messages]
         try:
-            return self._template.render(
-                messages=chat, tools=None, documents=None, add_generation_prompt=prompt, **self._variables
-            )
-        except _jinja_error() as error:
-            raise RowError("the chat template refuses it", str(error)) from None
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
-            # This program's own TemplateError is a ValueError too, and is not about the row.
-            if isinstance(error, TemplateError):
-                raise
+            values = {"tools": None, "documents": None, "add_generation_prompt": prompt, **self._variables}
+            return self._template.render(values, messages=chat)
+        except TemplateError:  # this program's own, which is not about the row
+            raise
+        except TimeoutError:
+            raise RowError(
+                "the chat template does not end",
+                f"it was stopped after {SECONDS:g} s: correct the template, or use a named chat format",
+            ) from None
+        except Exception as error:  # noqa: BLE001 - a template is a program of the model's authors
+            # A template may ask whether there is a clock, and write a date of its own if there is none.
+            if "'strftime_now' is undefined" in str(error):
+                raise TemplateError(
+                    "the chat template writes today's date: give a date with --date"
+                ) from None
+            if type(error).__module__.startswith("jinja2"):
+                raise RowError("the chat template refuses it", str(error)) from None
             raise RowError("the chat template fails", f"{type(error).__name__}: {error}") from None
 
 
-def _jinja_error() -> type[Exception]:
-    from jinja2 import TemplateError as JinjaError
+class _Timed:
+    """The items of a loop, until the template's time is over."""
 
-    return JinjaError
+    def __init__(self, items: Any, environment: Any) -> None:
+        self._items, self._environment = items, environment
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._items:
+            _check_time(self._environment)
+            yield item
 
 
-def _environment(date: str | None) -> Environment:
+def _check_time(environment: Any) -> None:
+    if time.monotonic() > environment.deadline:
+        raise TimeoutError
+
+
+def _check_size(operator: str, left: Any, right: Any) -> None:
+    if operator == "**":
+        size = left.bit_length() * right if isinstance(left, int) and isinstance(right, int) else 0
+    elif isinstance(left, int) and isinstance(right, int):
+        size = left.bit_length() + right.bit_length()
+    else:
+        sized, count = (right, left) if isinstance(left, int) else (left, right)
+        size = len(sized) * count if hasattr(sized, "__len__") and isinstance(count, int) else 0
+    if size > LARGEST:
+        raise OverflowError(f"the result of {operator} is too large")
+
+
+def _environment(date: str | None, now: Callable[[], datetime] | None) -> Environment:
     needed("jinja2", "a chat template")
     from jinja2 import nodes
     from jinja2.exceptions import TemplateError as JinjaError
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Limited(ImmutableSandboxedEnvironment):
+        """The sandbox, with a time limit: its loops and calls look at the clock."""
+
+        intercepted_binops = frozenset({"*", "**"})
+
+        def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+            template = super()._parse(source, name, filename)
+            for loop in list(template.find_all(nodes.For)):
+                function = nodes.EnvironmentAttribute("timed", lineno=loop.lineno)
+                loop.iter = nodes.Call(function, [loop.iter], [], None, None, lineno=loop.lineno)
+            return template
+
+        def timed(self, items: Any) -> _Timed:
+            return _Timed(items, self)
+
+        def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            _check_time(self)
+            return super().call(context, function, *args, **kwargs)
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            _check_size(operator, left, right)
+            return super().call_binop(context, operator, left, right)
 
     class Generation(Extension):
         """``{% generation %}…{% endgeneration %}`` around what the assistant says."""
@@ -166,19 +267,19 @@ def _environment(date: str | None) -> Environment:
         raise JinjaError(message)
 
     def strftime_now(form: str) -> str:
-        # There is no clock: the same rows must give the same tokens on any day.
-        if date is None:
-            raise TemplateError("the chat template writes today's date: give a date with --date")
-        return datetime.strptime(date, "%d %b %Y").strftime(form)
+        assert date is not None or now is not None
+        moment = datetime.strptime(date, "%d %b %Y") if date is not None else now()  # type: ignore[misc]
+        return moment.strftime(form)
 
     def tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
         return json.dumps(value, ensure_ascii=ensure_ascii, **options)
 
     # A template is a program out of a downloaded directory: it must not reach anything but its messages.
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.extend(marking=False)
+    environment = Limited(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+    environment.extend(marking=False, deadline=float("inf"))
     environment.filters["tojson"] = tojson
-    environment.globals |= {"raise_exception": raise_exception, "strftime_now": strftime_now}
+    environment.globals |= {"raise_exception": raise_exception}
+    # Without a date there is no clock: the same rows must give the same tokens on any day.
+    if date is not None or now is not None:
+        environment.globals |= {"strftime_now": strftime_now}
     return environment

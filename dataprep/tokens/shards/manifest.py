@@ -11,6 +11,7 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.records import describe
 
 MANIFEST = "manifest.json"
 FORMAT = "dataprep-shards"
@@ -36,10 +37,62 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("version") != VERSION:
         version = manifest.get("version")
         raise InputError(path, f"found shards of version {version}; this program reads {VERSION}: {AGAIN}")
+    try:
+        found = checksum(manifest)
+    except TypeError as error:  # JSON that can be read but not written, for example nested too deeply
+        raise InputError(path, f"damaged: {error}; {AGAIN}") from None
     # The checksum protects the sizes and hashes, by which all other files are checked.
-    if manifest.get("checksum") != checksum(manifest):
+    if manifest.get("checksum") != found:
         raise InputError(path, f"damaged, or changed by hand (its checksum differs); {AGAIN}")
+    # Whoever wrote another document can compute its checksum too.
+    if problem := next(_misshapen(manifest, _SHAPE, ""), None):
+        raise InputError(path, f"this is not a manifest of token shards: {problem}; {AGAIN}")
     return manifest
+
+
+_COUNT = (int,)
+_TEXT = (str,)
+# The name of a file beside the manifest, its size and its SHA-256.
+_FILE = {"name": "file", "bytes": _COUNT, "sha256": _TEXT}
+_SHARD_FILES = dict.fromkeys(("ids", "mask", "offsets", "rows"), _FILE)
+_SHARD = {"documents": _COUNT, "tokens": _COUNT, "sequences": _COUNT, "files": _SHARD_FILES}
+# The parts that a reader needs: the types of values, the fields of objects, and of each object in a list.
+_SHAPE: dict[str, Any] = {
+    "key": _TEXT,
+    "dtype": _TEXT,
+    **dict.fromkeys(("documents", "tokens", "loss_tokens", "sequences", "pad_id", "cut"), _COUNT),
+    "rows": {"in": _COUNT, "out": _COUNT, "dropped": {}, "failed": {}},
+    "options": {"pack": (int, type(None)), "strip": (bool,), "date": (str, type(None))},
+    "tokenizer": {"fingerprint": _TEXT, "vocab_size": _COUNT, "name": (str, type(None))},
+    "chat_format": {"name": _TEXT, "fingerprint": _TEXT},
+    "inputs": [{"name": _TEXT, "sha256": _TEXT, "rows": _COUNT}],
+    "shards": [_SHARD],
+}
+
+
+def _misshapen(value: Any, shape: Any, where: str) -> Iterator[str]:
+    """Yield the differences of a parsed manifest from the shape that it must have."""
+    expected = "an object" if isinstance(shape, dict) else "a list" if isinstance(shape, list) else ""
+    if shape == "file":
+        # Never a path: only files beside the manifest belong to the shards.
+        if not isinstance(value, str) or Path(value).name != value or value in ("", ".."):
+            yield f"found {describe(value)} in {where}; expected a file's name"
+    elif isinstance(shape, tuple):
+        if type(value) not in shape or (type(value) is int and value < 0):
+            names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in shape)
+            yield f"found {describe(value)} in {where}; expected {names}"
+    elif not isinstance(value, type(shape)):
+        yield f"found {describe(value)} in {where}; expected {expected}"
+    elif isinstance(shape, list):
+        for number, item in enumerate(value):
+            yield from _misshapen(item, shape[0], f"{where} {number}")
+    else:
+        for name, inner in shape.items():
+            yield from _misshapen(value.get(name), inner, f"{where}.{name}".lstrip("."))
+        # Fields that not all manifests have.
+        for name, inner in (("file", _FILE), ("sequences", _FILE)):
+            if isinstance(value.get(name), dict):
+                yield from _misshapen(value[name], inner, f"{where}.{name}")
 
 
 def checksum(manifest: Mapping[str, Any]) -> str:

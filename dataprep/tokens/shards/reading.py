@@ -212,19 +212,40 @@ def id_type(vocab_size: int) -> np.dtype[Any]:
 
 def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, Any], verify: bool) -> _Arrays:
     mapped = {kind: _map(folder / file["name"], file, verify) for kind, file in shard["files"].items()}
+    vocab_size = manifest["tokenizer"]["vocab_size"]
+    if manifest["dtype"] != id_type(vocab_size).str or any(
+        len(mapped[kind]) % 8 for kind in _WIDE & {*mapped}
+    ):
+        raise InputError(folder, f"the arrays' types do not fit one another; {AGAIN}")
+    if len(mapped["ids"]) != shard["tokens"] * id_type(vocab_size).itemsize:
+        raise InputError(folder, f"the arrays' sizes do not fit one another; {AGAIN}")
     offsets = np.frombuffer(mapped["offsets"], dtype="<u8")
     ids = np.frombuffer(mapped["ids"], dtype=manifest["dtype"])
     rows = np.frombuffer(mapped["rows"], dtype="<u8")
-    sizes = (offsets.size - 1, rows.size, ids.size, offsets[-1])
-    if sizes != (shard["documents"], shard["documents"], shard["tokens"], ids.size):
+    mask = np.frombuffer(mapped["mask"], dtype=np.uint8)
+    sequences = np.frombuffer(mapped["sequences"], dtype="<u8") if "sequences" in mapped else None
+    sizes = (offsets.size - 1, rows.size, mask.size)
+    if sizes != (shard["documents"], shard["documents"], (ids.size + 7) // 8):
         raise InputError(folder, f"the arrays' sizes do not fit one another; {AGAIN}")
-    packed = "sequences" in mapped
-    return _Arrays(
-        ids,
-        np.frombuffer(mapped["mask"], dtype=np.uint8),
-        offsets,
-        rows,
-        np.frombuffer(mapped["sequences"], dtype="<u8") if packed else None,
+    known = sum(file["rows"] for file in manifest["inputs"])
+    if (
+        not _rises(offsets, ids.size)
+        or (rows.size and int(rows.max()) >= known)
+        or (sequences is not None and not _rises(sequences, rows.size))
+        # A pass over all ids is as much work as their digest.
+        or (verify and ids.size and int(ids.max()) >= vocab_size)
+    ):
+        raise InputError(folder, f"the arrays' numbers do not fit one another; {AGAIN}")
+    return _Arrays(ids, mask, offsets, rows, sequences)
+
+
+_WIDE = {"offsets", "rows", "sequences"}
+
+
+def _rises(numbers: NDArray[np.uint64], end: int) -> bool:
+    """Return whether numbers rise from 0 to the end."""
+    return bool(
+        numbers.size and numbers[0] == 0 and numbers[-1] == end and (numbers[:-1] <= numbers[1:]).all()
     )
 
 

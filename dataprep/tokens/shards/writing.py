@@ -140,7 +140,8 @@ def open_buffer(output: Path, dtype: np.dtype[Any]) -> Iterator[Buffer]:
     try:
         with writing(str(output)):
             output.mkdir(parents=True, exist_ok=True)
-            with _locked(output):
+            busy = "another process is making shards there; wait for it, or give another directory"
+            with locked(output, busy):
                 shutil.rmtree(folder, ignore_errors=True)  # of a killed process that had the same number
                 folder.mkdir()
                 buffer = Buffer(folder, dtype)
@@ -155,8 +156,9 @@ def open_buffer(output: Path, dtype: np.dtype[Any]) -> Iterator[Buffer]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    # Each process removes what does not belong to its own shards, so two must not write at a time.
+def locked(folder: Path, busy: str) -> Iterator[None]:
+    """Hold the lock of a directory; raise ``FileError`` with ``busy`` if another process holds it."""
+    # Each process removes what does not belong to its own work, so two must not write at a time.
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -167,8 +169,7 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            hint = "wait for it, or give another directory"
-            raise FileError(folder, f"another process is making shards there; {hint}") from None
+            raise FileError(folder, busy) from None
         except OSError:  # a file system without locks
             pass
         yield

@@ -56,7 +56,8 @@ class Tokenizer(Protocol):
         names = ", ".join(known[:16]) + (f" and {len(known) - 16} more" if len(known) > 16 else "")
         raise TokenizerError(
             f"the tokenizer has no special token {name!r}; it has {names or 'none'}: "
-            "choose a chat format that it was made for, or another tokenizer"
+            "choose a chat format that it was made for with --chat-format (llama3, chatml, llama2, or "
+            "template: the model directory's own), or another tokenizer"
         )
 
 

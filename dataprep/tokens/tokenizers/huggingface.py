@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from dataprep.core.errors import RowError, TokenizerError
+from dataprep.core.errors import RowError, TokenizerError, first_line
 from dataprep.tokens.tokenizers.base import (
     Tokenizer,
     check_space_mark,
@@ -45,8 +45,17 @@ class HuggingFaceTokenizer(Tokenizer):
         try:
             self.special_tokens: Mapping[str, int] = _make_special(document, self.fingerprint)
             self._tokenizer = library.Tokenizer.from_str(orjson.dumps(document).decode())
-        except Exception as error:  # noqa: BLE001 - the library raises nothing more precise
-            raise _damaged(path, str(error)) from None
+            self._inspect(path, document)
+        except TokenizerError:
+            raise
+        except BaseException as error:
+            # The library raises nothing more precise, and what it never expected is no `Exception`.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise _damaged(path, f"{type(error).__name__}: {first_line(error)}") from None
+        self.path, self.content = path, content
+
+    def _inspect(self, path: str, document: dict[str, Any]) -> None:
         # The name misleads: with it, special tokens in a text are encoded as text.
         self._tokenizer.encode_special_tokens = True
         self._names = {number: name for name, number in self.special_tokens.items()}
@@ -59,7 +68,6 @@ class HuggingFaceTokenizer(Tokenizer):
         self._fallback = _fallback(document["model"])
         self._reads_mark_as_space = reads_mark_as_space(self._ids)
         self.space = _space(document, self._ids)
-        self.path, self.content = path, content
 
     def __reduce__(self) -> tuple[type[HuggingFaceTokenizer], tuple[str, bytes]]:
         return type(self), (self.path, self.content)

@@ -12,7 +12,7 @@ The teacher is a model that reads the same documents, or log-probabilities in a 
     null                                                                    nothing is known
 
 The list may leave out the token that ends the turn. `token` must be the student's token: another one means
-that the teacher's tokenizer splits texts differently. Tokens that the student lacks, such as broken
+that the teacher's tokenizer splits texts differently. Tokens of `top` that the student lacks, such as broken
 characters, count as not listed.
 """
 
@@ -23,14 +23,18 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 import torch
 from numpy.typing import NDArray
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, TokenizerError, UsageError
-from dataprep.models.loading import load_weights
+from dataprep.core.errors import InputError, RowError, TokenizerError, UsageError
+from dataprep.core.io import Rejects
+from dataprep.core.jsonl import parse_line
+from dataprep.models.loading import check_finite, load_weights
 from dataprep.models.student import compare_tokenizers, model_directory
 from dataprep.tokens.tokenizers import loading as tokenizers
+from dataprep.tokens.tokenizers.base import SPACE_MARK, decode_after
 from dataprep.train.layers.output_layer import OutputLayer, chunked
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
 from dataprep.train.objective import TrainContext, TrainData
@@ -66,18 +70,51 @@ class DocumentsWithTeacher(Documents):
 class DocumentsWithLogprobs(Documents):
     """Documents with the log-probabilities of their rows, in memory."""
 
-    def __init__(self, shards: Shards, paths: Sequence[str], tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, shards: Shards, paths: Sequence[str], tokenizer: Tokenizer, rejects: Rejects | None = None
+    ) -> None:
         super().__init__(shards)
-        self._ids = _ids_by_bytes(tokenizer)
+        self._tokenizer, self._ids = tokenizer, _ids_by_bytes(tokenizer)
+        rejects = rejects or Rejects(None)
+        # The documents of sound rows, and their log-probabilities.
+        self._documents: list[int] = []
         self._rows: list[list[Top | None]] = []
-        for number, (where, row) in enumerate(chain.from_iterable(map(files.read_rows, paths))):
+        rejected = 0
+        for index, (where, item) in enumerate(chain.from_iterable(map(files.read_items, paths))):
+            number = len(self._documents) + rejected
+            # Rows that were set aside have no document.
+            if number == shards.documents or shards.row(number) != index:
+                continue
+            row = parse_line(item) if isinstance(item, bytes) else item
             ids, mask = shards.document(number)
-            in_loss = ids[1:][mask[1:]].tolist()
-            self._rows.append(self._tops(row.get("logprobs"), in_loss, where))
+            try:
+                tops = self._tops(row.get("logprobs"), ids[1:][mask[1:]].tolist())
+            except RowError as error:
+                rejects.add(where, str(error), item if isinstance(item, bytes) else orjson.dumps(item))
+                rejected += 1
+                continue
+            self._documents.append(number)
+            self._rows.append(tops)
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens in all documents."""
+        return sum(self.shards.document(number)[0].size for number in self._documents)
+
+    def coverage(self) -> tuple[int, int]:
+        """Return the number of tokens in the loss with log-probabilities, and of all of them."""
+        return sum(top is not None for row in self._rows for top in row), sum(map(len, self._rows))
+
+    def describe_item(self, item: int) -> str:
+        """Return file and row of a document."""
+        return super().describe_item(self._documents[item])
 
     def batch(self, items: Sequence[int]) -> Batch:
         """Return the documents' batch with `has_teacher`, `top_ids` and `top_logprobs`."""
-        batch = super().batch(items)
+        batch = super().batch([self._documents[item] for item in items])
         tops = [top for item in items for top in self._rows[item]]
         known = [(position, top) for position, top in enumerate(tops) if top is not None]
         # Rows can list different numbers of tokens; -inf fills up the shorter ones.
@@ -91,7 +128,7 @@ class DocumentsWithLogprobs(Documents):
         batch.counts[TEACHER] = len(known)
         return batch
 
-    def _tops(self, entries: Any, in_loss: list[int], where: object) -> list[Top | None]:
+    def _tops(self, entries: Any, in_loss: list[int]) -> list[Top | None]:
         if entries is None:
             return [None] * len(in_loss)
         if not isinstance(entries, list) or not len(in_loss) - 1 <= len(entries) <= len(in_loss):
@@ -99,14 +136,13 @@ class DocumentsWithLogprobs(Documents):
             expected = (
                 f"{len(in_loss):,}, one for each token in the loss (or one less, without the end of the turn)"
             )
-            raise InputError(
-                where,
-                f"'logprobs' has {found}; expected {expected}: does the teacher have another tokenizer?",
+            raise RowError(
+                f"'logprobs' has {found}", f"expected {expected}: does the teacher have another tokenizer?"
             )
         # Servers do not report the token that ends the turn.
         entries = entries + [None] * (len(in_loss) - len(entries))
         return [
-            self._top(entry, target, f"{where}: 'logprobs' {number}")
+            self._top(entry, target, f"'logprobs' {number}")
             for number, (entry, target) in enumerate(zip(entries, in_loss, strict=True), 1)
         ]
 
@@ -115,32 +151,41 @@ class DocumentsWithLogprobs(Documents):
             return None
         pairs = entry
         if isinstance(entry, Mapping):
-            own = self._id(entry.get("token"), where)
-            if own is not None and own != target:
-                raise InputError(
+            if self._id(entry.get("token"), where) != target and not self._is_text(entry["token"], target):
+                text = self._tokenizer.decode([target])
+                raise RowError(
                     where,
-                    f"of the token {entry['token']!r} ({own}), and the student's is {target}: the teacher's "
-                    "tokenizer splits texts differently; leave 'logprobs' out, or ask a teacher of the same "
-                    "family",
+                    f"of the token {entry['token']!r:.60}, and the student's is {text!r} ({target}): the "
+                    "teacher's tokenizer splits texts differently; leave 'logprobs' out, or ask a teacher of "
+                    "the same family",
                 )
             pairs = [*(entry.get("top") or {}).items(), (target, entry.get("logprob"))]
         if not isinstance(pairs, list) or not pairs:
-            raise InputError(where, f"found {entry!r:.60}; {_EXPECTED}")
+            raise RowError(where, f"found {entry!r:.60}; {_EXPECTED}")
         top: dict[int, float] = {}
         for pair in pairs:
             if not (isinstance(pair, list | tuple) and len(pair) == 2 and _is_log(pair[1])):
-                raise InputError(where, f"found {pair!r:.60}; {_EXPECTED}")
+                raise RowError(where, f"found {pair!r:.60}; {_EXPECTED}")
             # Rounded numbers can be slightly above 0.
             if (number := self._id(pair[0], where)) is not None:
                 top[number] = min(float(pair[1]), 0.0)
         return (np.fromiter(top, np.int64), np.fromiter(top.values(), np.float32)) if top else None
+
+    def _is_text(self, token: Any, target: int) -> bool:
+        """Return whether a token's text is that of the student's token, as servers write it."""
+        if not isinstance(token, str):
+            return False
+        # Servers mark spaces as the vocabulary does, or decode; and what is no whole character is broken.
+        texts = {token, token.replace(SPACE_MARK, " "), token.replace("Ġ", " ").replace("Ċ", "\n")}
+        own = (self._tokenizer.decode_bytes([target]), decode_after(self._tokenizer, [target]))
+        return not texts.isdisjoint(text.decode("utf-8", "replace") for text in own)
 
     def _id(self, token: Any, where: str) -> int | None:
         if isinstance(token, str):
             return self._ids.get(token.encode("utf-8", "surrogatepass"))
         if type(token) is int and 0 <= token < self.shards.vocab_size:
             return token
-        raise InputError(where, f"found the token {token!r:.60}; expected a text, or an id of the tokenizer")
+        raise RowError(where, f"found the token {token!r:.60}; expected a text, or an id of the tokenizer")
 
 
 def _is_log(value: Any) -> bool:
@@ -185,9 +230,23 @@ class DistillationObjective(SftObjective):
                 "rows with 'logprobs' are trained on as they are: leave --pack and --truncation out"
             )
         pairs = zip(data.named().values(), (context.data, context.eval_data), strict=False)
-        return TrainData(
-            *(DocumentsWithLogprobs(rows.shards, paths, student.tokenizer) for rows, paths in pairs)
-        )
+        found = [
+            DocumentsWithLogprobs(rows.shards, paths, student.tokenizer, context.rejects)
+            for rows, paths in pairs
+        ]
+        for rows, paths in zip(found, (context.data, context.eval_data), strict=False):
+            known, tokens = rows.coverage()
+            context.log(
+                f"{', '.join(paths)}: log-probabilities for {known:,} of {tokens:,} tokens in the loss"
+            )
+        # The tokens' part alone would be a loss of 1 - s times its size.
+        if options.teacher_share and not found[0].coverage()[0]:
+            raise InputError(
+                ", ".join(context.data),
+                "no row has log-probabilities that could be used: 'logprobs' is null everywhere, or lists no "
+                "token of the student; leave the field out, or ask the teacher again",
+            )
+        return TrainData(*found)
 
     def use_teacher(self, model: PreTrainedModel) -> None:
         """Take the distributions from a model, which must be ready for packed documents."""
@@ -235,7 +294,9 @@ def load_teacher(name: str, student: Student, documents: Documents, device: Any)
     advice = "give the teacher's with --tokenizer, or a teacher of the student's family"
     other = tokenizers.load_tokenizer(folder)
     compare_tokenizers(student.tokenizer, other, texts, f"--teacher-model {name}", advice)
-    teacher = load_weights(folder, torch.float32).to(device)
+    teacher = load_weights(folder, torch.float32)
+    check_finite(teacher, f"--teacher-model {name}")
+    teacher = teacher.to(device)
     if teacher.config.is_encoder_decoder:
         raise UsageError(f"--teacher-model {name}: an encoder-decoder; expected a decoder, as the student is")
     for model in (student.model, teacher):

@@ -88,21 +88,28 @@ class RationaleObjective(Objective):
             known = ", ".join(KEEPABLE)
             raise UsageError(f"--keep-status {unknown[0]}: a rationale with a text is one of {known}")
         tokenizer = load_tokenizer_for(options.model, options.tokenizer, context.data)
-        chat_format = load_chat_format_for(options.model, options.chat_format, tokenizer)
-        return load_student(options.model, tokenizer, chat_format)
+        chat_format = load_chat_format_for(
+            options.model, options.chat_format, tokenizer, strip=options.strip, date=options.date
+        )
+        student = load_student(options.model, tokenizer, chat_format)
+        if student.is_encoder_decoder and (options.strip or options.date is not None):
+            flag = "--strip" if options.strip else "--date"
+            raise UsageError(f"{flag}: an encoder-decoder reads no chats; leave it out")
+        return student
 
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
         """Read rows with rationales, and encode each of their parts."""
         kept = context.options.keep_status
-        rows = read_rows(context.data, kept)
+        rows = read_rows(context.data, kept, context.rejects)
         # Evaluation rows have the weights of the training rows: other teachers have no part in the loss.
         weights = weights_of(context.options, rows.teachers)
         train = _encode(context, context.data, rows, weights, student)
         paths = context.eval_data
         if not paths:
             return TrainData(train)
-        return TrainData(train, _encode(context, paths, read_rows(paths, kept), weights, student))
+        eval_rows = read_rows(paths, kept, context.rejects)
+        return TrainData(train, _encode(context, paths, eval_rows, weights, student))
 
     def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums of the parts that the batch contains."""

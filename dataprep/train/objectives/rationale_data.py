@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from dataprep.core import io as files
-from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError, located
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
+from dataprep.core.io import Rejects
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, describe
 from dataprep.datasets.templates import question_of
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.truncation import spans_of
-from dataprep.train.objective import Batch
+from dataprep.train.objective import Batch, read_with
 from dataprep.train.objectives.sft import document_batch
 from dataprep.train.options import TrainOptions
 
@@ -50,6 +50,7 @@ class RationaleRow:
     question: str
     targets: dict[str, str]
     missing: dict[str, str]
+    text: bytes = b""
 
 
 @dataclass(slots=True)
@@ -58,6 +59,9 @@ class RationaleRows:
 
     rows: list[RationaleRow] = field(default_factory=list)
     teachers: list[str] = field(default_factory=list)
+    # All rows, with those that could not be read; and where further bad rows go.
+    read: Ledger = field(default_factory=Ledger)
+    rejects: Rejects = field(default_factory=lambda: Rejects(None))
 
     def ledger(self, part: str) -> Ledger:
         """Return what became of all rows in one part of the loss."""
@@ -67,17 +71,19 @@ class RationaleRows:
         return ledger
 
 
-def read_rows(paths: Iterable[str], kept: Collection[str]) -> RationaleRows:
+def read_rows(paths: Iterable[str], kept: Collection[str], rejects: Rejects | None = None) -> RationaleRows:
     """Read rows with the rationales whose status is kept; the default is `ok`."""
-    found = RationaleRows()
-    for path in paths:
-        for where, raw in files.read_rows(path):
-            with located(where):
-                row, teachers = _parse_row(raw, where, kept)
-            found.rows.append(row)
-            found.teachers += [name for name in teachers if name not in found.teachers]
+    found = RationaleRows(rejects=rejects or Rejects(None))
+
+    def read(where: Location, raw: dict[str, Any], text: bytes) -> tuple[RationaleRow, list[str]]:
+        return _parse_row(raw, where, kept, text)
+
+    for row, teachers in read_with(read, paths, found.rejects, found.read):
+        found.rows.append(row)
+        found.teachers += [name for name in teachers if name not in found.teachers]
     if not found.rows:
-        raise InputError(", ".join(paths), "the file is empty; expected rows with rationales")
+        found_none = "no row could be read" if found.read.rows_in else "the file is empty"
+        raise InputError(", ".join(paths), f"{found_none}; expected rows with rationales")
     if ANSWER in found.teachers:
         name = f"a teacher is called {ANSWER!r}, as the part of the loss for answers"
         raise InputError(", ".join(paths), f"{name}: give it another name")
@@ -85,13 +91,13 @@ def read_rows(paths: Iterable[str], kept: Collection[str]) -> RationaleRows:
 
 
 def _parse_row(
-    raw: Mapping[str, Any], where: Location, kept: Collection[str]
+    raw: Mapping[str, Any], where: Location, kept: Collection[str], text: bytes
 ) -> tuple[RationaleRow, list[str]]:
     example = Example.from_json(raw)
     statuses = raw.get("status") or {}
     if not isinstance(statuses, Mapping):
         raise RowError("field 'status' is not an object", f"found {describe(statuses)}")
-    row = RationaleRow(where, question_of(example), {}, {})
+    row = RationaleRow(where, question_of(example), {}, {}, text)
     if example.answer:
         row.targets[ANSWER] = example.answer
     else:
@@ -100,12 +106,12 @@ def _parse_row(
     # A teacher whose rationale failed can be in `status` only.
     teachers = list(dict.fromkeys((*rationales, *statuses)))
     for teacher in teachers:
-        text = rationales.get(teacher, "").strip()
-        status = statuses.get(teacher) or ("ok" if text else "missing")
-        if not text or status not in kept:
+        said = rationales.get(teacher, "").strip()
+        status = statuses.get(teacher) or ("ok" if said else "missing")
+        if not said or status not in kept:
             row.missing[teacher] = f"status: {status}" if status != "ok" else "empty"
         else:
-            row.targets[teacher] = text
+            row.targets[teacher] = said
     return row, teachers
 
 
@@ -301,33 +307,44 @@ class RationaleDataset:
 
 def encode_tasks(rows: RationaleRows, weights: Mapping[str, float], encoder: TaskEncoder) -> RationaleDataset:
     """Encode rows; leave out parts that are too long, and rows without any part."""
-    dataset = RationaleDataset(dict(weights), encoder, ledger=Ledger(rows_in=len(rows.rows)))
+    ledger = Ledger(rows_in=rows.read.rows_in, failed=Counter(rows.read.failed))
+    dataset = RationaleDataset(dict(weights), encoder, ledger=ledger)
     dataset.part_ledgers = {part: rows.ledger(part) for part in weights}
     # Batches of rows: tokenizers encode many texts at once much faster than one at a time.
     for start in range(0, len(rows.rows), _ROWS_AT_ONCE):
         batch = [(row, list[Task]()) for row in rows.rows[start : start + _ROWS_AT_ONCE]]
-        _encode_batch(batch, dataset)
+        _encode_batch(batch, dataset, rows.rejects)
         dataset.places += [row.where for row, tasks in batch if tasks]
         dataset.items += [tasks for _, tasks in batch if tasks]
     dataset.ledger.rows_out = len(dataset.items)
-    dataset.ledger.drop_all(Counter({"nothing to say": len(rows.rows) - len(dataset.items)}))
+    left_out = ledger.rows_in - ledger.failed.total() - len(dataset.items)
+    dataset.ledger.drop_all(Counter({"nothing to say": left_out}))
     for ledger in (dataset.ledger, *dataset.part_ledgers.values()):
         ledger.check()
     return dataset
 
 
-def _encode_batch(batch: Sequence[tuple[RationaleRow, list[Task]]], dataset: RationaleDataset) -> None:
+def _encode_batch(
+    batch: Sequence[tuple[RationaleRow, list[Task]]], dataset: RationaleDataset, rejects: Rejects
+) -> None:
     """Add the tasks of each row to its list."""
     parts = list(enumerate(dataset.weights))
     wanted = [(*row, *part) for row in batch for part in parts if part[1] in row[0].targets]
     pairs = [(prefix_of(part) + row.question, row.targets[name]) for row, _, part, name in wanted]
     encoded = dataset.encoder.encode(pairs) if pairs else []
+    bad: dict[Location, str] = {}
+    for (row, _, _, name), pair in zip(wanted, encoded, strict=True):
+        if isinstance(pair, RowError) and not isinstance(pair, RowDropped) and row.where not in bad:
+            rejects.add(row.where, f"{name}: {pair}", row.text)
+            bad[row.where] = pair.reason
+            dataset.ledger.fail(pair.reason)
     for (row, tasks, part, name), pair in zip(wanted, encoded, strict=True):
-        if isinstance(pair, RowDropped):
+        if row.where in bad:  # with all of its parts
+            dataset.part_ledgers[name].rows_out -= 1
+            dataset.part_ledgers[name].fail(bad[row.where])
+        elif isinstance(pair, RowDropped):
             dataset.part_ledgers[name].rows_out -= 1
             dataset.part_ledgers[name].drop(pair.reason)
-        elif isinstance(pair, RowError):
-            raise InputError(row.where, f"{name}: {pair}")
-        else:
+        elif not isinstance(pair, RowError):
             prompt, target = (np.array(ids, dtype=np.int32) for ids in pair)
             tasks.append(Task(part, prompt, target))

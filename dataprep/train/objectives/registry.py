@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, UsageError
+from dataprep.core.errors import InputError, UsageError, located
+from dataprep.core.jsonl import not_object, parse_line
 from dataprep.models import presets
 from dataprep.train.objectives.soft_label.scorers import NETWORKS, network_file
 from dataprep.train.options import TrainOptions, flag_of
@@ -131,15 +132,18 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {spec.name: spec for spec in _ALL}
 
 
 def choose_objective(
-    paths: list[str], options: TrainOptions, eval_paths: Sequence[str] = ()
+    paths: list[str], options: TrainOptions, eval_paths: Sequence[str] = (), *, skip_bad: bool = False
 ) -> ObjectiveSpec:
-    """Return the objective for the first row; `--objective` and all other files must agree with it."""
+    """Return the objective for the first row; `--objective` and all other files must agree with it.
+
+    With `skip_bad`, rows that no objective can read do not count.
+    """
     if not paths:
         raise UsageError("expected a file of rows, or a directory of token shards")
     if options.objective not in ("auto", *OBJECTIVES):
         known = ", ".join(("auto", *OBJECTIVES))
         raise UsageError(f"--objective {options.objective}: must be one of {known}")
-    specs = {path: _objective_of_file(path, options) for path in [*paths, *eval_paths]}
+    specs = {path: _objective_of_file(path, options, skip_bad) for path in [*paths, *eval_paths]}
     first = specs[paths[0]]
     # --objective sft also accepts rows with a teacher: that is distillation of the same rows.
     if options.objective not in ("auto", first.name, first.kind):
@@ -157,14 +161,23 @@ def choose_objective(
     return first
 
 
-def _objective_of_file(path: str, options: TrainOptions) -> ObjectiveSpec:
+def _objective_of_file(path: str, options: TrainOptions, skip_bad: bool) -> ObjectiveSpec:
     if Path(path).is_dir():
         # Shards are made of chat rows; problems inside the directory are reported when it is opened.
         return objective_for({"messages": []}, path, options)
-    first = next(iter(files.read_rows(path)), None)
-    if first is None:
-        raise InputError(path, "the file is empty; expected rows to train on")
-    return objective_for(first[1], first[0], options)
+    failed: InputError | None = None
+    for where, item in files.read_items(path):
+        try:
+            with located(where):
+                row = parse_line(item) if isinstance(item, bytes) else item
+                if not isinstance(row, dict):
+                    raise not_object(row)
+            return objective_for(row, where, options)
+        except InputError as error:
+            if not skip_bad:
+                raise
+            failed = failed or error
+    raise failed or InputError(path, "the file is empty; expected rows to train on")
 
 
 def objective_for(row: Row, where: object, options: TrainOptions) -> ObjectiveSpec:

@@ -63,7 +63,8 @@ class SftObjective(Objective):
                 compare_tokenizers(own, tokenizer, [], where, "tokenize the rows with the model's own")
         else:
             tokenizer = load_tokenizer_for(options.model, options.tokenizer, context.data)
-        chat_format = load_chat_format_for(options.model, options.chat_format, tokenizer, shards)
+        settings: dict[str, Any] = {"strip": options.strip, "date": options.date}
+        chat_format = load_chat_format_for(options.model, options.chat_format, tokenizer, shards, **settings)
         student = load_student(options.model, tokenizer, chat_format)
         # T5 has no chat template, and its decoder expects an encoder's output.
         if student.is_encoder_decoder:
@@ -243,8 +244,9 @@ def _tokenize(
             tokenizer=student.tokenizer,
             chat_format=student.chat_format,
             options=shard_options,
-            # One process for small inputs, all cores for large ones.
-            workers=None,
+            # By default one process for small inputs, all cores for large ones.
+            workers=context.workers,
+            rejects=context.rejects,
         )
         context.log(f"{', '.join(paths)}: {tokenized.ledger}")
     context.world.wait()

@@ -155,6 +155,7 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
     # Not a huge range: one score of 1,000,000 would make a million classes.
     if scores and max(scores) - min(scores) < MOST_CLASSES:
         names.update(map(str, range(min(scores), max(scores) + 1)))
+    _check_alike(names)
     # A list of probabilities names no classes, so its indices do.
     indices = set(map(str, range(min(lengths, default=0))))
     if len(lengths) == 1 and names <= indices:
@@ -166,6 +167,18 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
     # Numbers by size, other names alphabetically.
     classes = Classes(tuple(sorted(names)))
     return Classes(tuple(sorted(classes.names, key=float))) if classes.ordered else classes
+
+
+def _check_alike(names: Iterable[str]) -> None:
+    """Raise `RowError` if two names differ only by case or blanks: they were meant to be one class."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(names):
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    if found := [", ".join(map(repr, same)) for same in alike.values() if len(same) > 1]:
+        raise RowError(
+            "classes that differ only by case or blanks",
+            f"found {'; '.join(found[:8])}; correct the rows, or name the classes with --classes",
+        )
 
 
 def confusion(gold: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dataprep.core.errors import FileError, UsageError
+from dataprep.models.loading import check_finite
 from dataprep.train.objectives.soft_label import tiny
 from dataprep.train.objectives.soft_label.classes import Classes, name_of
 from dataprep.train.objectives.soft_label.scorers import (
@@ -86,7 +87,7 @@ def new_scorer(
     if tokenizer is not None and (network or model in NETWORKS):
         raise UsageError("--tokenizer: the tiny network makes a vocabulary of its own from the data")
     if network:
-        scorer = tiny.load(network)
+        scorer = _load_network(network)
         # Its vocabulary and layers depend on both, so it cannot be trained for other classes or fields.
         pairs = (("classes", scorer.classes.names, classes.names), ("fields", scorer.fields, fields))
         for kind, own, wanted in pairs:
@@ -104,7 +105,7 @@ def new_scorer(
 def load_scorer(path: str) -> Scorer:
     """Load a trained classifier from a network's file, a run or a model directory."""
     if network := network_file(path):
-        return tiny.load(network)
+        return _load_network(network)
     if not Path(path).is_dir():
         problem = "not a model that scores" if Path(path).exists() else "no such file or directory"
         known = f"{NETWORK_FILE}, a run's directory, or a classifier's as transformers saves it"
@@ -118,8 +119,15 @@ def load_scorer(path: str) -> Scorer:
         # A language model would load too, with a head of random weights.
         if lacking := sorted(info["missing_keys"]):
             raise ValueError(f"it is not a trained classifier: it lacks weights such as {lacking[0]}")
+    check_finite(model, path)
     fields = tuple(getattr(model.config, _FIELDS, ()))
     return ClassifierScorer(model.eval(), _tokenizer(path), fields, _classes_of(model.config))
+
+
+def _load_network(path: str) -> tiny.NetworkScorer:
+    scorer = tiny.load(path)
+    check_finite(scorer.model, path)
+    return scorer
 
 
 def _new_bert(
@@ -174,6 +182,7 @@ def _open_for_training(
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, ignore_mismatched_sizes=True, **_labels(classes), **_LOCAL
         )
+    check_finite(model, folder)
     return ClassifierScorer(model, _tokenizer(tokenizer or folder), fields, classes)
 
 

@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from dataprep.core import io as files
-from dataprep.core.errors import InputError, RowError, UsageError, located
-from dataprep.train.objective import Objective, TrainContext, TrainData, check_max_length, file_facts
+from dataprep.core.errors import InputError, Location, RowError, UsageError
+from dataprep.core.ledger import Ledger
+from dataprep.train.objective import (
+    Objective,
+    SkippedRows,
+    TrainContext,
+    TrainData,
+    check_max_length,
+    file_facts,
+    read_with,
+)
 from dataprep.train.objectives.soft_label.classes import Classes, classes_of, metrics_of, name_of
 from dataprep.train.objectives.soft_label.classifier import new_scorer
 from dataprep.train.objectives.soft_label.rows import (
@@ -52,8 +60,11 @@ class SoftLabelObjective(Objective):
         _check_options(context)
         fields = _fields_of(context)
         # Read here for vocabulary and classes, and again as the dataset: rows cannot be encoded before.
-        rows = list(judged_rows(context.data, fields, options.label))
         classes = Classes(tuple(map(name_of, options.classes)))
+        # Bad rows are written when they are read as the dataset.
+        skipped = context.rejects if context.rejects.raises else SkippedRows()
+        settings: dict[str, Any] = {"known": classes.names, "rejects": skipped}
+        rows = list(judged_rows(context.data, fields, options.label, **settings))
         if not options.classes:
             try:
                 classes = classes_of((row.gold, row.teacher) for row in rows)
@@ -77,16 +88,18 @@ class SoftLabelObjective(Objective):
         # A saved classifier may have been trained on other fields than these rows have.
         fields = _fields_of(context)
 
-        def load(paths: list[str], name: str) -> JudgedDataset:
-            rows = judged_rows(paths, fields, options.label)
-            dataset = JudgedDataset(student, rows, limit, options.truncation)
+        def load(paths: list[str]) -> JudgedDataset:
+            shared: dict[str, Any] = {"rejects": context.rejects, "ledger": Ledger()}
+            rows = judged_rows(paths, fields, options.label, known=known, **shared)
+            dataset = JudgedDataset(student, rows, limit, options.truncation, **shared)
+            dataset.ledger.check()
             dataset.files = file_facts(paths)
-            if dataset.dropped:
-                context.log(f"{dataset.dropped:,} {name} rows were too long and left out")
+            context.log(f"{', '.join(paths)}: {dataset.ledger}")
+            context.log(f"  {dataset.describe_classes()}")
             return dataset
 
-        train = load(context.data, "training")
-        return TrainData(train, load(context.eval_data, "evaluation") if context.eval_data else None)
+        known = student.classes.names if options.classes else ()
+        return TrainData(load(context.data), load(context.eval_data) if context.eval_data else None)
 
     def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums of `T²·KL` and of the cross-entropy with gold labels."""
@@ -127,6 +140,8 @@ def _check_options(context: TrainContext) -> None:
         "--lora": options.lora is not None,
         "--qat": options.qat is not None,
         "--chat-format": options.chat_format is not None,
+        "--strip": options.strip,
+        "--date": options.date is not None,
         "--gradient-checkpointing": options.gradient_checkpointing,
     }
     if flags := [flag for flag, is_given in not_supported.items() if is_given]:
@@ -139,9 +154,16 @@ def _fields_of(context: TrainContext) -> tuple[str, ...]:
     """Return the fields with the text: as chosen, else the usual ones of the first row."""
     if context.options.fields:
         return context.options.fields
-    where, row = next(iter(files.read_rows(context.data[0])))
-    with located(where):
+    # The first row that has them, if bad rows are set aside.
+    rejects = context.rejects if context.rejects.raises else SkippedRows()
+
+    def read(_where: Location, row: dict[str, Any], _text: bytes) -> tuple[str, ...]:
         return usual_fields(row)
+
+    fields = next(read_with(read, context.data[:1], rejects, Ledger()), None)
+    if fields is None:
+        raise InputError(context.data[0], "no row is left to train on")
+    return fields
 
 
 def alpha_for(data: JudgedDataset, alpha: float | None) -> float:

@@ -12,6 +12,7 @@ import orjson
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import RowError, UsageError
+from dataprep.core.jsonl import to_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
 from dataprep.train.objective import check_max_length
@@ -102,6 +103,7 @@ class Scoring:
             if existing[0] in self._columns:
                 advice = "name others with --prediction and --probs, or write .jsonl"
             raise RowError(f"field {existing[0]!r} exists already", advice)
+        to_line(row)  # refuses, before the work, a row that could not be written with its scores
         texts = texts_of(row, self._fields or usual_fields(row))
         return row, self._scorer.encode_within(texts, self._limit, options.truncation)
 

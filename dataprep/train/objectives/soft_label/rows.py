@@ -11,17 +11,19 @@ from typing import Any
 import orjson
 import torch
 
-from dataprep.core import io as files
-from dataprep.core.errors import InputError, Location, RowDropped, RowError, located
+from dataprep.core.errors import InputError, Location, RowDropped, RowError
+from dataprep.core.io import Rejects
+from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe
-from dataprep.train.objective import Batch
+from dataprep.train.objective import Batch, read_with
 from dataprep.train.objectives.soft_label.classes import Gold, Teacher, name_of
 from dataprep.train.objectives.soft_label.scorers import Encoded, Scorer, length
 
 # Prefix of a table's columns of probabilities; the class's name follows.
 COLUMN = "prob_"
 GOLD, SOFT, NO_GOLD = "gold", "soft", -1
-_HINT = "correct the row or remove it"
+# Classes that are listed in messages.
+MOST_SHOWN = 20
 _USUAL_FIELDS = (("text",), ("question", "answer"), ("question",))
 
 
@@ -33,6 +35,7 @@ class JudgedRow:
     texts: tuple[str, ...]
     gold: Gold
     teacher: Teacher | None
+    text: bytes = b""
 
 
 def usual_fields(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -60,15 +63,25 @@ def texts_of(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def gold_of(row: Mapping[str, Any], field: str | None = None) -> Gold:
-    """Return the label or the score of a row; `None` if it is empty."""
+def gold_of(row: Mapping[str, Any], field: str | None = None, known: Sequence[str] = ()) -> Gold:
+    """Return the label or the score of a row; `None` if it is empty.
+
+    A label that says that there is none is an error, unless it is one of the `known` classes.
+    """
     field = field or ("label" if "label" in row else "score")
     value = row.get(field)
     if value is None or value == "":
         return None
     # Only `score` is a number on a scale; any other field names a class.
     if field != "score":
-        return name_of(value)
+        name = name_of(value)
+        # pandas writes a missing value as a text, which no other reader takes for one.
+        if name not in known and (not name.strip() or name.strip().lower() in ("nan", "<na>")):
+            raise RowError(
+                "a label that is missing",
+                f"found {name!r} in {field!r}; leave the field empty, or name the class with --classes",
+            )
+        return name
     try:
         score = float(value) if type(value) in (int, float, str) else math.nan
     except ValueError:
@@ -107,46 +120,73 @@ def teacher_of(row: Mapping[str, Any]) -> Teacher | None:
 
 
 def judged_rows(
-    paths: Sequence[str], fields: Sequence[str] = (), label: str | None = None
+    paths: Sequence[str],
+    fields: Sequence[str] = (),
+    label: str | None = None,
+    *,
+    known: Sequence[str] = (),
+    rejects: Rejects | None = None,
+    ledger: Ledger | None = None,
 ) -> Iterator[JudgedRow]:
-    """Read the rows of files; the text is in `fields`, by default the usual ones of each file's first row."""
-    for path in paths:
-        # By each file's first row: files of one run can name their fields differently.
-        used: Sequence[str] = fields
-        for where, row in files.read_rows(path):
-            with located(where, _HINT):
-                used = used or usual_fields(row)
-                judged = JudgedRow(where, texts_of(row, used), gold_of(row, label), teacher_of(row))
-                if judged.gold is None and judged.teacher is None:
-                    raise RowError("nothing to learn", "expected a label, a score or probabilities")
-            yield judged
+    """Read the rows of files; the text is in `fields`, by default the usual ones of each file's first row.
+
+    `known` are the classes if they are named, `rejects` gets bad rows, and `ledger` counts rows.
+    """
+    # By each file's first row: files of one run can name their fields differently.
+    used: dict[str, Sequence[str]] = {}
+
+    def read(where: Location, row: dict[str, Any], text: bytes) -> JudgedRow:
+        if where.path not in used:
+            used[where.path] = fields or usual_fields(row)
+        texts = texts_of(row, used[where.path])
+        gold, teacher = gold_of(row, label, known), teacher_of(row)
+        if gold is None and teacher is None:
+            raise RowError("nothing to learn", "expected a label, a score or probabilities")
+        return JudgedRow(where, texts, gold, teacher, text)
+
+    yield from read_with(read, paths, rejects or Rejects(None), Ledger() if ledger is None else ledger)
 
 
 class JudgedDataset:
     """Rows as items for a classifier."""
 
     def __init__(
-        self, scorer: Scorer, rows: Iterable[JudgedRow], limit: int | None = None, truncation: str = "error"
+        self,
+        scorer: Scorer,
+        rows: Iterable[JudgedRow],
+        limit: int | None = None,
+        truncation: str = "error",
+        *,
+        rejects: Rejects | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._scorer, classes = scorer, scorer.classes
+        # Whoever reads the rows counts those that come in.
+        self.ledger, rejects = ledger or Ledger(), rejects or Rejects(None)
         self._encoded: list[Encoded] = []
         self._places: list[Location] = []
-        # Rows that were too long, and name and SHA-256 of each input file.
-        self.dropped, self.files = 0, list[dict[str, Any]]()
+        # Name and SHA-256 of each input file.
+        self.files = list[dict[str, Any]]()
         gold, teacher, has_teacher = [], [], []
         # Placeholders keep the tensors rectangular; `has_teacher` masks them in the loss.
         nothing = [0.0] * len(classes.names)
         for row in rows:
-            with located(row.where, _HINT):
-                try:
-                    self._encoded.append(scorer.encode_within(row.texts, limit, truncation))
-                except RowDropped:
-                    self.dropped += 1
-                    continue
-                gold.append(NO_GOLD if row.gold is None else classes.index(row.gold))
-                teacher.append(nothing if row.teacher is None else classes.log_probs(row.teacher))
-                has_teacher.append(row.teacher is not None)
-                self._places.append(row.where)
+            try:
+                number = NO_GOLD if row.gold is None else classes.index(row.gold)
+                log_probs = nothing if row.teacher is None else classes.log_probs(row.teacher)
+                self._encoded.append(scorer.encode_within(row.texts, limit, truncation))
+            except RowDropped as drop:
+                self.ledger.drop(drop.reason)
+                continue
+            except RowError as error:
+                rejects.add(row.where, str(error), row.text)
+                self.ledger.fail(error.reason)
+                continue
+            gold.append(number)
+            teacher.append(log_probs)
+            has_teacher.append(row.teacher is not None)
+            self._places.append(row.where)
+        self.ledger.rows_out = len(gold)
         if not gold:
             raise InputError("the data", "no row is left to train on")
         # Shape (rows,), (rows, classes) and (rows,): indices of classes or NO_GOLD, log-probabilities.
@@ -170,6 +210,17 @@ class JudgedDataset:
         tensors["has_teacher"] = self.has_teacher[rows]
         counts = {SOFT: int(tensors["has_teacher"].sum()), GOLD: int((tensors["gold"] != NO_GOLD).sum())}
         return Batch(tensors, counts, sum(map(length, encoded)))
+
+    def describe_classes(self) -> str:
+        """Return the classes with the number of rows of each, and of rows with probabilities."""
+        names = self._scorer.classes.names
+        counts = [int((self.gold == number).sum()) for number in range(len(names))]
+        pairs = list(zip(names, counts, strict=True))
+        # The most frequent ones of many: a list of a thousand would hide what is wrong with it.
+        shown = pairs if len(pairs) <= MOST_SHOWN else sorted(pairs, key=lambda pair: -pair[1])[:MOST_SHOWN]
+        listed = ", ".join(f"{name!r} {count:,}" for name, count in shown)
+        rest = f" and {len(names) - MOST_SHOWN:,} more" if len(names) > MOST_SHOWN else ""
+        return f"rows by class: {listed}{rest}; with probabilities: {int(self.has_teacher.sum()):,}"
 
     def describe_item(self, item: int) -> str:
         """Return a row's place."""

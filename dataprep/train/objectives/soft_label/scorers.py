@@ -62,6 +62,9 @@ class Scorer(ABC):
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
         """Encode the texts of one row, truncated to `limit` tokens if it is given."""
 
+    def prepare_saving(self) -> None:  # noqa: B027 - most classifiers can always be saved
+        """Check before training that the classifier can be saved after it."""
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the model and everything that it needs into a directory."""
