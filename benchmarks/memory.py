@@ -12,8 +12,8 @@ from benchmarks.measure import Contender, claim
 
 ROWS = 200_000
 TIMES = 5
-# What a row may add to the peak, in bytes: digests of duplicates take 16 to 40. The rest is caches, which are
-# limited but are not full with few rows.
+# The most bytes that a row may add to the peak: digests of duplicates take 16 to 40. The rest is caches,
+# which are limited but are not full with few rows.
 ALLOWED = 150
 
 

@@ -86,8 +86,8 @@ def collect_files(
             belongs to one of the Examples.
         FileError: a file cannot be read or written.
     """
-    # Memory: about 600 bytes for the place of each current answer and 250 for the id of each Example, which
-    # are read one by one. A compressed journal is held whole, because its lines are looked up again.
+    # The Examples are read one by one, and what must be known of all of them is in a database on the disk.
+    # A compressed journal is held whole, because its lines are looked up again.
     number = _check(to, keep, teacher, template, sample)
     paths, source = [str(path) for path in responses], str(examples)
     _check_places(paths, source, str(output), dataset)
