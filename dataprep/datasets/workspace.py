@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataprep.core.errors import FileError, WorkspaceError
-from dataprep.core.io import matching_files
+from dataprep.core.io import matching_files, new_folder
 from dataprep.core.records import Split
 
 FOLDERS = ("raw", "pre_datasets/train", "pre_datasets/test", "mergedata")
@@ -146,14 +147,28 @@ def init_workspace(folder: str | Path = ".") -> Path:
     root = Path(folder)
     # Checked before anything is made, so that a refused folder stays as it was.
     for name in ("raw", "pre_datasets", "mergedata"):
-        if (root / name).exists():
+        # Without a file in them the other two are what an `init` that was killed has left: raw/ comes last.
+        if (root / name).exists() and (name == "raw" or _holds_anything(root / name)):
             hint = "give another folder, `dataprep init DIR`"
             raise WorkspaceError(f"{root / name} exists already, and nothing is overwritten: {hint}")
+    made: list[Path] = []
     try:
-        # copytree makes raw/ itself, and fails if it is there.
-        for name in FOLDERS[1:]:
-            (root / name).mkdir(parents=True)
-        shutil.copytree(samples(), root / "raw")
+        for path in (root, *(root / name for name in ("pre_datasets", *FOLDERS[1:]))):
+            if not path.is_dir():
+                made.append(path)
+                path.mkdir(parents=path == root)
+        with new_folder(root / "raw") as unfinished:
+            shutil.copytree(samples(), unfinished / "raw")
+            (unfinished / "raw").rename(root / "raw")
+            made.clear()
     except OSError as error:
         raise FileError(error.filename or root, f"cannot be written: {error.strerror}") from None
+    finally:
+        for path in reversed(made):
+            with suppress(OSError):
+                path.rmdir()
     return root
+
+
+def _holds_anything(path: Path) -> bool:
+    return not path.is_dir() or any(not inside.is_dir() for inside in path.rglob("*"))

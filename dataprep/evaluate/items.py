@@ -13,7 +13,7 @@ import orjson
 from dataprep.core import io as files
 from dataprep.core.conversations import find_in_row
 from dataprep.core.errors import InputError, Location, RowDropped, RowError
-from dataprep.core.jsonl import rejected_line
+from dataprep.core.jsonl import any_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import LETTERS, Example, describe
 from dataprep.datasets import registry as converters
@@ -42,6 +42,7 @@ class Training:
     style: Style | None = None  # how the answers that it was trained on name a choice
     strip: bool = False  # whether contents are without outer white space
     date: str | None = None  # the date in its conversations
+    recorded: bool = False  # whether there is such a record: its templates have had no clock
 
     def given(self, messages: Sequence[Message]) -> list[Message]:
         """Return messages as the chat format of the training gave them to the student."""
@@ -62,7 +63,7 @@ def read_training(model: str) -> Training:
         # Only a run on rationales has parts. Runs of earlier versions record no style.
         prefix = facts["parts"]["answer"]["prefix"] if "parts" in facts else None
         style: Any = "text" if prefix is not None else facts.get("answer_style")
-        found = Training(prefix, style, facts.get("strip") or False, facts.get("date"))
+        found = Training(prefix, style, facts.get("strip") or False, facts.get("date"), recorded=True)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
             path, f"damaged: {error!r}; restore it, or remove it to evaluate without it"
@@ -120,7 +121,7 @@ def read_items(
         except RowDropped as drop:
             ledger.drop(drop.reason)
         except RowError as error:
-            rejects.add(where, str(error), rejected_line(row))
+            rejects.add(where, str(error), any_line(row))
             ledger.fail(error.reason)
 
 

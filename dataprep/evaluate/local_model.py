@@ -101,11 +101,16 @@ def encoder_of(name: str, chat_format: str, training: Training) -> Encoder:
 
 
 def template_options(training: Training) -> dict[str, Any]:
-    """Return the variables of the chat template for a student that was trained with a date."""
+    """Return the variables by which a chat template writes the date that the student has learnt."""
     if training.date is None:
-        return {}
+        if not training.recorded:
+            return {}
+        import jinja2
+
+        # Where there is no clock, a template such as Llama 3.2's writes a date of its own.
+        return {"strftime_now": jinja2.Undefined(name="strftime_now")}
     date = datetime.strptime(training.date, DATE)
-    # Templates write today's date by either of these, and the student has learnt another one.
+    # Templates write a date by either of these.
     return {"date_string": training.date, "strftime_now": date.strftime}
 
 

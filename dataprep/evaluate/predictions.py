@@ -43,7 +43,7 @@ class Predictions:
         self._with_id = False
         self._without_id: Location | None = None  # the first row without an id
         self._matched = 0
-        for number, (where, row) in zip(count(1), files.read_rows(path), strict=False):
+        for number, (where, row) in zip(count(1), files.read_rows(path, growing=True), strict=False):
             if number == 1 and _is_journal(row):
                 self._current = CurrentLines()
             elif number == 1 and teacher is not None:

@@ -182,7 +182,7 @@ def repeat_current(journal: JournalWriter, queue: PendingQueue, teacher: str) ->
 
 
 def _lines(journal: JournalWriter, teacher: str) -> Iterator[dict[str, Any]]:
-    for _, data in files.read_lines(str(journal.path)):
+    for _, data in files.read_lines(str(journal.path), growing=True):
         line = orjson.loads(data)
         if line["teacher"] == teacher:
             yield line

@@ -82,10 +82,19 @@ def test_the_record_of_a_run_is_read(tmp_path):
     assert read_training(str(tmp_path)) == read_training("owner/name") == Training()
     facts = tmp_path / "facts.json"
     for content, expected in (
-        ({"dataprep": "0.1.0", "chat_format": "llama3"}, Training()),
-        ({"dataprep": "0.1.0", "answer_style": "text", "strip": True}, Training(style="text", strip=True)),
-        ({"dataprep": "0.1.0", "answer_style": "new", "date": "1 Jan 2025"}, Training(date="1 Jan 2025")),
-        ({"dataprep": "0.1.0", "parts": {"answer": {"prefix": "predict: "}}}, Training("predict: ", "text")),
+        ({"dataprep": "0.1.0", "chat_format": "llama3"}, Training(recorded=True)),
+        (
+            {"dataprep": "0.1.0", "answer_style": "text", "strip": True},
+            Training(style="text", strip=True, recorded=True),
+        ),
+        (
+            {"dataprep": "0.1.0", "answer_style": "new", "date": "1 Jan 2025"},
+            Training(date="1 Jan 2025", recorded=True),
+        ),
+        (
+            {"dataprep": "0.1.0", "parts": {"answer": {"prefix": "predict: "}}},
+            Training("predict: ", "text", recorded=True),
+        ),
         ({"facts": 3}, Training()),
     ):
         facts.write_text(json.dumps(content), encoding="utf-8")
@@ -178,6 +187,18 @@ def test_a_template_that_writes_today_s_date_gets_that_of_the_training(tmp_path)
         Settings(max_tokens=2),
     ):
         assert evaluate_file(rows, model=folder, settings=settings).ledger.rows_out == 4
+    own = DATED.replace(
+        "strftime_now('%d %b %Y')", "strftime_now('%d %b %Y') if strftime_now is defined else '1 Jan 2000'"
+    )
+    (folder / "chat_template.jinja").write_text(own, encoding="utf-8")
+    for record, date in (
+        ('{"dataprep": "0.1.0"}', "1 Jan 2000"),
+        ('{"dataprep": "0.1.0", "date": "2 Feb 2024"}', "2 Feb 2024"),
+    ):
+        (folder / "facts.json").write_text(record, encoding="utf-8")
+        model = load(str(folder), template_options(read_training(str(folder))))
+        prompt = model.decode(model.prompt([{"role": "user", "content": "Hi"}]), special=True)
+        assert f"Today Date: {date}" in prompt
     (folder / "facts.json").unlink()
     assert evaluate_file(rows, model=folder, settings=Settings(metric="loss", date="1 Jan 2025")).results
 

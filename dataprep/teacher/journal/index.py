@@ -52,7 +52,7 @@ class Standing(NamedTuple):
 # Nearly all entries are complete, so they share one object, which is compared by identity.
 _OK = Standing("ok")
 # Raised for a line that is not a journal's while it is added.
-_DAMAGED = (orjson.JSONDecodeError, KeyError, TypeError, AttributeError)
+_DAMAGED = (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def entry_of(identity: str, key: str, sample: int = 0) -> str:
@@ -197,7 +197,7 @@ def read_index(path: str | Path) -> Index:
 
 
 def _parts(path: str) -> Iterator[_Part]:
-    blocks = files.read_blocks(path)
+    blocks = files.read_blocks(path, growing=True)
     # Starting processes takes longer than reading a short journal.
     if Path(path).stat().st_size <= engine.AUTO_WORKERS_BYTES:
         yield from map(_part_of, blocks)

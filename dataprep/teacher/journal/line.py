@@ -28,7 +28,7 @@ from dataprep.core.records import describe
 from dataprep.models.sampling import GenerationConfig
 
 if TYPE_CHECKING:
-    from mmap import mmap
+    from dataprep.core.io import FileBytes
 
 Outcome = Literal["ok", "unknown", "length", "refused", "empty", "failed"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "unknown", "length", "refused", "empty", "failed")
@@ -196,7 +196,7 @@ class JournalReader:
     A line's offset is the number of bytes before it, counted through all journals.
     """
 
-    def __init__(self, journals: Sequence[tuple[str, mmap | bytes]]) -> None:
+    def __init__(self, journals: Sequence[tuple[str, FileBytes | bytes]]) -> None:
         self._journals = journals
         self._bases = list(accumulate((len(text) for _, text in journals), initial=0))[:-1]
         self.torn: list[str] = []  # incomplete last lines as path:line, once all lines were read
@@ -250,12 +250,12 @@ class JournalReader:
         path, text, begin = self._at(offset)
         return _where(path, next(n for n, (start, _) in enumerate(_spans(text), 1) if start == begin))
 
-    def _at(self, offset: int) -> tuple[str, mmap | bytes, int]:
+    def _at(self, offset: int) -> tuple[str, FileBytes | bytes, int]:
         number = bisect_right(self._bases, offset) - 1
         return *self._journals[number], offset - self._bases[number]
 
 
-def _spans(text: mmap | bytes) -> Iterator[tuple[int, int]]:
+def _spans(text: FileBytes | bytes) -> Iterator[tuple[int, int]]:
     """Yield begin and end of each line, without its newline."""
     begin, length = len(_BOM) if text[: len(_BOM)] == _BOM else 0, len(text)
     while begin < length:
