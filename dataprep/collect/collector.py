@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from dataprep.answers.quality import KEEPABLE, KEPT
+from dataprep.answers.quality import KEEPABLE
 from dataprep.collect.answers import NO_LABELS, Answers, Labels, RunTests, labels_of
 from dataprep.collect.rows import (
     Made,
@@ -31,7 +31,7 @@ from dataprep.core.index import packed, unpacked
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, is_example
 from dataprep.datasets import registry as converters
-from dataprep.datasets.source_rows import example_of, read_located
+from dataprep.datasets.source_rows import KEPT, example_of, read_located
 
 FORMATS = ("rationale", "chat", "qa", "choice-probs")
 

@@ -185,6 +185,7 @@ class ExampleConverter(RowConverter):
             self._teachers |= dict.fromkeys(example.rationales or (), 1)
         name, text = source_rows.rationale_of(row, example, self.plan.teacher)
         example.rationales = {name: text}
+        example.reasoning = source_rows.reasoning_of(row, name)
         return self._renderer_of(example.source)(example)
 
     def take_counts(self) -> Mapping[Any, int]:

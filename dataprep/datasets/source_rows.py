@@ -27,7 +27,8 @@ FIELDS = (
     "id", "source", "task", "question", "context", "choices", "answer", "answers", "solution", "tests",
     "rationales",
 )  # fmt: skip
-KEPT = ("ok", "unjudged")  # statuses of rationales that become training rows
+# Statuses of rationales that become training rows: `ok` agrees with the right answer, `unjudged` may.
+KEPT = ("ok", "unjudged")
 # Statuses of rationales by which rows can be dropped; others share one reason, so that reasons stay few.
 STATUSES = (
     "answer_mismatch", "contradiction", "runaway", "truncated", "no_answer", "length", "empty", "refused",
@@ -188,6 +189,13 @@ def row_of(example: Example, row: Mapping[str, Any]) -> dict[str, Any]:
     # Labels, for example, and the file of a rationale.
     more = {name: value for name, value in row.items() if name not in FIELDS and value is not None}
     return example.to_json() | more
+
+
+def reasoning_of(row: Mapping[str, Any], teacher: str) -> str | None:
+    """Return a teacher's thinking in a labelled row, as ``collect`` writes it; ``None`` without any."""
+    reasoning = from_cell(row.get("reasoning"))
+    text = reasoning.get(teacher) if isinstance(reasoning, Mapping) else None
+    return text if type(text) is str else None
 
 
 def rationale_of(row: Mapping[str, Any], example: Example, teacher: str) -> tuple[str, str]:

@@ -29,7 +29,6 @@ from typing import Any
 
 import orjson
 
-from dataprep.answers.quality import KEPT
 from dataprep.answers.rationale import CUE
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
@@ -41,6 +40,7 @@ from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.converters.choices import CHOICE_USER
+from dataprep.datasets.source_rows import KEPT
 from dataprep.datasets.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, compile_text
 
 FORCED_SYSTEM = (
