@@ -133,7 +133,7 @@ def parse_rationale_files(
         _check_one_split(paths)
     names = _teachers(teachers)
     origins = origins_of(paths, source)
-    parser = RationaleParser(names, None if gold is None else read_gold(str(gold)), trim, origins)
+    parser = RationaleParser(names, None if gold is None else list(read_gold(str(gold))), trim, origins)
     report = ParseReport()
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         counts = engine.run_into(

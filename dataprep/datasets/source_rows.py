@@ -245,12 +245,11 @@ class GoldRow:
     place: int  # which choice is right, counted from 0
 
 
-def read_gold(path: str) -> list[GoldRow]:
+def read_gold(path: str) -> Iterator[GoldRow]:
     """Read rows ``{id, question, choices, answer}``, Examples, or rows in a dataset's own layout.
 
     In CSV the choices are JSON: a list, or one of the other shapes that datasets are published in.
     """
-    rows = []
     hint = "correct the row of the reference file, or leave it out where rows are joined by id"
     for where, row in files.read_rows(path):
         with located(where, hint):
@@ -262,5 +261,4 @@ def read_gold(path: str) -> list[GoldRow]:
             # letter of another.
             if type(answer) is dict:
                 answer, labels = text_of(answer, "label"), labels or list(LETTERS[: len(texts)])
-            rows.append(GoldRow(id_of(row), question, texts, place_of(answer, texts, labels)))
-    return rows
+            yield GoldRow(id_of(row), question, texts, place_of(answer, texts, labels))
