@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from dataprep.core.errors import InputError, Location, RowError, first_line
+from dataprep.core.io.reading import read_whole
 from dataprep.core.records import from_cell
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None
     try:
         # Given the path, polars reads only the pages that a slice needs; a compressed file or a stream must
         # be held in memory, because the table of contents of Parquet is at the end.
-        source: Any = path if Path(path).suffix.lower() == ".parquet" else stream.read()
+        source: Any = path if Path(path).suffix.lower() == ".parquet" else read_whole(path, stream)
         frame = pl.scan_parquet(source, glob=False)
         columns = {name: reader_of(dtype) for name, dtype in frame.collect_schema().items()}
         readers = {name: reader for name, reader in columns.items() if reader is not None}
