@@ -201,8 +201,11 @@ def export_rationales(
     Raises:
         InputError: the format cannot carry the fields of a row; then nothing is written.
         FileError: a file cannot be read or written, or exists already.
+        UsageError: the split cannot be a part of a file's name.
     """
     names = _teachers(teachers)
+    if not split or Path(split).name != split or not split.isprintable():
+        raise UsageError(f"--split {split}: expected a name, such as train")
     source, target, texts = str(rows), Path(folder), []
     # All rows are rendered before the first file is written: a bad row must not leave half a folder.
     for where, row in files.read_rows(source):

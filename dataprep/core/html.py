@@ -134,8 +134,9 @@ th[scope="row"] { font-weight: 600; }
   }
   .rows th:first-child { width: auto; }
   .rows td::before { content: attr(data-label); color: var(--muted); text-align: start; }
-  .replies td { display: block; }
+  .replies td, .replies td:nth-child(2) { display: block; width: auto; }
   .replies td::before { display: block; font-size: 0.8rem; }
+  .confusion th, .confusion td { padding: 0.25rem 0.2rem; min-width: 1.6rem; font-size: 0.8rem; }
 }
 @media print { section { break-inside: avoid-page; } main { max-width: none; } }
 """

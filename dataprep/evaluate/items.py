@@ -13,7 +13,7 @@ import orjson
 from dataprep.core import io as files
 from dataprep.core.conversations import find_in_row
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
-from dataprep.core.jsonl import rejected_line
+from dataprep.core.jsonl import any_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import LETTERS, Example, describe
 from dataprep.datasets import registry as converters
@@ -121,7 +121,7 @@ def read_items(
         except RowDropped as drop:
             ledger.drop(drop.reason)
         except RowError as error:
-            rejects.add(where, str(error), rejected_line(row))
+            rejects.add(where, str(error), any_line(row))
             ledger.fail(error.reason)
 
 

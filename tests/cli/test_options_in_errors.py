@@ -36,6 +36,11 @@ UNREACHED = {
     ("evaluate.metrics.references", "--metric"): (("train",), "`train` only looks at the style of answers"),
     ("models.decoding", "--temperature"): (("evaluate",), "a request of `generate`"),
     ("models.sampling", "--model"): (ALL, "the settings of `generate`"),
+    ("models.sampling", "--temperature"): (ALL, "the settings of `generate`"),
+    ("teacher.journal.line", "--max-tokens"): (
+        ("collect", "review"),
+        "a warning about a setting of `generate`",
+    ),
     ("tokens.formats.model_template", "--date"): (
         ("generate", "predict"),
         "they give no date",

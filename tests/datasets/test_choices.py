@@ -179,7 +179,7 @@ def test_choices_are_read_in_the_three_published_shapes(value, texts, labels):
 @pytest.mark.parametrize(
     "value",
     [
-        None, "tin", 3, {}, {"text": "tin", "label": "A"}, {"text": ["tin"], "label": None},
+        None, "tin", 3, float("nan"), {}, {"text": "tin", "label": "A"}, {"text": ["tin"], "label": None},
         {"text": ["tin", "iron"], "label": ["A"]}, {"text": ["tin"], "label": ["A", "B"]},
         {"text": ["tin"], "label": [None]}, ["tin", None], ["tin", ""], ["tin", " \n"], ["tin", True], "3",
         "[", "tin|iron", '"tin"', '["tin", null]', ["tin", ["iron"]], {"text": "[1, 2]", "label": "[1, 2]"},

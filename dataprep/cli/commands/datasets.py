@@ -162,7 +162,6 @@ def clean_command(
       dataprep clean --list
       dataprep clean workspace /data/tmp
     """
-    from dataprep.core.errors import visible
     from dataprep.core.io import leftovers, printable, remove_unlocked
 
     removed = kept = size = 0
@@ -175,7 +174,7 @@ def clean_command(
                 {"path": printable(str(leftover.path)), "bytes": leftover.size, "state": leftover.state}
             )
             if stale and not quiet:
-                print(visible(str(leftover.path)))
+                say(leftover.path, file=sys.stdout)
     summary = Summary("clean", quiet=quiet, as_json=as_json)
     found = f"{removed:,} unfinished, {size:,} bytes"
     summary.say(f"clean: {found}" if only_list else f"clean: removed {found}")

@@ -133,7 +133,7 @@ def _svg(label: str, height: int, parts: Iterable[str]) -> str:
 
 
 # Confusion matrices with more columns get narrower ones, and from the other number on scroll on a phone.
-WIDE, SCROLLS = 12, 8
+WIDE, SCROLLS = 12, 10
 # `rows`: each row is a block of labelled values on a narrow screen.
 _CLASSES = {
     "overview": "names rows", "letters": "letters rows", "confusion": "confusion", "unread": "replies rows",

@@ -15,8 +15,6 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any, Literal
 
-import orjson
-
 from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.io.formats import STDIO, format_of
 from dataprep.core.io.reading import (
@@ -31,7 +29,7 @@ from dataprep.core.io.reading import (
     translated,
 )
 from dataprep.core.io.tables import read_delimited, read_parquet
-from dataprep.core.jsonl import MAX_LINE, not_object, not_writable, parse_line, too_long
+from dataprep.core.jsonl import MAX_LINE, any_line, not_object, parse_line, too_long
 from dataprep.core.ledger import advance
 
 # A document that a person wrote or a tool indented: an array of objects, or an object whose first line is
@@ -134,19 +132,15 @@ def read_row_blocks(
 def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[Block]:
     """Turn rows into blocks of ``count`` lines of JSON."""
     lines: list[bytes] = []
-    done, first = 0, True
+    first = True
     try:
         for row in rows:
-            lines.append(orjson.dumps(row, default=_plain))
+            lines.append(any_line(row, _plain))
             if len(lines) == count:
                 yield Block(path, data=b"\n".join(lines), unit="row", first=first)
                 lines, first = [], False
-                done += count
     except RowError as error:
         raise InputError(path, str(error)) from None
-    except TypeError as error:
-        with located(Location(path, done + len(lines) + 1, "row")):
-            raise not_writable(error) from None
     if lines:
         yield Block(path, data=b"\n".join(lines), unit="row", first=first)
 

@@ -41,7 +41,8 @@ CHOICE_USER = """\
 CHOICE_ASSISTANT = "{answer}"
 _DRESS = "().:'\""  # characters allowed around a letter or number
 # Test sets without answers write -1 for the label that they hide.
-_HIDDEN = (None, "", -1, "-1", "-1.0")
+_HIDDEN = frozenset((None, "", -1, "-1", "-1.0"))
+_PLAIN = (str, int, float, type(None))  # the types of these
 
 
 def place_of(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -> int:
@@ -129,7 +130,7 @@ def choice_example(
     # With one choice there is nothing to choose; it is usually a field that was split wrongly.
     if not 2 <= len(texts) <= len(LETTERS):
         raise RowError("not a choice", f"found {len(texts)} choices; expected 2 to {len(LETTERS)}")
-    if answer in _HIDDEN and (not answer or not {"-1", str(answer)} & {*texts, *labels}):
+    if type(answer) in _PLAIN and answer in _HIDDEN and not (answer and {"-1", answer} & {*texts, *labels}):
         # Test sets with hidden answers are good for predictions, not for training.
         if unlabelled == "drop":
             raise RowDropped(NO_ANSWER)
@@ -168,7 +169,8 @@ def choices_of(value: object) -> tuple[list[str], list[str]]:
             raise ValueError
     except (AttributeError, KeyError, TypeError, ValueError):
         plainer = _plainer(from_cell(value))
-        if plainer != value:
+        # A number that is no number (NaN) differs from itself.
+        if plainer is not value and plainer != value:
             return choices_of(plainer)
         expected = "expected a list of texts, or texts with their labels"
         if type(value) is str:

@@ -52,7 +52,7 @@ class Standing(NamedTuple):
 # Nearly all entries are complete, so they share one object, which is compared by identity.
 _OK = Standing("ok")
 # Raised for a line that is not a journal's while it is added.
-_DAMAGED = (orjson.JSONDecodeError, KeyError, TypeError, AttributeError)
+_DAMAGED = (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def entry_of(identity: str, key: str, sample: int = 0) -> str:
