@@ -774,7 +774,7 @@ def test_failed_rows_make_the_exit_code_1_after_all_else_is_written(tmp_path):
 @pytest.mark.medium
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_waits_for_what_is_in_flight(tmp_path, number):
-    """Stops sending, writes what comes, says how to go on, and the exit code says why; so do other signals."""
+    """Stops sending, writes what comes, says how to go on; the exit code is that of the signal."""
     requests, journal = write_requests(tmp_path / "requests.jsonl", 30), tmp_path / "out.jsonl"
     with TeacherServer(lambda got, n: Reply(body=polite(got, n).body, delay=0.7)) as server:
         words = [requests, "-o", journal, "--model", "tiny", "--base-url", server.url, "--concurrency", "4"]
