@@ -142,7 +142,7 @@ def run(
         repeat_current(opened, queue, teacher)
     manifest = {
         "dataprep": __version__,
-        "requests": str(requests),
+        "requests": files.printable(str(requests)),
         "teacher": teacher,
         "endpoint": where,
         **config.to_json(),
