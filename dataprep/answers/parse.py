@@ -172,7 +172,8 @@ def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:
 
 
 def _lines_or_array(path: str) -> Iterator[files.Block]:
-    blocks = files.read_blocks(path)
+    # An array through a pipe has no suffix that would say so.
+    blocks = files.read_blocks(path, arrays=path == files.STDIO or not Path(path).is_file())
     if path != files.STDIO and Path(path).is_file():
         yield from blocks
         return

@@ -373,7 +373,7 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
     if isinstance(rows, str | Path):
         path = str(rows)
         return _convert(settings, _all_blocks([path], settings), path)
-    return _convert(settings, files.row_blocks(GIVEN, rows), GIVEN)
+    return _convert(settings, files.row_blocks(GIVEN, rows, given=True), GIVEN)
 
 
 def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[Any]:

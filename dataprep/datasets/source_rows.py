@@ -16,7 +16,7 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, located
-from dataprep.core.jsonl import parse_line
+from dataprep.core.jsonl import parse_row
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import LETTERS, Example, from_cell, is_example, text_of
 from dataprep.datasets import registry as converters
@@ -72,15 +72,27 @@ def _labelled(path: str, row_blocks: Iterable[files.Block], beside: str, name: s
             used += 1
             # The label is spliced into the bytes. A line that is not an object stays as it is: it fails later
             # with its own text in the message.
+            if b'"%b"' % name.encode() in line:  # a label of the row's own gives way
+                line = _without(line, name)  # noqa: PLW2901
             if line.rstrip().endswith(b"}"):
                 fields = line.rstrip()[:-1]
                 comma = b"" if fields.strip() == b"{" else b","
                 lines[number] = fields + b'%b"%b":%b}' % (comma, name.encode(), label)
-        yield files.Block(path, data=b"\n".join(lines), unit=block.unit, first=block.first)
+        yield files.Block(path, block.start, data=b"\n".join(lines), unit=block.unit, first=block.first)
     # Only the end shows whether the two files belong together; one label too few shifts all that follow.
     if used != len(labels):
         problem = f"found {len(labels)} labels for the {used} rows of {path}; expected as many"
         raise InputError(beside, problem)
+
+
+def _without(line: bytes, name: str) -> bytes:
+    """Return a row without a field; a line that holds no sound row stays as it is."""
+    try:
+        row = parse_row(line)
+    except RowError:
+        return line
+    row.pop(name, None)
+    return orjson.dumps(row)
 
 
 def missing_labels(dataset: str, paths: Iterable[str], ledger: Ledger) -> str | None:
@@ -112,7 +124,7 @@ def read_located(path: str, dataset: str | None = None) -> Iterator[tuple[Locati
                 continue
             where = Location(path, number, block.unit)
             with located(where):
-                row = parse_line(line)
+                row = parse_row(line)
             yield where, row
 
 
@@ -169,7 +181,7 @@ def adopted(row: Mapping[str, Any], dataset: str, options: Mapping[str, Any]) ->
     if name != "qa":
         task = converter.SOURCE.task
         if source != name and converters.is_name(source):
-            hint = f"read it with {source}, or Examples of several datasets with qa"
+            hint = f"give the dataset {source}; `convert examples` takes those of several datasets"
             raise RowError("an Example of another dataset", f"found the source {source!r}; {hint}")
         if example.task and example.task != task:
             found = f"found the task {example.task!r}, expected {task!r}"
