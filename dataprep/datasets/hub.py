@@ -54,7 +54,7 @@ def client(hub: str, progress: bool = False) -> Iterator[None]:
         # A dataset's card of another shape makes the libraries raise whatever they stumble over.
         raise FetchError(
             f"{hub}: its card (README.md) or its files are not as the library `datasets` expects them: "
-            f"{type(error).__name__}: {first_line(error)}; give another --revision, or report it to its authors"
+            f"{type(error).__name__}: {first_line(error)}; give another --revision, or tell its authors"
         ) from error
 
 
