@@ -1,9 +1,12 @@
 # Made by `make docs` from `_HOMES` in __init__.py.
 from dataprep.core.errors import DataprepError as DataprepError
+from dataprep.teacher.settings import Endpoint as Endpoint
 from dataprep.evaluate.settings import Settings as EvaluateSettings
 from dataprep.evaluate.settings import Evaluation as Evaluation
 from dataprep.core.records import Example as Example
+from dataprep.models.sampling import GenerationConfig as GenerationConfig
 from dataprep.core.ledger import Ledger as Ledger
+from dataprep.teacher.settings import Pacing as Pacing
 from dataprep.datasets.convert import Plan as Plan
 from dataprep.train.options import PredictOptions as PredictOptions
 from dataprep.datasets.validate import Problem as Problem
@@ -18,6 +21,7 @@ from dataprep.train.options import TrainOptions as TrainOptions
 from dataprep.train.run import Trained as Trained
 from dataprep.datasets.workspace import Workspace as Workspace
 from dataprep.tokens.formats.loading import chat_format_of as chat_format_of
+from dataprep.collect.collector import collect as collect
 from dataprep.collect.collector import collect_files as collect_files
 from dataprep.datasets.convert import convert as convert
 from dataprep.datasets.convert import convert_files as convert_files
@@ -25,6 +29,7 @@ from dataprep.datasets.registry import names as dataset_names
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.answers.parse import export_rationales as export_rationales
 from dataprep.datasets.download import fetch as fetch
+from dataprep.teacher.generate import generate as generate
 from dataprep.datasets.workspace import init_workspace as init_workspace
 from dataprep.tokens.formats.loading import chat_format_of as layout_of
 from dataprep.tokens.lint_files import lint_files as lint_files
@@ -33,9 +38,11 @@ from dataprep.datasets.merge import merge as merge
 from dataprep.datasets.merge import merge_files as merge_files
 from dataprep.answers.parse import parse_rationale_files as parse_rationale_files
 from dataprep.train.objectives.soft_label.predicting import predict_files as predict_files
+from dataprep.teacher.prompts import prompt as prompt
 from dataprep.teacher.prompts import prompt_file as prompt_file
 from dataprep.tokens.pairs import read_pairs as read_pairs
 from dataprep.core.io import read_rows as read_rows
+from dataprep.collect.review.review import review as review
 from dataprep.collect.review.review import review_files as review_files
 from dataprep.core.sampling import shuffled_order as shuffled_order
 from dataprep.datasets.stats import stats as stats

@@ -70,7 +70,8 @@ def run_here(arguments, *, cwd, input=b"", env=None):
         stack.enter_context(mock.patch.dict(os.environ, env or {}, clear=env is not None))
         stack.enter_context(contextlib.chdir(cwd))
         stack.callback(gc.set_threshold, *gc.get_threshold())
-        stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            stack.callback(signal.signal, number, signal.getsignal(number))
         stack.enter_context(_interpreter_warnings())
         code = _exit_code(main)
     for name in ("stdout", "stderr"):

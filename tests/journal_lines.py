@@ -4,6 +4,7 @@ import json
 
 ENDINGS = {
     "ok": {"response": "(b)", "finish_reason": "stop", "error": None},
+    "unknown": {"response": "(b) per", "finish_reason": "unknown", "error": None},
     "length": {"response": "(b) be", "finish_reason": "length", "error": None},
     "refused": {"response": None, "finish_reason": "refusal", "error": None},
     "empty": {"response": " ", "finish_reason": "stop", "error": None},

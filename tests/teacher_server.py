@@ -75,11 +75,12 @@ class TeacherServer:
         most: how many were in flight at once, at most.
     """
 
-    def __init__(self, behave: Callable[[Received, int], Reply]) -> None:
+    def __init__(self, behave: Callable[[Received, int], Reply], port: int = 0) -> None:
         self.received: list[Received] = []
         self.most = 0
         self._now = 0
         self._behave = behave
+        self._wanted_port = port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._writers: set[asyncio.StreamWriter] = set()
@@ -87,7 +88,7 @@ class TeacherServer:
     def __enter__(self) -> TeacherServer:
         self._thread.start()
         starting = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 24), self._loop
+            asyncio.start_server(self._serve, "127.0.0.1", self._wanted_port, limit=1 << 24), self._loop
         )
         self._server = starting.result(10)
         self.port = self._server.sockets[0].getsockname()[1]

@@ -48,7 +48,9 @@ def test_public_names_load_and_are_documented():
     faults = []
     for name in dataprep.__all__:
         value = getattr(dataprep, name)
-        if value.__name__ != elsewhere.get(name, name) or name not in dir(dataprep):
+        # The package `dataprep.collect` can be called as its function of the same name.
+        own_name = value.__name__.rpartition(".")[2]
+        if own_name != elsewhere.get(name, name) or name not in dir(dataprep):
             faults.append(f"{name}: loads {value.__name__}")
         if not value.__doc__ or value.__doc__.startswith(f"{name}("):  # the latter: a dataclass's default
             faults.append(f"{name}: no docstring")
@@ -124,3 +126,74 @@ def test_type_checkers_see_the_same_names():
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
     assert (folder / "__init__.pyi").read_text("utf-8") == build.stub()
+
+
+def test_the_main_functions_are_public(tmp_path):
+    """Prompt, collect and review are functions; the package `dataprep.collect` can still be imported."""
+    import dataprep.collect.collector
+
+    examples = [
+        {"id": f"x{n}", "question": f"Which {n}?", "choices": ["wool", "tin"], "answer": "tin"}
+        for n in range(2)
+    ]
+    source, journal = tmp_path / "examples.jsonl", tmp_path / "responses.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in examples))
+    asked = list(dataprep.prompt(source, forcing=False))
+    assert [request["id"] for request in asked] == ["x0", "x1"]
+    answer = {
+        "key": "k",
+        "teacher": "t",
+        "model": "m",
+        "response": "B",
+        "finish_reason": "stop",
+        "error": None,
+    }
+    lines = [answer | {"id": request["id"], "usage": None} for request in asked]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for given in (journal, [str(journal)]):
+        rows = list(dataprep.collect(given, source, to="chat"))
+        assert [row["messages"][-1]["content"] for row in rows] == ["B", "B"]
+    assert [row["status"] for row in dataprep.collect(journal, source)] == [{"t": "ok"}] * 2
+    assert dataprep.review(journal, gold=source).teachers[0].agreement.right == 2
+    assert inspect.ismodule(dataprep.collect)
+    assert dataprep.collect.collector.collect_files is dataprep.collect_files
+    with pytest.raises(dataprep.DataprepError, match="cannot collect to 'chats'"):
+        dataprep.collect(journal, source, to="chats")
+
+
+def test_the_library_checks_options_as_the_command_does(tmp_path):
+    """A misspelled value is an error before any file is read, for every object of options."""
+    missing = tmp_path / "missing.jsonl"
+    calls = [
+        lambda: dataprep.convert("commonsense_qa", missing, answer_style="leter"),
+        lambda: dataprep.convert("arc", missing, with_id="yes"),
+        lambda: dataprep.convert("arc", missing, seed="42"),
+        lambda: dataprep.convert("arc", missing, sample="5"),
+        lambda: dataprep.convert("arc", missing, template="wording.toml"),
+        lambda: dataprep.convert("arc", missing, split=1),
+        lambda: dataprep.convert(7, missing),
+        lambda: dataprep.convert("gsm8k", missing, options={"strip_calculator": "yes"}),
+        lambda: dataprep.convert("qa", missing, options={"answers_from": True}),
+        lambda: dataprep.prompt(missing, shots="2"),
+        lambda: dataprep.prompt(missing, seed="42"),
+        lambda: dataprep.merge([{"n": 1}], seed="42"),
+        lambda: dataprep.shuffled_order(3, "42"),
+        lambda: dataprep.Pacing(concurrency=0),
+        lambda: dataprep.Pacing(rpm="fast"),
+        lambda: dataprep.GenerationConfig("tiny", max_tokens="512"),
+        lambda: dataprep.GenerationConfig("tiny", temperature="hot"),
+        lambda: dataprep.ShardOptions(pack="2048"),
+        lambda: dataprep.ShardOptions(truncation="cut"),
+        lambda: dataprep.TrainOptions(epochs="3"),
+        lambda: dataprep.TrainOptions(batch_size=2.5),
+        lambda: dataprep.EvaluateSettings(metric="accuracy"),
+        lambda: dataprep.PredictOptions(fields="question"),
+    ]
+    faults = []
+    for number, call in enumerate(calls):
+        try:
+            call()
+            faults.append(f"call {number} was accepted")
+        except dataprep.DataprepError as error:
+            faults += [] if isinstance(error, ValueError) else [f"call {number}: {error!r}"]
+    assert not faults

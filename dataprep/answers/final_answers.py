@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from dataprep.core.records import LETTERS
@@ -126,18 +127,22 @@ class Mention(NamedTuple):
     end: int = 0
 
 
-Texts = Sequence[Sequence[str]]
-"""The texts of choices as they are compared: of each its forms, or none if it is not known."""
+class Texts(list[Sequence[str]]):
+    """The texts of choices as they are compared: in lower case, with and without article; none if unknown."""
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        for choice in choices[: len(LETTERS)]:
+            plain = choice[:LONGEST_CHOICE].rstrip(".").lower()
+            article = _ARTICLE.match(plain) if plain.startswith(("a", "t")) else None
+            self.append((plain, plain[article.end() :]) if article else (plain,) if plain else ())
+        self.longest = max([len(forms[0]) for forms in self if forms], default=LONGEST_CHOICE)
+        self.firsts = {form[:1] for forms in self for form in forms}
 
 
-def forms_of(choices: Sequence[str]) -> Texts:
-    """Return the texts of choices as they are compared, in lower case, with and without their article."""
-    texts: list[Sequence[str]] = []
-    for choice in choices:
-        plain = choice[:LONGEST_CHOICE].rstrip(".").lower()
-        article = _ARTICLE.match(plain) if plain.startswith(("a", "t")) else None
-        texts.append((plain, plain[article.end() :]) if article else (plain,) if plain else ())
-    return texts
+@lru_cache(maxsize=16)  # several teachers answer a question one after the other
+def texts_of(choices: tuple[str, ...]) -> Texts:
+    """Return the texts of choices as they are compared."""
+    return Texts(choices)
 
 
 def with_text(
@@ -172,6 +177,8 @@ def spelled(
     ``loose`` lets a comma or colon end it, too.
     """
     best, longest, twice = -1, begin, False
+    if begin >= len(text):
+        return best, begin
     starts = starts or _starts(text, begin)
     firsts = {text[at : at + 1].lower() for at in starts}
     for number, forms in enumerate(texts):
@@ -186,8 +193,9 @@ def spelled(
 
 
 def _starts(text: str, begin: int) -> list[int]:
-    after = _BEFORE_A_TEXT.match(text, begin)
-    start = after.end() if after else begin
+    start = begin
+    if not text[begin].isalnum() and (after := _BEFORE_A_TEXT.match(text, begin)):
+        start = after.end()
     starts = [begin, start] if start > begin else [begin]
     if text[start : start + 1] in ("a", "t", "A", "T") and (article := _ARTICLE.match(text, start)):
         starts.append(article.end())

@@ -30,13 +30,14 @@ from dataprep.answers.conclusions import (
     stated,
     weak,
 )
-from dataprep.answers.final_answers import LONGEST_CHOICE, Mention, Texts, forms_of, said_of, with_text
+from dataprep.answers.final_answers import LONGEST_CHOICE, Mention, Texts, said_of, texts_of, with_text
 from dataprep.core.records import LETTERS
 
 _QUOTES = "\"'“”‘’`*_ \t\n"
 _EMPHASIS = re.compile(r"\*\*|__")
-_UNKNOWN: Texts = [()] * len(LETTERS)  # without choices any letter may be one
+_UNKNOWN = Texts([""] * len(LETTERS))  # without choices any letter may be one
 _LISTED = re.compile(r"[ \t]*\(?([A-Za-z])[).] ")
+_SHORT = 24
 _ALONE = re.compile(r"[\s(\[\"'“‘`*_-]{0,6}([A-Za-z])[\s).\]\"'”’`*_:!]{0,6}")
 
 
@@ -48,6 +49,9 @@ class Choice(NamedTuple):
     contradicts: bool = False  # whether a letter is followed by the text of another choice
 
 
+_NONE = Choice(None)
+
+
 def letter_of(reply: str, choices: Sequence[str] = ()) -> str | None:
     """Return the letter of the one choice that a reply names; ``None`` if it names none or several."""
     return choice_of(reply, choices).letter
@@ -55,8 +59,9 @@ def letter_of(reply: str, choices: Sequence[str] = ()) -> str | None:
 
 def choice_of(reply: str, choices: Sequence[str] = ()) -> Choice:
     """Return the choice that a reply names, and where its letter stands."""
-    if (match := _ALONE.fullmatch(reply)) and (number := LETTERS.find(match[1].lower())) >= 0:  # most often
-        return Choice(match[1].lower(), match.start(1)) if number < (len(choices) or 26) else Choice(None)
+    if len(reply) < _SHORT and (match := _ALONE.fullmatch(reply)):  # most often
+        number = LETTERS.find(match[1].lower())
+        return Choice(LETTERS[number], match.start(1)) if number < (len(choices) or len(LETTERS)) else _NONE
     said, thinking = said_of(reply)
     shift = reply.rfind(said) if thinking else 0
     listed = _listed(said, choices)
@@ -64,7 +69,7 @@ def choice_of(reply: str, choices: Sequence[str] = ()) -> Choice:
         return listed._replace(place=listed.place + shift if shift >= 0 else -1)
     if "**" in said or "__" in said:
         choices = [_EMPHASIS.sub("", choice) for choice in choices]
-    texts = forms_of(choices[: len(LETTERS)]) if choices else _UNKNOWN
+    texts = texts_of(tuple(choices)) if choices else _UNKNOWN
     boxed: list[Mention] = []
     if "<" in said or "{" in said:
         for marked in (_tagged, _in_fields, _boxed):
@@ -72,7 +77,7 @@ def choice_of(reply: str, choices: Sequence[str] = ()) -> Choice:
                 break
         if boxed and marked is not _boxed:
             return _one_of(boxed, len(choices), shift)
-    return _one_of([*boxed, *_plain(said, texts, boxed)], len(choices), shift)
+    return _one_of(boxed + _plain(said, texts, boxed), len(choices), shift)
 
 
 def _listed(said: str, choices: Sequence[str]) -> Choice | None:
@@ -95,7 +100,9 @@ def _listed(said: str, choices: Sequence[str]) -> Choice | None:
 
 
 def _one_of(mentions: Sequence[Mention], count: int, shift: int) -> Choice:
-    number, first, agree = mentions[0].choice if mentions else -1, -1, True
+    if not mentions:
+        return _NONE
+    number, first, agree = mentions[0].choice, -1, True
     for choice, place, other, _ in mentions:
         if other >= 0:
             return Choice(None, -1, True)
@@ -103,7 +110,7 @@ def _one_of(mentions: Sequence[Mention], count: int, shift: int) -> Choice:
         agree = agree and choice == number
         first = place if first < 0 or 0 <= place < first else first
     if not agree or not 0 <= number < (count or len(LETTERS)):
-        return Choice(None)
+        return _NONE
     return Choice(LETTERS[number], first + shift if first >= 0 <= shift else -1)
 
 
@@ -185,12 +192,22 @@ _CALLED = (
 )
 _CUE = re.compile(
     rf"[#>\s]*(?:(?:the|my|your) )?(?:(?:final|correct|best|right|predicted|selected) )?(?:{_CALLED}"
-    rf"(?: (?:is|key|letter|choice|option))?\s*[:=\n]\s*|(?:option|choice|answer|letter)\s+"
+    rf"(?: (?:is|key|letter|choice|option))?\s*[:=\n]\s*"
+    r"|(?:(?:choose|pick|select) )?(?:option|choice|answer|letter)\s+"
     r"(?=[(\[]?[A-Za-z](?:[)\].:,]|\s*$|\s+[-–—(])))"
+    r"|(?:choose|pick|select):?\s+(?=[(\[]?[A-Za-z](?:[)\].:,]|\s*$))"
     # `It is b`, but not the article in `It is a`
     r"|(?:(?:it|that)(?:['’]s| is)|i(?:['’]d| would) say(?: that)?(?: it['’]s| it is| the answer is)?)"
     r"(?: \w{2,12}ly)?(?: option| choice)? (?!(?-i:a)$)|a:\s+(?=[(\[]?[A-Za-z][)\]]?\.?$)",
     re.I,
+)
+_WORD = re.compile(r"(?:(?:[Tt]he|[Mm]y|[Yy]our|[Aa]n?) )?([A-Za-z][a-z'’]+)(?= )")
+_CUE_WORDS = frozenset(
+    """
+    an ans answer best choice choose conclusion correct final guess i'd i’d it it's it’s letter my option
+    output pick predicted prediction response right select selected selection solution that that's that’s the
+    verdict your
+    """.split()  # noqa: SIM905 - quoted words would fill a page
 )
 _DRESS = "\"'“‘`*_"
 _LABEL = re.compile(
@@ -212,6 +229,7 @@ _OTHERS = re.compile(
 )
 _ITEM = re.compile(r"[^\w\n]{0,20}(?:(?:[Oo]ption|[Cc]hoice) )?([A-Za-z])(?:[).:\]]|\s*$|\s[-–—]\s)")
 _MOST_ITEMS = 100
+_MOST_BESIDE = 60  # characters beside the text of a choice on a line that names it
 _HEADER = re.compile(r"(?:options|choices)\W*$", re.I)
 
 
@@ -228,7 +246,20 @@ def _named(text: str, texts: Texts) -> list[Mention]:
     return found + stated(text[-LOOKED_AT:], len(text) - LOOKED_AT, texts)
 
 
+def _is_prose(text: str, begin: int, texts: Texts) -> bool:
+    """Check whether a line begins with a word that no cue and no choice begins with, as most do."""
+    word = _WORD.match(text, begin)
+    if word is None or (plain := word[1].lower()) in _CUE_WORDS:
+        return False
+    if plain[0] not in texts.firsts and word[0][0].lower() not in texts.firsts:
+        return True
+    whole = word[0].lower()
+    return not any(form.startswith((plain, whole)) for forms in texts for form in forms)
+
+
 def _opening(text: str, texts: Texts) -> list[Mention]:
+    if _is_prose(text, 0, texts):
+        return []
     cue = _CUE.match(text)
     begin = cue.end() if cue else 0
     if _ONLY_LETTERS.fullmatch(text, begin):
@@ -289,7 +320,7 @@ def _lists_texts(text: str, mention: Mention, texts: Texts) -> bool:
 def _closing(text: str, texts: Texts) -> list[Mention]:
     """Return the choice that the last of several lines names and nothing else."""
     begin = text.rfind("\n") + 1
-    if not begin or len(text) - begin > LONGEST_CHOICE:
+    if not begin or len(text) - begin > texts.longest + _MOST_BESIDE or _is_prose(text, begin, texts):
         return []
     line = text[begin:].lstrip("#> \t-")
     begin = len(text) - len(line)

@@ -11,7 +11,14 @@ from typing import Any
 
 from dataprep.answers.quality import by_teacher
 from dataprep.answers.rationale import Parsed, Teachers, render
-from dataprep.answers.rationale_files import AGREES, BATCH, BATCH_FILE, TRIMMED, RationaleParser
+from dataprep.answers.rationale_files import (
+    AGREES,
+    BATCH,
+    BATCH_FILE,
+    TRIMMED,
+    RationaleParser,
+    origins_of,
+)
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import FileError, InputError, RowError, UsageError, located
@@ -84,12 +91,13 @@ def _check_output(output: str | Path, inputs: Iterable[str | Path]) -> None:
 
 
 def parse_rationale_files(
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     gold: str | Path | None = None,
-    teachers: Sequence[str] = (),
+    teachers: str | Sequence[str] = (),
     trim: bool = False,
+    source: str | None = None,
     workers: int | None = 1,
     rejects: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
@@ -102,8 +110,10 @@ def parse_rationale_files(
         output: the file for the labelled rows.
         gold: the file of references. Rows are joined by id if they have one, else by position; question and
             choices must agree. The answer of the reference is used.
-        teachers: the first teacher's name, then the others as ``name`` or ``marker=name``.
+        teachers: the first teacher's name, then the others as ``name`` or ``marker=name``; a list, or a text
+            with commas.
         trim: cut a rationale where it runs on into another question.
+        source: the set that the files belong to. Defaults to the dataset whose folder they are in.
         workers: number of processes. Defaults to 1; ``None`` takes every core for large inputs.
         rejects: receives bad rows; without it the first one is an error.
         progress: called with the bytes of input that were read since the last call.
@@ -115,14 +125,15 @@ def parse_rationale_files(
             name is empty or given twice.
     """
     # Everything that can be wrong with the command line is checked before a file is opened.
-    paths = rationale_files(inputs)
+    paths = rationale_files([inputs] if isinstance(inputs, str | Path) else inputs)
     sources = [*paths] if gold is None else [*paths, str(gold)]
     files.check_distinct(rejects, [output], sources)
     _check_output(output, sources)
     if gold is not None:
         _check_one_split(paths)
-    names = Teachers.named(teachers) if teachers else Teachers()
-    parser = RationaleParser(names, None if gold is None else read_gold(str(gold)), trim)
+    names = _teachers(teachers)
+    origins = origins_of(paths, source)
+    parser = RationaleParser(names, None if gold is None else read_gold(str(gold)), trim, origins)
     report = ParseReport()
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         counts = engine.run_into(
@@ -142,6 +153,11 @@ def parse_rationale_files(
             report.statuses.setdefault(teacher, Counter())[status] += count
         report.ledger.check()
     return report
+
+
+def _teachers(given: str | Sequence[str]) -> Teachers:
+    names = given.split(",") if isinstance(given, str) else given
+    return Teachers.named(names) if names else Teachers()
 
 
 def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:
@@ -172,7 +188,7 @@ def _lines_or_array(path: str) -> Iterator[files.Block]:
 
 
 def export_rationales(
-    rows: str | Path, folder: str | Path, *, split: str = "train", teachers: Sequence[str] = ()
+    rows: str | Path, folder: str | Path, *, split: str = "train", teachers: str | Sequence[str] = ()
 ) -> list[Path]:
     """Write labelled rows as files of 500 strings in the published format, and return their paths.
 
@@ -185,8 +201,11 @@ def export_rationales(
     Raises:
         InputError: the format cannot carry the fields of a row; then nothing is written.
         FileError: a file cannot be read or written, or exists already.
+        UsageError: the split cannot be a part of a file's name.
     """
-    names = Teachers.named(teachers) if teachers else Teachers()
+    names = _teachers(teachers)
+    if not split or Path(split).name != split or not split.isprintable():
+        raise UsageError(f"--split {split}: expected a name, such as train")
     source, target, texts = str(rows), Path(folder), []
     # All rows are rendered before the first file is written: a bad row must not leave half a folder.
     for where, row in files.read_rows(source):

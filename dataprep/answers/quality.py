@@ -287,6 +287,7 @@ STATUSES: tuple[Status, ...] = (
 # Statuses of answers with a text, which can become training rows.
 KEEPABLE = (
     "ok", "unjudged", "answer_mismatch", "contradiction", "no_answer", "runaway", "truncated", "length",
+    "unknown",
 )  # fmt: skip
 # Those that are kept unless the user says otherwise: `ok` agrees with the right answer, `unjudged` may.
 KEPT = ("ok", "unjudged")

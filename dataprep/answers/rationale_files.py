@@ -6,15 +6,19 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from os.path import commonpath
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import orjson
 
 from dataprep.answers.quality import status_of, trim_runaway
 from dataprep.answers.rationale import Parsed, Teachers, parse
+from dataprep.core import io as files
 from dataprep.core.errors import RowError
 from dataprep.core.parallel import Operator, per_row
 from dataprep.core.records import LETTERS, describe
+from dataprep.datasets import registry as converters
 from dataprep.datasets.converters.choices import id_of
 from dataprep.datasets.source_rows import GoldRow
 
@@ -26,11 +30,53 @@ BATCH_FILE = re.compile(r"(?P<split>[^/]+)_CoT_(?P<number>\d+)\.json(?:\.gz|\.zs
 AGREES, TRIMMED = ("", "agrees"), ("", "trimmed")
 
 
-class RationaleParser:
-    """Make labelled rows out of published strings; ``operator`` works on blocks of them."""
+UNKNOWN = "rationales"  # the source of rows if nothing tells which set they are of
 
-    def __init__(self, teachers: Teachers, gold: Sequence[GoldRow] | None = None, trim: bool = False) -> None:
+
+class Origin(NamedTuple):
+    """The set that a file belongs to, and the file's path relative to the folder of all files."""
+
+    source: str
+    file: str
+
+
+def origins_of(paths: Sequence[str], source: str | None = None) -> dict[str, Origin]:
+    """Return the origin of each file: of the given source, or of the dataset whose folder it is in.
+
+    Published files are in ``DATASET/llm/``. The origin does not depend on where that folder is.
+    """
+    # Pipes have names such as /dev/fd/63, which are others in the next run.
+    piped = {path for path in paths if path == files.STDIO or Path(path).is_fifo()}
+    folders = {path: Path(path).absolute().parent for path in paths if path not in piped}
+    shared = commonpath(folders.values()) if folders else ""
+    origins = {}
+    for path in paths:
+        folder = folders.get(path)
+        if folder is None:
+            origins[path] = Origin(source or UNKNOWN, files.STDIO)
+            continue
+        names = map(converters.canonical, (folder.name, folder.parent.name))
+        found = source or next(filter(converters.is_name, names), UNKNOWN)
+        file = (folder / Path(path).name).relative_to(shared).as_posix()
+        origins[path] = Origin(found, files.printable(file))
+    return origins
+
+
+class RationaleParser:
+    """Make labelled rows out of published strings; ``operator`` works on blocks of them.
+
+    ``origins`` has the origin of each path; others are found out from the path alone.
+    """
+
+    def __init__(
+        self,
+        teachers: Teachers,
+        gold: Sequence[GoldRow] | None = None,
+        trim: bool = False,
+        origins: Mapping[str, Origin] | None = None,
+    ) -> None:
         self.teachers = teachers
+        self.origins = dict(origins or {})
         # Without references the first teacher's answer is taken as right.
         self.gold = None if gold is None else _GoldRows(gold)
         self.trim = trim
@@ -57,6 +103,7 @@ class RationaleParser:
             gold_id, place = gold.id, gold.place
             if own == place:
                 self.counts[AGREES] += 1
+        origin = self.origins.get(path) or self.origins.setdefault(path, origins_of([path])[path])
         # A first teacher may name a letter that its question does not have: then the row has no answer.
         known = place if place is not None and place < len(choices) else None
         # Before the statuses, which would otherwise all be `runaway`.
@@ -74,7 +121,9 @@ class RationaleParser:
                 "rationales": parsed.rationales,
                 "status": statuses,
                 "teacher_answers": answers or None,  # no table can hold an object without fields
-                "source": f"{path}:{number - 1}",
+                "source": origin.source,
+                "file": origin.file,
+                "index": number - 1,
             }
         )
 

@@ -56,6 +56,7 @@ COMMANDS = {
         "List the datasets: task, splits with their rows, licence, files in raw/.",
     ),
     "tokenizer": ("tokenizer:commands", "Train a tokenizer on the data, or show one."),
+    "clean": ("datasets:clean_command", "Remove the unfinished files of commands that were killed."),
 }
 
 

@@ -41,7 +41,11 @@ def guard_stdout(command: Callable[P, R]) -> Callable[P, R | None]:
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
-            result = command(*args, **kwargs)
+            try:
+                result = command(*args, **kwargs)
+            except SystemExit:  # after `--help`
+                sys.stdout.flush()
+                raise
             # The interpreter's own flush, at its end, would print an error in its own words.
             sys.stdout.flush()
         except BrokenPipeError:

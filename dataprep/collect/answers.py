@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +49,8 @@ def judge(
     reply = reply.strip()
     text = without_cue(reply)
     reasoning = "\n\n".join(each for each in (line.get("reasoning"), thinking) if each) or None
-    # An answer that was cut off is kept as text, but its last words are no conclusion.
-    if status == "length" or not text:
+    # An answer that was or may be cut off is kept as text, but its last words are no conclusion.
+    if status in {"length", "unknown"} or not text:
         return Judged("empty" if status == "ok" else status, text, reply, reasoning, place=place)
     # An answer that runs on is read up to where the next question begins.
     end = reply_runaway_at(text, example.question, "choice" if example.choices else example.task)
@@ -153,10 +153,15 @@ class Answers:
                 raise UsageError(f"{path}: a journal of responses is JSON Lines; expected a .jsonl file")
         # Only the places of the lines are kept in memory.
         self.journals = JournalReader([(path, files.open_whole(path)) for path in paths])
-        current = current_lines(self.journals.lines(progress))
+        answered: set[str] = set()
+        current = current_lines(_noting(self.journals.lines(progress), answered))
         if not current:
             raise InputError(self.journals.torn[0], "the only line broke off; expected responses")
+        # A name under which only failures came, such as a mistyped one, is no teacher if another answered.
+        self.silent = [name for name in current if answered and name not in answered]
         self._current = _renamed(current, names or {})
+        for name in self.silent:
+            del self._current[(names or {}).get(name, name)]
         self.teachers = list(self._current)
 
     def judged(self, example: Example, labels: Labels, teacher: str, sample: int) -> Judged:
@@ -175,6 +180,16 @@ class Answers:
     def ids(self) -> list[str]:
         """Return the id of each answer."""
         return [name for samples in self._current.values() for places in samples.values() for name in places]
+
+
+def _noting(
+    lines: Iterator[tuple[int, dict[str, Any]]], answered: set[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the lines, and add the names of teachers that answered, however, to a set."""
+    for place, line in lines:
+        if line["teacher"] not in answered and outcome_of(line) != "failed":
+            answered.add(line["teacher"])
+        yield place, line
 
 
 # The place of each current line, by teacher, sample and id.

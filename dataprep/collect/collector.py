@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
 
 from dataprep.answers.quality import KEEPABLE, KEPT
 from dataprep.collect.answers import NO_LABELS, Answers, Labels, RunTests, labels_of
@@ -24,7 +28,7 @@ from dataprep.collect.rows import (
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, located
 from dataprep.core.ledger import Ledger
-from dataprep.core.records import Example
+from dataprep.core.records import Example, is_example
 from dataprep.datasets import registry as converters
 from dataprep.datasets.source_rows import example_of, read_located
 
@@ -40,6 +44,7 @@ class CollectReport:
     unmatched: int = 0  # answers whose id no Example has
     thinking: int = 0  # training rows that leave out the thinking of their answer
     torn: list[str] = field(default_factory=list)  # incomplete last lines of journals, as `path:line`
+    silent: list[str] = field(default_factory=list)  # names under which nothing but failures came
 
 
 def collect_files(
@@ -104,7 +109,7 @@ def collect_files(
             else:
                 out.write(dump(made))
                 report.ledger.rows_out += 1
-        report.torn = answers.journals.torn
+        report.torn, report.silent = answers.journals.torn, answers.silent
         if isinstance(make, TrainingRows) and "{reasoning}" not in "".join((template or {}).values()):
             report.thinking = make.thinking.total()
         # Checked before the output appears: with the wrong file of Examples it would be an empty success.
@@ -116,6 +121,28 @@ def collect_files(
             raise UsageError(f"no answer is of the teacher {teacher!r}: the journals' teachers are {found}")
         report.ledger.check()
     return report
+
+
+def collect(
+    responses: str | Path | Sequence[str | Path], examples: str | Path, **options: Any
+) -> Iterator[dict[str, Any]]:
+    """Join teachers' answers to their Examples, and return the rows.
+
+    Args:
+        responses: a journal or several, the earlier ones first.
+        examples: Examples, or rows of a dataset.
+        options: as of ``collect_files``, for example ``to="chat"`` and ``teacher``.
+
+    Raises:
+        UsageError, InputError, FileError: as ``collect_files``, before the first row.
+    """
+    paths = [responses] if isinstance(responses, str | Path) else responses
+    # The rows are on disk first: only after the last one is it known that the files belong together.
+    with TemporaryDirectory() as folder:
+        output = str(Path(folder, "rows.jsonl"))
+        collect_files(paths, examples, output, **options)
+        data = files.open_mapped(output)
+    return map(orjson.loads, () if isinstance(data, bytes) else iter(data.readline, b""))
 
 
 def _check(
@@ -171,7 +198,8 @@ def _made(
             try:
                 example = example_of(row, dataset, unlabelled=True)
                 known.add(example, where.number)
-                yield from make(example, labels_of(row) if dataset is None else NO_LABELS)
+                labelled = dataset is None or is_example(row)
+                yield from make(example, labels_of(row) if labelled else NO_LABELS)
             except RowDropped as drop:
                 yield drop
     if where is None:

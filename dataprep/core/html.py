@@ -66,12 +66,14 @@ REVIEW_STYLE = """\
 :root {
   --bar: #3a78b8; --uniform: #1d1c1a; --gold: #c9c4b8;
   --ok: #3a78b8; --length: #d9a62e; --refused: #8a5fb0; --empty: #b3aea4; --failed: #c23b3b;
+  --unknown: #5aa39a;
   --right: #2f8f6b; --wrong: #d4713a; --unread: #b3aea4;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --bar: #5b9bdc; --uniform: #e9e6df; --gold: #5c5952;
     --ok: #5b9bdc; --length: #e2b84c; --refused: #b08ad6; --empty: #6f6b64; --failed: #e06666;
+    --unknown: #7cc4ba;
     --right: #4db58d; --wrong: #e58a55; --unread: #6f6b64;
   }
 }
@@ -132,8 +134,9 @@ th[scope="row"] { font-weight: 600; }
   }
   .rows th:first-child { width: auto; }
   .rows td::before { content: attr(data-label); color: var(--muted); text-align: start; }
-  .replies td { display: block; }
+  .replies td, .replies td:nth-child(2) { display: block; width: auto; }
   .replies td::before { display: block; font-size: 0.8rem; }
+  .confusion th, .confusion td { padding: 0.25rem 0.2rem; min-width: 1.6rem; font-size: 0.8rem; }
 }
 @media print { section { break-inside: avoid-page; } main { max-width: none; } }
 """

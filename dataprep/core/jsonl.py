@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -60,6 +61,7 @@ _UNWRITTEN = {
     "Recursion limit": "nested too deeply",
     "str is not valid UTF-8": "half of a surrogate pair",
     "Integer exceeds": "a number of more than 64 bits",
+    "Dict key must be str": "a key that is not a text",
 }
 
 
@@ -80,15 +82,15 @@ def not_writable(error: TypeError) -> RowError:
     return RowError(reason, f"the row can be read, but not written as JSON{hint}")
 
 
-def rejected_line(row: Any) -> bytes:
-    """Return a parsed row as JSON for a file of rejects, also one that ``to_line`` refuses."""
+def any_line(row: Any, default: Callable[[Any], Any] = str) -> bytes:
+    """Return a row that was read as JSON on its way to whoever takes or rejects it, however deep it is."""
     try:
-        return orjson.dumps(row, default=str)
+        return orjson.dumps(row, default=default)
     except TypeError:
         # Python's own writer goes as deep as it may.
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(limit + 8_192)
         try:
-            return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+            return json.dumps(row, ensure_ascii=False, default=default).encode("utf-8", "backslashreplace")
         finally:
             sys.setrecursionlimit(limit)

@@ -17,8 +17,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dataprep.core.errors import UsageError
 
@@ -70,13 +74,16 @@ def options_of(options: Any) -> Iterator[tuple[str, Option, Any]]:
 
 
 def check(options: Any) -> None:
-    """Check that each option of a dataclass has an accepted value."""
+    """Check that each option of a dataclass has an accepted value, as the command line checks its flags."""
+    hints = _hints(type(options))
     for name, found, _ in options_of(options):
         value = getattr(options, name)
+        if value is not None and found.choices and value not in found.choices:
+            raise UsageError(f"{found.flag} {value}: must be one of {', '.join(found.choices)}")
+        if not _fits(value, hints[name]):
+            raise UsageError(f"{found.flag} {value!r}: expected {_name_of(hints[name])}")
         if value is None:
             continue
-        if found.choices and value not in found.choices:
-            raise UsageError(f"{found.flag} {value}: must be one of {', '.join(found.choices)}")
         # Written so that NaN, which compares as false with everything, is out of every range.
         if found.above is not None and not found.above < value < float("inf"):
             raise UsageError(f"{found.flag} {value}: must be a number above {found.above}")
@@ -86,9 +93,61 @@ def check(options: Any) -> None:
             raise UsageError(f"{found.flag} {value}: must be {found.max} or less")
 
 
+# Reading annotations takes longer than checking values; they are the same for all objects of a class.
+_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
+
+
+# The types of options, each with the values that it takes and its name. A boolean is a number to Python only.
+_TYPES: dict[Any, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "True or False"),
+    int: ((Integral,), "a whole number"),
+    float: ((Real,), "a number"),
+    str: ((str, PathLike), "a text"),
+    tuple: ((tuple, list), "a list"),
+    Mapping: ((Mapping,), "names with their values"),
+}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in inner)
+    if origin is Literal:
+        return value in inner
+    if (origin or hint) not in _TYPES:
+        return hint is Any or not isinstance(hint, type) or isinstance(value, hint)
+    kinds, _ = _TYPES[origin or hint]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        return False
+    return not isinstance(value, tuple | list) or all(_fits(item, inner[0]) for item in value)
+
+
+def _name_of(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_name_of(each) for each in get_args(hint) if each is not NoneType)
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    return _TYPES.get(get_origin(hint) or hint, ((), "another type"))[1]
+
+
+def check_whole(flag: str, value: Any, least: int | None = None) -> None:
+    """Raise ``UsageError`` unless a value is a whole number, and not below the least one."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and value < least):
+        more = "" if least is None else f", {least} or more"
+        raise UsageError(f"{flag} {value!r}: must be a whole number{more}")
+
+
 def parse_names(texts: list[str]) -> tuple[str, ...]:
     """Split texts such as ``question,answer`` at their commas."""
     return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+
+
+def parse_delimiter(text: str) -> str:
+    """Return the character between a table's cells; ``tab`` is a name for it."""
+    character = "\t" if text in ("tab", "\\t") else text
+    if len(character) != 1 or character in '"\r\n\0' or character.isalnum():
+        raise UsageError(f"--delimiter {text!r}: expected one character, such as ';', or tab")
+    return character
 
 
 def parse_size(text: str) -> int:

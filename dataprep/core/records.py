@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from dataprep.core.errors import RowError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+TASKS = ("math", "code", "reading", "choice", "qa")
+_WHOLE = re.compile(r"[+-]?\d{1,18}(?:\.0*)?", re.ASCII)
+# Tables write truth in these words, also where JSON has `true` and `false`.
+_TRUTHS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "": False}
 
 
 @dataclass(slots=True)
@@ -77,29 +84,23 @@ class Example:
         Raises:
             RowError: there is no question, a field has a wrong type, or the answer is not one of the choices.
         """
-        answer: Any = row.get("answer")
-        label = None
-        if isinstance(answer, Mapping):
-            label, answer = text_of(answer, "label"), text_of(answer, "text")
-        answer = optional_text({"answer": answer}, "answer")
-        choices = tuple(text.strip() for text in texts_of(row, "choices"))
+        label, answer = _answer_of(row)
+        choices = tuple(text.strip() for text in list_of(row, "choices"))
         if choices and answer is not None:
             label, answer = _choice_of(choices, label, answer)
-        # Other tools number their rows; ids are texts here, so that they can be joined.
-        number = row.get("id")
         return cls(
             question=text_of(row, "question"),
             task=optional_text(row, "task") or ("choice" if choices else ""),
-            id=str(number) if type(number) is int else optional_text(row, "id"),
+            id=id_text(row),
             source=optional_text(row, "source"),
             context=optional_text(row, "context"),
             choices=choices,
             answer=answer,
             answer_label=label,
             solution=optional_text(row, "solution"),
-            tests=texts_of(row, "tests"),
+            tests=list_of(row, "tests"),
             rationales=_rationales_of(row),
-            answers=texts_of(row, "answers"),
+            answers=list_of(row, "answers"),
         )
 
     def identify(self) -> str:
@@ -114,6 +115,19 @@ class Example:
             digest = blake2b(content.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
             self.id = f"{self.source or self.task}-{digest}"
         return self.id
+
+
+def is_example(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is an Example as ``convert``, ``parse-rationales`` or ``collect`` write it."""
+    if type(row.get("question")) is not str:
+        return False
+    choices, answer = from_cell(row.get("choices")), row.get("answer")
+    # Rows of other tools can have these fields too, with objects as choices or numbers as answers.
+    if choices and (type(choices) is not list or type(choices[0]) is not str or type(answer) in (int, float)):
+        return False
+    if "rationales" in row and isinstance(from_cell(row["rationales"]), Mapping):
+        return True
+    return row.get("task") in TASKS or "teacher_answers" in row
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +193,95 @@ def texts_of(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+# A value of another JSON type that means the same is read as what it means. Tables and other tools write 2 as
+# 2.0 or "2", a list as its JSON text, and an absent value as null or an empty text.
+
+
+def list_of(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the strings in a field that is a list, or a list as text; none if it is null or blank."""
+    value = row.get(name)
+    if type(value) is not str:
+        return texts_of(row, name)
+    return texts_of({name: from_cell(value)}, name) if value.strip() else ()
+
+
+def id_text(row: Mapping[str, Any]) -> str | None:
+    """Return the id of a row as a text; other tools number their rows, and ids are joined as texts."""
+    value = row.get("id")
+    number = None if type(value) is str else whole_of(value)
+    return optional_text(row, "id") if number is None else str(number)
+
+
+def text_or_number_of(row: Mapping[str, Any], name: str) -> str:
+    """Return the text in a field as ``text_of`` does; a number is a text too."""
+    value = row.get(name)
+    return number_text(value) if type(value) in (int, float) else text_of(row, name)
+
+
+def number_text(value: Any) -> str:
+    """Return a number as a text; a float without a fraction is written as a whole number."""
+    # Columns of whole numbers become floats in pandas as soon as one value is missing.
+    number = whole_of(value)
+    return str(value if number is None else number)
+
+
+def whole_of(value: object) -> int | None:
+    """Return the whole number that ``7``, ``7.0``, ``"7"`` or ``"7.0"`` stands for; else ``None``."""
+    if type(value) is int:
+        return value
+    if type(value) is float and value.is_integer() and abs(value) < 1 << 53:
+        return int(value)
+    if type(value) is str and _WHOLE.fullmatch(text := value.strip()):
+        return int(text.partition(".")[0])
+    return None
+
+
+def is_true(row: Mapping[str, Any], name: str) -> bool:
+    """Return whether a field says true, as a boolean, a word or a number; a missing one does not."""
+    value = row.get(name)
+    if value is None or type(value) is bool:
+        return bool(value)
+    number = whole_of(value)
+    word = str(value if number is None else number).strip().lower()
+    if word not in _TRUTHS:
+        raise RowError(f"field {name!r} is neither true nor false", f"found {describe(value)}")
+    return _TRUTHS[word]
+
+
+def truth_place(answer: object, texts: Sequence[str]) -> int:
+    """Return which of the texts says what a boolean says (``yes`` or ``true`` for true); -1 if none does."""
+    word = answer.strip().lower() if type(answer) is str else str(answer).lower()
+    if word not in ("true", "false", "yes", "no"):
+        return -1
+    plain = [text.lower() for text in texts]
+    words = ("true", "yes") if _TRUTHS[word] else ("false", "no")
+    places = [plain.index(same) for same in words if same in plain]
+    return places[0] if len(places) == 1 else -1
+
+
+def from_cell(value: object) -> object:
+    """Return the list or object that a table's cell holds as text; any other value as it is."""
+    # JSON, or the notation of Python, in which pandas writes lists into CSV files.
+    if type(value) is not str or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return _from_python(value)
+
+
+def _from_python(text: str) -> object:
+    import ast
+    import warnings
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about backslashes in strings
+            value = ast.literal_eval(text.strip())
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return value if type(value) in (list, dict) else text
+
+
 def describe(value: object, limit: int = 60) -> str:
     """Return a value's JSON type and beginning, short enough for an error message."""
     names = {
@@ -217,6 +320,23 @@ def listed(texts: Sequence[str], labels: Sequence[str] = ()) -> str:
     return " ".join(f"({label}) {text}" for label, text in zip(labels or LETTERS, texts, strict=False))
 
 
+def _answer_of(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return label and text of the answer in an Example's row; ``None`` for what it lacks."""
+    answer = row.get("answer")
+    # Without the spaces at its beginning, code would lose the indentation of its first line.
+    if type(answer) is str and row.get("task") == "code":
+        return None, answer.strip("\n").rstrip() or None
+    # An answer can be a text such as "{1, 2}": only a label and a text in a cell are an object.
+    if type(answer) is str and answer.lstrip()[:1] == "{" and isinstance(cell := from_cell(answer), Mapping):
+        answer = cell if {"label", "text"} <= cell.keys() else answer
+    if isinstance(answer, Mapping):
+        # Parquet has an object of nulls for an absent answer.
+        if "text" in answer and not any(value is not None for value in answer.values()):
+            return None, None
+        return text_of(answer, "label"), text_of(answer, "text")
+    return None, optional_text(row, "answer")
+
+
 def _choice_of(choices: Sequence[str], label: str | None, answer: str) -> tuple[str, str]:
     """Return letter and text of the choice that an answer names, by its text, its letter, or both."""
     # The text goes first: among the choices "b", "a" the answer "a" is the second.
@@ -230,8 +350,8 @@ def _choice_of(choices: Sequence[str], label: str | None, answer: str) -> tuple[
 
 
 def _rationales_of(row: Mapping[str, Any]) -> dict[str, str] | None:
-    value = row.get("rationales")
-    if value is None:
+    value = from_cell(row.get("rationales"))
+    if value is None or value == "":
         return None
     if isinstance(value, Mapping):
         # Tables have a column for every teacher, null in the rows that lack it.

@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from dataprep.core.options import check_whole
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -54,6 +56,7 @@ def shuffled_order(count: int, seed: int) -> NDArray[np.int64]:
     Returns:
         Row numbers, shape ``(count,)``; position k holds the row that goes there.
     """
+    check_whole("--seed", seed)
     # `convert` imports this module and does without numpy.
     import numpy as np
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,20 +15,21 @@ from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.core.options import check, option
+from dataprep.core.options import check, option, parse_delimiter
 from dataprep.core.records import Example
 from dataprep.core.sampling import Reservoir
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.templates import (
-    LETTER_SYSTEM,
-    Template,
     chat_renderer,
-    default_template,
     read_template,
+    wording,
 )
 
 GIVEN = "the given rows"  # the name of rows that do not come from a file, in messages
+_SHOWN = 20  # teachers that a message lists
+# Names in place of a dataset's: Examples of any dataset, and labelled rows with the rationales of teachers.
+EXAMPLES, RATIONALES = "examples", "rationales"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Plan:
     """How to convert rows; each option has the help text of its flag.
 
     Attributes:
-        dataset: the converter's name.
+        dataset: the converter's name. ``"examples"`` are Examples of any dataset, each in its dataset's
+            wording; ``"rationales"`` the same with a teacher's rationale as the answer.
         split: leave out rows of other splits, if one file holds several.
         options: the converter's own options.
 
@@ -62,15 +64,36 @@ class Plan:
         choices=("letter", "text", "both"),
     )
     with_id: bool = option(False, "Add id and source to chat rows.")
+    from_examples: bool = option(False, "Read every row as an Example, whatever its fields are.")
+    teacher: str | None = option(
+        None, "Labelled rows: this teacher's rationale is the answer of a chat row.", metavar="NAME"
+    )
+    delimiter: str | None = option(
+        None, "CSV: character between cells, such as ';', or tab.", metavar="C", parse=parse_delimiter
+    )
     sample: int | None = option(None, "Keep N rows, drawn with --seed.", metavar="N", min=1)
     seed: int = option(42, "Seed of Python's random generator.", metavar="N")
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for flag, value in (("DATASET", self.dataset), ("--split", self.split)):
+            if not isinstance(value, str) and (value is not None or flag == "DATASET"):
+                raise UsageError(f"{flag} {value!r}: expected a name")
         check(self)
-        if self.sample is not None and (type(self.sample) is not int or self.sample < 1):
-            raise UsageError(f"a sample of {self.sample} rows: expected 1 or more")
-        RowConverter(self)  # an option or template that does not fit is found before any file is opened
+        name = converters.canonical(self.dataset)
+        if name in (EXAMPLES, RATIONALES):
+            teacher = self.teacher or ("" if name == RATIONALES else None)
+            # The class is frozen for its users.
+            vars(self).update(dataset="qa", from_examples=True, teacher=teacher)
+        if self.delimiter is not None:
+            parse_delimiter(self.delimiter)
+        if self.from_examples and self.options.get("columns"):
+            raise UsageError("--map names fields of source rows: Examples have fields of their own")
+        if self.teacher is not None and self.to != "chat":
+            raise UsageError("--teacher is for chat rows: an Example holds every teacher's rationale")
+        if self.teacher is not None and self.answer_style is not None:
+            raise UsageError("--answer-style is for gold answers, and --teacher writes a rationale")
+        _converter_of(self)  # an option or template that does not fit is found before any file is opened
 
 
 class RowConverter:
@@ -82,40 +105,19 @@ class RowConverter:
         self._source = converter.__name__.rpartition(".")[2]  # type: ignore[attr-defined]
         options = dict(plan.options)
         # MBPP publishes all splits in one file; its converter tells the split of each row.
-        self._split_of = None
-        if hasattr(converter, "split_of"):
-            scheme = options.pop("split_scheme", "default")
-            self._check_split(scheme, converter.SCHEMES)  # type: ignore[attr-defined]
-            if plan.split is not None:
-                self._split_of = partial(converter.split_of, scheme=scheme)
-        elif plan.split is not None and plan.split not in converter.SOURCE.splits:
-            known = ", ".join(converter.SOURCE.splits)
-            raise UsageError(f"{plan.dataset} has no split {plan.split!r}; its splits: {known}")
-        self._check_options(converters.options(converter), options)
+        self._split_of = converters.split_of(plan.dataset, plan.split, options.pop("split_scheme", None))
+        converters.check_options(plan.dataset, options)
         # Most runs have no options, and a partial costs something on every row.
         self._convert = partial(converter.convert, **options) if options else converter.convert
+        self._converter = converter
+        # The options that mean something for Examples too.
+        self._adopting = {key: options[key] for key in options.keys() - {"columns", "answers_from"}}
         self._render: Callable[[Example], bytes] = _render_example
         if plan.to == "chat":
             if options.get("unlabelled") == "keep":
                 raise UsageError("a chat row needs an answer: use --unlabelled keep with --to example")
-            template = _wording(plan).with_parts(plan.template)
-            self._render = chat_renderer(template, with_id=plan.with_id)
-
-    def _check_options(self, known: Mapping[str, tuple[Any, ...]], options: Mapping[str, Any]) -> None:
-        for name, value in options.items():
-            if name in known and known[name] and value not in known[name]:
-                choices = " or ".join(str(choice) for choice in known[name] if choice is not None)
-                raise UsageError(f"{_flag(name)} {value}: expected {choices}")
-            if name not in known:
-                flags = ", ".join(map(_flag, known)) or "none"
-                raise UsageError(f"{self.plan.dataset} has no option {_flag(name)}; its own options: {flags}")
-
-    def _check_split(self, scheme: str, schemes: Mapping[str, Mapping[str, Any]]) -> None:
-        if scheme not in schemes:
-            raise UsageError(f"unknown split scheme {scheme!r}: expected {' or '.join(schemes)}")
-        if self.plan.split is not None and self.plan.split not in schemes[scheme]:
-            known = ", ".join(schemes[scheme])
-            raise UsageError(f"no split {self.plan.split!r} in scheme {scheme!r}; its splits: {known}")
+            self._render = _chat_renderer(plan)
+        self._renderer_of = lru_cache(maxsize=64)(self._make_renderer)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Compiled templates cannot be pickled; a worker compiles them again.
@@ -125,9 +127,33 @@ class RowConverter:
         """Return the converted row as one line of JSON, without its newline."""
         if self._split_of is not None and self._split_of(row) != self.plan.split:
             raise RowDropped("in another split")
+        # Two look-ups tell nearly every source row from an Example.
+        if ("task" in row or "rationales" in row) and self._is_adoptable(row):
+            return self._adopted(row)
         example = self._convert(row)
         example.source = self._source
         return self._render(example)
+
+    def _is_adoptable(self, row: dict[str, Any]) -> bool:
+        # --map names the fields of source rows.
+        return not self.plan.options.get("columns") and source_rows.is_adoptable(row, self._converter)
+
+    def _adopted(self, row: dict[str, Any]) -> bytes:
+        """Return an Example's own row as a chat row, or as it is."""
+        example = source_rows.adopted(row, self.plan.dataset, self._adopting)
+        if self.plan.to == "example":
+            return orjson.dumps(source_rows.row_of(example, row))
+        return self._renderer_of(example.source)(example)
+
+    def _make_renderer(self, source: str | None) -> Callable[[Example], bytes]:
+        # `qa` takes Examples of all datasets, and each has the wording of its own.
+        name = converters.canonical(source or "")
+        if self._source != "qa" or not converters.is_name(name):
+            return self._render
+        try:
+            return _chat_renderer(replace(self.plan, dataset=name, split=None, options={}))
+        except UsageError as error:
+            raise RowError("a wording that this dataset does not have", str(error)) from None
 
     def take_counts(self) -> Mapping[Any, int]:
         """Return what was counted since the last call; the base class counts nothing."""
@@ -135,6 +161,44 @@ class RowConverter:
 
     def check(self, seen: Mapping[Any, int], where: str) -> None:
         """Check what was counted over all rows."""
+
+
+class ExampleConverter(RowConverter):
+    """Convert rows that are all Examples; with a teacher, labelled rows to its rationales."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self._teachers: dict[str, int] = {}
+        if plan.teacher is not None:
+            # A rationale is an answer, also to a question whose gold answer is hidden.
+            hidden = converters.options(self._converter).keys() & {"unlabelled", "unanswerable"}
+            self._adopting |= dict.fromkeys(hidden, "keep")
+
+    def __call__(self, row: dict[str, Any]) -> bytes:
+        """Return the converted row as one line of JSON, without its newline."""
+        if self._split_of is not None and self._split_of(row) != self.plan.split:
+            raise RowDropped("in another split")
+        if self.plan.teacher is None:
+            return self._adopted(row)
+        example = source_rows.adopted(row, self.plan.dataset, self._adopting)
+        if len(self._teachers) < _SHOWN:
+            self._teachers |= dict.fromkeys(example.rationales or (), 1)
+        name, text = source_rows.rationale_of(row, example, self.plan.teacher)
+        example.rationales = {name: text}
+        return self._renderer_of(example.source)(example)
+
+    def take_counts(self) -> Mapping[Any, int]:
+        """Return the teachers that occurred since the last call."""
+        teachers, self._teachers = self._teachers, {}
+        return teachers
+
+    def check(self, seen: Mapping[Any, int], where: str) -> None:
+        """Raise ``InputError`` if no row has a rationale of the teacher."""
+        if self.plan.teacher is None or self.plan.teacher in seen or (seen and not self.plan.teacher):
+            return
+        found = f"the teachers are {', '.join(sorted(seen))}" if seen else "no row has a rationale"
+        hint = "expected labelled rows, as `parse-rationales` and `collect` write them"
+        raise InputError(where, f"no rationale of the teacher {self.plan.teacher!r}: {found}; {hint}")
 
 
 class MappedRowConverter(RowConverter):
@@ -190,25 +254,16 @@ class MappedRowConverter(RowConverter):
 
 
 def _converter_of(plan: Plan) -> RowConverter:
+    if plan.from_examples or plan.teacher is not None:
+        return ExampleConverter(plan)
     return (MappedRowConverter if plan.options.get("columns") else RowConverter)(plan)
 
 
-def _flag(option: str) -> str:
-    # The one flag that is not named after its option: `map` would hide Python's own.
-    return "--map" if option == "columns" else "--" + option.replace("_", "-")
-
-
-def _wording(plan: Plan) -> Template:
-    template = default_template(plan.dataset)
-    if plan.answer_style is None:
-        return template
-    if "{choices}" not in template.user:
-        raise UsageError(f"{plan.dataset} is no multiple-choice set: it has no --answer-style")
-    if plan.answer_style == "letter":
-        return template.with_parts({"system": LETTER_SYSTEM, "assistant": "{answer_label}"})
-    if plan.answer_style == "text":
-        return template.with_parts({"assistant": template.assistant.replace("{answer}", "{answer_text}")})
-    return template
+def _chat_renderer(plan: Plan) -> Callable[[Example], bytes]:
+    parts = {} if plan.teacher is None else {"assistant": "{rationale}"}
+    return chat_renderer(
+        wording(plan.dataset, plan.answer_style).with_parts({**parts, **plan.template}), with_id=plan.with_id
+    )
 
 
 def _render_example(example: Example) -> bytes:
@@ -257,7 +312,7 @@ def convert_files(
     sample = _sample_of(plan)
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         seen = engine.run_into(
-            _all_blocks(paths, plan.dataset),
+            _all_blocks(paths, plan),
             engine.per_row(converter, counts=converter.take_counts),
             out if sample is None else None,
             ledger,
@@ -280,10 +335,13 @@ def _sample_of(plan: Plan) -> Reservoir[bytes] | None:
     return None if plan.sample is None else Reservoir(plan.sample, plan.seed)
 
 
-def _all_blocks(paths: Iterable[str], dataset: str) -> Iterator[files.Block]:
-    converter = converters.load(dataset)
+def _all_blocks(paths: Sequence[str], plan: Plan) -> Iterator[files.Block]:
+    if plan.delimiter is not None and not any(files.format_of(path).kind in ("csv", "tsv") for path in paths):
+        raise UsageError(f"--delimiter {plan.delimiter!r} is for .csv and .tsv files")
+    # Examples have their answers, so no second file of labels is read.
+    converter = None if plan.from_examples else converters.load(plan.dataset)
     for path in paths:
-        yield from source_rows.blocks(path, converter)
+        yield from source_rows.blocks(path, converter, plan.delimiter)
 
 
 def _offer(sample: Reservoir[bytes], _: files.Block, outcome: engine.Outcome) -> None:
@@ -298,7 +356,7 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
         dataset: a converter's name, for example ``"gsm8k"``.
         rows: a file in any format that dataprep reads, or the source rows themselves.
         plan: the other attributes of ``Plan``: ``split``, ``to``, ``template``, ``with_id``, ``sample``,
-            ``seed``, and ``options``, for example ``options={"unanswerable": "keep"}``.
+            ``seed``, ``teacher``; and ``options``, for example ``options={"unanswerable": "keep"}``.
 
     Yields:
         Chat rows ``{"messages": […]}``, or Example rows with ``to="example"``, as dictionaries.
@@ -313,7 +371,7 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
     settings = Plan(dataset, **plan)
     if isinstance(rows, str | Path):
         path = str(rows)
-        return _convert(settings, _all_blocks([path], dataset), path)
+        return _convert(settings, _all_blocks([path], settings), path)
     return _convert(settings, files.row_blocks(GIVEN, rows), GIVEN)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
@@ -232,10 +231,7 @@ def _finish(folder: Path, manifest: Manifest, old: Iterable[Path]) -> Manifest:
             if entry["name"] not in names and (folder / entry["name"]).is_file()
         ]
         full = replace(manifest, kept=tuple(kept))
-        # The manifest appears whole, like the files; `open_output` has no format for TOML.
-        partial = folder / f".{MANIFEST}.{os.getpid()}.partial"
-        partial.write_text(full.to_toml(), "utf-8")
-        partial.replace(path)
+        files.write_text(full.to_toml(), str(path))
     return full
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +16,10 @@ from dataprep.core.errors import FileError, Location, UsageError
 from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import MAX_LINE, too_long
 from dataprep.core.ledger import Ledger
+from dataprep.core.options import check_whole
 from dataprep.core.parallel import refuse_empty, run, workers_for
 from dataprep.core.sampling import shuffled_order
-from dataprep.datasets.merge_rows import Index, Part, build_index, gather_in_memory, gather_on_disk, scan
+from dataprep.datasets.merge_rows import Index, Part, Scanner, build_index, gather_in_memory, gather_on_disk
 
 SCAN_BYTES = 4 << 20
 Unit = Literal["line", "row"]
@@ -65,25 +64,38 @@ def merge_files(
         files.check_distinct(rejects, [output], paths)
     if memory < 1:
         raise UsageError("--memory must be more than 0")
-    ledger = Ledger()
+    ledger, unchanged = Ledger(), files.Unchanged(paths)
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
-        scratch = stack.enter_context(_scratch_beside(str(output)))
         with files.writing(str(output)):
+            scratch = stack.enter_context(files.new_folder(_scratch_beside(str(output))))
             plain = [(path, *_plain_lines(path, scratch)) for path in paths]
         index = _find_rows(plain, check, workers, bad, ledger, progress)
         order = shuffled_order(index.rows, seed) if shuffle else None
         out = stack.enter_context(files.open_output(str(output)))
         parts = _gather(index, order, memory, workers, out, scratch)
         stack.enter_context(closing(parts))
-        for part in parts:
-            ledger.rows_out += part.rows
-            if part.data is not None:
-                out.write(part.data)
-            if progress is not None:
-                progress(part.size)
+        try:
+            with files.writing(str(output)):
+                for part in parts:
+                    _write(out, part)
+                    ledger.rows_out += part.rows
+                    if progress is not None:
+                        progress(part.size)
+        except Exception:
+            unchanged.check()  # it can be the reason
+            raise
+        # The rows were found in one pass over the inputs, and copied in another.
+        unchanged.check()
         ledger.check()
     return ledger
+
+
+def _write(out: Output, part: Part) -> None:
+    if isinstance(part.data, bytes):
+        out.write(part.data)
+    elif part.data is not None:
+        out.write_pieces(part.data, part.size)
 
 
 def merge(
@@ -107,6 +119,8 @@ def merge(
             rows.extend(source)
     # The published order: merge_files computes the same one without holding the rows.
     if shuffle:
+        # A text would be a seed too, of another order than the number in it.
+        check_whole("--seed", seed)
         random.Random(seed).shuffle(rows)
     return rows
 
@@ -130,17 +144,12 @@ def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     return sorted(paths)
 
 
-@contextmanager
-def _scratch_beside(output: str) -> Iterator[Path]:
-    """Make a hidden folder for intermediate files beside the output, and remove it at the end."""
+def _scratch_beside(output: str) -> Path:
+    """Return the path beside which intermediate files are made."""
     # Beside the output, because its disk must hold all rows anyway; /tmp can be small or in memory.
-    parent = Path(output).parent if output != "-" and not Path(output).is_char_device() else None
-    with files.writing(output):
-        folder = Path(tempfile.mkdtemp(prefix=".merge-", suffix=".partial", dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    if output != "-" and not Path(output).is_char_device():
+        return Path(output).with_name("merge")
+    return Path(tempfile.gettempdir()) / "merge"
 
 
 def _plain_lines(path: str, scratch: Path) -> tuple[str, Unit]:
@@ -180,7 +189,7 @@ def _find_rows(
     rows_of = dict.fromkeys(spools, 0)
     blocks = (block for spool in spools for block in files.read_blocks(spool, SCAN_BYTES))
     # Not `run_into`, which would name the file of plain lines in its messages.
-    with closing(run(partial(scan, check=check), blocks, workers=workers_for(spools, workers))) as outcomes:
+    with closing(run(Scanner(check), blocks, workers=workers_for(spools, workers))) as outcomes:
         for block, outcome in outcomes:
             path, unit = given[block.path]
             for failure in outcome.failures:
@@ -206,7 +215,7 @@ def _gather(
 ) -> Generator[Part, None, None]:
     # In input order the rows are read from beginning to end, whatever their size.
     if order is None:
-        return gather_in_memory(index)
+        return gather_in_memory(index, 1, out.direct, out.path)
     if index.size > memory:
-        return gather_on_disk(index, order, scratch, memory, out.path)
+        return gather_on_disk(index, order, scratch, memory, out.direct, out.path)
     return gather_in_memory(index.ordered(order), workers_for(index.paths, workers), out.direct, out.path)

@@ -6,18 +6,21 @@ A merge shuffles the index, not the rows. Rows that do not fit into memory are g
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Generator, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from io import FileIO
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from dataprep.core.errors import RowError
-from dataprep.core.io import Block, open_mapped, writing
+from dataprep.core.io import Block, open_mapped, write_at, writing
 from dataprep.core.jsonl import MAX_LINE, not_json, not_object
 from dataprep.core.parallel import Failure, Outcome, Pool
 
@@ -33,12 +36,29 @@ _WHITE = np.zeros(256, dtype=bool)
 _WHITE[list(b" \t\r\n\v\f")] = True
 
 
-def scan(block: Block, check: bool) -> Outcome:
-    """Find the rows of a block, and with ``check`` those that are not JSON objects: an operator.
+class Scanner:
+    """Find the rows of blocks, and with ``check`` those that are not JSON objects: a picklable operator."""
 
-    Its payload is the first byte within the block of each sound row, and the row's bytes without the newline.
-    """
-    data = block.mapped()
+    def __init__(self, check: bool) -> None:
+        self.check = check
+        self._buffer = bytearray()
+
+    def __reduce__(self) -> tuple[type[Scanner], tuple[bool]]:
+        return Scanner, (self.check,)
+
+    def __call__(self, block: Block) -> Outcome:
+        """Return an outcome without output.
+
+        Its payload is the first byte within the block of each sound row, and the row's bytes without the
+        newline.
+        """
+        # One buffer for all blocks: the system would clear the pages of a new one for each.
+        if block.end - block.start > len(self._buffer):
+            self._buffer = bytearray(block.end - block.start)
+        return _scan(block.read_into(self._buffer), self.check)
+
+
+def _scan(data: memoryview, check: bool) -> Outcome:
     array = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(array == _NEWLINE)
     # The last line of a file may lack its newline.
@@ -141,51 +161,80 @@ class Part:
 
     rows: int
     size: int
-    data: bytes | None  # None once a worker has written them
+    data: bytes | list[memoryview] | None  # None once a worker has written them
 
 
 class Gatherer:
-    """Collect rows of an ordered index from the mapped input files; picklable."""
+    """Collect rows of an ordered index from the mapped input files; picklable.
 
-    def __init__(self, index: Index) -> None:
+    With ``copied`` they are bytes, otherwise pieces of the mapped files for the system to copy.
+    """
+
+    def __init__(self, index: Index, copied: bool) -> None:
         self.index = index
-        self._maps: list[mmap.mmap | bytes] | None = None
+        self.copied = copied or not hasattr(os, "pwritev")
+        self._maps: list[mmap.mmap | bytes] = []
+        self._views: list[memoryview] = []
+        self._copies: IO[bytes] | None = None
 
     def close(self) -> None:
         """Unmap the input files."""
-        for view in self._maps or ():
-            if isinstance(view, mmap.mmap):
-                view.close()
-        self._maps = None
+        if self._copies is not None:
+            self._copies.close()
+        self._copies = None
+        self._views.clear()
+        for view in self._maps:
+            # Rows that were not written, or an error's traceback, still have views.
+            with suppress(BufferError):
+                if isinstance(view, mmap.mmap):
+                    view.close()
+        self._maps.clear()
 
     def forget(self) -> None:
         """Release the memory of the pages read so far."""
         # Mapped pages count as the process's memory until the system needs them: --memory would seem ignored.
-        for view in self._maps or ():
+        for view in self._maps:
             if isinstance(view, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                 view.madvise(mmap.MADV_DONTNEED)
 
-    def __reduce__(self) -> tuple[type[Gatherer], tuple[Index]]:
+    def __reduce__(self) -> tuple[type[Gatherer], tuple[Index, bool]]:
         # Maps cannot be pickled; each worker maps the files itself.
-        return Gatherer, (self.index,)
+        return Gatherer, (self.index, self.copied)
 
     def __call__(self, span: tuple[int, int]) -> Part:
         """Return the rows from position ``span[0]`` to before ``span[1]``, each with a newline."""
-        if self._maps is None:
+        if not self._maps:
             self._maps = [open_mapped(path) for path in self.index.paths]
-        part, maps = self.index.part(*span), self._maps
-        starts = part.starts.tolist()
-        ends = (part.starts + part.lengths).tolist()
+            self._views = [memoryview(mapped) for mapped in self._maps]
+            self._sizes = np.array([view.nbytes for view in self._views], dtype=np.int64)
+        part, views = self.index.part(*span), self._views
+        ends_of = part.starts + part.lengths
+        starts, ends = part.starts.tolist(), (ends_of + 1).tolist()
         # This is the inner loop of a merge; a single file needs no lookup per row.
-        if len(maps) == 1:
-            (only,) = maps
+        if len(views) == 1:
+            (only,) = views
             rows = [only[start:end] for start, end in zip(starts, ends, strict=True)]
         else:
             ranges = zip(part.files.tolist(), starts, ends, strict=True)
-            rows = [maps[file][start:end] for file, start, end in ranges]
-        rows.append(b"")  # so that the last row ends with a newline too
-        data = b"\n".join(rows)
-        return Part(part.rows, len(data), data)
+            rows = [views[file][start:end] for file, start, end in ranges]
+        # The last line of a file may lack its newline.
+        for row in np.flatnonzero(ends_of == self._sizes[part.files])[::-1].tolist():
+            rows.insert(row + 1, memoryview(b"\n"))
+        return Part(part.rows, part.size, self._copy_of(rows, part.size) if self.copied else rows)
+
+    def _copy_of(self, rows: list[memoryview], size: int) -> bytes:
+        if not hasattr(os, "pwritev"):
+            return b"".join(rows)
+        if self._copies is None:
+            self._copies = _file_in_memory()
+        write_at(self._copies.fileno(), rows, size, 0)
+        return os.pread(self._copies.fileno(), size, 0)
+
+
+def _file_in_memory() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):  # Linux
+        return FileIO(os.memfd_create("rows"), "r+b")
+    return TemporaryFile(buffering=0)
 
 
 def gather_in_memory(
@@ -195,18 +244,17 @@ def gather_in_memory(
 
     Several workers write their parts into ``output``. Without it one process does the work.
     """
-    gather = Gatherer(ordered)
     spans = pairwise(ordered.cuts(PART_BYTES))
-    if workers == 1 or output is None:
-        yield from map(gather, spans)
-        gather.close()
-        return
-    with Pool(gather, workers, output=output, name=name) as pool:
-        yield from pool.map(spans)
+    with closing(Gatherer(ordered, output is None)) as gather:
+        if workers == 1 or output is None:
+            yield from map(gather, spans)
+            return
+        with Pool(gather, workers, output=output, name=name) as pool:
+            yield from pool.map(spans)
 
 
 def gather_on_disk(
-    index: Index, order: NDArray[np.int64], scratch: Path, memory: int, name: str
+    index: Index, order: NDArray[np.int64], scratch: Path, memory: int, output: str | None, name: str
 ) -> Generator[Part, None, None]:
     """Yield the rows of an index in the given order, in two sequential passes over the disk.
 
@@ -228,7 +276,7 @@ def gather_on_disk(
         lengths = index.lengths[arrived]
         starts = np.cumsum(lengths, dtype=np.int64) + np.arange(rows.size) - lengths
         inside = Index([str(bucket)], np.zeros(rows.size, np.uint32), starts, lengths)
-        yield from gather_in_memory(inside.ordered(np.searchsorted(arrived, rows)))
+        yield from gather_in_memory(inside.ordered(np.searchsorted(arrived, rows)), 1, output, name)
         bucket.unlink()
 
 
@@ -237,12 +285,12 @@ def _scatter(index: Index, order: NDArray[np.int64], cuts: list[int], buckets: l
     bucket_of = np.empty(index.rows, dtype=np.uint32)
     for number, (begin, end) in enumerate(pairwise(cuts)):
         bucket_of[order[begin:end]] = number
-    gather = Gatherer(index)
     with ExitStack() as stack:
+        gather = stack.enter_context(closing(Gatherer(index, copied=True)))
         outs = [stack.enter_context(bucket.open("wb")) for bucket in buckets]
         for begin, end in pairwise(index.cuts(4 * PART_BYTES)):
             part = gather((begin, end))
-            assert part.data is not None
+            assert isinstance(part.data, bytes)
             rows = part.data.split(b"\n")
             numbers = bucket_of[begin:end]
             # Stable, so that rows stay in input order within a bucket: gather_on_disk relies on it.
@@ -254,4 +302,3 @@ def _scatter(index: Index, order: NDArray[np.int64], cuts: list[int], buckets: l
                 out.write(b"".join([rows[row] + b"\n" for row in picked]))
                 position += count
             gather.forget()
-    gather.close()

@@ -1,35 +1,49 @@
 """Read source rows, as the authors of a dataset publish them, and the Examples in them.
 
-``convert``, ``prompt``, ``collect`` and ``evaluate`` read through this module, so a row has the same id in
-all of them.
+``convert``, ``prompt``, ``collect``, ``evaluate`` and ``tokenize`` read through this module, so a row has the
+same id in all of them. Each of them also takes Examples where it takes a dataset's source rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, Location, RowError, located
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, located
 from dataprep.core.jsonl import parse_line
 from dataprep.core.ledger import Ledger
-from dataprep.core.records import LETTERS, Example, text_of
+from dataprep.core.records import LETTERS, Example, from_cell, is_example, text_of
 from dataprep.datasets import registry as converters
 from dataprep.datasets.converters.choices import NO_ANSWER, gold_of, id_of, place_of, question_and_choices
 
+# The fields of an Example's row; whatever else stands there is not the Example's.
+FIELDS = (
+    "id", "source", "task", "question", "context", "choices", "answer", "answers", "solution", "tests",
+    "rationales",
+)  # fmt: skip
+KEPT = ("ok", "unjudged")  # statuses of rationales that become training rows
+# Statuses of rationales by which rows can be dropped; others share one reason, so that reasons stay few.
+STATUSES = (
+    "answer_mismatch", "contradiction", "runaway", "truncated", "no_answer", "length", "empty", "refused",
+    "failed", "missing",
+)  # fmt: skip
 
-def blocks(path: str, converter: converters.Converter | None = None) -> Iterator[files.Block]:
+
+def blocks(
+    path: str, converter: converters.Converter | None = None, delimiter: str | None = None
+) -> Iterator[files.Block]:
     """Read the source rows of a file as blocks of JSON Lines, with labels from a second file if it is there.
 
     The converter reads its dataset's documents and knows the name of its labels' file. Without one, a
-    document is an array of rows or one row.
+    document is a list of rows or one row. The delimiter is that of a CSV file, if it is not a comma.
     """
-    row_blocks = files.read_row_blocks(path, partial(converters.rows_of, converter))
+    row_blocks = files.read_row_blocks(path, partial(converters.rows_of, converter), delimiter)
     beside = labels_file(path, converter)
     if beside is None or not beside.is_file():
         return row_blocks
@@ -101,10 +115,16 @@ def read_located(path: str, dataset: str | None = None) -> Iterator[tuple[Locati
             yield where, row
 
 
-def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False) -> Example:
+def example_of(
+    row: Any, dataset: str | None = None, *, unlabelled: bool = False, unanswerable: bool = False
+) -> Example:
     """Return the Example in a row: an Example's row, or with ``dataset`` a source row.
 
-    ``unlabelled`` keeps source rows with a hidden answer, if the dataset has such rows.
+    Args:
+        row: the row; one that is an Example is taken as such, also with ``dataset``.
+        dataset: the converter's name.
+        unlabelled: keep source rows with a hidden answer, if the dataset has such rows.
+        unanswerable: keep questions that their passage does not answer, if the dataset has such questions.
     """
     if not isinstance(row, dict):
         raise RowError("not a JSON object", "expected an Example or a source row")
@@ -112,10 +132,87 @@ def example_of(row: Any, dataset: str | None = None, *, unlabelled: bool = False
         return Example.from_json(row)
     converter = converters.load(dataset)
     # Datasets without hidden answers, such as GSM8K, do not have the option.
-    keep = unlabelled and "unlabelled" in converters.options(converter)
-    example = converter.convert(row, unlabelled="keep") if keep else converter.convert(row)
+    given = {"unlabelled": unlabelled, "unanswerable": unanswerable}
+    known = converters.options(converter)
+    options = {name: "keep" for name, keep in given.items() if keep and name in known}
+    if is_adoptable(row, converter):
+        return adopted(row, dataset, options)
+    try:
+        example = converter.convert(row, **options)
+    except RowError as error:
+        # Only `convert` has the options of a dataset, so that is where its messages must send the reader.
+        choice = "--answers-from 0 or 1"
+        detail = error.detail.replace(choice, f"convert the rows with `convert qa {choice}`")
+        raise type(error)(error.reason, detail) from None
     example.source = converters.canonical(dataset)
     return example
+
+
+def is_adoptable(row: Mapping[str, Any], converter: converters.Converter) -> bool:
+    """Return whether a row in place of a source row is an Example."""
+    return is_example(row) and not getattr(converter, "is_source_row", _never)(row)
+
+
+def _never(_: Mapping[str, Any]) -> bool:
+    return False
+
+
+def adopted(row: Mapping[str, Any], dataset: str, options: Mapping[str, Any]) -> Example:
+    """Return the Example in its own row, as the options of a dataset's converter leave it.
+
+    It must be an Example of that dataset, because the wording of another one would leave out its choices or
+    its tests. ``qa`` takes Examples of any dataset.
+    """
+    example, converter, name = Example.from_json(row), converters.load(dataset), converters.canonical(dataset)
+    source = converters.canonical(example.source or name)
+    if name != "qa":
+        task = converter.SOURCE.task
+        if source != name and converters.is_name(source):
+            hint = f"read it with {source}, or Examples of several datasets with qa"
+            raise RowError("an Example of another dataset", f"found the source {source!r}; {hint}")
+        if example.task and example.task != task:
+            found = f"found the task {example.task!r}, expected {task!r}"
+            raise RowError("an Example of another task", f"{found}; read it with the name of its dataset")
+    example.source = example.source or name
+    if hasattr(converter, "adopt"):
+        return cast(Example, converter.adopt(example, **options))
+    hidden = example.answer is None and (example.solution is None or bool(example.choices))
+    if hidden and options.get("unlabelled", "drop") == "drop":
+        raise RowDropped(NO_ANSWER)
+    return example
+
+
+def row_of(example: Example, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of an Example that came in a row of its own, with everything else that stands there."""
+    example.identify()
+    # Labels, for example, and the file of a rationale.
+    more = {name: value for name, value in row.items() if name not in FIELDS and value is not None}
+    return example.to_json() | more
+
+
+def rationale_of(row: Mapping[str, Any], example: Example, teacher: str) -> tuple[str, str]:
+    """Return a teacher's name and rationale in a labelled row; of its only teacher if the name is empty.
+
+    It raises ``RowDropped`` if the rationale is missing, or has another status than ``ok``.
+    """
+    statuses = from_cell(row.get("status"))
+    statuses = statuses if isinstance(statuses, Mapping) else {}
+    rationales = example.rationales or {}
+    name = teacher
+    if not name:
+        # Tables have a column for every teacher, null in the rows that lack it.
+        names = sorted({*rationales, *(key for key, status in statuses.items() if status is not None)})
+        if len(names) > 1:
+            raise RowError("several teachers", f"choose one with --teacher: {', '.join(names)}")
+        name = names[0] if names else ""
+    # A rationale without a status comes from another tool, and is taken as it is.
+    status = statuses.get(name) or "ok"
+    if status not in KEPT:
+        raise RowDropped(f"status: {status}" if status in STATUSES else "another status")
+    text = rationales.get(name, "").strip()
+    if not text:
+        raise RowDropped("no rationale")
+    return name, text
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from string import Formatter
 
 import orjson
 
-from dataprep.core.errors import RowError, TemplateError
+from dataprep.core.errors import RowError, TemplateError, UsageError
 from dataprep.core.io import read_text
 from dataprep.core.records import LETTERS, Example
 from dataprep.datasets import registry as converters
@@ -154,12 +154,26 @@ def parse_template(text: str, name: str = "template") -> dict[str, str]:
 def default_template(source: str | None) -> Template:
     """Return the default wording of a dataset; without one of its own, that of multiple choice."""
     name = converters.canonical(source) if source else ""
-    converter = converters.load(name) if name in converters.names() else None
+    converter = converters.load(name) if converters.is_name(name) else None
     user, assistant = (
         getattr(converter, "USER", CHOICE_USER),
         getattr(converter, "ASSISTANT", CHOICE_ASSISTANT),
     )
     return Template(DEFAULT_SYSTEM, user, assistant)
+
+
+def wording(dataset: str, answer_style: str | None) -> Template:
+    """Return the default wording of a dataset; with a style, that of its answers is changed."""
+    template = default_template(dataset)
+    if answer_style is None:
+        return template
+    if "{choices}" not in template.user:
+        raise UsageError(f"{dataset} is no multiple-choice set: it has no --answer-style")
+    if answer_style == "letter":
+        return template.with_parts({"system": LETTER_SYSTEM, "assistant": "{answer_label}"})
+    if answer_style == "text":
+        return template.with_parts({"assistant": template.assistant.replace("{answer}", "{answer_text}")})
+    return template
 
 
 def source_renderer(parts: Mapping[str, str], *, with_id: bool = False) -> Renderer:
@@ -308,3 +322,10 @@ def _empty(role: str) -> RowError:
         f"empty {role} message",
         f"the example lacks the fields that every section of the {role} template names",
     )
+
+
+def question_of(example: Example) -> str:
+    """Return the question that a student of rationales is asked: context, question and lettered choices."""
+    choices = FIELDS["choices"](example)
+    lines = (example.context, example.question, "Answer Choices:" if choices else None, choices)
+    return "\n".join(line for line in lines if line)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataprep.core.errors import FileError, WorkspaceError
-from dataprep.core.io import matching_files
+from dataprep.core.io import matching_files, new_folder
 from dataprep.core.records import Split
 
 FOLDERS = ("raw", "pre_datasets/train", "pre_datasets/test", "mergedata")
 
-# `train-00000-of-00002.parquet` is one of several files of one split, as the hub publishes them.
-_SHARD = re.compile(r"((prompt|train|validation|test)-)?\d+-of-\d+")
+# `train-00000-of-00002.parquet` is one of several files of one split, as the hub publishes them. Its own
+# conversion to Parquet has `train/0000.parquet`.
+_SHARD = re.compile(r"((prompt|train|validation|test)-)?\d+-of-\d+|^\d{4}(?=\.parquet)")
+_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")  # the hub's, beside the rows
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,44 @@ def _plain(name: str) -> str:
     return name.casefold().replace("-", "").replace("_", "")
 
 
+def candidates(folder: Path, split: Split) -> list[Path]:
+    """Return all files in a dataset's folder that can hold a split; sorted.
+
+    The folder has the files themselves, or the folders of a hub snapshot, such as
+    ``main/train-00000-of-00001.parquet``, ``data/train-….parquet`` or ``default/train/0000.parquet``.
+    """
+    if paths := _rows_in(folder, split.files):
+        return paths
+    config, _, joined = split.hub.partition("/")
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    named = [path for path in (folder, *inner) if _plain(path.name) == _plain(config)]
+    for place in [*named, *(path for path in inner if path.name == "data")]:
+        if paths := _snapshot_files(place, joined.split("+")) or _rows_in(place, split.files):
+            return paths
+    # A config that the converter does not know, or the folder of an archive, if there is only one of them.
+    others = [paths for place in inner if (paths := _rows_in(place, split.files))]
+    return others[0] if len(others) == 1 else []
+
+
+def _snapshot_files(place: Path, names: Sequence[str]) -> list[Path]:
+    """Return the files of a config's folder that belong to splits, in the order of the splits."""
+    paths: list[Path] = []
+    for name in filter(None, names):
+        inner = place / name
+        paths += _rows_in(inner, ("*",)) if inner.is_dir() else _rows_in(place, (f"{name}-*", f"{name}.*"))
+    return paths
+
+
+def _rows_in(place: Path, patterns: Sequence[str]) -> list[Path]:
+    return [path for path in matching_files(place, patterns) if path.name not in _DESCRIPTIONS]
+
+
 def split_files(folder: Path, split: Split) -> list[Path]:
     """Return the files in a folder that hold a split: one file, or all parts of one; sorted."""
-    paths = matching_files(folder, split.files)
+    paths = candidates(folder, split)
     # Two different files would silently double the split, or mix two versions of it.
     if len({_SHARD.sub("", path.name.lower()) for path in paths}) > 1:
-        listed = ", ".join(path.name for path in paths)
+        listed = ", ".join(str(path.relative_to(folder)) for path in paths)
         hint = "keep one there, or name the one you mean: `dataprep convert DATASET FILE`"
         raise WorkspaceError(f"{folder}: {listed} could all be the same split: {hint}")
     return paths
@@ -112,14 +147,28 @@ def init_workspace(folder: str | Path = ".") -> Path:
     root = Path(folder)
     # Checked before anything is made, so that a refused folder stays as it was.
     for name in ("raw", "pre_datasets", "mergedata"):
-        if (root / name).exists():
+        # Without a file in them the other two are what an `init` that was killed has left: raw/ comes last.
+        if (root / name).exists() and (name == "raw" or _holds_anything(root / name)):
             hint = "give another folder, `dataprep init DIR`"
             raise WorkspaceError(f"{root / name} exists already, and nothing is overwritten: {hint}")
+    made: list[Path] = []
     try:
-        # copytree makes raw/ itself, and fails if it is there.
-        for name in FOLDERS[1:]:
-            (root / name).mkdir(parents=True)
-        shutil.copytree(samples(), root / "raw")
+        for path in (root, *(root / name for name in ("pre_datasets", *FOLDERS[1:]))):
+            if not path.is_dir():
+                made.append(path)
+                path.mkdir(parents=path == root)
+        with new_folder(root / "raw") as unfinished:
+            shutil.copytree(samples(), unfinished / "raw")
+            (unfinished / "raw").rename(root / "raw")
+            made.clear()
     except OSError as error:
         raise FileError(error.filename or root, f"cannot be written: {error.strerror}") from None
+    finally:
+        for path in reversed(made):
+            with suppress(OSError):
+                path.rmdir()
     return root
+
+
+def _holds_anything(path: Path) -> bool:
+    return not path.is_dir() or any(not inside.is_dir() for inside in path.rglob("*"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from dataprep.core.errors import InputError, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet
 from dataprep.core.parallel import available_cores
-from dataprep.evaluate.items import MISSING, Item, Prediction, read_items
-from dataprep.evaluate.metrics.extract import program_of
+from dataprep.evaluate.items import MISSING, Item, Prediction, Training, read_items, read_training
+from dataprep.evaluate.metrics.programs import program_of
 from dataprep.evaluate.metrics.scores import PASS, Row, Scored, results_of, score
 from dataprep.evaluate.predictions import read_predictions
 from dataprep.evaluate.sandbox.run import Guard, check_confinement, run_program
@@ -63,6 +64,7 @@ def evaluate_file(
         raise UsageError(f"{output}: a row has several scores, which no CSV holds; write .jsonl or .parquet")
     files.check_apart(outputs, inputs)
     files.check_distinct(rejects, outputs, inputs)
+    training = _training(model, settings)
     ledger = Ledger()
     # The output is opened first, so that a file that cannot be written is known before hours of work.
     opened = nullcontext() if output is None else files.open_output(str(output))
@@ -71,12 +73,13 @@ def evaluate_file(
             read_items(
                 path, ledger, bad,
                 metric=settings.metric, dataset=settings.dataset, template=settings.template,
+                training=training,
             )
         )  # fmt: skip
         if not ledger.rows_in:
             raise InputError(path, "the file is empty; expected rows")
         done = Evaluation(ledger, [], guard=_guard(items, settings))
-        rows = _scored_rows(items, model, predictions, settings, done, on_progress)
+        rows = _scored_rows(items, model, predictions, settings, training, done, on_progress)
         if out is not None:
             out.write(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for _, row in rows))
     # After the output has appeared: a row counts as written only then.
@@ -84,6 +87,12 @@ def evaluate_file(
     ledger.check()
     done.results = results_of([row for row, _ in rows], settings.seed)
     return done
+
+
+def _training(model: str | Path | None, settings: Settings) -> Training:
+    """Return how the student was trained; the settings win over its records."""
+    recorded = Training() if model is None else read_training(str(model))
+    return replace(recorded, strip=settings.strip or recorded.strip, date=settings.date or recorded.date)
 
 
 def _guard(items: Sequence[Item], settings: Settings) -> Guard | None:
@@ -105,6 +114,7 @@ def _scored_rows(
     model: str | Path | None,
     predictions: str | Path | None,
     settings: Settings,
+    training: Training,
     done: Evaluation,
     on_progress: OnProgress | None,
 ) -> ScoredRows:
@@ -113,28 +123,32 @@ def _scored_rows(
     if model is None:
         matched = read_predictions(str(predictions), items, done.ledger.rows_in, settings.teacher)
         done.unknown = matched.unknown
-        return _scored(items, matched.predictions, settings, done, on_progress)
+        return _scored(items, matched.predictions, settings, training, done, on_progress)
     if settings.metric == "loss":
-        return _losses(items, str(model), settings, done, on_progress)
-    from dataprep.evaluate.local_model import answer_all
+        return _losses(items, str(model), settings, training, done, on_progress)
+    from dataprep.evaluate.local_model import answer_all, template_options
 
     with quiet():
         answers, done.cut = answer_all(
-            _loaded(str(model)),
+            _loaded(str(model), template_options(training)),
             items,
+            training=training,
             max_tokens=settings.max_tokens,
             batch_size=settings.batch_size,
             on_rows=_counting(on_progress, "answers", len(items)),
         )
-    return _scored(items, answers, settings, done, on_progress)
+    return _scored(items, answers, settings, training, done, on_progress)
 
 
-def _loaded(name: str) -> Any:
+def _loaded(name: str, template: dict[str, Any] | None = None) -> Any:
     import torch
 
     from dataprep.models.loading import load
 
-    model = load(name)
+    try:
+        model = load(name, template)
+    except UsageError as error:  # it names the flag of `generate`
+        raise UsageError(str(error).removeprefix("--model ")) from None
     # On a GPU, bfloat16 halves the memory.
     if model.device.type == "cuda" and model.weights.dtype == torch.float32:
         model.weights = model.weights.to(torch.bfloat16)
@@ -142,7 +156,12 @@ def _loaded(name: str) -> Any:
 
 
 def _losses(
-    items: Sequence[Item], name: str, settings: Settings, done: Evaluation, on_progress: OnProgress | None
+    items: Sequence[Item],
+    name: str,
+    settings: Settings,
+    training: Training,
+    done: Evaluation,
+    on_progress: OnProgress | None,
 ) -> ScoredRows:
     from dataprep.evaluate.local_model import encoder_of, losses
     from dataprep.models.loading import check_model
@@ -150,7 +169,7 @@ def _losses(
     check_model(name)
     with quiet():
         # The tokenizer and chat format come first: a fault in them is known before weights load.
-        encoder = encoder_of(name, settings.chat_format)
+        encoder = encoder_of(name, settings.chat_format, training)
         model = _loaded(name)
         on_rows = _counting(on_progress, "losses", len(items))
         sums = losses(model, encoder, items, batch_size=settings.batch_size, on_rows=on_rows)
@@ -168,6 +187,7 @@ def _scored(
     items: Sequence[Item],
     predictions: Sequence[Prediction],
     settings: Settings,
+    training: Training,
     done: Evaluation,
     on_progress: OnProgress | None,
 ) -> ScoredRows:
@@ -180,7 +200,7 @@ def _scored(
     programs = _run_all(answered, settings, done.guard, on_progress)
     rows: ScoredRows = []
     for number, (item, text) in enumerate(answered):
-        scored = programs[number] if number in programs else score(text, item.reference)
+        scored = programs[number] if number in programs else score(text, item.reference, training.style)
         output = _identity(item) | {
             "prediction": text,
             "extracted": scored.extracted,
@@ -203,12 +223,16 @@ def _run_all(
         return {}
     on_rows = _counting(on_progress, "programs", len(numbers))
 
+    # Before the threads: Python's warnings about a text that is no program are switched off for all of them.
+    texts = {
+        number: program_of(answered[number][1], answered[number][0].reference.tests) for number in numbers
+    }
+
     def run(number: int) -> Scored:
-        item, text = answered[number]
-        program = program_of(text)
-        verdict = run_program(program, item.reference.tests, settings.limits, guard)
+        verdict = run_program(texts[number], answered[number][0].reference.tests, settings.limits, guard)
         detail = f"{verdict.outcome}: {verdict.detail}" if verdict.detail else verdict.outcome
-        return Scored(program, {PASS: float(verdict.outcome == "passed")}, detail)
+        unread = (PASS,) if verdict.detail.startswith("SyntaxError in the program") else ()
+        return Scored(texts[number], {PASS: float(verdict.outcome == "passed")}, detail, unread)
 
     programs = {}
     with ExitStack() as stack:

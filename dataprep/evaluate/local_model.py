@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dataprep.core.errors import RowError, UsageError
-from dataprep.evaluate.items import Item, Prediction
+from dataprep.evaluate.items import Item, Prediction, Training
 from dataprep.models.decoding import Decoder, Decoding, Row
 from dataprep.models.loading import GenerationError, Model
 from dataprep.tokens.encoder import Encoder
+from dataprep.tokens.formats.base import DATE
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.truncation import Encoded
@@ -26,15 +28,25 @@ _POSITIONS = 1 << 10
 
 
 def answer_all(
-    model: Model, items: Sequence[Item], *, max_tokens: int, batch_size: int, on_rows: Callable[[int], None]
+    model: Model,
+    items: Sequence[Item],
+    *,
+    max_tokens: int,
+    batch_size: int,
+    training: Training,
+    on_rows: Callable[[int], None],
 ) -> tuple[list[Prediction], int]:
-    """Return the answers in the order of the items, and how many were cut off."""
+    """Return the answers in the order of the items, and how many were cut off.
+
+    Each item is asked in the way of ``training``.
+    """
     decoder = Decoder(model, Decoding(max_tokens=max_tokens), batch_size)
     predictions: list[Prediction] = [Prediction(None, "not asked")] * len(items)
     rows: list[tuple[int, Row]] = []
     for number, item in enumerate(items):
         try:
-            prompt = model.prompt(item.asked)
+            # An encoder-decoder that was trained on rationales has read the questions alone.
+            prompt = model.prompt(training.given(item.asked), plain=training.prefix is not None)
         except GenerationError as error:  # for example a prompt longer than the model's context
             predictions[number] = Prediction(None, error.kind)
             continue
@@ -77,13 +89,29 @@ def _prediction(model: Model, row: Row) -> Prediction:
     return Prediction(model.decode(row.tokens[:-1] if _ended(model, row) else row.tokens))
 
 
-def encoder_of(name: str, chat_format: str) -> Encoder:
+def encoder_of(name: str, chat_format: str, training: Training) -> Encoder:
     """Return the encoder of training for the model's tokenizer and a chat format."""
     if not Path(name).is_dir():
         raise UsageError(f"{name}: the loss needs a model's directory, with its tokenizer in it")
     tokenizer = load_tokenizer(name)
-    path = name if chat_format == "template" else None
-    return Encoder(tokenizer, chat_format_of(chat_format, path=path, special_tokens=tokenizer.special_tokens))
+    options: dict[str, Any] = {"strip": training.strip, "date": training.date}
+    if chat_format == "template":
+        options |= {"path": name, "special_tokens": tokenizer.special_tokens}
+    return Encoder(tokenizer, chat_format_of(chat_format, **options))
+
+
+def template_options(training: Training) -> dict[str, Any]:
+    """Return the variables by which a chat template writes the date that the student has learnt."""
+    if training.date is None:
+        if not training.recorded:
+            return {}
+        import jinja2
+
+        # Where there is no clock, a template such as Llama 3.2's writes a date of its own.
+        return {"strftime_now": jinja2.Undefined(name="strftime_now")}
+    date = datetime.strptime(training.date, DATE)
+    # Templates write a date by either of these.
+    return {"date_string": training.date, "strftime_now": date.strftime}
 
 
 def losses(

@@ -28,7 +28,7 @@ class Matched:
 def read_predictions(path: str, items: Sequence[Item], rows_in: int, teacher: str | None = None) -> Matched:
     """Return the predictions of a file of rows, or of a journal of ``generate``, one for each item."""
     # `rows_in` counts bad and dropped rows, too: without ids, predictions are matched by position.
-    rows = list(files.read_rows(path))
+    rows = list(files.read_rows(path, growing=True))
     if not rows:
         raise InputError(path, "the file is empty; expected predictions")
     if _is_journal(rows[0][1]):

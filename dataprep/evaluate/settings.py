@@ -10,6 +10,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.options import check, option, parse_size
 from dataprep.datasets.templates import read_template
 from dataprep.evaluate.metrics.references import METRICS, Metric
+from dataprep.tokens.formats.base import check_date
 
 if TYPE_CHECKING:
     # Help texts read this module: numpy and the sandbox must not be imported for them.
@@ -50,6 +51,13 @@ class Settings:
         "loss: chat format: template (the model's own), llama3, chatml or llama2.",
         metavar="NAME",
     )
+    strip: bool = option(False, "Strip white space around contents, as the student's training did.")
+    date: str | None = option(
+        None,
+        "The date for a chat template that writes one, such as '26 Jul 2024'. Defaults to that of the "
+        "student's training.",
+        metavar="DATE",
+    )
     allow_code: bool = option(False, "Run the programs in answers, confined (Linux only).")
     code_seconds: int = option(
         10, "Maximum processor time of a program and its tests, in seconds.", metavar="N", min=1
@@ -69,6 +77,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check(self)
+        check_date(self.date)
 
     @property
     def limits(self) -> Limits:
@@ -89,6 +98,17 @@ class Evaluation:
     unknown: int = 0  # predictions whose id no row has
     guard: Guard | None = None  # kept programs from files; `None` if none was run
 
+    @property
+    def readable(self) -> str | None:
+        """The files that programs could read under the guard; ``None`` if none was run."""
+        from dataprep.evaluate.sandbox.run import readable
+
+        return None if self.guard is None else readable(self.guard)
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each figure that says little because nearly no reply could be read."""
+        return [warning for result in self.results for warning in result.warnings()]
+
     def to_json(self) -> dict[str, Any]:
         """Return the figures as a JSON object."""
         return {
@@ -98,4 +118,6 @@ class Evaluation:
             "answers_cut_off": self.cut,
             "predictions_of_no_row": self.unknown,
             "confined_by": self.guard,
+            "programs_could_read": self.readable,
+            "warnings": self.warnings(),
         }

@@ -72,17 +72,20 @@ class Model:
         self._anchor: list[int] = self._encode(":", special=False)[-1:]
         self.text_of = lru_cache(maxsize=1 << 16)(self._text_of)
 
-    def prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    def prompt(self, messages: Sequence[Mapping[str, str]], *, plain: bool = False) -> list[int]:
         """Return a request's messages as tokens, up to where the answer begins.
 
         The tokenizer's chat template renders them. Without one, each message is a line ``role: content``, and
-        ``assistant:`` follows. A ``GenerationError`` says why that is not possible.
+        ``assistant:`` follows; or with ``plain`` they are their contents alone. A ``GenerationError`` says
+        why that is not possible.
         """
         if self._tokenizer.chat_template:
             try:
                 text = self._chat.render(messages, prompt=True)
             except ValueError as error:  # RowError and TemplateError, and transformers' own
                 raise GenerationError("chat_template", first_line(error)) from None
+        elif plain:
+            text = "\n".join(message["content"] for message in messages)
         else:
             lines = [f"{message['role']}: {message['content']}\n" for message in messages]
             text = "".join(lines) + "assistant:"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,6 +15,9 @@ from dataprep.core.optional import require
 from dataprep.core.options import check, option
 
 MODEL_VARIABLE = "TEACHER_MODEL_NAME"
+NEWER_FIELD = "max_completion_tokens"
+# OpenAI's models that accept only the newer field and, most of them, no temperature: o1, o4-mini, gpt-5.
+_NEWER_MODEL = re.compile(r"(?:^|[/:])(?:o\d|gpt-(?:[5-9]|\d\d))")
 
 
 def _parse_params(texts: list[str]) -> dict[str, Any]:
@@ -41,9 +45,14 @@ class GenerationConfig:
         metavar="T",
         parse=lambda value: value if value >= 0 else None,
     )
-    n: int = option(1, "Answers per request.", metavar="N", min=1)
+    n: int = option(1, "Answers per request; more than 1 needs a temperature.", metavar="N", min=1)
     logprobs: int = option(
         0, "Number of alternatives per token to get log-probabilities of.", metavar="K", min=0, max=20
+    )
+    max_tokens_field: str = option(
+        "auto",
+        "Name of --max-tokens in requests. auto: max_tokens, or the other one where the model needs it.",
+        choices=("auto", "max_tokens", NEWER_FIELD),
     )
     extra: Mapping[str, Any] = option(
         dict,
@@ -60,7 +69,7 @@ class GenerationConfig:
         if self.temperature is not None and not 0 <= self.temperature <= 100:
             raise UsageError(f"--temperature {self.temperature}: expected 0 to 100; below 0 leaves it out")
         fixed = {"model", "messages", "max_tokens", "temperature", "n", "logprobs", "top_logprobs", "stream"}
-        fixed.add("max_completion_tokens")
+        fixed.add(NEWER_FIELD)
         if clash := fixed & self.extra.keys():
             raise UsageError(f"--param {min(clash)}: that field has a flag of its own, or cannot be set")
 
@@ -87,13 +96,41 @@ class GenerationConfig:
         """Return 32 hex digits that differ whenever messages, model or settings differ."""
         return self._hash(self._settings + orjson.dumps(messages))
 
-    def body(self, messages: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:
-        """Return a chat-completions request for ``n`` answers."""
-        body: dict[str, Any] = {"model": self.model, "messages": messages, "max_tokens": self.max_tokens}
+    def check_samples(self) -> None:
+        """Raise ``UsageError`` if several answers are wanted that would all be the same."""
+        # Not when the settings are made: a journal that has such answers can still be read.
+        if self.n > 1 and self.temperature == 0:
+            same = "at temperature 0 all answers to a request are the same, and each is paid for"
+            raise UsageError(f"--n {self.n} needs --temperature above 0, for example 0.7: {same}")
+
+    @property
+    def is_newer_model(self) -> bool:
+        """True if the model's name is that of an OpenAI model that accepts only ``max_completion_tokens``."""
+        return bool(_NEWER_MODEL.search(self.model))
+
+    def body(
+        self, messages: Sequence[Mapping[str, Any]], n: int, *, first: int = 0, batch: bool = False
+    ) -> dict[str, Any]:
+        """Return a chat-completions request for ``n`` answers.
+
+        Args:
+            messages: the prompt.
+            n: number of answers.
+            first: the number of the first of these answers among all samples of the prompt.
+            batch: whether it is for a batch file, which no reply can correct.
+        """
+        limit = "max_tokens" if self.max_tokens_field == "auto" else self.max_tokens_field
+        if batch and self.max_tokens_field == "auto" and self.is_newer_model:
+            limit = NEWER_FIELD
+        body: dict[str, Any] = {"model": self.model, "messages": messages, limit: self.max_tokens}
         if self.temperature is not None:
             body["temperature"] = self.temperature
         if n > 1:
             body["n"] = n
         if self.logprobs:
             body |= {"logprobs": True, "top_logprobs": self.logprobs}
-        return body | dict(self.extra)
+        body |= dict(self.extra)
+        # Samples that are asked one by one with one seed would all be the same.
+        if first and type(seed := self.extra.get("seed")) is int:
+            body["seed"] = seed + first
+        return body

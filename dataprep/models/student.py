@@ -65,8 +65,12 @@ class Student:
         """Return what the run's records say about the tokenizer and the chat format."""
         # The fingerprint tells tokenizers apart whose files have the same name.
         tokenizer = {"kind": self.tokenizer.kind, "fingerprint": self.tokenizer.fingerprint}
-        name = None if self.is_encoder_decoder else self.chat_format.name
-        return {"tokenizer": tokenizer, "chat_format": name}
+        if self.is_encoder_decoder:
+            return {"tokenizer": tokenizer, "chat_format": None}
+        # `evaluate` asks the student with the same date, and with contents stripped or not.
+        chat_format = self.chat_format
+        facts = {"chat_format": chat_format.name, "strip": chat_format.strip, "date": chat_format.date}
+        return {"tokenizer": tokenizer, **facts}
 
     def generate_samples(
         self, prompts: Sequence[NDArray[Any]], max_new_tokens: int, batch_size: int = 32

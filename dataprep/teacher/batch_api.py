@@ -6,8 +6,9 @@ request with a ``custom_id``, and one line per result with the same one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from typing import Any
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import FileError, InputError, Location, UsageError
+from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError, located
+from dataprep.core.jsonl import not_object, parse_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.journal.index import Index, entry_of, read_index
 from dataprep.teacher.journal.line import new_line
 from dataprep.teacher.journal.writer import JournalWriter, check_journal
-from dataprep.teacher.protocol import Reply, RequestError, answers_of, error_of
+from dataprep.teacher.pacing import fewest_tokens
+from dataprep.teacher.protocol import Reply, RequestError, answers_of, error_body, error_of, flagged
 from dataprep.teacher.requests import PendingQueue, read_requests
 
 # OpenAI's limits for one file.
@@ -52,6 +55,7 @@ def export_batch(
     """
     target = Path(journal)
     check_journal(target)
+    config.check_samples()
     queue = PendingQueue(read_requests(requests), config, read_index(target))
     paths: list[Path] = []
     count = size = total = 0
@@ -79,7 +83,7 @@ def _batch_lines(queue: PendingQueue, config: GenerationConfig) -> Iterator[byte
                 "custom_id": custom_id(job.request.id, job.key, sample, config.max_tokens),
                 "method": "POST",
                 "url": ENDPOINT,
-                "body": config.body(job.request.messages, 1),
+                "body": config.body(job.request.messages, 1, first=sample, batch=True),
             }
             yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -91,17 +95,21 @@ def import_batch(
     results: Sequence[str | Path],
     *,
     teacher: str | None = None,
+    on_failure: Callable[[RequestError], None] | None = None,
 ) -> tuple[Ledger, Ledger]:
     """Append a batch's results to the journal, except for those that it has already.
 
     ``requests`` and ``config`` are those that the batch was exported with, ``results`` the provider's result
-    files, including those with errors. Return the ledger of the results, and that of the requests.
+    files, including those with errors. ``on_failure`` is called with each error among them. Return the ledger
+    of the results, and that of the requests.
     """
     if not results:
         raise UsageError("--batch import needs the result files: give them with --batch-file")
     # With an empty journal the queue has every request, also those answered since the export.
     known = {
-        custom_id(job.request.id, job.key, sample, config.max_tokens): (job.request.id, job.key, sample)
+        custom_id(job.request.id, job.key, sample, config.max_tokens): _Known(
+            job.request.id, job.key, sample, fewest_tokens(job.request.messages)
+        )
         for job in PendingQueue(read_requests(requests), config, Index()).jobs()
         for sample in job.samples
     }
@@ -109,26 +117,58 @@ def import_batch(
     with JournalWriter(journal) as opened:
         opened.index.check_teacher(config.model, name, str(journal))
         for path in results:
-            for where, row in files.read_rows(str(path)):
+            for where, row in _results(str(path)):
                 ledger.rows_in += 1
-                identity, key, sample = _known(known, row, where)
-                standing = opened.index.get(entry_of(identity, key, sample))
+                asked = _known(known, row, where)
+                standing = opened.index.get(entry_of(asked.id, asked.key, asked.sample))
                 # Importing a file again changes nothing, except that a failure may be replaced.
                 if standing is not None and (
                     standing.outcome == "ok" or standing.answered >= config.max_tokens
                 ):
                     ledger.drop("in the journal already")
                     continue
-                line = new_line(identity, key, name, sample, config)
-                opened.append([line | _result(row)])
+                line = new_line(asked.id, asked.key, name, asked.sample, config)
+                try:
+                    opened.append([line | _result(row, config.max_tokens, asked.fewest)])
+                except RequestError as error:
+                    opened.append([line | {"error": error.to_json()}])
+                    if on_failure is not None:
+                        on_failure(error)
                 ledger.rows_out += 1
         queue = PendingQueue(read_requests(requests), config, opened.index)
         return ledger, queue.drain()
 
 
-def _known(
-    known: Mapping[str, tuple[str, str, int]], row: Mapping[str, Any], where: Location
-) -> tuple[str, str, int]:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A request that a result can answer."""
+
+    id: str
+    key: str
+    sample: int
+    fewest: int  # A lower bound of the prompt's tokens.
+
+
+def _results(path: str) -> Iterator[tuple[Location, Mapping[str, Any]]]:
+    """Yield the rows of a result file, which is read as leniently as a server's reply."""
+    for where, item in files.read_items(path):
+        row: Any = item
+        if isinstance(item, bytes):
+            try:
+                row = parse_line(item)
+            except RowError:
+                # An answer with half an emoji or NaN in it is paid for.
+                row = error_body(item)
+                if not isinstance(row, Mapping):
+                    with located(where):
+                        raise
+        if not isinstance(row, Mapping):
+            with located(where):
+                raise not_object(row)
+        yield where, row
+
+
+def _known(known: Mapping[str, _Known], row: Mapping[str, Any], where: Location) -> _Known:
     name = row.get("custom_id")
     if type(name) is not str or not {"response", "error"} & row.keys():
         raise InputError(where, f"no batch result: expected custom_id and response, found {describe(row)}")
@@ -141,13 +181,13 @@ def _known(
     return known[name]
 
 
-def _result(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a result in a line of the journal."""
+def _result(row: Mapping[str, Any], limit: int, fewest: int) -> dict[str, Any]:
+    """Return the fields of a result in a line of the journal; raise ``RequestError`` without an answer."""
     try:
         answers, usage = _answers(row)
-    except RequestError as error:
-        return {"error": error.to_json()}
-    return answers[0].fields(usage)
+    except RecursionError:
+        raise RequestError("malformed_reply", "the reply is nested too deeply") from None
+    return flagged(answers[:1], usage or {}, limit, fewest)[0].fields(usage)
 
 
 def _answers(row: Mapping[str, Any]) -> Reply:
@@ -159,4 +199,6 @@ def _answers(row: Mapping[str, Any]) -> Reply:
     status, body = response.get("status_code"), response.get("body")
     if status != 200:
         raise error_of(status if type(status) is int else None, body)
-    return answers_of(body if isinstance(body, Mapping) else b"")
+    # Some providers write the body as text.
+    data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else b""
+    return answers_of(body if isinstance(body, Mapping) else data)

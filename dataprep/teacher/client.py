@@ -11,15 +11,27 @@ import heapq
 import itertools
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Protocol
 
 from dataprep.models.sampling import GenerationConfig
+from dataprep.teacher.journal.index import entry_of
 from dataprep.teacher.journal.line import new_line, outcome_of
 from dataprep.teacher.journal.writer import JournalWriter
-from dataprep.teacher.pacing import Budget, ConcurrencyLimit, Rate, backoff, likely_tokens, most_tokens
-from dataprep.teacher.protocol import Answer, Reply, RequestError
+from dataprep.teacher.pacing import (
+    LONGEST_PAUSE,
+    Budget,
+    ConcurrencyLimit,
+    Rate,
+    SameFailure,
+    backoff,
+    fewest_tokens,
+    likely_tokens,
+    most_tokens,
+)
+from dataprep.teacher.protocol import Answer, Reply, RequestError, flagged
 from dataprep.teacher.requests import Job, PendingQueue
 from dataprep.teacher.settings import Pacing
 
@@ -51,6 +63,7 @@ class Progress:
     paused: float = 0.0  # Seconds until requests are sent again, at the server's request.
     stopped: str = ""  # The reason why no more requests are sent; empty otherwise.
     last_error: str = ""  # The last failure of a request, even if it was retried.
+    flags: Counter[str] = field(default_factory=Counter)  # The number of answers with each flag.
 
 
 @dataclass(eq=False)
@@ -64,13 +77,15 @@ class Client:
     config: GenerationConfig
     pacing: Pacing
     _: KW_ONLY
-    redact: Callable[[str], str] = str
     on_progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
         pacing, index = self.pacing, self.journal.index
         self.progress = Progress()
         self._limit = ConcurrencyLimit(pacing.concurrency)
+        self._same_failure = SameFailure()
+        # True if the server gives one answer per request, whatever `n` is.
+        self._singly = False
         self._requests, self._tokens = Rate(pacing.rpm), Rate(pacing.tpm)
         self._budget = Budget(pacing.budget, pacing.price_in, pacing.price_out)
         # The budget is that of the journal, so earlier runs count.
@@ -141,7 +156,7 @@ class Client:
     def _send(self) -> float | None:
         """Send what may be sent; return the seconds until more may be, ``None`` if only an answer helps."""
         while not self.progress.stopped:
-            if len(self._tasks) >= self._limit.size:
+            if len(self._tasks) >= min(self._limit.size, self._same_failure.room):
                 return None
             now = time.monotonic()
             ready = max(self._paused_until, self._requests.ready_at, self._tokens.ready_at)
@@ -154,7 +169,8 @@ class Client:
                 if not self._all_taken:
                     return 0
                 return max(0.001, self._later[0][0] - now) if self._later else None
-            completion = self.config.max_tokens * len(job.samples)
+            job.count = 1 if self._singly else len(job.samples)
+            completion = self.config.max_tokens * job.count
             most = self._budget.cost(most_tokens(job.request.messages), completion)
             if not self._budget.fits(most):
                 self._held = job
@@ -191,7 +207,7 @@ class Client:
 
     def _start(self, job: Job, most: float, now: float) -> None:
         job.attempts, job.reserved = job.attempts + 1, most
-        job.pace = likely_tokens(job.request.messages) + self.config.max_tokens * len(job.samples)
+        job.pace = likely_tokens(job.request.messages) + self.config.max_tokens * job.count
         self._budget.reserve(most)
         self._requests.spend(now)
         self._tokens.spend(now, job.pace)
@@ -212,7 +228,7 @@ class Client:
         self._wake.set()
 
     async def _ask(self, job: Job, sent: float) -> None:
-        body = self.config.body(job.request.messages, len(job.samples))
+        body = self.config.body(job.request.messages, job.count, first=job.samples[0])
         try:
             answers, usage = await self.teacher.ask(body, job.request.choices)
         except RequestError as error:
@@ -223,27 +239,36 @@ class Client:
     def _answered(self, job: Job, answers: list[Answer], usage: dict[str, Any], latency: float) -> None:
         lines: list[dict[str, Any]] = []
         counted = usage or self._estimate(job)
-        for sample, answer in zip(job.samples, answers, strict=False):
+        answers = flagged(answers, usage, self.config.max_tokens, fewest_tokens(job.request.messages))
+        for sample, answer in zip(self._samples(job, len(answers)), answers, strict=True):
             # The usage is that of the whole reply, so only its first answer has it.
             lines.append(self._line(job, sample, latency) | answer.fields(None if lines else counted))
-        self._write(lines)
+        self.journal.append(lines)
+        self._same_failure.answered()
         tokens_in, tokens_out = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
         self.progress.prompt_tokens += tokens_in
         self.progress.completion_tokens += tokens_out
-        failed = sum(outcome_of(line) == "failed" for line in lines)
-        self.progress.failed += failed
-        self.progress.answered += len(lines) - failed
+        self._count_lines(lines)
         self._tokens.correct(tokens_in + tokens_out - job.pace if usage else 0)
         # A server that does not count tokens may have used as many as it was allowed.
         self._settle_cost(job, self._budget.cost(tokens_in, tokens_out) if usage else job.reserved)
         self._limit.grow()
         del job.samples[: len(lines)]
-        # Some servers give one answer whatever `n` is, so the remaining samples are asked again.
+        # Some servers give one answer whatever `n` is, so the remaining samples are asked one by one.
+        self._singly = self._singly or (job.count > 1 and len(answers) == 1)
         if job.samples:
             job.attempts = 0
             self._again(job, 0.0)
         else:
             self.queue.settle(job)
+
+    def _samples(self, job: Job, count: int) -> list[int]:
+        """Return the numbers of a reply's answers; more than were asked for get further numbers."""
+        entry = job.request.id, job.key
+        free = (
+            n for n in itertools.count(self.config.n) if self.journal.index.get(entry_of(*entry, n)) is None
+        )
+        return [*job.samples[:count], *itertools.islice(free, max(0, count - len(job.samples)))]
 
     def _failed(self, job: Job, error: RequestError, sent: float) -> None:
         now = time.monotonic()
@@ -251,23 +276,45 @@ class Client:
         billed = error.status is None and error.type != "connection_error"
         self._settle_cost(job, job.reserved if billed else 0.0)
         self.progress.last_error = str(error)
+        refuses_several = job.count > 1 and error.status in (400, 422) and error.is_about("n")
         # The attempt does not count: the server only told us how to ask.
-        if error.free:
+        if error.free or refuses_several:
+            self._singly = self._singly or refuses_several
             job.attempts -= 1
+            self._again(job, 0.0)
+            return
+        after = error.after or 0.0
+        if error.retryable and after > LONGEST_PAUSE:
+            self._again(job, 0.0)
+            wait = f"{after / 3600:,.1f} hours"
+            self.stop(f"the server asks to wait {wait}; run the same command again after that: {error}")
+            return
         if error.status in (429, 503):
             self._limit.shrink(sent, now)
-            if error.after:
-                self._paused_until = max(self._paused_until, now + error.after)
+            self._paused_until = max(self._paused_until, now + after)
+        if error.refused:
+            self._same_failure.answered()
+        # After a few failures it is clear that every request fails, and not one prompt.
+        no_teacher = error.type in ("connection_error", "malformed_reply")
+        hopeless = (no_teacher or not error.retryable) and self._same_failure.add(
+            (error.status, error.type), sent, now, once=error.retryable
+        )
+        if error.type == "connection_error" and self._same_failure.count:
+            # Otherwise the other requests would use up the few failures while this one waits.
+            pause = backoff(self._same_failure.count, self._jitter)
+            self._paused_until = max(self._paused_until, now + pause)
         if error.retryable and job.attempts <= self.pacing.retries:
-            self._again(job, backoff(job.attempts, self._jitter) if error.after is None else error.after)
-            return
-        failure = {"error": error.to_json()}
-        self._write([self._line(job, sample, now - sent) | failure for sample in job.samples])
-        self.progress.failed += 1
-        self.queue.settle(job)
-        # A single prompt can be forbidden, but if nothing was ever allowed the key lacks the permission.
-        if error.fatal or (error.status == 403 and not self.progress.answered):
-            self.stop(f"every request would fail like this one: {error}")
+            # A server that says 0, or a date in the past, would use up all attempts at once.
+            self._again(job, max(after, backoff(job.attempts, self._jitter)))
+        else:
+            failure = {"error": error.to_json()}
+            lines = [self._line(job, sample, now - sent) | failure for sample in job.samples]
+            self.journal.append(lines)
+            self._count_lines(lines)
+            self.queue.settle(job)
+        if error.fatal or hopeless:
+            advice = f"; {error.advice}" if error.advice else ""
+            self.stop(f"every request would fail like this one: {error}{advice}")
 
     def _again(self, job: Job, delay: float) -> None:
         # The count keeps the heap from comparing two jobs.
@@ -285,18 +332,15 @@ class Client:
         prompt, completion = most_tokens(job.request.messages), self.config.max_tokens * len(job.samples)
         return {"prompt_tokens": prompt, "completion_tokens": completion, "estimated": True}
 
-    def _write(self, lines: list[dict[str, Any]]) -> None:
-        # A server may quote the API key in any field of its reply.
-        self.journal.append([_redacted(line, self.redact) for line in lines])
+    def _count_lines(self, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            failed = outcome_of(line) == "failed"
+            self.progress.failed += failed
+            self.progress.answered += not failed
+            self.progress.flags.update(line.get("flags", ()))
+            if failed and line["error"] is None:
+                self.progress.last_error = f"the answer ended with finish_reason {line['finish_reason']!r}"
 
     def _line(self, job: Job, sample: int, latency: float) -> dict[str, Any]:
         answer = job.request.id, job.key, self.name, sample
         return new_line(*answer, self.config, attempts=job.attempts, latency=round(latency, 3))
-
-
-def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {redact(key): _redacted(item, redact) for key, item in value.items()}
-    return [_redacted(item, redact) for item in value] if isinstance(value, list) else value

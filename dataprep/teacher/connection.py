@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from dataprep.core.optional import require
+from dataprep.models.sampling import NEWER_FIELD
+from dataprep.teacher.journal.line import is_known
 from dataprep.teacher.pacing import retry_after
-from dataprep.teacher.protocol import Reply, RequestError, answers_of, error_of
+from dataprep.teacher.protocol import Answer, Reply, RequestError, answers_of, error_body, error_of
 from dataprep.teacher.settings import Endpoint
 
 if TYPE_CHECKING:
@@ -20,11 +21,25 @@ if TYPE_CHECKING:
     import httpx2
 
 LARGEST_BODY = 32 << 20
-LARGEST_ERROR = 100_000
+# Seconds until a connection must be open, at most: a server that can be reached accepts it at once.
+LONGEST_CONNECT = 30.0
 # Connections per client. Its pool looks at each of them for every request, so several small pools are faster:
 # with 256 requests in flight, one took 1.3 ms of processor time instead of 4.0 ms.
 POOL = 8
-NEWER_FIELD = "max_completion_tokens"
+# The headers that a request needs. The client adds others from the environment, which can hold keys.
+NEEDED_HEADERS = frozenset(
+    [
+        "accept",
+        "accept-encoding",
+        "api-key",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "user-agent",
+    ]
+)
 
 
 class Connection:
@@ -50,12 +65,16 @@ class Connection:
         import openai
 
         endpoint = self.endpoint
+        connect = min(LONGEST_CONNECT, 0.9 * self._timeout)
+        hooks: dict[str, list[Any]] = {"response": [_limit_body]}
+        if endpoint.from_file:
+            hooks["request"] = [self._only_needed_headers]
         options: dict[str, Any] = {
             # Without a key the client would take that of the environment, which may be another host's.
             "api_key": endpoint.api_key or "none",
             # The client holds a connection while it waits for a retry, and does not report retries.
             "max_retries": 0,
-            "timeout": httpx2.Timeout(self._timeout),
+            "timeout": httpx2.Timeout(self._timeout, connect=connect),
             # Uncompressed, so that the size of a reply can be limited while it is read.
             "default_headers": {"Accept-Encoding": "identity"},
             "http_client": httpx2.AsyncClient(
@@ -63,14 +82,26 @@ class Connection:
                 # Another host would be sent the key.
                 follow_redirects=False,
                 timeout=self._timeout,
+                # A proxy cannot reach this machine's own servers, and need not see what they are sent.
+                trust_env=not endpoint.is_loopback,
                 limits=httpx2.Limits(max_connections=POOL, max_keepalive_connections=POOL),
-                event_hooks={"response": [_limit_body]},
+                event_hooks=hooks,
             ),
         }
         if endpoint.azure:
             options |= {"azure_endpoint": endpoint.base_url, "api_version": endpoint.api_version}
             return openai.AsyncAzureOpenAI(**options)
         return openai.AsyncOpenAI(base_url=endpoint.base_url, **options)
+
+    async def _only_needed_headers(self, request: httpx2.Request) -> None:
+        for name in [name for name in request.headers if name not in NEEDED_HEADERS]:
+            del request.headers[name]
+        # OPENAI_CUSTOM_HEADERS can have replaced these two.
+        request.headers.pop("authorization", None)
+        request.headers.pop("api-key", None)
+        key = self.endpoint.api_key or "none"
+        name, value = ("api-key", key) if self.endpoint.azure else ("authorization", f"Bearer {key}")
+        request.headers[name] = value
 
     async def __aexit__(self, *_: object) -> None:
         for client in self._clients:
@@ -81,8 +112,11 @@ class Connection:
     # Only a local teacher uses the choices.
     async def ask(self, body: dict[str, Any], choices: Sequence[str] = ()) -> Reply:  # noqa: ARG002
         """Return the answers to a request; raise ``RequestError``, without the API key, if there is none."""
+        # The key is taken out of errors and of reasons in the server's own words. A model's words stay as
+        # they are: a key such as `anything` would change what is learned from them.
         try:
-            return await self._ask(body)
+            answers, usage = await self._ask(body)
+            return [self._without_key(answer) for answer in answers], usage
         except RequestError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - whatever a server sends, it is one failed row
@@ -91,22 +125,32 @@ class Connection:
         failure.type = self.endpoint.redact(failure.type)
         raise failure from None
 
+    def _without_key(self, answer: Answer) -> Answer:
+        reason = answer.finish_reason
+        if reason is None or is_known(reason) or (shown := self.endpoint.redact(reason)) == reason:
+            return answer
+        return replace(answer, finish_reason=shown)
+
     async def _ask(self, body: dict[str, Any]) -> Reply:
         import httpx2
         import openai
 
-        renamed = self._newer_field
-        if renamed:
+        if self._newer_field:
             body = {NEWER_FIELD if name == "max_tokens" else name: value for name, value in body.items()}
+        renamed = NEWER_FIELD in body
         try:
             async with asyncio.timeout(self._timeout):
                 return answers_of((await self._post(body)).content)
         except openai.APIStatusError as error:
             raise self._status_error(error.response, renamed) from None
-        except (TimeoutError, openai.APITimeoutError):
-            raise RequestError("timeout", f"no whole answer within {self._timeout:g} s") from None
+        except openai.APITimeoutError as error:
+            if isinstance(error.__cause__, httpx2.ConnectTimeout):
+                raise self._connection_error(error.__cause__) from None
+            raise self._timed_out() from None
+        except TimeoutError:
+            raise self._timed_out() from None
         except openai.APIConnectionError as error:
-            raise _connection_error(error.__cause__ or error) from None
+            raise self._connection_error(error.__cause__ or error) from None
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise RequestError("malformed_reply", _reason(error)) from None
 
@@ -133,11 +177,8 @@ class Connection:
             target = headers.get("location", "nowhere")
             message = f"the server redirects to {target}; give that address as --base-url if you trust it"
             return RequestError("redirect", message, status=status, retryable=False, fatal=True)
-        try:
-            body = orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            body = response.content[:LARGEST_ERROR].decode("utf-8", "replace")
-        if not renamed and NEWER_FIELD in str(body) and status == 400:
+        body = error_body(response.content)
+        if not renamed and NEWER_FIELD in str(body) and status in (400, 422):
             # OpenAI's newer models accept the limit only under this name.
             self._newer_field = True
             message = f"the server wants {NEWER_FIELD}"
@@ -145,15 +186,19 @@ class Connection:
         after = retry_after(dict(headers))
         return error_of(status, body, should_retry=headers.get("x-should-retry"), after=after)
 
+    def _timed_out(self) -> RequestError:
+        return RequestError("timeout", f"no whole answer within {self._timeout:g} s")
 
-def _connection_error(error: BaseException) -> RequestError:
-    # A request that never reached the server costs nothing; one whose reply was lost may be charged.
-    import httpx2
+    def _connection_error(self, error: BaseException) -> RequestError:
+        # A request that never reached the server costs nothing; one whose reply was lost may be charged.
+        import httpx2
 
-    if isinstance(error, httpx2.DecodingError):
-        return RequestError("malformed_reply", _reason(error))
-    never = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.UnsupportedProtocol)
-    return RequestError("connection_error" if never else "connection_lost", _reason(error))
+        if isinstance(error, httpx2.DecodingError):
+            return RequestError("malformed_reply", _reason(error))
+        unsent = httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol
+        if not isinstance(error, unsent):
+            return RequestError("connection_lost", _reason(error))
+        return RequestError("connection_error", f"{self.endpoint.shown_url}: {_reason(error)}")
 
 
 def _reason(error: BaseException) -> str:

@@ -42,13 +42,14 @@ class GenerateReport:
     interrupted: bool = False  # True if the user stopped it.
     torn: bool = False  # True if the journal had a torn last line.
     twice: list[str] = field(default_factory=list)  # The first few ids that more than one request has.
+    flags: dict[str, int] = field(default_factory=dict)  # The journal's lines with each of ``line.FLAGS``.
 
 
 def status_of_requests(requests: str | Path, journal: str | Path, config: GenerationConfig) -> GenerateReport:
     """Report how far a journal answers a file of requests, without sending or writing anything."""
     index = read_index(journal)
     queue = PendingQueue(read_requests(requests), config, index)
-    return GenerateReport(queue.drain(), torn=index.torn)
+    return GenerateReport(queue.drain(), torn=index.torn, flags=dict(index.flags))
 
 
 def generate(
@@ -90,7 +91,6 @@ def generate(
         pacing=pacing,
         retry_failed=retry_failed,
         fresh=fresh,
-        redact=endpoint.redact,
         on_progress=on_progress,
     )
 
@@ -106,10 +106,10 @@ def run(
     pacing: Pacing,
     retry_failed: bool = True,
     fresh: bool = False,
-    redact: Callable[[str], str] = str,
     on_progress: OnProgress | None = None,
 ) -> GenerateReport:
     """Ask a teacher of any kind: ``connect`` returns the connection, ``where`` is its address."""
+    config.check_samples()
     files.check_input(str(requests))
     files.check_apart([journal], [requests], "the journal would be written into the requests")
     if fresh:
@@ -128,9 +128,7 @@ def run(
 
         async def ask() -> None:
             async with connect() as connected:
-                client = Client(
-                    connected, teacher, queue, opened, config, pacing, redact=redact, on_progress=on_progress
-                )
+                client = Client(connected, teacher, queue, opened, config, pacing, on_progress=on_progress)
                 report.progress = client.progress
                 with _stopping_gently(client, report):
                     await client.run()
@@ -139,7 +137,7 @@ def run(
         # The rest of the requests is read even after a stop: the ledger counts those that were not asked.
         report.ledger = queue.drain()
         report.ledger.check()
-        report.twice = queue.twice
+        report.twice, report.flags = queue.twice, dict(opened.index.flags)
         repeat_current(opened, queue, teacher)
     manifest = {
         "dataprep": __version__,
@@ -151,6 +149,8 @@ def run(
         "ended": now(),
         "sent": report.progress.sent,
         "stopped": report.progress.stopped or None,
+        "last_error": report.progress.last_error or None,
+        "flags": report.flags,
         **report.ledger.to_json(),
     }
     text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
@@ -180,7 +180,7 @@ def repeat_current(journal: JournalWriter, queue: PendingQueue, teacher: str) ->
 
 
 def _lines(journal: JournalWriter, teacher: str) -> Iterator[dict[str, Any]]:
-    for _, data in files.read_lines(str(journal.path)):
+    for _, data in files.read_lines(str(journal.path), growing=True):
         line = orjson.loads(data)
         if line["teacher"] == teacher:
             yield line

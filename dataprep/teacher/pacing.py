@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,11 @@ from email.utils import parsedate_to_datetime
 MINUTE = 60.0
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
-LONGEST_RETRY_AFTER = 3600.0
+# A server that asks for a longer wait is not waited for: the run stops, and can be continued later.
+LONGEST_PAUSE = 3600.0
+LONGEST_RETRY_AFTER = 30 * 86400.0
+# Failures of one kind in a row, with nothing answered, after which every request would fail.
+FEW_FAILURES = 5
 
 
 class Rate:
@@ -60,6 +65,39 @@ class ConcurrencyLimit:
             self._shrunk_at = now
 
 
+class SameFailure:
+    """Failures of one kind in a row, before the first answer."""
+
+    def __init__(self) -> None:
+        self._kind: object = None
+        self.count = 0  # The number of failures in a row so far.
+        self._counted_at = float("-inf")
+        self._answered = False
+
+    @property
+    def room(self) -> int:
+        """The number of requests that may be in flight: no more than can still fail before the run stops."""
+        return FEW_FAILURES - self.count if 0 < self.count < FEW_FAILURES else sys.maxsize
+
+    def add(self, kind: object, sent: float, now: float, *, once: bool) -> bool:
+        """Count a failure of a request that was sent at ``sent``; return whether there were too many.
+
+        With ``once``, failures of requests that were in flight together count as one: they have one cause,
+        such as a server that starts up, which can be over at the next attempt.
+        """
+        if self._answered:
+            return False
+        if kind != self._kind:
+            self._kind, self.count, self._counted_at = kind, 0, float("-inf")
+        if not once or sent > self._counted_at:
+            self.count, self._counted_at = self.count + 1, now
+        return self.count >= FEW_FAILURES
+
+    def answered(self) -> None:
+        """Count an answer: not every request fails."""
+        self._answered, self.count = True, 0
+
+
 def backoff(attempt: int, generator: random.Random) -> float:
     """Return the seconds to wait after an attempt, counted from 1: exponential backoff with full jitter.
 
@@ -71,7 +109,7 @@ def backoff(attempt: int, generator: random.Random) -> float:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return the seconds that a server asks to wait, at most an hour; ``None`` if it does not say.
+    """Return the seconds that a server asks to wait, at most 30 days; ``None`` if it does not say.
 
     The headers are ``retry-after-ms`` and ``Retry-After``, in seconds or as a date (RFC 9110, 10.2.3).
     """
@@ -126,6 +164,14 @@ def most_tokens(messages: list[dict[str, str]]) -> int:
     """Return an upper bound of a prompt's tokens."""
     # A token has at least one byte; the chat format adds a few tokens per message.
     return sum(len(message["content"].encode("utf-8", "replace")) + 16 for message in messages) + 16
+
+
+def fewest_tokens(messages: list[dict[str, str]]) -> int:
+    """Return a lower bound of a prompt's tokens."""
+    # Tokenizers divide texts at white space at least. Texts without it, such as Chinese, have a token for
+    # every 32 bytes at least; only long runs of one character have longer tokens.
+    texts = [message["content"] for message in messages]
+    return sum(max(len(text.split()), len(text.encode("utf-8", "replace")) // 32) for text in texts)
 
 
 def likely_tokens(messages: list[dict[str, str]]) -> int:

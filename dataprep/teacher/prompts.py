@@ -19,8 +19,9 @@ teacher gets the plain question and must reply with a letter.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
+from dataprep.core.options import check_whole
 from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
@@ -55,6 +57,7 @@ Answer: {{answer_label}}
 Rationale: {CUE}"""
 BETWEEN_SHOTS = "\n\n"
 NO_RATIONALE = "no rationale or solution"
+GIVEN = "the given rows"  # the name of rows that do not come from a file, in messages
 
 # Makes an Example of a row.
 Reader = Callable[[Mapping[str, Any]], Example]
@@ -84,10 +87,15 @@ def shot_of(row: Mapping[str, Any], example: Example) -> Shot | None:
 
 
 class ShotPool:
-    """Worked examples to draw from, ``count`` per request; ``account`` describes them in an error."""
+    """Worked examples to draw from, ``count`` per request, or ``fewer`` if there are not as many.
 
-    def __init__(self, shots: Sequence[Shot], count: int, seed: int, account: str = "") -> None:
-        self.count, self.seed = count, seed
+    ``account`` describes them in an error.
+    """
+
+    def __init__(
+        self, shots: Sequence[Shot], count: int, seed: int, account: str = "", *, fewer: bool = False
+    ) -> None:
+        self.count, self.seed, self.fewer = count, seed, fewer
         self.account = account or f"the pool has {len(shots):,} worked examples"
         # Sorted, so that the draw does not depend on the order of the rows.
         ordered = sorted(shots, key=lambda shot: (shot.id, shot.example.question, shot.rationale))
@@ -108,7 +116,7 @@ class ShotPool:
         # A generator per row: its shots depend neither on the order of the rows nor on other rows.
         drawn = random.Random(f"{self.seed}:{row_id}").sample(self._shots, wanted)
         others = [shot for shot in drawn if shot.id not in same][: self.count]
-        if len(others) < self.count:
+        if len(others) < self.count and not self.fewer:
             raise UsageError(
                 f"--shots {self.count}: found {len(others)} worked examples for {row_id!r}, which cannot be "
                 f"its own; {self.account}; give more with --pool, or ask for fewer shots"
@@ -190,6 +198,7 @@ def prompt_file(
     forcing: bool = True,
     system: str | None = None,
     user: str | None = None,
+    limit: int | None = None,
     rejects: str | Path | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Ledger:
@@ -200,17 +209,19 @@ def prompt_file(
         output: where the requests go, one JSON object per row.
         dataset: the converter that reads source rows, as in ``convert``.
         pool: Examples to draw worked examples from. Defaults to those of ``source``.
-        shots: number of worked examples per request. Defaults to 2 with teacher forcing, else to 0.
+        shots: number of worked examples per request. Defaults to 2 with teacher forcing, or as many as there
+            are; without it to 0.
         seed: seed of the draw.
         forcing: show the right answer and ask for the reasoning.
         system: the system prompt in place of the default one.
         user: a template in place of the default wording.
+        limit: make at most so many requests, of the first rows.
         rejects: where bad rows go; without it the first one raises.
-        warn: called with a message about rows in ``pool`` that are not Examples.
+        warn: called with a message about rows in ``pool`` that are not Examples, or too few worked examples.
 
     Raises:
         InputError: a row is not an Example, or lacks what the prompt needs.
-        UsageError: the pool has too few shots, or the output would replace source rows.
+        UsageError: the pool has too few shots, an option is wrong, or the output would replace source rows.
         FileError: a file cannot be read or written.
     """
     path, pool = str(source), None if pool is None else str(pool)
@@ -218,26 +229,80 @@ def prompt_file(
     if dataset is not None:
         files.check_apart([output], [path])
     files.check_input(path)
-    read, converter = _reader(dataset, forcing), None if dataset is None else converters.load(dataset)
-    blocks: Iterable[files.Block] = source_rows.blocks(path, converter)
-    count = (2 if forcing else 0) if shots is None else shots
-    if not count:
-        worked = ShotPool([], 0, seed)
-    elif pool is not None:
-        worked = _pool(source_rows.blocks(pool), pool, Example.from_json, count, seed, warn)
-    else:
-        # They are read twice, and standard input can be read only once.
-        blocks = list(blocks)
-        worked = _pool(blocks, path, read, count, seed)
-    prompter, ledger = Prompter(worked, forcing=forcing, system=system, user=user), Ledger()
-
-    def request(row: Mapping[str, Any]) -> bytes:
-        return orjson.dumps(prompter(read(row)))
-
+    options: dict[str, Any] = {"dataset": dataset, "pool": pool, "shots": shots, "seed": seed}
+    options |= {"forcing": forcing, "system": system, "user": user, "limit": limit, "warn": warn}
+    blocks, request = _requests(path, None, **options)
+    ledger = Ledger()
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         engine.run_into(blocks, engine.per_row(request), out, ledger, bad, paths=[path])
         ledger.check()
     return ledger
+
+
+def prompt(source: str | Path | Iterable[Mapping[str, Any]], **options: Any) -> Iterator[dict[str, Any]]:
+    """Make requests to a teacher of Examples, one at a time.
+
+    Args:
+        source: a file of Examples, or the rows themselves.
+        options: as of ``prompt_file``, from ``dataset`` to ``limit``, and ``warn``.
+
+    Yields:
+        Requests ``{"id", "messages", "shots", …}``, as ``prompt_file`` writes them.
+
+    Raises:
+        InputError: a row is not an Example, or lacks what the prompt needs.
+        UsageError: the pool has too few shots, or an option is wrong.
+    """
+    if isinstance(source, str | Path):
+        blocks, request = _requests(str(source), None, **options)
+        return engine.rows_of(blocks, engine.per_row(request), str(source))
+    given = list(files.row_blocks(GIVEN, source))
+    blocks, request = _requests(GIVEN, given, **options)
+    return engine.rows_of(blocks, engine.per_row(request))
+
+
+def _requests(
+    path: str,
+    given: Iterable[files.Block] | None,
+    *,
+    dataset: str | None = None,
+    pool: str | Path | None = None,
+    shots: int | None = None,
+    seed: int = 42,
+    forcing: bool = True,
+    system: str | None = None,
+    user: str | None = None,
+    limit: int | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> tuple[Iterable[files.Block], Callable[[Mapping[str, Any]], bytes]]:
+    """Return the blocks of rows and the function that makes a request of a row."""
+    for flag, value, least in (("--shots", shots, 0), ("--limit", limit, 1)):
+        if value is not None:
+            check_whole(flag, value, least)
+    check_whole("--seed", seed)
+    read, converter = _reader(dataset, forcing), None if dataset is None else converters.load(dataset)
+    blocks = source_rows.blocks(path, converter) if given is None else given
+    count = (2 if forcing else 0) if shots is None else shots
+    if not count:
+        worked = ShotPool([], 0, seed)
+    elif pool is not None:
+        worked = _pool(source_rows.blocks(str(pool)), str(pool), Example.from_json, count, seed, warn)
+    else:
+        # They are read twice, and standard input can be read only once.
+        blocks = list(blocks)
+        # Many sets have no rationales: without a wish for worked examples they are asked without.
+        worked = _pool(blocks, path, read, count, seed, warn, own=True, fewer=shots is None)
+    prompter, made = Prompter(worked, forcing=forcing, system=system, user=user), 0
+
+    def request(row: Mapping[str, Any]) -> bytes:
+        nonlocal made
+        if made == limit:
+            raise RowDropped("after the last one of --limit")
+        line = orjson.dumps(prompter(read(row)))
+        made += 1
+        return line
+
+    return blocks, request
 
 
 def _pool(
@@ -247,8 +312,14 @@ def _pool(
     count: int,
     seed: int,
     warn: Callable[[str], None] | None = None,
+    *,
+    fewer: bool = False,
+    own: bool = False,
 ) -> ShotPool:
-    """Return the worked examples among rows, with an account of the rows for messages."""
+    """Return the worked examples among rows, with an account of the rows for messages.
+
+    ``fewer`` takes as many as there are; ``own`` says that requests are made of the same rows.
+    """
     shots: list[Shot] = []
     rows, bad, first = 0, 0, ""
 
@@ -273,23 +344,17 @@ def _pool(
     account += f", {rows - usable - bad:,} without"
     if bad:
         account += f", {bad:,} that are no Examples{first}"
-        # Otherwise it is part of an error.
-        if warn is not None and usable > count:
-            warn(account)
-    return ShotPool(shots, count, seed, account)
+    # A row is never its own worked example, so one more is needed than a request shows.
+    few = usable <= count
+    if warn is not None and few and fewer:
+        shown = "no worked examples" if not usable else f"at most {usable} of {count} worked examples"
+        warn(f"the requests have {shown}: {account}; give some with --pool, or say --shots {usable}")
+    # With too few it is part of an error.
+    elif warn is not None and bad and not few and not own:
+        warn(account)
+    return ShotPool(shots, count, seed, account, fewer=fewer)
 
 
 def _reader(dataset: str | None, forcing: bool) -> Reader:
-    if dataset is None:
-        return Example.from_json
-    converter, name = converters.load(dataset), converters.canonical(dataset)
     # A test split without labels can be asked about, as long as no answer is to be shown.
-    keep = not forcing and "unlabelled" in converters.options(converter)
-    options = {"unlabelled": "keep"} if keep else {}
-
-    def read(row: Mapping[str, Any]) -> Example:
-        example = converter.convert(row, **options)
-        example.source = name
-        return example
-
-    return read
+    return partial(source_rows.example_of, dataset=dataset, unlabelled=not forcing)

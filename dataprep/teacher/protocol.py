@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import orjson
 
 from dataprep.core.records import describe
-from dataprep.teacher.journal.line import without_halves
+from dataprep.teacher.journal.line import UNKNOWN, is_refusing, outcome_of, without_halves
 
 LONGEST_MESSAGE = 500
+LONGEST_ERROR = 100_000
 _MOST_TOKENS = 1 << 40
 # Timeout, conflict, too early, too many requests; server errors are retried too.
 _RETRYABLE = frozenset([408, 409, 425, 429])
-_FATAL = frozenset([401, 404])
+# The key is refused, the account has no credit, the model or address is unknown.
+_FATAL = frozenset([401, 402, 404])
+_NO_CREDIT = re.compile(r"insufficient_(?:quota|balance|credits|funds)|billing|exceeded_current_quota")
+
+# The fields of a part, or of an object in place of a text, that can hold words.
+_WORDS = ("text", "output_text", "content", "value", "refusal", "thinking", "reasoning", "summary")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+# The fields of an error that say what is wrong, and those that are read by themselves.
+_MESSAGES = ("message", "detail", "msg", "error_description", "title", "reason")
+_READ = frozenset([*_MESSAGES, "type", "error_type", "code", "param", "status", "object", "error"])
+
+# The words with which errors name a field of a request, and its flag. The first one that fits is meant.
+_FLAGS = {
+    "max_completion_tokens": ("max_completion_tokens", "--max-tokens-field or --max-tokens"),
+    "max_tokens": ("max_tokens|maximum context length", "--max-tokens"),
+    "temperature": ("temperature", "--temperature (below 0 leaves it to the server)"),
+    "logprobs": ("logprobs", "--logprobs"),
+    "top_logprobs": ("top_logprobs", "--logprobs"),
+    "n": (
+        r"""['"`]n['"`]|\bn (?:must|should|is|has|can)|\bn ?[=!<>]+ ?1|one (?:completion )?choice"""
+        "|(?:multiple|number of) (?:choices|completions)",
+        "--n",
+    ),
+    "model": (r"\bmodel\b.* (?:not|unknown|invalid)\b|(?:unknown|invalid|no such) model", "--model"),
+    "extra": ("unrecogni[sz]ed|unknown (?:field|param|argument)|extra (?:field|input)|unexpected", "--param"),
+}
 
 
 # Compared and hashed by identity, as other exceptions are.
@@ -35,6 +62,10 @@ class RequestError(Exception):
     fatal: bool = False
     after: float | None = None  # Seconds that the server asks to wait; `None` if it does not say.
     free: bool = False  # The attempt does not count, because the fault was ours.
+    param: str = ""  # The field of the request that the server objects to, in its words.
+
+    def __post_init__(self) -> None:
+        self.type, self.message = without_halves(self.type) or "", without_halves(self.message) or ""
 
     @property
     def shown(self) -> str:
@@ -42,6 +73,26 @@ class RequestError(Exception):
         # Not cut before this: a secret that is cut in two would not be recognized and redacted.
         cut = self.message[: LONGEST_MESSAGE - 1] + "…"
         return self.message if len(self.message) <= LONGEST_MESSAGE else cut
+
+    @property
+    def advice(self) -> str:
+        """The change that helps before the requests are sent again; empty if the error does not tell."""
+        for known in (self.status, self.type):
+            if known in _ADVICE:
+                return _ADVICE[known]
+        flags = (flag for name, (_, flag) in _FLAGS.items() if self.status and self.is_about(name))
+        return f"change {flag}" if (flag := next(flags, "")) else ""
+
+    def is_about(self, field: str) -> bool:
+        """Return whether the server objects to a field of the request, one of those that flags set."""
+        if self.param:
+            return self.param == field
+        return re.search(_FLAGS[field][0], self.message, re.IGNORECASE) is not None
+
+    @property
+    def refused(self) -> bool:
+        """True if a filter or a moderator refused the prompt."""
+        return is_refusing(self.type)
 
     def to_json(self) -> dict[str, Any]:
         """Return the ``error`` of a line of the journal."""
@@ -52,6 +103,15 @@ class RequestError(Exception):
         return f"{status}{self.type}: {self.shown}"
 
 
+_ADVICE: dict[object, str] = {
+    "connection_error": "start the server, or check --base-url",
+    "malformed_reply": "check --base-url, which often ends in /v1",
+    401: "check the key: --api-key-env names its variable",
+    402: "add credit to the account",
+    404: "check --model and --base-url",
+}
+
+
 @dataclass(frozen=True)
 class Answer:
     """One of the answers in a reply."""
@@ -60,10 +120,14 @@ class Answer:
     finish_reason: str | None
     reasoning: str | None = None
     logprobs: list[dict[str, Any]] | None = None
+    flags: tuple[str, ...] = ()  # Names in ``FLAGS``.
 
     def fields(self, usage: dict[str, Any] | None) -> dict[str, Any]:
         """Return the fields of the answer in a line of the journal."""
-        return vars(self) | {"usage": usage}
+        fields = vars(self) | {"usage": usage, "flags": list(self.flags)}
+        if not self.flags:
+            del fields["flags"]
+        return fields
 
 
 # The answers to a request, and their usage.
@@ -76,10 +140,8 @@ def answers_of(data: bytes | Mapping[str, Any]) -> Reply:
     if not isinstance(body, Mapping):
         raise _malformed(f"expected an object, found {describe(body)}")
     choices, usage = body.get("choices"), body.get("usage")
-    if isinstance(body.get("error"), Mapping) and "choices" not in body:
-        raise error_of(None, body)
     if type(choices) is not list or not choices:
-        raise _malformed(f"expected answers in 'choices', found {describe(choices)}")
+        raise _no_answers(body)
     answers: list[Answer] = []
     error = None
     for choice in choices:
@@ -91,6 +153,48 @@ def answers_of(data: bytes | Mapping[str, Any]) -> Reply:
     if not answers and error is not None:
         raise error
     return answers, _counts(usage) if isinstance(usage, Mapping) else None
+
+
+def flagged(answers: Sequence[Answer], usage: Mapping[str, Any], limit: int, fewest: int) -> list[Answer]:
+    """Return a reply's answers, flagged where the server's counts contradict what it says.
+
+    Args:
+        answers: all answers of the reply.
+        usage: the reply's token counts, as ``answers_of`` returns them.
+        limit: the most tokens that each of them may have.
+        fewest: a lower bound of the prompt's tokens.
+    """
+    # A server that does not count says 0.
+    cut = 0 < usage.get("prompt_tokens", 0) < fewest
+    full = usage.get("completion_tokens") == limit * len(answers)
+    if not (cut or full):
+        return list(answers)
+    kept = []
+    for answer in answers:
+        at_limit = full and outcome_of(answer.fields(None) | {"error": None}) == "ok"
+        flags = ("prompt_cut",) * cut + ("at_limit",) * at_limit
+        kept.append(replace(answer, flags=answer.flags + flags))
+    return kept
+
+
+def _no_answers(body: Mapping[str, Any]) -> RequestError:
+    """Return the error in a reply of status 200 without answers."""
+    if body.get("error"):
+        return error_of(None, body)
+    # Azure and Gemini leave the answers out where the prompt was blocked, and say so elsewhere.
+    filters = body.get("prompt_filter_results"), body.get("promptFeedback")
+    if re.search(r"'filtered': True|'blockReason': '", str(filters)):
+        return RequestError("content_filter", f"the prompt was blocked: {filters}", retryable=False)
+    if not body.get("choices") and any(body.get(name) for name in _MESSAGES):
+        return error_of(None, body)
+    return _malformed(f"expected answers in 'choices', found {describe(body.get('choices'))}")
+
+
+def error_body(data: bytes) -> Any:
+    """Return the parsed body of an error, or its text."""
+    with suppress(RequestError):
+        return _parsed(data)
+    return data[:LONGEST_ERROR].decode("utf-8", "replace")
 
 
 def _parsed(data: bytes) -> Any:
@@ -120,30 +224,80 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _answer(choice: Any) -> Answer:
-    message = choice.get("message") if isinstance(choice, Mapping) else None
-    if not isinstance(message, Mapping):
+    message = choice.get("message", choice.get("delta")) if isinstance(choice, Mapping) else None
+    if not isinstance(choice, Mapping):
         raise _malformed(f"expected a message in each choice, found {describe(choice)}")
-    text, refusal = _text(message.get("content")), message.get("refusal")
-    reason = choice.get("finish_reason")
-    if type(reason) is not str:
-        raise _malformed(f"expected a finish_reason, found {describe(reason)}: the answer may not be whole")
+    reason = _reason(choice.get("finish_reason"))
+    if not isinstance(message, Mapping):
+        # An answer of the older completions protocol, or one that a filter removed.
+        if type(choice.get("text")) is not str and not _is_refusal(reason):
+            raise _without_message(choice)
+        message = {"content": choice.get("text")}
+    text, thought, refusal = _said(message.get("content"))
+    if type(message.get("refusal")) is str:
+        refusal = message["refusal"] or refusal
+    thought = next((words for name in _THOUGHTS if (words := _words(message.get(name)))), thought)
     # OpenAI puts a refusal in a field of its own and says "stop".
-    if type(refusal) is str and refusal and not (text or "").strip():
+    if refusal and not (text or "").strip():
         text, reason = refusal, "refusal"
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    thought = reasoning if type(reasoning) is str else None
-    return Answer(without_halves(text), reason, without_halves(thought), _logprobs(choice.get("logprobs")))
+    if not (text or "").strip():
+        if choice.get("error") and not thought and not _is_refusal(reason):
+            raise error_of(None, choice)
+        if reason == UNKNOWN and not thought:
+            raise _malformed(f"expected a text or a finish_reason, found {describe(choice)}")
+    said = text, reason, thought
+    kept = without_halves(text), without_halves(reason), without_halves(thought)
+    return Answer(*kept, _logprobs(choice.get("logprobs")), () if kept == said else ("half_character",))
 
 
-def _text(content: Any) -> str | None:
-    # Some servers send a text in parts.
+def _without_message(choice: Mapping[str, Any]) -> RequestError:
+    if choice.get("error"):
+        return error_of(None, choice)
+    return _malformed(f"expected a message in each choice, found {describe(choice)}")
+
+
+def _reason(value: Any) -> str:
+    # An answer without a reason is kept as one that may not be whole: asked again, it would be paid again.
+    if not value:
+        return UNKNOWN
+    return value if type(value) is str else _json(value)
+
+
+def _is_refusal(reason: str) -> bool:
+    return outcome_of({"error": None, "finish_reason": reason, "response": None}) == "refused"
+
+
+def _said(content: Any) -> tuple[str | None, str | None, str | None]:
+    """Return the text, the thinking and the refusal in a message's content, however it is divided."""
     if content is None or type(content) is str:
-        return content
-    if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
-        parts = [part.get("text") for part in content if part.get("type", "text") == "text"]
-        if all(type(part) is str for part in parts):
-            return "".join(part for part in parts if part is not None)
-    raise _malformed(f"expected a text as 'content', found {describe(content)}")
+        return content, None, None
+    parts = content if isinstance(content, list) else [content]
+    said: dict[str, list[str]] = {"text": [], "thinking": [], "refusal": []}
+    for part in parts:
+        kind = str(part.get("type", "")) if isinstance(part, Mapping) else ""
+        name = "thinking" if re.search(r"think|reason|summary", kind) else "text"
+        if words := _words(part):
+            said["refusal" if kind == "refusal" else name].append(words)
+    text, thinking, refusal = ("".join(words) if words else None for words in said.values())
+    # Values without a type are the answer itself, such as an object that a proxy parsed; images have a type.
+    if not any(said.values()) and not all(isinstance(part, Mapping) and "type" in part for part in parts):
+        text = _json(content)
+    return text, thinking, refusal
+
+
+def _words(value: Any) -> str:
+    """Return the words in a part: its text, or those of the parts in it."""
+    if isinstance(value, list):
+        return "".join(map(_words, value))
+    if isinstance(value, Mapping):
+        return next((words for name in _WORDS if (words := _words(value.get(name)))), "")
+    return value if type(value) is str else ""
+
+
+def _json(value: Any) -> str:
+    with suppress(ValueError, RecursionError):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return describe(value, LONGEST_MESSAGE)
 
 
 def _logprobs(value: Any) -> list[dict[str, Any]] | None:
@@ -172,21 +326,51 @@ def error_of(
 
     ``should_retry`` is the server's advice, "true" or "false" (OpenAI's ``x-should-retry``).
     """
-    error = body.get("error", body) if isinstance(body, Mapping) else body
-    kind, code, message = "", "", str(error or "")
+    # Gemini's errors are a list of one.
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    error = (body.get("error") or body) if isinstance(body, Mapping) else body
+    if isinstance(body, Mapping) and type(error) is str:
+        error = {**body, "message": error}
+    kind, code, param, message = "", "", "", str(error or "")
     if isinstance(error, Mapping):
-        kind, code = str(error.get("type") or ""), str(error.get("code") or "")
-        message = str(error.get("message") or error.get("detail") or error)
-    if code and not code.isdigit():
+        kind = str(error.get("type") or error.get("error_type") or "")
+        code, param, message = str(error.get("code") or ""), str(error.get("param") or ""), _message(error)
+    if code.isdecimal():
+        # Proxies answer with status 200 and tell the real one in the body.
+        status = int(code) if status is None and code[0] in "45" and len(code) == 3 else status
+    elif code:
         kind = code
-    if "content_filter" in (kind, code):
-        return RequestError("content_filter", message, status=status, retryable=False)
+    known: dict[str, Any] = {"status": status, "param": param}
+    if (status or 0) < 500 and (refusal := _refusal(error, kind)):
+        return RequestError(refusal, message, retryable=False, **known)
     # OpenAI sends status 429 for an account without credit, which no waiting helps.
-    if kind == "insufficient_quota":
-        return RequestError(kind, message, status=status, retryable=False, fatal=True)
+    if _NO_CREDIT.search(kind):
+        return RequestError(kind, message, retryable=False, fatal=True, **known)
     retryable = status is None or status in _RETRYABLE or status >= 500
     if should_retry in ("true", "false"):
         retryable = should_retry == "true"
-    return RequestError(
-        kind or "http_error", message, status=status, retryable=retryable, fatal=status in _FATAL, after=after
-    )
+    fatal = status in _FATAL
+    return RequestError(kind or "http_error", message, retryable=retryable, fatal=fatal, after=after, **known)
+
+
+def _refusal(error: Any, kind: str) -> str:
+    """Return the word with which an error says that the prompt was refused; empty if it does not."""
+    if not isinstance(error, Mapping):
+        return ""
+    inner, more = error.get("innererror"), error.get("metadata")
+    words = [kind, str(error.get("type") or ""), str(inner.get("code")) if isinstance(inner, Mapping) else ""]
+    # OpenRouter says what it flagged in a prompt, and no word for it.
+    if isinstance(more, Mapping) and ("flagged_input" in more or more.get("reasons")):
+        words.append("moderation")
+    return next(filter(is_refusing, words), "")
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Return an error's message, and behind it whatever else the error says."""
+    message = next((error[name] for name in _MESSAGES if error.get(name)), None)
+    if message is None:
+        return str(error)
+    text = message if type(message) is str else _json(message)
+    rest = {name: value for name, value in error.items() if name not in _READ and value}
+    return f"{text} {_json(rest)}" if rest else text

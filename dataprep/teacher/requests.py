@@ -172,6 +172,7 @@ class Job:
     attempts: int = 0  # Number of times it was sent.
     reserved: float = 0.0  # Dollars reserved for it while it is in flight.
     pace: int = 0  # Tokens counted for it while it is in flight.
+    count: int = 0  # Number of answers asked for while it is in flight.
 
 
 class PendingQueue:

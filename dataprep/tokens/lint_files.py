@@ -17,6 +17,8 @@ from dataprep.core.jsonl import parse_line
 from dataprep.datasets.validate import Problem, Report
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Turns
+from dataprep.tokens.options import ShardOptions
+from dataprep.tokens.tokenize import prepare
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
 from dataprep.tokens.truncation import Encoded, truncate
 
@@ -102,9 +104,11 @@ class _Row(NamedTuple):
 
 def lint_files(
     inputs: str | Path | Sequence[str | Path],
-    tokenizer: Tokenizer,
-    chat_format: ChatFormat,
+    tokenizer: str | Path | Tokenizer,
+    chat_format: str | ChatFormat | None = None,
     *,
+    template: str | Path | None = None,
+    options: ShardOptions | None = None,
     max_length: int | None = None,
     keep: int = 0,
 ) -> LintReport:
@@ -112,9 +116,12 @@ def lint_files(
 
     Args:
         inputs: a file of chat rows, or several.
-        tokenizer: the tokenizer of the model that will be trained.
-        chat_format: the chat format of its conversations.
-        max_length: maximum number of tokens per row; longer rows are checked as they would be truncated.
+        tokenizer: the tokenizer of the model that will be trained, or the path of its file or directory.
+        chat_format: the chat format of its conversations, or its name, as for ``tokenize_files``.
+        template: for the name ``template``: a model directory or a Jinja file. Defaults to the tokenizer's.
+        options: as of ``tokenize_files``; of these ``strip``, ``date`` and the maximum length are used.
+        max_length: maximum number of tokens per row, in place of that of ``options``; longer rows are checked
+            as they would be truncated.
         keep: number of rows to keep for a page.
 
     Raises:
@@ -125,7 +132,10 @@ def lint_files(
     if not inputs:
         raise UsageError("there is nothing to lint: give at least one file")
     paths = [inputs] if isinstance(inputs, str | Path) else inputs
-    encoder = Encoder(tokenizer, chat_format)
+    options = options or ShardOptions()
+    prepared = prepare(tokenizer, chat_format, options, template)
+    max_length = options.limit if max_length is None else max_length
+    encoder = Encoder(prepared.tokenizer, prepared.chat_format)
     report = LintReport()
     bad: list[list[LintedRow]] = []
     good: list[list[LintedRow]] = []
@@ -133,7 +143,7 @@ def lint_files(
         report.rows[path] = 0
         bad.append([])
         good.append([])
-        rows = _rows_in(path, chat_format)
+        rows = _rows_in(path, prepared.chat_format)
         while batch := list(islice(rows, BATCH)):
             for row in _linted(batch, encoder, max_length):
                 report.rows[path] += 1

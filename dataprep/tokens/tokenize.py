@@ -23,7 +23,7 @@ from dataprep.tokens.options import ShardOptions
 from dataprep.tokens.shards.manifest import MANIFEST, VERSION, InputFiles, sha256_of
 from dataprep.tokens.shards.packing import pack, whole
 from dataprep.tokens.shards.reading import Shards, id_type
-from dataprep.tokens.shards.writing import Buffer, check_directory, finish, open_buffer
+from dataprep.tokens.shards.writing import Buffer, check_directory, clear, finish, open_buffer
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.base import pad_id
 
@@ -117,6 +117,7 @@ def tokenize_files(
     if input_files.known:
         existing = _up_to_date(directory, _key(facts, input_files), prepared)
         if existing is not None:
+            clear(directory, existing.manifest)
             return existing
     operator = Documents(Encoder(prepared.tokenizer, prepared.chat_format, options.limit, options.truncation))
     ledger = Ledger()

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from io import BufferedWriter
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from torch.optim import Optimizer
 
 from dataprep.core.errors import FileError, TrainingError, first_line
+from dataprep.core.io import replacing
 from dataprep.train.distributed import World
 
 _NAME = re.compile(r"step-(\d{8,})\.pt")
@@ -60,20 +62,17 @@ class Checkpoints:
 
     def _write(self, done: int, state: dict[str, Any]) -> None:
         path = self.folder / f"step-{done:08d}.pt"
-        partial = self.folder / f".{path.name}.partial"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            with replacing(path) as unfinished, BufferedWriter(unfinished) as file:
                 digest = _Digest(file)
                 torch.save(state, digest)
                 file.write(_MARK + digest.sha256.digest())
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(path)
             _flush_folder(self.folder)
         # On a full disk torch raises RuntimeError instead of OSError.
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or first_line(error)
             raise FileError(
                 path,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import UsageError, first_line
-from dataprep.core.io import Rejects, check_distinct, open_rejects
+from dataprep.core.io import Rejects, Unchanged, check_distinct, open_rejects
 from dataprep.core.optional import quiet, require
 from dataprep.train.objectives.registry import ObjectiveSpec, choose_objective
 from dataprep.train.options import TrainOptions
@@ -88,6 +88,7 @@ def train(
         require("tensorboard", extra="tensorboard", feature="--tensorboard")
     # The first rows are read before torch is imported: an error in them is reported within a second.
     paths, eval_paths = _paths(data), _paths(eval_data)
+    unchanged = Unchanged([*paths, *eval_paths])
     check_distinct(rejects, [], [*paths, *eval_paths])
     spec = choose_objective(paths, options, eval_paths, skip_bad=rejects is not None)
     if options.qat is not None and not eval_paths:
@@ -113,11 +114,11 @@ def train(
         options = replace(options, learning_rate=options.learning_rate or spec.learning_rate(options))
         report = (log, on_metrics or _ignore)
         context = TrainContext(paths, eval_paths, options, run_dir, world, *report, bad, workers)
-        results = _run(spec, context, resume=resume)
+        results = _run(spec, context, unchanged, resume=resume)
     return Trained(run_dir.path, spec.name, results)
 
 
-def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[str, Any]:
+def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, resume: bool) -> dict[str, Any]:
     import torch
 
     from dataprep.train import quantization
@@ -141,6 +142,8 @@ def _run(spec: ObjectiveSpec, context: TrainContext, *, resume: bool) -> dict[st
         # enabled by then.
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
         facts = facts_of(objective) | lora
+        # Several passes read the data: the objective's choice, its rows, and the digest for the records.
+        unchanged.check()
         if options.qat is not None:
             scheme = quantization.check(objective)
         if world.first:

@@ -27,7 +27,7 @@ import orjson
 
 from dataprep import __version__
 from dataprep.core.errors import FileError, InputError, UsageError, first_line
-from dataprep.core.io import writing
+from dataprep.core.io import new_folder, write_text, writing
 from dataprep.core.options import absolute, to_config, to_toml
 from dataprep.core.records import describe
 from dataprep.tokens.shards.writing import locked
@@ -141,10 +141,7 @@ class RunDir:
             self._write(FACTS, document.decode() + "\n")
 
     def _write(self, name: str, text: str) -> None:
-        # Written under another name and renamed, so that a killed run never leaves half a file.
-        partial = self.path / f".{name}.partial"
-        partial.write_text(text, "utf-8")
-        partial.replace(self.path / name)
+        write_text(text, str(self.path / name))
 
     def _read(self, name: str, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any] | None:
         path = self.path / name
@@ -213,12 +210,9 @@ class RunDir:
         """Yield a folder for the student's files, and move them into place at the end."""
         from safetensors import SafetensorError
 
-        # In the run's directory, so that moving the files is a rename on the same disk.
-        partial = self.path / ".student.partial"
-        shutil.rmtree(partial, ignore_errors=True)
         try:
-            with writing(str(self.path)):
-                partial.mkdir()
+            # In the run's directory, so that moving the files is a rename on the same disk.
+            with writing(str(self.path)), new_folder(self.path / "student", 0o777) as partial:
                 yield partial
                 # safetensors lets only the owner read its files, whatever the umask allows.
                 mode = partial.stat().st_mode & 0o666
@@ -239,8 +233,6 @@ class RunDir:
             )
             hint = "free some space, and --resume continues from the last checkpoint"
             raise FileError(self.path, f"the student {reason}; {hint}") from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Record the results of a run whose student is saved."""

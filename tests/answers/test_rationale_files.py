@@ -67,13 +67,15 @@ def test_a_row_has_every_field(tmp_path):
             "flan-t5": {"label": "b", "text": "tin"},
             "llama-2": {"label": "b", "text": "tin"},
         },
-        "source": f"{path}:0",
+        "source": "rationales",
+        "file": path.name,
+        "index": 0,
     }
     assert identity != rows[1]["id"]
     assert rows[1]["answer"] == {"label": "c", "text": "silk"}
     assert rows[1]["teacher_answers"]["flan-t5"] == {"label": "c", "text": "silk."}
     assert rows[1]["status"] == {"flan-t5": "ok", "llama-2": "answer_mismatch"}
-    assert rows[1]["source"] == f"{path}:1"
+    assert (rows[1]["source"], rows[1]["file"], rows[1]["index"]) == ("rationales", path.name, 1)
     assert report.ledger.to_json() == {"in": 2, "out": 2, "dropped": {}, "failed": {}}
 
 
@@ -103,7 +105,7 @@ def test_files_given_one_by_one_are_put_in_numeric_order(tmp_path):
     assert names == [*expected, "more.jsonl", "test_CoT_3.json", "test_CoT_11.json"]
     _, rows = parsed(train, tmp_path)
     assert [row["question"] for row in rows] == [f"Question {number}?" for number in sorted(numbers)]
-    assert [row["source"] for row in rows] == [f"{path}:0" for path in rationale_files(train)]
+    assert [(row["file"], row["index"]) for row in rows] == [(name, 0) for name in expected]
 
 
 @pytest.mark.parametrize("name", ["s.jsonl", "s.jsonl.gz", "s.json", "s.json.gz"])
@@ -117,7 +119,7 @@ def test_strings_come_as_arrays_or_lines_also_compressed(tmp_path, name):
     if plain != name:
         (tmp_path / name).write_bytes(gzip.compress((tmp_path / plain).read_bytes()))
     _, rows = parsed([tmp_path / name], tmp_path)
-    assert [row["source"].rpartition(":")[2] for row in rows] == ["0", "1", "2"]
+    assert [row["index"] for row in rows] == [0, 1, 2]
     assert rows[1]["rationales"]["flan-t5"] == "Renée 👩‍🚀\u2028 says «tin»."
     assert list(rows[2]["rationales"]) == ["flan-t5"]
 
@@ -439,7 +441,7 @@ def test_standard_input_and_output(run):
     ran = run("parse-rationales", "-", input=text.encode())
     assert ran.code == 0, ran.err
     rows = [json.loads(line) for line in ran.out.splitlines()]
-    assert [row["source"] for row in rows] == ["-:0", "-:1"]
+    assert [(row["file"], row["index"]) for row in rows] == [("-", 0), ("-", 1)]
     assert rows[1]["id"] == "x"
     assert "ok: 2" in ran.err
 
@@ -453,7 +455,7 @@ def test_a_published_file_comes_through_a_pipe(run, tmp_path, indent):
     path = write(tmp_path / "t.json", strings)
     rows = [json.loads(line) for line in ran.out.splitlines()]
     assert without_place(rows) == without_place(parsed([path], tmp_path)[1])
-    assert [row["source"] for row in rows] == ["-:0", "-:1"]
+    assert [(row["file"], row["index"]) for row in rows] == [("-", 0), ("-", 1)]
 
 
 @table("text", [b'["cut', b"[1, 2]", b'["x"]\n["y"]\n', b"[]"])
@@ -529,7 +531,7 @@ def test_export_writes_files_of_500(tmp_path):
 
 def without_place(rows):
     """Labelled rows without the file they came from."""
-    return [{key: value for key, value in row.items() if key != "source"} for row in rows]
+    return [{key: value for key, value in row.items() if key not in ("file", "index")} for row in rows]
 
 
 def there_and_back(strings, folder, suffix=".jsonl", **options):
@@ -676,3 +678,58 @@ def test_any_json_lines_end_in_rows_or_an_error_of_ours(values, with_gold):
         out = folder / "out.jsonl"
         found = some.result_or_error(parse_rationale_files, [path], out, gold=gold)
         assert isinstance(found, DataprepError) != out.exists()
+
+
+# Where rows come from
+
+
+def test_the_source_is_the_set_and_not_the_file(tmp_path):
+    """The same file under two folders gives the same bytes; the set is the dataset whose folder it is in."""
+    sources = {
+        "a/llm": "rationales", "b/c": "rationales", "arc/llm/more/deep": "rationales",
+        "arc/llm": "arc", "data/ARC": "arc", "obqa/llm": "openbookqa",
+    }  # fmt: skip
+    found = {}
+    for place, source in sources.items():
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        path = write(tmp_path / place / "train_CoT_3.json", [string(0), string(1)])
+        parse_rationale_files(path, tmp_path / "out.jsonl")
+        assert {row["source"] for row in read_jsonl(tmp_path / "out.jsonl")} == {source}, place
+        found[place] = (tmp_path / "out.jsonl").read_bytes()
+        parse_rationale_files([path], tmp_path / "out.jsonl", source="arc")
+        assert (tmp_path / "out.jsonl").read_bytes() == found.get(
+            "arc/llm", (tmp_path / "out.jsonl").read_bytes()
+        )
+    assert found["a/llm"] == found["b/c"] == found["arc/llm/more/deep"]
+    assert found["arc/llm"] == found["data/ARC"]
+
+
+def test_the_file_is_relative_to_the_folder_of_all_files(tmp_path, run):
+    """Files of several folders are told apart, and no row says where the folders are."""
+    for place in ("x/arc/llm", "x/obqa/llm"):
+        (tmp_path / place).mkdir(parents=True)
+        write(tmp_path / place / "test_CoT_0.json", [string(0)])
+    for inputs in (
+        ("x/arc/llm", "x/obqa/llm"),
+        (tmp_path / "x/arc/llm", tmp_path / "x/obqa/llm/test_CoT_0.json"),
+    ):
+        ran = run("parse-rationales", *inputs)
+        rows = [json.loads(line) for line in ran.out.splitlines()]
+        assert [(row["source"], row["file"]) for row in rows] == [
+            ("arc", "arc/llm/test_CoT_0.json"),
+            ("openbookqa", "obqa/llm/test_CoT_0.json"),
+        ]
+        assert str(tmp_path) not in ran.out.decode()
+    ran = run("parse-rationales", "x/arc/llm", "--source", "mine")
+    assert json.loads(ran.out)["source"] == "mine"
+
+
+def test_teachers_can_be_a_text_with_commas(tmp_path):
+    """The library takes what the command takes."""
+    path = write(tmp_path / "t_CoT_0.json", [string(0)])
+    found = []
+    for teachers in ("first,llama=second", ["first", "llama=second"]):
+        parse_rationale_files([path], tmp_path / "out.jsonl", teachers=teachers)
+        found.append(read_jsonl(tmp_path / "out.jsonl"))
+    assert found[0] == found[1]
+    assert list(found[0][0]["rationales"]) == ["first", "second"]

@@ -32,7 +32,7 @@ from dataprep.datasets.convert import Plan, convert_files
 from dataprep.teacher.journal.line import OUTCOMES
 from dataprep.teacher.prompts import prompt_file
 from tests import strategies as some
-from tests.helpers import read_jsonl
+from tests.helpers import read_jsonl, run_here
 from tests.journal_lines import journal, line
 from tests.tables import table
 
@@ -977,3 +977,25 @@ def test_published_rationales_are_judged_alike_as_answers(tmp_path):
             "no_answer",
         )
     assert seen >= {"ok", "answer_mismatch", "no_answer", "runaway"}
+
+
+def test_a_name_under_which_nothing_was_answered_is_no_teacher(collect, tmp_path):
+    """The only teacher that answered is taken, and the mistyped name is shown."""
+    typo = line("failed", teacher="typo")
+    for lines in ([typo, reply("(b)")], [reply("(b)"), typo, line("failed", id="y", teacher="typo")]):
+        for to in ("chat", "qa"):
+            rows, report = collect(lines, [example()], to=to)
+            assert (len(rows), report.silent) == (1, ["typo"])
+        (row,), report = collect(lines, [example()])
+        assert row["status"] == {"t": "ok"}
+    for outcome in ("refused", "empty", "length", "unknown"):
+        with pytest.raises(UsageError, match="several teachers answered"):
+            collect([line(outcome, teacher="u"), reply("(b)")], [example()], to="qa")
+    (row,), report = collect([typo], [example()])
+    assert (row["status"], report.silent) == ({"typo": "failed"}, [])
+    with pytest.raises(UsageError, match="no answer is of the teacher 'typo'"):
+        collect([typo, reply("(b)")], [example()], to="qa", teacher="typo")
+    words = ("collect", "responses.jsonl", "--examples", "examples.jsonl", "--to", "qa", "-o", "out.jsonl")
+    done = run_here(words, cwd=tmp_path)
+    assert done.code == 0
+    assert "typo is left out: no request under this name was answered" in done.err

@@ -222,7 +222,10 @@ def test_blocks_are_the_file_cut_at_newlines(tmp_path_factory, lines, size, fina
     assert b"".join(pieces) == data
     assert all(pieces)
     assert all(piece.endswith(b"\n") for piece in pieces[:-1])
-    assert [bytes(block.mapped()) for block in blocks] == pieces
+    buffer = bytearray(len(raw) + 1)
+    assert [bytes(block.read_into(buffer)) for block in blocks if block.data is None] == (
+        pieces if not zipped else []
+    )
     if not zipped:  # a block ends with the first line that fills it
         assert all(len(piece[:-1].rpartition(b"\n")[0]) < size for piece in pieces)
     expected = [(number, line) for number, line in enumerate(data.split(b"\n"), 1) if line.strip()]

@@ -1,8 +1,12 @@
 """Options that are declared in a dataclass, and values that are written as TOML."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +70,42 @@ def test_values_are_checked(values, message):
     with pytest.raises(UsageError, match=message):
         check(Options(**values))
     check(Options())
+
+
+@dataclass(frozen=True)
+class Typed:
+    """An option of each type."""
+
+    switch: bool = option(False, "A switch.")
+    count: int | None = option(None, "A number.")
+    rate: float = option(1.0, "A number.")
+    name: str = option("x", "A text.")
+    style: Literal["a", "b"] | None = option(None, "A choice.")
+    names: tuple[str, ...] = option((), "Names.")
+    weights: Mapping[str, float] = option(dict, "Weights.")
+
+    def __post_init__(self):
+        check(self)
+
+
+def test_types_are_checked_as_the_command_line_checks_them():
+    """A value of another type is an error that names the flag; it never reaches the work."""
+    bad = {
+        "switch": ("yes", 1, None),
+        "count": ("3", 2.5, True),
+        "rate": ("3", True, None),
+        "name": (3, None, ["x"]),
+        "style": ("c", 1),
+        "names": ("ab", 3, (1,), None),
+        "weights": ("a=1", [("a", 1)], None),
+    }
+    for name, values in bad.items():
+        for value in values:
+            with pytest.raises(UsageError, match=rf"--{name} .*(expected|must be)"):
+                Typed(**{name: value})
+    Typed(True, 3, 2, Path("x"), "a", ["x"], {"a": 1})
+    Typed(count=None, rate=np.float32(2), names=())
+    Typed(count=np.int64(3))
 
 
 def test_sizes_and_names():

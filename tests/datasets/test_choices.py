@@ -72,7 +72,7 @@ def test_labels_go_before_texts_before_letters_before_numbers(answer, texts, lab
 
 @pytest.mark.parametrize(
     "answer",
-    [4, -1, 1.0, True, False, None, "", " ", "0", "5", "-1", "1.5", "e", "z", "Tin", "tin iron", "²", "()",
+    [4, -1, 1.5, 4.0, True, None, "", " ", "0", "5", "-1", "1.5", "e", "z", "Tin", "tin iron", "²", "()",
      "A B", ["a"], {"label": "a"}, "0x1", "١٢", "9" * 30],
 )  # fmt: skip
 def test_an_answer_that_is_none_of_them_shows_the_choices(answer):
@@ -179,7 +179,7 @@ def test_choices_are_read_in_the_three_published_shapes(value, texts, labels):
 @pytest.mark.parametrize(
     "value",
     [
-        None, "tin", 3, {}, {"text": "tin", "label": "A"}, {"text": ["tin"], "label": None},
+        None, "tin", 3, float("nan"), {}, {"text": "tin", "label": "A"}, {"text": ["tin"], "label": None},
         {"text": ["tin", "iron"], "label": ["A"]}, {"text": ["tin"], "label": ["A", "B"]},
         {"text": ["tin"], "label": [None]}, ["tin", None], ["tin", ""], ["tin", " \n"], ["tin", True], "3",
         "[", "tin|iron", '"tin"', '["tin", null]', ["tin", ["iron"]], {"text": "[1, 2]", "label": "[1, 2]"},

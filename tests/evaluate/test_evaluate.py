@@ -1,6 +1,7 @@
 """`dataprep evaluate` with predictions: rows of every kind, matched and counted, and what is refused."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.core.io import read_rows
 from dataprep.evaluate.evaluator import evaluate_file
-from dataprep.evaluate.metrics.scores import ACCURACY, EXACT, F1, FLEXIBLE, PASS, STRICT
+from dataprep.evaluate.metrics.scores import ACCURACY, EXACT, F1, FLEXIBLE, PASS, STRICT, VALUE
 from dataprep.evaluate.settings import Settings
 from tests import journal_lines
 from tests.helpers import write_jsonl
@@ -65,6 +66,7 @@ def test_a_mixed_file_is_measured_by_source(mixed, tmp_path):
         {
             ("gsm8k", STRICT): 0.5,
             ("gsm8k", FLEXIBLE): 1.0,
+            ("gsm8k", VALUE): 1.0,
             ("commonsense_qa", ACCURACY): 0.0,
             ("squad", EXACT): 0.0,
             ("squad", F1): 2 / 3,
@@ -287,9 +289,27 @@ def test_the_json_report(run, tmp_path):
     assert run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--quiet").out == b""
 
 
+@pytest.mark.medium
+def test_a_summary_says_what_was_not_read_and_what_programs_could_read(run, tmp_path):
+    """A figure of 0 % has its reason beside it, and the guard says what it does not keep from being read."""
+    write_jsonl(tmp_path / "rows.jsonl", MIXED)
+    predicted(tmp_path / "given.jsonl", GIVEN | {"c1": "who knows", "m1": "I cannot do that."})
+    done = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--allow-code")
+    assert done.code == 0
+    assert "accuracy of commonsense_qa: no answer could be read from 1 of 1 replies" in done.err
+    assert "pass@1 of mbpp: no answer could be read from 1 of 1 replies" in done.err
+    assert re.search(r"programs ran under the guard (landlock|mounts), which lets them read \S+", done.err)
+    report = json.loads(
+        run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--allow-code", "--json").out
+    )
+    assert (len(report["warnings"]), bool(report["programs_could_read"])) == (2, True)
+    assert [each["unread"] for each in report["results"] if each["source"] == "mbpp"] == [{PASS: 1}]
+
+
 @table(
     ("arguments", "says"),
     [
+        (["rows.jsonl", "--predictions", "given.jsonl", "--date", "today"], "not a date"),
         (["rows.jsonl"], "expected MODEL and FILE, or FILE with --predictions"),
         (["model", "rows.jsonl", "--predictions", "given.jsonl"], "exclude each other"),
         (["a", "b", "c"], "found 3 paths"),

@@ -16,14 +16,22 @@ from dataprep.core.errors import DataprepError, RowError
 from dataprep.core.records import LETTERS, Example
 from dataprep.datasets.converters.squad import UNANSWERABLE
 from dataprep.evaluate.metrics import extract
-from dataprep.evaluate.metrics.extract import program_of, shown_tests
-from dataprep.evaluate.metrics.references import Reference, metric_of, reference_of_chat, reference_of_example
+from dataprep.evaluate.metrics.extract import same_quantity
+from dataprep.evaluate.metrics.programs import program_of, shown_tests
+from dataprep.evaluate.metrics.references import (
+    Reference,
+    metric_of,
+    reference_of_chat,
+    reference_of_example,
+    style_of,
+)
 from dataprep.evaluate.metrics.scores import (
     ACCURACY,
     EXACT,
     F1,
     FLEXIBLE,
     STRICT,
+    VALUE,
     Row,
     bootstrap,
     exact_match,
@@ -109,6 +117,67 @@ def test_gsm8k_is_what_the_evaluation_harness_computes(reply, gold):
         assert scores[name] == harness_match(harness_number(reply, flexible=flexible), gold)
 
 
+@table(
+    ("reply", "gold", "right"),
+    [
+        ("So it costs $29.00", "29", True),
+        ("The result is 16.0", "16", True),
+        ("18 dollars", "18", True),
+        ("x = 18kg", "18", True),
+        (r"\boxed{\$9{,}500}", "9500", True),
+        (r"Hence \(\boxed{x=\frac{7}{2}}\)", "3.5", True),
+        ("The answer is −5", "-5", True),
+        ("It fell by –5", "-5", True),
+        ("-$5", "-5", True),
+        ("pages 16-18", "18", True),
+        ("50%", "50", True),
+        ("50%", "0.5", True),
+        ("20 percent", "20", True),
+        ("5000%", "50%", False),
+        ("1/2", "0.5", True),
+        ("2 1/2 hours", "2.5", True),
+        ("1½", "1.5", True),
+        (r"$\boxed{\dfrac{3}{4}}$", "0.75", True),
+        ("2 dozen", "24", True),
+        ("2 dozen", "2", True),
+        ("$1.5 million", "1500000", True),
+        ("50 cents", "0.50", True),
+        ("1\u202f600", "1600", True),
+        ("€1,234.50.", "1234.5", True),
+        ("#### **18**", "18", True),
+        ("####18", "18", True),
+        ("#### 18\n\nHope this helps! Ask me 2 more.", "18", True),
+        ("#### 5\n\nQuestion: another?\n#### 9", "5", True),
+        ("Answer: 3 + 4 = 7 apples", "7", True),
+        ("the answer is 60 dollars for 3 days", "60", True),
+        ("Answer: In 3 days he earns $60.", "60", True),
+        ("The answer is 18. That is 5 more.", "18", True),
+        ("Final answer:\n\n18", "18", True),
+        ("the 5th of 18 eggs", "18", True),
+        ("17", "18", False),
+        ("It is 1.80", "18", False),
+        ("<think>#### 17</think>\n\n#### 18", "18", True),
+        ("at 3:30", "30", None),
+        ("5/0", "5", None),
+        ("9" * 5000, "9", None),
+        ("none", "1", None),
+        ("", "1", None),
+    ],
+)
+def test_a_number_is_compared_by_its_value(reply, gold, right):
+    """Currency, units, notation and the place in the reply do not make a right answer wrong."""
+    scored = score(reply, Reference("gsm8k", (gold,)))
+    assert (scored.scores[VALUE], VALUE in scored.unread) == (float(bool(right)), right is None)
+
+
+@given(TEXTS, st.sampled_from(["7", "1,600", "-3.", "$12", "0.5"]))
+def test_the_value_is_right_wherever_the_text_is(reply, gold):
+    """The third figure never counts less than the strict one, and fails for no text."""
+    scores = score(reply, Reference("gsm8k", (gold,))).scores
+    assert scores[VALUE] >= scores[STRICT]
+    same_quantity(reply, reply)
+
+
 @given(TEXTS, st.lists(TEXTS, max_size=4))
 def test_squad_is_what_the_official_script_computes(answer, golds):
     """On any texts exact match and F1 are those of evaluate-v2.0.py."""
@@ -166,6 +235,44 @@ def test_the_letter_of_a_reply(reply, letter):
     )
 
 
+@table(
+    ("reply", "style", "letter"),
+    [
+        ("sky", None, "b"),
+        ("Sky.", None, "b"),
+        ("sky", "text", "b"),
+        ("B", "text", "c"),
+        ("B", "letter", "b"),
+        ("B", None, "b"),
+        ("sky high", "text", None),
+        ("<think>It is grass.</think>\n\nsky", "text", "b"),
+    ],
+)
+def test_a_choice_can_be_named_by_its_text(reply, style, letter):
+    """A student that was trained to say the text is read so, also if the text is a letter."""
+    scored = score(reply, Reference("choice", ("b",), ("grass", "sky", "B")), style)
+    assert (scored.extracted, scored.unread) == (letter, () if letter else (ACCURACY,))
+
+
+@table(
+    ("reply", "style"),
+    [
+        ("b", "letter"),
+        ("(b)", "letter"),
+        ("(b) sky", "both"),
+        ("sky", "text"),
+        ("Grass is green.\n\nsky", "text"),
+        ("Grass is green.\n\n(b) sky", "both"),
+        ("the sky", None),
+        ("", None),
+    ],
+)
+def test_the_style_of_an_answer(reply, style):
+    """A prompt may be a text in a chat format; a prompt without choices has no style."""
+    assert style_of("<|user|>Which?\n\n(a) grass\n(b) sky<|end|><|assistant|>", reply) == style
+    assert style_of("Which?", reply) is None
+
+
 def test_a_letter_with_another_choices_text_is_wrong_and_counted():
     """The letter alone would be right, and the text alone as well."""
     choices = ("grass", "sky", "sand")
@@ -199,7 +306,7 @@ def test_a_gold_choice_as_convert_writes_it_is_read(choices, data):
     ],
 )
 def test_the_program_of_a_reply(reply, program):
-    """The first block of Python is run, also where its end was cut off; without one the whole reply is."""
+    """A block of Python is run, also where its end was cut off; without one the whole reply is."""
     assert program_of(reply) == program
 
 
@@ -263,6 +370,21 @@ def test_every_converter_with_a_known_task_has_a_metric():
     from dataprep.datasets import registry as converters
 
     assert all(metric_of(name, None) for name in converters.names())
+
+
+def test_a_figure_that_could_not_read_the_replies_says_so():
+    """A warning names the figure, the source and the number of replies; one that read some has none."""
+    gold = Reference("choice", ("a",), ("x", "y"))
+    rows = [Row("csqa", gold, score("who knows", gold))] * 9 + [Row("csqa", gold, score("(a)", gold))]
+    (result,) = results_of(rows)
+    assert result.warnings() == [
+        "accuracy of csqa: no answer could be read from 9 of 10 replies, so the figure says little about the "
+        "student; look at replies with -o OUT"
+    ]
+    assert results_of(rows[1:])[0].warnings() == []
+    number = Reference("gsm8k", ("7",))
+    (result,) = results_of([Row(None, number, score("It is 7.", number))])
+    assert [warning.partition(" of ")[0] for warning in result.warnings()] == [STRICT]
 
 
 @given(TEXTS, st.sampled_from(["gsm8k", "squad", "choice"]), st.lists(TEXTS, min_size=2, max_size=4))

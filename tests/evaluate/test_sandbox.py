@@ -1,4 +1,7 @@
-"""Programs of a model's: confined, bounded, and passed only where every test was reached and passed."""
+"""Programs of a model's: confined, bounded, and passed only where every test was reached and passed.
+
+The verdict comes from a process that the program cannot reach.
+"""
 
 import os
 import socket
@@ -13,7 +16,15 @@ import pytest
 
 from dataprep.core.errors import UsageError
 from dataprep.evaluate.sandbox import run as sandbox
-from dataprep.evaluate.sandbox.run import PROBES, Limits, NotConfined, check_confinement, escapes, run_program
+from dataprep.evaluate.sandbox.run import (
+    PROBES,
+    Limits,
+    NotConfined,
+    check_confinement,
+    escapes,
+    readable,
+    run_program,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are confined on Linux only")
 
@@ -114,7 +125,10 @@ def test_what_honest_programs_do_is_allowed(guard):
 
 
 def test_a_program_that_cheats_does_not_pass(guard):
-    """Ending early, patching Python, or writing anything anywhere is no substitute for passing the tests."""
+    """Ending early, patching Python, or writing anything anywhere is no substitute for passing the tests.
+
+    Nor is a result that is equal to everything, or a message as the harness sends them.
+    """
     programs = [
         "import os\nos._exit(0)",
         "import sys\nsys.exit(0)",
@@ -140,6 +154,128 @@ def test_a_program_that_cheats_does_not_pass(guard):
         "raise GeneratorExit",
     ]
     assert mismatches(programs, ["wrong", "error", "ended"], guard, ["assert False"]) == []
+    assert mismatches(CHEATS, ["wrong", "error", "ended"], guard, TESTS) == []
+
+
+# An object that agrees to everything.
+YES = (
+    "class Yes:\n    __eq__ = __lt__ = __gt__ = __le__ = __ge__ = __contains__ = lambda *_: True\n"
+    "    __ne__ = lambda *_: False\n    __sub__ = __rsub__ = __add__ = __abs__ = __hash__ = lambda *_: 0\n"
+    "    __getattr__ = lambda *_: (lambda *_: True)\n"
+)
+CHEATS = [
+    YES + "def add(a, b): return Yes()",
+    YES + "class add(Yes):\n    def __init__(self, a, b): pass",
+    "class Yes(int):\n    __eq__ = lambda *_: True\n    __hash__ = int.__hash__\ndef add(a, b): return Yes(7)",  # noqa: E501
+    "class Yes(list):\n    __eq__ = lambda *_: True\ndef add(a, b): return Yes()",
+    "class Meta(type):\n    __eq__ = lambda *_: True\n    __hash__ = type.__hash__\n"
+    "class add(metaclass=Meta):\n    def __new__(cls, a, b): return add",
+    "from unittest.mock import ANY\ndef add(a, b): return ANY",
+    "from unittest.mock import MagicMock as add",
+    "import os\ndef add(a, b): os._exit(0)",
+    "import sys\ndef add(a, b): sys.exit(0)",
+    "def add(a, b): raise StopIteration",
+    "def add(a, b):\n    while True: yield 3",
+    "def add(a, b): return float('nan')",
+    "def add(a, b): return 'x' * 10 ** 9",
+    "def add(a, b):\n    found = []\n    found.append(found)\n    return found",
+    "import sys\nframe = sys._getframe()\nwhile frame.f_back: frame = frame.f_back\n"
+    "for name in ('judge', 'report', 'main'): frame.f_globals[name] = lambda *_: {'outcome': 'passed'}\n"
+    "def add(a, b): return 7",
+    "import gc\nfor found in gc.get_objects():\n    if type(found).__name__ == 'Peer':\n"
+    "        for _ in range(9): found._send(['result', 3, []])\n",
+    "import gc\npeer = [found for found in gc.get_objects() if type(found).__name__ == 'Peer'][0]\n"
+    "peer.encode = lambda value: ['named', 'os', '_exit']\ndef add(a, b): return 7",
+    "import gc\npeer = [found for found in gc.get_objects() if type(found).__name__ == 'Peer'][0]\n"
+    "peer.encode = lambda value: ['yours', 0]\ndef add(a, b): return 7",
+    "import os\nfor number in range(64):\n"
+    '    for text in (b\'passed\', b\'{"outcome": "passed", "detail": ""}\', b\'000000000017["result", 3, []]\'):\n'  # noqa: E501
+    "        try: os.write(number, text)\n        except OSError: pass",
+    "import os\nfor number in range(64):\n    try:\n        os.set_blocking(number, False)\n"
+    "        os.write(number, os.read(number, 99))\n    except OSError: pass",
+    "import builtins\nbuiltins.compile = lambda *a, **b: (lambda: 0).__code__\ndef add(a, b): return 7",
+    "import sys\nsys.settrace(lambda *_: None)\nsys.setprofile(lambda *_: None)\ndef add(a, b): return 7",
+    "import threading\nthreading.Thread(target=print).start()\ndef add(a, b): return a + b",
+]
+
+
+@pytest.mark.medium
+def test_a_program_does_not_judge_itself(guard):
+    """What the tests compare with is theirs: a program brings neither `set` nor `isclose`, nor sees one."""
+    right = "def f(x): return 3\n"
+    attempts = [
+        ("assert set(f(3)) == set([1])", "def set(x): return 0\ndef f(x): return [2]"),
+        ("import math\nassert math.isclose(f(2), 4)", "class math:\n    isclose = lambda *_: True\n" + right),
+        ("assert math.isclose(f(2), 4)", "class math:\n    isclose = lambda *_: True\n" + right),
+        ("assert f(1) == 4", "import sys\nf = sys"),
+        ("assert isclose(f(1), 2)", "def isclose(a, b): return True\n" + right),
+        ("assert Counter(f(1)) == Counter([2])", "def Counter(x): return 1\ndef f(x): return [1]"),
+        ("assert abs(f(1) - 2) < 1", YES + "def f(x): return Yes()"),
+        ("assert f(1) < 2", YES + "def f(x): return Yes()"),
+        ("assert f(1) in [2, 4]", YES + "def f(x): return Yes()"),
+        ("assert 2 in f(1)", YES + "def f(x): return Yes()"),
+        ("assert f(1) == 3\nimport sys\nsys.exit(0)", right),
+        ("try:\n    f(1)\nexcept BaseException:\n    pass", "import os\ndef f(x): os._exit(0)"),
+    ]
+    passed = [
+        (test, program)
+        for test, program in attempts
+        if run_program(program, [test], SHORT, guard).outcome == "passed"
+    ]
+    assert passed == []
+
+
+@pytest.mark.medium
+def test_tests_use_what_a_program_defines(guard):
+    """Values, changes to arguments, objects, classes, generators, errors, functions as arguments."""
+    node = "class Node:\n    def __init__(self, v): self.v, self.left, self.right = v, None, None\n"
+    depth = "def depth(n): return 0 if n is None else 1 + max(depth(n.left), depth(n.right))"
+    attempts = [
+        ("assert sum(10, 15) == 25", "def sum(a, b): return a + b"),
+        ("x = [3, 1]\nsort(x)\nassert x == [1, 3]", "def sort(x): x.sort()"),
+        ("assert list(f(3)) == [0, 1, 2]", "def f(n): yield from range(n)"),
+        ("assert f() == {'a': (1, 2.5, None), b'c': {1}}", "def f(): return {'a': (1, 2.5, None), b'c': {1}}"),  # noqa: E501
+        ("r = Node(1)\nr.left = Node(2)\nassert depth(r) == 2", node + depth),
+        ("assert total([Node(5), Node(2)]) == 7", node + "def total(ns): return sum(n.v for n in ns)"),
+        ("assert apply(lambda x: x + 1, [1, 2]) == [2, 3]", "def apply(f, xs): return [f(x) for x in xs]"),
+        ("assert kinds([1, 'a'], int) == [1]", "def kinds(xs, t): return [x for x in xs if isinstance(x, t)]"),  # noqa: E501
+        ("assert f('aab') == Counter('aab')", "from collections import Counter\nf = Counter"),
+        ("from fractions import *\nassert f(1) == Fraction(1, 2)", "import fractions\n"
+         "def f(x): return fractions.Fraction(x, 2)"),
+        ("assert f(5) == 5 ** 9000", "def f(x): return x ** 9000"),
+        ("assert f() == (1, 2) and f().x == 1", "import collections\nP = collections.namedtuple('P', 'x y')\n"
+         "def f(): return P(1, 2)"),
+        ("assert math.isclose(f(2), 4.0)", "import math\ndef f(x): return math.pow(x, 2)"),
+        (
+            "assert size((1, 'a')) == sys.getsizeof((1, 'a'))",
+            "import sys\ndef size(x): return sys.getsizeof(x)",
+        ),
+        ("def check(candidate):\n    assert candidate(1, 2) == 3\ncheck(add)", ADD),
+        ("try:\n    f(-1)\nexcept ValueError as error:\n    assert str(error) == 'no'\nelse:\n    assert False",  # noqa: E501
+         "def f(x): raise ValueError('no')"),
+        ("class T:\n    def __init__(self): self.v = 3\nassert value(T()) == 3", "def value(t): return t.v"),
+        ("assert isinstance(f(1), list)", "class L(list): pass\ndef f(x): return L([x])"),
+        ("assert X == 3\nassert inc() == 4\nassert X == 4", "X = 3\ndef inc():\n    global X\n    X += 1\n    return X"),  # noqa: E501
+        ("assert str(f(1)) == 'P(1)'", "class P:\n    def __init__(self, x): self.x = x\n"
+         "    def __repr__(self): return f'P({self.x})'\ndef f(x): return P(x)"),
+        ("assert f(1) == f(1) != f(2)", "from dataclasses import dataclass\n@dataclass\nclass D:\n    x: int\nf = D"),  # noqa: E501
+        ("assert sorted([3, 1], key=key) == [3, 1]", "def key(x): return -x"),
+        ("assert add(1, 2) == 3", "import os\nos.write = os.read = os._exit = None\n" + ADD),
+    ]  # fmt: skip
+    verdicts = [(test, run_program(program, [test], SHORT, guard)) for test, program in attempts]
+    assert [(test, verdict) for test, verdict in verdicts if verdict.outcome != "passed"] == []
+
+
+def test_what_a_program_says_is_only_a_detail(guard):
+    """Its errors are called what it calls them, in a line without control characters, and end no command."""
+    program = "class NotConfined(Exception): pass\nprint('\\x1b[31m')\nraise NotConfined('\\x1b]0;red\\x07\\n\\ntwo é')"  # noqa: E501
+    verdict = run_program(program, TESTS, SHORT, guard)
+    assert verdict == ("error", r"NotConfined in the program: \x1b]0;red\x07\n\ntwo é")
+    for name in ("Refused", "Ended", "SystemExit", "KeyboardInterrupt"):
+        program = f"class {name}(BaseException): pass\ndef add(a, b): raise {name}('x' * 10_000)"
+        verdict = run_program(program, TESTS, SHORT, guard)
+        assert (verdict.outcome, len(verdict.detail) < 300) == ("error", True)
+    assert "\x1b" not in readable(guard)
 
 
 def test_a_patched_interpreter_does_not_hide_a_right_answer(guard):
@@ -294,7 +430,7 @@ def test_a_child_does_not_outlive_its_parent(guard, tmp_path):
 
 
 def test_programs_run_side_by_side(guard):
-    """Each has its own process and token; none hears of another."""
+    """Each has its own processes; none hears of another."""
     found = {}
 
     def run(number):
@@ -343,6 +479,6 @@ def test_a_probe_that_gets_through_is_a_refusal(monkeypatch):
 
 
 def test_a_guard_that_is_not_to_be_had_is_no_confinement():
-    """A process that cannot confine itself says so with the token, and runs nothing."""
+    """A process that cannot confine itself says so, and runs nothing."""
     with pytest.raises(NotConfined, match="there is no guard 'hope'"):
         run_program("", [], SHORT, "hope")

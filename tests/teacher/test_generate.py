@@ -1,5 +1,6 @@
 """``dataprep generate`` against a server that misbehaves on demand."""
 
+import itertools
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.connection import LARGEST_BODY
 from dataprep.teacher.generate import generate, status_of_requests
 from dataprep.teacher.settings import Endpoint, Pacing
-from tests.helpers import read_jsonl
+from tests.helpers import read_jsonl, run_here
 from tests.teacher_server import Reply, TeacherServer, completion, error, polite
 
 KEY = "sk-very-secret-0123456789"
@@ -363,6 +364,8 @@ def test_several_answers_a_request(ask, gives):
     with TeacherServer(behave) as server:
         report = ask(server, 4, GenerationConfig("tiny", n=3, temperature=1.0), pacing=Pacing(concurrency=1))
         sent = len(server.received)
+        numbers = [got.body.get("n", 1) for got in server.received]
+        assert numbers == ([3] * 4 if gives == 3 else [3] + [1] * 11)
         ask(server, 4, GenerationConfig("tiny", n=3, temperature=1.0))
         assert len(server.received) == sent == (4 if gives == 3 else 12)
         ask(server, 4, GenerationConfig("tiny", n=4, temperature=1.0))
@@ -370,6 +373,247 @@ def test_several_answers_a_request(ask, gives):
     assert report.ledger.rows_out == 4
     samples = Counter((line["id"], line["sample"]) for line in read_jsonl(ask.journal))
     assert samples == {(f"r{n}", sample): 1 for n in range(4) for sample in range(4)}
+
+
+def test_a_server_that_refuses_several_answers_is_asked_singly(ask):
+    """Each answer is a sample with a seed of its own, and no attempt is used up."""
+
+    def behave(got, number):
+        if got.body.get("n", 1) > 1:
+            return Reply(400, error("Only one completion choice is allowed"))
+        return Reply(body=completion(f"answer {number}"))
+
+    with TeacherServer(behave) as server:
+        config = GenerationConfig("tiny", n=3, temperature=1.0, extra={"seed": 5})
+        report = ask(server, 2, config, pacing=Pacing(concurrency=1, retries=0))
+        assert [got.body.get("n", 1) for got in server.received] == [3] + [1] * 6
+        assert [got.body["seed"] for got in server.received] == [5, 5, 6, 7, 5, 6, 7]
+    assert report.ledger.rows_out == 2
+    assert len({line["response"] for line in read_jsonl(ask.journal)}) == 6
+
+
+def test_more_answers_than_were_asked_for_are_kept(ask):
+    """They are paid for: they become further samples, which a larger --n need not ask for."""
+    with TeacherServer(lambda *_: Reply(body=completion("fine", n=3))) as server:
+        ask(server, 1, GenerationConfig("tiny", temperature=1.0))
+        ask(server, 1, GenerationConfig("tiny", n=3, temperature=1.0))
+        assert len(server.received) == 1
+    assert [line["sample"] for line in read_jsonl(ask.journal)] == [0, 1, 2]
+
+
+def test_several_answers_that_would_be_the_same_are_not_asked(ask):
+    """--n 3 at temperature 0."""
+    with TeacherServer(polite) as server:
+        with pytest.raises(UsageError, match="--n 3 needs --temperature above 0"):
+            ask(server, 1, GenerationConfig("tiny", n=3))
+        assert not server.received
+
+
+# Replies that every request gets, and words of the reason to stop.
+HOPELESS = [
+    (Reply(400, error("Unsupported value: 'temperature' does not support 0.0")), "change --temperature"),
+    (Reply(400, error("Unrecognized request argument supplied: x")), "change --param"),
+    (Reply(422, error("max_tokens must be at most 100")), "change --max-tokens"),
+    (Reply(403, error("no permission")), "no permission"),
+    (Reply(body=b"<html>hello</html>", headers={"content-type": "text/html"}), "--base-url"),
+]
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"), HOPELESS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_what_every_request_gets_stops_the_run_after_a_few(ask, reply, said):
+    """And the reason names the flag to change; nothing else is sent for nothing."""
+    with TeacherServer(lambda *_: reply) as server:
+        report = ask(server, 100, pacing=Pacing(concurrency=8))
+        assert 5 <= len(server.received) <= 30
+        assert "every request would fail like this one" in report.progress.stopped
+        assert said in report.progress.stopped
+        assert report.ledger.dropped["not asked yet"] >= 80
+    with TeacherServer(polite) as server:
+        assert ask(server, 100).ledger.rows_out == 100
+
+
+@pytest.mark.parametrize("failing", [1, 2, 4])
+def test_a_few_prompts_that_fail_first_do_not_stop_the_others(ask, failing):
+    """Moderation can refuse the first prompts; the others are answered."""
+    prompts = [f"q{number}" for number in range(failing)]
+    behave = lambda got, n: Reply(403, error("moderated")) if got.question in prompts else polite(got, n)  # noqa: E731
+    with TeacherServer(behave) as server:
+        report = ask(server, 20, pacing=Pacing(concurrency=1))
+    assert report.ledger.rows_out == 20 - failing
+    assert not report.progress.stopped
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (402, error("Insufficient Balance")),
+        (429, error("x", code="insufficient_quota")),
+        (404, error("no model")),
+    ],
+)
+def test_what_no_request_survives_stops_at_once(ask, status, body):
+    """An account without credit, an unknown model."""
+    with TeacherServer(lambda *_: Reply(status, body)) as server:
+        report = ask(server, 100, pacing=Pacing(concurrency=2))
+        assert len(server.received) <= 3
+    assert "every request would fail" in report.progress.stopped
+
+
+def test_a_server_that_cannot_be_reached_is_not_asked_again_and_again(ask):
+    """A few rounds of attempts; the reason names the address, and the next run asks everything."""
+    with TeacherServer(polite) as server:
+        pass
+    report = ask(server, 100, pacing=Pacing(concurrency=8, retries=6))
+    assert report.progress.sent <= 20
+    assert f"{server.url}: " in report.progress.stopped
+    assert "--base-url" in report.progress.stopped
+    assert report.ledger.dropped == {"not asked yet": 100}
+    with TeacherServer(polite) as server:
+        assert ask(server, 100).ledger.rows_out == 100
+
+
+def test_a_server_that_starts_up_meanwhile_is_asked(ask, monkeypatch):
+    """Refused connections of one moment count once, and then everything waits for a while."""
+    with TeacherServer(polite) as server:
+        late = TeacherServer(polite, server.port)
+    waits = []
+
+    def wait(attempt, _):
+        waits.append(attempt)
+        if attempt == 4:
+            late.__enter__()
+            monkeypatch.setattr("dataprep.teacher.client.backoff", lambda *_: 0.01)
+        return 0.01
+
+    monkeypatch.setattr("dataprep.teacher.client.backoff", wait)
+    try:
+        write_requests(ask.requests, 20)
+        endpoint = Endpoint(f"http://127.0.0.1:{server.port}/v1", KEY)
+        report = generate(ask.requests, ask.journal, GenerationConfig("tiny"), endpoint, pacing=QUICK)
+    finally:
+        late.__exit__()
+    assert report.ledger.rows_out == 20
+    assert max(waits) == 4
+
+
+@pytest.mark.parametrize("after", ["0", "-5", "Mon, 01 Jan 2024 00:00:00 GMT"])
+@pytest.mark.parametrize("status", [429, 500])
+def test_retry_after_shortens_no_wait(ask, monkeypatch, after, status):
+    """The longer of the server's wait and our own: 0 would use up all attempts within a second."""
+    monkeypatch.setattr("dataprep.teacher.client.backoff", lambda *_: 0.1)
+    with TeacherServer(lambda *_: Reply(status, error("slow"), {"retry-after": after})) as server:
+        ask(server, 1, pacing=Pacing(retries=2))
+        times = [got.at for got in server.received]
+    assert len(times) == 3
+    assert all(later - earlier >= 0.1 for earlier, later in itertools.pairwise(times))
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_of_hours_stops_the_run(ask, status):
+    """It says so, keeps what was answered, and the same command continues later."""
+
+    def behave(got, number):
+        if number > 3:
+            return Reply(status, error("daily limit"), {"retry-after": "86400"})
+        return polite(got, number)
+
+    with TeacherServer(behave) as server:
+        report = ask(server, 20, pacing=Pacing(concurrency=1))
+        assert len(server.received) == 4
+    assert "24.0 hours" in report.progress.stopped
+    assert "daily limit" in report.progress.stopped
+    assert str(report.ledger) == "20 in = 3 out + 17 dropped (not asked yet: 17)"
+    with TeacherServer(polite) as server:
+        assert ask(server, 20).ledger.rows_out == 20
+        assert len(server.received) == 17
+
+
+def test_doubtful_answers_are_flagged(ask):
+    """An answer of exactly --max-tokens that says stop, and a prompt that the server cut; both are kept."""
+    write_requests(ask.requests, 3, "word " * 50 + "{}")
+
+    def behave(got, number):
+        body = polite(got, number).body
+        body["usage"] = {
+            "prompt_tokens": 10 if number == 2 else 99,
+            "completion_tokens": 7 if number == 3 else 5,
+        }
+        return Reply(body=body)
+
+    with TeacherServer(behave) as server:
+        report = ask(server, 0, GenerationConfig("tiny", max_tokens=7), pacing=Pacing(concurrency=1))
+    assert report.ledger.rows_out == 3
+    assert [line.get("flags") for line in read_jsonl(ask.journal)] == [None, ["prompt_cut"], ["at_limit"]]
+    config = GenerationConfig("tiny", max_tokens=7)
+    for counted in (report, status_of_requests(ask.requests, ask.journal, config)):
+        assert counted.flags == {"prompt_cut": 1, "at_limit": 1}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(400, error("x", "invalid_request_error", "invalid_prompt")),
+        Reply(400, {"error": {"code": None, "innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
+        Reply(body={"choices": [{"finish_reason": "content_filter"}]}),
+        Reply(body={"choices": [], "promptFeedback": {"blockReason": "SAFETY"}}),
+        Reply(400, b'{"error": {"code": "content_filter", "message": "\\ud800"}}'),
+    ],
+)
+def test_refusals_are_not_asked_again(ask, reply):
+    """Neither in this run nor in the next, and they are no failures."""
+    with TeacherServer(lambda *_: reply) as server:
+        assert ask(server, 2).ledger.dropped == {"refused": 2}
+        assert not ask(server, 2).ledger.failed
+        assert len(server.received) == 2
+
+
+def test_a_servers_last_words_are_kept_and_shown(ask):
+    """Also of an answer that it gave up, and of an error in a form of its own."""
+    for reply, said in [
+        (Reply(400, {"error": {"message": "Provider error", "metadata": {"raw": "too hot"}}}), "too hot"),
+        (Reply(500, {"error": None, "message": "no memory"}), "no memory"),
+        (Reply(body=completion("half", "abort")), "abort"),
+    ]:
+        with TeacherServer(lambda *_, reply=reply: reply) as server:
+            report = ask(server, 1, pacing=Pacing(retries=0), fresh=True)
+        assert said in report.progress.last_error
+        assert said.encode() in ask.journal.read_bytes()
+
+
+def test_a_proxy_is_not_used_for_this_machine(ask, monkeypatch):
+    """It could not reach the server, or would read what it is sent."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with TeacherServer(polite) as server:
+        assert ask(server, 2).ledger.rows_out == 2
+
+
+@pytest.mark.parametrize("azure", [False, True])
+def test_an_address_of_a_file_is_sent_nothing_of_the_environment(ask, monkeypatch, azure):
+    """The client adds headers of its own variables, which can hold keys."""
+    for name in (
+        "OPENAI_API_KEY",
+        "OPENAI_ORG_ID",
+        "OPENAI_PROJECT_ID",
+        "OPENAI_ADMIN_KEY",
+        "AZURE_OPENAI_AD_TOKEN",
+    ):
+        monkeypatch.setenv(name, "mine-of-the-environment")
+    headers = (
+        "Authorization: Bearer mine-of-the-environment\napi-key: mine-of-the-environment\nX-Own: mine-of-the"
+    )
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", headers)
+    write_requests(ask.requests, 1)
+    with TeacherServer(polite) as server:
+        url = server.url.removesuffix("/v1") if azure else server.url
+        endpoint = Endpoint(url, "its-own-key", azure, "2024-10-21" if azure else "", from_file=True)
+        assert generate(ask.requests, ask.journal, GenerationConfig("tiny"), endpoint).ledger.rows_out == 1
+        (got,) = server.received
+    assert not [name for name, value in got.headers.items() if "mine-of-the" in value]
+    name, value = ("api-key", "its-own-key") if azure else ("authorization", "Bearer its-own-key")
+    assert got.headers[name] == value
 
 
 def test_a_refused_key_stops_at_once(ask):
@@ -435,10 +679,10 @@ def test_redirects_are_not_followed(ask):
 
 
 def test_the_key_is_nowhere(ask, tmp_path, capfd):
-    """Whatever the server quotes, no file and no output holds the key."""
+    """Whatever the server quotes in an error, no file and no output holds the key."""
     quoted = [
         Reply(400, error(f"bad header Authorization: Bearer {KEY}")),
-        Reply(body=completion(f"you sent {KEY}", reasoning_content=KEY)),
+        Reply(body=completion("fine", KEY)),
         Reply(body=f"garbage {KEY}".encode()),
         Reply(400, f"{KEY}".encode()),
         Reply(400, {"error": {"type": KEY, "message": "x"}}),
@@ -474,13 +718,14 @@ def test_an_id_that_is_used_twice_is_reported(ask):
 
 
 @pytest.mark.parametrize(
-    "pacing",
-    [Pacing(concurrency=0), Pacing(rpm=0), Pacing(tpm=-1), Pacing(retries=-1), Pacing(budget=1.0)],
+    "limits", [{"concurrency": 0}, {"rpm": 0}, {"tpm": -1}, {"retries": -1}, {"budget": 1.0}]
 )
-def test_limits_that_make_no_sense_are_refused(ask, pacing):
+def test_limits_that_make_no_sense_are_refused(ask, limits):
     """Before anything is sent."""
-    with TeacherServer(polite) as server, pytest.raises(UsageError):
-        ask(server, 1, pacing=pacing)
+    with TeacherServer(polite) as server:
+        with pytest.raises(UsageError):
+            ask(server, 1, pacing=Pacing(**limits))
+        assert not server.received
 
 
 # The command itself
@@ -567,6 +812,24 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
     assert "Traceback" not in said
 
 
+def test_the_command_says_whom_it_asks_and_what_is_doubtful(tmp_path):
+    """The address before the first request; the key of the environment goes to no address of a file."""
+    write_requests(tmp_path / "requests.jsonl", 2, "word " * 20)
+    words = ("generate", "requests.jsonl", "-o", "out.jsonl", "--model", "tiny")
+    with TeacherServer(polite) as server:
+        (tmp_path / ".env").write_text(f"TEACHER_MODEL_ENDPOINT_URL={server.url}\n")
+        environment = {"PATH": os.environ["PATH"], "OPENAI_API_KEY": KEY}
+        refused = run_here(words, cwd=tmp_path, env=environment)
+        assert (refused.code, server.received) == (2, [])
+        assert f"give --base-url '{server.url}' if you trust it" in refused.err
+        (tmp_path / ".env").write_text(f"TEACHER_MODEL_ENDPOINT_URL={server.url}\nOPENAI_API_KEY=its-own\n")
+        done = run_here(words, cwd=tmp_path, env=environment)
+        assert {got.headers["authorization"] for got in server.received} == {"Bearer its-own"}
+    assert done.code == 0
+    assert done.err.startswith(f"generate: asks tiny at {server.url}, the address in .env\n")
+    assert "2 answers in the journal have the flag prompt_cut" in done.err
+
+
 # What readers of the part found
 
 
@@ -622,12 +885,20 @@ def test_answers_hold_again_when_a_change_is_taken_back(ask, tmp_path):
         ("SAFETY", "refused"),
         ("abort", "failed"),
         ("tool_calls", "failed"),
+        ("unknown", "unknown"),
+        (None, "unknown"),
+        ("", "unknown"),
+        ("in its own words", "unknown"),
     ],
 )
 def test_only_known_reasons_end_a_whole_answer(ask, reason, outcome):
     """A server that gives up half-way says so in a word of its own."""
     with TeacherServer(lambda *_: Reply(body=completion("half an ans", reason))) as server:
         ledger = ask(server, 2).ledger
+        assert len(server.received) == 2
+        ask(server, 2)
+        assert len(server.received) == (4 if outcome == "failed" else 2)
+    assert all(line["response"] == "half an ans" for line in read_jsonl(ask.journal))
     assert ledger.rows_out == (2 if outcome == "ok" else 0)
     assert (ledger.failed | ledger.dropped).total() == (0 if outcome == "ok" else 2)
     if outcome != "ok":
@@ -663,7 +934,7 @@ def test_good_answers_beside_a_bad_one_are_kept(ask):
     def behave(got, number):
         body = completion("fine", n=got.body.get("n", 1))
         if number == 1:
-            body["choices"][1]["finish_reason"] = None
+            body["choices"][1]["message"] = None
         return Reply(body=body)
 
     with TeacherServer(behave) as server:
@@ -692,6 +963,10 @@ def with_logprob(token):
         with_logprob(b'{"token":"a","logprob":-1e999}'),
         with_logprob(b'{"token":1,"logprob":[[]]}'),
         fine(b'"prompt_tokens":10', b'"prompt_tokens":99999999999999999999'),
+        fine(b'"stop"', b'"stop\\ud83d"').replace(b'"usage"', b'"\\ud83d":1,"usage"'),
+        fine(b'"content":', b'"reasoning":"\\ud83d","content":'),
+        with_logprob(b'{"token":"\\ud83d","logprob":-1,"top_logprobs":[{"token":"\\udead","logprob":-1}]}'),
+        with_logprob(b'{"token":"a","logprob":' + b"9" * 400 + b"}"),
     ],
 )
 def test_a_paid_answer_is_not_thrown_away_for_what_surrounds_it(ask, body):
@@ -699,7 +974,7 @@ def test_a_paid_answer_is_not_thrown_away_for_what_surrounds_it(ask, body):
     with TeacherServer(lambda *_: Reply(body=body)) as server:
         report = ask(server, 1, GenerationConfig("tiny", logprobs=1))
         assert len(server.received) == 1
-    assert report.ledger.rows_out == 1
+    assert report.ledger.rows_out + report.ledger.dropped["unknown"] == 1
     assert read_jsonl(ask.journal)[0]["response"].startswith("fine")
 
 
@@ -726,15 +1001,32 @@ def test_a_key_that_is_cut_off_is_cleared_too(ask, before, status):
         assert KEY[:9].encode() not in ask.journal.read_bytes()
 
 
-def test_a_key_in_any_field_is_cleared(ask):
-    """Also among the log-probabilities and in the reason."""
-    body = completion("fine", KEY)
-    body["choices"][0]["logprobs"] = {
-        "content": [{"token": KEY, "logprob": -1, "top_logprobs": [{"token": KEY, "logprob": -1}]}]
-    }
+@pytest.mark.parametrize("key", ["anything", "answer to", "content_filter", "server_error", KEY])
+def test_a_models_words_are_never_changed(ask, key):
+    """Not in the text, the thinking or the tokens; nor are ids and names, by which answers are found."""
+    key = key.replace(" ", "_")
+    body = completion(f"{key} or {key}", reasoning_content=f"so {key}")
+    token = {"token": key, "logprob": -1, "top_logprobs": [{"token": key, "logprob": -1}]}
+    body["choices"][0]["logprobs"] = {"content": [token]}
+    messages = [{"role": "user", "content": f"{key}?"}]
+    ask.requests.write_bytes(orjson.dumps({"id": f"row-{key}", "messages": messages}) + b"\n")
     with TeacherServer(lambda *_: Reply(body=body)) as server:
-        ask(server, 1)
-    assert KEY.encode() not in ask.journal.read_bytes()
+        for _ in range(2):
+            generate(ask.requests, ask.journal, GenerationConfig(f"m-{key}"), Endpoint(server.url, key))
+        assert len(server.received) == 1
+    (line,) = read_jsonl(ask.journal)
+    assert (line["id"], line["teacher"], line["model"]) == (f"row-{key}", f"m-{key}", f"m-{key}")
+    assert (line["response"], line["reasoning"]) == (f"{key} or {key}", f"so {key}")
+    assert line["logprobs"] == [{"token": key, "logprob": -1, "top": {key: -1}}]
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "max_output_tokens"])
+def test_a_known_reason_is_kept_whatever_the_key(ask, reason):
+    """A reason in the server's own words is cleared of the key, one that the journal knows is not."""
+    with TeacherServer(lambda *_: Reply(body=completion("x", reason))) as server:
+        write_requests(ask.requests, 1)
+        generate(ask.requests, ask.journal, GenerationConfig("tiny"), Endpoint(server.url, reason))
+    assert read_jsonl(ask.journal)[0]["finish_reason"] == reason
 
 
 @pytest.mark.medium

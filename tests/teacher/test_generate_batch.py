@@ -1,5 +1,7 @@
 """Batch files: written within the provider's limits, and their results taken into the journal once."""
 
+import json
+
 import orjson
 import pytest
 
@@ -8,7 +10,7 @@ from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.batch_api import export_batch, import_batch
 from dataprep.teacher.generate import generate
 from dataprep.teacher.settings import Endpoint
-from tests.helpers import read_jsonl
+from tests.helpers import read_jsonl, run_here
 from tests.teacher.test_generate import assert_one_answer_each, run_command, write_requests
 from tests.teacher_server import TeacherServer, completion, error, polite
 
@@ -161,3 +163,51 @@ def test_an_import_with_failures_exits_with_1(places, tmp_path):
     assert run_command(*words, some).returncode == 1
     whole = write(results_of(paths), tmp_path / "whole.jsonl")
     assert run_command(*words, whole).returncode == 0
+
+
+def test_results_with_half_characters_are_taken(places, tmp_path):
+    """A provider's file is read as leniently as its replies: the answers are paid for."""
+    requests, journal = places
+    paths, _ = export_batch(requests, journal, TINY)
+    rows = list(results_of(paths))
+    rows[3]["response"]["body"] = json.dumps(rows[3]["response"]["body"])
+    lines = [orjson.dumps(row) + b"\n" for row in rows]
+    lines[0] = lines[0].replace(b"answer to", b"answer \\ud83d to")
+    lines[1] = lines[1].replace(
+        b'"index":0', b'"index":0,"logprobs":{"content":[{"token":"a","logprob":NaN}]}'
+    )
+    lines[2] = lines[2].replace(b'"stop"', b"null")
+    results = tmp_path / "results.jsonl"
+    results.write_bytes(b"".join(lines))
+    _, ledger = import_batch(requests, journal, TINY, [results])
+    assert str(ledger) == "10 in = 9 out + 1 dropped (unknown: 1)"
+    written = read_jsonl(journal)
+    assert written[0]["response"].startswith("answer \ufffd to")
+    assert written[0]["flags"] == ["half_character"]
+
+
+def test_batches_for_newer_models_name_the_limit_as_they_do(places):
+    """And several answers have seeds of their own."""
+    requests, journal = places
+    config = GenerationConfig("o3-mini", n=2, temperature=None, extra={"seed": 1})
+    (path,), _ = export_batch(requests, journal, config)
+    bodies = [row["body"] for row in read_jsonl(path)][:2]
+    assert [body["seed"] for body in bodies] == [1, 2]
+    assert all(body["max_completion_tokens"] == 512 for body in bodies)
+    assert not any({"max_tokens", "temperature"} & body.keys() for body in bodies)
+    with pytest.raises(UsageError, match="--n 2 needs --temperature above 0"):
+        export_batch(requests, journal, GenerationConfig("tiny", n=2))
+
+
+def test_a_batch_that_failed_says_which_flag_to_change(places, tmp_path):
+    """The summary has the last error's words, and the flag."""
+    requests, journal = places
+    paths, _ = export_batch(requests, journal, TINY)
+    refused = error("Unsupported parameter: use 'max_completion_tokens' instead")
+    rows = [{**row, "response": {"status_code": 400, "body": refused}} for row in results_of(paths)]
+    write(rows, tmp_path / "results.jsonl")
+    words = ["generate", requests, "-o", journal, "--model", "tiny", "--batch", "import"]
+    done = run_here([*words, "--batch-file", tmp_path / "results.jsonl"], cwd=tmp_path)
+    assert done.code == 1
+    assert "max_completion_tokens" in done.err
+    assert "change --max-tokens-field" in done.err

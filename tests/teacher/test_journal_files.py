@@ -180,3 +180,40 @@ def test_a_journal_is_set_aside_and_never_over_another(tmp_path):
         assert aside.read_text() == text
     assert len(names) == 3
     assert not path.exists()
+
+
+def test_any_value_in_a_line_can_be_written(tmp_path):
+    """What JSON cannot hold becomes text: no answer is lost for what surrounds it."""
+    deep = []
+    for _ in range(300):
+        deep = [deep]
+    path = tmp_path / "journal.jsonl"
+    odd = {"x\ud83d": "\ud83d", "big": 10**40, "deep": deep, "set": {1}}
+    with JournalWriter(path) as journal:
+        journal.append([line("a", finish_reason="stop", usage={"prompt_tokens": 3}, logprobs=[odd])])
+    row = orjson.loads(path.read_bytes())
+    assert (row["id"], row["response"], row["usage"]) == ("a", "yes", {"prompt_tokens": 3})
+    assert row["logprobs"][0]["x\ufffd"] == "\ufffd"
+    assert row["logprobs"][0]["big"] == f"a number {10**40}"
+
+
+def test_a_name_under_which_nothing_was_answered_is_no_teacher(tmp_path):
+    """One failed request with a mistyped name must not decide the names of a journal."""
+    path = tmp_path / "journal.jsonl"
+    with JournalWriter(path) as journal:
+        journal.append([failure("a") | {"teacher": "typo"}])
+    read_index(path).check_teacher("m", "t", "j")
+    with JournalWriter(path) as journal:
+        journal.append([line("a")])
+    index = read_index(path)
+    index.check_teacher("m", "t", "j")
+    with pytest.raises(UsageError, match="under the name 't'"):
+        index.check_teacher("m", "typo", "j")
+
+
+@pytest.mark.parametrize("flags", [None, 5, [], [["at_limit"]], ["something"], ["at_limit"]])
+def test_flags_of_any_shape_are_read(tmp_path, flags):
+    """A line with flags of another program is still a line."""
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(orjson.dumps(line("a", flags=flags)) + b"\n")
+    assert read_index(path).flags == ({"at_limit": 1} if flags == ["at_limit"] else {})

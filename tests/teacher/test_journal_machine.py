@@ -45,7 +45,9 @@ def write_requests(path, texts):
 def by_readers(folder, path, keys, sample=0):
     """What each of the four readers takes for the outcomes (evaluate: the texts) of one sample, by id."""
     examples = folder / "examples.jsonl"
-    rows = [{"id": name, "task": "mcq", "question": "?", "choices": ["a", "b", "c"]} for name in keys]
+    # With the answer, so that collect judges a whole answer as `ok`.
+    fields = {"task": "mcq", "question": "?", "choices": ["a", "b", "c"], "answer": "b", "answer_label": "b"}
+    rows = [{"id": name, **fields} for name in keys]
     write_rows(rows, str(examples))
     index = read_index(path)
     standings = {name: index.get(entry_of(name, key, sample)) for name, key in keys.items()}
@@ -102,7 +104,9 @@ class Script:
             if outcome == "failed":
                 raise RequestError("server_error", "oops", status=500)
             said = {"ok": f"(b) {self.take}", "length": f"(b) an {self.take}", "empty": " ", "refused": None}
+            said["unknown"] = f"(b) per {self.take}"
             reason = {"ok": "stop", "length": "length", "empty": "stop", "refused": "refusal"}
+            reason["unknown"] = "unknown"
             answers.append(Answer(said[outcome], reason[outcome]))
         return answers, {"prompt_tokens": 1, "completion_tokens": len(answers)}
 
@@ -300,7 +304,7 @@ def outcome(row):
         return "failed"
     if row["finish_reason"] == "stop":
         return "ok" if row["response"].strip() else "empty"
-    return {"length": "length", "refusal": "refused"}[row["finish_reason"]]
+    return {"length": "length", "refusal": "refused", "unknown": "unknown"}[row["finish_reason"]]
 
 
 TestJournal = JournalMachine.TestCase

@@ -37,6 +37,7 @@ def test_the_lines_used_here_have_their_outcomes(outcome):
 CASES = [
     ([line("ok"), line("failed")], 0),
     ([line("failed"), line("length"), line("ok")], 2),
+    ([line("length"), line("unknown")], 1),
     ([line("refused"), line("empty")], 0),
     ([line("empty"), line("refused")], 1),
     ([line("ok"), line("ok")], 1),

@@ -14,7 +14,9 @@ from dataprep.teacher.pacing import (
     Budget,
     ConcurrencyLimit,
     Rate,
+    SameFailure,
     backoff,
+    fewest_tokens,
     most_tokens,
     retry_after,
 )
@@ -132,3 +134,36 @@ def test_a_budget_is_never_passed(calls, limit):
 def test_the_bound_on_tokens_holds_for_bytes(text):
     """No tokenizer makes more tokens than bytes."""
     assert most_tokens([{"role": "user", "content": text}]) >= len(text.encode("utf-8", "replace"))
+
+
+def test_failures_of_one_kind_in_a_row_stop_at_the_fifth():
+    """Another kind begins a new row; those of one moment count once where that is wanted."""
+    row = SameFailure()
+    assert [row.add("a", 0, 1, once=False) for _ in range(5)] == [False] * 4 + [True]
+    row = SameFailure()
+    assert [row.add(kind, 0, 1, once=False) for kind in "aaaabaaaa"] == [False] * 9
+    row = SameFailure()
+    assert not any(row.add("a", 0, 1, once=True) for _ in range(50))
+    assert [row.add("a", now - 0.5, now, once=True) for now in (2, 3, 4, 5)] == [False, False, False, True]
+
+
+def test_no_more_are_in_flight_than_can_still_fail():
+    """Until something is answered; after that nothing is counted any more."""
+    row, rooms = SameFailure(), []
+    for _ in range(4):
+        rooms.append(row.room)
+        row.add("a", 0, 1, once=False)
+    assert rooms[1:] == [4, 3, 2]
+    assert rooms[0] > 10**6
+    row.answered()
+    assert row.room > 10**6
+    assert not any(row.add("a", 0, 1, once=False) for _ in range(9))
+
+
+@given(st.lists(st.sampled_from(["word", "Wort", "字", "  ", "\n", "don't", "=" * 40]), max_size=40))
+def test_a_prompt_has_more_tokens_than_the_lower_bound(parts):
+    """It is below the words and the bytes of any text."""
+    text = "".join(parts)
+    bound = fewest_tokens([{"role": "user", "content": text}])
+    assert bound <= max(len(text.split()), len(text.encode()) / 32)
+    assert bound <= most_tokens([{"role": "user", "content": text}])

@@ -12,7 +12,7 @@ from dataprep.answers.rationale import CUE
 from dataprep.core.errors import InputError, RowError, UsageError
 from dataprep.core.records import Example
 from dataprep.datasets.convert import Plan, convert_files
-from dataprep.teacher.prompts import Prompter, Shot, ShotPool, prompt_file, shot_of
+from dataprep.teacher.prompts import Prompter, Shot, ShotPool, prompt, prompt_file, shot_of
 
 
 def example(number, **fields):
@@ -436,3 +436,49 @@ def test_rationales_flow_into_prompts(run, tmp_path):
     done = run("prompt", "-", "--shots", "2", input=parsed.out)
     assert (done.code, done.out.count(b"\n")) == (0, 4)
     assert "Tin melts." in json.loads(done.out.splitlines()[0])["messages"][1]["content"]
+
+
+def test_a_set_without_rationales_is_asked_without_worked_examples(run, tmp_path):
+    """By default a request has as many worked examples as there are, and a warning says how many."""
+    bare = [example(n, solution=None) for n in range(3)]
+    for rows, shown in (
+        (bare, "no worked examples"),
+        ([*bare, example(9)], "at most 1 of 2 worked examples"),
+    ):
+        written(tmp_path / "in.jsonl", rows)
+        done = run("prompt", "in.jsonl")
+        assert (done.code, done.out.count(b"\n")) == (0, len(rows)), done.err
+        assert f"warning: the requests have {shown}: the pool, in.jsonl, has {len(rows)} rows" in done.err
+        assert "give some with --pool" in done.err
+        assert run("prompt", "in.jsonl", "--quiet").err == ""
+        # What was asked for is not silently left out.
+        assert run("prompt", "in.jsonl", "--shots", "2").code == 2
+    (tmp_path / "in.jsonl").write_text(lines(AQUA))
+    assert "warning" not in run("prompt", "in.jsonl", "--dataset", "aqua", "--shots", "1").err
+
+
+def test_a_limit_makes_the_requests_of_the_first_rows(run, tmp_path):
+    """The other rows are counted; the worked examples are drawn as without a limit."""
+    written(tmp_path / "in.jsonl", [example(n) for n in range(6)])
+    whole = run("prompt", "in.jsonl", "--shots", "2")
+    done = run("prompt", "in.jsonl", "--shots", "2", "--limit", "2")
+    assert done.out.splitlines() == whole.out.splitlines()[:2]
+    assert "6 in = 2 out + 4 dropped (after the last one of --limit: 4)" in done.err
+    assert run("prompt", "in.jsonl", "--limit", "9").out == run("prompt", "in.jsonl").out
+    assert run("prompt", "in.jsonl", "--limit", "0").code == 2
+
+
+def test_the_library_gives_requests_of_files_and_of_rows(tmp_path):
+    """`dataprep.prompt` yields what `prompt_file` writes, and checks its options as the command does."""
+    rows = [example(n).to_json() for n in range(4)]
+    source = written(tmp_path / "in.jsonl", [example(n) for n in range(4)])
+    prompt_file(source, tmp_path / "out.jsonl", shots=1)
+    assert list(prompt(source, shots=1)) == list(prompt(rows, shots=1)) == requests(tmp_path / "out.jsonl")
+    choices = [{"label": "A", "text": "wool"}, {"label": "B", "text": "tin"}]
+    raw = {"id": "x", "question": {"stem": "Which?", "choices": choices}, "answerKey": "B"}
+    assert [request["answer"]["label"] for request in prompt([raw], dataset="arc", shots=0)] == ["b"]
+    for options in ({"shots": -1}, {"shots": "2"}, {"limit": 0}, {"limit": True}):
+        with pytest.raises(UsageError, match="must be a whole number"):
+            prompt(rows, **options)
+    with pytest.raises(InputError, match="the given rows: row 2: no gold answer"):
+        list(prompt([rows[0], {"question": "?"}], shots=0))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import FileError, UsageError
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.settings import Endpoint, endpoint_of, environment
 
@@ -70,7 +70,68 @@ def test_flags_win_over_the_environment_and_it_over_env_files(tmp_path, monkeypa
     assert (endpoint.base_url, endpoint.api_key) == ("http://file/v1", "key-of-file")
     assert endpoint_of(found, base_url="http://flag/v1").base_url == "http://flag/v1"
     monkeypatch.setenv("MINE", "my-own-key")
-    assert endpoint_of(environment(tmp_path), key_variable="MINE").api_key == "my-own-key"
+    own = endpoint_of(environment(tmp_path), base_url="http://flag/v1", key_variable="MINE")
+    assert own.api_key == "my-own-key"
+
+
+EVIL = "TEACHER_MODEL_ENDPOINT_URL=http://evil/v1"
+# The lines of a .env file; the environment's variables; flags; and the key that is sent, or the error.
+FILES = [
+    (EVIL, {"OPENAI_API_KEY": "mine"}, {}, "not sent to an address"),
+    (EVIL, {"TEACHER_MODEL_API_KEY": "mine"}, {}, "not sent"),
+    (EVIL, {"MINE": "mine"}, {"key_variable": "MINE"}, "not sent"),
+    (EVIL, {"MINE": "mine"}, {"azure": True, "api_version": "1"}, "no API"),
+    (EVIL, {"OPENAI_API_KEY": "mine"}, {"base_url": "http://x"}, ("mine",)),
+    (EVIL, {}, {}, ("",)),
+    (EVIL + "\nOPENAI_API_KEY=its", {"OPENAI_API_KEY": "mine"}, {}, ("its",)),
+    (EVIL + "\nTEACHER_MODEL_API_KEY=its",
+     {"TEACHER_MODEL_API_KEY": "mine"}, {}, ("its",)),
+    (EVIL,
+     {"TEACHER_MODEL_ENDPOINT_URL": "http://own/v1", "OPENAI_API_KEY": "mine"}, {}, ("mine",)),
+    ("TEACHER_MODEL_ENDPOINT_URL=https://api.openai.com/v1", {"OPENAI_API_KEY": "mine"}, {}, ("mine",)),
+    ("TEACHER_MODEL_ENDPOINT_URL=", {"OPENAI_API_KEY": "mine"}, {}, ("mine",)),
+    ("TEACHER_MODEL_ENDPOINT_URL=http://evil/${OPENAI_API_KEY}\nTEACHER_MODEL_API_KEY=its",
+     {"OPENAI_API_KEY": "mine"}, {}, "write the value itself"),
+    (EVIL + "\nTEACHER_MODEL_API_KEY=${OPENAI_API_KEY}",
+     {"OPENAI_API_KEY": "mine"}, {}, "write the value itself"),
+    ("TEACHER_MODEL_API_KEY=its", {}, {"base_url": "http://own/v1"}, ("its",)),
+]  # fmt: skip
+
+
+def test_a_file_in_the_folder_gets_no_key_of_the_environment(tmp_path, monkeypatch):
+    """Whoever wrote it: its address is used with its own key, or where the user names it."""
+    wrong = []
+    for content, variables, options, expected in FILES:
+        for name in ("TEACHER_MODEL_ENDPOINT_URL", "TEACHER_MODEL_API_KEY", "OPENAI_API_KEY", "MINE"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        (tmp_path / ".env").write_text(content)
+        try:
+            endpoint = endpoint_of(environment(tmp_path), **options)
+        except UsageError as error:
+            said = str(error)
+            if type(expected) is not str or expected not in said or "mine" in said.split():
+                wrong.append((content, said))
+        else:
+            if (endpoint.api_key,) != expected or "mine" in endpoint.base_url:
+                wrong.append((content, endpoint.api_key, endpoint.base_url))
+    assert not wrong
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path):
+    """With its path, and no traceback."""
+    (tmp_path / ".env").write_bytes(b"A=\xff\xfe\n")
+    with pytest.raises(FileError, match=r"\.env: cannot be read"):
+        environment(tmp_path)
+
+
+def test_addresses_on_this_machine_are_known():
+    """No proxy of the environment is used for them."""
+    own = "localhost LOCALHOST localhost. a.localhost 127.0.0.1 127.9.9.9 [::1] 0.0.0.0 [::ffff:127.0.0.1]"
+    others = "example.org localhost.example.org 10.0.0.1 [2001:db8::1] 1270.0.0.1"
+    assert all(Endpoint(f"http://{host}:80/v1").is_loopback for host in own.split())
+    assert not any(Endpoint(f"http://{host}/v1").is_loopback for host in others.split())
 
 
 @pytest.mark.parametrize(
@@ -82,6 +143,8 @@ def test_flags_win_over_the_environment_and_it_over_env_files(tmp_path, monkeypa
         ({}, {"azure": True}, "the resource's address"),
         ({"OPENAI_API_KEY": "k"}, {"azure": True, "base_url": "https://x"}, "--api-version"),
         ({"OPENAI_API_KEY": "k"}, {"base_url": "localhost:8000"}, "expected http"),
+        ({"OPENAI_API_KEY": "k"}, {"base_url": "http://x/\x1b[2Jv1"}, r"\\x1b"),
+        ({"OPENAI_API_KEY": "k"}, {"base_url": "http://x/v1\nasks y"}, "expected http"),
         ({"OPENAI_API_KEY": "k y"}, {}, "white space"),
     ],
 )
@@ -109,3 +172,41 @@ def test_an_address_is_shown_without_what_it_hides():
     """Neither a password nor a key in the query."""
     endpoint = Endpoint("https://me:secret@host:8443/v1?api-key=abc", "sk-12345678")
     assert endpoint.shown_url == "https://host:8443/v1"
+
+
+def test_several_answers_at_temperature_0_are_refused_before_anything_is_sent():
+    """They would all be the same. Settings of earlier journals are still accepted for reading."""
+    GenerationConfig("a", n=3, temperature=0.7).check_samples()
+    GenerationConfig("a", n=3, temperature=None).check_samples()
+    GenerationConfig("a").check_samples()
+    with pytest.raises(UsageError, match=r"--n 3 needs --temperature above 0.*the same"):
+        GenerationConfig("a", n=3).check_samples()
+
+
+def test_samples_that_are_asked_alone_have_seeds_of_their_own():
+    """With one seed they would all be the same; the first keeps the one that was given."""
+    config = GenerationConfig("a", temperature=1.0, extra={"seed": 7, "x": 1})
+    assert [config.body(ASKED, 1, first=first)["seed"] for first in (0, 1, 2)] == [7, 8, 9]
+    assert "seed" not in GenerationConfig("a").body(ASKED, 1, first=2)
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "online", "batch"),
+    [
+        ("gpt-4o-mini", "auto", "max_tokens", "max_tokens"),
+        ("o3-mini", "auto", "max_tokens", "max_completion_tokens"),
+        ("openai/o1", "auto", "max_tokens", "max_completion_tokens"),
+        ("gpt-5", "auto", "max_tokens", "max_completion_tokens"),
+        ("ft:gpt-5-nano:me", "auto", "max_tokens", "max_completion_tokens"),
+        ("qwen-o1", "auto", "max_tokens", "max_tokens"),
+        ("my-deployment", "max_completion_tokens", "max_completion_tokens", "max_completion_tokens"),
+        ("o3-mini", "max_tokens", "max_tokens", "max_tokens"),
+    ],
+)
+def test_the_name_of_the_limit(model, field, online, batch):
+    """No reply can correct a batch file, so there it follows the model's name or the flag."""
+    config = GenerationConfig(model, max_tokens=9, max_tokens_field=field)
+    for name, body in ((online, config.body(ASKED, 1)), (batch, config.body(ASKED, 1, batch=True))):
+        assert body[name] == 9
+        assert len({"max_tokens", "max_completion_tokens"} & body.keys()) == 1
+    assert config.key(ASKED) == GenerationConfig(model).key(ASKED)

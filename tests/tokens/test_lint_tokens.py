@@ -15,7 +15,9 @@ from dataprep.cli.app import app
 from dataprep.core.errors import InputError, UsageError
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.lint_files import lint_files, page
+from dataprep.tokens.options import ShardOptions
 from dataprep.tokens.tokenizers import loading as tokenizers
+from dataprep.tokens.tokenizers.training import train_tokenizer
 from dataprep.tokens.truncation import Encoded, spans_of, truncate
 from tests import chat_templates as templates
 from tests.tokens.test_chat_formats import DUMMY, TOY, chat, chats
@@ -290,6 +292,24 @@ def test_every_format_and_a_file_without_rows(tmp_path):
         lint_files([tmp_path / "empty.jsonl"], TOY, LAYOUT)
     with pytest.raises(UsageError, match="nothing to lint"):
         lint_files([], TOY, LAYOUT)
+
+
+def test_a_tokenizer_and_a_format_can_be_given_by_name(tmp_path):
+    """The linter takes what `tokenize_files` takes: paths, names, a template and the options of shards."""
+    path = write(tmp_path / "in.jsonl", [chat(" Q ", "A"), chat("Q", "A" * 50)])
+    tokenizer = tmp_path / "tokenizer.json"
+    tokenizer.write_bytes(train_tokenizer(["What is it? " + "x" * n for n in range(60)], 275, "bpe"))
+    loaded = tokenizers.load_tokenizer(tokenizer)
+    for strip in (False, True):
+        options = ShardOptions(strip=strip, date="26 Jul 2024", max_length=120)
+        expected = lint_files(
+            path, loaded, chat_format_of("llama3", strip=strip, date="26 Jul 2024"), max_length=120
+        )
+        assert lint_files(path, tokenizer, "llama3", options=options) == expected
+        assert lint_files(path, str(tokenizer), options=options) == expected
+        assert expected.tokens
+    with pytest.raises(UsageError, match="there is no chat format 'lama'"):
+        lint_files(path, tokenizer, "lama")
 
 
 def test_only_the_first_of_each_kind_are_shown(tmp_path):

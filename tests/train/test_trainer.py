@@ -339,6 +339,10 @@ def test_other_errors_pass():
     [
         ("", "the file is empty"),
         ('{"question": "q"}\n', r"the row's fields are 'question'; expected chat rows"),
+        (
+            '{"Question": "q", "Answer": "a"}\n',
+            r"chat rows of the same journal with `dataprep collect --to chat`",
+        ),
         ('{"messages": []}\n', "bad.jsonl:1"),
         ('{"text": "t", "label": 1}\n', "--objective sft needs chat rows"),
     ],

@@ -81,21 +81,24 @@ def collect_command(
         "thinking left out": report.thinking,
     }
     lines = [f"  {name}: {count:,}" for name, count in counts.items() if count]
+    lines += [f"  {name} is left out: no request under this name was answered" for name in report.silent]
     summary.add("collect", report.ledger, output, lines=[*status_lines(report.statuses), *lines])
-    document = report.ledger.to_json() | {
-        "status": {name: dict(each) for name, each in report.statuses.items()}
-    }
+    statuses = {name: dict(each) for name, each in report.statuses.items()}
+    document = report.ledger.to_json() | {"status": statuses}
+    document |= {"teachers_without_answers": report.silent} if report.silent else {}
     summary.finish(document | {name.replace(" ", "_"): count for name, count in counts.items()})
 
 
 def _run_tests() -> RunTests:
     """Return what runs the program in a reply with its tests, as ``evaluate`` does."""
-    from dataprep.evaluate.metrics.extract import program_of
+    from dataprep.evaluate.metrics.programs import program_of
     from dataprep.evaluate.sandbox.run import Limits, check_confinement, run_program
 
     limits = Limits()
     guard = check_confinement(limits)
-    return lambda reply, tests: run_program(program_of(reply), tests, limits, guard).outcome == "passed"
+    return lambda reply, tests: (
+        run_program(program_of(reply, tests), tests, limits, guard).outcome == "passed"
+    )
 
 
 def _names(given: Sequence[str]) -> dict[str, str]:

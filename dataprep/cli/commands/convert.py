@@ -28,7 +28,9 @@ from dataprep.datasets.convert import Plan
 @with_options
 def command(
     *,
-    dataset: str = argument(..., "Its name, as `dataprep datasets` lists it.", "DATASET"),
+    dataset: str = argument(
+        ..., "Its name, as `dataprep datasets` lists it; or examples, or rationales.", "DATASET"
+    ),
     inputs: list[str] | None = argument(
         None, "Files or a folder of source rows; - is standard input.", "[INPUT]..."
     ),
@@ -61,21 +63,25 @@ def command(
     """Convert a dataset's source rows to chat rows or Examples.
 
     Without INPUT, every split found in the workspace's raw/DATASET is written to pre_datasets/. With INPUT,
-    the rows go to -o, or to standard output.
+    the rows go to -o, or to standard output. INPUT can have Examples too, which are known by their fields.
+    As DATASET, `examples` are those of any dataset, and `rationales` are labelled rows, whose rationales
+    become the answers.
 
     \b
     Examples:
       dataprep convert gsm8k
       dataprep convert squad dev-v2.0.json -o squad.jsonl --sample 1000
       cat train.jsonl | dataprep convert gsm8k - --to example | head -1
+      dataprep convert rationales rows.jsonl --teacher llama-2 -o train.jsonl
     """
     from dataprep.core.io import check_apart, check_distinct, open_rejects
     from dataprep.datasets.convert import convert_files
+    from dataprep.datasets.converters.qa import parse_map
     from dataprep.datasets.registry import canonical
     from dataprep.datasets.source_rows import missing_labels
 
     given = {
-        "columns": None if columns is None else _columns(columns),
+        "columns": None if columns is None else parse_map(columns),
         "answers_from": answers_from,
         "unlabelled": unlabelled,
         "strip_calculator": strip_calculator or None,
@@ -90,8 +96,10 @@ def command(
     options = {name: value for name, value in given.items() if value is not None}
     make = partial(plan, dataset=dataset, template=wording, options=options)
     # Reports wrong flags before any file is looked for.
-    make(split=split)
-    jobs = _jobs(dataset, inputs or [], output, split, workspace)
+    made = make(split=split)
+    if made.from_examples and not inputs:
+        raise UsageError("give the files of Examples: a workspace's raw/ has source rows")
+    jobs = _jobs(made.dataset, inputs or [], output, split, workspace)
     summary = Summary("convert", quiet=quiet, as_json=as_json)
     inputs, targets = [path for _, paths, _ in jobs for path in paths], [target for *_, target in jobs]
     check_apart(targets, inputs)
@@ -102,22 +110,9 @@ def command(
             with bytes_bar(f"convert {title}", paths, 1, quiet or as_json) as advance:
                 made = make(split=name)
                 ledger = convert_files(made, paths, target, workers=workers, rejects=bad, progress=advance)
-            hint = missing_labels(dataset, paths, ledger)
+            hint = None if made.from_examples else missing_labels(made.dataset, paths, ledger)
             summary.add(f"{title} {name}" if name else title, ledger, target, hint=hint)
     summary.finish()
-
-
-def _columns(text: str) -> dict[str, str]:
-    from dataprep.datasets.converters.qa import FIELDS
-
-    pairs = [part.partition("=")[::2] for part in text.split(",")]
-    columns = dict(pairs)
-    if len(columns) < len(pairs):
-        raise UsageError(f"--map {text}: a name is repeated")
-    for name, column in columns.items():
-        if name not in FIELDS or not column:
-            raise UsageError(f"--map {text}: expected NAME=FIELD, with NAME one of {', '.join(FIELDS)}")
-    return columns
 
 
 def _jobs(
@@ -148,6 +143,8 @@ def _jobs(
     if not paths_of:
         wanted = {split: splits[split]} if split else splits
         patterns = ", ".join(pattern for each in wanted.values() for pattern in each.files)
+        configs = sorted({each.hub.partition("/")[0] for each in wanted.values() if each.hub})
+        patterns += "".join(f", {config}/" for config in configs)
         raise WorkspaceError(f"{folder} holds no file of {' or '.join(wanted)} (looked for {patterns})")
     if home is None or output is not None:
         # The rows of two splits in one file could not be told apart.

@@ -1,4 +1,4 @@
-"""``dataprep datasets``, ``dataprep fetch`` and ``dataprep init``."""
+"""``dataprep datasets``, ``dataprep fetch``, ``dataprep init`` and ``dataprep clean``."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def datasets_command(workspace: InWorkspace = None, as_json: AsJson = False) -> 
 
 
 def _described(name: str, home: Workspace | None) -> dict[str, Any]:
-    from dataprep.core.io import matching_files
     from dataprep.datasets import registry
     from dataprep.datasets.download import read_manifest
+    from dataprep.datasets.workspace import candidates
 
     source = registry.load(name).SOURCE
     folder = None if home is None else home.dataset_folder(name, registry.aliases(name), new=True)
@@ -51,7 +51,7 @@ def _described(name: str, home: Workspace | None) -> dict[str, Any]:
     if folder is not None and folder.is_dir():
         # Not `split_files`, for which two candidates of one split are an error: the list shows them.
         raw = {
-            split: [path.name for path in matching_files(folder, each.files)]
+            split: [str(path.relative_to(folder)) for path in candidates(folder, each)]
             for split, each in source.splits.items()
         }
     return {
@@ -141,3 +141,43 @@ def init_command(
     root = init_workspace(folder)
     if not quiet:
         say(f"made {root}: try `dataprep convert gsm8k` in there")
+
+
+def clean_command(
+    folders: list[str] | None = argument(
+        None, "Folders to look in, and below them. Defaults to the current folder.", "[DIR]..."
+    ),
+    only_list: bool = flag(False, "List them, and remove nothing.", "--list"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the unfinished files of commands that were killed.
+
+    A command writes to hidden files beside its outputs, .NAME.RANDOM.partial, and renames them at the end.
+    After `kill -9` or a power failure they stay. The next run with the same output removes its own; this
+    command removes all of them below a folder, except those that a process works on. It prints their paths.
+
+    \b
+    Examples:
+      dataprep clean --list
+      dataprep clean workspace /data/tmp
+    """
+    from dataprep.core.io import leftovers, printable, remove_unlocked
+
+    removed = kept = size = 0
+    shown: list[dict[str, Any]] = []
+    for folder in folders or ["."]:
+        for leftover in leftovers(folder):
+            stale = leftover.state == "stale" and (only_list or remove_unlocked(leftover.path))
+            removed, kept, size = removed + stale, kept + (not stale), size + leftover.size * stale
+            shown.append(
+                {"path": printable(str(leftover.path)), "bytes": leftover.size, "state": leftover.state}
+            )
+            if stale and not quiet:
+                say(leftover.path, file=sys.stdout)
+    summary = Summary("clean", quiet=quiet, as_json=as_json)
+    found = f"{removed:,} unfinished, {size:,} bytes"
+    summary.say(f"clean: {found}" if only_list else f"clean: removed {found}")
+    if kept:
+        summary.say(f"  left where they are, in use or of others: {kept:,}")
+    summary.finish({"removed": 0 if only_list else removed, "bytes": size, "unfinished": shown})

@@ -36,10 +36,11 @@ def command(
 ) -> None:
     """Measure a model, or any system's predictions, by each task's own metric.
 
-    GSM8K: exact match of the final number, after #### (strict) and anywhere (flexible). SQuAD: exact match
-    and F1. Multiple choice: accuracy. MBPP: pass@1, by running the tests (--allow-code). With --metric
-    loss: the mean loss per token in the loss. Each figure has a 95 % interval, by source. The exit code is 1
-    if a row has no prediction. A MODEL needs `pip install 'dataprep[train]'`.
+    GSM8K: exact match of the final number, after #### (strict), anywhere (flexible), and by value. SQuAD:
+    exact match and F1. Multiple choice: accuracy. MBPP: pass@1, by running the tests (--allow-code). With
+    --metric loss: the mean loss per token in the loss. Each figure has a 95 % interval, by source. A student
+    of `dataprep train` is asked as its run records that it was trained. The exit code is 1 if a row has no
+    prediction. A MODEL needs `pip install 'dataprep[train]'`.
 
     \b
     Examples:
@@ -81,6 +82,11 @@ def _print(done: Evaluation, output: str | None) -> None:
     print_text(_table(done.results), min_width=100, file=sys.stderr if output == "-" else sys.stdout)
     where = {None: "", "-": " → standard output"}.get(output, f" → {output}")
     say(f"evaluate: {done.ledger}{where}")
+    if done.guard is not None:
+        guard = f"under the guard {done.guard}, which lets them read {done.readable}"
+        say(f"evaluate: programs ran {guard}, and write nothing")
+    for warning in done.warnings():
+        say(f"warning: {warning}")
     for count, what in (
         (done.cut, "answers were cut off at --max-tokens or where the model's context ends"),
         (done.unknown, "predictions have an id that no row has"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,11 +11,14 @@ from dataprep.cli.console import Summary, say
 from dataprep.cli.options import AsJson, From, Output, Quiet, Rejects, Seed, argument, flag, with_options
 from dataprep.cli.progress import asking_bar
 from dataprep.core.errors import UsageError
+from dataprep.core.ledger import Ledger
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.settings import MODEL, Pacing, endpoint_of, environment
+from dataprep.teacher.journal.line import FLAGS
+from dataprep.teacher.settings import MODEL, Endpoint, Pacing, endpoint_of, environment
 
 if TYPE_CHECKING:
     from dataprep.teacher.generate import GenerateReport
+    from dataprep.teacher.protocol import RequestError
 
 
 def prompt_command(
@@ -22,7 +26,10 @@ def prompt_command(
     output: Output = None,
     dataset: str | None = flag(None, "INPUT has source rows of this dataset.", "NAME"),
     shots: int | None = flag(
-        None, "Worked examples per request. Defaults to 2, or 0 without forcing.", "N", min=0
+        None,
+        "Worked examples per request. Defaults to 2 or as many as there are, and to 0 without forcing.",
+        "N",
+        min=0,
     ),
     seed: Seed = 42,
     pool: str | None = flag(None, "Draw worked examples from this file, not from INPUT.", "FILE"),
@@ -31,6 +38,7 @@ def prompt_command(
     ),
     system: str | None = flag(None, "System prompt; '' for none.", "TEXT"),
     template: str | None = flag(None, "Wording: keys system and user.", "FILE.toml"),
+    limit: int | None = flag(None, "Make at most N requests, of the first rows.", "N", min=1),
     rejects: Rejects = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -63,6 +71,7 @@ def prompt_command(
         forcing=teacher_forcing,
         system=parts.get("system") if system is None else system,
         user=parts.get("user"),
+        limit=limit,
         rejects=rejects,
         warn=None if quiet else lambda text: say(f"warning: {text}"),
     )
@@ -131,14 +140,19 @@ def generate_command(
     if batch == "export":
         paths, count = export_batch(requests, output, config)
         summary.say(*(f"generate: wrote {path}" for path in paths))
+        if config.is_newer_model and config.temperature is not None:
+            summary.say(f"  if {config.model} takes no temperature, export again with --temperature -1")
         summary.say(f"generate: requests in batch files: {count:,}")
         summary.finish({"requests": count, "files": [str(path) for path in paths]})
         return
     if batch == "import":
-        results, ledger = import_batch(requests, output, config, batch_file or [], teacher=teacher)
+        report = GenerateReport(Ledger())
+        results, report.ledger = import_batch(
+            requests, output, config, batch_file or [], teacher=teacher, on_failure=_remember(report)
+        )
         summary.say(f"generate: results: {results} → {output}")
-        _finish(summary, GenerateReport(ledger), output)
-        sys.exit(1 if ledger.failed else 0)
+        _finish(summary, report, output)
+        sys.exit(1 if report.ledger.failed else 0)
     if status:
         _finish(summary, status_of_requests(requests, output, config), output)
         return
@@ -152,6 +166,7 @@ def generate_command(
         else:
             service: dict[str, Any] = {"azure": azure, "api_version": api_version}
             endpoint = endpoint_of(variables, base_url=base_url, key_variable=api_key_env, **service)
+            _announce(summary, config.model, endpoint, variables.path)
             report = generate(requests, output, config, endpoint, timeout=timeout, **shared)
     _finish(summary, report, output)
     # The journal is complete and the summary is printed, so the exit code is all that says it.
@@ -159,6 +174,24 @@ def generate_command(
         sys.exit(130)
     if report.ledger.failed or report.progress.stopped:
         sys.exit(1)
+
+
+def _announce(summary: Summary, model: str, endpoint: Endpoint, file: str) -> None:
+    origin = f", the address in {file}" if endpoint.from_file else ""
+    text = f"generate: asks {model} at {endpoint.shown_url}{origin}"
+    # Also with --quiet if a file decides where the prompts go, which the user may not know.
+    if endpoint.from_file and not summary.as_json:
+        say(text)
+    else:
+        summary.say(text)
+
+
+def _remember(report: GenerateReport) -> Callable[[RequestError], None]:
+    def on_failure(error: RequestError) -> None:
+        advice = f"; {error.advice}, and export again" if error.advice else ""
+        report.progress.failed, report.progress.last_error = 1, f"{error}{advice}"
+
+    return on_failure
 
 
 def _finish(summary: Summary, report: GenerateReport, journal: str) -> None:
@@ -176,8 +209,10 @@ def _finish(summary: Summary, report: GenerateReport, journal: str) -> None:
         summary.say(f"  requests sent: {done.sent:,}, tokens: {tokens:,}{cost}")
     if done.stopped:
         summary.say(f"  stopped: {done.stopped}")
-    if done.failed and done.last_error:
+    if done.last_error and (done.failed or done.stopped or report.ledger.dropped["refused"]):
         summary.say(f"  last failure: {done.last_error}")
+    for name, count in report.flags.items():
+        summary.say(f"  warning: {count:,} answers in the journal have the flag {name}: {FLAGS[name]}")
     if report.ledger.failed["failed"] or report.ledger.dropped["not asked yet"]:
         summary.say("  run the same command again to ask for what is missing")
     counts = ("sent", "answered", "prompt_tokens", "completion_tokens", "cost")
@@ -187,6 +222,8 @@ def _finish(summary: Summary, report: GenerateReport, journal: str) -> None:
             **report.ledger.to_json(),
             **{name: getattr(done, name) for name in counts},
             "stopped": done.stopped or None,
+            "last_error": done.last_error or None,
+            "flags": report.flags,
             "interrupted": report.interrupted,
             "torn_line_set_aside": report.torn,
         }

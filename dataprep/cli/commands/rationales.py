@@ -45,6 +45,9 @@ def parse_command(
     trim_runaway: bool = flag(
         False, "Cut rationales where they run into another question.", "--trim-runaway"
     ),
+    source: str | None = flag(
+        None, "The set that the files belong to. Defaults to the dataset whose folder they are in.", "NAME"
+    ),
     workers: Workers = None,
     rejects: Rejects = None,
     quiet: Quiet = False,
@@ -70,6 +73,7 @@ def parse_command(
             gold=gold,
             teachers=() if teachers is None else teachers.split(","),
             trim=trim_runaway,
+            source=source,
             workers=workers,
             rejects=rejects,
             progress=advance,

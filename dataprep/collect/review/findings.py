@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import erfc, exp, inf, lgamma, log, sqrt
 from typing import Any
 
-from dataprep.teacher.journal.line import Outcome
+from dataprep.teacher.journal.line import OUTCOMES, Outcome
 
 # With smaller expected counts the chi-square distribution is a poor approximation (Cochran 1952).
 ENOUGH = 5.0
@@ -171,6 +171,11 @@ class TeacherReview:
     def read_share(self) -> float | None:
         """The share of replies with a single readable letter."""
         return self.read / self.outcomes["ok"] if self.outcomes["ok"] else None
+
+
+def shown_outcomes(teachers: Sequence[TeacherReview]) -> list[Outcome]:
+    """Return the outcomes that a table of teachers has columns for."""
+    return [outcome for outcome in OUTCOMES if any(outcome in teacher.outcomes for teacher in teachers)]
 
 
 @dataclass(frozen=True)

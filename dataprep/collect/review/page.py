@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dataprep.collect.review.findings import Review, TeacherReview, share
+from dataprep.collect.review.findings import Review, TeacherReview, share, shown_outcomes
 from dataprep.collect.review.sections import Section, Table, sections
 from dataprep.core import io as files
 from dataprep.core.errors import visible
 from dataprep.core.html import REVIEW_STYLE, document, escaped
-from dataprep.teacher.journal.line import OUTCOMES
 
 # Coordinates are the units of the viewBox: about a pixel each, fewer on a narrow screen.
 WIDTH = 720
@@ -24,10 +23,11 @@ DASHES = "stroke: var(--uniform); stroke-width: 2; stroke-dasharray: 6 3"
 def outcomes_plot(teachers: Sequence[TeacherReview]) -> str:
     """Return a bar per teacher, divided by the outcomes of the questions that it was asked."""
     rows = []
+    shown = shown_outcomes(teachers)
     for teacher in teachers:
-        counts = [teacher.outcomes[outcome] for outcome in OUTCOMES]
+        counts = [teacher.outcomes.get(outcome, 0) for outcome in shown]
         rows.append((teacher.name, counts, f"{counts[0]:,} of {sum(counts):,} ok"))
-    return _stacked("Outcomes by teacher", rows, [(outcome, outcome) for outcome in OUTCOMES])
+    return _stacked("Outcomes by teacher", rows, [(outcome, outcome) for outcome in shown])
 
 
 def right_plot(teachers: Sequence[TeacherReview]) -> str:
@@ -133,7 +133,7 @@ def _svg(label: str, height: int, parts: Iterable[str]) -> str:
 
 
 # Confusion matrices with more columns get narrower ones, and from the other number on scroll on a phone.
-WIDE, SCROLLS = 12, 8
+WIDE, SCROLLS = 12, 10
 # `rows`: each row is a block of labelled values on a narrow screen.
 _CLASSES = {
     "overview": "names rows", "letters": "letters rows", "confusion": "confusion", "unread": "replies rows",

@@ -112,7 +112,7 @@ def read_replies(path: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
     name = "standard input" if path == files.STDIO else files.printable(path)
     asked: Counter[str] = Counter()
     where = None
-    for where, row in files.read_rows(path):
+    for where, row in files.read_rows(path, growing=True):
         with located(where):
             if "rationales" in row or "teacher_answers" in row:
                 yield from _labelled(row, files.printable(str(where)), gold)

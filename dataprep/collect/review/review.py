@@ -30,6 +30,11 @@ SHOWN = 20
 """Number of replies without a letter, and of ids without a reference, that are listed."""
 
 
+def review(inputs: str | Path | Sequence[str | Path], *, gold: str | Path | None = None) -> Review:
+    """Review teachers' answers to multiple-choice questions, in one file or several; see ``review_files``."""
+    return review_files([inputs] if isinstance(inputs, str | Path) else inputs, gold=gold)
+
+
 def review_files(
     inputs: Sequence[str | Path], *, gold: str | Path | None = None, page: str | Path | None = None
 ) -> Review:
@@ -59,17 +64,17 @@ def review_files(
     for path in paths:
         for reply in read_replies(path, rows):
             journal.add(reply)
-    review = reviewed(journal, rows, list(map(files.printable, paths)), with_gold=gold is not None)
-    _check_letters(review, paths[0])
-    if review.gold is not None and not review.gold.found:
-        ids = ", ".join(map(repr, review.gold.missing_ids[:3]))
+    figures = reviewed(journal, rows, list(map(files.printable, paths)), with_gold=gold is not None)
+    _check_letters(figures, paths[0])
+    if figures.gold is not None and not figures.gold.found:
+        ids = ", ".join(map(repr, figures.gold.missing_ids[:3]))
         hint = "is it the reference file of these questions, with the ids that the requests had?"
         raise InputError(
-            str(gold), f"none of its {review.gold.rows} ids is one of the answers' ({ids}, …); {hint}"
+            str(gold), f"none of its {figures.gold.rows} ids is one of the answers' ({ids}, …); {hint}"
         )
     if page is not None:
-        write_page(review, str(page))
-    return review
+        write_page(figures, str(page))
+    return figures
 
 
 def _by_id(path: str) -> dict[str, GoldRow]:
@@ -146,7 +151,8 @@ def _teacher(
         name=name,
         lines=lines,
         superseded=lines - len(answers),
-        outcomes={outcome: outcomes[outcome] for outcome in OUTCOMES},
+        # Few servers leave out why an answer ended, so this one is shown only where it occurs.
+        outcomes={name: outcomes[name] for name in OUTCOMES if name != "unknown" or outcomes[name]},
         read=len(read),
         unread=unread[:SHOWN],
         unread_more=max(0, len(unread) - SHOWN),

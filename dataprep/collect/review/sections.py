@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dataprep.collect.review.findings import ENOUGH, Agreement, Fit, Pair, Review, TeacherReview, share
-from dataprep.teacher.journal.line import OUTCOMES
+from dataprep.collect.review.findings import (
+    ENOUGH,
+    Agreement,
+    Fit,
+    Pair,
+    Review,
+    TeacherReview,
+    share,
+    shown_outcomes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +80,11 @@ def _counted(review: Review) -> list[str]:
 
 
 def _overview(review: Review) -> Table:
-    head = ["teacher", "asked", *OUTCOMES, "letter read", *(["right"] if review.gold else [])]
+    shown = shown_outcomes(review.teachers)
+    head = ["teacher", "asked", *shown, "letter read", *(["right"] if review.gold else [])]
     rows = []
     for teacher in review.teachers:
-        counts = [teacher.outcomes[outcome] for outcome in OUTCOMES]
+        counts = [teacher.outcomes.get(outcome, 0) for outcome in shown]
         row = [teacher.name, *(f"{count:,}" for count in (sum(counts), *counts))]
         row.append(share(teacher.read, teacher.outcomes["ok"]))
         if teacher.agreement is not None:

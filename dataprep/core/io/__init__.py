@@ -1,8 +1,8 @@
 """Open data paths: the only package that does.
 
 ``blocks`` reads rows and blocks of lines from any supported file. ``reading`` opens inputs and reads whole
-documents, ``writing`` makes outputs that appear whole or not at all, ``formats`` maps a path's suffix to a
-format, and ``tables`` reads and writes CSV, TSV and Parquet.
+documents, and ``writing`` makes outputs that appear whole or not at all, with the files and folders of
+``unfinished``. ``formats`` maps a path's suffix to a format; ``tables`` reads and writes CSV, TSV, Parquet.
 """
 
 from dataprep.core.io.blocks import (
@@ -14,9 +14,21 @@ from dataprep.core.io.blocks import (
     read_row_blocks,
     read_rows,
     row_blocks,
+    rows_in,
 )
 from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
-from dataprep.core.io.reading import check_input, open_mapped, open_whole, read_document, read_text
+from dataprep.core.io.reading import (
+    FileBytes,
+    Unchanged,
+    changed,
+    check_input,
+    open_mapped,
+    open_whole,
+    read_bytes,
+    read_document,
+    read_text,
+)
+from dataprep.core.io.unfinished import leftovers, new_folder, remove_unlocked, replacing
 from dataprep.core.io.writing import (
     Output,
     Rejects,
@@ -25,6 +37,7 @@ from dataprep.core.io.writing import (
     open_output,
     open_rejects,
     printable,
+    write_at,
     write_rows,
     write_text,
     writing,

@@ -6,23 +6,22 @@ rows of documents and tables are turned into JSON Lines, so that there is one ro
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, Literal
-
-import orjson
 
 from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.io.formats import STDIO, format_of
 from dataprep.core.io.reading import (
     BLOCK_BYTES,
     BOM,
+    Identity,
+    changed,
     check_input,
     open_input,
     read_document,
@@ -30,7 +29,7 @@ from dataprep.core.io.reading import (
     translated,
 )
 from dataprep.core.io.tables import read_delimited, read_parquet
-from dataprep.core.jsonl import MAX_LINE, not_object, not_writable, parse_line, too_long
+from dataprep.core.jsonl import MAX_LINE, any_line, not_object, parse_line, too_long
 from dataprep.core.ledger import advance
 
 # A document that a person wrote or a tool indented: an array of objects, or an object whose first line is
@@ -53,54 +52,68 @@ class Block:
     first: bool = False  # it is the first block of its file
     # Number of rows of the file that precede the block, if the engine was asked to count them.
     rows_before: int | None = None
-
-    def mapped(self) -> memoryview:
-        """Return the block's bytes, mapped from the file instead of copied if they are in one."""
-        if self.data is not None or self.start == self.end:
-            return memoryview(self.data or b"")
-        with translated(self.path), open(self.path, "rb", buffering=0) as file:
-            # A mapping must begin at a page.
-            base = self.start - self.start % mmap.ALLOCATIONGRANULARITY
-            length = self.end - base
-            # Reading a mapped page past the end of the file kills the process with SIGBUS.
-            if os.fstat(file.fileno()).st_size < self.end:
-                raise InputError(self.path, "the file shrank while it was read")
-            view = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=base)
-        return memoryview(view)[self.start - base :]
+    identity: Identity | None = None  # the file that the range is of
 
     def read(self) -> bytes:
         """Return the block's lines; the last one may lack its newline."""
         if self.data is not None:
             return self.data
+        with self._opened() as file:
+            return read_full(file, self.end - self.start)
+
+    def read_into(self, buffer: bytearray) -> memoryview:
+        """Return the block's lines, read into a buffer that is large enough."""
+        size = self.end - self.start
+        view = memoryview(buffer)[:size]
+        with self._opened() as file:
+            done = 0
+            while done < size and (count := file.readinto(view[done:])):
+                done += count
+        return view
+
+    @contextmanager
+    def _opened(self) -> Iterator[FileIO]:
+        # Each block is read when its turn comes, perhaps by another process: the file is opened once more.
         with translated(self.path), open(self.path, "rb", buffering=0) as file:
             file.seek(self.start)
-            data = read_full(file, self.end - self.start)
-        if len(data) < self.end - self.start:
-            raise InputError(self.path, "the file shrank while it was read")
-        return data
+            yield file
+            status = os.fstat(file.fileno())
+            if self.identity is not None:
+                self.identity.check(self.path, status)
+            if status.st_size < self.end:
+                raise changed(self.path)
 
 
-def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
+def read_blocks(path: str, size: int = BLOCK_BYTES, *, growing: bool = False) -> Iterator[Block]:
     """Cut a JSON Lines file at newlines into blocks of about ``size`` bytes.
 
     A plain file gives byte ranges, which any process can read; standard input and compressed files give
     the bytes. A byte order mark at the beginning is not part of the first line. A line much longer than
     ``MAX_LINE`` ends the blocks: it is the last line of the last one, and is not whole.
+
+    A range of a file that was changed since cannot be read. With ``growing`` others may append to it, as
+    ``generate`` appends to its journal; the lines that were there at the beginning are read.
     """
     if path != STDIO and format_of(path).is_plain_lines:
         with translated(path), open(path, "rb", buffering=0) as file:
             # Ranges only make sense in a regular file: a pipe named like one can be read once.
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                yield from _ranges(path, file, size)
+            identity = Identity.of(os.fstat(file.fileno()))
+            if identity is not None:
+                yield from _ranges(path, file, size, identity.growing() if growing else identity)
                 return
     with open_input(path) as stream:
         yield from _stream_blocks(path, stream, size)
 
 
-def read_row_blocks(path: str, items: Callable[[Any], Iterator[Any]] | None = None) -> Iterator[Block]:
+def read_row_blocks(
+    path: str, items: Callable[[Any], Iterator[Any]] | None = None, delimiter: str | None = None
+) -> Iterator[Block]:
     """Read a file of any format as blocks of JSON Lines; standard input must be JSON Lines.
 
-    ``items`` yields the rows of a JSON document. By default a document is an array of rows, or one row.
+    Args:
+        path: the file.
+        items: yields the rows of a JSON document. By default they are as in ``read_items``.
+        delimiter: as in ``read_items``.
     """
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None
@@ -113,27 +126,30 @@ def read_row_blocks(path: str, items: Callable[[Any], Iterator[Any]] | None = No
                 raise InputError(path, f"found a JSON document; {expected}")
             yield block
     else:
-        yield from row_blocks(path, (row for _, row in read_items(path)))
+        yield from row_blocks(path, (row for _, row in read_items(path, delimiter=delimiter)))
 
 
 def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[Block]:
     """Turn rows into blocks of ``count`` lines of JSON."""
     lines: list[bytes] = []
-    done, first = 0, True
+    first = True
     try:
         for row in rows:
-            lines.append(orjson.dumps(row, default=str))
+            lines.append(any_line(row, _plain))
             if len(lines) == count:
                 yield Block(path, data=b"\n".join(lines), unit="row", first=first)
                 lines, first = [], False
-                done += count
     except RowError as error:
         raise InputError(path, str(error)) from None
-    except TypeError as error:
-        with located(Location(path, done + len(lines) + 1, "row")):
-            raise not_writable(error) from None
     if lines:
         yield Block(path, data=b"\n".join(lines), unit="row", first=first)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON lacks as one that it has: numpy's as lists and numbers, others as texts."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)
 
 
 def array_block(path: str) -> Block:
@@ -142,16 +158,18 @@ def array_block(path: str) -> Block:
         with open_input(path) as stream:
             return Block(path, data=stream.read(), unit="row", array=True, first=True)
     check_input(path)
-    return Block(path, 0, Path(path).stat().st_size, unit="row", array=True, first=True)
+    status = Path(path).stat()
+    identity = Identity.of(status)
+    return Block(path, 0, status.st_size, unit="row", array=True, first=True, identity=identity)
 
 
-def _ranges(path: str, file: IO[bytes], size: int) -> Iterator[Block]:
+def _ranges(path: str, file: IO[bytes], size: int, identity: Identity) -> Iterator[Block]:
     begin = start = len(BOM) if file.read(len(BOM)) == BOM else 0
-    length = os.fstat(file.fileno()).st_size
+    length = identity.size
     while start < length:
         limit = start + size + MAX_LINE  # past it the last line alone is longer than MAX_LINE
         end = _after_newline(file, min(start + size, length), length, limit)
-        yield Block(path, start, end, first=start == begin)
+        yield Block(path, start, end, first=start == begin, identity=identity)
         # Without this stop, a file of gigabytes without a newline would become one block in memory.
         if end > limit:
             return
@@ -191,10 +209,10 @@ def _stream_blocks(path: str, stream: IO[bytes], size: int) -> Iterator[Block]:
         yield Block(path, data=tail, first=first)
 
 
-def read_lines(path: str) -> Iterator[tuple[int, bytes]]:
+def read_lines(path: str, *, growing: bool = False) -> Iterator[tuple[int, bytes]]:
     """Read the lines of a file that are not blank, each with its number; blank lines count too."""
     number = 0
-    for block in read_blocks(path):
+    for block in read_blocks(path, growing=growing):
         data = block.read()
         advance("bytes read", len(data))
         lines = data.split(b"\n")
@@ -208,15 +226,37 @@ def read_lines(path: str) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def _items_of(document: Any) -> Iterator[Any]:
-    yield from document if isinstance(document, list) else [document]
+# Names under which documents wrap the list of their rows: `{"version": …, "data": […]}`.
+_WRAPPERS = ("data", "rows", "examples", "questions", "items", "instances", "records", "samples")
 
 
-def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
+def rows_in(document: Any) -> list[Any] | None:
+    """Return the rows of a JSON document that is a list of them or wraps one; ``None`` for another one."""
+    if isinstance(document, list):
+        return document
+    for name in _WRAPPERS if isinstance(document, dict) and "question" not in document else ():
+        rows = document.get(name)
+        # SQuAD's list of articles has its rows further inside.
+        if isinstance(rows, list) and rows and isinstance(rows[0], dict) and "paragraphs" not in rows[0]:
+            # The hub's viewer gives `{"row_idx": 0, "row": {…}}`.
+            return [row["row"] if isinstance(row, dict) and "row_idx" in row else row for row in rows]
+    return None
+
+
+def _items_of(document: Any) -> list[Any]:
+    rows = rows_in(document)
+    return [document] if rows is None else rows
+
+
+def read_items(
+    path: str, *, delimiter: str | None = None, growing: bool = False
+) -> Iterator[tuple[Location, bytes | Any]]:
     """Read a file of any format, with the place of each row.
 
-    A ``.json`` file may hold an array of rows, one row, or JSON Lines. A line of JSON Lines comes as bytes,
-    for the caller to parse; any other row as a parsed value, which in an array need not be an object.
+    A ``.json`` file may hold a list of rows, also inside an object such as ``{"data": […]}``, one row, or
+    JSON Lines. A line of JSON Lines comes as bytes, for the caller to parse; any other row as a parsed value,
+    which in a list need not be an object. ``delimiter`` separates the cells of a ``.csv`` or ``.tsv`` file,
+    in place of its own.
     """
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None
@@ -226,14 +266,14 @@ def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
                 advance("rows read", _REPORTED)
             yield Location(path, number, "row"), value
     elif kind in ("json", "jsonl"):
-        for number, line in read_lines(path):
+        for number, line in read_lines(path, growing=growing):
             yield Location(path, number), line
     else:
         with open_input(path) as stream:
             if kind == "parquet":
                 rows = read_parquet(path, stream)
             else:
-                rows = read_delimited(path, stream, "\t" if kind == "tsv" else ",")
+                rows = read_delimited(path, stream, "\t" if kind == "tsv" else ",", given=delimiter)
             # A table's rows are counted, not its lines: a quoted cell may hold newlines, and the same rows
             # have the same numbers as Parquet. Closed before the stream is, which the reader detaches from
             # when a caller stops after the first row.
@@ -244,8 +284,12 @@ def read_items(path: str) -> Iterator[tuple[Location, bytes | Any]]:
                     yield Location(path, number, "row"), row
 
 
-def read_rows(path: str) -> Iterator[tuple[Location, dict[str, Any]]]:
+def read_rows(path: str, *, growing: bool = False) -> Iterator[tuple[Location, dict[str, Any]]]:
     """Read the rows of a file of any format.
+
+    Args:
+        path: the file; ``-`` is standard input.
+        growing: others may append lines meanwhile. Otherwise a file that is changed is an error.
 
     Yields:
         The row's place, ``(path, number, unit)``, which prints as ``path:line`` or ``path: row N``; and
@@ -253,9 +297,9 @@ def read_rows(path: str) -> Iterator[tuple[Location, dict[str, Any]]]:
 
     Raises:
         FileError: the file cannot be opened or read.
-        InputError: a row cannot be read, with its place.
+        InputError: a row cannot be read, with its place; or the file was changed while it was read.
     """
-    for where, item in read_items(path):
+    for where, item in read_items(path, growing=growing):
         try:  # a context manager for each row would cost more than parsing it
             row = parse_line(item) if type(item) is bytes else item
             if type(row) is not dict:

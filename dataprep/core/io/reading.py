@@ -7,10 +7,10 @@ import mmap
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import orjson
 
@@ -20,6 +20,7 @@ from dataprep.core.jsonl import MAX_LINE
 
 BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
 BOM = b"\xef\xbb\xbf"
+_WINDOW = 1 << 15  # a few lines: lines are also looked up in any order
 
 
 def check_input(path: str) -> None:
@@ -44,7 +45,8 @@ def translated(path: str) -> Iterator[None]:
         # Some decompressors' errors are OSErrors too: those are the data's fault, not the system's.
         if isinstance(error, decompression_errors()):
             raise InputError(path, _damaged(error)) from None
-        raise FileError(path, f"cannot be read: {error.strerror or error}") from None
+        name = "standard input" if path == STDIO else path
+        raise FileError(name, f"cannot be read: {error.strerror or error}") from None
     except decompression_errors() as error:
         raise InputError(path, _damaged(error)) from None
 
@@ -53,9 +55,74 @@ def _damaged(error: Exception) -> str:
     return f"the compressed data is cut short or damaged ({error}); fetch or write the file again"
 
 
+class Identity(NamedTuple):
+    """The file that a path names, and its state."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int  # in nanoseconds; 0 for a file that may grow while it is read
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity | None:
+        """Return the identity of a regular file; ``None`` for a pipe, a device or a folder."""
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def growing(self) -> Identity:
+        """Return the identity of a file that others append to, such as the journal of a run."""
+        return self._replace(modified=0)
+
+    def check(self, path: str, status: os.stat_result | None = None) -> None:
+        """Raise ``InputError`` if a path (or ``status``) is that of another file, or of a changed one."""
+        try:
+            now = Identity.of(status or Path(path).stat())
+        except FileNotFoundError:
+            raise changed(path) from None
+        if now == self:
+            return
+        if not self.modified and now is not None and now[:2] == self[:2] and now.size >= self.size:
+            return
+        raise changed(path)
+
+
+def changed(path: str) -> InputError:
+    """Return the error for a file that did not stay as it was until it was read to its end."""
+    return InputError(path, "the file was changed while it was read; run the command again")
+
+
+class Unchanged:
+    """Files that a command reads more than once, and that nobody may change meanwhile.
+
+    Pipes and devices, which can be read only once, are not looked at.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._before: dict[str, Identity] = {}
+        for path in paths:
+            if path != STDIO:
+                with translated(path):
+                    identity = Identity.of(Path(path).stat())
+                if identity is not None:
+                    self._before[path] = identity
+
+    def check(self) -> None:
+        """Raise ``InputError`` if a file was replaced or changed."""
+        # To hold the files open until now would keep their inodes from being used again, but a merge of
+        # thousands of files has not as many descriptors; the time tells such files apart too.
+        for path, before in self._before.items():
+            with translated(path):
+                before.check(path)
+
+
 @contextmanager
 def open_input(path: str) -> Iterator[IO[bytes]]:
-    """Open a file (decompressed) or standard input (``-``) as a binary stream."""
+    """Open a file (decompressed) or standard input (``-``) as a binary stream.
+
+    Raises:
+        InputError: at the end, if the file was changed since it was opened.
+    """
     with translated(path):
         if path == STDIO:
             yield sys.stdin.buffer
@@ -64,8 +131,12 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
             # Python refuses to open a directory on most systems, but some only fail at the first read.
             if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
                 raise IsADirectoryError
+            before = Identity.of(os.fstat(file.fileno()))
             with decompressing(file, format_of(path).compression) as stream:
                 yield stream
+            # By its path, because tables are opened by it once more for each part that is read.
+            if before is not None:
+                before.check(path)
 
 
 def read_full(stream: IO[bytes], size: int) -> bytes:
@@ -137,16 +208,77 @@ def _is_row(line: bytes) -> bool:
 
 
 def open_mapped(path: str) -> mmap.mmap | bytes:
-    """Map a plain file into memory, to be read at any offset."""
+    """Map a plain file into memory; only for the system to copy from, or a file that nobody else changes."""
+    # Python's own access to a page past the end of a file that was cut ends the process with SIGBUS.
     with translated(path), open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return b""  # an empty file cannot be mapped
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def open_whole(path: str) -> mmap.mmap | bytes:
-    """Open a file to be read at any offset: mapped if it is plain, else decompressed into memory."""
+class FileBytes:
+    """The bytes that a file had when it was opened: length, slices and ``find`` as of ``bytes``.
+
+    They are read when they are needed. Others may append to the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file = -1
+        with translated(path):
+            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            self._size = os.fstat(self._file).st_size
+        # The bytes read last, and where they begin: lines are looked at one after the other.
+        self._window = 0, b""
+
+    def __del__(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, span: slice) -> bytes:
+        begin, end, _ = span.indices(self._size)
+        start, window = self._window
+        if start <= begin and end <= start + len(window):
+            return window[begin - start : end - start]
+        return self._read(begin, max(end - begin, 0))
+
+    def find(self, piece: bytes, begin: int) -> int:
+        """Return where the first of these bytes from ``begin`` on stands; -1 if it does not occur."""
+        assert len(piece) == 1
+        while begin < self._size:
+            start, window = self._window
+            if not start <= begin < start + len(window):
+                start, window = begin, self._read(begin, min(_WINDOW, self._size - begin))
+                self._window = start, window
+            found = window.find(piece, begin - start)
+            if found >= 0:
+                return start + found
+            begin = start + len(window)
+        return -1
+
+    def _read(self, begin: int, count: int) -> bytes:
+        data = b""
+        with translated(self.path):
+            while len(data) < count:
+                piece = os.pread(self._file, count - len(data), begin + len(data))
+                if not piece:
+                    raise changed(self.path)
+                data += piece
+        return data
+
+
+def open_whole(path: str) -> FileBytes | bytes:
+    """Open a file to be read at any offset: a plain one as it is, others decompressed into memory."""
     if path != STDIO and not format_of(path).compression and Path(path).is_file():
-        return open_mapped(path)
+        return FileBytes(path)
     with open_input(path) as stream:
         return stream.read()
+
+
+def read_bytes(path: str) -> bytes:
+    """Read the whole of a file as it is."""
+    with translated(path):
+        return Path(path).read_bytes()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Generator, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
 
 from dataprep.core.errors import InputError, RowError, first_line
+from dataprep.core.records import from_cell
 
 _PARQUET_ROWS = 1 << 13  # rows of a Parquet file held at a time
 # Each level is a type within a type, and at a few hundred polars takes gigabytes or crashes.
@@ -19,26 +21,35 @@ _DEEPEST = 32
 _MAX_CELL = 32 << 20
 
 
-def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Generator[dict[str, Any], None, None]:
-    """Read the rows of a CSV or TSV file with a header; every value is a string."""
+def read_delimited(
+    path: str, stream: IO[bytes], delimiter: str, *, given: str | None = None
+) -> Generator[dict[str, Any], None, None]:
+    """Read the rows of a CSV or TSV file with a header; every value is a string, ``messages`` are a list.
+
+    A ``given`` delimiter replaces the usual one of the format.
+    """
     csv.field_size_limit(_MAX_CELL)
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
     begin = 1
     try:
-        header = next(reader, None)
-        if not header:
+        begin, first = _first_line(text, given or delimiter)
+        if not first:
             raise InputError(path, "the file is empty; expected a header line with the fields' names")
+        if given is None:
+            _check_delimiter(path, first.strip(), delimiter)
+        above = begin - 1
+        reader = csv.reader(chain([first], text), delimiter=given or delimiter, strict=True)
+        header = next(reader)
         if len(set(header)) < len(header):
-            raise InputError(f"{path}:1", f"a field's name stands twice in the header: {header}")
-        begin = reader.line_num + 1
+            raise InputError(f"{path}:{begin}", f"a field's name stands twice in the header: {header}")
+        begin = above + reader.line_num + 1
         for values in reader:
             if values:
                 if len(values) != len(header):
                     problem = f"found {len(values)} fields; the header has {len(header)}"
                     raise InputError(f"{path}:{begin}", problem)
-                yield dict(zip(header, values, strict=True))
-            begin = reader.line_num + 1
+                yield with_messages(dict(zip(header, values, strict=True)))
+            begin = above + reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}:{begin}", f"not a delimited table: {error}") from None
     except UnicodeDecodeError as error:
@@ -46,6 +57,31 @@ def read_delimited(path: str, stream: IO[bytes], delimiter: str) -> Generator[di
         raise InputError(f"{path}:{begin} or after", wrong) from None
     finally:
         text.detach()
+
+
+def _first_line(text: io.TextIOWrapper, delimiter: str) -> tuple[int, str]:
+    """Return number and text of the first line with a cell; spreadsheets leave empty ones above a table."""
+    for number, line in enumerate(iter(text.readline, ""), 1):
+        if line.strip(f" \r\n{delimiter}"):
+            return number, line
+    return 1, ""
+
+
+def _check_delimiter(path: str, header: str, delimiter: str) -> None:
+    """Raise ``InputError`` if a header of one field seems to have another delimiter."""
+    for other, name in ((";", "';'"), ("\t", "tab"), ("|", "'|'"), (",", "','")):
+        names = header.split(other)
+        if delimiter not in header and len(names) > 1 and all(map(str.strip, names)):
+            problem = f"the header is one field, {header!r}: the cells seem to be separated by {name}"
+            hint = "save the table with commas (.csv) or tabs (.tsv), or read it with"
+            raise InputError(path, f"{problem}; {hint} `dataprep convert --delimiter {name}`")
+
+
+def with_messages(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a table's row with its messages as a list, where the cell holds one as text."""
+    if type(row.get("messages")) is str:
+        row["messages"] = from_cell(row["messages"])
+    return row
 
 
 def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
@@ -59,7 +95,7 @@ def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None
         frame = pl.scan_parquet(source, glob=False)
         start = 0
         while rows := frame.slice(start, _PARQUET_ROWS).collect().to_dicts():
-            yield from rows
+            yield from map(with_messages, rows)
             start += len(rows)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(path, f"not a Parquet file that can be read: {first_line(error)}") from None

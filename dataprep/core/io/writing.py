@@ -6,11 +6,12 @@ command that fails, or is killed, leaves the earlier output as it was.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ import orjson
 from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
 from dataprep.core.io.tables import write_delimited, write_parquet
+from dataprep.core.io.unfinished import NewFile, new_file, replacing
 from dataprep.core.jsonl import to_line
 
 
@@ -42,6 +44,36 @@ class Output:
             # An unbuffered file or a pipe may take less than it is given.
             while view:
                 view = view[self._stream.write(view) :]
+
+    def write_pieces(self, pieces: list[memoryview], size: int) -> None:
+        """Write pieces of ``size`` bytes together; only for an output with a ``direct`` file."""
+        begin = self._stream.tell()
+        with writing(self.path):
+            write_at(self._stream.fileno(), pieces, size, begin)
+        self._stream.seek(begin + size)
+
+
+# The most pieces that systems take in one call.
+_PIECES = 1024
+
+
+def write_at(file: int, pieces: list[memoryview], size: int, offset: int) -> None:
+    """Write pieces of ``size`` bytes together, one after the other, from an offset of a file on."""
+    # The system copies them, also from files that are mapped: where a file was cut it raises OSError, and
+    # Python's own copy would end the process with SIGBUS.
+    end = offset + size
+    batches = [pieces[begin : begin + _PIECES] for begin in range(0, len(pieces), _PIECES)]
+    at = offset
+    for batch in batches:
+        at += os.pwritev(file, batch, at)
+    if at == end:
+        return
+    # A disk that is full, or a signal, has cut a batch short: the rest is written again, piece by piece.
+    for piece in pieces:
+        done = 0
+        while done < len(piece):
+            done += os.pwrite(file, piece[done:], offset + done)
+        offset += done
 
 
 @contextmanager
@@ -122,48 +154,29 @@ def _opened(path: str, target: Path, form: Format, stack: ExitStack) -> Output:
         return Output(path, stack.enter_context(target.open("wb", buffering=0)), None)
     # Renaming onto a link would replace the link; its target is replaced instead.
     target = Path(os.path.realpath(target))
-    partial = stack.enter_context(_replacing(target))
+    file = stack.enter_context(replacing(target))
     if form.is_plain_lines:
-        stream = stack.enter_context(partial.open("wb", buffering=0))
-        return Output(path, stream, str(partial))
-    return Output(path, stack.enter_context(_converted(partial, form)), None)
+        return Output(path, file, str(file.path))
+    return Output(path, stack.enter_context(_converted(file, target, form)), None)
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Yield the path of a hidden file beside ``target``, and rename it to ``target`` at the end."""
-    # Nothing is forced to the disk before the rename: docs/decisions/0002-no-fsync.md says why.
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        # The output keeps the permissions of the file that it replaces.
-        if target.exists():
-            with suppress(OSError):
-                partial.chmod(stat.S_IMODE(target.stat().st_mode))
-        partial.replace(target)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _converted(partial: Path, form: Format) -> Iterator[IO[bytes]]:
-    """Yield a stream of lines that ends up in ``partial`` in the given format and compression."""
+def _converted(unfinished: NewFile, target: Path, form: Format) -> Iterator[IO[bytes]]:
+    """Yield a stream of lines that ends up in ``unfinished`` in the given format and compression."""
     with ExitStack() as stack:
-        file = stack.enter_context(partial.open("wb"))
+        file = stack.enter_context(io.BufferedWriter(unfinished))
         out = compressing(file, form.compression)
         if form.kind == "jsonl":
             yield out
         else:
             # The other formats need all rows first: a table its columns' types, an array its last comma.
-            spool = partial.with_suffix(".spool.partial")
-            stack.callback(lambda: spool.unlink(missing_ok=True))
-            with spool.open("wb") as lines:
+            spool = stack.enter_context(new_file(target))
+            with io.BufferedWriter(spool) as lines:
                 yield lines
             if form.kind == "parquet":
-                write_parquet(spool, out)
+                write_parquet(spool.path, out)
             else:
-                with spool.open("rb") as rows:
+                with spool.path.open("rb") as rows:
                     if form.kind == "json":
                         _write_array(rows, out)
                     else:

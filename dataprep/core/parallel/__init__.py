@@ -12,6 +12,7 @@ from dataprep.core.parallel.runner import (
     Progress,
     Sink,
     refuse_empty,
+    rows_of,
     run,
     run_into,
     workers_for,

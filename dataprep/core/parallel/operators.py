@@ -18,7 +18,7 @@ import orjson
 
 from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.io import Block
-from dataprep.core.jsonl import MAX_LINE, not_json, not_object, not_writable, rejected_line
+from dataprep.core.jsonl import MAX_LINE, any_line, not_json, not_object, not_writable
 from dataprep.core.records import describe
 
 Row = TypeVar("Row")
@@ -113,9 +113,9 @@ class per_row:
                     blank += 1
                     continue
                 problem = error if isinstance(error, RowError) else not_json(line, error)
-                outcome.refuse(number, problem, rejected_line(line) if in_array else line)
+                outcome.refuse(number, problem, any_line(line) if in_array else line)
             except TypeError as error:
-                outcome.refuse(number, not_writable(error), rejected_line(line) if in_array else line)
+                outcome.refuse(number, not_writable(error), any_line(line) if in_array else line)
         _count_lines(outcome, block, lines, blank)
         outcome.rows_out = len(rows)
         if self.counts is not None:
@@ -165,7 +165,7 @@ def read_block(block: Block, read: Callable[[dict[str, Any]], Row]) -> ReadRows[
     result: ReadRows[Row] = ReadRows(Outcome(), [], [], [])
     outcome, lines, blank = result.outcome, _lines_of(block), 0
     for number, line in enumerate(lines, 1):
-        text = rejected_line(line) if block.array else line
+        text = any_line(line) if block.array else line
         try:
             row = line if block.array else orjson.loads(line)
             if type(row) is not dict:

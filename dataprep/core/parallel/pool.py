@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dataprep.core.errors import FileError, UsageError, WorkerError
+from dataprep.core.io import write_at
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -156,12 +157,12 @@ class Pool(Generic[Task, Result]):
 
 @contextmanager
 def _interrupts_waiting() -> Iterator[None]:
-    """Hold SIGINT back for the block, if the system can."""
-    # A forked child inherits the mask, and lifts it once it ignores the signal.
+    """Hold SIGINT and SIGHUP back for the block, if the system can."""
+    # A forked child inherits the mask, and lifts it once it ignores the signals.
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
@@ -189,11 +190,13 @@ def _serve(
     """Take tasks until the pipe ends, which it also does when the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "SIGHUP"):  # a closed terminal sends it to all; the parent ends the workers
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
     for other in inherited:  # a copy of the parent's end would keep the pipe open without the parent
         other.close()
-    held: deque[bytes] = deque()
+    held: deque[tuple[bytes | list[memoryview], int]] = deque()
     file: int | None = None
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
@@ -201,25 +204,30 @@ def _serve(
             try:
                 if kind == "place":
                     if file is None and output is not None:
-                        file = os.open(output, os.O_WRONLY)
-                    _write_at(file, name, held.popleft(), value)
+                        file = os.open(output, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
+                    _write_at(file, name, *held.popleft(), value)
                     continue
                 if kind == "end":
                     connection.send((None, None))
                     continue
                 result = function(value)
                 if output is not None:
-                    held.append(result.data or b"")
+                    held.append((result.data or b"", result.size))
                     result.data = None
                 connection.send((result, None))
             except Exception as error:  # noqa: BLE001 - the parent raises it
                 connection.send((None, _portable(error)))
 
 
-def _write_at(file: int | None, name: str | None, data: bytes, offset: int) -> None:
+def _write_at(
+    file: int | None, name: str | None, data: bytes | list[memoryview], size: int, offset: int
+) -> None:
     assert file is not None
-    view = memoryview(data)
     try:
+        if isinstance(data, list):
+            write_at(file, data, size, offset)
+            return
+        view = memoryview(data)
         while view:
             written = os.pwrite(file, view, offset)
             view, offset = view[written:], offset + written

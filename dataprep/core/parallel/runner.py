@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import orjson
+
 from dataprep.core.errors import InputError, Location
 from dataprep.core.io import Block, Rejects
 from dataprep.core.jsonl import too_long
@@ -141,6 +143,21 @@ def run_into(
             (progress or _read)(size)
     refuse_empty(rows_of, expected)
     return counts
+
+
+def rows_of(blocks: Iterable[Block], operator: Operator, path: str | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows that an operator makes, for a library's caller; the first bad row raises ``InputError``.
+
+    A file named by ``path`` must have rows.
+    """
+    count = 0
+    for block, outcome in run(operator, blocks):
+        count += outcome.rows_in
+        for failure in outcome.failures:
+            raise InputError(Location(block.path, failure.line, block.unit), failure.message)
+        yield from map(orjson.loads, (outcome.data or b"").split(b"\n")[:-1])
+    if path is not None:
+        refuse_empty({path: count})
 
 
 def _read(size: int) -> None:

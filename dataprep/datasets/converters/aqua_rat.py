@@ -16,11 +16,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of, texts_of
+from dataprep.core.records import (
+    Example,
+    Source,
+    Split,
+    describe,
+    from_cell,
+    optional_text,
+    text_of,
+    texts_of,
+)
 from dataprep.datasets.converters.choices import (
     Unlabelled,
     choice_example,
-    from_cell,
+    choices_of,
     gold_of,
     id_of,
     question_and_choices,
@@ -49,7 +58,7 @@ _OPTION = re.compile(r"\s*\(?([A-Za-z])\s*\)\s*(.*)", re.DOTALL)
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
     """Return an Example with question, choices, answer and solution."""
-    if "options" not in row and "choices" in row:  # the flat layout
+    if row.get("options") is None and "choices" in row:  # the flat layout
         question, (texts, labels) = question_and_choices(row)
         answer = gold_of(row)
         # A flat answer can be the whole option, with its letter: look it up before the letters are removed.
@@ -57,7 +66,10 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
             answer = lettered[1][texts.index(answer)] if answer in texts else answer
             texts, labels = lettered
     else:
-        question, answer = text_of(row, "question"), optional_text(row, "correct")
+        question, answer = text_of(row, "question"), row.get("correct")
+        # The published answer is a letter; nothing says how a number would count.
+        if type(answer) in (int, float, bool) and answer != -1:
+            raise RowError("field 'correct' is not a string", f"found {describe(answer)}")
         texts, labels = _options(row)
     return choice_example(
         question,
@@ -72,6 +84,8 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
 def _options(row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Return the options' texts and letters."""
     options = from_cell(row.get("options"))
+    if isinstance(options, dict) or (isinstance(options, list) and options and isinstance(options[0], dict)):
+        return choices_of(options)
     found = _without_letters(texts_of({"options": options}, "options"))
     if found is None:
         expected = "expected a list such as ['A)12', 'B)15']"

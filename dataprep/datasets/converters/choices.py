@@ -1,9 +1,10 @@
 """Read multiple-choice rows, in all the shapes that choices and right answers are published in.
 
-Choices are a list of texts, a list of ``{"label", "text"}``, or ``{"label": […], "text": […]}``; in a table's
-cell, one of these as JSON. The right answer is a label of the choices, the text of a choice, a letter, a
-number counted from 1 (a string), or an index counted from 0 (a number). An Example always has both the text
-and a letter ``a``, ``b``, ``c``, ….
+Choices are a list of texts, a list of ``{"label", "text"}``, ``{"label": […], "text": […]}``, or an object of
+texts by label (``{"A": "…", "B": "…"}``); in a table's cell, one of these as JSON. The right answer is a
+label of the choices, the text of a choice, a letter, a number counted from 1 (a string), or an index counted
+from 0 (a number). Where the choices are yes and no it can be true or false. An Example always has both the
+text and a letter ``a``, ``b``, ``c``, ….
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import orjson
-
 from dataprep.core.errors import RowDropped, RowError
 from dataprep.core.records import (
     LETTERS,
     Example,
     describe,
+    from_cell,
     letter_place,
     listed,
     none_of_the_choices,
+    number_text,
     text_of,
+    truth_place,
+    whole_of,
 )
 
 Unlabelled = Literal["drop", "keep"]
@@ -36,7 +39,10 @@ CHOICE_USER = """\
 
 {choices}"""
 CHOICE_ASSISTANT = "{answer}"
-_DRESS = "().:"  # characters allowed around a letter or number
+_DRESS = "().:'\""  # characters allowed around a letter or number
+# Test sets without answers write -1 for the label that they hide.
+_HIDDEN = frozenset((None, "", -1, "-1", "-1.0"))
+_PLAIN = (str, int, float, type(None))  # the types of these
 
 
 def place_of(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -> int:
@@ -48,11 +54,23 @@ def place_of(answer: object, texts: Sequence[str], labels: Sequence[str] = ()) -
         for known in (labels, texts):
             if given in known:
                 return known.index(given)
+        number = whole_of(given)
+        if number is not None and str(number) != given:  # a table can write the number 2 as 2.0
+            return place_of(str(number), texts, labels)
         place = _by_letter_or_number(given, labels)
+        if place < 0:
+            place = truth_place(given, texts)
         if 0 <= place < len(texts):
             return place
-    elif type(answer) is int:
+    elif type(answer) in (int, float):
         return _by_index(answer, texts, labels)
+    elif type(answer) is bool and (place := truth_place(answer, texts)) >= 0:
+        return place
+    elif isinstance(answer, Mapping) and {"label", "text"} <= answer.keys():
+        # The label decides, since two choices can have the same text; the text must be that of its choice.
+        place = place_of(text_of(answer, "label"), texts, labels or list(LETTERS[: len(texts)]))
+        if texts[place] == text_of(answer, "text"):
+            return place
     raise none_of_the_choices(answer, texts, labels)
 
 
@@ -72,11 +90,12 @@ def _by_letter_or_number(given: str, labels: Sequence[str]) -> int:
     return -1
 
 
-def _by_index(number: int, texts: Sequence[str], labels: Sequence[str]) -> int:
+def _by_index(number: Any, texts: Sequence[str], labels: Sequence[str]) -> int:
     """Return the index that a number stands for, unless it is also a label or text of another choice."""
-    named = {known.index(str(number)) for known in (labels, texts) if str(number) in known}
-    if 0 <= number < len(texts):
-        named.add(number)
+    names, whole = {number_text(number), str(number)}, whole_of(number)
+    named = {known.index(name) for known in (labels, texts) for name in names if name in known}
+    if whole is not None and 0 <= whole < len(texts):
+        named.add(whole)
     # Publishers count from 0 and from 1. Guessing would shift every answer of a file by one, unnoticed.
     if len(named) == 1:
         return named.pop()
@@ -102,7 +121,7 @@ def choice_example(
     Args:
         question: the question's text.
         choices: the choices' texts, and the labels that they are published under (empty for letters).
-        answer: the right answer in any of the published shapes; ``None`` or empty if it is hidden.
+        answer: the right answer in any of the published shapes; ``None``, empty or -1 if it is hidden.
         unlabelled: whether to keep or drop a row whose answer is hidden.
         find: returns which of the choices an answer names, for datasets with a rule of their own.
         fields: further fields of the Example.
@@ -111,7 +130,7 @@ def choice_example(
     # With one choice there is nothing to choose; it is usually a field that was split wrongly.
     if not 2 <= len(texts) <= len(LETTERS):
         raise RowError("not a choice", f"found {len(texts)} choices; expected 2 to {len(LETTERS)}")
-    if answer is None or answer == "":
+    if type(answer) in _PLAIN and answer in _HIDDEN and not (answer and {"-1", answer} & {*texts, *labels}):
         # Test sets with hidden answers are good for predictions, not for training.
         if unlabelled == "drop":
             raise RowDropped(NO_ANSWER)
@@ -149,8 +168,9 @@ def choices_of(value: object) -> tuple[list[str], list[str]]:
         if not all(texts) or not all(labels) or len(labels) not in (0, len(texts)):
             raise ValueError
     except (AttributeError, KeyError, TypeError, ValueError):
-        plainer = _with_texts(from_cell(value))
-        if plainer != value:
+        plainer = _plainer(from_cell(value))
+        # A number that is no number (NaN) differs from itself.
+        if plainer is not value and plainer != value:
             return choices_of(plainer)
         expected = "expected a list of texts, or texts with their labels"
         if type(value) is str:
@@ -159,10 +179,19 @@ def choices_of(value: object) -> tuple[list[str], list[str]]:
     return texts, labels
 
 
-def _with_texts(value: object) -> object:
-    """Return the same choices with the numbers in them as texts."""
+def given_choices(row: Mapping[str, Any], usual: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the texts and labels of a row's own choices; the usual ones if it has none."""
+    value = row.get("choices")
+    return (list(usual), []) if value in (None, "", [], "[]") else choices_of(value)
+
+
+def _plainer(value: object) -> object:
+    """Return the same choices in a usual shape: by label in two lists, the numbers in them as texts."""
     if type(value) is dict:
-        return {name: _with_texts(item) if type(item) is list else item for name, item in value.items()}
+        texts = _filled(value)
+        if "text" not in value and value and all(type(text) in (str, int, float) for text in texts):
+            return {"text": [_text(text) for text in texts], "label": list(value)[: len(texts)]}
+        return {name: _plainer(item) if type(item) is list else item for name, item in value.items()}
     if type(value) is not list:
         return value
     return [
@@ -171,18 +200,17 @@ def _with_texts(value: object) -> object:
     ]
 
 
+def _filled(choices: Mapping[str, Any]) -> list[Any]:
+    """Return the texts of an object of choices, without the nulls at its end."""
+    # A table has a column for each label, null in the rows that have fewer choices.
+    texts = list(choices.values())
+    while texts and texts[-1] is None:
+        texts.pop()
+    return texts
+
+
 def _text(value: object) -> object:
-    return str(value) if type(value) in (int, float) else value
-
-
-def from_cell(value: object) -> object:
-    """Return the JSON in a table's cell; any other value as it is."""
-    if type(value) is str:
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return value
-    return value
+    return number_text(value) if type(value) in (int, float) else value
 
 
 def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], list[str]]]:
@@ -190,9 +218,11 @@ def question_and_choices(row: Mapping[str, Any]) -> tuple[str, tuple[list[str], 
     # The official files nest them (`question: {"stem", "choices"}`); the hub and flat files do not
     # (`question` or `question_stem`, and `choices`).
     question = row.get("question")
+    if type(question) is str and question[:1] == "{" and "choices" not in row:
+        question = from_cell(question)  # the object in a table's cell
     if type(question) is dict:
         return text_of(question, "stem"), choices_of(question.get("choices"))
-    name = "question_stem" if question is None and "question_stem" in row else "question"
+    name = "question_stem" if not question and "question_stem" in row else "question"
     if "choices" not in row:
         raise RowError("missing field 'choices'", f"the row's fields are {', '.join(map(repr, row))}")
     return text_of(row, name), choices_of(row["choices"])
@@ -215,8 +245,8 @@ def id_of(row: Mapping[str, Any]) -> str | None:
     value = row.get("id")
     if value is None or type(value) is str:
         return value or None
-    if type(value) is int:
-        return str(value)
+    if (number := whole_of(value)) is not None:
+        return str(number)
     raise RowError("field 'id' is neither text nor number", f"found {describe(value)}")
 
 

@@ -40,6 +40,18 @@ ASSISTANT = """\
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
 
 
+def is_source_row(row: Mapping[str, Any]) -> bool:
+    """Return whether a row with an Example's fields has its solution and answer in one text, as published."""
+    return not row.get("solution") and "####" in str(row.get("answer"))
+
+
+def adopt(example: Example, *, strip_calculator: bool = False) -> Example:
+    """Return an Example as its own row has it, without annotations if asked."""
+    if strip_calculator and example.solution is not None:
+        example.solution = _ANNOTATION.sub("", example.solution).strip() or None
+    return example
+
+
 def convert(row: Mapping[str, Any], *, strip_calculator: bool = False) -> Example:
     """Return an Example with question, solution and answer (the final number)."""
     question, answer = text_of(row, "question"), text_of(row, "answer")

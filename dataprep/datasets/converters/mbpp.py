@@ -19,7 +19,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import Example, Source, Split, describe, text_of, texts_of
+from dataprep.core.records import (
+    Example,
+    Source,
+    Split,
+    describe,
+    is_example,
+    list_of,
+    text_of,
+    texts_of,
+    whole_of,
+)
 
 # In the order of `task_id`, so that the hub's four splits give the same file as the authors' one.
 HUB = "full/prompt+test+validation+train"
@@ -70,12 +80,16 @@ def split_of(row: Mapping[str, Any], scheme: str) -> str:
 
 def convert(row: Mapping[str, Any]) -> Example:
     """Return an Example with question (the task's text), answer (the code) and tests."""
-    question = text_of(row, "prompt" if "prompt" in row and "text" not in row else "text")
+    # A table of both sets has both columns, and a null in one of them.
+    question = text_of(row, "prompt" if "prompt" in row and not row.get("text") else "text")
     setup = row.get("test_setup_code") or ""
     if type(setup) is not str:
         raise RowError("field 'test_setup_code' is not a string", f"found {describe(setup)}")
     # Set-up lines come first among the tests, because they must run before them.
-    tests = (setup, *texts_of(row, "test_imports"), *texts_of(row, "test_list"))
+    try:
+        tests = (setup, *texts_of(row, "test_imports"), *texts_of(row, "test_list"))
+    except RowError:  # only tables have lists as texts, and looking for them takes time in every row
+        tests = (setup, *list_of(row, "test_imports"), *list_of(row, "test_list"))
     text_of(row, "code")
     # Only newlines are stripped at the front: stripping spaces would break the first line's indentation.
     code = row["code"].replace("\r\n", "\n")
@@ -90,6 +104,11 @@ def convert(row: Mapping[str, Any]) -> Example:
 
 def _task_id(row: Mapping[str, Any]) -> int:
     number = row.get("task_id")
-    if type(number) is not int:
+    if type(number) is int:
+        return number
+    # Examples have it in their id.
+    if number is None and is_example(row):
+        number = str(row.get("id")).removeprefix("mbpp-")
+    if (whole := whole_of(number)) is None:
         raise RowError("field 'task_id' is not a number", f"found {describe(number)}")
-    return number
+    return whole

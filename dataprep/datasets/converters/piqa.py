@@ -13,7 +13,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import Example, Source, Split, describe, listed, text_of
+from dataprep.core.records import (
+    Example,
+    Source,
+    Split,
+    describe,
+    listed,
+    text_of,
+    text_or_number_of,
+    whole_of,
+)
 from dataprep.datasets.converters.choices import Unlabelled, choice_example, choice_row, id_of
 
 SOURCE = Source(
@@ -36,16 +45,16 @@ LABELS = ("{stem}-labels.lst", "label")
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
     """Return an Example with question (the goal), two choices and answer."""
-    if "goal" not in row and "choices" in row:
+    if row.get("goal") is None and "choices" in row:
         return choice_row(row, unlabelled=unlabelled)  # the flat layout
-    texts = [text_of(row, "sol1"), text_of(row, "sol2")]
+    texts = [text_or_number_of(row, "sol1"), text_or_number_of(row, "sol2")]
     label = row.get("label")
     if type(label) is str:
         label = label.strip()
     return choice_example(
         text_of(row, "goal"),
         (texts, []),
-        None if label in (-1, "-1") else label,
+        None if whole_of(label) == -1 else label,
         unlabelled=unlabelled,
         find=_place_of,
         id=id_of(row),
@@ -54,7 +63,8 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
 
 def _place_of(label: object, texts: Sequence[str], _: object) -> int:
     # 0 is the first solution, here also as a text: in other sets the string "1" counts from 1.
-    if type(label) in (int, str) and label in (0, 1, "0", "1"):
-        return int(str(label))
+    number = whole_of(label)
+    if number in (0, 1):
+        return number
     found = f"found {describe(label)} as the label, expected 0 or 1; the choices are {listed(texts)}"
     raise RowError("the answer is none of the choices", found)

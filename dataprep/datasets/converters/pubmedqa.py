@@ -18,12 +18,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of, texts_of
+from dataprep.core.records import (
+    Example,
+    Source,
+    Split,
+    describe,
+    from_cell,
+    list_of,
+    optional_text,
+    text_of,
+)
 from dataprep.datasets.converters.choices import (
     Unlabelled,
     as_spelled,
     choice_example,
-    choices_of,
+    given_choices,
     gold_of,
     id_of,
     whole_document,
@@ -45,10 +54,8 @@ CHOICES = ["yes", "no", "maybe"]
 
 
 def rows(document: Any) -> Iterator[Any]:
-    """Yield the rows of the published object, each with its key as ``pubid``; or those of an array."""
-    if isinstance(document, list):
-        yield from document
-    elif isinstance(document, Mapping):
+    """Yield the rows of the published object, each with its key as ``pubid``."""
+    if isinstance(document, Mapping):
         for pubid, row in document.items():
             yield {"pubid": pubid, **row} if isinstance(row, Mapping) else row
     else:
@@ -59,9 +66,9 @@ def rows(document: Any) -> Iterator[Any]:
 
 def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Example:
     """Return an Example with context, question, the choices yes, no and maybe, answer and solution."""
-    answer = row["final_decision"] if "final_decision" in row else gold_of(row)
-    texts, labels = choices_of(row["choices"]) if "choices" in row else (CHOICES, [])
-    official = "QUESTION" in row
+    answer = gold_of(row) if row.get("final_decision") is None else row["final_decision"]
+    texts, labels = given_choices(row, CHOICES)
+    official = row.get("QUESTION") is not None
     # The published object on the one line of a .jsonl file: its values are the rows.
     if not official and "question" not in row and row and all(type(value) is dict for value in row.values()):
         raise whole_document("PubMedQA")
@@ -71,16 +78,16 @@ def convert(row: Mapping[str, Any], *, unlabelled: Unlabelled = "drop") -> Examp
         as_spelled(answer, texts),
         unlabelled=unlabelled,
         id=id_of({"id": row.get("pubid", row.get("id"))}),
-        context="\n".join(texts_of(row, "CONTEXTS") if official else _contexts(row)) or None,
+        context="\n".join(list_of(row, "CONTEXTS") if official else _contexts(row)) or None,
         solution=optional_text(row, "LONG_ANSWER" if official else "long_answer"),
     )
 
 
 def _contexts(row: Mapping[str, Any]) -> Sequence[str]:
     # The hub has the parts of the abstract in an object, flat rows as a list or as one text.
-    value = row.get("context")
+    value = from_cell(row.get("context"))
     if isinstance(value, Mapping):
-        return texts_of(value, "contexts")
+        return list_of(value, "contexts")
     if type(value) is str:
         return [value.strip()]
-    return texts_of(row, "context")
+    return list_of({"context": value}, "context")

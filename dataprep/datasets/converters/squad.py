@@ -17,7 +17,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from dataprep.core.errors import RowDropped, RowError
-from dataprep.core.records import Example, Source, Split, describe, optional_text, text_of
+from dataprep.core.records import (
+    Example,
+    Source,
+    Split,
+    describe,
+    from_cell,
+    id_text,
+    is_true,
+    text_of,
+)
 from dataprep.datasets.converters.choices import whole_document
 
 SOURCE = Source(
@@ -46,10 +55,7 @@ UNANSWERABLE = "The passage does not answer this question."
 
 
 def rows(document: Any) -> Iterator[dict[str, Any]]:
-    """Yield the questions of a SQuAD document, each with context and title; or the rows of an array."""
-    if isinstance(document, list):
-        yield from document
-        return
+    """Yield the questions of a SQuAD document, each with context and title."""
     for number, article in enumerate(_list(document, "data", "the document")):
         place = f"data[{number}]"
         for position, paragraph in enumerate(_list(article, "paragraphs", place)):
@@ -57,6 +63,14 @@ def rows(document: Any) -> Iterator[dict[str, Any]]:
             for question in _list(paragraph, "qas", place):
                 shared = {"title": article.get("title"), "context": paragraph.get("context")}
                 yield shared | question if isinstance(question, dict) else question
+
+
+def adopt(example: Example, *, unanswerable: Literal["drop", "keep"] = "drop") -> Example:
+    """Return an Example as its own row has it; one without an answer is a question that has none."""
+    if example.answer is None and unanswerable == "drop":
+        raise RowDropped("unanswerable")
+    example.answer = example.answer or UNANSWERABLE
+    return example
 
 
 def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "drop") -> Example:
@@ -74,7 +88,7 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
     return Example(
         question=text_of(row, "question"),
         task="reading",
-        id=optional_text(row, "id"),
+        id=id_text(row),
         context=text_of(row, "context"),
         answer=answer,
         answers=distinct if len(distinct) > 1 else (),
@@ -83,13 +97,17 @@ def convert(row: Mapping[str, Any], *, unanswerable: Literal["drop", "keep"] = "
 
 def _answers(row: Mapping[str, Any]) -> list[str]:
     """Return the texts of the answers; none if the passage does not answer the question."""
-    answers, impossible = row.get("answers"), row.get("is_impossible") is True
-    if answers is None and impossible:
-        return []
-    if "answers" not in row:
+    answers, impossible = from_cell(row.get("answers")), is_true(row, "is_impossible")
+    if "answers" not in row and not impossible:
         raise RowError("missing field 'answers'", f"the row's fields are {', '.join(map(repr, row))}")
-    texts = answers.get("text") if isinstance(answers, Mapping) else answers
-    if isinstance(answers, list):
+    # Tables can have null for an empty list.
+    texts: Any = answers or []
+    if isinstance(answers, Mapping):
+        texts = from_cell(answers.get("text"))
+        # A place without a text is no empty list.
+        if "text" in answers and not texts and not answers.get("answer_start"):
+            texts = []
+    elif isinstance(answers, list):
         texts = [answer.get("text") if isinstance(answer, Mapping) else answer for answer in answers]
     if not isinstance(texts, list) or not all(type(text) is str for text in texts):
         raise RowError("field 'answers' is not a list of answers", f"found {describe(answers)}")

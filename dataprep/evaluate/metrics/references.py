@@ -12,9 +12,11 @@ from dataprep.core.errors import RowError
 from dataprep.core.records import LETTERS, Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets.converters.squad import UNANSWERABLE
-from dataprep.evaluate.metrics.extract import shown_tests, strict_number
+from dataprep.evaluate.metrics.extract import strict_number
+from dataprep.evaluate.metrics.programs import shown_tests
 
 Metric = Literal["gsm8k", "squad", "choice", "mbpp", "loss"]
+Style = Literal["letter", "text", "both"]
 METRICS: tuple[Metric, ...] = ("gsm8k", "squad", "choice", "mbpp", "loss")
 
 BY_SET: Mapping[str, Metric] = {"gsm8k": "gsm8k", "squad": "squad", "mbpp": "mbpp"}
@@ -27,6 +29,7 @@ BY_TASK: Mapping[str, Metric] = {
 }
 
 _CHOICE = re.compile(r"^\(([a-z])\) (.+)$", re.MULTILINE)
+_ONLY_A_LETTER = re.compile(r"\(?[A-Za-z]\)?\.?")
 _WHAT_TO_DO = "say which metric with --metric, or convert with --with-id, which names the source"
 
 
@@ -108,7 +111,7 @@ def _without_unanswerable(answers: Sequence[str]) -> tuple[str, ...]:
 
 def _by_wording(prompt: str, reply: str) -> Metric | None:
     # Rows without `--with-id` name no source; the fixed phrases of convert's templates give it away.
-    if _choices_in(prompt):
+    if choices_in(prompt):
         return "choice"
     if "\nYour code should pass these tests:\n" in prompt and shown_tests(prompt):
         return "mbpp"
@@ -118,7 +121,7 @@ def _by_wording(prompt: str, reply: str) -> Metric | None:
     return "gsm8k" if last.startswith("#### ") and strict_number(last) is not None else None
 
 
-def _choices_in(prompt: str) -> tuple[str, ...]:
+def choices_in(prompt: str) -> tuple[str, ...]:
     """Return the choices that end a prompt, one per line from (a) on; none if it does not end so."""
     listed: list[str] = []
     # From the end, because the question itself may contain lines that look like choices.
@@ -136,7 +139,7 @@ def _choices_in(prompt: str) -> tuple[str, ...]:
 
 
 def _choice_of(prompt: str, reply: str) -> Reference:
-    choices = _choices_in(prompt)
+    choices = choices_in(prompt)
     if not choices:
         raise RowError("no choices", "expected the prompt to end with lines '(a) …', '(b) …'")
     # The reference is read from the assistant's message as any reply is, or it is a choice's bare text.
@@ -146,3 +149,16 @@ def _choice_of(prompt: str, reply: str) -> Reference:
     if letter is None:
         raise RowError("no gold choice", f"the assistant's content names no choice: {reply[-60:]!r}")
     return Reference("choice", (letter,), choices)
+
+
+def style_of(prompt: str, reply: str) -> Style | None:
+    """Return how an answer names its choice; ``None`` if the prompt lists none, or it names none."""
+    # The prompt may be a text in a chat format, with special tokens behind the last choice.
+    if "\n(a) " not in prompt or "\n(b) " not in prompt:
+        return None
+    last = reply.strip().rpartition("\n")[2]
+    if _ONLY_A_LETTER.fullmatch(last):
+        return "letter"
+    if last and f"\n{last}" in prompt and _CHOICE.fullmatch(last):
+        return "both"
+    return "text" if last and re.search(rf"\n\([a-z]\) {re.escape(last)}", prompt) else None

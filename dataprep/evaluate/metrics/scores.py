@@ -20,9 +20,16 @@ from typing import Any
 
 import numpy as np
 
+from dataprep.answers.final_answers import said_of
 from dataprep.answers.letters import choice_of
-from dataprep.evaluate.metrics.extract import flexible_number, same_number, strict_number
-from dataprep.evaluate.metrics.references import METRICS, Metric, Reference, is_no_answer
+from dataprep.evaluate.metrics.extract import (
+    choice_alone,
+    flexible_number,
+    same_number,
+    same_quantity,
+    strict_number,
+)
+from dataprep.evaluate.metrics.references import METRICS, Metric, Reference, Style, is_no_answer
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % point
 RESAMPLES = 2000
@@ -101,7 +108,7 @@ def _f1(answer: list[str], reference: list[str]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-STRICT, FLEXIBLE = "exact match (strict)", "exact match (flexible)"
+STRICT, FLEXIBLE, VALUE = "exact match (strict)", "exact match (flexible)", "exact match (value)"
 EXACT, F1 = "exact match", "F1"
 ACCURACY, PASS = "accuracy", "pass@1"
 
@@ -109,10 +116,11 @@ ACCURACY, PASS = "accuracy", "pass@1"
 CONTRADICTION = "contradiction"
 ALL = "all"
 LOSS, PERPLEXITY = "loss", "perplexity"
+UNREADABLE = 0.9  # the share of replies without a readable answer from which on a figure is doubtful
 _LARGEST = 700.0  # exp of more overflows a float
 # The scores of each metric; the loss has its own.
 NAMES: dict[Metric, tuple[str, ...]] = {
-    "gsm8k": (STRICT, FLEXIBLE),
+    "gsm8k": (STRICT, FLEXIBLE, VALUE),
     "squad": (EXACT, F1),
     "choice": (ACCURACY,),
     "mbpp": (PASS,),
@@ -126,26 +134,40 @@ class Scored:
     extracted: str | None  # the answer that was read from it, if any could be
     scores: dict[str, float]  # by the names in `NAMES`
     detail: str | None = None  # for a program, its outcome; for a choice, `CONTRADICTION`
+    unread: tuple[str, ...] = ()  # the figures for which no answer could be read
 
 
-def score(reply: str, reference: Reference) -> Scored:
-    """Return the scores of a reply; programs are run by the sandbox instead."""
+def score(reply: str, reference: Reference, style: Style | None = None) -> Scored:
+    """Return the scores of a reply; programs are run by the sandbox instead.
+
+    Thinking that a reply shows is not part of its answer. ``style`` is how the student was trained to name a
+    choice, if that is known.
+    """
+    reply = said_of(reply)[0]
     if reference.metric == "gsm8k":
         strict, flexible = strict_number(reply), flexible_number(reply)
         scores = {
             STRICT: float(same_number(strict, reference.answers[0])),
             FLEXIBLE: float(same_number(flexible, reference.answers[0])),
         }
-        return Scored(strict if strict is not None else flexible, scores)
+        same = same_quantity(reply, reference.answers[0])
+        scores[VALUE] = float(bool(same) or scores[STRICT] == 1)
+        read = {STRICT: strict, FLEXIBLE: flexible, VALUE: same}
+        unread = tuple(name for name, found in read.items() if found is None)
+        return Scored(strict if strict is not None else flexible, scores, unread=unread)
     if reference.metric == "squad":
         # A model trained on `convert` says it in words; the official script expects an empty answer.
         answer = "" if is_no_answer(reply) else reply.strip()
         both = {EXACT: exact_match(answer, reference.answers), F1: f1(answer, reference.answers)}
-        return Scored(answer, both)
+        return Scored(answer, both, unread=() if reply.strip() else (EXACT, F1))
     if reference.metric == "choice":
         letter, _, contradicts = choice_of(reply, reference.choices)
+        # A choice's text may look like a letter of another one.
+        if style == "text" and (alone := choice_alone(reply, reference.choices)):
+            letter, contradicts = alone, False
         right = float(letter == reference.answers[0])
-        return Scored(letter, {ACCURACY: right}, CONTRADICTION if contradicts else None)
+        unread = () if letter or contradicts else (ACCURACY,)
+        return Scored(letter, {ACCURACY: right}, CONTRADICTION if contradicts else None, unread)
     raise ValueError(f"a reply alone has no {reference.metric}")
 
 
@@ -168,6 +190,16 @@ class Result:
     rows: int
     figures: tuple[Figure, ...]  # in the order of `NAMES`
     counts: dict[str, int] = field(default_factory=dict)  # unanswered rows, tokens, or programs by outcome
+    unread: dict[str, int] = field(default_factory=dict)  # by figure, the replies from which it read nothing
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each figure that says little because nearly no reply could be read."""
+        read = {name: count for name, count in self.unread.items() if count >= UNREADABLE * self.rows}
+        return [
+            f"{name} of {self.source or 'the rows'}: no answer could be read from {count:,} of {self.rows:,} "
+            "replies, so the figure says little about the student; look at replies with -o OUT"
+            for name, count in read.items()
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON object."""
@@ -219,7 +251,8 @@ def _result(source: str | None, metric: Metric, rows: Sequence[Row], seed: int) 
         for row in scored:
             outcome = (row.detail or "passed").partition(":")[0]
             counts[outcome] = counts.get(outcome, 0) + 1
-    return Result(source, metric, len(rows), figures, counts)
+    unread = dict(Counter(name for row in scored for name in row.unread))
+    return Result(source, metric, len(rows), figures, counts, unread)
 
 
 def _figure(name: str, values: Sequence[float], seed: int) -> Figure:

@@ -1,36 +1,44 @@
-"""Confine this process, then run one program with its tests.
+"""Confine this process, then run a program in one process and its tests in another.
 
-It is started as ``python -I -S child.py JOB REPORT``, with two file descriptors, and imports nothing from
-this package. JOB gives 8 digits (the length of the JSON after them), the JSON ``{"program", "tests",
-"limits", "guard"}``, and the token of 64 characters. REPORT receives
+It is started with ``python -I -S``, imports only Python's own modules and ``calls``, and gets two file
+descriptors, JOB and REPORT, and its limits and guard. It confines itself and forks. The child closes both
+descriptors and runs the program. This process then reads JOB, the JSON ``{"program", "tests"}``, sends the
+program to the child, and runs the tests itself. Where they use what the program defines, ``calls`` asks the
+child. REPORT receives one JSON object: ``{"outcome", "detail"}``, or ``{"refused"}`` if the processes could
+not be confined.
 
-- the token if all tests passed;
-- the token and a reason if the process could not be confined;
-- JSON ``{"failed", "step", "detail"}`` if the program did not pass.
+So nothing that a program does to Python or to its process reaches the verdict. It can only answer calls. Its
+process has never had the tests or the values that they expect.
 
 The kernel does the confining: Landlock or read-only mounts for files, seccomp for system calls, a network
-namespace if the kernel gives one, resource limits. A program cannot write anything, start a process or
+namespace if the kernel gives one, resource limits. Neither process can write anything, start a process or
 thread, make a socket, or touch another process.
 """
 
 from __future__ import annotations
 
+import ast
+import builtins
 import ctypes
 import json
 import os
-import platform
 import resource
 import signal
 import struct
 import sys
 import types
-from collections.abc import Callable
-from typing import Any
+from importlib import import_module
+
+from dataprep.evaluate.sandbox.calls import SAFE, Ended, Peer, Remote
+
+TYPE_CHECKING = False  # see `calls`
+if TYPE_CHECKING:
+    from typing import Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 # prctl(2), unshare(2), mount(2), landlock(7) and seccomp(2).
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 MOUNT_SETATTR, LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 442, 444, 445, 446
@@ -47,14 +55,14 @@ CALLS = {
         "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16, "pread64": 17, "readv": 19, "writev": 20,
         "access": 21, "select": 23, "sched_yield": 24, "mremap": 25, "madvise": 28, "dup": 32, "dup2": 33,
         "nanosleep": 35, "getitimer": 36, "alarm": 37, "setitimer": 38, "getpid": 39, "exit": 60,
-        "kill": 62, "uname": 63, "fcntl": 72, "getdents": 78, "getcwd": 79, "chdir": 80, "readlink": 89,
-        "gettimeofday": 96, "getrlimit": 97, "getrusage": 98, "sysinfo": 99, "times": 100, "getuid": 102,
-        "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110, "sigaltstack": 131, "gettid": 186,
-        "time": 201, "futex": 202, "sched_getaffinity": 204, "getdents64": 217, "restart_syscall": 219,
-        "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231,
-        "tgkill": 234, "openat": 257, "newfstatat": 262, "readlinkat": 267, "faccessat": 269, "pselect6": 270,
-        "ppoll": 271, "dup3": 292, "pipe2": 293, "prlimit64": 302, "getrandom": 318, "statx": 332,
-        "rseq": 334, "close_range": 436, "faccessat2": 439,
+        "wait4": 61, "kill": 62, "uname": 63, "fcntl": 72, "getdents": 78, "getcwd": 79, "chdir": 80,
+        "readlink": 89, "gettimeofday": 96, "getrlimit": 97, "getrusage": 98, "sysinfo": 99, "times": 100,
+        "getuid": 102, "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110, "sigaltstack": 131,
+        "gettid": 186, "time": 201, "futex": 202, "sched_getaffinity": 204, "getdents64": 217,
+        "restart_syscall": 219, "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230,
+        "exit_group": 231, "tgkill": 234, "openat": 257, "newfstatat": 262, "readlinkat": 267,
+        "faccessat": 269, "pselect6": 270, "ppoll": 271, "dup3": 292, "pipe2": 293, "prlimit64": 302,
+        "getrandom": 318, "statx": 332, "rseq": 334, "close_range": 436, "faccessat2": 439,
     },
     "aarch64": {
         "getcwd": 17, "dup": 23, "dup3": 24, "fcntl": 25, "ioctl": 29, "faccessat": 48, "chdir": 49,
@@ -67,12 +75,13 @@ CALLS = {
         "rt_sigreturn": 139, "times": 153, "uname": 160, "getrlimit": 163, "getrusage": 165,
         "gettimeofday": 169, "getpid": 172, "getppid": 173, "getuid": 174, "geteuid": 175, "getgid": 176,
         "getegid": 177, "gettid": 178, "sysinfo": 179, "brk": 214, "munmap": 215, "mremap": 216,
-        "mmap": 222, "mprotect": 226, "madvise": 233, "prlimit64": 261, "getrandom": 278, "statx": 291,
-        "rseq": 293, "close_range": 436, "faccessat2": 439,
+        "mmap": 222, "mprotect": 226, "madvise": 233, "wait4": 260, "prlimit64": 261, "getrandom": 278,
+        "statx": 291, "rseq": 293, "close_range": 436, "faccessat2": 439,
     },
 }  # fmt: skip
-# These calls are allowed only if an argument (counted from 0) has one of a few values: signals to the process
-# itself, as `abort` sends one; its own limits; nothing by which the kernel signals or writes to terminals.
+# These calls are allowed only if an argument (counted from 0) has one of a few values. A process can send
+# signals to itself, as `abort` does, and to its child, and read its own limits. It gets nothing by which the
+# kernel signals or writes to terminals.
 CAREFUL = {"kill": 0, "tgkill": 0, "prlimit64": 0, "fcntl": 1, "ioctl": 1}
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
 TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX = 0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451
@@ -91,13 +100,12 @@ def checked(what: str, result: int) -> int:
 
 
 def limit_resources(seconds: int, memory: int) -> None:
-    """Limit time, memory and open files; allow no process, no core dump and no byte in a file."""
+    """Limit time, memory and open files; allow no core dump and no byte in a file."""
     # First comes SIGXCPU, and a second later SIGKILL for a program that ignores it.
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     for kind, value in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_NOFILE, 32),
-        (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -151,19 +159,21 @@ def _allow(rules: int, path: str, rights: int) -> None:
     os.close(place)
 
 
-def allowed_values(name: str) -> tuple[int, ...]:
+def allowed_values(name: str, child: int) -> tuple[int, ...]:
     """Return the allowed values of the argument of a call in ``CAREFUL``."""
     if name == "fcntl":
         return F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC
     if name == "ioctl":
         return TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
-    return (0,) if name == "prlimit64" else (os.getpid(),)
+    if name == "prlimit64":
+        return (0,)
+    return (os.getpid(), child) if child else (os.getpid(),)
 
 
-def filter_calls() -> None:
+def filter_calls(child: int) -> None:
     """Make seccomp refuse every system call that is not in ``CALLS``, or is made as on another machine."""
     # A 32-bit call has other numbers, which the list would misread.
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in CALLS or sys.maxsize < 1 << 32 or sys.byteorder != "little":
         raise Refused(f"no list of system calls for the processor {machine or 'unknown'}")
     load, equal, give = 0x20, 0x15, 0x06
@@ -173,7 +183,7 @@ def filter_calls() -> None:
         if name not in CAREFUL:
             steps += [(equal, 0, 1, number), (give, 0, 0, allow)]
             continue
-        values = allowed_values(name)
+        values = allowed_values(name, child)
         steps += [(equal, 0, 2 * len(values) + 2, number), (load, 0, 0, 16 + 8 * CAREFUL[name])]
         for value in values:
             steps += [(equal, 0, 1, value), (give, 0, 0, allow)]
@@ -185,9 +195,9 @@ def filter_calls() -> None:
 
 
 def confine(limits: dict[str, int], guard: str) -> None:
-    """Give up everything that a program does not need; ``guard`` keeps it from files."""
-    # If evaluate is killed, its programs must not live on.
-    checked("death signal", LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    """Give up what neither process needs; ``guard`` keeps them from files."""
+    # No process of the same user may look into the one of the tests, not even the program's.
+    checked("no dumps", LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
     limit_resources(limits["seconds"], limits["memory"])
     # Either guard keeps files from being written; Landlock also keeps the user's files from being read.
     if guard == "mounts":
@@ -200,39 +210,87 @@ def confine(limits: dict[str, int], guard: str) -> None:
     checked("no new privileges", LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     if guard == "landlock":
         guard_files(os.getcwd())  # noqa: PTH109
-    filter_calls()
 
 
-def run(job: dict[str, Any], tell: Callable[[bytes], object]) -> bool:
-    """Run the program and its tests in a module of their own; return whether nothing was raised.
+def seal(child: int = 0) -> None:
+    """End with the parent, and from now on start no process and make no other system call than ``CALLS``."""
+    # If evaluate is killed, its programs must not live on. A fork does not inherit this.
+    checked("death signal", LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    filter_calls(child)
 
-    An error goes to ``tell``, as the report's JSON.
-    """
+
+def run(peer: Peer) -> None:
+    """Run the program in a module of its own, and answer the calls of the tests."""
     module = types.ModuleType("solution")
     sys.modules["solution"] = sys.modules["__main__"] = module
     sys.argv[:] = ["solution"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "dataprep"]:
+        del sys.modules[name]
     # Looked up before the program begins, which may replace Python's own functions.
-    begin, execute, step = compile, exec, "program"
+    begin, execute, names = compile, exec, module.__dict__
+
+    def start(program: str) -> None:
+        execute(begin(program, "<program>", "exec", dont_inherit=True), names)
+
+    def defined(wanted: list[str]) -> list[tuple[str, Any]]:
+        return [(name, names[name]) for name in wanted if name in names]
+
+    peer.serve(run=start, names=defined)
+
+
+def judge(peer: Peer, job: dict[str, Any]) -> dict[str, str]:
+    """Have the program run, run its tests, and return the outcome."""
+    step = "program"
+    # The module of what the tests define: the program may use these objects.
+    space = sys.modules.setdefault("tests", types.ModuleType("tests")).__dict__
+    taken: dict[str, Any] = {}
     try:
-        codes = [begin(job["program"], "<program>", "exec", dont_inherit=True)]
+        peer.ask("run", job["program"])
         step = "tests"
-        codes += [begin(test, "<test>", "exec", dont_inherit=True) for test in job["tests"]]
-        step = "program"
-        for code in codes:
-            execute(code, module.__dict__)
-            step = "tests"
-    except BaseException as error:  # noqa: BLE001 - whatever a program raises
-        tell(_said(step, error))
-        return False
-    return True
+        trees = [ast.parse(test, "<test>") for test in job["tests"]]
+        for tree in trees:
+            names = list(dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name)))
+            for statement in tree.body:
+                # Again each time, because a program can change what its names stand for.
+                wanted = [
+                    name for name in names if name not in space or space[name] is taken.get(name, taken)
+                ]
+                taken |= _its_own(dict(peer.ask("names", wanted)))
+                space |= {name: taken[name] for name in wanted if name in taken}
+                alone = ast.Module([statement], [])
+                exec(compile(alone, "<test>", "exec", dont_inherit=True), space)  # noqa: S102
+        peer.ask("names", [])  # a test may have caught the error that tells that the program is gone
+    except Ended:
+        return {"outcome": "ended", "detail": "the process ended before its tests had passed"}
+    except BaseException as error:  # noqa: BLE001 - whatever a program or a test raises
+        try:
+            detail = str(error)[:200]
+        except BaseException:  # noqa: BLE001 - an error that cannot even be shown
+            detail = ""
+        outcome = "wrong" if isinstance(error, AssertionError) and step == "tests" else "error"
+        return {"outcome": outcome, "detail": f"{type(error).__name__} in the {step}: {detail}"}
+    return {"outcome": "passed", "detail": ""}
 
 
-def _said(step: str, error: BaseException) -> bytes:
-    try:
-        detail = str(error)[:200]
-    except BaseException:  # noqa: BLE001 - an error of the program's own, that cannot even be shown
-        detail = ""
-    return json.dumps({"failed": type(error).__name__, "step": step, "detail": detail}).encode()
+def _its_own(offered: dict[str, Any]) -> dict[str, Any]:
+    """Return the names that the tests take from the program.
+
+    A program must not bring its own ``set`` or ``isclose`` for the tests to compare with. It can define a
+    name of Python's own only if the tests use nothing else of it, as in ``assert sum(10, 15) == 25``.
+    """
+    public = {*dir(builtins), *SAFE}
+    for module in ("collections", "copy", "math"):
+        public |= set(dir(import_module(module)))
+    public |= {name for name, value in offered.items() if isinstance(value, types.ModuleType)}
+    own = {name: value for name, value in offered.items() if name not in public}
+    if not own:
+        return offered
+    # A module, function or type of Python's own is this process's, not a stand-in.
+    real = {name: value for name, value in offered.items() if name in public and type(value) is not Remote}
+    return own | {
+        n: value for n, value in real.items() if callable(value) or isinstance(value, types.ModuleType)
+    }
 
 
 def exactly(pipe: int, length: int) -> bytes:
@@ -247,23 +305,46 @@ def exactly(pipe: int, length: int) -> bytes:
 
 
 def main() -> None:
-    """Read the job, confine the process, run the program, and write the token if all tests passed."""
-    source, target = map(int, sys.argv[1:])
-    # The token is read only after the last test, by functions that were looked up before the program began.
-    # So a program that ends the process, or replaces Python's functions, cannot write what it has not read.
-    # One that takes the interpreter apart to find the two descriptors could: the kernel keeps a program from
-    # everything else, but cannot keep it from lying about itself.
-    read, write, leave = os.read, os.write, os._exit
-    job = json.loads(exactly(source, int(exactly(source, 8))))
+    """Confine this process, fork, run the program in the child and the tests here, and report."""
+    source, target = map(int, sys.argv[1:3])
+    limits, guard = json.loads(sys.argv[3]), sys.argv[4]
+    sys.set_int_max_str_digits(0)
     try:
-        confine(job["limits"], job["guard"])
+        confine(limits, guard)
+        (hear, answer), (listen, tell) = os.pipe(), os.pipe()
+        child = os.fork()
+        kept = (listen, answer) if not child else (source, target, hear, tell)
+        for pipe in {source, target, hear, answer, listen, tell}.difference(kept):
+            os.close(pipe)
+        seal(child)
     except (Refused, OSError, ValueError) as error:
-        write(target, read(source, 64) + str(error).encode("utf-8", "replace"))
-        leave(1)
-    if run(job, lambda said: write(target, said)):
-        write(target, read(source, 64))
-    leave(0)
+        # In the child the report is closed, and the parent waits for a word that never comes.
+        report(target, {"refused": str(error)})
+    if not child:
+        # The job has not been read yet: this process has never had the tests.
+        os.write(answer, b"+")
+        try:
+            run(Peer(listen, answer, trusted=True))
+        except BaseException:  # noqa: BLE001 - whatever is left of the program
+            os._exit(0)
+    if os.read(hear, 1) != b"+":
+        report(target, {"refused": "the program's process could not be confined"})
+    job = json.loads(exactly(source, int(exactly(source, 8))))
+    found = judge(Peer(hear, tell, trusted=False), job)
+    if found["outcome"] == "ended":
+        _, status, usage = os.wait4(child, 0)
+        late = usage.ru_utime + usage.ru_stime >= limits["seconds"]
+        if os.WIFSIGNALED(status) and (os.WTERMSIG(status) == signal.SIGXCPU or late):
+            found = {"outcome": "timeout"}
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    report(target, found)
 
 
-if __name__ == "__main__":
-    main()
+def report(target: int, found: dict[str, str]) -> None:
+    """Write the report and end the process."""
+    try:
+        os.write(target, json.dumps(found).encode())
+    finally:
+        os._exit(0)

@@ -4,8 +4,8 @@ A journal only grows, so one request can have several lines: answers to earlier 
 and further attempts. Three sentences decide which of them counts:
 
 1. The last line of a teacher and id has the current key. Lines with another key do not count.
-2. Of the lines of one sample with that key, the best outcome counts: ``ok`` before ``length`` before
-   ``refused`` before ``empty`` before ``failed``.
+2. Of the lines of one sample with that key, the best outcome counts: ``ok`` before ``unknown`` before
+   ``length`` before ``refused`` before ``empty`` before ``failed``.
 3. Among equal outcomes, the later line counts.
 
 ============================  ==========  ================================================
@@ -13,6 +13,7 @@ lines, in order               counts      why
 ============================  ==========  ================================================
 ok, failed                    ok          a later failure does not discard a paid answer
 failed, length, ok            ok          a better outcome replaces a worse one
+length, unknown               unknown     it may be whole, and is the longer answer
 refused, empty                refused     a refusal is an answer, an empty text is none
 empty, refused                refused     the order in which they were written is irrelevant
 ok, ok                        second ok   it was asked again on purpose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import index
@@ -14,7 +15,7 @@ from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import InputError, RowError, UsageError
 from dataprep.teacher.journal.current import replaces
-from dataprep.teacher.journal.line import Outcome, check_response, outcome_of
+from dataprep.teacher.journal.line import FLAGS, Outcome, check_response, outcome_of
 
 
 class Standing(NamedTuple):
@@ -51,7 +52,7 @@ class Standing(NamedTuple):
 # Nearly all entries are complete, so they share one object, which is compared by identity.
 _OK = Standing("ok")
 # Raised for a line that is not a journal's while it is added.
-_DAMAGED = (orjson.JSONDecodeError, KeyError, TypeError, AttributeError)
+_DAMAGED = (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def entry_of(identity: str, key: str, sample: int = 0) -> str:
@@ -77,7 +78,9 @@ class Index:
     lines: int = 0
     prompt_tokens: int = 0  # The sum of the usage of all lines, as the next.
     completion_tokens: int = 0
-    names: set[tuple[str, str]] = field(default_factory=set)  # Models, each with its teacher's name.
+    # Models that answered, each with its teacher's name.
+    names: set[tuple[str, str]] = field(default_factory=set)
+    flags: Counter[str] = field(default_factory=Counter)  # The number of lines with each flag.
     torn: bool = False  # True if the last line is incomplete.
     unended: bool = False  # True if the last line is complete except for its newline.
     _entries: dict[str, Standing] = field(default_factory=dict)
@@ -94,6 +97,7 @@ class Index:
         self.prompt_tokens += part.prompt_tokens
         self.completion_tokens += part.completion_tokens
         self.names |= part.names
+        self.flags.update(part.flags)
         for entry, standing in part.others.items():
             earlier = self._entries.get(entry)
             # Nothing that follows a complete answer changes it.
@@ -134,6 +138,7 @@ class _Part:
     # The standing of entries by their lines other than complete answers.
     others: dict[str, Standing] = field(default_factory=dict)
     names: set[tuple[str, str]] = field(default_factory=set)
+    flags: list[str] = field(default_factory=list)
     # The first line that is not a journal's: its number among the lines, and its bytes.
     wrong: tuple[int, bytes] | None = None
     tail: bytes = b""  # The bytes after the last newline, which are not among the lines.
@@ -143,13 +148,19 @@ class _Part:
         if usage := line.get("usage"):
             self.prompt_tokens += usage.get("prompt_tokens") or 0
             self.completion_tokens += usage.get("completion_tokens") or 0
-        # A model under two names would be asked, and paid for, twice.
-        self.names.add((line.get("model") or "", line["teacher"]))
+        if "flags" in line and isinstance(line["flags"], list):
+            self.flags += [flag for flag in FLAGS if flag in line["flags"]]
         self.lines += 1
+        # A model under two names would be asked, and paid for, twice. A name under which nothing was
+        # answered, such as a mistyped one, does not count.
+        name = line.get("model") or "", line["teacher"]
         if standing is _OK:
             self.answered.append(entry)
+            self.names.add(name)
         else:
             self.others[entry] = standing.after(self.others.get(entry))
+            if standing.outcome != "failed":
+                self.names.add(name)
 
 
 def _part_of(block: files.Block) -> _Part:
@@ -186,7 +197,7 @@ def read_index(path: str | Path) -> Index:
 
 
 def _parts(path: str) -> Iterator[_Part]:
-    blocks = files.read_blocks(path)
+    blocks = files.read_blocks(path, growing=True)
     # Starting processes takes longer than reading a short journal.
     if Path(path).stat().st_size <= engine.AUTO_WORKERS_BYTES:
         yield from map(_part_of, blocks)

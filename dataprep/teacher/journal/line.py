@@ -9,11 +9,13 @@ A line is an answer or a failure::
      "error": null}
 
 A failure has ``"response": null`` and ``"error": {"status": 500, "type": "server_error", "message": "…",
-"retryable": true}``.
+"retryable": true}``. An answer that may not be what it seems has a further field ``"flags"``, a list of names
+in ``FLAGS``.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,16 +28,63 @@ from dataprep.core.records import describe
 from dataprep.models.sampling import GenerationConfig
 
 if TYPE_CHECKING:
-    from mmap import mmap
+    from dataprep.core.io import FileBytes
 
-Outcome = Literal["ok", "length", "refused", "empty", "failed"]
-OUTCOMES: tuple[Outcome, ...] = ("ok", "length", "refused", "empty", "failed")
+Outcome = Literal["ok", "unknown", "length", "refused", "empty", "failed"]
+OUTCOMES: tuple[Outcome, ...] = ("ok", "unknown", "length", "refused", "empty", "failed")
+# Doubts about answers, which nevertheless count as the server reports them.
+FLAGS = {
+    "at_limit": "ended by itself with exactly --max-tokens tokens, so it may be cut off",
+    "prompt_cut": "the server counted fewer prompt tokens than the prompt has words, so it may have cut it",
+    "half_character": "half of a surrogate pair was replaced by U+FFFD, because no file can hold it",
+}
+# The finish reason in the journal where the server gave none.
+UNKNOWN = "unknown"
 
-# Why an answer ended, in the words of OpenAI, vLLM, TGI, Mistral, Gemini, Anthropic and Cohere.
-_WHOLE = frozenset(["stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"])
-_CUT_OFF = frozenset(["length", "max_tokens", "model_length", "max_length"])
+# Why an answer ended, in the words of OpenAI, vLLM, TGI, Mistral, Gemini, Anthropic, Cohere and others.
+_WHOLE = frozenset(["stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed"])
+_CUT_OFF = frozenset(["length", "max_tokens", "model_length", "max_length", "max_output_tokens"])
+_REFUSED = frozenset(
+    [
+        "content_filter",
+        "content_filtered",
+        "refusal",
+        "safety",
+        "recitation",
+        "blocklist",
+        "prohibited_content",
+        "spii",
+        "sensitive",
+        "error_toxic",
+        "guardrail_intervened",
+    ]
+)
+# The answer was given up, or is a call of a function and not a text.
+_BROKEN = frozenset(
+    [
+        "abort",
+        "aborted",
+        "cancelled",
+        "canceled",
+        "error",
+        "timeout",
+        "network_error",
+        "interrupted",
+        "incomplete",
+        "tool_calls",
+        "tool_use",
+        "function_call",
+        "malformed_function_call",
+        "insufficient_system_resource",
+    ]
+)
+_KNOWN = _WHOLE | _CUT_OFF | _REFUSED | _BROKEN
+# Errors for a prompt that a filter or a moderator refused, without the marks between their words.
+_REFUSING = re.compile(
+    r"contentfilter|contentpolicyviolation|invalidprompt|responsibleaipolicyviolation|datainspectionfailed"
+    r"|moderation|promptblocked|prohibitedcontent|sensitivecontent"
+)
 _BOM = b"\xef\xbb\xbf"
-_REFUSED = frozenset(["content_filter", "refusal", "safety", "recitation", "blocklist", "prohibited_content"])
 
 
 def new_line(
@@ -76,20 +125,36 @@ def now() -> str:
 def outcome_of(line: Mapping[str, Any]) -> Outcome:
     """Return the outcome of a line; only ``ok`` is a complete answer.
 
-    ``failed``: no answer came, or it ended for an unknown reason. ``refused``: the teacher declined or a
-    filter intervened. ``length``: ``max_tokens`` cut the answer off. ``empty``: the answer has no text.
+    ``failed``: no answer came, or the server gave it up. ``refused``: the teacher declined or a filter
+    intervened. ``length``: ``max_tokens`` cut the answer off. ``empty``: the answer has no text.
+    ``unknown``: the answer has a text, but the server did not say why it ended, or in words of its own.
     """
     if line["error"] is not None:
-        return "refused" if line["error"].get("type") == "content_filter" else "failed"
-    reason = (line["finish_reason"] or "").lower()
+        return "refused" if is_refusing(line["error"].get("type")) else "failed"
+    reason, has_text = _plain(line["finish_reason"]), bool((line["response"] or "").strip())
     if reason in _REFUSED:
         return "refused"
     if reason in _CUT_OFF:
         return "length"
-    # An unknown reason is a failure: half an answer that passes for a whole one would be a wrong label.
-    if reason not in _WHOLE:
-        return "failed"
-    return "ok" if (line["response"] or "").strip() else "empty"
+    if reason in _WHOLE:
+        return "ok" if has_text else "empty"
+    # Not `ok`: half an answer that passes for a whole one would be a wrong label. Not `failed`: it is paid
+    # for, and would be asked again in every run.
+    return "unknown" if has_text and reason not in _BROKEN else "failed"
+
+
+def is_known(reason: str | None) -> bool:
+    """Return whether a finish reason is one of the words that ``outcome_of`` knows."""
+    return _plain(reason) in _KNOWN
+
+
+def is_refusing(error_type: Any) -> bool:
+    """Return whether an error of this type means that the prompt was refused."""
+    return bool(_REFUSING.search(re.sub(r"[^a-z]", "", str(error_type or "").lower())))
+
+
+def _plain(reason: str | None) -> str:
+    return (reason or "").strip().lower().replace("-", "_")
 
 
 def check_response(row: Any) -> dict[str, Any]:
@@ -131,7 +196,7 @@ class JournalReader:
     A line's offset is the number of bytes before it, counted through all journals.
     """
 
-    def __init__(self, journals: Sequence[tuple[str, mmap | bytes]]) -> None:
+    def __init__(self, journals: Sequence[tuple[str, FileBytes | bytes]]) -> None:
         self._journals = journals
         self._bases = list(accumulate((len(text) for _, text in journals), initial=0))[:-1]
         self.torn: list[str] = []  # incomplete last lines as path:line, once all lines were read
@@ -185,12 +250,12 @@ class JournalReader:
         path, text, begin = self._at(offset)
         return _where(path, next(n for n, (start, _) in enumerate(_spans(text), 1) if start == begin))
 
-    def _at(self, offset: int) -> tuple[str, mmap | bytes, int]:
+    def _at(self, offset: int) -> tuple[str, FileBytes | bytes, int]:
         number = bisect_right(self._bases, offset) - 1
         return *self._journals[number], offset - self._bases[number]
 
 
-def _spans(text: mmap | bytes) -> Iterator[tuple[int, int]]:
+def _spans(text: FileBytes | bytes) -> Iterator[tuple[int, int]]:
     """Yield begin and end of each line, without its newline."""
     begin, length = len(_BOM) if text[: len(_BOM)] == _BOM else 0, len(text)
     while begin < length:

@@ -46,6 +46,8 @@ class ChatFormat(Protocol):
     name: str  # one of `loading.NAMES`
     # Differs whenever a conversation may be written differently, so it covers options and a template's text.
     fingerprint: str
+    strip: bool  # whether contents are stripped
+    date: str | None  # the date that it writes
     exact: bool  # whether the text in the loss is the content alone, without white space around it
 
     @property
@@ -96,10 +98,13 @@ def fingerprint_of(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+DATE = "%d %b %Y"  # as Llama's templates write it
+
+
 def check_date(date: str | None) -> None:
     """Raise ``UsageError`` unless the date is written as Llama's templates write it."""
     try:
         if date is not None:
-            datetime.strptime(date, "%d %b %Y")
+            datetime.strptime(date, DATE)
     except ValueError:
         raise UsageError(f"{date!r} is not a date as templates write it, for example 26 Jul 2024") from None

@@ -123,7 +123,7 @@ class InputFiles:
         self.paths = paths
         self.rows: list[int] = []  # of each file, once it was read
         self.known = not streams  # whether the files' content is known before they are read
-        self._stamps = [_stamp(path) for path in paths]
+        self._unchanged = files.Unchanged(paths)
         self._hashes = {number: sha256_of(path) for number, path in enumerate(paths) if Path(path).is_file()}
 
     def blocks(self) -> Iterator[files.Block]:
@@ -155,14 +155,4 @@ class InputFiles:
 
     def check_unchanged(self) -> None:
         """Raise ``InputError`` if a file was changed since its content was hashed."""
-        for path, stamp in zip(self.paths, self._stamps, strict=True):
-            if _stamp(path) != stamp:
-                raise InputError(path, "the file was changed while it was read; run the command again")
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    if not Path(path).is_file():
-        return None
-    status = Path(path).stat()
-    # Cheaper than to hash the file once more, and enough to notice a change while it was read.
-    return status.st_size, status.st_mtime_ns
+        self._unchanged.check()

@@ -1,6 +1,6 @@
 """Read token shards, which ``dataprep tokenize`` writes.
 
-A directory with ``manifest.json`` and, for each shard, arrays that are mapped into memory::
+A directory with ``manifest.json`` and, for each shard, arrays whose parts are read when they are needed::
 
     …-ids-00000.bin        token ids of all documents, one after the other: uint16 or uint32, little-endian
     …-mask-00000.bin       one bit for each token, the highest first: whether it is in the loss
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dataprep.core.errors import InputError, TokenizerError, UsageError
-from dataprep.core.io import open_mapped
+from dataprep.core.io import FileBytes
 from dataprep.tokens.shards.manifest import AGAIN, read_manifest, sha256_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataprep.tokens.tokenizers.base import Tokenizer
+
+
+_AT_ONCE = 1 << 16  # documents whose lengths are looked at together
 
 
 class Sequence(NamedTuple):
@@ -56,17 +59,55 @@ class Source(NamedTuple):
     row: int  # its row in that file, counted from 1; blank lines do not count
 
 
+class _Array:
+    """An array in a file. Its parts are read when they are needed, and are copies."""
+
+    # A mapped array would end the process with SIGBUS if its file was cut meanwhile.
+
+    def __init__(self, data: FileBytes, dtype: str) -> None:
+        self.dtype = np.dtype(dtype)
+        self.size = len(data) // self.dtype.itemsize
+        self._data = data
+
+    def __getitem__(self, part: slice) -> NDArray[Any]:
+        begin, end, width = part.start, part.stop, self.dtype.itemsize
+        return np.frombuffer(self._data[begin * width : end * width], dtype=self.dtype)
+
+    def at(self, index: int) -> int:
+        """Return one number."""
+        return int(self[index : index + 1][0])
+
+    def parts(self, overlap: int = 0) -> Iterator[NDArray[Any]]:
+        """Yield all numbers a part at a time; each part repeats the last ``overlap`` of the one before."""
+        for begin in range(0, self.size - overlap, _AT_ONCE):
+            yield self[begin : min(begin + _AT_ONCE + overlap, self.size)]
+
+    def largest(self) -> int:
+        """Return the largest number; -1 without numbers."""
+        return max((int(part.max()) for part in self.parts()), default=-1)
+
+    def rises_to(self, end: int) -> bool:
+        """Return whether the numbers rise from 0 to the end."""
+        if not self.size or self.at(0) != 0 or self.at(self.size - 1) != end:
+            return False
+        return all((part[:-1] <= part[1:]).all() for part in self.parts(overlap=1))
+
+
 @dataclass(frozen=True, slots=True)
 class _Arrays:
-    ids: NDArray[Any]
-    mask: NDArray[np.uint8]
-    offsets: NDArray[np.uint64]
-    rows: NDArray[np.uint64]
-    sequences: NDArray[np.uint64] | None
+    ids: _Array
+    mask: _Array
+    offsets: _Array
+    rows: _Array
+    sequences: _Array | None
+
+    def longest(self) -> int:
+        """Return the number of tokens of the longest document; 0 without documents."""
+        return max((int(np.diff(part).max()) for part in self.offsets.parts(overlap=1)), default=0)
 
 
 class Shards:
-    """Finished shards, opened for reading. Picklable: another process maps the same files."""
+    """Finished shards, opened for reading. Picklable: another process opens the same files."""
 
     def __init__(self, path: Path, manifest: Mapping[str, Any], arrays: list[_Arrays]) -> None:
         self.path = path
@@ -94,7 +135,7 @@ class Shards:
         vocab_size: int | None = None,
         verify: bool = True,
     ) -> Shards:
-        """Open the shards in a directory; their arrays are mapped into memory.
+        """Open the shards in a directory; their documents are read when they are needed.
 
         Args:
             path: the directory.
@@ -120,13 +161,13 @@ class Shards:
             )
         # The copy is not loaded here, but damage is to be noticed now and not when it is needed.
         if made["file"] is not None:
-            _map(folder / made["file"]["name"], made["file"], verify)
+            _open(folder / made["file"]["name"], made["file"], verify)
         return cls(
             folder, manifest, [_open_shard(folder, manifest, shard, verify) for shard in manifest["shards"]]
         )
 
     def __reduce__(self) -> tuple[Any, tuple[Path, str]]:
-        # Another process maps the files itself; they must not have been replaced since.
+        # Another process opens the files itself; they must not have been replaced since.
         return _open_again, (self.path, self.manifest["checksum"])
 
     def __len__(self) -> int:
@@ -136,20 +177,21 @@ class Shards:
         return (self.document(number) for number in range(self.documents))
 
     def document(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return ids (a view of the file) and mask of document ``number``, shape ``(tokens,)`` each."""
+        """Return ids (read only) and mask of document ``number``, shape ``(tokens,)`` each."""
         shard, inside = _locate(self._documents, number)
         arrays = self._arrays[shard]
-        return _between(arrays, int(arrays.offsets[inside]), int(arrays.offsets[inside + 1]))
+        begin, end = arrays.offsets[inside : inside + 2].tolist()
+        return _between(arrays, begin, end)
 
     @property
     def longest(self) -> int:
         """Number of tokens of the longest document; 0 without documents."""
-        return max((int(np.diff(a.offsets).max()) for a in self._arrays if a.offsets.size > 1), default=0)
+        return max((arrays.longest() for arrays in self._arrays), default=0)
 
     def row(self, number: int) -> int:
         """Return the row of all inputs, from 0, that document ``number`` is made of; omitted rows count."""
         shard, inside = _locate(self._documents, number)
-        return int(self._arrays[shard].rows[inside])
+        return self._arrays[shard].rows.at(inside)
 
     def source(self, number: int) -> Source:
         """Return the file and the row in it that document ``number`` is made of."""
@@ -175,7 +217,7 @@ class Shards:
         shard, inside = _locate(self._sequences, number)
         arrays = self._arrays[shard]
         assert arrays.sequences is not None
-        first, last = int(arrays.sequences[inside]), int(arrays.sequences[inside + 1])
+        first, last = arrays.sequences[inside : inside + 2].tolist()
         offsets = arrays.offsets[first : last + 1].astype(np.int64)
         tokens, in_loss = _between(arrays, int(offsets[0]), int(offsets[-1]))
         bounds = offsets - offsets[0]
@@ -211,29 +253,27 @@ def id_type(vocab_size: int) -> np.dtype[Any]:
 
 
 def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, Any], verify: bool) -> _Arrays:
-    mapped = {kind: _map(folder / file["name"], file, verify) for kind, file in shard["files"].items()}
+    opened = {kind: _open(folder / file["name"], file, verify) for kind, file in shard["files"].items()}
     vocab_size = manifest["tokenizer"]["vocab_size"]
     if manifest["dtype"] != id_type(vocab_size).str or any(
-        len(mapped[kind]) % 8 for kind in _WIDE & {*mapped}
+        len(opened[kind]) % 8 for kind in _WIDE & {*opened}
     ):
         raise InputError(folder, f"the arrays' types do not fit one another; {AGAIN}")
-    if len(mapped["ids"]) != shard["tokens"] * id_type(vocab_size).itemsize:
+    if len(opened["ids"]) != shard["tokens"] * id_type(vocab_size).itemsize:
         raise InputError(folder, f"the arrays' sizes do not fit one another; {AGAIN}")
-    offsets = np.frombuffer(mapped["offsets"], dtype="<u8")
-    ids = np.frombuffer(mapped["ids"], dtype=manifest["dtype"])
-    rows = np.frombuffer(mapped["rows"], dtype="<u8")
-    mask = np.frombuffer(mapped["mask"], dtype=np.uint8)
-    sequences = np.frombuffer(mapped["sequences"], dtype="<u8") if "sequences" in mapped else None
+    offsets, rows = _Array(opened["offsets"], "<u8"), _Array(opened["rows"], "<u8")
+    ids, mask = _Array(opened["ids"], manifest["dtype"]), _Array(opened["mask"], "u1")
+    sequences = _Array(opened["sequences"], "<u8") if "sequences" in opened else None
     sizes = (offsets.size - 1, rows.size, mask.size)
     if sizes != (shard["documents"], shard["documents"], (ids.size + 7) // 8):
         raise InputError(folder, f"the arrays' sizes do not fit one another; {AGAIN}")
     known = sum(file["rows"] for file in manifest["inputs"])
     if (
-        not _rises(offsets, ids.size)
-        or (rows.size and int(rows.max()) >= known)
-        or (sequences is not None and not _rises(sequences, rows.size))
+        not offsets.rises_to(ids.size)
+        or rows.largest() >= known
+        or (sequences is not None and not sequences.rises_to(rows.size))
         # A pass over all ids is as much work as their digest.
-        or (verify and ids.size and int(ids.max()) >= vocab_size)
+        or (verify and ids.largest() >= vocab_size)
     ):
         raise InputError(folder, f"the arrays' numbers do not fit one another; {AGAIN}")
     return _Arrays(ids, mask, offsets, rows, sequences)
@@ -242,15 +282,8 @@ def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, A
 _WIDE = {"offsets", "rows", "sequences"}
 
 
-def _rises(numbers: NDArray[np.uint64], end: int) -> bool:
-    """Return whether numbers rise from 0 to the end."""
-    return bool(
-        numbers.size and numbers[0] == 0 and numbers[-1] == end and (numbers[:-1] <= numbers[1:]).all()
-    )
-
-
-def _map(path: Path, described: Mapping[str, Any], verify: bool) -> Any:
-    data = open_mapped(str(path))
+def _open(path: Path, described: Mapping[str, Any], verify: bool) -> FileBytes:
+    data = FileBytes(str(path))
     if len(data) != described["bytes"]:
         sizes = f"found {len(data):,} bytes; expected {described['bytes']:,}"
         raise InputError(path, f"damaged, or cut short: {sizes}; {AGAIN}")

@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from dataprep.core.errors import FileError, UsageError
-from dataprep.core.io import open_mapped, writing
+from dataprep.core.io import new_folder, open_mapped, writing
 from dataprep.tokens.shards.manifest import FORMAT, MANIFEST, VERSION, checksum, sha256_of
 from dataprep.tokens.shards.packing import Packed
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 # Names of what a directory of shards may hold beside the manifest.
 OURS = re.compile(
-    r"[0-9a-f]{16}-([a-z]+-\d{5}\.bin|tokenizer\.(model|json))|\.\d+\.partial|\.manifest\.json\.\d+\.partial"
+    r"[0-9a-f]{16}-([a-z]+-\d{5}\.bin|tokenizer\.(model|json))"
+    r"|\.(shards\.[0-9a-f]{16}|\d+|manifest\.json\.\d+)\.partial"
 )
 SHARD_TOKENS = 1 << 29  # 2 GiB of ids of four bytes
 # Tokens that are gathered at a time. Small, because the system maps 16 pages around each document that is
@@ -135,21 +136,17 @@ def check_directory(output: str | Path) -> Path:
 def open_buffer(output: Path, dtype: np.dtype[Any]) -> Iterator[Buffer]:
     """Open a buffer in the directory ``output``; what is unfinished at the end is removed."""
     new = not output.exists()
-    folder = output / f".{os.getpid()}.partial"
-    buffer = None
     try:
         with writing(str(output)):
             output.mkdir(parents=True, exist_ok=True)
             busy = "another process is making shards there; wait for it, or give another directory"
-            with locked(output, busy):
-                shutil.rmtree(folder, ignore_errors=True)  # of a killed process that had the same number
-                folder.mkdir()
+            with locked(output, busy), new_folder(output / "shards") as folder:
                 buffer = Buffer(folder, dtype)
-                yield buffer
+                try:
+                    yield buffer
+                finally:
+                    buffer.abandon()
     finally:
-        if buffer is not None:
-            buffer.abandon()
-        shutil.rmtree(folder, ignore_errors=True)
         if new:
             with suppress(OSError):  # not empty: it holds the finished shards
                 output.rmdir()
@@ -218,20 +215,36 @@ def finish(
 
 
 def _put_in_place(output: Path, scratch: Path, manifest: Mapping[str, Any]) -> None:
-    names = [file["name"] for shard in manifest["shards"] for file in shard["files"].values()]
-    if manifest["tokenizer"]["file"] is not None:
-        names.append(manifest["tokenizer"]["file"]["name"])
+    names = _names(manifest)
     for name in names:
         (scratch / name).replace(output / name)
     unfinished = scratch / MANIFEST
     unfinished.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     unfinished.replace(output / MANIFEST)
-    for path in output.iterdir():  # the files of the old manifest, and what killed runs left
-        if path.name not in names and OURS.fullmatch(path.name) and path != scratch:
+    _remove_others(output, [*names, scratch.name])
+
+
+def clear(output: Path, manifest: Mapping[str, Any]) -> None:
+    """Remove what killed runs left beside finished shards."""
+    with suppress(FileError), locked(output, "in use"):  # then the other process does that
+        _remove_others(output, _names(manifest))
+
+
+def _remove_others(output: Path, names: list[str]) -> None:
+    # The files of an earlier manifest, and what killed runs left.
+    for path in output.iterdir():
+        if path.name not in (*names, MANIFEST) and OURS.fullmatch(path.name):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
+
+
+def _names(manifest: Mapping[str, Any]) -> list[str]:
+    names = [file["name"] for shard in manifest["shards"] for file in shard["files"].values()]
+    if manifest["tokenizer"]["file"] is not None:
+        names.append(manifest["tokenizer"]["file"]["name"])
+    return names
 
 
 def _cuts(packed: Packed, limit: int) -> list[int]:

@@ -44,7 +44,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
         if str(path) in ENCODINGS:
             return load_encoding(str(path))
-    return tokenizer_from(str(file), bytes(files.open_mapped(str(file))))
+    return tokenizer_from(str(file), files.read_bytes(str(file)))
 
 
 def file_of(path: str | Path) -> Path | None:

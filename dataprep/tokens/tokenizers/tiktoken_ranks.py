@@ -245,7 +245,7 @@ def load_encoding(name: str) -> RankTokenizer:
             f"{name}: its file is not here, and nothing is downloaded: put {url} at {place}, or give the "
             "path of a tokenizer's file"
         )
-    content = bytes(files.open_mapped(str(path)))
+    content = files.read_bytes(str(path))
     found = sha256(content).hexdigest()
     if found != expected:
         raise TokenizerError(

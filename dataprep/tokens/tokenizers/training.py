@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, UsageError
+from dataprep.core.errors import DataprepError, InputError, UsageError
 from dataprep.tokens.tokenizers.base import needed
 from dataprep.tokens.tokenizers.tiktoken_ranks import LLAMA3_PATTERN
 
@@ -103,9 +103,10 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
 def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
     library = needed("sentencepiece", "training a SentencePiece model")
     model = io.BytesIO()
+    bad_rows: list[DataprepError] = []
     try:
         library.SentencePieceTrainer.train(
-            sentence_iterator=lines,
+            sentence_iterator=_noting(lines, bad_rows),
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
@@ -125,8 +126,17 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise _too_few(str(error), vocab_size) from None
+        # SentencePiece makes an error of its own from that of a row.
+        raise (bad_rows or [_too_few(str(error), vocab_size)])[0] from None
     return model.getvalue()
+
+
+def _noting(lines: Iterator[str], errors: list[DataprepError]) -> Iterator[str]:
+    try:
+        yield from lines
+    except DataprepError as error:
+        errors.append(error)
+        raise
 
 
 def _too_few(reason: str, vocab_size: int) -> UsageError:

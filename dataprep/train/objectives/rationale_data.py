@@ -18,7 +18,7 @@ from dataprep.core.errors import InputError, Location, RowDropped, RowError, Usa
 from dataprep.core.io import Rejects
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, describe
-from dataprep.datasets.templates import FIELDS
+from dataprep.datasets.templates import question_of
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.truncation import spans_of
 from dataprep.train.objective import Batch, read_with
@@ -40,13 +40,6 @@ _ROWS_AT_ONCE = 1000
 def prefix_of(part: int) -> str:
     """Return the prefix of a question for a part: 0 for the answer, then teachers."""
     return _PREFIXES[part] if part < len(_PREFIXES) else f"rationale {part}: "
-
-
-def question_of(example: Example) -> str:
-    """Return the question without its prefix: context, question and lettered choices."""
-    choices = FIELDS["choices"](example)
-    lines = (example.context, example.question, "Answer Choices:" if choices else None, choices)
-    return "\n".join(line for line in lines if line)
 
 
 @dataclass(slots=True)

@@ -188,6 +188,9 @@ def objective_for(row: Row, where: object, options: TrainOptions) -> ObjectiveSp
             return spec
     fields = ", ".join(map(repr, row)) or "none"
     expected = "; or ".join(spec.rows for spec in _ALL if spec.variant_of is None)
+    if {"Question", "Answer"} <= row.keys():
+        expected += "; these rows are of `dataprep collect --to qa`: make chat rows of the same journal with"
+        expected += " `dataprep collect --to chat`"
     raise InputError(where, f"the row's fields are {fields}; expected {expected}")
 
 

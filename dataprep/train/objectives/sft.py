@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from dataprep.core.errors import InputError, UsageError
+from dataprep.evaluate.metrics.references import style_of
 from dataprep.models.student import (
     Student,
     compare_tokenizers,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 PART = "tokens"
 # A sample is for a first look: the model card shows it in full.
-SAMPLE_TOKENS, SAMPLED_ROWS = 64, 64
+SAMPLE_TOKENS, SAMPLED_ROWS, STYLED_ROWS = 64, 64, 200
 
 
 class SftObjective(Objective):
@@ -82,6 +84,19 @@ class SftObjective(Objective):
         """Return the sum over the batch's tokens in the loss."""
         inputs = document_inputs(tensors["ids"], tensors["bounds"])
         return {PART: self.output.head(model, inputs, tensors["positions"]).loss(tensors["targets"])}
+
+    def facts(self) -> dict[str, Any]:
+        """Return how the answers of the first rows name a choice: `evaluate` reads the student's so."""
+        shards, decode = self.data.train.shards, self.student.tokenizer.decode
+        styles: Counter[str] = Counter()
+        for index in range(min(shards.documents, STYLED_ROWS)):
+            ids, mask = shards.document(index)
+            start = max(int(mask.argmax()), 1)
+            # Special tokens, such as the one that ends a turn, are no part of the answer.
+            answer = self.student.decode_answer(ids[start:].tolist())
+            if style := style_of(decode(ids[:start].tolist()), answer):
+                styles[style] += 1
+        return {"answer_style": max(styles, key=styles.__getitem__, default=None)}
 
     def results(self) -> dict[str, Any]:
         """Return the student's answer to the shortest question among the first rows."""
