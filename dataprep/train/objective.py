@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from dataprep.core import io as files
 from dataprep.core.errors import Location, RowError, UsageError
 from dataprep.core.io import Rejects
-from dataprep.core.jsonl import any_line, not_object, parse_line
+from dataprep.core.jsonl import any_line, not_object, parse_row
 from dataprep.core.ledger import Ledger, advance
 from dataprep.tokens.shards.manifest import sha256_of
 from dataprep.train.options import TrainOptions
@@ -213,7 +213,7 @@ def read_with(
         for where, item in files.read_items(path):
             ledger.rows_in += 1
             try:
-                row = parse_line(item) if isinstance(item, bytes) else item
+                row = parse_row(item) if isinstance(item, bytes) else item
                 if not isinstance(row, dict):
                     raise not_object(row)
                 result = read(where, row, b"" if rejects.raises else _text(item))
