@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import convert, generate, merge, rationales, startup, tokens, train
+from benchmarks import convert, generate, memory, merge, rationales, startup, tokens, train
 
 SUITES = {
     "startup": startup.bench,
@@ -23,6 +23,7 @@ SUITES = {
     "generate": generate.bench,
     "tokens": tokens.bench,
     "train": train.bench,
+    "memory": memory.bench,
 }
 
 

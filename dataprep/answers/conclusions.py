@@ -192,6 +192,7 @@ _LEAD = (
 )
 _STATED = re.compile(_LEAD + _LETTER)
 _LEADS = re.compile(_LEAD)
+_OF_EACH = re.compile(r"\b(?:each|every|any|per)(?: \w{1,20})? \w{1,12}$", re.I)
 _SUBJECT = re.compile(r"[ :]{0,2}\(?([a-zA-Z])\)?(?=[ ,:(])")
 _IS_RIGHT = re.compile(
     rf"[ ,)\"'”’*_]{{0,4}}(?:,? which)?{_IS_WIDE}{_SURELY} (?:the |my )?(?:only |most )?"
@@ -306,7 +307,11 @@ def _lettered(text: str, match: re.Match[str], texts: Texts) -> Mention:
 def _stated_at(text: str, place: int, texts: Texts) -> Mention | None:
     """Return the choice after `answer`, `option` or `choice`: `is (b)`, `: b`, `is tin`, `(b) is correct`."""
     if match := _STATED.match(text, place):
-        listed = _LISTED_NEXT.match(text, match.end(match.lastindex or 1)) if ":" in match[0] else None
+        listed = None
+        if ":" in match[0]:
+            if _OF_EACH.search(text, max(place - 40, 0), place):  # `each option:` before a list of them
+                return None
+            listed = _LISTED_NEXT.match(text, match.end(match.lastindex or 1))
         mention = _lettered(text, match, texts)
         # `Answer: a. wool` and `b. tin` on the next line
         return None if listed and LETTERS.find(listed[1].lower()) == mention.choice + 1 else mention

@@ -201,7 +201,7 @@ _CUE = re.compile(
     r"(?: \w{2,12}ly)?(?: option| choice)? (?!(?-i:a)$)|a:\s+(?=[(\[]?[A-Za-z][)\]]?\.?$)",
     re.I,
 )
-_WORD = re.compile(r"(?:(?:[Tt]he|[Mm]y|[Yy]our|[Aa]n?) )?([A-Za-z][a-z'’]+)(?= )")
+_WORD = re.compile(r"(?:(?:[Tt]he|[Mm]y|[Yy]our|[Aa]n?) )?([A-Za-z][a-z'’]+)(?=[,:]?\s)")
 _CUE_WORDS = frozenset(
     """
     an ans answer best choice choose conclusion correct final guess i'd i’d it it's it’s letter my option
@@ -216,7 +216,7 @@ _LABEL = re.compile(
 )
 _ONLY_LETTERS = re.compile(r"(?:[^\w?\u0300-\u036f]*+[A-Za-z]\b)++[^\w?\u0300-\u036f]*+")
 _DENIED = re.compile(
-    r"(?:is|was|can|could|would|does|do)"
+    r" ?(?:is|was|can|could|would|does|do)"
     r"(?:n['’]t|\s+not\b|\s+(?:clearly |also )?(?:wrong|incorrect|false|out)\b)|cannot\b"
 )
 _NEXT_ITEM = re.compile(
@@ -273,16 +273,26 @@ def _opening(text: str, texts: Texts) -> list[Mention]:
     number = LETTERS.find(text[place].lower())
     # `(A) is wrong` denies, `(B) or (C)` and a list of all choices name none.
     after = place + 1 + (text[place + 1 : place + 2] in (")", "]"))
-    if number >= len(texts) or _DENIED.match(text, label.end()) or AND_ANOTHER.match(text, after):
+    if number >= len(texts) or _is_denied(text, label.end(), texts[number]) or AND_ANOTHER.match(text, after):
         return []
     mention = with_text(text, number, place, label.end(), texts)
     if mention.end > label.end() and AND_ANOTHER.match(text, mention.end):
         return []
     bare = not text[after : label.end()].strip(" \t.:,") and "\n" in text[after : label.end()]
-    return [] if _begins_a_list(text, after, number, bare=bare, cued=cue is not None) else [mention]
+    listed = _begins_a_list(text, after, number, len(texts), bare=bare, cued=cue is not None)
+    return [] if listed else [mention]
 
 
-def _begins_a_list(text: str, end: int, number: int, *, bare: bool, cued: bool) -> bool:
+def _is_denied(text: str, begin: int, forms: Sequence[str]) -> bool:
+    """Check whether a letter, or its choice's text after it, is said to be wrong: ``(a) iron is wrong``."""
+    ends = (len(form) for form in forms if text[begin : begin + len(form)].lower() == form)
+    return (
+        _DENIED.match(text, begin) is not None
+        or _DENIED.match(text, begin + max(ends, default=0)) is not None
+    )
+
+
+def _begins_a_list(text: str, end: int, number: int, count: int, *, bare: bool, cued: bool) -> bool:
     """Check whether the label of the next choice follows, as in a list of all of them."""
     line = text.find("\n", end)
     line = len(text) if line < 0 else line
@@ -291,7 +301,7 @@ def _begins_a_list(text: str, end: int, number: int, *, bare: bool, cued: bool) 
         return _BEFORE_INLINE.search(text, max(inline.start() - 8, 0), inline.start()) is not None
     for _, item in zip(range(_MOST_ITEMS), _NEXT_ITEM.finditer(text, end), strict=False):
         other = LETTERS.find(item[1].lower())
-        if other == number:
+        if other == number or other >= count:  # `i.` may be a Roman number
             continue
         between = text[line : item.start()].strip()
         lonely = not text[item.end() : item.end() + 24].partition("\n")[0].strip()

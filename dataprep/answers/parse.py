@@ -133,7 +133,7 @@ def parse_rationale_files(
         _check_one_split(paths)
     names = _teachers(teachers)
     origins = origins_of(paths, source)
-    parser = RationaleParser(names, None if gold is None else read_gold(str(gold)), trim, origins)
+    parser = RationaleParser(names, None if gold is None else list(read_gold(str(gold))), trim, origins)
     report = ParseReport()
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         counts = engine.run_into(
@@ -172,7 +172,8 @@ def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:
 
 
 def _lines_or_array(path: str) -> Iterator[files.Block]:
-    blocks = files.read_blocks(path)
+    # An array through a pipe has no suffix that would say so.
+    blocks = files.read_blocks(path, arrays=path == files.STDIO or not Path(path).is_file())
     if path != files.STDIO and Path(path).is_file():
         yield from blocks
         return

@@ -289,8 +289,6 @@ KEEPABLE = (
     "ok", "unjudged", "answer_mismatch", "contradiction", "no_answer", "runaway", "truncated", "length",
     "unknown",
 )  # fmt: skip
-# Those that are kept unless the user says otherwise: `ok` agrees with the right answer, `unjudged` may.
-KEPT = ("ok", "unjudged")
 _MISSING = "nan"  # pandas writes this for a missing value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,56 +153,40 @@ class Answers:
                 raise UsageError(f"{path}: a journal of responses is JSON Lines; expected a .jsonl file")
         # Only the places of the lines are kept in memory.
         self.journals = JournalReader([(path, files.open_whole(path)) for path in paths])
-        answered: set[str] = set()
-        current = current_lines(_noting(self.journals.lines(progress), answered))
-        if not current:
+        self.current = current_lines(self.journals.lines(progress))
+        teachers = self.current.teachers
+        if not teachers:
             raise InputError(self.journals.torn[0], "the only line broke off; expected responses")
         # A name under which only failures came, such as a mistyped one, is no teacher if another answered.
-        self.silent = [name for name in current if answered and name not in answered]
-        self._current = _renamed(current, names or {})
+        answered = self.current.answered
+        self.silent = [name for name in teachers if answered and name not in answered]
+        # The teachers' names in the journals, by the names that they get.
+        self._names = _renamed(teachers, names or {})
         for name in self.silent:
-            del self._current[(names or {}).get(name, name)]
-        self.teachers = list(self._current)
+            self.current.forget(name)
+            del self._names[(names or {}).get(name, name)]
+        self.teachers = list(self._names)
 
     def judged(self, example: Example, labels: Labels, teacher: str, sample: int) -> Judged:
         """Return a teacher's answer to an Example: from the journals, or else from the Example's row."""
         # A journal is newer than the rows that were made from an earlier one.
-        place = self._current.get(teacher, {}).get(sample, {}).get(example.identify())
+        place = self.current.find(self._names.get(teacher, ""), example.identify(), sample)
         if place is not None:
             return judge(example, self.journals.row(place), place, self._run_tests)
         return labels.judged(example, teacher) or MISSING
 
     def samples(self, example: Example, teacher: str) -> list[int]:
         """Return the numbers of a teacher's samples for an Example, in ascending order."""
-        name = example.identify()
-        return [number for number, places in self._current.get(teacher, {}).items() if name in places]
-
-    def ids(self) -> list[str]:
-        """Return the id of each answer."""
-        return [name for samples in self._current.values() for places in samples.values() for name in places]
+        return self.current.samples(self._names.get(teacher, ""), example.identify())
 
 
-def _noting(
-    lines: Iterator[tuple[int, dict[str, Any]]], answered: set[str]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the lines, and add the names of teachers that answered, however, to a set."""
-    for place, line in lines:
-        if line["teacher"] not in answered and outcome_of(line) != "failed":
-            answered.add(line["teacher"])
-        yield place, line
-
-
-# The place of each current line, by teacher, sample and id.
-_Current = dict[str, dict[int, dict[str, int]]]
-
-
-def _renamed(current: _Current, names: Mapping[str, str]) -> _Current:
-    found = ", ".join(current)
+def _renamed(teachers: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    found = ", ".join(teachers)
     for name in names:
-        if name not in current:
+        if name not in teachers:
             raise UsageError(f"no teacher is called {name!r}: the journals' teachers are {found}")
     # Two teachers under one name would silently replace each other's answers.
-    renamed = {names.get(teacher, teacher): samples for teacher, samples in current.items()}
-    if len(renamed) < len(current):
+    renamed = {names.get(teacher, teacher): teacher for teacher in teachers}
+    if len(renamed) < len(teachers):
         raise UsageError(f"two teachers would have one name: the journals' teachers are {found}")
     return renamed

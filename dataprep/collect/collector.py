@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from dataprep.answers.quality import KEEPABLE, KEPT
+from dataprep.answers.quality import KEEPABLE
 from dataprep.collect.answers import NO_LABELS, Answers, Labels, RunTests, labels_of
 from dataprep.collect.rows import (
     Made,
@@ -27,10 +27,11 @@ from dataprep.collect.rows import (
 )
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, located
+from dataprep.core.index import packed, unpacked
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, is_example
 from dataprep.datasets import registry as converters
-from dataprep.datasets.source_rows import example_of, read_located
+from dataprep.datasets.source_rows import KEPT, example_of, read_located
 
 FORMATS = ("rationale", "chat", "qa", "choice-probs")
 
@@ -85,13 +86,14 @@ def collect_files(
             belongs to one of the Examples.
         FileError: a file cannot be read or written.
     """
-    # Memory: about 600 bytes for the place of each current answer and 250 for the id of each Example, which
-    # are read one by one. A compressed journal is held whole, because its lines are looked up again.
+    # The Examples are read one by one, and what must be known of all of them is in a database on the disk.
+    # A compressed journal is held whole, because its lines are looked up again.
     number = _check(to, keep, teacher, template, sample)
     paths, source = [str(path) for path in responses], str(examples)
     _check_places(paths, source, str(output), dataset)
     # The journals are read before the Examples: which answer is current shows only after the last line.
-    answers, report, known = Answers(paths, names, progress, run_tests), CollectReport(), _Ids(source)
+    answers, report = Answers(paths, names, progress, run_tests), CollectReport()
+    known = _Ids(source, answers)
     make: RationaleRows | TrainingRows = RationaleRows(answers, number or 0, report.statuses)
     if to != "rationale":
         if teacher is None and len(answers.teachers) > 1:
@@ -113,7 +115,7 @@ def collect_files(
         if isinstance(make, TrainingRows) and "{reasoning}" not in "".join((template or {}).values()):
             report.thinking = make.thinking.total()
         # Checked before the output appears: with the wrong file of Examples it would be an empty success.
-        report.unmatched = known.unmatched(answers.ids())
+        report.unmatched = known.unmatched()
         # A teacher may be in rows of Examples only, so whether the name is known shows after the last row.
         unheard = teacher is not None and teacher not in answers.teachers
         if unheard and report.statuses[teacher or ""].keys() <= {"missing"}:
@@ -209,28 +211,39 @@ def _made(
 class _Ids:
     """The ids of the Examples that were read, each with its first row and a hash of its content."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._rows: dict[str, tuple[int, bytes]] = {}
+    def __init__(self, source: str, answers: Answers) -> None:
+        self._source, self._answers = source, answers
+        # In the database of the journals' lines, so that it can compare their ids.
+        self._database = answers.current.database
+        self._database.execute(
+            "CREATE TABLE examples (id BLOB PRIMARY KEY, number INT, held BLOB) WITHOUT ROWID"
+        )
 
     def add(self, example: Example, number: int) -> None:
         """Add an Example; raise ``RowError`` if an earlier row has its id and another content."""
         # Rows that differ in their rationales only are one Example, labelled by several teachers.
         fields = {**example.to_json(), "id": None, "source": None, "task": None, "rationales": None}
         held = blake2b(repr(fields).encode("utf-8", "backslashreplace"), digest_size=8).digest()
-        first, same = self._rows.setdefault(example.identify(), (number, held))
-        if same != held:
-            found = f"row {first} of the file has it too, with another question, answer or choices"
-            raise RowError(f"duplicate id {example.id!r}", f"{found}; give each Example an id of its own")
+        row = (packed(example.identify()), number, held)
+        if not self._database.execute("INSERT OR IGNORE INTO examples VALUES (?, ?, ?)", row).rowcount:
+            query = "SELECT number, held FROM examples WHERE id = ?"
+            first, same = self._database.execute(query, row[:1]).fetchone()
+            if same != held:
+                found = f"row {first} of the file has it too, with another question, answer or choices"
+                raise RowError(f"duplicate id {example.id!r}", f"{found}; give each Example an id of its own")
 
-    def unmatched(self, asked: Sequence[str]) -> int:
+    def unmatched(self) -> int:
         """Return how many answers belong to no Example; raise ``InputError`` if that is each of them."""
-        count = sum(name not in self._rows for name in asked)
-        if count == len(asked):
+        self._answers.current.settle()
+        query = "SELECT count(*) FROM lines LEFT JOIN examples USING (id) WHERE held IS NULL"
+        count = int(self._database.execute(query).fetchone()[0])
+        if count == len(self._answers.current):
+            _, asked, *_ = next(iter(self._answers.current))
+            first = self._database.execute("SELECT id FROM examples ORDER BY number LIMIT 1").fetchone()
             raise InputError(
                 self._source,
                 f"none of the {count:,} answers is to one of its Examples: the answers' ids are such as "
-                f"{asked[0]!r}, the Examples' such as {next(iter(self._rows), None)!r}; give those that the "
+                f"{asked!r}, the Examples' such as {first and unpacked(first[0])!r}; give those that the "
                 "requests were made of",
             )
         return count

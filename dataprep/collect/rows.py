@@ -15,12 +15,12 @@ import orjson
 
 from dataprep.answers.final_answers import said_of
 from dataprep.answers.letters import choice_of
-from dataprep.answers.quality import KEPT
 from dataprep.answers.rationale import without_cue
 from dataprep.collect.answers import Answers, Judged, Labels, gold_letter
 from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.records import LETTERS, Example, describe
 from dataprep.datasets.converters.choices import CHOICE_USER
+from dataprep.datasets.source_rows import KEPT
 from dataprep.datasets.templates import compile_text, source_renderer
 
 # A token with one letter and any marks around it: `A`, ` a`, `(a`, `a)`, `A.`, `**A`. Some tokenizers spell a

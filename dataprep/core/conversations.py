@@ -2,22 +2,76 @@
 
 A chat row is a JSON object with a list ``messages``: an optional system message, then user and assistant
 messages in turn, an assistant message last. Each message is an object with a known ``role`` and a non-empty
-string ``content``.
+string ``content``. Fields with which other tools say what is learned, or what the model is shown, are faults,
+because they would have no effect: ``find_ignored`` knows their names.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-import orjson
-
 from dataprep.core.errors import RowError
-from dataprep.core.jsonl import parse_line
+from dataprep.core.jsonl import find_lost, parse_line
 from dataprep.core.records import describe
 
 ROLES = ("system", "user", "assistant")
+
+IGNORED = "field without effect"  # the kind of the findings of `find_ignored`
+_LEARNED, _SHOWN = "what is learned", "what the model is shown"
+# The words of a name that has one of these words anywhere: `loss_weight`, `assistant_masks`, `toolCalls`.
+_WORDS = {
+    **dict.fromkeys(("weight", "weights", "loss", "mask", "masks", "masked"), _LEARNED),
+    **dict.fromkeys(("trainable", "learnable"), _LEARNED),
+    **dict.fromkeys(("tool", "tools", "reasoning", "think", "thinking"), _SHOWN),
+}
+# The first word of a name, because `operating_system` and `score_chosen` say something else.
+_FIRST_WORDS = {
+    **dict.fromkeys(("train", "training", "chosen", "rejected"), _LEARNED),
+    **dict.fromkeys(("system", "function", "functions"), _SHOWN),
+}
+_NAMES = {
+    **dict.fromkeys(("ignore", "ignored", "skip", "masking"), _LEARNED),
+    **dict.fromkeys(
+        (
+            "thought",
+            "thoughts",
+            "documents",
+            "prefix",
+            "image",
+            "images",
+            "audio",
+            "audios",
+            "video",
+            "videos",
+        ),
+        _SHOWN,
+    ),
+    **dict.fromkeys(
+        ("chat_template", "chat_template_kwargs", "template_kwargs", "image_url", "attachments"), _SHOWN
+    ),
+    **dict.fromkeys(("add_generation_prompt", "continue_final_message"), _SHOWN),
+}
+# In a row these are facts about it, for example its name, or the log-probabilities that distillation reads.
+_NAMES_IN_MESSAGES = {
+    **dict.fromkeys(("learn", "logprobs", "eot", "end_turn", "should_train", "do_train"), _LEARNED),
+    **dict.fromkeys(
+        (
+            "name",
+            "partial",
+            "refusal",
+            "channel",
+            "recipient",
+            "parts",
+            "rationale",
+            "experimental_attachments",
+        ),
+        _SHOWN,
+    ),
+}
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 class Finding(NamedTuple):
@@ -44,7 +98,7 @@ def find_in_line(line: bytes) -> Iterator[Finding]:
     except RowError as error:
         yield Finding(error.reason, error.detail)
         return
-    yield from _duplicate_keys(line, row)
+    yield from (Finding(error.reason, error.detail) for error in find_lost(line, row))
     yield from find_in_row(row)
 
 
@@ -58,6 +112,7 @@ def find_in_row(row: dict[str, Any]) -> Iterator[Finding]:
     if not isinstance(messages, list) or not messages:
         yield Finding("no messages", f"'messages' is {describe(messages)}; expected a non-empty list")
         return
+    yield from find_ignored(row)
     roles = []
     for number, message in enumerate(messages):
         role, findings = _look_at(message, f"messages[{number}]")
@@ -66,6 +121,48 @@ def find_in_row(row: dict[str, Any]) -> Iterator[Finding]:
     # With an unknown role, a second finding about the order would only repeat the first.
     if None not in roles:
         yield from _order_of(roles)
+
+
+def find_ignored(row: Mapping[str, Any], place: str = "", *, learned: bool = False) -> Iterator[Finding]:
+    """Yield the fields that say what is learned or shown to the model, and would have no effect.
+
+    Fields with an empty value, as Parquet files have them, say nothing.
+
+    Args:
+        row: a row, or with ``place`` a message.
+        place: where the message is in its row.
+        learned: find only the fields that say what is learned, in rows without messages.
+    """
+    for name, value in row.items():
+        meaning = _meaning(str(name), bool(place))
+        # KTO's label says whether the answer is a good one. Other labels are those of classifiers.
+        if name == "label" and type(value) is bool and not place and not learned:
+            meaning = _LEARNED
+        if meaning is None or (learned and meaning is not _LEARNED) or _is_empty(value):
+            continue
+        field = f"{place}.{name}" if place else f"the field {name!r}"
+        told = f"{field} is {describe(value)}: it says {meaning}, and dataprep would ignore it"
+        yield Finding(IGNORED, f"{told}; remove the field, or leave the row out")
+
+
+@lru_cache(maxsize=4096)  # data can have any number of names
+def _meaning(name: str, in_message: bool) -> str | None:
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not words:
+        return None
+    joined = "_".join(words)
+    meaning = _NAMES.get(joined) or _FIRST_WORDS.get(words[0])
+    if meaning is None and in_message:
+        meaning = _NAMES_IN_MESSAGES.get(joined)
+    return meaning or next((_WORDS[word] for word in words if word in _WORDS), None)
+
+
+def _is_empty(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_empty, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_empty, value))
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _look_at(message: Any, place: str) -> tuple[str | None, list[Finding]]:
@@ -84,6 +181,7 @@ def _look_at(message: Any, place: str) -> tuple[str | None, list[Finding]]:
         findings.append(Finding("content is no string", f"{place}.content is {found}"))
     elif not content.strip():
         findings.append(Finding("empty content", f"{place}.content is {describe(content)}"))
+    findings.extend(find_ignored(message, place))
     return (role if role in ROLES else None), findings
 
 
@@ -96,33 +194,3 @@ def _order_of(roles: list[str | None]) -> Iterator[Finding]:
         yield Finding("roles out of order", f"found {shown}; expected {rule}")
     elif not turns or turns[-1] != "assistant":
         yield Finding("no assistant at the end", f"found {shown}; expected an assistant message last")
-
-
-def _duplicate_keys(line: bytes, row: dict[str, Any]) -> Iterator[Finding]:
-    """Yield a finding for each key that occurs twice in one object: parsers keep only the last."""
-    # orjson does not report them. If it kept everything, the row's own JSON has as many colons as the line;
-    # only otherwise, or if a colon is written as an escape, is the line parsed again by Python's slower
-    # parser.
-    escaped = b"\\u003a" in line or b"\\u003A" in line
-    try:
-        if not escaped and line.count(b":") == orjson.dumps(row).count(b":"):
-            return
-    except TypeError:
-        yield Finding("nested too deeply", "no trainer needs more than a few levels")
-        return
-    duplicates: list[str] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: set[str] = set()
-        for key, _ in items:
-            if key in seen:
-                duplicates.append(key)
-            seen.add(key)
-        return dict(items)
-
-    try:
-        json.loads(line, object_pairs_hook=pairs)
-    except RecursionError:  # orjson allows deeper nesting than Python's parser
-        return
-    for key in duplicates:
-        yield Finding("duplicate key", f"the key {key!r} stands more than once in one object")

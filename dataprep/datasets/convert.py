@@ -185,6 +185,7 @@ class ExampleConverter(RowConverter):
             self._teachers |= dict.fromkeys(example.rationales or (), 1)
         name, text = source_rows.rationale_of(row, example, self.plan.teacher)
         example.rationales = {name: text}
+        example.reasoning = source_rows.reasoning_of(row, name)
         return self._renderer_of(example.source)(example)
 
     def take_counts(self) -> Mapping[Any, int]:
@@ -372,7 +373,7 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
     if isinstance(rows, str | Path):
         path = str(rows)
         return _convert(settings, _all_blocks([path], settings), path)
-    return _convert(settings, files.row_blocks(GIVEN, rows), GIVEN)
+    return _convert(settings, files.row_blocks(GIVEN, rows, given=True), GIVEN)
 
 
 def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -14,10 +15,10 @@ import numpy as np
 from dataprep.core import io as files
 from dataprep.core.errors import FileError, Location, UsageError
 from dataprep.core.io import Block, Output, Rejects
-from dataprep.core.jsonl import MAX_LINE, too_long
+from dataprep.core.jsonl import MAX_LINE, UNREADABLE, too_long
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
-from dataprep.core.parallel import refuse_empty, run, workers_for
+from dataprep.core.parallel import refuse_empty, refuse_unreadable, run, workers_for
 from dataprep.core.sampling import shuffled_order
 from dataprep.datasets.merge_rows import Index, Part, Scanner, build_index, gather_in_memory, gather_on_disk
 
@@ -186,7 +187,7 @@ def _find_rows(
     spools = [spool for _, spool, _ in plain]
     given = {spool: (path, unit) for path, spool, unit in plain}
     scans: list[tuple[Block, Any]] = []
-    rows_of = dict.fromkeys(spools, 0)
+    rows_of, unreadable = dict.fromkeys(spools, 0), Counter[str]()
     blocks = (block for spool in spools for block in files.read_blocks(spool, SCAN_BYTES))
     # Not `run_into`, which would name the file of plain lines in its messages.
     with closing(run(Scanner(check), blocks, workers=workers_for(spools, workers))) as outcomes:
@@ -195,6 +196,7 @@ def _find_rows(
             for failure in outcome.failures:
                 bad.add(Location(path, failure.line, unit), failure.message, failure.row)
                 ledger.fail(failure.reason)
+                unreadable[block.path] += failure.reason in UNREADABLE
             ledger.rows_in += outcome.rows_in
             rows_of[block.path] += outcome.rows_in
             # Only the offsets are kept: failures hold the bytes of bad rows, which may be many.
@@ -202,6 +204,8 @@ def _find_rows(
             if progress is not None:
                 progress(block.end - block.start)
     refuse_empty({given[spool][0]: rows for spool, rows in rows_of.items()})
+    for spool, rows in rows_of.items():
+        refuse_unreadable({given[spool][0]: rows}, {given[spool][0]: unreadable[spool]})
     return build_index(spools, scans)
 
 

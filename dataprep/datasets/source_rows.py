@@ -16,7 +16,7 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, located
-from dataprep.core.jsonl import parse_line
+from dataprep.core.jsonl import parse_row
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import LETTERS, Example, from_cell, is_example, text_of
 from dataprep.datasets import registry as converters
@@ -27,7 +27,8 @@ FIELDS = (
     "id", "source", "task", "question", "context", "choices", "answer", "answers", "solution", "tests",
     "rationales",
 )  # fmt: skip
-KEPT = ("ok", "unjudged")  # statuses of rationales that become training rows
+# Statuses of rationales that become training rows: `ok` agrees with the right answer, `unjudged` may.
+KEPT = ("ok", "unjudged")
 # Statuses of rationales by which rows can be dropped; others share one reason, so that reasons stay few.
 STATUSES = (
     "answer_mismatch", "contradiction", "runaway", "truncated", "no_answer", "length", "empty", "refused",
@@ -71,15 +72,27 @@ def _labelled(path: str, row_blocks: Iterable[files.Block], beside: str, name: s
             used += 1
             # The label is spliced into the bytes. A line that is not an object stays as it is: it fails later
             # with its own text in the message.
+            if b'"%b"' % name.encode() in line:  # a label of the row's own gives way
+                line = _without(line, name)  # noqa: PLW2901
             if line.rstrip().endswith(b"}"):
                 fields = line.rstrip()[:-1]
                 comma = b"" if fields.strip() == b"{" else b","
                 lines[number] = fields + b'%b"%b":%b}' % (comma, name.encode(), label)
-        yield files.Block(path, data=b"\n".join(lines), unit=block.unit, first=block.first)
+        yield files.Block(path, block.start, data=b"\n".join(lines), unit=block.unit, first=block.first)
     # Only the end shows whether the two files belong together; one label too few shifts all that follow.
     if used != len(labels):
         problem = f"found {len(labels)} labels for the {used} rows of {path}; expected as many"
         raise InputError(beside, problem)
+
+
+def _without(line: bytes, name: str) -> bytes:
+    """Return a row without a field; a line that holds no sound row stays as it is."""
+    try:
+        row = parse_row(line)
+    except RowError:
+        return line
+    row.pop(name, None)
+    return orjson.dumps(row)
 
 
 def missing_labels(dataset: str, paths: Iterable[str], ledger: Ledger) -> str | None:
@@ -111,7 +124,7 @@ def read_located(path: str, dataset: str | None = None) -> Iterator[tuple[Locati
                 continue
             where = Location(path, number, block.unit)
             with located(where):
-                row = parse_line(line)
+                row = parse_row(line)
             yield where, row
 
 
@@ -168,7 +181,7 @@ def adopted(row: Mapping[str, Any], dataset: str, options: Mapping[str, Any]) ->
     if name != "qa":
         task = converter.SOURCE.task
         if source != name and converters.is_name(source):
-            hint = f"read it with {source}, or Examples of several datasets with qa"
+            hint = f"give the dataset {source}; `convert examples` takes those of several datasets"
             raise RowError("an Example of another dataset", f"found the source {source!r}; {hint}")
         if example.task and example.task != task:
             found = f"found the task {example.task!r}, expected {task!r}"
@@ -188,6 +201,13 @@ def row_of(example: Example, row: Mapping[str, Any]) -> dict[str, Any]:
     # Labels, for example, and the file of a rationale.
     more = {name: value for name, value in row.items() if name not in FIELDS and value is not None}
     return example.to_json() | more
+
+
+def reasoning_of(row: Mapping[str, Any], teacher: str) -> str | None:
+    """Return a teacher's thinking in a labelled row, as ``collect`` writes it; ``None`` without any."""
+    reasoning = from_cell(row.get("reasoning"))
+    text = reasoning.get(teacher) if isinstance(reasoning, Mapping) else None
+    return text if type(text) is str else None
 
 
 def rationale_of(row: Mapping[str, Any], example: Example, teacher: str) -> tuple[str, str]:
@@ -225,12 +245,11 @@ class GoldRow:
     place: int  # which choice is right, counted from 0
 
 
-def read_gold(path: str) -> list[GoldRow]:
+def read_gold(path: str) -> Iterator[GoldRow]:
     """Read rows ``{id, question, choices, answer}``, Examples, or rows in a dataset's own layout.
 
     In CSV the choices are JSON: a list, or one of the other shapes that datasets are published in.
     """
-    rows = []
     hint = "correct the row of the reference file, or leave it out where rows are joined by id"
     for where, row in files.read_rows(path):
         with located(where, hint):
@@ -242,5 +261,4 @@ def read_gold(path: str) -> list[GoldRow]:
             # letter of another.
             if type(answer) is dict:
                 answer, labels = text_of(answer, "label"), labels or list(LETTERS[: len(texts)])
-            rows.append(GoldRow(id_of(row), question, texts, place_of(answer, texts, labels)))
-    return rows
+            yield GoldRow(id_of(row), question, texts, place_of(answer, texts, labels))

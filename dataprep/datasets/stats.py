@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, UsageError, located
 from dataprep.core.records import describe
-
-if TYPE_CHECKING:
-    import polars as pl
 
 BINS = 12
 Encode = Callable[[str], Sequence[int]]
@@ -80,33 +79,34 @@ class Stats:
 class _Columns:
     """Take rows one at a time and keep a few numbers of each."""
 
-    # Arrays, not lists of numbers: about 28 bytes a row and 5 for each text (5 more with a tokenizer), so
-    # that tens of millions of rows fit into memory.
+    # 16 bytes a row, for its digest. Lengths are counted, not kept: there are few different ones, and their
+    # quantiles come out of the counts as exactly as out of the lengths themselves.
 
     def __init__(self, encode: Encode | None = None) -> None:
         self.encode = encode
-        self.sources: dict[str, int] = {}
-        self.source_of = array("I")
-        self.length_of = array("I")
+        self.rows = 0
+        self.sources: Counter[str] = Counter()
         self.digests = (array("Q"), array("Q"))
-        self.lengths: dict[str, array[int]] = defaultdict(lambda: array("I"))
-        self.tokens: dict[str, array[int]] = defaultdict(lambda: array("I"))
-        self.tokens_of = array("I")
+        self.row_lengths: Counter[int] = Counter()
+        self.lengths: dict[str, Counter[int]] = defaultdict(Counter)
+        self.tokens: dict[str, Counter[int]] = defaultdict(Counter)
+        self.row_tokens: dict[str, Counter[int]] = defaultdict(Counter)
 
     def add(self, row: Mapping[str, Any], default_source: str) -> None:
         total = tokens = 0
         for role, text in _texts_of(row):
-            self.lengths[role].append(len(text))
+            self.lengths[role][len(text)] += 1
             total += len(text)
             if self.encode is not None:
                 count = len(self.encode(text))
-                self.tokens[role].append(count)
+                self.tokens[role][count] += 1
                 tokens += count
-        # Sources become numbers, because there are few of them and many rows.
         source = str(row.get("source") or default_source)
-        self.source_of.append(self.sources.setdefault(source, len(self.sources)))
-        self.length_of.append(total)
-        self.tokens_of.append(tokens)
+        self.rows += 1
+        self.sources[source] += 1
+        self.row_lengths[total] += 1
+        if self.encode is not None:
+            self.row_tokens[source][tokens] += 1
         # Converted twice with other options, a row has another id and is still the same row to train on.
         content = {key: value for key, value in row.items() if key not in ("id", "source")}
         try:
@@ -157,73 +157,85 @@ def stats_of_files(inputs: Sequence[str | Path], encode: Encode | None = None) -
         raise UsageError("there is nothing to describe: give at least one file")
     columns = _Columns(encode)
     for path in map(str, inputs):
-        before = len(columns.length_of)
+        before = columns.rows
         name = files.printable(path)
         for where, row in files.read_rows(path):
             with located(where):
                 columns.add(row, name)
-        if len(columns.length_of) == before:
+        if columns.rows == before:
             raise InputError(path, "the file is empty; expected rows")
     return _figures(columns)
 
 
 def _figures(columns: _Columns) -> Stats:
-    import polars as pl
-
-    low, high = columns.digests
-    data = {"source": columns.source_of, "length": columns.length_of, "low": low, "high": high}
-    schema = {"source": pl.UInt32, "length": pl.UInt32, "low": pl.UInt64, "high": pl.UInt64}
-    frame = pl.DataFrame({name: pl.Series(values, dtype=schema[name]) for name, values in data.items()})
-    # polars counts and sorts columns of numbers; names come in again at the end.
-    names = list(columns.sources)
-    counts = frame.group_by("source").len().sort("len", "source", descending=[True, False])
+    sources = dict(columns.sources.most_common())
     tokens = tokens_by_source = None
     if columns.encode is not None:
-        tokens = {role: _tokens(values) for role, values in columns.tokens.items()}
-        tokens_of = pl.Series(columns.tokens_of, dtype=pl.UInt32)
-        tokens_by_source = {
-            names[source]: _tokens(tokens_of.filter(frame["source"] == source)) for source in counts["source"]
-        }
+        tokens = {role: _tokens(counts) for role, counts in columns.tokens.items()}
+        tokens_by_source = {source: _tokens(columns.row_tokens[source]) for source in sources}
     return Stats(
-        rows=frame.height,
-        sources={names[source]: count for source, count in counts.iter_rows()},
-        characters={role: _lengths(values) for role, values in columns.lengths.items()},
-        duplicates=frame.height - frame.select("low", "high").n_unique() if frame.height else 0,
-        histogram=_histogram(frame["length"]),
+        rows=columns.rows,
+        sources=sources,
+        characters={role: _lengths(counts) for role, counts in columns.lengths.items()},
+        duplicates=_duplicates(*columns.digests),
+        histogram=_histogram(columns.row_lengths),
         tokens=tokens,
         tokens_by_source=tokens_by_source,
     )
 
 
-def _tokens(values: array[int] | pl.Series) -> Tokens:
-    return Tokens(**asdict(_lengths(values)), total=sum(values))
+def _duplicates(low: array[int], high: array[int]) -> int:
+    """Return how many digests, each given as two halves, an earlier one equals."""
+    import numpy as np
+
+    halves = [np.frombuffer(half, dtype=np.uint64) for half in (low, high)]
+    order = np.lexsort(halves)
+    same = np.ones(max(len(order) - 1, 0), dtype=bool)
+    for half in halves:
+        ordered = half[order]
+        same &= ordered[1:] == ordered[:-1]
+    return int(same.sum())
 
 
-def _lengths(values: array[int] | pl.Series) -> Lengths:
-    import polars as pl
+def _tokens(counts: Counter[int]) -> Tokens:
+    return Tokens(**asdict(_lengths(counts)), total=sum(length * count for length, count in counts.items()))
 
-    figures = pl.DataFrame({"n": pl.Series(values, dtype=pl.UInt32)}).select(
-        texts=pl.len(),
-        min=pl.col("n").min(),
-        median=pl.col("n").median(),
-        p95=pl.col("n").quantile(0.95, interpolation="nearest"),
-        max=pl.col("n").max(),
+
+def _lengths(counts: Counter[int]) -> Lengths:
+    texts, at = counts.total(), _by_rank(counts)
+    return Lengths(
+        texts=texts,
+        min=min(counts),
+        median=(at((texts - 1) // 2) + at(texts // 2)) / 2,
+        p95=float(at(_nearest(0.95, texts))),
+        max=max(counts),
     )
-    return Lengths(**figures.row(0, named=True))
 
 
-def _histogram(lengths: pl.Series) -> list[Bin]:
+def _by_rank(counts: Counter[int]) -> Callable[[int], int]:
+    """Return a function that returns the length at an index of all lengths in ascending order."""
+    lengths = sorted(counts)
+    ends = list(accumulate(counts[length] for length in lengths))
+    return lambda index: lengths[bisect_right(ends, index)]
+
+
+def _nearest(quantile: float, count: int) -> int:
+    """Return the index that is nearest to a quantile, of ``count`` values in ascending order."""
+    return int(quantile * (count - 1) + 0.5)
+
+
+def _histogram(counts: Counter[int]) -> list[Bin]:
     """Return bins of equal width up to the 99th percentile; the last one takes all longer rows too."""
-    if lengths.is_empty():
+    if not counts:
         return []
-    longest, shortest = int(lengths.max()), int(lengths.min())  # type: ignore[arg-type]
+    longest, shortest = max(counts), min(counts)
     # One row of a megabyte would otherwise leave all others in the first bin.
-    usual = int(lengths.quantile(0.99, interpolation="nearest") or 0)
+    usual = _by_rank(counts)(_nearest(0.99, counts.total()))
     # Rounded up, so that there are never more than BINS bins.
     width = max(1, -(-(usual + 1 - shortest) // BINS))
     edges = list(range(shortest, usual + 1, width))
+    rows = [0] * len(edges)
+    for length, count in counts.items():
+        rows[min((length - shortest) // width, len(edges) - 1)] += count
     tops = [edge - 1 for edge in edges[1:]] + [longest]
-    return [
-        Bin(low, high, int(lengths.is_between(low, high).sum()))
-        for low, high in zip(edges, tops, strict=True)
-    ]
+    return [Bin(low, high, held) for low, high, held in zip(edges, tops, rows, strict=True)]

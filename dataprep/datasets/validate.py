@@ -77,7 +77,7 @@ def validate_files(inputs: Sequence[str | Path]) -> Report:
         raise UsageError("there is nothing to validate: give at least one file")
     report = Report()
     for path in map(str, inputs):
-        report.rows[path] = 0
+        report.rows.setdefault(path, 0)  # a file can be given twice
         for where, findings in _findings_in(path):
             report.rows[path] += 1
             for finding in findings:

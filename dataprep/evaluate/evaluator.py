@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from dataprep.core.optional import quiet
 from dataprep.core.parallel import available_cores
 from dataprep.evaluate.items import MISSING, Item, Prediction, Training, read_items, read_training
 from dataprep.evaluate.metrics.programs import program_of
-from dataprep.evaluate.metrics.scores import PASS, Row, Scored, results_of, score
-from dataprep.evaluate.predictions import read_predictions
+from dataprep.evaluate.metrics.scores import PASS, Row, Scored, Tally, score
+from dataprep.evaluate.predictions import Predictions
 from dataprep.evaluate.sandbox.run import Guard, check_confinement, run_program
 from dataprep.evaluate.settings import Evaluation, OnProgress, Settings
 
-ScoredRows = list[tuple[Row, dict[str, Any]]]  # rows with their scores, and the output row of each
+ScoredRows = Iterator[tuple[Row, dict[str, Any]]]  # rows with their scores, and the output row of each
+CHUNK = 512  # predictions that are scored together
 
 
 def evaluate_file(
@@ -69,23 +71,27 @@ def evaluate_file(
     # The output is opened first, so that a file that cannot be written is known before hours of work.
     opened = nullcontext() if output is None else files.open_output(str(output))
     with files.open_rejects(rejects) as bad, opened as out:
-        items = list(
-            read_items(
-                path, ledger, bad,
-                metric=settings.metric, dataset=settings.dataset, template=settings.template,
-                training=training,
-            )
+        items = read_items(
+            path, ledger, bad,
+            metric=settings.metric, dataset=settings.dataset, template=settings.template,
+            training=training,
         )  # fmt: skip
+        done, tally, written = Evaluation(ledger, []), Tally(), 0
+        if model is None:
+            scored = _of_predictions(items, str(predictions), settings, training, done, on_progress)
+        else:
+            scored = _of_model(list(items), str(model), settings, training, done, on_progress)
+        for row, line in scored:
+            tally.add(row)
+            written += 1
+            if out is not None:
+                out.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         if not ledger.rows_in:
             raise InputError(path, "the file is empty; expected rows")
-        done = Evaluation(ledger, [], guard=_guard(items, settings))
-        rows = _scored_rows(items, model, predictions, settings, training, done, on_progress)
-        if out is not None:
-            out.write(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for _, row in rows))
     # After the output has appeared: a row counts as written only then.
-    ledger.rows_out = len(rows)
+    ledger.rows_out = written
     ledger.check()
-    done.results = results_of([row for row, _ in rows], settings.seed)
+    done.results = tally.results(settings.seed)
     return done
 
 
@@ -95,7 +101,7 @@ def _training(model: str | Path | None, settings: Settings) -> Training:
     return replace(recorded, strip=settings.strip or recorded.strip, date=settings.date or recorded.date)
 
 
-def _guard(items: Sequence[Item], settings: Settings) -> Guard | None:
+def _guard(items: Iterable[Item], settings: Settings) -> Guard | None:
     """Return what will confine programs, or ``None`` if no row has one to run."""
     first = next((item for item in items if item.reference.metric == "mbpp"), None)
     if first is None:
@@ -109,35 +115,52 @@ def _guard(items: Sequence[Item], settings: Settings) -> Guard | None:
     return check_confinement(settings.limits)
 
 
-def _scored_rows(
+def _of_predictions(
+    items: Iterator[Item],
+    path: str,
+    settings: Settings,
+    training: Training,
+    done: Evaluation,
+    on_progress: OnProgress | None,
+) -> ScoredRows:
+    predictions = Predictions(path, settings.teacher)
+    any_item = False
+    # A chunk at a time: neither the rows nor the predictions of a large file fit into memory.
+    while chunk := list(islice(items, CHUNK)):
+        any_item = True
+        done.guard = done.guard or _guard(chunk, settings)
+        answers = list(map(predictions.find, chunk))
+        yield from _scored(chunk, answers, settings, training, done, on_progress)
+    if any_item:
+        done.unknown = predictions.unmatched(done.ledger.rows_in)
+
+
+def _of_model(
     items: Sequence[Item],
-    model: str | Path | None,
-    predictions: str | Path | None,
+    model: str,
     settings: Settings,
     training: Training,
     done: Evaluation,
     on_progress: OnProgress | None,
 ) -> ScoredRows:
     if not items:
-        return []
-    if model is None:
-        matched = read_predictions(str(predictions), items, done.ledger.rows_in, settings.teacher)
-        done.unknown = matched.unknown
-        return _scored(items, matched.predictions, settings, training, done, on_progress)
+        return
+    done.guard = _guard(items, settings)
     if settings.metric == "loss":
-        return _losses(items, str(model), settings, training, done, on_progress)
+        yield from _losses(items, model, settings, training, done, on_progress)
+        return
     from dataprep.evaluate.local_model import answer_all, template_options
 
     with quiet():
         answers, done.cut = answer_all(
-            _loaded(str(model), template_options(training)),
+            _loaded(model, template_options(training)),
             items,
             training=training,
             max_tokens=settings.max_tokens,
             batch_size=settings.batch_size,
             on_rows=_counting(on_progress, "answers", len(items)),
         )
-    return _scored(items, answers, settings, training, done, on_progress)
+    yield from _scored(items, answers, settings, training, done, on_progress)
 
 
 def _loaded(name: str, template: dict[str, Any] | None = None) -> Any:
@@ -173,14 +196,12 @@ def _losses(
         model = _loaded(name)
         on_rows = _counting(on_progress, "losses", len(items))
         sums = losses(model, encoder, items, batch_size=settings.batch_size, on_rows=on_rows)
-    rows: ScoredRows = []
     for item, loss in zip(items, sums, strict=True):
         if isinstance(loss, RowError):
             done.ledger.fail(loss.reason)
             continue
         output = _identity(item) | {"loss": loss[0] / loss[1], "tokens": loss[1]}
-        rows.append((Row(item.source, item.reference, loss=loss), output))
-    return rows
+        yield Row(item.source, item.reference, loss=loss), output
 
 
 def _scored(
@@ -198,7 +219,6 @@ def _scored(
         else:
             answered.append((item, prediction.text))
     programs = _run_all(answered, settings, done.guard, on_progress)
-    rows: ScoredRows = []
     for number, (item, text) in enumerate(answered):
         scored = programs[number] if number in programs else score(text, item.reference, training.style)
         output = _identity(item) | {
@@ -208,8 +228,7 @@ def _scored(
             "scores": scored.scores,
             "detail": scored.detail,
         }
-        rows.append((Row(item.source, item.reference, scored), output))
-    return rows
+        yield Row(item.source, item.reference, scored), output
 
 
 def _run_all(

@@ -12,7 +12,7 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.conversations import find_in_row
-from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
+from dataprep.core.errors import InputError, Location, RowDropped, RowError
 from dataprep.core.jsonl import any_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import LETTERS, Example, describe
@@ -195,17 +195,3 @@ class Prediction:
 
     text: str | None
     failure: str | None = None
-
-
-def by_id(items: Sequence[Item]) -> dict[str, int]:
-    """Return the index of each item by its id."""
-    indices: dict[str, int] = {}
-    for number, item in enumerate(items):
-        if item.id is None:
-            hint = "write the rows with `dataprep convert --with-id`, or leave the ids out of the predictions"
-            raise UsageError(f"{item.where}: the row has no id to find its prediction by; {hint}")
-        if item.id in indices:
-            first = items[indices[item.id]].where
-            raise UsageError(f"{item.where}: the id {item.id!r} stands at {first} too; remove one of them")
-        indices[item.id] = number
-    return indices

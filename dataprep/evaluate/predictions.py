@@ -2,91 +2,175 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, UsageError, located
+from dataprep.core.index import packed, scratch_database, unpacked
 from dataprep.core.records import describe
-from dataprep.evaluate.items import MISSING, Item, Prediction, by_id
-from dataprep.teacher.journal.current import current_lines
+from dataprep.evaluate.items import MISSING, Item, Prediction
+from dataprep.teacher.journal.current import CurrentLines
 from dataprep.teacher.journal.line import check_response, outcome_of, sample_of
 
 FIELDS = ("prediction", "text", "response")
 NO_ANSWER = "the teacher gave no answer"
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """Predictions in the order of the rows."""
+class Predictions:
+    """The predictions in a file of rows, or in a journal of ``generate``, in bounded memory.
 
-    predictions: list[Prediction]
-    unknown: int = 0  # predictions whose id no row has
+    Args:
+        path: the file.
+        teacher: the teacher whose answers in a journal are the predictions; required if there are several.
 
+    Raises:
+        InputError: a row is no prediction, an id has two, some rows have an id and others none, or there are
+            no rows.
+        UsageError: the journal has several teachers, or not this one.
+    """
 
-def read_predictions(path: str, items: Sequence[Item], rows_in: int, teacher: str | None = None) -> Matched:
-    """Return the predictions of a file of rows, or of a journal of ``generate``, one for each item."""
-    # `rows_in` counts bad and dropped rows, too: without ids, predictions are matched by position.
-    rows = list(files.read_rows(path, growing=True))
-    if not rows:
-        raise InputError(path, "the file is empty; expected predictions")
-    if _is_journal(rows[0][1]):
-        named = _of_journal(path, rows, teacher)
-    elif teacher is not None:
-        raise UsageError(f"--teacher {teacher}: {path} is no journal of responses")
-    else:
-        if all(row.get("id") is None for _, row in rows):
-            return _by_position(path, rows, items, rows_in)
-        named = _of_rows(rows)
-    indices = by_id(items)
-    predictions = [Prediction(None, MISSING)] * len(items)
-    for name, prediction in named.items():
-        if name in indices:
-            predictions[indices[name]] = prediction
-    if not named.keys() & indices.keys():
-        first, expected = next(iter(named)), next(iter(indices), "none")
-        raise InputError(
-            path, f"no id is one of the rows' ids: found {first!r}, expected such as {expected!r}"
+    def __init__(self, path: str, teacher: str | None = None) -> None:
+        self._path = path
+        self._database = scratch_database(
+            # `place` is the number of the row as messages count it, of `unit`.
+            "predictions (number INTEGER PRIMARY KEY, id BLOB UNIQUE, text BLOB, place INT, unit TEXT)",
+            "items (id BLOB PRIMARY KEY, place INT) WITHOUT ROWID",
         )
-    return Matched(predictions, len(named.keys() - indices.keys()))
+        self._current: CurrentLines | None = None  # of a journal
+        self._teacher = ""
+        self._with_id = False
+        self._without_id: Location | None = None  # the first row without an id
+        self._matched = 0
+        for number, (where, row) in zip(count(1), files.read_rows(path, growing=True), strict=False):
+            if number == 1 and _is_journal(row):
+                self._current = CurrentLines()
+            elif number == 1 and teacher is not None:
+                raise UsageError(f"--teacher {teacher}: {path} is no journal of responses")
+            self._add(number, where, row)
+        self._rows = number = self._value("SELECT count(*) FROM predictions")
+        if not number and self._current is None:
+            raise InputError(path, "the file is empty; expected predictions")
+        if self._current is not None:
+            self._teacher = self._chosen(self._current.teachers, teacher)
+        elif self._with_id and self._without_id:
+            message = "the row has no id, and others have; expected one in all or in none of them"
+            raise InputError(self._without_id, message)
+
+    def _add(self, number: int, where: Location, row: dict[str, Any]) -> None:
+        name = None
+        if self._current is not None:
+            # Every line is checked, also one that is not current: a journal with a damaged line is not read.
+            with located(where):
+                check_response(row)
+                sample, outcome = sample_of(row), outcome_of(row)
+                self._current.add(row["teacher"], row["id"], row["key"], sample, outcome, number)
+            text = _answer(row)
+        else:
+            name = None if row.get("id") is None else str(row["id"])
+            self._with_id = self._with_id or name is not None
+            self._without_id = self._without_id or (where if name is None else None)
+            text = _prediction(where, row)
+        held = None if text is None else packed(text)
+        values = (number, None if name is None else packed(name), held, where.number, where.unit)
+        added = self._database.execute("INSERT OR IGNORE INTO predictions VALUES (?, ?, ?, ?, ?)", values)
+        if not added.rowcount:
+            query = "SELECT place, unit FROM predictions WHERE id = ?"
+            first = Location(self._path, *self._database.execute(query, values[1:2]).fetchone())
+            message = f"a second prediction for {name!r}; the first is {first}"
+            raise InputError(where, f"{message}: remove one of them")
+
+    def _chosen(self, teachers: list[str], teacher: str | None) -> str:
+        found = ", ".join(teachers)
+        if teacher is None and len(teachers) > 1:
+            raise UsageError(f"{self._path} has answers of {found}; choose one with --teacher")
+        if teacher is not None and teacher not in teachers:
+            raise UsageError(f"--teacher {teacher}: {self._path} has answers of {found}")
+        return teacher or teachers[0]
+
+    def find(self, item: Item) -> Prediction:
+        """Return the prediction for an item; ask for each item once.
+
+        Raises:
+            UsageError: the item has no id, or that of an earlier item.
+        """
+        # Bad and dropped rows have a prediction too, so items are counted as their file counts them.
+        query, key = "SELECT text FROM predictions WHERE number = ?", item.number
+        if self._current is not None or self._with_id:
+            name = self._named(item)
+            if self._current is None:
+                number = self._value("SELECT number FROM predictions WHERE id = ?", packed(name))
+            else:
+                # With several samples per request, the first one is evaluated: a score is of one answer.
+                number = self._current.find(self._teacher, name)
+            if number is None:
+                return Prediction(None, MISSING)
+            key = number
+        found = self._database.execute(query, (key,)).fetchone()
+        if found is None:
+            return Prediction(None, MISSING)
+        self._matched += 1
+        return Prediction(None, NO_ANSWER) if found[0] is None else Prediction(unpacked(found[0]))
+
+    def _named(self, item: Item) -> str:
+        """Return the id of an item that was not asked for before."""
+        if item.id is None:
+            hint = "write the rows with `dataprep convert --with-id`, or leave the ids out of the predictions"
+            raise UsageError(f"{item.where}: the row has no id to find its prediction by; {hint}")
+        values = (packed(item.id), item.where.number)
+        if not self._database.execute("INSERT OR IGNORE INTO items VALUES (?, ?)", values).rowcount:
+            first = item.where._replace(number=self._value("SELECT place FROM items WHERE id = ?", values[0]))
+            raise UsageError(f"{item.where}: the id {item.id!r} stands at {first} too; remove one of them")
+        return item.id
+
+    def unmatched(self, rows_in: int) -> int:
+        """Return how many predictions have an id that no item has, after all items were asked for.
+
+        ``rows_in`` counts bad and dropped rows, too: without ids, predictions are matched by position.
+
+        Raises:
+            InputError: no prediction has the id of an item, or without ids there are more or fewer
+                predictions than rows.
+        """
+        if self._current is None and not self._with_id:
+            if self._rows != rows_in:
+                message = (
+                    f"found {self._rows:,} predictions without ids for {rows_in:,} rows; expected as many"
+                )
+                raise InputError(
+                    self._path, f"{message}; expected as many, in the same order, or an 'id' in each"
+                )
+            return 0
+        if not self._matched:
+            expected = unpacked(self._value("SELECT id FROM items ORDER BY place LIMIT 1") or b"none")
+            message = f"no id is one of the rows' ids: found {self._first_id()!r}"
+            raise InputError(self._path, f"{message}, expected such as {expected!r}")
+        if self._current is None:
+            return int(self._rows) - self._matched
+        return self._current.count(self._teacher) - self._matched
+
+    def _first_id(self) -> str:
+        if self._current is None:
+            return unpacked(self._value("SELECT id FROM predictions ORDER BY number LIMIT 1"))
+        return next(name for teacher, name, *_ in self._current if teacher == self._teacher)
+
+    def _value(self, query: str, *values: Any) -> Any:
+        """Return the only value of a query's first row; ``None`` without a row."""
+        found = self._database.execute(query, values).fetchone()
+        return None if found is None else found[0]
 
 
 def _is_journal(row: Mapping[str, Any]) -> bool:
     return {"key", "teacher", "response", "finish_reason"} <= row.keys()
 
 
-def _of_rows(rows: Sequence[tuple[Location, dict[str, Any]]]) -> dict[str, Prediction]:
-    predictions: dict[str, Prediction] = {}
-    first: dict[str, Location] = {}
-    for where, row in rows:
-        if row.get("id") is None:
-            message = "the row has no id, and others have; expected one in all or in none of them"
-            raise InputError(where, message)
-        name = str(row["id"])
-        if name in predictions:
-            message = f"a second prediction for {name!r}; the first is {first[name]}"
-            raise InputError(where, f"{message}: remove one of them")
-        predictions[name], first[name] = _prediction(where, row), where
-    return predictions
-
-
-def _by_position(
-    path: str, rows: Sequence[tuple[Location, dict[str, Any]]], items: Sequence[Item], rows_in: int
-) -> Matched:
-    if len(rows) != rows_in:
-        message = f"found {len(rows):,} predictions without ids for {rows_in:,} rows; expected as many"
-        raise InputError(path, f"{message}, in the same order, or an 'id' in each")
-    predictions = [_prediction(where, row) for where, row in rows]
-    # Bad and dropped rows have a prediction too, so items are counted as their file counts them.
-    return Matched([predictions[item.number - 1] for item in items])
-
-
-def _prediction(where: Location, row: Mapping[str, Any]) -> Prediction:
+def _prediction(where: Location, row: Mapping[str, Any]) -> str:
     for name in FIELDS:
         if name in row:
             if type(row[name]) is str:
-                return Prediction(row[name])
+                text: str = row[name]
+                return text
             problem = f"field {name!r} is not a string: found {describe(row[name])}"
             raise InputError(where, f"{problem}; expected what the system said, or an empty text")
     names = ", ".join(map(repr, row)) or "none"
@@ -94,28 +178,8 @@ def _prediction(where: Location, row: Mapping[str, Any]) -> Prediction:
     raise InputError(where, message)
 
 
-def _of_journal(
-    path: str, rows: Sequence[tuple[Location, dict[str, Any]]], teacher: str | None
-) -> dict[str, Prediction]:
-    for where, row in rows:
-        with located(where):
-            check_response(row)
-            sample_of(row)
-    # Every line is checked, also one that is not current: a journal with a damaged line is not read.
-    lines = dict(rows)
-    current = current_lines(rows)
-    if teacher is None and len(current) > 1:
-        raise UsageError(f"{path} has answers of {', '.join(current)}; choose one with --teacher")
-    name = teacher or next(iter(current))
-    if name not in current:
-        raise UsageError(f"--teacher {name}: {path} has answers of {', '.join(current)}")
-    # With several samples per request, the first one is evaluated: a score is of one answer per row.
-    counted = current[name].get(0, {})
-    return {identity: _answer(lines[where]) for identity, where in counted.items()}
-
-
-def _answer(line: Mapping[str, Any]) -> Prediction:
+def _answer(line: Mapping[str, Any]) -> str | None:
     # Answers that were cut off and refusals are scored as they are; only failures have no answer.
     if outcome_of(line) == "failed":
-        return Prediction(None, NO_ANSWER)
-    return Prediction(line["response"] or "")
+        return None
+    return line["response"] or ""

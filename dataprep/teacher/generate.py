@@ -169,12 +169,14 @@ def repeat_current(journal: JournalWriter, queue: PendingQueue, teacher: str) ->
         return 0
     last = {line["id"]: line["key"] for line in _lines(journal, teacher)}
     stale = {identity for identity, key in last.items() if queue.keys.get(identity, key) != key}
-    current = CurrentLines[dict[str, Any]]()
+    lines: list[dict[str, Any]] = []
+    current = CurrentLines()
     for line in _lines(journal, teacher) if stale else ():
         identity, key = line["id"], line["key"]
         if identity in stale and key == queue.keys[identity]:
-            current.add(teacher, identity, key, sample_of(line), outcome_of(line), line)
-    repeated = [line for _, _, _, line in current.items()]
+            current.add(teacher, identity, key, sample_of(line), outcome_of(line), len(lines))
+            lines.append(line)
+    repeated = [lines[place] for _, _, _, place in current]
     if repeated:
         journal.append({**line, "usage": None, "repeated": True} for line in repeated)
     return len(repeated)

@@ -18,26 +18,29 @@ teacher gets the plain question and must reply with a letter.
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from dataprep.answers.quality import KEPT
 from dataprep.answers.rationale import CUE
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import RowDropped, RowError, UsageError
+from dataprep.core.index import packed, scratch_database
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.converters.choices import CHOICE_USER
+from dataprep.datasets.source_rows import KEPT
 from dataprep.datasets.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, compile_text
 
 FORCED_SYSTEM = (
@@ -57,6 +60,7 @@ Answer: {{answer_label}}
 Rationale: {CUE}"""
 BETWEEN_SHOTS = "\n\n"
 NO_RATIONALE = "no rationale or solution"
+SHOTS_READ = 1 << 13  # worked examples that are kept in memory once they were drawn
 GIVEN = "the given rows"  # the name of rows that do not come from a file, in messages
 
 # Makes an Example of a row.
@@ -89,39 +93,78 @@ def shot_of(row: Mapping[str, Any], example: Example) -> Shot | None:
 class ShotPool:
     """Worked examples to draw from, ``count`` per request, or ``fewer`` if there are not as many.
 
-    ``account`` describes them in an error.
+    ``account`` describes them in an error. Memory is bounded.
     """
 
     def __init__(
-        self, shots: Sequence[Shot], count: int, seed: int, account: str = "", *, fewer: bool = False
+        self, shots: Iterable[Shot], count: int, seed: int, account: str = "", *, fewer: bool = False
     ) -> None:
         self.count, self.seed, self.fewer = count, seed, fewer
-        self.account = account or f"the pool has {len(shots):,} worked examples"
-        # Sorted, so that the draw does not depend on the order of the rows.
-        ordered = sorted(shots, key=lambda shot: (shot.id, shot.example.question, shot.rationale))
-        self._shots = list({shot.id: shot for shot in ordered}.values())
-        self._ids = {shot.id for shot in self._shots}
-        self._asking: dict[tuple[str, ...], set[str]] = {}
-        for shot in self._shots if count else ():
-            self._asking.setdefault(_content(shot.example), set()).add(shot.id)
+        self._database = scratch_database(
+            "shots (id BLOB, question BLOB, rationale BLOB, asks BLOB, shot BLOB)",
+            # Numbered in the order of their ids, so that the draw does not depend on the order of the rows.
+            "pool (number INTEGER PRIMARY KEY, id BLOB, asks BLOB, shot BLOB)",
+        )
+        self._size = 0
+        self._read = lru_cache(SHOTS_READ)(self._shot)
+        for shot in shots:
+            self.add(shot)
+        self.account = account or f"the pool has {self._size:,} worked examples"
+        self._ready = False
+
+    def add(self, shot: Shot) -> None:
+        """Add a worked example; all must be added before the first draw."""
+        self._size += 1
+        texts = (packed(text) for text in (shot.id, shot.example.question, shot.rationale))
+        values = (*texts, _asks(shot.example), pickle.dumps(shot))
+        self._database.execute("INSERT INTO shots VALUES (?, ?, ?, ?, ?)", values)
+
+    def _prepare(self) -> None:
+        """Number the worked examples, one for each id."""
+        # Of several with one id the last one in this order is taken.
+        self._database.execute(
+            "INSERT INTO pool SELECT row_number() OVER (ORDER BY id) - 1, id, asks, shot FROM (SELECT *, "
+            "row_number() OVER (PARTITION BY id ORDER BY question DESC, rationale DESC, rowid DESC) AS place "
+            "FROM shots) WHERE place = 1"
+        )
+        self._database.execute("DROP TABLE shots")
+        self._database.execute("CREATE INDEX ids ON pool (id)")
+        self._database.execute("CREATE INDEX contents ON pool (asks)")
+        self._size = int(self._database.execute("SELECT count(*) FROM pool").fetchone()[0])
+        self._ready = True
 
     def for_row(self, example: Example) -> list[Shot]:
         """Return the row's shots: distinct, and never the row itself or one that asks the same."""
         if not self.count:
             return []
+        if not self._ready:
+            self._prepare()
         row_id = example.identify()
-        same = self._asking.get(_content(example), set()) | ({row_id} & self._ids)
+        query = "SELECT number FROM pool WHERE asks = ? UNION SELECT number FROM pool WHERE id = ?"
+        values = (_asks(example), packed(row_id))
+        same = {number for (number,) in self._database.execute(query, values)}
         # Shots that ask the same are left out after the draw, so as many more are drawn.
-        wanted = min(self.count + max(1, len(same)), len(self._shots))
+        wanted = min(self.count + max(1, len(same)), self._size)
         # A generator per row: its shots depend neither on the order of the rows nor on other rows.
-        drawn = random.Random(f"{self.seed}:{row_id}").sample(self._shots, wanted)
-        others = [shot for shot in drawn if shot.id not in same][: self.count]
+        drawn = random.Random(f"{self.seed}:{row_id}").sample(range(self._size), wanted)
+        others = [number for number in drawn if number not in same][: self.count]
         if len(others) < self.count and not self.fewer:
             raise UsageError(
                 f"--shots {self.count}: found {len(others)} worked examples for {row_id!r}, which cannot be "
                 f"its own; {self.account}; give more with --pool, or ask for fewer shots"
             )
-        return others
+        return [self._read(number) for number in others]
+
+    def _shot(self, number: int) -> Shot:
+        query = "SELECT shot FROM pool WHERE number = ?"
+        held = self._database.execute(query, (number,)).fetchone()[0]
+        shot: Shot = pickle.loads(held)  # noqa: S301 - our own bytes
+        return shot
+
+
+def _asks(example: Example) -> bytes:
+    """Return a digest of what an Example asks."""
+    return blake2b(packed("\0".join(_content(example))), digest_size=16).digest()
 
 
 def _content(example: Example) -> tuple[str, ...]:
@@ -320,25 +363,25 @@ def _pool(
 
     ``fewer`` takes as many as there are; ``own`` says that requests are made of the same rows.
     """
-    shots: list[Shot] = []
-    rows, bad, first = 0, 0, ""
+    worked = ShotPool((), count, seed, fewer=fewer)
+    rows, usable, bad, first = 0, 0, 0, ""
 
     def collect(row: Mapping[str, Any]) -> bytes:
         shot = shot_of(row, read(row))
         if shot is None:
             raise RowDropped(NO_RATIONALE)
-        shots.append(shot)
+        worked.add(shot)
         return b""
 
     for block, outcome in engine.run(engine.per_row(collect), blocks):
         rows += outcome.rows_in
+        usable += outcome.rows_out
         # Bad rows are only counted. If requests are made of the same rows, they are reported there.
         bad += len(outcome.failures)
         if outcome.failures and not first:
             failure = outcome.failures[0]
             first = f" (the first is {block.unit} {failure.line}: {failure.message})"
     engine.refuse_empty({path: rows})
-    usable = len(shots)
     name = "standard input" if path == files.STDIO else path
     account = f"the pool, {name}, has {rows:,} rows: {usable:,} with an answer and a rationale or solution"
     account += f", {rows - usable - bad:,} without"
@@ -352,7 +395,8 @@ def _pool(
     # With too few it is part of an error.
     elif warn is not None and bad and not few and not own:
         warn(account)
-    return ShotPool(shots, count, seed, account, fewer=fewer)
+    worked.account = account
+    return worked
 
 
 def _reader(dataset: str | None, forcing: bool) -> Reader:

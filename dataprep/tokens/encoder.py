@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dataprep.core.conversations import find_in_row
+from dataprep.core.conversations import find_ignored, find_in_row
 from dataprep.core.errors import RowError
 from dataprep.tokens.formats.base import ChatFormat, Messages, Segment, Slot, Turns
 from dataprep.tokens.linter import Linter
@@ -104,6 +104,9 @@ class Encoder:
         messages = row.get("messages")
         if not isinstance(messages, list):
             raise RowError(*next(find_in_row(row)))
+        if len(row) > 1:
+            for finding in find_ignored(row):
+                raise RowError(*finding)
         return self.chat_format.read(messages)
 
     def encode_messages(self, conversations: Iterable[Messages]) -> list[Encoded | RowError]:

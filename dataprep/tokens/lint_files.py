@@ -140,7 +140,7 @@ def lint_files(
     bad: list[list[LintedRow]] = []
     good: list[list[LintedRow]] = []
     for path in map(str, paths):
-        report.rows[path] = 0
+        before = report.rows.setdefault(path, 0)  # a file can be given twice
         bad.append([])
         good.append([])
         rows = _rows_in(path, prepared.chat_format)
@@ -152,7 +152,7 @@ def lint_files(
                 kept = (bad if row.findings else good)[-1]
                 if len(kept) < keep:
                     kept.append(row)
-        if not report.rows[path]:
+        if report.rows[path] == before:
             raise InputError(path, "the file is empty; expected chat rows")
     # All files have their share of the page, in the order of the files.
     kept_bad = _shared(bad, keep)

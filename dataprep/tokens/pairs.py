@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dataprep.core import io as files
+from dataprep.core.conversations import find_ignored
 from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, first_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import Outcome, read_block, run_into, workers_for
@@ -192,9 +193,7 @@ class PairOperator:
 
     def __call__(self, block: files.Block) -> Outcome:
         """Encode the rows of a block."""
-        read = read_block(
-            block, lambda row: texts_of(source_rows.example_of(row, self.dataset), self.teachers)
-        )
+        read = read_block(block, self._read)
         rows = read.settle([self._encode(texts) for texts in read.rows])
         # For each tokenizer, one column for each of FIELDS.
         columns: list[Column] = []
@@ -207,6 +206,12 @@ class PairOperator:
             )
         read.outcome.payload = columns, np.array([texts.correct for texts in read.rows], dtype=np.uint8)
         return read.outcome
+
+    def _read(self, row: dict[str, Any]) -> Texts:
+        # Source rows have fields of their own; in Examples, such a field is somebody's instruction.
+        for finding in find_ignored(row, learned=True) if self.dataset is None else ():
+            raise RowError(*finding)
+        return texts_of(source_rows.example_of(row, self.dataset), self.teachers)
 
     def _encode(self, texts: Texts) -> list[list[int]] | RowError:
         """Return question and rationale of a row in the ids of each tokenizer in turn, or its error."""

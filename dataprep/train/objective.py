@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-import orjson
-
 from dataprep.core import io as files
 from dataprep.core.errors import Location, RowError, UsageError
 from dataprep.core.io import Rejects
-from dataprep.core.jsonl import not_object, parse_line
+from dataprep.core.jsonl import any_line, not_object, parse_row
 from dataprep.core.ledger import Ledger, advance
 from dataprep.tokens.shards.manifest import sha256_of
 from dataprep.train.options import TrainOptions
@@ -217,7 +215,7 @@ def read_with(
         for where, item in files.read_items(path):
             ledger.rows_in += 1
             try:
-                row = parse_line(item) if isinstance(item, bytes) else item
+                row = parse_row(item) if isinstance(item, bytes) else item
                 if not isinstance(row, dict):
                     raise not_object(row)
                 result = read(where, row, b"" if rejects.raises else _text(item))
@@ -229,7 +227,7 @@ def read_with(
 
 
 def _text(item: Any) -> bytes:
-    return item if isinstance(item, bytes) else orjson.dumps(item, default=str)
+    return item if isinstance(item, bytes) else any_line(item)
 
 
 def check_max_length(max_length: int | None, context_length: int | None) -> int | None:

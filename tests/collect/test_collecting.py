@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -188,6 +189,27 @@ def test_programs_are_judged_by_what_runs_their_tests():
     assert judge(Example("Add.", "code"), reply(said), run_tests=lambda *_: True).status == "unjudged"
 
 
+@pytest.mark.medium
+@pytest.mark.skipif(sys.platform != "linux", reason="programs are confined on Linux only")
+def test_the_command_runs_programs_only_when_allowed(run, tmp_path):
+    """Each program runs with the tests of its Example, read as `evaluate` reads it."""
+    replies = {
+        "x": "Here:\n```python\ndef f(): return 1\n```",
+        "y": "def f(): return 2",
+        "z": "<think>def f(): return 1",
+    }
+    (tmp_path / "r.jsonl").write_bytes(journal(*(reply(text, id=name) for name, text in replies.items())))
+    written(
+        tmp_path / "e.jsonl", [Example("Add.", "code", id=name, tests=("assert f() == 1",)) for name in "xyz"]
+    )
+    for flags, expected in (
+        ((), "unjudged: 2, empty: 1"),
+        (("--allow-code",), "ok: 1, answer_mismatch: 1, empty: 1"),
+    ):
+        done = run("collect", "r.jsonl", "--examples", "e.jsonl", "-o", "out.jsonl", *flags)
+        assert (done.code, done.err.splitlines()[-1]) == (0, f"  t: {expected}")
+
+
 def test_thinking_is_kept_as_reasoning(collect):
     """Rationale rows hold it by teacher, also after another journal; a template can name it."""
     lines = [reply("<think>A? No.</think>\n\nB"), reply("B", id="y", reasoning="Hm.")]
@@ -233,7 +255,7 @@ def test_any_answer_has_a_status(text, outcome, row):
     """Whatever was asked and said, it is one of the statuses, and only a whole answer has a letter."""
     judged = judge(row, line(outcome, response=text))
     assert judged.status in STATUSES
-    assert judged.letter is None or judged.status in ("ok", "answer_mismatch")
+    assert judged.letter is None or judged.status in ("ok", "unjudged", "answer_mismatch", "runaway")
 
 
 # Rationale rows

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dataprep import review_files, write_rows
 from dataprep.collect.review.page import page
-from dataprep.collect.review.replies import Answer, CurrentReplies, Reply
+from dataprep.collect.review.replies import Answer, CurrentReplies, References, Reply
 from dataprep.collect.review.review import reviewed
 from dataprep.core.errors import FileError, UsageError, visible
 from dataprep.datasets.source_rows import GoldRow
@@ -88,10 +88,10 @@ def checked(text):
 
 def made(replies, gold=None):
     """The page about some replies: (teacher, id, text or letter)."""
-    journal = CurrentReplies()
+    journal = CurrentReplies(References((gold or {}).values()))
     for teacher, own, letter, excerpt in replies:
         journal.add(Reply(teacher, own, "k", 0, Answer("ok", letter, 4, None if letter else excerpt)))
-    return page(reviewed(journal, gold or {}, ["a.jsonl", "b&c.jsonl"], with_gold=gold is not None))
+    return page(reviewed(journal, ["a.jsonl", "b&c.jsonl"], with_gold=gold is not None))
 
 
 def journal_page(folder, rows, gold=None):

@@ -194,6 +194,10 @@ def test_the_rationale_can_be_followed_by_the_answer():
     template = {"assistant": "{rationale}\n\n{answer}"}
     rows = dataprep.convert("rationales", [LABELLED], teacher="flan-t5", template=template)
     assert contents(rows) == ["Tin melts.\n\n(b) tin"]
+    labelled = LABELLED | {"reasoning": {"flan-t5": "Hm.", "llama-2": "No."}}
+    template = {"assistant": "<think>{reasoning}</think>{rationale}"}
+    rows = dataprep.convert("rationales", [labelled], teacher="flan-t5", template=template)
+    assert contents(rows) == ["<think>Hm.</think>Tin melts."]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_the_label_of_an_example_is_a_letter(tmp_path):
     path = tmp_path / "gold.jsonl"
     row = {"id": "1", "question": "Which?", "choices": ["b", "a"], "answer": {"label": "b", "text": "a"}}
     path.write_text(json.dumps(row))
-    assert read_gold(str(path))[0].place == 1
+    assert next(read_gold(str(path))).place == 1
 
 
 def test_what_convert_writes_is_gold(workspace):
@@ -56,7 +56,7 @@ def test_what_convert_writes_is_gold(workspace):
     examples = list(dataprep.convert("commonsense_qa", str(raw), to="example"))
     path = workspace / "gold.jsonl"
     dataprep.write_rows(examples, str(path))
-    rows = read_gold(str(path))
+    rows = list(read_gold(str(path)))
     assert [row.id for row in rows] == [example["id"] for example in examples]
     assert ["abcde"[row.place] for row in rows] == [example["answer"]["label"] for example in examples]
 
@@ -67,4 +67,4 @@ def test_an_answer_that_is_no_choice_names_its_place(tmp_path, answer):
     path = tmp_path / "gold.jsonl"
     path.write_text(json.dumps({"id": "1", "question": "Which?", "choices": TEXTS, "answer": answer}))
     with pytest.raises(InputError, match=r"gold\.jsonl:1: "):
-        read_gold(str(path))
+        list(read_gold(str(path)))

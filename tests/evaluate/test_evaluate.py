@@ -240,7 +240,7 @@ def test_an_output_never_replaces_an_input(mixed, tmp_path):
 
 def test_an_output_that_cannot_be_written_is_known_before_the_work(mixed, tmp_path, monkeypatch):
     """No model works for hours before a mistyped folder is found."""
-    monkeypatch.setattr("dataprep.evaluate.evaluator._scored_rows", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr("dataprep.evaluate.evaluator._of_predictions", lambda *_: pytest.fail("worked"))
     given = predicted(tmp_path / "given.jsonl", GIVEN)
     with pytest.raises(FileError, match="cannot be written"):
         evaluate_file(mixed, predictions=given, output=tmp_path / "none" / "out.jsonl")

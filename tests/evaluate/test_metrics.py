@@ -33,9 +33,9 @@ from dataprep.evaluate.metrics.scores import (
     STRICT,
     VALUE,
     Row,
+    Tally,
     bootstrap,
     exact_match,
-    results_of,
     score,
     wilson,
 )
@@ -43,6 +43,14 @@ from dataprep.evaluate.metrics.scores import f1 as word_f1
 from tests.tables import table
 
 TEXTS = st.text(max_size=60) | st.text("the an a. $#,1234567890-\n()ABCab", max_size=60)
+
+
+def results(rows):
+    """The figures of rows."""
+    tally = Tally()
+    for row in rows:
+        tally.add(row)
+    return tally.results()
 
 
 def harness_number(reply, *, flexible):
@@ -281,7 +289,7 @@ def test_a_letter_with_another_choices_text_is_wrong_and_counted():
         scored = score(reply, Reference("choice", ("b",), choices))
         assert scored.scores[ACCURACY] == (reply == "(b) sky")
         rows.append(Row(None, Reference("choice", ("b",), choices), scored))
-    (result,) = results_of(rows)
+    (result,) = results(rows)
     assert result.counts == {"unanswered": 1, "contradictions": 2}
 
 
@@ -376,14 +384,14 @@ def test_a_figure_that_could_not_read_the_replies_says_so():
     """A warning names the figure, the source and the number of replies; one that read some has none."""
     gold = Reference("choice", ("a",), ("x", "y"))
     rows = [Row("csqa", gold, score("who knows", gold))] * 9 + [Row("csqa", gold, score("(a)", gold))]
-    (result,) = results_of(rows)
+    (result,) = results(rows)
     assert result.warnings() == [
         "accuracy of csqa: no answer could be read from 9 of 10 replies, so the figure says little about the "
         "student; look at replies with -o OUT"
     ]
-    assert results_of(rows[1:])[0].warnings() == []
+    assert results(rows[1:])[0].warnings() == []
     number = Reference("gsm8k", ("7",))
-    (result,) = results_of([Row(None, number, score("It is 7.", number))])
+    (result,) = results([Row(None, number, score("It is 7.", number))])
     assert [warning.partition(" of ")[0] for warning in result.warnings()] == [STRICT]
 
 
@@ -446,7 +454,7 @@ def test_results_are_by_source_and_of_all_together():
     gold = Reference("choice", ("a",), ("x", "y"))
     rows = [Row("csqa", gold, score(reply, gold)) for reply in ("(a)", "(b)", "who knows")]
     rows.append(Row("arc", gold, score("a", gold)))
-    first, second, both = results_of(rows)
+    first, second, both = results(rows)
     assert [(each.source, each.rows) for each in (first, second, both)] == [
         ("csqa", 3),
         ("arc", 1),
@@ -455,6 +463,6 @@ def test_results_are_by_source_and_of_all_together():
     assert [each.figures[0].value for each in (first, second, both)] == pytest.approx([1 / 3, 1, 0.5])
     assert first.counts == {"unanswered": 1}
     losses = [Row(None, Reference("loss"), loss=pair) for pair in ((3.0, 1), (1.0, 3))]
-    (result,) = results_of(losses)
+    (result,) = results(losses)
     assert [each.value for each in result.figures] == pytest.approx([1.0, math.e])
     assert json.loads(json.dumps(result.to_json()))["counts"] == {"tokens": 4}

@@ -12,9 +12,19 @@ from tests import strategies as some
 from tests.journal_lines import journal, line
 
 
+def places(rows):
+    """The places (counted from 0) that count, by teacher, sample and id; found singly and all together."""
+    current, by_teacher = current_lines(enumerate(rows)), {}
+    for teacher, name, sample, place in current:
+        assert current.find(teacher, name, sample) == place
+        assert sample in current.samples(teacher, name)
+        by_teacher.setdefault(teacher, {}).setdefault(sample, {})[name] = place
+    return by_teacher
+
+
 def best(*rows):
     """The places (counted from 0) that count of one teacher's one sample, by id."""
-    return current_lines(enumerate(rows)).get("t", {}).get(0, {})
+    return places(rows).get("t", {}).get(0, {})
 
 
 lines = st.builds(
@@ -59,7 +69,7 @@ def test_the_cases_of_the_rule():
 def test_samples_teachers_and_ids_are_apart():
     """Each sample of each request has its own best line; without a number it is the first."""
     rows = [line(sample=1), line(), line(teacher="u"), line(id="y", sample=0), line("failed", sample=1)]
-    assert current_lines(enumerate(rows)) == {"t": {0: {"x": 1, "y": 3}, 1: {"x": 0}}, "u": {0: {"x": 2}}}
+    assert places(rows) == {"t": {0: {"x": 1, "y": 3}, 1: {"x": 0}}, "u": {0: {"x": 2}}}
 
 
 @given(st.lists(lines, max_size=30))
@@ -78,7 +88,7 @@ def test_the_lines_that_count_are_those_of_the_rule(rows):
                 ]
                 if among:
                     expected.setdefault(teacher, {}).setdefault(sample, {})[name] = -min(among)[1]
-    assert current_lines(enumerate(rows)) == expected
+    assert places(rows) == expected
 
 
 @pytest.mark.parametrize("sample", [-1, "0", 1.5, True])

@@ -135,8 +135,10 @@ def validate_command(
     """Check that every row of chat files is well-formed.
 
     Each row must be a JSON object in UTF-8 without duplicate keys, whose messages are an optional system
-    message, then user and assistant in turn, an assistant last, each with a non-empty content. Every
-    problem is counted, the first 20 of each kind are printed, and the exit code is 1 if there is any.
+    message, then user and assistant in turn, an assistant last, each with a non-empty content. Fields
+    that say what is learned or shown to the model, such as weight or tools, are problems, because they
+    would have no effect. Every problem is counted, the first 20 of each kind are printed, and the exit
+    code is 1 if there is any.
 
     \b
     Example:

@@ -56,7 +56,7 @@ def parse_command(
     """Parse teachers' rationale files into labelled rows.
 
     Each string becomes a row with question, choices, answer and one field per teacher. Each rationale has a
-    status: ok, empty, runaway, truncated, no_answer, or answer_mismatch. No row is dropped because of it.
+    status: ok, unjudged, empty, runaway, truncated, no_answer, or answer_mismatch. No row is dropped for it.
 
     \b
     Examples:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
+
+import orjson
 
 from dataprep.answers.final_answers import said_of
 from dataprep.answers.letters import choice_of, letter_of
 from dataprep.answers.quality import by_teacher
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, located, shortened
+from dataprep.core.index import packed, scratch_database, unpacked
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import choices_of, id_of
 from dataprep.datasets.source_rows import GoldRow
@@ -58,46 +62,129 @@ class Reply:
     answer: Answer
 
 
-Asked = tuple[str, int]
-"""The id of a question, and which of several answers to it."""
+# A place in `CurrentLines` is the number of the reply, and in so many bits the number of its `Answer`.
+_ANSWER_BITS = 16
+
+
+class References:
+    """The reference rows of questions, by id; none by default."""
+
+    def __init__(self, rows: Iterable[GoldRow] = (), path: str = "") -> None:
+        self.database = scratch_database("gold (id BLOB PRIMARY KEY, place INT, row BLOB) WITHOUT ROWID")
+        for row in rows:
+            if row.id is not None:
+                self._add(row.id, orjson.dumps([row.question, row.choices, row.place]), row.place, path)
+
+    def _add(self, identity: str, held: bytes, place: int, path: str) -> None:
+        added = self.database.execute(
+            "INSERT OR IGNORE INTO gold VALUES (?, ?, ?)", (packed(identity), place, held)
+        )
+        # The same row twice is harmless; two rows under one id would make the figures depend on their order.
+        if not added.rowcount and self._row(identity) != held:
+            raise InputError(path, f"the id {identity!r} has two different rows; expected one row per id")
+
+    def _row(self, identity: str) -> bytes | None:
+        found = self.database.execute("SELECT row FROM gold WHERE id = ?", (packed(identity),)).fetchone()
+        return None if found is None else found[0]
+
+    def choices(self, identity: str) -> list[str] | None:
+        """Return the choices of a question; ``None`` if it has no reference."""
+        row = self._row(identity)
+        return None if row is None else orjson.loads(row)[1]
+
+    def __len__(self) -> int:
+        return int(self.database.execute("SELECT count(*) FROM gold").fetchone()[0])
 
 
 class CurrentReplies:
-    """Take replies one by one and keep, for each teacher and question, the one that counts.
+    """Take replies one by one and count those that count for each teacher and question.
 
-    ``journal.current`` decides which one that is.
+    ``journal.current`` decides which one that is. Memory is bounded.
 
     Attributes:
         lines: how many replies came, by teacher.
+        references: the questions' references.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, references: References | None = None) -> None:
         self.lines: Counter[str] = Counter()
-        self._current = CurrentLines[Answer]()
-        self._known: dict[Answer, Answer] = {}
+        self.references = references or References()
+        # In one database, so that they can be joined.
+        self._current = CurrentLines(self.references.database)
+        self._database = self.references.database
+        self._database.execute("CREATE TABLE unread (number INTEGER PRIMARY KEY, excerpt BLOB, reason BLOB)")
+        # Most answers are one of a few.
+        self._answers: dict[Answer, int] = {}
 
     def add(self, reply: Reply) -> None:
         """Take the next line."""
         self.lines[reply.teacher] += 1
-        answer = reply.answer
-        # Most answers are one of a few, so each of these is kept once: a journal can have millions.
-        if not answer.excerpt:
-            answer = self._known.setdefault(answer, answer)
-        self._current.add(reply.teacher, reply.id, reply.key, reply.sample, answer.outcome, answer)
+        number, answer = self.lines.total(), replace(reply.answer, excerpt=None, reason="")
+        if reply.answer.excerpt is not None:
+            texts = (packed(reply.answer.excerpt), packed(reply.answer.reason))
+            self._database.execute("INSERT INTO unread VALUES (?, ?, ?)", (number, *texts))
+        place = (number << _ANSWER_BITS) + self._answers.setdefault(answer, len(self._answers))
+        self._current.add(reply.teacher, reply.id, reply.key, reply.sample, answer.outcome, place)
 
-    def current(self) -> dict[str, dict[Asked, Answer]]:
-        """Return the answers that count, by teacher."""
-        answers: dict[str, dict[Asked, Answer]] = {}
-        for teacher, identity, sample, answer in self._current.items():
-            answers.setdefault(teacher, {})[identity, sample] = answer
-        return answers
+    @property
+    def teachers(self) -> list[str]:
+        """The teachers, in order of appearance."""
+        return self._current.teachers
+
+    def _rows(self, query: str, *teachers: str) -> Iterator[tuple[Any, ...]]:
+        self._current.settle()
+        return self._database.execute(query, [self.teachers.index(teacher) for teacher in teachers])
+
+    def counts(self, teacher: str) -> Counter[tuple[Answer, int | None]]:
+        """Count a teacher's answers that count, each with the place of the right choice, if it is known."""
+        answers = list(self._answers)
+        rows = self._rows(
+            "SELECT lines.place & 65535, gold.place, count(*) FROM lines LEFT JOIN gold USING (id) "
+            "WHERE teacher = ? GROUP BY 1, 2",
+            teacher,
+        )
+        return Counter({(answers[answer], right): count for answer, right, count in rows})
+
+    def pairs(self, first: str, second: str) -> Counter[tuple[Answer, Answer]]:
+        """Count the answers of two teachers to the same question."""
+        answers = list(self._answers)
+        rows = self._rows(
+            "SELECT one.place & 65535, other.place & 65535, count(*) FROM lines AS one JOIN lines AS other "
+            "USING (id, sample) WHERE one.teacher = ? AND other.teacher = ? GROUP BY 1, 2",
+            first,
+            second,
+        )
+        return Counter({(answers[one], answers[other]): count for one, other, count in rows})
+
+    def unread(self, teacher: str, limit: int) -> list[tuple[str, str, str]]:
+        """Return id, excerpt and reason of a teacher's first replies that name no letter."""
+        rows = self._rows(
+            "SELECT id, excerpt, reason FROM lines JOIN unread ON number = place >> 16 WHERE teacher = ? "
+            "ORDER BY first",
+            teacher,
+        )
+        return [(unpacked(row[0]), unpacked(row[1]), unpacked(row[2])) for row in islice(rows, limit)]
+
+    def questions(self) -> int:
+        """Return the number of questions that were asked."""
+        (count,) = next(self._rows("SELECT count(*) FROM (SELECT DISTINCT id FROM lines)"))
+        return int(count)
+
+    def without_reference(self, limit: int) -> tuple[int, list[str]]:
+        """Return the number of questions without a reference, and the first ids of them."""
+        rows = self._rows(
+            "SELECT lines.id FROM lines LEFT JOIN gold USING (id) WHERE row IS NULL GROUP BY lines.id "
+            "ORDER BY min((teacher << 48) + first)"
+        )
+        first = [unpacked(identity) for (identity,) in islice(rows, limit)]
+        return len(first) + sum(1 for _ in rows), first
 
 
 EXCERPT = 240
 """Number of characters that are kept of a reply without a readable letter."""
 
 
-def read_replies(path: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
+def read_replies(path: str, gold: References) -> Iterator[Reply]:
     """Yield the replies in a journal, in labelled rows, or in rows ``{"Question", "Answer"}``.
 
     Args:
@@ -124,7 +211,7 @@ def read_replies(path: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
         raise InputError(path, "the file is empty; expected teachers' responses")
 
 
-def _response(row: dict[str, Any], gold: Mapping[str, GoldRow]) -> Reply:
+def _response(row: dict[str, Any], gold: References) -> Reply:
     if not {"key", "teacher", "response"} & row.keys():
         kinds = "a line of a journal (id, key, teacher, …), a row with rationales, or Question and Answer"
         found = ", ".join(map(repr, row)) or "none"
@@ -132,12 +219,12 @@ def _response(row: dict[str, Any], gold: Mapping[str, GoldRow]) -> Reply:
     check_response(row)
     sample = sample_of(row)
     # A journal has no choices: only the reference tells which letters the question has.
-    texts = gold[row["id"]].choices if row["id"] in gold else ()
+    texts = gold.choices(row["id"]) or ()
     answer = _answer(outcome_of(row), row["response"] or "", texts)
     return Reply(row["teacher"], row["id"], row["key"], sample, answer)
 
 
-def _pair(row: dict[str, Any], name: str, asked: Counter[str], gold: Mapping[str, GoldRow]) -> Reply:
+def _pair(row: dict[str, Any], name: str, asked: Counter[str], gold: References) -> Reply:
     # Such a row names no teacher, so the file stands for one; a question asked again is another sample.
     question, text = row["Question"], row["Answer"]
     if type(question) is not str or type(text) is not str:
@@ -146,12 +233,12 @@ def _pair(row: dict[str, Any], name: str, asked: Counter[str], gold: Mapping[str
     identity = id_of(row) or shortened(question, EXCERPT)
     sample = asked[identity]
     asked[identity] += 1
-    texts = gold[identity].choices if identity in gold else ()
+    texts = gold.choices(identity) or ()
     answer = _answer("ok" if text.strip() else "empty", text, texts)
     return Reply(name, identity, "", sample, answer)
 
 
-def _labelled(row: dict[str, Any], place: str, gold: Mapping[str, GoldRow]) -> Iterator[Reply]:
+def _labelled(row: dict[str, Any], place: str, gold: References) -> Iterator[Reply]:
     rationales, statuses, answers = (
         by_teacher(row, name) for name in ("rationales", "status", "teacher_answers")
     )
@@ -169,14 +256,14 @@ def _labelled(row: dict[str, Any], place: str, gold: Mapping[str, GoldRow]) -> I
             yield Reply(teacher, identity, "", 0, _answer(_outcome(status, text or ""), text or "", texts))
 
 
-def _choices(row: Mapping[str, Any], identity: str, gold: Mapping[str, GoldRow]) -> list[str]:
+def _choices(row: Mapping[str, Any], identity: str, gold: References) -> list[str]:
     """Return the texts of the choices, from the row or its reference; if both have them, they must agree."""
     texts = choices_of(row["choices"])[0] if row.get("choices") else []
     if len(texts) > len(LETTERS):
         raise RowError("too many choices", f"found {len(texts)}; there are {len(LETTERS)} letters")
-    if identity not in gold:
+    theirs = gold.choices(identity)
+    if theirs is None:
         return texts
-    theirs = gold[identity].choices
     if texts and texts != theirs:
         found = (
             f"its choices are {describe(texts, 200)}, those of gold row {identity!r} {describe(theirs, 200)}"

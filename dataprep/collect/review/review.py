@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from dataprep.collect.review.findings import (
@@ -18,12 +19,12 @@ from dataprep.collect.review.findings import (
     kappa,
 )
 from dataprep.collect.review.page import write_page
-from dataprep.collect.review.replies import Answer, Asked, CurrentReplies, read_replies
+from dataprep.collect.review.replies import Answer, CurrentReplies, References, read_replies
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.html import check_path
 from dataprep.core.records import LETTERS
-from dataprep.datasets.source_rows import GoldRow, read_gold
+from dataprep.datasets.source_rows import read_gold
 from dataprep.teacher.journal.line import OUTCOMES
 
 SHOWN = 20
@@ -59,12 +60,11 @@ def review_files(
     if page is not None:
         # Before the work: a wrong file name must not cost the reading of a long journal.
         check_path(str(page), "the report is")
-    rows = _by_id(str(gold)) if gold is not None else {}
-    journal = CurrentReplies()
+    journal = CurrentReplies(None if gold is None else _references(str(gold)))
     for path in paths:
-        for reply in read_replies(path, rows):
+        for reply in read_replies(path, journal.references):
             journal.add(reply)
-    figures = reviewed(journal, rows, list(map(files.printable, paths)), with_gold=gold is not None)
+    figures = reviewed(journal, list(map(files.printable, paths)), with_gold=gold is not None)
     _check_letters(figures, paths[0])
     if figures.gold is not None and not figures.gold.found:
         ids = ", ".join(map(repr, figures.gold.missing_ids[:3]))
@@ -77,15 +77,11 @@ def review_files(
     return figures
 
 
-def _by_id(path: str) -> dict[str, GoldRow]:
-    rows: dict[str, GoldRow] = {}
-    for row in read_gold(path):
-        # The same row twice is harmless; two rows under one id would make the figures depend on their order.
-        if row.id is not None and rows.setdefault(row.id, row) != row:
-            raise InputError(path, f"the id {row.id!r} has two different rows; expected one row per id")
-    if not rows:
+def _references(path: str) -> References:
+    references = References(read_gold(path), path)
+    if not len(references):
         raise InputError(path, "no row has an id; expected {id, question, choices, answer}, joined by id")
-    return rows
+    return references
 
 
 def _check_letters(review: Review, path: str) -> None:
@@ -97,100 +93,91 @@ def _check_letters(review: Review, path: str) -> None:
         raise InputError(path, f"no reply names a letter; {first}; {wanted}")
 
 
-def reviewed(
-    journal: CurrentReplies, gold: Mapping[str, GoldRow], names: Sequence[str] = (), *, with_gold: bool = True
-) -> Review:
+def reviewed(journal: CurrentReplies, names: Sequence[str] = (), *, with_gold: bool = True) -> Review:
     """Return the figures of replies.
 
     Args:
         journal: the replies.
-        gold: the references by id.
         names: the names of the files that were read.
         with_gold: whether there is a reference file.
     """
-    answers = journal.current()
-    # A dict, not a set: the first ids that lack a reference are shown in the order of the answers.
-    ids = dict.fromkeys(identity for asked in answers.values() for identity, _ in asked)
-    missing = [identity for identity in ids if identity not in gold]
-    all_answers = [answer for asked in answers.values() for answer in asked.values()]
+    counts = {teacher: journal.counts(teacher) for teacher in journal.teachers}
+    all_answers = {answer for said in counts.values() for answer, _ in said}
     # Without references nobody says how many choices there were: at least as many as letters were answered.
     seen = max((LETTERS.find(answer.letter) + 1 for answer in all_answers if answer.letter), default=0)
     count = max([seen, *(answer.choices for answer in all_answers)])
+    questions, (missing, first_missing) = journal.questions(), journal.without_reference(SHOWN)
+    joined = Joined(len(journal.references), questions - missing, missing, first_missing)
     return Review(
         files=list(names),
-        questions=len(ids),
+        questions=questions,
         letters=list(LETTERS[:count]),
-        gold=Joined(len(gold), len(ids) - len(missing), len(missing), missing[:SHOWN]) if with_gold else None,
+        gold=joined if with_gold else None,
         teachers=[
-            _teacher(name, journal.lines[name], asked, gold if with_gold else None, LETTERS[:count])
-            for name, asked in answers.items()
+            _teacher(name, journal, said, LETTERS[:count], with_gold=with_gold)
+            for name, said in counts.items()
         ],
-        pairs=_pairs(answers),
+        pairs=_pairs(journal),
     )
 
 
+# Of answers, each with the place of the right choice, if it is known.
+Counts = Counter[tuple[Answer, int | None]]
+
+
 def _teacher(
-    name: str,
-    lines: int,
-    answers: Mapping[Asked, Answer],
-    gold: Mapping[str, GoldRow] | None,
-    letters: str,
+    name: str, journal: CurrentReplies, said: Counts, letters: str, *, with_gold: bool
 ) -> TeacherReview:
-    outcomes = Counter(answer.outcome for answer in answers.values())
-    unread = [
-        Unread(identity, answer.excerpt or "", answer.reason)
-        for (identity, _), answer in answers.items()
-        if answer.outcome == "ok" and answer.letter is None
-    ]
-    read = [answer for answer in answers.values() if answer.letter is not None]
-    counts = _by_letter((answer.letter or "" for answer in read), letters)
-    # Only questions that were answered by a letter count, so that both sums are the same.
-    expected = _uniform((answer.choices or len(letters) for answer in read), letters)
-    agreement = None if gold is None else _agreement(answers, gold, letters)
+    outcomes, sizes, read = Counter[str](), Counter[int](), Counter[str]()
+    unread = 0
+    for (answer, _), count in said.items():
+        outcomes[answer.outcome] += count
+        if answer.letter is not None:
+            read[answer.letter] += count
+            # Only questions that were answered by a letter count, so that both sums are the same.
+            sizes[answer.choices or len(letters)] += count
+        elif answer.outcome == "ok":
+            unread += count
+    counts = {letter: read[letter] for letter in letters}
+    agreement = _agreement(said, letters) if with_gold else None
+    shown = [Unread(*found) for found in journal.unread(name, SHOWN)]
     return TeacherReview(
         name=name,
-        lines=lines,
-        superseded=lines - len(answers),
+        lines=journal.lines[name],
+        superseded=journal.lines[name] - said.total(),
         # Few servers leave out why an answer ended, so this one is shown only where it occurs.
         outcomes={name: outcomes[name] for name in OUTCOMES if name != "unknown" or outcomes[name]},
-        read=len(read),
-        unread=unread[:SHOWN],
-        unread_more=max(0, len(unread) - SHOWN),
+        read=read.total(),
+        unread=shown,
+        unread_more=unread - len(shown),
         answers=counts,
-        uniform=fit(counts, expected),
+        uniform=fit(counts, _uniform(sizes, letters)),
         gold=None if agreement is None else _against_gold(agreement.matrix, letters),
         agreement=agreement,
     )
 
 
-def _by_letter(answered: Iterable[str], letters: str) -> dict[str, int]:
-    counts = Counter(answered)
-    return {letter: counts[letter] for letter in letters}
-
-
-def _uniform(choices: Iterable[int], letters: str) -> dict[str, float]:
+def _uniform(sizes: Mapping[int, int], letters: str) -> dict[str, float]:
     """Return how often each letter is expected if the choices of each question are equally likely."""
-    # By size, so that a million questions with four choices are one division.
-    sizes = Counter(choices)
     return {
         letter: sum(rows / size for size, rows in sorted(sizes.items()) if place < size)
         for place, letter in enumerate(letters)
     }
 
 
-def _agreement(answers: Mapping[Asked, Answer], gold: Mapping[str, GoldRow], letters: str) -> Agreement:
+def _agreement(said: Counts, letters: str) -> Agreement:
     matrix = {letter: dict.fromkeys((*letters, "unread"), 0) for letter in letters}
     asked = 0
-    for (identity, _), answer in answers.items():
+    for (answer, right), count in said.items():
         # Questions without a reference are in no share: nobody knows which answer is right.
-        if identity in gold:
-            asked += 1
+        if right is not None:
+            asked += count
             if answer.outcome == "ok":
-                matrix[LETTERS[gold[identity].place]][answer.letter or "unread"] += 1
+                matrix[LETTERS[right]][answer.letter or "unread"] += count
     unread = sum(row["unread"] for row in matrix.values())
     replies = sum(sum(row.values()) for row in matrix.values())
-    right = sum(matrix[letter][letter] for letter in letters)
-    return Agreement(asked, replies, replies - unread, right, matrix)
+    agreed = sum(matrix[letter][letter] for letter in letters)
+    return Agreement(asked, replies, replies - unread, agreed, matrix)
 
 
 def _against_gold(matrix: Mapping[str, Mapping[str, int]], letters: str) -> Fit:
@@ -200,16 +187,13 @@ def _against_gold(matrix: Mapping[str, Mapping[str, int]], letters: str) -> Fit:
     return fit(counts, gold)
 
 
-def _pairs(answers: Mapping[str, Mapping[Asked, Answer]]) -> list[Pair]:
-    names = list(answers)
+def _pairs(journal: CurrentReplies) -> list[Pair]:
     pairs = []
-    for place, first in enumerate(names):
-        for second in names[place + 1 :]:
-            said: Counter[tuple[str, str]] = Counter()
-            for asked, answer in answers[first].items():
-                other = answers[second].get(asked)
-                if answer.letter and other is not None and other.letter:
-                    said[answer.letter, other.letter] += 1
-            same = sum(count for (one, other_), count in said.items() if one == other_)
-            pairs.append(Pair(first, second, sum(said.values()), same, kappa(said)))
+    for first, second in combinations(journal.teachers, 2):
+        said: Counter[tuple[str, str]] = Counter()
+        for (one, other), count in journal.pairs(first, second).items():
+            if one.letter and other.letter:
+                said[one.letter, other.letter] += count
+        same = sum(count for (one, other), count in said.items() if one == other)
+        pairs.append(Pair(first, second, said.total(), same, kappa(said)))
     return pairs

@@ -7,7 +7,6 @@ rows of documents and tables are turned into JSON Lines, so that there is one ro
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,25 +15,23 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from dataprep.core.errors import InputError, Location, RowError, located
-from dataprep.core.io.formats import STDIO, format_of
+from dataprep.core.io.formats import HEAD_BYTES, STDIO, check_head, format_of
 from dataprep.core.io.reading import (
     BLOCK_BYTES,
     BOM,
     Identity,
     changed,
     check_input,
+    check_kind,
     open_input,
     read_document,
     read_full,
     translated,
 )
 from dataprep.core.io.tables import read_delimited, read_parquet
-from dataprep.core.jsonl import MAX_LINE, any_line, not_object, parse_line, too_long
+from dataprep.core.jsonl import MAX_LINE, any_line, not_object, parse_row, too_long
 from dataprep.core.ledger import advance
 
-# A document that a person wrote or a tool indented: an array of objects, or an object whose first line is
-# its brace. A row of JSON Lines begins with neither.
-_DOCUMENT = re.compile(rb"\s*(?:\[\s*\{|\{[ \t\r]*\n)")
 _REPORTED = 1024  # rows of a table or a document from one call of `advance` to the next
 
 
@@ -43,7 +40,7 @@ class Block:
     """Some whole lines of a file: a byte range of it, or the bytes themselves."""
 
     path: str  # the file, for messages
-    start: int = 0  # first byte of the range to read, if `data` is `None`
+    start: int = 0  # first byte of the range to read; where `data` begins in a stream
     end: int = 0  # the byte after the range
     data: bytes | None = None
     # A user's name for a line: a line of the file, or a row of a document or table.
@@ -84,16 +81,20 @@ class Block:
                 raise changed(self.path)
 
 
-def read_blocks(path: str, size: int = BLOCK_BYTES, *, growing: bool = False) -> Iterator[Block]:
+def read_blocks(
+    path: str, size: int = BLOCK_BYTES, *, arrays: bool = False, growing: bool = False
+) -> Iterator[Block]:
     """Cut a JSON Lines file at newlines into blocks of about ``size`` bytes.
 
     A plain file gives byte ranges, which any process can read; standard input and compressed files give
     the bytes. A byte order mark at the beginning is not part of the first line. A line much longer than
     ``MAX_LINE`` ends the blocks: it is the last line of the last one, and is not whole.
 
-    A range of a file that was changed since cannot be read. With ``growing`` others may append to it, as
-    ``generate`` appends to its journal; the lines that were there at the beginning are read.
+    A file of another kind is an error; with ``arrays`` a JSON array is not one. A range of a file that was
+    changed since cannot be read. With ``growing`` others may append to it, as ``generate`` appends to its
+    journal; the lines that were there at the beginning are read.
     """
+    check_kind(path, arrays=arrays)
     if path != STDIO and format_of(path).is_plain_lines:
         with translated(path), open(path, "rb", buffering=0) as file:
             # Ranges only make sense in a regular file: a pipe named like one can be read once.
@@ -102,7 +103,7 @@ def read_blocks(path: str, size: int = BLOCK_BYTES, *, growing: bool = False) ->
                 yield from _ranges(path, file, size, identity.growing() if growing else identity)
                 return
     with open_input(path) as stream:
-        yield from _stream_blocks(path, stream, size)
+        yield from _stream_blocks(path, stream, size, arrays)
 
 
 def read_row_blocks(
@@ -120,40 +121,35 @@ def read_row_blocks(
     if document is not None:
         yield from row_blocks(path, _items_of(document) if items is None else items(document))
     elif kind in ("json", "jsonl"):
-        for block in read_blocks(path):
-            if path == STDIO and block.first and _DOCUMENT.match(block.read()):
-                expected = "expected JSON Lines, one row per line; give the document's path, a .json file"
-                raise InputError(path, f"found a JSON document; {expected}")
-            yield block
+        yield from read_blocks(path)
     else:
         yield from row_blocks(path, (row for _, row in read_items(path, delimiter=delimiter)))
 
 
-def row_blocks(path: str, rows: Iterable[Any], count: int = 256) -> Iterator[Block]:
-    """Turn rows into blocks of ``count`` lines of JSON."""
+def row_blocks(path: str, rows: Iterable[Any], count: int = 256, *, given: bool = False) -> Iterator[Block]:
+    """Turn rows into blocks of ``count`` lines of JSON; ``given`` rows can have any values of Python."""
+    dump: Callable[[Any], bytes] = any_line
+    if given:
+        from dataprep.core.io.values import dump_row as dump
     lines: list[bytes] = []
-    first = True
+    done, first = 0, True
     try:
         for row in rows:
-            lines.append(any_line(row, _plain))
+            lines.append(dump(row))
             if len(lines) == count:
                 yield Block(path, data=b"\n".join(lines), unit="row", first=first)
                 lines, first = [], False
+                done += count
     except RowError as error:
-        raise InputError(path, str(error)) from None
+        where = Location(path, done + len(lines) + 1, "row")
+        raise InputError(where if given else path, str(error)) from None
     if lines:
         yield Block(path, data=b"\n".join(lines), unit="row", first=first)
 
 
-def _plain(value: Any) -> Any:
-    """Return a value that JSON lacks as one that it has: numpy's as lists and numbers, others as texts."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)
-
-
 def array_block(path: str) -> Block:
     """Return a ``.json`` file that holds an array as one block of its items."""
+    check_kind(path)
     if format_of(path).compression:
         with open_input(path) as stream:
             return Block(path, data=stream.read(), unit="row", array=True, first=True)
@@ -193,20 +189,22 @@ def _after_newline(file: IO[bytes], position: int, length: int, limit: int) -> i
     return length
 
 
-def _stream_blocks(path: str, stream: IO[bytes], size: int) -> Iterator[Block]:
-    head = read_full(stream, len(BOM))
-    tail, first = b"" if head == BOM else head, True
+def _stream_blocks(path: str, stream: IO[bytes], size: int, arrays: bool) -> Iterator[Block]:
+    head = read_full(stream, HEAD_BYTES)
+    check_head(path, head, format_of(path), arrays=arrays)
+    tail, first, start = head.removeprefix(BOM), True, 0
     while piece := stream.read(size):
         cut = piece.rfind(b"\n") + 1
         if cut:
-            yield Block(path, data=tail + piece[:cut], first=first)
+            yield Block(path, start, data=tail + piece[:cut], first=first)
+            start += len(tail) + cut
             tail, first = piece[cut:], False
         else:
             tail += piece
             if len(tail) > MAX_LINE + size:
                 break
     if tail:
-        yield Block(path, data=tail, first=first)
+        yield Block(path, start, data=tail, first=first)
 
 
 def read_lines(path: str, *, growing: bool = False) -> Iterator[tuple[int, bytes]]:
@@ -269,6 +267,7 @@ def read_items(
         for number, line in read_lines(path, growing=growing):
             yield Location(path, number), line
     else:
+        check_kind(path)
         with open_input(path) as stream:
             if kind == "parquet":
                 rows = read_parquet(path, stream)
@@ -301,7 +300,7 @@ def read_rows(path: str, *, growing: bool = False) -> Iterator[tuple[Location, d
     """
     for where, item in read_items(path, growing=growing):
         try:  # a context manager for each row would cost more than parsing it
-            row = parse_line(item) if type(item) is bytes else item
+            row = parse_row(item) if type(item) is bytes else item
             if type(row) is not dict:
                 raise not_object(row)
         except RowError:

@@ -7,6 +7,7 @@ import mmap
 import os
 import stat
 import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,17 @@ from typing import IO, Any, NamedTuple, cast
 
 import orjson
 
-from dataprep.core.errors import FileError, InputError
-from dataprep.core.io.formats import STDIO, decompressing, decompression_errors, format_of
-from dataprep.core.jsonl import MAX_LINE
+from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.io.formats import (
+    HEAD_BYTES,
+    STDIO,
+    check_compressed,
+    check_head,
+    decompressing,
+    decompression_errors,
+    format_of,
+)
+from dataprep.core.jsonl import MAX_LINE, check_document
 
 BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
 BOM = b"\xef\xbb\xbf"
@@ -125,18 +134,45 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
     """
     with translated(path):
         if path == STDIO:
-            yield sys.stdin.buffer
+            yield _standard_input()
             return
         with open(path, "rb", buffering=0) as file:
             # Python refuses to open a directory on most systems, but some only fail at the first read.
             if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
                 raise IsADirectoryError
             before = Identity.of(os.fstat(file.fileno()))
-            with decompressing(file, format_of(path).compression) as stream:
+            compression = format_of(path).compression
+            if compression and before is not None:
+                check_compressed(path, read_full(file, HEAD_BYTES), compression)
+                file.seek(0)
+            with decompressing(file, compression) as stream:
                 yield stream
             # By its path, because tables are opened by it once more for each part that is read.
             if before is not None:
                 before.check(path)
+
+
+_read: weakref.ref[Any] | None = None  # the standard input that was read last
+
+
+def _standard_input() -> IO[bytes]:
+    global _read  # noqa: PLW0603 - there is one standard input
+    stream = sys.stdin.buffer
+    # A second reader would find it empty, and say that of a file that is not.
+    if _read is not None and _read() is stream:
+        raise UsageError(
+            "-: standard input can be read once, and is read twice; write its rows to a file first"
+        )
+    _read = weakref.ref(stream)
+    return cast(IO[bytes], stream)
+
+
+def check_kind(path: str, *, arrays: bool = False) -> None:
+    """Raise ``InputError`` if a regular file is of another kind than its name says; see ``check_head``."""
+    if path != STDIO and Path(path).is_file():
+        with open_input(path) as stream:
+            head = read_full(stream, HEAD_BYTES)
+        check_head(path, head, format_of(path), arrays=arrays)
 
 
 def read_full(stream: IO[bytes], size: int) -> bytes:
@@ -159,6 +195,7 @@ def read_text(path: str) -> str:
 
 def read_document(path: str) -> Any | None:
     """Read the JSON document in a ``.json`` file; ``None`` if it holds JSON Lines in spite of its suffix."""
+    check_kind(path)
     with open_input(path) as stream:
         # Several published datasets are JSON Lines in files called .json. A whole row on the first line with
         # a second line after it tells them from a document. One row alone is read as a document of one row.
@@ -173,9 +210,15 @@ def read_document(path: str) -> Any | None:
     if not data.strip():
         raise InputError(path, "the file is empty; expected a JSON document")
     try:
-        return orjson.loads(data)
+        document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
+        # A whole row on another line: these are JSON Lines whose first row is bad.
+        lines = data.split(b"\n", 8)
+        if data.lstrip()[:1] != b"[" and any(map(_is_row, lines[1:8])):
+            return None
         raise _broken_document(path, data, error) from None
+    check_document(path, data, document)
+    return document
 
 
 def _next_line(stream: IO[bytes]) -> bytes:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
-from dataprep.core.errors import InputError, RowError, first_line
+from dataprep.core.errors import InputError, Location, RowError, first_line
 from dataprep.core.records import from_cell
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from dataprep.core.io.values import Column, Reader
 
 _PARQUET_ROWS = 1 << 13  # rows of a Parquet file held at a time
 # Each level is a type within a type, and at a few hundred polars takes gigabytes or crashes.
@@ -85,8 +90,10 @@ def with_messages(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
-    """Read the rows of a Parquet file."""
+    """Read the rows of a Parquet file, with JSON's values; one that JSON cannot hold is an error."""
     import polars as pl
+
+    from dataprep.core.io.values import reader_of
 
     try:
         # Given the path, polars reads only the pages that a slice needs; a compressed file or a stream must
@@ -95,23 +102,51 @@ def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None
         known = Path(path).suffix.lower() == ".parquet" and path.encode("utf-8", "replace").decode() == path
         source: Any = path if known else stream.read()
         frame = pl.scan_parquet(source, glob=False)
+        columns = {name: reader_of(dtype) for name, dtype in frame.collect_schema().items()}
+        readers = {name: reader for name, reader in columns.items() if reader is not None}
         start = 0
-        while rows := frame.slice(start, _PARQUET_ROWS).collect().to_dicts():
+        while rows := _rows_of(path, frame.slice(start, _PARQUET_ROWS).collect(), readers, start):
             yield from map(with_messages, rows)
             start += len(rows)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(path, f"not a Parquet file that can be read: {first_line(error)}") from None
 
 
+def _rows_of(
+    path: str, frame: pl.DataFrame, readers: Mapping[str, Reader], before: int
+) -> list[dict[str, Any]]:
+    """Return the rows of a part of a table; ``before`` rows precede it."""
+    from dataprep.core.io.values import has_nanoseconds
+
+    rows = frame.to_dicts()
+    for name, reader in readers.items():
+        if has_nanoseconds(frame[name]):
+            number = next(n for n in range(len(rows)) if has_nanoseconds(frame[name][n : n + 1]))
+            problem = (
+                f"column {name!r} holds nanoseconds, which would be lost; make it a text, or microseconds"
+            )
+            raise InputError(Location(path, before + number + 1, "row"), problem)
+        for number, row in enumerate(rows, before + 1):
+            if row[name] is not None:
+                try:
+                    row[name] = reader(row[name])
+                except RowError as error:
+                    raise InputError(Location(path, number, "row"), f"column {name!r}: {error}") from None
+    return rows
+
+
 def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> None:
     """Write JSON Lines rows as CSV or TSV; the first row's fields are the header."""
+    from dataprep.core.io.values import Column, loads_row
+
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     # Python before 3.13 leaves a carriage return unquoted, and it would end the row for a reader.
     quoting = csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
     header: list[str] | None = None
+    columns: dict[str, Column] = {}
     for number, line in enumerate(lines, 1):
-        row = orjson.loads(line)
+        row = loads_row(line, number)
         if header is None:
             header = list(row)
             _write_row(writer, quoting, header)
@@ -122,10 +157,18 @@ def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> N
             if isinstance(value, dict | list):
                 hint = f"field {name!r} of row {number} is nested; write .jsonl or .parquet instead"
                 raise RowError("a delimited table holds single values only", hint)
-        _write_row(writer, quoting, ["" if value is None else value for value in row.values()])
+            columns.setdefault(name, Column()).add(value, number)
+        _write_row(writer, quoting, list(map(_cell_of, row.values())))
+    for name, column in columns.items():
+        column.check(name)
     # Without detaching, the wrapper would close the stream when it is collected.
     text.flush()
     text.detach()
+
+
+def _cell_of(value: Any) -> Any:
+    # As in JSON: csv would write Python's True.
+    return "" if value is None else str(value).lower() if type(value) is bool else value
 
 
 def _write_row(plain: Any, quoting: Any, values: list[Any]) -> None:
@@ -155,12 +198,16 @@ def write_parquet(lines: Path, out: IO[bytes]) -> None:
     """Write a JSON Lines file as Parquet."""
     import polars as pl
 
+    from dataprep.core.io.values import columns_of
+
     _check_depth(lines)
     try:
         frame = pl.DataFrame()
         if lines.stat().st_size:
             with lines.open("rb") as file:  # a path would be taken for a pattern
-                frame = pl.read_ndjson(file, infer_schema_length=None)
+                schema = {name: column.dtype() for name, column in columns_of(file).items()}
+                file.seek(0)
+                frame = pl.read_ndjson(file, schema=schema)
         frame.write_parquet(out)
     except pl.exceptions.PolarsError as error:
         raise RowError("the rows do not fit into the columns of a table", str(error)) from None

@@ -21,7 +21,6 @@ from dataprep.core.errors import FileError, InputError, Location, RowError, Usag
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
 from dataprep.core.io.tables import write_delimited, write_parquet
 from dataprep.core.io.unfinished import NewFile, new_file, replacing
-from dataprep.core.jsonl import to_line
 
 
 class Output:
@@ -199,12 +198,14 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     Raises:
         FileError: the path cannot be written, or the rows do not fit into the format.
     """
+    from dataprep.core.io.values import dump_row
+
     count = 0
     with open_output(path) as out:
         for row in rows:
             count += 1
             try:
-                out.write(to_line(row, b"\n"))
+                out.write(dump_row(row) + b"\n")
             except RowError as error:
                 raise FileError(path, f"cannot be written: row {count}: {error}") from None
     return count

@@ -12,6 +12,7 @@ from dataprep.core.parallel.runner import (
     Progress,
     Sink,
     refuse_empty,
+    refuse_unreadable,
     rows_of,
     run,
     run_into,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import orjson
 
 from dataprep.core.errors import InputError, Location
 from dataprep.core.io import Block, Rejects
-from dataprep.core.jsonl import too_long
+from dataprep.core.jsonl import UNREADABLE, too_long
 from dataprep.core.ledger import Ledger, advance
 from dataprep.core.parallel.operators import Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Pool, available_cores
@@ -120,7 +120,7 @@ def run_into(
     counts: Counter[Any] = Counter()
     # Files without rows are an error at the end, not at the beginning: a compressed file or a pipe shows only
     # then whether it holds any.
-    rows_of = dict.fromkeys(paths, 0)
+    rows_of, unreadable = dict.fromkeys(paths, 0), Counter[str]()
     direct, name = (None, "") if output is None else (output.direct, output.path)
     outcomes = run(operator, blocks, workers=workers, numbered=numbered, output=direct, name=name)
     with closing(outcomes):  # ends the workers when a bad row ends the command
@@ -132,6 +132,7 @@ def run_into(
                 where = Location(block.path, failure.line, block.unit)
                 rejects.add(where, failure.message, failure.row)
                 ledger.fail(failure.reason)
+                unreadable[block.path] += failure.reason in UNREADABLE
             counts.update(outcome.counts)
             if output is not None:
                 ledger.rows_out += outcome.rows_out
@@ -142,6 +143,7 @@ def run_into(
             size = block.end - block.start if block.data is None else len(block.data)
             (progress or _read)(size)
     refuse_empty(rows_of, expected)
+    refuse_unreadable(rows_of, unreadable)
     return counts
 
 
@@ -169,6 +171,16 @@ def refuse_empty(rows_of: dict[str, int], expected: str = "rows") -> None:
     for path, rows in rows_of.items():
         if not rows:
             raise InputError(path, f"the file is empty; expected {expected}")
+
+
+def refuse_unreadable(rows_of: Mapping[str, int], unreadable: Mapping[str, int]) -> None:
+    """Raise ``InputError`` for the first file of which no line could be read: it is of another format."""
+    for path, rows in rows_of.items():
+        if rows and unreadable.get(path, 0) == rows:
+            found = "its only line is" if rows == 1 else f"all of its {rows:,} lines are"
+            raise InputError(
+                path, f"{found} unreadable; expected JSON Lines, one row per line: is it another format?"
+            )
 
 
 def _outcomes(

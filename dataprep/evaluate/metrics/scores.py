@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections import Counter
-from collections.abc import Sequence
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -116,6 +117,7 @@ ACCURACY, PASS = "accuracy", "pass@1"
 CONTRADICTION = "contradiction"
 ALL = "all"
 LOSS, PERPLEXITY = "loss", "perplexity"
+UNANSWERED = "unanswered"
 UNREADABLE = 0.9  # the share of replies without a readable answer from which on a figure is doubtful
 _LARGEST = 700.0  # exp of more overflows a float
 # The scores of each metric; the loss has its own.
@@ -218,41 +220,83 @@ class Row:
     loss: tuple[float, int] | None = None
 
 
-def results_of(rows: Sequence[Row], seed: int = 0) -> list[Result]:
-    """Return figures by metric and source, and for all sources of a metric that has several."""
-    found = []
-    for metric in METRICS:
-        groups: dict[str | None, list[Row]] = {}
-        for row in rows:
-            if row.reference.metric == metric:
-                groups.setdefault(row.source, []).append(row)
-        results = [_result(source, metric, group, seed) for source, group in groups.items()]
-        # The figure over all sources weighs each row, not each source.
-        if len(results) > 1:
-            results.append(_result(ALL, metric, [row for group in groups.values() for row in group], seed))
-        found += results
-    return found
+class Tally:
+    """Add up rows one by one; 8 bytes of each figure of a row are kept, for the intervals."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Metric, dict[str | None, _Group]] = {}
+
+    def add(self, row: Row) -> None:
+        """Add a row to the figures of its metric and source."""
+        groups = self._groups.setdefault(row.reference.metric, {})
+        groups.setdefault(row.source, _Group()).add(row)
+
+    def results(self, seed: int = 0) -> list[Result]:
+        """Return figures by metric and source, and for all sources of a metric that has several."""
+        found = []
+        for metric in METRICS:
+            groups = self._groups.get(metric, {})
+            found += [group.result(source, metric, seed) for source, group in groups.items()]
+            # The figure over all sources weighs each row, not each source.
+            if len(groups) > 1:
+                found.append(_Group.all_of(groups.values()).result(ALL, metric, seed))
+        return found
 
 
-def _result(source: str | None, metric: Metric, rows: Sequence[Row], seed: int) -> Result:
-    if metric == "loss":
-        return _loss(source, [row.loss for row in rows if row.loss is not None], seed)
-    scored = [row.scored for row in rows if row.scored is not None]
-    figures = tuple(_figure(name, [row.scores[name] for row in scored], seed) for name in NAMES[metric])
-    counts: dict[str, int] = {}
-    if metric in ("choice", "gsm8k"):
-        contradictions = sum(row.detail == CONTRADICTION for row in scored)
-        counts["unanswered"] = sum(row.extracted is None for row in scored) - contradictions
-        counts |= {"contradictions": contradictions} if contradictions else {}
-    elif metric == "squad":
-        impossible = sum(not row.reference.answers for row in rows)
-        counts = {"without an answer": impossible} if impossible else {}
-    else:
-        for row in scored:
-            outcome = (row.detail or "passed").partition(":")[0]
-            counts[outcome] = counts.get(outcome, 0) + 1
-    unread = dict(Counter(name for row in scored for name in row.unread))
-    return Result(source, metric, len(rows), figures, counts, unread)
+class _Group:
+    """The rows of one metric and source."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        # In the order of the rows: the bootstrap draws rows by their index.
+        self.values: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        self.tokens = array("Q")
+        self.counts: Counter[str] = Counter()
+        self.unread: Counter[str] = Counter()
+
+    def add(self, row: Row) -> None:
+        self.rows += 1
+        if row.loss is not None:
+            self.values[LOSS].append(row.loss[0])
+            self.tokens.append(row.loss[1])
+        if (scored := row.scored) is not None:
+            for name, value in scored.scores.items():
+                self.values[name].append(value)
+            self.unread.update(scored.unread)
+            self.counts[_count_of(row.reference, scored)] += 1
+
+    @classmethod
+    def all_of(cls, groups: Iterable[_Group]) -> _Group:
+        """Return the rows of several groups as one."""
+        whole = cls()
+        for group in groups:
+            whole.rows += group.rows
+            for name, values in group.values.items():
+                whole.values[name].extend(values)
+            whole.tokens.extend(group.tokens)
+            whole.counts.update(group.counts)
+            whole.unread.update(group.unread)
+        return whole
+
+    def result(self, source: str | None, metric: Metric, seed: int) -> Result:
+        if metric == "loss":
+            return _loss(source, self.values[LOSS], self.tokens, seed)
+        figures = tuple(_figure(name, self.values[name], seed) for name in NAMES[metric])
+        counts = {name: count for name, count in self.counts.items() if name}
+        if metric in ("choice", "gsm8k"):
+            counts = {UNANSWERED: self.counts[UNANSWERED]} | counts
+        return Result(source, metric, self.rows, figures, counts, dict(self.unread))
+
+
+def _count_of(reference: Reference, scored: Scored) -> str:
+    """Return what a row is counted under beside its figures; empty if under nothing."""
+    if reference.metric == "mbpp":
+        return (scored.detail or "passed").partition(":")[0]
+    if reference.metric == "squad":
+        return "" if reference.answers else "without an answer"
+    if scored.detail == CONTRADICTION:
+        return "contradictions"
+    return UNANSWERED if scored.extracted is None else ""
 
 
 def _figure(name: str, values: Sequence[float], seed: int) -> Figure:
@@ -263,11 +307,10 @@ def _figure(name: str, values: Sequence[float], seed: int) -> Figure:
     return Figure(name, mean, *bootstrap(values, seed=seed))
 
 
-def _loss(source: str | None, losses: Sequence[tuple[float, int]], seed: int) -> Result:
-    sums, tokens = [total for total, _ in losses], [count for _, count in losses]
+def _loss(source: str | None, sums: Sequence[float], tokens: Sequence[int], seed: int) -> Result:
     # A mean over tokens, not over rows: long rows count for more, as in training.
     value = math.fsum(sums) / sum(tokens)
     low, high = bootstrap(sums, tokens, seed=seed)
     loss = Figure(LOSS, value, low, high)
     perplexity = Figure(PERPLEXITY, *(math.exp(min(each, _LARGEST)) for each in (value, low, high)))
-    return Result(source, "loss", len(losses), (loss, perplexity), {"tokens": sum(tokens)})
+    return Result(source, "loss", len(sums), (loss, perplexity), {"tokens": sum(tokens)})

@@ -30,14 +30,16 @@ use all three. Nothing else in the project compares outcomes.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from dataprep.core.errors import RowError
+from dataprep.core.index import packed, scratch_database, unpacked
 from dataprep.teacher.journal.line import OUTCOMES, Outcome, outcome_of, sample_of
 
-Value = TypeVar("Value")
-
 _RANKS = {outcome: rank for rank, outcome in enumerate(OUTCOMES)}
+_MOST = (1 << 63) - 1
 
 
 def replaces(later: Outcome, earlier: Outcome) -> bool:
@@ -45,43 +47,108 @@ def replaces(later: Outcome, earlier: Outcome) -> bool:
     return _RANKS[later] <= _RANKS[earlier]
 
 
-class CurrentLines(Generic[Value]):
-    """Keep the lines that count while a journal is read, each as a value of the caller's choice."""
+class CurrentLines:
+    """Keep which lines count while a journal is read, each as a number of the caller's choice.
 
-    # Memory grows with the requests, not with the texts: about 600 bytes for each id, key and sample while
-    # the lines are read, and 200 afterwards.
-    def __init__(self) -> None:
-        self._keys: dict[str, dict[str, str]] = {}
-        self._best: dict[str, dict[tuple[str, str, int], tuple[Outcome, Value]]] = {}
+    The number is a place: an offset, or an index into the caller's own values. Memory is bounded.
 
-    def add(self, teacher: str, identity: str, key: str, sample: int, outcome: Outcome, value: Value) -> None:
-        """Take the next line, in the order in which the lines were written."""
-        self._keys.setdefault(teacher, {})[identity] = key
-        best, entry = self._best.setdefault(teacher, {}), (identity, key, sample)
-        earlier = best.get(entry)
-        if earlier is None or replaces(outcome, earlier[0]):
-            best[entry] = outcome, value
+    Args:
+        database: one of the caller's, to join its tables with ``lines``. Defaults to a new one.
 
-    def items(self) -> Iterator[tuple[str, str, int, Value]]:
-        """Yield teacher, id, sample and value of each line that counts, in order of appearance."""
-        for teacher, best in self._best.items():
-            keys = self._keys[teacher]
-            for (identity, key, sample), (_, value) in best.items():
-                if key == keys[identity]:
-                    yield teacher, identity, sample, value
-
-
-def current_lines(lines: Iterable[tuple[Value, Mapping[str, Any]]]) -> dict[str, dict[int, dict[str, Value]]]:
-    """Return the lines that count, by teacher, then sample in ascending order, then id.
-
-    ``lines`` are rows that ``check_response`` accepts, in the order in which they were written, each with a
-    value that identifies it: its number, its offset, or the row itself.
+    Attributes:
+        database: the lines that count are the rows of its table ``lines``, once ``settle`` was called.
+        teachers: the teachers, in order of appearance; their indices are the column ``teacher``.
+        answered: the teachers that have a line other than a failure.
     """
-    # Offsets or numbers are kept, not rows: a journal may be larger than the memory.
-    current = CurrentLines[Value]()
-    for value, row in lines:
-        current.add(row["teacher"], row["id"], row["key"], sample_of(row), outcome_of(row), value)
-    values: dict[str, dict[int, dict[str, Value]]] = {}
-    for teacher, identity, sample, value in current.items():
-        values.setdefault(teacher, {}).setdefault(sample, {})[identity] = value
-    return {teacher: dict(sorted(samples.items())) for teacher, samples in values.items()}
+
+    def __init__(self, database: sqlite3.Connection | None = None) -> None:
+        self.database = database or scratch_database()
+        # `first` and `last` are numbers of lines, counted as they are added.
+        self.database.execute(
+            "CREATE TABLE lines (teacher INT, id BLOB, sample INT, key TEXT, rank INT, place INT, first INT, "
+            "last INT, PRIMARY KEY (teacher, id, sample, key)) WITHOUT ROWID"
+        )
+        self.teachers: list[str] = []
+        self.answered: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._added = 0
+        self._settled = True
+
+    def add(self, teacher: str, identity: str, key: str, sample: int, outcome: Outcome, place: int) -> None:
+        """Take the next line, in the order in which the lines were written."""
+        if (number := self._numbers.get(teacher)) is None:
+            number = self._numbers[teacher] = len(self.teachers)
+            self.teachers.append(teacher)
+        if sample > _MOST:
+            raise RowError("not a response", f"expected a number below 2^63 in 'sample', found {sample}")
+        self._added += 1
+        if outcome != "failed":
+            self.answered.add(teacher)
+        self._settled = False
+        # Sentences 2 and 3 of the rule.
+        self.database.execute(
+            "INSERT INTO lines VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT DO UPDATE SET "
+            "place = iif(excluded.rank <= rank, excluded.place, place), rank = min(rank, excluded.rank), "
+            "last = excluded.last",
+            (number, packed(identity), sample, key, _RANKS[outcome], place, self._added),
+        )
+
+    def settle(self) -> None:
+        """Leave only the lines that count, after the last one was added."""
+        if not self._settled:
+            # Sentence 1 of the rule.
+            self.database.execute(
+                "DELETE FROM lines WHERE key <> (SELECT key FROM lines AS others WHERE others.teacher = "
+                "lines.teacher AND others.id = lines.id ORDER BY last DESC LIMIT 1)"
+            )
+            self._settled = True
+
+    def forget(self, teacher: str) -> None:
+        """Remove all lines of a teacher."""
+        self.database.execute("DELETE FROM lines WHERE teacher = ?", (self._numbers[teacher],))
+
+    def find(self, teacher: str, identity: str, sample: int = 0) -> int | None:
+        """Return the place of the line that counts, if there is one."""
+        self.settle()
+        query = "SELECT place FROM lines WHERE teacher = ? AND id = ? AND sample = ?"
+        found = self.database.execute(
+            query, (self._numbers.get(teacher), packed(identity), sample)
+        ).fetchone()
+        return None if found is None else found[0]
+
+    def samples(self, teacher: str, identity: str) -> list[int]:
+        """Return the numbers of a request's samples that have a line, in ascending order."""
+        self.settle()
+        query = "SELECT sample FROM lines WHERE teacher = ? AND id = ? ORDER BY sample"
+        return [
+            row[0] for row in self.database.execute(query, (self._numbers.get(teacher), packed(identity)))
+        ]
+
+    def __iter__(self) -> Iterator[tuple[str, str, int, int]]:
+        """Yield teacher, id, sample and place of each line that counts, in order of appearance."""
+        self.settle()
+        query = "SELECT teacher, id, sample, place FROM lines ORDER BY teacher, first"
+        for number, identity, sample, place in self.database.execute(query):
+            yield self.teachers[number], unpacked(identity), sample, place
+
+    def count(self, teacher: str, sample: int = 0) -> int:
+        """Return how many ids of a teacher have a line that counts for a sample."""
+        self.settle()
+        query = "SELECT count(*) FROM lines WHERE teacher = ? AND sample = ?"
+        return int(self.database.execute(query, (self._numbers.get(teacher), sample)).fetchone()[0])
+
+    def __len__(self) -> int:
+        self.settle()
+        return int(self.database.execute("SELECT count(*) FROM lines").fetchone()[0])
+
+
+def current_lines(lines: Iterable[tuple[int, Mapping[str, Any]]]) -> CurrentLines:
+    """Return the lines that count.
+
+    ``lines`` are rows that ``check_response`` accepts, in the order in which they were written, each with its
+    place.
+    """
+    current = CurrentLines()
+    for place, row in lines:
+        current.add(row["teacher"], row["id"], row["key"], sample_of(row), outcome_of(row), place)
+    return current

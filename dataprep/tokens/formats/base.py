@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
-from dataprep.core.conversations import find_in_row
+from dataprep.core.conversations import find_ignored, find_in_row
 from dataprep.core.errors import RowError, UsageError
 
 Messages = Sequence[Mapping[str, Any]]
@@ -71,6 +71,9 @@ def read_messages(messages: Messages, strip: bool = False) -> Turns:
         roles = tuple([message["role"] for message in messages])
         contents = [message["content"] for message in messages]
         sound = _roles_are_sound(roles) and all(map(str.strip, contents))
+        # Nearly all messages have these two fields only: one sum for a row that is tokenized.
+        if sound and sum(map(len, messages)) != 2 * len(roles):
+            sound = not any(finding for message in messages for finding in find_ignored(message, "messages"))
     except (TypeError, KeyError, IndexError):
         sound = False
     if not sound:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from dataprep.core.conversations import find_ignored
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.io import Rejects
 from dataprep.core.ledger import Ledger
@@ -93,6 +94,8 @@ def read_rows(paths: Iterable[str], kept: Collection[str], rejects: Rejects | No
 def _parse_row(
     raw: Mapping[str, Any], where: Location, kept: Collection[str], text: bytes
 ) -> tuple[RationaleRow, list[str]]:
+    for finding in find_ignored(raw, learned=True):
+        raise RowError(*finding)
     example = Example.from_json(raw)
     statuses = raw.get("status") or {}
     if not isinstance(statuses, Mapping):

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import torch
 
+from dataprep.core.conversations import find_ignored
 from dataprep.core.errors import InputError, Location, RowDropped, RowError
 from dataprep.core.io import Rejects
 from dataprep.core.ledger import Ledger
@@ -138,6 +139,7 @@ def judged_rows(
     def read(where: Location, row: dict[str, Any], text: bytes) -> JudgedRow:
         if where.path not in used:
             used[where.path] = fields or usual_fields(row)
+        _check_fields(row, {*used[where.path], label})
         texts = texts_of(row, used[where.path])
         gold, teacher = gold_of(row, label, known), teacher_of(row)
         if gold is None and teacher is None:
@@ -145,6 +147,13 @@ def judged_rows(
         return JudgedRow(where, texts, gold, teacher, text)
 
     yield from read_with(read, paths, rejects or Rejects(None), Ledger() if ledger is None else ledger)
+
+
+def _check_fields(row: Mapping[str, Any], used: set[str | None]) -> None:
+    """Raise ``RowError`` for a field, such as a weight, that would have no effect on the loss."""
+    others = {name: value for name, value in row.items() if name not in used and not name.startswith(COLUMN)}
+    for finding in find_ignored(others, learned=True):
+        raise RowError(*finding)
 
 
 class JudgedDataset:
