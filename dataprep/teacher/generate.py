@@ -217,7 +217,7 @@ def _stopping_gently(client: Client, report: GenerateReport) -> Iterator[None]:
     # Put back afterwards: a library must not leave its handlers in the caller's process.
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
-    # What `nohup` or a shell lets its jobs ignore stays ignored.
+    # Signals that `nohup`, or a shell for its jobs, ignores stay ignored.
     before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     installed = []
     # Windows, or not the main thread.
