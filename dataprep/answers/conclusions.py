@@ -192,7 +192,7 @@ _LEAD = (
 )
 _STATED = re.compile(_LEAD + _LETTER)
 _LEADS = re.compile(_LEAD)
-_OF_EACH = re.compile(r"\b(?:each|every|any|per)(?: \w{1,20})? \w{1,12}$")
+_OF_EACH = re.compile(r"\b(?:each|every|any|per)(?: \w{1,20})? \w{1,12}$", re.I)
 _SUBJECT = re.compile(r"[ :]{0,2}\(?([a-zA-Z])\)?(?=[ ,:(])")
 _IS_RIGHT = re.compile(
     rf"[ ,)\"'”’*_]{{0,4}}(?:,? which)?{_IS_WIDE}{_SURELY} (?:the |my )?(?:only |most )?"
