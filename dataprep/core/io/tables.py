@@ -98,7 +98,9 @@ def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None
     try:
         # Given the path, polars reads only the pages that a slice needs; a compressed file or a stream must
         # be held in memory, because the table of contents of Parquet is at the end.
-        source: Any = path if Path(path).suffix.lower() == ".parquet" else stream.read()
+        # Polars knows only paths that are valid Unicode.
+        known = Path(path).suffix.lower() == ".parquet" and path.encode("utf-8", "replace").decode() == path
+        source: Any = path if known else stream.read()
         frame = pl.scan_parquet(source, glob=False)
         columns = {name: reader_of(dtype) for name, dtype in frame.collect_schema().items()}
         readers = {name: reader for name, reader in columns.items() if reader is not None}
