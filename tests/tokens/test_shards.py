@@ -1,5 +1,6 @@
 """Shards: what was written is what is read, whole or not at all, and never somebody else's ids."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -229,6 +230,17 @@ def test_a_crash_leaves_the_old_shards(tmp_path, monkeypatch, step):
     write(folder, [[(7, True)]], key="ef" * 32)
     assert [ids.tolist() for ids, _ in Shards.open(folder)] == [[7]]
     assert {path.name[:4] for path in folder.iterdir()} == {"efef", "mani"}, "what was left is cleared away"
+
+
+def test_shards_that_are_cut_while_they_are_open_are_an_error(tmp_path):
+    """Not the end of the process, as with mapped files; what was read before stays."""
+    shards = Shards.open(shards_of(tmp_path))
+    ids, _ = shards.document(2)
+    (path,) = (tmp_path / "out").glob("*-ids-*")
+    os.truncate(path, 2)
+    with pytest.raises(InputError, match="was changed while it was read"):
+        shards.document(2)
+    assert ids.tolist() == [4, 5, 6]
 
 
 def test_two_processes_do_not_write_to_one_place(tmp_path):
