@@ -25,7 +25,12 @@ FACTS = {
     "tokenizer": {"kind": "tiktoken", "fingerprint": "0" * 64, "vocab_size": 70_000, "name": None},
     "chat_format": {"name": "llama3", "fingerprint": "1" * 64},
     "pad_id": 9,
-    "inputs": [{"name": "a.jsonl", "rows": 2}, {"name": "b.jsonl", "rows": 1000}],
+    "inputs": [
+        {"name": "a.jsonl", "rows": 2, "sha256": "2" * 64},
+        {"name": "b.jsonl", "rows": 1000, "sha256": "3" * 64},
+    ],
+    "rows": {"in": 1002, "out": 1002, "dropped": {}, "failed": {}},
+    "cut": 0,
 }
 DOCUMENTS = st.lists(
     st.lists(st.tuples(st.integers(0, 69_999), st.booleans()), min_size=1, max_size=20), max_size=20
@@ -46,7 +51,12 @@ def write(folder, documents, *, size=None, batch=3, limit=1 << 29, key="ab" * 32
             flat.add(bits.tobytes(), lengths, np.arange(begin, begin + len(some)))
         flat.close()
         order = whole(flat.lengths) if size is None else pack(flat.lengths, size, split_long=True)
-        finish(flat, order, FACTS | {"key": key, "options": {"pack": size}}, limit=limit)
+        finish(
+            flat,
+            order,
+            FACTS | {"key": key, "options": {"pack": size, "strip": False, "date": None}},
+            limit=limit,
+        )
     return folder
 
 
