@@ -279,7 +279,8 @@ def _opening(text: str, texts: Texts) -> list[Mention]:
     if mention.end > label.end() and AND_ANOTHER.match(text, mention.end):
         return []
     bare = not text[after : label.end()].strip(" \t.:,") and "\n" in text[after : label.end()]
-    return [] if _begins_a_list(text, after, number, bare=bare, cued=cue is not None) else [mention]
+    listed = _begins_a_list(text, after, number, len(texts), bare=bare, cued=cue is not None)
+    return [] if listed else [mention]
 
 
 def _is_denied(text: str, begin: int, forms: Sequence[str]) -> bool:
@@ -291,7 +292,7 @@ def _is_denied(text: str, begin: int, forms: Sequence[str]) -> bool:
     )
 
 
-def _begins_a_list(text: str, end: int, number: int, *, bare: bool, cued: bool) -> bool:
+def _begins_a_list(text: str, end: int, number: int, count: int, *, bare: bool, cued: bool) -> bool:
     """Check whether the label of the next choice follows, as in a list of all of them."""
     line = text.find("\n", end)
     line = len(text) if line < 0 else line
@@ -300,7 +301,7 @@ def _begins_a_list(text: str, end: int, number: int, *, bare: bool, cued: bool) 
         return _BEFORE_INLINE.search(text, max(inline.start() - 8, 0), inline.start()) is not None
     for _, item in zip(range(_MOST_ITEMS), _NEXT_ITEM.finditer(text, end), strict=False):
         other = LETTERS.find(item[1].lower())
-        if other == number:
+        if other == number or other >= count:  # `i.` may be a Roman number
             continue
         between = text[line : item.start()].strip()
         lonely = not text[item.end() : item.end() + 24].partition("\n")[0].strip()

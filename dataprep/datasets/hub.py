@@ -47,9 +47,23 @@ def client(hub: str, progress: bool = False) -> Iterator[None]:
         raise
     except Exception as error:
         library = type(error).__module__.partition(".")[0]
-        if library not in _CLIENTS and not isinstance(error, OSError | ValueError):
+        if library in _CLIENTS or isinstance(error, OSError | ValueError):
+            raise FetchError(_message_of(hub, error)) from error
+        if not _raised_in_clients(error):
             raise
-        raise FetchError(_message_of(hub, error)) from error
+        # A dataset's card of another shape makes the libraries raise whatever they stumble over.
+        raise FetchError(
+            f"{hub}: its card (README.md) or its files are not as the library `datasets` expects them: "
+            f"{type(error).__name__}: {first_line(error)}; give another --revision, or tell its authors"
+        ) from error
+
+
+def _raised_in_clients(error: Exception) -> bool:
+    place, modules = error.__traceback__, set()
+    while place is not None:
+        modules.add(str(place.tb_frame.f_globals.get("__name__", "")).partition(".")[0])
+        place = place.tb_next
+    return bool(modules & _CLIENTS)
 
 
 @contextmanager

@@ -181,7 +181,7 @@ def adopted(row: Mapping[str, Any], dataset: str, options: Mapping[str, Any]) ->
     if name != "qa":
         task = converter.SOURCE.task
         if source != name and converters.is_name(source):
-            hint = f"read it with {source}, or Examples of several datasets with qa"
+            hint = f"give the dataset {source}; `convert examples` takes those of several datasets"
             raise RowError("an Example of another dataset", f"found the source {source!r}; {hint}")
         if example.task and example.task != task:
             found = f"found the task {example.task!r}, expected {task!r}"

@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-import orjson
-
 from dataprep.core import io as files
 from dataprep.core.errors import Location, RowError, UsageError
 from dataprep.core.io import Rejects
-from dataprep.core.jsonl import not_object, parse_row
+from dataprep.core.jsonl import any_line, not_object, parse_row
 from dataprep.core.ledger import Ledger, advance
 from dataprep.tokens.shards.manifest import sha256_of
 from dataprep.train.options import TrainOptions
@@ -197,8 +195,10 @@ def facts_of(objective: Objective) -> dict[str, Any]:
 def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
     """Return name, size in bytes and SHA-256 of files."""
     # Names without folders: a run can be resumed after its data were moved.
-    files = map(Path, paths)
-    return [{"name": file.name, "bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files]
+    return [
+        {"name": files.printable(file.name), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in map(Path, paths)
+    ]
 
 
 def read_with(
@@ -227,7 +227,7 @@ def read_with(
 
 
 def _text(item: Any) -> bytes:
-    return item if isinstance(item, bytes) else orjson.dumps(item, default=str)
+    return item if isinstance(item, bytes) else any_line(item)
 
 
 def check_max_length(max_length: int | None, context_length: int | None) -> int | None:

@@ -30,7 +30,7 @@ CHOICES = ["a plant", "tin", "wool"]
         "(B) tin\n\nWhy not the others:\n(A) grows in soil.\n(C) burns.", "B.\n\nA. is alive",
         "B\n\nA) a plant\nB) tin\nC) wool",
         "(B) tin\n\nWhy not the others:\n(C) wool", "B) tin melts, unlike (A) and (C).",
-        "Answer: B) tin\n\nC) wool burns.",
+        "Answer: B) tin\n\nC) wool burns.", "(b) tin\nReasons:\ni. It melts.\nii. It is a metal.",
         "**(B) tin**\n\n- (A) a plant: it grows.\n- (C) wool: it burns.", "B\nC is wool, which burns.",
         # in other words
         "The correct answer is (b) tin.", "The correct answer is (b) the metal.", "B is correct.",

@@ -16,6 +16,7 @@ from dataprep.train.report import markdown, write_card
 from tests.helpers import chat, write_jsonl
 from tests.journal_lines import line as response
 from tests.tables import table
+from tests.teacher_server import Reply, TeacherServer, completion, error
 
 ROOT = Path(__file__).parents[2] / "dataprep"
 EVIL = "\x1b]0;owned\x07\x1b[31m\x9b2J\r\u202e\u2028[/red][link=x]{0}%s<img src=x>|`*\n# "
@@ -112,6 +113,25 @@ def test_commands_print_with_the_functions_that_escape():
         for node in ast.walk(ast.parse(path.read_text())):
             called = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
             assert called != "print", f"{path}:{node.lineno}: use say() of cli/console.py"
+
+
+@pytest.mark.medium
+def test_a_server_s_words_are_shown_escaped(run, tmp_path, monkeypatch):
+    """Error messages, codes, headers, pages and answers of a server end up in one visible line."""
+    write_jsonl(tmp_path / "requests.jsonl", [{"id": "q", "messages": [{"role": "user", "content": "?"}]}])
+    evil = error(EVIL, EVIL, EVIL)
+    replies = [Reply(400, evil), Reply(401, evil), Reply(404, error(LONG)), Reply(418, LONG.encode())]
+    replies += [Reply(body=body) for body in (completion(EVIL, EVIL), EVIL.encode(), {"error": {EVIL: LONG}})]
+    monkeypatch.setattr(progress, "time", Clock())
+    for number, reply in enumerate(replies):
+        line = ("generate", "requests.jsonl", "-o", f"{number}.jsonl", "--model", "m", "--retries", "0")
+        with TeacherServer(lambda *_, reply=reply: reply) as server:
+            keys = dict(os.environ) | {"TEACHER_MODEL_API_KEY": "k"}
+            done = run(*line, "--base-url", server.url, env=keys)
+        assert done.code in (0, 1), done
+        assert not ACTS.search(done.err), done.err
+        assert "Traceback" not in done.err, done.err
+        assert max(map(len, done.err.splitlines())) < LINE_LENGTH + 100
 
 
 def test_a_server_s_words_are_short_in_the_line_of_progress():

@@ -185,6 +185,10 @@ def test_a_row_that_is_nested_too_deeply_is_refused_with_its_place(run, tmp_path
         assert says in done.err, (command, done.err)
         assert not (tmp_path / "out.parquet").exists()
     assert b"nested too deeply" in run("validate", "rows.jsonl").out
+    # Texts at any depth are texts to learn from.
+    (tmp_path / "texts.jsonl").write_text(written({"text": "tin iron " * 9, "a": deep(900, inner='"ab"')}))
+    done = run("tokenizer", "train", "texts.jsonl", "-o", "t.model", "--vocab-size", "274")
+    assert "Traceback" not in done.err, done.err
     # Set aside or merged, it is kept as it was.
     done = run("convert", "arc", "rows.json", "-o", "out.jsonl", "--rejects", "bad.jsonl")
     assert done.code == 0, done.err

@@ -25,7 +25,17 @@ LOADS = {
 # Messages in modules that a command imports for something else, by module and flag: the commands that cannot
 # get there, or all that lack the flag, and why.
 ALL = tuple(COMMANDS)
-OTHERS = ("init", "validate", "lint-tokens", "stats", "export-rationales", "generate", "collect", "review")
+OTHERS = (
+    "init",
+    "clean",
+    "validate",
+    "lint-tokens",
+    "stats",
+    "export-rationales",
+    "generate",
+    "collect",
+    "review",
+)
 UNREACHED = {
     ("answers.rationale", "--teachers"): (ALL, "the markers of rationale files"),
     ("core.io.writing", "--rejects"): ((*OTHERS, "fetch", "datasets", "tokenizer"), "they set no rows aside"),

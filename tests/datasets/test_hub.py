@@ -24,6 +24,7 @@ from dataprep.core.errors import FetchError, UsageError
 from dataprep.core.records import Source, Split
 from dataprep.datasets import download
 from dataprep.datasets import registry as converters
+from dataprep.datasets.hub import client
 from dataprep.datasets.workspace import FOLDERS
 
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -655,3 +656,31 @@ def test_datasets_lists_every_set(run, place):
     assert sets["riddlesense"]["raw"] == {"test": ["rs_dev.jsonl"]}
     assert sets["squad"]["splits"] == {"train": 130319, "test": 11873}
     assert (sets["gsm8k"]["task"], sets["gsm8k"]["licence"], sets["qa"]["hub"]) == ("math", "MIT", None)
+
+
+CARDS = (
+    "configs: [3]", "dataset_info: [3]", "dataset_info: {features: 3}", "a: [", "- 1", "configs: 3",
+    "configs: [{config_name: default, data_files: [{split: 3, path: [1]}]}]",
+    "dataset_info: {splits: 3, features: [{name: x, dtype: int64}]}",
+)  # fmt: skip
+
+
+@pytest.mark.medium
+def test_a_card_of_another_shape_is_one_line(tmp_path, monkeypatch):
+    """Whatever the client's libraries raise about a dataset's own description; errors of ours stay errors."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    (tmp_path / "a.jsonl").write_text('{"x": 1}\n')
+    wrong = []
+    for card in CARDS:
+        (tmp_path / "README.md").write_text(f"---\n{card}\n---\n")
+        try:
+            with client("owner/name"):
+                datasets.load_dataset_builder(str(tmp_path))
+            wrong.append(card)
+        except FetchError as error:
+            if not str(error).startswith("owner/name: ") or "\n" in str(error):
+                wrong.append((card, str(error)))
+    assert not wrong
+    with pytest.raises(ZeroDivisionError), client("owner/name"):
+        raise ZeroDivisionError

@@ -3,6 +3,7 @@
 The verdict comes from a process that the program cannot reach.
 """
 
+import json
 import os
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from dataprep.core.errors import UsageError
 from dataprep.evaluate.sandbox import run as sandbox
+from dataprep.evaluate.sandbox.calls import Peer
 from dataprep.evaluate.sandbox.run import (
     PROBES,
     Limits,
@@ -223,6 +225,41 @@ def test_a_program_does_not_judge_itself(guard):
         if run_program(program, [test], SHORT, guard).outcome == "passed"
     ]
     assert passed == []
+
+
+def test_a_program_reaches_only_objects_that_the_tests_hand_out():
+    """It can ask for calls while the tests wait, but not of functions that it names, or of hidden parts."""
+    handed = {"lambda": lambda x: x + 1, "generator": iter([1]).__iter__()}
+    here, there = os.pipe(), os.pipe()
+    peer = Peer(here[0], there[1], trusted=False)
+    numbers = {name: ["yours", peer.encode(value)[1]] for name, value in handed.items()}
+    empty = ["dict", []]
+
+    def asked(kind, *sent):
+        peer._answer(kind, list(sent))
+        length = int(os.read(there[0], 12))
+        return json.loads(os.read(there[0], length))
+
+    try:
+        assert asked("call", numbers["lambda"], ["list", [2]], empty)[:2] == ["result", 3]
+        assert asked("next", numbers["generator"])[:2] == ["result", 1]
+        refused = [
+            ("call", ["named", "operator", "attrgetter"], ["list", ["__globals__"]], empty),
+            ("call", ["named", "builtins", "eval"], ["list", ["1"]], empty),
+            ("call", ["named", "os", "_exit"], ["list", [0]], empty),
+            ("getattr", numbers["lambda"], "__globals__"),
+            ("getattr", numbers["generator"], "gi_frame"),
+            ("getattr", ["named", "random", ""], "_os"),
+            ("setattr", numbers["lambda"], "x", 1),
+            ("getitem", ["dict", []], "x"),
+            ("call", 3, ["list", []], empty),
+            ("run", "1"),
+            ("call",),
+        ]
+        assert [sent for sent in refused if asked(*sent)[0] != "error"] == []
+    finally:
+        for pipe in (*here, *there):
+            os.close(pipe)
 
 
 @pytest.mark.medium

@@ -1,6 +1,5 @@
-"""The flags that errors of `train` name, rows that are set aside, and rows that say something else."""
+"""Dates, rows that are set aside, and rows that say something else."""
 
-import ast
 import json
 import re
 import shlex
@@ -11,7 +10,6 @@ import pytest
 
 import dataprep
 from dataprep.core.errors import InputError, UsageError
-from dataprep.core.options import options_of
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.train.options import TrainOptions
@@ -101,50 +99,6 @@ def test_strip_and_date_are_the_chat_formats(place, tmp_path):
     soft = write_rows(tmp_path / "soft.jsonl", [{"text": str(n), "label": n % 2} for n in range(4)])
     with pytest.raises(UsageError, match="--strip, --date: not for soft labels"):
         train(soft, (), tmp_path / "b", options=TrainOptions(strip=True, date=DATE))
-
-
-# --- every flag that an error names exists
-
-# Modules whose errors `train` can end with. Not: readers and writers that it does not call.
-REACHED = ("core", "tokens", "models/student.py", "models/presets.py", "train")
-ELSEWHERE = {"tokens/pairs.py", "tokens/shards/packing.py", "tokens/options.py", "predicting.py"}
-ELSEWHERE |= {"core/html.py", "tokens/lint_files.py"}  # names of style sheets look like flags
-# Flags of other programs and commands that a message names as such, and words about flags in general.
-OTHERS = {"--nproc-per-node", "--no-eval", "--config", "--vocab-size", "--template", "--prediction"}
-
-
-def named_in(path):
-    """The flags in the strings of a module that are no docstrings."""
-    tree = ast.parse(path.read_text("utf-8"))
-    docs = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
-    texts = [
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs
-    ]
-    return {flag for text in texts for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text)}
-
-
-def test_every_flag_that_an_error_names_is_one_of_train(run):
-    """A message that says what to do says something that can be done."""
-    known = {option.flag for _, option, _ in options_of(TrainOptions)} | OTHERS
-    known |= {"--rejects", "--resume", "--eval", "--workers", "--workspace"}
-    listed = run("train", "--help").out.decode()
-    assert all(flag in listed for flag in known - OTHERS)
-    wrong = {}
-    for part in REACHED:
-        root = ROOT / part
-        for path in [root] if root.is_file() else sorted(root.rglob("*.py")):
-            name = str(path.relative_to(ROOT))
-            if not any(name.endswith(other) for other in ELSEWHERE) and (more := named_in(path) - known):
-                wrong[name] = sorted(more)
-    assert not wrong
 
 
 # --- rows that are set aside

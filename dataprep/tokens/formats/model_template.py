@@ -31,6 +31,8 @@ TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_
 BEGIN, END = "\ufdd0", "\ufdd1"
 # Seconds that one rendering may take; a long conversation takes a few milliseconds.
 SECONDS = 10.0
+# Rounds of loops and calls of macros after which the clock is looked at.
+ROUNDS = 10_000
 # Bits of a number, or items of a repeated text or list, that a template may compute in one step. No clock
 # can stop such a step.
 LARGEST = 1 << 20
@@ -142,8 +144,10 @@ class ChatTemplate:
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self._text = text
-        self._environment = _environment(date, now)
-        self._variables = dict(variables) | ({"date_string": date} if date else {})
+        self._limit = _Limit()
+        self._environment = _environment(self._limit, date, now)
+        dated = {"date_string": date} if date else {}
+        self._values = {"tools": None, "documents": None, **variables, **dated}
         try:
             self._template = self._environment.from_string(text)
         except Exception as error:  # noqa: BLE001 - jinja also computes what is constant in it
@@ -164,11 +168,10 @@ class ChatTemplate:
         """Return the text of a conversation, or raise ``RowError`` with the template's own message."""
         # The extension reads this; a template is compiled once for both ways.
         self._environment.marking = marks  # type: ignore[attr-defined]
-        self._environment.deadline = time.monotonic() + SECONDS  # type: ignore[attr-defined]
+        self._limit.left, self._limit.end = ROUNDS, None
         chat = [dict(message) for message in messages]
         try:
-            values = {"tools": None, "documents": None, "add_generation_prompt": prompt, **self._variables}
-            return self._template.render(values, messages=chat)
+            return self._template.render(self._values, messages=chat, add_generation_prompt=prompt)
         except TemplateError:  # this program's own, which is not about the row
             raise
         except TimeoutError:
@@ -187,24 +190,32 @@ class ChatTemplate:
             raise RowError("the chat template fails", f"{type(error).__name__}: {error}") from None
 
 
-class _Timed:
-    """The items of a loop, until the template's time is over."""
+class _Limit:
+    """The limit of a template's time, which counts from the first ``ROUNDS`` on."""
 
-    def __init__(self, items: Any, environment: Any) -> None:
-        self._items, self._environment = items, environment
+    # A row's few rounds cost two subtractions: a look at the clock for each would take a third of its time.
+    left = ROUNDS
+    end: float | None = None
 
-    def __len__(self) -> int:
-        return len(self._items)
+    def take(self, rounds: int) -> None:
+        """Count rounds; raise ``TimeoutError`` if the time is over."""
+        self.left -= rounds
+        if self.left < 0:
+            self.left, now = ROUNDS, time.monotonic()
+            if self.end is None:
+                self.end = now + SECONDS
+            elif now > self.end:
+                raise TimeoutError
 
-    def __iter__(self) -> Iterator[Any]:
-        for item in self._items:
-            _check_time(self._environment)
+    def counted(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Yield the items of a loop whose number is not known before."""
+        for item in items:
+            self.take(1)
             yield item
 
 
-def _check_time(environment: Any) -> None:
-    if time.monotonic() > environment.deadline:
-        raise TimeoutError
+def _recursive(loop: Any) -> bool:
+    return bool(loop.recursive)
 
 
 def _check_size(operator: str, left: Any, right: Any) -> None:
@@ -219,31 +230,28 @@ def _check_size(operator: str, left: Any, right: Any) -> None:
         raise OverflowError(f"the result of {operator} is too large")
 
 
-def _environment(date: str | None, now: Callable[[], datetime] | None) -> Environment:
+def _environment(limit: _Limit, date: str | None, now: Callable[[], datetime] | None) -> Environment:
     needed("jinja2", "a chat template")
-    from jinja2 import nodes
+    from jinja2 import nodes, pass_context
     from jinja2.exceptions import TemplateError as JinjaError
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Limited(ImmutableSandboxedEnvironment):
-        """The sandbox, with a time limit: its loops and calls look at the clock."""
+        """The sandbox, with a time limit: loops and macros count their rounds."""
 
         intercepted_binops = frozenset({"*", "**"})
 
         def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
             template = super()._parse(source, name, filename)
-            for loop in list(template.find_all(nodes.For)):
-                function = nodes.EnvironmentAttribute("timed", lineno=loop.lineno)
-                loop.iter = nodes.Call(function, [loop.iter], [], None, None, lineno=loop.lineno)
+            loops = list(template.find_all(nodes.For))
+            # A call of a macro, or of a recursive loop, is a round of its own.
+            for body in [*template.find_all((nodes.Macro, nodes.CallBlock)), *filter(_recursive, loops)]:
+                once = nodes.Filter(nodes.Const(" "), "timed", [], [], None, None, lineno=body.lineno)
+                body.body.insert(0, nodes.ExprStmt(once, lineno=body.lineno))  # type: ignore[attr-defined]
+            for loop in loops:
+                loop.iter = nodes.Filter(loop.iter, "timed", [], [], None, None, lineno=loop.lineno)
             return template
-
-        def timed(self, items: Any) -> _Timed:
-            return _Timed(items, self)
-
-        def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-            _check_time(self)
-            return super().call(context, function, *args, **kwargs)
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             _check_size(operator, left, right)
@@ -263,6 +271,16 @@ def _environment(date: str | None, now: Callable[[], datetime] | None) -> Enviro
             text: str = caller()
             return f"{BEGIN}{text}{END}" if self.environment.marking else text  # type: ignore[attr-defined]
 
+    # With the context as an argument, jinja does not compute it once and for all.
+    @pass_context
+    def timed(_context: Any, items: Any) -> Any:
+        try:
+            rounds = len(items)
+        except TypeError:
+            return limit.counted(items) if hasattr(items, "__iter__") else items
+        limit.take(rounds + 1)
+        return items
+
     def raise_exception(message: str) -> None:
         raise JinjaError(message)
 
@@ -276,8 +294,8 @@ def _environment(date: str | None, now: Callable[[], datetime] | None) -> Enviro
 
     # A template is a program out of a downloaded directory: it must not reach anything but its messages.
     environment = Limited(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
-    environment.extend(marking=False, deadline=float("inf"))
-    environment.filters["tojson"] = tojson
+    environment.extend(marking=False)
+    environment.filters |= {"tojson": tojson, "timed": timed}
     environment.globals |= {"raise_exception": raise_exception}
     # Without a date there is no clock: the same rows must give the same tokens on any day.
     if date is not None or now is not None:

@@ -80,15 +80,16 @@ def texts_of_files(paths: Iterable[str]) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            if key not in _ABOUT_ROWS:
-                yield from _strings(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _strings(inner)
+    # A loop, because JSON may be nested deeper than Python's functions.
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting += reversed([inner for key, inner in value.items() if key not in _ABOUT_ROWS])
+        elif isinstance(value, list | tuple):
+            waiting += reversed(value)
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:

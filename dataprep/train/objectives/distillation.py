@@ -31,6 +31,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, TokenizerError, UsageError
 from dataprep.core.io import Rejects
 from dataprep.core.jsonl import parse_line
+from dataprep.core.records import describe
 from dataprep.models.loading import check_finite, load_weights
 from dataprep.models.student import compare_tokenizers, model_directory
 from dataprep.tokens.tokenizers import loading as tokenizers
@@ -132,7 +133,7 @@ class DocumentsWithLogprobs(Documents):
         if entries is None:
             return [None] * len(in_loss)
         if not isinstance(entries, list) or not len(in_loss) - 1 <= len(entries) <= len(in_loss):
-            found = f"{len(entries):,} entries" if isinstance(entries, list) else f"{entries!r:.40}"
+            found = f"{len(entries):,} entries" if isinstance(entries, list) else describe(entries, 40)
             expected = (
                 f"{len(in_loss):,}, one for each token in the loss (or one less, without the end of the turn)"
             )
@@ -159,13 +160,16 @@ class DocumentsWithLogprobs(Documents):
                     "teacher's tokenizer splits texts differently; leave 'logprobs' out, or ask a teacher of "
                     "the same family",
                 )
-            pairs = [*(entry.get("top") or {}).items(), (target, entry.get("logprob"))]
+            others = entry.get("top") or {}
+            if not isinstance(others, Mapping):
+                raise RowError(where, f"'top' is {describe(others)}; expected an object")
+            pairs = [*others.items(), (target, entry.get("logprob"))]
         if not isinstance(pairs, list) or not pairs:
-            raise RowError(where, f"found {entry!r:.60}; {_EXPECTED}")
+            raise RowError(where, f"found {describe(entry)}; {_EXPECTED}")
         top: dict[int, float] = {}
         for pair in pairs:
             if not (isinstance(pair, list | tuple) and len(pair) == 2 and _is_log(pair[1])):
-                raise RowError(where, f"found {pair!r:.60}; {_EXPECTED}")
+                raise RowError(where, f"found {describe(pair)}; {_EXPECTED}")
             # Rounded numbers can be slightly above 0.
             if (number := self._id(pair[0], where)) is not None:
                 top[number] = min(float(pair[1]), 0.0)
@@ -185,7 +189,7 @@ class DocumentsWithLogprobs(Documents):
             return self._ids.get(token.encode("utf-8", "surrogatepass"))
         if type(token) is int and 0 <= token < self.shards.vocab_size:
             return token
-        raise RowError(where, f"found the token {token!r:.60}; expected a text, or an id of the tokenizer")
+        raise RowError(where, f"the token is {describe(token)}; expected a text, or an id of the tokenizer")
 
 
 def _is_log(value: Any) -> bool:

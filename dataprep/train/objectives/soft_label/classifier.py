@@ -120,8 +120,10 @@ def load_scorer(path: str) -> Scorer:
         if lacking := sorted(info["missing_keys"]):
             raise ValueError(f"it is not a trained classifier: it lacks weights such as {lacking[0]}")
     check_finite(model, path)
-    fields = tuple(getattr(model.config, _FIELDS, ()))
-    return ClassifierScorer(model.eval(), _tokenizer(path), fields, _classes_of(model.config))
+    tokenizer = _tokenizer(path)
+    with explain_damage(path):  # a configuration of another shape
+        fields = tuple(getattr(model.config, _FIELDS, ()))
+        return ClassifierScorer(model.eval(), tokenizer, fields, _classes_of(model.config))
 
 
 def _load_network(path: str) -> tiny.NetworkScorer:
