@@ -68,9 +68,20 @@ def _give_up_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {_printable(name): _printable(inner) for name, inner in value.items()}
+    return [*map(_printable, value)] if isinstance(value, list | tuple) else value
+
+
 def print_json(value: Any, file: TextIO | None = None) -> None:
     """Print a value as indented JSON, on standard output by default."""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    except TypeError:  # a file's name that is not valid Unicode
+        text = orjson.dumps(_printable(value), option=orjson.OPT_INDENT_2).decode()
     print(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text), file=file)
 
 

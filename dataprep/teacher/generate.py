@@ -40,6 +40,7 @@ class GenerateReport:
     ledger: Ledger  # Requests in, complete answers out, and a reason for each of the others.
     progress: Progress = field(default_factory=Progress)
     interrupted: bool = False  # True if the user stopped it.
+    signal: int = signal.SIGINT  # The last signal that did so.
     torn: bool = False  # True if the journal had a torn last line.
     twice: list[str] = field(default_factory=list)  # The first few ids that more than one request has.
     flags: dict[str, int] = field(default_factory=dict)  # The journal's lines with each of ``line.FLAGS``.
@@ -141,7 +142,7 @@ def run(
         repeat_current(opened, queue, teacher)
     manifest = {
         "dataprep": __version__,
-        "requests": str(requests),
+        "requests": files.printable(str(requests)),
         "teacher": teacher,
         "endpoint": where,
         **config.to_json(),
@@ -204,22 +205,25 @@ def check_pacing(pacing: Pacing) -> None:
 
 @contextmanager
 def _stopping_gently(client: Client, report: GenerateReport) -> Iterator[None]:
-    """Stop sending at the first Ctrl-C (or SIGTERM), and do not wait for answers at the second."""
+    """Stop sending at the first Ctrl-C, SIGTERM or SIGHUP, and do not wait for answers at the second."""
     loop = asyncio.get_running_loop()
 
-    def interrupt() -> None:
+    def interrupt(number: int) -> None:
         if report.interrupted:
             client.abandon()
-        report.interrupted = True
+        report.interrupted, report.signal = True, number
         client.stop("interrupted")
 
     # Put back afterwards: a library must not leave its handlers in the caller's process.
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    # Signals that `nohup`, or a shell for its jobs, ignores stay ignored.
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     installed = []
     # Windows, or not the main thread.
     with suppress(NotImplementedError, ValueError, RuntimeError):
         for number in before:
-            loop.add_signal_handler(number, interrupt)
+            loop.add_signal_handler(number, interrupt, number)
             installed.append(number)
     try:
         yield

@@ -195,8 +195,10 @@ def facts_of(objective: Objective) -> dict[str, Any]:
 def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
     """Return name, size in bytes and SHA-256 of files."""
     # Names without folders: a run can be resumed after its data were moved.
-    files = map(Path, paths)
-    return [{"name": file.name, "bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files]
+    return [
+        {"name": files.printable(file.name), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in map(Path, paths)
+    ]
 
 
 def read_with(

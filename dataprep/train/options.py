@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import UsageError
+from dataprep.core.io import printable
 from dataprep.core.options import check, option, options_of, parse_names, to_config
 from dataprep.tokens.truncation import TRUNCATIONS
 
@@ -176,6 +177,8 @@ class TrainOptions:
 
 
 def _same(value: Any, recorded: Any) -> bool:
+    if isinstance(value, str):
+        value = printable(value)  # as it is recorded
     if isinstance(value, str) and isinstance(recorded, str) and not Path(value).is_absolute():
         # A path is recorded as an absolute one. After a project was moved, the same relative path is its end.
         parts = Path(value).parts

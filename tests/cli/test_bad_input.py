@@ -501,3 +501,17 @@ def test_a_parquet_name_is_no_pattern(tmp_path):
     path = str(tmp_path / "a[1]*.parquet")
     write_rows([{"a": 1}], path)
     assert [row for _, row in read_rows(path)] == [{"a": 1}]
+
+
+def test_names_need_not_be_utf_8(run, tmp_path):
+    """Every format is written to and read from such a name, and JSON says it as messages do."""
+    name = os.fsdecode(b"r\xff.jsonl")
+    (tmp_path / name).write_bytes(GOOD * 3)
+    for suffix in ("jsonl", "json", "parquet", "jsonl.gz"):
+        output = os.fsdecode(b"o\xff." + suffix.encode())
+        assert run("convert", "gsm8k", name, "-o", output, "--json").code == 0
+        assert run("merge", output, "-o", "merged.jsonl").code == 0
+        assert (tmp_path / "merged.jsonl").read_bytes().count(b"\n") == 3
+    for command in (["stats", name, "--json"], ["validate", name, "--json"], ["clean", "--json"]):
+        done = run(*command)
+        assert "Traceback" not in done.err, command

@@ -202,10 +202,12 @@ def wait_for(condition):
 
 @pytest.mark.medium
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 @every_writer
 def test_an_interrupted_command_leaves_everything_as_it_was(tmp_path, name, number, code, workers):
-    """Ctrl-C and a polite kill: the exit code says so, the earlier output stays, nothing else does."""
+    """Ctrl-C, a polite kill, a closed terminal: the exit code says so, and the earlier output stays alone."""
     stalled = Stalled(tmp_path, *WRITERS[name], "--workers", workers)
     ended, err = stalled.end(number)
     assert ended == code
@@ -219,7 +221,7 @@ def test_an_interrupted_command_leaves_everything_as_it_was(tmp_path, name, numb
 @pytest.mark.parametrize("workers", ["1", "2"])
 @every_writer
 def test_a_killed_command_can_be_run_again(tmp_path, run, name, workers):
-    """After kill -9 the earlier output stands, whole, and what was left behind is in nobody's way."""
+    """After kill -9 the earlier output stands, whole, and the next run removes what was left behind."""
     ended, _ = Stalled(tmp_path, *WRITERS[name], "--workers", workers).end(signal.SIGKILL)
     assert ended == -signal.SIGKILL
     assert (tmp_path / "out.jsonl").read_bytes() == EARLIER
@@ -227,6 +229,7 @@ def test_a_killed_command_can_be_run_again(tmp_path, run, name, workers):
     (tmp_path / "raw.jsonl").write_bytes(raw_rows(1000))
     done = run(*WRITERS[name], "raw.jsonl", "-o", "out.jsonl", "--workers", workers)
     assert done.code == 0
+    assert listing(tmp_path) == ["out.jsonl", "raw.jsonl"]
     assert (tmp_path / "out.jsonl").read_bytes() == run(*WRITERS[name], "raw.jsonl").out
     folder_merged = run("merge", tmp_path, "--no-shuffle").out  # a folder's files: not the leftovers
     assert folder_merged.count(b"\n") == 2000
@@ -271,3 +274,29 @@ def test_examples_flow_through_a_pipeline(shell, tmp_path):
     rows = [json.loads(line) for line in Path(tmp_path / "example.jsonl").read_bytes().splitlines()]
     assert [row["answer"] for row in rows] == [str(6 * n) for n in range(1, 41)]
     assert len({row["id"] for row in rows}) == 40
+
+
+@pytest.mark.medium
+def test_standard_streams_may_be_closed_or_full(shell, tmp_path):
+    """Rows that nobody gets are one line of error. Messages that nobody gets never mix with rows."""
+    (tmp_path / "raw.jsonl").write_bytes(raw_rows(5))
+    convert = "dataprep convert gsm8k raw.jsonl"
+    full, closed = b"No space left on device", b"Bad file descriptor"
+    cases = {
+        "dataprep --help > /dev/full": (1, b"error: standard output: cannot be written: " + full),
+        "dataprep merge --help > /dev/full": (1, b"error: standard output: cannot be written: " + full),
+        "dataprep --help >&-": (1, b"error: standard output: cannot be written: " + closed),
+        f"{convert} >&-": (1, b"error: standard output: cannot be written: " + closed),
+        f"{convert} -o out.jsonl >&- 2>&-": (0, b""),
+        f"{convert} -o out.jsonl 2> /dev/full": (0, b""),
+        "dataprep convert gsm8k none.jsonl 2>&-": (1, b""),
+        "dataprep convert gsm8k - <&-": (1, b"error: standard input: cannot be read: " + closed),
+    }
+    failures = []
+    for line, (code, err) in cases.items():
+        done = shell(line)
+        if (done.returncode, done.stderr.rstrip()) != (code, err) or done.stdout:
+            failures.append((line, done.returncode, done.stdout[:80], done.stderr))
+    assert not failures
+    assert shell(f"{convert} 2>&-").stdout == (tmp_path / "out.jsonl").read_bytes()
+    assert listing(tmp_path) == ["out.jsonl", "raw.jsonl"]

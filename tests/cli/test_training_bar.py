@@ -4,7 +4,8 @@ import io
 import re
 import sys
 
-from dataprep.cli.progress import training_bar
+from dataprep.cli import progress
+from dataprep.cli.progress import bytes_bar, steps_bar, training_bar
 
 LINE = {"steps": 12_000, "loss": 8.1051, "tokens_per_second": 123_456.7, "memory_mb": 12_345.6}
 
@@ -45,3 +46,33 @@ def test_without_a_terminal_a_line_now_and_then(monkeypatch):
     assert lines[1].startswith("step 1 of 100: loss 8.1051")
     assert lines[-1] == "after 100 steps: evaluation loss 1.2500"
     assert len(lines) == 2 + 20 + 1
+
+
+def test_bars_show_names_as_they_are(monkeypatch, tmp_path):
+    """A name is no markup, and moves no cursor; beside a bar no line is printed."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with (tmp_path / "in.jsonl").open("wb") as file:
+        file.truncate(17 << 20)
+    with bytes_bar("[red]a[/b]\x1b[2J", [str(tmp_path / "in.jsonl")], 1, False) as advance:
+        advance(5 << 20)
+    with steps_bar("evaluate", False) as advance:
+        advance("[/]answers\n", 1, 9)
+    text = sys.stderr.getvalue()
+    assert r"[red]a[/b]\x1b[2J" in text
+    assert r"[/]answers\n" in text
+    assert "bytes" not in text
+
+
+def test_a_run_of_hours_prints_a_line_every_half_minute(monkeypatch):
+    """Between the twentieths of a log file, too."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with training_bar(silent=False) as (watch, _):
+        watch(LINE | {"step": 1})
+        watch(LINE | {"step": 2})
+        progress._pulse.last -= 31
+        watch(LINE | {"step": 3})
+        watch(LINE | {"step": 4})
+    steps = [line.split(" of ")[0] for line in sys.stderr.getvalue().splitlines()]
+    assert steps == ["step 1", "step 3"]

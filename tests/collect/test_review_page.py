@@ -296,3 +296,21 @@ def test_where_a_page_cannot_go(tmp_path):
         review_files([tmp_path / "r.jsonl"], page=tmp_path / "page.pdf")
     with pytest.raises(FileError, match="cannot be written"):
         review_files([tmp_path / "r.jsonl"], page=tmp_path / "missing" / "page.html")
+
+
+def test_a_narrow_screen_hides_no_column(tmp_path):
+    """Every cell of a table that becomes blocks has its column's name; what is wider than a phone says so."""
+    gold = [gold_row(f"q{n}", LETTERS[n % 9], 9) for n in range(20)]
+    rows = [response(f"q{n}", LETTERS[n % 9], name) for name in ("gpt", "llama") for n in range(20)]
+    text = journal_page(tmp_path, [*rows, response("q21", "(a) or (b)")], gold)
+    blocks = re.findall(
+        r'<table class="[^"]*\brows">\n<thead><tr>(.*?)</tr></thead>\n(.*?)</table>', text, re.S
+    )
+    assert len(blocks) == 5  # overview, letters of two teachers, unread replies, pairs
+    for head, body in blocks:
+        names = re.findall(r"<th[^>]*>(.*?)</th>", head)[1:]
+        for row in body.split("</tr>")[:-1]:
+            assert re.findall(r'<td[^>]* data-label="([^"]*)"', row) == names
+    # Charts, and confusion matrices of nine letters.
+    assert text.count('<div class="wide scrolls"><svg') == text.count("<svg") == 4
+    assert text.count('<div class="wide scrolls"><table class="confusion') == 2

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from dataprep import read_rows, write_rows
 from dataprep.core.errors import FileError, InputError, Location, UsageError
-from dataprep.core.io import format_of, open_output, read_blocks, read_lines, read_text, write_text
+from dataprep.core.io import (
+    format_of,
+    open_output,
+    read_blocks,
+    read_lines,
+    read_text,
+    reading,
+    write_text,
+)
 from tests.helpers import listing
 
 KINDS = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet"]
@@ -371,3 +379,22 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileError, match="No such"):
         write_text("x", str(tmp_path / "missing" / "page.html"))
+
+
+@pytest.mark.parametrize(("name", "begin"), [("bomb.json.gz", b"[\n"), ("bomb.parquet.gz", b"PAR1")])
+def test_what_is_read_as_a_whole_has_a_limit(tmp_path, monkeypatch, name, begin):
+    """A small compressed file that becomes a huge one is refused before it fills the memory."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(begin + b" " * 3_000_000 + b"]"))
+    monkeypatch.setattr(reading, "MAX_WHOLE", 1 << 20)
+    with pytest.raises(InputError, match=r"bomb\.\w+\.gz: found more than 1 MiB .* JSON Lines"):
+        list(read_rows(str(path)))
+
+
+def test_a_table_of_many_groups_is_the_same_rows(tmp_path):
+    """Parquet output keeps every row of every group, also those whose fields come late."""
+    rows = [{"n": number, "texts": [str(number)]} for number in range(20_000)]
+    rows[-1]["late"] = True
+    write_rows(rows, str(tmp_path / "t.parquet"))
+    back = [row for _, row in read_rows(str(tmp_path / "t.parquet"))]
+    assert back == [{"late": None, **row} | {"late": row.get("late")} for row in rows]

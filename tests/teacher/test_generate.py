@@ -772,8 +772,9 @@ def test_failed_rows_make_the_exit_code_1_after_all_else_is_written(tmp_path):
 
 
 @pytest.mark.medium
-def test_ctrl_c_waits_for_what_is_in_flight(tmp_path):
-    """Stops sending, writes what comes, says how to go on, and exits with 130; the next run goes on."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_waits_for_what_is_in_flight(tmp_path, number):
+    """Stops sending, writes what comes, says how to go on; the exit code is that of the signal."""
     requests, journal = write_requests(tmp_path / "requests.jsonl", 30), tmp_path / "out.jsonl"
     with TeacherServer(lambda got, n: Reply(body=polite(got, n).body, delay=0.7)) as server:
         words = [requests, "-o", journal, "--model", "tiny", "--base-url", server.url, "--concurrency", "4"]
@@ -784,9 +785,9 @@ def test_ctrl_c_waits_for_what_is_in_flight(tmp_path):
         )  # fmt: skip
         while len(server.received) < 4:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=20)
-        assert process.returncode == 130
+        assert process.returncode == 128 + number
         assert "run the same command again" in said
         assert len(server.received) == 4
         assert len(read_jsonl(journal)) == 4

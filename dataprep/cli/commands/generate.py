@@ -171,7 +171,7 @@ def generate_command(
     _finish(summary, report, output)
     # The journal is complete and the summary is printed, so the exit code is all that says it.
     if report.interrupted:
-        sys.exit(130)
+        sys.exit(128 + report.signal)
     if report.ledger.failed or report.progress.stopped:
         sys.exit(1)
 

@@ -26,6 +26,7 @@ from dataprep.core.io.reading import (
     open_input,
     read_document,
     read_full,
+    read_whole,
     translated,
 )
 from dataprep.core.io.tables import read_delimited, read_parquet
@@ -152,7 +153,7 @@ def array_block(path: str) -> Block:
     check_kind(path)
     if format_of(path).compression:
         with open_input(path) as stream:
-            return Block(path, data=stream.read(), unit="row", array=True, first=True)
+            return Block(path, data=read_whole(path, stream), unit="row", array=True, first=True)
     check_input(path)
     status = Path(path).stat()
     identity = Identity.of(status)

@@ -29,6 +29,8 @@ from dataprep.core.jsonl import MAX_LINE, check_document
 
 BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
 BOM = b"\xef\xbb\xbf"
+MAX_WHOLE = 512 << 20  # bytes of what is read as a whole; parsed, they take several times as much
+_PIECE = 16 << 20
 _WINDOW = 1 << 15  # a few lines: lines are also looked up in any order
 
 
@@ -177,9 +179,20 @@ def check_kind(path: str, *, arrays: bool = False) -> None:
 
 def read_full(stream: IO[bytes], size: int) -> bytes:
     """Read ``size`` bytes, or as many as there are; a pipe may give fewer at a time."""
-    data = b""
-    while len(data) < size and (piece := stream.read(size - len(data))):
-        data += piece
+    pieces, left = [], size
+    # In pieces: a decompressor would make room for all that was asked for.
+    while left and (piece := stream.read(min(left, _PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def read_whole(path: str, stream: IO[bytes]) -> bytes:
+    """Read all of a document or a compressed file; raise ``InputError`` for more than ``MAX_WHOLE`` bytes."""
+    data = read_full(stream, MAX_WHOLE + 1)
+    if len(data) > MAX_WHOLE:
+        found = f"found more than {MAX_WHOLE >> 20} MiB that must be read as a whole"
+        raise InputError(path, f"{found}; write the rows as JSON Lines, which are read piece by piece")
     return data
 
 
@@ -205,7 +218,7 @@ def read_document(path: str) -> Any | None:
             data = _next_line(buffered)
         if _is_row(data) and _next_line(buffered):
             return None
-        data += buffered.read()
+        data += read_whole(path, buffered)
         buffered.detach()
     if not data.strip():
         raise InputError(path, "the file is empty; expected a JSON document")
@@ -318,7 +331,7 @@ def open_whole(path: str) -> FileBytes | bytes:
     if path != STDIO and not format_of(path).compression and Path(path).is_file():
         return FileBytes(path)
     with open_input(path) as stream:
-        return stream.read()
+        return read_whole(path, stream)
 
 
 def read_bytes(path: str) -> bytes:

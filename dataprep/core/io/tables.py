@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Generator, Iterable, Mapping
-from itertools import chain
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
 from dataprep.core.errors import InputError, Location, RowError, first_line
+from dataprep.core.io.reading import read_whole
 from dataprep.core.records import from_cell
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None
     try:
         # Given the path, polars reads only the pages that a slice needs; a compressed file or a stream must
         # be held in memory, because the table of contents of Parquet is at the end.
-        source: Any = path if Path(path).suffix.lower() == ".parquet" else stream.read()
+        # Polars knows only paths that are valid Unicode.
+        known = Path(path).suffix.lower() == ".parquet" and path.encode("utf-8", "replace").decode() == path
+        source: Any = path if known else read_whole(path, stream)
         frame = pl.scan_parquet(source, glob=False)
         columns = {name: reader_of(dtype) for name, dtype in frame.collect_schema().items()}
         readers = {name: reader for name, reader in columns.items() if reader is not None}
@@ -193,19 +196,23 @@ def _depth(value: Any) -> int:
 
 
 def write_parquet(lines: Path, out: IO[bytes]) -> None:
-    """Write a JSON Lines file as Parquet."""
+    """Write a JSON Lines file as Parquet, in groups of rows: memory does not grow with their number."""
     import polars as pl
+    from polars.io.plugins import register_io_source
 
     from dataprep.core.io.values import columns_of
 
     _check_depth(lines)
+    with lines.open("rb") as file:
+        schema = pl.Schema({name: column.dtype() for name, column in columns_of(file).items()})
+
+    def frames(*_: Any) -> Iterator[pl.DataFrame]:
+        # Not `scan_ndjson`, which maps the whole file into memory.
+        with lines.open("rb") as file:
+            while data := b"".join(islice(file, _PARQUET_ROWS)):
+                yield pl.read_ndjson(data, schema=schema)
+
     try:
-        frame = pl.DataFrame()
-        if lines.stat().st_size:
-            with lines.open("rb") as file:  # a path would be taken for a pattern
-                schema = {name: column.dtype() for name, column in columns_of(file).items()}
-                file.seek(0)
-                frame = pl.read_ndjson(file, schema=schema)
-        frame.write_parquet(out)
+        register_io_source(frames, schema=schema).sink_parquet(out, row_group_size=_PARQUET_ROWS)
     except pl.exceptions.PolarsError as error:
         raise RowError("the rows do not fit into the columns of a table", str(error)) from None
