@@ -22,6 +22,7 @@ from dataprep.teacher.journal.line import new_line, outcome_of
 from dataprep.teacher.journal.writer import JournalWriter
 from dataprep.teacher.pacing import (
     LONGEST_PAUSE,
+    LONGEST_RETRY_AFTER,
     Budget,
     ConcurrencyLimit,
     Rate,
@@ -286,7 +287,7 @@ class Client:
         after = error.after or 0.0
         if error.retryable and after > LONGEST_PAUSE:
             self._again(job, 0.0)
-            wait = f"{after / 3600:,.1f} hours"
+            wait = f"{after / 3600:,.1f} hours" if after < LONGEST_RETRY_AFTER else "30 days or longer"
             self.stop(f"the server asks to wait {wait}; run the same command again after that: {error}")
             return
         if error.status in (429, 503):

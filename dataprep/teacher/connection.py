@@ -198,7 +198,9 @@ class Connection:
         unsent = httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol
         if not isinstance(error, unsent):
             return RequestError("connection_lost", _reason(error))
-        return RequestError("connection_error", f"{self.endpoint.shown_url}: {_reason(error)}")
+        return RequestError(
+            "connection_error", f"{self.endpoint.shown_url} cannot be reached: {_reason(error)}"
+        )
 
 
 def _reason(error: BaseException) -> str:

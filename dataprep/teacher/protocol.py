@@ -240,6 +240,9 @@ def _answer(choice: Any) -> Answer:
     # OpenAI puts a refusal in a field of its own and says "stop".
     if refusal and not (text or "").strip():
         text, reason = refusal, "refusal"
+    # A call of a function is no answer, but it is what was paid for.
+    if not text and (calls := message.get("tool_calls") or message.get("function_call")):
+        text, reason = _json(calls), "tool_calls"
     if not (text or "").strip():
         if choice.get("error") and not thought and not _is_refusal(reason):
             raise error_of(None, choice)

@@ -52,10 +52,11 @@ def draw_curve(run_dir: RunDir) -> Path | None:
     above += [f"evaluation rows, step {step:,}: {loss:.2f}" for step, loss in measured[:1] if loss > high]
     if above:
         note = "\n".join(["above the scale:", *above])
-        axes.text(0.02, 0.98, note, transform=axes.transAxes, va="top", fontsize=8, color=INK)
+        # Below the legend, where a curve that falls leaves room.
+        axes.text(0.98, 0.8, note, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")
     path = run_dir.path / "loss.png"
     # Without the version of matplotlib in it, equal runs write equal files.
     with writing(str(path)):

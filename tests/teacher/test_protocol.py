@@ -122,6 +122,8 @@ ANSWERS = [
     (choice({"content": " "}, "done"), " ", "done", "failed"),
     (choice({"content": "half"}, "abort"), "half", "abort", "failed"),
     (choice({"content": None, "reasoning": "So"}, None), None, "unknown", "failed"),
+    (choice({"content": None, "tool_calls": [{"id": "x"}]}), '[{"id": "x"}]', "tool_calls", "failed"),
+    (choice({"content": "fine", "tool_calls": []}), "fine", "stop", "ok"),
     (choice(None, text="older protocol"), "older protocol", "stop", "ok"),
     (choice(None, delta={"content": "streamed"}), "streamed", "stop", "ok"),
     (choice(None, "content_filter"), None, "content_filter", "refused"),

@@ -88,7 +88,7 @@ class Index:
     def add(self, line: Mapping[str, Any]) -> None:
         """Add the next line."""
         part = _Part()
-        part.add(line)
+        part.add_flagged(line)
         self.take(part)
 
     def take(self, part: _Part) -> None:
@@ -148,8 +148,6 @@ class _Part:
         if usage := line.get("usage"):
             self.prompt_tokens += usage.get("prompt_tokens") or 0
             self.completion_tokens += usage.get("completion_tokens") or 0
-        if "flags" in line and isinstance(line["flags"], list):
-            self.flags += [flag for flag in FLAGS if flag in line["flags"]]
         self.lines += 1
         # A model under two names would be asked, and paid for, twice. A name under which nothing was
         # answered, such as a mistyped one, does not count.
@@ -162,15 +160,23 @@ class _Part:
             if standing.outcome != "failed":
                 self.names.add(name)
 
+    def add_flagged(self, line: Mapping[str, Any]) -> None:
+        self.add(line)
+        if isinstance(flags := line.get("flags"), list):
+            self.flags += [flag for flag in FLAGS if flag in flags]
+
 
 def _part_of(block: files.Block) -> _Part:
     part, loads = _Part(), orjson.loads
-    lines = block.read().split(b"\n")
+    data = block.read()
+    # Hardly a line has flags, and a search in the whole block costs less than a look at each line.
+    add = part.add_flagged if b'"flags"' in data else part.add
+    lines = data.split(b"\n")
     part.tail = lines.pop()
     for number, line in enumerate(lines, 1):
         try:
             if line and not line.isspace():
-                part.add(loads(line))
+                add(loads(line))
         except _DAMAGED:
             part.wrong = number, line
             break
