@@ -200,6 +200,10 @@ def test_a_journal_of_generate_is_a_file_of_predictions(tmp_path):
     done = evaluate_file(rows, predictions=write_jsonl(tmp_path / "journal.jsonl", lines))
     assert figures(done)["gsm8k", STRICT] == pytest.approx(2 / 3)
     assert done.ledger.to_json()["failed"] == {"the teacher gave no answer": 1}
+    # A mistyped name under which only failures came is no second teacher.
+    typo = journal_lines.line("failed", id="g1", teacher="typo")
+    same = evaluate_file(rows, predictions=write_jsonl(tmp_path / "journal.jsonl", [typo, *lines, typo]))
+    assert figures(same) == figures(done)
     write_jsonl(
         tmp_path / "journal.jsonl", [*lines, journal_lines.line(id="g1", response="#### 9", teacher="other")]
     )
