@@ -299,8 +299,7 @@ def prompt(source: str | Path | Iterable[Mapping[str, Any]], **options: Any) -> 
     if isinstance(source, str | Path):
         blocks, request = _requests(str(source), None, **options)
         return engine.rows_of(blocks, engine.per_row(request), str(source))
-    given = list(files.row_blocks(GIVEN, source, given=True))
-    blocks, request = _requests(GIVEN, given, **options)
+    blocks, request = _requests(GIVEN, list(files.row_blocks(GIVEN, source, given=True)), **options)
     return engine.rows_of(blocks, engine.per_row(request))
 
 
