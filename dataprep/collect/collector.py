@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -140,8 +139,8 @@ def collect(
     """
     paths = [responses] if isinstance(responses, str | Path) else responses
     # The rows are on disk first: only after the last one is it known that the files belong together.
-    with TemporaryDirectory() as folder:
-        output = str(Path(folder, "rows.jsonl"))
+    with files.temporary_folder() as folder:
+        output = str(folder / "rows.jsonl")
         collect_files(paths, examples, output, **options)
         data = files.open_mapped(output)
     return map(orjson.loads, () if isinstance(data, bytes) else iter(data.readline, b""))

@@ -53,7 +53,7 @@ class Predictions:
         if not number and self._current is None:
             raise InputError(path, "the file is empty; expected predictions")
         if self._current is not None:
-            self._teacher = self._chosen(self._current.teachers, teacher)
+            self._teacher = self._chosen(self._current, teacher)
         elif self._with_id and self._without_id:
             message = "the row has no id, and others have; expected one in all or in none of them"
             raise InputError(self._without_id, message)
@@ -81,7 +81,11 @@ class Predictions:
             message = f"a second prediction for {name!r}; the first is {first}"
             raise InputError(where, f"{message}: remove one of them")
 
-    def _chosen(self, teachers: list[str], teacher: str | None) -> str:
+    def _chosen(self, current: CurrentLines, teacher: str | None) -> str:
+        teachers = current.teachers
+        # A name under which only failures came, such as a mistyped one, is no teacher if another answered.
+        if teacher is None:
+            teachers = [name for name in teachers if name in current.answered] or teachers
         found = ", ".join(teachers)
         if teacher is None and len(teachers) > 1:
             raise UsageError(f"{self._path} has answers of {found}; choose one with --teacher")

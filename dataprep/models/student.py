@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import TokenizerError, UsageError, first_line
+from dataprep.core.io import temporary_folder
 from dataprep.core.optional import quiet_torchao, require
 from dataprep.models import presets
 from dataprep.models.loading import check_finite, load_weights
@@ -160,11 +160,11 @@ class Student:
         self.model.generation_config = savable(self.model.generation_config)
         for name, value in generation_ids(self.tokenizer, chat_format, end).items():
             setattr(self.model.generation_config, name, value)
-        with TemporaryDirectory(prefix="dataprep-") as folder, self.default_attention() as model:
+        with temporary_folder() as folder, self.default_attention() as model:
             # config.json can decide which class loads the tokenizer.
             model.config.save_pretrained(folder)
             model.generation_config.save_pretrained(folder)
-            self.files = saved_files(self.tokenizer, chat_format, Path(folder) / "config.json", end=end)
+            self.files = saved_files(self.tokenizer, chat_format, folder / "config.json", end=end)
 
     def save(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and chat template for `from_pretrained`."""

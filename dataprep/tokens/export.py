@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -120,12 +119,12 @@ def _check(
     end: str | None,
 ) -> None:
     """Write the files to a temporary directory and read them back."""
-    with TemporaryDirectory(prefix="dataprep-") as folder:
+    with files.temporary_folder() as folder:
         for name, text in contents.items():
-            files.write_text(text, str(Path(folder) / name))
+            files.write_text(text, str(folder / name))
         if model_config.is_file():
-            files.write_text(files.read_text(str(model_config)), str(Path(folder) / "config.json"))
-        check_saved(Path(folder), tokenizer, chat_format, end)
+            files.write_text(files.read_text(str(model_config)), str(folder / "config.json"))
+        check_saved(folder, tokenizer, chat_format, end)
 
 
 def _contents(tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | None) -> dict[str, str]:

@@ -162,7 +162,7 @@ def test_missing_and_unknown_predictions_are_counted(tmp_path):
         (['{"id": "g1", "text": 5}'], r"given.jsonl:1: field 'text' is not a string: found a number 5"),
         (['{"id": "g1", "text": null}'], r"given.jsonl:1: field 'text' is not a string: found null"),
         (['{"id": "other", "text": "1"}'], r"no id is one of the rows' ids: found 'other', expected such as"),
-        (["{"], r"given.jsonl:1: not JSON"),
+        (['{"id": "g1", "text": "1"}', "{"], r"given.jsonl:2: not JSON"),
         ([], r"given.jsonl: the file is empty"),
     ],
 )
@@ -200,6 +200,10 @@ def test_a_journal_of_generate_is_a_file_of_predictions(tmp_path):
     done = evaluate_file(rows, predictions=write_jsonl(tmp_path / "journal.jsonl", lines))
     assert figures(done)["gsm8k", STRICT] == pytest.approx(2 / 3)
     assert done.ledger.to_json()["failed"] == {"the teacher gave no answer": 1}
+    # A mistyped name under which only failures came is no second teacher.
+    typo = journal_lines.line("failed", id="g1", teacher="typo")
+    same = evaluate_file(rows, predictions=write_jsonl(tmp_path / "journal.jsonl", [typo, *lines, typo]))
+    assert figures(same) == figures(done)
     write_jsonl(
         tmp_path / "journal.jsonl", [*lines, journal_lines.line(id="g1", response="#### 9", teacher="other")]
     )

@@ -1,5 +1,6 @@
 """Shards: what was written is what is read, whole or not at all, and never somebody else's ids."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -24,7 +25,12 @@ FACTS = {
     "tokenizer": {"kind": "tiktoken", "fingerprint": "0" * 64, "vocab_size": 70_000, "name": None},
     "chat_format": {"name": "llama3", "fingerprint": "1" * 64},
     "pad_id": 9,
-    "inputs": [{"name": "a.jsonl", "rows": 2}, {"name": "b.jsonl", "rows": 1000}],
+    "inputs": [
+        {"name": "a.jsonl", "rows": 2, "sha256": "2" * 64},
+        {"name": "b.jsonl", "rows": 1000, "sha256": "3" * 64},
+    ],
+    "rows": {"in": 1002, "out": 1002, "dropped": {}, "failed": {}},
+    "cut": 0,
 }
 DOCUMENTS = st.lists(
     st.lists(st.tuples(st.integers(0, 69_999), st.booleans()), min_size=1, max_size=20), max_size=20
@@ -45,7 +51,12 @@ def write(folder, documents, *, size=None, batch=3, limit=1 << 29, key="ab" * 32
             flat.add(bits.tobytes(), lengths, np.arange(begin, begin + len(some)))
         flat.close()
         order = whole(flat.lengths) if size is None else pack(flat.lengths, size, split_long=True)
-        finish(flat, order, FACTS | {"key": key, "options": {"pack": size}}, limit=limit)
+        finish(
+            flat,
+            order,
+            FACTS | {"key": key, "options": {"pack": size, "strip": False, "date": None}},
+            limit=limit,
+        )
     return folder
 
 
@@ -229,6 +240,17 @@ def test_a_crash_leaves_the_old_shards(tmp_path, monkeypatch, step):
     write(folder, [[(7, True)]], key="ef" * 32)
     assert [ids.tolist() for ids, _ in Shards.open(folder)] == [[7]]
     assert {path.name[:4] for path in folder.iterdir()} == {"efef", "mani"}, "what was left is cleared away"
+
+
+def test_shards_that_are_cut_while_they_are_open_are_an_error(tmp_path):
+    """Not the end of the process, as with mapped files; what was read before stays."""
+    shards = Shards.open(shards_of(tmp_path))
+    ids, _ = shards.document(2)
+    (path,) = (tmp_path / "out").glob("*-ids-*")
+    os.truncate(path, 2)
+    with pytest.raises(InputError, match="was changed while it was read"):
+        shards.document(2)
+    assert ids.tolist() == [4, 5, 6]
 
 
 def test_two_processes_do_not_write_to_one_place(tmp_path):

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -116,6 +116,13 @@ def new_folder(target: Path, mode: int = 0o700) -> Iterator[Path]:
             finally:
                 os.close(number)
         yield path
+
+
+def temporary_folder() -> AbstractContextManager[Path]:
+    """Return a context manager for a new folder in the system's place for temporary files."""
+    import tempfile
+
+    return new_folder(Path(tempfile.gettempdir()) / "dataprep")
 
 
 def _discard_at_end(stack: ExitStack, path: Path) -> None:
