@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -63,22 +63,28 @@ def find_lost(text: bytes, value: Any) -> Iterator[RowError]:
     yield from _parse_slowly(text)[1]
 
 
-def loses(text: bytes, values: Iterable[Any]) -> bool:
+def loses(text: bytes, values: Sequence[Any]) -> bool:
     """Return whether the parser may have lost something of JSON texts, given what it made of them.
 
     Raises:
         TypeError: a value is nested so deeply that it cannot be written.
     """
-    colons, types = 0, set[type]()
-    for value in values:
-        colons += orjson.dumps(value).count(b":")
-        types.update(map(type, value.values() if type(value) is dict else [value]))
+    colons, numbers = 0, False
+    # Some at a time, because a document's JSON is large.
+    for begin in range(0, len(values), 256):
+        batch = values[begin : begin + 256]
+        colons += orjson.dumps(batch).count(b":")
+        # Large integers come out as floats. Rows of texts alone have none.
+        numbers = numbers or any(
+            type(item) in (float, dict, list)
+            for value in batch
+            for item in (value.values() if type(value) is dict else (value,))
+        )
     # The values' own JSON has as many colons as the text if no key was lost: those in strings count on both
     # sides, unless they are written as escapes.
     if text.count(b":") != colons or re.search(rb"\\u003[aA]", text):
         return True
-    # Large integers come out as floats. Rows of texts alone have none.
-    return bool(types & {float, dict, list}) and _LONG in text.translate(_ONE_DIGIT)
+    return numbers and _LONG in text.translate(_ONE_DIGIT)
 
 
 # Integers from 2^63 on have at least 19 digits.

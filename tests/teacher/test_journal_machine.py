@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from dataprep import review_files, write_rows
 from dataprep.collect.collector import collect_files
-from dataprep.evaluate.predictions import read_predictions
+from dataprep.core.errors import Location
+from dataprep.evaluate.predictions import Predictions
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.client import Pacing
 from dataprep.teacher.generate import run, status_of_requests
@@ -53,8 +54,11 @@ def by_readers(folder, path, keys, sample=0):
     standings = {name: index.get(entry_of(name, key, sample)) for name, key in keys.items()}
     collect_files([path], examples, folder / "rows.jsonl", sample=sample)
     rows = [orjson.loads(text) for text in (folder / "rows.jsonl").read_bytes().splitlines()]
-    items = [SimpleNamespace(id=name, place=name) for name in keys]
-    predictions = read_predictions(str(path), items, len(items)).predictions
+    items = [
+        SimpleNamespace(id=name, number=number, where=Location("rows.jsonl", number))
+        for number, name in enumerate(keys, 1)
+    ]
+    predictions = list(map(Predictions(str(path)).find, items))
     return {
         "generate": {name: found.outcome for name, found in standings.items() if found is not None},
         "collect": {row["id"]: row["status"]["t"] for row in rows if row["status"]["t"] != "missing"},

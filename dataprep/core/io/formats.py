@@ -156,7 +156,8 @@ def _refuse(path: str, found: tuple[str, str], expected: str) -> None:
     what, hint = found
     name = PurePath(path).name
     if path == STDIO and "name it" in hint:
-        hint = "unpack it first" if "unpack" in hint else "give its path, or one row per line"
+        kind = ", a .json file" if "JSON" in what else ""
+        hint = "unpack it first" if "unpack" in hint else f"give its path{kind}, or one row per line"
     raise InputError(path, f"found {what}; expected {expected}; {hint.format(name=name)}")
 
 

@@ -23,7 +23,7 @@ from dataprep.core.records import describe
 
 # In so much of each file, `per_row` looks for keys and digits that the parser loses. To look at all rows
 # would cost an eighth of the time of `convert`. A program that writes a key twice does so from the beginning.
-CHECKED_BYTES = 2 << 20
+CHECKED_BYTES = 1 << 20
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
