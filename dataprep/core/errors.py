@@ -206,6 +206,9 @@ class located:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        # JSON may be nested deeper than Python's functions, which can only mean this row.
+        if isinstance(error, RecursionError):
+            error = RowError("nested too deeply", "no trainer needs more than a few levels")
         if isinstance(error, RowError):
             raise InputError(self._where, f"{error}; {self._hint}" if self._hint else str(error)) from None
 

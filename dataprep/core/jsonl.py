@@ -213,8 +213,10 @@ def to_line(row: Any, newline: bytes = b"") -> bytes:
         raise not_writable(error) from None
 
 
-def not_writable(error: TypeError) -> RowError:
-    """Return the error for a row that orjson refused to write; raise any other ``TypeError``, a bug."""
+def not_writable(error: TypeError | RecursionError) -> RowError:
+    """Return the error for a row too deep to work on, or refused by orjson; raise another error, a bug."""
+    if isinstance(error, RecursionError):
+        return RowError("nested too deeply", "no trainer needs more than a few levels")
     reason = next((text for begin, text in _UNWRITTEN.items() if str(error).startswith(begin)), None)
     if reason is None:
         raise error

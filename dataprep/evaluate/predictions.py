@@ -68,7 +68,8 @@ class Predictions:
                 self._current.add(row["teacher"], row["id"], row["key"], sample, outcome, number)
             text = _answer(row)
         else:
-            name = None if row.get("id") is None else str(row["id"])
+            with located(where):
+                name = None if row.get("id") is None else str(row["id"])
             self._with_id = self._with_id or name is not None
             self._without_id = self._without_id or (where if name is None else None)
             text = _prediction(where, row)

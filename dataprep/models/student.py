@@ -267,7 +267,8 @@ def load_chat_format_for(
     if not shards:
         return _chat_format(model, name, tokenizer, strip=strip, date=date)
     # Shards record how contents were stripped and which date was written; the template must agree.
-    settings = {key: shards[0].manifest["options"][key] for key in ("strip", "date")}
+    made_with = shards[0].manifest["options"]
+    settings = {"strip": made_with.get("strip", False), "date": made_with.get("date")}
     for flag, given, made in (("--strip", strip, settings["strip"]), ("--date", date, settings["date"])):
         if given and given != made:
             raise UsageError(

@@ -299,8 +299,7 @@ def prompt(source: str | Path | Iterable[Mapping[str, Any]], **options: Any) -> 
     if isinstance(source, str | Path):
         blocks, request = _requests(str(source), None, **options)
         return engine.rows_of(blocks, engine.per_row(request), str(source))
-    given = list(files.row_blocks(GIVEN, source))
-    blocks, request = _requests(GIVEN, given, **options)
+    blocks, request = _requests(GIVEN, list(files.row_blocks(GIVEN, source, given=True)), **options)
     return engine.rows_of(blocks, engine.per_row(request))
 
 
@@ -323,7 +322,9 @@ def _requests(
         if value is not None:
             check_whole(flag, value, least)
     check_whole("--seed", seed)
-    read, converter = _reader(dataset, forcing), None if dataset is None else converters.load(dataset)
+    # A test split without labels can be asked about, as long as no answer is to be shown.
+    read = partial(source_rows.example_of, dataset=dataset, unlabelled=not forcing)
+    converter = None if dataset is None else converters.load(dataset)
     blocks = source_rows.blocks(path, converter) if given is None else given
     count = (2 if forcing else 0) if shots is None else shots
     if not count:
@@ -397,8 +398,3 @@ def _pool(
         warn(account)
     worked.account = account
     return worked
-
-
-def _reader(dataset: str | None, forcing: bool) -> Reader:
-    # A test split without labels can be asked about, as long as no answer is to be shown.
-    return partial(source_rows.example_of, dataset=dataset, unlabelled=not forcing)

@@ -267,7 +267,7 @@ def _up_to_date(directory: Path, key: str, prepared: Prepared) -> Tokenized | No
         manifest = dict(Shards.open(directory).manifest)
     except DataprepError:  # damaged, or of another version: they are made again
         return None
-    rows = manifest["rows"]
+    rows = manifest.get("rows", {"failed": True})
     # With bad rows, the command must report them again, with or without a file of rejects.
     if manifest["key"] != key or rows["failed"]:
         return None

@@ -34,6 +34,9 @@ def test_located_says_where_and_what_to_do():
         raise RowError("no answer")
     with pytest.raises(KeyError), located(where):
         raise KeyError("other")
+    # Only a row that is nested too deeply makes Python's functions go too deep.
+    with pytest.raises(InputError, match=r"^qa\.jsonl:17: nested too deeply"), located(where):
+        raise RecursionError
 
 
 def test_the_first_line_of_an_error():

@@ -162,7 +162,7 @@ def test_missing_and_unknown_predictions_are_counted(tmp_path):
         (['{"id": "g1", "text": 5}'], r"given.jsonl:1: field 'text' is not a string: found a number 5"),
         (['{"id": "g1", "text": null}'], r"given.jsonl:1: field 'text' is not a string: found null"),
         (['{"id": "other", "text": "1"}'], r"no id is one of the rows' ids: found 'other', expected such as"),
-        (["{"], r"given.jsonl:1: not JSON"),
+        (['{"id": "g1", "text": "1"}', "{"], r"given.jsonl:2: not JSON"),
         ([], r"given.jsonl: the file is empty"),
     ],
 )

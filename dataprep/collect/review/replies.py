@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from dataprep.answers.final_answers import said_of
-from dataprep.answers.letters import choice_of, letter_of
+from dataprep.answers.letters import Choice, choice_of
 from dataprep.answers.quality import by_teacher
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, located, shortened
@@ -300,10 +300,12 @@ def _outcome(status: str | None, text: str) -> Outcome:
 
 def _answer(outcome: Outcome, text: str, texts: Sequence[str]) -> Answer:
     # Only a whole answer is read: the last words of one that was cut off may contradict it.
-    letter = letter_of(text, texts) if outcome == "ok" else None
-    if letter:
-        return Answer(outcome, letter, len(texts))
-    return _unread(outcome, text, len(texts), why_unread(text, texts) if outcome == "ok" else "")
+    if outcome != "ok":
+        return Answer(outcome, None, len(texts))
+    choice = choice_of(text, texts)
+    if choice.letter:
+        return Answer(outcome, choice.letter, len(texts))
+    return _unread(outcome, text, len(texts), why_unread(text, texts, choice))
 
 
 def _unread(outcome: Outcome, text: str, count: int, reason: str) -> Answer:
@@ -318,12 +320,15 @@ _LABEL = re.compile(
 )
 
 
-def why_unread(text: str, choices: Sequence[str] = ()) -> str:
-    """Return why a reply names no single letter, in a few words, for a person who looks at it."""
+def why_unread(text: str, choices: Sequence[str] = (), choice: Choice | None = None) -> str:
+    """Return why a reply names no single letter, in a few words, for a person who looks at it.
+
+    ``choice`` is what was read from it, if that is known.
+    """
     said = said_of(text)[0]
     if not said.strip():
         return "nothing is said after the thinking"
-    if choice_of(text, choices).contradicts:
+    if (choice or choice_of(text, choices)).contradicts:
         return "a letter beside the text of another choice"
     count = len(choices) or len(LETTERS)
     letters = sorted({match[match.lastindex or 1].lower() for match in _LABEL.finditer(said)})

@@ -121,7 +121,7 @@ class per_row:
                     continue
                 problem = error if isinstance(error, RowError) else not_json(line, error)
                 outcome.refuse(number, problem, any_line(line) if in_array else line)
-            except TypeError as error:
+            except (TypeError, RecursionError) as error:
                 outcome.refuse(number, not_writable(error), any_line(line) if in_array else line)
         _count_lines(outcome, block, lines, blank)
         outcome.rows_out = len(rows)
@@ -188,6 +188,8 @@ def read_block(block: Block, read: Callable[[dict[str, Any]], Row]) -> ReadRows[
             outcome.refuse(number, not_json(line, error), text)
         except RowError as error:
             outcome.refuse(number, error, text)
+        except RecursionError as error:
+            outcome.refuse(number, not_writable(error), text)
     _count_lines(outcome, block, lines, blank)
     outcome.rows_out = len(result.rows)
     return result

@@ -65,9 +65,13 @@ _SHAPE: dict[str, Any] = {
     "options": {"pack": (int, type(None)), "strip": (bool,), "date": (str, type(None))},
     "tokenizer": {"fingerprint": _TEXT, "vocab_size": _COUNT, "name": (str, type(None))},
     "chat_format": {"name": _TEXT, "fingerprint": _TEXT},
-    "inputs": [{"name": _TEXT, "sha256": _TEXT, "rows": _COUNT}],
+    "inputs": [{"name": _TEXT, "rows": _COUNT}],
     "shards": [_SHARD],
 }
+
+
+# A reader of documents needs none of these.
+_OPTIONAL = {"cut", "rows", "strip", "date"}
 
 
 def _misshapen(value: Any, shape: Any, where: str) -> Iterator[str]:
@@ -88,7 +92,8 @@ def _misshapen(value: Any, shape: Any, where: str) -> Iterator[str]:
             yield from _misshapen(item, shape[0], f"{where} {number}")
     else:
         for name, inner in shape.items():
-            yield from _misshapen(value.get(name), inner, f"{where}.{name}".lstrip("."))
+            if name in value or name not in _OPTIONAL:
+                yield from _misshapen(value.get(name), inner, f"{where}.{name}".lstrip("."))
         # Fields that not all manifests have.
         for name, inner in (("file", _FILE), ("sequences", _FILE)):
             if isinstance(value.get(name), dict):

@@ -111,6 +111,8 @@ def _parse_row(
     for teacher in teachers:
         said = rationales.get(teacher, "").strip()
         status = statuses.get(teacher) or ("ok" if said else "missing")
+        if not isinstance(status, str):
+            raise RowError(f"the status of {teacher!r} is not a text", f"found {describe(status)}")
         if not said or status not in kept:
             row.missing[teacher] = f"status: {status}" if status != "ok" else "empty"
         else:
