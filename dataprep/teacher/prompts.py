@@ -22,7 +22,7 @@ import pickle
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -105,22 +105,22 @@ class ShotPool:
             # Numbered in the order of their ids, so that the draw does not depend on the order of the rows.
             "pool (number INTEGER PRIMARY KEY, id BLOB, asks BLOB, shot BLOB)",
         )
-        self._size = 0
+        self._added = 0
         self._read = lru_cache(SHOTS_READ)(self._shot)
         for shot in shots:
             self.add(shot)
-        self.account = account or f"the pool has {self._size:,} worked examples"
-        self._ready = False
+        self.account = account or f"the pool has {self._added:,} worked examples"
 
     def add(self, shot: Shot) -> None:
         """Add a worked example; all must be added before the first draw."""
-        self._size += 1
+        self._added += 1
         texts = (packed(text) for text in (shot.id, shot.example.question, shot.rationale))
         values = (*texts, _asks(shot.example), pickle.dumps(shot))
         self._database.execute("INSERT INTO shots VALUES (?, ?, ?, ?, ?)", values)
 
-    def _prepare(self) -> None:
-        """Number the worked examples, one for each id."""
+    @cached_property
+    def _numbered(self) -> int:
+        """Number the worked examples, one for each id, and return how many there are."""
         # Of several with one id the last one in this order is taken.
         self._database.execute(
             "INSERT INTO pool SELECT row_number() OVER (ORDER BY id) - 1, id, asks, shot FROM (SELECT *, "
@@ -130,23 +130,20 @@ class ShotPool:
         self._database.execute("DROP TABLE shots")
         self._database.execute("CREATE INDEX ids ON pool (id)")
         self._database.execute("CREATE INDEX contents ON pool (asks)")
-        self._size = int(self._database.execute("SELECT count(*) FROM pool").fetchone()[0])
-        self._ready = True
+        return int(self._database.execute("SELECT count(*) FROM pool").fetchone()[0])
 
     def for_row(self, example: Example) -> list[Shot]:
         """Return the row's shots: distinct, and never the row itself or one that asks the same."""
         if not self.count:
             return []
-        if not self._ready:
-            self._prepare()
-        row_id = example.identify()
+        row_id, size = example.identify(), self._numbered
         query = "SELECT number FROM pool WHERE asks = ? UNION SELECT number FROM pool WHERE id = ?"
         values = (_asks(example), packed(row_id))
         same = {number for (number,) in self._database.execute(query, values)}
         # Shots that ask the same are left out after the draw, so as many more are drawn.
-        wanted = min(self.count + max(1, len(same)), self._size)
+        wanted = min(self.count + max(1, len(same)), size)
         # A generator per row: its shots depend neither on the order of the rows nor on other rows.
-        drawn = random.Random(f"{self.seed}:{row_id}").sample(range(self._size), wanted)
+        drawn = random.Random(f"{self.seed}:{row_id}").sample(range(size), wanted)
         others = [number for number in drawn if number not in same][: self.count]
         if len(others) < self.count and not self.fewer:
             raise UsageError(

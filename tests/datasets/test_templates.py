@@ -14,7 +14,7 @@ from tests import strategies as some
 
 KNOWN = [
     "question", "context", "choices", "answer", "answer_label", "answer_text", "solution", "tests",
-    "rationale", "id",
+    "rationale", "reasoning", "id",
 ]  # fmt: skip
 FULL = Example(
     "Which metal floats?",
@@ -27,6 +27,7 @@ FULL = Example(
     answer_label="b",
     solution="It weighs 0.5 kg a litre.",
     tests=("assert f(1)", "assert f(2)"),
+    reasoning="Is lithium light?",
     rationales={"first": "Lithium is light.", "second": "Iron is not."},
 )
 
@@ -44,6 +45,7 @@ def values_of(example):
         "solution": example.solution,
         "tests": "\n".join(example.tests) or None,
         "rationale": next(iter((example.rationales or {}).values()), "") or None,
+        "reasoning": example.reasoning,
         "id": example.identify(),
     }
 
