@@ -259,7 +259,8 @@ def test_without_torch_the_message_names_the_extra(tmp_path):
     """No module that scoring imports may ask for torch before the command can say what to install."""
     program = (
         "import sys; sys.modules['torch'] = None; import dataprep.core.optional as optional; "
-        "find = optional.find_spec; optional.find_spec = lambda name: name != 'torch' and find(name) or None; "
+        "find = optional.find_spec; "
+        "optional.find_spec = lambda name: None if name == 'torch' else find(name); "
         "sys.argv = ['dataprep', 'predict', 'scorer', 'rows.jsonl']; "
         "from dataprep.__main__ import main; main()"
     )
