@@ -235,7 +235,9 @@ def rows_in(document: Any) -> list[Any] | None:
         return document
     if not isinstance(document, dict) or "question" in document:
         return None
-    lists = {name: rows for name in _WRAPPERS if _holds_rows(rows := document.get(name))}
+    lists: dict[str, list[Any]] = {
+        name: document[name] for name in _WRAPPERS if _holds_rows(document.get(name))
+    }
     # Taking one of them would leave out the rows of the others.
     if len(lists) > 1:
         found = f"found rows in {' and '.join(map(repr, lists))}"
