@@ -87,6 +87,7 @@ def collect_files(
     """
     # The Examples are read one by one, and what must be known of all of them is in a database on the disk.
     # A compressed journal is held whole, because its lines are looked up again.
+    keep = (keep,) if isinstance(keep, str) else keep
     number = _check(to, keep, teacher, template, sample)
     paths, source = [str(path) for path in responses], str(examples)
     _check_places(paths, source, str(output), dataset)

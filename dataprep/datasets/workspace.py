@@ -18,6 +18,7 @@ FOLDERS = ("raw", "pre_datasets/train", "pre_datasets/test", "mergedata")
 # `train-00000-of-00002.parquet` is one of several files of one split, as the hub publishes them. Its own
 # conversion to Parquet has `train/0000.parquet`.
 _SHARD = re.compile(r"((prompt|train|validation|test)-)?\d+-of-\d+|^\d{4}(?=\.parquet)")
+_PART = re.compile(r"(\d{4,})-of-(\d{4,})")
 _DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")  # the hub's, beside the rows
 
 
@@ -128,7 +129,23 @@ def split_files(folder: Path, split: Split) -> list[Path]:
         listed = ", ".join(str(path.relative_to(folder)) for path in paths)
         hint = "keep one there, or name the one you mean: `dataprep convert DATASET FILE`"
         raise WorkspaceError(f"{folder}: {listed} could all be the same split: {hint}")
+    _check_complete(paths)
     return paths
+
+
+def _check_complete(paths: Sequence[Path]) -> None:
+    """Raise ``WorkspaceError`` if a split is published in several parts and some of them are not there."""
+    present = set(paths)
+    for path in paths:
+        if (part := _PART.search(path.name)) is None:
+            continue
+        # A download that was interrupted would pass for a smaller dataset.
+        for number in range(int(part[2])):
+            name = f"{path.name[: part.start(1)]}{number:0{len(part[1])}}{path.name[part.end(1) :]}"
+            if path.with_name(name) not in present:
+                found = f"{path.parent} lacks {name}, one of {int(part[2])} parts of a split"
+                hint = "download it, or name the files that you have: `dataprep convert DATASET FILE …`"
+                raise WorkspaceError(f"{found}: {hint}")
 
 
 def samples() -> Path:

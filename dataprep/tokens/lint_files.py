@@ -14,6 +14,7 @@ from dataprep.core.conversations import Finding, find_in
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError, visible
 from dataprep.core.html import check_path, document, escaped
 from dataprep.core.jsonl import parse_line
+from dataprep.core.options import check_whole
 from dataprep.datasets.validate import Problem, Report
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Turns
@@ -131,6 +132,8 @@ def lint_files(
     """
     if not inputs:
         raise UsageError("there is nothing to lint: give at least one file")
+    if max_length is not None:
+        check_whole("--max-length", max_length, 1)
     paths = [inputs] if isinstance(inputs, str | Path) else inputs
     options = options or ShardOptions()
     prepared = prepare(tokenizer, chat_format, options, template)

@@ -704,6 +704,7 @@ def test_an_earlier_teachers_rationale_can_be_trained_on(collect):
         ({"to": "choice-probs", "sample": "all"}, "--sample all is for --to chat and qa"),
         ({"sample": -1}, "--sample -1"),
         ({"sample": "some"}, "--sample some: expected a number from 0 on, or all"),
+        ({"keep": "okk"}, "--keep okk: an answer with a text is one of"),
         ({"dataset": "gms8k"}, "did you mean gsm8k"),
     ],
 )  # fmt: skip

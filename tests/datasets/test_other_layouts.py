@@ -356,3 +356,16 @@ def test_files_in_the_folder_itself_go_first(tmp_path):
     assert split_files(tmp_path, train) == [inner]
     write_jsonl(tmp_path / "train.jsonl", [GSM8K])
     assert split_files(tmp_path, train) == [tmp_path / "train.jsonl"]
+
+
+def test_a_snapshot_without_one_of_its_parts_is_an_error(run, workspace):
+    """A download that was interrupted is not taken for the whole split."""
+    folder = clean(workspace, "gsm8k")
+    files.write_rows([GSM8K], str(folder / "train-00001-of-00002.parquet"))
+    done = run("convert", "gsm8k", "--split", "train", "--workspace", workspace)
+    assert done.code == 1
+    assert "lacks train-00000-of-00002.parquet, one of 2 parts" in done.err
+    files.write_rows([GSM8K], str(folder / "train-00000-of-00002.parquet"))
+    assert run("convert", "gsm8k", "--split", "train", "--workspace", workspace).err.startswith(
+        "gsm8k train: 2 in = 2 out"
+    )

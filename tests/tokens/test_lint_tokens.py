@@ -292,6 +292,9 @@ def test_every_format_and_a_file_without_rows(tmp_path):
         lint_files([tmp_path / "empty.jsonl"], TOY, LAYOUT)
     with pytest.raises(UsageError, match="nothing to lint"):
         lint_files([], TOY, LAYOUT)
+    for value in ("x", 0, 2.5):
+        with pytest.raises(UsageError, match=r"--max-length .*must be a whole number, 1 or more"):
+            lint_files([tmp_path / "in.json"], TOY, LAYOUT, max_length=value)
 
 
 def test_a_tokenizer_and_a_format_can_be_given_by_name(tmp_path):

@@ -15,6 +15,7 @@ from dataprep.core.errors import InputError, Location
 from dataprep.core.io import Block, Rejects
 from dataprep.core.jsonl import UNREADABLE, too_long
 from dataprep.core.ledger import Ledger, advance
+from dataprep.core.options import check_whole
 from dataprep.core.parallel.operators import Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Pool, available_cores
 
@@ -41,6 +42,7 @@ class Sink(Protocol):
 def workers_for(paths: Iterable[str | Path], workers: int | None = None) -> int:
     """Return the number of processes: ``workers`` if given, else every core if the input is large enough."""
     if workers is not None:
+        check_whole("--workers", workers, 1)
         return workers
     size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
     return available_cores() if size > AUTO_WORKERS_BYTES else 1
