@@ -132,12 +132,12 @@ _NUMBER_END = re.compile(
     r"[\"'”’`*_)\]}$]{0,4}(?:\s*$|[ \t]*\n|[.!;](?:\s|$)|,? (?:because|since)\b|\s*[(\[][A-Za-z][)\]])"
 )
 _GOES_ON = re.compile(r"[\"'”’`*_)\]}]{0,4}[,:](?!\d)")
-_BEFORE_A_TEXT = re.compile(
-    r"[.,:)]?[\s\"'“‘`*_:(–—-]{0,8}(?:(?:which|that) (?:is|stands for|means) [\"'“‘`*_]{0,4})?"
+_BEFORE_A_TEXT = re.compile(  # also `C, which is tin`, and `Text: tin` on the next line
+    r"[.,:)]?[\s\"'“‘`*_:(–—-]{0,8}(?:(?:(?:which|that) (?:is|stands for|means)|[Tt]ext:) [\"'“‘`*_]{0,4})?"
 )
 _LETTER_AFTER = re.compile(
     r"[\"'”’`*_,]{0,4}\s*(?:(?:which|that|this) is )?(?:[(\[](?:option |choice |answer )?(?P<a>[A-Za-z])[)\]]"
-    r"|(?:(?<= is )|(?<=[, ])(?:option|choice|answer|letter) )(?P<b>[A-Za-z])(?=[.,;!*\n]|$))",
+    r"|(?:(?<= is )|(?<=[, ])(?:option|choice|answer|letter) )[(\[]?(?P<b>[A-Za-z])[)\]]?(?=[.,;!*\n]|$))",
     re.I,
 )
 _ARTICLE = re.compile(r"(?:the|an?) ", re.I)
@@ -245,7 +245,7 @@ def _spells(text: str, starts: Sequence[int], forms: Sequence[str], *, loose: bo
 # An answer is at the end of a reply, so only its last characters are read.
 _LOOKED_AT = 20_000
 _LOOK_AROUND = 200
-_MARK = re.compile(r"####|\\boxed\s?\{|[Aa]nswer(?: is\b| equals\b)?\s?:|[Aa]nswer is\b")
+_MARK = re.compile(r"####|\\boxed\s?\{|[Aa]nswer(?: is\b| equals\b)?\s?:|[Aa]nswer is\b|(?:(?<=\n)|^)A:")
 _NUMBER = r"([-−–]?)[$€£]?([-−–]?)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(?![\d,]*\d|[A-Za-z_])"
 _WHOLE = re.compile(_NUMBER + r"\.?")
 _BEFORE, _AFTER, _LINE_END = r"[^\w+.\n]{0,20}?", r"[}$*\\]{0,8}", r"[.!*)\]}$\\ \t\"'”’]{0,20}(?:\n|$)"
