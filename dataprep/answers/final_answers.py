@@ -49,7 +49,6 @@ def said_of(reply: str) -> tuple[str, str]:
     Thinking stands between ``<think>`` and ``</think>``, or the marks of other models: ``<thinking>``,
     ``[THINK]``, ``<|channel|>analysis<|message|>`` and the like. An end without a beginning, which the prompt
     may have had, ends the thinking that opens the reply. After a beginning without an end nothing was said.
-    Stop tokens at the end of a reply, such as ``<|im_end|>``, are no words.
 
     Returns:
         The words outside of the thinking, which are all of ``reply`` if there is none, and the thinking.
@@ -57,8 +56,6 @@ def said_of(reply: str) -> tuple[str, str]:
     if "<" in reply or "[" in reply or "◁" in reply:
         if "<|message|>" in reply and (marks := list(_CHANNEL.finditer(reply))):
             return _in_channels(reply, marks)
-        if ">" in reply[-4:]:
-            reply = without_stop_tokens(reply)
         marks = [
             mark
             for mark in _THINKING.finditer(reply)
@@ -73,8 +70,12 @@ def said_of(reply: str) -> tuple[str, str]:
 
 
 def without_stop_tokens(reply: str) -> str:
-    """Return a reply without the stop tokens at its end, which some servers show."""
-    if not reply.rstrip().endswith(_STOP_ENDS) or ("<s>" in reply and reply.rstrip().endswith("</s>")):
+    """Return a reply without the stop tokens at its end, such as ``<|im_end|>``, which some servers show."""
+    if (
+        ">" not in reply[-4:]
+        or not reply.rstrip().endswith(_STOP_ENDS)
+        or ("<s>" in reply and reply.rstrip().endswith("</s>"))
+    ):
         return reply
     match = _STOP_TOKENS.search(reply, max(len(reply) - 200, 0))
     return reply[: match.start()] if match else reply

@@ -30,7 +30,15 @@ from dataprep.answers.conclusions import (
     stated,
     weak,
 )
-from dataprep.answers.final_answers import LONGEST_CHOICE, Mention, Texts, said_of, texts_of, with_text
+from dataprep.answers.final_answers import (
+    LONGEST_CHOICE,
+    Mention,
+    Texts,
+    said_of,
+    texts_of,
+    with_text,
+    without_stop_tokens,
+)
 from dataprep.core.records import LETTERS
 
 _QUOTES = "\"'“”‘’`*_ \t\n"
@@ -64,6 +72,7 @@ def choice_of(reply: str, choices: Sequence[str] = ()) -> Choice:
         return Choice(LETTERS[number], match.start(1)) if number < (len(choices) or len(LETTERS)) else _NONE
     said, thinking = said_of(reply)
     shift = reply.rfind(said) if thinking else 0
+    said = without_stop_tokens(said)
     listed = _listed(said, choices)
     if listed is not None:
         return listed._replace(place=listed.place + shift if shift >= 0 else -1)
