@@ -25,6 +25,14 @@ _THINKING = re.compile(
     re.I,
 )
 _QUOTES_BEFORE = ("`", '"', "'")  # a mark after one of these is spoken of, for example in a program
+# The quote or fence before this end closes what the thinking quotes: `… is "A"</think>`.
+_CLOSED_QUOTE = re.compile(r"(?:```|[\w.!?)\]}][`\"'])<[^<>\n]{1,20}>[ \t]*(?:\n|\Z)")
+# Stop tokens at the end of a model's turn, which some servers show.
+_STOP_TOKENS = re.compile(
+    r"(?:\s*(?:<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end|END_OF_TURN_TOKEN)\|>|<end_of_turn>|<turn\|>|<eos>"
+    r"|<｜end▁of▁sentence｜>|</s>))+\s*\Z"
+)
+_STOP_ENDS = ("|>", "</s>", "<eos>", "<end_of_turn>", "<turn|>", "｜>")
 # gpt-oss names the channel of each message; decoded without special tokens, only the names are left.
 _CHANNEL = re.compile(
     r"<\|channel\|>\s?(\w{0,20})[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>|<\|(?:end|return|call)\|>"
@@ -41,6 +49,7 @@ def said_of(reply: str) -> tuple[str, str]:
     Thinking stands between ``<think>`` and ``</think>``, or the marks of other models: ``<thinking>``,
     ``[THINK]``, ``<|channel|>analysis<|message|>`` and the like. An end without a beginning, which the prompt
     may have had, ends the thinking that opens the reply. After a beginning without an end nothing was said.
+    Stop tokens at the end of a reply, such as ``<|im_end|>``, are no words.
 
     Returns:
         The words outside of the thinking, which are all of ``reply`` if there is none, and the thinking.
@@ -48,16 +57,27 @@ def said_of(reply: str) -> tuple[str, str]:
     if "<" in reply or "[" in reply or "◁" in reply:
         if "<|message|>" in reply and (marks := list(_CHANNEL.finditer(reply))):
             return _in_channels(reply, marks)
+        if ">" in reply[-4:]:
+            reply = without_stop_tokens(reply)
         marks = [
             mark
             for mark in _THINKING.finditer(reply)
             if not reply.startswith(_QUOTES_BEFORE, max(mark.start() - 1, 0))
+            or (_closes(mark) and _CLOSED_QUOTE.search(reply, max(mark.start() - 3, 0), mark.end() + 8))
         ]
         if marks:
             return _beside(reply, marks)
     if reply.startswith(_ANALYSIS) and (end := reply.rfind(_FINAL)) >= 0:
         return reply[end + len(_FINAL) :].strip(), reply[len(_ANALYSIS) : end].strip()
     return reply, ""
+
+
+def without_stop_tokens(reply: str) -> str:
+    """Return a reply without the stop tokens at its end, which some servers show."""
+    if not reply.rstrip().endswith(_STOP_ENDS) or ("<s>" in reply and reply.rstrip().endswith("</s>")):
+        return reply
+    match = _STOP_TOKENS.search(reply, max(len(reply) - 200, 0))
+    return reply[: match.start()] if match else reply
 
 
 def _beside(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str]:
@@ -112,8 +132,14 @@ _NUMBER_END = re.compile(
     r"[\"'”’`*_)\]}$]{0,4}(?:\s*$|[ \t]*\n|[.!;](?:\s|$)|,? (?:because|since)\b|\s*[(\[][A-Za-z][)\]])"
 )
 _GOES_ON = re.compile(r"[\"'”’`*_)\]}]{0,4}[,:](?!\d)")
-_BEFORE_A_TEXT = re.compile(r"[.,:)]?[\s\"'“‘`*_:(–—-]{0,8}")
-_LETTER_AFTER = re.compile(r"[\"'”’`*_,]{0,4}\s*[(\[](?:option |choice |answer )?([A-Za-z])[)\]]", re.I)
+_BEFORE_A_TEXT = re.compile(
+    r"[.,:)]?[\s\"'“‘`*_:(–—-]{0,8}(?:(?:which|that) (?:is|stands for|means) [\"'“‘`*_]{0,4})?"
+)
+_LETTER_AFTER = re.compile(
+    r"[\"'”’`*_,]{0,4}\s*(?:(?:which|that|this) is )?(?:[(\[](?:option |choice |answer )?(?P<a>[A-Za-z])[)\]]"
+    r"|(?:(?<= is )|(?<=[, ])(?:option|choice|answer|letter) )(?P<b>[A-Za-z])(?=[.,;!*\n]|$))",
+    re.I,
+)
 _ARTICLE = re.compile(r"(?:the|an?) ", re.I)
 _TRUTH = ("yes", "no", "maybe", "true", "false")  # these also open a sentence: `No, it melts.`
 
@@ -163,10 +189,10 @@ def with_text(
 def with_letter(text: str, number: int, end: int, texts: Texts) -> Mention:
     """Return the mention of a choice by its text, with the letter after it: ``tin (b)``."""
     match = _LETTER_AFTER.match(text, end)
-    after = LETTERS.find(match[1].lower()) if match else -1
+    after = LETTERS.find(match[match.lastgroup or "a"].lower()) if match else -1
     if match is None or not 0 <= after < len(texts):
         return Mention(number, -1, -1, end)
-    return Mention(after, match.start(1), -1 if after == number else number, match.end())
+    return Mention(after, match.start(match.lastgroup or "a"), -1 if after == number else number, match.end())
 
 
 def spelled(

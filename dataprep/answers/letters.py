@@ -150,6 +150,9 @@ _FIELD = re.compile(
     r"|(?P<c>[A-Za-z])\s?[,}\]])",
     re.I,
 )
+_TEXT_FIELD = re.compile(
+    r"\s{0,9},\s{0,9}[\"'](?:text|value|content)[\"']\s{0,4}:\s{0,4}[\"']([^\"'\n]{1,2000})[\"']", re.I
+)
 _ANSWERS = ("answer", "answers", "prediction", "selection")  # these go before a field `label`
 
 
@@ -182,7 +185,16 @@ def _in_fields(said: str, texts: Texts) -> Iterator[Mention]:
     for field in first or fields:
         name = field.lastgroup or "a"
         for mention in _plain(field[name], texts, ()):
-            yield mention._replace(letter=field.start(name) + mention.letter if mention.letter >= 0 else -1)
+            place = field.start(name) + mention.letter if mention.letter >= 0 else -1
+            beside = _TEXT_FIELD.match(said, field.end())  # {"answer": "B", "text": "tin"}
+            if beside and place >= 0 and mention.other < 0:
+                other = [
+                    at for at, forms in enumerate(texts) if beside[1].strip(_QUOTES + ".").lower() in forms
+                ]
+                if other and mention.choice not in other:
+                    yield mention._replace(letter=place, other=other[0])
+                    continue
+            yield mention._replace(letter=place)
 
 
 # Where a reply opens, and its last line.
@@ -192,7 +204,7 @@ _CALLED = (
 )
 _CUE = re.compile(
     rf"[#>\s]*(?:(?:the|my|your) )?(?:(?:final|correct|best|right|predicted|selected) )?(?:{_CALLED}"
-    rf"(?: (?:is|key|letter|choice|option))?\s*[:=\n]\s*"
+    rf"(?: (?:is|key|letter|choice|option))?\s*(?:[:=\n]|[-=]>|→)\s*"
     r"|(?:(?:choose|pick|select) )?(?:option|choice|answer|letter)\s+"
     r"(?=[(\[]?[A-Za-z](?:[)\].:,]|\s*$|\s+[-–—(])))"
     r"|(?:choose|pick|select):?\s+(?=[(\[]?[A-Za-z](?:[)\].:,]|\s*$))"

@@ -68,6 +68,7 @@ _SHORT_Q = re.compile(r"\bQ(?=[ .:)\d])")
 _WORD = re.compile(r"\w+")
 _PREFACE, _ANSWERED_WITHIN = 80, 4_000  # characters before a restated question, and after it
 _LISTED_LINE = re.compile(r"\W*(?:(?:[Aa]nswer )?(?:[Oo]ptions|[Cc]hoices)\W*$|[a-zA-Z][).:]\W*(?:\w|$))")
+_ANSWER_LINE = re.compile(r"[ \t#*_>]*(?:A|Answer)[*_]*:")  # behind `Q: …`; not the first of several choices
 _MOST_RESTATED = 8
 
 
@@ -137,7 +138,9 @@ def _own_question_end(text: str, place: int, question: str) -> int:
 def _answers(text: str) -> bool:
     """Check whether more than a list of choices follows a question."""
     paragraphs = [part for part in text.split("\n\n") if part.strip()]
-    lines = (line for line in text.split("\n")[1:] if line.strip())
+    lines = [line for line in text.split("\n")[1:] if line.strip()]
+    if len(lines) == 1 and _ANSWER_LINE.match(lines[0]):
+        return True
     return len(paragraphs) > 1 or any(not _LISTED_LINE.match(line) for line in lines)
 
 

@@ -74,7 +74,12 @@ CHOICES = ["a plant", "tin", "wool"]
         "It melts, and wool burns.\n\nB", "It melts.\n**B**", "First (a), then (c).\n\n(b) tin", "tin (b)",
         # beside thinking
         "<think>The answer is A. Wait, no.</think>\n\nB", "<think></think>\n\nThe answer is B.",
-        "A? No.</think>B", "[THINK]A[/THINK]tin",
+        "A? No.</think>B", "[THINK]A[/THINK]tin", 'It says "A"</think>\nB',
+        # text and letter in other words, an arrow, and a server's stop tokens
+        "The answer is tin, which is option B.", "The answer is B, which is tin.",
+        "Answer -> B", "Answer → B",
+        '{"answer": "B", "text": "Tin."}', '{"answer": "B", "text": "It melts, unlike wool."}',
+        "B<|im_end|>", "B</s>", "The answer is B.<|eot_id|>\n", "<think>A</think>B<|endoftext|>",
     ],
 )  # fmt: skip
 def test_these_forms_name_the_letter(reply):
@@ -125,6 +130,8 @@ def test_these_name_none(reply):
         "Option C: tin", r"\boxed{C. tin}", "<answer>C. tin</answer>", '{"answer": "C) tin"}',
         "It melts.\n\n(c) tin", "(c) tin is correct.",
         "**C) Tin**", "C (tin)", "<think>B</think>C) tin", "Answer: (A) tin",
+        "The answer is tin, which is option C.", "The answer is C, which is tin.", "It is tin, which is C.",
+        '{"answer": "C", "text": "tin"}', '{"choice": "C", "text": "Tin."}',
     ],
 )  # fmt: skip
 def test_a_letter_with_the_text_of_another_choice_contradicts_itself(reply):

@@ -386,6 +386,7 @@ def test_trimming_cuts_where_the_next_question_begins(text, kept):
         ("code", "# 5.\n# Question: what?\nx = 1"), ("code", "import heapq\n# 14.\nQ = []"),
         ("choice", "Question: Which melts?\n\nTin does. (b)"), ("choice", "**Question:** Which  melts?\nB"),
         ("choice", "Q: What melts, then?\nTin."),
+        ("choice", "Q: Which melts?\nA: B"), ("math", "**Question:** Which melts?\n**Answer:** 48"),
         ("choice", "Let me read it.\n### Question 2\nWhich melts?\nAnswer: b"),
         ("choice", "Question:\nWhich melts?\nOptions:\n(a) wool\n(b) tin\n\nB"),
         ("choice", "Which melts?\nOptions:\n(a) wool\n(b) tin\n\nAnswer: b"),

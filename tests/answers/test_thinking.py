@@ -27,6 +27,7 @@ LAST = "<|start|>assistant<|channel|>final<|message|>"
         f"<|channel|>analysis<|message|>{T}<|end|>{LAST.replace('final', 'final <|constrain|>json')}B",
         f"analysis{T}assistantfinalB", f"<|channel>thought\n{T}<channel|>B".replace("thought\n", "thought"),
         f"<think>{T}</think>B</think>", f"B<think>{T}</think>",
+        f"<think>{T}</think>B<|im_end|>", f"{T}</think>\nB</s>", f"<think>{T}</think>B<|eot_id|></s>\n",
     ],
 )  # fmt: skip
 def test_the_answer_is_what_is_said_beside_the_thinking(reply):
@@ -53,6 +54,10 @@ def test_the_answer_is_what_is_said_beside_the_thinking(reply):
         ("<think>a<think>b</think>c</think>B", "B", "a<think>b\n\nc"),
         ("<thinking>A<reflection>no</reflection>C</thinking>B", "B", "A<reflection>no\n\nC"),
         ("<think>x</think>\n\n    y = 1\n", "    y = 1", "x"),
+        ('<think>It is "A"</think>\nB', "B", 'It is "A"'),
+        ("<think>\n```\nA\n```</think>\nB", "B", "```\nA\n```"),
+        ("B<|im_end|>\n", "B", ""),
+        ("It is B. <|eot_id|></s>", "It is B.", ""),
     ],
 )
 def test_thinking_in_its_other_shapes(reply, said, thinking):
@@ -66,6 +71,7 @@ def test_thinking_in_its_other_shapes(reply, said, thinking):
         "", "B", " B \n", "I think B.", "Use the <think> tag. The answer is B.", "1 < 2, so [b]",
         'text.split("</think>")[-1]', "The tag `</think>` ends it.", "```\nprint('<think>')\n```",
         "<answer>B</answer>",
+        "x = '</think>'\n", "<s>old</s>", "Models end with <|im_end|>.", "`<|im_end|>`",
         "analysis shows B", "<|channel|>", "thinking", "[1, 2]", "<thinker>",
     ],
 )  # fmt: skip

@@ -83,6 +83,12 @@ def passes(reply):
         "def add(a, b):\n\xa0\xa0\xa0\xa0return a + b\n",
         "```python\n>>> def add(a, b):\n...     return a + b\n...\n>>> add(1, 2)\n3\n```",
         fence("add = lambda a, b: a + b\n"),
+        "\u200b" + RIGHT,
+        f"Here it is: {fence(RIGHT)}",
+        fence(f"The program:\n\n{fence(RIGHT)}\n", "markdown"),
+        RIGHT.rstrip() + "<|endoftext|>",
+        f"{fence(RIGHT)}<|im_end|>",
+        f"<think>\n{fence(WRONG)}</think>\n{fence(RIGHT)}",
     ],
 )
 def test_a_right_program_passes_whatever_is_around_it(reply):

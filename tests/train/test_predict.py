@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -251,3 +253,21 @@ def test_the_command_in_a_pipe(run_process, scorer):
     assert done.code == 0, done.err
     assert [json.loads(line)["prediction"] for line in done.out.splitlines()]
     assert done.err == "predict: 3 in = 3 out → standard output\n"
+
+
+def test_without_torch_the_message_names_the_extra(tmp_path):
+    """No module that scoring imports may ask for torch before the command can say what to install."""
+    program = (
+        "import sys; sys.modules['torch'] = None; import dataprep.core.optional as optional; "
+        "find = optional.find_spec; "
+        "optional.find_spec = lambda name: None if name == 'torch' else find(name); "
+        "sys.argv = ['dataprep', 'predict', 'scorer', 'rows.jsonl']; "
+        "from dataprep.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: scoring with a student needs the package 'torch': run `pip install 'dataprep[train]'`\n"
+    )

@@ -27,6 +27,12 @@ _MARKS = [
 ]
 # A fence may be indented, quoted, or the first thing in an item of a list.
 _FENCE = re.compile(r"(?:[ \t>]|[-*+] |\d{1,3}[.)] ){0,12}(?P<mark>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
+# At the end of a line of prose; only with a language, because without one it closes a block.
+_LATE_FENCE = re.compile(
+    r".*?\S[ \t]+(?P<mark>`{3,}|~{3,})(?P<info>[ \t]*(?:python3?|py)[ \t]*)", re.IGNORECASE
+)
+_WRAPPING = ("markdown", "md")  # a fence around the whole reply, with the fences of its blocks inside
+_UNSEEN = "\ufeff\u200b\u2060"  # byte order mark, zero-width space, word joiner
 _CODE_LINE = re.compile(
     r"[ \t]*(?:(?:async )?def \w|class \w|@\w|import \w|from [\w.]+ import\b"
     r"|[A-Za-z_]\w*(?:: ?[\w\[\], ]+)? ?=(?!=))"
@@ -58,7 +64,7 @@ def program_of(reply: str, tests: Sequence[str] = ()) -> str:
     (without such, the last one with a function or class), and earlier blocks add what it does not define
     itself: functions, classes, imports and constants. If no block is Python, it is the first, or the reply.
     """
-    text = said_of(reply)[0].replace("\r\n", "\n").lstrip("\ufeff")
+    text = said_of(reply)[0].replace("\r\n", "\n").lstrip(_UNSEEN)
     if len(text) > _LONGEST_PROGRAM:
         return text
     for part in dict.fromkeys((_between_marks(text), text)):
@@ -160,7 +166,7 @@ def _names_in(tests: Sequence[str]) -> set[str]:
 
 def _block(code: str) -> _Block | None:
     """Return a text as a block, without what a list or a transcript puts before its lines; or ``None``."""
-    code = code.lstrip("\ufeff")
+    code = code.lstrip(_UNSEEN)
     tried = [code, textwrap.dedent(code).lstrip("\n"), code.replace("\xa0", " ")]
     if ">>> " in code:
         lines = [line.lstrip() for line in code.split("\n")]
@@ -190,6 +196,7 @@ def _fenced(text: str) -> list[str]:
     for line in lines:
         match = _FENCE.fullmatch(line)
         if not mark:
+            match = match or _LATE_FENCE.fullmatch(line)
             if match:
                 mark, info = match["mark"], match["info"].strip()
                 quoted = "> " if line.lstrip().startswith(">") else ""
@@ -198,6 +205,8 @@ def _fenced(text: str) -> list[str]:
                 language = re.split(r"[\s:,}]", words, maxsplit=1)[0].lower()
                 known = language in _PYTHON
                 blocks.append((language if known or not inline else "", []))
+                if language in _WRAPPING and not inline:
+                    mark = ""
                 if inline:  # a block in one line
                     blocks[-1][1].append(words[len(language) :].lstrip() if known else words)
                     mark = ""

@@ -16,7 +16,6 @@ from dataprep.core.jsonl import to_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
 from dataprep.train.objective import check_max_length
-from dataprep.train.objectives.soft_label.classifier import load_scorer
 from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
 from dataprep.train.objectives.soft_label.scorers import Encoded, Scorer, length, logits_of
 from dataprep.train.options import PredictOptions
@@ -63,6 +62,9 @@ def predict_files(
     for path in paths:
         files.check_input(path)
     flat = files.format_of(output).kind in ("csv", "tsv")
+    # It imports torch, which may be missing.
+    from dataprep.train.objectives.soft_label.classifier import load_scorer
+
     with quiet():
         operator, ledger = Scoring(load_scorer(str(model)), options, flat=flat), Ledger()
     blocks = chain.from_iterable(files.read_row_blocks(path) for path in paths)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import torch
 
 from dataprep.core.conversations import find_ignored
 from dataprep.core.errors import InputError, Location, RowDropped, RowError
@@ -198,6 +197,9 @@ class JudgedDataset:
         self.ledger.rows_out = len(gold)
         if not gold:
             raise InputError("the data", "no row is left to train on")
+        # Not at the top: `predict` imports this module before it can say that torch is missing.
+        import torch
+
         # Shape (rows,), (rows, classes) and (rows,): indices of classes or NO_GOLD, log-probabilities.
         self.gold, self.teacher = torch.tensor(gold), torch.tensor(teacher)
         self.has_teacher = torch.tensor(has_teacher)
@@ -213,6 +215,8 @@ class JudgedDataset:
     def batch(self, items: Sequence[int]) -> Batch:
         """Return the classifier's inputs, and `gold`, `teacher` and `has_teacher`."""
         encoded = [self._encoded[item] for item in items]
+        import torch
+
         rows = torch.tensor(list(items))
         tensors = self._scorer.collate(encoded)
         tensors |= {"gold": self.gold[rows], "teacher": self.teacher[rows]}
