@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from io import StringIO
+from itertools import islice
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _UNSAFE = re.compile("[\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 # Characters of a table's cell. A longer one would leave no space for the numbers beside it.
 CELL = 120
+# Rows of a table. Sources come from data, where each row may have one of its own.
+ROWS = 100
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,15 +114,22 @@ def print_text(*parts: Any, min_width: int = 60, colour: bool = False, file: Tex
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> Table:
-    """Return a table without lines; after the first ``names`` columns come numbers, aligned to the right."""
+    """Return a table without lines; after the first ``names`` columns come numbers, aligned to the right.
+
+    After ``ROWS`` rows, the last one says how many more there are.
+    """
     from rich.table import Table
 
     shown = Table(*(one_line(name, CELL) for name in head), box=None, pad_edge=False)
     for column in shown.columns[names:]:
         # A column without a name holds bars or notes, which start at the left.
         column.justify = "right" if column.header else "left"
-    for row in rows:
+    rest = iter(rows)
+    for row in islice(rest, ROWS):
         shown.add_row(*(one_line(cell, CELL) for cell in row))
+    left = sum(1 for _ in rest)
+    if left:
+        shown.add_row(f"… and {left:,} more, which --json lists")
     return shown
 
 

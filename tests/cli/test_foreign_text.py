@@ -106,6 +106,16 @@ def test_json_summaries_are_the_same_values_with_escapes(run, tmp_path, command)
     assert "\u202e" in json.dumps(json.loads(text), ensure_ascii=False)
 
 
+def test_tables_of_as_many_sources_as_rows_are_cut(run, tmp_path):
+    """A table has at most 100 rows, and says how many more there are; `--json` has all."""
+    path = write_jsonl(tmp_path / "chat.jsonl", [chat("Hi", source=f"s{number:03}") for number in range(103)])
+    shown = run("stats", path).out.decode()
+    assert "s099" in shown
+    assert "s100" not in shown
+    assert "… and 3 more, which --json lists" in shown
+    assert len(json.loads(run("stats", path, "--json").out)["sources"]) == 103
+
+
 def test_commands_print_with_the_functions_that_escape():
     """Nobody calls ``print`` beside them, and a new command does not forget."""
     allowed = {ROOT / "cli" / "console.py"}
