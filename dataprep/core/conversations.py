@@ -56,7 +56,9 @@ _NAMES = {
 }
 # In a row these are facts about it, for example its name, or the log-probabilities that distillation reads.
 _NAMES_IN_MESSAGES = {
-    **dict.fromkeys(("learn", "logprobs", "eot", "end_turn", "should_train", "do_train"), _LEARNED),
+    **dict.fromkeys(("learn", "logprobs", "eot", "eos", "end_turn"), _LEARNED),
+    **dict.fromkeys(("should_train", "do_train", "is_train", "is_training", "no_train"), _LEARNED),
+    **dict.fromkeys(("supervise", "supervised", "labels", "is_rejected", "is_chosen"), _LEARNED),
     **dict.fromkeys(
         (
             "name",
@@ -66,6 +68,8 @@ _NAMES_IN_MESSAGES = {
             "recipient",
             "parts",
             "rationale",
+            "cot",
+            "chain_of_thought",
             "experimental_attachments",
         ),
         _SHOWN,
@@ -136,7 +140,7 @@ def find_ignored(row: Mapping[str, Any], place: str = "", *, learned: bool = Fal
     for name, value in row.items():
         meaning = _meaning(str(name), bool(place))
         # KTO's label says whether the answer is a good one. Other labels are those of classifiers.
-        if name == "label" and type(value) is bool and not place and not learned:
+        if name in ("label", "kto_tag") and type(value) is bool and not place and not learned:
             meaning = _LEARNED
         if meaning is None or (learned and meaning is not _LEARNED) or _is_empty(value):
             continue

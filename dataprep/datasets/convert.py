@@ -199,7 +199,8 @@ class ExampleConverter(RowConverter):
             return
         found = f"the teachers are {', '.join(sorted(seen))}" if seen else "no row has a rationale"
         hint = "expected labelled rows, as `parse-rationales` and `collect` write them"
-        raise InputError(where, f"no rationale of the teacher {self.plan.teacher!r}: {found}; {hint}")
+        teacher = f"the teacher {self.plan.teacher!r}" if self.plan.teacher else "any teacher"
+        raise InputError(where, f"no rationale of {teacher}: {found}; {hint}")
 
 
 class MappedRowConverter(RowConverter):

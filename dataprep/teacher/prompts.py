@@ -120,7 +120,7 @@ class ShotPool:
 
     @cached_property
     def _numbered(self) -> int:
-        """Number the worked examples, one for each id, and return how many there are."""
+        """Number the worked examples, one for each id, and return their number."""
         # Of several with one id the last one in this order is taken.
         self._database.execute(
             "INSERT INTO pool SELECT row_number() OVER (ORDER BY id) - 1, id, asks, shot FROM (SELECT *, "

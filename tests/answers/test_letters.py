@@ -79,6 +79,9 @@ CHOICES = ["a plant", "tin", "wool"]
         "The answer is tin, which is option B.", "The answer is B, which is tin.",
         "Answer -> B", "Answer → B",
         '{"answer": "B", "text": "Tin."}', '{"answer": "B", "text": "It melts, unlike wool."}',
+        '{"text": "tin", "answer": "B"}',
+        '{"choices": [{"label": "A", "text": "a plant"}, {"label": "C", "text": "wool"}], "answer": "B"}',
+        "B.\n\nExplanation:\n- A: a plant grows\n- B: tin melts\n- C: wool",
         "B<|im_end|>", "B</s>", "The answer is B.<|eot_id|>\n", "<think>A</think>B<|endoftext|>",
     ],
 )  # fmt: skip
@@ -131,6 +134,9 @@ def test_these_name_none(reply):
         "It melts.\n\n(c) tin", "(c) tin is correct.",
         "**C) Tin**", "C (tin)", "<think>B</think>C) tin", "Answer: (A) tin",
         "The answer is tin, which is option C.", "The answer is C, which is tin.", "It is tin, which is C.",
+        '{"text": "tin", "answer": "C"}', '{"answer": {"label": "C", "text": "tin"}}',
+        '{"letter": "C", "answer": "tin"}',
+        '{"answer": "C", "choice_text": "tin"}', "The correct answer is tin, option (C).",
         '{"answer": "C", "text": "tin"}', '{"choice": "C", "text": "Tin."}',
     ],
 )  # fmt: skip

@@ -87,6 +87,7 @@ FILES = [
     ("a.json", HTML, "an HTML page", "fetch it again"),
     ("a.csv", HTML, "an HTML page", "fetch it again"),
     ("a.jsonl", b'<?xml version="1.0"?><Error>Denied</Error>', "an XML document", "fetch it again"),
+    ("a.jsonl", "\x1e" + LINES.replace("\n", "\n\x1e")[:-1], "a JSON text sequence", "tr -d"),
     ("a.jsonl", "question,answer\n1 + 1?,2\n", "a table", "suffix .csv"),
     ("a.jsonl", "question\tanswer\n1 + 1?\t2\n", "a table", "suffix .tsv"),
     ("a.csv", LINES, "JSON", "suffix .json or .jsonl"),

@@ -87,6 +87,20 @@ def test_nanoseconds_are_not_cut_off(tmp_path):
             list(read_rows(path))
 
 
+def test_dates_that_python_does_not_have_are_errors(tmp_path):
+    """Parquet has years before 1 and after 9999: an error with column and row."""
+    path = str(tmp_path / "a.parquet")
+    for dtype, value in (
+        (pl.Datetime("us"), -(10**17)),
+        (pl.Date, -(10**6)),
+        (pl.Datetime("us"), 9 * 10**17),
+    ):
+        pl.DataFrame({"id": [1, 2], "a": pl.Series([0, value]).cast(dtype)}).write_parquet(path)
+        for read in (read_rows, read_row_blocks):
+            with pytest.raises(InputError, match=r"a\.parquet: row 2: column 'a': year .*from 1 to 9999"):
+                list(read(path))
+
+
 def test_parquet_text_in_bytes_is_converted_as_text(tmp_path):
     """Some writers mark texts as plain bytes; they are read as in any other file."""
     path = str(tmp_path / "a.parquet")

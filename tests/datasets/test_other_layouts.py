@@ -12,6 +12,7 @@ from dataprep.datasets.convert import Plan
 from dataprep.datasets.converters import qa
 from dataprep.datasets.workspace import split_files
 from tests.helpers import chat, read_jsonl, write_jsonl
+from tests.tables import table
 
 ROW = {"question": "Which?", "choices": ["wool", "tin"], "answer": "tin"}
 ARC = {"id": "x", "question": "Which?", "choices": {"label": ["A", "B"], "text": ["wool", "tin"]},
@@ -176,6 +177,27 @@ def test_a_document_can_wrap_its_rows(tmp_path, name):
         json.dumps({"features": [], "rows": [{"row_idx": 0, "row": GSM8K, "truncated_cells": []}]})
     )
     assert len(examples("gsm8k", path)) == 1
+
+
+@table(
+    ("document", "found"),
+    [
+        (
+            {"data": [GSM8K], "examples": [GSM8K]},
+            "several lists of rows: found rows in 'data' and 'examples'",
+        ),
+        (
+            {"rows": [{"row_idx": 4, "row": GSM8K, "truncated_cells": ["answer"]}]},
+            "truncated cells: the viewer shortened 'answer' of the row with row_idx 4",
+        ),
+    ],
+)
+def test_wrapped_rows_are_whole(run, tmp_path, document, found):
+    """No list of rows is left out, and no shortened text is taken for the whole one."""
+    (tmp_path / "t.json").write_text(json.dumps(document))
+    for command in (("convert", "gsm8k", "t.json"), ("validate", "t.json"), ("stats", "t.json")):
+        done = run(*command)
+        assert (done.code, done.err.startswith(f"error: t.json: {found}")) == (1, True), done
 
 
 def test_wrapped_rows_of_published_documents(tmp_path):

@@ -10,6 +10,7 @@ from dataprep.core.errors import DataprepError, RowDropped, RowError
 from dataprep.core.records import Example, from_cell, is_true, number_text, whole_of
 from dataprep.datasets import registry as converters
 from tests import strategies as some
+from tests.tables import table
 
 CHOICES = {"label": ["A", "B"], "text": ["wool", "tin"]}
 CHOICE_SETS = ("arc", "commonsense_qa", "openbookqa", "riddlesense")
@@ -122,6 +123,27 @@ def test_a_number_in_a_table_is_not_another_choice():
         )
         assert found.answer == "2", answer
     assert converters.load("arc").convert(row | {"answer": "2.0"}).answer == "2"
+
+
+@table(
+    ("name", "choices", "expected"),
+    [
+        ("bioasq", None, None),
+        ("pubmedqa", None, None),
+        ("arc", ["True", "False"], None),
+        ("arc", ["False", "True"], "True"),
+        ("arc", ["no", "yes"], "yes"),
+    ],
+)
+def test_one_that_can_be_true_or_an_index(name, choices, expected):
+    """1 is "yes" as a truth and "no" as an index: an error where the two differ."""
+    row = SOUND[name] | {HIDDEN[name]: 1} | ({"choices": choices} if choices else {})
+    found = some.result_or_error(converters.load(name).convert, row)
+    if expected:
+        assert found.answer == expected
+    else:
+        assert isinstance(found, RowError)
+        assert found.reason == "the answer names two choices"
 
 
 def test_null_lists_have_no_answers():

@@ -120,7 +120,7 @@ def read_row_blocks(
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None
     if document is not None:
-        yield from row_blocks(path, _items_of(document) if items is None else items(document))
+        yield from row_blocks(path, _items_of(path, document) if items is None else items(document))
     elif kind in ("json", "jsonl"):
         yield from read_blocks(path)
     else:
@@ -233,17 +233,45 @@ def rows_in(document: Any) -> list[Any] | None:
     """Return the rows of a JSON document that is a list of them or wraps one; ``None`` for another one."""
     if isinstance(document, list):
         return document
-    for name in _WRAPPERS if isinstance(document, dict) and "question" not in document else ():
-        rows = document.get(name)
-        # SQuAD's list of articles has its rows further inside.
-        if isinstance(rows, list) and rows and isinstance(rows[0], dict) and "paragraphs" not in rows[0]:
-            # The hub's viewer gives `{"row_idx": 0, "row": {…}}`.
-            return [row["row"] if isinstance(row, dict) and "row_idx" in row else row for row in rows]
-    return None
+    if not isinstance(document, dict) or "question" in document:
+        return None
+    lists: dict[str, list[Any]] = {
+        name: document[name] for name in _WRAPPERS if _holds_rows(document.get(name))
+    }
+    # Taking one of them would leave out the rows of the others.
+    if len(lists) > 1:
+        found = f"found rows in {' and '.join(map(repr, lists))}"
+        raise RowError(
+            "several lists of rows", f"{found}; expected one list: write each to a file of its own"
+        )
+    return next((list(map(_shown, rows)) for rows in lists.values()), None)
 
 
-def _items_of(document: Any) -> list[Any]:
-    rows = rows_in(document)
+def _holds_rows(value: Any) -> bool:
+    # SQuAD's list of articles has its rows further inside.
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and isinstance(value[0], dict)
+        and "paragraphs" not in value[0]
+    )
+
+
+def _shown(row: Any) -> Any:
+    """Return the row that the hub's viewer gives as ``{"row_idx": 0, "row": {…}, "truncated_cells": []}``."""
+    if not isinstance(row, dict) or "row_idx" not in row:
+        return row
+    if cells := row.get("truncated_cells"):
+        found = f"the viewer shortened {', '.join(map(repr, cells))} of the row with row_idx {row['row_idx']}"
+        raise RowError("truncated cells", f"{found}; download the dataset's files")
+    return row["row"]
+
+
+def _items_of(path: str, document: Any) -> list[Any]:
+    try:
+        rows = rows_in(document)
+    except RowError as error:
+        raise InputError(path, str(error)) from None
     return [document] if rows is None else rows
 
 
@@ -260,7 +288,7 @@ def read_items(
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None
     if document is not None:
-        for number, value in enumerate(_items_of(document), 1):
+        for number, value in enumerate(_items_of(path, document), 1):
             if not number % _REPORTED:
                 advance("rows read", _REPORTED)
             yield Location(path, number, "row"), value

@@ -184,6 +184,8 @@ def _kind_of(head: bytes) -> tuple[str, str] | None:
 def _document_in(head: bytes) -> tuple[str, str] | None:
     """Return what JSON that is not JSON Lines is and what to do, or another text that has no rows."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
+    if text.startswith(b"\x1e"):
+        return "a JSON text sequence", "delete its record separators with `tr -d '\\036'`"
     first, newline, rest = text.partition(b"\n")
     first, rest = first.strip(), rest.lstrip(b" \t\r\n")
     if not newline and b"}\r{" in first.replace(b"\r\r", b"\r"):

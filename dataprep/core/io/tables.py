@@ -113,13 +113,28 @@ def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None
         raise InputError(path, f"not a Parquet file that can be read: {first_line(error)}") from None
 
 
+def _not_in_calendar(path: str, frame: pl.DataFrame, before: int) -> InputError:
+    """Return the error for the first date that Python does not have, such as one before the year 1."""
+    for number in range(len(frame)):
+        for series in frame[number : number + 1]:
+            try:
+                series.to_list()
+            except (ValueError, OverflowError) as error:
+                problem = f"column {series.name!r}: {first_line(error)}; expected a year from 1 to 9999"
+                return InputError(Location(path, before + number + 1, "row"), f"{problem}: make it a text")
+    return InputError(path, "a date outside of the years 1 to 9999; make it a text")
+
+
 def _rows_of(
     path: str, frame: pl.DataFrame, readers: Mapping[str, Reader], before: int
 ) -> list[dict[str, Any]]:
     """Return the rows of a part of a table; ``before`` rows precede it."""
     from dataprep.core.io.values import has_nanoseconds
 
-    rows = frame.to_dicts()
+    try:
+        rows = frame.to_dicts()
+    except (ValueError, OverflowError):
+        raise _not_in_calendar(path, frame, before) from None
     for name, reader in readers.items():
         if has_nanoseconds(frame[name]):
             number = next(n for n in range(len(rows)) if has_nanoseconds(frame[name][n : n + 1]))

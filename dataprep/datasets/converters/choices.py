@@ -96,11 +96,16 @@ def _by_index(number: Any, texts: Sequence[str], labels: Sequence[str]) -> int:
     named = {known.index(name) for known in (labels, texts) for name in names if name in known}
     if whole is not None and 0 <= whole < len(texts):
         named.add(whole)
+    # A table can write true as 1, which is "yes", and the index of "no".
+    truth = truth_place(bool(whole), texts) if whole in (0, 1) else -1
+    if truth >= 0:
+        named.add(truth)
     # Publishers count from 0 and from 1. Guessing would shift every answer of a file by one, unnoticed.
     if len(named) == 1:
         return named.pop()
     if named:
-        found = f"found a number {number}, an index from 0 that is also a label or text"
+        other = "a label or text" if truth < 0 else "a word for true or false"
+        found = f"found a number {number}, an index from 0 that is also {other}"
         choices = f"the choices are {listed(texts, labels)}"
         hint = "write the answer as a letter, or read the rows with `convert qa --answers-from`"
         raise RowError("the answer names two choices", f"{found}; {choices}; {hint}")
