@@ -156,6 +156,23 @@ def test_a_letter_with_other_words_contradicts_nothing(reply, letter):
     assert choice_of(reply, CHOICES).letter == letter
 
 
+def test_a_choice_that_begins_as_an_adverb_does():
+    """`Family` and `supply food` are no `clearly`."""
+    for reply in ("The answer is family.", "The answer is family (b).", "The answer is clearly family."):
+        assert letter_of(reply, ["friends", "family", "supply food"]) == "b"
+    assert choice_of("The answer is supply food, which is option B.", ["a", "b", "supply food"]).contradicts
+
+
+def test_words_that_deny_in_a_choice():
+    """A choice's own words do not deny it; words before it do."""
+    choices = ["gas", "not hungry", "unlikely"]
+    for reply in ("The answer is (b) not hungry.", "(b) not hungry"):
+        assert letter_of(reply, choices) == "b"
+    for reply in ("The answer is not (b) not hungry.", "If it is cold, the answer is (b) not hungry."):
+        assert letter_of(reply, choices) is None
+    assert choice_of("The answer is (c) not hungry.", choices).contradicts
+
+
 def test_one_text_inside_another():
     """The longest text that stands beside the letter counts."""
     choices = ["iron", "iron, and tin", "iron and steel", "12", "12.5"]
