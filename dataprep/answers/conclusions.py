@@ -277,7 +277,13 @@ def _add(found: list[Mention], text: str, mention: Mention, begin: int) -> None:
     end = mention.end
     if mention.choice < 0 or text.startswith("?", end) or AND_ANOTHER.match(text, end):
         return
-    if not _is_doubted(text, min(begin, end), end):
+    begin, after_letter = min(begin, end), mention.letter + 1
+    doubted = _is_doubted(text, begin, end)
+    if doubted and begin < after_letter < end:  # by the choice's own words, perhaps: `(b) not hungry`
+        low = max(begin - LOOK_AROUND, 0)
+        around = text[low:after_letter] + "." + " " * (end - after_letter - 1) + text[end : end + LOOK_AROUND]
+        doubted = _is_doubted(around, begin - low, end - low)
+    if not doubted:
         found.append(mention)
 
 
@@ -324,6 +330,8 @@ def _stated_at(text: str, place: int, texts: Texts) -> Mention | None:
         if mentions := weak(text, match.end(), texts):
             return mentions[0]
         number, end = spelled(text, match.end(), texts, loose=True)
+        if number < 0 and text.startswith(" is ", place):  # `is supply food`, whose `supply` is no adverb
+            number, end = spelled(text, place + 4, texts, loose=True)
         return with_letter(text, number, end, texts) if number >= 0 else None
     return None
 

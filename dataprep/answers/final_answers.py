@@ -49,7 +49,6 @@ def said_of(reply: str) -> tuple[str, str]:
     Thinking stands between ``<think>`` and ``</think>``, or the marks of other models: ``<thinking>``,
     ``[THINK]``, ``<|channel|>analysis<|message|>`` and the like. An end without a beginning, which the prompt
     may have had, ends the thinking that opens the reply. After a beginning without an end nothing was said.
-    Stop tokens at the end of a reply, such as ``<|im_end|>``, are no words.
 
     Returns:
         The words outside of the thinking, which are all of ``reply`` if there is none, and the thinking.
@@ -57,8 +56,6 @@ def said_of(reply: str) -> tuple[str, str]:
     if "<" in reply or "[" in reply or "◁" in reply:
         if "<|message|>" in reply and (marks := list(_CHANNEL.finditer(reply))):
             return _in_channels(reply, marks)
-        if ">" in reply[-4:]:
-            reply = without_stop_tokens(reply)
         marks = [
             mark
             for mark in _THINKING.finditer(reply)
@@ -73,8 +70,12 @@ def said_of(reply: str) -> tuple[str, str]:
 
 
 def without_stop_tokens(reply: str) -> str:
-    """Return a reply without the stop tokens at its end, which some servers show."""
-    if not reply.rstrip().endswith(_STOP_ENDS) or ("<s>" in reply and reply.rstrip().endswith("</s>")):
+    """Return a reply without the stop tokens at its end, such as ``<|im_end|>``, which some servers show."""
+    if (
+        ">" not in reply[-4:]
+        or not reply.rstrip().endswith(_STOP_ENDS)
+        or ("<s>" in reply and reply.rstrip().endswith("</s>"))
+    ):
         return reply
     match = _STOP_TOKENS.search(reply, max(len(reply) - 200, 0))
     return reply[: match.start()] if match else reply
@@ -132,12 +133,12 @@ _NUMBER_END = re.compile(
     r"[\"'”’`*_)\]}$]{0,4}(?:\s*$|[ \t]*\n|[.!;](?:\s|$)|,? (?:because|since)\b|\s*[(\[][A-Za-z][)\]])"
 )
 _GOES_ON = re.compile(r"[\"'”’`*_)\]}]{0,4}[,:](?!\d)")
-_BEFORE_A_TEXT = re.compile(
-    r"[.,:)]?[\s\"'“‘`*_:(–—-]{0,8}(?:(?:which|that) (?:is|stands for|means) [\"'“‘`*_]{0,4})?"
+_BEFORE_A_TEXT = re.compile(  # also `C, which is tin`, and `Text: tin` on the next line
+    r"[.,:)]?[\s\"'“‘`*_:(–—-]{0,8}(?:(?:(?:which|that) (?:is|stands for|means)|[Tt]ext:) [\"'“‘`*_]{0,4})?"
 )
 _LETTER_AFTER = re.compile(
     r"[\"'”’`*_,]{0,4}\s*(?:(?:which|that|this) is )?(?:[(\[](?:option |choice |answer )?(?P<a>[A-Za-z])[)\]]"
-    r"|(?:(?<= is )|(?<=[, ])(?:option|choice|answer|letter) )(?P<b>[A-Za-z])(?=[.,;!*\n]|$))",
+    r"|(?:(?<= is )|(?<=[, ])(?:option|choice|answer|letter) )[(\[]?(?P<b>[A-Za-z])[)\]]?(?=[.,;!*\n]|$))",
     re.I,
 )
 _ARTICLE = re.compile(r"(?:the|an?) ", re.I)
@@ -245,7 +246,7 @@ def _spells(text: str, starts: Sequence[int], forms: Sequence[str], *, loose: bo
 # An answer is at the end of a reply, so only its last characters are read.
 _LOOKED_AT = 20_000
 _LOOK_AROUND = 200
-_MARK = re.compile(r"####|\\boxed\s?\{|[Aa]nswer(?: is\b| equals\b)?\s?:|[Aa]nswer is\b")
+_MARK = re.compile(r"####|\\boxed\s?\{|[Aa]nswer(?: is\b| equals\b)?\s?:|[Aa]nswer is\b|(?:(?<=\n)|^)A:")
 _NUMBER = r"([-−–]?)[$€£]?([-−–]?)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(?![\d,]*\d|[A-Za-z_])"
 _WHOLE = re.compile(_NUMBER + r"\.?")
 _BEFORE, _AFTER, _LINE_END = r"[^\w+.\n]{0,20}?", r"[}$*\\]{0,8}", r"[.!*)\]}$\\ \t\"'”’]{0,20}(?:\n|$)"

@@ -30,7 +30,15 @@ from dataprep.answers.conclusions import (
     stated,
     weak,
 )
-from dataprep.answers.final_answers import LONGEST_CHOICE, Mention, Texts, said_of, texts_of, with_text
+from dataprep.answers.final_answers import (
+    LONGEST_CHOICE,
+    Mention,
+    Texts,
+    said_of,
+    texts_of,
+    with_text,
+    without_stop_tokens,
+)
 from dataprep.core.records import LETTERS
 
 _QUOTES = "\"'“”‘’`*_ \t\n"
@@ -64,6 +72,7 @@ def choice_of(reply: str, choices: Sequence[str] = ()) -> Choice:
         return Choice(LETTERS[number], match.start(1)) if number < (len(choices) or len(LETTERS)) else _NONE
     said, thinking = said_of(reply)
     shift = reply.rfind(said) if thinking else 0
+    said = without_stop_tokens(said)
     listed = _listed(said, choices)
     if listed is not None:
         return listed._replace(place=listed.place + shift if shift >= 0 else -1)
@@ -150,8 +159,11 @@ _FIELD = re.compile(
     r"|(?P<c>[A-Za-z])\s?[,}\]])",
     re.I,
 )
-_TEXT_FIELD = re.compile(
-    r"\s{0,9},\s{0,9}[\"'](?:text|value|content)[\"']\s{0,4}:\s{0,4}[\"']([^\"'\n]{1,2000})[\"']", re.I
+# Beside the answer in an object: `{"answer": "B", "text": "tin"}`.
+_BESIDE_FIELD = re.compile(
+    r"[\"'](?:[a-z]{1,12}[ _-]?)?(?:text|value|content|letter|label|option|choice)[\"']"
+    r"\s{0,4}:\s{0,4}(?:\"([^\"\n]{1,2000})\"|'([^'\n]{1,2000})')",
+    re.I,
 )
 _ANSWERS = ("answer", "answers", "prediction", "selection")  # these go before a field `label`
 
@@ -182,19 +194,26 @@ def _in_fields(said: str, texts: Texts) -> Iterator[Mention]:
         return
     fields = list(_FIELD.finditer(said, max(len(said) - LOOKED_AT, 0)))
     first = [field for field in fields if field["name"].lower() in _ANSWERS]
+    beside = _beside_fields(said, texts)
     for field in first or fields:
         name = field.lastgroup or "a"
         for mention in _plain(field[name], texts, ()):
             place = field.start(name) + mention.letter if mention.letter >= 0 else -1
-            beside = _TEXT_FIELD.match(said, field.end())  # {"answer": "B", "text": "tin"}
-            if beside and place >= 0 and mention.other < 0:
-                other = [
-                    at for at, forms in enumerate(texts) if beside[1].strip(_QUOTES + ".").lower() in forms
-                ]
-                if other and mention.choice not in other:
-                    yield mention._replace(letter=place, other=other[0])
-                    continue
-            yield mention._replace(letter=place)
+            other = beside[place < 0]
+            contradicts = mention.other < 0 <= other and other != mention.choice
+            yield mention._replace(letter=place, other=other if contradicts else mention.other)
+
+
+def _beside_fields(said: str, texts: Texts) -> tuple[int, int]:
+    """Return the one choice whose text stands in a field beside the answer, and that of a letter; or -1."""
+    in_words, by_letter = set[int](), set[int]()
+    for field in _BESIDE_FIELD.finditer(said, max(len(said) - LOOKED_AT, 0)):
+        value = (field[1] or field[2]).strip(_QUOTES + ".()").lower()
+        in_words.update(number for number, forms in enumerate(texts) if value in forms)
+        if len(value) == 1 and 0 <= LETTERS.find(value) < len(texts):
+            by_letter.add(LETTERS.find(value))
+    # A list of all choices says nothing about the answer.
+    return (in_words.pop() if len(in_words) == 1 else -1), (by_letter.pop() if len(by_letter) == 1 else -1)
 
 
 # Where a reply opens, and its last line.
@@ -346,7 +365,7 @@ def _closing(text: str, texts: Texts) -> list[Mention]:
         return []
     line = text[begin:].lstrip("#> \t-")
     begin = len(text) - len(line)
-    head = text[:begin].rstrip(" \t#*_>\n")
+    head = text[:begin].rstrip(" \t#*_>\n-")
     before = head[head.rfind("\n") + 1 :]
     if _HEADER.search(before, max(len(before) - 24, 0)) or line.count("(") > line.count(")"):
         return []

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dataprep.answers.final_answers import number_of, said_of, stated_number
+from dataprep.answers.final_answers import number_of, said_of, stated_number, without_stop_tokens
 from dataprep.answers.letters import choice_of
 from dataprep.answers.quality import KEEPABLE, by_teacher, reply_runaway_at, text_before
 from dataprep.answers.rationale import without_cue
@@ -54,7 +54,7 @@ def judge(
         return Judged("empty" if status == "ok" else status, text, reply, reasoning, place=place)
     # An answer that runs on is read up to where the next question begins.
     end = reply_runaway_at(text, example.question, "choice" if example.choices else example.task)
-    said, letter = text if end < 0 else text_before(text, end), None
+    said, letter = without_stop_tokens(text if end < 0 else text_before(text, end)), None
     if len(example.choices) > len(LETTERS):  # some could not be named, and would count as wrong
         found = f"found {len(example.choices)}; there are letters for {len(LETTERS)}"
         raise RowError("too many choices", found)

@@ -22,6 +22,14 @@ _RETRYABLE = frozenset([408, 409, 425, 429])
 # The key is refused, the account has no credit, the model or address is unknown.
 _FATAL = frozenset([401, 402, 404])
 _NO_CREDIT = re.compile(r"insufficient_(?:quota|balance|credits|funds)|billing|exceeded_current_quota")
+# The same in words, for servers whose errors have no code for it. Not "quota": that of a minute passes.
+_NO_CREDIT_WORDS = re.compile(r"\bcredit balance|insufficient (?:balance|credit|fund)", re.IGNORECASE)
+# A refused prompt in words: xAI, Zhipu and proxies send no code. A blocked account is not a refusal.
+_REFUSING_WORDS = re.compile(
+    r"(?!.*\b(?:account|organi[sz]ation|key)\b)(?:.*\bcontent violates|.*\bsafety system"
+    r"|.*\b(?:prompt|input|content)\b.{0,40}\b(?:was|been|is) (?:flagged|blocked)|.*敏感内容)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 # The fields of a part, or of an object in place of a text, that can hold words.
 _WORDS = ("text", "output_text", "content", "value", "refusal", "thinking", "reasoning", "summary")
@@ -77,7 +85,8 @@ class RequestError(Exception):
     @property
     def advice(self) -> str:
         """The change that helps before the requests are sent again; empty if the error does not tell."""
-        for known in (self.status, self.type):
+        no_credit = 402 if self.fatal and _has_no_credit(self.type, self.message) else None
+        for known in (no_credit, self.status, self.type):
             if known in _ADVICE:
                 return _ADVICE[known]
         flags = (flag for name, (_, flag) in _FLAGS.items() if self.status and self.is_about(name))
@@ -86,7 +95,9 @@ class RequestError(Exception):
     def is_about(self, field: str) -> bool:
         """Return whether the server objects to a field of the request, one of those that flags set."""
         if self.param:
-            return self.param == field
+            # A field that no flag of its own sets came from `--param`, except the prompt.
+            other = self.param not in _FLAGS and not self.param.startswith("messages")
+            return self.param == field or (field == "extra" and other)
         return re.search(_FLAGS[field][0], self.message, re.IGNORECASE) is not None
 
     @property
@@ -182,9 +193,9 @@ def _no_answers(body: Mapping[str, Any]) -> RequestError:
     if body.get("error"):
         return error_of(None, body)
     # Azure and Gemini leave the answers out where the prompt was blocked, and say so elsewhere.
-    filters = body.get("prompt_filter_results"), body.get("promptFeedback")
+    filters = [found for name in ("prompt_filter_results", "promptFeedback") if (found := body.get(name))]
     if re.search(r"'filtered': True|'blockReason': '", str(filters)):
-        return RequestError("content_filter", f"the prompt was blocked: {filters}", retryable=False)
+        return RequestError("content_filter", f"the prompt was blocked: {_json(filters)}", retryable=False)
     if not body.get("choices") and any(body.get(name) for name in _MESSAGES):
         return error_of(None, body)
     return _malformed(f"expected answers in 'choices', found {describe(body.get('choices'))}")
@@ -345,10 +356,10 @@ def error_of(
     elif code:
         kind = code
     known: dict[str, Any] = {"status": status, "param": param}
-    if (status or 0) < 500 and (refusal := _refusal(error, kind)):
+    if (status or 0) < 500 and (refusal := _refusal(error, kind, status)):
         return RequestError(refusal, message, retryable=False, **known)
     # OpenAI sends status 429 for an account without credit, which no waiting helps.
-    if _NO_CREDIT.search(kind):
+    if _has_no_credit(kind, message):
         return RequestError(kind, message, retryable=False, fatal=True, **known)
     retryable = status is None or status in _RETRYABLE or status >= 500
     if should_retry in ("true", "false"):
@@ -357,7 +368,11 @@ def error_of(
     return RequestError(kind or "http_error", message, retryable=retryable, fatal=fatal, after=after, **known)
 
 
-def _refusal(error: Any, kind: str) -> str:
+def _has_no_credit(kind: str, message: str) -> bool:
+    return bool(_NO_CREDIT.search(kind) or _NO_CREDIT_WORDS.search(message))
+
+
+def _refusal(error: Any, kind: str, status: int | None) -> str:
     """Return the word with which an error says that the prompt was refused; empty if it does not."""
     if not isinstance(error, Mapping):
         return ""
@@ -365,6 +380,8 @@ def _refusal(error: Any, kind: str) -> str:
     words = [kind, str(error.get("type") or ""), str(inner.get("code")) if isinstance(inner, Mapping) else ""]
     # OpenRouter says what it flagged in a prompt, and no word for it.
     if isinstance(more, Mapping) and ("flagged_input" in more or more.get("reasons")):
+        words.append("moderation")
+    if status in (400, 403, 422) and _REFUSING_WORDS.match(_message(error)):
         words.append("moderation")
     return next(filter(is_refusing, words), "")
 

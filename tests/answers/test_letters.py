@@ -79,6 +79,9 @@ CHOICES = ["a plant", "tin", "wool"]
         "The answer is tin, which is option B.", "The answer is B, which is tin.",
         "Answer -> B", "Answer → B",
         '{"answer": "B", "text": "Tin."}', '{"answer": "B", "text": "It melts, unlike wool."}',
+        '{"text": "tin", "answer": "B"}',
+        '{"choices": [{"label": "A", "text": "a plant"}, {"label": "C", "text": "wool"}], "answer": "B"}',
+        "B.\n\nExplanation:\n- A: a plant grows\n- B: tin melts\n- C: wool",
         "B<|im_end|>", "B</s>", "The answer is B.<|eot_id|>\n", "<think>A</think>B<|endoftext|>",
     ],
 )  # fmt: skip
@@ -131,6 +134,9 @@ def test_these_name_none(reply):
         "It melts.\n\n(c) tin", "(c) tin is correct.",
         "**C) Tin**", "C (tin)", "<think>B</think>C) tin", "Answer: (A) tin",
         "The answer is tin, which is option C.", "The answer is C, which is tin.", "It is tin, which is C.",
+        '{"text": "tin", "answer": "C"}', '{"answer": {"label": "C", "text": "tin"}}',
+        '{"letter": "C", "answer": "tin"}',
+        '{"answer": "C", "choice_text": "tin"}', "The correct answer is tin, option (C).",
         '{"answer": "C", "text": "tin"}', '{"choice": "C", "text": "Tin."}',
     ],
 )  # fmt: skip
@@ -148,6 +154,23 @@ def test_a_letter_with_the_text_of_another_choice_contradicts_itself(reply):
 def test_a_letter_with_other_words_contradicts_nothing(reply, letter):
     """Only the whole text of another choice does."""
     assert choice_of(reply, CHOICES).letter == letter
+
+
+def test_a_choice_that_begins_as_an_adverb_does():
+    """`Family` and `supply food` are no `clearly`."""
+    for reply in ("The answer is family.", "The answer is family (b).", "The answer is clearly family."):
+        assert letter_of(reply, ["friends", "family", "supply food"]) == "b"
+    assert choice_of("The answer is supply food, which is option B.", ["a", "b", "supply food"]).contradicts
+
+
+def test_words_that_deny_in_a_choice():
+    """A choice's own words do not deny it; words before it do."""
+    choices = ["gas", "not hungry", "unlikely"]
+    for reply in ("The answer is (b) not hungry.", "(b) not hungry"):
+        assert letter_of(reply, choices) == "b"
+    for reply in ("The answer is not (b) not hungry.", "If it is cold, the answer is (b) not hungry."):
+        assert letter_of(reply, choices) is None
+    assert choice_of("The answer is (c) not hungry.", choices).contradicts
 
 
 def test_one_text_inside_another():

@@ -14,7 +14,8 @@ from tests.tables import table
     [
         "#### 1600", "So 1 + 1.\n#### 1,600", "####1600", "#### $1,600.00", "The answer is 1600",
         "The answer is 1600.",
-        "the final answer is **$1,600**.", "Answer: 1600 gold coins", "**Answer:** 1600", "**Answer: 1600**",
+        "the final answer is **$1,600**.", "Answer: 1600 gold coins", "Q: How many?\nA: 1,600",
+        "**Answer:** 1600", "**Answer: 1600**",
         "The final answer is:\n\n1600", "Answer:\n**1,600**\n", r"The answer is $\boxed{1600}$.",
         r"\boxed{1600} eggs",
         r"\[\boxed{1600}\]", "The answer is 3.\nThe answer is 1600.", "#### 1600\n\n", "Final Answer: 1600.0",

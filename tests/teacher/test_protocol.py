@@ -228,6 +228,8 @@ ADVICE = [
     ("Only one completion choice is allowed", "", "--n"),
     ("The model `x` does not exist, or you have no access: not found", "", "--model"),
     ("Unrecognized request argument supplied: top_k", "", "--param"),
+    ("Unrecognized request argument supplied: seed", "seed", "--param"),
+    ("Unsupported value: 'top_p' does not support 3", "top_p", "--param"),
 ]
 
 
@@ -241,6 +243,9 @@ def test_an_error_names_the_flag_to_change():
     assert not wrong
     assert "--base-url" in RequestError("x", "no", status=404).advice
     assert RequestError("server_error", "no", status=400).advice == ""
+    assert RequestError("server_error", "bad image", status=400, param="messages[0].content").advice == ""
+    assert "credit" in error_of(429, error("x", "insufficient_quota")).advice
+    assert "credit" in error_of(400, error("Your credit balance is too low")).advice
 
 
 def test_counts_that_contradict_the_answer_are_flagged():
@@ -326,6 +331,13 @@ def test_nothing_at_all_is_no_answer():
         (400, error("x", code="billing_hard_limit_reached"), "billing_hard_limit_reached", False, True),
         (429, error("x", code="insufficient_balance"), "insufficient_balance", False, True),
         (403, error("moderated"), "server_error", False, False),
+        (400, error("Your credit balance is too low", "bad_request"), "bad_request", False, True),
+        (429, error("Your quota of a minute is used up", "rate_limit"), "rate_limit", True, False),
+        (403, {"code": "x", "error": "Content violates usage guidelines."}, "moderation", False, False),
+        (400, error("Your input was flagged as harmful"), "moderation", False, False),
+        (400, {"error": {"code": "1301", "message": "可能包含不安全或敏感内容"}}, "moderation", False, False),
+        (403, error("Your account was flagged: content violates our terms"), "server_error", False, False),
+        (400, error("flagged", code="cyber_policy_violation"), "cyber_policy_violation", False, False),
         (404, {"detail": "Not Found"}, "http_error", False, True),
         (422, {"object": "error", "message": "bad", "type": "Bad", "code": 422}, "Bad", False, False),
         (408, None, "http_error", True, False),

@@ -195,6 +195,7 @@ def test_classes_that_nobody_meant_are_named_before_training(tmp_path):
         (judged("good", "good ", "bad"), "found 'good', 'good '"),
         (judged("very good", "very  good", "bad"), "found 'very  good', 'very good'"),
         ([{"text": "t", "probs": {"a": 0.5, "A": 0.5}}] * 4, "found 'A', 'a'"),
+        (judged("caf\u00e9", "cafe\u0301", "bar"), r"found 'cafe\\u0301', 'caf\u00e9'"),
     ]
     wrong = []
     for number, (found, says) in enumerate(cases, 1):

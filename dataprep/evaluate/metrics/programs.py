@@ -10,14 +10,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dataprep.answers.final_answers import said_of
+from dataprep.answers.final_answers import said_of, without_stop_tokens
 
 # The block of tests in a prompt, as `convert` writes it.
 _FENCED = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 _PYTHON = ("python", "python3", "py", "")
 # Marks of prompt formats around a program: MBPP's published prompt, Code Llama's, and tags.
 _MARKS = [
-    (re.compile(rf"^[ \t]*{begin}", re.MULTILINE), re.compile(rf"^[ \t]*{end}|{end}[ \t]*$", re.MULTILINE))
+    (re.compile(rf"^[ \t]*{begin}", re.M | re.I), re.compile(rf"^[ \t]*{end}|{end}[ \t]*$", re.M | re.I))
     for begin, end in (
         (r"\[BEGIN\]", r"\[DONE\]"),
         (r"\[PYTHON\]", r"\[/PYTHON\]"),
@@ -33,6 +33,8 @@ _LATE_FENCE = re.compile(
 )
 _WRAPPING = ("markdown", "md")  # a fence around the whole reply, with the fences of its blocks inside
 _UNSEEN = "\ufeff\u200b\u2060"  # byte order mark, zero-width space, word joiner
+_UNSEEN_FIRST = re.compile(rf"^[{_UNSEEN}]+", re.MULTILINE)
+_FUTURE = re.compile(r"^from __future__ import .*\n?", re.MULTILINE)
 _CODE_LINE = re.compile(
     r"[ \t]*(?:(?:async )?def \w|class \w|@\w|import \w|from [\w.]+ import\b"
     r"|[A-Za-z_]\w*(?:: ?[\w\[\], ]+)? ?=(?!=))"
@@ -64,7 +66,8 @@ def program_of(reply: str, tests: Sequence[str] = ()) -> str:
     (without such, the last one with a function or class), and earlier blocks add what it does not define
     itself: functions, classes, imports and constants. If no block is Python, it is the first, or the reply.
     """
-    text = said_of(reply)[0].replace("\r\n", "\n").lstrip(_UNSEEN)
+    text = without_stop_tokens(said_of(reply)[0]).replace("\r\n", "\n")
+    text = _UNSEEN_FIRST.sub("", text)
     if len(text) > _LONGEST_PROGRAM:
         return text
     for part in dict.fromkeys((_between_marks(text), text)):
@@ -100,10 +103,11 @@ def _ends_in_a_word(body: Sequence[ast.stmt]) -> bool:
 
 def _last_defining(blocks: Sequence[_Block], wanted: set[str]) -> int:
     """Return the last block that defines a wanted name, else a function or class; -1 without one."""
-    kinds = (*_DEFINITIONS, *_IMPORTS, *_ASSIGNMENTS)
-    named = [number for number, block in enumerate(blocks) if wanted & block.names(*kinds)]
-    if named:
-        return named[-1]
+    # A block that only imports the name, as from a file of the reply's own, uses the program.
+    for kinds in ((*_DEFINITIONS, *_ASSIGNMENTS), _IMPORTS):
+        named = [number for number, block in enumerate(blocks) if wanted & block.names(*kinds)]
+        if named:
+            return named[-1]
     # A block of test cases comes after the program.
     made = [
         number
@@ -140,7 +144,10 @@ def _with_helpers(blocks: Sequence[_Block], main: int) -> str:
             ]
             code = code.rstrip("\n") + "\n\n" + "\n".join(map(ast.unparse, kept)) + "\n"
             made |= block.names(*_DEFINITIONS)
-    return code
+    # Python accepts these only before all else, so not behind a helper.
+    return "".join(f"{line.rstrip()}\n" for line in dict.fromkeys(_FUTURE.findall(code))) + _FUTURE.sub(
+        "", code
+    )
 
 
 def _bound(statement: ast.stmt) -> set[str]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from dataprep.answers.final_answers import said_of
+from dataprep.answers.final_answers import said_of, without_stop_tokens
 from dataprep.answers.letters import choice_of
 from dataprep.evaluate.metrics.extract import (
     choice_alone,
@@ -145,7 +145,7 @@ def score(reply: str, reference: Reference, style: Style | None = None) -> Score
     Thinking that a reply shows is not part of its answer. ``style`` is how the student was trained to name a
     choice, if that is known.
     """
-    reply = said_of(reply)[0]
+    reply = without_stop_tokens(said_of(reply)[0])
     if reference.metric == "gsm8k":
         strict, flexible = strict_number(reply), flexible_number(reply)
         scores = {

@@ -81,7 +81,7 @@ _BROKEN = frozenset(
 _KNOWN = _WHOLE | _CUT_OFF | _REFUSED | _BROKEN
 # Errors for a prompt that a filter or a moderator refused, without the marks between their words.
 _REFUSING = re.compile(
-    r"contentfilter|contentpolicyviolation|invalidprompt|responsibleaipolicyviolation|datainspectionfailed"
+    r"contentfilter|policyviolation|invalidprompt|datainspectionfailed"
     r"|moderation|promptblocked|prohibitedcontent|sensitivecontent"
 )
 _BOM = b"\xef\xbb\xbf"

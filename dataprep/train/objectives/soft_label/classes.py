@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -173,8 +174,11 @@ def _check_alike(names: Iterable[str]) -> None:
     """Raise `RowError` if two names differ only by case or blanks: they were meant to be one class."""
     alike: dict[str, list[str]] = {}
     for name in sorted(names):
-        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
-    if found := [", ".join(map(repr, same)) for same in alike.values() if len(same) > 1]:
+        # An accented letter has two spellings that look the same; the longer one is shown escaped.
+        plain = unicodedata.normalize("NFC", name)
+        show = repr if plain == name else ascii
+        alike.setdefault(" ".join(plain.casefold().split()), []).append(show(name))
+    if found := [", ".join(same) for same in alike.values() if len(same) > 1]:
         raise RowError(
             "classes that differ only by case or blanks",
             f"found {'; '.join(found[:8])}; correct the rows, or name the classes with --classes",
