@@ -50,6 +50,19 @@ TOO_LARGE = (
     "{{ [1] * 10 ** 9 }}",
     "{% set ns = namespace(x=3) %}{% for a in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
     "{% for a in range(10 ** 9) %}{% endfor %}",
+    "{{ [1] | batch(10 ** 9, 0) | list }}",
+    "{{ [1] | slice(10 ** 9) | list }}",
+    "{{ 'a' | center(10 ** 10) }}",
+    "{{ 'a' | center(width=10 ** 10) }}",
+    "{{ 'a\\nb' | indent(10 ** 10) }}",
+    "{{ messages | tojson(indent=10 ** 9) }}",
+    "{{ 'a'.rjust(10 ** 10) }}",
+    "{{ '1'.zfill(10 ** 10) }}",
+    "{{ '%9999999999d' % 5 }}",
+    "{{ '%*d' % (10 ** 9, 5) }}",
+    "{{ '%9999999999d' | format(5) }}",
+    "{{ '{:>9999999999}'.format(5) }}",
+    "{{ '{:>{}}'.format(5, 10 ** 9) }}",
 )
 
 
@@ -96,11 +109,16 @@ def test_the_limit_changes_no_text():
         "{% for k, v in {'x': 1}.items() %}{{ k }}{{ v }}{% endfor %}"
         "{% for n in nothing %}{% else %}no{% endfor %}"
         "{% for x in [1, [2]] recursive %}{{ loop(x) if x is iterable else x }}{% endfor %}"
-        "{{ 3 * 'ab' }}{{ 2 ** 8 }}"
+        "{{ 3 * 'ab' }}{{ 2 ** 8 }}{{ 'x' | center(3) }}{{ '%2d' % 5 }}{{ '{:>3}'.format(7) }}"
+        "{{ 'z'.rjust(2) }}"
+        "{{ 7 % 4 }}{{ '20240726 %s' | format(9999999) }}{{ '%d' % 9999999 }}{{ '{}'.format(9999999) }}"
         "{% for x in (messages | selectattr('role', 'equalto', 'user')) %}{{ loop.revindex }}{% endfor %}"
     )
     found = ChatTemplate(text, {}, None).render(chat("Q", "A", "R", "B")["messages"])
-    assert found == "1/4TrueFalseFalseQ2/4FalseFalseTrueAabxx1no12ababab25621"
+    assert (
+        found
+        == "1/4TrueFalseFalseQ2/4FalseFalseTrueAabxx1no12ababab256 x  5  7 z320240726 99999999999999999999921"
+    )
 
 
 def test_a_template_is_rendered_with_a_clock_for_a_teacher_only():
