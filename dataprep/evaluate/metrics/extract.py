@@ -152,10 +152,14 @@ def _braced(text: str) -> str:
 
 
 def _quantity_in(part: str) -> Quantity | None:
+    first = _VALUE.search(part)
+    opens = first is not None and not re.search(r"\w", part[: first.start()])
+    # `18 (= 9 * 2)` explains in its brackets, and `9 * 2 (= 18)` concludes in them.
+    if first is not None and opens and part[first.end() :].lstrip(" *$").startswith("("):
+        return _quantity(first)
     if (equals := part.rpartition("="))[1] and (found := _VALUE.search(equals[2])):
         return _quantity(found)
-    first = _VALUE.search(part)
-    if first is not None and not re.search(r"\w", part[: first.start()]):
+    if first is not None and opens:
         return _quantity(first)
     return _last_quantity(part)
 
