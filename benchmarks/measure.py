@@ -50,7 +50,8 @@ class Contender:
             env=_installed() | self.environment,
         )
         assert process.stderr is not None
-        printed = process.stderr.read()
+        with process.stderr:
+            printed = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         self.seconds.append(time.perf_counter() - begin)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -9,13 +9,13 @@ from dataprep.core.ledger import Ledger as Ledger
 from dataprep.teacher.settings import Pacing as Pacing
 from dataprep.datasets.convert import Plan as Plan
 from dataprep.train.options import PredictOptions as PredictOptions
-from dataprep.datasets.validate import Problem as Problem
-from dataprep.datasets.validate import Report as Report
+from dataprep.datasets.checks import Problem as Problem
+from dataprep.datasets.checks import Report as Report
 from dataprep.core.sampling import Reservoir as Reservoir
 from dataprep.collect.review.findings import Review as Review
 from dataprep.tokens.options import ShardOptions as ShardOptions
 from dataprep.tokens.shards.reading import Shards as Shards
-from dataprep.datasets.stats import Stats as Stats
+from dataprep.datasets.checks import Stats as Stats
 from dataprep.datasets.templates import Template as Template
 from dataprep.train.options import TrainOptions as TrainOptions
 from dataprep.train.run import Trained as Trained
@@ -45,14 +45,14 @@ from dataprep.core.io import read_rows as read_rows
 from dataprep.collect.review.review import review as review
 from dataprep.collect.review.review import review_files as review_files
 from dataprep.core.sampling import shuffled_order as shuffled_order
-from dataprep.datasets.stats import stats as stats
-from dataprep.datasets.stats import stats_of_files as stats_of_files
+from dataprep.datasets.checks import stats as stats
+from dataprep.datasets.checks import stats_of_files as stats_of_files
 from dataprep.tokens.tokenize import tokenize_files as tokenize_files
 from dataprep.tokens.pairs import tokenize_pairs as tokenize_pairs
 from dataprep.train.run import train as train_student
 from dataprep.tokens.tokenizers.training import train_tokenizer as train_tokenizer
-from dataprep.datasets.validate import validate as validate
-from dataprep.datasets.validate import validate_files as validate_files
+from dataprep.datasets.checks import validate as validate
+from dataprep.datasets.checks import validate_files as validate_files
 from dataprep.core.io import write_rows as write_rows
 
 __version__: str

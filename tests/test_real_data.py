@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from dataprep.answers.parse import export_rationales, parse_rationale_files
+from dataprep.datasets.checks import stats_of_files, validate_files
 from dataprep.datasets.convert import Plan, convert_files
 from dataprep.datasets.merge import merge_files
-from dataprep.datasets.stats import stats_of_files
-from dataprep.datasets.validate import validate_files
 from dataprep.teacher.prompts import prompt_file
 from tests.helpers import read_jsonl
 

@@ -7,8 +7,8 @@ from dataprep.core.errors import RowError, TokenizerError
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import Segment, Slot
 from dataprep.tokens.linter import Linter
+from dataprep.tokens.options import Encoded
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, encode_after
-from dataprep.tokens.truncation import Encoded
 
 
 @dataclass

@@ -25,9 +25,9 @@ COMMANDS = {
     "validate": ("checks:validate_command", "Check that every row of chat files is well-formed."),
     "lint-tokens": ("checks:lint_tokens_command", "Check the token ids and the loss mask of chat files."),
     "stats": ("checks:stats_command", "Describe files: counts, lengths, duplicates."),
-    "parse-rationales": ("rationales:parse_command", "Parse teachers' rationale files into labelled rows."),
+    "parse-rationales": ("collect:parse_command", "Parse teachers' rationale files into labelled rows."),
     "export-rationales": (
-        "rationales:export_command",
+        "collect:export_command",
         "Write labelled rows back as published rationale files.",
     ),
     "prompt": ("generate:prompt_command", "Make requests to a teacher from Examples."),
@@ -35,7 +35,7 @@ COMMANDS = {
     "collect": ("collect:collect_command", "Join teachers' answers to their Examples."),
     "review": ("collect:review_command", "Describe teachers' answers to multiple-choice questions."),
     "tokenize": (
-        "tokenize:command",
+        "tokenize:tokenize_command",
         "Turn chat rows into token shards, or Examples into a teacher/student file.",
     ),
     "train": (
@@ -55,7 +55,7 @@ COMMANDS = {
         "datasets:datasets_command",
         "List the datasets: task, splits with their rows, licence, files in raw/.",
     ),
-    "tokenizer": ("tokenizer:commands", "Train a tokenizer on the data, or show one."),
+    "tokenizer": ("tokenize:tokenizer_commands", "Train a tokenizer on the data, or show one."),
     "clean": ("datasets:clean_command", "Remove the unfinished files of commands that were killed."),
 }
 

@@ -14,8 +14,8 @@ from dataprep.models.loading import GenerationError, Model
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import DATE
 from dataprep.tokens.formats.loading import chat_format_of
+from dataprep.tokens.options import Encoded
 from dataprep.tokens.tokenizers.loading import load_tokenizer
-from dataprep.tokens.truncation import Encoded
 
 # The prompts of a batch have the same limit on their answers. Where the context sets it, the limit is rounded
 # down to this many tokens; otherwise each length of prompt would make a batch of its own.

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 from dataprep.core.errors import TokenizerError, UsageError, first_line
 from dataprep.core.io import temporary_folder
 from dataprep.core.optional import quiet_torchao, require
-from dataprep.models import presets
-from dataprep.models.loading import check_finite, load_weights
+from dataprep.models.loading import (
+    PRESET_VOCABULARY,
+    PRESETS,
+    check_finite,
+    is_encoder_decoder_preset,
+    is_preset,
+    load_weights,
+    preset_config,
+)
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.formats.model_template import has_template
 from dataprep.tokens.tokenizers import loading as tokenizers
@@ -192,8 +199,7 @@ def _greedy(model: PreTrainedModel) -> Iterator[None]:
     """Make `generate` take the likeliest token, whatever the model's generation settings say."""
     from transformers import GenerationConfig
 
-    # Replaced, not overridden in the call: `generate` fills up what a call leaves open from these settings,
-    # for example beams, penalties and forced tokens.
+    # Replaced, not overridden in the call, which leaves beams, penalties and forced tokens to the settings.
     settings = model.generation_config
     ids = ("bos_token_id", "decoder_start_token_id")
     model.generation_config = GenerationConfig(
@@ -234,18 +240,18 @@ def load_tokenizer_for(model: str, path: str | None, texts: list[str]) -> Tokeni
     """Load the student's tokenizer from `path` or its model, or train one on the rows of files (`texts`)."""
     if path is not None:
         return tokenizers.load_tokenizer(path)
-    if not presets.is_preset(model):
+    if not is_preset(model):
         return tokenizers.load_tokenizer(model_directory(model))
-    if model not in presets.VOCABULARY or not texts:
+    if model not in PRESET_VOCABULARY or not texts:
         advice = "Llama 3's tokenizer.model, or the one that the shards were made with"
         raise UsageError(f"--model {model} needs --tokenizer PATH: {advice}")
-    content = train_tokenizer(texts_of_files(texts), presets.VOCABULARY[model], shrink=True)
+    content = train_tokenizer(texts_of_files(texts), PRESET_VOCABULARY[model], shrink=True)
     return tokenizers.tokenizer_from("the tokenizer trained on the data", content)
 
 
 def has_tokenizer(model: str) -> bool:
     """Return whether a model has a tokenizer of its own."""
-    if presets.is_preset(model):
+    if is_preset(model):
         return False
     folder = Path(model_directory(model))
     return any((folder / name).is_file() for name in tokenizers.FILES)
@@ -292,7 +298,7 @@ def load_chat_format_for(
 
 
 def _chat_format(model: str, name: str | None, tokenizer: Tokenizer, **settings: Any) -> ChatFormat:
-    folder = None if presets.is_preset(model) else model_directory(model)
+    folder = None if is_preset(model) else model_directory(model)
     if name is None:
         name = "template" if folder is not None and has_template(folder) else "llama3"
     if name == "template":
@@ -308,7 +314,7 @@ def model_directory(model: str, flag: str = "--model") -> str:
         expected = (
             "expected a directory as transformers saves a model, a name on the Hub (OWNER/NAME), or a preset"
         )
-        raise UsageError(f"{flag} {model}: {expected}: {', '.join(presets.NAMES)}")
+        raise UsageError(f"{flag} {model}: {expected}: {', '.join(PRESETS)}")
     require("huggingface_hub", extra="train", feature="training a student")
     try:
         from huggingface_hub import snapshot_download
@@ -327,7 +333,7 @@ def load_student(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> S
 
     with quiet_torchao():  # transformers imports torchao if it is installed
         from transformers import PreTrainedModel  # noqa: F401
-    if presets.is_preset(model):
+    if is_preset(model):
         weights = _create(model, tokenizer, chat_format)
     else:
         # In float32 whatever the files have: small updates would be lost in bfloat16.
@@ -348,10 +354,10 @@ def _create(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> PreTra
 
     bos = next(iter(_special_ids(tokenizer, ("<|begin_of_text|>", "<s>", "<bos>"))), None)
     eos = stop_tokens(tokenizer, chat_format) or [pad_id(tokenizer)]
-    if presets.is_encoder_decoder(model):  # T5 has no turns: its texts end with </s>
+    if is_encoder_decoder_preset(model):  # T5 has no turns: its texts end with </s>
         eos = _special_ids(tokenizer, ("</s>", "<|end_of_text|>", "<|endoftext|>")) or eos
-    config = presets.config_of(model, tokenizer.vocab_size, pad_id(tokenizer), bos, eos[0])
-    factory = AutoModelForSeq2SeqLM if presets.is_encoder_decoder(model) else AutoModelForCausalLM
+    config = preset_config(model, tokenizer.vocab_size, pad_id(tokenizer), bos, eos[0])
+    factory = AutoModelForSeq2SeqLM if is_encoder_decoder_preset(model) else AutoModelForCausalLM
     weights: PreTrainedModel = factory.from_config(config)
     return weights
 

@@ -17,8 +17,8 @@ from dataprep.core.conversations import find_ignored, find_in_row
 from dataprep.core.errors import RowError
 from dataprep.tokens.formats.base import ChatFormat, Messages, Segment, Slot, Turns
 from dataprep.tokens.linter import Linter
+from dataprep.tokens.options import Encoded, truncate
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, encode_after, pack_ids
-from dataprep.tokens.truncation import Encoded, truncate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,10 +20,10 @@ from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Segment
 from dataprep.tokens.formats.jinja import TemplateFormat
 from dataprep.tokens.formats.model_template import read_object
+from dataprep.tokens.options import Encoded, first_difference
 from dataprep.tokens.tokenizer_json import tokenizer_json, with_end
 from dataprep.tokens.tokenizers.base import BOS, EOS, Tokenizer, first_of, needed, pad_id
 from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
-from dataprep.tokens.truncation import Encoded, first_difference
 
 CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 # Older files, which would contradict a new configuration.

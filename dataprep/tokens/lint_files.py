@@ -15,13 +15,12 @@ from dataprep.core.errors import InputError, Location, RowDropped, RowError, Usa
 from dataprep.core.html import check_path, document, escaped
 from dataprep.core.jsonl import parse_line
 from dataprep.core.options import check_whole
-from dataprep.datasets.validate import Problem, Report
+from dataprep.datasets.checks import Problem, Report
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Turns
-from dataprep.tokens.options import ShardOptions
+from dataprep.tokens.options import Encoded, ShardOptions, truncate
 from dataprep.tokens.tokenize import prepare
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
-from dataprep.tokens.truncation import Encoded, truncate
 
 BATCH = 256  # rows that are encoded at once
 MAX_TOKENS = 4096  # that are shown per row

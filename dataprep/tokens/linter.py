@@ -19,8 +19,8 @@ from dataprep.core.conversations import Finding
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 from dataprep.tokens.formats.base import ChatFormat, Plan, Segment, Turns
+from dataprep.tokens.options import Encoded, spans_of
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
-from dataprep.tokens.truncation import Encoded, spans_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,12 +1,86 @@
-"""Options of turning chat rows into token shards. This module imports nothing heavy: help texts read it."""
+"""Options of token shards, and a conversation in tokens that is cut where it is too long."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import RowDropped, RowError, UsageError
 from dataprep.core.options import check, option
-from dataprep.tokens.truncation import TRUNCATIONS
+
+# Options of commands import this name, so nothing heavy may be imported here: `--help` must answer at once.
+TRUNCATIONS = ("error", "drop", "truncate")
+
+
+@dataclass(slots=True)
+class Encoded:
+    """A conversation in tokens."""
+
+    ids: list[int]  # token ids, L of them
+    mask: bytearray  # L bytes: 1 where the token is in the loss, else 0
+
+
+def spans_of(mask: bytes | bytearray) -> list[tuple[int, int]]:
+    """Return the spans of tokens in the loss as (first, one after the last): the answers, in order.
+
+    >>> spans_of(bytes([0, 1, 1, 0, 1]))
+    [(1, 3), (4, 5)]
+    """
+    spans, start = [], mask.find(1)
+    while start >= 0:
+        end = mask.find(0, start)
+        end = len(mask) if end < 0 else end
+        spans.append((start, end))
+        start = mask.find(1, end)
+    return spans
+
+
+class Truncated(NamedTuple):
+    """A row that is short enough, and how many of its answers were shortened or removed."""
+
+    encoded: Encoded
+    cut_answers: int = 0
+
+
+def truncate(encoded: Encoded, max_length: int, truncation: str = "error") -> Truncated:
+    """Shorten a row to at most ``max_length`` tokens, or raise ``RowError`` or ``RowDropped``."""
+    if truncation not in TRUNCATIONS or max_length < 1:
+        raise UsageError(
+            f"expected 1 token or more, and one of {', '.join(TRUNCATIONS)}; "
+            f"found {max_length} and {truncation!r}"
+        )
+    length = len(encoded.ids)
+    if length <= max_length:
+        return Truncated(encoded)
+    lengths = f"found {length:,} tokens; expected at most {max_length:,}"
+    if truncation == "error":
+        raise RowError("too many tokens", f"{lengths}: drop or truncate such rows, or allow more")
+    if truncation == "drop":
+        raise RowDropped("too many tokens", lengths)
+    # Questions are never cut. The row ends with the last answer of which at least one token fits; a question
+    # that loses its whole answer is removed with it.
+    spans = spans_of(encoded.mask)
+    kept = [span for span in spans if span[0] < max_length]
+    if not kept:
+        raise RowDropped("no room for an answer", lengths)
+    # A shortened answer gets no end-of-turn token: that would teach the model to stop in the middle.
+    end = min(kept[-1][1], max_length)
+    cut = sum(last > end for _, last in spans)
+    return Truncated(Encoded(encoded.ids[:end], encoded.mask[:end]), cut)
+
+
+def first_difference(first: Sequence[object], second: Sequence[object]) -> int | None:
+    """Return the index at which two sequences first differ, or ``None`` if they are equal.
+
+    >>> first_difference("abc", "abd"), first_difference("ab", "abc"), first_difference("a", "a")
+    (2, 2, None)
+    """
+    pairs = zip(first, second, strict=False)
+    at = next((index for index, (one, other) in enumerate(pairs) if one != other), None)
+    if at is None and len(first) != len(second):
+        return min(len(first), len(second))
+    return at
 
 
 # The manifest of shards lists the options in this order: another order would change its bytes.

@@ -30,9 +30,9 @@ from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.converters.choices import CHOICE_USER
 from dataprep.datasets.templates import compile_text
+from dataprep.tokens.options import TRUNCATIONS
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.base import needed, pad_id
-from dataprep.tokens.truncation import TRUNCATIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dataprep.core.errors import UsageError
 from dataprep.core.io import printable
 from dataprep.core.options import check, option, options_of, parse_names, to_config
-from dataprep.tokens.truncation import TRUNCATIONS
+from dataprep.tokens.options import TRUNCATIONS
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,7 +17,7 @@ from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.items import Training, read_items, read_training
 from dataprep.evaluate.local_model import encoder_of, template_options
 from dataprep.evaluate.settings import Settings
-from dataprep.models import presets
+from dataprep.models import loading
 from dataprep.models.loading import load
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
@@ -156,7 +156,7 @@ def test_a_student_of_rationales_is_asked_with_its_prefix(tmp_path, monkeypatch,
         model = student(tmp_path / "model")
     else:
         sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
-        monkeypatch.setitem(presets._T5, "t5-tiny", sizes)
+        monkeypatch.setitem(loading._T5, "t5-tiny", sizes)
         model = "t5-tiny"
     options = TrainOptions(model=model, steps=150, batch_size=4, learning_rate=0.01, save_every=0)
     run = train(data, output=tmp_path / "run", options=options).path

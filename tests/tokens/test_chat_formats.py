@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from dataprep.core.errors import FileError, RowDropped, RowError, TemplateError, TokenizerError, UsageError
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.loading import chat_format_of
+from dataprep.tokens.options import Encoded, spans_of, truncate
 from dataprep.tokens.tokenizers.base import decode_after
-from dataprep.tokens.truncation import Encoded, spans_of, truncate
 from tests import chat_templates as templates
 from tests.strategies import filled_texts
 from tests.tokens_fakes import encode, encode_one, reference, segments

@@ -12,8 +12,8 @@ from dataprep.core.io import Block
 from dataprep.tokens.encoder import Batch, Encoder
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.linter import Linter
+from dataprep.tokens.options import Encoded, spans_of, truncate
 from dataprep.tokens.tokenize import Documents
-from dataprep.tokens.truncation import Encoded, spans_of, truncate
 from tests.tokens.test_chat_formats import chat, chats
 from tests.tokens_fakes import problems_of, reference
 from tests.toy_tokenizer import ToyTokenizer

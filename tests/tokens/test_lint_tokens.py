@@ -15,10 +15,9 @@ from dataprep.cli.app import app
 from dataprep.core.errors import InputError, UsageError
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.lint_files import lint_files, page
-from dataprep.tokens.options import ShardOptions
+from dataprep.tokens.options import Encoded, ShardOptions, spans_of, truncate
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.training import train_tokenizer
-from dataprep.tokens.truncation import Encoded, spans_of, truncate
 from tests import chat_templates as templates
 from tests.tokens.test_chat_formats import DUMMY, TOY, chat, chats
 from tests.tokens_fakes import encode, encode_one, problems_of

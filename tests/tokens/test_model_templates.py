@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from dataprep.cli.app import app
 from dataprep.core.errors import RowError, TemplateError
 from dataprep.tokens.formats.loading import chat_format_of
+from dataprep.tokens.options import spans_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
-from dataprep.tokens.truncation import spans_of
 from tests.tokens.test_chat_formats import chat
 from tests.tokens.test_tokenizers import corpus
 from tests.tokens_fakes import encode, encode_one, problems_of

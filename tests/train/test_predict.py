@@ -12,7 +12,7 @@ import torch
 from dataprep import PredictOptions, predict_files, read_rows
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.train.objectives.soft_label.classifier import load_scorer
-from dataprep.train.objectives.soft_label.scorers import logits_of
+from dataprep.train.objectives.soft_label.rows import logits_of
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests.helpers import write_jsonl

@@ -16,7 +16,7 @@ from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5F
 
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.records import Example
-from dataprep.models import presets
+from dataprep.models import loading
 from dataprep.models.student import Student
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.train.layers.encoder_decoder import PackedPairs, PaddedPairs, pairs_for
@@ -331,7 +331,7 @@ def test_a_run_from_end_to_end(tmp_path, monkeypatch):
     """The parts of the loss fall; records hold ledgers, a sample and how many answers are right."""
     monkeypatch.setattr(Student, "save", lambda self, folder: self.model.save_pretrained(folder))
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
-    monkeypatch.setitem(presets._T5, "t5-tiny", sizes)
+    monkeypatch.setitem(loading._T5, "t5-tiny", sizes)
     path = write_jsonl(tmp_path / "rows.jsonl", [row(number) for number in range(4)] * 4)
     options = TrainOptions(model="t5-tiny", steps=12, batch_size=4, learning_rate=0.01, save_every=0)
     done = train(path, path, tmp_path / "run", options=options)

@@ -14,8 +14,7 @@ from dataprep.train.objectives.soft_label import tiny
 from dataprep.train.objectives.soft_label.classes import Classes, Teacher, classes_of, name_of
 from dataprep.train.objectives.soft_label.classifier import load_scorer, word_pieces
 from dataprep.train.objectives.soft_label.objective import SoftLabelObjective, alpha_for
-from dataprep.train.objectives.soft_label.rows import judged_rows, teacher_of
-from dataprep.train.objectives.soft_label.scorers import logits_of
+from dataprep.train.objectives.soft_label.rows import judged_rows, logits_of, teacher_of
 from dataprep.train.objectives.soft_label.tiny import Vocabulary
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train

@@ -15,8 +15,7 @@ from dataprep.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dataprep.datasets.stats import Lengths, Stats, Tokens
-    from dataprep.datasets.validate import Report
+    from dataprep.datasets.checks import Lengths, Report, Stats, Tokens
 
 
 def lint_tokens_command(
@@ -84,7 +83,7 @@ def stats_command(
       dataprep stats mergedata/train.jsonl
       dataprep stats mergedata/train.jsonl --tokenizer tokenizer.model
     """
-    from dataprep.datasets.stats import stats_of_files
+    from dataprep.datasets.checks import stats_of_files
 
     encode = None
     # Libraries of tokenizers are imported only if tokens are to be counted.
@@ -144,7 +143,7 @@ def validate_command(
     Example:
       dataprep validate mergedata/train.jsonl
     """
-    from dataprep.datasets.validate import validate_files
+    from dataprep.datasets.checks import validate_files
 
     report = validate_files(inputs)
     _print_report(Summary("validate", quiet=quiet, as_json=as_json), report, ",", show=True)

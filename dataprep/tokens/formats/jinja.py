@@ -32,7 +32,7 @@ from dataprep.tokens.formats.model_template import (
     ModelTemplate,
     read_template,
 )
-from dataprep.tokens.truncation import first_difference
+from dataprep.tokens.options import first_difference
 
 Span = tuple[int, int]
 CONTEXT = 40  # characters of each text in a message about a difference

@@ -21,7 +21,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, describe
 from dataprep.datasets.templates import question_of
 from dataprep.tokens.encoder import Encoder
-from dataprep.tokens.truncation import spans_of
+from dataprep.tokens.options import spans_of
 from dataprep.train.objective import Batch, read_with
 from dataprep.train.objectives.sft import document_batch
 from dataprep.train.options import TrainOptions

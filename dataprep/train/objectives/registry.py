@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError, located
 from dataprep.core.jsonl import not_object, parse_line
-from dataprep.models import presets
-from dataprep.train.objectives.soft_label.scorers import NETWORKS, network_file
+from dataprep.models.loading import is_preset
+from dataprep.train.objectives.soft_label.rows import NETWORKS, network_file
 from dataprep.train.options import TrainOptions, flag_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _language_model_rate(options: TrainOptions) -> float:
     if options.lora is not None:
         return 2e-4
     # New weights need large steps; large steps would destroy what a pretrained model knows.
-    return 1e-3 if presets.is_preset(options.model) else 2e-5
+    return 1e-3 if is_preset(options.model) else 2e-5
 
 
 @dataclass(frozen=True, slots=True)

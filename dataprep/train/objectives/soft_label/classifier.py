@@ -13,7 +13,7 @@ from dataprep.core.errors import FileError, UsageError
 from dataprep.models.loading import check_finite
 from dataprep.train.objectives.soft_label import tiny
 from dataprep.train.objectives.soft_label.classes import Classes, name_of
-from dataprep.train.objectives.soft_label.scorers import (
+from dataprep.train.objectives.soft_label.rows import (
     NETWORK_FILE,
     NETWORKS,
     PRESETS,

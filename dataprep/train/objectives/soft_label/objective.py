@@ -30,10 +30,11 @@ from dataprep.train.objectives.soft_label.rows import (
     NO_GOLD,
     SOFT,
     JudgedDataset,
+    Scorer,
     judged_rows,
+    logits_of,
     usual_fields,
 )
-from dataprep.train.objectives.soft_label.scorers import Scorer, logits_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -16,8 +16,15 @@ from dataprep.core.jsonl import to_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
 from dataprep.train.objective import check_max_length
-from dataprep.train.objectives.soft_label.rows import COLUMN, texts_of, usual_fields
-from dataprep.train.objectives.soft_label.scorers import Encoded, Scorer, length, logits_of
+from dataprep.train.objectives.soft_label.rows import (
+    COLUMN,
+    Encoded,
+    Scorer,
+    length,
+    logits_of,
+    texts_of,
+    usual_fields,
+)
 from dataprep.train.options import PredictOptions
 
 

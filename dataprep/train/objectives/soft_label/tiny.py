@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dataprep.train.objectives.soft_label.classes import Classes
-from dataprep.train.objectives.soft_label.scorers import NETWORK_FILE, Encoded, Fields, Scorer, explain_damage
+from dataprep.train.objectives.soft_label.rows import NETWORK_FILE, Encoded, Fields, Scorer, explain_damage
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 # Characters that choose an unknown word's bucket: words that begin alike are often forms of one word.
