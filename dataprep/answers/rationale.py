@@ -181,14 +181,22 @@ def _next_marker(
 ) -> tuple[int, str | None, int]:
     """Return the place of the next marker of a new teacher, the teacher, and where its text begins."""
     found, any_word = text.find(_MARK, begin), teachers.markers is None
+    known = _MARK  # the last word of a teacher that was seen, with the space before it; at first none
     while found >= 0:
         after = found + len(_MARK)
-        # Cheaper than to look for a name: one that is any word ends in a letter or digit.
+        # Cheaper than to look for a name: one that is any word ends in a letter or digit, and the same word
+        # names the same teacher. An adversarial text repeats it a hundred thousand times.
         named = not any_word or text[found - 1].isalnum()
-        if named and text[after : after + 1] in _AFTER_MARK:
+        if (
+            named
+            and text[after : after + 1] in _AFTER_MARK
+            and not text.startswith(known, found - len(known))
+        ):
             teacher, space = teachers.before(text, begin, found)
             if teacher is not None and teacher not in seen:
                 return space, teacher, after
+            if any_word and space >= 0:
+                known = text[space:found]
         found = text.find(_MARK, after)
     return len(text), None, len(text)
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "collect": ("collect:collect_command", "Join teachers' answers to their Examples."),
     "review": ("collect:review_command", "Describe teachers' answers to multiple-choice questions."),
     "tokenize": (
-        "tokenize:tokenize_command",
+        "tokenize:command",
         "Turn chat rows into token shards, or Examples into a teacher/student file.",
     ),
     "train": (
@@ -55,7 +55,7 @@ COMMANDS = {
         "datasets:datasets_command",
         "List the datasets: task, splits with their rows, licence, files in raw/.",
     ),
-    "tokenizer": ("tokenize:tokenizer_commands", "Train a tokenizer on the data, or show one."),
+    "tokenizer": ("tokenizer:commands", "Train a tokenizer on the data, or show one."),
     "clean": ("datasets:clean_command", "Remove the unfinished files of commands that were killed."),
 }
 
