@@ -26,7 +26,7 @@ from dataprep.collect.rows import (
 )
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, located
-from dataprep.core.index import packed, unpacked
+from dataprep.core.io.unfinished import packed, unpacked
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, is_example
 from dataprep.datasets import registry as converters

@@ -8,7 +8,7 @@ from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, UsageError, located
-from dataprep.core.index import packed, scratch_database, unpacked
+from dataprep.core.io.unfinished import packed, scratch_database, unpacked
 from dataprep.core.records import describe
 from dataprep.evaluate.items import MISSING, Item, Prediction
 from dataprep.teacher.journal.current import CurrentLines

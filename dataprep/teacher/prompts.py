@@ -33,7 +33,7 @@ from dataprep.answers.rationale import CUE
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import RowDropped, RowError, UsageError
-from dataprep.core.index import packed, scratch_database
+from dataprep.core.io.unfinished import packed, scratch_database
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.core.records import Example

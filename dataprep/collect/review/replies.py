@@ -16,7 +16,7 @@ from dataprep.answers.letters import Choice, choice_of
 from dataprep.answers.quality import by_teacher
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, located, shortened
-from dataprep.core.index import packed, scratch_database, unpacked
+from dataprep.core.io.unfinished import packed, scratch_database, unpacked
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import choices_of, id_of
 from dataprep.datasets.source_rows import GoldRow
