@@ -1,6 +1,7 @@
 """Fixtures that all tests share: a workspace with the samples in it, and two ways to run the command."""
 
 import os
+import signal
 
 # Each test process, and each command that it starts, uses one core: models this small are slower on several,
 # and the other cores have tests of their own. Torch and numpy read it when they are loaded.
@@ -11,6 +12,11 @@ from hypothesis import HealthCheck, settings
 
 from dataprep import init_workspace
 from tests.helpers import run_alone, run_here
+
+# A runner that was started with `nohup` hands its ignored SIGHUP down, and commands leave it ignored, as they
+# should. With a handler of ours the signal still ends nothing here, and is the usual one in new processes.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # A busy machine is no failure of a property.
 settings.register_profile("dataprep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
