@@ -19,7 +19,7 @@ class Reply:
         status, headers, body: what is sent; a body that is no bytes is sent as JSON.
         delay: seconds before anything is sent.
         cut: send only so many bytes of the body, though all were announced, and close.
-        reset: close the connection without a word.
+        reset: close the connection without a reply.
         hang: send nothing, ever.
         chunked: send the body in pieces without saying how long it is.
     """

@@ -113,7 +113,7 @@ def test_a_source_row_with_an_example_s_field_stays_a_source_row():
 
 
 def test_examples_of_another_dataset_are_an_error_that_names_it():
-    """The wording of another dataset would leave out choices or tests without a word."""
+    """The wording of another dataset would silently leave out choices or tests."""
     for name, rows in (("gsm8k", examples_of("arc", ARC)), ("arc", examples_of("mbpp", MBPP))):
         with pytest.raises(InputError, match=r"an Example of another dataset: found the source '(arc|mbpp)'"):
             list(dataprep.convert(name, rows))

@@ -197,7 +197,7 @@ def test_rows_of_pandas_are_read():
 
 
 def test_truth_is_an_answer_of_yes_and_no():
-    """True is the choice yes, or true, whichever there is; among others it is none of the choices."""
+    """True names the choice `yes` or `true`; a row without such a choice is an error."""
     for texts in (["no", "yes"], ["False", "True"], ["No", "Yes", "Maybe"]):
         row = {"question": "Is it?", "choices": texts}
         for answer in (True, "true", "yes", "TRUE"):

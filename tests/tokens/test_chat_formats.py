@@ -323,7 +323,7 @@ def test_a_template_that_changes_contents_is_an_error(tmp_path, change):
 
 
 def test_a_template_that_leaves_the_system_message_out_is_an_error(tmp_path):
-    """No message is lost without a word."""
+    """No message is lost silently."""
     template = templates.LLAMA3.replace("in messages %}", "in messages if message.role != 'system' %}")
     chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
     encode_one(TOY, chat_format, chat("Q", "A"))
@@ -359,7 +359,7 @@ def test_where_templates_come_from(tmp_path):
 
 
 def test_a_template_whose_special_tokens_nobody_names_is_an_error(tmp_path):
-    """A jinja file alone does not say what bos_token is; none is left out without a word."""
+    """A jinja file alone does not say what bos_token is; none is left out silently."""
     path = templates.model_directory(tmp_path / "m", templates.LLAMA3)
     encode_one(TOY, chat_format_of("template", path=path), chat("Q", "A"))
     with pytest.raises(TemplateError, match=r"jinja: the chat template writes bos_token, .* model directory"):

@@ -1,4 +1,4 @@
-"""Templates that do not end, files of another shape, and the chat format that is taken without a word."""
+"""Templates that do not end, files of another shape, and the chat format that is used by default."""
 
 import json
 import pickle
@@ -294,7 +294,7 @@ def test_arrays_that_do_not_fit_are_errors(tmp_path):
     assert not wrong
 
 
-# --- the chat format without a word
+# --- the chat format by default
 
 
 def directory(tmp_path, template=templates.CHATML):

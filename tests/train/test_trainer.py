@@ -405,7 +405,7 @@ def test_shards_longer_than_the_model_are_an_error(place, tmp_path):
 
 
 def test_shards_of_another_tokenizer_do_not_train_a_model_that_has_its_own(place, tmp_path):
-    """Ids that mean other texts to the model would train it on nonsense, without a word."""
+    """Ids that mean other texts to the model would silently train it on nonsense."""
     student = tmp_path / "student"
     train(place / "train.jsonl", output=student, options=chosen(place, steps=1))
     (tmp_path / "other.json").write_bytes(train_tokenizer(["other words here"] * 8, 290, "bpe", shrink=True))
