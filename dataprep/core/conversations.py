@@ -75,6 +75,8 @@ _NAMES_IN_MESSAGES = {
         _SHOWN,
     ),
 }
+# In a row, where the value is a boolean.
+_ANSWER_IS_GOOD = ("label", "kto_tag")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -127,8 +129,8 @@ def find_in_row(row: dict[str, Any]) -> Iterator[Finding]:
         yield from _order_of(roles)
 
 
-def find_ignored(row: Mapping[str, Any], place: str = "", *, learned: bool = False) -> Iterator[Finding]:
-    """Yield the fields that say what is learned or shown to the model, and would have no effect.
+def find_ignored(row: Mapping[str, Any], place: str = "", *, learned: bool = False) -> list[Finding]:
+    """Return the fields that say what is learned or shown to the model, and would have no effect.
 
     Fields with an empty value, as Parquet files have them, say nothing.
 
@@ -137,19 +139,32 @@ def find_ignored(row: Mapping[str, Any], place: str = "", *, learned: bool = Fal
         place: where the message is in its row.
         learned: find only the fields that say what is learned, in rows without messages.
     """
-    for name, value in row.items():
-        meaning = _meaning(str(name), bool(place))
+    findings = []
+    for name, meaning in _told(tuple(row), bool(place)):
+        value = row[name]
         # KTO's label says whether the answer is a good one. Other labels are those of classifiers.
-        if name in ("label", "kto_tag") and type(value) is bool and not place and not learned:
-            meaning = _LEARNED
-        if meaning is None or (learned and meaning is not _LEARNED) or _is_empty(value):
+        if name in _ANSWER_IS_GOOD and (learned or type(value) is not bool):
+            continue
+        if (learned and meaning is not _LEARNED) or _is_empty(value):
             continue
         field = f"{place}.{name}" if place else f"the field {name!r}"
         told = f"{field} is {describe(value)}: it says {meaning}, and dataprep would ignore it"
-        yield Finding(IGNORED, f"{told}; remove the field, or leave the row out")
+        findings.append(Finding(IGNORED, f"{told}; remove the field, or leave the row out"))
+    return findings
 
 
-@lru_cache(maxsize=4096)  # data can have any number of names
+# The rows of a file have the same few sets of names, and nearly always none of them tells anything.
+@lru_cache(maxsize=1024)
+def _told(names: tuple[str, ...], in_message: bool) -> tuple[tuple[str, str], ...]:
+    """Return the names that may say something, each with what it says."""
+    told = []
+    for name in names:
+        meaning = _LEARNED if name in _ANSWER_IS_GOOD and not in_message else _meaning(str(name), in_message)
+        if meaning is not None:
+            told.append((name, meaning))
+    return tuple(told)
+
+
 def _meaning(name: str, in_message: bool) -> str | None:
     words = [word.lower() for word in _WORD.findall(name)]
     if not words:
