@@ -82,7 +82,8 @@ def loses(text: bytes, values: Sequence[Any]) -> bool:
         )
     # The values' own JSON has as many colons as the text if no key was lost: those in strings count on both
     # sides, unless they are written as escapes.
-    if text.count(b":") != colons or re.search(rb"\\u003[aA]", text):
+    # The fixed beginning of the escape is found many times as fast as the expression.
+    if text.count(b":") != colons or (b"\\u003" in text and re.search(rb"\\u003[aA]", text)):
         return True
     return numbers and _LONG in text.translate(_ONE_DIGIT)
 
