@@ -18,6 +18,7 @@ from dataprep.core.jsonl import find_lost, parse_line
 from dataprep.core.records import describe
 
 ROLES = ("system", "user", "assistant")
+_SOUND_FIELDS = {"role", "content"}
 
 IGNORED = "field without effect"  # the kind of the findings of `find_ignored`
 _LEARNED, _SHOWN = "what is learned", "what the model is shown"
@@ -200,7 +201,9 @@ def _look_at(message: Any, place: str) -> tuple[str | None, list[Finding]]:
         findings.append(Finding("content is no string", f"{place}.content is {found}"))
     elif not content.strip():
         findings.append(Finding("empty content", f"{place}.content is {describe(content)}"))
-    findings.extend(find_ignored(message, place))
+    # Nearly all messages have these two fields only.
+    if message.keys() != _SOUND_FIELDS:
+        findings.extend(find_ignored(message, place))
     return (role if role in ROLES else None), findings
 
 
