@@ -21,8 +21,9 @@ from dataprep.core.io import Block
 from dataprep.core.jsonl import MAX_LINE, any_line, find_lost, loses, not_json, not_object, not_writable
 from dataprep.core.records import describe
 
-# In so much of each file, `per_row` looks for keys and digits that the parser loses. To look at all rows
-# would cost an eighth of the time of `convert`. A program that writes a key twice does so from the beginning.
+# In so much of each file, `per_row` looks for keys and digits that the parser loses. To look at all rows,
+# each parsed once, took 1.17 times the time of `convert gsm8k`, and 1.62 times that of `commonsense_qa`
+# (medians of four alternating pairs). A program that writes a key twice does so from the beginning.
 CHECKED_BYTES = 1 << 20
 
 Row = TypeVar("Row")
