@@ -37,6 +37,11 @@ def model(folder, template):
     return save_tokenizer(folder, made, names, [name for name in _ADDED if name in template], BOS, EOS)
 
 
+def is_unknown(found):
+    """Whether a row is an error because the loss mask is unknown."""
+    return isinstance(found, RowError) and found.reason == "the loss mask is unknown"
+
+
 def as_parts(row):
     """A row whose contents are lists of one part."""
     messages = [m | {"content": [{"type": "text", "text": m["content"]}]} for m in row["messages"]]
@@ -54,8 +59,11 @@ def test_every_row_has_the_ids_of_transformers(tmp_path, path):
     faults = [
         f"{title}: {explain(pair, rows[title], expected[title], found[title])}"
         for title in rows
-        if not is_equal(expected[title], found[title], masks=False)
+        if not is_equal(expected[title], found[title], masks=False) and not is_unknown(found[title])
     ]
+    # Gemma 4 writes the results of tools into the turn that calls them, before its content.
+    unknown = {title for title in rows if is_unknown(found[title])}
+    assert unknown <= ({"calls with content and reasoning"} if "gemma4" in path.stem else set())
     assert not faults, f"{len(faults)} of {len(rows)} rows differ\n" + "\n\n".join(faults[:2])
 
 
@@ -66,6 +74,7 @@ def test_answers_and_their_ends_are_in_the_loss(tmp_path, path):
     pair = model(tmp_path, template)
     special_ids = set(pair.ours.special_tokens.values())
     ends = "|".join(map(re.escape, sorted(pair.ours.special_tokens, key=len, reverse=True)))
+    own_newline = r"\n?" if "generation" in template else ""  # an author's marks may hold it
     taken = 0
     for title in PLAIN:
         row = ROWS[title]
@@ -84,7 +93,8 @@ def test_answers_and_their_ends_are_in_the_loss(tmp_path, path):
         learned = [pair.theirs.decode(found.ids[slice(*span)]) for span in spans_of(found.mask)]
         # An answer and what ends its turn, and perhaps the end of the text on its own; no header.
         for answer in answers:
-            assert re.fullmatch(rf"\s*{re.escape(answer)}\s*({ends})*", learned.pop(0)), (title, answer)
+            whole = rf"\s*{re.escape(answer)}\s*({ends})*{own_newline}"
+            assert re.fullmatch(whole, text := learned.pop(0)), (title, text)
         assert all(re.fullmatch(f"({ends})+", text) for text in learned), (title, learned)
         # Whatever special token stands behind the last answer is in the loss.
         behind = expected.text.rpartition(answers[-1])[2]
