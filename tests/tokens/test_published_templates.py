@@ -8,12 +8,22 @@ import pytest
 
 from dataprep.core.errors import RowError
 from dataprep.tokens.options import spans_of
-from tests.chat_oracle import byte_level, encoder_of, expected_of, explain, is_equal, save_tokenizer
+from tests.chat_oracle import (
+    byte_level,
+    check_rows,
+    encoder_of,
+    expected_of,
+    explain,
+    is_equal,
+    save_tokenizer,
+)
 from tests.chat_rows import ROWS
 
 SPEC = importlib.util.find_spec("trl")
 FOLDER = Path(SPEC.origin).parent / "chat_templates" if SPEC and SPEC.origin else Path("none")
-PATHS = [path for path in sorted(FOLDER.glob("*.jinja")) if "_training" not in path.stem]
+ALL = sorted(FOLDER.glob("*.jinja"))
+PATHS = [path for path in ALL if "_training" not in path.stem]
+MARKED = [path for path in ALL if re.search(r"{%-? generation", path.read_text("utf-8"))]
 
 pytestmark = [
     pytest.mark.slow,
@@ -102,3 +112,12 @@ def test_answers_and_their_ends_are_in_the_loss(tmp_path, path):
         special = [bit for id, bit in zip(found.ids, found.mask, strict=True) if id in special_ids]
         assert sum(special[-number:]) == number if number else not special[-1], (title, behind)
     assert taken
+
+
+@pytest.mark.parametrize("path", MARKED, ids=lambda path: path.stem)
+def test_marks_of_published_templates_are_as_transformers_reads_them(tmp_path, path):
+    """Templates with marks of their own, among them those that TRL trains with: ids and masks."""
+    template = path.read_text("utf-8")
+    pair = model(tmp_path, template)
+    rows = [row for title, row in ROWS.items() if title != "thoughts in a content"]
+    assert check_rows(pair, path.stem, rows, template=template, marked=template)
