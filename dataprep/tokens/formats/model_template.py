@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dataprep.core import io as files
+from dataprep.core.conversations import reasoning_of
 from dataprep.core.errors import FileError, RowError, TemplateError, first_line
 from dataprep.core.records import describe
 from dataprep.tokens.tokenizers.base import needed
@@ -172,15 +173,30 @@ class ChatTemplate:
         return [name for name in names if name in used]
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], *, prompt: bool = False, marks: bool = False
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Any = None,
+        variables: Mapping[str, Any] | None = None,
+        prompt: bool = False,
+        marks: bool = False,
     ) -> str:
-        """Return the text of a conversation, or raise ``RowError`` with the template's own message."""
+        """Return the text of a conversation, or raise ``RowError`` with the template's own message.
+
+        Args:
+            messages: of a row.
+            tools: schemas of the tools.
+            variables: further variables, which win over those of the tokenizer.
+            prompt: whether the prompt of an answer follows.
+            marks: whether to put ``BEGIN`` and ``END`` around what the template marks as generated.
+        """
         # The extension reads this; a template is compiled once for both ways.
         self._environment.marking = marks  # type: ignore[attr-defined]
         self._limit.left, self._limit.end = ROUNDS, None
-        chat = [dict(message) for message in messages]
+        values = {**self._values, **(variables or {}), "messages": [*map(_as_given, messages)]}
+        values |= {"add_generation_prompt": prompt} | ({"tools": tools} if tools else {})
         try:
-            return self._template.render(self._values, messages=chat, add_generation_prompt=prompt)
+            return self._template.render(values)
         except TemplateError:  # this program's own, which is not about the row
             raise
         except TimeoutError:
@@ -197,6 +213,18 @@ class ChatTemplate:
             if type(error).__module__.startswith("jinja2"):
                 raise RowError("the chat template refuses it", str(error)) from None
             raise RowError("the chat template fails", f"{type(error).__name__}: {error}") from None
+
+
+def _as_given(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message as templates expect it: with its reasoning under each of the names it has."""
+    if len(message) == 2:
+        return dict(message)
+    # As `transformers` does: templates of gpt-oss read `thinking`, most others `reasoning_content`. An absent
+    # value is absent: a template may ask whether there are `tool_calls`.
+    given = {name: value for name, value in message.items() if value is not None or name == "content"}
+    if (reasoning := reasoning_of(message)) is not None:
+        given = {"thinking": reasoning, **given, "reasoning_content": reasoning}
+    return given
 
 
 class _Limit:

@@ -181,3 +181,13 @@ def decode_after(tokenizer: Tokenizer, ids: Sequence[int]) -> bytes:
     head = tokenizer.encode(_ANCHORS[1])
     behind = tokenizer.decode_bytes([*head, *ids]).removeprefix(tokenizer.decode_bytes(head))
     return behind if behind == b" " + alone else alone
+
+
+def border_of(tokenizer: Tokenizer, text: str, at: int, *, continuing: bool = False) -> tuple[int, int]:
+    """Return how many tokens of a text end before a position, and how many begin before it.
+
+    The two numbers differ if a token crosses the position, which is counted in characters. A text that
+    continues another one has the ids of ``encode_after``.
+    """
+    spans = tokenizer.spans(text) if not continuing else _spans_after(tokenizer, text)
+    return sum(end <= at for _, end in spans), sum(start < at for start, _ in spans)
