@@ -93,7 +93,7 @@ class TemplateFormat:
     arguments: Mapping[str, Any] = field(default_factory=dict)  # `chat_template_kwargs` for all rows
     _skeletons: dict[Shape, _Skeleton | None] = field(default_factory=dict, repr=False)
     _prompts: dict[tuple[str, ...], str] = field(default_factory=dict, repr=False)
-    _compiled: ChatTemplate | None = field(default=None, repr=False)
+    _compiled: dict[str, ChatTemplate] = field(default_factory=dict, repr=False)
 
     name = "template"
     exact = False  # a template may write a space before an answer, and mark it as generated
@@ -119,7 +119,7 @@ class TemplateFormat:
             )
         chat_format = cls(template, tuple(names), strip, date, dict(arguments or {}))
         try:
-            used = chat_format._chat.uses(TOKENS)
+            used = chat_format._chat().uses(TOKENS)
         except TemplateError as error:
             raise TemplateError(f"{path}: {error}") from None
         if used and not template.variables:
@@ -134,7 +134,8 @@ class TemplateFormat:
         return chat_format
 
     def __post_init__(self) -> None:
-        facts = (self.template.text, sorted(self.template.variables.items()), self.special_tokens)
+        texts = self.template.text, *sorted(self.template.others.items())
+        facts = (texts, sorted(self.template.variables.items()), self.special_tokens)
         swallowing = sorted(self.template.before), sorted(self.template.after)
         arguments = sorted(self.arguments.items())
         given = (arguments,) if arguments else ()
@@ -143,7 +144,7 @@ class TemplateFormat:
     def __getstate__(self) -> dict[str, Any]:
         # Compiled templates cannot be pickled, and plans are compared by identity.
         kept = {name: value for name, value in self.__dict__.items() if name not in _MADE}
-        return kept | {"_compiled": None, "_skeletons": {}, "_prompts": {}}
+        return kept | {"_compiled": {}, "_skeletons": {}, "_prompts": {}}
 
     @cached_property
     def stop_tokens(self) -> frozenset[str]:
@@ -184,11 +185,11 @@ class TemplateFormat:
         """Return the model's own template, unchanged."""
         return self.template.text
 
-    @property
-    def _chat(self) -> ChatTemplate:
-        if self._compiled is None:
-            self._compiled = ChatTemplate(self.template.text, self.template.variables, self.date)
-        return self._compiled
+    def _chat(self, tools: bool = False) -> ChatTemplate:
+        text = self.template.text_for(tools)
+        if text not in self._compiled:
+            self._compiled[text] = ChatTemplate(text, self.template.variables, self.date)
+        return self._compiled[text]
 
     @cached_property
     def _special(self) -> re.Pattern[str]:
@@ -207,9 +208,10 @@ class TemplateFormat:
     def _render(
         self, messages: Sequence[Mapping[str, Any]], row: Row, *, prompt: bool = False, marks: bool = False
     ) -> str:
-        variables = {**self.arguments, **(row.get("chat_template_kwargs") or {})}
-        return self._chat.render(
-            messages, tools=row.get("tools") or None, variables=variables, prompt=prompt, marks=marks
+        arguments = {**self.arguments, **(row.get("chat_template_kwargs") or {})}
+        tools = row.get("tools") or None
+        return self._chat(tools is not None).render(
+            messages, tools=tools, arguments=arguments, prompt=prompt, marks=marks
         )
 
     def _skeleton(self, shape: Shape) -> _Skeleton | None:
@@ -242,7 +244,7 @@ class TemplateFormat:
         finder = SpanFinder(
             lambda part, prompt: self._render(part, row, prompt=prompt), self._special, self._prompts, depends
         )
-        if not _GENERATION.search(self.template.text):
+        if not _GENERATION.search(self.template.text_for(bool(row.get("tools")))):
             spans, left_out = finder.find(messages, real)
         else:
             spans, left_out = self._generated(messages, row, real, finder)
