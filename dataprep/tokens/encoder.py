@@ -86,7 +86,9 @@ class _Text(NamedTuple):
 
     def keys(self, texts: Sequence[str]) -> list[str]:
         """Return the texts of the runs."""
-        return ["".join([texts[piece] if type(piece) is int else piece for piece in run]) for run in self.runs]  # type: ignore[misc]
+        return [
+            "".join([texts[piece] if type(piece) is int else piece for piece in run]) for run in self.runs
+        ]  # type: ignore[misc]
 
 
 class _Recipe(NamedTuple):
@@ -143,7 +145,9 @@ class Encoder:
             return None
         losses = select_losses(messages, self._loss, [*map(loss_of, messages)])
         if losses is not None and not any(losses):
-            wanted = "no message is marked for the loss" if self._loss == "marked" else "no message is left in it"
+            wanted = (
+                "no message is marked for the loss" if self._loss == "marked" else "no message is left in it"
+            )
             raise RowDropped("no message in the loss", wanted)
         return losses
 
@@ -230,7 +234,9 @@ class Encoder:
                     row[text.part : text.part + 2] = text.head, ids[len(text.head) :]
                 else:
                     try:
-                        row[text.part : text.part + len(text.runs)] = self._split(text, rows[index].texts, ids)
+                        row[text.part : text.part + len(text.runs)] = self._split(
+                            text, rows[index].texts, ids
+                        )
                     except RowError as error:
                         errors.setdefault(index, error)
             if index not in errors:
@@ -300,14 +306,18 @@ class Encoder:
             if special:
                 behind_special = True
                 names = [piece.text for piece in pieces if isinstance(piece, Segment)]
-                yield [pack_ids([self.tokenizer.special(name)]) for name in names], [
-                    piece.in_loss for piece in pieces
-                ], None
+                yield (
+                    [pack_ids([self.tokenizer.special(name)]) for name in names],
+                    [piece.in_loss for piece in pieces],
+                    None,
+                )
                 continue
             runs, in_loss = [], []
             for in_run, members in groupby(pieces, key=lambda piece: piece.in_loss):
                 in_loss.append(in_run)
-                runs.append(tuple(piece.index if isinstance(piece, Slot) else piece.text for piece in members))
+                runs.append(
+                    tuple(piece.index if isinstance(piece, Slot) else piece.text for piece in members)
+                )
             continuing = continues(self.tokenizer, behind_special)
             behind_special = False
             text = _Text(0, tuple(runs), tuple(in_loss), continuing, b"")
@@ -337,9 +347,7 @@ def _with_parts(
     """Return the recipe with more parts; fixed parts that are alike in the loss are joined."""
     parts, mask, texts = recipe
     if text is not None:
-        return _Recipe(
-            [*parts, *more], mask + bytes(more_in_loss), [*texts, text._replace(part=len(parts))]
-        )
+        return _Recipe([*parts, *more], mask + bytes(more_in_loss), [*texts, text._replace(part=len(parts))])
     for part, in_loss in zip(more, more_in_loss, strict=True):
         if parts and parts[-1] and mask[-1] == in_loss:
             parts = [*parts[:-1], parts[-1] + part]

@@ -56,7 +56,7 @@ class _Text:
     """The text of a template for a row, and what is in the loss."""
 
     text: str
-    spans: Mapping[int, Span]  # by the index of the message
+    spans: Mapping[int, Sequence[Span]]  # by the index of the message
     left_out: tuple[str, ...] = ()
 
 
@@ -92,7 +92,7 @@ class TemplateFormat:
     date: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)  # `chat_template_kwargs` for all rows
     _skeletons: dict[Shape, _Skeleton | None] = field(default_factory=dict, repr=False)
-    _prompts: dict[tuple[str, ...], str] = field(default_factory=dict, repr=False)
+    _prompts: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
     _compiled: dict[str, ChatTemplate] = field(default_factory=dict, repr=False)
 
     name = "template"
@@ -156,7 +156,7 @@ class TemplateFormat:
                 skeleton = self._skeleton(shape)
             except RowError:
                 continue
-            for _, end in skeleton.rendered.spans.values() if skeleton else ():
+            for _, end in [spans[-1] for spans in skeleton.rendered.spans.values()] if skeleton else ():
                 text = skeleton.rendered.text[:end].rstrip() if skeleton else ""
                 # Longest first, so that no end of a longer name is taken for a name.
                 ends |= {*[name for name in self.special_tokens if text.endswith(name)][:1]}
@@ -274,15 +274,12 @@ class TemplateFormat:
         except RowError:  # the author's marks are enough to tell what is in the loss
             turns = Turns({}, ())
         answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
-        spans: dict[int, Span] = {}
-        for at, span in enumerate(marked):
-            if span[0] == span[1]:
-                continue
-            inside = [number for number, found in turns.spans.items() if span[0] <= found[1] - 1 < span[1]]
+        spans: dict[int, list[Span]] = {}
+        for at, (start, end) in enumerate(marked):
+            inside = [number for number, found in turns.spans.items() if start <= found[0][1] - 1 < end]
             number = inside[0] if inside else answers[at] if len(marked) == len(answers) else -1 - at
-            if number in spans:
-                number = -1 - at
-            spans[number] = span
+            if start < end:
+                spans.setdefault(number, []).append((start, end))
         return Turns(spans, turns.left_out)
 
     def _check_names(
@@ -293,7 +290,9 @@ class TemplateFormat:
             for match in self._special.finditer(value):
                 name = match.group()
                 answer = where.startswith("messages[") and messages[int(where[9:-1])]["role"] == "assistant"
-                if not (answer and _THOUGHTS.fullmatch(name) and self._reads_thoughts(messages, row, real, prompt)):
+                if not (
+                    answer and _THOUGHTS.fullmatch(name) and self._reads_thoughts(messages, row, real, prompt)
+                ):
                     hint = "is the text in a chat format already?"
                     if _THOUGHTS.fullmatch(name):
                         hint = "move the thinking into reasoning_content with --split-thinking"
@@ -316,17 +315,22 @@ class TemplateFormat:
 
     def _plan(self, rendered: _Text, losses: Losses, words: Mapping[str, int] | None = None) -> Plan:
         """Return the pieces of a text: special tokens, slots, and the text between them."""
-        chosen = {
-            number: span
-            for number, span in sorted(rendered.spans.items(), key=lambda item: item[1])
+        chosen = sorted(
+            (span, number)
+            for number, spans in rendered.spans.items()
+            for span in spans
             if losses is None or (0 <= number < len(losses) and losses[number])
-        }
-        pieces = cut(rendered.text, self._known(words or {}), [*chosen.values()], words or {}, self._swallowing)
-        where = tuple("generated" if number < 0 else f"messages[{number}]" for number in chosen)
+        )
+        pieces = cut(
+            rendered.text, self._known(words or {}), [span for span, _ in chosen], words or {}, self._swallowing
+        )
+        where = tuple("generated" if number < 0 else f"messages[{number}]" for _, number in chosen)
         return Plan(tuple(pieces), joined=True, where=where)
 
     def _known(self, words: Iterable[str]) -> re.Pattern[str]:
-        return re.compile("|".join(map(re.escape, [*words, *self.special_tokens]))) if words else self._special
+        return (
+            re.compile("|".join(map(re.escape, [*words, *self.special_tokens]))) if words else self._special
+        )
 
     @property
     def _swallowing(self) -> tuple[frozenset[str], frozenset[str]]:

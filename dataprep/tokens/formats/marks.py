@@ -47,13 +47,15 @@ class Marks:
     Attributes:
         whole: whether to mark whole texts too, and not only pieces between tags.
         answers_only: whether to mark only assistant messages.
+        empty: the index of an assistant message without any text, to mark the place of its content.
         kinds: the kinds of texts that were marked, by message; filled by ``mark``.
     """
 
     whole: bool = True
     answers_only: bool = False
-    kinds: dict[int, set[str]] = field(default_factory=dict)
-    _sources: list[tuple[int, str]] = field(default_factory=list)  # message and kind of each mark
+    empty: int = -1
+    kinds: dict[int, set[str]] = field(default_factory=dict, init=False)
+    _sources: list[tuple[int, str]] = field(default_factory=list, init=False)  # message and kind of each mark
 
     def mark(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return messages with marks in their texts."""
@@ -85,7 +87,9 @@ class Marks:
     def _message(self, number: int, message: Mapping[str, Any]) -> dict[str, Any]:
         marked = dict(message)
         content = message.get("content")
-        if isinstance(content, str):
+        if number == self.empty:
+            marked["content"] = self._around("", number, CONTENT)
+        elif isinstance(content, str):
             marked["content"] = self._text(content, number, CONTENT)
         elif isinstance(content, list):
             marked["content"] = [self._part(part, number) for part in content]
@@ -139,12 +143,14 @@ class Marks:
         core = text.strip()
         if not core:
             return text
-        name = _written(len(self._sources))
-        self._sources.append((number, kind))
         self.kinds.setdefault(number, set()).add(kind)
         start = text.index(core)
-        end = start + len(core)
-        return f"{text[:start]}{_OPEN}{name}{core}{_CLOSE}{name}{text[end:]}"
+        return text[:start] + self._around(core, number, kind) + text[start + len(core) :]
+
+    def _around(self, core: str, number: int, kind: str) -> str:
+        name = _written(len(self._sources))
+        self._sources.append((number, kind))
+        return f"{_OPEN}{name}{core}{_CLOSE}{name}"
 
 
 def _written(number: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dataprep.core.errors import RowError
@@ -26,13 +26,18 @@ _INSTEAD = "mark what is generated with {% generation %}, or use a named chat fo
 # same two characters and have nothing in common.
 _UNIT = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\w+|.", re.DOTALL)
 # How to mark a row, from what tells most to what disturbs a template least.
-_WAYS: tuple[dict[str, bool], ...] = ({}, {"whole": False}, {"whole": False, "answers_only": True})
+_WAYS = (Marks(), Marks(whole=False), Marks(whole=False, answers_only=True))
+# Stands for a content; no text contains it.
+_QUESTION = {"role": "user", "content": "\ufdd6"}
+_ANSWER = {"role": "assistant", "content": "\ufdd6"}
 
 
 class Turns(NamedTuple):
     """What assistants have written in a rendered conversation."""
 
-    spans: dict[int, Span]  # by the index of the message; those that the template leaves out have none
+    # By the index of the message: the turn, and special tokens behind it that belong to it. Messages that the
+    # template leaves out have none.
+    spans: dict[int, list[Span]]
     left_out: tuple[str, ...]  # the kinds of values that the template left out
 
 
@@ -49,114 +54,162 @@ class SpanFinder:
 
     render: Callable[[Sequence[Message], bool], str]
     special: re.Pattern[str]
-    prompts: dict[tuple[str, ...], str] = field(default_factory=dict)
+    prompts: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict)
     depends: tuple[str, ...] = ()
 
     def find(self, messages: Sequence[Message], real: str) -> Turns:
         """Return what assistants have written in ``real``, the template's text, or raise ``RowError``."""
         way, kinds, places = self._places(messages, real)
-        spans: dict[int, Span] = {}
+        spans: dict[int, list[Span]] = {}
         left_out: list[str] = []
         for number, message in enumerate(messages):
             here = places.get(number, ())
             left_out += sorted(kinds.get(number, set()) - {place.kind for place in here})
-            if message["role"] != "assistant" or not here:
+            if message["role"] != "assistant":
+                continue
+            marks = way
+            if not here:
+                marks = replace(way, empty=number)
+                text, found = self.look(messages, replace(marks))
+                here = found.get(number, ()) if text == real else ()
+            if not here:
                 continue
             start, end = here[0].position, here[-1].position
-            others = [place.position for other, listed in places.items() if other != number for place in listed]
+            others = [at.position for other, listed in places.items() if other != number for at in listed]
             if any(start < position < end for position in others):
                 raise RowError(UNKNOWN, f"the template writes messages into messages[{number}]: {_INSTEAD}")
             before = max((position for position in others if position <= start), default=0)
             after = min((position for position in others if position >= end), default=None)
-            start = before + self._start(messages, number, way, here[0], real[before:start])
-            spans[number] = start, end + self._end(messages, number, way, real[end:after])
+            turn = _Turn(self, messages, number, marks)
+            start = before + turn.start(here[0], real[before:start])
+            ends = [end + at for at in turn.ends(here[-1], real[end:after])]
+            spans[number] = [(start, ends[0]), *zip(ends[1::2], ends[2::2], strict=True)]
         return Turns(spans, tuple(left_out))
 
-    def _places(
-        self, messages: Sequence[Message], real: str
-    ) -> tuple[dict[str, bool], dict[int, set[str]], Places]:
+    def _places(self, messages: Sequence[Message], real: str) -> tuple[Marks, dict[int, set[str]], Places]:
         """Return the first way of marking that does not change the text, what it marks and what it finds."""
         for way in _WAYS:
-            marks = Marks(**way)
-            text, places = self._look(messages, marks)
+            marks = replace(way)
+            text, places = self.look(messages, marks)
             if text == real:
                 return way, marks.kinds, places
         raise RowError(UNKNOWN, f"the chat template changes texts by what they say: {_INSTEAD}")
 
-    def _look(self, messages: Sequence[Message], marks: Marks) -> tuple[str, Places]:
+    def look(
+        self, messages: Sequence[Message], marks: Marks, *, prompt: bool = False
+    ) -> tuple[str, Places]:
         """Return the text of messages and the places of their marks; nothing if the template refuses them."""
         try:
-            return marks.find(self.render(marks.mark(messages), False))
+            return marks.find(self.render(marks.mark(messages), prompt))
         except RowError:
             return "", {}
 
-    def _start(
-        self, messages: Sequence[Message], number: int, way: Mapping[str, bool], first: Place, gap: str
-    ) -> int:
+    def prompt(self, messages: Sequence[Message], number: int, way: Marks) -> tuple[str, str]:
+        """Return what stands between the last text before an answer and the answer, and its last part.
+
+        The last part, which the template writes as the prompt of an answer, is empty if it writes none.
+        """
+        # Looked up by the role of the message before it: more than that decides only in templates in which
+        # the rows themselves show it, too.
+        key = (*self.depends, messages[number - 1]["role"] if number else "")
+        if key not in self.prompts:
+            prompt, added = self._prompt(messages[:number], way)
+            self.prompts[key] = prompt if number else "", added or self._prompt([_QUESTION], way)[1]
+        return self.prompts[key]
+
+    def _prompt(self, messages: Sequence[Message], way: Marks) -> tuple[str, str]:
+        texts = []
+        for prompt in (True, False):
+            text, places = self.look(messages, replace(way), prompt=prompt) if messages else ("", {})
+            last = max((at.position for listed in places.values() for at in listed), default=0)
+            texts.append(text[last:])
+        return texts[0], texts[0][_common(*texts) :]
+
+
+@dataclass
+class _Turn:
+    """One assistant message in its conversation."""
+
+    finder: SpanFinder
+    messages: Sequence[Message]
+    number: int
+    way: Marks
+
+    def start(self, first: Place, gap: str) -> int:
         """Return where in the text before its first mark what the assistant has written begins."""
-        header = _header_end(gap, self._prompt(messages, number))
-        if not first.opens and header is None:
-            raise RowError(UNKNOWN, f"messages[{number}] loses its beginning: {_INSTEAD}")
-        if first.kind == CALLS or header is None and first.kind == REASONING:
-            return max(self._common_with_content(messages, number, way, gap), header or 0)
-        # The tag that opens the reasoning is learned too, unless the prompt of an answer has it. What else
-        # the template writes before a content, such as an empty block of thoughts, no row says.
-        if header is not None and (first.kind == REASONING or not first.opens or not gap[header:].strip()):
+        prompt, added = self.finder.prompt(self.messages, self.number, self.way)
+        header = _common(gap, prompt)
+        if added and not prompt:  # nothing comes before the first message that could tell
+            header = gap.rfind(added) + len(added) if added in gap else 0
+        # The tag that opens the reasoning is learned too, unless the prompt of an answer has it.
+        if self._is_structured(first) or (first.kind == REASONING and not 0 < len(prompt) == header):
+            return max(header, _common(gap, self._around_content()[0]))
+        # What else the template writes before a content, such as an empty block of thoughts, no row says.
+        if first.kind == REASONING or not first.opens or (header and not gap[header:].strip()):
             return header
         return len(gap)
 
-    def _prompt(self, messages: Sequence[Message], number: int) -> str:
-        """Return what the template writes as the prompt of an answer behind the messages before it."""
-        key = (*self.depends, messages[number - 1]["role"] if number else "")
-        if key not in self.prompts:
-            try:
-                prompt = self.render(messages[:number], True)
-                prompt = prompt[_common(prompt, self.render(messages[:number], False)) :]
-            except RowError:  # a template may refuse messages that no answer follows
-                prompt = ""
-            self.prompts[key] = prompt
-        return self.prompts[key]
-
-    def _common_with_content(
-        self, messages: Sequence[Message], number: int, way: Mapping[str, bool], gap: str
-    ) -> int:
-        """Return how much of the text before an answer is there too if the answer is a content alone."""
-        answer = [{"role": "assistant", "content": "zq"}]
-        # A template may refuse the result of a call that is not there, and then nothing follows the answer.
-        for rest in (messages[number + 1 :], ()):
-            text, places = self._look([*messages[:number], *answer, *rest], Marks(**way))
-            if number in places:
-                start = places[number][0].position
-                every = [place.position for listed in places.values() for place in listed]
-                before = max((position for position in every if position < start), default=0)
-                return _common(gap, text[before:start])
-        return 0
-
-    def _end(self, messages: Sequence[Message], number: int, way: Mapping[str, bool], gap: str) -> int:
-        """Return where in the text behind a turn's last mark the special tokens end that end the turn."""
-        closing = gap
-        if number < len(messages) - 1:
-            # As the last message, it has all that ends its turn behind it and no header.
-            text, places = self._look(messages[: number + 1], Marks(**way))
-            closing = text[places[number][-1].position :] if number in places else ""
+    def ends(self, last: Place, gap: str) -> list[int]:
+        """Return where in the text behind its last mark the turn ends, and borders of tokens that belong to it."""
+        closing = self._closing(gap)
         common = gap[: _common(gap, closing)]
-        if names := [*self.special.finditer(common)]:
-            return names[-1].end()
-        # Some templates end the last turn by another token than the turns before. But a turn may have no end
-        # at all, and then the next special token is that of a header.
-        name = self.special.search(gap) if self.special.search(closing) else None
-        return name.end() if name else len(common)
+        syntax = 0
+        if self._is_structured(last):
+            content = self._around_content()[1]
+            syntax = len(common) - len(content) if content and common.endswith(content) else -1
+        names = [*self.finder.special.finditer(common, max(syntax, 0))]
+        if names and syntax < 0:
+            return [names[-1].end()]
+        if names:
+            return [names[0].end(), *(border for name in names[1:] for border in name.span())]
+        return [self._first_end(gap) if self.finder.special.search(closing) else len(common)]
 
+    def _first_end(self, gap: str) -> int:
+        """Return where a turn ends if the last turn ends by another token than the turns before."""
+        names = [*self.finder.special.finditer(gap)]
+        added = self.finder.prompt(self.messages, self.number, self.way)[1]
+        header = self.finder.special.match(added)
+        # Headers often begin alike, and otherwise with one special token each.
+        if header and header.group() in gap:
+            names = [name for name in names if name.end() <= gap.rindex(header.group())]
+        elif header:
+            names = names[:-1]
+        return names[0].end() if names else 0
 
-def _header_end(gap: str, prompt: str) -> int | None:
-    """Return where the last header in a text ends: the longest beginning of a prompt that is there."""
-    cuts = [match.end() for match in _UNIT.finditer(prompt)]
-    for cut in reversed(cuts):
-        if not prompt[:cut].strip():
-            break
-        if (at := gap.rfind(prompt[:cut])) >= 0:
-            return at + cut
-    return None
+    def _closing(self, gap: str) -> str:
+        """Return the text that closes the turn where it is the last one."""
+        if self.number == len(self.messages) - 1:
+            return gap
+        # Before the prompt of another answer stands all that ends the turn, and no header of a message.
+        messages = self.messages[: self.number + 1]
+        added = self.finder.prompt(self.messages, self.number, self.way)[1]
+        if added and (text := self._behind(messages, prompt=True)).endswith(added):
+            return text.removesuffix(added)
+        return self._behind(messages)
+
+    def _behind(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
+        text, places = self.finder.look(messages, replace(self.way), prompt=prompt)
+        return text[places[self.number][-1].position :] if self.number in places else ""
+
+    def _is_structured(self, place: Place) -> bool:
+        """Return whether the template writes something around the text, as around the name of a call."""
+        return place.kind == CALLS or isinstance(self.messages[self.number].get("content"), list)
+
+    def _around_content(self) -> tuple[str, str]:
+        """Return the texts before and behind the answer if it is a content alone."""
+        before, behind = "", ""
+        # A template may refuse the result of a call that is not there, and then nothing follows the answer.
+        for rest in (self.messages[self.number + 1 :], ()):
+            text, places = self.finder.look(
+                [*self.messages[: self.number], _ANSWER, *rest], replace(self.way)
+            )
+            if self.number not in places:
+                continue
+            first, last = places[self.number][0].position, places[self.number][-1].position
+            others = [at.position for other, listed in places.items() if other != self.number for at in listed]
+            before = before or text[max((at for at in others if at <= first), default=0) : first]
+            behind = text[last:]  # of the last one: as the last message
+        return before, behind
 
 
 def _common(first: str, second: str) -> int:
