@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dataprep.cli.console import Summary, counted, print_json, print_text, say, table
+from dataprep.cli.dates import settled_date
 from dataprep.cli.options import AsJson, ChatFormat, Date, Quiet, Strip, Template, argument, flag
 from dataprep.core.errors import UsageError
+from dataprep.core.options import canonical_date
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,6 +56,7 @@ def lint_tokens_command(
         if page == "-" and as_json:
             raise UsageError("--html - and --json both write to standard output; give the page a file")
     loaded = load_tokenizer(tokenizer)
+    date = canonical_date(settled_date(date, chat_format, tokenizer, template=template))
     laid = chat_format_for(chat_format, loaded, tokenizer, template=template, strip=strip, date=date)
     report = lint_files(inputs, loaded, laid, max_length=max_length, keep=rows if page else 0)
     if page is not None:
