@@ -86,12 +86,14 @@ class LintReport(Report):
     tokens: int = 0  # in all rows that could be encoded, sound or not
     in_loss: int = 0  # tokens that the loss mask covers
     longest: int = 0  # tokens in the longest row
+    notes: tuple[Finding, ...] = ()  # about the chat format itself; they are no problems of rows
     kept: list[LintedRow] = field(default_factory=list)  # for the page; rows with faults first
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         counts = {"tokens": self.tokens, "in_loss": self.in_loss, "longest": self.longest}
-        return super().to_json() | counts
+        notes = [": ".join(note) for note in self.notes]
+        return super().to_json() | counts | ({"notes": notes} if notes else {})
 
 
 class _Row(NamedTuple):
@@ -138,7 +140,7 @@ def lint_files(
     prepared = prepare(tokenizer, chat_format, options, template)
     max_length = options.limit if max_length is None else max_length
     encoder = Encoder(prepared.tokenizer, prepared.chat_format)
-    report = LintReport()
+    report = LintReport(notes=prepared.chat_format.notes)
     bad: list[list[LintedRow]] = []
     good: list[list[LintedRow]] = []
     for path in map(str, paths):
@@ -234,6 +236,7 @@ def page(report: LintReport, tokenizer: Tokenizer) -> str:
         f"<header>\n<h1>Rows and their tokens</h1>\n<p>{rows:,} rows out of {names}: ",
         f"{report.tokens:,} tokens, {report.in_loss:,} of them in the loss; {problems:,} problems.</p>\n",
         f"<ul>{kinds}</ul>\n" if kinds else "",
+        *(f'<p class="note">Chat format: {escaped(": ".join(note))}</p>\n' for note in report.notes),
         _KEY,
         "</header>\n",
     ]
