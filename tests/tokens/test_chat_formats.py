@@ -153,9 +153,9 @@ def test_a_layout_that_cannot_be_is_refused(name, options, says):
         (chat("Q", ""), "empty content"),
         (chat("Q", " \n"), "empty content"),
         (chat("Q"), "no assistant at the end"),
-        ([{"role": "tool", "content": "x"}, *chat("Q", "A")], "unknown role"),
+        ([{"role": "model", "content": "x"}, *chat("Q", "A")], "unknown role"),
         ([{"role": [], "content": "x"}, *chat("Q", "A")], "unknown role"),
-        (chat("Q", "A")[::-1], "roles out of order"),
+        (chat("Q", "A")[::-1], "no assistant at the end"),
         (chat("Q", 7), "content is no string"),
     ],
 )

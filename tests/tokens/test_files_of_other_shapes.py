@@ -16,7 +16,7 @@ from dataprep.core.errors import (
     TokenizerError,
     UsageError,
 )
-from dataprep.tokens.formats import model_template
+from dataprep.tokens.formats import limits
 from dataprep.tokens.formats.loading import chat_format_for, chat_format_of
 from dataprep.tokens.formats.model_template import ChatTemplate, has_template, read_template
 from dataprep.tokens.lint_files import lint_files, page
@@ -69,7 +69,7 @@ TOO_LARGE = (
 @pytest.fixture
 def quick(monkeypatch):
     """A limit of a fraction of a second."""
-    monkeypatch.setattr(model_template, "SECONDS", 0.15)
+    monkeypatch.setattr(limits, "SECONDS", 0.15)
 
 
 def test_a_template_that_does_not_end_is_stopped(tmp_path, quick):

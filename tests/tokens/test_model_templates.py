@@ -87,10 +87,10 @@ ROWS = [
 ]
 
 
-def byte_level():
-    """A byte-level BPE, as GPT-2's, Llama 3's and Qwen's are."""
+def byte_level(space=False):
+    """A byte-level BPE, as GPT-2's, Llama 3's and Qwen's are; with ``space`` before each text, as BART's."""
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=space)
     made.decoder = tokenizers.decoders.ByteLevel()
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     made.train_from_iterator(
@@ -125,6 +125,7 @@ def byte_fallback(scheme):
 
 KINDS = {
     "bytes": byte_level,
+    "bytes, space before each": functools.partial(byte_level, True),
     "space before each": functools.partial(byte_fallback, "each"),
     "space before the first": functools.partial(byte_fallback, "first"),
     "no space": functools.partial(byte_fallback, "never"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary
+from dataprep.cli.dates import settled_date
 from dataprep.cli.options import (
     AsJson,
     ChatFormat,
@@ -91,7 +92,8 @@ def command(
     if tokenizer is None:
         raise UsageError("expected --tokenizer PATH, or --student and --teacher for a teacher/student file")
     shared: dict[str, Any] = {"tokenizer": tokenizer, "chat_format": chat_format, "template": template}
-    shared |= {"options": options(), "workers": workers}
+    date = settled_date(options().date, chat_format, tokenizer, template=template, workspace=workspace)
+    shared |= {"options": options(date=date), "workers": workers}
     jobs = _shard_jobs(inputs or [], output, workspace)
     check_distinct(rejects, [target for _, target in jobs], [path for paths, _ in jobs for path in paths])
     with open_rejects(rejects) as bad:

@@ -27,6 +27,9 @@ class Tokenizer(Protocol):
     # Where the tokenizer puts a space before a text by itself: "each" for every text between special tokens,
     # "first" for the first text of a conversation only, "" nowhere.
     space: str
+    # True for byte-level tokenizers with `add_prefix_space`, which put no such space before a text that
+    # begins with one: a text has the same ids with and without a space before it, and is decoded without.
+    drops_space: bool = False
     # The bytes of each token by id, for tokenizers whose texts are the bytes of their tokens, one after the
     # other; `None` there for special tokens and unused ids. `None` for other kinds.
     token_bytes: Sequence[bytes | None] | None = None

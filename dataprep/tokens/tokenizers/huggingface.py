@@ -68,6 +68,7 @@ class HuggingFaceTokenizer(Tokenizer):
         self._fallback = _fallback(document["model"])
         self._reads_mark_as_space = reads_mark_as_space(self._ids)
         self.space = _space(document, self._ids)
+        self.drops_space = self._byte_of is not None and self.space != ""
 
     def __reduce__(self) -> tuple[type[HuggingFaceTokenizer], tuple[str, bytes]]:
         return type(self), (self.path, self.content)
@@ -119,7 +120,14 @@ class HuggingFaceTokenizer(Tokenizer):
                 return bytes(self._fallback[number] for number in ids)
             return self.decode(ids).encode("utf-8")
         self._check_known(ids)
-        return b"".join(map(self._bytes_of, ids))
+        if not self.drops_space:
+            return b"".join(map(self._bytes_of, ids))
+        # Without the space that the tokenizer puts before each text, as other kinds decode too.
+        parts = []
+        for special, run in groupby(ids, self._names.__contains__):
+            data = b"".join(map(self._bytes_of, run))
+            parts.append(data if special else data.removeprefix(b" "))
+        return b"".join(parts)
 
     def _bytes_of(self, number: int) -> bytes:
         name = self._names.get(number) or self._tokenizer.id_to_token(int(number))
