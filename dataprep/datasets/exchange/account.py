@@ -42,7 +42,7 @@ class Account:
         self.pending.append((CHANGED, kind))
 
     def leave_out(self, kind: str, detail: str) -> NoReturn:
-        """Leave out a row of which no part would make sense; without ``lossy``, raise ``RowError``."""
+        """Leave out a row that cannot be written at all; without ``lossy``, raise ``RowError``."""
         reason = f"{self.target} cannot carry {kind}"
         if self.lossy:
             raise RowDropped(reason)

@@ -7,22 +7,20 @@ from typing import Any
 
 import orjson
 
+from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS, ROLES
 from dataprep.core.errors import RowError
 from dataprep.core.jsonl import find_lost
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
 
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 PLAIN = {"role", "content"}
 """The fields of most messages."""
-REASONING = ("reasoning_content", "thinking", "reasoning")
-MARKS = ("loss", "weight", "train")
 
 # Names of fields in the counts. Other fields share one name: with a count per field, the data would decide
 # the number of counts.
 _KINDS = {
-    **dict.fromkeys(REASONING, "reasoning"),
-    **dict.fromkeys(MARKS, "loss marks"),
+    **dict.fromkeys(REASONING_FIELDS, "reasoning"),
+    **dict.fromkeys(LOSS_FIELDS, "loss marks"),
     "tool_calls": "tool calls",
     "tool_call_id": "ids of tool calls",
     "name": "names of messages",
@@ -87,7 +85,7 @@ def lose_rest(
             continue
         if is_empty(value):
             account.change("empty fields left out")
-        elif name in MARKS and role and bool(value) == (role == "assistant"):
+        elif name in LOSS_FIELDS and role and bool(value) == (role == "assistant"):
             account.change("loss marks that say the default left out")
         else:
             kind = _KINDS.get(name, "other fields of messages" if place else "other fields of rows")
@@ -202,7 +200,7 @@ def all_plain(messages: Iterable[Any]) -> bool:
 
 def mark_of(message: Mapping[str, Any], place: str) -> bool | None:
     """Return whether a message is marked for the loss; ``None`` if it has no mark."""
-    marks = {name: message[name] for name in MARKS if message.get(name) is not None}
+    marks = {name: message[name] for name in LOSS_FIELDS if message.get(name) is not None}
     for name, value in marks.items():
         if type(value) not in (bool, int, float) or value not in (0, 1):
             found = f"{place}.{name} is {describe(value)}"

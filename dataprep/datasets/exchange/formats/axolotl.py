@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
-    MARKS,
-    REASONING,
     all_plain,
     calls_of,
     dumped,
@@ -59,10 +58,10 @@ def _messages(messages: list[Any], account: Account) -> list[dict[str, Any]]:
         mark = mark_of(message, place)
         changed: dict[str, Any] = {}
         for name, value in message.items():
-            if name in MARKS:
+            if name in LOSS_FIELDS:
                 if name != "train" or type(value) is not bool:
                     account.change("loss marks written as train")
-            elif name in REASONING:
+            elif name in REASONING_FIELDS:
                 if name != "reasoning_content":
                     account.change("reasoning written as reasoning_content")
                 changed["reasoning_content"] = value

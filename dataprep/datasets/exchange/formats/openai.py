@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dataprep.core.conversations import LOSS_FIELDS
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
-    MARKS,
     all_plain,
     calls_of,
     dumped,
@@ -29,7 +29,7 @@ from dataprep.datasets.exchange.rows import (
 
 NAME = "openai"
 _OWN = ("messages", "tools", "parallel_tool_calls")
-_MESSAGE = frozenset({"role", "content", "name", "refusal", "tool_calls", "tool_call_id", *MARKS})
+_MESSAGE = frozenset({"role", "content", "name", "refusal", "tool_calls", "tool_call_id", *LOSS_FIELDS})
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -91,12 +91,12 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
 
 def _messages(messages: list[Any], account: Account) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
-    ids = _Ids(account)
+    ids, kept = _Ids(account), _MESSAGE.difference(LOSS_FIELDS)
     for number, message in enumerate(messages):
         place = f"messages[{number}]"
         role = role_of(message, place)
         lose_rest(message, _MESSAGE, place, account)
-        changed = {name: value for name, value in message.items() if name in _MESSAGE and name not in MARKS}
+        changed = {name: value for name, value in message.items() if name in kept}
         _check_content(changed, place, account)
         calls = calls_of(message, place)
         if calls and role != "assistant":
@@ -127,14 +127,14 @@ def _check_content(message: Mapping[str, Any], place: str, account: Account) -> 
 def _weigh(made: dict[str, Any], message: Mapping[str, Any], role: str, place: str, account: Account) -> None:
     mark = mark_of(message, place)
     if mark is None:
-        if any(name in message for name in MARKS):
+        if any(name in message for name in LOSS_FIELDS):
             account.change("empty fields left out")
     elif role != "assistant":
-        marks = {name: message[name] for name in MARKS if name in message}
+        marks = {name: message[name] for name in LOSS_FIELDS if name in message}
         lose_rest(marks, (), place, account, role)
     else:
         made["weight"] = int(mark)
-        names = [name for name in MARKS if name in message]
+        names = [name for name in LOSS_FIELDS if name in message]
         if names != ["weight"] or type(message["weight"]) is not int:
             account.change("loss marks written as weight")
 

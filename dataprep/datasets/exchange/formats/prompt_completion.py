@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dataprep.core.conversations import LOSS_FIELDS
 from dataprep.core.errors import RowError
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
-    MARKS,
     all_plain,
     mark_of,
     messages_of,
@@ -38,7 +38,7 @@ def read(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     # Only the completion is in the loss, so earlier answers are marked.
     messages = [
         message | {"loss": False}
-        if message["role"] == "assistant" and not any(name in message for name in MARKS)
+        if message["role"] == "assistant" and not any(name in message for name in LOSS_FIELDS)
         else message
         for message in prompt
     ]
@@ -99,7 +99,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
 def _asked(message: Any, place: str, account: Account) -> dict[str, Any]:
     role = role_of(message, place)
     mark = mark_of(message, place)
-    marks = [name for name in MARKS if name in message]
+    marks = [name for name in LOSS_FIELDS if name in message]
     if role == "assistant" and mark is not False:
         found = f"{place} is in the loss, and only the last answer would be"
         account.lose("the loss of earlier answers", f"{found}: mark it with loss: false, or use --to trl")
@@ -114,12 +114,12 @@ def _answered(message: Any, place: str, account: Account) -> dict[str, Any]:
     role_of(message, place)
     if mark_of(message, place) is False:
         account.lose("loss marks", f"{place} is marked as not in the loss, and completions are in it")
-    elif any(name in message for name in MARKS):
+    elif any(name in message for name in LOSS_FIELDS):
         account.change("loss marks that say the default left out")
     return _without_marks(message)
 
 
 def _without_marks(message: dict[str, Any]) -> dict[str, Any]:
-    if not any(name in message for name in MARKS):
+    if not any(name in message for name in LOSS_FIELDS):
         return message
-    return {name: value for name, value in message.items() if name not in MARKS}
+    return {name: value for name, value in message.items() if name not in LOSS_FIELDS}
