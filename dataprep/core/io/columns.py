@@ -28,7 +28,7 @@ _EXACT_INTEGERS = 2**53  # up to it, floats carry all integers
 _DEEPEST = 32
 _MOST_SHAPES = 256
 # Their objects differ from row to row, and two files of a set should have the same types.
-_ALWAYS_JSON = frozenset({"tools", "chat_template_kwargs", "tool_calls"})
+_ALWAYS_JSON = frozenset({"tools", "chat_template_kwargs"})
 _KINDS = {bool: "boolean", int: "integer", float: "number", str: "text", dict: "object", list: "list"}
 _ARTICLES = {kind: "an" if kind[0] in "io" else "a" for kind in _KINDS.values()}
 
@@ -85,9 +85,12 @@ class Column:
         """Return whether there are objects or lists."""
         return "object" in self.rows or "list" in self.rows
 
-    def check(self, name: str) -> None:
-        """Raise ``RowError`` if single values of several types are in a column."""
-        if self.is_nested:
+    def check(self, name: str, *, inside: bool = False) -> None:
+        """Raise ``RowError`` if single values of several types are in a column.
+
+        With ``inside``, lists and objects must be such that structs hold them, too.
+        """
+        if self.is_nested and not inside:
             return
         rows = self.rows
         numbers = rows.keys() <= {"integer", "number"}
@@ -101,6 +104,13 @@ class Column:
             raise RowError(
                 "integers of more than 64 bits", f"field {name!r} holds {self.low} and {self.high}"
             )
+        if "object" in rows and not self.fields:
+            found = f"field {name!r} holds an object without fields in row {rows['object']}"
+            raise RowError("an object without fields", f"{found}; Parquet has none: write .jsonl")
+        for key, column in self.fields.items():
+            column.check(f"{name}.{key}", inside=True)
+        if self.items is not None:
+            self.items.check(f"{name}[]", inside=True)
 
     def is_exact(self, depth: int = 1) -> bool:
         """Return whether a column of its own type gives the same values back."""
@@ -135,7 +145,7 @@ class Column:
 
 @dataclass(slots=True)
 class _Fields:
-    """How the fields of objects are stored.
+    """The form in which the fields of objects are stored.
 
     Attributes:
         order: the names of the fields.
@@ -266,7 +276,9 @@ def _fields_of(column: Column) -> _Fields | None:
         # A null could be the message's, or stand for a key that it lacks.
         exact = item.is_exact() and not (lacks and item.nulls)
         if item.is_nested and (
-            name in _ALWAYS_JSON or not exact or ("object" in item.rows and (lacks or item.nulls))
+            not exact
+            or ("object" in item.rows and (lacks or item.nulls))
+            or (name == "tool_calls" and not _has_texts(item))
         ):
             json[name] = "null" if lacks else None
         elif not exact:
@@ -274,12 +286,15 @@ def _fields_of(column: Column) -> _Fields | None:
     return _Fields(order, json, absent)
 
 
-def table_of(lines: Iterable[bytes]) -> Table:
-    """Return the columns of JSON Lines rows.
+def _has_texts(calls: Column) -> bool:
+    """Return whether the arguments of tool calls are texts: objects differ from file to file."""
+    call = calls.items or Column()
+    function = call.fields.get("function", Column())
+    return function.fields.get("arguments", Column()).rows.keys() <= {"text"}
 
-    Raises:
-        RowError: a value cannot be held by a column with the others; the message names field and row.
-    """
+
+def columns_of(lines: Iterable[bytes]) -> tuple[dict[str, Column], dict[Shape, None]]:
+    """Return the columns of JSON Lines rows, in the order in which they occur, and the shapes of the rows."""
     columns: dict[str, Column] = {}
     shapes: dict[Shape, None] = {}
     number = 0
@@ -291,10 +306,20 @@ def table_of(lines: Iterable[bytes]) -> Table:
             if name not in columns:
                 columns[name] = Column()
             columns[name].add(value, number)
-    for name, column in columns.items():
-        column.check(name)
     if number and not columns:
         raise RowError("rows without fields", "a table needs a field; write .jsonl")
+    return columns, shapes
+
+
+def table_of(lines: Iterable[bytes]) -> Table:
+    """Return the columns for JSON Lines rows, from which the same rows are read back.
+
+    Raises:
+        RowError: a value cannot be held by a column with the others; the message names field and row.
+    """
+    columns, shapes = columns_of(lines)
+    for name, column in columns.items():
+        column.check(name)
     return Table(columns, shapes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from dataprep.core.errors import InputError, Location, RowError, first_line
-from dataprep.core.io.columns import NOTES, table_of
+from dataprep.core.io.columns import NOTES, columns_of, table_of
 from dataprep.core.io.reading import read_whole
 from dataprep.core.io.tables import with_messages
 
@@ -20,19 +20,7 @@ if TYPE_CHECKING:
     from dataprep.core.io.values import Reader
 
 _ROWS = 1 << 13  # rows of a file held at a time
-# Columns of chat rows, and of other tools' conversations.
-_CHAT = frozenset(
-    {
-        "messages",
-        "tools",
-        "chat_template_kwargs",
-        "prompt",
-        "completion",
-        "chosen",
-        "rejected",
-        "conversations",
-    }
-)
+_CHAT = frozenset({"messages", "tools", "chat_template_kwargs"})  # columns of chat rows
 
 
 def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
@@ -144,25 +132,50 @@ def _rows_of(
     return rows
 
 
-def write_parquet(lines: Path, out: IO[bytes]) -> None:
-    """Write a JSON Lines file as Parquet, in groups of rows: memory does not grow with their number."""
+def parquet_schema(files: Iterable[Path]) -> pl.Schema:
+    """Return the columns of structs that hold the rows of all these JSON Lines files.
+
+    Raises:
+        RowError: the values of a field have several types.
+    """
+    import polars as pl
+
+    def lines() -> Iterator[bytes]:
+        for path in files:
+            with path.open("rb") as file:
+                yield from file
+
+    columns = columns_of(lines())[0]
+    for name, column in columns.items():
+        column.check(name, inside=True)
+    return pl.Schema({name: column.dtype() for name, column in columns.items()})
+
+
+def write_parquet(lines: Path, out: IO[bytes], schema: pl.Schema | None = None) -> None:
+    """Write a JSON Lines file as Parquet, in groups of rows: memory does not grow with their number.
+
+    Without a schema, the rows that are read back are the same to the byte. With that of ``parquet_schema``,
+    which several files can share, lists and objects are structs, and null stands for keys that they lack.
+    """
     import polars as pl
     from polars.io.plugins import register_io_source
 
-    with lines.open("rb") as file:
-        table = table_of(file)
-    schema = pl.Schema(table.schema())
+    table = None
+    if schema is None:
+        with lines.open("rb") as file:
+            table = table_of(file)
+        schema = pl.Schema(table.schema())
 
     def frames(*_: Any) -> Iterator[pl.DataFrame]:
         # Not `scan_ndjson`, which maps the whole file into memory.
         with lines.open("rb") as file:
-            rows = map(table.rewritten, file) if table.rewrites else file
+            rows = map(table.rewritten, file) if table is not None and table.rewrites else file
             while data := b"".join(islice(rows, _ROWS)):
                 yield pl.read_ndjson(data, schema=schema)
 
     try:
-        register_io_source(frames, schema=schema).sink_parquet(
-            out, row_group_size=_ROWS, metadata={NOTES: orjson.dumps(table.notes()).decode()}
-        )
+        notes = {NOTES: orjson.dumps(table.notes()).decode()} if table is not None else None
+        source = register_io_source(frames, schema=schema)
+        source.sink_parquet(out, row_group_size=_ROWS, metadata=notes)
     except pl.exceptions.PolarsError as error:
         raise RowError("the rows do not fit into the columns of a table", str(error)) from None
