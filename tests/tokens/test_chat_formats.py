@@ -328,7 +328,7 @@ def test_a_mask_needs_no_prompts(tmp_path, template, expected):
         ("{{ raise_exception('No chats here.') }}", "No chats here"),
         ("{{ messages[0].role.nothing.more }}", "refuses it"),
         ("<s>", "leaves the answer out: '<s>'"),
-        ("{{ messages[1].content | length }}{{ messages[1].content }}", "loss mask is unknown.*by what they say"),
+        ("{{ messages[1].content | length }}{{ messages[1].content }}", "is unknown.*by what they say"),
         (templates.LLAMA32, "today's date"),
     ],
 )

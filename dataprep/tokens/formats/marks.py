@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.tokens.formats.base import CALLS, CONTENT, REASONING
 
-# A mark is a word of letters, which JSON and Python's `repr` leave as it is. It has a beginning that the row does
-# not contain, `o` or `c` for the beginning or the end of a piece, the piece's number in letters, and `z`.
-_DIGITS = "abcdefghij"
+# A mark is a word, which JSON and Python's `repr` leave as it is: a beginning that the row does not contain,
+# `o` or `c` for the beginning or the end of a piece, the number of the piece, and `z`.
 # Templates cut texts at tags.
 _TAG = re.compile(r"(</?[A-Za-z_][\w:.-]*>|<\|[^<>|\s]+\|>|\[/?[A-Z_]+\])")
 # A text with more tags is marked as a whole only: it is HTML or a program, and not the format of a template.
@@ -66,12 +65,12 @@ class Marks:
         places: dict[int, list[Place]] = {}
         seen: set[tuple[int, bool]] = set()
         position = start = 0
-        for match in re.finditer(f"{self.word}([oc])([a-j]+)z", text, re.IGNORECASE):
+        for match in re.finditer(f"{self.word}([oc])([0-9]+)z", text, re.IGNORECASE):
             parts.append(text[start : match.start()])
             position += len(parts[-1])
             start = match.end()
             opens = match[1].lower() == "o"
-            number = int("".join(str(_DIGITS.index(digit)) for digit in match[2].lower()))
+            number = int(match[2])
             # A template may repeat a text, such as a tool's name before its result: the first time counts.
             if number < len(self._sources) and (number, opens) not in seen:
                 seen.add((number, opens))
@@ -143,7 +142,7 @@ class Marks:
         return text[:start] + self._around(core, number, kind) + text[start + len(core) :]
 
     def _around(self, core: str, number: int, kind: str) -> str:
-        name = "".join(_DIGITS[int(digit)] for digit in str(len(self._sources))) + "z"
+        name = f"{len(self._sources)}z"
         self._sources.append((number, kind))
         return f"{self.word}o{name}{core}{self.word}c{name}"
 
