@@ -1,104 +1,134 @@
-"""Check that a chat row is well-formed.
+"""Read chat rows, and check that they are well-formed.
 
-A chat row is a JSON object with a list ``messages``: an optional system message, then user and assistant
-messages in turn, an assistant message last. Each message is an object with a known ``role`` and a non-empty
-string ``content``. Fields with which other tools say what is learned, or what the model is shown, are faults,
-because they would have no effect: ``find_ignored`` knows their names.
+A chat row is a JSON object with a list ``messages``, and optionally with ``tools`` and
+``chat_template_kwargs``, as ``apply_chat_template`` of ``transformers`` takes them. The last message is an
+assistant's. The chat formats check the order of the roles, because it depends on the model.
+
+A message has a ``role`` of ``ROLES`` and a ``content``: a string, or a list of parts of type text. An
+assistant's message can have reasoning (``REASONING_FIELDS``) and ``tool_calls``, with or without content. A
+tool's message can have ``tool_call_id`` and ``name``. ``loss`` says whether a message is learned.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from dataprep.core.errors import RowError
+from dataprep.core.ignored_fields import (
+    IGNORED,
+    LOSS_FIELDS,
+    MESSAGE_KEYS,
+    REASONING_FIELDS,
+    ROW_KEYS,
+    Finding,
+    find_ignored,
+    is_empty,
+    unknown_names,
+)
 from dataprep.core.jsonl import find_lost, parse_line
 from dataprep.core.records import describe
+from dataprep.core.tool_calls import find_in_calls, find_in_tools, parsed, tools_of
 
-ROLES = ("system", "user", "assistant")
-_SOUND_FIELDS = {"role", "content"}
+__all__ = [
+    "IGNORED",
+    "LOSS_FIELDS",
+    "MESSAGE_KEYS",
+    "REASONING_FIELDS",
+    "ROLES",
+    "ROW_KEYS",
+    "Finding",
+    "content_text",
+    "find_ignored",
+    "find_in",
+    "find_in_line",
+    "find_in_row",
+    "loss_of",
+    "reasoning_of",
+    "split_thinking",
+    "tools_of",
+    "unknown_keys",
+]
 
-IGNORED = "field without effect"  # the kind of the findings of `find_ignored`
-_LEARNED, _SHOWN = "what is learned", "what the model is shown"
-# The words of a name that has one of these words anywhere: `loss_weight`, `assistant_masks`, `toolCalls`.
-_WORDS = {
-    **dict.fromkeys(("weight", "weights", "loss", "mask", "masks", "masked"), _LEARNED),
-    **dict.fromkeys(("trainable", "learnable"), _LEARNED),
-    **dict.fromkeys(("tool", "tools", "reasoning", "think", "thinking"), _SHOWN),
-}
-# The first word of a name, because `operating_system` and `score_chosen` say something else.
-_FIRST_WORDS = {
-    **dict.fromkeys(("train", "training", "chosen", "rejected"), _LEARNED),
-    **dict.fromkeys(("system", "function", "functions"), _SHOWN),
-}
-_NAMES = {
-    **dict.fromkeys(("ignore", "ignored", "skip", "masking"), _LEARNED),
-    **dict.fromkeys(
-        (
-            "thought",
-            "thoughts",
-            "documents",
-            "prefix",
-            "image",
-            "images",
-            "audio",
-            "audios",
-            "video",
-            "videos",
-        ),
-        _SHOWN,
-    ),
-    **dict.fromkeys(
-        ("chat_template", "chat_template_kwargs", "template_kwargs", "image_url", "attachments"), _SHOWN
-    ),
-    **dict.fromkeys(("add_generation_prompt", "continue_final_message"), _SHOWN),
-}
-# In a row these are facts about it, for example its name, or the log-probabilities that distillation reads.
-_NAMES_IN_MESSAGES = {
-    **dict.fromkeys(("learn", "logprobs", "eot", "eos", "end_turn"), _LEARNED),
-    **dict.fromkeys(("should_train", "do_train", "is_train", "is_training", "no_train"), _LEARNED),
-    **dict.fromkeys(("supervise", "supervised", "labels", "is_rejected", "is_chosen"), _LEARNED),
-    **dict.fromkeys(
-        (
-            "name",
-            "partial",
-            "refusal",
-            "channel",
-            "recipient",
-            "parts",
-            "rationale",
-            "cot",
-            "chain_of_thought",
-            "experimental_attachments",
-        ),
-        _SHOWN,
-    ),
-}
-# In a row, where the value is a boolean.
-_ANSWER_IS_GOOD = ("label", "kto_tag")
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+ROLES = ("system", "developer", "user", "assistant", "tool")
+"""The roles of messages."""
+
+_THINKING = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
+_LOSS_VALUES = {"loss": "true or false", "train": "true or false", "weight": "0 or 1"}
 
 
-class Finding(NamedTuple):
-    """One fault of a row: the kind that faults are counted under, and the detail."""
+def content_text(content: Any) -> str:
+    """Return the text of a message's content: its parts joined, nothing for null.
 
-    kind: str
-    detail: str
+    >>> content_text([{"type": "text", "text": "2 + 2"}, {"type": "text", "text": " = 4"}])
+    '2 + 2 = 4'
+    """
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content) if content else ""
 
 
-def find_in(item: bytes | Any) -> Iterator[Finding]:
+def reasoning_of(message: Mapping[str, Any]) -> str | None:
+    """Return the reasoning of a message as it stands there; ``None`` if there is none."""
+    for name in REASONING_FIELDS:
+        text = message.get(name)
+        if isinstance(text, str) and text.strip():
+            return text
+    return None
+
+
+def loss_of(message: Mapping[str, Any]) -> bool | None:
+    """Return whether a message says that it is learned; ``None`` if it does not say it."""
+    return next((bool(message[name]) for name in LOSS_FIELDS if message.get(name) is not None), None)
+
+
+def split_thinking(row: Mapping[str, Any]) -> dict[str, Any]:
+    r"""Return the row with ``<think>…</think>`` at the beginning of assistants' contents as reasoning.
+
+    The newlines around the thinking are removed, as the templates of models that think write and remove
+    them. A message that has reasoning already stays as it is, and so does thinking that does not end.
+
+    >>> split_thinking({"messages": [{"role": "assistant", "content": "<think>\n2+2\n</think>\n\n4"}]})
+    {'messages': [{'role': 'assistant', 'content': '4', 'reasoning_content': '2+2'}]}
+    """
+    messages = row.get("messages")
+    return {**row, "messages": list(map(_split, messages))} if isinstance(messages, list) else dict(row)
+
+
+def _split(message: Any) -> Any:
+    if not isinstance(message, dict) or message.get("role") != "assistant" or reasoning_of(message):
+        return message
+    content = message.get("content")
+    if not isinstance(content, str) or (found := _THINKING.match(content)) is None:
+        return message
+    text = found[1].strip("\n")
+    changed = {**message, "content": content[found.end() :].lstrip("\n")}
+    # An empty block is what templates write for a model that does not think.
+    return {**changed, "reasoning_content": text} if text.strip() else changed
+
+
+def find_in(
+    item: bytes | Any,
+    *,
+    strict: bool = False,
+    strict_tools: bool = False,
+    unknown: Counter[str] | None = None,
+) -> Iterator[Finding]:
     """Yield what is wrong with a row as ``read_items`` gives it: a line, or a parsed value."""
     if isinstance(item, bytes):
-        yield from find_in_line(item)
+        yield from find_in_line(item, strict=strict, strict_tools=strict_tools, unknown=unknown)
     elif isinstance(item, dict):
-        yield from find_in_row(item)
+        yield from find_in_row(item, strict=strict, strict_tools=strict_tools, unknown=unknown)
     else:
         yield Finding("not a JSON object", f"found {describe(item)}")
 
 
-def find_in_line(line: bytes) -> Iterator[Finding]:
+def find_in_line(
+    line: bytes, *, strict: bool = False, strict_tools: bool = False, unknown: Counter[str] | None = None
+) -> Iterator[Finding]:
     """Yield what is wrong with a line of a chat file."""
     try:
         row = parse_line(line)
@@ -106,11 +136,24 @@ def find_in_line(line: bytes) -> Iterator[Finding]:
         yield Finding(error.reason, error.detail)
         return
     yield from (Finding(error.reason, error.detail) for error in find_lost(line, row))
-    yield from find_in_row(row)
+    yield from find_in_row(row, strict=strict, strict_tools=strict_tools, unknown=unknown)
 
 
-def find_in_row(row: dict[str, Any]) -> Iterator[Finding]:
-    """Yield what is wrong with a parsed chat row."""
+def find_in_row(
+    row: dict[str, Any],
+    *,
+    strict: bool = False,
+    strict_tools: bool = False,
+    unknown: Counter[str] | None = None,
+) -> Iterator[Finding]:
+    """Yield what is wrong with a parsed chat row.
+
+    Args:
+        row: the row.
+        strict: keys of messages that dataprep does not know are findings too.
+        strict_tools: the arguments of tool calls must fit the JSON Schema of their tool.
+        unknown: counts the messages with each unknown key.
+    """
     if "messages" not in row:
         fields = ", ".join(map(repr, row)) or "none"
         yield Finding("no messages", f"expected a field 'messages'; the row's fields are {fields}")
@@ -119,100 +162,155 @@ def find_in_row(row: dict[str, Any]) -> Iterator[Finding]:
     if not isinstance(messages, list) or not messages:
         yield Finding("no messages", f"'messages' is {describe(messages)}; expected a non-empty list")
         return
-    yield from find_ignored(row)
+    if len(row) > 1:
+        yield from find_ignored(row)
+        yield from _find_in_fields(row, strict_tools)
+    if _is_plain(messages):
+        return
     roles = []
     for number, message in enumerate(messages):
-        role, findings = _look_at(message, f"messages[{number}]")
+        role, findings = _look_at(message, f"messages[{number}]", strict)
         roles.append(role)
         yield from findings
+        if unknown is not None and isinstance(message, dict):
+            unknown.update(_unknown_in(message))
+    yield from find_in_calls(messages, tools_of(row), strict_tools=strict_tools)
     # With an unknown role, a second finding about the order would only repeat the first.
-    if None not in roles:
-        yield from _order_of(roles)
+    if None not in roles and roles[-1] != "assistant":
+        shown = " ".join(map(str, roles))
+        yield Finding("no assistant at the end", f"found {shown}; expected an assistant message last")
 
 
-def find_ignored(row: Mapping[str, Any], place: str = "", *, learned: bool = False) -> list[Finding]:
-    """Return the fields that say what is learned or shown to the model, and would have no effect.
-
-    Fields with an empty value, as Parquet files have them, say nothing.
-
-    Args:
-        row: a row, or with ``place`` a message.
-        place: where the message is in its row.
-        learned: find only the fields that say what is learned, in rows without messages.
-    """
-    findings = []
-    for name, meaning in _told(tuple(row), bool(place)):
-        value = row[name]
-        # KTO's label says whether the answer is a good one. Other labels are those of classifiers.
-        if name in _ANSWER_IS_GOOD and (learned or type(value) is not bool):
-            continue
-        if (learned and meaning is not _LEARNED) or _is_empty(value):
-            continue
-        field = f"{place}.{name}" if place else f"the field {name!r}"
-        told = f"{field} is {describe(value)}: it says {meaning}, and dataprep would ignore it"
-        findings.append(Finding(IGNORED, f"{told}; remove the field, or leave the row out"))
-    return findings
+def unknown_keys(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Return how many messages of rows have each key that dataprep does not know; they stay as they are."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        messages = row.get("messages")
+        for message in messages if isinstance(messages, list) else ():
+            if isinstance(message, dict) and (len(message) > 2 or type(message.get("content")) is list):
+                counts.update(_unknown_in(message))
+    return counts
 
 
-# The rows of a file have the same few sets of names, and nearly always none of them tells anything.
-@lru_cache(maxsize=1024)
-def _told(names: tuple[str, ...], in_message: bool) -> tuple[tuple[str, str], ...]:
-    """Return the names that may say something, each with what it says."""
-    told = []
-    for name in names:
-        meaning = _LEARNED if name in _ANSWER_IS_GOOD and not in_message else _meaning(str(name), in_message)
-        if meaning is not None:
-            told.append((name, meaning))
-    return tuple(told)
+def _unknown_in(message: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the unknown keys of a message that say something, and those of the parts of its content."""
+    yield from (name for name in unknown_names(tuple(message)) if not is_empty(message[name]))
+    content = message.get("content")
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else ()
+    names = (name for part in parts for name, value in part.items() if not is_empty(value))
+    yield from (f"content[].{name}" for name in names if name not in ("type", "text"))
 
 
-def _meaning(name: str, in_message: bool) -> str | None:
-    words = [word.lower() for word in _WORD.findall(name)]
-    if not words:
-        return None
-    joined = "_".join(words)
-    meaning = _NAMES.get(joined) or _FIRST_WORDS.get(words[0])
-    if meaning is None and in_message:
-        meaning = _NAMES_IN_MESSAGES.get(joined)
-    return meaning or next((_WORDS[word] for word in words if word in _WORDS), None)
+def _is_plain(messages: list[Any]) -> bool:
+    """Return whether messages are sound and have only roles and texts, as nearly all have."""
+    try:
+        roles = tuple([message["role"] for message in messages])
+        contents = [message["content"] for message in messages]
+        alone = sum(map(len, messages)) == 2 * len(roles)
+        return alone and _are_plain(roles) and all(map(str.strip, contents))
+    except (TypeError, KeyError):
+        return False
 
 
-def _is_empty(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_empty, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_empty, value))
-    return value is None or (isinstance(value, str) and not value.strip())
+@lru_cache(maxsize=256)
+def _are_plain(roles: tuple[str, ...]) -> bool:
+    # The result of a tool belongs to a call, so the messages must be looked at.
+    return roles[-1] == "assistant" and "tool" not in roles and all(role in ROLES for role in roles)
 
 
-def _look_at(message: Any, place: str) -> tuple[str | None, list[Finding]]:
+def _find_in_fields(row: Mapping[str, Any], strict_tools: bool) -> Iterator[Finding]:
+    if "tools" in row:
+        yield from find_in_tools(row, schemas=strict_tools)
+    value = row.get("chat_template_kwargs")
+    if not is_empty(value) and not isinstance(parsed(value), dict):
+        expected = "expected an object, or JSON text of one"
+        yield Finding(
+            "malformed chat_template_kwargs",
+            f"the field 'chat_template_kwargs' is {describe(value)}; {expected}",
+        )
+
+
+def _look_at(message: Any, place: str, strict: bool) -> tuple[str | None, list[Finding]]:
     """Return a message's role, or ``None`` if it is unknown, and what is wrong with the message."""
     if not isinstance(message, dict):
         expected = 'expected {"role": …, "content": …}'
         return None, [Finding("malformed message", f"{place} is {describe(message)}; {expected}")]
     findings = []
-    role, content = message.get("role"), message.get("content")
+    role = message.get("role")
     if role not in ROLES:
         found = describe(role) if "role" in message else "missing"
         detail = f"{place}.role is {found}; expected one of {', '.join(ROLES)}"
         findings.append(Finding("unknown role", detail))
-    if not isinstance(content, str):
-        found = describe(content) if "content" in message else "missing"
-        findings.append(Finding("content is no string", f"{place}.content is {found}"))
-    elif not content.strip():
-        findings.append(Finding("empty content", f"{place}.content is {describe(content)}"))
-    # Nearly all messages have these two fields only.
-    if message.keys() != _SOUND_FIELDS:
-        findings.extend(find_ignored(message, place))
+    findings += _find_in_content(message, role, place)
+    findings += find_ignored(message, place)
+    findings += _find_in_texts(message, role, place)
+    findings += _find_in_loss(message, place)
+    if strict:
+        known = ", ".join(sorted(MESSAGE_KEYS))
+        findings += [
+            Finding("unknown key", f"{place} has {name!r}; dataprep knows the keys {known}; remove it")
+            for name in _unknown_in(message)
+        ]
     return (role if role in ROLES else None), findings
 
 
-def _order_of(roles: list[str | None]) -> Iterator[Finding]:
-    turns = roles[1:] if roles[0] == "system" else roles
-    expected = [("user", "assistant")[number % 2] for number in range(len(turns))]
-    shown = " ".join(str(role) for role in roles)
-    if turns != expected:
-        rule = "an optional system message, then user and assistant in turn"
-        yield Finding("roles out of order", f"found {shown}; expected {rule}")
-    elif not turns or turns[-1] != "assistant":
-        yield Finding("no assistant at the end", f"found {shown}; expected an assistant message last")
+def _find_in_content(message: Mapping[str, Any], role: Any, place: str) -> Iterator[Finding]:
+    content = message.get("content")
+    says_more = role == "assistant" and (
+        reasoning_of(message) is not None or not is_empty(message.get("tool_calls"))
+    )
+    if isinstance(content, list):
+        for number, part in enumerate(content):
+            if finding := _look_at_part(part, f"{place}.content[{number}]"):
+                yield finding
+                return
+    elif not isinstance(content, str) and not (content is None and says_more):
+        found = describe(content) if "content" in message else "missing"
+        expected = "expected a string, or a list of parts of type text"
+        yield Finding("content is no string", f"{place}.content is {found}; {expected}")
+        return
+    # A tool that returns nothing has an empty result.
+    if not content_text(content).strip() and not says_more and not (role == "tool" and content == ""):
+        yield Finding("empty content", f"{place}.content is {describe(content)}")
+
+
+def _look_at_part(part: Any, place: str) -> Finding | None:
+    kind = "content part that is no text"
+    if not isinstance(part, dict):
+        return Finding(kind, f'{place} is {describe(part)}; expected {{"type": "text", "text": …}}')
+    if part.get("type") != "text":
+        hint = "dataprep reads text only: remove the part, or leave the row out"
+        return Finding(kind, f"{place}.type is {describe(part.get('type'))}; expected 'text'; {hint}")
+    if not isinstance(part.get("text"), str):
+        return Finding(kind, f"{place}.text is {describe(part.get('text'))}; expected a string")
+    return None
+
+
+def _find_in_texts(message: Mapping[str, Any], role: Any, place: str) -> Iterator[Finding]:
+    """Yield what is wrong with the reasoning of a message and with its names and ids."""
+    for name in (*REASONING_FIELDS, "name", "tool_call_id"):
+        if name in message and not isinstance(value := message[name], str | None) and not is_empty(value):
+            yield Finding("field is no string", f"{place}.{name} is {describe(value)}; expected a string")
+    texts = {message[name] for name in REASONING_FIELDS if isinstance(message.get(name), str)} - {""}
+    if len(texts) > 1:
+        names = " and ".join(name for name in REASONING_FIELDS if message.get(name))
+        yield Finding("several reasoning texts", f"{place} has {names}, which differ; keep one of them")
+    owners = {**dict.fromkeys((*REASONING_FIELDS, "tool_calls"), "assistant"), "tool_call_id": "tool"}
+    for name, owner in owners.items():
+        if role in ROLES and role != owner and not is_empty(message.get(name)):
+            found = f"{place}.{name} is {describe(message[name])}; its role is {role!r}"
+            yield Finding(IGNORED, f"{found}, and only {owner} messages have it; remove the field")
+
+
+def _find_in_loss(message: Mapping[str, Any], place: str) -> Iterator[Finding]:
+    marks = {name: message[name] for name in LOSS_FIELDS if message.get(name) is not None}
+    for name, value in marks.items():
+        if not isinstance(value, bool) and not (
+            name == "weight" and isinstance(value, int | float) and value in (0, 1)
+        ):
+            expected = f"expected {_LOSS_VALUES[name]}"
+            yield Finding("malformed loss mark", f"{place}.{name} is {describe(value)}; {expected}")
+            return
+    if len(set(map(bool, marks.values()))) > 1:
+        found = ", ".join(f"{name} {describe(value)}" for name, value in marks.items())
+        yield Finding("loss marks that differ", f"{place} has {found}; keep one of them")

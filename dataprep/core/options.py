@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import date as Date
 from functools import cache
 from numbers import Integral, Real
 from os import PathLike
@@ -140,6 +141,20 @@ def check_whole(flag: str, value: Any, least: int | None = None) -> None:
 def parse_names(texts: list[str]) -> tuple[str, ...]:
     """Split texts such as ``question,answer`` at their commas."""
     return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+
+
+def canonical_date(date: str | None) -> str | None:
+    """Return a date such as ``2024-07-26`` in the form ``26 Jul 2024``, and any other text as it is.
+
+    >>> canonical_date("2024-07-26")
+    '26 Jul 2024'
+    """
+    if date is None:
+        return None
+    try:
+        return Date.fromisoformat(date).strftime("%d %b %Y") if len(date) == len("2024-07-26") else date
+    except ValueError:
+        return date
 
 
 def parse_delimiter(text: str) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.conversations import Finding, find_in
+from dataprep.core.conversations import find_in
 from dataprep.core.errors import InputError, Location, RowError, UsageError, located, one_line
+from dataprep.core.optional import require
 from dataprep.core.records import describe
 
 # A converter that is wrong is wrong in every row; twenty examples of a fault are enough to see it.
@@ -43,11 +44,13 @@ class Report:
         rows: number of rows by file.
         counts: number of problems by kind.
         shown: the first problems of each kind.
+        unknown_keys: number of messages with each key that dataprep does not know.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     shown: list[Problem] = field(default_factory=list)
+    unknown_keys: Counter[str] = field(default_factory=Counter)
 
     def add(self, problem: Problem) -> None:
         """Count a problem, and keep it if it is one of the first of its kind."""
@@ -61,44 +64,65 @@ class Report:
             "rows": {files.printable(path): rows for path, rows in self.rows.items()},
             "problems": dict(self.counts),
             "shown": [files.printable(str(problem)) for problem in self.shown],
+            "unknown_keys": dict(self.unknown_keys),
         }
 
 
-def validate(rows: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[Problem]:
+def validate(
+    rows: str | Path | Iterable[Mapping[str, Any]], *, strict: bool = False, strict_tools: bool = False
+) -> Iterator[Problem]:
     """Yield everything that is wrong with a file of chat rows, or with the chat rows themselves.
+
+    Args:
+        rows: the file, or the rows.
+        strict: keys of messages that dataprep does not know are problems too.
+        strict_tools: the arguments of tool calls must fit the JSON Schema of their tool.
 
     >>> for problem in validate([{"messages": [{"role": "user", "content": "Hi"}]}]): print(problem)
     row 1: no assistant at the end: found user; expected an assistant message last
     """
-    if isinstance(rows, str | Path):
-        for where, findings in _findings_in(str(rows)):
-            yield from (Problem(str(where), *finding) for finding in findings)
-        return
-    for number, row in enumerate(rows, 1):
-        yield from (Problem(f"row {number}", *finding) for finding in find_in(row))
+    items = _items_in(str(rows)) if isinstance(rows, str | Path) else _places(rows)
+    for where, item in items:
+        for finding in find_in(item, strict=strict, strict_tools=strict_tools):
+            yield Problem(str(where), *finding)
 
 
-def validate_files(inputs: Sequence[str | Path]) -> Report:
-    """Check files of chat rows; raise ``InputError`` for one that holds no rows or is damaged as a whole."""
+def validate_files(
+    inputs: Sequence[str | Path], *, strict: bool = False, strict_tools: bool = False
+) -> Report:
+    """Check files of chat rows; raise ``InputError`` for one that holds no rows or is damaged as a whole.
+
+    Args:
+        inputs: the files.
+        strict: keys of messages that dataprep does not know are problems too.
+        strict_tools: the arguments of tool calls must fit the JSON Schema of their tool.
+    """
     if not inputs:
         raise UsageError("there is nothing to validate: give at least one file")
+    if strict_tools:
+        require("jsonschema", extra="tools", feature="--strict-tools")
     report = Report()
     for path in map(str, inputs):
         report.rows.setdefault(path, 0)  # a file can be given twice
-        for where, findings in _findings_in(path):
+        for where, item in _items_in(path):
             report.rows[path] += 1
-            for finding in findings:
+            found = find_in(item, strict=strict, strict_tools=strict_tools, unknown=report.unknown_keys)
+            for finding in found:
                 report.add(Problem(str(where), *finding))
     return report
 
 
-def _findings_in(path: str) -> Iterator[tuple[Location, Iterator[Finding]]]:
+def _items_in(path: str) -> Iterator[tuple[Location, Any]]:
     # The last row's place; without one the file holds no rows, which is no fault of a row.
     where = None
     for where, item in files.read_items(path):
-        yield where, find_in(item)
+        yield where, item
     if where is None:
         raise InputError(path, "the file is empty; expected chat rows")
+
+
+def _places(rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    return ((f"row {number}", row) for number, row in enumerate(rows, 1))
 
 
 BINS = 12

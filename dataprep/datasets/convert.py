@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -15,84 +15,24 @@ from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.core.options import check, option, parse_delimiter
 from dataprep.core.records import Example
 from dataprep.core.sampling import Reservoir
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
-from dataprep.datasets.templates import (
-    chat_renderer,
-    read_template,
-    wording,
-)
+from dataprep.datasets.chat_rows import ChatRows
+from dataprep.datasets.convert_options import ConvertOptions
+from dataprep.datasets.templates import chat_renderer, wording
 
 GIVEN = "the given rows"  # the name of rows that do not come from a file, in messages
 _SHOWN = 20  # teachers that a message lists
-# Names in place of a dataset's: Examples of any dataset, and labelled rows with the rationales of teachers.
-EXAMPLES, RATIONALES = "examples", "rationales"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How to convert rows; each option has the help text of its flag.
-
-    Attributes:
-        dataset: the converter's name. ``"examples"`` are Examples of any dataset, each in its dataset's
-            wording; ``"rationales"`` the same with a teacher's rationale as the answer.
-        split: leave out rows of other splits, if one file holds several.
-        options: the converter's own options.
-
-    Raises:
-        UsageError: a value is not accepted, or the dataset has no such option.
-    """
-
-    dataset: str
-    split: str | None = None
-    to: Literal["chat", "example"] = option(
-        "chat", "Chat rows, or neutral Example rows.", choices=("chat", "example")
-    )
-    template: Mapping[str, str] = option(
-        dict,
-        "Wording of messages: keys system, user, assistant.",
-        metavar="FILE.toml",
-        parse=read_template,
-        kind=str,
-    )
-    answer_style: Literal["letter", "text", "both"] | None = option(
-        None,
-        "Multiple choice: (c) text (both, the default), the letter, or the text.",
-        choices=("letter", "text", "both"),
-    )
-    with_id: bool = option(False, "Add id and source to chat rows.")
-    from_examples: bool = option(False, "Read every row as an Example, whatever its fields are.")
-    teacher: str | None = option(
-        None, "Labelled rows: this teacher's rationale is the answer of a chat row.", metavar="NAME"
-    )
-    delimiter: str | None = option(
-        None, "CSV: character between cells, such as ';', or tab.", metavar="C", parse=parse_delimiter
-    )
-    sample: int | None = option(None, "Keep N rows, drawn with --seed.", metavar="N", min=1)
-    seed: int = option(42, "Seed of Python's random generator.", metavar="N")
-    options: Mapping[str, Any] = field(default_factory=dict)
+class Plan(ConvertOptions):
+    """How to convert rows: the options of ``ConvertOptions``, checked against the dataset's converter."""
 
     def __post_init__(self) -> None:
-        for flag, value in (("DATASET", self.dataset), ("--split", self.split)):
-            if not isinstance(value, str) and (value is not None or flag == "DATASET"):
-                raise UsageError(f"{flag} {value!r}: expected a name")
-        check(self)
-        name = converters.canonical(self.dataset)
-        if name in (EXAMPLES, RATIONALES):
-            teacher = self.teacher or ("" if name == RATIONALES else None)
-            # The class is frozen for its users.
-            vars(self).update(dataset="qa", from_examples=True, teacher=teacher)
-        if self.delimiter is not None:
-            parse_delimiter(self.delimiter)
-        if self.from_examples and self.options.get("columns"):
-            raise UsageError("--map names fields of source rows: Examples have fields of their own")
-        if self.teacher is not None and self.to != "chat":
-            raise UsageError("--teacher is for chat rows: an Example holds every teacher's rationale")
-        if self.teacher is not None and self.answer_style is not None:
-            raise UsageError("--answer-style is for gold answers, and --teacher writes a rationale")
+        super().__post_init__()
         _converter_of(self)  # an option or template that does not fit is found before any file is opened
 
 
@@ -184,8 +124,11 @@ class ExampleConverter(RowConverter):
         if len(self._teachers) < _SHOWN:
             self._teachers |= dict.fromkeys(example.rationales or (), 1)
         name, text = source_rows.rationale_of(row, example, self.plan.teacher)
+        thinking = source_rows.reasoning_of(row, name)
+        if self.plan.split_thinking:
+            text, thinking = source_rows.split_thinking_of(text, thinking)
+        text, example.reasoning = source_rows.place_thinking(text, thinking, self.plan.reasoning)
         example.rationales = {name: text}
-        example.reasoning = source_rows.reasoning_of(row, name)
         return self._renderer_of(example.source)(example)
 
     def take_counts(self) -> Mapping[Any, int]:
@@ -255,7 +198,9 @@ class MappedRowConverter(RowConverter):
             raise InputError(where, f"{problem}; the fields of the first row are {fields}")
 
 
-def _converter_of(plan: Plan) -> RowConverter:
+def _converter_of(plan: Plan) -> RowConverter | ChatRows:
+    if plan.from_chat:
+        return ChatRows(system=plan.system_into_user, thinking=plan.split_thinking)
     if plan.from_examples or plan.teacher is not None:
         return ExampleConverter(plan)
     return (MappedRowConverter if plan.options.get("columns") else RowConverter)(plan)
@@ -264,7 +209,9 @@ def _converter_of(plan: Plan) -> RowConverter:
 def _chat_renderer(plan: Plan) -> Callable[[Example], bytes]:
     parts = {} if plan.teacher is None else {"assistant": "{rationale}"}
     return chat_renderer(
-        wording(plan.dataset, plan.answer_style).with_parts({**parts, **plan.template}), with_id=plan.with_id
+        wording(plan.dataset, plan.answer_style).with_parts({**parts, **plan.template}),
+        with_id=plan.with_id,
+        system_into_user=plan.system_into_user,
     )
 
 

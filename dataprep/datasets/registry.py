@@ -77,7 +77,7 @@ def load(name: str) -> Converter:
     module = canonical(name)
     if module not in known:
         # A typing error is more likely than a wish for an unknown dataset.
-        near = get_close_matches(module, [*known, *ALIASES, "examples", "rationales"], 1)
+        near = get_close_matches(module, [*known, *ALIASES, "examples", "rationales", "chat"], 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"unknown dataset {name!r}: {hint}the datasets are {', '.join(known)}")
     return cast(Converter, import_module(f"{converters.__name__}.{module}"))

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import orjson
 
 from dataprep.core import io as files
+from dataprep.core.conversations import split_thinking
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, located
 from dataprep.core.jsonl import parse_row
 from dataprep.core.ledger import Ledger
@@ -27,12 +28,15 @@ FIELDS = (
     "id", "source", "task", "question", "context", "choices", "answer", "answers", "solution", "tests",
     "rationales",
 )  # fmt: skip
+# Where a teacher's thinking goes: beside its text, before it, or nowhere.
+Reasoning = Literal["as-reasoning", "as-rationale", "drop"]
+REASONING: tuple[Reasoning, ...] = get_args(Reasoning)
 # Statuses of rationales that become training rows: `ok` agrees with the right answer, `unjudged` may.
 KEPT = ("ok", "unjudged")
 # Statuses of rationales by which rows can be dropped; others share one reason, so that reasons stay few.
 STATUSES = (
     "answer_mismatch", "contradiction", "runaway", "truncated", "no_answer", "length", "empty", "refused",
-    "failed", "missing",
+    "failed", "missing", "tool_calls",
 )  # fmt: skip
 
 
@@ -208,6 +212,30 @@ def reasoning_of(row: Mapping[str, Any], teacher: str) -> str | None:
     reasoning = from_cell(row.get("reasoning"))
     text = reasoning.get(teacher) if isinstance(reasoning, Mapping) else None
     return text if type(text) is str else None
+
+
+def split_thinking_of(text: str, thinking: str | None) -> tuple[str, str | None]:
+    """Return a rationale without the thinking that begins it, and that thinking behind what is known of it.
+
+    It raises ``RowDropped`` if the rationale ends inside its thinking, or has nothing behind it.
+    """
+    if text.startswith("<think>") and "</think>" not in text:
+        raise RowDropped("status: length")
+    message = {"role": "assistant", "content": text}
+    (message,) = split_thinking({"messages": [message]})["messages"]
+    if not (said := message["content"].strip()):
+        raise RowDropped("no rationale")
+    return said, "\n\n".join(each for each in (thinking, message.get("reasoning_content")) if each) or None
+
+
+def place_thinking(text: str, thinking: str | None, place: Reasoning) -> tuple[str, str | None]:
+    """Return a teacher's text and its thinking, once the thinking is where it is to go."""
+    if thinking is None or place == "as-reasoning":
+        return text, thinking
+    # Thinking without an answer behind it, such as what was cut off, is no rationale.
+    if place == "as-rationale" and not text:
+        return text, thinking
+    return (text if place == "drop" else f"{thinking.strip()}\n\n{text}"), None
 
 
 def rationale_of(row: Mapping[str, Any], example: Example, teacher: str) -> tuple[str, str]:

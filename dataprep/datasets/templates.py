@@ -31,6 +31,7 @@ from dataprep.core.errors import RowError, TemplateError, UsageError
 from dataprep.core.io import read_text
 from dataprep.core.records import LETTERS, Example
 from dataprep.datasets import registry as converters
+from dataprep.datasets.chat_rows import SEPARATOR
 from dataprep.datasets.converters.choices import CHOICE_ASSISTANT, CHOICE_USER
 
 DEFAULT_SYSTEM = (
@@ -275,18 +276,24 @@ def _parse_section(section: str, name: str) -> tuple[list[str], list[str]]:
     return pieces, fields
 
 
-def chat_renderer(template: Template, *, with_id: bool = False) -> Renderer:
+def chat_renderer(template: Template, *, with_id: bool = False, system_into_user: bool = False) -> Renderer:
     """Return a function that renders an Example as a chat row: one line of JSON without its newline.
 
-    It raises ``RowError`` if the example lacks the fields of all sections of a message.
+    It raises ``RowError`` if the example lacks the fields of all sections of a message. With
+    ``system_into_user`` the system text stands before the user's, in one message.
     """
     # The JSON around the two texts is the same in every row, so it is made here, once.
     user = compile_text(template.user, "user")
     assistant = compile_text(template.assistant, "assistant")
-    head_of = _head_renderer(template.system)
-    fixed = not any(field for _, field, _, _ in Formatter().parse(template.system))
+    system = template.system
+    if system_into_user and system.strip():
+        user, system = _joined(compile_text(system, "system"), user), ""
+    head_of = _head_renderer(system)
+    fixed = not any(field for _, field, _, _ in Formatter().parse(system))
     # A system message without fields, the usual case, is rendered once.
     head = head_of(Example("", "")) if fixed else None
+    # Thinking that a message shows is not kept beside it once more.
+    beside = not names_field(template, "reasoning")
 
     def render(example: Example) -> bytes:
         asked, answered = user(example), assistant(example)
@@ -296,7 +303,25 @@ def chat_renderer(template: Template, *, with_id: bool = False) -> Renderer:
         end = b"}]}"
         if with_id:
             end = b'}],"id":%b,"source":%b}' % (_dumps(example.identify()), _dumps(example.source))
+        if example.reasoning is not None and beside:
+            end = b',"reasoning_content":%b%b' % (_dumps(example.reasoning), end)
         return b"".join((start, _dumps(asked), _BETWEEN, _dumps(answered), end))
+
+    return render
+
+
+def names_field(template: Template, name: str) -> bool:
+    """Return whether one of the messages of a template has a field."""
+    texts = (template.system, template.user, template.assistant)
+    return any(field == name for text in texts for _, field, _, _ in Formatter().parse(text))
+
+
+def _joined(system: Getter, user: Getter) -> Getter:
+    def render(example: Example) -> str | None:
+        before, asked = system(example), user(example)
+        if before is None:
+            raise _empty("system")
+        return None if asked is None else before + SEPARATOR + asked
 
     return render
 

@@ -7,12 +7,16 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date as Date
 from pathlib import Path
+from typing import Any
 
-from dataprep.core.errors import FileError, WorkspaceError
-from dataprep.core.io import matching_files, new_folder
+from dataprep.core.errors import FileError, WorkspaceError, first_line
+from dataprep.core.io import matching_files, new_folder, read_text, write_text
+from dataprep.core.options import to_toml
 from dataprep.core.records import Split
 
+SETTINGS = "dataprep.toml"
 FOLDERS = ("raw", "pre_datasets/train", "pre_datasets/test", "mergedata")
 
 # `train-00000-of-00002.parquet` is one of several files of one split, as the hub publishes them. Its own
@@ -40,6 +44,39 @@ class Workspace:
                 "make one with `dataprep init DIR`, or give the files to work on"
             )
         return cls(root)
+
+    @property
+    def settings(self) -> Path:
+        """Return the file of settings that hold for all commands in the workspace."""
+        return self.root / SETTINGS
+
+    def read_date(self) -> str | None:
+        """Return the date that chat templates write in this workspace, if one was settled."""
+        document = self._read_settings()
+        found = document.get("date")
+        if found is None:
+            return None
+        date = found.isoformat() if type(found) is Date else found  # TOML has dates of its own
+        if not isinstance(date, str):
+            raise FileError(self.settings, f"found {found!r} as its date; expected a text such as 2024-07-26")
+        return date
+
+    def write_date(self, date: str) -> None:
+        """Store the date that chat templates write in this workspace."""
+        self._read_settings()  # a file that cannot be read is not written to
+        before = read_text(str(self.settings)) if self.settings.is_file() else ""
+        # In front: behind the header of a table it would belong to the table.
+        write_text(to_toml({"date": date}) + before, str(self.settings))
+
+    def _read_settings(self) -> dict[str, Any]:
+        if not self.settings.is_file():
+            return {}
+        import tomllib
+
+        try:
+            return tomllib.loads(read_text(str(self.settings)))
+        except (ValueError, RecursionError) as error:
+            raise FileError(self.settings, f"not a TOML file: {first_line(error)}") from None
 
     def dataset_folder(self, dataset: str, aliases: Sequence[str] = (), *, new: bool = False) -> Path:
         """Return the folder in ``raw/`` of a dataset, under its name or one of the aliases.

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.conversations import find_in_row
+from dataprep.core.conversations import content_text, find_in_row
 from dataprep.core.errors import InputError, Location, RowDropped, RowError
 from dataprep.core.jsonl import any_line
 from dataprep.core.ledger import Ledger
@@ -133,12 +133,15 @@ def _of_chat(row: Mapping[str, Any], where: Location, metric: Metric | None) -> 
     for field, value in (("source", source), ("id", name)):
         if value is not None and type(value) not in (str, int):
             raise RowError(f"field {field!r} is not a string", f"found {describe(value)}")
-    reference = reference_of_chat(asked, answer["content"], row, metric)
+    reference = reference_of_chat(asked, content_text(answer.get("content")), row, metric)
     return Item(
         where,
         None if name is None else str(name),
         None if source is None else converters.canonical(str(source)),
-        [{"role": message["role"], "content": message["content"]} for message in row["messages"]],
+        [
+            {"role": message["role"], "content": content_text(message.get("content"))}
+            for message in row["messages"]
+        ],
         reference,
     )
 
@@ -177,7 +180,9 @@ class _Wording:
 def _as_trained(messages: Sequence[Message], prefix: str) -> list[Message]:
     """Return the messages of a chat row as a student of rationales was asked: no system message, a prefix."""
     kept = [message for message in messages if message["role"] != "system"]
-    number = max(number for number, message in enumerate(kept) if message["role"] == "user")
+    number = max((number for number, message in enumerate(kept) if message["role"] == "user"), default=-1)
+    if number < 0:
+        raise RowError("no user message", "expected a question for the student to answer")
     text = kept[number]["content"]
     if choices := choices_in(text):
         lines = [f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]

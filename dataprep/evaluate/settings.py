@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataprep.core.ledger import Ledger
-from dataprep.core.options import check, option, parse_size
+from dataprep.core.options import canonical_date, check, option, parse_size
 from dataprep.datasets.templates import read_template
 from dataprep.evaluate.metrics.references import METRICS, Metric
 from dataprep.tokens.formats.base import check_date
@@ -54,8 +54,8 @@ class Settings:
     strip: bool = option(False, "Strip white space around contents, as the student's training did.")
     date: str | None = option(
         None,
-        "The date for a chat template that writes one, such as '26 Jul 2024'. Defaults to that of the "
-        "student's training.",
+        "Date for a chat template that writes one, such as 2024-07-26 or '26 Jul 2024'. Defaults to that of "
+        "the student's training.",
         metavar="DATE",
     )
     allow_code: bool = option(False, "Run the programs in answers, confined (Linux only).")
@@ -77,6 +77,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check(self)
+        object.__setattr__(self, "date", canonical_date(self.date))
         check_date(self.date)
 
     @property

@@ -72,7 +72,9 @@ class Model:
         self._anchor: list[int] = self._encode(":", special=False)[-1:]
         self.text_of = lru_cache(maxsize=1 << 16)(self._text_of)
 
-    def prompt(self, messages: Sequence[Mapping[str, str]], *, plain: bool = False) -> list[int]:
+    def prompt(
+        self, messages: Sequence[Mapping[str, Any]], *, tools: Any = None, plain: bool = False
+    ) -> list[int]:
         """Return a request's messages as tokens, up to where the answer begins.
 
         The tokenizer's chat template renders them. Without one, each message is a line ``role: content``, and
@@ -81,7 +83,7 @@ class Model:
         """
         if self._tokenizer.chat_template:
             try:
-                text = self._chat.render(messages, prompt=True)
+                text = self._chat.render(messages, tools=tools, prompt=True)
             except ValueError as error:  # RowError and TemplateError, and transformers' own
                 raise GenerationError("chat_template", first_line(error)) from None
         elif plain:

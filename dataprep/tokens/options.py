@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dataprep.core.errors import RowDropped, RowError, UsageError
-from dataprep.core.options import check, option
+from dataprep.core.options import canonical_date, check, option
 
 # Options of commands import this name, so nothing heavy may be imported here: `--help` must answer at once.
 TRUNCATIONS = ("error", "drop", "truncate")
@@ -105,11 +105,12 @@ class ShardOptions:
     )
     strip: bool = option(False, "Strip white space around contents.")
     date: str | None = option(
-        None, "Put a date line, such as '26 Jul 2024', into the system message.", metavar="DATE"
+        None, "Date that the chat format writes, such as 2024-07-26 or '26 Jul 2024'.", metavar="DATE"
     )
 
     def __post_init__(self) -> None:
         check(self)
+        object.__setattr__(self, "date", canonical_date(self.date))
         if self.max_length is not None and self.max_length < 2:  # not a `min` of the flag: --student takes 1
             raise UsageError(f"--max-length {self.max_length}: must be 2 or more")
         if self.split_long and self.pack is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import UsageError
 from dataprep.core.io import printable
-from dataprep.core.options import check, option, options_of, parse_names, to_config
+from dataprep.core.options import canonical_date, check, option, options_of, parse_names, to_config
 from dataprep.tokens.options import TRUNCATIONS
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class TrainOptions:
     )
     strip: bool = option(False, "Strip white space around contents.")
     date: str | None = option(
-        None, "Put a date line, such as '26 Jul 2024', into the system message.", metavar="DATE"
+        None, "Date that the chat format writes, such as 2024-07-26 or '26 Jul 2024'.", metavar="DATE"
     )
     max_length: int | None = option(
         None, "Maximum number of tokens per row. Defaults to the model's context length.", metavar="N", min=2
@@ -150,6 +150,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         check(self)
+        object.__setattr__(self, "date", canonical_date(self.date))
         for teacher, weight in self.teacher_weights.items():
             if not 0 <= weight < float("inf"):
                 raise UsageError(f"--teacher-weight {teacher}={weight}: must be a number of 0 or more")

@@ -22,14 +22,10 @@ ROW = {
 }
 CALLS = [{"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}]
 
-# Fields of the assistant's message.
+# Fields of the assistant's message. Those that dataprep reads are in test_conversations.
 IN_MESSAGES = [
-    {"weight": 0},
-    {"weight": 1.0},
-    {"train": False},
     {"training": True},
     {"train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]},
-    {"loss": False},
     {"loss_scale": 0.5},
     {"loss_mask": 0},
     {"step_loss_mask": 0},
@@ -39,17 +35,11 @@ IN_MESSAGES = [
     {"ignore": True},
     {"end_turn": False},
     {"logprobs": [["4", -0.1]]},
-    {"tool_calls": CALLS},
     {"toolCalls": CALLS},
-    {"tool_call_id": "call_1"},
     {"function_call": {"name": "add", "arguments": "{}"}},
-    {"reasoning_content": "2 and 2 make 4."},
-    {"reasoning": "2 and 2 make 4."},
-    {"thinking": "2 and 2 make 4."},
     {"thinking_blocks": [{"type": "thinking", "thinking": "2 and 2 make 4."}]},
     {"thought": "2 and 2 make 4."},
     {"refusal": "I cannot add."},
-    {"name": "Ada"},
     {"prefix": True},
     {"partial": True},
     {"channel": "analysis"},
@@ -83,14 +73,12 @@ IN_ROWS = [
     {"system": "Answer with a number."},
     {"system_prompt": "Answer with a number."},
     {"systemInstruction": {"parts": [{"text": "Answer with a number."}]}},
-    {"tools": [{"type": "function", "function": {"name": "add"}}]},
     {"functions": [{"name": "add"}]},
     {"function_call": "auto"},
     {"tool_choice": "auto"},
     {"parallel_tool_calls": False},
     {"documents": [{"text": "2 + 2 is 4."}]},
     {"chat_template": "{{ messages }}"},
-    {"chat_template_kwargs": {"enable_thinking": False}},
     {"enable_thinking": False},
     {"reasoning_effort": "low"},
     {"images": ["two.png"]},
@@ -166,7 +154,7 @@ def test_all_readers_of_chat_rows_name_such_fields(run, tmp_path):
     done = run("validate", "in.jsonl")
     assert (done.code, done.err) == (1, f"{len(bad) + 1} rows, {len(bad)} problems ({IGNORED}: {len(bad)})\n")
     assert lint_files(path, Bytes(), chat_format_of("llama3")).counts == {IGNORED: len(bad)}
-    with pytest.raises(InputError, match=rf"in\.jsonl:2: {IGNORED}: messages\[1\]\.weight is a number 0"):
+    with pytest.raises(InputError, match=rf"in\.jsonl:2: {IGNORED}: messages\[1\]\.training is a boolean"):
         tokenize_files(path, tmp_path / "tokens", tokenizer=Bytes())
     ledger = tokenize_files(
         path, tmp_path / "tokens", tokenizer=Bytes(), rejects=tmp_path / "bad.jsonl"

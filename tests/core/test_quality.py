@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprep.core.conversations import find_in_line, find_in_row
+from dataprep.core.conversations import ROLES, find_in_line, find_in_row
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.datasets.checks import validate, validate_files
 from tests import strategies as some
@@ -18,7 +18,8 @@ SYSTEM = {"role": "system", "content": "Be kind."}
 KINDS = {
     "nested too deeply",
     "not UTF-8", "not JSON", "not a JSON object", "duplicate key", "no messages", "malformed message",
-    "unknown role", "content is no string", "empty content", "roles out of order", "no assistant at the end",
+    "unknown role", "content is no string", "content part that is no text", "empty content",
+    "no assistant at the end",
 }  # fmt: skip
 
 
@@ -53,14 +54,15 @@ def chat(*messages):
         (chat(USER, {"content": "Hello"}), ["unknown role"]),
         (chat(USER, {"role": "assistant"}), ["content is no string"]),
         (chat(USER, {"role": "assistant", "content": None}), ["content is no string"]),
-        (chat(USER, {"role": "assistant", "content": ["Hello"]}), ["content is no string"]),
+        (chat(USER, {"role": "assistant", "content": ["Hello"]}), ["content part that is no text"]),
         (chat(USER, {"role": "assistant", "content": ""}), ["empty content"]),
         (chat(SYSTEM | {"content": " \n\u2028"}, USER, ASSISTANT), ["empty content"]),
-        (chat(USER, SYSTEM, ASSISTANT), ["roles out of order"]),
-        (chat(SYSTEM, SYSTEM, USER, ASSISTANT), ["roles out of order"]),
-        (chat(ASSISTANT), ["roles out of order"]),
-        (chat(ASSISTANT, USER, ASSISTANT), ["roles out of order"]),
-        (chat(USER, USER, ASSISTANT), ["roles out of order"]),
+        # Which orders of roles are possible depends on the model, so a row may have any.
+        (chat(USER, SYSTEM, ASSISTANT), []),
+        (chat(SYSTEM, SYSTEM, USER, ASSISTANT), []),
+        (chat(ASSISTANT), []),
+        (chat(ASSISTANT, USER, ASSISTANT), []),
+        (chat(USER, USER, ASSISTANT, ASSISTANT), []),
         (chat(USER), ["no assistant at the end"]),
         (chat(SYSTEM), ["no assistant at the end"]),
         (chat(USER, ASSISTANT, USER), ["no assistant at the end"]),
@@ -90,12 +92,11 @@ def test_a_well_formed_row_gives_nothing(row, ascii_only):
     assert list(validate([row])) == []
 
 
-@given(st.lists(st.sampled_from(("system", "user", "assistant")), min_size=1, max_size=7))
-def test_the_order_of_roles_is_the_described_one(roles):
-    """Exactly an optional system message, then user and assistant in turn, assistant last, is sound."""
+@given(st.lists(st.sampled_from(("system", "developer", "user", "assistant")), min_size=1, max_size=7))
+def test_a_row_ends_with_an_assistant(roles):
+    """Any order of roles is sound if an assistant's message is the last one."""
     line = chat(*({"role": role, "content": "x"} for role in roles))
-    sound = re.fullmatch("s?(ua)+", "".join(role[0] for role in roles))
-    assert kinds(line) == [] if sound else len(kinds(line)) == 1
+    assert kinds(line) == ([] if roles[-1] == "assistant" else ["no assistant at the end"])
 
 
 @pytest.mark.medium
@@ -109,7 +110,7 @@ def test_one_spoilt_message_is_found(row, data):
         | some.json_values().filter(lambda v: not isinstance(v, str) or not v.strip()).map(
             lambda value: message | {"content": value}
         )
-        | some.texts(6).filter(lambda text: text not in ("system", "user", "assistant")).map(
+        | some.texts(6).filter(lambda text: text not in ROLES).map(
             lambda role: message | {"role": role}
         )
         | st.sampled_from(("role", "content")).map(lambda name: {name: message[name]})

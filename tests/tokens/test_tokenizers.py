@@ -1,6 +1,7 @@
 """Tokenizers of every kind against the libraries that define them; special tokens never come out of text."""
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -29,6 +30,8 @@ from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers import tiktoken_encoders as fast_encoder
 from dataprep.tokens.tokenizers import tiktoken_ranks as encodings
 from dataprep.tokens.tokenizers import tiktoken_ranks as rank_file
+from dataprep.tokens.tokenizers.base import decode_after, encode_after
+from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.tokenizers.tiktoken_encoders import LONG, LongSpace
 from dataprep.tokens.tokenizers.training import CHAT_TOKENS, texts_of_files, train_tokenizer
@@ -860,3 +863,36 @@ def test_stats_prints_tokens(run, paths, tmp_path):
     assert "total" in text
     figures = json.loads(run(*arguments, "--json").out)
     assert figures["tokens"]["user"]["total"] == figures["tokens_by_source"]["mine"]["total"] >= 2
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text(alphabet="the quick fox1(]\n é", max_size=12), min_size=1, max_size=4))
+def test_a_byte_level_tokenizer_with_a_space_before_texts(texts):
+    """`add_prefix_space`: the ids of the library; texts come back, but for one space that they begin with."""
+    ours, theirs = prefixed()
+    for text in texts:
+        ids = ours.encode(text)
+        assert ids == theirs.encode(text, add_special_tokens=False).ids
+        assert ours.decode(ids) == ours.decode_bytes(ids).decode() == text.removeprefix(" ")
+        if text:
+            # Behind another text no space is put before it, and one that it begins with is its own.
+            assert decode_after(ours, encode_after(ours, text)) == text.encode()
+    (number,) = ours.special_tokens.values()
+    joined = [token for text in texts for token in (*ours.encode(text), number)]
+    together = theirs.encode("".join(f"{text}<|end|>" for text in texts), add_special_tokens=False)
+    assert joined == together.ids
+    assert ours.decode(joined) == "".join(text.removeprefix(" ") + "<|end|>" for text in texts)
+    assert (ours.space, ours.drops_space) == ("each", True)
+
+
+@functools.cache
+def prefixed():
+    """A byte-level tokenizer with `add_prefix_space`: ours, and the library's."""
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=400, initial_alphabet=letters, show_progress=False)
+    made.train_from_iterator(corpus(), trainer)
+    made.add_special_tokens([tokenizers.AddedToken("<|end|>", normalized=False)])
+    return HuggingFaceTokenizer("tokenizer.json", made.to_str().encode()), made

@@ -87,7 +87,7 @@ def test_strip_and_date_are_the_chat_formats(place, tmp_path):
     assert "\n\ntwo<|eot_id|>" in text
     assert DATE in text
     for settings, says in (
-        ({"date": "2024-07-26"}, "is not a date as templates write it"),
+        ({"date": "26/07/2024"}, "is not a date as templates write it"),
         ({"date": DATE, "chat_format": "chatml"}, "writes no date"),
     ):
         with pytest.raises(UsageError, match=says):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dataprep.cli.console import Summary, counted, print_json, print_text, say, table
+from dataprep.cli.dates import settled_date
 from dataprep.cli.options import AsJson, ChatFormat, Date, Quiet, Strip, Template, argument, flag
 from dataprep.core.errors import UsageError
+from dataprep.core.options import canonical_date
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,12 +56,15 @@ def lint_tokens_command(
         if page == "-" and as_json:
             raise UsageError("--html - and --json both write to standard output; give the page a file")
     loaded = load_tokenizer(tokenizer)
+    date = canonical_date(settled_date(date, chat_format, tokenizer, template=template))
     laid = chat_format_for(chat_format, loaded, tokenizer, template=template, strip=strip, date=date)
     report = lint_files(inputs, loaded, laid, max_length=max_length, keep=rows if page else 0)
     if page is not None:
         write_page(report, loaded, page)
     summary = Summary("lint-tokens", quiet=quiet, as_json=as_json)
     facts = f", {report.tokens:,} tokens, {report.in_loss:,} in the loss, the longest row {report.longest:,};"
+    for note in report.notes:
+        summary.say(f"lint-tokens: the chat format: {': '.join(note)}")
     _print_report(summary, report, facts, show=page != "-")
     if page not in (None, "-"):
         summary.say(f"lint-tokens: page → {page}")
@@ -128,25 +133,32 @@ def _lengths(title: str, figures: Mapping[str, Lengths | Tokens]) -> Table:
 
 def validate_command(
     inputs: list[str] = argument(..., "Chat files; - for standard input.", "FILE..."),
+    strict: bool = flag(False, "Keys of messages that dataprep does not know are problems."),
+    strict_tools: bool = flag(False, "The arguments of tool calls must fit the schema of their tool."),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Check that every row of chat files is well-formed.
 
-    Each row must be a JSON object in UTF-8 without duplicate keys, whose messages are an optional system
-    message, then user and assistant in turn, an assistant last, each with a non-empty content. Fields
-    that say what is learned or shown to the model, such as weight or tools, are problems, because they
-    would have no effect. Every problem is counted, the first 20 of each kind are printed, and the exit
-    code is 1 if there is any.
+    Each row must be a JSON object in UTF-8 without duplicate keys, with a list of messages, the last one
+    an assistant's. Contents, reasoning, tools, tool calls and their results are checked. Fields of other
+    tools that say what is learned or shown to the model are problems, because they would have no effect.
+    Every problem is counted, the first 20 of each kind are printed, and the exit code is 1 if there is
+    any. Unknown keys of messages are counted in the summary.
 
     \b
-    Example:
+    Examples:
       dataprep validate mergedata/train.jsonl
+      dataprep validate --strict --strict-tools calls.parquet
     """
     from dataprep.datasets.checks import validate_files
 
-    report = validate_files(inputs)
-    _print_report(Summary("validate", quiet=quiet, as_json=as_json), report, ",", show=True)
+    report = validate_files(inputs, strict=strict, strict_tools=strict_tools)
+    summary = Summary("validate", quiet=quiet, as_json=as_json)
+    _print_report(summary, report, ",", show=True)
+    if report.unknown_keys:
+        shown = counted(dict(report.unknown_keys.most_common()))
+        summary.say(f"unknown keys of messages, which stay as they are: {shown}")
     if report.counts:
         raise typer.Exit(1)
 

@@ -29,7 +29,7 @@ from dataprep.datasets.convert import Plan
 def command(
     *,
     dataset: str = argument(
-        ..., "Its name, as `dataprep datasets` lists it; or examples, or rationales.", "DATASET"
+        ..., "Its name, as `dataprep datasets` lists it; or examples, rationales, or chat.", "DATASET"
     ),
     inputs: list[str] | None = argument(
         None, "Files or a folder of source rows; - is standard input.", "[INPUT]..."
@@ -65,7 +65,7 @@ def command(
     Without INPUT, every split found in the workspace's raw/DATASET is written to pre_datasets/. With INPUT,
     the rows go to -o, or to standard output. INPUT can have Examples too, which are known by their fields.
     As DATASET, `examples` are those of any dataset, and `rationales` are labelled rows, whose rationales
-    become the answers.
+    become the answers. With `chat`, INPUT has chat rows.
 
     \b
     Examples:
@@ -73,6 +73,7 @@ def command(
       dataprep convert squad dev-v2.0.json -o squad.jsonl --sample 1000
       cat train.jsonl | dataprep convert gsm8k - --to example | head -1
       dataprep convert rationales rows.jsonl --teacher llama-2 -o train.jsonl
+      dataprep convert chat rows.jsonl --system-into-user -o train.jsonl
     """
     from dataprep.core.io import check_apart, check_distinct, open_rejects
     from dataprep.datasets.convert import convert_files
@@ -98,7 +99,8 @@ def command(
     # Reports wrong flags before any file is looked for.
     made = make(split=split)
     if made.from_examples and not inputs:
-        raise UsageError("give the files of Examples: a workspace's raw/ has source rows")
+        kind = "chat rows" if made.from_chat else "Examples"
+        raise UsageError(f"give the files of {kind}: a workspace's raw/ has source rows")
     jobs = _jobs(made.dataset, inputs or [], output, split, workspace)
     summary = Summary("convert", quiet=quiet, as_json=as_json)
     inputs, targets = [path for _, paths, _ in jobs for path in paths], [target for *_, target in jobs]

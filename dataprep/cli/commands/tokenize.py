@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary
+from dataprep.cli.dates import settled_date
 from dataprep.cli.options import (
     AsJson,
     ChatFormat,
@@ -91,7 +92,8 @@ def command(
     if tokenizer is None:
         raise UsageError("expected --tokenizer PATH, or --student and --teacher for a teacher/student file")
     shared: dict[str, Any] = {"tokenizer": tokenizer, "chat_format": chat_format, "template": template}
-    shared |= {"options": options(), "workers": workers}
+    date = settled_date(options().date, chat_format, tokenizer, template=template, workspace=workspace)
+    shared |= {"options": options(date=date), "workers": workers}
     jobs = _shard_jobs(inputs or [], output, workspace)
     check_distinct(rejects, [target for _, target in jobs], [path for paths, _ in jobs for path in paths])
     with open_rejects(rejects) as bad:
@@ -154,7 +156,8 @@ def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) ->
 
 def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:
     manifest = made.manifest
-    counts = {name: manifest[name] for name in ("documents", "tokens", "loss_tokens", "sequences", "cut")}
+    names = ("documents", "tokens", "loss_tokens", "sequences", "cut", "left_out")
+    counts = {name: manifest[name] for name in names}
     fill = None if made.fill is None else round(made.fill, 6)
     share = manifest["loss_tokens"] / manifest["tokens"] if manifest["tokens"] else 0
     line = f"  {manifest['documents']:,} documents, {manifest['tokens']:,} tokens, "
@@ -164,9 +167,13 @@ def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:
         line += f"; {manifest['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
     if manifest["cut"]:
         line += f"; {manifest['cut']:,} answers cut"
+    lines = [line]
+    if manifest["left_out"]:
+        kinds = ", ".join(f"{kind}: {count:,}" for kind, count in manifest["left_out"].items())
+        lines.append(f"  left out by the chat format: {kinds}")
     facts = counts | {"fill": fill, "up_to_date": made.up_to_date}
     note = "up to date: " if made.up_to_date else ""
-    summary.add("tokenize", made.ledger, target, note=note, facts=facts, lines=[line])
+    summary.add("tokenize", made.ledger, target, note=note, facts=facts, lines=lines)
 
 
 def _report_pairs(summary: Summary, made: Paired, source: str, target: str) -> None:

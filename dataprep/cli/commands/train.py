@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary
+from dataprep.cli.dates import settled_date
 from dataprep.cli.options import (
     AsJson,
     From,
@@ -64,10 +67,11 @@ def train_command(
     from dataprep.train.run import train
 
     paths, eval_paths = _data(data or [], eval_data or [], workspace)
+    made = _with_date(options(), paths, workspace)
     # Under torchrun only one of the processes reports.
     silent = os.environ.get("RANK", "0") != "0"
     with training_bar(silent=quiet or as_json or silent) as (on_metrics, log):
-        settings: dict[str, Any] = {"root": workspace or ".", "options": options(), "resume": resume}
+        settings: dict[str, Any] = {"root": workspace or ".", "options": made, "resume": resume}
         settings |= {"rejects": rejects, "workers": workers}
         done = train(paths, eval_paths, output, on_metrics=on_metrics, log=log, **settings)
     if not silent:
@@ -86,6 +90,22 @@ def _data(data: list[str], eval_data: list[str], workspace: str | None) -> tuple
         raise WorkspaceError(f"{folder} holds no train.jsonl: run `dataprep merge` first, or give DATA")
     test = [str(folder / "test.jsonl")] if (folder / "test.jsonl").is_file() else []
     return [str(folder / "train.jsonl")], eval_data or test
+
+
+def _with_date(options: TrainOptions, paths: list[str], workspace: str | None) -> TrainOptions:
+    # A preset and a model of the hub have no directory yet, shards know their date, and soft labels have no
+    # conversations.
+    if not Path(options.model).is_dir() or any(path == "-" or Path(path).is_dir() for path in paths):
+        return options
+    from dataprep.tokens.formats.dates import dated_template
+    from dataprep.train.objectives.registry import choose_objective
+
+    if dated_template(options.chat_format, options.model) is None:
+        return options
+    if choose_objective(paths, options, [], skip_bad=True).name == "soft-label":
+        return options
+    date = settled_date(options.date, options.chat_format, options.model, workspace=workspace)
+    return replace(options, date=date)
 
 
 def _lines(done: Trained) -> Iterator[str]:

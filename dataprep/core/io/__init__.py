@@ -17,6 +17,7 @@ from dataprep.core.io.blocks import (
     rows_in,
 )
 from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
+from dataprep.core.io.parquet import parquet_schema, write_parquet
 from dataprep.core.io.reading import (
     FileBytes,
     Unchanged,

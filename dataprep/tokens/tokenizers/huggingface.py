@@ -68,6 +68,7 @@ class HuggingFaceTokenizer(Tokenizer):
         self._fallback = _fallback(document["model"])
         self._reads_mark_as_space = reads_mark_as_space(self._ids)
         self.space = _space(document, self._ids)
+        self.drops_space = self._byte_of is not None and self.space != ""
 
     def __reduce__(self) -> tuple[type[HuggingFaceTokenizer], tuple[str, bytes]]:
         return type(self), (self.path, self.content)
@@ -97,6 +98,10 @@ class HuggingFaceTokenizer(Tokenizer):
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the characters of a text that each id stands for; see ``Tokenizer``."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special tokens by name; invalid UTF-8 becomes U+FFFD."""
         if self._byte_of is not None:
@@ -119,7 +124,14 @@ class HuggingFaceTokenizer(Tokenizer):
                 return bytes(self._fallback[number] for number in ids)
             return self.decode(ids).encode("utf-8")
         self._check_known(ids)
-        return b"".join(map(self._bytes_of, ids))
+        if not self.drops_space:
+            return b"".join(map(self._bytes_of, ids))
+        # Without the space that the tokenizer puts before each text, as other kinds decode too.
+        parts = []
+        for special, run in groupby(ids, self._names.__contains__):
+            data = b"".join(map(self._bytes_of, run))
+            parts.append(data if special else data.removeprefix(b" "))
+        return b"".join(parts)
 
     def _bytes_of(self, number: int) -> bytes:
         name = self._names.get(number) or self._tokenizer.id_to_token(int(number))
