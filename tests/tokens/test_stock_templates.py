@@ -73,15 +73,14 @@ def test_every_template_is_marked_or_marks_itself():
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_ids_and_masks_are_those_of_transformers(pairs, name, kind):
     """Token for token, on every row that the template takes; the others are errors."""
-    rows = [row for title, row in ROWS.items() if title != "thoughts in a content" or "think" not in kind]
+    rows = [row for title, row in ROWS.items() if "thoughts" not in title or "think" not in kind]
     check_rows(pairs[kind], name, rows)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_marked_copy_gives_the_same(pairs, name):
     """A template's marks are its author's word: ids and mask are the same as without a copy."""
-    for kind in ("gpt2", "metaspace legacy"):
-        check_rows(pairs[kind], name, ROWS.values(), template=MARKED[name])
+    check_rows(pairs["gpt2"], name, ROWS.values(), template=MARKED[name])
 
 
 @pytest.mark.medium
@@ -91,7 +90,7 @@ def test_rows_of_any_shape_are_as_transformers_has_them(pairs, name):
     encoders = {kind: encoder_of(pair, TEMPLATES[name]) for kind, pair in pairs.items()}
 
     @given(st.sampled_from([*KINDS]), st.data())
-    @settings(max_examples=30)
+    @settings(max_examples=20)
     def compare(kind, data):
         row = data.draw(tool_rows(marks="think" not in kind))
         pair = pairs[kind]
@@ -104,17 +103,13 @@ def test_rows_of_any_shape_are_as_transformers_has_them(pairs, name):
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_special_token_in_a_text_is_an_error(pairs, name):
-    """A content, reasoning or an argument that names a special token never becomes one."""
+    """A content or a reasoning that names a special token is refused, also where it is left out."""
     pair = pairs["gpt2"]
     rows = [
         {"messages": [user(f"the {EOS}?"), assistant("the dog")]},
         {"messages": [user("the dog?"), assistant(f"a {EOS} of it")]},
         {"messages": [user("the dog?"), assistant("it is", reasoning_content=f"so {EOS}")]},
     ]
-    for row, found in zip(rows, encoder_of(pair, TEMPLATES[name]).encode_rows(rows), strict=True):
-        text = expected_of(pair.theirs, row, TEMPLATES[name]).text
-        if "reasoning_content" in row["messages"][1] and f"so {EOS}" not in text:
-            assert pair.theirs.decode(found.ids) == text
-        else:
-            assert found.reason == "name of a special token inside content"
-            assert EOS in found.detail
+    for found in encoder_of(pair, TEMPLATES[name]).encode_rows(rows):
+        assert found.reason == "name of a special token inside content"
+        assert EOS in found.detail

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dataprep.core.errors import RowError
-from dataprep.tokens.formats.base import CALLS, REASONING
+from dataprep.tokens.formats.base import CALLS, CONTENT, REASONING
 from dataprep.tokens.formats.marks import Marks, Place, word_for
 from dataprep.tokens.formats.pieces import Span
 
@@ -26,7 +26,7 @@ _INSTEAD = "mark what is generated with {% generation %}, or use a named chat fo
 # same two characters and have nothing in common.
 _UNIT = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\w+|.", re.DOTALL)
 # How to mark a row, from what tells most to what disturbs a template least.
-_WAYS = (Marks(), Marks(whole=False), Marks(whole=False, answers_only=True))
+_WAYS = (Marks(), Marks(answers_only=True))
 _QUESTION = {"role": "user", "content": "zq"}
 _ANSWER = {"role": "assistant", "content": "zq"}
 
@@ -47,14 +47,13 @@ class SpanFinder:
     Attributes:
         render: renders messages, with the prompt of an answer behind them or without.
         special: finds the special tokens.
-        prompts: the prompts of answers that were rendered, by what they depend on; filled here.
-        depends: what prompts depend on besides the message before them.
     """
 
     render: Callable[[Sequence[Message], bool], str]
     special: re.Pattern[str]
-    prompts: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict)
-    depends: tuple[str, ...] = ()
+    # By the index of the answer, in one row: the text behind the last mark also has the white space that
+    # ends the message before it, so rows share nothing.
+    _prompts: dict[int, tuple[str, str]] = field(default_factory=dict, init=False)
 
     def find(self, messages: Sequence[Message], real: str) -> Turns:
         """Return what assistants have written in ``real``, the template's text, or raise ``RowError``."""
@@ -66,11 +65,8 @@ class SpanFinder:
             left_out += sorted(kinds.get(number, set()) - {place.kind for place in here})
             if message["role"] != "assistant":
                 continue
-            marks = way
-            if not here:
-                marks = replace(way, empty=number)
-                text, found = self.look(messages, replace(marks))
-                here = found.get(number, ()) if text == real else ()
+            marks = way if here else replace(way, empty=number)
+            here = here or self._empty(messages, number, marks, places, real)
             if not here:
                 continue
             start, end = here[0].position, here[-1].position
@@ -80,7 +76,7 @@ class SpanFinder:
             before = max((position for position in others if position <= start), default=0)
             after = min((position for position in others if position >= end), default=None)
             turn = _Turn(self, messages, number, marks)
-            start = before + turn.start(here[0], real[before:start])
+            start = before + turn.start(_first(here), real[before:start])
             ends = [end + at for at in turn.ends(here[-1], real[end:after])]
             spans[number] = [(start, ends[0]), *zip(ends[1::2], ends[2::2], strict=True)]
         return Turns(spans, tuple(left_out))
@@ -95,6 +91,23 @@ class SpanFinder:
                 return replace(way, word=word), marks.kinds, places
         raise RowError(UNKNOWN, f"the chat template changes texts by what they say: {_INSTEAD}")
 
+    def _empty(
+        self, messages: Sequence[Message], number: int, marks: Marks, places: Places, real: str
+    ) -> list[Place]:
+        """Return the place where the content of a message without any text would be."""
+        text, found = self.look(messages, replace(marks))
+        if number not in found:
+            return []
+        behind = text[found[number][-1].position : _after(found, number, len(text))]
+        end = _after(places, number, len(real))
+        before = max(
+            (at.position for other, here in places.items() if other < number for at in here), default=0
+        )
+        if not real[before:end].endswith(behind):
+            return []
+        position = end - len(behind)
+        return [Place(position, CONTENT, True), Place(position, CONTENT, False)]
+
     def look(self, messages: Sequence[Message], marks: Marks, *, prompt: bool = False) -> tuple[str, Places]:
         """Return the text of messages and the places of their marks; nothing if the template refuses them."""
         try:
@@ -107,13 +120,10 @@ class SpanFinder:
 
         The last part, which the template writes as the prompt of an answer, is empty if it writes none.
         """
-        # Looked up by the role of the message before it: more than that decides only in templates in which
-        # the rows themselves show it, too.
-        key = (*self.depends, messages[number - 1]["role"] if number else "")
-        if key not in self.prompts:
+        if number not in self._prompts:
             prompt, added = self._prompt(messages[:number], way)
-            self.prompts[key] = prompt if number else "", added or self._prompt([_QUESTION], way)[1]
-        return self.prompts[key]
+            self._prompts[number] = prompt if number else "", added or self._prompt([_QUESTION], way)[1]
+        return self._prompts[number]
 
     def _prompt(self, messages: Sequence[Message], way: Marks) -> tuple[str, str]:
         texts = []
@@ -137,15 +147,26 @@ class _Turn:
         """Return where in the text before its first mark what the assistant has written begins."""
         prompt, added = self.finder.prompt(self.messages, self.number, self.way)
         header = _common(gap, prompt)
-        if added and not prompt:  # nothing comes before the first message that could tell
-            header = gap.rfind(added) + len(added) if added in gap else 0
-        # The tag that opens the reasoning is learned too, unless the prompt of an answer has it.
-        if self._is_structured(first) or (first.kind == REASONING and not 0 < len(prompt) == header):
-            return max(header, _common(gap, self._around_content()[0]))
-        # No row says what else the template writes before a content, such as an empty block of thoughts.
-        if first.kind == REASONING or not first.opens or (header and not gap[header:].strip()):
+        # Nothing comes before the first message that could tell, and a turn may end otherwise as the last.
+        if added and header < len(prompt or added) and added in gap:
+            header = gap.rfind(added) + len(added)
+        if self._is_structured(first):
+            before = self._around_content()[0]
+            common = _common(gap, before)
+            # A call may begin as a content does, but only all that stands before a content is no part of it.
+            return max(header, common if common == len(before) or not header else 0)
+        if header == len(gap) and header in (0, len(prompt)):
             return header
-        return len(gap)
+        # No row says what the template writes before any content, such as an empty block of thoughts. What
+        # follows is the content's own, such as white space.
+        around = self._around_content()
+        own = _common(gap, around[0]) if any(around) else len(gap)
+        # The tag that opens the reasoning is learned too, unless the prompt of an answer has it. Instead of
+        # it, the template may write an empty block before a content.
+        if first.kind == REASONING and (own < len(around[0]) or header > own):
+            return header
+        header = min(header, own)
+        return own if gap[header:own].strip() else header
 
     def ends(self, last: Place, gap: str) -> list[int]:
         """Return where in the text behind its last mark the turn ends, and the borders of further tokens."""
@@ -160,9 +181,9 @@ class _Turn:
             return [names[-1].end()]
         if names:
             return [names[0].end(), *(border for name in names[1:] for border in name.span())]
-        return [self._first_end(gap) if self.finder.special.search(closing) else len(common)]
+        return [self._first_end(gap, len(common)) if self.finder.special.search(closing) else len(common)]
 
-    def _first_end(self, gap: str) -> int:
+    def _first_end(self, gap: str, common: int) -> int:
         """Return where a turn ends if the last turn ends by another token than the turns before."""
         names = [*self.finder.special.finditer(gap)]
         added = self.finder.prompt(self.messages, self.number, self.way)[1]
@@ -172,7 +193,7 @@ class _Turn:
             names = [name for name in names if name.end() <= gap.rindex(header.group())]
         elif header:
             names = names[:-1]
-        return names[0].end() if names else 0
+        return names[0].end() if names else common
 
     def _closing(self, gap: str) -> str:
         """Return the text that closes the turn where it is the last one."""
@@ -191,7 +212,8 @@ class _Turn:
 
     def _is_structured(self, place: Place) -> bool:
         """Return whether the template writes something around the text, as around the name of a call."""
-        return place.kind == CALLS or isinstance(self.messages[self.number].get("content"), list)
+        parts = isinstance(self.messages[self.number].get("content"), list)
+        return place.kind == CALLS or (parts and place.kind == CONTENT)
 
     def _around_content(self) -> tuple[str, str]:
         """Return the texts before and behind the answer if it is a content alone."""
@@ -212,8 +234,18 @@ class _Turn:
         return before, behind
 
 
+def _first(places: Sequence[Place]) -> Place:
+    """Return the first place; at the same position, the one of a reasoning inside a content."""
+    first = places[0]
+    return next((at for at in places if at.position == first.position and at.kind == REASONING), first)
+
+
 def _positions(places: Places, without: int = -1) -> list[int]:
     return [at.position for message, listed in places.items() if message != without for at in listed]
+
+
+def _after(places: Places, number: int, end: int) -> int:
+    return min((at.position for other, here in places.items() if other > number for at in here), default=end)
 
 
 def _common(first: str, second: str) -> int:
