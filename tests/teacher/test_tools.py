@@ -172,19 +172,16 @@ def test_a_call_that_no_file_can_hold_is_kept_as_far_as_possible():
     assert answer.flags == ("half_character",)
 
 
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(codec="utf-8"), max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | FLOATS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
-)  # fmt: skip
-
-
-@given(
-    st.lists(
-        st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=4), VALUES), min_size=1, max_size=3
-    )
 )
+
+
+@given(st.lists(st.dictionaries(TEXTS, VALUES), min_size=1, max_size=3))
 def test_any_calls_are_journaled_as_they_came(calls):
     """Also those of servers with shapes of their own, in their order of keys."""
     (answer,), _ = answers_of(orjson.dumps(calling(calls=calls)), tools=True)
