@@ -17,7 +17,7 @@ from dataprep.core.jsonl import parse_line
 from dataprep.core.options import check_whole
 from dataprep.datasets.checks import Problem, Report
 from dataprep.tokens.encoder import Encoder
-from dataprep.tokens.formats.base import ChatFormat, Turns
+from dataprep.tokens.formats.base import ChatFormat, Written
 from dataprep.tokens.options import Encoded, ShardOptions, truncate
 from dataprep.tokens.tokenize import prepare
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
@@ -95,10 +95,10 @@ class LintReport(Report):
 
 
 class _Row(NamedTuple):
-    """A row's place, and its roles and contents or else its faults."""
+    """A row's place, and the row as the chat format writes it or else its faults."""
 
     where: Location
-    turns: Turns | None
+    written: Written | None
     findings: list[Finding]
 
 
@@ -145,7 +145,7 @@ def lint_files(
         before = report.rows.setdefault(path, 0)  # a file can be given twice
         bad.append([])
         good.append([])
-        rows = _rows_in(path, prepared.chat_format)
+        rows = _rows_in(path, encoder)
         while batch := list(islice(rows, BATCH)):
             for row in _linted(batch, encoder, max_length):
                 report.rows[path] += 1
@@ -180,9 +180,9 @@ def _count(report: LintReport, row: LintedRow) -> None:
 
 
 def _linted(batch: Sequence[_Row], encoder: Encoder, max_length: int | None) -> Iterator[LintedRow]:
-    results = encoder.encode([row.turns for row in batch if row.turns is not None]).results()
-    for where, turns, findings in batch:
-        if turns is None:
+    results = encoder.encode([row.written for row in batch if row.written is not None]).results()
+    for where, written, findings in batch:
+        if written is None:
             yield LintedRow(where, None, findings)
             continue
         result = next(results)
@@ -190,7 +190,7 @@ def _linted(batch: Sequence[_Row], encoder: Encoder, max_length: int | None) -> 
             yield LintedRow(where, None, [Finding(result.reason, result.detail)])
             continue
         kept = _truncated(result, max_length)
-        yield LintedRow(where, kept, [*encoder.linter.problems(kept, turns)])
+        yield LintedRow(where, kept, [*encoder.linter.problems(kept, written)])
 
 
 def _truncated(encoded: Encoded, max_length: int | None) -> Encoded:
@@ -202,7 +202,7 @@ def _truncated(encoded: Encoded, max_length: int | None) -> Encoded:
         return Encoded(encoded.ids[:max_length], encoded.mask[:max_length])
 
 
-def _rows_in(path: str, chat_format: ChatFormat) -> Iterator[_Row]:
+def _rows_in(path: str, encoder: Encoder) -> Iterator[_Row]:
     # `read_rows` would stop at the first bad row; here all of them are to be found.
     for where, item in files.read_items(path):
         if findings := [*find_in(item)]:
@@ -210,7 +210,7 @@ def _rows_in(path: str, chat_format: ChatFormat) -> Iterator[_Row]:
             continue
         row = parse_line(item) if isinstance(item, bytes) else item
         try:
-            yield _Row(where, chat_format.read(row["messages"]), [])
+            yield _Row(where, encoder.read(row), [])
         except RowError as error:
             yield _Row(where, None, [Finding(error.reason, error.detail)])
 
