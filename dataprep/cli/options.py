@@ -78,13 +78,6 @@ Template = Annotated[
         help="For template: a model directory or a Jinja file. Defaults to the tokenizer's directory.",
     ),
 ]
-Strip = Annotated[bool, typer.Option("--strip", help="Strip white space around contents.")]
-Date = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DATE", help="Date that the chat format writes, such as 2024-07-26 or '26 Jul 2024'."
-    ),
-]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no summary and no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 

@@ -77,7 +77,7 @@ class Student:
         # `evaluate` asks the student with the same date, and with contents stripped or not.
         chat_format = self.chat_format
         facts = {"chat_format": chat_format.name, "strip": chat_format.strip, "date": chat_format.date}
-        return {"tokenizer": tokenizer, **facts}
+        return {"tokenizer": tokenizer, **facts, "template_args": dict(getattr(chat_format, "arguments", {}))}
 
     def generate_samples(
         self, prompts: Sequence[NDArray[Any]], max_new_tokens: int, batch_size: int = 32
@@ -265,18 +265,21 @@ def load_chat_format_for(
     *,
     strip: bool = False,
     date: str | None = None,
+    template_args: Mapping[str, Any] | None = None,
 ) -> ChatFormat:
     """Load the chat format of a name, else that of the shards, else the model's template, else Llama 3's.
 
     Finished shards must have been written in that format.
     """
     if not shards:
-        return _chat_format(model, name, tokenizer, strip=strip, date=date)
+        return _chat_format(model, name, tokenizer, strip=strip, date=date, template_args=template_args)
     # Shards record how contents were stripped and which date was written; the template must agree.
     made_with = shards[0].manifest["options"]
     settings = {"strip": made_with.get("strip", False), "date": made_with.get("date")}
-    for flag, given, made in (("--strip", strip, settings["strip"]), ("--date", date, settings["date"])):
-        if given and given != made:
+    settings["template_args"] = made_with.get("template_args", {})
+    for name_of_setting, given in (("strip", strip), ("date", date), ("template_args", template_args)):
+        flag = "--template-arg" if name_of_setting == "template_args" else f"--{name_of_setting}"
+        if given and given != settings[name_of_setting]:
             raise UsageError(
                 f"{flag}: {shards[0].path} was made without it, or with another: leave it out, or make the "
                 "shards again"

@@ -132,9 +132,26 @@ LOSS: dict[str, Any] = {
 SPLIT_THINKING = "Read <think>…</think> at the beginning of an answer as its reasoning."
 
 
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """How rows become texts, and what is in the loss; each field has the help text of its flag."""
+
+    strip: bool = option(False, "Strip white space around contents.")
+    date: str | None = option(
+        None, "Date that the chat format writes, such as 2024-07-26 or '26 Jul 2024'.", metavar="DATE"
+    )
+    template_args: Mapping[str, Any] = option(dict, **TEMPLATE_ARG)
+    loss: str = option("all", **LOSS)
+    split_thinking: bool = option(False, SPLIT_THINKING)
+
+    def __post_init__(self) -> None:
+        check(self)
+        object.__setattr__(self, "date", canonical_date(self.date))
+
+
 # The manifest of shards lists the options in this order: another order would change its bytes.
 @dataclass(frozen=True, slots=True)
-class ShardOptions:
+class ShardOptions(TextOptions):
     """The options of making shards; each field has the help text of its flag.
 
     Raises:
@@ -152,17 +169,9 @@ class ShardOptions:
     truncation: str = option(
         "error", "What to do with longer rows. With --student, defaults to truncate.", choices=TRUNCATIONS
     )
-    strip: bool = option(False, "Strip white space around contents.")
-    date: str | None = option(
-        None, "Date that the chat format writes, such as 2024-07-26 or '26 Jul 2024'.", metavar="DATE"
-    )
-    template_args: Mapping[str, Any] = option(dict, **TEMPLATE_ARG)
-    loss: str = option("all", **LOSS)
-    split_thinking: bool = option(False, SPLIT_THINKING)
 
     def __post_init__(self) -> None:
-        check(self)
-        object.__setattr__(self, "date", canonical_date(self.date))
+        TextOptions.__post_init__(self)  # `super()` does not find a class with slots
         if self.max_length is not None and self.max_length < 2:  # not a `min` of the flag: --student takes 1
             raise UsageError(f"--max-length {self.max_length}: must be 2 or more")
         if self.split_long and self.pack is None:

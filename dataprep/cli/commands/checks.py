@@ -10,9 +10,9 @@ import typer
 
 from dataprep.cli.console import Summary, counted, print_json, print_text, say, table
 from dataprep.cli.dates import settled_date
-from dataprep.cli.options import AsJson, ChatFormat, Date, Quiet, Strip, Template, argument, flag
+from dataprep.cli.options import AsJson, ChatFormat, From, Quiet, Template, argument, flag, with_options
 from dataprep.core.errors import UsageError
-from dataprep.core.options import canonical_date
+from dataprep.tokens.options import ShardOptions, TextOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from dataprep.datasets.checks import Lengths, Report, Stats, Tokens
 
 
+@with_options
 def lint_tokens_command(
+    *,
     inputs: list[str] = argument(..., "Chat files; - for standard input.", "FILE..."),
     tokenizer: str = flag(..., "The model's tokenizer: a file or a model directory.", "PATH"),
     chat_format: ChatFormat = None,
     template: Template = None,
-    strip: Strip = False,
-    date: Date = None,
+    options: From[TextOptions],
     max_length: int | None = flag(None, "Check rows as truncated to N tokens.", "N", min=1),
     page: str | None = flag(None, "Write one HTML page of rows, tokens coloured by mask.", "--html", "PATH"),
     rows: int = flag(20, "Rows on the page, those with problems first.", "N", min=0),
@@ -56,14 +57,23 @@ def lint_tokens_command(
         if page == "-" and as_json:
             raise UsageError("--html - and --json both write to standard output; give the page a file")
     loaded = load_tokenizer(tokenizer)
-    date = canonical_date(settled_date(date, chat_format, tokenizer, template=template))
-    laid = chat_format_for(chat_format, loaded, tokenizer, template=template, strip=strip, date=date)
-    report = lint_files(inputs, loaded, laid, max_length=max_length, keep=rows if page else 0)
+    made = options()
+    made = options(date=settled_date(made.date, chat_format, tokenizer, template=template))
+    settings: dict[str, Any] = {"strip": made.strip, "date": made.date, "template_args": made.template_args}
+    laid = chat_format_for(chat_format, loaded, tokenizer, template=template, **settings)
+    which = ShardOptions(loss=made.loss, split_thinking=made.split_thinking)
+    report = lint_files(inputs, loaded, laid, options=which, max_length=max_length, keep=rows if page else 0)
     if page is not None:
         write_page(report, loaded, page)
     summary = Summary("lint-tokens", quiet=quiet, as_json=as_json)
     facts = f", {report.tokens:,} tokens, {report.in_loss:,} in the loss, the longest row {report.longest:,};"
     _print_report(summary, report, facts, show=page != "-")
+    for what, counts in (
+        ("left out by --loss", report.dropped),
+        ("left out by the chat format", report.left_out),
+    ):
+        if counts:
+            summary.say(f"  {what}: {counted(dict(counts.most_common()))}")
     if page not in (None, "-"):
         summary.say(f"lint-tokens: page → {page}")
     if report.counts:
