@@ -67,8 +67,8 @@ ChatFormat = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="llama3, chatml, llama2, or template: the model directory's own. Defaults to template where "
-        "the tokenizer's directory has one, else to llama3.",
+        help="llama3, chatml, llama2, plain, or template: the model directory's own. Defaults to template "
+        "where the tokenizer's directory has one, else to llama3.",
     ),
 ]
 Template = Annotated[

@@ -13,7 +13,7 @@ from dataprep.models.decoding import Decoder, Decoding, Row
 from dataprep.models.loading import GenerationError, Model
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import DATE
-from dataprep.tokens.formats.loading import chat_format_of
+from dataprep.tokens.formats.loading import chat_format_of, end_of_text
 from dataprep.tokens.options import Encoded
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 
@@ -99,6 +99,8 @@ def encoder_of(name: str, chat_format: str, training: Training) -> Encoder:
     if chat_format == "template":
         options |= {"path": name, "special_tokens": tokenizer.special_tokens}
         options["template_args"] = training.template_args
+    elif chat_format == "plain":
+        options["end"] = end_of_text(tokenizer, name)
     return Encoder(tokenizer, chat_format_of(chat_format, **options))
 
 

@@ -49,7 +49,7 @@ class Settings:
     batch_size: int = option(16, "Rows per batch.", metavar="N", min=1)
     chat_format: str = option(
         "template",
-        "loss: chat format: template (the model's own), llama3, chatml or llama2.",
+        "loss: chat format: template (the model's own), llama3, chatml, llama2 or plain.",
         metavar="NAME",
     )
     strip: bool = option(False, "Strip white space around contents, as the student's training did.")

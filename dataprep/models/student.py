@@ -21,7 +21,7 @@ from dataprep.models.loading import (
     load_weights,
     preset_config,
 )
-from dataprep.tokens.formats.loading import chat_format_of
+from dataprep.tokens.formats.loading import chat_format_of, end_of_text
 from dataprep.tokens.formats.model_template import has_template
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.base import pad_id
@@ -306,7 +306,8 @@ def _chat_format(model: str, name: str | None, tokenizer: Tokenizer, **settings:
         name = "template" if folder is not None and has_template(folder) else "llama3"
     if name == "template":
         return chat_format_of(name, path=folder, special_tokens=tuple(tokenizer.special_tokens), **settings)
-    return chat_format_of(name, **settings)
+    end = end_of_text(tokenizer, folder) if name == "plain" else None
+    return chat_format_of(name, **settings, end=end)
 
 
 def model_directory(model: str, flag: str = "--model") -> str:

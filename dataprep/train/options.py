@@ -67,7 +67,9 @@ class TrainOptions:
         **_PATH,
     )
     chat_format: str | None = option(
-        None, "Chat format: llama3, chatml, llama2 or template. Defaults to the model's own.", metavar="NAME"
+        None,
+        "Chat format: llama3, chatml, llama2, plain or template. Defaults to the model's own.",
+        metavar="NAME",
     )
     strip: bool = option(False, "Strip white space around contents.")
     date: str | None = option(
