@@ -13,11 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import convert, generate, memory, merge, rationales, startup, tokens, train
+from benchmarks import convert, exchange, generate, memory, merge, rationales, startup, tokens, train
 
 SUITES = {
     "startup": startup.bench,
     "convert": convert.bench,
+    "exchange": exchange.bench,
     "merge": merge.bench,
     "rationales": rationales.bench,
     "generate": generate.bench,

@@ -4,6 +4,7 @@ from dataprep.teacher.settings import Endpoint as Endpoint
 from dataprep.evaluate.settings import Settings as EvaluateSettings
 from dataprep.evaluate.settings import Evaluation as Evaluation
 from dataprep.core.records import Example as Example
+from dataprep.datasets.exchange.rewriting import Exchange as Exchange
 from dataprep.models.sampling import GenerationConfig as GenerationConfig
 from dataprep.core.ledger import Ledger as Ledger
 from dataprep.teacher.settings import Pacing as Pacing
@@ -27,9 +28,11 @@ from dataprep.datasets.convert import convert as convert
 from dataprep.datasets.convert import convert_files as convert_files
 from dataprep.datasets.registry import names as dataset_names
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
+from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.answers.parse import export_rationales as export_rationales
 from dataprep.datasets.download import fetch as fetch
 from dataprep.teacher.generate import generate as generate
+from dataprep.datasets.exchange.files import import_files as import_files
 from dataprep.datasets.workspace import init_workspace as init_workspace
 from dataprep.tokens.formats.loading import chat_format_of as layout_of
 from dataprep.tokens.lint_files import lint_files as lint_files

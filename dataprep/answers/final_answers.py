@@ -10,7 +10,7 @@ A number after which a comparison could go wrong (``3/4``, ``50%``, ``2 dozen``,
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
@@ -24,6 +24,7 @@ _THINKING = re.compile(
     r"|\[/?think\]|◁/?think▷|<\|channel>(?=thought)|<channel\|>",
     re.I,
 )
+_LONGEST_MARK = 32
 _QUOTES_BEFORE = ("`", '"', "'")  # a mark after one of these is spoken of, for example in a program
 # The quote or fence before this end closes what the thinking quotes: `… is "A"</think>`.
 _CLOSED_QUOTE = re.compile(r"(?:```|[\w.!?)\]}][`\"'])<[^<>\n]{1,20}>[ \t]*(?:\n|\Z)")
@@ -53,20 +54,46 @@ def said_of(reply: str) -> tuple[str, str]:
     Returns:
         The words outside of the thinking, which are all of ``reply`` if there is none, and the thinking.
     """
+    return divided(reply)[:2]
+
+
+def divided(reply: str) -> tuple[str, str, bool]:
+    """Return what ``said_of`` returns, and whether the reply ends inside its thinking."""
     if "<" in reply or "[" in reply or "◁" in reply:
         if "<|message|>" in reply and (marks := list(_CHANNEL.finditer(reply))):
             return _in_channels(reply, marks)
-        marks = [
-            mark
-            for mark in _THINKING.finditer(reply)
-            if not reply.startswith(_QUOTES_BEFORE, max(mark.start() - 1, 0))
-            or (_closes(mark) and _CLOSED_QUOTE.search(reply, max(mark.start() - 3, 0), mark.end() + 8))
-        ]
+        marks = list(_marks(reply))
         if marks:
             return _beside(reply, marks)
     if reply.startswith(_ANALYSIS) and (end := reply.rfind(_FINAL)) >= 0:
-        return reply[end + len(_FINAL) :].strip(), reply[len(_ANALYSIS) : end].strip()
-    return reply, ""
+        return reply[end + len(_FINAL) :].strip(), reply[len(_ANALYSIS) : end].strip(), False
+    return reply, "", False
+
+
+def begins_in_thinking(reply: str) -> bool:
+    """Return whether a reply has the end of a thinking whose beginning the prompt wrote."""
+    if "</" not in reply and "[/" not in reply and "◁/" not in reply and "|" not in reply:
+        return False
+    first = next(_marks(reply), None)
+    return first is not None and _closes(first)
+
+
+def opening_of(prompt: str) -> str:
+    """Return the beginning of a thinking with which a prompt ends; empty if it ends in another way."""
+    end = len(prompt.rstrip())
+    last = None
+    for last in _THINKING.finditer(prompt, max(end - _LONGEST_MARK, 0)):  # noqa: B007 - the last one
+        pass
+    return prompt[last.start() :] if last and last.end() == end and not _closes(last) else ""
+
+
+def _marks(reply: str) -> Iterator[re.Match[str]]:
+    for mark in _THINKING.finditer(reply):
+        quoted = reply.startswith(_QUOTES_BEFORE, max(mark.start() - 1, 0))
+        if not quoted or (
+            _closes(mark) and _CLOSED_QUOTE.search(reply, max(mark.start() - 3, 0), mark.end() + 8)
+        ):
+            yield mark
 
 
 def without_stop_tokens(reply: str) -> str:
@@ -81,7 +108,7 @@ def without_stop_tokens(reply: str) -> str:
     return reply[: match.start()] if match else reply
 
 
-def _beside(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str]:
+def _beside(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str, bool]:
     said: list[str] = []
     thinking: list[str] = []
     place, opened, end = 0, False, len(reply.rstrip())
@@ -103,19 +130,19 @@ def _beside(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str]:
             said = []
         place, opened = mark.end(), not closes
     (thinking if opened else said).append(reply[place:])
-    return _WRAPPED.sub("", _joined(said)), _joined(thinking)
+    return _WRAPPED.sub("", _joined(said)), _joined(thinking), opened
 
 
 def _closes(mark: re.Match[str]) -> bool:
     return "/" in mark[0] or mark[0].lower().startswith(("<|end_", "<channel", "<end_"))
 
 
-def _in_channels(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str]:
+def _in_channels(reply: str, marks: Sequence[re.Match[str]]) -> tuple[str, str, bool]:
     said, thinking = [_ROLE.sub("", reply[: marks[0].start()])], list[str]()
     for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(reply)], strict=True):
         # Without a channel, a message ended, and a role may begin the next one.
         (said if mark[1] in (None, "final") else thinking).append(_ROLE.sub("", reply[mark.end() : end]))
-    return _joined(said), _joined(thinking)
+    return _joined(said), _joined(thinking), marks[-1][1] not in (None, "final")
 
 
 def _joined(texts: Sequence[str]) -> str:

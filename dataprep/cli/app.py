@@ -21,6 +21,7 @@ from dataprep.core.errors import one_line
 COMMANDS = {
     "init": ("datasets:init_command", "Make a workspace with small sample datasets in it."),
     "convert": ("convert:command", "Convert a dataset's source rows to chat rows or Examples."),
+    "import": ("exchange:import_command", "Read other tools' rows as chat rows."),
     "merge": ("merge:command", "Merge and shuffle files of rows, reproducibly."),
     "validate": ("checks:validate_command", "Check that every row of chat files is well-formed."),
     "lint-tokens": ("checks:lint_tokens_command", "Check the token ids and the loss mask of chat files."),
@@ -34,6 +35,7 @@ COMMANDS = {
     "generate": ("generate:generate_command", "Ask a teacher, and write every answer into a journal."),
     "collect": ("collect:collect_command", "Join teachers' answers to their Examples."),
     "review": ("collect:review_command", "Describe teachers' answers to multiple-choice questions."),
+    "export": ("exchange:export_command", "Write chat rows as other tools read them."),
     "tokenize": (
         "tokenize:command",
         "Turn chat rows into token shards, or Examples into a teacher/student file.",

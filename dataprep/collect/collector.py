@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -11,38 +11,42 @@ from typing import Any
 
 import orjson
 
-from dataprep.answers.quality import KEEPABLE
-from dataprep.collect.answers import NO_LABELS, Answers, Labels, RunTests, labels_of
+from dataprep.collect.answers import NO_LABELS, Answers, Labels, labels_of
+from dataprep.collect.conversations import Conversations, example_of_request, is_request
+from dataprep.collect.judgements import Judgements
+from dataprep.collect.preference import PreferenceRows
 from dataprep.collect.rows import (
     Made,
     RationaleRows,
     Renderer,
     Statuses,
     TrainingRows,
-    chat_renderer,
     dump,
+    placed,
     probs_row,
     qa_row,
 )
+from dataprep.collect.settings import CONVERSATIONS, FORMATS, Settings
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, located
 from dataprep.core.io.unfinished import packed, unpacked
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, is_example
 from dataprep.datasets import registry as converters
-from dataprep.datasets.source_rows import KEPT, example_of, read_located
+from dataprep.datasets.source_rows import example_of, read_located
 
-FORMATS = ("rationale", "chat", "qa", "choice-probs")
+__all__ = ["FORMATS", "CollectReport", "collect", "collect_files"]
 
 
 @dataclass
 class CollectReport:
     """The result of ``collect``."""
 
-    ledger: Ledger = field(default_factory=Ledger)  # Examples in; with all samples, answers in
+    ledger: Ledger = field(default_factory=Ledger)  # Examples in; with all samples, answers; pairs
     statuses: Statuses = field(default_factory=dict)  # of all teachers, or of the one of training rows
     unmatched: int = 0  # answers whose id no Example has
-    thinking: int = 0  # training rows that leave out the thinking of their answer
+    unjudged: int = 0  # judgements about no Example
+    thinking: int = 0  # rows' answers whose thinking is left out
     torn: list[str] = field(default_factory=list)  # incomplete last lines of journals, as `path:line`
     silent: list[str] = field(default_factory=list)  # names under which nothing but failures came
 
@@ -52,32 +56,20 @@ def collect_files(
     examples: str | Path,
     output: str | Path,
     *,
-    to: str = "rationale",
-    keep: Sequence[str] | None = None,
-    teacher: str | None = None,
     dataset: str | None = None,
-    template: Mapping[str, str] | None = None,
-    sample: int | str = 0,
-    names: Mapping[str, str] | None = None,
-    run_tests: RunTests | None = None,
     progress: Callable[[int], None] | None = None,
+    **options: Any,
 ) -> CollectReport:
     """Join teachers' answers to their Examples by id.
 
     Args:
         responses: the journals, the earlier ones first; ``-`` is standard input.
-        examples: Examples (of ``convert --to example`` or ``parse-rationales``), or rows of ``dataset``.
+        examples: Examples (of ``convert --to example`` or ``parse-rationales``), or rows of ``dataset``. For
+            conversations also requests.
         output: the file for the rows, in the format of its suffix; ``-`` is standard output.
-        to: ``"rationale"`` rows with all teachers, or one teacher's training rows: ``"chat"``, ``"qa"``,
-            ``"choice-probs"``.
-        keep: the statuses of answers that become training rows. Defaults to ``ok`` and ``unjudged``.
-        teacher: the teacher whose answers become training rows; required if there are several.
         dataset: the dataset of source rows.
-        template: the messages ``system``, ``user``, ``assistant`` of chat rows in place of the default ones.
-        sample: which of several samples of an answer, or ``"all"`` of them as chat or qa rows.
-        names: new names for teachers, by their names in the journals.
-        run_tests: returns whether the program in a reply passes its tests. Without it code is not judged.
         progress: called with the bytes of journals that were read.
+        options: the fields of ``Settings``, such as ``to="chat"`` and ``teacher``.
 
     Raises:
         UsageError: an option is wrong, or options exclude each other.
@@ -87,24 +79,19 @@ def collect_files(
     """
     # The Examples are read one by one, and what must be known of all of them is in a database on the disk.
     # A compressed journal is held whole, because its lines are looked up again.
-    keep = (keep,) if isinstance(keep, str) else keep
-    number = _check(to, keep, teacher, template, sample)
-    paths, source = [str(path) for path in responses], str(examples)
-    _check_places(paths, source, str(output), dataset)
+    settings = Settings(**options)
+    paths, source, teacher = [str(path) for path in responses], str(examples), settings.teacher
+    # A wrong template is found before any work.
+    conversations = Conversations(settings.template or {}, settings.tools)
+    _check_places(paths, source, str(output), dataset, settings.judgements)
     # The journals are read before the Examples: which answer is current shows only after the last line.
-    answers, report = Answers(paths, names, progress, run_tests), CollectReport()
-    known = _Ids(source, answers)
-    make: RationaleRows | TrainingRows = RationaleRows(answers, number or 0, report.statuses)
-    if to != "rationale":
-        if teacher is None and len(answers.teachers) > 1:
-            found = ", ".join(answers.teachers)
-            raise UsageError(f"several teachers answered: choose one with --teacher: {found}")
-        chosen = answers.teachers[0] if teacher is None else teacher
-        render: Renderer = qa_row if to == "qa" else partial(probs_row, answers, chosen)
-        render = chat_renderer(template or {}) if to == "chat" else render
-        make = TrainingRows(answers, chosen, render, report.statuses, keep or KEPT, number)
+    answers = Answers(
+        paths, settings.names, progress, settings.run_tests, split_thinking=settings.split_thinking
+    )
+    report, known = CollectReport(), _Ids(source, answers)
+    make = _maker(settings, answers, conversations, report.statuses)
     with files.open_output(str(output)) as out:
-        for made in _made(make, known, source, dataset):
+        for made in _made(make, known, source, dataset, requests=settings.to in CONVERSATIONS):
             report.ledger.rows_in += 1
             if isinstance(made, RowDropped):
                 report.ledger.drop(made.reason)
@@ -112,10 +99,11 @@ def collect_files(
                 out.write(dump(made))
                 report.ledger.rows_out += 1
         report.torn, report.silent = answers.journals.torn, answers.silent
-        if isinstance(make, TrainingRows) and "{reasoning}" not in "".join((template or {}).values()):
-            report.thinking = make.thinking.total()
+        report.thinking = make.thinking.total()
         # Checked before the output appears: with the wrong file of Examples it would be an empty success.
         report.unmatched = known.unmatched()
+        if isinstance(make, PreferenceRows) and make.judgements is not None:
+            report.unjudged = make.judgements.unmatched()
         # A teacher may be in rows of Examples only, so whether the name is known shows after the last row.
         unheard = teacher is not None and teacher not in answers.teachers
         if unheard and report.statuses[teacher or ""].keys() <= {"missing"}:
@@ -123,6 +111,30 @@ def collect_files(
             raise UsageError(f"no answer is of the teacher {teacher!r}: the journals' teachers are {found}")
         report.ledger.check()
     return report
+
+
+_Maker = RationaleRows | TrainingRows | PreferenceRows
+
+
+def _maker(settings: Settings, answers: Answers, conversations: Conversations, statuses: Statuses) -> _Maker:
+    if settings.to == "rationale":
+        return RationaleRows(answers, settings.number or 0, statuses, settings.place)
+    if settings.to == "preference":
+        judgements = None
+        if settings.judgements is not None:
+            judgements = Judgements(str(settings.judgements), answers.teachers)
+        place = partial(placed, reasoning=settings.place)
+        return PreferenceRows(answers, settings, conversations, place, statuses, judgements)
+    if settings.teacher is None and len(answers.teachers) > 1:
+        found = ", ".join(answers.teachers)
+        raise UsageError(f"several teachers answered: choose one with --teacher: {found}")
+    teacher = answers.teachers[0] if settings.teacher is None else settings.teacher
+    renderers: dict[str, Renderer] = {
+        "qa": qa_row,
+        "choice-probs": partial(probs_row, answers, teacher),
+        "chat": lambda example, judged, labels: conversations.row(example, judged, labels.request),
+    }
+    return TrainingRows(answers, teacher, renderers[settings.to], statuses, settings)
 
 
 def collect(
@@ -147,45 +159,20 @@ def collect(
     return map(orjson.loads, () if isinstance(data, bytes) else iter(data.readline, b""))
 
 
-def _check(
-    to: str,
-    keep: Sequence[str] | None,
-    teacher: str | None,
-    template: Mapping[str, str] | None,
-    sample: int | str,
-) -> int | None:
-    """Return the sample to collect, ``None`` for all; raise ``UsageError`` for a wrong combination."""
-    if to not in FORMATS:
-        raise UsageError(f"cannot collect to {to!r}: expected {', '.join(FORMATS)}")
-    for status in keep or ():
-        if status not in KEEPABLE:
-            raise UsageError(f"--keep {status}: an answer with a text is one of {', '.join(KEEPABLE)}")
-    for flag, given in (("--keep", keep), ("--teacher", teacher)):
-        if given is not None and to == "rationale":
-            raise UsageError(f"{flag} is for training rows: a rationale row holds every teacher and status")
-    if to == "chat":
-        chat_renderer(template or {})  # a wrong template is found before any work
-    elif template:
-        raise UsageError(f"--template is for --to chat: {to} rows have a wording of their own")
-    if sample == "all":
-        if to not in ("chat", "qa"):
-            raise UsageError(f"--sample all is for --to chat and qa: {to} has one row for each Example")
-        return None
-    if type(sample) is not int or sample < 0:
-        raise UsageError(f"--sample {sample}: expected a number from 0 on, or all")
-    return sample
-
-
-def _check_places(paths: Sequence[str], source: str, output: str, dataset: str | None) -> None:
+def _check_places(
+    paths: Sequence[str], source: str, output: str, dataset: str | None, judgements: str | Path | None
+) -> None:
     if not paths:
         raise UsageError("there is nothing to collect: give at least one journal of responses")
-    if [*paths, source].count(files.STDIO) > 1:
+    judged = [] if judgements is None else [str(judgements)]
+    if [*paths, source, *judged].count(files.STDIO) > 1:
         raise UsageError("standard input can be read only once: give the others as files")
     if dataset is not None:
         converters.load(dataset)
     files.format_of(output)
     # Nothing else of a journal remains: unlike converted rows it cannot be made again.
     files.check_apart([output], paths, "the rows would replace a journal, and with it paid answers")
+    files.check_apart([output], judged)
 
 
 def _made(
@@ -193,11 +180,18 @@ def _made(
     known: _Ids,
     source: str,
     dataset: str | None,
+    *,
+    requests: bool,
 ) -> Iterator[Made | RowDropped]:
     where = None
     for where, row in read_located(source, dataset):
         with located(where):
             try:
+                if requests and dataset is None and is_request(row):
+                    example = example_of_request(row)
+                    known.add(example, where.number)
+                    yield from make(example, Labels({}, {}, {}, row))
+                    continue
                 example = example_of(row, dataset, unlabelled=True)
                 known.add(example, where.number)
                 labelled = dataset is None or is_example(row)

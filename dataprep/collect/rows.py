@@ -6,8 +6,8 @@ import math
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
@@ -17,11 +17,12 @@ from dataprep.answers.final_answers import said_of
 from dataprep.answers.letters import choice_of
 from dataprep.answers.rationale import without_cue
 from dataprep.collect.answers import Answers, Judged, Labels, gold_letter
+from dataprep.collect.settings import Settings
 from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.records import LETTERS, Example, describe
 from dataprep.datasets.converters.choices import CHOICE_USER
-from dataprep.datasets.source_rows import KEPT
-from dataprep.datasets.templates import compile_text, source_renderer
+from dataprep.datasets.source_rows import Reasoning, place_thinking
+from dataprep.datasets.templates import compile_text
 
 # A token with one letter and any marks around it: `A`, ` a`, `(a`, `a)`, `A.`, `**A`. Some tokenizers spell a
 # space and a newline as `Ġ` and `Ċ`.
@@ -108,7 +109,7 @@ def _probability(value: Any) -> float:
 
 
 Made = dict[str, Any] | bytes  # a row, or its JSON
-Renderer = Callable[[Example, Judged], Made]  # raises RowDropped if an answer gives no row
+Renderer = Callable[[Example, Judged, Labels], Made]  # raises RowDropped if an answer gives no row
 Statuses = dict[str, Counter[str]]  # number of answers by teacher and status
 
 
@@ -119,6 +120,8 @@ class RationaleRows:
     answers: Answers
     sample: int
     statuses: Statuses
+    reasoning: Reasoning = "as-reasoning"
+    thinking: Counter[str] = field(default_factory=Counter)  # number of answers whose thinking is left out
 
     def __call__(self, example: Example, labels: Labels) -> Iterator[Made]:
         """Yield the row."""
@@ -132,6 +135,8 @@ class RationaleRows:
                 if judged.status == "missing":
                     status[teacher] = "missing"
                 continue
+            self.thinking[teacher] += self.reasoning == "drop" and judged.reasoning is not None
+            judged = placed(judged, self.reasoning)
             status[teacher] = judged.status
             # A teacher's answer in a journal replaces the one in the Example, also by none.
             rationales[teacher] = judged.rationale
@@ -172,53 +177,55 @@ class TrainingRows:
     teacher: str
     render: Renderer
     statuses: Statuses
-    keep: Collection[str] = KEPT
-    sample: int | None = 0  # `None` for all samples
-    thinking: Counter[str] = field(default_factory=Counter)  # number of rows by teacher whose answer shows it
+    settings: Settings
+    thinking: Counter[str] = field(default_factory=Counter)  # number of rows whose thinking is left out
 
     def __call__(self, example: Example, labels: Labels) -> Iterator[Made | RowDropped]:
         """Yield a row for each answer, or the reason why there is none; at least one of them."""
-        samples = [self.sample or 0]
-        if self.sample is None:
+        samples = [self.settings.number or 0]
+        if self.settings.number is None:
             samples = self.answers.samples(example, self.teacher) or samples
         counts = self.statuses.setdefault(self.teacher, Counter())
         for sample in samples:
             judged = self.answers.judged(example, labels, self.teacher, sample)
             counts[judged.status] += 1
             try:
-                yield self._row(example, judged)
+                yield self._row(example, labels, judged)
             except RowDropped as drop:
                 yield drop
 
-    def _row(self, example: Example, judged: Judged) -> Made:
+    def _row(self, example: Example, labels: Labels, judged: Judged) -> Made:
         # The reason names the status, so that the ledger shows what was left out and why.
-        if judged.status not in self.keep:
+        if judged.status not in self.settings.kept:
             raise RowDropped(f"status: {judged.status}")
-        if not judged.rationale:
+        if not judged.rationale and not (judged.tool_calls and self.settings.to == "chat"):
             raise RowDropped("no text")
+        shown, place = self.settings.to == "chat", self.settings.place
+        left_out = judged.reasoning is not None and (place == "drop" or not shown)
+        judged = placed(judged, place)
         # The templates know `{rationale}` as the only one of an Example.
-        example.rationales = {self.teacher: judged.rationale}
+        example.rationales = {self.teacher: judged.rationale or ""}
         example.reasoning = judged.reasoning
-        made = self.render(example, judged)
-        self.thinking[self.teacher] += judged.reasoning is not None
+        made = self.render(example, judged, labels)
+        self.thinking[self.teacher] += left_out
         return made
 
 
-def chat_renderer(parts: Mapping[str, str]) -> Renderer:
-    """Return the renderer of ``{messages, id, source}`` with a teacher's rationale in place of the answer."""
-    render = source_renderer({"assistant": "{rationale}", **parts}, with_id=True)
-    return lambda example, _: render(example)
+def placed(judged: Judged, reasoning: Reasoning) -> Judged:
+    """Return an answer with its thinking in the place where it is to go."""
+    text, thinking = place_thinking(judged.rationale or "", judged.reasoning, reasoning)
+    return judged if thinking == judged.reasoning else replace(judged, rationale=text, reasoning=thinking)
 
 
 _plain = compile_text(CHOICE_USER)
 
 
-def qa_row(example: Example, judged: Judged) -> dict[str, Any]:
+def qa_row(example: Example, judged: Judged, _: Labels) -> dict[str, Any]:
     """Return two fields: the question with its lettered choices, and the reply without its thinking."""
     return {"Question": _plain(example), "Answer": judged.reply}
 
 
-def probs_row(answers: Answers, teacher: str, example: Example, judged: Judged) -> dict[str, Any]:
+def probs_row(answers: Answers, teacher: str, example: Example, judged: Judged, _: Labels) -> dict[str, Any]:
     """Return the soft labels of an Example by a teacher's answer to it."""
     if not example.choices:
         raise RowDropped("no choices")

@@ -124,8 +124,9 @@ class ExampleConverter(RowConverter):
         if len(self._teachers) < _SHOWN:
             self._teachers |= dict.fromkeys(example.rationales or (), 1)
         name, text = source_rows.rationale_of(row, example, self.plan.teacher)
+        thinking = source_rows.reasoning_of(row, name)
+        text, example.reasoning = source_rows.place_thinking(text, thinking, self.plan.reasoning)
         example.rationales = {name: text}
-        example.reasoning = source_rows.reasoning_of(row, name)
         return self._renderer_of(example.source)(example)
 
     def take_counts(self) -> Mapping[Any, int]:

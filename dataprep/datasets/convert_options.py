@@ -9,6 +9,7 @@ from typing import Any, Literal
 from dataprep.core.errors import UsageError
 from dataprep.core.options import check, option, options_of, parse_delimiter
 from dataprep.datasets import registry as converters
+from dataprep.datasets.source_rows import REASONING, Reasoning
 from dataprep.datasets.templates import read_template
 
 # Names in place of a dataset's: Examples of any dataset, labelled rows with the rationales of teachers, and
@@ -54,6 +55,9 @@ class ConvertOptions:
         None, "Labelled rows: this teacher's rationale is the answer of a chat row.", metavar="NAME"
     )
     system_into_user: bool = option(False, "Put the system text before the first user message.")
+    reasoning: Reasoning = option(
+        "as-reasoning", "Labelled rows: the place of the teacher's thinking.", choices=REASONING
+    )
     delimiter: str | None = option(
         None, "CSV: character between cells, such as ';', or tab.", metavar="C", parse=parse_delimiter
     )
@@ -83,6 +87,8 @@ class ConvertOptions:
             raise UsageError("--teacher is for chat rows: an Example holds every teacher's rationale")
         if self.teacher is not None and self.answer_style is not None:
             raise UsageError("--answer-style is for gold answers, and --teacher writes a rationale")
+        if self.teacher is None and self.reasoning != "as-reasoning":
+            raise UsageError("--reasoning is for a teacher's rationales: use it with --teacher")
         if self.system_into_user and self.to != "chat":
             raise UsageError("--system-into-user is for chat rows: an Example has no messages")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import orjson
 
@@ -27,12 +27,15 @@ FIELDS = (
     "id", "source", "task", "question", "context", "choices", "answer", "answers", "solution", "tests",
     "rationales",
 )  # fmt: skip
+# Where a teacher's thinking goes: beside its text, before it, or nowhere.
+Reasoning = Literal["as-reasoning", "as-rationale", "drop"]
+REASONING: tuple[Reasoning, ...] = get_args(Reasoning)
 # Statuses of rationales that become training rows: `ok` agrees with the right answer, `unjudged` may.
 KEPT = ("ok", "unjudged")
 # Statuses of rationales by which rows can be dropped; others share one reason, so that reasons stay few.
 STATUSES = (
     "answer_mismatch", "contradiction", "runaway", "truncated", "no_answer", "length", "empty", "refused",
-    "failed", "missing",
+    "failed", "missing", "tool_calls",
 )  # fmt: skip
 
 
@@ -208,6 +211,16 @@ def reasoning_of(row: Mapping[str, Any], teacher: str) -> str | None:
     reasoning = from_cell(row.get("reasoning"))
     text = reasoning.get(teacher) if isinstance(reasoning, Mapping) else None
     return text if type(text) is str else None
+
+
+def place_thinking(text: str, thinking: str | None, place: Reasoning) -> tuple[str, str | None]:
+    """Return a teacher's text and its thinking, once the thinking is where it is to go."""
+    if thinking is None or place == "as-reasoning":
+        return text, thinking
+    # Thinking without an answer behind it, such as what was cut off, is no rationale.
+    if place == "as-rationale" and not text:
+        return text, thinking
+    return (text if place == "drop" else f"{thinking.strip()}\n\n{text}"), None
 
 
 def rationale_of(row: Mapping[str, Any], example: Example, teacher: str) -> tuple[str, str]:

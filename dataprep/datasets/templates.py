@@ -292,6 +292,8 @@ def chat_renderer(template: Template, *, with_id: bool = False, system_into_user
     fixed = not any(field for _, field, _, _ in Formatter().parse(system))
     # A system message without fields, the usual case, is rendered once.
     head = head_of(Example("", "")) if fixed else None
+    # Thinking that a message shows is not kept beside it once more.
+    beside = not names_field(template, "reasoning")
 
     def render(example: Example) -> bytes:
         asked, answered = user(example), assistant(example)
@@ -301,9 +303,17 @@ def chat_renderer(template: Template, *, with_id: bool = False, system_into_user
         end = b"}]}"
         if with_id:
             end = b'}],"id":%b,"source":%b}' % (_dumps(example.identify()), _dumps(example.source))
+        if example.reasoning is not None and beside:
+            end = b',"reasoning_content":%b%b' % (_dumps(example.reasoning), end)
         return b"".join((start, _dumps(asked), _BETWEEN, _dumps(answered), end))
 
     return render
+
+
+def names_field(template: Template, name: str) -> bool:
+    """Return whether one of the messages of a template has a field."""
+    texts = (template.system, template.user, template.assistant)
+    return any(field == name for text in texts for _, field, _, _ in Formatter().parse(text))
 
 
 def _joined(system: Getter, user: Getter) -> Getter:

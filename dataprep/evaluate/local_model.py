@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dataprep.answers.final_answers import opening_of
 from dataprep.core.errors import RowError, UsageError
 from dataprep.evaluate.items import Item, Prediction, Training
 from dataprep.models.decoding import Decoder, Decoding, Row
@@ -20,6 +21,7 @@ from dataprep.tokens.tokenizers.loading import load_tokenizer
 # The prompts of a batch have the same limit on their answers. Where the context sets it, the limit is rounded
 # down to this many tokens; otherwise each length of prompt would make a batch of its own.
 LIMIT_STEP = 32
+_TAIL = 16  # tokens at the end of a prompt that can be a mark of thinking
 
 Loss = tuple[float, int]  # the summed loss of a row in nats, and the number of its tokens in the loss
 # Number of logits at once (256 MiB in float32), and of positions that are converted to float32 at once.
@@ -87,7 +89,9 @@ def _ended(model: Model, row: Row) -> bool:
 def _prediction(model: Model, row: Row) -> Prediction:
     if row.error is not None:
         return Prediction(None, row.error.kind)
-    return Prediction(model.decode(row.tokens[:-1] if _ended(model, row) else row.tokens))
+    # A template may open the thinking. With its mark, what was cut off inside it is not read as an answer.
+    opening = opening_of(model.decode(row.prompt[-_TAIL:], special=True))
+    return Prediction(opening + model.decode(row.tokens[:-1] if _ended(model, row) else row.tokens))
 
 
 def encoder_of(name: str, chat_format: str, training: Training) -> Encoder:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
+from dataprep.answers.final_answers import begins_in_thinking, divided
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, UsageError, located
 from dataprep.core.io.unfinished import packed, scratch_database, unpacked
@@ -15,6 +16,7 @@ from dataprep.teacher.journal.current import CurrentLines
 from dataprep.teacher.journal.line import check_response, outcome_of, sample_of
 
 FIELDS = ("prediction", "text", "response")
+THINKING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 NO_ANSWER = "the teacher gave no answer"
 
 
@@ -35,7 +37,8 @@ class Predictions:
         self._path = path
         self._database = scratch_database(
             # `place` is the number of the row as messages count it, of `unit`.
-            "predictions (number INTEGER PRIMARY KEY, id BLOB UNIQUE, text BLOB, place INT, unit TEXT)",
+            "predictions (number INTEGER PRIMARY KEY, id BLOB UNIQUE, text BLOB, place INT, unit TEXT, "
+            "cut INT)",
             "items (id BLOB PRIMARY KEY, place INT) WITHOUT ROWID",
         )
         self._current: CurrentLines | None = None  # of a journal
@@ -43,6 +46,8 @@ class Predictions:
         self._with_id = False
         self._without_id: Location | None = None  # the first row without an id
         self._matched = 0
+        # The teachers whose prompts open the thinking: a reply of theirs has its end without its beginning.
+        self._opened: set[str] = set()
         for number, (where, row) in zip(count(1), files.read_rows(path, growing=True), strict=False):
             if number == 1 and _is_journal(row):
                 self._current = CurrentLines()
@@ -59,7 +64,7 @@ class Predictions:
             raise InputError(self._without_id, message)
 
     def _add(self, number: int, where: Location, row: dict[str, Any]) -> None:
-        name = None
+        name, cut = None, False
         if self._current is not None:
             # Every line is checked, also one that is not current: a journal with a damaged line is not read.
             with located(where):
@@ -67,6 +72,10 @@ class Predictions:
                 sample, outcome = sample_of(row), outcome_of(row)
                 self._current.add(row["teacher"], row["id"], row["key"], sample, outcome, number)
             text = _answer(row)
+            if begins_in_thinking(text or ""):
+                self._opened.add(row["teacher"])
+            elif outcome in ("length", "unknown"):
+                cut = not (row.get("reasoning") or divided(text or "")[1])
         else:
             with located(where):
                 name = None if row.get("id") is None else str(row["id"])
@@ -74,8 +83,8 @@ class Predictions:
             self._without_id = self._without_id or (where if name is None else None)
             text = _prediction(where, row)
         held = None if text is None else packed(text)
-        values = (number, None if name is None else packed(name), held, where.number, where.unit)
-        added = self._database.execute("INSERT OR IGNORE INTO predictions VALUES (?, ?, ?, ?, ?)", values)
+        values = (number, None if name is None else packed(name), held, where.number, where.unit, cut)
+        added = self._database.execute("INSERT OR IGNORE INTO predictions VALUES (?, ?, ?, ?, ?, ?)", values)
         if not added.rowcount:
             query = "SELECT place, unit FROM predictions WHERE id = ?"
             first = Location(self._path, *self._database.execute(query, values[1:2]).fetchone())
@@ -101,7 +110,7 @@ class Predictions:
             UsageError: the item has no id, or that of an earlier item.
         """
         # Bad and dropped rows have a prediction too, so items are counted as their file counts them.
-        query, key = "SELECT text FROM predictions WHERE number = ?", item.number
+        query, key = "SELECT text, cut FROM predictions WHERE number = ?", item.number
         if self._current is not None or self._with_id:
             name = self._named(item)
             if self._current is None:
@@ -116,7 +125,11 @@ class Predictions:
         if found is None:
             return Prediction(None, MISSING)
         self._matched += 1
-        return Prediction(None, NO_ANSWER) if found[0] is None else Prediction(unpacked(found[0]))
+        if found[0] is None:
+            return Prediction(None, NO_ANSWER)
+        # All of it is thinking, whose mark the prompt wrote: no answer is read from it.
+        opening = "<think>" if found[1] and self._teacher in self._opened else ""
+        return Prediction(opening + unpacked(found[0]))
 
     def _named(self, item: Item) -> str:
         """Return the id of an item that was not asked for before."""
@@ -176,6 +189,9 @@ def _prediction(where: Location, row: Mapping[str, Any]) -> str:
             if type(row[name]) is str:
                 text: str = row[name]
                 return text
+            # A system that spent its tokens on thinking said nothing.
+            if row[name] is None and any(row.get(field) for field in THINKING_FIELDS):
+                return ""
             problem = f"field {name!r} is not a string: found {describe(row[name])}"
             raise InputError(where, f"{problem}; expected what the system said, or an empty text")
     names = ", ".join(map(repr, row)) or "none"

@@ -10,9 +10,11 @@ from typing import Any
 
 import orjson
 
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import InputError, RowError, UsageError
+from dataprep.core.io import read_text
 from dataprep.core.optional import require
 from dataprep.core.options import check, option
+from dataprep.core.records import describe, from_cell
 
 MODEL_VARIABLE = "TEACHER_MODEL_NAME"
 NEWER_FIELD = "max_completion_tokens"
@@ -31,6 +33,28 @@ def _parse_params(texts: list[str]) -> dict[str, Any]:
         except ValueError as error:
             raise UsageError(f"--param {text!r}: expected NAME=JSON, such as seed=1 ({error})") from None
     return params
+
+
+Tools = list[dict[str, Any]]  # JSON schemas of tools, as a server or a chat template takes them
+
+
+def tools_of(value: Any) -> Tools:
+    """Return the tools in a value: a list of JSON schemas, or its JSON, as tables hold it."""
+    tools = from_cell(value)
+    if type(tools) is not list or not all(type(tool) is dict for tool in tools):
+        raise RowError("malformed tools", f"expected a list of JSON schemas, found {describe(value)}")
+    return tools
+
+
+def read_tools(path: str) -> Tools:
+    """Return the tools in a JSON file."""
+    try:
+        tools = tools_of(orjson.loads(read_text(path)))
+    except (orjson.JSONDecodeError, RowError) as error:
+        raise InputError(path, f'{error}; expected [{{"type": "function", "function": …}}, …]') from None
+    if not tools:
+        raise InputError(path, "the list is empty; leave --tools out for a teacher without tools")
+    return tools
 
 
 @dataclass(frozen=True)
@@ -62,6 +86,14 @@ class GenerationConfig:
         parse=_parse_params,
     )
 
+    tools: Tools | None = option(
+        None,
+        "Tools that the teacher may call: a JSON list of schemas. A request's own `tools` win over it.",
+        metavar="FILE",
+        parse=read_tools,
+        kind=str | None,
+    )
+
     def __post_init__(self) -> None:
         if not self.model:
             raise UsageError(f"no model: give --model, or set {MODEL_VARIABLE} in the environment or in .env")
@@ -72,6 +104,8 @@ class GenerationConfig:
         fixed.add(NEWER_FIELD)
         if clash := fixed & self.extra.keys():
             raise UsageError(f"--param {min(clash)}: that field has a flag of its own, or cannot be set")
+        if self.tools is not None and "tools" in self.extra:
+            raise UsageError("--param tools: give the tools with --tools only")
 
     @cached_property
     def _settings(self) -> bytes:
@@ -90,11 +124,18 @@ class GenerationConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object, for the manifest."""
-        return asdict(self) | {"extra": dict(self.extra)}
+        settings = asdict(self) | {"extra": dict(self.extra)}
+        if self.tools is None:
+            del settings["tools"]
+        return settings
 
-    def key(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """Return 32 hex digits that differ whenever messages, model or settings differ."""
-        return self._hash(self._settings + orjson.dumps(messages))
+    def key(self, messages: Sequence[Mapping[str, Any]], tools: Tools | None = None) -> str:
+        """Return 32 hex digits that differ whenever messages, tools, model or settings differ."""
+        content = self._settings + orjson.dumps(messages)
+        # Without tools, the key is that of earlier versions.
+        if shown := self.tools if tools is None else tools:
+            content += b"\0" + orjson.dumps(shown)
+        return self._hash(content)
 
     def check_samples(self) -> None:
         """Raise ``UsageError`` if several answers are wanted that would all be the same."""
@@ -109,7 +150,13 @@ class GenerationConfig:
         return bool(_NEWER_MODEL.search(self.model))
 
     def body(
-        self, messages: Sequence[Mapping[str, Any]], n: int, *, first: int = 0, batch: bool = False
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        n: int,
+        *,
+        first: int = 0,
+        batch: bool = False,
+        tools: Tools | None = None,
     ) -> dict[str, Any]:
         """Return a chat-completions request for ``n`` answers.
 
@@ -118,6 +165,7 @@ class GenerationConfig:
             n: number of answers.
             first: the number of the first of these answers among all samples of the prompt.
             batch: whether it is for a batch file, which no reply can correct.
+            tools: the request's own tools, in place of those of all requests.
         """
         limit = "max_tokens" if self.max_tokens_field == "auto" else self.max_tokens_field
         if batch and self.max_tokens_field == "auto" and self.is_newer_model:
@@ -130,6 +178,11 @@ class GenerationConfig:
         if self.logprobs:
             body |= {"logprobs": True, "top_logprobs": self.logprobs}
         body |= dict(self.extra)
+        # An empty list would be refused. It takes the place of the tools of all requests.
+        if tools is not None:
+            body.pop("tools", None)
+        if shown := self.tools if tools is None else tools:
+            body["tools"] = shown
         # Samples that are asked one by one with one seed would all be the same.
         if first and type(seed := self.extra.get("seed")) is int:
             body["seed"] = seed + first

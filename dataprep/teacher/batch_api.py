@@ -83,7 +83,9 @@ def _batch_lines(queue: PendingQueue, config: GenerationConfig) -> Iterator[byte
                 "custom_id": custom_id(job.request.id, job.key, sample, config.max_tokens),
                 "method": "POST",
                 "url": ENDPOINT,
-                "body": config.body(job.request.messages, 1, first=sample, batch=True),
+                "body": config.body(
+                    job.request.messages, 1, first=sample, batch=True, tools=job.request.tools
+                ),
             }
             yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -108,7 +110,11 @@ def import_batch(
     # With an empty journal the queue has every request, also those answered since the export.
     known = {
         custom_id(job.request.id, job.key, sample, config.max_tokens): _Known(
-            job.request.id, job.key, sample, fewest_tokens(job.request.messages)
+            job.request.id,
+            job.key,
+            sample,
+            fewest_tokens(job.request.messages),
+            bool(config.body([], 1, tools=job.request.tools).get("tools")),
         )
         for job in PendingQueue(read_requests(requests), config, Index()).jobs()
         for sample in job.samples
@@ -129,7 +135,7 @@ def import_batch(
                     continue
                 line = new_line(asked.id, asked.key, name, asked.sample, config)
                 try:
-                    opened.append([line | _result(row, config.max_tokens, asked.fewest)])
+                    opened.append([line | _result(row, config.max_tokens, asked)])
                 except RequestError as error:
                     opened.append([line | {"error": error.to_json()}])
                     if on_failure is not None:
@@ -147,6 +153,7 @@ class _Known:
     key: str
     sample: int
     fewest: int  # A lower bound of the prompt's tokens.
+    tools: bool  # True if the teacher was given tools.
 
 
 def _results(path: str) -> Iterator[tuple[Location, Mapping[str, Any]]]:
@@ -181,16 +188,16 @@ def _known(known: Mapping[str, _Known], row: Mapping[str, Any], where: Location)
     return known[name]
 
 
-def _result(row: Mapping[str, Any], limit: int, fewest: int) -> dict[str, Any]:
+def _result(row: Mapping[str, Any], limit: int, asked: _Known) -> dict[str, Any]:
     """Return the fields of a result in a line of the journal; raise ``RequestError`` without an answer."""
     try:
-        answers, usage = _answers(row)
+        answers, usage = _answers(row, asked.tools)
     except RecursionError:
         raise RequestError("malformed_reply", "the reply is nested too deeply") from None
-    return flagged(answers[:1], usage or {}, limit, fewest)[0].fields(usage)
+    return flagged(answers[:1], usage or {}, limit, asked.fewest)[0].fields(usage)
 
 
-def _answers(row: Mapping[str, Any]) -> Reply:
+def _answers(row: Mapping[str, Any], tools: bool) -> Reply:
     response = row.get("response")
     if row.get("error"):
         raise error_of(None, row)
@@ -201,4 +208,4 @@ def _answers(row: Mapping[str, Any]) -> Reply:
         raise error_of(status if type(status) is int else None, body)
     # Some providers write the body as text.
     data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else b""
-    return answers_of(body if isinstance(body, Mapping) else data)
+    return answers_of(body if isinstance(body, Mapping) else data, tools=tools)

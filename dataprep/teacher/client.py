@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Protocol
 
-from dataprep.models.sampling import GenerationConfig
+from dataprep.models.sampling import GenerationConfig, Tools
 from dataprep.teacher.journal.index import entry_of
 from dataprep.teacher.journal.line import new_line, outcome_of
 from dataprep.teacher.journal.writer import JournalWriter
@@ -172,7 +172,7 @@ class Client:
                 return max(0.001, self._later[0][0] - now) if self._later else None
             job.count = 1 if self._singly else len(job.samples)
             completion = self.config.max_tokens * job.count
-            most = self._budget.cost(most_tokens(job.request.messages), completion)
+            most = self._budget.cost(self._most_tokens(job), completion)
             if not self._budget.fits(most):
                 self._held = job
                 # Requests in flight may cost less than reserved, so the run stops only when none is left.
@@ -208,7 +208,8 @@ class Client:
 
     def _start(self, job: Job, most: float, now: float) -> None:
         job.attempts, job.reserved = job.attempts + 1, most
-        job.pace = likely_tokens(job.request.messages) + self.config.max_tokens * job.count
+        prompt = likely_tokens(job.request.messages, self._tools(job))
+        job.pace = prompt + self.config.max_tokens * job.count
         self._budget.reserve(most)
         self._requests.spend(now)
         self._tokens.spend(now, job.pace)
@@ -229,9 +230,10 @@ class Client:
         self._wake.set()
 
     async def _ask(self, job: Job, sent: float) -> None:
-        body = self.config.body(job.request.messages, job.count, first=job.samples[0])
+        request = job.request
+        body = self.config.body(request.messages, job.count, first=job.samples[0], tools=request.tools)
         try:
-            answers, usage = await self.teacher.ask(body, job.request.choices)
+            answers, usage = await self.teacher.ask(body, request.choices)
         except RequestError as error:
             self._failed(job, error, sent)
         else:
@@ -330,8 +332,14 @@ class Client:
         # The next run must find the cost in the journal, so the most that the reply can have used is written.
         if self.pacing.budget is None:
             return None
-        prompt, completion = most_tokens(job.request.messages), self.config.max_tokens * len(job.samples)
+        prompt, completion = self._most_tokens(job), self.config.max_tokens * len(job.samples)
         return {"prompt_tokens": prompt, "completion_tokens": completion, "estimated": True}
+
+    def _tools(self, job: Job) -> Tools | None:
+        return self.config.tools if job.request.tools is None else job.request.tools
+
+    def _most_tokens(self, job: Job) -> int:
+        return most_tokens(job.request.messages, self._tools(job))
 
     def _count_lines(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:

@@ -140,7 +140,7 @@ class Connection:
         renamed = NEWER_FIELD in body
         try:
             async with asyncio.timeout(self._timeout):
-                return answers_of((await self._post(body)).content)
+                return answers_of((await self._post(body)).content, tools=bool(body.get("tools")))
         except openai.APIStatusError as error:
             raise self._status_error(error.response, renamed) from None
         except openai.APITimeoutError as error:

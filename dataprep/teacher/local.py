@@ -18,7 +18,7 @@ from dataprep.core.optional import quiet
 from dataprep.core.records import LETTERS
 from dataprep.models.decoding import Decoder, Decoding, Row, Stopped
 from dataprep.models.loading import GenerationError, Model, check_model, load
-from dataprep.models.sampling import GenerationConfig
+from dataprep.models.sampling import GenerationConfig, Tools
 from dataprep.teacher.generate import GenerateReport, OnProgress, check_pacing, run
 from dataprep.teacher.protocol import Answer, Reply, RequestError
 from dataprep.teacher.settings import Pacing
@@ -159,6 +159,7 @@ class _Asked:
     n: int
     choices: Sequence[str]
     future: asyncio.Future[Reply]
+    tools: Tools | None = None
 
 
 class LocalTeacher:
@@ -193,7 +194,8 @@ class LocalTeacher:
     async def ask(self, body: dict[str, Any], choices: Sequence[str] = ()) -> Reply:
         """Return the answers to a request; raise ``RequestError`` if there is none."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self._asked.put(_Asked(body["messages"], body.get("n", 1), choices, future))
+        asked = _Asked(body["messages"], body.get("n", 1), choices, future, body.get("tools"))
+        self._asked.put(asked)
         return await future
 
     def _work(self) -> None:
@@ -255,7 +257,7 @@ class LocalTeacher:
                 self._settle(asked, reply)
 
     def _rows(self, asked: _Asked, model: Model) -> list[Row]:
-        prompt = model.prompt(asked.messages)
+        prompt = model.prompt(asked.messages, tools=asked.tools)
         seed, record = self._decoding.seed, bool(self._decoding.logprobs or asked.choices)
         length = model.max_new_tokens(prompt, self._decoding.max_tokens)
         # The seed depends on prompt and sample only, so that a resumed run draws the same.

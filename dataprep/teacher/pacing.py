@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 MINUTE = 60.0
+_PLAIN = {"role", "content"}  # the fields of most messages
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 # A server that asks for a longer wait is not waited for: the run stops, and can be continued later.
@@ -160,20 +163,33 @@ class Budget:
         self.spent += cost
 
 
-def most_tokens(messages: list[dict[str, str]]) -> int:
+def most_tokens(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> int:
     """Return an upper bound of a prompt's tokens."""
     # A token has at least one byte; the chat format adds a few tokens per message.
-    return sum(len(message["content"].encode("utf-8", "replace")) + 16 for message in messages) + 16
+    total = sum(len(text.encode("utf-8", "replace")) + 16 for text in map(_text, messages)) + 16
+    # A template may write a schema with other spaces and marks.
+    return total + 2 * _size(tools)
 
 
-def fewest_tokens(messages: list[dict[str, str]]) -> int:
+def fewest_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """Return a lower bound of a prompt's tokens."""
     # Tokenizers divide texts at white space at least. Texts without it, such as Chinese, have a token for
-    # every 32 bytes at least; only long runs of one character have longer tokens.
-    texts = [message["content"] for message in messages]
+    # every 32 bytes at least; only long runs of one character have longer tokens. A template may leave out
+    # thinking and calls of tools.
+    texts = [text for message in messages if type(text := message.get("content")) is str]
     return sum(max(len(text.split()), len(text.encode("utf-8", "replace")) // 32) for text in texts)
 
 
-def likely_tokens(messages: list[dict[str, str]]) -> int:
+def likely_tokens(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> int:
     """Return an estimate of a prompt's tokens, for pacing: four characters per token, as in English."""
-    return sum(len(message["content"]) for message in messages) // 4 + 4 * len(messages)
+    return (sum(map(len, map(_text, messages))) + _size(tools)) // 4 + 4 * len(messages)
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    """Return the texts in a message; calls of tools and a divided content as JSON."""
+    content = message["content"] if message.keys() <= _PLAIN else None
+    return content if type(content) is str else json.dumps(message, ensure_ascii=False)
+
+
+def _size(tools: Sequence[Any] | None) -> int:
+    return len(json.dumps(tools)) if tools else 0

@@ -13,8 +13,15 @@ import orjson
 
 from dataprep.core.records import describe
 from dataprep.teacher.journal.line import UNKNOWN, is_refusing, outcome_of, without_halves
+from dataprep.teacher.message import (
+    LONGEST_MESSAGE,
+    as_json,
+    logprobs_in,
+    said_in,
+    sound_calls,
+    words_in,
+)
 
-LONGEST_MESSAGE = 500
 LONGEST_ERROR = 100_000
 _MOST_TOKENS = 1 << 40
 # Timeout, conflict, too early, too many requests; server errors are retried too.
@@ -31,8 +38,6 @@ _REFUSING_WORDS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-# The fields of a part, or of an object in place of a text, that can hold words.
-_WORDS = ("text", "output_text", "content", "value", "refusal", "thinking", "reasoning", "summary")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 # The fields of an error that say what is wrong, and those that are read by themselves.
 _MESSAGES = ("message", "detail", "msg", "error_description", "title", "reason")
@@ -132,12 +137,14 @@ class Answer:
     reasoning: str | None = None
     logprobs: list[dict[str, Any]] | None = None
     flags: tuple[str, ...] = ()  # Names in ``FLAGS``.
+    tool_calls: list[Any] | None = None  # As they came, if the teacher was given tools.
 
     def fields(self, usage: dict[str, Any] | None) -> dict[str, Any]:
         """Return the fields of the answer in a line of the journal."""
         fields = vars(self) | {"usage": usage, "flags": list(self.flags)}
-        if not self.flags:
-            del fields["flags"]
+        for name in ("flags", "tool_calls"):
+            if not fields[name]:
+                del fields[name]
         return fields
 
 
@@ -145,8 +152,8 @@ class Answer:
 Reply = tuple[list[Answer], dict[str, Any] | None]
 
 
-def answers_of(data: bytes | Mapping[str, Any]) -> Reply:
-    """Return the answers in a chat completion, and its usage."""
+def answers_of(data: bytes | Mapping[str, Any], *, tools: bool = False) -> Reply:
+    """Return the answers in a chat completion, and its usage; ``tools`` says whether the teacher had any."""
     body = _parsed(data) if isinstance(data, bytes) else data
     if not isinstance(body, Mapping):
         raise _malformed(f"expected an object, found {describe(body)}")
@@ -157,7 +164,7 @@ def answers_of(data: bytes | Mapping[str, Any]) -> Reply:
     error = None
     for choice in choices:
         try:
-            answers.append(_answer(choice))
+            answers.append(_answer(choice, tools))
         except RequestError as bad:
             error = bad
     # Good answers next to a bad one were paid for, and are kept.
@@ -195,7 +202,7 @@ def _no_answers(body: Mapping[str, Any]) -> RequestError:
     # Azure and Gemini leave the answers out where the prompt was blocked, and say so elsewhere.
     filters = [found for name in ("prompt_filter_results", "promptFeedback") if (found := body.get(name))]
     if re.search(r"'filtered': True|'blockReason': '", str(filters)):
-        return RequestError("content_filter", f"the prompt was blocked: {_json(filters)}", retryable=False)
+        return RequestError("content_filter", f"the prompt was blocked: {as_json(filters)}", retryable=False)
     if not body.get("choices") and any(body.get(name) for name in _MESSAGES):
         return error_of(None, body)
     return _malformed(f"expected answers in 'choices', found {describe(body.get('choices'))}")
@@ -234,7 +241,7 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _answer(choice: Any) -> Answer:
+def _answer(choice: Any, tools: bool) -> Answer:
     message = choice.get("message", choice.get("delta")) if isinstance(choice, Mapping) else None
     if not isinstance(choice, Mapping):
         raise _malformed(f"expected a message in each choice, found {describe(choice)}")
@@ -244,24 +251,27 @@ def _answer(choice: Any) -> Answer:
         if type(choice.get("text")) is not str and not _is_refusal(reason):
             raise _without_message(choice)
         message = {"content": choice.get("text")}
-    text, thought, refusal = _said(message.get("content"))
+    text, thought, refusal = said_in(message.get("content"))
     if type(message.get("refusal")) is str:
         refusal = message["refusal"] or refusal
-    thought = next((words for name in _THOUGHTS if (words := _words(message.get(name)))), thought)
+    thought = next((words for name in _THOUGHTS if (words := words_in(message.get(name)))), thought)
     # OpenAI puts a refusal in a field of its own and says "stop".
     if refusal and not (text or "").strip():
         text, reason = refusal, "refusal"
-    # A call of a function is no answer, but it is what was paid for.
-    if not text and (calls := message.get("tool_calls") or message.get("function_call")):
-        text, reason = _json(calls), "tool_calls"
+    given = message.get("tool_calls") or None
+    calls = given if tools and type(given) is list else None
+    # A call of a tool that the teacher does not have is no answer, but it is what was paid for.
+    if not text and calls is None and (given := given or message.get("function_call")):
+        text, reason = as_json(given), "tool_calls"
     if not (text or "").strip():
-        if choice.get("error") and not thought and not _is_refusal(reason):
+        if choice.get("error") and not (thought or calls or _is_refusal(reason)):
             raise error_of(None, choice)
-        if reason == UNKNOWN and not thought:
+        if reason == UNKNOWN and not (thought or calls):
             raise _malformed(f"expected a text or a finish_reason, found {describe(choice)}")
-    said = text, reason, thought
     kept = without_halves(text), without_halves(reason), without_halves(thought)
-    return Answer(*kept, _logprobs(choice.get("logprobs")), () if kept == said else ("half_character",))
+    sound = sound_calls(calls)
+    flags = () if kept == (text, reason, thought) and sound is calls else ("half_character",)
+    return Answer(*kept, logprobs_in(choice.get("logprobs")), flags, sound)
 
 
 def _without_message(choice: Mapping[str, Any]) -> RequestError:
@@ -274,63 +284,11 @@ def _reason(value: Any) -> str:
     # An answer without a reason is kept as one that may not be whole: asked again, it would be paid again.
     if not value:
         return UNKNOWN
-    return value if type(value) is str else _json(value)
+    return value if type(value) is str else as_json(value)
 
 
 def _is_refusal(reason: str) -> bool:
     return outcome_of({"error": None, "finish_reason": reason, "response": None}) == "refused"
-
-
-def _said(content: Any) -> tuple[str | None, str | None, str | None]:
-    """Return the text, the thinking and the refusal in a message's content, however it is divided."""
-    if content is None or type(content) is str:
-        return content, None, None
-    parts = content if isinstance(content, list) else [content]
-    said: dict[str, list[str]] = {"text": [], "thinking": [], "refusal": []}
-    for part in parts:
-        kind = str(part.get("type", "")) if isinstance(part, Mapping) else ""
-        name = "thinking" if re.search(r"think|reason|summary", kind) else "text"
-        if words := _words(part):
-            said["refusal" if kind == "refusal" else name].append(words)
-    text, thinking, refusal = ("".join(words) if words else None for words in said.values())
-    # Values without a type are the answer itself, such as an object that a proxy parsed; images have a type.
-    if not any(said.values()) and not all(isinstance(part, Mapping) and "type" in part for part in parts):
-        text = _json(content)
-    return text, thinking, refusal
-
-
-def _words(value: Any) -> str:
-    """Return the words in a part: its text, or those of the parts in it."""
-    if isinstance(value, list):
-        return "".join(map(_words, value))
-    if isinstance(value, Mapping):
-        return next((words for name in _WORDS if (words := _words(value.get(name)))), "")
-    return value if type(value) is str else ""
-
-
-def _json(value: Any) -> str:
-    with suppress(ValueError, RecursionError):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return describe(value, LONGEST_MESSAGE)
-
-
-def _logprobs(value: Any) -> list[dict[str, Any]] | None:
-    """Return ``{"token", "logprob", "top": {token: logprob}}`` for each token; ``None`` if malformed."""
-    # An answer without usable log-probabilities is still an answer.
-    try:
-        content = value["content"]
-        return [_token(entry) for entry in content] if isinstance(content, list) else None
-    except (KeyError, TypeError, AttributeError):
-        return None
-
-
-def _token(entry: Mapping[str, Any]) -> dict[str, Any]:
-    others = [(other["token"], other["logprob"]) for other in entry.get("top_logprobs") or ()]
-    for token, logprob in [(entry["token"], entry["logprob"]), *others]:
-        if type(token) is not str or not (logprob is None or isinstance(logprob, int | float)):
-            raise TypeError
-    top = {without_halves(token): logprob for token, logprob in others if logprob is not None}
-    return {"token": without_halves(entry["token"]), "logprob": entry["logprob"], "top": top}
 
 
 def error_of(
@@ -391,6 +349,6 @@ def _message(error: Mapping[str, Any]) -> str:
     message = next((error[name] for name in _MESSAGES if error.get(name)), None)
     if message is None:
         return str(error)
-    text = message if type(message) is str else _json(message)
+    text = message if type(message) is str else as_json(message)
     rest = {name: value for name, value in error.items() if name not in _READ and value}
-    return f"{text} {_json(rest)}" if rest else text
+    return f"{text} {as_json(rest)}" if rest else text

@@ -16,11 +16,11 @@ from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.jsonl import parse_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe
-from dataprep.models.sampling import GenerationConfig
+from dataprep.models.sampling import GenerationConfig, Tools, tools_of
 from dataprep.teacher.journal.index import Index, Standing, entry_of
 from dataprep.teacher.journal.line import OUTCOMES, Outcome
 
-ROLES = ("system", "developer", "user", "assistant")
+ROLES = ("system", "developer", "user", "assistant", "tool")
 State = Literal[Outcome, "missing", "used"]
 # The worst of several samples decides what the ledger counts their request as.
 _WORST: tuple[State, ...] = ("missing", *reversed(OUTCOMES))
@@ -31,12 +31,13 @@ _AT_ONCE = 1_000
 
 @dataclass(slots=True)
 class Request:
-    """A request: the row's id, the messages, the choices if any, and the key if it is known."""
+    """A request: the row's id, the messages, the choices and tools if any, and the key if it is known."""
 
     id: str
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     choices: tuple[str, ...] = ()
     key: str = ""
+    tools: Tools | None = None  # In place of the tools of all requests.
 
     def whole(self) -> Request:
         """Return the request itself, as ``Keyed.whole`` does."""
@@ -56,23 +57,31 @@ def request_of(row: Mapping[str, Any]) -> Request:
                 raise TypeError
     # Reasons are looked for only here, which keeps long files fast.
     except (KeyError, TypeError):
-        raise _malformed(messages) from None
+        _check_messages(messages)
     # Servers would continue such a message or refuse it.
     if messages[-1]["role"] == "assistant":
         raise RowError("no question", "the last message is the assistant's; expected one that asks")
     choices = row.get("choices") or []
     if type(choices) is not list or not all(type(choice) is str for choice in choices):
         raise RowError("malformed choices", f"expected texts, found {describe(choices)}")
-    return Request(identity, messages, tuple(choices))
+    tools = row.get("tools")
+    return Request(identity, messages, tuple(choices), tools=None if tools is None else tools_of(tools))
 
 
-def _malformed(messages: list[Any]) -> RowError:
+def _check_messages(messages: list[Any]) -> None:
     for message in messages:
         if type(message) is not dict or message.get("role") not in ROLES:
-            return RowError("not a message", f"expected one of the roles {ROLES}, found {describe(message)}")
-        if type(message.get("content")) is not str:
-            return RowError("not a message", f"expected a text as 'content', found {describe(message)}")
-    return RowError("not a message", f"found {describe(messages)}")
+            raise RowError("not a message", f"expected one of the roles {ROLES}, found {describe(message)}")
+        content = message.get("content")
+        # A teacher's call of a tool needs no words, and a content can be divided.
+        if content is None and message["role"] == "assistant" and message.get("tool_calls"):
+            continue
+        if type(content) is list and all(
+            type(part) is dict and type(part.get("text")) is str for part in content
+        ):
+            continue
+        if type(content) is not str:
+            raise RowError("not a message", f"expected a text as 'content', found {describe(message)}")
 
 
 def count_requests(path: str | Path) -> int:
@@ -146,7 +155,7 @@ def _keys_of(config: GenerationConfig, block: files.Block) -> _Keys:
             request = request_of(parse_line(line))
         except RowError as error:
             return rows, len(lines), (number + 1, str(error))
-        rows.append((number, request.id, config.key(request.messages)))
+        rows.append((number, request.id, config.key(request.messages, request.tools)))
     return rows, len(lines), None
 
 
@@ -211,7 +220,10 @@ class PendingQueue:
                 if len(self.twice) < _SHOWN:
                     self.twice.append(identity)
                 continue
-            keys[identity] = key = request.key or key_of(request.whole().messages)
+            if not (key := request.key):
+                whole = request.whole()
+                key = key_of(whole.messages, whole.tools)
+            keys[identity] = key
             # A resumed run of a million requests spends its time here, so the name is not made by a call.
             if single and done(f"{identity}\0{key}"):
                 self._settled["ok"] += 1

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprep.answers.final_answers import said_of
+from dataprep.answers.final_answers import begins_in_thinking, divided, opening_of, said_of
 from tests.tables import table
 
 T = "The answer is A. Wait, no."
@@ -97,6 +97,49 @@ def test_no_word_is_lost(reply):
     """Whatever the marks, each word is said or thought."""
     said, thinking = said_of(reply)
     assert (said + thinking).count("B") == reply.count("B")
+
+
+@table(
+    ("reply", "cut", "begins"),
+    [
+        ("<think>A", True, False), ("<think>A</think>", False, False), ("<think>A</think>B", False, False),
+        ("B", False, False), ("", False, False), ("<think>", True, False), ("First.\n<think>A", True, False),
+        ("<think>A</think>B\n<think>C", True, False), ("A</think>", False, True), ("A</think>B", False, True),
+        ("A[/THINK]B", False, True), ("A◁/think▷B", False, True), ("A<|end_of_thought|>B", False, True),
+        ("A</think>B\n<think>C", True, True),
+        ("<|channel|>analysis<|message|>A", True, False),
+        ("<|channel|>analysis<|message|>A<|end|>", False, False),
+        (f"<|channel|>analysis<|message|>A<|end|>{LAST}B", False, False),
+        ("`</think>` ends it.", False, False), ("Prose of <think>.", False, False),
+        ("a </b> c", False, False),
+    ],
+)  # fmt: skip
+def test_where_a_reply_begins_and_ends(reply, cut, begins):
+    """Inside the thinking it was cut off, or its prompt opened the thinking."""
+    assert divided(reply) == (*said_of(reply), cut)
+    assert begins_in_thinking(reply) == begins
+
+
+@table(
+    ("prompt", "opening"),
+    [
+        ("<|assistant|>\n<think>\n", "<think>\n"), ("<think>", "<think>"), ("[THINK] ", "[THINK] "),
+        ("<|assistant|>\n<think>\n\n</think>\n\n", ""), ("Use <think> well.", ""), ("", ""), ("\n", ""),
+        ("<|START_THINKING|>", "<|START_THINKING|>"), ("x" * 100 + "<seed:think>", "<seed:think>"),
+    ],
+)  # fmt: skip
+def test_a_prompt_can_open_the_thinking(prompt, opening):
+    """Only a mark at its very end does; an empty thinking is closed again."""
+    assert opening_of(prompt) == opening
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.characters(codec="utf-8"), max_size=12).map("".join))
+def test_what_follows_a_cut_is_thinking(reply):
+    """A reply that ends inside its thinking goes on with it, and another one goes on with words."""
+    more = f"{reply}\nZZ"
+    # A mark that is quoted, or in a line, can mean something else once more text follows.
+    if reply.rstrip("`\"'")[-1:] not in (">", "]", "▷", "|"):
+        assert ("ZZ" in divided(more)[1]) == divided(reply)[2]
 
 
 def test_a_long_reply_takes_linear_time():

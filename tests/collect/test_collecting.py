@@ -16,7 +16,7 @@ from dataprep.answers.parse import parse_rationale_files
 from dataprep.answers.quality import KEEPABLE
 from dataprep.answers.rationale import CUE
 from dataprep.collect.answers import STATUSES, gold_letter, judge
-from dataprep.collect.collector import FORMATS, collect_files
+from dataprep.collect.collector import collect_files
 from dataprep.collect.rows import choice_probs
 from dataprep.core import io as files
 from dataprep.core.errors import (
@@ -100,7 +100,11 @@ def collect(tmp_path):
         ("(c) tin\n\nQuestion: What is wool?", "contradiction", None),
         ("<think>The answer is A. Wait, no.</think>\n\nB", "ok", "b"),
         ("The answer is A. Wait, no.</think>\n\nB", "ok", "b"),
-        ("<think>The answer is (b).", "empty", None),
+        ("<think>The answer is (b).", "length", None),
+        ("<think>", "length", None),
+        ("The answer is (b).</think>", "empty", None),
+        ("<think></think>", "empty", None),
+        ("<|channel|>analysis<|message|>(b)?", "length", None),
         ("Question: Question x?\n\nTin melts. (b) is correct.", "ok", "b"),
     ],
 )
@@ -203,8 +207,8 @@ def test_the_command_runs_programs_only_when_allowed(run, tmp_path):
         tmp_path / "e.jsonl", [Example("Add.", "code", id=name, tests=("assert f() == 1",)) for name in "xyz"]
     )
     for flags, expected in (
-        ((), "unjudged: 2, empty: 1"),
-        (("--allow-code",), "ok: 1, answer_mismatch: 1, empty: 1"),
+        ((), "unjudged: 2, length: 1"),
+        (("--allow-code",), "ok: 1, answer_mismatch: 1, length: 1"),
     ):
         done = run("collect", "r.jsonl", "--examples", "e.jsonl", "-o", "out.jsonl", *flags)
         assert (done.code, done.err.splitlines()[-1]) == (0, f"  t: {expected}")
@@ -221,11 +225,114 @@ def test_thinking_is_kept_as_reasoning(collect):
     for row in again:
         assert Example.from_json(row).reasoning is None
     chat, report = collect(lines, [example("x"), example("y")], to="chat")
-    assert ([row["messages"][-1]["content"] for row in chat], report.thinking) == (["B", "B"], 2)
+    said = [{"role": "assistant", "content": "B", "reasoning_content": text} for text in ("A? No.", "Hm.")]
+    assert ([row["messages"][-1] for row in chat], report.thinking) == (said, 0)
     template = {"assistant": "<think>{reasoning}</think>\n\n{rationale}"}
     chat, report = collect(lines, [example("x"), example("y")], to="chat", template=template)
     said = ["<think>A? No.</think>\n\nB", "<think>Hm.</think>\n\nB"]
     assert ([row["messages"][-1]["content"] for row in chat], report.thinking) == (said, 0)
+
+
+THOUGHT = "<think>A? No.</think>\n\nB"
+
+
+@table(
+    ("options", "message", "left_out"),
+    [
+        ({}, {"content": "B", "reasoning_content": "A? No."}, 0),
+        ({"reasoning": "as-reasoning"}, {"content": "B", "reasoning_content": "A? No."}, 0),
+        ({"reasoning": "as-rationale"}, {"content": "A? No.\n\nB"}, 0),
+        ({"reasoning": "drop"}, {"content": "B"}, 1),
+        ({"split_thinking": False}, {"content": THOUGHT}, 0),
+        ({"split_thinking": False, "reasoning": "drop"}, {"content": THOUGHT}, 0),
+    ],
+)
+def test_the_thinking_of_a_chat_row_has_a_place(collect, options, message, left_out):
+    """Beside the content, before it, in it as the teacher wrote it, or nowhere, which is counted."""
+    chat, report = collect([reply(THOUGHT)], [example()], to="chat", **options)
+    assert chat[0]["messages"][-1] == {"role": "assistant", **message}
+    assert (report.thinking, dict(report.statuses["t"])) == (left_out, {"ok": 1})
+
+
+@table(
+    ("options", "rationale", "reasoning", "left_out"),
+    [
+        ({}, "B", {"t": "Hm.\n\nA? No."}, 0),
+        ({"reasoning": "as-rationale"}, "Hm.\n\nA? No.\n\nB", None, 0),
+        ({"reasoning": "drop"}, "B", None, 1),
+        ({"split_thinking": False}, THOUGHT, {"t": "Hm."}, 0),
+    ],
+)
+def test_the_thinking_of_a_labelled_row_has_a_place(collect, options, rationale, reasoning, left_out):
+    """A server's own field and the thinking in a reply are one; the letter is read behind both."""
+    rows, report = collect([reply(THOUGHT, reasoning="Hm.")], [example()], **options)
+    assert rows[0]["rationales"] == {"t": rationale}
+    assert rows[0].get("reasoning") == reasoning
+    assert (rows[0]["status"], rows[0]["teacher_answers"]["t"]["label"]) == ({"t": "ok"}, "b")
+    assert report.thinking == left_out
+
+
+@table(
+    "answer",
+    [
+        {"response": "<think>It is (b).", "finish_reason": "length"},
+        {"response": "<think>It is (b).", "finish_reason": "stop"},
+        {"response": None, "finish_reason": "length", "reasoning": "It is (b)."},
+        {"response": "", "finish_reason": "length", "reasoning": "It is (b)."},
+        {"response": "It is (b).", "finish_reason": "length", "id": "opened"},
+    ],
+)
+@pytest.mark.parametrize("reasoning", ["as-reasoning", "as-rationale", "drop"])
+def test_thinking_that_was_cut_off_is_never_a_rationale(collect, answer, reasoning):
+    """Also in the replies of a teacher whose prompt writes `<think>`, which have only its end."""
+    opening = [reply("Tin?</think>\n\nB", id="y")] if answer.pop("id", "") else []
+    lines, asked = [reply("B") | answer, *opening], [example("x"), *(example("y") for _ in opening)]
+    rows, _ = collect(lines, asked, reasoning=reasoning)
+    assert (rows[0]["status"], (rows[0]["rationales"] or {}).get("t", "")) == ({"t": "length"}, "")
+    assert rows[0].get("reasoning") == (None if reasoning == "drop" else {"t": "It is (b)."})
+    for split in (True, False):
+        _, report = collect(
+            lines, asked, to="chat", keep=["length"], reasoning=reasoning, split_thinking=split
+        )
+        assert report.ledger.dropped["no text"] == 1
+
+
+def test_the_thinking_of_several_teachers_survives_a_table(collect, tmp_path):
+    """Parquet has a column for each teacher, null in the rows that lack it."""
+    lines = [
+        reply("<think>Hm.</think>B"),
+        reply("B", id="y"),
+        reply("<think>So.</think>B", id="y", teacher="u"),
+    ]
+    rows, _ = collect(lines, [example("x"), example("y")])
+    (tmp_path / "same.jsonl").write_bytes(journal(*lines))
+    for name in ("rows.parquet", "rows.jsonl"):
+        with files.open_output(str(tmp_path / name)) as out:
+            out.write(journal(*rows))
+        collect_files([tmp_path / "same.jsonl"], tmp_path / name, tmp_path / "again.jsonl")
+        assert read_jsonl(tmp_path / "again.jsonl") == rows
+        chat, _ = collect(
+            [reply("C", teacher="v")], list(files_rows(tmp_path / name)), to="chat", teacher="u"
+        )
+        assert [row["messages"][-1].get("reasoning_content") for row in chat] == ["So."]
+
+
+def files_rows(path):
+    """The rows of a file of any format."""
+    return [row for _, row in files.read_rows(str(path))]
+
+
+@table(
+    ("options", "message"),
+    [
+        ({"reasoning": "beside"}, "must be one of as-reasoning, as-rationale, drop"),
+        ({"reasoning": "drop", "to": "qa"}, "qa rows have no thinking"),
+    ],
+)
+def test_thinking_has_a_place_in_some_rows_only(collect, options, message):
+    """A flag without an effect is a mistake."""
+    with pytest.raises(UsageError, match=message):
+        collect([reply("B")], [example()], **options)
 
 
 def test_only_answers_that_agree_can_be_kept(collect):
@@ -635,7 +742,7 @@ def test_qa_rows_have_the_plain_question_and_the_reply_as_it_is(collect):
     }
 
 
-@table("to", FORMATS[1:])
+@table("to", ["chat", "qa", "choice-probs"])
 def test_only_kept_statuses_become_training_rows(collect, to):
     """What stays out is in the ledger with its status."""
     probs = {"logprobs": [{"token": "B", "logprob": -0.1, "top": {}}]}
@@ -700,8 +807,8 @@ def test_an_earlier_teachers_rationale_can_be_trained_on(collect):
         ({"keep": ["ok"]}, "--keep is for training rows"),
         ({"teacher": "t"}, "--teacher is for training rows"),
         ({"to": "qa", "template": {"user": "x"}}, "--template is for --to chat"),
-        ({"sample": "all"}, "--sample all is for --to chat and qa"),
-        ({"to": "choice-probs", "sample": "all"}, "--sample all is for --to chat and qa"),
+        ({"sample": "all"}, "--sample all is for --to chat, qa and preference"),
+        ({"to": "choice-probs", "sample": "all"}, "--sample all is for --to chat, qa and preference"),
         ({"sample": -1}, "--sample -1"),
         ({"sample": "some"}, "--sample some: expected a number from 0 on, or all"),
         ({"keep": "okk"}, "--keep okk: an answer with a text is one of"),

@@ -17,6 +17,7 @@ from dataprep.collect.review.findings import fit, kappa, survival
 from dataprep.collect.review.replies import why_unread
 from dataprep.core.errors import DataprepError, FileError, InputError, UsageError, shortened, visible
 from dataprep.core.html import escaped
+from tests import journal_lines
 from tests import strategies as some
 from tests.tables import table
 
@@ -649,6 +650,8 @@ def test_shown_texts_are_safe_and_short(text, limit):
         ("tin and iron", "no letter, but the words of a, b"),
         ("One could say (b)", "b is mentioned, but it is not clear that it is the answer"),
         ("<think>It is (b).</think>", "nothing is said after the thinking"),
+        ("<think>It is (b).", "nothing is said after the thinking"),
+        ("It is (b).</think>", "nothing is said after the thinking"),
         ("A plant grows", "no letter"),
         ("The answer is (a) iron.", "a letter beside the text of another choice"),
     ],
@@ -656,6 +659,32 @@ def test_shown_texts_are_safe_and_short(text, limit):
 def test_an_unread_reply_has_a_reason(reply, why):
     """Whoever looks through the replies sees what stood in the way."""
     assert why_unread(reply, ["tin", "iron", "gold"]) == why
+
+
+def test_letters_are_read_behind_the_thinking_and_not_beside_a_call(run, tmp_path):
+    """A call of a tool is an answer, but its words name no choice."""
+    lines = [
+        journal_lines.line(id="1", response="<think>(a)?</think>B"),
+        journal_lines.line(id="2", response="(a)?</think>B"),
+        journal_lines.line(id="3", response="B", reasoning="(a)?"),
+        journal_lines.line(id="4", response="<think>(a)"),
+        journal_lines.line(
+            id="5", response="I ask (a).", finish_reason="tool_calls", tool_calls=[{"id": "c"}]
+        ),
+        journal_lines.line(id="6", response=None, finish_reason="stop", tool_calls=[{"id": "c"}]),
+    ]
+    write_rows(lines, str(tmp_path / "r.jsonl"))
+    (teacher,) = json.loads(run("review", "r.jsonl", "--json").out)["teachers"]
+    assert (teacher["read"], teacher["answers"]) == (3, {"a": 0, "b": 3})
+    reasons = {each["id"]: each["reason"] for each in teacher["unread"]}
+    assert reasons == {
+        "4": "nothing is said after the thinking", "5": "it calls a tool", "6": "it calls a tool"
+    }  # fmt: skip
+    pairs = [{"Question": "Q1", "Answer": "<think>A?</think>B"}]
+    pairs.append({"Question": "Q2", "Answer": None, "reasoning_content": "A?"})
+    write_rows(pairs, str(tmp_path / "pairs.jsonl"))
+    (teacher,) = json.loads(run("review", "pairs.jsonl", "--json").out)["teachers"]
+    assert (teacher["read"], teacher["outcomes"]["empty"]) == (1, 1)
 
 
 def test_reasons_are_on_the_terminal_in_the_json_and_on_the_page(run, tmp_path):

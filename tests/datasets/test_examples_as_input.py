@@ -198,6 +198,13 @@ def test_the_rationale_can_be_followed_by_the_answer():
     template = {"assistant": "<think>{reasoning}</think>{rationale}"}
     rows = dataprep.convert("rationales", [labelled], teacher="flan-t5", template=template)
     assert contents(rows) == ["<think>Hm.</think>Tin melts."]
+    for place, message in (
+        ("as-reasoning", {"content": "Tin melts.", "reasoning_content": "Hm."}),
+        ("as-rationale", {"content": "Hm.\n\nTin melts."}),
+        ("drop", {"content": "Tin melts."}),
+    ):
+        (row,) = dataprep.convert("rationales", [labelled], teacher="flan-t5", reasoning=place)
+        assert row["messages"][-1] == {"role": "assistant", **message}
 
 
 @pytest.mark.parametrize(
@@ -205,12 +212,13 @@ def test_the_rationale_can_be_followed_by_the_answer():
     [
         ({"to": "example"}, "--teacher is for chat rows"),
         ({"answer_style": "letter"}, "--answer-style is for gold answers"),
+        ({"teacher": None, "reasoning": "drop"}, "--reasoning is for a teacher's rationales"),
     ],
 )
 def test_options_that_a_teacher_excludes(plan, message):
     """What would have no effect is a usage error."""
     with pytest.raises(UsageError, match=message):
-        Plan("arc", teacher="t", **plan)
+        Plan("arc", **{"teacher": "t", **plan})
 
 
 def test_without_input_examples_have_no_place_in_a_workspace(run, workspace):

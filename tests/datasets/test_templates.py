@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -227,9 +228,19 @@ def test_a_row_has_the_messages_and_nothing_else():
         {"role": "user", "content": "Which metal floats?"},
         {"role": "assistant", "content": "(b) lithium"},
     ]
-    assert json.loads(chat_renderer(template)(FULL)) == {"messages": messages}
-    with_id = json.loads(chat_renderer(template, with_id=True)(FULL))
+    assert json.loads(chat_renderer(template)(replace(FULL, reasoning=None))) == {"messages": messages}
+    with_id = json.loads(chat_renderer(template, with_id=True)(replace(FULL, reasoning=None)))
     assert with_id == {"messages": messages, "id": "q7", "source": "own"}
+
+
+def test_thinking_is_beside_the_answer_unless_a_message_shows_it():
+    """A template that names the field has it in its text, and the row has it once."""
+    row = json.loads(chat_renderer(Template("", "{question}", "{answer}"), with_id=True)(FULL))
+    assert row["messages"][-1] == {
+        "role": "assistant", "content": "(b) lithium", "reasoning_content": "Is lithium light?"
+    }  # fmt: skip
+    row = json.loads(chat_renderer(Template("", "{question}", "{reasoning} {answer}"))(FULL))
+    assert row["messages"][-1] == {"role": "assistant", "content": "Is lithium light? (b) lithium"}
 
 
 @pytest.mark.parametrize(("user", "assistant", "role"), [

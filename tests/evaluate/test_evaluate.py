@@ -185,6 +185,52 @@ def test_rows_without_ids_cannot_be_matched_by_id(tmp_path):
         evaluate_file(rows, predictions=given)
 
 
+THINKING = "It is 3. #### 3"
+
+
+@table(
+    ("prediction", "extracted"),
+    [
+        ({"prediction": f"<think>{THINKING}</think>#### 2"}, "2"),
+        ({"prediction": f"{THINKING}</think>#### 2"}, "2"),
+        ({"prediction": f"<think>{THINKING}"}, None),
+        ({"prediction": f"{THINKING}</think>"}, None),
+        ({"prediction": "#### 2", "reasoning": THINKING}, "2"),
+        ({"prediction": "", "reasoning_content": THINKING}, None),
+        ({"prediction": None, "reasoning": THINKING}, None),
+        ({"text": None, "thinking": THINKING}, None),
+        (journal_lines.line(id="g1", response="#### 2", reasoning=THINKING), "2"),
+        (journal_lines.line("length", id="g1", response=None, reasoning=THINKING), None),
+        (journal_lines.line("length", id="g1", response=f"<think>{THINKING}"), None),
+        (journal_lines.line("length", id="g1", response="#### 2"), "2"),
+        (journal_lines.line("length", id="g1", response=THINKING, opened=True), None),
+        (journal_lines.line("unknown", id="g1", response=THINKING, opened=True), None),
+        (journal_lines.line(id="g1", response="#### 2", opened=True), "2"),
+        (journal_lines.line("length", id="g1", response=f"{THINKING}</think>#### 2", opened=True), "2"),
+    ],
+)
+def test_the_answer_is_read_behind_the_thinking(tmp_path, prediction, extracted):
+    """Whether it has both marks, the end alone, no end, or a field of its own."""
+    rows = write_jsonl(tmp_path / "rows.jsonl", MIXED[:2])
+    second = {"id": "g2", "prediction": "#### 4"}
+    if "key" in prediction:
+        text = f"{THINKING}</think>#### 4" if prediction.pop("opened", False) else "#### 4"
+        second = journal_lines.line(id="g2", response=text)
+    given = write_jsonl(tmp_path / "given.jsonl", [{"id": "g1"} | prediction, second])
+    evaluate_file(rows, predictions=given, output=tmp_path / "out.jsonl")
+    found = [row["extracted"] for _, row in read_rows(str(tmp_path / "out.jsonl"))]
+    assert found == [extracted, "4"]
+
+
+def test_a_reference_is_read_behind_its_thinking(tmp_path):
+    """Rows that a model is trained to think with are rows to evaluate, too."""
+    rows = [chat("g1", "1 + 1?", f"<think>{THINKING}</think>#### 2", "gsm8k")]
+    rows.append(chat("c1", CHOICES, "<think>(a) grass?</think>\n\n(b) sky", "commonsense_qa"))
+    given = predicted(tmp_path / "given.jsonl", {"g1": "#### 2", "c1": "B"})
+    done = evaluate_file(write_jsonl(tmp_path / "rows.jsonl", rows), predictions=given)
+    assert figures(done)["gsm8k", STRICT] == figures(done)["commonsense_qa", ACCURACY] == 1
+
+
 def test_a_journal_of_generate_is_a_file_of_predictions(tmp_path):
     """The lines that count are used; failures are no answers, refusals and empty ones are wrong answers."""
     rows = write_jsonl(

@@ -53,6 +53,21 @@ def rows(tmp_path):
 
 
 @pytest.mark.medium
+def test_thinking_that_the_template_opens_is_no_answer(folder, rows, tmp_path):
+    """The mark that the prompt ends with stands before the reply, so a reply without its end says nothing."""
+    words = AutoTokenizer.from_pretrained(folder)
+    words.chat_template += "{% if add_generation_prompt %}<think>\n{% endif %}"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    words.save_pretrained(tmp_path / "thinking")
+    model.save_pretrained(tmp_path / "thinking")
+    settings = Settings(max_tokens=8)
+    evaluate_file(rows, model=tmp_path / "thinking", output=tmp_path / "out.jsonl", settings=settings)
+    found = read_jsonl(tmp_path / "out.jsonl")
+    assert found
+    assert all(row["prediction"].startswith("<think>\n") and not row["extracted"] for row in found)
+
+
+@pytest.mark.medium
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_model_answers_greedily_whatever_the_batch(folder, rows, tmp_path, batch_size):
     """Answers are those that it learned, in the rows' order, and the metric is theirs."""

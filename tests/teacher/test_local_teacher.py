@@ -369,6 +369,35 @@ def test_the_template_gets_its_variables(model, tmp_path):
     assert thinking.decode(thinking.prompt(messages("Why?"))) == "Why?<think>"
 
 
+def test_the_template_gets_the_tools(model, tmp_path):
+    """Those of all requests, or the request's own, in the prompt that transformers writes."""
+    template = (
+        "{% for tool in tools or [] %}[{{ tool.function.name }}]{% endfor %}{{ messages[0].content }}"
+        "{% if messages[1:] %}{{ messages[1].tool_calls[0].function.arguments }}{% endif %}"
+    )
+    words = tiny_model.tokenizer(template)
+    folder = saved(tmp_path / "tools", model.weights, words)
+    first, second = ({"type": "function", "function": {"name": name}} for name in ("first", "second"))
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": " {1}"}}]}
+    rows = [
+        {"id": "a", "messages": messages("Why?")},
+        {"id": "b", "messages": messages("Why?"), "tools": [second]},
+        {"id": "c", "messages": messages("Why?"), "tools": []},
+        {"id": "d", "messages": [*messages("Why?"), call, {"role": "tool", "content": "x"}]},
+    ]  # fmt: skip
+    (tmp_path / "requests.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
+    config = GenerationConfig(str(folder), max_tokens=2, tools=[first])
+    generate_locally(tmp_path / "requests.jsonl", tmp_path / "responses.jsonl", config)
+    for line in read_jsonl(tmp_path / "responses.jsonl"):
+        row = next(row for row in rows if row["id"] == line["id"])
+        tools = row.get("tools", [first]) or None
+        prompt = words.apply_chat_template(row["messages"], tools=tools, add_generation_prompt=True)
+        assert line["usage"]["prompt_tokens"] == len(prompt["input_ids"])
+    assert load(str(folder)).prompt(rows[3]["messages"], tools=[first]) == prompt["input_ids"]
+
+
 def t5():
     """A model with an encoder, and relative positions."""
     sizes = {"d_model": 32, "d_ff": 64, "d_kv": 8, "num_layers": 2, "num_heads": 4}

@@ -108,25 +108,48 @@ def parse_command(
     )
 
 
-Target = Literal["rationale", "chat", "qa", "choice-probs"]
+Target = Literal["rationale", "chat", "qa", "choice-probs", "preference"]
+Thinking = Literal["as-reasoning", "as-rationale", "drop"]
 BAR = 30  # characters of the longest bar
 
 
 def collect_command(
     responses: list[str] = argument(..., "Journals of responses; - is standard input.", "RESPONSES..."),
-    examples: str = flag(..., "Examples that the requests were made from.", "--examples", "FILE"),
+    examples: str = flag(
+        ..., "Examples that the requests were made from; chat, preference: or requests.", "--examples", "FILE"
+    ),
     output: Output = None,
-    to: Target = flag("rationale", "Labelled rows with all teachers, or one teacher's training rows."),
-    keep: str | None = flag(None, "Training rows: answers to keep. Defaults to ok,unjudged.", "STATUS,..."),
+    to: Target = flag(
+        "rationale", "Labelled rows with all teachers, one teacher's training rows, or pairs of answers."
+    ),
+    keep: str | None = flag(
+        None, "Training rows: answers to keep. Defaults to ok,unjudged; for pairs to ok.", "STATUS,..."
+    ),
+    reject: str | None = flag(
+        None, "preference: the worse answers. Defaults to answer_mismatch,contradiction.", "STATUS,..."
+    ),
     teacher: str | None = flag(None, "Training rows: teacher. Required if there are several.", "NAME"),
     dataset: str | None = flag(None, "--examples has source rows of this dataset.", "NAME"),
     template: str | None = flag(
-        None, "chat: wording of messages: keys system, user, assistant.", "FILE.toml"
+        None, "chat, preference: wording of messages: keys system, user, assistant.", "FILE.toml"
     ),
-    sample: str = flag("0", "Sample to use, if there are several; all: chat and qa only.", "N|all"),
+    sample: str | None = flag(
+        None, "Sample to use, if there are several. Defaults to 0, for pairs to all.", "N|all"
+    ),
     teacher_name: list[str] | None = flag(
         None, "Rename a teacher in the output; can be repeated.", "OLD=NEW"
     ),
+    reasoning: Thinking | None = flag(
+        None, "Place of teachers' thinking. Defaults to as-reasoning, beside the text."
+    ),
+    split_thinking: bool = flag(
+        True,
+        "Keep thinking that stands in a reply apart from its text.",
+        "--split-thinking/--no-split-thinking",
+    ),
+    tools: str | None = flag(None, "chat, preference: the tools of `generate --tools`.", "FILE"),
+    judgements: str | None = flag(None, "preference: which answers are better, or ratings.", "FILE"),
+    pairs: int = flag(1, "preference: maximum number of pairs of a request.", "N", min=1),
     allow_code: bool = flag(False, "Judge code by running its tests, confined (Linux only).", "--allow-code"),
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -134,17 +157,19 @@ def collect_command(
     """Join teachers' answers to their Examples.
 
     Each Example becomes a row with every teacher's rationale and one status per teacher. With --to chat, qa
-    or choice-probs, the kept answers of one teacher become training rows; the summary counts the other
-    answers by reason.
+    or choice-probs, the kept answers of one teacher become training rows; with --to preference, a right and a
+    wrong answer become a pair. The summary counts the other answers by reason.
 
     \b
     Examples:
       dataprep collect responses.jsonl --examples examples.jsonl -o rationales.jsonl
       dataprep collect a.jsonl b.jsonl --examples examples.jsonl --to chat --teacher gpt-4o -o train.jsonl
       dataprep collect responses.jsonl --examples dev_rand_split.jsonl --dataset commonsense_qa --to qa
+      dataprep collect a.jsonl b.jsonl --examples examples.jsonl --to preference -o pairs.jsonl
     """
     from dataprep.collect.collector import collect_files
     from dataprep.datasets.templates import read_template
+    from dataprep.models.sampling import read_tools
 
     with bytes_bar("collect", responses, 1, quiet or as_json) as advance:
         report = collect_files(
@@ -153,12 +178,18 @@ def collect_command(
             output or "-",
             to=to,
             keep=None if keep is None else keep.split(","),
+            reject=None if reject is None else reject.split(","),
             teacher=teacher,
             dataset=dataset,
             template=None if template is None else read_template(template),
-            sample=int(sample) if sample.isdecimal() else sample,
+            sample=int(sample) if sample is not None and sample.isdecimal() else sample,
             names=_names(teacher_name or []),
             run_tests=_run_tests() if allow_code else None,
+            reasoning=reasoning,
+            split_thinking=split_thinking,
+            tools=None if tools is None else read_tools(tools),
+            judgements=judgements,
+            pairs=pairs,
             progress=advance,
         )
     # Also with --quiet: an incomplete line can mean that answers were lost.
@@ -168,6 +199,7 @@ def collect_command(
     summary = Summary("collect", quiet=quiet, as_json=as_json)
     counts = {
         "answers to no example": report.unmatched,
+        "judgements about no example": report.unjudged,
         "torn lines": len(report.torn),
         "thinking left out": report.thinking,
     }
@@ -177,6 +209,8 @@ def collect_command(
     statuses = {name: dict(each) for name, each in report.statuses.items()}
     document = report.ledger.to_json() | {"status": statuses}
     document |= {"teachers_without_answers": report.silent} if report.silent else {}
+    if judgements is None:
+        del counts["judgements about no example"]
     summary.finish(document | {name.replace(" ", "_"): count for name, count in counts.items()})
 
 

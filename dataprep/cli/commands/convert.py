@@ -65,7 +65,7 @@ def command(
     Without INPUT, every split found in the workspace's raw/DATASET is written to pre_datasets/. With INPUT,
     the rows go to -o, or to standard output. INPUT can have Examples too, which are known by their fields.
     As DATASET, `examples` are those of any dataset, and `rationales` are labelled rows, whose rationales
-    become the answers. `chat` are chat rows, for --system-into-user.
+    become the answers. With `chat`, INPUT has chat rows.
 
     \b
     Examples:

@@ -220,13 +220,18 @@ def _response(row: dict[str, Any], gold: References) -> Reply:
     sample = sample_of(row)
     # A journal has no choices: only the reference tells which letters the question has.
     texts = gold.choices(row["id"]) or ()
-    answer = _answer(outcome_of(row), row["response"] or "", texts)
+    outcome, text = outcome_of(row), row["response"] or ""
+    answer = _answer(outcome, text, texts)
+    if row.get("tool_calls"):  # words beside a call announce it
+        answer = _unread(outcome, text, len(texts), "it calls a tool")
     return Reply(row["teacher"], row["id"], row["key"], sample, answer)
 
 
 def _pair(row: dict[str, Any], name: str, asked: Counter[str], gold: References) -> Reply:
     # Such a row names no teacher, so the file stands for one; a question asked again is another sample.
     question, text = row["Question"], row["Answer"]
+    if text is None and any(row.get(name) for name in ("reasoning_content", "reasoning", "thinking")):
+        text = ""  # nothing was said after the thinking
     if type(question) is not str or type(text) is not str:
         found = f"found {describe(question)} and {describe(text)}"
         raise RowError("'Question' and 'Answer' are not texts", found)

@@ -28,6 +28,7 @@ from dataprep.core.io.reading import (
     read_document,
     read_text,
 )
+from dataprep.core.io.tables import parquet_schema, write_parquet
 from dataprep.core.io.unfinished import leftovers, new_folder, remove_unlocked, replacing, temporary_folder
 from dataprep.core.io.writing import (
     Output,

@@ -210,16 +210,30 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def write_parquet(lines: Path, out: IO[bytes]) -> None:
-    """Write a JSON Lines file as Parquet, in groups of rows: memory does not grow with their number."""
+def parquet_schema(files: Iterable[Path]) -> pl.Schema:
+    """Return the columns that hold the rows of all these JSON Lines files."""
     import polars as pl
-    from polars.io.plugins import register_io_source
 
     from dataprep.core.io.values import columns_of
 
+    def lines() -> Iterator[bytes]:
+        for path in files:
+            with path.open("rb") as file:
+                yield from file
+
+    return pl.Schema({name: column.dtype() for name, column in columns_of(lines()).items()})
+
+
+def write_parquet(lines: Path, out: IO[bytes], columns: pl.Schema | None = None) -> None:
+    """Write a JSON Lines file as Parquet, in groups of rows: memory does not grow with their number.
+
+    ``columns`` are those of ``parquet_schema`` for several files that must have the same.
+    """
+    import polars as pl
+    from polars.io.plugins import register_io_source
+
     _check_depth(lines)
-    with lines.open("rb") as file:
-        schema = pl.Schema({name: column.dtype() for name, column in columns_of(file).items()})
+    schema = columns or parquet_schema([lines])
 
     def frames(*_: Any) -> Iterator[pl.DataFrame]:
         # Not `scan_ndjson`, which maps the whole file into memory.

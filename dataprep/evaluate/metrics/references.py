@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dataprep.answers.final_answers import said_of
 from dataprep.answers.letters import letter_of
 from dataprep.core.conversations import content_text
 from dataprep.core.errors import RowError
@@ -71,6 +72,8 @@ def reference_of_chat(
 ) -> Reference:
     """Return the reference of a chat row: the content of its last assistant message."""
     prompt = content_text(asked[-1].get("content")) if asked else ""
+    # A row that a model is trained to think with shows its thinking before the answer.
+    reply = said_of(reply)[0]
     kind = metric or metric_of(row.get("source"), row.get("task")) or _by_wording(prompt, reply)
     if kind is None:
         raise RowError("no metric for the row", f"it names no known source or task; {_WHAT_TO_DO}")

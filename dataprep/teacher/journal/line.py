@@ -10,7 +10,7 @@ A line is an answer or a failure::
 
 A failure has ``"response": null`` and ``"error": {"status": 500, "type": "server_error", "message": "…",
 "retryable": true}``. An answer that may not be what it seems has a further field ``"flags"``, a list of names
-in ``FLAGS``.
+in ``FLAGS``. One that calls tools has ``"tool_calls"``, the list as the server sent it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ _REFUSED = frozenset(
         "guardrail_intervened",
     ]
 )
-# The answer was given up, or is a call of a function and not a text.
+# The answer is a call of a tool; without the calls in the line it is no answer.
+_CALLED = frozenset(["tool_calls", "tool_use", "tool_call", "function_call"])
+# The answer was given up.
 _BROKEN = frozenset(
     [
         "abort",
@@ -71,19 +73,19 @@ _BROKEN = frozenset(
         "network_error",
         "interrupted",
         "incomplete",
-        "tool_calls",
-        "tool_use",
-        "function_call",
         "malformed_function_call",
         "insufficient_system_resource",
     ]
 )
-_KNOWN = _WHOLE | _CUT_OFF | _REFUSED | _BROKEN
+_KNOWN = _WHOLE | _CUT_OFF | _REFUSED | _CALLED | _BROKEN
 # Errors for a prompt that a filter or a moderator refused, without the marks between their words.
 _REFUSING = re.compile(
     r"contentfilter|policyviolation|invalidprompt|datainspectionfailed"
     r"|moderation|promptblocked|prohibitedcontent|sensitivecontent"
 )
+# Levels of nesting, and characters of a value that is no JSON, in a line.
+DEEPEST = 50
+LONGEST_TEXT = 1_000
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -126,21 +128,23 @@ def outcome_of(line: Mapping[str, Any]) -> Outcome:
     """Return the outcome of a line; only ``ok`` is a complete answer.
 
     ``failed``: no answer came, or the server gave it up. ``refused``: the teacher declined or a filter
-    intervened. ``length``: ``max_tokens`` cut the answer off. ``empty``: the answer has no text.
+    intervened. ``length``: ``max_tokens`` cut the answer off. ``empty``: the answer has no text and calls no
+    tool.
     ``unknown``: the answer has a text, but the server did not say why it ended, or in words of its own.
     """
     if line["error"] is not None:
         return "refused" if is_refusing(line["error"].get("type")) else "failed"
-    reason, has_text = _plain(line["finish_reason"]), bool((line["response"] or "").strip())
+    reason, calls = _plain(line["finish_reason"]), bool(line.get("tool_calls"))
+    has_text = calls or bool((line["response"] or "").strip())
     if reason in _REFUSED:
         return "refused"
     if reason in _CUT_OFF:
         return "length"
-    if reason in _WHOLE:
+    if reason in _WHOLE or (calls and reason in _CALLED):
         return "ok" if has_text else "empty"
     # Not `ok`: half an answer that passes for a whole one would be a wrong label. Not `failed`: it is paid
     # for, and would be asked again in every run.
-    return "unknown" if has_text and reason not in _BROKEN else "failed"
+    return "unknown" if has_text and reason not in _CALLED | _BROKEN else "failed"
 
 
 def is_known(reason: str | None) -> bool:
@@ -178,6 +182,21 @@ def without_halves(text: str | None) -> str | None:
     if text is None or text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def writable(value: Any, depth: int = 0) -> Any:
+    """Return a value that JSON can hold: as it is where possible, else as text."""
+    if isinstance(value, str):
+        return without_halves(value)
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int) and abs(value) < 1 << 63:
+        return value
+    if depth < DEEPEST and isinstance(value, Mapping):
+        return {without_halves(str(name)): writable(item, depth + 1) for name, item in value.items()}
+    if depth < DEEPEST and isinstance(value, list | tuple):
+        return [writable(item, depth + 1) for item in value]
+    return without_halves(describe(value, LONGEST_TEXT))
 
 
 def sample_of(row: Mapping[str, Any]) -> int:

@@ -18,14 +18,10 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import FileError, UsageError
-from dataprep.core.records import describe
 from dataprep.teacher.journal.index import Index, read_index
-from dataprep.teacher.journal.line import without_halves
+from dataprep.teacher.journal.line import writable
 
 SYNC_SECONDS = 1.0
-# Levels of nesting, and characters of a value that is no JSON, in a line.
-DEEPEST = 50
-LONGEST_TEXT = 1_000
 
 
 class JournalWriter:
@@ -127,22 +123,7 @@ def _dumped(row: Mapping[str, Any]) -> bytes:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:
         # One value that JSON cannot hold must not lose the rest of a paid answer.
-        return orjson.dumps(_writable(row), option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _writable(value: Any, depth: int = 0) -> Any:
-    """Return a value that JSON can hold: as it is where possible, else as text."""
-    if isinstance(value, str):
-        return without_halves(value)
-    if value is None or isinstance(value, bool | float):
-        return value
-    if isinstance(value, int) and abs(value) < 1 << 63:
-        return value
-    if depth < DEEPEST and isinstance(value, Mapping):
-        return {without_halves(str(name)): _writable(item, depth + 1) for name, item in value.items()}
-    if depth < DEEPEST and isinstance(value, list | tuple):
-        return [_writable(item, depth + 1) for item in value]
-    return without_halves(describe(value, LONGEST_TEXT))
+        return orjson.dumps(writable(row), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def check_journal(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Read rows of other tools as chat rows, and write chat rows as other tools read them."""

@@ -1,0 +1,125 @@
+"""Prompts with completions: ``{"prompt": […], "completion": […]}``, of which only the completion is learned.
+
+Both are texts, or lists of messages (TRL calls these conversational). A chat row is written with messages,
+which TRL gives to the model's own chat template; ``tools`` are JSON text, as for ``trl``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dataprep.core.conversations import LOSS_FIELDS
+from dataprep.core.errors import RowError
+from dataprep.datasets.exchange.account import Account
+from dataprep.datasets.exchange.rows import (
+    all_plain,
+    mark_of,
+    messages_of,
+    role_of,
+    tools_list,
+    tools_text,
+    with_other_fields,
+)
+
+NAME = "prompt-completion"
+_OWN = ("prompt", "completion", "tools")
+_FIELDS = ("prompt", "completion", "chosen", "rejected", "text")
+
+
+def matches(row: Mapping[str, Any]) -> bool:
+    """Return whether a row looks like one of this format."""
+    return "prompt" in row and "completion" in row
+
+
+def read(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
+    """Return the chat row of a prompt with its completion."""
+    prompt, completion = _part(row, "prompt", "user"), _part(row, "completion", "assistant")
+    # Only the completion is in the loss, so earlier answers are marked.
+    messages = [
+        message | {"loss": False}
+        if message["role"] == "assistant" and not any(name in message for name in LOSS_FIELDS)
+        else message
+        for message in prompt
+    ]
+    for number, message in enumerate(completion):
+        if message["role"] != "assistant":
+            found = f"completion[{number}] is a message of the role {message['role']}"
+            raise RowError("a completion that is no answer", f"{found}; expected assistant messages")
+    made: dict[str, Any] = {"messages": messages + completion}
+    if row.get("tools"):
+        made["tools"] = tools_list(row["tools"], account)
+    return with_other_fields(made, row, _OWN, account)
+
+
+def _part(row: Mapping[str, Any], name: str, role: str) -> list[dict[str, Any]]:
+    value = row.get(name)
+    if type(value) is str:
+        return [{"role": role, "content": value}]
+    messages = messages_of(row, name)
+    for number, message in enumerate(messages):
+        role_of(message, f"{name}[{number}]")
+    return messages
+
+
+def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
+    """Return the prompt and the completion of a chat row: its last assistant messages."""
+    messages = messages_of(row)
+    plain = all_plain(messages)
+    cut = len(messages)
+    while cut and type(messages[cut - 1]) is dict and messages[cut - 1].get("role") == "assistant":
+        cut -= 1
+    if cut in (0, len(messages)):
+        shown = " ".join(role_of(message, f"messages[{n}]") for n, message in enumerate(messages))
+        account.leave_out("this order of roles", f"found {shown}; expected a prompt, and an answer last")
+    prompt, completion = messages[:cut], messages[cut:]
+    if not plain:
+        prompt = [_asked(message, f"messages[{n}]", account) for n, message in enumerate(prompt)]
+        completion = [
+            _answered(message, f"messages[{n}]", account) for n, message in enumerate(completion, cut)
+        ]
+    else:
+        for number, message in enumerate(prompt):
+            if message["role"] == "assistant":
+                _asked(message, f"messages[{number}]", account)
+    made: dict[str, Any] = {"prompt": prompt, "completion": completion}
+    for name, value in row.items():
+        if name == "tools":
+            if value:
+                made[name] = tools_text(value, account)
+            else:
+                account.change("empty fields left out")
+        elif name in _FIELDS:
+            account.lose("other fields of rows", f"the field {name!r} has a meaning in {NAME}")
+        elif name != "messages":
+            made[name] = value
+    return made
+
+
+def _asked(message: Any, place: str, account: Account) -> dict[str, Any]:
+    role = role_of(message, place)
+    mark = mark_of(message, place)
+    marks = [name for name in LOSS_FIELDS if name in message]
+    if role == "assistant" and mark is not False:
+        found = f"{place} is in the loss, and only the last answer would be"
+        account.lose("the loss of earlier answers", f"{found}: mark it with loss: false, or use --to trl")
+    elif role != "assistant" and mark:
+        account.lose("loss marks", f"{place} is marked for the loss")
+    elif marks and not (marks == ["loss"] and message["loss"] is False and role == "assistant"):
+        account.change("loss marks that say the default left out")
+    return _without_marks(message)
+
+
+def _answered(message: Any, place: str, account: Account) -> dict[str, Any]:
+    role_of(message, place)
+    if mark_of(message, place) is False:
+        account.lose("loss marks", f"{place} is marked as not in the loss, and completions are in it")
+    elif any(name in message for name in LOSS_FIELDS):
+        account.change("loss marks that say the default left out")
+    return _without_marks(message)
+
+
+def _without_marks(message: dict[str, Any]) -> dict[str, Any]:
+    if not any(name in message for name in LOSS_FIELDS):
+        return message
+    return {name: value for name, value in message.items() if name not in LOSS_FIELDS}
