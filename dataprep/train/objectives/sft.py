@@ -12,9 +12,9 @@ import torch
 
 from dataprep.core.errors import InputError, UsageError
 from dataprep.evaluate.metrics.references import style_of
+from dataprep.models.comparison import compare_tokenizers
 from dataprep.models.student import (
     Student,
-    compare_tokenizers,
     has_tokenizer,
     load_chat_format_for,
     load_student,
