@@ -23,7 +23,7 @@ def prompt_encoder(tokenizer: Any, variables: Mapping[str, Any]) -> Encoder | No
         variables: of the template, besides those of the rows.
 
     Returns:
-        The encoder; ``None`` if the tokenizer is none of the library ``tokenizers``.
+        The encoder; ``None`` for a tokenizer that the library ``tokenizers`` does not run.
 
     Raises:
         TemplateError: the model has several templates, and none of the name ``default``.

@@ -134,7 +134,7 @@ SPLIT_THINKING = "Read <think>…</think> at the beginning of an answer as its r
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
-    """How rows become texts, and what is in the loss; each field has the help text of its flag."""
+    """Options of texts and of the loss mask; each field has the help text of its flag."""
 
     strip: bool = option(False, "Strip white space around contents.")
     date: str | None = option(
