@@ -19,6 +19,7 @@ from dataprep.core.options import check_whole
 from dataprep.datasets.checks import Problem, Report
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Written
+from dataprep.tokens.formats.notes import notes_on
 from dataprep.tokens.options import Encoded, ShardOptions, truncate
 from dataprep.tokens.tokenize import prepare
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
@@ -90,11 +91,12 @@ class LintReport(Report):
     kept: list[LintedRow] = field(default_factory=list)  # for the page; rows with faults first
     dropped: Counter[str] = field(default_factory=Counter)  # rows that the options leave out, by reason
     left_out: Counter[str] = field(default_factory=Counter)  # values that the chat format leaves out, by kind
+    notes: list[str] = field(default_factory=list)  # on the chat format: they hold for every row
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         counts = {"tokens": self.tokens, "in_loss": self.in_loss, "longest": self.longest}
-        others = {"dropped": dict(self.dropped), "left_out": dict(self.left_out)}
+        others = {"dropped": dict(self.dropped), "left_out": dict(self.left_out), "notes": self.notes}
         return super().to_json() | counts | others
 
 
@@ -144,7 +146,7 @@ def lint_files(
     max_length = options.limit if max_length is None else max_length
     settings: dict[str, Any] = {"loss": options.loss, "split_thinking": options.split_thinking}
     encoder = Encoder(prepared.tokenizer, prepared.chat_format, **settings)
-    report = LintReport()
+    report = LintReport(notes=notes_on(prepared.chat_format))
     bad: list[list[LintedRow]] = []
     good: list[list[LintedRow]] = []
     for path in map(str, paths):

@@ -74,6 +74,7 @@ def lint_tokens_command(
     ):
         if counts:
             summary.say(f"  {what}: {counted(dict(counts.most_common()))}")
+    summary.say(*(f"  note: {note}" for note in report.notes))
     if page not in (None, "-"):
         summary.say(f"lint-tokens: page → {page}")
     if report.counts:
