@@ -86,9 +86,7 @@ class _Text(NamedTuple):
 
     def keys(self, texts: Sequence[str]) -> list[str]:
         """Return the texts of the runs."""
-        return [
-            "".join([texts[piece] if type(piece) is int else piece for piece in run]) for run in self.runs
-        ]  # type: ignore[misc]
+        return ["".join([texts[at] if isinstance(at, int) else at for at in run]) for run in self.runs]
 
 
 class _Recipe(NamedTuple):
@@ -169,7 +167,7 @@ class Encoder:
         return [next(results) if error is None else error for error in errors]
 
     def encode_prompt(self, row: Row) -> list[int]:
-        """Return the ids of a row that an answer will follow, up to where it begins; or raise ``RowError``."""
+        """Return the ids of a row up to where its answer begins, or raise ``RowError``."""
         batch = self.encode([self.chat_format.prompt(row)])
         for error in batch.errors.values():
             raise error
@@ -298,9 +296,9 @@ class Encoder:
         return recipe
 
     def _parts(self, plan: Plan) -> Iterator[tuple[list[bytes], list[bool], _Text | None]]:
-        """Yield parts of conversations with whether they are in the loss; for a text, empty parts and the text."""
+        """Yield parts of conversations, whether they are in the loss, and the text in them."""
         behind_special: bool | None = None
-        for (special, learned), group in groupby(plan.pieces, key=_joined_kind if plan.joined else _kind):
+        for (special, _), group in groupby(plan.pieces, key=_joined_kind if plan.joined else _kind):
             pieces = [*group]
             # Special tokens go by name to the tokenizer's table, and never through its encoder.
             if special:

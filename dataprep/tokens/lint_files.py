@@ -19,7 +19,6 @@ from dataprep.core.options import check_whole
 from dataprep.datasets.checks import Problem, Report
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Written
-from dataprep.tokens.formats.notes import notes_on
 from dataprep.tokens.options import Encoded, ShardOptions, truncate
 from dataprep.tokens.tokenize import prepare
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
@@ -88,16 +87,17 @@ class LintReport(Report):
     tokens: int = 0  # in all rows that could be encoded, sound or not
     in_loss: int = 0  # tokens that the loss mask covers
     longest: int = 0  # tokens in the longest row
+    notes: tuple[Finding, ...] = ()  # about the chat format itself; they are no problems of rows
     kept: list[LintedRow] = field(default_factory=list)  # for the page; rows with faults first
     dropped: Counter[str] = field(default_factory=Counter)  # rows that the options leave out, by reason
     left_out: Counter[str] = field(default_factory=Counter)  # values that the chat format leaves out, by kind
-    notes: list[str] = field(default_factory=list)  # on the chat format: they hold for every row
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         counts = {"tokens": self.tokens, "in_loss": self.in_loss, "longest": self.longest}
-        others = {"dropped": dict(self.dropped), "left_out": dict(self.left_out), "notes": self.notes}
-        return super().to_json() | counts | others
+        others = {"dropped": dict(self.dropped), "left_out": dict(self.left_out)}
+        notes = [": ".join(note) for note in self.notes]
+        return super().to_json() | counts | others | ({"notes": notes} if notes else {})
 
 
 class _Row(NamedTuple):
@@ -146,7 +146,7 @@ def lint_files(
     max_length = options.limit if max_length is None else max_length
     settings: dict[str, Any] = {"loss": options.loss, "split_thinking": options.split_thinking}
     encoder = Encoder(prepared.tokenizer, prepared.chat_format, **settings)
-    report = LintReport(notes=notes_on(prepared.chat_format))
+    report = LintReport(notes=prepared.chat_format.notes)
     bad: list[list[LintedRow]] = []
     good: list[list[LintedRow]] = []
     for path in map(str, paths):
@@ -246,6 +246,7 @@ def page(report: LintReport, tokenizer: Tokenizer) -> str:
         f"<header>\n<h1>Rows and their tokens</h1>\n<p>{rows:,} rows out of {names}: ",
         f"{report.tokens:,} tokens, {report.in_loss:,} of them in the loss; {problems:,} problems.</p>\n",
         f"<ul>{kinds}</ul>\n" if kinds else "",
+        *(f'<p class="note">Chat format: {escaped(": ".join(note))}</p>\n' for note in report.notes),
         _KEY,
         "</header>\n",
     ]

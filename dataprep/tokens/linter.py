@@ -99,11 +99,9 @@ class Linter:
     def _compare(self, written: Written, ids: list[int], spans: list[tuple[int, int]]) -> Iterator[Finding]:
         plan, texts, _ = written
         answers = [*plan.runs(texts)]
-        where = (
-            plan.where
-            if len(plan.where) == len(answers)
-            else [f"answer {n + 1}" for n in range(len(answers))]
-        )
+        where = plan.where
+        if len(where) != len(answers):
+            where = tuple(f"answer {number + 1}" for number in range(len(answers)))
         for name, answer, span in zip(where, answers, spans, strict=False):
             yield from self._check_answer(name, ids, span, answer, joined=plan.joined)
         for name in where[len(spans) :] if spans else ():
@@ -140,17 +138,26 @@ class Linter:
             yield Finding(SPECIAL, f"{where}: {more[0]} is in the loss at token {token:,}")
         # A row that was truncated ends inside its last answer; elsewhere an answer must have its stop token.
         last = end == len(ids) and bool(self._stop)
-        ends = bool(answer) and not answer[-1][1]  # the chat format ends this answer by no special token
-        if (not more and len(names) < len(expected)) or (not answer and not stopped):
-            if last:
-                yield Finding(CUT, f"{where}: it breaks off at token {end:,}, the row's last")
-                stopped = False
-            elif not ends:
-                wanted = " or ".join(sorted(self.chat_format.stop_tokens)) or "a special token"
-                yield Finding(OPEN_END, f"{where}: expected {wanted} in the loss at token {end + 1:,}")
-        if not more:
-            text = self._text_of(ids, start, end)
-            yield from self._compare_text(where, text, answer, stopped, last, joined)
+        open_end = len(names) < len(expected) if answer else bool(self._stop) and not stopped
+        if open_end and last:
+            yield Finding(CUT, f"{where}: it breaks off at token {end:,}, the row's last")
+        elif open_end:
+            wanted = " or ".join(sorted(self.chat_format.stop_tokens)) or "a special token"
+            yield Finding(OPEN_END, f"{where}: expected {wanted} in the loss at token {end + 1:,}")
+        if more:
+            return
+        text = self._text_of(ids, start, end)
+        if not answer:
+            if not text.strip(_SPECIAL):
+                yield Finding(OTHER_TEXT, f"{where}: found its end of turn and nothing else")
+            return
+        pieces = [
+            _SPECIAL if special else piece.encode("utf-8", "surrogatepass") for piece, special in answer
+        ]
+        wanted_text = b"".join(pieces)
+        if open_end:  # the end that is missing was reported already
+            text, wanted_text = text.rstrip(_SPECIAL), wanted_text.rstrip(_SPECIAL)
+        yield from self._compare_text(where, text, wanted_text, open_end and last, joined)
 
     def _text_of(self, ids: list[int], start: int, end: int) -> bytes:
         """Return the bytes of a span, with one byte in the place of each special token."""
@@ -171,19 +178,11 @@ class Linter:
         self,
         where: str,
         text: bytes,
-        answer: Sequence[tuple[str, bool]],
-        stopped: bool,
-        last: bool,
+        wanted: bytes,
+        cut: bool,
         joined: bool,
     ) -> Iterator[Finding]:
         """Check that the text in the loss is the answer, or the beginning of it where it was cut."""
-        if not answer:
-            if not text.strip(_SPECIAL):
-                yield Finding(OTHER_TEXT, f"{where}: found its end of turn and nothing else")
-            return
-        wanted = b"".join(
-            _SPECIAL if special else piece.encode("utf-8", "surrogatepass") for piece, special in answer
-        )
         if text == wanted:
             return
         if not self.chat_format.exact:
@@ -195,16 +194,15 @@ class Linter:
         for _ in range(3):  # the bytes of a character that was cut, which some tokenizers decode one by one
             whole = whole.removesuffix(_NOT_UTF8)
         begins = bool(text) and (wanted.startswith(whole) or wanted.startswith(text))
-        if text == wanted or (begins and last and not stopped):
+        if text == wanted or (begins and cut):
             return
-        size = len(wanted.rstrip(_SPECIAL))
-        if stopped and text[:-1] and wanted.startswith(text.rstrip(_SPECIAL)):
-            yield Finding(
-                CUT, f"{where}: found the first {len(text.rstrip(_SPECIAL)):,} of its {size:,} bytes"
-            )
+        body, size = text.rstrip(_SPECIAL), len(wanted.rstrip(_SPECIAL))
+        if body != text and body and wanted.startswith(body):
+            yield Finding(CUT, f"{where}: found the first {len(body):,} of its {size:,} bytes")
             return
-        found = describe(text.rstrip(_SPECIAL).decode("utf-8", "replace"))
-        expected = describe("".join(piece for piece, special in answer if not special))
+        found, expected = [
+            describe(shown.replace(_SPECIAL, b"").decode("utf-8", "replace")) for shown in (text, wanted)
+        ]
         yield Finding(OTHER_TEXT, f"{where}: found {found}; expected {expected}")
 
     def all_sound(
@@ -257,7 +255,7 @@ class Linter:
     def _texts_are_answers(
         self, in_loss: NDArray[np.uint32], rows: Sequence[Written], expected: list[_Expected]
     ) -> bool:
-        """Check that the tokens in the loss are the plans' answers; which special tokens was checked before."""
+        """Check that the tokens in the loss are the plans' answers; special tokens were compared before."""
         wanted = [
             row.texts[piece].encode("utf-8", "surrogatepass") if type(piece) is int else piece
             for row, recipe in zip(rows, expected, strict=True)
@@ -291,9 +289,8 @@ def _expected_bytes(piece: Segment | Slot) -> bytes | int:
 
 
 def _stripped(text: bytes) -> bytes:
-    """Return a text without white space at its ends, and before the special tokens at its end."""
-    body = text.rstrip(_SPECIAL)
-    return body.strip() + text[len(body) :]
+    """Return a text without white space at its ends and beside special tokens."""
+    return _SPECIAL.join([part.strip() for part in text.split(_SPECIAL)])
 
 
 def _compare_special(expected: list[str], found: list[str]) -> Iterator[Finding]:

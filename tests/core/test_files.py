@@ -277,7 +277,7 @@ def test_rows_that_do_not_fit_a_table_leave_nothing(tmp_path, suffix):
     path = tmp_path / f"rows{suffix}"
     path.write_bytes(b"earlier")
     with pytest.raises(FileError, match=path.name):
-        write_rows([{"a": {"b": 1}}, {"a": [1]}], str(path))
+        write_rows([{"a": 1}, {"a": "x"}], str(path))
     assert listing(tmp_path) == [path.name]
     assert path.read_bytes() == b"earlier"
 
@@ -397,4 +397,4 @@ def test_a_table_of_many_groups_is_the_same_rows(tmp_path):
     rows[-1]["late"] = True
     write_rows(rows, str(tmp_path / "t.parquet"))
     back = [row for _, row in read_rows(str(tmp_path / "t.parquet"))]
-    assert back == [{"late": None, **row} | {"late": row.get("late")} for row in rows]
+    assert back == rows

@@ -147,7 +147,7 @@ READ = {
                 answer("20 degrees.", weight=1),
             ],
             "tools": [WEATHER],
-            "parallel_tool_calls": False,
+            "parallel_tool_calls": True,
         },
         {
             "messages": [
@@ -157,7 +157,6 @@ READ = {
                 answer("20 degrees.", weight=1),
             ],
             "tools": [WEATHER],
-            "parallel_tool_calls": False,
         },
     ),
     "openai with the old functions": (
@@ -465,6 +464,8 @@ def test_openai_gets_ids_for_calls_and_their_results():
         ("alpaca", {"instruction": "", "output": "x"}, "empty instruction"),
         ("alpaca", {"instruction": "?", "output": "x", "history": [["?"]]}, "malformed history"),
         ("openai", {"messages": [{"role": "human", "content": "?"}]}, "unknown role"),
+        ("openai", {"messages": [user("?")], "parallel_tool_calls": False},
+         "a chat row cannot carry parallel_tool_calls"),
         ("prompt-completion", {"prompt": "?"}, "no completion"),
         ("prompt-completion", {"prompt": "?", "completion": [user("?")]}, "a completion that is no answer"),
         ("text", {"text": " "}, "no text"),

@@ -161,6 +161,49 @@ def test_a_conversation_of_harmony_is_a_file(tmp_path, run):
     }
 
 
+@pytest.mark.parametrize("name", ["sharegpt", "llama-factory", "openai", "alpaca"])
+def test_reasoning_goes_through_formats_without_a_place_for_it(name, tmp_path):
+    """With tags every format carries reasoning, and it comes back; both are counted."""
+    rows = [chat("1 + 1?", "2"), chat("2 + 2?", "4")] if name == "alpaca" else [CALLS[0], PLAIN[0]]
+    rows[0]["messages"][-1] = {"role": "assistant", "content": "4", "reasoning_content": "Hm.\nEasy."}
+    thinking = sum("reasoning_content" in message for row in rows for message in row["messages"])
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    target = tmp_path / "out.jsonl"
+    result = export_files(tmp_path / "rows.jsonl", target, format=name, think_tags=True)
+    assert result.lost == {}
+    assert result.changed["reasoning written between <think> and </think>"] == thinking
+    back = import_files(target, tmp_path / "back.jsonl", split_thinking=True)
+    assert back.changed == {"thinking split off contents": thinking}
+    for row, again in zip(rows, read_jsonl(tmp_path / "back.jsonl"), strict=True):
+        for before, after in zip(row["messages"], again["messages"], strict=True):
+            assert after.get("reasoning_content") == before.get("reasoning_content")
+            assert after["content"] == before.get("content", "")
+    # In the form that LLaMA-Factory documents for models that think.
+    if name == "sharegpt":
+        value = read_jsonl(target)[0]["conversations"][1]["value"]
+        assert value.startswith('<think>\nI ask.\n</think>\n\n{"name":"weather"')
+
+
+def test_the_other_shape_of_harmony_messages_is_read(tmp_path):
+    """With pydantic a message has an author; rows with nothing special may stand beside such rows."""
+    special = [
+        {
+            "author": {"role": "user", "name": None},
+            "content": [{"type": "text", "text": "?"}],
+            "channel": None,
+        },
+        {
+            "author": {"role": "assistant", "name": None},
+            "content": "!",
+            "channel": "final",
+            "recipient": None,
+        },
+    ]
+    write_jsonl(tmp_path / "rows.jsonl", [chat("?", "!"), {"messages": special}])
+    result = import_files(tmp_path / "rows.jsonl", tmp_path / "out.jsonl")
+    assert (result.format, read_jsonl(tmp_path / "out.jsonl")) == ("harmony-json", [chat("?", "!")] * 2)
+
+
 def test_llama_factory_finds_the_file_by_its_entry(tmp_path, run):
     """The entry names the file and its columns; other entries stay, and the output must have a folder."""
     write_jsonl(tmp_path / "rows.jsonl", PLAIN)
@@ -297,7 +340,7 @@ def test_a_hub_directory_is_loaded_as_it_was_written(tmp_path, hub, run):
     stored = sum(path.stat().st_size for path in (tmp_path / "set" / "data").iterdir())
     assert card.data.dataset_info["download_size"] == stored
     # dataprep reads its own tables too.
-    assert run("validate", "set/data/validation-00000-of-00001.parquet").code == 0
+    assert run("validate", "set/data/train-00000-of-00001.parquet").code == 0
 
 
 def test_a_hub_directory_appears_whole_or_not_at_all(tmp_path, run):

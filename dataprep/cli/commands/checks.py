@@ -67,6 +67,8 @@ def lint_tokens_command(
         write_page(report, loaded, page)
     summary = Summary("lint-tokens", quiet=quiet, as_json=as_json)
     facts = f", {report.tokens:,} tokens, {report.in_loss:,} in the loss, the longest row {report.longest:,};"
+    for note in report.notes:
+        summary.say(f"lint-tokens: the chat format: {': '.join(note)}")
     _print_report(summary, report, facts, show=page != "-")
     for what, counts in (
         ("left out by --loss", report.dropped),
@@ -74,7 +76,6 @@ def lint_tokens_command(
     ):
         if counts:
             summary.say(f"  {what}: {counted(dict(counts.most_common()))}")
-    summary.say(*(f"  note: {note}" for note in report.notes))
     if page not in (None, "-"):
         summary.say(f"lint-tokens: page → {page}")
     if report.counts:

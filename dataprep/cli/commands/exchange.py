@@ -23,6 +23,11 @@ def import_command(
         "FORMAT",
     ),
     output: Output = None,
+    split_thinking: bool = flag(
+        False,
+        "Make <think>…</think> at the beginning of an answer its reasoning_content.",
+        "--split-thinking",
+    ),
     lossy: bool = flag(False, _LOSSY, "--lossy"),
     workers: Workers = None,
     rejects: Rejects = None,
@@ -47,6 +52,7 @@ def import_command(
             inputs,
             output or "-",
             format=source,
+            split_thinking=split_thinking,
             lossy=lossy,
             workers=workers,
             rejects=rejects,
@@ -66,6 +72,9 @@ def export_command(
         "FORMAT",
     ),
     output: Output = None,
+    think_tags: bool = flag(
+        False, "Write reasoning into the content, between <think> and </think>.", "--think-tags"
+    ),
     lossy: bool = flag(False, _LOSSY, "--lossy"),
     workers: Workers = None,
     rejects: Rejects = None,
@@ -82,7 +91,7 @@ def export_command(
     \b
     Examples:
       dataprep export mergedata/train.jsonl --to sharegpt -o sharegpt.jsonl
-      dataprep export train.jsonl --to llama-factory -o data/mine.jsonl --lossy
+      dataprep export train.jsonl --to llama-factory -o data/mine.jsonl --think-tags
       dataprep export train.jsonl test.jsonl --to hub-dir -o dataset
     """
     from dataprep.datasets.exchange.files import export_files
@@ -94,6 +103,7 @@ def export_command(
             inputs,
             output or "-",
             format=target,
+            think_tags=think_tags,
             lossy=lossy,
             workers=workers,
             rejects=rejects,

@@ -17,6 +17,7 @@ from dataprep.core.io.blocks import (
     rows_in,
 )
 from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
+from dataprep.core.io.parquet import parquet_schema, write_parquet
 from dataprep.core.io.reading import (
     FileBytes,
     Unchanged,
@@ -28,7 +29,6 @@ from dataprep.core.io.reading import (
     read_document,
     read_text,
 )
-from dataprep.core.io.tables import parquet_schema, write_parquet
 from dataprep.core.io.unfinished import leftovers, new_folder, remove_unlocked, replacing, temporary_folder
 from dataprep.core.io.writing import (
     Output,

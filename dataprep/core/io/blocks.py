@@ -16,6 +16,7 @@ from typing import IO, Any, Literal
 
 from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.io.formats import HEAD_BYTES, STDIO, check_head, format_of
+from dataprep.core.io.parquet import read_parquet
 from dataprep.core.io.reading import (
     BLOCK_BYTES,
     BOM,
@@ -29,7 +30,7 @@ from dataprep.core.io.reading import (
     read_whole,
     translated,
 )
-from dataprep.core.io.tables import read_delimited, read_parquet
+from dataprep.core.io.tables import read_delimited
 from dataprep.core.jsonl import MAX_LINE, any_line, not_object, parse_row, too_long
 from dataprep.core.ledger import advance
 

@@ -1,30 +1,22 @@
-"""Read and write tables: CSV and TSV with Python's ``csv``, Parquet with polars."""
+"""Read and write CSV and TSV files with Python's ``csv``. Lists and objects are JSON text in a cell."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from itertools import chain, islice
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Generator, Iterable
+from itertools import chain
+from typing import IO, Any
 
 import orjson
 
-from dataprep.core.errors import InputError, Location, RowError, first_line
-from dataprep.core.io.reading import read_whole
+from dataprep.core.errors import InputError, RowError
+from dataprep.core.io.columns import Column, loads_row
 from dataprep.core.records import from_cell
 
-if TYPE_CHECKING:
-    import polars as pl
-
-    from dataprep.core.io.values import Column, Reader
-
-_PARQUET_ROWS = 1 << 13  # rows of a Parquet file held at a time
-# Each level is a type within a type, and at a few hundred polars takes gigabytes or crashes.
-_DEEPEST = 32
 # csv refuses cells of more than 128 KiB unless told otherwise; passages of reading sets can be longer.
 _MAX_CELL = 32 << 20
+_CHAT_FIELDS = ("tools", "chat_template_kwargs")
 
 
 def read_delimited(
@@ -54,7 +46,7 @@ def read_delimited(
                 if len(values) != len(header):
                     problem = f"found {len(values)} fields; the header has {len(header)}"
                     raise InputError(f"{path}:{begin}", problem)
-                yield with_messages(dict(zip(header, values, strict=True)))
+                yield _with_fields(dict(zip(header, values, strict=True)))
             begin = above + reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}:{begin}", f"not a delimited table: {error}") from None
@@ -90,71 +82,20 @@ def with_messages(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
-    """Read the rows of a Parquet file, with JSON's values; one that JSON cannot hold is an error."""
-    import polars as pl
-
-    from dataprep.core.io.values import reader_of
-
-    try:
-        # Given the path, polars reads only the pages that a slice needs; a compressed file or a stream must
-        # be held in memory, because the table of contents of Parquet is at the end.
-        # Polars knows only paths that are valid Unicode.
-        known = Path(path).suffix.lower() == ".parquet" and path.encode("utf-8", "replace").decode() == path
-        source: Any = path if known else read_whole(path, stream)
-        frame = pl.scan_parquet(source, glob=False)
-        columns = {name: reader_of(dtype) for name, dtype in frame.collect_schema().items()}
-        readers = {name: reader for name, reader in columns.items() if reader is not None}
-        start = 0
-        while rows := _rows_of(path, frame.slice(start, _PARQUET_ROWS).collect(), readers, start):
-            yield from map(with_messages, rows)
-            start += len(rows)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(path, f"not a Parquet file that can be read: {first_line(error)}") from None
-
-
-def _not_in_calendar(path: str, frame: pl.DataFrame, before: int) -> InputError:
-    """Return the error for the first date that Python does not have, such as one before the year 1."""
-    for number in range(len(frame)):
-        for series in frame[number : number + 1]:
-            try:
-                series.to_list()
-            except (ValueError, OverflowError) as error:
-                problem = f"column {series.name!r}: {first_line(error)}; expected a year from 1 to 9999"
-                return InputError(Location(path, before + number + 1, "row"), f"{problem}: make it a text")
-    return InputError(path, "a date outside of the years 1 to 9999; make it a text")
-
-
-def _rows_of(
-    path: str, frame: pl.DataFrame, readers: Mapping[str, Reader], before: int
-) -> list[dict[str, Any]]:
-    """Return the rows of a part of a table; ``before`` rows precede it."""
-    from dataprep.core.io.values import has_nanoseconds
-
-    try:
-        rows = frame.to_dicts()
-    except (ValueError, OverflowError):
-        raise _not_in_calendar(path, frame, before) from None
-    for name, reader in readers.items():
-        if has_nanoseconds(frame[name]):
-            number = next(n for n in range(len(rows)) if has_nanoseconds(frame[name][n : n + 1]))
-            problem = (
-                f"column {name!r} holds nanoseconds, which would be lost; make it a text, or microseconds"
-            )
-            raise InputError(Location(path, before + number + 1, "row"), problem)
-        for number, row in enumerate(rows, before + 1):
-            if row[name] is not None:
-                try:
-                    row[name] = reader(row[name])
-                except RowError as error:
-                    raise InputError(Location(path, number, "row"), f"column {name!r}: {error}") from None
-    return rows
+def _with_fields(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a delimited table with the fields of a chat row as lists and objects."""
+    for name in _CHAT_FIELDS:
+        if name in row:
+            # A cell cannot be absent, and an empty one says nothing.
+            if row[name] == "":
+                del row[name]
+            else:
+                row[name] = from_cell(row[name])
+    return with_messages(row)
 
 
 def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> None:
     """Write JSON Lines rows as CSV or TSV; the first row's fields are the header."""
-    from dataprep.core.io.values import Column, loads_row
-
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     # Python before 3.13 leaves a carriage return unquoted, and it would end the row for a reader.
@@ -170,9 +111,6 @@ def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> N
             found = f"row {number} has {list(row)}, the first {header}"
             raise RowError("a table needs the same fields in every row", found)
         for name, value in row.items():
-            if isinstance(value, dict | list):
-                hint = f"field {name!r} of row {number} is nested; write .jsonl or .parquet instead"
-                raise RowError("a delimited table holds single values only", hint)
             columns.setdefault(name, Column()).add(value, number)
         _write_row(writer, quoting, list(map(_cell_of, row.values())))
     for name, column in columns.items():
@@ -183,6 +121,8 @@ def write_delimited(lines: Iterable[bytes], out: IO[bytes], delimiter: str) -> N
 
 
 def _cell_of(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return orjson.dumps(value).decode()
     # As in JSON: csv would write Python's True.
     return "" if value is None else str(value).lower() if type(value) is bool else value
 
@@ -190,58 +130,3 @@ def _cell_of(value: Any) -> Any:
 def _write_row(plain: Any, quoting: Any, values: list[Any]) -> None:
     returns = any(isinstance(value, str) and "\r" in value for value in values)
     (quoting if returns else plain).writerow(values)
-
-
-def _check_depth(lines: Path) -> None:
-    with lines.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            # No row is nested deeper than it has brackets, so most need no parsing.
-            brackets = line.count(b"[") + line.count(b"{")
-            if brackets > _DEEPEST and (depth := _depth(orjson.loads(line))) > _DEEPEST:
-                found = f"row {number} has {depth} levels; expected {_DEEPEST} or fewer; write .jsonl instead"
-                raise RowError("nested too deeply for Parquet", found)
-
-
-def _depth(value: Any) -> int:
-    level, depth = [value], 0
-    while level := [item for item in level if isinstance(item, dict | list)]:
-        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
-        depth += 1
-    return depth
-
-
-def parquet_schema(files: Iterable[Path]) -> pl.Schema:
-    """Return the columns that hold the rows of all these JSON Lines files."""
-    import polars as pl
-
-    from dataprep.core.io.values import columns_of
-
-    def lines() -> Iterator[bytes]:
-        for path in files:
-            with path.open("rb") as file:
-                yield from file
-
-    return pl.Schema({name: column.dtype() for name, column in columns_of(lines()).items()})
-
-
-def write_parquet(lines: Path, out: IO[bytes], columns: pl.Schema | None = None) -> None:
-    """Write a JSON Lines file as Parquet, in groups of rows: memory does not grow with their number.
-
-    ``columns`` are those of ``parquet_schema`` for several files that must have the same.
-    """
-    import polars as pl
-    from polars.io.plugins import register_io_source
-
-    _check_depth(lines)
-    schema = columns or parquet_schema([lines])
-
-    def frames(*_: Any) -> Iterator[pl.DataFrame]:
-        # Not `scan_ndjson`, which maps the whole file into memory.
-        with lines.open("rb") as file:
-            while data := b"".join(islice(file, _PARQUET_ROWS)):
-                yield pl.read_ndjson(data, schema=schema)
-
-    try:
-        register_io_source(frames, schema=schema).sink_parquet(out, row_group_size=_PARQUET_ROWS)
-    except pl.exceptions.PolarsError as error:
-        raise RowError("the rows do not fit into the columns of a table", str(error)) from None

@@ -1,15 +1,14 @@
 """Carry values between JSON and tables exactly, or say which column and row cannot be carried.
 
 Parquet has types that JSON does not have: they become what they mean in JSON (a date becomes its ISO text).
-JSON has no columns: a column of several types would be turned into texts, so it is an error.
+JSON has no columns; ``columns`` chooses them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dataprep.core.errors import RowError
-from dataprep.core.jsonl import find_lost, not_writable
-from dataprep.core.records import describe
+from dataprep.core.jsonl import not_writable
+from dataprep.core.records import describe, from_cell
 
 if TYPE_CHECKING:
     import polars as pl
 
-_EXACT_INTEGERS = 2**53  # up to it, floats carry all integers
 _WIDE = ("Int128", "UInt128")
 
 
@@ -147,16 +145,31 @@ def _finite(value: float) -> float:
 Reader = Callable[[Any], Any]
 
 
-def reader_of(dtype: Any) -> Reader | None:
-    """Return what makes JSON values of the values in a polars column; ``None`` if they are JSON's already."""
+def reader_of(dtype: Any, absent: Container[str] | None = (), json: Container[str] = ()) -> Reader | None:
+    """Return what makes JSON values of the values in a polars column; ``None`` if they are JSON's already.
+
+    Args:
+        dtype: the column's type.
+        absent: the fields of objects that are left out where they are null; with ``None`` all, at any depth.
+        json: the fields of objects that are JSON texts.
+    """
     import polars as pl
 
     if isinstance(dtype, pl.List | pl.Array):
-        inner = reader_of(dtype.inner)
+        inner = reader_of(dtype.inner, absent, json)
         return None if inner is None else _each(inner)
     if isinstance(dtype, pl.Struct):
-        readers = {item.name: read for item in dtype.fields if (read := reader_of(item.dtype)) is not None}
-        return _fields(readers) if readers else None
+        deeper = None if absent is None else ()
+        fields = [(item.name, item.dtype) for item in dtype.fields]
+        readers = {name: read for name, inner in fields if (read := reader_of(inner, deeper)) is not None}
+        readers |= {name: json_of for name, _ in fields if name in json}
+        # Some programs write the calls of a message as JSON text, because each has other arguments.
+        if absent is None and ("tool_calls", pl.String) in fields:
+            readers["tool_calls"] = from_cell
+        leaves_out = absent is None or any(name in absent for name, _ in fields)
+        return _fields(readers, absent if leaves_out else ()) if readers or leaves_out else None
+    if isinstance(dtype, pl.BaseExtension):
+        return json_of if dtype.ext_name() == "arrow.json" else reader_of(dtype.ext_storage())
     if dtype.is_float():
         return _finite
     if str(dtype) in _WIDE:
@@ -168,13 +181,23 @@ def _each(reader: Reader) -> Reader:
     return lambda values: [None if value is None else reader(value) for value in values]
 
 
-def _fields(readers: dict[str, Reader]) -> Reader:
+def _fields(readers: dict[str, Reader], absent: Container[str] | None) -> Reader:
     def read(value: dict[str, Any]) -> dict[str, Any]:
-        return value | {
-            name: reader(value[name]) for name, reader in readers.items() if value[name] is not None
+        return {
+            name: readers[name](item) if item is not None and name in readers else item
+            for name, item in value.items()
+            if item is not None or (absent is not None and name not in absent)
         }
 
     return read
+
+
+def json_of(text: str) -> Any:
+    """Return the value of a JSON text in a column."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise RowError("not JSON", f"found {describe(text)} in a column of JSON texts") from None
 
 
 def has_nanoseconds(series: pl.Series) -> bool:
@@ -189,109 +212,3 @@ def has_nanoseconds(series: pl.Series) -> bool:
     if isinstance(dtype, pl.Struct):
         return any(map(has_nanoseconds, series.struct.unnest().get_columns()))
     return False
-
-
-@dataclass(slots=True)
-class Column:
-    """The types of the values in a column of JSON rows, and where each type first occurred.
-
-    Attributes:
-        rows: the first row with each type; null is not among them.
-        low: the smallest integer.
-        high: the largest integer.
-        fields: of objects, by name.
-        items: of lists.
-    """
-
-    rows: dict[str, int] = field(default_factory=dict)
-    low: int = 0
-    high: int = 0
-    fields: dict[str, Column] = field(default_factory=dict)
-    items: Column | None = None
-
-    def add(self, value: Any, row: int) -> None:
-        """Take a value of a row, counted from 1."""
-        if value is None:
-            return
-        kind = _KINDS[type(value)]
-        if kind not in self.rows:
-            self.rows[kind] = row
-        if kind == "integer":
-            self.low, self.high = min(self.low, value), max(self.high, value)
-        elif kind == "object":
-            for name, item in value.items():
-                self.fields.setdefault(name, Column()).add(item, row)
-        elif kind == "list":
-            self.items = self.items or Column()
-            for item in value:
-                self.items.add(item, row)
-
-    def check(self, name: str) -> None:
-        """Raise ``RowError`` if a column could not hold all values as they are."""
-        rows = self.rows
-        numbers = rows.keys() <= {"integer", "number"}
-        if len(rows) > 1 and not (numbers and max(-self.low, self.high) <= _EXACT_INTEGERS):
-            found = " and ".join(f"{_ARTICLES[kind]} {kind} in row {row}" for kind, row in rows.items())
-            raise RowError(
-                "a column of several types",
-                f"field {name!r} holds {found}; write .jsonl, or give it one type",
-            )
-        if self.low < 0 and self.high >= 2**63:
-            raise RowError(
-                "integers of more than 64 bits", f"field {name!r} holds {self.low} and {self.high}"
-            )
-        if "object" in rows and not self.fields:
-            found = f"field {name!r} holds an object without fields in row {rows['object']}"
-            raise RowError("an object without fields", f"{found}; Parquet has none: write .jsonl")
-        for key, column in self.fields.items():
-            column.check(f"{name}.{key}")
-        if self.items is not None:
-            self.items.check(f"{name}[]")
-
-    def dtype(self) -> Any:
-        """Return the polars type of the column."""
-        import polars as pl
-
-        if "object" in self.rows:
-            return pl.Struct({name: column.dtype() for name, column in self.fields.items()})
-        if "list" in self.rows:
-            return pl.List(pl.Null if self.items is None else self.items.dtype())
-        if "number" in self.rows:
-            return pl.Float64
-        if "integer" in self.rows:
-            return pl.Int64 if self.high < 2**63 else pl.UInt64
-        return pl.Boolean if "boolean" in self.rows else pl.String if "text" in self.rows else pl.Null
-
-
-_KINDS = {bool: "boolean", int: "integer", float: "number", str: "text", dict: "object", list: "list"}
-_ARTICLES = {kind: "an" if kind[0] in "io" else "a" for kind in _KINDS.values()}
-
-
-def columns_of(lines: Iterable[bytes]) -> dict[str, Column]:
-    """Return the columns of JSON Lines rows, in the order in which their fields occur.
-
-    Raises:
-        RowError: a value cannot be held by a column with the others; the message names field and row.
-    """
-    columns: dict[str, Column] = {}
-    number = 0
-    for number, line in enumerate(lines, 1):
-        for name, value in loads_row(line, number).items():
-            if name not in columns:
-                columns[name] = Column()
-            columns[name].add(value, number)
-    for name, column in columns.items():
-        column.check(name)
-    if number and not columns:
-        raise RowError("rows without fields", "a table needs a field; write .jsonl")
-    return columns
-
-
-def loads_row(line: bytes, number: int) -> dict[str, Any]:
-    """Parse the JSON object on a line; raise ``RowError`` with its number if a part of it would be lost."""
-    row: dict[str, Any] = orjson.loads(line)
-    if type(row) is not dict:
-        raise RowError("a table needs rows with fields", f"found {describe(row)} in row {number}")
-    for error in find_lost(line, row):
-        raise RowError(error.reason, f"row {number}: {error.detail}")
-    return row

@@ -19,7 +19,8 @@ import orjson
 
 from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
-from dataprep.core.io.tables import write_delimited, write_parquet
+from dataprep.core.io.parquet import write_parquet
+from dataprep.core.io.tables import write_delimited
 from dataprep.core.io.unfinished import NewFile, new_file, replacing
 
 

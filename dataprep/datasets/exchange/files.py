@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def import_files(
     output: str | Path,
     *,
     format: str | None = None,
+    split_thinking: bool = False,
     lossy: bool = False,
     workers: int | None = 1,
     rejects: str | Path | files.Rejects | None = None,
@@ -35,6 +37,7 @@ def import_files(
         output: file to write, in the format of its suffix; ``-`` is standard output.
         format: the format of the rows, one of ``registry.names("read")``; ``None`` guesses it from the first
             rows of the first file.
+        split_thinking: make ``<think>…</think>`` at the beginning of an answer its ``reasoning_content``.
         lossy: leave out what a chat row cannot carry, and count it. Otherwise it is an error.
         workers: number of processes; ``None`` decides by the input's size. The output does not depend on it.
         rejects: file for bad rows, each with its place and reason. Without it the first bad row raises.
@@ -53,7 +56,7 @@ def import_files(
         first = list(islice(blocks, 1))
         format = registry.guess(_rows_in(first), paths[0])
         blocks = chain(first, blocks)
-    rewriter = Rewriter(format, "read", lossy=lossy)
+    rewriter = Rewriter(format, "read", lossy=lossy, think=split_thinking)
     return rewrite(rewriter, Exchange(format), paths, blocks, str(output), workers, rejects, progress)
 
 
@@ -62,6 +65,7 @@ def export_files(
     output: str | Path,
     *,
     format: str,
+    think_tags: bool = False,
     lossy: bool = False,
     workers: int | None = 1,
     rejects: str | Path | files.Rejects | None = None,
@@ -74,6 +78,7 @@ def export_files(
             or as ``NAME=FILE``; for ``preference`` they hold pairs.
         output: file to write, or for ``hub-dir`` a directory that does not exist yet.
         format: one of ``registry.names("write")``.
+        think_tags: write reasoning into the content, between ``<think>`` and ``</think>``.
         lossy: leave out what the format cannot carry, and count it. Otherwise it is an error.
         workers: number of processes; ``None`` decides by the input's size. The output does not depend on it.
         rejects: file for bad rows, each with its place and reason. Without it the first bad row raises.
@@ -89,14 +94,15 @@ def export_files(
     module = registry.load(format, "write")
     if getattr(module, "DIRECTORY", False):
         given = [inputs] if isinstance(inputs, str | Path) else inputs
+        make = partial(Rewriter, format, "write", lossy=lossy, think=think_tags)
         return export_directory(
-            format, given, output, lossy=lossy, workers=workers, rejects=rejects, progress=progress
+            make, format, given, output, workers=workers, rejects=rejects, progress=progress
         )
     paths = check_paths(inputs, output, rejects)
     if hasattr(module, "check_output"):
         module.check_output(str(output))
     blocks = chain.from_iterable(map(files.read_row_blocks, paths))
-    rewriter = Rewriter(format, "write", lossy=lossy)
+    rewriter = Rewriter(format, "write", lossy=lossy, think=think_tags)
     result = rewrite(rewriter, Exchange(format), paths, blocks, str(output), workers, rejects, progress)
     if hasattr(module, "finish"):
         result.files.append(module.finish(str(output)))

@@ -7,7 +7,7 @@ per split in ``data/``. The directory appears when everything in it is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,11 @@ def _split_in(path: str, alone: bool) -> str:
 
 
 def export_directory(
+    make: Callable[[], Rewriter],
     format: str,
     inputs: Sequence[str | Path],
     output: str | Path,
     *,
-    lossy: bool,
     workers: int | None,
     rejects: str | Path | files.Rejects | None,
     progress: engine.Progress | None,
@@ -85,10 +85,9 @@ def export_directory(
         rows: dict[str, int] = {}
         for name, paths in splits.items():
             before = result.ledger.rows_out
-            rewriter = Rewriter(format, "write", lossy=lossy)
             blocks = chain.from_iterable(map(files.read_row_blocks, paths))
             spool = str(folder / f"{name}.jsonl")
-            rewrite(rewriter, result, paths, blocks, spool, workers, bad, progress)
+            rewrite(make(), result, paths, blocks, spool, workers, bad, progress)
             rows[name] = result.ledger.rows_out - before
         empty = [name for name, count in rows.items() if not count]
         if empty:

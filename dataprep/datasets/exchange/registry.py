@@ -51,17 +51,17 @@ def guess(rows: Iterable[Mapping[str, Any]], where: str) -> str:
     """Return the format of rows; raise ``InputError`` if it is none or several."""
     rows = list(rows)
     modules = [_module(name) for name in names("read")]
-    refined = {
-        module.REFINES: module.NAME
-        for module in modules
-        if hasattr(module, "REFINES") and any(map(module.matches, rows))
-    }
-    fitting = [
-        module.NAME
-        for module in modules
-        if rows and not hasattr(module, "REFINES") and all(map(module.matches, rows))
-    ]
-    fitting = [refined.get(name, name) for name in fitting]
+    fitting = []
+    for module in modules:
+        matching = [module.matches(row) for row in rows]
+        base = getattr(module, "REFINES", None)
+        if base is None:
+            fitting += [module.NAME] if rows and all(matching) else []
+        elif any(matching):
+            # Rows without anything special, such as a question and an answer, look like the base.
+            others = [row for row, found in zip(rows, matching, strict=True) if not found]
+            if all(map(_module(base).matches, others)):
+                return str(module.NAME)
     if len(fitting) == 1:
         return str(fitting[0])
     if fitting:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
+from dataprep.core.conversations import REASONING_FIELDS, reasoning_of, split_thinking
 from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.datasets.exchange import registry
 from dataprep.datasets.exchange.account import CHANGED, LOST, Account
+from dataprep.datasets.exchange.rows import text_of
 
 
 @dataclass
@@ -53,12 +56,15 @@ class Rewriter:
         name: the other tool's format.
         verb: ``"read"`` makes chat rows, ``"write"`` takes them.
         lossy: count what is lost instead of raising.
+        think: reasoning is between ``<think>`` and ``</think>`` in the contents of the other tool's rows.
     """
 
-    def __init__(self, name: str, verb: registry.Verb, *, lossy: bool) -> None:
-        self._arguments = (name, verb, lossy)
+    def __init__(self, name: str, verb: registry.Verb, *, lossy: bool, think: bool = False) -> None:
+        self._arguments = (name, verb, lossy, think)
         self._account = Account("a chat row" if verb == "read" else name, lossy=lossy)
         self._rewrite = getattr(registry.load(name, verb), verb)
+        if think:
+            self._rewrite = partial(_thinking_read if verb == "read" else _thinking_written, self._rewrite)
         self.take_counts = self._account.take_counts
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -77,8 +83,42 @@ class Rewriter:
         return line
 
 
-def _rewriter(name: str, verb: registry.Verb, lossy: bool) -> Rewriter:
-    return Rewriter(name, verb, lossy=lossy)
+def _rewriter(name: str, verb: registry.Verb, lossy: bool, think: bool) -> Rewriter:
+    return Rewriter(name, verb, lossy=lossy, think=think)
+
+
+_Rewrite = Callable[[Mapping[str, Any], Account], dict[str, Any]]
+
+
+def _thinking_read(read: _Rewrite, row: Mapping[str, Any], account: Account) -> dict[str, Any]:
+    made = read(row, account)
+    split = split_thinking(made)
+    for before, after in zip(made["messages"], split["messages"], strict=True):
+        if after is not before:
+            account.change("thinking split off contents")
+    return split
+
+
+def _thinking_written(write: _Rewrite, row: Mapping[str, Any], account: Account) -> dict[str, Any]:
+    messages = row.get("messages")
+    if type(messages) is list:
+        row = {**row, "messages": [_with_tags(message, account) for message in messages]}
+    return write(row, account)
+
+
+def _with_tags(message: Any, account: Account) -> Any:
+    """Return a message with its reasoning in front of its content, as models that think write it."""
+    reasoning = reasoning_of(message) if type(message) is dict else None
+    if reasoning is None or message.get("role") != "assistant":
+        return message
+    content = message.get("content")
+    if content is not None and type(content) is not str:
+        content = text_of(message, "a message with reasoning", account)
+    account.change("reasoning written between <think> and </think>")
+    # Only the text that is read, so that another one under a second name is still a loss.
+    name = next(name for name in REASONING_FIELDS if message.get(name) == reasoning)
+    rest = {key: value for key, value in message.items() if key != name}
+    return rest | {"content": f"<think>\n{reasoning}\n</think>\n\n{content or ''}"}
 
 
 def check_paths(

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-from dataprep.core.conversations import find_ignored, find_in_row
+from dataprep.core.conversations import Finding, find_ignored, find_in_row
 from dataprep.core.errors import RowError, UsageError
 
 Row = Mapping[str, Any]  # a chat row: `messages`, and `tools` and `chat_template_kwargs` if it has them
@@ -51,7 +51,7 @@ class Plan:
     """The pieces of all conversations of one shape; compared and hashed by identity, for caches."""
 
     pieces: Pieces
-    # Whether a text is encoded as one where the loss mask changes inside it, as `transformers` does. Then a
+    # If true, a text is encoded as one where the loss mask changes inside it, as `transformers` does, and a
     # token that crosses the border is in the loss. Otherwise texts are cut there.
     joined: bool = False
     where: tuple[str, ...] = ()  # names of the spans in the loss for messages, for example `messages[1]`
@@ -102,12 +102,16 @@ class ChatFormat(Protocol):
     def prompt(self, row: Row) -> Written:
         """Return a row that does not end with an assistant message, up to where the answer begins."""
 
+    @property
+    def notes(self) -> tuple[Finding, ...]:
+        """What its users should know about the format itself, for example that no token ends a turn."""
+
     def jinja(self) -> str:
         """Return the format as a Jinja chat template, for programs that read a model directory."""
 
 
 def is_plain(messages: Any) -> Roles | None:
-    """Return the roles of messages that have a role and a non-empty text each and nothing else, or ``None``."""
+    """Return the roles of messages that have a role and a text and nothing else, or ``None``."""
     # Nearly all messages are such: one list for roles, one for contents, a cached check of the roles.
     try:
         roles = tuple([message["role"] for message in messages])

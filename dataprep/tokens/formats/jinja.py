@@ -11,10 +11,11 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dataprep.core.conversations import REASONING_FIELDS
+from dataprep.core.conversations import REASONING_FIELDS, Finding
 from dataprep.core.errors import RowError, TemplateError, TokenizerError
 from dataprep.tokens.formats.base import (
     TOOLS,
@@ -37,49 +38,17 @@ from dataprep.tokens.formats.model_template import (
     read_template,
 )
 from dataprep.tokens.formats.pieces import GUARD, Span, cut, data_of, guarded, tool_names
+from dataprep.tokens.formats.shapes import Rendered, Shape, Skeleton, has_messages_only, shape_of, word_for
 from dataprep.tokens.formats.spans import SpanFinder, Turns
 from dataprep.tokens.options import first_difference
 
 CONTEXT = 40  # characters of each text in a message about a difference
 NAMED = "name of a special token inside content"
 
-# For each message its role, and whether it has reasoning.
-Shape = tuple[tuple[str, bool], ...]
+_EXCHANGE: Shape = (("user", False), ("assistant", False))
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 # Marks of thoughts: a template may look for them in a content, and write its own in their place.
 _THOUGHTS = re.compile(r"</?(?:think|thinking|thought)>|\[/?THINK\]", re.IGNORECASE)
-_FIELDS = {"role", "content"}
-
-
-@dataclass(frozen=True)
-class _Text:
-    """The text of a template for a row, and what is in the loss."""
-
-    text: str
-    spans: Mapping[int, Sequence[Span]]  # by the index of the message
-    left_out: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Skeleton:
-    """The text of a template for rows of one shape."""
-
-    parts: tuple[str | int, ...]  # its text, with the indexes of the row's texts in their places
-    rendered: _Text  # with words in place of the row's texts
-    words: Mapping[str, int]  # the index of the text that each word stands for
-    # The texts beside a special token that swallows white space: behind it, and before it.
-    bare: tuple[frozenset[int], frozenset[int]]
-    plans: dict[Losses, Plan] = field(default_factory=dict)
-
-    def fits(self, texts: Sequence[str], real: str) -> bool:
-        """Return whether the texts in the places of the words give the template's text for the row."""
-        text = "".join([texts[part] if type(part) is int else part for part in self.parts])  # type: ignore[misc]
-        if text != real:
-            return False
-        behind, before = self.bare
-        return not any(texts[at][0].isspace() for at in behind) and not any(
-            texts[at][-1].isspace() for at in before
-        )
 
 
 @dataclass
@@ -91,7 +60,7 @@ class TemplateFormat:
     strip: bool = False
     date: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)  # `chat_template_kwargs` for all rows
-    _skeletons: dict[Shape, _Skeleton | None] = field(default_factory=dict, repr=False)
+    _skeletons: dict[Shape, Skeleton | None] = field(default_factory=dict, repr=False)
     _prompts: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
     _compiled: dict[str, ChatTemplate] = field(default_factory=dict, repr=False)
 
@@ -128,7 +97,11 @@ class TemplateFormat:
                 "give the model directory, whose tokenizer_config.json does"
             )
         try:  # find what is wrong with a template before any row is read
-            chat_format._skeleton((("user", False), ("assistant", False)))
+            skeleton = chat_format._skeleton(_EXCHANGE)
+            if skeleton is not None and not skeleton.rendered.spans:
+                raise RowError(
+                    "the chat template leaves the answer out", repr(skeleton.rendered.text[:CONTEXT])
+                )
         except RowError as error:
             raise TemplateError(f"{path}: not even a question and an answer: {error}") from None
         return chat_format
@@ -150,22 +123,46 @@ class TemplateFormat:
     def stop_tokens(self) -> frozenset[str]:
         """The special tokens that end an assistant's turn."""
         ends: set[str] = set()
-        for turns in (1, 2):
-            shape: Shape = (("user", False), ("assistant", False)) * turns
+        inside: set[str] = set()
+        for shape in (_EXCHANGE, _EXCHANGE * 2, (_EXCHANGE[0], ("assistant", True))):
             try:
                 skeleton = self._skeleton(shape)
             except RowError:
                 continue
-            for _, end in [spans[-1] for spans in skeleton.rendered.spans.values()] if skeleton else ():
-                text = skeleton.rendered.text[:end].rstrip() if skeleton else ""
-                # Longest first, so that no end of a longer name is taken for a name.
-                ends |= {*[name for name in self.special_tokens if text.endswith(name)][:1]}
-        return frozenset(ends)
+            for spans in skeleton.rendered.spans.values() if skeleton else ():
+                for start, end in spans:
+                    names = self._special.findall(skeleton.rendered.text[start:end]) if skeleton else []
+                    ends |= {*names[-1:]}
+                    inside |= {*names[:-1]}
+        # Some templates write the token that ends a turn behind the reasoning too.
+        return frozenset(ends - inside) or frozenset(ends)
+
+    @cached_property
+    def notes(self) -> tuple[Finding, ...]:
+        """The facts about the template's loss mask that lint tells once."""
+        skeleton = self._skeleton(_EXCHANGE)
+        if skeleton is None or not skeleton.rendered.spans:
+            return ()
+        text, ((start, end), *others) = skeleton.rendered.text, skeleton.rendered.spans[1]
+        found = []
+        if not any(text[first:last].endswith(self.special_tokens) for first, last in [(start, end), *others]):
+            detail = f"no special token is in the loss behind {text[start:end][-CONTEXT:]!r}"
+            found.append(Finding("no end of turn", f"{detail}: the model does not learn to stop"))
+        messages = [
+            {"role": role, "content": word} for (role, _), word in zip(_EXCHANGE, skeleton.words, strict=True)
+        ]
+        turn = self._finder({}).find(messages, text).spans[1]
+        if self._is_marked({}) and (start < turn[0][0] or max(end, *map(max, others), 0) > turn[-1][1]):
+            detail = f"{text[start:end]!r} is in the loss, as its {{% generation %}} marks say"
+            found.append(Finding("marks hold more than an answer", detail))
+        return tuple(found)
 
     def write(self, row: Row, losses: Losses = None) -> Written:
         """Return a row as the template writes it; see ``ChatFormat``."""
         messages = self._stripped(row["messages"])
-        shape, texts = _shape_of(messages) if len(row) == 1 or _is_plain(row) else (None, [])
+        shape, texts = shape_of(messages) if len(row) == 1 or has_messages_only(row) else (None, [])
+        if shape is not None and any(map(self._special.search, texts)):
+            shape = None
         real = self._render(messages, row)
         if shape is not None and (skeleton := self._skeleton(shape)) and skeleton.fits(texts, real):
             if losses not in skeleton.plans:
@@ -179,7 +176,7 @@ class TemplateFormat:
         messages = self._stripped(row["messages"])
         text = self._render(messages, row, prompt=True)
         self._check_names(messages, row, text, prompt=True)
-        return Written(self._plan(_Text(text, {}), None), [])
+        return Written(self._plan(Rendered(text, {}), None), [])
 
     def jinja(self) -> str:
         """Return the model's own template, unchanged."""
@@ -194,6 +191,11 @@ class TemplateFormat:
     @cached_property
     def _special(self) -> re.Pattern[str]:
         return re.compile("|".join(map(re.escape, self.special_tokens)))
+
+    @cached_property
+    def _strict(self) -> Collection[str]:
+        """The special tokens that may not come from a row: those that the tokenizer's files call special."""
+        return self.template.special_tokens or frozenset(self.special_tokens)
 
     def _stripped(self, messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         if not self.strip:
@@ -214,18 +216,18 @@ class TemplateFormat:
             messages, tools=tools, arguments=arguments, prompt=prompt, marks=marks
         )
 
-    def _skeleton(self, shape: Shape) -> _Skeleton | None:
+    def _skeleton(self, shape: Shape) -> Skeleton | None:
         """Return the text for rows of a shape; ``None`` if it says nothing about them."""
         if shape not in self._skeletons:
             self._skeletons[shape] = self._make_skeleton(shape)
         return self._skeletons[shape]
 
-    def _make_skeleton(self, shape: Shape) -> _Skeleton | None:
+    def _make_skeleton(self, shape: Shape) -> Skeleton | None:
         words: dict[str, int] = {}
         messages = []
         for role, reasons in shape:
-            message = {"role": role, "content": _word(words)}
-            messages.append(message | ({REASONING_FIELDS[0]: _word(words)} if reasons else {}))
+            message = {"role": role, "content": word_for(words)}
+            messages.append(message | ({REASONING_FIELDS[0]: word_for(words)} if reasons else {}))
         rendered = self._rendered(messages, {}, self._render(messages, {}))
         found = re.findall("|".join(words), rendered.text)
         # A template that repeats a text or changes it is asked again for each row.
@@ -233,25 +235,31 @@ class TemplateFormat:
             return None
         parts = re.split(f"({'|'.join(words)})", rendered.text)
         bare = self._bare(rendered, words)
-        return _Skeleton(tuple(words.get(part, part) for part in parts), rendered, words, bare)
+        return Skeleton(tuple(words.get(part, part) for part in parts), rendered, words, bare)
 
-    def _rendered(self, messages: Sequence[Mapping[str, Any]], row: Row, real: str) -> _Text:
+    def _rendered(self, messages: Sequence[Mapping[str, Any]], row: Row, real: str) -> Rendered:
         """Return the text of a row with what is in the loss."""
         if NONCHARACTERS.search(real):
             raise RowError("a noncharacter in a text", "found one from U+FDD0 to U+FDEF: remove it")
         self._check_names(messages, row, real)
-        depends = repr(row.get("chat_template_kwargs") or ""), "tools" if row.get("tools") else ""
-        finder = SpanFinder(
-            lambda part, prompt: self._render(part, row, prompt=prompt), self._special, self._prompts, depends
-        )
-        if not _GENERATION.search(self.template.text_for(bool(row.get("tools")))):
-            spans, left_out = finder.find(messages, real)
-        else:
+        finder = self._finder(row)
+        if self._is_marked(row):
             spans, left_out = self._generated(messages, row, real, finder)
+        else:
+            spans, left_out = finder.find(messages, real)
         # A row of tools whose names are not in the text says nothing of them to the model.
         if row.get("tools") and not any(name in real for name in tool_names(row["tools"])):
             left_out = (*left_out, TOOLS)
-        return _Text(real, spans, left_out)
+        return Rendered(real, spans, left_out)
+
+    def _finder(self, row: Row) -> SpanFinder:
+        depends = repr(row.get("chat_template_kwargs") or ""), "tools" if row.get("tools") else ""
+        return SpanFinder(
+            lambda part, prompt: self._render(part, row, prompt=prompt), self._special, self._prompts, depends
+        )
+
+    def _is_marked(self, row: Row) -> bool:
+        return _GENERATION.search(self.template.text_for(bool(row.get("tools")))) is not None
 
     def _generated(
         self, messages: Sequence[Mapping[str, Any]], row: Row, real: str, finder: SpanFinder
@@ -289,10 +297,10 @@ class TemplateFormat:
         for where, value in data_of(messages, row):
             for match in self._special.finditer(value):
                 name = match.group()
-                answer = where.startswith("messages[") and messages[int(where[9:-1])]["role"] == "assistant"
-                if not (
-                    answer and _THOUGHTS.fullmatch(name) and self._reads_thoughts(messages, row, real, prompt)
-                ):
+                # `<think>` is no special token of Qwen's files: there it is a word of the vocabulary.
+                if name not in self._strict:
+                    continue
+                if not (_THOUGHTS.fullmatch(name) and self._reads_thoughts(messages, row, real, prompt)):
                     hint = "is the text in a chat format already?"
                     if _THOUGHTS.fullmatch(name):
                         hint = "move the thinking into reasoning_content with --split-thinking"
@@ -301,19 +309,19 @@ class TemplateFormat:
     def _reads_thoughts(
         self, messages: Sequence[Mapping[str, Any]], row: Row, real: str, prompt: bool
     ) -> bool:
-        """Return whether the template looks for marks of thoughts in contents, and writes its own."""
-        guarded = [
+        """Return whether the template looks for marks of thoughts in answers, and writes its own."""
+        broken = [
             {**message, "content": _THOUGHTS.sub(guarded, message["content"])}
             if isinstance(message.get("content"), str)
             else message
             for message in messages
         ]
         try:
-            return self._render(guarded, row, prompt=prompt).replace(GUARD, "") != real
+            return self._render(broken, row, prompt=prompt).replace(GUARD, "") != real
         except RowError:
             return True
 
-    def _plan(self, rendered: _Text, losses: Losses, words: Mapping[str, int] | None = None) -> Plan:
+    def _plan(self, rendered: Rendered, losses: Losses, words: Mapping[str, int] | None = None) -> Plan:
         """Return the pieces of a text: special tokens, slots, and the text between them."""
         chosen = sorted(
             (span, number)
@@ -322,7 +330,11 @@ class TemplateFormat:
             if losses is None or (0 <= number < len(losses) and losses[number])
         )
         pieces = cut(
-            rendered.text, self._known(words or {}), [span for span, _ in chosen], words or {}, self._swallowing
+            rendered.text,
+            self._known(words or {}),
+            [span for span, _ in chosen],
+            words or {},
+            self._swallowing,
         )
         where = tuple("generated" if number < 0 else f"messages[{number}]" for _, number in chosen)
         return Plan(tuple(pieces), joined=True, where=where)
@@ -336,13 +348,11 @@ class TemplateFormat:
     def _swallowing(self) -> tuple[frozenset[str], frozenset[str]]:
         return self.template.before, self.template.after
 
-    def _bare(self, rendered: _Text, words: Mapping[str, int]) -> tuple[frozenset[int], frozenset[int]]:
-        if not any(self._swallowing):
-            return frozenset(), frozenset()
+    def _bare(self, rendered: Rendered, words: Mapping[str, int]) -> tuple[frozenset[int], frozenset[int]]:
         pieces = [*cut(rendered.text, self._known(words), [], words, self._swallowing)]
         behind: set[int] = set()
         before: set[int] = set()
-        for one, other in zip(pieces, pieces[1:], strict=False):
+        for one, other in pairwise(pieces):
             if isinstance(other, Slot) and isinstance(one, Segment) and one.text in self.template.after:
                 behind.add(other.index)
             if isinstance(one, Slot) and isinstance(other, Segment) and other.text in self.template.before:
@@ -350,36 +360,8 @@ class TemplateFormat:
         return frozenset(behind), frozenset(before)
 
 
-_MADE = ("stop_tokens", "_special")
-
-
-def _shape_of(messages: Sequence[Mapping[str, Any]]) -> tuple[Shape | None, list[str]]:
-    """Return the shape of messages with texts only, and their texts; no shape if there is anything else."""
-    shape: list[tuple[str, bool]] = []
-    texts: list[str] = []
-    for message in messages:
-        content, reasons = message.get("content"), len(message) == 3
-        if type(content) is not str or not content.strip() or not 2 <= len(message) <= 3:
-            return None, []
-        texts.append(content)
-        if reasons:
-            reasoning = next((message[name] for name in REASONING_FIELDS if name in message), None)
-            if type(reasoning) is not str or not reasoning.strip():
-                return None, []
-            texts.append(reasoning)
-        shape.append((message["role"], reasons))
-    return tuple(shape), texts
-
-
-def _is_plain(row: Row) -> bool:
-    return not row.get("tools") and not row.get("chat_template_kwargs")
-
-
-def _word(words: dict[str, int]) -> str:
-    # A word that no template contains, and that none changes by trimming or by changing case.
-    word = "zq" + "".join(chr(ord("a") + int(digit)) for digit in f"{len(words):04}") + "qz"
-    words[word] = len(words)
-    return word
+# Made when they are asked for, and again in another process.
+_MADE = ("stop_tokens", "notes", "_special", "_strict")
 
 
 def _difference(expected: str, found: str) -> str:

@@ -26,7 +26,7 @@ _MARK = re.compile(
     r"\\ufdd([23])((?:\\ufde[0-9a-f])+)\\ufdd4",
     re.IGNORECASE,
 )
-# What templates cut texts at.
+# Templates cut texts at tags.
 _TAG = re.compile(r"(</?[A-Za-z_][\w:.-]*>|<\|[^<>|\s]+\|>|\[/?[A-Z_]+\])")
 # A text with more tags is marked as a whole only: it is HTML or a program, and not the format of a template.
 _MOST_TAGS = 32
@@ -130,7 +130,7 @@ class Marks:
         if len(pieces) == 1 or len(pieces) > 2 * _MOST_TAGS:
             return self._one(text, number, kind)
         tags = [piece.lower() for piece in pieces]
-        # What stands before `</think>` in a content is reasoning, which the template may treat as such.
+        # The text before `</think>` in a content is reasoning, and the template may treat it as such.
         thought = max((at for at, tag in enumerate(tags) if tag in ("</think>", "[/think]")), default=-1)
         pieces[::2] = [
             self._one(piece, number, REASONING if 2 * at < thought else kind)

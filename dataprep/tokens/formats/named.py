@@ -39,6 +39,7 @@ class _Named:
     name = ""
     stop_tokens = frozenset[str]()
     exact = True
+    notes = ()
 
     def __post_init__(self) -> None:
         check_date(self.date)
@@ -206,7 +207,9 @@ class Llama2(_Named):
             yield Segment("<s>", special=True)
             yield Segment("[INST] ")
             if system and index == 1:
-                yield from [Segment("<<SYS>>\n"), Slot(0), Segment("\n<</SYS>>\n\n")]
+                yield Segment("<<SYS>>\n")
+                yield Slot(0)
+                yield Segment("\n<</SYS>>\n\n")
             yield Slot(index)
             yield Segment(" [/INST]")
             yield Segment(" ", in_loss=learned)

@@ -1,4 +1,4 @@
-"""Cut the text of a template into special tokens and the texts between them, and find texts of the row in it."""
+"""Cut the text of a template into special tokens and the texts between them; list the texts of a row."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def tool_names(tools: Any) -> Iterator[str]:
+    """Yield the names of the tools of a row."""
     for tool in tools if isinstance(tools, list) else ():
         if isinstance(tool, Mapping):
             inner = tool.get("function")
@@ -44,6 +45,7 @@ def tool_names(tools: Any) -> Iterator[str]:
 
 
 def guarded(match: re.Match[str]) -> str:
+    """Return a name that is broken by ``GUARD``."""
     name = match.group()
     return f"{name[0]}{GUARD}{name[1:]}"
 

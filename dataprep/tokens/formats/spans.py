@@ -33,7 +33,7 @@ _ANSWER = {"role": "assistant", "content": "\ufdd6"}
 
 
 class Turns(NamedTuple):
-    """What assistants have written in a rendered conversation."""
+    """The turns of assistants in a rendered conversation."""
 
     # By the index of the message: the turn, and special tokens behind it that belong to it. Messages that the
     # template leaves out have none.
@@ -75,7 +75,7 @@ class SpanFinder:
             if not here:
                 continue
             start, end = here[0].position, here[-1].position
-            others = [at.position for other, listed in places.items() if other != number for at in listed]
+            others = _positions(places, number)
             if any(start < position < end for position in others):
                 raise RowError(UNKNOWN, f"the template writes messages into messages[{number}]: {_INSTEAD}")
             before = max((position for position in others if position <= start), default=0)
@@ -95,9 +95,7 @@ class SpanFinder:
                 return way, marks.kinds, places
         raise RowError(UNKNOWN, f"the chat template changes texts by what they say: {_INSTEAD}")
 
-    def look(
-        self, messages: Sequence[Message], marks: Marks, *, prompt: bool = False
-    ) -> tuple[str, Places]:
+    def look(self, messages: Sequence[Message], marks: Marks, *, prompt: bool = False) -> tuple[str, Places]:
         """Return the text of messages and the places of their marks; nothing if the template refuses them."""
         try:
             return marks.find(self.render(marks.mark(messages), prompt))
@@ -121,7 +119,7 @@ class SpanFinder:
         texts = []
         for prompt in (True, False):
             text, places = self.look(messages, replace(way), prompt=prompt) if messages else ("", {})
-            last = max((at.position for listed in places.values() for at in listed), default=0)
+            last = max(_positions(places), default=0)
             texts.append(text[last:])
         return texts[0], texts[0][_common(*texts) :]
 
@@ -144,13 +142,13 @@ class _Turn:
         # The tag that opens the reasoning is learned too, unless the prompt of an answer has it.
         if self._is_structured(first) or (first.kind == REASONING and not 0 < len(prompt) == header):
             return max(header, _common(gap, self._around_content()[0]))
-        # What else the template writes before a content, such as an empty block of thoughts, no row says.
+        # No row says what else the template writes before a content, such as an empty block of thoughts.
         if first.kind == REASONING or not first.opens or (header and not gap[header:].strip()):
             return header
         return len(gap)
 
     def ends(self, last: Place, gap: str) -> list[int]:
-        """Return where in the text behind its last mark the turn ends, and borders of tokens that belong to it."""
+        """Return where in the text behind its last mark the turn ends, and the borders of further tokens."""
         closing = self._closing(gap)
         common = gap[: _common(gap, closing)]
         syntax = 0
@@ -206,10 +204,16 @@ class _Turn:
             if self.number not in places:
                 continue
             first, last = places[self.number][0].position, places[self.number][-1].position
-            others = [at.position for other, listed in places.items() if other != self.number for at in listed]
+            others = [
+                at.position for other, listed in places.items() if other != self.number for at in listed
+            ]
             before = before or text[max((at for at in others if at <= first), default=0) : first]
             behind = text[last:]  # of the last one: as the last message
         return before, behind
+
+
+def _positions(places: Places, without: int = -1) -> list[int]:
+    return [at.position for message, listed in places.items() if message != without for at in listed]
 
 
 def _common(first: str, second: str) -> int:

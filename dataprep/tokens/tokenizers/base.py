@@ -53,7 +53,7 @@ class Tokenizer(Protocol):
         """Return the bytes of ids if the tokenizer is made of bytes, else ``decode`` in UTF-8."""
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return the characters of a text that each id of ``encode`` stands for: first, and one after the last.
+        """Return which characters of a text each id of ``encode`` stands for: first, one after the last.
 
         A part of a character stands for the whole character. Raises ``RowError`` if the ids do not stand for
         the text as it is.

@@ -1,8 +1,9 @@
 """Conversations of OpenAI's harmony library: ``{"messages": [{"role": …, "channel": …, "content": …}]}``.
 
-``Conversation.to_json`` of ``openai-harmony`` writes them. A content is a text, or a list of parts of type
-``text``, ``system_content`` (identity, effort, dates) and ``developer_content`` (instructions and tools). An
-assistant's turn is several messages, told apart by their channel and recipient:
+``Conversation.to_json`` of ``openai-harmony`` writes them, and pydantic does with an ``author``. A content is
+a text, or a list of parts of type ``text``, ``system_content`` (identity, effort, dates) and
+``developer_content`` (instructions and tools). An assistant's turn is several messages, told apart by their
+channel and recipient:
 
 ====================================  =====================================
 harmony                               chat row
@@ -54,6 +55,8 @@ def matches(row: Mapping[str, Any]) -> bool:
     for message in messages:
         if type(message) is not dict:
             continue
+        if type(message.get("author")) is dict:
+            return True
         content = message.get("content")
         parts = content if type(content) is list else []
         if any(name in message for name in _HEADER):
@@ -88,6 +91,9 @@ class _Reader:
 
     def take(self, message: Any, place: str) -> None:
         """Take the next message."""
+        author = message.get("author") if type(message) is dict else None
+        if type(author) is dict:  # as pydantic writes a message, in place of `to_dict`
+            message = author | {name: value for name, value in message.items() if name != "author"}
         role = role_of(message, place)
         lose_rest(message, _MESSAGE, place, self._account)
         if role == "assistant":

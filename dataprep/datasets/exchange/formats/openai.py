@@ -47,6 +47,12 @@ def read(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
             if name == "functions" and "tools" not in row:
                 if value:
                     made["tools"] = tools_list(value, account)
+            elif name == "parallel_tool_calls":
+                # OpenAI tells its model when it is false. No chat template does, so it would have no effect.
+                if value is False:
+                    account.lose(name, f"the field {name!r} is false, and no chat template shows it")
+                else:
+                    account.change("empty fields left out" if value is None else "defaults left out")
             elif name != "messages":
                 made[name] = value
     return made

@@ -10,6 +10,7 @@ There is no standard. These are the conventions of LLaMA-Factory, axolotl and pu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,7 @@ _READ = {
 _WRITE = {"system": "system", "user": "human", "assistant": "gpt"}
 _OWN = ("conversations", "system", "tools")
 _TURN = {"from", "value"}
+_THOUGHT = re.compile(r"\s*<think>(?:(?!</think>).)*</think>\s*", re.DOTALL)
 _CALL = frozenset({"id", "type", "function"})
 
 
@@ -92,6 +94,9 @@ def _message(turn: Any, place: str, account: Account) -> dict[str, Any]:
         raise RowError("unknown role", f"{place}.{name} is {describe(speaker)}; {expected}")
     message: dict[str, Any] = {"role": role}
     if speaker == "function_call":
+        # LLaMA-Factory takes thinking in front of the calls.
+        if type(text) is str and (thought := _THOUGHT.match(text)):
+            message["content"], text = thought[0], text[thought.end() :]
         message["tool_calls"] = _calls_in(text, f"{place}.{value}", account)
     elif text is None and turn.get("tool_calls"):
         message["content"] = None
@@ -170,12 +175,15 @@ def _turn(message: Any, place: str, account: Account) -> dict[str, Any]:
         return {"from": "observation", "value": text, **kept}
     lose_rest(message, ("role", "content", "tool_calls"), place, account, role)
     if calls:
-        if text:
+        thought = ""
+        if text and (found := _THOUGHT.fullmatch(text)):
+            thought = found[0]
+        elif text:
             account.lose("content beside tool calls", f"{place}.content is {describe(text)}")
         elif "content" in message:
             account.change("empty fields left out")
         made = [_written(call, f"{place}.tool_calls[{n}]", account) for n, call in enumerate(calls)]
-        return {"from": "function_call", "value": dumped(made[0] if len(made) == 1 else made)}
+        return {"from": "function_call", "value": thought + dumped(made[0] if len(made) == 1 else made)}
     if "tool_calls" in message:
         account.change("empty fields left out")
     if text is None:
