@@ -104,7 +104,7 @@ class ChatFormat(Protocol):
 
     @property
     def notes(self) -> tuple[Finding, ...]:
-        """What its users should know about the format itself, for example that no token ends a turn."""
+        """Facts about the format itself that its users should know, for example that no token ends a turn."""
 
     def jinja(self) -> str:
         """Return the format as a Jinja chat template, for programs that read a model directory."""

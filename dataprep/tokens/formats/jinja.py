@@ -28,10 +28,8 @@ from dataprep.tokens.formats.base import (
     check_date,
     fingerprint_of,
 )
-from dataprep.tokens.formats.marks import NONCHARACTERS
 from dataprep.tokens.formats.model_template import (
-    BEGIN,
-    END,
+    MARKS,
     TOKENS,
     ChatTemplate,
     ModelTemplate,
@@ -208,7 +206,12 @@ class TemplateFormat:
         ]
 
     def _render(
-        self, messages: Sequence[Mapping[str, Any]], row: Row, *, prompt: bool = False, marks: bool = False
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        row: Row,
+        *,
+        prompt: bool = False,
+        marks: tuple[str, str] | None = None,
     ) -> str:
         arguments = {**self.arguments, **(row.get("chat_template_kwargs") or {})}
         tools = row.get("tools") or None
@@ -239,8 +242,6 @@ class TemplateFormat:
 
     def _rendered(self, messages: Sequence[Mapping[str, Any]], row: Row, real: str) -> Rendered:
         """Return the text of a row with what is in the loss."""
-        if NONCHARACTERS.search(real):
-            raise RowError("a noncharacter in a text", "found one from U+FDD0 to U+FDEF: remove it")
         self._check_names(messages, row, real)
         finder = self._finder(row)
         if self._is_marked(row):
@@ -265,12 +266,16 @@ class TemplateFormat:
         self, messages: Sequence[Mapping[str, Any]], row: Row, real: str, finder: SpanFinder
     ) -> Turns:
         """Return the spans that the template marks as generated, by message."""
-        parts = re.split(f"([{BEGIN}{END}])", self._render(messages, row, marks=True))
+        marks, used = MARKS, 0
+        while marks[0] in real or marks[1] in real:
+            used += 1
+            marks = chr(ord(MARKS[0]) + 2 * used), chr(ord(MARKS[1]) + 2 * used)
+        parts = re.split(f"([{''.join(marks)}])", self._render(messages, row, marks=marks))
         text, marked, start = "", [], 0
         for part in parts:
-            if part == BEGIN:
+            if part == marks[0]:
                 start = len(text)
-            elif part == END:
+            elif part == marks[1]:
                 marked.append((start, len(text)))
             else:
                 text += part

@@ -15,17 +15,8 @@ from typing import Any, NamedTuple
 from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.tokens.formats.base import CALLS, CONTENT, REASONING
 
-# Noncharacters, which no text contains: the beginning and the end of a piece, then its number in sixteen
-# digits of the same kind, and the end of the mark.
-_OPEN, _CLOSE, _END = "\ufdd2", "\ufdd3", "\ufdd4"
-_DIGITS = "".join(map(chr, range(0xFDE0, 0xFDF0)))
-NONCHARACTERS = re.compile("[\ufdd0-\ufdef]")
-# A template that writes JSON in ASCII, or Python's `repr`, writes marks as escapes.
-_MARK = re.compile(
-    f"([{_OPEN}{_CLOSE}])([{_DIGITS}]+){_END}|"
-    r"\\ufdd([23])((?:\\ufde[0-9a-f])+)\\ufdd4",
-    re.IGNORECASE,
-)
+# A mark is a word, which JSON and Python's `repr` leave as it is: a beginning that the row does not contain,
+# `o` or `c` for the beginning or the end of a piece, the number of the piece, and `z`.
 # Templates cut texts at tags.
 _TAG = re.compile(r"(</?[A-Za-z_][\w:.-]*>|<\|[^<>|\s]+\|>|\[/?[A-Z_]+\])")
 # A text with more tags is marked as a whole only: it is HTML or a program, and not the format of a template.
@@ -48,12 +39,14 @@ class Marks:
         whole: whether to mark whole texts too, and not only pieces between tags.
         answers_only: whether to mark only assistant messages.
         empty: the index of an assistant message without any text, to mark the place of its content.
+        word: the beginning of all marks; ``word_for`` finds one that a text does not contain.
         kinds: the kinds of texts that were marked, by message; filled by ``mark``.
     """
 
     whole: bool = True
     answers_only: bool = False
     empty: int = -1
+    word: str = "zqy"
     kinds: dict[int, set[str]] = field(default_factory=dict, init=False)
     _sources: list[tuple[int, str]] = field(default_factory=list, init=False)  # message and kind of each mark
 
@@ -72,11 +65,12 @@ class Marks:
         places: dict[int, list[Place]] = {}
         seen: set[tuple[int, bool]] = set()
         position = start = 0
-        for match in _MARK.finditer(text):
+        for match in re.finditer(f"{self.word}([oc])([0-9]+)z", text, re.IGNORECASE):
             parts.append(text[start : match.start()])
             position += len(parts[-1])
             start = match.end()
-            number, opens = _read(match)
+            opens = match[1].lower() == "o"
+            number = int(match[2])
             # A template may repeat a text, such as a tool's name before its result: the first time counts.
             if number < len(self._sources) and (number, opens) not in seen:
                 seen.add((number, opens))
@@ -148,17 +142,14 @@ class Marks:
         return text[:start] + self._around(core, number, kind) + text[start + len(core) :]
 
     def _around(self, core: str, number: int, kind: str) -> str:
-        name = _written(len(self._sources))
+        name = f"{len(self._sources)}z"
         self._sources.append((number, kind))
-        return f"{_OPEN}{name}{core}{_CLOSE}{name}"
+        return f"{self.word}o{name}{core}{self.word}c{name}"
 
 
-def _written(number: int) -> str:
-    return "".join(_DIGITS[int(digit, 16)] for digit in f"{number:x}") + _END
-
-
-def _read(match: re.Match[str]) -> tuple[int, bool]:
-    """Return the number of a mark, and whether it opens a piece."""
-    if match[1]:
-        return int("".join(f"{ord(digit) - 0xFDE0:x}" for digit in match[2]), 16), match[1] == _OPEN
-    return int("".join(match[4][5::6]), 16), match[3] == "2"
+def word_for(text: str) -> str:
+    """Return a beginning of marks that a text does not contain, in upper or lower case."""
+    word, text = "zqy", text.lower()
+    while word in text:
+        word += "y"
+    return word

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dataprep.core.errors import RowError
 from dataprep.tokens.formats.base import CALLS, REASONING
-from dataprep.tokens.formats.marks import Marks, Place
+from dataprep.tokens.formats.marks import Marks, Place, word_for
 from dataprep.tokens.formats.pieces import Span
 
 Message = Mapping[str, Any]
@@ -27,9 +27,8 @@ _INSTEAD = "mark what is generated with {% generation %}, or use a named chat fo
 _UNIT = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\w+|.", re.DOTALL)
 # How to mark a row, from what tells most to what disturbs a template least.
 _WAYS = (Marks(), Marks(whole=False), Marks(whole=False, answers_only=True))
-# Stands for a content; no text contains it.
-_QUESTION = {"role": "user", "content": "\ufdd6"}
-_ANSWER = {"role": "assistant", "content": "\ufdd6"}
+_QUESTION = {"role": "user", "content": "zq"}
+_ANSWER = {"role": "assistant", "content": "zq"}
 
 
 class Turns(NamedTuple):
@@ -88,11 +87,12 @@ class SpanFinder:
 
     def _places(self, messages: Sequence[Message], real: str) -> tuple[Marks, dict[int, set[str]], Places]:
         """Return the first way of marking that does not change the text, what it marks and what it finds."""
+        word = word_for(real)
         for way in _WAYS:
-            marks = replace(way)
+            marks = replace(way, word=word)
             text, places = self.look(messages, marks)
             if text == real:
-                return way, marks.kinds, places
+                return replace(way, word=word), marks.kinds, places
         raise RowError(UNKNOWN, f"the chat template changes texts by what they say: {_INSTEAD}")
 
     def look(self, messages: Sequence[Message], marks: Marks, *, prompt: bool = False) -> tuple[str, Places]:
