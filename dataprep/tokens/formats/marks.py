@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.tokens.formats.base import CALLS, CONTENT, REASONING
 
-# A mark is a word, which JSON and Python's `repr` leave as it is: a beginning that the row does not contain,
-# `o` or `c` for the beginning or the end of a piece, the number of the piece, and `z`.
+# A mark is a word, which JSON and Python's `repr` leave as it is. It has a beginning that the row does not
+# contain, `o` or `c` for the beginning or the end of a piece, the number of the piece, and `z`.
 # Templates cut texts at tags.
 _TAG = re.compile(r"(</?[A-Za-z_][\w:.-]*>|<\|[^<>|\s]+\|>|\[/?[A-Z_]+\])")
 # A text with more tags is marked as a whole only: it is HTML or a program, and not the format of a template.
