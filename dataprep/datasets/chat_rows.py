@@ -1,4 +1,4 @@
-"""Chat rows as the input of ``convert``: the system text moves into the user's message.
+"""Chat rows as the input of ``convert``: the system text or the thinking moves.
 
 The chat formats of some models, such as Gemma 2's and Mistral's first ones, have no system role.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from dataprep.core.conversations import split_thinking
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 
@@ -18,11 +19,21 @@ _SYSTEM = ("system", "developer")
 
 
 class ChatRows:
-    """Convert one chat row to the bytes of a chat row without system messages; a picklable operator."""
+    """Convert one chat row to the bytes of a chat row; a picklable operator.
+
+    Args:
+        system: whether the system text moves into the user's message.
+        thinking: whether the thinking that begins an answer moves into ``reasoning_content``.
+    """
+
+    def __init__(self, *, system: bool, thinking: bool) -> None:
+        self._system, self._thinking = system, thinking
 
     def __call__(self, row: dict[str, Any]) -> bytes:
         """Return the converted row as one line of JSON, without its newline."""
-        return orjson.dumps(system_into_user(row))
+        _check_messages(row)
+        row = system_into_user(row) if self._system else row
+        return orjson.dumps(split_thinking(row) if self._thinking else row)
 
     def take_counts(self) -> Mapping[Any, int]:
         """Return no counts; see ``convert.RowConverter``."""
@@ -38,9 +49,7 @@ def system_into_user(row: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         RowError: it is not a chat row, or no user message follows a system message.
     """
-    messages = row.get("messages")
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise RowError("not a chat row", f"found {describe(messages)} as its 'messages'; expected messages")
+    messages = _check_messages(row)
     kept: list[dict[str, Any]] = []
     before: list[str] = []
     for index, message in enumerate(messages):
@@ -60,6 +69,13 @@ def system_into_user(row: Mapping[str, Any]) -> dict[str, Any]:
     if before:
         raise RowError("a system message without a user message", "expected a user message behind it")
     return {**row, "messages": kept}
+
+
+def _check_messages(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise RowError("not a chat row", f"found {describe(messages)} as its 'messages'; expected messages")
+    return messages
 
 
 def _text(content: Any, index: int) -> str:

@@ -125,6 +125,8 @@ class ExampleConverter(RowConverter):
             self._teachers |= dict.fromkeys(example.rationales or (), 1)
         name, text = source_rows.rationale_of(row, example, self.plan.teacher)
         thinking = source_rows.reasoning_of(row, name)
+        if self.plan.split_thinking:
+            text, thinking = source_rows.split_thinking_of(text, thinking)
         text, example.reasoning = source_rows.place_thinking(text, thinking, self.plan.reasoning)
         example.rationales = {name: text}
         return self._renderer_of(example.source)(example)
@@ -198,7 +200,7 @@ class MappedRowConverter(RowConverter):
 
 def _converter_of(plan: Plan) -> RowConverter | ChatRows:
     if plan.from_chat:
-        return ChatRows()
+        return ChatRows(system=plan.system_into_user, thinking=plan.split_thinking)
     if plan.from_examples or plan.teacher is not None:
         return ExampleConverter(plan)
     return (MappedRowConverter if plan.options.get("columns") else RowConverter)(plan)

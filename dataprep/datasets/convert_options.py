@@ -24,7 +24,7 @@ class ConvertOptions:
     Attributes:
         dataset: the converter's name. ``"examples"`` are Examples of any dataset, each in its dataset's
             wording; ``"rationales"`` the same with a teacher's rationale as the answer. ``"chat"``
-            are chat rows, which lose their system messages.
+            are chat rows, whose system text or thinking moves.
         split: leave out rows of other splits, if one file holds several.
         options: the converter's own options.
 
@@ -58,6 +58,9 @@ class ConvertOptions:
     reasoning: Reasoning = option(
         "as-reasoning", "Labelled rows: the place of the teacher's thinking.", choices=REASONING
     )
+    split_thinking: bool = option(
+        False, "Labelled and chat rows: move <think>…</think> that begins an answer out of its text."
+    )
     delimiter: str | None = option(
         None, "CSV: character between cells, such as ';', or tab.", metavar="C", parse=parse_delimiter
     )
@@ -89,15 +92,18 @@ class ConvertOptions:
             raise UsageError("--answer-style is for gold answers, and --teacher writes a rationale")
         if self.teacher is None and self.reasoning != "as-reasoning":
             raise UsageError("--reasoning is for a teacher's rationales: use it with --teacher")
+        if self.split_thinking and self.teacher is None and not self.from_chat:
+            raise UsageError("--split-thinking is for labelled rows with --teacher, and for chat rows")
         if self.system_into_user and self.to != "chat":
             raise UsageError("--system-into-user is for chat rows: an Example has no messages")
 
     def _check_chat(self) -> None:
-        if not self.system_into_user:
-            raise UsageError("convert chat needs --system-into-user: the rows are chat rows already")
+        if not (self.system_into_user or self.split_thinking):
+            needed = "convert chat needs --system-into-user or --split-thinking"
+            raise UsageError(f"{needed}: the rows are chat rows already")
         given = [found.flag for name, found, default in options_of(self) if getattr(self, name) != default]
         given += ["--split"] * (self.split is not None) + [f"--{name}" for name in self.options]
         for flag in given:
-            if flag not in ("--system-into-user", "--delimiter", "--sample", "--seed"):
+            if flag not in ("--system-into-user", "--split-thinking", "--delimiter", "--sample", "--seed"):
                 named = "--template or --system" if flag == "--template" else flag.replace("_", "-")
                 raise UsageError(f"{named} is for source rows and Examples: chat rows keep their texts")

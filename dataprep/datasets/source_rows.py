@@ -15,6 +15,7 @@ from typing import Any, Literal, cast, get_args
 import orjson
 
 from dataprep.core import io as files
+from dataprep.core.conversations import split_thinking
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, located
 from dataprep.core.jsonl import parse_row
 from dataprep.core.ledger import Ledger
@@ -211,6 +212,20 @@ def reasoning_of(row: Mapping[str, Any], teacher: str) -> str | None:
     reasoning = from_cell(row.get("reasoning"))
     text = reasoning.get(teacher) if isinstance(reasoning, Mapping) else None
     return text if type(text) is str else None
+
+
+def split_thinking_of(text: str, thinking: str | None) -> tuple[str, str | None]:
+    """Return a rationale without the thinking that begins it, and that thinking behind what is known of it.
+
+    It raises ``RowDropped`` if the rationale ends inside its thinking, or has nothing behind it.
+    """
+    if text.startswith("<think>") and "</think>" not in text:
+        raise RowDropped("status: length")
+    message = {"role": "assistant", "content": text}
+    (message,) = split_thinking({"messages": [message]})["messages"]
+    if not (said := message["content"].strip()):
+        raise RowDropped("no rationale")
+    return said, "\n\n".join(each for each in (thinking, message.get("reasoning_content")) if each) or None
 
 
 def place_thinking(text: str, thinking: str | None, place: Reasoning) -> tuple[str, str | None]:

@@ -1,6 +1,7 @@
 """Pairs of a better and a worse answer: which ones, in which order, and why some requests have none."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -388,3 +389,53 @@ def test_the_command_makes_pairs(run, tmp_path):
     done = run("collect", "r.jsonl", "--examples", "e.jsonl", "--to", "preference", *options)
     assert json.loads(done.err)["judgements_about_no_example"] == 1
     assert said(map(json.loads, done.out.splitlines())) == [("B", "C")]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_pairs_of_a_small_real_model_train_it(run, tmp_path):
+    """From its own samples, with tools in its prompt: TRL's DPOTrainer takes the pairs as they are."""
+    models = Path(__file__).parents[2] / os.environ.get("DATAPREP_REAL_MODELS", "../models")
+    model = models.resolve() / "smollm2-135m-instruct"
+    if not (model / "config.json").is_file():
+        pytest.skip("DATAPREP_REAL_MODELS names no folder with smollm2-135m-instruct")
+    asked = [
+        {"id": f"r{n}", "messages": [{"role": "user", "content": f"Say {word} in another language."}]}
+        for n, word in enumerate(["hello", "thanks", "water", "night"])
+    ]
+    (tmp_path / "requests.jsonl").write_bytes(journal(*asked))
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    (tmp_path / "tools.json").write_text(json.dumps(tools), encoding="utf-8")
+    settings = ("--n", "3", "--temperature", "1", "--param", "seed=1", "--max-tokens", "12")
+    local = ("--engine", "transformers", "--model", model, "--tools", "tools.json")
+    for count in (4, 0):
+        done = run("generate", "requests.jsonl", "-o", "r.jsonl", *local, *settings, "--json")
+        assert json.loads(done.err)["sent"] == count
+    lines = read_jsonl(tmp_path / "r.jsonl")
+    judged = [{"id": each["id"], "sample": each["sample"], "rating": len(each["response"])} for each in lines]
+    (tmp_path / "j.jsonl").write_bytes(journal(*judged))
+    done = run(
+        "collect", "r.jsonl", "--examples", "requests.jsonl", "--to", "preference", "--judgements", "j.jsonl",
+        "--keep", "unjudged,length", "--reject", "unjudged,length", "--tools", "tools.json",
+        "-o", "pairs.jsonl",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    found = read_jsonl(tmp_path / "pairs.jsonl")
+    assert found, done.err
+    for row in found:
+        (better,), (worse,) = row["chosen"], row["rejected"]
+        assert row["tools"] == tools
+        assert len(better["content"]) > len(worse["content"])
+
+    from datasets import load_dataset
+    from transformers import AutoModelForCausalLM
+    from trl import DPOConfig, DPOTrainer
+
+    rows = load_dataset(
+        "json", data_files=str(tmp_path / "pairs.jsonl"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    config = DPOConfig(
+        str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=1, report_to=[], use_cpu=True
+    )
+    trainer = DPOTrainer(str(model), AutoModelForCausalLM.from_pretrained(model), config, train_dataset=rows)
+    assert trainer.train().training_loss > 0

@@ -207,9 +207,43 @@ def test_the_rationale_can_be_followed_by_the_answer():
         assert row["messages"][-1] == {"role": "assistant", **message}
 
 
+THOUGHT = "<think>\nIron? No.\n</think>\n\nTin melts."
+
+
+def test_thinking_that_begins_a_rationale_can_be_split_off():
+    """What ends inside it is no rationale, and dropped as such."""
+    rows = [
+        LABELLED | {"id": name, "rationales": {"t": text}, "status": {"t": "ok"}}
+        for name, text in (
+            ("a", THOUGHT),
+            ("b", "<think>Iron?"),
+            ("c", "<think>x</think> "),
+            ("d", "Tin <think>"),
+        )
+    ]
+    rows[0]["reasoning"] = {"t": "Hm."}
+    made = list(dataprep.convert("rationales", rows, teacher="t", split_thinking=True))
+    assert [row["messages"][-1] for row in made] == [
+        {"role": "assistant", "content": "Tin melts.", "reasoning_content": "Hm.\n\nIron? No."},
+        {"role": "assistant", "content": "Tin <think>"},
+    ]
+    made = dataprep.convert(
+        "rationales", rows[:1], teacher="t", split_thinking=True, reasoning="as-rationale"
+    )
+    assert contents(made) == ["Hm.\n\nIron? No.\n\nTin melts."]
+    chat = {
+        "messages": [{"role": "user", "content": "<think>"}, {"role": "assistant", "content": THOUGHT}],
+        "x": 1,
+    }
+    (row,) = dataprep.convert("chat", [chat], split_thinking=True)
+    answer = {"role": "assistant", "content": "Tin melts.", "reasoning_content": "Iron? No."}
+    assert row == {**chat, "messages": [chat["messages"][0], answer]}
+
+
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
+        ({"teacher": None, "split_thinking": True}, "--split-thinking is for labelled rows"),
         ({"to": "example"}, "--teacher is for chat rows"),
         ({"answer_style": "letter"}, "--answer-style is for gold answers"),
         ({"teacher": None, "reasoning": "drop"}, "--reasoning is for a teacher's rationales"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from dataprep import export_files, import_files
+from dataprep import dataset_names, export_files, import_files
 from dataprep.cli.commands import exchange
 from dataprep.core.errors import DataprepError, RowDropped, RowError
 from dataprep.datasets.exchange import registry
@@ -80,6 +80,22 @@ def test_files_come_back_as_they_were(name, tmp_path, run):
     rows = [json.loads(line) for line in back.out.splitlines()]
     expected = read_jsonl(tmp_path / "rows.jsonl")
     assert rows == [{"messages": row["messages"]} for row in expected] if lossy else expected
+
+
+@pytest.mark.medium
+def test_the_rows_of_all_sample_sets_come_back(workspace, run):
+    """Each dataset's chat rows go out and come in without a loss or a change, byte by byte."""
+    for dataset in sorted(set(dataset_names()) - {"qa"}):
+        converted = run("convert", dataset, "-q", cwd=workspace)
+        assert converted.code == 0, converted.err
+    rows = sorted((workspace / "pre_datasets").rglob("*.jsonl"))
+    assert len(rows) > 8
+    expected = b"".join(path.read_bytes() for path in rows)
+    for name in ("sharegpt", "alpaca", "openai", "prompt-completion"):
+        result = export_files(rows, workspace / "out.jsonl", format=name)
+        back = import_files(workspace / "out.jsonl", workspace / "back.jsonl")
+        assert result.lost == result.changed == back.lost == back.changed == {}
+        assert (workspace / "back.jsonl").read_bytes() == expected
 
 
 def test_bad_rows_stop_or_go_to_the_rejects(tmp_path, run):

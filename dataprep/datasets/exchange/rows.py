@@ -13,6 +13,7 @@ from dataprep.core.jsonl import find_lost
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
 
+_ROLES = frozenset(ROLES)
 PLAIN = {"role", "content"}
 """The fields of most messages."""
 
@@ -45,7 +46,7 @@ def role_of(message: Any, place: str) -> str:
     if type(message) is not dict:
         raise RowError("malformed message", f'{place} is {describe(message)}; expected {{"role": …}}')
     role = message.get("role")
-    if type(role) is not str or role not in ROLES:
+    if type(role) is not str or role not in _ROLES:
         expected = "system, developer, user, assistant or tool"
         raise RowError("unknown role", f"{place}.role is {describe(role)}; expected {expected}")
     return role
@@ -190,10 +191,14 @@ def arguments_of(function: Mapping[str, Any], place: str, account: Account) -> A
 def all_plain(messages: Iterable[Any]) -> bool:
     """Return whether all messages have a known role, a text, and nothing else."""
     for message in messages:
-        if type(message) is not dict or message.keys() != PLAIN or type(message["content"]) is not str:
-            return False
-        role = message["role"]
-        if type(role) is not str or role not in ROLES:
+        if (
+            type(message) is not dict
+            or len(message) != 2
+            # A missing field is no text either.
+            or type(message.get("content")) is not str
+            or type(role := message.get("role")) is not str
+            or role not in _ROLES
+        ):
             return False
     return True
 

@@ -60,7 +60,7 @@ _REFUSED = frozenset(
     ]
 )
 # The answer is a call of a tool; without the calls in the line it is no answer.
-_CALLED = frozenset(["tool_calls", "tool_use", "tool_call", "function_call"])
+_CALLED = frozenset(["tool_calls", "tool_use", "function_call"])
 # The answer was given up.
 _BROKEN = frozenset(
     [
