@@ -232,7 +232,8 @@ def _begin(tokenizer: Tokenizer, chat_format: ChatFormat | None) -> str | None:
     """Return the token that a conversation begins with, if it is one that begins texts."""
     if chat_format is None:
         return None
-    first = chat_format.plan(("user", "assistant"))[0]
+    chat = [{"role": role, "content": "."} for role in ("user", "assistant")]
+    first = chat_format.write({"messages": chat}).plan.pieces[0]
     name = first.text if isinstance(first, Segment) and first.special else ""
     return name if name in BOS and name in tokenizer.special_tokens else None
 
@@ -266,7 +267,7 @@ def check_saved(
     for chat in CHATS:
         messages = [{"role": role, "content": content} for role, content in chat]
         try:
-            (encoded,) = encoder.encode([chat_format.read(messages)]).results()
+            (encoded,) = encoder.encode([chat_format.write({"messages": messages})]).results()
         except RowError:  # not every chat format takes every order of roles
             continue
         if isinstance(encoded, Encoded):

@@ -427,17 +427,26 @@ def test_sft_trainer_of_trl_takes_one_step(name, tmp_path, hub):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("shape", ["as collect writes them", "OpenAI"])
-def test_dpo_trainer_of_trl_takes_one_step(shape, tmp_path, hub):
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("preference", "as collect writes them"), ("preference", "OpenAI"), ("hub-dir", "texts")],
+)
+def test_dpo_trainer_of_trl_takes_one_step(name, shape, tmp_path, hub):
     """The exported pairs go into TRL's DPOTrainer as `load_dataset` gives them."""
     from trl import DPOConfig, DPOTrainer
 
-    source = write_jsonl(tmp_path / "pairs.jsonl", [SHAPES[shape]] * 4)
-    export_files(source, tmp_path / "out.jsonl", format="preference")
-    rows = hub("json", data_files=str(tmp_path / "out.jsonl"), split="train")
+    rows = [SHAPES[shape] | ({} if shape == "OpenAI" else {"id": str(number)}) for number in range(4)]
+    source = write_jsonl(tmp_path / "pairs.jsonl", rows)
+    target = tmp_path / "pairs-out.jsonl"
+    export_files(source, target, format="preference")
+    if name == "hub-dir":
+        export_files(target, tmp_path / "set", format=name)
+        loaded = hub(str(tmp_path / "set"), split="train")
+    else:
+        loaded = hub("json", data_files=str(target), split="train")
     path = student(tmp_path / "student")
     config = DPOConfig(
         str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=2, report_to=[], use_cpu=True
     )
-    trainer = DPOTrainer(path, LlamaForCausalLM.from_pretrained(path), config, train_dataset=rows)
+    trainer = DPOTrainer(path, LlamaForCausalLM.from_pretrained(path), config, train_dataset=loaded)
     assert torch.isfinite(torch.tensor(trainer.train().training_loss))

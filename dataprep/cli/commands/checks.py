@@ -63,6 +63,8 @@ def lint_tokens_command(
         write_page(report, loaded, page)
     summary = Summary("lint-tokens", quiet=quiet, as_json=as_json)
     facts = f", {report.tokens:,} tokens, {report.in_loss:,} in the loss, the longest row {report.longest:,};"
+    for note in report.notes:
+        summary.say(f"lint-tokens: the chat format: {': '.join(note)}")
     _print_report(summary, report, facts, show=page != "-")
     if page not in (None, "-"):
         summary.say(f"lint-tokens: page → {page}")

@@ -28,6 +28,10 @@ _KINDS = {
     "tools": "tools",
     "chat_template_kwargs": "chat_template_kwargs",
 }
+_HINTS = {
+    "reasoning": "; --think-tags writes it into the content",
+    "loss marks": "; --to axolotl carries them",
+}
 
 
 def messages_of(row: Mapping[str, Any], field: str = "messages") -> list[Any]:
@@ -91,7 +95,7 @@ def lose_rest(
         else:
             kind = _KINDS.get(name, "other fields of messages" if place else "other fields of rows")
             where = f"{place}.{name}" if place else f"the field {name!r}"
-            account.lose(kind, f"{where} is {describe(value)}")
+            account.lose(kind, f"{where} is {describe(value)}{_HINTS.get(kind, '')}")
 
 
 def with_other_fields(

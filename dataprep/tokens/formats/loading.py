@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from dataprep.core.errors import UsageError
 from dataprep.tokens.formats.base import ChatFormat
@@ -19,6 +20,7 @@ def chat_format_of(
     date: str | None = None,
     path: str | Path | None = None,
     special_tokens: Collection[str] = (),
+    template_args: Mapping[str, Any] | None = None,
 ) -> ChatFormat:
     """Return a chat format by its name.
 
@@ -30,6 +32,8 @@ def chat_format_of(
         path: for ``template`` only: a model directory, or a Jinja file.
         special_tokens: for ``template`` only: the tokenizer's special tokens. Defaults to those that the
             model directory lists.
+        template_args: for ``template`` only: variables for all rows, for example ``enable_thinking``; those
+            of a row's own ``chat_template_kwargs`` win.
 
     Raises:
         UsageError: there is no such chat format, or it has no such option.
@@ -45,7 +49,11 @@ def chat_format_of(
     if name == "template":
         if path is None:
             raise UsageError("the chat format 'template' needs a model directory or a jinja file")
-        return jinja.TemplateFormat.read_from(path, strip=strip, date=date, special_tokens=special_tokens)
+        return jinja.TemplateFormat.read_from(
+            path, strip=strip, date=date, special_tokens=special_tokens, arguments=template_args
+        )
+    if template_args:
+        raise UsageError(f"the chat format {name!r} has no variables; only 'template' has them")
     if path is not None:
         raise UsageError(f"the chat format {name!r} is fixed; only 'template' reads a template")
     if date is not None and name != "llama3":
@@ -61,6 +69,7 @@ def chat_format_for(
     template: str | Path | None = None,
     strip: bool = False,
     date: str | None = None,
+    template_args: Mapping[str, Any] | None = None,
 ) -> ChatFormat:
     """Return a chat format for a tokenizer; ``template`` looks for one beside the tokenizer's file.
 
@@ -70,15 +79,20 @@ def chat_format_for(
 
     check_template(name, template)
     if name not in (None, "template"):
-        return chat_format_of(str(name), strip=strip, date=date)
+        return chat_format_of(str(name), strip=strip, date=date, template_args=template_args)
     if template is None and tokenizer_path is not None:
         template = tokenizer_path if Path(tokenizer_path).is_dir() else Path(tokenizer_path).parent
     if name is None:
         name = "template" if template is not None and has_template(template) else "llama3"
     if name != "template":
-        return chat_format_of(name, strip=strip, date=date)
+        return chat_format_of(name, strip=strip, date=date, template_args=template_args)
     return chat_format_of(
-        name, strip=strip, date=date, path=template, special_tokens=tuple(tokenizer.special_tokens)
+        name,
+        strip=strip,
+        date=date,
+        path=template,
+        special_tokens=tuple(tokenizer.special_tokens),
+        template_args=template_args,
     )
 
 
