@@ -89,9 +89,10 @@ def stats_command(
 ) -> None:
     """Describe files: counts, lengths, duplicates.
 
-    Lengths are in characters (Unicode code points), by role in chat rows and by field in others. A row is a
-    duplicate when an earlier row has the same content, whatever their id and source. With --tokenizer,
-    the tokens of the texts are counted by role and by source, without those that a chat format adds.
+    Lengths are in characters (Unicode code points), by role in chat rows and by field in others. Reasoning,
+    tools, tool calls and loss marks are counted too. A row is a duplicate when an earlier row has the same
+    content, also the same tools, whatever their id and source. With --tokenizer, the tokens of the texts
+    are counted by role and by source, without those that a chat format adds.
 
     \b
     Examples:
@@ -117,6 +118,10 @@ def _print(figures: Stats) -> None:
     sources = table(("source", "rows"), [(name, f"{count:,}") for name, count in figures.sources.items()])
     parts: list[Any] = [f"{figures.rows:,} rows, {figures.duplicates:,} of them duplicates\n", sources]
     parts += ["", _lengths("characters", figures.characters)]
+    # Rows with contents alone have all their figures above.
+    if figures.parts:
+        counts = {f"{role} messages": count for role, count in (figures.roles or {}).items()} | figures.parts
+        parts += ["", table(("in chat rows", "number"), [(name, f"{n:,}") for name, n in counts.items()])]
     for title, tokens in (("tokens", figures.tokens), ("tokens of rows", figures.tokens_by_source)):
         if tokens is not None:
             parts += ["", _lengths(title, tokens)]
