@@ -134,7 +134,7 @@ def test_options_have_fingerprints():
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("alpaca", {}, "llama3, chatml, llama2, template"),
+        ("alpaca", {}, "llama3, chatml, llama2, plain, template"),
         ("template", {}, "model directory"),
         ("chatml", {"date": DATE}, "writes no date"),
         ("llama3", {"date": "2024-07-26"}, "26 Jul 2024"),
