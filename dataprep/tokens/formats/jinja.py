@@ -253,8 +253,8 @@ class TemplateFormat:
         if not spans:
             raise RowError(
                 "the chat template leaves the answers out",
-                f"no token of {real[:CONTEXT]!r} would be in the loss; if the template expects contents as parts, "
-                'give them as [{"type": "text", "text": …}]',
+                f"no token of {real[:CONTEXT]!r} would be in the loss; if the template expects parts, "
+                'give contents as [{"type": "text", "text": …}]',
             )
         # A row of tools whose names are not in the text says nothing of them to the model.
         if row.get("tools") and not any(name in real for name in tool_names(row["tools"])):
