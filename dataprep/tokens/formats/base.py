@@ -177,4 +177,5 @@ def check_date(date: str | None) -> None:
         if date is not None:
             datetime.strptime(date, DATE)
     except ValueError:
-        raise UsageError(f"{date!r} is not a date as templates write it, for example 26 Jul 2024") from None
+        forms = "for example 26 Jul 2024, or 2024-07-26"
+        raise UsageError(f"{date!r} is not a date as templates write it, {forms}") from None
