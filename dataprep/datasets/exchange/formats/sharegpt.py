@@ -21,6 +21,7 @@ from dataprep.datasets.exchange.rows import (
     PLAIN,
     arguments_of,
     calls_of,
+    check_said,
     dumped,
     function_of,
     lose_rest,
@@ -186,8 +187,7 @@ def _turn(message: Any, place: str, account: Account) -> dict[str, Any]:
         return {"from": "function_call", "value": thought + dumped(made[0] if len(made) == 1 else made)}
     if "tool_calls" in message:
         account.change("empty fields left out")
-    if text is None:
-        account.lose("messages without content", f"{place} has neither a content nor tool calls")
+    check_said(message, text, place, account)
     return {"from": _WRITE[role], "value": text or ""}
 
 
