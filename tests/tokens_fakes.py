@@ -51,7 +51,8 @@ class Bytes(Tokenizer):
 
 def encode(tokenizer, chat_format, rows):
     """Encode conversations without linting them; the first error is raised."""
-    results = [*Encoder(tokenizer, chat_format).encode([chat_format.read(row) for row in rows]).results()]
+    encoder = Encoder(tokenizer, chat_format)
+    results = [*encoder.encode([encoder.read({"messages": row}) for row in rows]).results()]
     for result in results:
         if isinstance(result, RowError):
             raise result
@@ -65,10 +66,10 @@ def encode_one(tokenizer, chat_format, row):
 
 def segments(chat_format, row):
     """The pieces of a conversation in order, contents in their slots."""
-    roles, contents = chat_format.read(row)
+    written = chat_format.write({"messages": row})
     return [
-        Segment(contents[piece.message], in_loss=piece.in_loss) if isinstance(piece, Slot) else piece
-        for piece in chat_format.plan(roles)
+        Segment(written.texts[piece.index], in_loss=piece.in_loss) if isinstance(piece, Slot) else piece
+        for piece in written.plan.pieces
     ]
 
 
@@ -91,5 +92,5 @@ def reference(tokenizer, chat_format, row):
 
 def problems_of(encoded, row, tokenizer, chat_format):
     """The faults that the linter finds in a row, beside its messages if they are given."""
-    turns = None if row is None else chat_format.read(row)
-    return [*Linter(tokenizer, chat_format).problems(encoded, turns)]
+    written = None if row is None else chat_format.write({"messages": row})
+    return [*Linter(tokenizer, chat_format).problems(encoded, written)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
@@ -17,7 +18,7 @@ from dataprep.core.jsonl import parse_line
 from dataprep.core.options import check_whole
 from dataprep.datasets.checks import Problem, Report
 from dataprep.tokens.encoder import Encoder
-from dataprep.tokens.formats.base import ChatFormat, Turns
+from dataprep.tokens.formats.base import ChatFormat, Written
 from dataprep.tokens.options import Encoded, ShardOptions, truncate
 from dataprep.tokens.tokenize import prepare
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
@@ -86,20 +87,26 @@ class LintReport(Report):
     tokens: int = 0  # in all rows that could be encoded, sound or not
     in_loss: int = 0  # tokens that the loss mask covers
     longest: int = 0  # tokens in the longest row
+    notes: tuple[Finding, ...] = ()  # about the chat format itself; they are no problems of rows
     kept: list[LintedRow] = field(default_factory=list)  # for the page; rows with faults first
+    dropped: Counter[str] = field(default_factory=Counter)  # rows that the options leave out, by reason
+    left_out: Counter[str] = field(default_factory=Counter)  # values that the chat format leaves out, by kind
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         counts = {"tokens": self.tokens, "in_loss": self.in_loss, "longest": self.longest}
-        return super().to_json() | counts
+        others = {"dropped": dict(self.dropped), "left_out": dict(self.left_out)}
+        notes = [": ".join(note) for note in self.notes]
+        return super().to_json() | counts | others | ({"notes": notes} if notes else {})
 
 
 class _Row(NamedTuple):
-    """A row's place, and its roles and contents or else its faults."""
+    """A row's place, and the row as the chat format writes it or else its faults."""
 
     where: Location
-    turns: Turns | None
+    written: Written | None
     findings: list[Finding]
+    dropped: str = ""  # why the options leave the row out
 
 
 def lint_files(
@@ -119,7 +126,7 @@ def lint_files(
         tokenizer: the tokenizer of the model that will be trained, or the path of its file or directory.
         chat_format: the chat format of its conversations, or its name, as for ``tokenize_files``.
         template: for the name ``template``: a model directory or a Jinja file. Defaults to the tokenizer's.
-        options: as of ``tokenize_files``; of these ``strip``, ``date`` and the maximum length are used.
+        options: as of ``tokenize_files``; those of packing are not used.
         max_length: maximum number of tokens per row, in place of that of ``options``; longer rows are checked
             as they would be truncated.
         keep: number of rows to keep for a page.
@@ -137,16 +144,18 @@ def lint_files(
     options = options or ShardOptions()
     prepared = prepare(tokenizer, chat_format, options, template)
     max_length = options.limit if max_length is None else max_length
-    encoder = Encoder(prepared.tokenizer, prepared.chat_format)
-    report = LintReport()
+    settings: dict[str, Any] = {"loss": options.loss, "split_thinking": options.split_thinking}
+    encoder = Encoder(prepared.tokenizer, prepared.chat_format, **settings)
+    report = LintReport(notes=prepared.chat_format.notes)
     bad: list[list[LintedRow]] = []
     good: list[list[LintedRow]] = []
     for path in map(str, paths):
         before = report.rows.setdefault(path, 0)  # a file can be given twice
         bad.append([])
         good.append([])
-        rows = _rows_in(path, prepared.chat_format)
+        rows = _rows_in(path, encoder)
         while batch := list(islice(rows, BATCH)):
+            report.dropped.update(row.dropped for row in batch if row.dropped)
             for row in _linted(batch, encoder, max_length):
                 report.rows[path] += 1
                 _count(report, row)
@@ -159,6 +168,7 @@ def lint_files(
     # All files have their share of the page, in the order of the files.
     kept_bad = _shared(bad, keep)
     report.kept = kept_bad + _shared(good, keep - len(kept_bad))
+    report.left_out = encoder.left_out
     return report
 
 
@@ -180,9 +190,9 @@ def _count(report: LintReport, row: LintedRow) -> None:
 
 
 def _linted(batch: Sequence[_Row], encoder: Encoder, max_length: int | None) -> Iterator[LintedRow]:
-    results = encoder.encode([row.turns for row in batch if row.turns is not None]).results()
-    for where, turns, findings in batch:
-        if turns is None:
+    results = encoder.encode([row.written for row in batch if row.written is not None]).results()
+    for where, written, findings, _ in batch:
+        if written is None:
             yield LintedRow(where, None, findings)
             continue
         result = next(results)
@@ -190,7 +200,7 @@ def _linted(batch: Sequence[_Row], encoder: Encoder, max_length: int | None) -> 
             yield LintedRow(where, None, [Finding(result.reason, result.detail)])
             continue
         kept = _truncated(result, max_length)
-        yield LintedRow(where, kept, [*encoder.linter.problems(kept, turns)])
+        yield LintedRow(where, kept, [*encoder.linter.problems(kept, written)])
 
 
 def _truncated(encoded: Encoded, max_length: int | None) -> Encoded:
@@ -202,7 +212,7 @@ def _truncated(encoded: Encoded, max_length: int | None) -> Encoded:
         return Encoded(encoded.ids[:max_length], encoded.mask[:max_length])
 
 
-def _rows_in(path: str, chat_format: ChatFormat) -> Iterator[_Row]:
+def _rows_in(path: str, encoder: Encoder) -> Iterator[_Row]:
     # `read_rows` would stop at the first bad row; here all of them are to be found.
     for where, item in files.read_items(path):
         if findings := [*find_in(item)]:
@@ -210,7 +220,9 @@ def _rows_in(path: str, chat_format: ChatFormat) -> Iterator[_Row]:
             continue
         row = parse_line(item) if isinstance(item, bytes) else item
         try:
-            yield _Row(where, chat_format.read(row["messages"]), [])
+            yield _Row(where, encoder.read(row), [])
+        except RowDropped as dropped:
+            yield _Row(where, None, [], dropped.reason)
         except RowError as error:
             yield _Row(where, None, [Finding(error.reason, error.detail)])
 
@@ -234,6 +246,7 @@ def page(report: LintReport, tokenizer: Tokenizer) -> str:
         f"<header>\n<h1>Rows and their tokens</h1>\n<p>{rows:,} rows out of {names}: ",
         f"{report.tokens:,} tokens, {report.in_loss:,} of them in the loss; {problems:,} problems.</p>\n",
         f"<ul>{kinds}</ul>\n" if kinds else "",
+        *(f'<p class="note">Chat format: {escaped(": ".join(note))}</p>\n' for note in report.notes),
         _KEY,
         "</header>\n",
     ]

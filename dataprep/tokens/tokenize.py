@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
@@ -119,12 +120,24 @@ def tokenize_files(
         if existing is not None:
             clear(directory, existing.manifest)
             return existing
-    operator = Documents(Encoder(prepared.tokenizer, prepared.chat_format, options.limit, options.truncation))
+    operator = Documents(
+        Encoder(
+            prepared.tokenizer,
+            prepared.chat_format,
+            options.limit,
+            options.truncation,
+            loss=options.loss,
+            split_thinking=options.split_thinking,
+        )
+    )
     ledger = Ledger()
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         buffer = stack.enter_context(open_buffer(directory, operator.dtype))
-        cut = _fill(buffer, operator, input_files, ledger, bad, workers_for(paths, workers), progress)
+        left_out: Counter[str] = Counter()
+        cut = _fill(
+            buffer, operator, input_files, ledger, left_out, bad, workers_for(paths, workers), progress
+        )
         ledger.check()
         input_files.check_unchanged()
         prepared.check_unchanged()
@@ -136,6 +149,7 @@ def tokenize_files(
             "inputs": input_files.facts(),
             "rows": ledger.to_json(),
             "cut": cut,
+            "left_out": dict(sorted(left_out.items())),
         }
         # Not part of the key: the same tokenizer under another name gives the same shards.
         facts["tokenizer"] |= {"name": prepared.name}
@@ -158,11 +172,18 @@ def prepare(
         tokenizer = tokenizers.load_tokenizer(tokenizer)
     if chat_format is None or isinstance(chat_format, str):
         chat_format = chat_format_for(
-            chat_format, tokenizer, path, template=template, strip=options.strip, date=options.date
+            chat_format,
+            tokenizer,
+            path,
+            template=template,
+            strip=options.strip,
+            date=options.date,
+            template_args=options.template_args,
         )
-    elif options.strip or options.date is not None:
+    elif options.strip or options.date is not None or options.template_args:
         raise UsageError(
-            "strip and date belong to the chat format: give them to chat_format_of, or give its name"
+            "strip, date and template_args belong to the chat format: give them to chat_format_of, or give "
+            "its name"
         )
     return Prepared(tokenizer, chat_format, path, file, digest)
 
@@ -175,6 +196,7 @@ class EncodedBlock:
     numbers: NDArray[np.uint32]  # the row of the block, from 0, of each document, same shape
     bits: bytes  # the loss masks, one bit for each token
     cut: int  # number of answers that were cut
+    left_out: Counter[str]  # values that the chat format left out, by kind
 
 
 class Documents:
@@ -187,6 +209,7 @@ class Documents:
     def __call__(self, block: files.Block) -> Outcome:
         """Return the ids of a block's rows as data, and the rest as an ``EncodedBlock`` payload."""
         self.encoder.cut = 0
+        self.encoder.left_out.clear()
         read = read_block(block, self.encoder.read)
         batch = self.encoder.encode_checked(read.rows)
         if batch.errors:
@@ -203,6 +226,7 @@ class Documents:
             numbers=np.array(read.numbers, dtype=np.uint32),
             bits=np.packbits(batch.mask).tobytes(),
             cut=self.encoder.cut,
+            left_out=self.encoder.left_out.copy(),
         )
         return read.outcome
 
@@ -212,11 +236,12 @@ def _fill(
     operator: Documents,
     input_files: InputFiles,
     ledger: Ledger,
+    left_out: Counter[str],
     bad: files.Rejects,
     workers: int,
     progress: Callable[[int], None] | None,
 ) -> int:
-    """Write all rows into the buffer; return the number of answers that were cut."""
+    """Write all rows into the buffer and count what is left out; return the number of answers cut."""
     cut = 0
 
     def take(block: files.Block, outcome: Outcome) -> None:
@@ -228,6 +253,7 @@ def _fill(
         before = ledger.rows_in - outcome.rows_in
         buffer.add(encoded.bits, encoded.lengths, before + encoded.numbers.astype(np.int64))
         cut += encoded.cut
+        left_out.update(encoded.left_out)
 
     blocks, paths = input_files.blocks(), input_files.paths
     run_into(

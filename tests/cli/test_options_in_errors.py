@@ -55,6 +55,10 @@ UNREACHED = {
         ("generate", "predict"),
         "they give no date",
     ),
+    ("tokens.formats.jinja", "--split-thinking"): (
+        ("generate", "evaluate", "predict"),
+        "a row of training; requests are asked as they are",
+    ),
     ("tokens.options", "--pack"): (ALL, "only `tokenize` packs with these options"),
     ("tokens.options", "--split-long"): (ALL, "only `tokenize` packs with this option"),
     ("tokens.shards.packing", "--split-long"): (ALL, "only `tokenize` packs longer rows"),

@@ -46,13 +46,21 @@ def named_texts():
     return st.lists(piece, min_size=1, max_size=5).map("".join).filter(str.strip)
 
 
-def chats():
+def chats(texts=named_texts):
     """Well-formed conversations of one or several exchanges, with or without a system message."""
-    exchange = st.tuples(named_texts(), named_texts())
+    exchange = st.tuples(texts(), texts())
     turns = st.lists(exchange, min_size=1, max_size=3).map(
         lambda pairs: [text for pair in pairs for text in pair]
     )
-    return st.builds(lambda turns, system: chat(*turns, system=system), turns, st.none() | named_texts())
+    return st.builds(lambda turns, system: chat(*turns, system=system), turns, st.none() | texts())
+
+
+def plain_texts():
+    """Texts without names of special tokens, and without line breaks at their beginning.
+
+    A template's text is encoded as one, so such a line break can be merged with that of a header.
+    """
+    return filled_texts(20).filter(lambda text: "<" not in text and not text[0].isspace())
 
 
 # --- the published formats
@@ -126,7 +134,7 @@ def test_options_have_fingerprints():
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("alpaca", {}, "llama3, chatml, llama2, template"),
+        ("alpaca", {}, "llama3, chatml, llama2, plain, template"),
         ("template", {}, "model directory"),
         ("chatml", {"date": DATE}, "writes no date"),
         ("llama3", {"date": "2024-07-26"}, "26 Jul 2024"),
@@ -234,7 +242,7 @@ def test_text_is_encoded_as_one_but_where_the_mask_changes():
 
 @pytest.mark.medium
 @pytest.mark.parametrize("template", [templates.LLAMA3, templates.LLAMA3_MARKED], ids=["prompts", "marks"])
-@given(row=chats())
+@given(row=chats(plain_texts))
 @settings(max_examples=40)
 def test_llama3s_template_is_the_llama3_layout(tmp_path_factory, template, row):
     """By its marks or prompt by prompt, the template gives the ids and the mask of the named chat format."""
@@ -245,7 +253,7 @@ def test_llama3s_template_is_the_llama3_layout(tmp_path_factory, template, row):
 
 
 @pytest.mark.medium
-@given(row=chats())
+@given(row=chats(plain_texts))
 @settings(max_examples=40)
 def test_a_template_that_trims_is_the_layout_that_strips(tmp_path_factory, row):
     """Llama 3.2's own template is the named chat format with both of its options."""
@@ -257,7 +265,7 @@ def test_a_template_that_trims_is_the_layout_that_strips(tmp_path_factory, row):
 
 
 @pytest.mark.medium
-@given(row=chats())
+@given(row=chats(plain_texts))
 @settings(max_examples=40)
 def test_chatmls_template_is_the_chatml_layout(tmp_path_factory, row):
     """What comes behind the end of turn is not trained on."""
@@ -277,58 +285,76 @@ def test_a_template_without_special_tokens_in_a_turn(tmp_path):
 
 
 def test_white_space_that_a_special_token_swallows(tmp_path):
-    """Tokens that take the white space beside them do so here too, and a content's own is an error."""
+    """Tokens that take the white space beside them do so here too, also that of a content."""
     path = templates.model_directory(
         tmp_path / "m", templates.CHATML, rstrip=["<|im_end|>"], lstrip=["<|im_end|>"]
     )
     chat_format = chat_format_of("template", path=path)
     expected = "<|im_start|>user\nQ<|im_end|><|im_start|>assistant\n⟦A<|im_end|>⟧"
     assert coloured(encode_one(TOY, chat_format, chat("Q", "A"))) == expected
-    with pytest.raises(RowError, match="strip contents"):
-        encode_one(TOY, chat_format, chat("Q ", "A"))
+    assert coloured(encode_one(TOY, chat_format, chat("Q ", "A\n"))) == expected
     stripped = chat_format_of("template", path=path, strip=True)
     assert coloured(encode_one(TOY, stripped, chat("Q ", "A"))) == expected
 
 
-UNSAFE = templates.LLAMA3.replace("{{ bos_token }}", "{{ bos_token }}{{ messages | length }}")
-ONCE = "{% for message in messages %}{{ message['content'] }}{% endfor %}</s>"
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (
+            templates.LLAMA3.replace("{{ bos_token }}", "{{ bos_token }}{{ messages | length }}"),
+            "<|begin_of_text|>4<|start_header_id|>user<|end_header_id|>\n\ngo<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n⟦so<|eot_id|>⟧"
+            "<|start_header_id|>user<|end_header_id|>\n\nand<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n⟦it<|eot_id|>⟧",
+        ),
+        ("{% for message in messages %}{{ message['content'] }}{% endfor %}</s>", "go⟦so⟧and⟦it</s>⟧"),
+        (
+            "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '</s>' }}{% endfor %}",
+            "<|user|>go</s><|assistant|>⟦so</s>⟧<|user|>and</s><|assistant|>⟦it</s>⟧",
+        ),
+    ],
+    ids=["prefixes differ", "nothing between", "no prompt"],
+)
+def test_a_mask_needs_no_prompts(tmp_path, template, expected):
+    """Where a template writes other text for the beginning of a row, or no prompt, contents tell the mask."""
+    chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
+    assert coloured(encode_one(TOY, chat_format, chat("go", "so", "and", "it"))) == expected
 
 
 @pytest.mark.parametrize(
     ("template", "says"),
     [
-        (UNSAFE, r"not prefix-safe.*with 2 of 2 messages, at character 17 found '<\|begin_of_text\|>2"),
-        (ONCE, "not prefix-safe"),
-        (templates.LLAMA3.replace(templates.PROMPT, ""), "no prompt for an assistant"),
         ("{% for message in messages %", "not well-formed in line 1"),
         ("{{ raise_exception('No chats here.') }}", "No chats here"),
         ("{{ messages[0].role.nothing.more }}", "refuses it"),
-        ("<s>", "leaves out"),
+        ("<s>", "leaves the answer out: '<s>'"),
+        ("{{ messages[1].content | length }}{{ messages[1].content }}", "is unknown.*by what they say"),
         (templates.LLAMA32, "today's date"),
     ],
 )
 def test_a_template_that_tells_no_mask_is_an_error(tmp_path, template, says):
-    """The error shows where the texts part, before any row is laid out."""
+    """The error says why, before any row is laid out."""
     with pytest.raises(TemplateError, match=says):
         chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
 
 
-@pytest.mark.parametrize("change", ["lower", "replace('a', 'b')", "truncate(5, true)"])
-def test_a_template_that_changes_contents_is_an_error(tmp_path, change):
-    """White space apart, a content is what the row says, or there are no ids."""
+@pytest.mark.parametrize(("change", "answer"), [("lower", "a pear "), ("replace('a', 'b')", "b Pebr ")])
+def test_a_template_that_changes_contents_writes_what_it_writes(tmp_path, change, answer):
+    """The ids are those of the template's text, and the changed answer is in the loss."""
     template = templates.LLAMA3.replace("message['content']", f"(message['content'] | {change})")
     path = templates.model_directory(tmp_path / "m", template)
-    with pytest.raises((RowError, TemplateError), match="changes a content"):
-        encode_one(TOY, chat_format_of("template", path=path), chat("An Apple", "a Pear "))
+    shown = coloured(encode_one(TOY, chat_format_of("template", path=path), chat("An Apple", "a Pear ")))
+    assert shown.endswith(f"⟦{answer}<|eot_id|>⟧")
 
 
-def test_a_template_that_leaves_the_system_message_out_is_an_error(tmp_path):
+def test_a_system_message_that_the_template_leaves_out_is_counted(tmp_path):
     """No message is lost silently."""
     template = templates.LLAMA3.replace("in messages %}", "in messages if message.role != 'system' %}")
     chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
-    encode_one(TOY, chat_format, chat("Q", "A"))
-    with pytest.raises(RowError, match=r"leaves out or changes a content: messages\[0\], system"):
-        encode_one(TOY, chat_format, chat("Q", "A", system="S"))
+    encoder = Encoder(TOY, chat_format)
+    with_system, without = encoder.encode_messages([chat("Q", "A", system="S"), chat("Q", "A")])
+    assert with_system == without
+    assert encoder.left_out == {"content": 1}
 
 
 def test_where_templates_come_from(tmp_path):
@@ -349,7 +375,7 @@ def test_where_templates_come_from(tmp_path):
         '"chat_template": [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ 1 }}"}]'
     )
     config.write_text(found[:-1] + ", " + named + "}", encoding="utf-8")
-    with pytest.raises(TemplateError, match="leaves out"):
+    with pytest.raises(TemplateError, match="leaves the answer out"):
         chat_format_of("template", path=path)
     with pytest.raises(TemplateError, match="model directory"):
         chat_format_of("template", path=config)
@@ -469,7 +495,7 @@ def test_the_constants_of_llama3():
 
 @pytest.mark.medium
 @needs_llama3
-@given(row=chats())
+@given(row=chats(plain_texts))
 @settings(max_examples=60)
 def test_any_prompt_is_transformers_prompt_and_any_answer_its_text(row):
     """Up to each answer the ids are those that a model is asked with; then come the answer's own."""
@@ -512,7 +538,7 @@ def begins_a_line(message):
 
 
 @needs_llama3
-@given(row=chats())
+@given(row=chats(plain_texts))
 @settings(max_examples=60)
 def test_no_content_of_llama3_can_hold_a_special_token(row):
     """Names of special tokens are text: the ids decode to it, and the format's tokens are the only ones."""

@@ -66,7 +66,10 @@ def test_nothing_is_found_in_the_published_sets(name):
     linter, done = Linter(tokenizer, chat_format), encode(tokenizer, chat_format, rows)
     for row, encoded in zip(rows, done, strict=True):
         assert encoded == encode_one(tokenizer, chat_format, row)
-        assert not [*linter.problems(encoded, chat_format.read(row)), *linter.problems(encoded)]
+        assert not [
+            *linter.problems(encoded, chat_format.write({"messages": row})),
+            *linter.problems(encoded),
+        ]
 
 
 def test_every_cut_answer_of_a_set_is_found():
@@ -77,7 +80,7 @@ def test_every_cut_answer_of_a_set_is_found():
         encoded = encode_one(tokenizer, chat_format, row)
         start, end = spans_of(encoded.mask)[0]
         done, cut = truncate(encoded, start + 1 + number % (end - start), "truncate")
-        found = [finding.kind for finding in linter.problems(done, chat_format.read(row))]
+        found = [finding.kind for finding in linter.problems(done, chat_format.write({"messages": row}))]
         assert found == ["cut answer"] * cut
 
 

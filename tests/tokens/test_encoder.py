@@ -35,7 +35,7 @@ EOT, HEADER = TOY.special("<|eot_id|>"), TOY.special("<|start_header_id|>")
 
 def batch_of(rows, chat_format):
     """The rows as a batch, and as the chat format reads them."""
-    read = [chat_format.read(row) for row in rows]
+    read = [chat_format.write({"messages": row}) for row in rows]
     return Encoder(TOY, chat_format).encode(read), read
 
 
@@ -219,7 +219,7 @@ def test_sound_rows_are_not_looked_at_one_by_one(monkeypatch):
 def test_a_text_that_fails_is_the_error_of_its_own_rows_only():
     """In a batch with errors the other rows keep their tokens, and each error its index."""
     chat_format = LAYOUTS["llama3"]
-    read = [chat_format.read(row) for row in (ROWS[0], chat("\ud800", "b"), ROWS[1])]
+    read = [chat_format.write({"messages": row}) for row in (ROWS[0], chat("\ud800", "b"), ROWS[1])]
     for tokenizer in (TOY, ToyTokenizer()):
         batch = Encoder(tokenizer, chat_format).encode(read)
         assert list(batch.errors) == [1]

@@ -207,20 +207,29 @@ def test_a_template_whose_marks_leave_the_end_of_turn_out_is_found(tmp_path):
     )
     assert template != templates.LLAMA3_MARKED
     chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
-    assert kinds(encode_one(TOY, chat_format, ROW), ROW, chat_format) == [OPEN_END, OPEN_END]
+    assert kinds(encode_one(TOY, chat_format, ROW), ROW, chat_format) == []
+    ((kind, detail),) = chat_format.notes
+    assert (kind, detail.count("'")) == ("no end of turn", 2)
     endless = templates.VICUNA.replace("+ eos_token", "+ '\n'")
     chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "n", endless))
-    assert kinds(encode_one(TOY, chat_format, ROW), ROW, chat_format) == [OPEN_END, OPEN_END]
+    assert kinds(encode_one(TOY, chat_format, ROW), ROW, chat_format) == []
+    assert [kind for kind, _ in chat_format.notes] == ["no end of turn"]
+    for sound in (templates.LLAMA3, templates.LLAMA3_MARKED, templates.CHATML, templates.VICUNA):
+        path = templates.model_directory(tmp_path / "s", sound)
+        assert chat_format_of("template", path=path).notes == ()
 
 
 def test_a_template_whose_marks_hold_the_header_is_found(tmp_path):
-    """What is trained on is the answer and no more."""
+    """The author's marks say what is trained on; lint tells it once."""
     template = templates.LLAMA3_MARKED.replace(
         templates._HEADER + "{% if message['role'] == 'assistant' %}{% generation %}",
         "{% if message['role'] == 'assistant' %}{% generation %}" + templates._HEADER,
     ).replace("{% else %}", "{% else %}" + templates._HEADER)
     chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
-    assert set(kinds(encode_one(TOY, chat_format, ROW), ROW, chat_format)) == {SPECIAL}
+    encoded = encode_one(TOY, chat_format, ROW)
+    assert kinds(encoded, ROW, chat_format) == []
+    assert TOY.decode([encoded.ids[encoded.mask.index(1)]]) == "<|start_header_id|>"
+    assert [kind for kind, _ in chat_format.notes] == ["marks hold more than an answer"]
 
 
 # --- files
@@ -428,42 +437,21 @@ def test_the_command_is_silent_where_nothing_is_wrong(lint, tmp_path):
 
 # --- what tokenize says of the same rows
 
-_MARKED = "{% generation %}{{ message['content'] + '<|eot_id|>' }}{% endgeneration %}"
 PLANTED = {
-    UNTRAINED: (chat("Q" * 40, "A"), ["--max-length", "30"], None),
-    CUT: (chat("Q", "A" * 40), ["--max-length", "60"], None),
-    NAMED: (chat("Q", "The end.<|eot_id|>"), [], None),
-    OPEN_END: (
-        ROW,
-        [],
-        "{% generation %}{{ message['content'] }}{% endgeneration %}{{ '<|eot_id|>' }}",
-    ),
-    SPECIAL: (
-        ROW,
-        [],
-        "{{ '<|eot_id|>' }}{% generation %}{{ '<|end_header_id|>' + message['content'] + '<|eot_id|>' }}"
-        "{% endgeneration %}",
-    ),
-    OTHER_TEXT: (
-        ROW,
-        [],
-        "{% generation %}{{ 'Answer: ' + message['content'] + '<|eot_id|>' }}{% endgeneration %}",
-    ),
+    UNTRAINED: (chat("Q" * 40, "A"), ["--max-length", "30"]),
+    CUT: (chat("Q", "A" * 40), ["--max-length", "60"]),
+    NAMED: (chat("Q", "The end.<|eot_id|>"), []),
 }
 
 
 @pytest.mark.parametrize("kind", PLANTED)
 def test_the_commands_find_each_kind(lint, tmp_path, kind):
     """With its line, among sound rows; and tokenize refuses that row with the same words."""
-    row, options, marks = PLANTED[kind]
-    write(tmp_path / "in.jsonl", [row] if marks else [chat("Q", "A"), row, chat("Q", "A")])
-    if marks:
-        assert _MARKED in templates.LLAMA3_MARKED
-        templates.model_directory(tmp_path / "m", templates.LLAMA3_MARKED.replace(_MARKED, marks))
-        options = ["--chat-format", "template", "--template", "m"]
+    row, options = PLANTED[kind]
+    write(tmp_path / "in.jsonl", [chat("Q", "A"), row, chat("Q", "A")])
     done = lint("in.jsonl", *options)
     assert done.exit_code == 1
-    place = "in.jsonl:1: " if marks else "in.jsonl:2: "
+    place = "in.jsonl:2: "
     assert {line[: len(place + kind)] for line in done.stdout.splitlines()} == {place + kind}
     made = CliRunner().invoke(app, ["tokenize", "in.jsonl", "-o", "out", "--tokenizer", "t", *options])
     assert made.exit_code == 1
@@ -472,16 +460,34 @@ def test_the_commands_find_each_kind(lint, tmp_path, kind):
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_what_the_template_does_is_told_once(lint, tmp_path):
+    """Marks that hold more than the answers are their author's word, and no problem of any row."""
+    marks = "{% generation %}{{ 'Answer: ' + message['content'] }}{% endgeneration %}{{ '<|eot_id|>' }}"
+    plain = "{% generation %}{{ message['content'] + '<|eot_id|>' }}{% endgeneration %}"
+    assert plain in templates.LLAMA3_MARKED
+    templates.model_directory(tmp_path / "m", templates.LLAMA3_MARKED.replace(plain, marks))
+    write(tmp_path / "in.jsonl", [ROW, ROW])
+    options = ["in.jsonl", "--chat-format", "template", "--template", "m"]
+    done = lint(*options)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr.count("no end of turn: ") == done.stderr.count("marks hold more than an answer: ") == 1
+    assert "'Answer: " in done.stderr
+    assert len(json.loads(lint(*options, "--json").stdout)["notes"]) == 2
+    made = CliRunner().invoke(app, ["tokenize", *options, "-o", "out", "--tokenizer", "t"])
+    assert made.exit_code == 0
+
+
 def test_a_row_that_its_template_cannot_lay_out_has_its_line(lint, tmp_path):
-    """A template that tells no mask for some orders of roles is no end of the whole run."""
-    template = templates.LLAMA3.replace("{{ bos_token }}", "{{ bos_token }}{{ messages[3:] | length }}")
+    """A template that refuses some orders of roles is no end of the whole run."""
+    template = templates.LLAMA3.replace(
+        "{{ bos_token }}",
+        "{{ bos_token }}{% if messages[3:] %}{{ raise_exception('Two turns.') }}{% endif %}",
+    )
     templates.model_directory(tmp_path / "m", template)
     write(tmp_path / "in.jsonl", [chat("Q", "A"), chat("Q", "A", "q", "a"), chat("Q", "A")])
     done = lint("in.jsonl", "--chat-format", "template", "--template", "m")
     assert done.exit_code == 1
-    assert done.stdout.startswith(
-        "in.jsonl:2: the chat template is not prefix-safe: the loss mask is unknown: "
-    )
+    assert done.stdout.startswith("in.jsonl:2: the chat template refuses it: Two turns.")
     assert "3 rows" in done.stderr
 
 

@@ -156,7 +156,8 @@ def _shard_jobs(inputs: list[str], output: str | None, workspace: str | None) ->
 
 def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:
     manifest = made.manifest
-    counts = {name: manifest[name] for name in ("documents", "tokens", "loss_tokens", "sequences", "cut")}
+    names = ("documents", "tokens", "loss_tokens", "sequences", "cut", "left_out")
+    counts = {name: manifest[name] for name in names}
     fill = None if made.fill is None else round(made.fill, 6)
     share = manifest["loss_tokens"] / manifest["tokens"] if manifest["tokens"] else 0
     line = f"  {manifest['documents']:,} documents, {manifest['tokens']:,} tokens, "
@@ -166,9 +167,13 @@ def _report_shards(summary: Summary, made: Tokenized, target: str) -> None:
         line += f"; {manifest['sequences']:,} sequences of {size:,}, {made.fill:.2%} filled"
     if manifest["cut"]:
         line += f"; {manifest['cut']:,} answers cut"
+    lines = [line]
+    if manifest["left_out"]:
+        kinds = ", ".join(f"{kind}: {count:,}" for kind, count in manifest["left_out"].items())
+        lines.append(f"  left out by the chat format: {kinds}")
     facts = counts | {"fill": fill, "up_to_date": made.up_to_date}
     note = "up to date: " if made.up_to_date else ""
-    summary.add("tokenize", made.ledger, target, note=note, facts=facts, lines=[line])
+    summary.add("tokenize", made.ledger, target, note=note, facts=facts, lines=lines)
 
 
 def _report_pairs(summary: Summary, made: Paired, source: str, target: str) -> None:

@@ -1,23 +1,29 @@
 """The interface of a chat format, and what all chat formats share.
 
-A chat format turns the roles of a conversation into a plan: fixed pieces, and slots for the contents. Ids
-and loss mask are made from the plan piece by piece; nothing is searched for in a finished text.
+A chat format writes a row as a plan: special tokens, fixed texts, and slots for texts of the row, each in
+the loss or not. Ids and loss mask are made from the plan piece by piece. Rows of one shape share a plan.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from dataprep.core.conversations import find_ignored, find_in_row
+from dataprep.core.conversations import Finding, find_ignored, find_in_row
 from dataprep.core.errors import RowError, UsageError
 
+Row = Mapping[str, Any]  # a chat row: `messages`, and `tools` and `chat_template_kwargs` if it has them
+Roles = tuple[str, ...]
 Messages = Sequence[Mapping[str, Any]]
-Turns = tuple[tuple[str, ...], list[str]]  # roles, and contents as a chat format writes them
+# For each message of a row whether it is in the loss; `None` if all assistant messages are.
+Losses = tuple[bool, ...] | None
+
+REASONING, CONTENT, CALLS, TOOLS = "reasoning", "content", "tool calls", "tools"
+"""The kinds of values that a chat format may leave out of its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +37,49 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The slot for the content of a message."""
+    """The slot for a text of the row."""
 
-    message: int  # the index of the message
+    index: int  # its index among `Written.texts`
     in_loss: bool = False
 
 
-Plan = tuple[Segment | Slot, ...]  # the pieces of all conversations with the same roles
+Pieces = tuple[Segment | Slot, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The pieces of all conversations of one shape; compared and hashed by identity, for caches."""
+
+    pieces: Pieces
+    # If true, a text is encoded as one where the loss mask changes inside it, as `transformers` does, and a
+    # token that crosses the border is in the loss. Otherwise texts are cut there.
+    joined: bool = False
+    where: tuple[str, ...] = ()  # names of the spans in the loss for messages, for example `messages[1]`
+
+    def runs(self, texts: Sequence[str]) -> Iterator[list[tuple[str, bool]]]:
+        """Yield each span in the loss as its pieces: text or name, and whether it is a special token."""
+        run: list[tuple[str, bool]] = []
+        for piece in self.pieces:
+            text = texts[piece.index] if isinstance(piece, Slot) else piece.text
+            special = isinstance(piece, Segment) and piece.special
+            # An empty text has no token, so it neither ends a span nor makes one.
+            if not text:
+                continue
+            if piece.in_loss:
+                run.append((text, special))
+            elif run:
+                yield run
+                run = []
+        if run:
+            yield run
+
+
+class Written(NamedTuple):
+    """A row as a chat format writes it."""
+
+    plan: Plan
+    texts: list[str]  # the texts of the plan's slots
+    left_out: tuple[str, ...] = ()  # the kind of each value that the format left out, such as `REASONING`
 
 
 class ChatFormat(Protocol):
@@ -54,45 +96,69 @@ class ChatFormat(Protocol):
     def stop_tokens(self) -> frozenset[str]:
         """The special tokens that end an assistant's turn."""
 
-    def plan(self, roles: tuple[str, ...]) -> Plan:
-        """Return the pieces of conversations with these roles, or raise ``RowError``."""
+    def write(self, row: Row, losses: Losses = None) -> Written:
+        """Return a row of ``read_row`` as the format writes it, or raise ``RowError``."""
 
-    def read(self, messages: Messages) -> Turns:
-        """Return the roles and contents of the messages as the format writes them, or raise ``RowError``."""
+    def prompt(self, row: Row) -> Written:
+        """Return a row that does not end with an assistant message, up to where the answer begins."""
+
+    @property
+    def notes(self) -> tuple[Finding, ...]:
+        """Facts about the format itself that its users should know, for example that no token ends a turn."""
 
     def jinja(self) -> str:
         """Return the format as a Jinja chat template, for programs that read a model directory."""
 
 
-def read_messages(messages: Messages, strip: bool = False) -> Turns:
-    """Return the roles and contents of a chat row; raise the first finding of ``dataprep validate``."""
-    # Well-formed rows take this short way: one list for roles, one for contents, a cached check of the roles.
+def is_plain(messages: Any) -> Roles | None:
+    """Return the roles of messages that have a role and a text and nothing else, or ``None``."""
+    # Nearly all messages are such: one list for roles, one for contents, a cached check of the roles.
     try:
         roles = tuple([message["role"] for message in messages])
         contents = [message["content"] for message in messages]
         sound = _roles_are_sound(roles) and all(map(str.strip, contents))
-        # Nearly all messages have these two fields only: one sum for a row that is tokenized.
-        if sound and sum(map(len, messages)) != 2 * len(roles):
-            sound = not any(finding for message in messages for finding in find_ignored(message, "messages"))
+        return roles if sound and sum(map(len, messages)) == 2 * len(roles) else None
     except (TypeError, KeyError, IndexError):
-        sound = False
-    if not sound:
-        raise _malformed(messages)
-    return roles, [text.strip() for text in contents] if strip else contents
+        return None
 
 
 @lru_cache(maxsize=256)
-def _roles_are_sound(roles: tuple[str, ...]) -> bool:
+def _roles_are_sound(roles: Roles) -> bool:
     row = {"messages": [{"role": role, "content": "."} for role in roles]}
-    return not any(find_in_row(row))
+    return "tool" not in roles and not any(find_in_row(row))
 
 
-def _malformed(messages: Any) -> RowError:
-    if isinstance(messages, list | tuple):
-        messages = [dict(item) if isinstance(item, Mapping) else item for item in messages]
-    for finding in find_in_row({"messages": messages}):
-        return RowError(*finding)
-    return RowError("malformed message", "a content is not a plain string")
+def check_row(row: Row) -> None:
+    """Raise the first finding of ``dataprep validate`` about a row."""
+    messages = row.get("messages")
+    if is_plain(messages) is None:
+        if isinstance(messages, list | tuple):
+            row = {**row, "messages": [dict(m) if isinstance(m, Mapping) else m for m in messages]}
+        for finding in find_in_row(dict(row)):
+            raise RowError(*finding)
+    elif len(row) > 1:
+        for finding in find_ignored(row):
+            raise RowError(*finding)
+
+
+def select_losses(messages: Messages, which: str, marks: Sequence[bool | None]) -> Losses:
+    """Return which messages are in the loss by ``--loss``: ``all``, ``last`` or ``marked``.
+
+    Args:
+        messages: of a row.
+        which: ``all`` assistant messages but those marked as not, the ``last`` one, or those ``marked``.
+        marks: for each message what it says itself, of ``loss_of``.
+    """
+    answers = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
+    if which == "marked":
+        chosen = {number for number in answers if marks[number]}
+    elif which == "last":
+        chosen = {number for number in answers[-1:] if marks[number] is not False}
+    else:
+        chosen = {number for number in answers if marks[number] is not False}
+        if len(chosen) == len(answers):
+            return None
+    return tuple(number in chosen for number in range(len(messages)))
 
 
 def fingerprint_of(*facts: object) -> str:

@@ -31,19 +31,20 @@ from dataprep.tokens.formats.limits import (
 
 
 def make_environment(
-    limit: Limit, marks: tuple[str, str], strftime_now: Callable[[str], str] | None
+    limit: Limit, strftime_now: Callable[[str], str] | None
 ) -> ImmutableSandboxedEnvironment:
     """Return the environment that ``transformers`` 5.23 renders chat templates in, with limits.
 
+    Its attribute ``marks`` is put around what ``{% generation %}`` encloses; ``None`` for no marks.
+
     Args:
         limit: counts the rounds of loops and macros.
-        marks: put around what ``{% generation %}`` encloses while ``environment.marking`` is set.
         strftime_now: returns the date in a form such as ``%d %b %Y``; ``None`` for templates without a date.
     """
     environment = LimitedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
-    environment.extend(marking=False, marks=marks)
+    environment.extend(marks=None)
     environment.filters |= {name: checked(environment.filters[name]) for name in FILTERS}
     environment.filters |= {"tojson": _tojson, "format": _format, "small": _small}
     environment.filters["timed"] = pass_context(partial(_timed, limit))
@@ -102,10 +103,8 @@ class Generation(Extension):
 
     def _mark(self, caller: Any) -> str:
         text: str = caller()
-        if not self.environment.marking:  # type: ignore[attr-defined]
-            return text
-        begin, end = self.environment.marks  # type: ignore[attr-defined]
-        return f"{begin}{text}{end}"
+        marks = self.environment.marks  # type: ignore[attr-defined]
+        return text if marks is None else f"{marks[0]}{text}{marks[1]}"
 
 
 class TemplateDict:

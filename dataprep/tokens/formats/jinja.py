@@ -1,55 +1,52 @@
 """A model's own chat template as a chat format.
 
-The template is rendered once for each order of roles, with placeholders for the contents. So only its own
-text can hold special tokens: a content goes to the tokenizer as data, whatever it says. The loss mask covers
-what the template marks as generated; without marks, what follows each prompt.
+Each row is rendered, and its text is encoded as `transformers` encodes it, except that only the template's
+own text can hold special tokens. Rows of one shape, which differ in their texts alone, share a plan. It was
+made with words in place of the texts, and fits a row if it gives what the template makes of the row itself.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dataprep.core.conversations import REASONING_FIELDS, Finding
 from dataprep.core.errors import RowError, TemplateError, TokenizerError
 from dataprep.tokens.formats.base import (
-    Messages,
+    TOOLS,
+    Losses,
     Plan,
+    Row,
     Segment,
     Slot,
-    Turns,
+    Written,
     check_date,
     fingerprint_of,
-    read_messages,
 )
 from dataprep.tokens.formats.model_template import (
-    BEGIN,
-    END,
+    MARKS,
     TOKENS,
     ChatTemplate,
     ModelTemplate,
     read_template,
 )
+from dataprep.tokens.formats.pieces import GUARD, Span, cut, data_of, guarded, tool_names
+from dataprep.tokens.formats.shapes import Rendered, Shape, Skeleton, has_messages_only, shape_of, word_for
+from dataprep.tokens.formats.spans import SpanFinder, Turns
 from dataprep.tokens.options import first_difference
 
-Span = tuple[int, int]
 CONTEXT = 40  # characters of each text in a message about a difference
+NAMED = "name of a special token inside content"
 
-
-@dataclass(frozen=True)
-class _Rendered:
-    """The output of the template for messages with certain roles."""
-
-    plan: Plan
-    pieces: tuple[str | int, ...]  # its text, with the indexes of messages in place of their contents
-    trims: tuple[
-        tuple[bool, bool], ...
-    ]  # for each message, whether its content is trimmed on the left, and right
-    # The messages whose contents stand after, and before, a special token that swallows white space.
-    bare: tuple[frozenset[int], frozenset[int]]
-    stop_tokens: frozenset[str]  # the special tokens that come first after assistants' contents
+_EXCHANGE: Shape = (("user", False), ("assistant", False))
+_GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+# Marks of thoughts: a template may look for them in a content, and write its own in their place.
+_THOUGHTS = re.compile(r"</?(?:think|thinking|thought)>|\[/?THINK\]", re.IGNORECASE)
 
 
 @dataclass
@@ -60,15 +57,23 @@ class TemplateFormat:
     special_tokens: tuple[str, ...]
     strip: bool = False
     date: str | None = None
-    _rendered: dict[tuple[str, ...], _Rendered] = field(default_factory=dict, repr=False)
-    _compiled: ChatTemplate | None = field(default=None, repr=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # `chat_template_kwargs` for all rows
+    _skeletons: dict[Shape, Skeleton | None] = field(default_factory=dict, repr=False)
+    _prompts: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
+    _compiled: dict[str, ChatTemplate] = field(default_factory=dict, repr=False)
 
     name = "template"
     exact = False  # a template may write a space before an answer, and mark it as generated
 
     @classmethod
     def read_from(
-        cls, path: str | Path, *, strip: bool, date: str | None, special_tokens: Collection[str] = ()
+        cls,
+        path: str | Path,
+        *,
+        strip: bool,
+        date: str | None,
+        special_tokens: Collection[str] = (),
+        arguments: Mapping[str, Any] | None = None,
     ) -> TemplateFormat:
         """Return the template of a model directory or file; see ``chat_format_of``."""
         check_date(date)
@@ -79,9 +84,9 @@ class TemplateFormat:
             raise TokenizerError(
                 f"{path}: no special tokens are known; give a model directory that lists them"
             )
-        chat_format = cls(template, tuple(names), strip, date)
+        chat_format = cls(template, tuple(names), strip, date, dict(arguments or {}))
         try:
-            used = chat_format._chat.uses(TOKENS)
+            used = chat_format._chat().uses(TOKENS)
         except TemplateError as error:
             raise TemplateError(f"{path}: {error}") from None
         if used and not template.variables:
@@ -90,234 +95,278 @@ class TemplateFormat:
                 "give the model directory, whose tokenizer_config.json does"
             )
         try:  # find what is wrong with a template before any row is read
-            chat_format._render_roles(("user", "assistant"))
+            skeleton = chat_format._skeleton(_EXCHANGE)
+            if skeleton is not None and not skeleton.rendered.spans:
+                raise RowError(
+                    "the chat template leaves the answer out", repr(skeleton.rendered.text[:CONTEXT])
+                )
         except RowError as error:
             raise TemplateError(f"{path}: not even a question and an answer: {error}") from None
         return chat_format
 
     def __post_init__(self) -> None:
-        facts = (self.template.text, sorted(self.template.variables.items()), self.special_tokens)
+        texts = self.template.text, *sorted(self.template.others.items())
+        facts = (texts, sorted(self.template.variables.items()), self.special_tokens)
         swallowing = sorted(self.template.before), sorted(self.template.after)
-        self.fingerprint = fingerprint_of(self.name, self.strip, self.date, facts, swallowing)
+        arguments = sorted(self.arguments.items())
+        given = (arguments,) if arguments else ()
+        self.fingerprint = fingerprint_of(self.name, self.strip, self.date, facts, swallowing, *given)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_compiled": None}  # compiled templates cannot be pickled
+        # Compiled templates cannot be pickled, and plans are compared by identity.
+        kept = {name: value for name, value in self.__dict__.items() if name not in _MADE}
+        return kept | {"_compiled": {}, "_skeletons": {}, "_prompts": {}}
 
-    @property
+    @cached_property
     def stop_tokens(self) -> frozenset[str]:
-        """The special tokens that end an assistant's turn, in the loss or not."""
-        return self._render_roles(("user", "assistant")).stop_tokens
+        """The special tokens that end an assistant's turn."""
+        ends: set[str] = set()
+        inside: set[str] = set()
+        for shape in (_EXCHANGE, _EXCHANGE * 2, (_EXCHANGE[0], ("assistant", True))):
+            try:
+                skeleton = self._skeleton(shape)
+            except RowError:
+                continue
+            for spans in skeleton.rendered.spans.values() if skeleton else ():
+                for start, end in spans:
+                    names = self._special.findall(skeleton.rendered.text[start:end]) if skeleton else []
+                    ends |= {*names[-1:]}
+                    inside |= {*names[:-1]}
+        # Some templates write the token that ends a turn behind the reasoning too.
+        return frozenset(ends - inside) or frozenset(ends)
 
-    def plan(self, roles: tuple[str, ...]) -> Plan:
-        """Return the pieces of conversations with these roles; see ``ChatFormat``."""
-        return self._render_roles(roles).plan
+    @cached_property
+    def notes(self) -> tuple[Finding, ...]:
+        """The facts about the template's loss mask that lint tells once."""
+        skeleton = self._skeleton(_EXCHANGE)
+        if skeleton is None or not skeleton.rendered.spans:
+            return ()
+        text, ((start, end), *others) = skeleton.rendered.text, skeleton.rendered.spans[1]
+        found = []
+        if not any(text[first:last].endswith(self.special_tokens) for first, last in [(start, end), *others]):
+            detail = f"no special token is in the loss behind {text[start:end][-CONTEXT:]!r}"
+            found.append(Finding("no end of turn", f"{detail}: the model does not learn to stop"))
+        messages = [
+            {"role": role, "content": word} for (role, _), word in zip(_EXCHANGE, skeleton.words, strict=True)
+        ]
+        turn = self._finder({}).find(messages, text).spans[1]
+        if self._is_marked({}) and (start < turn[0][0] or max(end, *map(max, others), 0) > turn[-1][1]):
+            detail = f"{text[start:end]!r} is in the loss, as its {{% generation %}} marks say"
+            found.append(Finding("marks hold more than an answer", detail))
+        return tuple(found)
 
-    def read(self, messages: Messages) -> Turns:
-        """Return the roles of the messages, and their contents as the template writes them."""
-        roles, given = read_messages(messages, self.strip)
-        rendered = self._render_roles(roles)
-        contents = [_trim(text, *sides) for text, sides in zip(given, rendered.trims, strict=True)]
-        expected = "".join(
-            [contents[piece] if isinstance(piece, int) else piece for piece in rendered.pieces]
-        )
-        # The row itself is rendered too: a template may treat some contents in a way of its own.
-        real = self._render(roles, given)
-        if real != expected:
-            raise RowError("the chat template changes a content", _difference(expected, real))
-        for side, indexes in enumerate(rendered.bare):
-            for index in indexes:
-                if _trim(contents[index], side == 0, side == 1) != contents[index]:
-                    raise RowError(
-                        "white space beside a special token",
-                        f"the tokenizer swallows it in messages[{index}]: strip contents (--strip)",
-                    )
-        return roles, contents
+    def write(self, row: Row, losses: Losses = None) -> Written:
+        """Return a row as the template writes it; see ``ChatFormat``."""
+        messages = self._stripped(row["messages"])
+        shape, texts = shape_of(messages) if len(row) == 1 or has_messages_only(row) else (None, [])
+        if shape is not None and any(map(self._special.search, texts)):
+            shape = None
+        real = self._render(messages, row)
+        if shape is not None and (skeleton := self._skeleton(shape)) and skeleton.fits(texts, real):
+            if losses not in skeleton.plans:
+                skeleton.plans[losses] = self._plan(skeleton.rendered, losses, skeleton.words)
+            return Written(skeleton.plans[losses], texts, skeleton.rendered.left_out)
+        rendered = self._rendered(messages, row, real)
+        return Written(self._plan(rendered, losses), [], rendered.left_out)
+
+    def prompt(self, row: Row) -> Written:
+        """Return a row up to where the answer begins; see ``ChatFormat``."""
+        messages = self._stripped(row["messages"])
+        text = self._render(messages, row, prompt=True)
+        self._check_names(messages, row, text, prompt=True)
+        return Written(self._plan(Rendered(text, {}), None), [])
 
     def jinja(self) -> str:
         """Return the model's own template, unchanged."""
         return self.template.text
 
-    @property
-    def _chat(self) -> ChatTemplate:
-        if self._compiled is None:
-            self._compiled = ChatTemplate(self.template.text, self.template.variables, self.date)
-        return self._compiled
+    def _chat(self, tools: bool = False) -> ChatTemplate:
+        text = self.template.text_for(tools)
+        if text not in self._compiled:
+            self._compiled[text] = ChatTemplate(text, self.template.variables, self.date)
+        return self._compiled[text]
 
-    def _render(self, roles: tuple[str, ...], contents: list[str], **options: bool) -> str:
-        pairs = zip(roles, contents, strict=False)
-        return self._chat.render([{"role": role, "content": text} for role, text in pairs], **options)
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, self.special_tokens)))
 
-    def _render_roles(self, roles: tuple[str, ...]) -> _Rendered:
-        if roles not in self._rendered:
-            self._rendered[roles] = self._make_rendered(roles)
-        return self._rendered[roles]
+    @cached_property
+    def _strict(self) -> Collection[str]:
+        """The special tokens that may not come from a row: those that the tokenizer's files call special."""
+        return self.template.special_tokens or frozenset(self.special_tokens)
 
-    def _make_rendered(self, roles: tuple[str, ...]) -> _Rendered:
-        words = [_placeholder(index) for index in range(len(roles))]
-        text, spans = self._marked(roles, words)
-        for index, word in enumerate(words):
-            if word not in text:
-                raise RowError(
-                    "the chat template leaves out or changes a content", f"messages[{index}], {roles[index]}"
-                )
-        # Marks are the template's own word on what is generated; without them, prefixes are compared.
-        if not spans:
-            spans = self._after_prompts(roles, words, text)
-        indexes = {word: index for index, word in enumerate(words)}
-        known = re.compile("|".join(map(re.escape, [*words, *self.special_tokens])))
-        pieces = [*_cut(text, known, spans, indexes)]
-        pieces, left = _swallow(pieces, self.template.after, str.lstrip)
-        pieces, right = _swallow(pieces[::-1], self.template.before, str.rstrip)
-        plan = tuple(pieces[::-1])
-        return _Rendered(
-            plan,
-            tuple(indexes.get(piece, piece) for piece in re.split(f"({'|'.join(words)})", text)),
-            self._trims(roles, words),
-            (left, right),
-            _stop_tokens(plan, roles),
+    def _stripped(self, messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        if not self.strip:
+            return messages
+        return [
+            {**message, "content": message["content"].strip()}
+            if isinstance(message.get("content"), str)
+            else message
+            for message in messages
+        ]
+
+    def _render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        row: Row,
+        *,
+        prompt: bool = False,
+        marks: tuple[str, str] | None = None,
+    ) -> str:
+        arguments = {**self.arguments, **(row.get("chat_template_kwargs") or {})}
+        tools = row.get("tools") or None
+        return self._chat(tools is not None).render(
+            messages, tools=tools, arguments=arguments, prompt=prompt, marks=marks
         )
 
-    def _marked(self, roles: tuple[str, ...], words: list[str]) -> tuple[str, list[Span]]:
-        """Return the text, and the spans that the template marks as generated."""
-        parts = re.split(f"([{BEGIN}{END}])", self._render(roles, words, marks=True))
-        text, spans, start = "", [], 0
+    def _skeleton(self, shape: Shape) -> Skeleton | None:
+        """Return the text for rows of a shape; ``None`` if it says nothing about them."""
+        if shape not in self._skeletons:
+            self._skeletons[shape] = self._make_skeleton(shape)
+        return self._skeletons[shape]
+
+    def _make_skeleton(self, shape: Shape) -> Skeleton | None:
+        words: dict[str, int] = {}
+        messages = []
+        for role, reasons in shape:
+            message = {"role": role, "content": word_for(words)}
+            messages.append(message | ({REASONING_FIELDS[0]: word_for(words)} if reasons else {}))
+        rendered = self._rendered(messages, {}, self._render(messages, {}))
+        found = re.findall("|".join(words), rendered.text)
+        # A template that repeats a text or changes it is asked again for each row.
+        if len(found) != len(set(found)):
+            return None
+        parts = re.split(f"({'|'.join(words)})", rendered.text)
+        bare = self._bare(rendered, words)
+        return Skeleton(tuple(words.get(part, part) for part in parts), rendered, words, bare)
+
+    def _rendered(self, messages: Sequence[Mapping[str, Any]], row: Row, real: str) -> Rendered:
+        """Return the text of a row with what is in the loss."""
+        self._check_names(messages, row, real)
+        finder = self._finder(row)
+        if self._is_marked(row):
+            spans, left_out = self._generated(messages, row, real, finder)
+        else:
+            spans, left_out = finder.find(messages, real)
+        # A row of tools whose names are not in the text says nothing of them to the model.
+        if row.get("tools") and not any(name in real for name in tool_names(row["tools"])):
+            left_out = (*left_out, TOOLS)
+        return Rendered(real, spans, left_out)
+
+    def _finder(self, row: Row) -> SpanFinder:
+        depends = repr(row.get("chat_template_kwargs") or ""), "tools" if row.get("tools") else ""
+        return SpanFinder(
+            lambda part, prompt: self._render(part, row, prompt=prompt), self._special, self._prompts, depends
+        )
+
+    def _is_marked(self, row: Row) -> bool:
+        return _GENERATION.search(self.template.text_for(bool(row.get("tools")))) is not None
+
+    def _generated(
+        self, messages: Sequence[Mapping[str, Any]], row: Row, real: str, finder: SpanFinder
+    ) -> Turns:
+        """Return the spans that the template marks as generated, by message."""
+        marks, used = MARKS, 0
+        while marks[0] in real or marks[1] in real:
+            used += 1
+            marks = chr(ord(MARKS[0]) + 2 * used), chr(ord(MARKS[1]) + 2 * used)
+        parts = re.split(f"([{''.join(marks)}])", self._render(messages, row, marks=marks))
+        text, marked, start = "", [], 0
         for part in parts:
-            if part == BEGIN:
+            if part == marks[0]:
                 start = len(text)
-            elif part == END:
-                spans.append((start, len(text)))
+            elif part == marks[1]:
+                marked.append((start, len(text)))
             else:
                 text += part
         # A template may trim or repeat what it marked, and then the spans would be wrong.
-        if text != (plain := self._render(roles, words)):
-            raise RowError("the chat template's marks change its text", _difference(plain, text))
-        return text, spans
+        if text != real:
+            raise RowError("the chat template's marks change its text", _difference(real, text))
+        try:
+            turns = finder.find(messages, real)
+        except RowError:  # the author's marks are enough to tell what is in the loss
+            turns = Turns({}, ())
+        answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+        spans: dict[int, list[Span]] = {}
+        for at, (start, end) in enumerate(marked):
+            inside = [number for number, found in turns.spans.items() if start <= found[0][1] - 1 < end]
+            number = inside[0] if inside else answers[at] if len(marked) == len(answers) else -1 - at
+            if start < end:
+                spans.setdefault(number, []).append((start, end))
+        return Turns(spans, turns.left_out)
 
-    def _after_prompts(self, roles: tuple[str, ...], words: list[str], text: str) -> list[Span]:
-        """Return the span after each prompt up to the end of the turn, for a template without marks."""
-        spans = []
-        for index in [index for index, role in enumerate(roles) if role == "assistant"]:
-            count = index + 1
-            prompt = self._render(roles[:index], words[:index], prompt=True)
-            after = self._render(roles[:count], words[:count])
-            start = self._answer_start(after, prompt, words[index]) if after.startswith(prompt) else 0
-            end = self._turn_end(after, start, words[index])
-            # Otherwise a model that is asked with the prompt would see another text than in training.
-            for shorter, longer in ((prompt, after), (after[:end], text)):
-                if not longer.startswith(shorter):
-                    raise RowError(
-                        "the chat template is not prefix-safe",
-                        f"the loss mask is unknown: with {count} of {len(roles)} messages, "
-                        f"{_difference(shorter, longer)}; mark what is generated with "
-                        "{% generation %}, or use a named chat format",
-                    )
-            # A header that only the full conversation has would be in the loss although no prompt ends there.
-            between = text[len(prompt) : text.index(words[index])]
-            if between.strip() and prompt == self._render(roles[:index], words[:index]):
-                raise RowError(
-                    "the chat template writes no prompt for an assistant",
-                    f"add_generation_prompt adds nothing, so the loss mask is unknown: found {between!r} "
-                    "before an answer; mark what is generated with {% generation %}",
-                )
-            spans.append((start, end))
-        return spans
+    def _check_names(
+        self, messages: Sequence[Mapping[str, Any]], row: Row, real: str, *, prompt: bool = False
+    ) -> None:
+        """Raise ``RowError`` if a special token in the text comes from the row and not from the template."""
+        for where, value in data_of(messages, row):
+            for match in self._special.finditer(value):
+                name = match.group()
+                # `<think>` is no special token of Qwen's files: there it is a word of the vocabulary.
+                if name not in self._strict:
+                    continue
+                if not (_THOUGHTS.fullmatch(name) and self._reads_thoughts(messages, row, real, prompt)):
+                    hint = "is the text in a chat format already?"
+                    if _THOUGHTS.fullmatch(name):
+                        hint = "move the thinking into reasoning_content with --split-thinking"
+                    raise RowError(NAMED, f"{where}: found {name!r} in the text; {hint}")
 
-    def _answer_start(self, text: str, prompt: str, word: str) -> int:
-        # Some templates write text of their own between the prompt and the content, for example Qwen3's
-        # empty block of thoughts. No row says it, so it is not in the loss.
-        content = max(text.find(word), len(prompt))
-        return content if text[len(prompt) : content].strip() else len(prompt)
+    def _reads_thoughts(
+        self, messages: Sequence[Mapping[str, Any]], row: Row, real: str, prompt: bool
+    ) -> bool:
+        """Return whether the template looks for marks of thoughts in answers, and writes its own."""
+        broken = [
+            {**message, "content": _THOUGHTS.sub(guarded, message["content"])}
+            if isinstance(message.get("content"), str)
+            else message
+            for message in messages
+        ]
+        try:
+            return self._render(broken, row, prompt=prompt).replace(GUARD, "") != real
+        except RowError:
+            return True
 
-    def _turn_end(self, text: str, start: int, word: str) -> int:
-        """Return the end of a turn: after the first special token behind the content, else of the text."""
-        content = max(text.find(word, start), start) + len(word)
-        match = re.compile("|".join(map(re.escape, self.special_tokens))).search(text, content)
-        return match.end() if match else len(text)
+    def _plan(self, rendered: Rendered, losses: Losses, words: Mapping[str, int] | None = None) -> Plan:
+        """Return the pieces of a text: special tokens, slots, and the text between them."""
+        chosen = sorted(
+            (span, number)
+            for number, spans in rendered.spans.items()
+            for span in spans
+            if losses is None or (0 <= number < len(losses) and losses[number])
+        )
+        pieces = cut(
+            rendered.text,
+            self._known(words or {}),
+            [span for span, _ in chosen],
+            words or {},
+            self._swallowing,
+        )
+        where = tuple("generated" if number < 0 else f"messages[{number}]" for _, number in chosen)
+        return Plan(tuple(pieces), joined=True, where=where)
 
-    def _trims(self, roles: tuple[str, ...], words: list[str]) -> tuple[tuple[bool, bool], ...]:
-        # Found by rendering contents with white space around them, not by reading the template.
-        text = self._render(roles, [f" \n\t{word}\t\n " for word in words])
-        return tuple((f" \n\t{word}" not in text, f"{word}\t\n " not in text) for word in words)
+    def _known(self, words: Iterable[str]) -> re.Pattern[str]:
+        return (
+            re.compile("|".join(map(re.escape, [*words, *self.special_tokens]))) if words else self._special
+        )
 
+    @property
+    def _swallowing(self) -> tuple[frozenset[str], frozenset[str]]:
+        return self.template.before, self.template.after
 
-def _placeholder(index: int) -> str:
-    # A word that no template contains, and that none changes by trimming or by changing case.
-    return "zq" + "".join(chr(ord("a") + int(digit)) for digit in f"{index:04}") + "qz"
-
-
-def _trim(text: str, left: bool, right: bool) -> str:
-    text = text.lstrip() if left else text
-    return text.rstrip() if right else text
-
-
-def _cut(
-    text: str, known: re.Pattern[str], spans: list[Span], indexes: dict[str, int]
-) -> Iterator[Segment | Slot]:
-    """Yield special tokens, slots, and the text between them, cut where the loss mask changes."""
-    borders = sorted({border for span in spans for border in span})
-
-    def in_loss(position: int) -> bool:
-        return any(start <= position < end for start, end in spans)
-
-    def plain(start: int, end: int) -> Iterator[Segment]:
-        for border in [border for border in borders if start < border < end] + [end]:
-            if start < border:
-                yield Segment(text[start:border], in_loss=in_loss(start))
-            start = border
-
-    position = 0
-    for match in known.finditer(text):
-        yield from plain(position, match.start())
-        position = match.end()
-        if any(match.start() < border < position for border in borders):
-            raise RowError("the chat template marks a part as generated", f"a part of {match.group()!r}")
-        if match.group() in indexes:
-            yield Slot(indexes[match.group()], in_loss(match.start()))
-        else:
-            yield Segment(match.group(), special=True, in_loss=in_loss(match.start()))
-    yield from plain(position, len(text))
+    def _bare(self, rendered: Rendered, words: Mapping[str, int]) -> tuple[frozenset[int], frozenset[int]]:
+        pieces = [*cut(rendered.text, self._known(words), [], words, self._swallowing)]
+        behind: set[int] = set()
+        before: set[int] = set()
+        for one, other in pairwise(pieces):
+            if isinstance(other, Slot) and isinstance(one, Segment) and one.text in self.template.after:
+                behind.add(other.index)
+            if isinstance(one, Slot) and isinstance(other, Segment) and other.text in self.template.before:
+                before.add(one.index)
+        return frozenset(behind), frozenset(before)
 
 
-def _swallow(
-    pieces: list[Segment | Slot], names: Collection[str], strip: Callable[[str], str]
-) -> tuple[list[Segment | Slot], frozenset[int]]:
-    r"""Remove the white space after special tokens of these names; return the contents that follow one too.
-
-    For ``names`` with ``<a>``, and ``<a>`` before a text::
-
-        <a> "\n" " Hi" → <a> "Hi"
-        <a> "\n" {0}   → <a> {0}, and message 0 is bare: white space at its beginning would be lost
-        "x" {0}        → "x" {0}
-    """
-    kept: list[Segment | Slot] = []
-    bare: set[int] = set()
-    swallows = False  # whether a special token of these names, and since then white space alone, came before
-    for piece in pieces:
-        if isinstance(piece, Slot):
-            if swallows:
-                bare.add(piece.message)
-            swallows = False
-        elif piece.special:
-            swallows = piece.text in names
-        elif swallows:
-            text = strip(piece.text)
-            swallows = not text
-            if text:
-                kept.append(Segment(text, in_loss=piece.in_loss))
-            continue
-        kept.append(piece)
-    return kept, frozenset(bare)
-
-
-def _stop_tokens(plan: Plan, roles: tuple[str, ...]) -> frozenset[str]:
-    names, answered = set(), False
-    for piece in plan:
-        if isinstance(piece, Slot):
-            answered = roles[piece.message] == "assistant"
-        elif piece.special and answered:
-            names.add(piece.text)
-            answered = False
-    return frozenset(names)
+# Made when they are asked for, and again in another process.
+_MADE = ("stop_tokens", "notes", "_special", "_strict")
 
 
 def _difference(expected: str, found: str) -> str:

@@ -14,8 +14,10 @@ from typing import Any
 import orjson
 
 from dataprep.core import io as files
+from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.core.errors import FileError, RowError, TemplateError, first_line
 from dataprep.core.records import describe
+from dataprep.datasets.chat_rows import SYSTEM_ROLES, system_into_user
 from dataprep.tokens.formats import limits
 from dataprep.tokens.tokenizers.base import needed
 
@@ -24,10 +26,8 @@ FOLDER = "additional_chat_templates"  # with further templates, one file each
 DEFAULT, TOOL_USE = "default", "tool_use"  # the names of templates that `transformers` chooses by itself
 # The names that templates have for special tokens.
 TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-# Around what a template marks as generated, if that is asked for. Noncharacters: no text contains them.
-BEGIN, END = "\ufdd0", "\ufdd1"
-# The names of a message's reasoning; of several, the first counts.
-REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+# Around what a template marks as generated. Noncharacters, which hardly any text contains.
+MARKS = "\ufdd0", "\ufdd1"
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class ChatTemplate:
 
         self._text = text
         self._limit = limits.Limit()
-        self._environment = make_environment(self._limit, (BEGIN, END), _strftime(date, now))
+        self._environment = make_environment(self._limit, _strftime(date, now))
         dated = {"date_string": date} if date else {}
         self._values = {"documents": None, **variables, **dated}
         try:
@@ -205,7 +205,7 @@ class ChatTemplate:
         tools: Any = None,
         arguments: Any = None,
         prompt: bool = False,
-        marks: bool = False,
+        marks: tuple[str, str] | None = None,
     ) -> str:
         """Return the text of a conversation, or raise ``RowError`` with the template's own message.
 
@@ -214,10 +214,10 @@ class ChatTemplate:
             tools: the row's list of tools, as JSON schemas.
             arguments: the row's ``chat_template_kwargs``; their values replace variables of the same name.
             prompt: whether the beginning of an answer follows (``add_generation_prompt``).
-            marks: whether ``BEGIN`` and ``END`` enclose what the template marks as generated.
+            marks: put around what the template marks as generated, for example ``MARKS``.
         """
         # The extension reads this; a template is compiled once for both ways.
-        self._environment.marking = marks  # type: ignore[attr-defined]
+        self._environment.marks = marks  # type: ignore[attr-defined]
         self._limit.left, self._limit.end = limits.ROUNDS, None
         values = {**self._values, **arguments} if arguments else self._values
         chat = [_seen(message) for message in messages]
@@ -238,8 +238,19 @@ class ChatTemplate:
                     "the chat template writes today's date: give a date with --date"
                 ) from None
             if type(error).__module__.startswith("jinja2"):
-                raise RowError("the chat template refuses it", str(error)) from None
+                hint = self._hint(chat, tools=tools, arguments=arguments, prompt=prompt)
+                raise RowError("the chat template refuses it", f"{error}{hint}") from None
             raise RowError("the chat template fails", f"{type(error).__name__}: {error}") from None
+
+    def _hint(self, messages: list[dict[str, Any]], **options: Any) -> str:
+        """Return advice for a row that the template would take without its system messages."""
+        if not any(message.get("role") in SYSTEM_ROLES for message in messages):
+            return ""
+        try:
+            self.render(system_into_user({"messages": messages})["messages"], **options)
+        except (RowError, TemplateError):
+            return ""
+        return "; it takes the system text in the user's message: `dataprep convert chat --system-into-user`"
 
 
 def _strftime(date: str | None, now: Callable[[], datetime] | None) -> Callable[[str], str] | None:

@@ -1,18 +1,27 @@
-"""The chat formats that have a name: Llama 3, ChatML and Llama 2, each with its Jinja template."""
+"""The chat formats that have a name, such as Llama 3 and ChatML, each with its Jinja template."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
 
+from dataprep.core.conversations import content_text, reasoning_of
+from dataprep.core.errors import RowError
 from dataprep.tokens.formats.base import (
-    Messages,
+    REASONING,
+    TOOLS,
+    Losses,
     Plan,
+    Roles,
+    Row,
     Segment,
     Slot,
-    Turns,
+    Written,
     check_date,
     fingerprint_of,
-    read_messages,
+    is_plain,
 )
 
 DATE_LINES = "Cutting Knowledge Date: December 2023\nToday Date: {}\n\n"
@@ -21,34 +30,70 @@ DATE_LINES = "Cutting Knowledge Date: December 2023\nToday Date: {}\n\n"
 
 @dataclass
 class _Named:
-    """The base class of the named formats."""
+    """The base class of the named formats, which write roles and texts and nothing else of a row."""
 
     strip: bool = False
     date: str | None = None
-    _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict, repr=False)
+    _plans: dict[tuple[Roles, Losses], Plan] = field(default_factory=dict, repr=False)
 
     name = ""
     stop_tokens = frozenset[str]()
     exact = True
+    notes = ()
 
     def __post_init__(self) -> None:
         check_date(self.date)
         self.fingerprint = fingerprint_of(self.name, self.strip, self.date)
 
-    def plan(self, roles: tuple[str, ...]) -> Plan:
+    def write(self, row: Row, losses: Losses = None) -> Written:
+        roles, texts, left_out = self._read(row)
         # There are few orders of roles in a file, and a plan is the same for all rows of one.
-        if roles not in self._plans:
-            self._plans[roles] = tuple(self._pieces(roles))
-        return self._plans[roles]
+        if (plan := self._plans.get((roles, losses))) is None:
+            in_loss = losses or [role == "assistant" for role in roles]
+            where = tuple(f"messages[{index}]" for index, chosen in enumerate(in_loss) if chosen)
+            plan = Plan(tuple(self._pieces(roles, in_loss)), where=where)
+            self._plans[roles, losses] = plan
+        return Written(plan, texts, left_out)
 
-    def read(self, messages: Messages) -> Turns:
-        return read_messages(messages, self.strip)
+    def prompt(self, row: Row) -> Written:
+        answer = {"role": "assistant", "content": "."}
+        roles, texts, left_out = self._read({**row, "messages": [*row["messages"], answer]})
+        in_loss = [False] * (len(roles) - 1) + [True]
+        pieces = [*takewhile(lambda piece: not piece.in_loss, self._pieces(roles, in_loss))]
+        return Written(Plan(tuple(pieces)), texts, left_out)
 
     def jinja(self) -> str:
         trim = " | trim" if self.strip else ""
         return "\n".join(self._template(f"(message['content']{trim})")) + "\n"
 
-    def _pieces(self, roles: tuple[str, ...]) -> list[Segment | Slot]:
+    def _read(self, row: Row) -> tuple[Roles, list[str], tuple[str, ...]]:
+        """Return the roles and texts of a row, and the kinds of what is left out."""
+        messages, left_out = row["messages"], []
+        if (roles := is_plain(messages)) is not None:
+            texts = [message["content"] for message in messages]
+        else:
+            roles = tuple(message["role"] for message in messages)
+            texts = [self._text_of(message, f"messages[{at}]") for at, message in enumerate(messages)]
+            left_out = [REASONING for message in messages if reasoning_of(message)]
+        if row.get("tools"):
+            left_out.append(TOOLS)
+        return roles, [text.strip() for text in texts] if self.strip else texts, tuple(left_out)
+
+    def _text_of(self, message: Mapping[str, Any], where: str) -> str:
+        if message.get("tool_calls") or message["role"] not in ("system", "user", "assistant"):
+            what = "tool calls" if message.get("tool_calls") else f"messages of the role {message['role']!r}"
+            raise RowError(
+                f"the chat format {self.name} writes no {what}",
+                f"{where}: use --chat-format template with a model whose template does",
+            )
+        text = content_text(message.get("content"))
+        if not text.strip():
+            raise RowError(
+                f"the chat format {self.name} writes no reasoning", f"{where} has reasoning and no content"
+            )
+        return text
+
+    def _pieces(self, roles: Roles, in_loss: Sequence[bool]) -> Iterator[Segment | Slot]:
         raise NotImplementedError
 
     def _template(self, content: str) -> list[str]:
@@ -65,19 +110,18 @@ class Llama3(_Named):
     name = "llama3"
     stop_tokens = frozenset({"<|eot_id|>"})
 
-    def _pieces(self, roles: tuple[str, ...]) -> list[Segment | Slot]:
-        pieces: list[Segment | Slot] = [Segment("<|begin_of_text|>", special=True)]
+    def _pieces(self, roles: Roles, in_loss: Sequence[bool]) -> Iterator[Segment | Slot]:
+        yield Segment("<|begin_of_text|>", special=True)
         dated = DATE_LINES.format(self.date) if self.date else ""
         # With a date, Llama 3.2's own template writes a system message even where the row has none.
         if dated and roles[0] != "system":
-            pieces += [*self._header("system"), Segment(dated), Segment("<|eot_id|>", special=True)]
-        for index, role in enumerate(roles):
-            in_loss = role == "assistant"
-            pieces += self._header(role)
+            yield from [*self._header("system"), Segment(dated), Segment("<|eot_id|>", special=True)]
+        for index, (role, learned) in enumerate(zip(roles, in_loss, strict=True)):
+            yield from self._header(role)
             if dated and role == "system":
-                pieces.append(Segment(dated))
-            pieces += [Slot(index, in_loss), Segment("<|eot_id|>", special=True, in_loss=in_loss)]
-        return pieces
+                yield Segment(dated)
+            yield Slot(index, learned)
+            yield Segment("<|eot_id|>", special=True, in_loss=learned)
 
     @staticmethod
     def _header(role: str) -> list[Segment]:
@@ -120,18 +164,13 @@ class ChatML(_Named):
     name = "chatml"
     stop_tokens = frozenset({"<|im_end|>"})
 
-    def _pieces(self, roles: tuple[str, ...]) -> list[Segment | Slot]:
-        pieces: list[Segment | Slot] = []
-        for index, role in enumerate(roles):
-            in_loss = role == "assistant"
-            pieces += [
-                Segment("<|im_start|>", special=True),
-                Segment(f"{role}\n"),
-                Slot(index, in_loss),
-                Segment("<|im_end|>", special=True, in_loss=in_loss),
-                Segment("\n"),
-            ]
-        return pieces
+    def _pieces(self, roles: Roles, in_loss: Sequence[bool]) -> Iterator[Segment | Slot]:
+        for index, (role, learned) in enumerate(zip(roles, in_loss, strict=True)):
+            yield Segment("<|im_start|>", special=True)
+            yield Segment(f"{role}\n")
+            yield Slot(index, learned)
+            yield Segment("<|im_end|>", special=True, in_loss=learned)
+            yield Segment("\n")
 
     def _template(self, content: str) -> list[str]:
         return [
@@ -154,22 +193,29 @@ class Llama2(_Named):
     stop_tokens = frozenset({"</s>"})
     exact = False  # the spaces around an answer are in the loss
 
-    def _pieces(self, roles: tuple[str, ...]) -> list[Segment | Slot]:
-        pieces: list[Segment | Slot] = []
+    def _pieces(self, roles: Roles, in_loss: Sequence[bool]) -> Iterator[Segment | Slot]:
         system = roles[0] == "system"
+        turns = roles[system:]
+        if turns != ("user", "assistant") * (len(turns) // 2):
+            raise RowError(
+                "roles out of order",
+                f"found {' '.join(roles)}; the chat format {self.name} expects an optional system message, "
+                "then user and assistant in turn",
+            )
         for index in range(int(system), len(roles), 2):
-            pieces += [Segment("<s>", special=True), Segment("[INST] ")]
+            learned = in_loss[index + 1]
+            yield Segment("<s>", special=True)
+            yield Segment("[INST] ")
             if system and index == 1:
-                pieces += [Segment("<<SYS>>\n"), Slot(0), Segment("\n<</SYS>>\n\n")]
-            pieces += [
-                Slot(index),
-                Segment(" [/INST]"),
-                Segment(" ", in_loss=True),
-                Slot(index + 1, in_loss=True),
-                Segment(" ", in_loss=True),
-                Segment("</s>", special=True, in_loss=True),
-            ]
-        return pieces
+                yield Segment("<<SYS>>\n")
+                yield Slot(0)
+                yield Segment("\n<</SYS>>\n\n")
+            yield Slot(index)
+            yield Segment(" [/INST]")
+            yield Segment(" ", in_loss=learned)
+            yield Slot(index + 1, in_loss=learned)
+            yield Segment(" ", in_loss=learned)
+            yield Segment("</s>", special=True, in_loss=learned)
 
     def _template(self, content: str) -> list[str]:
         system = content.replace("message[", "messages[0][")
@@ -189,6 +235,50 @@ class Llama2(_Named):
             "        {{- raise_exception('expected roles system, user and assistant, system only first') }}",
             "    {%- endif %}",
             "{%- endfor %}",
+        ]
+
+
+@dataclass
+class Plain(_Named):
+    r"""Roles by name: ``User: question\n\nAssistant: answer<|endoftext|>``, for base models without marks.
+
+    The token at the end is the tokenizer's own for the end of a text. The space before an answer is in the
+    loss: a model writes it with the answer's first word.
+    """
+
+    end: str = "<|endoftext|>"
+
+    name = "plain"
+    exact = False  # the space before an answer is in the loss
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.stop_tokens = frozenset({self.end})
+        self.fingerprint = fingerprint_of(self.name, self.strip, self.end)
+
+    def _pieces(self, roles: Roles, in_loss: Sequence[bool]) -> Iterator[Segment | Slot]:
+        for index, (role, learned) in enumerate(zip(roles, in_loss, strict=True)):
+            if role == "assistant":
+                yield Segment("Assistant:")
+                yield Segment(" ", in_loss=learned)
+                yield Slot(index, learned)
+                yield Segment(self.end, special=True, in_loss=learned)
+            else:
+                yield Segment(f"{role.capitalize()}: ")
+                yield Slot(index)
+                yield Segment("\n\n")
+
+    def _template(self, content: str) -> list[str]:
+        return [
+            "{%- for message in messages %}",
+            "    {%- if message['role'] == 'assistant' %}",
+            "        {{- 'Assistant:' }}",
+            *_answer(f"' ' + {content}", self.end),
+            "    {%- else %}",
+            f"        {{{{- message['role'] | capitalize + ': ' + {content} + '\\n\\n' }}}}",
+            "    {%- endif %}",
+            "{%- endfor %}",
+            *_prompt("Assistant:"),
         ]
 
 
@@ -220,4 +310,4 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
 
 
-FORMATS = {chat_format.name: chat_format for chat_format in (Llama3, ChatML, Llama2)}
+FORMATS = {chat_format.name: chat_format for chat_format in (Llama3, ChatML, Llama2, Plain)}

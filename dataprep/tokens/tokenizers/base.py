@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
+from itertools import accumulate
 from typing import Any, Protocol
 
 from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
@@ -51,6 +52,31 @@ class Tokenizer(Protocol):
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """Return the bytes of ids if the tokenizer is made of bytes, else ``decode`` in UTF-8."""
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return which characters of a text each id of ``encode`` stands for: first, one after the last.
+
+        A part of a character stands for the whole character. Raises ``RowError`` if the ids do not stand for
+        the text as it is.
+        """
+        ids, data = self.encode(text), text.encode("utf-8")
+        known = self.token_bytes
+        if known is not None:
+            ends = [*accumulate(len(known[number] or b"") for number in ids)]
+        else:
+            ends = [len(self.decode_bytes(ids[: count + 1])) for count in range(len(ids))]
+        # A space that the tokenizer puts before a text is no part of it.
+        extra = ends[-1] - len(data) if ends else 0
+        if extra not in (0, 1):
+            raise RowError(
+                "a text that the tokenizer changes", "its tokens do not tell where a part of it begins"
+            )
+        character = [*accumulate(byte & 0xC0 != 0x80 for byte in data)]
+        ends = [max(0, end - extra) for end in ends]
+        return [
+            (character[start] - 1 if start < len(data) else len(text), character[end - 1] if end else 0)
+            for start, end in zip([0, *ends], ends, strict=False)
+        ]
+
     def special(self, name: str) -> int:
         """Return the id of a special token; raise ``TokenizerError`` if no token has that name."""
         if (number := self.special_tokens.get(name)) is not None:
@@ -60,8 +86,24 @@ class Tokenizer(Protocol):
         raise TokenizerError(
             f"the tokenizer has no special token {name!r}; it has {names or 'none'}: "
             "choose a chat format that it was made for with --chat-format (llama3, chatml, llama2, or "
-            "template: the model directory's own), or another tokenizer"
+            f"template: the model directory's own), or another tokenizer{_fitting(self.special_tokens)}"
         )
+
+
+# The special tokens that named chat formats need besides the end of a text.
+_NEEDED = {
+    "llama3": {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
+    "chatml": {"<|im_start|>", "<|im_end|>"},
+    "llama2": {"<s>", "</s>"},
+}
+
+
+def _fitting(known: Collection[str]) -> str:
+    """Return which named chat formats fit a tokenizer, as the end of a message."""
+    names = [name for name, needed in _NEEDED.items() if needed.issubset(known)]
+    if not names and first_of(EOS, known) is not None:
+        names = ["plain"]
+    return f"; for this tokenizer: --chat-format {' or '.join(names)}" if names else ""
 
 
 # A space in the vocabularies of SentencePiece. The same character in a text would be read as a space.
@@ -176,6 +218,17 @@ def encode_after(tokenizer: Tokenizer, text: str) -> list[int]:
     )
 
 
+def _spans_after(tokenizer: Tokenizer, text: str) -> list[tuple[int, int]]:
+    """Return the characters that each id of ``encode_after`` stands for."""
+    ids = encode_after(tokenizer, text)
+    for anchor in _ANCHORS:
+        spans = tokenizer.spans(anchor + text)
+        head = len(tokenizer.encode(anchor))
+        if tokenizer.encode(anchor + text)[head:] == ids:
+            return [(max(0, start - len(anchor)), end - len(anchor)) for start, end in spans[head:]]
+    return []
+
+
 def decode_after(tokenizer: Tokenizer, ids: Sequence[int]) -> bytes:
     """Return the bytes of ids that continue another text, with the space that decoding alone removes."""
     alone = tokenizer.decode_bytes(ids)
@@ -184,3 +237,13 @@ def decode_after(tokenizer: Tokenizer, ids: Sequence[int]) -> bytes:
     head = tokenizer.encode(_ANCHORS[1])
     behind = tokenizer.decode_bytes([*head, *ids]).removeprefix(tokenizer.decode_bytes(head))
     return behind if behind == b" " + alone else alone
+
+
+def border_of(tokenizer: Tokenizer, text: str, at: int, *, continuing: bool = False) -> tuple[int, int]:
+    """Return how many tokens of a text end before a position, and how many begin before it.
+
+    The two numbers differ if a token crosses the position, which is counted in characters. A text that
+    continues another one has the ids of ``encode_after``.
+    """
+    spans = tokenizer.spans(text) if not continuing else _spans_after(tokenizer, text)
+    return sum(end <= at for _, end in spans), sum(start < at for start, _ in spans)

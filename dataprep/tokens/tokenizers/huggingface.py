@@ -98,6 +98,10 @@ class HuggingFaceTokenizer(Tokenizer):
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the characters of a text that each id stands for; see ``Tokenizer``."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special tokens by name; invalid UTF-8 becomes U+FFFD."""
         if self._byte_of is not None:

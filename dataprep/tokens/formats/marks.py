@@ -1,0 +1,155 @@
+"""Put marks into the texts of a row, and find them in what a chat template makes of it.
+
+A template may strip, move or drop a text, and may cut it at tags such as `</think>`. So each piece between
+tags gets marks of its own, inside of its outer white space: what the template does to a text it does to the
+marked text too. Without its marks, the marked rendering must be the real one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from dataprep.core.conversations import REASONING_FIELDS
+from dataprep.tokens.formats.base import CALLS, CONTENT, REASONING
+
+# A mark is a word, which JSON and Python's `repr` leave as it is. It has a beginning that the row does not
+# contain, `o` or `c` for the beginning or the end of a piece, the number of the piece, and `z`.
+# Templates cut texts at tags.
+_TAG = re.compile(r"(</?[A-Za-z_][\w:.-]*>|<\|[^<>|\s]+\|>|\[/?[A-Z_]+\])")
+# A text with more tags is marked as a whole only: it is HTML or a program, and not the format of a template.
+_MOST_TAGS = 32
+
+
+class Place(NamedTuple):
+    """The place of a mark in the rendered text."""
+
+    position: int
+    kind: str  # `REASONING`, `CONTENT` or `CALLS`
+    opens: bool  # whether the marked piece begins here
+
+
+@dataclass
+class Marks:
+    """The marks of one row.
+
+    Attributes:
+        whole: whether to mark whole texts too, and not only pieces between tags.
+        answers_only: whether to mark only assistant messages.
+        empty: the index of an assistant message without any text, to mark the place of its content.
+        word: the beginning of all marks; ``word_for`` finds one that a text does not contain.
+        kinds: the kinds of texts that were marked, by message; filled by ``mark``.
+    """
+
+    whole: bool = True
+    answers_only: bool = False
+    empty: int = -1
+    word: str = "zqy"
+    kinds: dict[int, set[str]] = field(default_factory=dict, init=False)
+    _sources: list[tuple[int, str]] = field(default_factory=list, init=False)  # message and kind of each mark
+
+    def mark(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return messages with marks in their texts."""
+        return [
+            self._message(number, message)
+            if message.get("role") == "assistant" or not self.answers_only
+            else dict(message)
+            for number, message in enumerate(messages)
+        ]
+
+    def find(self, text: str) -> tuple[str, dict[int, list[Place]]]:
+        """Return a rendered text without its marks, and the places of each message's marks in order."""
+        parts: list[str] = []
+        places: dict[int, list[Place]] = {}
+        seen: set[tuple[int, bool]] = set()
+        position = start = 0
+        for match in re.finditer(f"{self.word}([oc])([0-9]+)z", text, re.IGNORECASE):
+            parts.append(text[start : match.start()])
+            position += len(parts[-1])
+            start = match.end()
+            opens = match[1].lower() == "o"
+            number = int(match[2])
+            # A template may repeat a text, such as a tool's name before its result: the first time counts.
+            if number < len(self._sources) and (number, opens) not in seen:
+                seen.add((number, opens))
+                message, kind = self._sources[number]
+                places.setdefault(message, []).append(Place(position, kind, opens))
+        return "".join([*parts, text[start:]]), places
+
+    def _message(self, number: int, message: Mapping[str, Any]) -> dict[str, Any]:
+        marked = dict(message)
+        content = message.get("content")
+        if number == self.empty:
+            marked["content"] = self._around("", number, CONTENT)
+        elif isinstance(content, str):
+            marked["content"] = self._text(content, number, CONTENT)
+        elif isinstance(content, list):
+            marked["content"] = [self._part(part, number) for part in content]
+        if message.get("role") != "assistant":
+            return marked
+        for name in REASONING_FIELDS:
+            if isinstance(message.get(name), str):
+                marked[name] = self._text(message[name], number, REASONING)
+        if isinstance(calls := message.get("tool_calls"), list):
+            marked["tool_calls"] = [self._call(call, number) for call in calls]
+        return marked
+
+    def _part(self, part: Any, number: int) -> Any:
+        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            return {**part, "text": self._text(part["text"], number, CONTENT)}
+        return self._text(part, number, CONTENT) if isinstance(part, str) else part
+
+    def _call(self, call: Any, number: int) -> Any:
+        if not isinstance(call, Mapping):
+            return call
+        marked = dict(call)
+        if isinstance(call.get("function"), Mapping):
+            marked["function"] = self._call(call["function"], number)
+        for name in ("name", "arguments"):
+            if name in call:
+                marked[name] = self._value(call[name], number)
+        return marked
+
+    def _value(self, value: Any, number: int) -> Any:
+        if isinstance(value, str):
+            return self._one(value, number, CALLS)
+        if isinstance(value, Mapping):
+            return {name: self._value(item, number) for name, item in value.items()}
+        return [self._value(item, number) for item in value] if isinstance(value, list) else value
+
+    def _text(self, text: str, number: int, kind: str) -> str:
+        pieces = _TAG.split(text)
+        if len(pieces) == 1 or len(pieces) > 2 * _MOST_TAGS:
+            return self._one(text, number, kind)
+        tags = [piece.lower() for piece in pieces]
+        # The text before `</think>` in a content is reasoning, and the template may treat it as such.
+        thought = max((at for at, tag in enumerate(tags) if tag in ("</think>", "[/think]")), default=-1)
+        pieces[::2] = [
+            self._one(piece, number, REASONING if 2 * at < thought else kind)
+            for at, piece in enumerate(pieces[::2])
+        ]
+        # Only in answers: a template may ask whether a user's text begins with a tag.
+        return self._one("".join(pieces), number, kind) if self.whole else "".join(pieces)
+
+    def _one(self, text: str, number: int, kind: str) -> str:
+        core = text.strip()
+        if not core:
+            return text
+        self.kinds.setdefault(number, set()).add(kind)
+        start = text.index(core)
+        return text[:start] + self._around(core, number, kind) + text[start + len(core) :]
+
+    def _around(self, core: str, number: int, kind: str) -> str:
+        name = f"{len(self._sources)}z"
+        self._sources.append((number, kind))
+        return f"{self.word}o{name}{core}{self.word}c{name}"
+
+
+def word_for(text: str) -> str:
+    """Return a beginning of marks that a text does not contain, in upper or lower case."""
+    word, text = "zqy", text.lower()
+    while word in text:
+        word += "y"
+    return word

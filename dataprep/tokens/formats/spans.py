@@ -1,0 +1,226 @@
+"""Find which parts of a rendered conversation an assistant has written.
+
+The texts of the row are found by their marks. In the loss is each assistant's turn from its first text on,
+with what the template writes between its texts, up to the special tokens that end the turn. Other renderings
+tell where a turn's header ends and where the next one begins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from dataprep.core.errors import RowError
+from dataprep.tokens.formats.base import CALLS, REASONING
+from dataprep.tokens.formats.marks import Marks, Place, word_for
+from dataprep.tokens.formats.pieces import Span
+
+Message = Mapping[str, Any]
+Places = Mapping[int, Sequence[Place]]
+
+UNKNOWN = "the loss mask is unknown"
+_INSTEAD = "mark what is generated with {% generation %}, or use a named chat format"
+# Texts are compared by whole words, tags, and single white space: `<think>` and `<tool_call>` begin with the
+# same two characters and have nothing in common.
+_UNIT = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\w+|.", re.DOTALL)
+# How to mark a row, from what tells most to what disturbs a template least.
+_WAYS = (Marks(), Marks(whole=False), Marks(whole=False, answers_only=True))
+_QUESTION = {"role": "user", "content": "zq"}
+_ANSWER = {"role": "assistant", "content": "zq"}
+
+
+class Turns(NamedTuple):
+    """The turns of assistants in a rendered conversation."""
+
+    # By the index of the message: the turn, and special tokens behind it that belong to it. Messages that the
+    # template leaves out have none.
+    spans: dict[int, list[Span]]
+    left_out: tuple[str, ...]  # the kinds of values that the template left out
+
+
+@dataclass
+class SpanFinder:
+    """Finds what assistants have written in the texts of one template.
+
+    Attributes:
+        render: renders messages, with the prompt of an answer behind them or without.
+        special: finds the special tokens.
+        prompts: the prompts of answers that were rendered, by what they depend on; filled here.
+        depends: what prompts depend on besides the message before them.
+    """
+
+    render: Callable[[Sequence[Message], bool], str]
+    special: re.Pattern[str]
+    prompts: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict)
+    depends: tuple[str, ...] = ()
+
+    def find(self, messages: Sequence[Message], real: str) -> Turns:
+        """Return what assistants have written in ``real``, the template's text, or raise ``RowError``."""
+        way, kinds, places = self._places(messages, real)
+        spans: dict[int, list[Span]] = {}
+        left_out: list[str] = []
+        for number, message in enumerate(messages):
+            here = places.get(number, ())
+            left_out += sorted(kinds.get(number, set()) - {place.kind for place in here})
+            if message["role"] != "assistant":
+                continue
+            marks = way
+            if not here:
+                marks = replace(way, empty=number)
+                text, found = self.look(messages, replace(marks))
+                here = found.get(number, ()) if text == real else ()
+            if not here:
+                continue
+            start, end = here[0].position, here[-1].position
+            others = _positions(places, number)
+            if any(start < position < end for position in others):
+                raise RowError(UNKNOWN, f"the template writes messages into messages[{number}]: {_INSTEAD}")
+            before = max((position for position in others if position <= start), default=0)
+            after = min((position for position in others if position >= end), default=None)
+            turn = _Turn(self, messages, number, marks)
+            start = before + turn.start(here[0], real[before:start])
+            ends = [end + at for at in turn.ends(here[-1], real[end:after])]
+            spans[number] = [(start, ends[0]), *zip(ends[1::2], ends[2::2], strict=True)]
+        return Turns(spans, tuple(left_out))
+
+    def _places(self, messages: Sequence[Message], real: str) -> tuple[Marks, dict[int, set[str]], Places]:
+        """Return the first way of marking that does not change the text, what it marks and what it finds."""
+        word = word_for(real)
+        for way in _WAYS:
+            marks = replace(way, word=word)
+            text, places = self.look(messages, marks)
+            if text == real:
+                return replace(way, word=word), marks.kinds, places
+        raise RowError(UNKNOWN, f"the chat template changes texts by what they say: {_INSTEAD}")
+
+    def look(self, messages: Sequence[Message], marks: Marks, *, prompt: bool = False) -> tuple[str, Places]:
+        """Return the text of messages and the places of their marks; nothing if the template refuses them."""
+        try:
+            return marks.find(self.render(marks.mark(messages), prompt))
+        except RowError:
+            return "", {}
+
+    def prompt(self, messages: Sequence[Message], number: int, way: Marks) -> tuple[str, str]:
+        """Return what stands between the last text before an answer and the answer, and its last part.
+
+        The last part, which the template writes as the prompt of an answer, is empty if it writes none.
+        """
+        # Looked up by the role of the message before it: more than that decides only in templates in which
+        # the rows themselves show it, too.
+        key = (*self.depends, messages[number - 1]["role"] if number else "")
+        if key not in self.prompts:
+            prompt, added = self._prompt(messages[:number], way)
+            self.prompts[key] = prompt if number else "", added or self._prompt([_QUESTION], way)[1]
+        return self.prompts[key]
+
+    def _prompt(self, messages: Sequence[Message], way: Marks) -> tuple[str, str]:
+        texts = []
+        for prompt in (True, False):
+            text, places = self.look(messages, replace(way), prompt=prompt) if messages else ("", {})
+            last = max(_positions(places), default=0)
+            texts.append(text[last:])
+        return texts[0], texts[0][_common(*texts) :]
+
+
+@dataclass
+class _Turn:
+    """One assistant message in its conversation."""
+
+    finder: SpanFinder
+    messages: Sequence[Message]
+    number: int
+    way: Marks
+
+    def start(self, first: Place, gap: str) -> int:
+        """Return where in the text before its first mark what the assistant has written begins."""
+        prompt, added = self.finder.prompt(self.messages, self.number, self.way)
+        header = _common(gap, prompt)
+        if added and not prompt:  # nothing comes before the first message that could tell
+            header = gap.rfind(added) + len(added) if added in gap else 0
+        # The tag that opens the reasoning is learned too, unless the prompt of an answer has it.
+        if self._is_structured(first) or (first.kind == REASONING and not 0 < len(prompt) == header):
+            return max(header, _common(gap, self._around_content()[0]))
+        # No row says what else the template writes before a content, such as an empty block of thoughts.
+        if first.kind == REASONING or not first.opens or (header and not gap[header:].strip()):
+            return header
+        return len(gap)
+
+    def ends(self, last: Place, gap: str) -> list[int]:
+        """Return where in the text behind its last mark the turn ends, and the borders of further tokens."""
+        closing = self._closing(gap)
+        common = gap[: _common(gap, closing)]
+        syntax = 0
+        if self._is_structured(last):
+            content = self._around_content()[1]
+            syntax = len(common) - len(content) if content and common.endswith(content) else -1
+        names = [*self.finder.special.finditer(common, max(syntax, 0))]
+        if names and syntax < 0:
+            return [names[-1].end()]
+        if names:
+            return [names[0].end(), *(border for name in names[1:] for border in name.span())]
+        return [self._first_end(gap) if self.finder.special.search(closing) else len(common)]
+
+    def _first_end(self, gap: str) -> int:
+        """Return where a turn ends if the last turn ends by another token than the turns before."""
+        names = [*self.finder.special.finditer(gap)]
+        added = self.finder.prompt(self.messages, self.number, self.way)[1]
+        header = self.finder.special.match(added)
+        # Headers often begin alike, and otherwise with one special token each.
+        if header and header.group() in gap:
+            names = [name for name in names if name.end() <= gap.rindex(header.group())]
+        elif header:
+            names = names[:-1]
+        return names[0].end() if names else 0
+
+    def _closing(self, gap: str) -> str:
+        """Return the text that closes the turn where it is the last one."""
+        if self.number == len(self.messages) - 1:
+            return gap
+        # Before the prompt of another answer stands all that ends the turn, and no header of a message.
+        messages = self.messages[: self.number + 1]
+        added = self.finder.prompt(self.messages, self.number, self.way)[1]
+        if added and (text := self._behind(messages, prompt=True)).endswith(added):
+            return text.removesuffix(added)
+        return self._behind(messages)
+
+    def _behind(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
+        text, places = self.finder.look(messages, replace(self.way), prompt=prompt)
+        return text[places[self.number][-1].position :] if self.number in places else ""
+
+    def _is_structured(self, place: Place) -> bool:
+        """Return whether the template writes something around the text, as around the name of a call."""
+        return place.kind == CALLS or isinstance(self.messages[self.number].get("content"), list)
+
+    def _around_content(self) -> tuple[str, str]:
+        """Return the texts before and behind the answer if it is a content alone."""
+        before, behind = "", ""
+        # A template may refuse the result of a call that is not there, and then nothing follows the answer.
+        for rest in (self.messages[self.number + 1 :], ()):
+            text, places = self.finder.look(
+                [*self.messages[: self.number], _ANSWER, *rest], replace(self.way)
+            )
+            if self.number not in places:
+                continue
+            first, last = places[self.number][0].position, places[self.number][-1].position
+            others = [
+                at.position for other, listed in places.items() if other != self.number for at in listed
+            ]
+            before = before or text[max((at for at in others if at <= first), default=0) : first]
+            behind = text[last:]  # of the last one: as the last message
+        return before, behind
+
+
+def _positions(places: Places, without: int = -1) -> list[int]:
+    return [at.position for message, listed in places.items() if message != without for at in listed]
+
+
+def _common(first: str, second: str) -> int:
+    """Return the length of the beginning that two texts have in common, in whole words and tags."""
+    length = 0
+    for one, other in zip(_UNIT.finditer(first), _UNIT.finditer(second), strict=False):
+        if one.group() != other.group():
+            break
+        length = one.end()
+    return length
