@@ -9,6 +9,7 @@ from typing import Any
 
 from dataprep.core.conversations import content_text, reasoning_of
 from dataprep.core.errors import RowError
+from dataprep.core.ignored_fields import is_empty
 from dataprep.tokens.formats.base import (
     REASONING,
     TOOLS,
@@ -80,8 +81,9 @@ class _Named:
         return roles, [text.strip() for text in texts] if self.strip else texts, tuple(left_out)
 
     def _text_of(self, message: Mapping[str, Any], where: str) -> str:
-        if message.get("tool_calls") or message["role"] not in ("system", "user", "assistant"):
-            what = "tool calls" if message.get("tool_calls") else f"messages of the role {message['role']!r}"
+        calls = not is_empty(message.get("tool_calls"))
+        if calls or message["role"] not in ("system", "user", "assistant"):
+            what = "tool calls" if calls else f"messages of the role {message['role']!r}"
             raise RowError(
                 f"the chat format {self.name} writes no {what}",
                 f"{where}: use --chat-format template with a model whose template does",
