@@ -277,7 +277,11 @@ def _find_in_content(message: Mapping[str, Any], role: Any, place: str) -> Itera
         yield Finding("content is no string", f"{place}.content is {found}; {expected}")
         return
     # A tool that returns nothing has an empty result.
-    if not content_text(content).strip() and not says_more and not (role == "tool" and content == ""):
+    if (
+        not content_text(content).strip()
+        and not says_more
+        and not (role == "tool" and isinstance(content, str))
+    ):
         yield Finding("empty content", f"{place}.content is {describe(content)}")
 
 

@@ -268,6 +268,21 @@ _messages = st.lists(
 )
 
 
+@given(some.tool_rows())
+def test_a_sound_row_of_any_kind_gives_nothing(row):
+    """No reasoning, no tool call and no result is a fault for what its texts hold."""
+    assert list(find_in_row(row, strict=True, strict_tools=True)) == []
+    check_row(row)
+
+
+@given(some.tool_rows(), st.data())
+def test_a_result_for_another_call_is_found(row, data):
+    """Whatever else a row holds, a result of a call that it does not have is a fault."""
+    place = data.draw(st.integers(0, len(row["messages"]) - 1))
+    row["messages"].insert(place, {"role": "tool", "content": "x", "name": "no such tool"})
+    assert [finding.kind for finding in find_in_row(row)] == ["tool result without a call"]
+
+
 @pytest.mark.medium
 @given(_messages, some.json_values() | st.lists(some.json_objects(("function", "name"))), some.json_values())
 def test_any_row_is_judged(messages, tools, kwargs):

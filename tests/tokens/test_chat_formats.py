@@ -137,7 +137,7 @@ def test_options_have_fingerprints():
         ("alpaca", {}, "llama3, chatml, llama2, plain, template"),
         ("template", {}, "model directory"),
         ("chatml", {"date": DATE}, "writes no date"),
-        ("llama3", {"date": "2024-07-26"}, "26 Jul 2024"),
+        ("llama3", {"date": "26.07.2024"}, "26 Jul 2024"),
         ("llama3", {"path": "x"}, "fixed"),
     ],
 )
