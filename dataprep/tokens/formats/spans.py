@@ -141,7 +141,10 @@ class _Turn:
             header = gap.rfind(added) + len(added) if added in gap else 0
         # The tag that opens the reasoning is learned too, unless the prompt of an answer has it.
         if self._is_structured(first) or (first.kind == REASONING and not 0 < len(prompt) == header):
-            return max(header, _common(gap, self._around_content()[0]))
+            before = self._around_content()[0]
+            common = _common(gap, before)
+            # A call may begin as a content does, but only all that stands before a content is no part of it.
+            return max(header, common if common == len(before) or not header else 0)
         # No row says what else the template writes before a content, such as an empty block of thoughts.
         if first.kind == REASONING or not first.opens or (header and not gap[header:].strip()):
             return header
