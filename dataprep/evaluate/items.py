@@ -201,7 +201,7 @@ def _as_trained(messages: Sequence[Message], prefix: str) -> list[Message]:
     number = max((number for number, message in enumerate(kept) if message["role"] == "user"), default=-1)
     if number < 0:
         raise RowError("no user message", "expected a question for the student to answer")
-    text = kept[number]["content"]
+    text = content_text(kept[number].get("content"))
     if choices := choices_in(text):
         lines = [f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
         question = (

@@ -140,6 +140,24 @@ def test_tools_and_variables_of_a_row_reach_its_prompt(tmp_path):
     assert prompts_seen[1].endswith(" own<|assistant|>")
 
 
+def test_a_tokenizer_of_another_library_is_asked_by_itself(tmp_path):
+    """Its template is rendered in the same way, with tools and variables, and it encodes the text."""
+    template = (
+        "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}"
+        "{{ tools | tojson if tools else 'none' }}{{ level | default('low') }}<|assistant|>"
+    )
+    tiny_model.tokenizer(template).save_pretrained(tmp_path / "m")
+    tiny_model.llama().save_pretrained(tmp_path / "m")
+    asked = [{"role": "user", "content": "a?"}]
+    rows = ({}, {"tools": [{"a": 1}], "chat_template_kwargs": {"level": "high"}})
+    expected = [load(str(tmp_path / "m")).prompt(asked, **row) for row in rows]
+    with mock.patch("dataprep.models.loading.prompt_encoder", return_value=None):
+        model = load(str(tmp_path / "m"))
+        assert [model.prompt(asked, **row) for row in rows] == expected
+        with pytest.raises(GenerationError, match="chat_template"):
+            model.prompt([{"role": "user", "content": 3}])
+
+
 # --- what is saved
 
 MARKED = (

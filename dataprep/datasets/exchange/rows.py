@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS, ROLES
+from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS, ROLES, reasoning_of
 from dataprep.core.errors import RowError
 from dataprep.core.jsonl import find_lost
 from dataprep.core.records import describe
@@ -79,6 +79,13 @@ def text_of(message: Mapping[str, Any], place: str, account: Account) -> str | N
             account.lose("parts of contents that are no text", found)
     account.change("text parts joined")
     return "".join(texts)
+
+
+def check_said(message: Mapping[str, Any], text: Any, place: str, account: Account) -> None:
+    """Leave out a row with a message that says nothing once its reasoning is lost."""
+    # A model would learn to answer with nothing.
+    if text is None or (not text and reasoning_of(message)):
+        account.leave_out("messages without content", f"{place} has neither a content nor tool calls")
 
 
 def lose_rest(

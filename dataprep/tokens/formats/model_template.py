@@ -265,5 +265,7 @@ def _seen(message: Mapping[str, Any]) -> dict[str, Any]:
     # Null values are left out: many templates would write "None". Reasoning is there by both names that
     # templates read.
     seen = {name: value for name, value in message.items() if value is not None}
+    if len(seen) == 2 and "content" in seen:  # nearly all messages: a role and a text
+        return seen
     reasoning = next((seen[name] for name in REASONING_FIELDS if name in seen), None)
     return seen if reasoning is None else {"thinking": reasoning, **seen, "reasoning_content": reasoning}
