@@ -218,7 +218,7 @@ def is_equal(expected, found, *, masks=True):
     if isinstance(expected, Expected) and "[{'" in expected.text:
         return True  # the template takes texts only, and writes parts as Python shows them
     if isinstance(expected, Expected) and isinstance(found, RowError) and not any(expected.mask):
-        return found.reason == "no token in the loss"
+        return found.reason in ("no token in the loss", "the chat template leaves the answers out")
     if isinstance(expected, Exception) or isinstance(found, RowError):
         return isinstance(expected, Exception) and isinstance(found, RowError)
     return found.ids == expected.ids and (not masks or [*found.mask] == expected.mask)

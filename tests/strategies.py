@@ -1,5 +1,6 @@
 """Strategies that several tests share: texts, JSON values, raw rows of each dataset, Examples, chat rows."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -161,4 +162,44 @@ def chat_rows(draw: st.DrawFn) -> dict[str, Any]:
     row: dict[str, Any] = {"messages": [{"role": role, "content": draw(filled_texts(12))} for role in roles]}
     if draw(st.booleans()):
         row |= {"id": draw(texts(6)), "source": draw(stripped_texts(6))}
+    return row
+
+
+@st.composite
+def tool_rows(draw: st.DrawFn) -> dict[str, Any]:
+    """Well-formed chat rows with reasoning, tools, calls, results, parts of text and loss marks."""
+    names = draw(st.lists(st.sampled_from(("add", "say", "find")), min_size=1, max_size=2, unique=True))
+    parts = st.lists(filled_texts(6), min_size=1, max_size=2).map(
+        lambda found: [{"type": "text", "text": text} for text in found]
+    )
+    marks = st.sampled_from(({}, {}, {"loss": True}, {"loss": False}, {"weight": 0}, {"train": True}))
+    objects = st.dictionaries(texts(3), json_values(4), max_size=2)
+    arguments = objects | objects.map(json.dumps)
+    messages: list[dict[str, Any]] = []
+    for _ in range(draw(st.integers(1, 3))):
+        role = draw(st.sampled_from(("system", "developer", "user")))
+        messages.append({"role": role, "content": draw(filled_texts(8) | parts)})
+        if draw(st.booleans()):
+            with_id = draw(st.booleans())
+            calls = [
+                ({"id": f"c{len(messages)}{number}"} if with_id else {})
+                | {"type": "function", "function": {"name": name, "arguments": draw(arguments)}}
+                for number, name in enumerate(draw(st.lists(st.sampled_from(names), min_size=1, max_size=2)))
+            ]
+            text = draw(st.sampled_from(({}, {"content": None}, {"content": ""}, {"content": "I call."})))
+            messages.append({"role": "assistant", "tool_calls": calls} | text | draw(marks))
+            for call in calls if draw(st.booleans()) else ():
+                given_id = {"tool_call_id": call["id"]} if with_id else {"name": call["function"]["name"]}
+                messages.append({"role": "tool", "content": draw(texts(6))} | given_id)
+        name = draw(st.sampled_from(("reasoning_content", "reasoning", "thinking")))
+        thought = {name: draw(filled_texts(8))} if draw(st.booleans()) else {}
+        messages.append(
+            {"role": "assistant", "content": draw(filled_texts(8) | parts)} | thought | draw(marks)
+        )
+    tools = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in names]
+    row: dict[str, Any] = {"messages": messages}
+    if draw(st.booleans()):
+        row["tools"] = draw(st.sampled_from((tools, json.dumps(tools))))
+    if draw(st.booleans()):
+        row["chat_template_kwargs"] = draw(st.dictionaries(texts(3), json_values(3), max_size=2))
     return row

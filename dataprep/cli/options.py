@@ -67,8 +67,8 @@ ChatFormat = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="llama3, chatml, llama2, or template: the model directory's own. Defaults to template where "
-        "the tokenizer's directory has one, else to llama3.",
+        help="llama3, chatml, llama2, plain, or template: the model directory's own. Defaults to template "
+        "where the tokenizer's directory has one, else to llama3.",
     ),
 ]
 Template = Annotated[
@@ -76,13 +76,6 @@ Template = Annotated[
     typer.Option(
         metavar="PATH",
         help="For template: a model directory or a Jinja file. Defaults to the tokenizer's directory.",
-    ),
-]
-Strip = Annotated[bool, typer.Option("--strip", help="Strip white space around contents.")]
-Date = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DATE", help="Date that the chat format writes, such as 2024-07-26 or '26 Jul 2024'."
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no summary and no progress.")]

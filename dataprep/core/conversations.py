@@ -47,6 +47,7 @@ __all__ = [
     "find_in_line",
     "find_in_row",
     "loss_of",
+    "parsed_row",
     "reasoning_of",
     "split_thinking",
     "tools_of",
@@ -69,6 +70,12 @@ def content_text(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "".join(part["text"] for part in content) if content else ""
+
+
+def parsed_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row for a template: ``tools`` and ``chat_template_kwargs`` that are JSON text are parsed."""
+    texts = [name for name in ("tools", "chat_template_kwargs") if isinstance(row.get(name), str)]
+    return {**row, **{name: parsed(row[name]) for name in texts}} if texts else row
 
 
 def reasoning_of(message: Mapping[str, Any]) -> str | None:
@@ -222,7 +229,7 @@ def _find_in_fields(row: Mapping[str, Any], strict_tools: bool) -> Iterator[Find
     if "tools" in row:
         yield from find_in_tools(row, schemas=strict_tools)
     value = row.get("chat_template_kwargs")
-    if not is_empty(value) and not isinstance(parsed(value), dict):
+    if not is_empty(inner := parsed(value)) and not isinstance(inner, dict):
         expected = "expected an object, or JSON text of one"
         yield Finding(
             "malformed chat_template_kwargs",
@@ -270,7 +277,11 @@ def _find_in_content(message: Mapping[str, Any], role: Any, place: str) -> Itera
         yield Finding("content is no string", f"{place}.content is {found}; {expected}")
         return
     # A tool that returns nothing has an empty result.
-    if not content_text(content).strip() and not says_more and not (role == "tool" and content == ""):
+    if (
+        not content_text(content).strip()
+        and not says_more
+        and not (role == "tool" and isinstance(content, str))
+    ):
         yield Finding("empty content", f"{place}.content is {describe(content)}")
 
 

@@ -42,6 +42,8 @@ class Option:
     # Converts the flag's value to the field's. A field that holds a tuple or a mapping gets the list of
     # all values of its flag.
     parse: Callable[[Any], Any] | None = None
+    # Converts a mapping to the values of its flag; by default each item is NAME=VALUE.
+    write: Callable[[Any], list[str]] | None = None
     kind: Any = None  # type of the flag's value, where it is not the field's
     shown: Any = None  # default as the flag's value, where it is not the field's
     is_path: bool = False  # whether the value can be a local path; a recorded run keeps it as an absolute one
@@ -192,6 +194,8 @@ def to_config(options: Any) -> dict[str, Any]:
         if found.is_path and value is not None:
             # A name on the hub, or a preset, is no path and stays as it is.
             value = absolute(value)
+        elif found.write is not None:
+            value = found.write(value)
         elif isinstance(value, Mapping):
             value = [f"{key}={item}" for key, item in value.items()]
         values[found.key] = list(value) if isinstance(value, tuple) else value

@@ -36,9 +36,9 @@ def name_of_tool(tool: Any) -> str | None:
 def find_in_tools(row: Mapping[str, Any], *, schemas: bool = False) -> Iterator[Finding]:
     """Yield what is wrong with the tools of a row; with ``schemas`` also of their parameters."""
     value = row.get("tools")
-    if is_empty(value):
-        return
     tools = parsed(value)
+    if is_empty(tools):
+        return
     if not isinstance(tools, list):
         expected = "expected a list of tools, or JSON text of one"
         yield Finding("malformed tools", f"the field 'tools' is {describe(value)}; {expected}")

@@ -15,7 +15,7 @@ from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 
 SEPARATOR = "\n\n"  # between the system text and the user's own
-_SYSTEM = ("system", "developer")
+SYSTEM_ROLES = ("system", "developer")
 
 
 class ChatRows:
@@ -53,7 +53,7 @@ def system_into_user(row: Mapping[str, Any]) -> dict[str, Any]:
     kept: list[dict[str, Any]] = []
     before: list[str] = []
     for index, message in enumerate(messages):
-        if message.get("role") in _SYSTEM:
+        if message.get("role") in SYSTEM_ROLES:
             before.append(_text(message.get("content"), index))
             continue
         if before and message.get("role") == "user":

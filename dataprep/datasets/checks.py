@@ -18,7 +18,7 @@ from dataprep.core import io as files
 from dataprep.core.conversations import find_in
 from dataprep.core.errors import InputError, Location, RowError, UsageError, located, one_line
 from dataprep.core.optional import require
-from dataprep.core.records import describe
+from dataprep.datasets.chat_counts import ChatCounts
 
 # A converter that is wrong is wrong in every row; twenty examples of a fault are enough to see it.
 SHOWN_PER_KIND = 20
@@ -166,6 +166,8 @@ class Stats:
         characters: lengths by role in chat rows, by field in other rows.
         duplicates: rows whose content (all but ``id`` and ``source``) an earlier row has too.
         histogram: rows by their number of characters.
+        roles: messages of chat rows by role.
+        parts: what chat rows have beside contents, such as tool calls; only what occurs.
         tokens: tokens by role or field, if a tokenizer was given.
         tokens_by_source: tokens of whole rows' texts by source, if a tokenizer was given.
     """
@@ -175,6 +177,8 @@ class Stats:
     characters: dict[str, Lengths]
     duplicates: int
     histogram: list[Bin]
+    roles: dict[str, int] | None = None
+    parts: dict[str, int] | None = None
     tokens: dict[str, Tokens] | None = None
     tokens_by_source: dict[str, Tokens] | None = None
 
@@ -193,15 +197,22 @@ class _Columns:
         self.encode = encode
         self.rows = 0
         self.sources: Counter[str] = Counter()
+        self.chats = ChatCounts()
         self.digests = (array("Q"), array("Q"))
         self.row_lengths: Counter[int] = Counter()
         self.lengths: dict[str, Counter[int]] = defaultdict(Counter)
         self.tokens: dict[str, Counter[int]] = defaultdict(Counter)
         self.row_tokens: dict[str, Counter[int]] = defaultdict(Counter)
 
+    def _texts_of(self, row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Return the texts of a row by role (chat rows) or by field (other rows)."""
+        if row.get("messages") is not None:
+            return self.chats.add(row)
+        return [(name, text) for name, text in row.items() if isinstance(text, str)]
+
     def add(self, row: Mapping[str, Any], default_source: str) -> None:
         total = tokens = 0
-        for role, text in _texts_of(row):
+        for role, text in self._texts_of(row):
             self.lengths[role][len(text)] += 1
             total += len(text)
             if self.encode is not None:
@@ -225,21 +236,6 @@ class _Columns:
         digest = blake2b(written, digest_size=16).digest()
         for column, half in zip(self.digests, (digest[:8], digest[8:]), strict=True):
             column.append(int.from_bytes(half, "little"))
-
-
-def _texts_of(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """Return the texts of a row by role (chat rows) or by field (other rows)."""
-    messages = row.get("messages")
-    if messages is None:
-        return [(name, text) for name, text in row.items() if isinstance(text, str)]
-    if not isinstance(messages, list):
-        raise RowError("'messages' is not a list", f"found {describe(messages)}")
-    texts = []
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-            raise RowError("malformed message", f"found {describe(message)}; try `dataprep validate`")
-        texts.append((str(message.get("role")), message["content"]))
-    return texts
 
 
 def stats(rows: str | Path | Iterable[Mapping[str, Any]], encode: Encode | None = None) -> Stats:
@@ -286,6 +282,8 @@ def _figures(columns: _Columns) -> Stats:
         characters={role: _lengths(counts) for role, counts in columns.lengths.items()},
         duplicates=_duplicates(*columns.digests),
         histogram=_histogram(columns.row_lengths),
+        roles=columns.chats.roles() or None,
+        parts=columns.chats.parts() or None,
         tokens=tokens,
         tokens_by_source=tokens_by_source,
     )

@@ -98,7 +98,12 @@ def evaluate_file(
 def _training(model: str | Path | None, settings: Settings) -> Training:
     """Return how the student was trained; the settings win over its records."""
     recorded = Training() if model is None else read_training(str(model))
-    return replace(recorded, strip=settings.strip or recorded.strip, date=settings.date or recorded.date)
+    return replace(
+        recorded,
+        strip=settings.strip or recorded.strip,
+        date=settings.date or recorded.date,
+        template_args={**recorded.template_args, **settings.template_args},
+    )
 
 
 def _guard(items: Iterable[Item], settings: Settings) -> Guard | None:

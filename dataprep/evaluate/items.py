@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -28,7 +28,7 @@ from dataprep.evaluate.metrics.references import (
     reference_of_example,
 )
 
-Message = dict[str, str]
+Message = dict[str, Any]
 
 MISSING = "no prediction"
 FACTS = "facts.json"  # what a run of `train` records in the directory of its student
@@ -42,13 +42,19 @@ class Training:
     style: Style | None = None  # how the answers that it was trained on name a choice
     strip: bool = False  # whether contents are without outer white space
     date: str | None = None  # the date in its conversations
+    template_args: Mapping[str, Any] = field(default_factory=dict)  # of its chat template
     recorded: bool = False  # whether there is such a record: its templates have had no clock
 
     def given(self, messages: Sequence[Message]) -> list[Message]:
         """Return messages as the chat format of the training gave them to the student."""
         if not self.strip:
             return list(messages)
-        return [message | {"content": message["content"].strip()} for message in messages]
+        return [
+            message | {"content": message["content"].strip()}
+            if isinstance(message.get("content"), str)
+            else message
+            for message in messages
+        ]
 
 
 def read_training(model: str) -> Training:
@@ -63,13 +69,19 @@ def read_training(model: str) -> Training:
         # Only a run on rationales has parts. Runs of earlier versions record no style.
         prefix = facts["parts"]["answer"]["prefix"] if "parts" in facts else None
         style: Any = "text" if prefix is not None else facts.get("answer_style")
-        found = Training(prefix, style, facts.get("strip") or False, facts.get("date"), recorded=True)
+        given = facts.get("template_args") or {}
+        settings = (facts.get("strip") or False, facts.get("date"), given)
+        found = Training(prefix, style, *settings, recorded=True)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
             path, f"damaged: {error!r}; restore it, or remove it to evaluate without it"
         ) from None
     texts = (found.prefix, found.date, found.style)
-    if type(found.strip) is not bool or any(type(text) not in (str, type(None)) for text in texts):
+    if (
+        type(found.strip) is not bool
+        or type(found.template_args) is not dict
+        or any(type(text) not in (str, type(None)) for text in texts)
+    ):
         raise InputError(path, "damaged: a field has another type; restore it, or remove it")
     return found if found.style in get_args(Style) else replace(found, style=None)
 
@@ -84,6 +96,14 @@ class Item:
     messages: Sequence[Message]  # with or without the reference answer as the last message
     reference: Reference
     number: int = 0  # in its file, from 1, bad and dropped rows included
+    context: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # `tools` and `chat_template_kwargs` of a chat row
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The chat row, without fields that no model sees."""
+        return {"messages": self.messages, **self.context}
 
     @property
     def asked(self) -> list[Message]:
@@ -130,19 +150,17 @@ def _of_chat(row: Mapping[str, Any], where: Location, metric: Metric | None) -> 
         raise RowError(finding.kind, finding.detail)
     *asked, answer = row["messages"]
     source, name = row.get("source"), row.get("id")
-    for field, value in (("source", source), ("id", name)):
+    for label, value in (("source", source), ("id", name)):
         if value is not None and type(value) not in (str, int):
-            raise RowError(f"field {field!r} is not a string", f"found {describe(value)}")
+            raise RowError(f"field {label!r} is not a string", f"found {describe(value)}")
     reference = reference_of_chat(asked, content_text(answer.get("content")), row, metric)
     return Item(
         where,
         None if name is None else str(name),
         None if source is None else converters.canonical(str(source)),
-        [
-            {"role": message["role"], "content": content_text(message.get("content"))}
-            for message in row["messages"]
-        ],
+        list(row["messages"]),
         reference,
+        context={name: row[name] for name in ("tools", "chat_template_kwargs") if row.get(name)},
     )
 
 
@@ -183,7 +201,7 @@ def _as_trained(messages: Sequence[Message], prefix: str) -> list[Message]:
     number = max((number for number, message in enumerate(kept) if message["role"] == "user"), default=-1)
     if number < 0:
         raise RowError("no user message", "expected a question for the student to answer")
-    text = kept[number]["content"]
+    text = content_text(kept[number].get("content"))
     if choices := choices_in(text):
         lines = [f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
         question = (

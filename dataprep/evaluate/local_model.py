@@ -14,7 +14,7 @@ from dataprep.models.decoding import Decoder, Decoding, Row
 from dataprep.models.loading import GenerationError, Model
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import DATE
-from dataprep.tokens.formats.loading import chat_format_of
+from dataprep.tokens.formats.loading import chat_format_of, end_of_text
 from dataprep.tokens.options import Encoded
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 
@@ -48,7 +48,8 @@ def answer_all(
     for number, item in enumerate(items):
         try:
             # An encoder-decoder that was trained on rationales has read the questions alone.
-            prompt = model.prompt(training.given(item.asked), plain=training.prefix is not None)
+            asked = training.given(item.asked)
+            prompt = model.prompt(asked, plain=training.prefix is not None, **item.context)
         except GenerationError as error:  # for example a prompt longer than the model's context
             predictions[number] = Prediction(None, error.kind)
             continue
@@ -101,21 +102,25 @@ def encoder_of(name: str, chat_format: str, training: Training) -> Encoder:
     options: dict[str, Any] = {"strip": training.strip, "date": training.date}
     if chat_format == "template":
         options |= {"path": name, "special_tokens": tokenizer.special_tokens}
+        options["template_args"] = training.template_args
+    elif chat_format == "plain":
+        options["end"] = end_of_text(tokenizer, name)
     return Encoder(tokenizer, chat_format_of(chat_format, **options))
 
 
 def template_options(training: Training) -> dict[str, Any]:
-    """Return the variables by which a chat template writes the date that the student has learnt."""
+    """Return the variables of the chat template that the student was trained with, its date among them."""
+    variables = dict(training.template_args)
     if training.date is None:
         if not training.recorded:
-            return {}
+            return variables
         import jinja2
 
         # Where there is no clock, a template such as Llama 3.2's writes a date of its own.
-        return {"strftime_now": jinja2.Undefined(name="strftime_now")}
+        return variables | {"strftime_now": jinja2.Undefined(name="strftime_now")}
     date = datetime.strptime(training.date, DATE)
     # Templates write a date by either of these.
-    return {"date_string": training.date, "strftime_now": date.strftime}
+    return variables | {"date_string": training.date, "strftime_now": date.strftime}
 
 
 def losses(
@@ -127,7 +132,7 @@ def losses(
         raise UsageError("--metric loss: expected a causal model; this one has an encoder of its own")
     results: list[Loss | RowError] = []
     encoded: list[tuple[int, Encoded]] = []
-    for number, each in enumerate(encoder.encode_messages(item.messages for item in items)):
+    for number, each in enumerate(encoder.encode_rows(item.row for item in items)):
         problem = each if isinstance(each, RowError) else _problem(model, each)
         results.append(problem or (0.0, 0))
         if problem is None and not isinstance(each, RowError):

@@ -11,6 +11,7 @@ from dataprep.core.options import canonical_date, check, option, parse_size
 from dataprep.datasets.templates import read_template
 from dataprep.evaluate.metrics.references import METRICS, Metric
 from dataprep.tokens.formats.base import check_date
+from dataprep.tokens.options import TEMPLATE_ARG
 
 if TYPE_CHECKING:
     # Help texts read this module: numpy and the sandbox must not be imported for them.
@@ -48,7 +49,7 @@ class Settings:
     batch_size: int = option(16, "Rows per batch.", metavar="N", min=1)
     chat_format: str = option(
         "template",
-        "loss: chat format: template (the model's own), llama3, chatml or llama2.",
+        "loss: chat format: template (the model's own), llama3, chatml, llama2 or plain.",
         metavar="NAME",
     )
     strip: bool = option(False, "Strip white space around contents, as the student's training did.")
@@ -58,6 +59,7 @@ class Settings:
         "the student's training.",
         metavar="DATE",
     )
+    template_args: Mapping[str, Any] = option(dict, **TEMPLATE_ARG)
     allow_code: bool = option(False, "Run the programs in answers, confined (Linux only).")
     code_seconds: int = option(
         10, "Maximum processor time of a program and its tests, in seconds.", metavar="N", min=1

@@ -9,12 +9,16 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataprep.core.conversations import content_text
 from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.core.optional import require
+from dataprep.models.prompts import prompt_encoder
 from dataprep.tokens.formats.model_template import ChatTemplate
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+    from dataprep.tokens.encoder import Encoder
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
 PURPOSE = "a teacher in this process"
@@ -73,26 +77,26 @@ class Model:
         self.text_of = lru_cache(maxsize=1 << 16)(self._text_of)
 
     def prompt(
-        self, messages: Sequence[Mapping[str, Any]], *, tools: Any = None, plain: bool = False
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Any = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        plain: bool = False,
     ) -> list[int]:
         """Return a request's messages as tokens, up to where the answer begins.
 
-        The tokenizer's chat template renders them. Without one, each message is a line ``role: content``, and
-        ``assistant:`` follows; or with ``plain`` they are their contents alone. A ``GenerationError`` says
-        why that is not possible.
+        The tokenizer's chat template writes them, with the tools and variables of the row. Without a
+        template, each message is a line ``role: content``, and ``assistant:`` follows; or with ``plain``
+        they are their contents alone. A ``GenerationError`` says why that is not possible.
         """
         if self._tokenizer.chat_template:
-            try:
-                text = self._chat.render(messages, tools=tools, prompt=True)
-            except ValueError as error:  # RowError and TemplateError, and transformers' own
-                raise GenerationError("chat_template", first_line(error)) from None
+            tokens = self._templated(messages, tools, chat_template_kwargs or {})
         elif plain:
-            text = "\n".join(message["content"] for message in messages)
+            tokens = self._encode("\n".join(_text(message) for message in messages), special=True)
         else:
-            lines = [f"{message['role']}: {message['content']}\n" for message in messages]
-            text = "".join(lines) + "assistant:"
-        # A template writes its special tokens itself.
-        tokens = self._encode(text, special=not self._tokenizer.chat_template)
+            lines = [f"{message['role']}: {_text(message)}\n" for message in messages]
+            tokens = self._encode("".join(lines) + "assistant:", special=True)
         if not tokens or max(tokens) >= self.vocab_size:
             problem = "has tokens that the model does not know" if tokens else "has no tokens"
             raise GenerationError("tokenizer", f"the prompt {problem}")
@@ -102,11 +106,29 @@ class Model:
             raise GenerationError("context_length_exceeded", problem)
         return tokens
 
+    def _templated(
+        self, messages: Sequence[Mapping[str, Any]], tools: Any, variables: Mapping[str, Any]
+    ) -> list[int]:
+        row = {"messages": list(messages), "tools": tools, "chat_template_kwargs": variables}
+        try:
+            if self._prompts is not None:
+                return self._prompts.encode_prompt({name: value for name, value in row.items() if value})
+            given = {**self._tokenizer.special_tokens_map, **self._variables}
+            chat = ChatTemplate(self._tokenizer.get_chat_template(tools=tools), given, None)
+            text = chat.render(messages, tools=tools, arguments=variables, prompt=True)
+        except ValueError as error:  # RowError and TemplateError, and transformers' own
+            raise GenerationError("chat_template", first_line(error)) from None
+        # A template writes its special tokens itself.
+        return self._encode(text, special=False)
+
     @cached_property
-    def _chat(self) -> ChatTemplate:
-        # Rendered as transformers renders it, with a clock, but with a limit of time.
-        variables = {**self._tokenizer.special_tokens_map, **self._template}
-        return ChatTemplate(self._tokenizer.get_chat_template(), variables, None, datetime.now)
+    def _variables(self) -> dict[str, Any]:
+        # With a clock, as transformers renders templates; those of the rows that are asked win.
+        return {"strftime_now": _now, **self._template}
+
+    @cached_property
+    def _prompts(self) -> Encoder | None:
+        return prompt_encoder(self._tokenizer, self._variables)
 
     def max_new_tokens(self, prompt: Sequence[int], wanted: int) -> int:
         """Return the maximum length of an answer: ``wanted``, or what the prompt leaves of the context."""
@@ -139,6 +161,14 @@ class Model:
                     if form in (self.text_of(token, True), self.text_of(token, False)):
                         tokens[token] = None
         return list(tokens)
+
+
+def _now(form: str) -> str:
+    return datetime.now().strftime(form)
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    return content_text(message.get("content"))
 
 
 def load(name: str, template: Mapping[str, Any] | None = None) -> Model:

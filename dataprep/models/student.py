@@ -21,7 +21,7 @@ from dataprep.models.loading import (
     load_weights,
     preset_config,
 )
-from dataprep.tokens.formats.loading import chat_format_of
+from dataprep.tokens.formats.loading import chat_format_of, end_of_text
 from dataprep.tokens.formats.model_template import has_template
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.base import pad_id
@@ -77,7 +77,7 @@ class Student:
         # `evaluate` asks the student with the same date, and with contents stripped or not.
         chat_format = self.chat_format
         facts = {"chat_format": chat_format.name, "strip": chat_format.strip, "date": chat_format.date}
-        return {"tokenizer": tokenizer, **facts}
+        return {"tokenizer": tokenizer, **facts, "template_args": dict(getattr(chat_format, "arguments", {}))}
 
     def generate_samples(
         self, prompts: Sequence[NDArray[Any]], max_new_tokens: int, batch_size: int = 32
@@ -265,18 +265,25 @@ def load_chat_format_for(
     *,
     strip: bool = False,
     date: str | None = None,
+    template_args: Mapping[str, Any] | None = None,
 ) -> ChatFormat:
     """Load the chat format of a name, else that of the shards, else the model's template, else Llama 3's.
 
     Finished shards must have been written in that format.
     """
     if not shards:
-        return _chat_format(model, name, tokenizer, strip=strip, date=date)
+        return _chat_format(model, name, tokenizer, strip=strip, date=date, template_args=template_args)
     # Shards record how contents were stripped and which date was written; the template must agree.
     made_with = shards[0].manifest["options"]
-    settings = {"strip": made_with.get("strip", False), "date": made_with.get("date")}
-    for flag, given, made in (("--strip", strip, settings["strip"]), ("--date", date, settings["date"])):
-        if given and given != made:
+    given: dict[str, tuple[Any, Any]] = {
+        "strip": (strip, False),
+        "date": (date, None),
+        "template_args": (template_args, {}),
+    }
+    settings = {name: made_with.get(name, default) for name, (_, default) in given.items()}
+    for name_of, (value, _) in given.items():
+        if value and value != settings[name_of]:
+            flag = "--" + name_of.replace("_", "-").removesuffix("s")
             raise UsageError(
                 f"{flag}: {shards[0].path} was made without it, or with another: leave it out, or make the "
                 "shards again"
@@ -303,7 +310,8 @@ def _chat_format(model: str, name: str | None, tokenizer: Tokenizer, **settings:
         name = "template" if folder is not None and has_template(folder) else "llama3"
     if name == "template":
         return chat_format_of(name, path=folder, special_tokens=tuple(tokenizer.special_tokens), **settings)
-    return chat_format_of(name, **settings)
+    end = end_of_text(tokenizer, folder) if name == "plain" else None
+    return chat_format_of(name, **settings, end=end)
 
 
 def model_directory(model: str, flag: str = "--model") -> str:
@@ -360,41 +368,3 @@ def _create(model: str, tokenizer: Tokenizer, chat_format: ChatFormat) -> PreTra
     factory = AutoModelForSeq2SeqLM if is_encoder_decoder_preset(model) else AutoModelForCausalLM
     weights: PreTrainedModel = factory.from_config(config)
     return weights
-
-
-def compare_tokenizers(
-    own: Tokenizer, other: Tokenizer, texts: Sequence[str], where: str, advice: str
-) -> None:
-    """Check that two tokenizers have the same tokens and split texts in the same way.
-
-    A ``TokenizerError`` begins with ``where``, the place of the other one, and ends with ``advice``.
-    """
-    # Files of the same tokenizer can differ (tokenizer.model, tokenizer.json), so the tokens decide.
-    if own.fingerprint == other.fingerprint:
-        return
-    where, advice = f"{where}: its tokenizer is not the student's: ", f"; {advice}"
-    # The cheapest comparison first: the number of tokens, then special tokens, all tokens, texts.
-    if own.vocab_size != other.vocab_size:
-        raise TokenizerError(f"{where}{other.vocab_size:,} tokens, the student's {own.vocab_size:,}{advice}")
-    if dict(own.special_tokens) != dict(other.special_tokens):
-        differing = dict(own.special_tokens).items() ^ dict(other.special_tokens).items()
-        name = min(token for token, _ in differing)
-        there, here = other.special_tokens.get(name), own.special_tokens.get(name)
-        raise TokenizerError(f"{where}special token {name} is {there} there, {here} here{advice}")
-    for number in range(own.vocab_size):
-        if (theirs := _bytes(other, number)) != (ours := _bytes(own, number)):
-            raise TokenizerError(f"{where}token {number} is {theirs!r} there, {ours!r} here{advice}")
-    # Equal tokens with other merges split texts differently.
-    for text in texts:
-        ids, other_ids = own.encode(text), other.encode(text)
-        if ids != other_ids:
-            first = next((n for n, (a, b) in enumerate(zip(ids, other_ids, strict=False)) if a != b), 0)
-            around = own.decode(ids[max(first - 5, 0) : first + 5])
-            raise TokenizerError(f"{where}it splits {around!r} differently{advice}")
-
-
-def _bytes(tokenizer: Tokenizer, number: int) -> bytes | None:
-    try:
-        return tokenizer.decode_bytes([number])
-    except TokenizerError:  # an id without a token
-        return None

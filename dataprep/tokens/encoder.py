@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dataprep.core.conversations import find_in_row, loss_of, split_thinking
+from dataprep.core.conversations import find_in_row, loss_of, parsed_row, split_thinking
 from dataprep.core.errors import RowDropped, RowError
 from dataprep.tokens.formats.base import (
     ChatFormat,
@@ -133,6 +133,8 @@ class Encoder:
         check_row(row)
         if self._split_thinking:
             row = split_thinking(row)
+        if len(row) > 1:
+            row = parsed_row(row)
         written = self.chat_format.write(row, self._losses(row["messages"]))
         if written.left_out:
             self.left_out.update(written.left_out)
@@ -168,7 +170,7 @@ class Encoder:
 
     def encode_prompt(self, row: Row) -> list[int]:
         """Return the ids of a row up to where its answer begins, or raise ``RowError``."""
-        batch = self.encode([self.chat_format.prompt(row)])
+        batch = self.encode([self.chat_format.prompt(parsed_row(row))])
         for error in batch.errors.values():
             raise error
         ids: list[int] = batch.ids.tolist()

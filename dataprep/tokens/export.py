@@ -19,7 +19,7 @@ from dataprep.core.errors import RowError, TokenizerError
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Segment
 from dataprep.tokens.formats.jinja import TemplateFormat
-from dataprep.tokens.formats.model_template import read_object
+from dataprep.tokens.formats.model_template import FOLDER, PROCESSOR, read_object
 from dataprep.tokens.options import Encoded, first_difference
 from dataprep.tokens.tokenizer_json import tokenizer_json, with_end
 from dataprep.tokens.tokenizers.base import BOS, EOS, Tokenizer, first_of, needed, pad_id
@@ -84,9 +84,10 @@ def save_pretrained(
         contents = saved_files(tokenizer, chat_format, target / "config.json", end=end)
     with files.writing(str(target)):
         target.mkdir(parents=True, exist_ok=True)
-    for name, text in contents.items():
-        files.write_text(text, str(target / name))
-    for name in {TEMPLATE, *BESIDE} - contents.keys():  # of a tokenizer that was saved here before
+    _write(contents, target)
+    older = {f"{FOLDER}/{path.name}" for path in (target / FOLDER).glob("*.jinja")}
+    # Of a tokenizer that was saved here before.
+    for name in {TEMPLATE, PROCESSOR, *BESIDE, *older} - contents.keys():
         with files.writing(str(target / name)):
             (target / name).unlink(missing_ok=True)
 
@@ -120,11 +121,17 @@ def _check(
 ) -> None:
     """Write the files to a temporary directory and read them back."""
     with files.temporary_folder() as folder:
-        for name, text in contents.items():
-            files.write_text(text, str(folder / name))
+        _write(contents, folder)
         if model_config.is_file():
             files.write_text(files.read_text(str(model_config)), str(folder / "config.json"))
         check_saved(folder, tokenizer, chat_format, end)
+
+
+def _write(contents: Mapping[str, str], folder: Path) -> None:
+    for name, text in contents.items():
+        with files.writing(str(folder / name)):
+            (folder / name).parent.mkdir(exist_ok=True)
+        files.write_text(text, str(folder / name))
 
 
 def _contents(tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | None) -> dict[str, str]:
@@ -150,7 +157,17 @@ def _contents(tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | N
     contents = {"tokenizer.json": document, CONFIG: _json(config)}
     if chat_format is not None:
         contents[TEMPLATE] = chat_format.jinja()
+    if isinstance(chat_format, TemplateFormat):
+        contents |= {_other(name): text for name, text in chat_format.template.others.items()}
     return contents
+
+
+def _other(name: str) -> str:
+    """Return the file of a further chat template."""
+    # The name comes out of a downloaded directory, and must not lead out of this one.
+    if Path(f"{name}.jinja").name != f"{name}.jinja":
+        raise TokenizerError(f"found a chat template of the name {name!r}; expected a name for a file")
+    return f"{FOLDER}/{name}.jinja"
 
 
 def _configuration(path: Path) -> dict[str, Any]:
@@ -277,7 +294,7 @@ def check_saved(
 def _compare_chat(
     saved: Any, chat_format: ChatFormat, messages: list[dict[str, str]], expected: Encoded
 ) -> None:
-    text, settings = saved.chat_template, {}
+    text, settings = saved.get_chat_template(), {}
     if isinstance(chat_format, TemplateFormat) and chat_format.date:
         if "strftime_now" in text and "date_string" not in text:
             return  # transformers renders it with today's date
@@ -285,6 +302,8 @@ def _compare_chat(
     elif "strftime_now" in text:
         # Without a date there is no clock here, so the template writes a date of its own.
         settings = {"chat_template": text.replace("strftime_now", "no_clock")}
+    if isinstance(chat_format, TemplateFormat):
+        settings |= chat_format.arguments
     # Without marks in the template, transformers cannot tell a loss mask.
     marked = re.search(r"\{%-?\s*generation\s*-?%\}", text) is not None
     found = saved.apply_chat_template(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
@@ -88,12 +89,15 @@ class LintReport(Report):
     longest: int = 0  # tokens in the longest row
     notes: tuple[Finding, ...] = ()  # about the chat format itself; they are no problems of rows
     kept: list[LintedRow] = field(default_factory=list)  # for the page; rows with faults first
+    dropped: Counter[str] = field(default_factory=Counter)  # rows that the options leave out, by reason
+    left_out: Counter[str] = field(default_factory=Counter)  # values that the chat format leaves out, by kind
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         counts = {"tokens": self.tokens, "in_loss": self.in_loss, "longest": self.longest}
+        others = {"dropped": dict(self.dropped), "left_out": dict(self.left_out)}
         notes = [": ".join(note) for note in self.notes]
-        return super().to_json() | counts | ({"notes": notes} if notes else {})
+        return super().to_json() | counts | others | ({"notes": notes} if notes else {})
 
 
 class _Row(NamedTuple):
@@ -102,6 +106,7 @@ class _Row(NamedTuple):
     where: Location
     written: Written | None
     findings: list[Finding]
+    dropped: str = ""  # why the options leave the row out
 
 
 def lint_files(
@@ -121,7 +126,7 @@ def lint_files(
         tokenizer: the tokenizer of the model that will be trained, or the path of its file or directory.
         chat_format: the chat format of its conversations, or its name, as for ``tokenize_files``.
         template: for the name ``template``: a model directory or a Jinja file. Defaults to the tokenizer's.
-        options: as of ``tokenize_files``; of these ``strip``, ``date`` and the maximum length are used.
+        options: as of ``tokenize_files``; those of packing are not used.
         max_length: maximum number of tokens per row, in place of that of ``options``; longer rows are checked
             as they would be truncated.
         keep: number of rows to keep for a page.
@@ -139,7 +144,8 @@ def lint_files(
     options = options or ShardOptions()
     prepared = prepare(tokenizer, chat_format, options, template)
     max_length = options.limit if max_length is None else max_length
-    encoder = Encoder(prepared.tokenizer, prepared.chat_format)
+    settings: dict[str, Any] = {"loss": options.loss, "split_thinking": options.split_thinking}
+    encoder = Encoder(prepared.tokenizer, prepared.chat_format, **settings)
     report = LintReport(notes=prepared.chat_format.notes)
     bad: list[list[LintedRow]] = []
     good: list[list[LintedRow]] = []
@@ -149,6 +155,7 @@ def lint_files(
         good.append([])
         rows = _rows_in(path, encoder)
         while batch := list(islice(rows, BATCH)):
+            report.dropped.update(row.dropped for row in batch if row.dropped)
             for row in _linted(batch, encoder, max_length):
                 report.rows[path] += 1
                 _count(report, row)
@@ -161,6 +168,7 @@ def lint_files(
     # All files have their share of the page, in the order of the files.
     kept_bad = _shared(bad, keep)
     report.kept = kept_bad + _shared(good, keep - len(kept_bad))
+    report.left_out = encoder.left_out
     return report
 
 
@@ -183,7 +191,7 @@ def _count(report: LintReport, row: LintedRow) -> None:
 
 def _linted(batch: Sequence[_Row], encoder: Encoder, max_length: int | None) -> Iterator[LintedRow]:
     results = encoder.encode([row.written for row in batch if row.written is not None]).results()
-    for where, written, findings in batch:
+    for where, written, findings, _ in batch:
         if written is None:
             yield LintedRow(where, None, findings)
             continue
@@ -213,6 +221,8 @@ def _rows_in(path: str, encoder: Encoder) -> Iterator[_Row]:
         row = parse_line(item) if isinstance(item, bytes) else item
         try:
             yield _Row(where, encoder.read(row), [])
+        except RowDropped as dropped:
+            yield _Row(where, None, [], dropped.reason)
         except RowError as error:
             yield _Row(where, None, [Finding(error.reason, error.detail)])
 

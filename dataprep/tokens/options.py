@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import orjson
 
 from dataprep.core.errors import RowDropped, RowError, UsageError
 from dataprep.core.options import canonical_date, check, option
 
 # Options of commands import this name, so nothing heavy may be imported here: `--help` must answer at once.
 TRUNCATIONS = ("error", "drop", "truncate")
+LOSSES = ("all", "last", "marked")
 
 
 @dataclass(slots=True)
@@ -83,9 +86,72 @@ def first_difference(first: Sequence[object], second: Sequence[object]) -> int |
     return at
 
 
+# Names that belong to the row itself, and not to its template's variables.
+_OF_ROWS = ("messages", "tools", "add_generation_prompt")
+
+
+def parse_template_args(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the variables in texts such as ``enable_thinking=false``.
+
+    >>> parse_template_args(["enable_thinking=false", "effort=high"])
+    {'enable_thinking': False, 'effort': 'high'}
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name.isidentifier():
+            raise UsageError(f"--template-arg {text}: expected NAME=VALUE, such as enable_thinking=false")
+        if name in _OF_ROWS:
+            raise UsageError(f"--template-arg {text}: {name} is not a variable; it comes from the row")
+        if name in found:
+            raise UsageError(f"--template-arg {text}: {name} is given twice; give it once")
+        try:
+            found[name] = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+def write_template_args(variables: Mapping[str, Any]) -> list[str]:
+    """Return the texts that ``parse_template_args`` makes the variables of."""
+    return [f"{name}={orjson.dumps(value).decode('utf-8')}" for name, value in variables.items()]
+
+
+TEMPLATE_ARG: dict[str, Any] = {
+    "help": "Variable of the chat template, such as enable_thinking=false; can be repeated. VALUE is JSON or "
+    "text; a row's own chat_template_kwargs win.",
+    "flag": "--template-arg",
+    "metavar": "NAME=VALUE",
+    "parse": parse_template_args,
+    "write": write_template_args,
+}
+LOSS: dict[str, Any] = {
+    "help": "Assistant messages in the loss: all but those marked as not, the last one, or those marked.",
+    "choices": LOSSES,
+}
+SPLIT_THINKING = "Read <think>…</think> at the beginning of an answer as its reasoning."
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """Options of texts and of the loss mask; each field has the help text of its flag."""
+
+    strip: bool = option(False, "Strip white space around contents.")
+    date: str | None = option(
+        None, "Date that the chat format writes, such as 2024-07-26 or '26 Jul 2024'.", metavar="DATE"
+    )
+    template_args: Mapping[str, Any] = option(dict, **TEMPLATE_ARG)
+    loss: str = option("all", **LOSS)
+    split_thinking: bool = option(False, SPLIT_THINKING)
+
+    def __post_init__(self) -> None:
+        check(self)
+        object.__setattr__(self, "date", canonical_date(self.date))
+
+
 # The manifest of shards lists the options in this order: another order would change its bytes.
 @dataclass(frozen=True, slots=True)
-class ShardOptions:
+class ShardOptions(TextOptions):
     """The options of making shards; each field has the help text of its flag.
 
     Raises:
@@ -103,14 +169,9 @@ class ShardOptions:
     truncation: str = option(
         "error", "What to do with longer rows. With --student, defaults to truncate.", choices=TRUNCATIONS
     )
-    strip: bool = option(False, "Strip white space around contents.")
-    date: str | None = option(
-        None, "Date that the chat format writes, such as 2024-07-26 or '26 Jul 2024'.", metavar="DATE"
-    )
 
     def __post_init__(self) -> None:
-        check(self)
-        object.__setattr__(self, "date", canonical_date(self.date))
+        TextOptions.__post_init__(self)  # `super()` does not find a class with slots
         if self.max_length is not None and self.max_length < 2:  # not a `min` of the flag: --student takes 1
             raise UsageError(f"--max-length {self.max_length}: must be 2 or more")
         if self.split_long and self.pack is None:

@@ -120,7 +120,16 @@ def tokenize_files(
         if existing is not None:
             clear(directory, existing.manifest)
             return existing
-    operator = Documents(Encoder(prepared.tokenizer, prepared.chat_format, options.limit, options.truncation))
+    operator = Documents(
+        Encoder(
+            prepared.tokenizer,
+            prepared.chat_format,
+            options.limit,
+            options.truncation,
+            loss=options.loss,
+            split_thinking=options.split_thinking,
+        )
+    )
     ledger = Ledger()
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
@@ -163,11 +172,18 @@ def prepare(
         tokenizer = tokenizers.load_tokenizer(tokenizer)
     if chat_format is None or isinstance(chat_format, str):
         chat_format = chat_format_for(
-            chat_format, tokenizer, path, template=template, strip=options.strip, date=options.date
+            chat_format,
+            tokenizer,
+            path,
+            template=template,
+            strip=options.strip,
+            date=options.date,
+            template_args=options.template_args,
         )
-    elif options.strip or options.date is not None:
+    elif options.strip or options.date is not None or options.template_args:
         raise UsageError(
-            "strip and date belong to the chat format: give them to chat_format_of, or give its name"
+            "strip, date and template_args belong to the chat format: give them to chat_format_of, or give "
+            "its name"
         )
     return Prepared(tokenizer, chat_format, path, file, digest)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dataprep.core.errors import UsageError
 from dataprep.core.io import printable
 from dataprep.core.options import canonical_date, check, option, options_of, parse_names, to_config
-from dataprep.tokens.options import TRUNCATIONS
+from dataprep.tokens.options import LOSS, SPLIT_THINKING, TEMPLATE_ARG, TRUNCATIONS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,12 +67,17 @@ class TrainOptions:
         **_PATH,
     )
     chat_format: str | None = option(
-        None, "Chat format: llama3, chatml, llama2 or template. Defaults to the model's own.", metavar="NAME"
+        None,
+        "Chat format: llama3, chatml, llama2, plain or template. Defaults to the model's own.",
+        metavar="NAME",
     )
     strip: bool = option(False, "Strip white space around contents.")
     date: str | None = option(
         None, "Date that the chat format writes, such as 2024-07-26 or '26 Jul 2024'.", metavar="DATE"
     )
+    template_args: Mapping[str, Any] = option(dict, **TEMPLATE_ARG)
+    loss: str = option("all", **LOSS)
+    split_thinking: bool = option(False, SPLIT_THINKING)
     max_length: int | None = option(
         None, "Maximum number of tokens per row. Defaults to the model's context length.", metavar="N", min=2
     )
@@ -167,7 +172,8 @@ class TrainOptions:
     def to_json(self) -> dict[str, Any]:
         """Return the options as a JSON object."""
         tuples = {name: list(getattr(self, name)) for name in ("fields", "classes", "keep_status")}
-        return asdict(self) | {"teacher_weights": dict(self.teacher_weights)} | tuples
+        mappings = {name: dict(getattr(self, name)) for name in ("teacher_weights", "template_args")}
+        return asdict(self) | mappings | tuples
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
         """Return the flags that differ from a run's recorded options and change its result."""

@@ -43,10 +43,15 @@ UNREACHED = {
     ("datasets.converters.qa", "--answers-from"): (ALL, "others send the reader to `convert`"),
     ("datasets.source_rows", "--teacher"): (ALL, "labelled rows, which `convert` and `collect` read"),
     ("datasets.templates", "--answer-style"): (ALL, "a plan of `convert`"),
+    ("datasets.exchange.registry", "--from"): (("export",), "a format of `import`"),
+    ("datasets.exchange.rows", "--think-tags"): (("import",), "what a row loses in `export`"),
+    ("datasets.exchange.rows", "--to"): (("import",), "what a row loses in `export`"),
     ("evaluate.metrics.references", "--metric"): (("train",), "`train` only looks at the style of answers"),
     ("models.decoding", "--temperature"): (("evaluate",), "a request of `generate`"),
     ("models.sampling", "--model"): (ALL, "the settings of `generate`"),
     ("models.sampling", "--temperature"): (ALL, "the settings of `generate`"),
+    ("models.sampling", "--tools"): (ALL, "the settings of `generate`"),
+    ("teacher.journal.index", "--fresh"): (("collect",), "a journal that `generate` goes on with"),
     ("teacher.journal.line", "--max-tokens"): (
         ("collect", "review"),
         "a warning about a setting of `generate`",
@@ -54,6 +59,10 @@ UNREACHED = {
     ("tokens.formats.model_template", "--date"): (
         ("generate", "predict"),
         "they give no date",
+    ),
+    ("tokens.formats.jinja", "--split-thinking"): (
+        ("generate", "evaluate", "predict"),
+        "a row of training; requests are asked as they are",
     ),
     ("tokens.options", "--pack"): (ALL, "only `tokenize` packs with these options"),
     ("tokens.options", "--split-long"): (ALL, "only `tokenize` packs with this option"),

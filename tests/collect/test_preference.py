@@ -395,10 +395,10 @@ def test_the_command_makes_pairs(run, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_pairs_of_a_small_real_model_train_it(run, tmp_path):
     """From its own samples, with tools in its prompt: TRL's DPOTrainer takes the pairs as they are."""
-    model = Path(os.environ.get("DATAPREP_REAL_MODELS", "../models")) / "smollm2-135m-instruct"
+    models = Path(__file__).parents[2] / os.environ.get("DATAPREP_REAL_MODELS", "../models")
+    model = models.resolve() / "smollm2-135m-instruct"
     if not (model / "config.json").is_file():
         pytest.skip("DATAPREP_REAL_MODELS names no folder with smollm2-135m-instruct")
-    model = model.resolve()
     asked = [
         {"id": f"r{n}", "messages": [{"role": "user", "content": f"Say {word} in another language."}]}
         for n, word in enumerate(["hello", "thanks", "water", "night"])

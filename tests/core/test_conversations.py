@@ -12,11 +12,13 @@ from dataprep.core.conversations import (
     content_text,
     find_in_row,
     loss_of,
+    parsed_row,
     reasoning_of,
     split_thinking,
     unknown_keys,
 )
-from dataprep.core.errors import MissingDependencyError
+from dataprep.core.errors import MissingDependencyError, RowError
+from dataprep.tokens.formats.base import check_row
 from tests import strategies as some
 from tests.tables import table
 
@@ -80,6 +82,8 @@ SOUND = [
     told(tools=[]),
     told(tools=None),
     told(tools=""),
+    told(tools="null"),
+    told(tools="[]"),
     told(chat_template_kwargs={"enable_thinking": False}),
     told(chat_template_kwargs='{"enable_thinking": false}'),
     told(chat_template_kwargs=None),
@@ -164,6 +168,14 @@ def test_each_fault_has_its_kind(row, kind, shown):
     (finding,) = find_in_row(row)
     assert finding.kind == kind
     assert shown in finding.detail
+
+
+@table(("row", "kind", "shown"), FAULTS)
+def test_no_chat_format_gets_a_row_with_a_fault(row, kind, shown):
+    """What validate finds stops a row before it is written as tokens."""
+    with pytest.raises(RowError, match=kind) as caught:
+        check_row(row)
+    assert shown in caught.value.detail
 
 
 @table(
@@ -256,6 +268,21 @@ _messages = st.lists(
 )
 
 
+@given(some.tool_rows())
+def test_a_sound_row_of_any_kind_gives_nothing(row):
+    """No reasoning, no tool call and no result is a fault for what its texts hold."""
+    assert list(find_in_row(row, strict=True, strict_tools=True)) == []
+    check_row(row)
+
+
+@given(some.tool_rows(), st.data())
+def test_a_result_for_another_call_is_found(row, data):
+    """Whatever else a row holds, a result of a call that it does not have is a fault."""
+    place = data.draw(st.integers(0, len(row["messages"]) - 1))
+    row["messages"].insert(place, {"role": "tool", "content": "x", "name": "no such tool"})
+    assert [finding.kind for finding in find_in_row(row)] == ["tool result without a call"]
+
+
 @pytest.mark.medium
 @given(_messages, some.json_values() | st.lists(some.json_objects(("function", "name"))), some.json_values())
 def test_any_row_is_judged(messages, tools, kwargs):
@@ -316,6 +343,14 @@ def test_the_loss_mark_is_read_from_its_names(message, expected):
 def test_the_text_of_a_content(content, expected):
     """Parts are joined without anything between them."""
     assert content_text(content) == expected
+
+
+def test_texts_of_json_are_parsed_for_templates():
+    """Tools as JSON text, as TRL has them, reach a template as a list; a row without them is not copied."""
+    row = told(tools=json.dumps([ADD]), chat_template_kwargs='{"a": 1}', id="x")
+    assert parsed_row(row) == told(tools=[ADD], chat_template_kwargs={"a": 1}, id="x")
+    assert row["tools"] == json.dumps([ADD])
+    assert parsed_row(sound := told(tools=[ADD])) is sound
 
 
 @table(

@@ -8,6 +8,7 @@ from dataprep import write_rows
 from dataprep.core.conversations import IGNORED, find_in_row
 from dataprep.core.errors import InputError, RowError
 from dataprep.core.io import read_blocks
+from dataprep.tokens.formats.base import check_row
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.lint_files import lint_files
 from dataprep.tokens.tokenize import tokenize_files
@@ -135,15 +136,16 @@ def test_fields_that_would_have_no_effect_are_findings(place, fields, expected):
         assert "remove the field" in finding.detail
 
 
-@table(("place", "fields", "expected"), [case for case in CASES if case[0] == "message"])
-def test_a_chat_format_refuses_messages_with_such_fields(place, fields, expected):
+@table(("place", "fields", "expected"), CASES)
+def test_no_chat_format_gets_rows_with_such_fields(place, fields, expected):
     """Nothing is turned into tokens as if the field were not there."""
-    messages, chat_format = with_fields(place, fields)["messages"], chat_format_of("chatml")
+    row = with_fields(place, fields)
     if expected:
         with pytest.raises(RowError, match=IGNORED):
-            chat_format.read(messages)
+            check_row(row)
     else:
-        assert chat_format.read(messages) == (("user", "assistant"), ["What is 2 + 2?", "4"])
+        check_row(row)
+        assert chat_format_of("chatml").write(row).texts == ["What is 2 + 2?", "4"]
 
 
 def test_all_readers_of_chat_rows_name_such_fields(run, tmp_path):

@@ -129,6 +129,15 @@ def test_rows_of_any_shape_come_back_from_parquet(tmp_path_factory, rows):
     assert through(rows, path) == [orjson.dumps(row) for row in rows]
 
 
+@pytest.mark.medium
+@settings(deadline=None)
+@given(st.lists(some.tool_rows() | some.chat_rows(), min_size=1, max_size=3))
+def test_rows_of_models_come_back_from_parquet(tmp_path_factory, rows):
+    """Rows with reasoning, tools and calls, beside plain ones."""
+    path = str(tmp_path_factory.mktemp("parquet") / "a.parquet")
+    assert through(rows, path) == [orjson.dumps(row) for row in rows]
+
+
 def test_plain_messages_are_a_list_of_objects(tmp_path):
     """Other tools read roles and contents as columns; only calls and tools are JSON text."""
     path = str(tmp_path / "a.parquet")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from dataprep import export_files, import_files
+from dataprep import dataset_names, export_files, import_files
 from dataprep.cli.commands import exchange
 from dataprep.core.errors import DataprepError, RowDropped, RowError
 from dataprep.datasets.exchange import registry
@@ -80,6 +80,22 @@ def test_files_come_back_as_they_were(name, tmp_path, run):
     rows = [json.loads(line) for line in back.out.splitlines()]
     expected = read_jsonl(tmp_path / "rows.jsonl")
     assert rows == [{"messages": row["messages"]} for row in expected] if lossy else expected
+
+
+@pytest.mark.medium
+def test_the_rows_of_all_sample_sets_come_back(workspace, run):
+    """Each dataset's chat rows go out and come in without a loss or a change, byte by byte."""
+    for dataset in sorted(set(dataset_names()) - {"qa"}):
+        converted = run("convert", dataset, "-q", cwd=workspace)
+        assert converted.code == 0, converted.err
+    rows = sorted((workspace / "pre_datasets").rglob("*.jsonl"))
+    assert len(rows) > 8
+    expected = b"".join(path.read_bytes() for path in rows)
+    for name in ("sharegpt", "alpaca", "openai", "prompt-completion"):
+        result = export_files(rows, workspace / "out.jsonl", format=name)
+        back = import_files(workspace / "out.jsonl", workspace / "back.jsonl")
+        assert result.lost == result.changed == back.lost == back.changed == {}
+        assert (workspace / "back.jsonl").read_bytes() == expected
 
 
 def test_bad_rows_stop_or_go_to_the_rejects(tmp_path, run):
@@ -411,17 +427,26 @@ def test_sft_trainer_of_trl_takes_one_step(name, tmp_path, hub):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("shape", ["as collect writes them", "OpenAI"])
-def test_dpo_trainer_of_trl_takes_one_step(shape, tmp_path, hub):
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("preference", "as collect writes them"), ("preference", "OpenAI"), ("hub-dir", "texts")],
+)
+def test_dpo_trainer_of_trl_takes_one_step(name, shape, tmp_path, hub):
     """The exported pairs go into TRL's DPOTrainer as `load_dataset` gives them."""
     from trl import DPOConfig, DPOTrainer
 
-    source = write_jsonl(tmp_path / "pairs.jsonl", [SHAPES[shape]] * 4)
-    export_files(source, tmp_path / "out.jsonl", format="preference")
-    rows = hub("json", data_files=str(tmp_path / "out.jsonl"), split="train")
+    rows = [SHAPES[shape] | ({} if shape == "OpenAI" else {"id": str(number)}) for number in range(4)]
+    source = write_jsonl(tmp_path / "pairs.jsonl", rows)
+    target = tmp_path / "pairs-out.jsonl"
+    export_files(source, target, format="preference")
+    if name == "hub-dir":
+        export_files(target, tmp_path / "set", format=name)
+        loaded = hub(str(tmp_path / "set"), split="train")
+    else:
+        loaded = hub("json", data_files=str(target), split="train")
     path = student(tmp_path / "student")
     config = DPOConfig(
         str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=2, report_to=[], use_cpu=True
     )
-    trainer = DPOTrainer(path, LlamaForCausalLM.from_pretrained(path), config, train_dataset=rows)
+    trainer = DPOTrainer(path, LlamaForCausalLM.from_pretrained(path), config, train_dataset=loaded)
     assert torch.isfinite(torch.tensor(trainer.train().training_loss))

@@ -190,3 +190,78 @@ def test_no_file_is_a_usage_error():
     """Stats without a file says what to give."""
     with pytest.raises(UsageError):
         stats_of_files([])
+
+
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+TOOL = {"type": "function", "function": {"name": "add"}}
+
+
+def rows_with_parts():
+    """Rows with reasoning, tools, tool calls, text parts and loss marks."""
+    asked = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "bc"}]}
+    calls = {"role": "assistant", "tool_calls": [CALL, CALL], "content": None, "reasoning": "Hmm."}
+    result = {"role": "tool", "content": "2", "tool_call_id": None}
+    answer = {"role": "assistant", "content": "Two", "loss": True}
+    other = {"role": "assistant", "content": "One", "weight": 0}
+    return [
+        {"messages": [asked, calls, result, answer], "tools": [TOOL, TOOL], "chat_template_kwargs": {"a": 1}},
+        {
+            "messages": [asked, other, asked, answer],
+            "tools": json.dumps([TOOL]),
+            "chat_template_kwargs": None,
+        },
+    ]
+
+
+def test_what_chat_rows_have_beside_contents_is_counted(run, tmp_path):
+    """Reasoning, tools, tool calls and loss marks are counted, and their texts are described."""
+    figures = stats(rows_with_parts())
+    assert figures.roles == {"user": 3, "assistant": 4, "tool": 1}
+    assert figures.parts == {
+        "rows with tools": 2,
+        "tools": 3,
+        "rows with chat_template_kwargs": 1,
+        "reasoning texts": 1,
+        "tool calls": 2,
+        "loss: true": 2,
+        "loss: false": 1,
+    }
+    lengths = {name: (each.texts, each.max) for name, each in figures.characters.items()}
+    calls = len(json.dumps([CALL, CALL], separators=(",", ":")))
+    assert lengths == {
+        "user": (3, 3), "reasoning": (1, 4), "tool calls": (1, calls), "tool": (1, 1), "assistant": (3, 3),
+    }  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows_with_parts())))
+    done = run("stats", "rows.jsonl")
+    assert done.code == 0
+    assert b"in chat rows" in done.out
+    assert b"reasoning texts" in done.out
+    assert json.loads(run("stats", "rows.jsonl", "--json").out)["parts"] == figures.parts
+
+
+def test_plain_rows_have_no_table_of_parts(run, tmp_path):
+    """Rows with contents alone are described as before."""
+    (tmp_path / "rows.jsonl").write_text(json.dumps(chat("Hi", tools=None)))
+    assert b"in chat rows" not in run("stats", "rows.jsonl").out
+    found = json.loads(run("stats", "rows.jsonl", "--json").out)
+    assert found["roles"] == {"user": 1, "assistant": 1}
+    assert "parts" not in found
+
+
+def test_rows_with_other_tools_are_no_duplicates():
+    """The same messages with other tools, or other calls, are another row to learn."""
+    row = chat("Hi")
+    assert stats([row, row | {"tools": [TOOL]}, row | {"tools": [TOOL, TOOL]}]).duplicates == 0
+    first, second = (chat("Hi") for _ in range(2))
+    second["messages"][1]["tool_calls"] = [CALL]
+    assert stats([first, second]).duplicates == 0
+    assert stats([second, second]).duplicates == 1
+
+
+@pytest.mark.parametrize(
+    "message", [{"role": "user"}, {"role": "user", "content": 7}, {"role": "user", "content": ["x"]}, "x"]
+)
+def test_a_message_without_a_text_is_refused(message):
+    """What validate calls a fault has no length."""
+    with pytest.raises(DataprepError, match="malformed message"):
+        stats([{"messages": [message]}])

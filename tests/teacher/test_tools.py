@@ -2,6 +2,8 @@
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dataprep.collect.collector import collect_files
 from dataprep.core.errors import InputError, RowError, UsageError
@@ -168,6 +170,40 @@ def test_a_call_that_no_file_can_hold_is_kept_as_far_as_possible():
         "\ud83d", "\ufffd"
     )
     assert answer.flags == ("half_character",)
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | FLOATS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(TEXTS, VALUES), min_size=1, max_size=3))
+def test_any_calls_are_journaled_as_they_came(calls):
+    """Also those of servers with shapes of their own, in their order of keys."""
+    (answer,), _ = answers_of(orjson.dumps(calling(calls=calls)), tools=True)
+    found = orjson.loads(orjson.dumps(answer.fields(None)))
+    assert orjson.dumps(found["tool_calls"]) == orjson.dumps(calls)
+    assert "flags" not in found
+
+
+def test_a_long_file_of_requests_has_the_same_keys(places, monkeypatch):
+    """They are computed in other processes, with the tools of each request."""
+    requests, journal, _ = places
+    write(
+        requests,
+        *({"id": f"r{n}", "messages": USER, **({"tools": [CLOCK]} if n % 2 else {})} for n in range(9)),
+    )
+    config = GenerationConfig("tiny", tools=[WEATHER])
+    with TeacherServer(lambda *_: Reply(body=calling())) as server:
+        for long in (True, False, True):
+            monkeypatch.setattr("dataprep.teacher.generate.is_long", lambda _, long=long: long)
+            assert str(generate(requests, journal, config, Endpoint(server.url)).ledger) == "9 in = 9 out"
+        assert len(server.received) == 9
+        assert sorted(each.body["tools"] == [CLOCK] for each in server.received) == [False] * 5 + [True] * 4
 
 
 CONVERSATION = [

@@ -134,10 +134,10 @@ def test_options_have_fingerprints():
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("alpaca", {}, "llama3, chatml, llama2, template"),
+        ("alpaca", {}, "llama3, chatml, llama2, plain, template"),
         ("template", {}, "model directory"),
         ("chatml", {"date": DATE}, "writes no date"),
-        ("llama3", {"date": "2024-07-26"}, "26 Jul 2024"),
+        ("llama3", {"date": "26.07.2024"}, "26 Jul 2024"),
         ("llama3", {"path": "x"}, "fixed"),
     ],
 )
@@ -327,7 +327,7 @@ def test_a_mask_needs_no_prompts(tmp_path, template, expected):
         ("{% for message in messages %", "not well-formed in line 1"),
         ("{{ raise_exception('No chats here.') }}", "No chats here"),
         ("{{ messages[0].role.nothing.more }}", "refuses it"),
-        ("<s>", "leaves the answer out: '<s>'"),
+        ("<s>", "leaves the answers out: .*'<s>'"),
         ("{{ messages[1].content | length }}{{ messages[1].content }}", "is unknown.*by what they say"),
         (templates.LLAMA32, "today's date"),
     ],
@@ -375,7 +375,7 @@ def test_where_templates_come_from(tmp_path):
         '"chat_template": [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ 1 }}"}]'
     )
     config.write_text(found[:-1] + ", " + named + "}", encoding="utf-8")
-    with pytest.raises(TemplateError, match="leaves the answer out"):
+    with pytest.raises(TemplateError, match="leaves the answers out"):
         chat_format_of("template", path=path)
     with pytest.raises(TemplateError, match="model directory"):
         chat_format_of("template", path=config)

@@ -116,6 +116,22 @@ def test_any_messages_look_the_same_to_a_template(messages, tools):
     assert json.dumps(messages) == given_messages
 
 
+def test_a_row_with_a_system_message_is_told_where_it_can_go():
+    """If the template takes the row without its system message; other refusals have no such hint."""
+    no_system = "{% if messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+    row = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
+    hint = "No system role; it takes the system text in .*: `dataprep convert chat --system-into-user`"
+    with pytest.raises(RowError, match=hint):
+        ChatTemplate(no_system, {}, None).render(row)
+    for text, messages in (
+        ("{{ raise_exception('Never') }}", row),
+        (no_system, row[:1]),
+        ("{{ raise_exception('Never') }}", row[1:]),
+    ):
+        with pytest.raises(RowError, match=r"refuses it: (Never|No system role)$"):
+            ChatTemplate(text, {}, None).render(messages)
+
+
 # --- which template
 
 FILES = {

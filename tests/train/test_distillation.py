@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 from dataprep.core.errors import InputError, TokenizerError, UsageError
-from dataprep.models.student import compare_tokenizers
+from dataprep.models.comparison import compare_tokenizers
 from dataprep.tokens.tokenizers.loading import load_tokenizer, tokenizer_from
 from dataprep.tokens.tokenizers.training import train_tokenizer
 from dataprep.train.layers import output_layer

@@ -10,9 +10,9 @@ import typer
 
 from dataprep.cli.console import Summary, counted, print_json, print_text, say, table
 from dataprep.cli.dates import settled_date
-from dataprep.cli.options import AsJson, ChatFormat, Date, Quiet, Strip, Template, argument, flag
+from dataprep.cli.options import AsJson, ChatFormat, From, Quiet, Template, argument, flag, with_options
 from dataprep.core.errors import UsageError
-from dataprep.core.options import canonical_date
+from dataprep.tokens.options import ShardOptions, TextOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from dataprep.datasets.checks import Lengths, Report, Stats, Tokens
 
 
+@with_options
 def lint_tokens_command(
+    *,
     inputs: list[str] = argument(..., "Chat files; - for standard input.", "FILE..."),
     tokenizer: str = flag(..., "The model's tokenizer: a file or a model directory.", "PATH"),
     chat_format: ChatFormat = None,
     template: Template = None,
-    strip: Strip = False,
-    date: Date = None,
+    options: From[TextOptions],
     max_length: int | None = flag(None, "Check rows as truncated to N tokens.", "N", min=1),
     page: str | None = flag(None, "Write one HTML page of rows, tokens coloured by mask.", "--html", "PATH"),
     rows: int = flag(20, "Rows on the page, those with problems first.", "N", min=0),
@@ -56,9 +57,12 @@ def lint_tokens_command(
         if page == "-" and as_json:
             raise UsageError("--html - and --json both write to standard output; give the page a file")
     loaded = load_tokenizer(tokenizer)
-    date = canonical_date(settled_date(date, chat_format, tokenizer, template=template))
-    laid = chat_format_for(chat_format, loaded, tokenizer, template=template, strip=strip, date=date)
-    report = lint_files(inputs, loaded, laid, max_length=max_length, keep=rows if page else 0)
+    made = options()
+    made = options(date=settled_date(made.date, chat_format, tokenizer, template=template))
+    settings: dict[str, Any] = {"strip": made.strip, "date": made.date, "template_args": made.template_args}
+    laid = chat_format_for(chat_format, loaded, tokenizer, template=template, **settings)
+    which = ShardOptions(loss=made.loss, split_thinking=made.split_thinking)
+    report = lint_files(inputs, loaded, laid, options=which, max_length=max_length, keep=rows if page else 0)
     if page is not None:
         write_page(report, loaded, page)
     summary = Summary("lint-tokens", quiet=quiet, as_json=as_json)
@@ -66,6 +70,12 @@ def lint_tokens_command(
     for note in report.notes:
         summary.say(f"lint-tokens: the chat format: {': '.join(note)}")
     _print_report(summary, report, facts, show=page != "-")
+    for what, counts in (
+        ("left out by --loss", report.dropped),
+        ("left out by the chat format", report.left_out),
+    ):
+        if counts:
+            summary.say(f"  {what}: {counted(dict(counts.most_common()))}")
     if page not in (None, "-"):
         summary.say(f"lint-tokens: page → {page}")
     if report.counts:
@@ -79,9 +89,10 @@ def stats_command(
 ) -> None:
     """Describe files: counts, lengths, duplicates.
 
-    Lengths are in characters (Unicode code points), by role in chat rows and by field in others. A row is a
-    duplicate when an earlier row has the same content, whatever their id and source. With --tokenizer,
-    the tokens of the texts are counted by role and by source, without those that a chat format adds.
+    Lengths are in characters (Unicode code points), by role in chat rows and by field in others. Reasoning,
+    tools, tool calls and loss marks are counted too. A row is a duplicate when an earlier row has the same
+    content, also the same tools, whatever their id and source. With --tokenizer, the tokens of the texts
+    are counted by role and by source, without those that a chat format adds.
 
     \b
     Examples:
@@ -107,6 +118,10 @@ def _print(figures: Stats) -> None:
     sources = table(("source", "rows"), [(name, f"{count:,}") for name, count in figures.sources.items()])
     parts: list[Any] = [f"{figures.rows:,} rows, {figures.duplicates:,} of them duplicates\n", sources]
     parts += ["", _lengths("characters", figures.characters)]
+    # Rows with contents alone have all their figures above.
+    if figures.parts:
+        counts = {f"{role} messages": count for role, count in (figures.roles or {}).items()} | figures.parts
+        parts += ["", table(("in chat rows", "number"), [(name, f"{n:,}") for name, n in counts.items()])]
     for title, tokens in (("tokens", figures.tokens), ("tokens of rows", figures.tokens_by_source)):
         if tokens is not None:
             parts += ["", _lengths(title, tokens)]

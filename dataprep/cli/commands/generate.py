@@ -98,6 +98,13 @@ def generate_command(
     ),
     teacher: str | None = flag(None, "Name in the journal. Defaults to the model's name.", "NAME"),
     settings: From[GenerationConfig],
+    template_arg: list[str] | None = flag(
+        None,
+        "Variable of the chat template, such as enable_thinking=false; can be repeated. Sent as "
+        "chat_template_kwargs, which vLLM and other servers read.",
+        "--template-arg",
+        "NAME=VALUE",
+    ),
     pace: From[Pacing],
     batch_size: int = flag(8, "Requests per batch, with --engine transformers.", "N", min=1),
     timeout: float = flag(120.0, "Maximum time of one attempt.", "SECONDS", min=0.1),
@@ -130,10 +137,16 @@ def generate_command(
     from dataprep.teacher.generate import GenerateReport, generate, status_of_requests
     from dataprep.teacher.local import generate_locally
     from dataprep.teacher.requests import count_requests
+    from dataprep.tokens.options import parse_template_args
 
     variables = environment()
     # The flag wins over the environment, and the environment over a .env file.
-    config = settings(model=model or variables.get(MODEL, ""))
+    given: dict[str, Any] = {"model": model or variables.get(MODEL, "")}
+    if template_arg:
+        extra = dict(settings.keywords.get("extra", {}))
+        kwargs = {**extra.get("chat_template_kwargs", {}), **parse_template_args(template_arg)}
+        given["extra"] = extra | {"chat_template_kwargs": kwargs}
+    config = settings(**given)
     if batch_file and batch != "import":
         raise UsageError("--batch-file gives results to --batch import")
     summary = Summary("generate", quiet=quiet, as_json=as_json)

@@ -7,12 +7,13 @@ from typing import Any
 
 import orjson
 
-from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS, ROLES
+from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS, ROLES, reasoning_of
 from dataprep.core.errors import RowError
 from dataprep.core.jsonl import find_lost
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
 
+_ROLES = frozenset(ROLES)
 PLAIN = {"role", "content"}
 """The fields of most messages."""
 
@@ -26,6 +27,10 @@ _KINDS = {
     "name": "names of messages",
     "tools": "tools",
     "chat_template_kwargs": "chat_template_kwargs",
+}
+_HINTS = {
+    "reasoning": "; --think-tags writes it into the content",
+    "loss marks": "; --to axolotl carries them",
 }
 
 
@@ -45,7 +50,7 @@ def role_of(message: Any, place: str) -> str:
     if type(message) is not dict:
         raise RowError("malformed message", f'{place} is {describe(message)}; expected {{"role": …}}')
     role = message.get("role")
-    if type(role) is not str or role not in ROLES:
+    if type(role) is not str or role not in _ROLES:
         expected = "system, developer, user, assistant or tool"
         raise RowError("unknown role", f"{place}.role is {describe(role)}; expected {expected}")
     return role
@@ -76,6 +81,13 @@ def text_of(message: Mapping[str, Any], place: str, account: Account) -> str | N
     return "".join(texts)
 
 
+def check_said(message: Mapping[str, Any], text: Any, place: str, account: Account) -> None:
+    """Leave out a row with a message that says nothing once its reasoning is lost."""
+    # A model would learn to answer with nothing.
+    if text is None or (not text and reasoning_of(message)):
+        account.leave_out("messages without content", f"{place} has neither a content nor tool calls")
+
+
 def lose_rest(
     message: Mapping[str, Any], carried: Container[str], place: str, account: Account, role: str = ""
 ) -> None:
@@ -90,7 +102,7 @@ def lose_rest(
         else:
             kind = _KINDS.get(name, "other fields of messages" if place else "other fields of rows")
             where = f"{place}.{name}" if place else f"the field {name!r}"
-            account.lose(kind, f"{where} is {describe(value)}")
+            account.lose(kind, f"{where} is {describe(value)}{_HINTS.get(kind, '')}")
 
 
 def with_other_fields(
@@ -190,10 +202,14 @@ def arguments_of(function: Mapping[str, Any], place: str, account: Account) -> A
 def all_plain(messages: Iterable[Any]) -> bool:
     """Return whether all messages have a known role, a text, and nothing else."""
     for message in messages:
-        if type(message) is not dict or message.keys() != PLAIN or type(message["content"]) is not str:
-            return False
-        role = message["role"]
-        if type(role) is not str or role not in ROLES:
+        if (
+            type(message) is not dict
+            or len(message) != 2
+            # A missing field is no text either.
+            or type(message.get("content")) is not str
+            or type(role := message.get("role")) is not str
+            or role not in _ROLES
+        ):
             return False
     return True
 

@@ -131,7 +131,8 @@ def _roles_are_sound(roles: Roles) -> bool:
 def check_row(row: Row) -> None:
     """Raise the first finding of ``dataprep validate`` about a row."""
     messages = row.get("messages")
-    if is_plain(messages) is None:
+    # The fields beside plain messages are looked at by themselves, except for those with values to check.
+    if is_plain(messages) is None or "tools" in row or "chat_template_kwargs" in row:
         if isinstance(messages, list | tuple):
             row = {**row, "messages": [dict(m) if isinstance(m, Mapping) else m for m in messages]}
         for finding in find_in_row(dict(row)):
@@ -176,4 +177,5 @@ def check_date(date: str | None) -> None:
         if date is not None:
             datetime.strptime(date, DATE)
     except ValueError:
-        raise UsageError(f"{date!r} is not a date as templates write it, for example 26 Jul 2024") from None
+        forms = "for example 26 Jul 2024, or 2024-07-26"
+        raise UsageError(f"{date!r} is not a date as templates write it, {forms}") from None

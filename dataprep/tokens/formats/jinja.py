@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dataprep.core.conversations import REASONING_FIELDS, Finding
+from dataprep.core.conversations import Finding
 from dataprep.core.errors import RowError, TemplateError, TokenizerError
 from dataprep.tokens.formats.base import (
     TOOLS,
@@ -36,8 +36,8 @@ from dataprep.tokens.formats.model_template import (
     read_template,
 )
 from dataprep.tokens.formats.pieces import GUARD, Span, cut, data_of, guarded, tool_names
-from dataprep.tokens.formats.shapes import Rendered, Shape, Skeleton, has_messages_only, shape_of, word_for
-from dataprep.tokens.formats.spans import SpanFinder, Turns
+from dataprep.tokens.formats.shapes import Rendered, Shape, Skeleton, has_messages_only, messages_of, shape_of
+from dataprep.tokens.formats.spans import UNKNOWN, SpanFinder, Turns
 from dataprep.tokens.options import first_difference
 
 CONTEXT = 40  # characters of each text in a message about a difference
@@ -94,11 +94,7 @@ class TemplateFormat:
                 "give the model directory, whose tokenizer_config.json does"
             )
         try:  # find what is wrong with a template before any row is read
-            skeleton = chat_format._skeleton(_EXCHANGE)
-            if skeleton is not None and not skeleton.rendered.spans:
-                raise RowError(
-                    "the chat template leaves the answer out", repr(skeleton.rendered.text[:CONTEXT])
-                )
+            chat_format._probe(_EXCHANGE)
         except RowError as error:
             raise TemplateError(f"{path}: not even a question and an answer: {error}") from None
         return chat_format
@@ -123,36 +119,47 @@ class TemplateFormat:
         inside: set[str] = set()
         for shape in (_EXCHANGE, _EXCHANGE * 2, (_EXCHANGE[0], ("assistant", True))):
             try:
-                skeleton = self._skeleton(shape)
+                rendered = self._probe(shape)
             except RowError:
                 continue
-            for spans in skeleton.rendered.spans.values() if skeleton else ():
-                for start, end in spans:
-                    names = self._special.findall(skeleton.rendered.text[start:end]) if skeleton else []
-                    ends |= {*names[-1:]}
-                    inside |= {*names[:-1]}
+            for start, end in [span for spans in rendered.spans.values() for span in spans]:
+                written = rendered.text[start:end].rstrip()
+                names = self._special.findall(written)
+                ended = [*names[-1:]] if names and written.endswith(names[-1]) else []
+                ends |= {*ended}
+                inside |= {*names[: len(names) - len(ended)]}
         # Some templates write the token that ends a turn behind the reasoning too.
         return frozenset(ends - inside) or frozenset(ends)
 
     @cached_property
     def notes(self) -> tuple[Finding, ...]:
         """The facts about the template's loss mask that lint tells once."""
-        skeleton = self._skeleton(_EXCHANGE)
-        if skeleton is None or not skeleton.rendered.spans:
-            return ()
-        text, ((start, end), *others) = skeleton.rendered.text, skeleton.rendered.spans[1]
-        found = []
-        if not any(text[first:last].endswith(self.special_tokens) for first, last in [(start, end), *others]):
-            detail = f"no special token is in the loss behind {text[start:end][-CONTEXT:]!r}"
+        rendered = self._probe(_EXCHANGE)
+        start, end = rendered.spans[1][0][0], rendered.spans[1][-1][1]
+        written, found = rendered.text[start:end], []
+        if not written.rstrip().endswith(self.special_tokens):
+            detail = f"no special token is in the loss behind {written[-CONTEXT:]!r}"
             found.append(Finding("no end of turn", f"{detail}: the model does not learn to stop"))
-        messages = [
-            {"role": role, "content": word} for (role, _), word in zip(_EXCHANGE, skeleton.words, strict=True)
-        ]
-        turn = self._finder({}).find(messages, text).spans[1]
-        if self._is_marked({}) and (start < turn[0][0] or max(end, *map(max, others), 0) > turn[-1][1]):
-            detail = f"{text[start:end]!r} is in the loss, as its {{% generation %}} marks say"
-            found.append(Finding("marks hold more than an answer", detail))
+        if self._is_marked({}):
+            turn = self._finder({}).find(messages_of(_EXCHANGE, {}), rendered.text).spans[1]
+            if start < turn[0][0] or end > turn[-1][1]:
+                detail = f"{written!r} is in the loss, as its {{% generation %}} marks say"
+                found.append(Finding("marks hold more than an answer", detail))
         return tuple(found)
+
+    def _probe(self, shape: Shape) -> Rendered:
+        """Return the text for a shape, with contents as texts or as parts, which some templates expect."""
+        problem: RowError | None = None
+        for parts in (False, True):
+            messages = messages_of(shape, {}, parts=parts)
+            try:
+                return self._rendered(messages, {}, self._render(messages, {}))
+            except RowError as error:
+                problem = problem or error
+                if error.reason == UNKNOWN:
+                    break
+        assert problem is not None
+        raise problem
 
     def write(self, row: Row, losses: Losses = None) -> Written:
         """Return a row as the template writes it; see ``ChatFormat``."""
@@ -226,10 +233,7 @@ class TemplateFormat:
 
     def _make_skeleton(self, shape: Shape) -> Skeleton | None:
         words: dict[str, int] = {}
-        messages = []
-        for role, reasons in shape:
-            message = {"role": role, "content": word_for(words)}
-            messages.append(message | ({REASONING_FIELDS[0]: word_for(words)} if reasons else {}))
+        messages = messages_of(shape, words)
         rendered = self._rendered(messages, {}, self._render(messages, {}))
         found = re.findall("|".join(words), rendered.text)
         # A template that repeats a text or changes it is asked again for each row.
@@ -247,6 +251,12 @@ class TemplateFormat:
             spans, left_out = self._generated(messages, row, real, finder)
         else:
             spans, left_out = finder.find(messages, real)
+        if not spans:
+            raise RowError(
+                "the chat template leaves the answers out",
+                f"no token of {real[:CONTEXT]!r} would be in the loss; if the template expects parts, "
+                'give contents as [{"type": "text", "text": …}]',
+            )
         # A row of tools whose names are not in the text says nothing of them to the model.
         if row.get("tools") and not any(name in real for name in tool_names(row["tools"])):
             left_out = (*left_out, TOOLS)

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import TokenizerError, UsageError
+from dataprep.core.options import canonical_date
 from dataprep.tokens.formats.base import ChatFormat
-from dataprep.tokens.tokenizers.base import Tokenizer
+from dataprep.tokens.tokenizers.base import EOS, Tokenizer, first_of
 
-NAMES = ("llama3", "chatml", "llama2", "template")
+NAMES = ("llama3", "chatml", "llama2", "plain", "template")
 
 
 def chat_format_of(
@@ -21,6 +22,7 @@ def chat_format_of(
     path: str | Path | None = None,
     special_tokens: Collection[str] = (),
     template_args: Mapping[str, Any] | None = None,
+    end: str | None = None,
 ) -> ChatFormat:
     """Return a chat format by its name.
 
@@ -34,6 +36,8 @@ def chat_format_of(
             model directory lists.
         template_args: for ``template`` only: variables for all rows, for example ``enable_thinking``; those
             of a row's own ``chat_template_kwargs`` win.
+        end: for ``plain`` only: the special token that ends an answer, of ``end_of_text``. Defaults to
+            ``<|endoftext|>``.
 
     Raises:
         UsageError: there is no such chat format, or it has no such option.
@@ -41,6 +45,7 @@ def chat_format_of(
         FileError: the template cannot be read.
         MissingDependencyError: ``template`` needs jinja2 (extra ``tokens``).
     """
+    date = canonical_date(date)
     # Imported here, for their names are also those of help texts, which must not load anything.
     from dataprep.tokens.formats import jinja, named
 
@@ -58,6 +63,8 @@ def chat_format_of(
         raise UsageError(f"the chat format {name!r} is fixed; only 'template' reads a template")
     if date is not None and name != "llama3":
         raise UsageError(f"the chat format {name!r} writes no date; 'llama3' and 'template' do")
+    if name == "plain":
+        return named.Plain(strip=strip, end=end or named.Plain.end)
     return named.FORMATS[name](strip=strip, date=date)
 
 
@@ -79,7 +86,8 @@ def chat_format_for(
 
     check_template(name, template)
     if name not in (None, "template"):
-        return chat_format_of(str(name), strip=strip, date=date, template_args=template_args)
+        end = end_of_text(tokenizer, tokenizer_path) if name == "plain" else None
+        return chat_format_of(str(name), strip=strip, date=date, template_args=template_args, end=end)
     if template is None and tokenizer_path is not None:
         template = tokenizer_path if Path(tokenizer_path).is_dir() else Path(tokenizer_path).parent
     if name is None:
@@ -93,6 +101,31 @@ def chat_format_for(
         path=template,
         special_tokens=tuple(tokenizer.special_tokens),
         template_args=template_args,
+    )
+
+
+def end_of_text(tokenizer: Tokenizer, path: str | Path | None) -> str:
+    """Return the special token that ends texts: what the tokenizer's directory says, else a usual one.
+
+    Raises:
+        TokenizerError: the tokenizer has none.
+    """
+    from dataprep.tokens.formats.model_template import CONFIG, read_object
+
+    known = tokenizer.special_tokens
+    if path is not None and Path(path).exists():
+        folder = Path(path) if Path(path).is_dir() else Path(path).parent
+        given = (read_object(folder / "special_tokens_map.json") | read_object(folder / CONFIG)).get(
+            "eos_token"
+        )
+        name = given.get("content") if isinstance(given, dict) else given
+        if isinstance(name, str) and name in known:
+            return name
+    if (usual := first_of(EOS, known)) is not None:
+        return usual
+    raise TokenizerError(
+        f"the tokenizer has no special token that ends a text, such as {' or '.join(EOS)}, which the chat "
+        f"format 'plain' needs; it has {', '.join([*known][:16]) or 'none'}"
     )
 
 

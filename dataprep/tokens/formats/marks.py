@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.tokens.formats.base import CALLS, CONTENT, REASONING
 
-# A mark is a word, which JSON and Python's `repr` leave as it is: a beginning that the row does not contain,
-# `o` or `c` for the beginning or the end of a piece, the number of the piece, and `z`.
+# A mark is a word, which JSON and Python's `repr` leave as it is. It has a beginning that the row does not
+# contain, `o` or `c` for the beginning or the end of a piece, the number of the piece, and `z`.
 # Templates cut texts at tags.
 _TAG = re.compile(r"(</?[A-Za-z_][\w:.-]*>|<\|[^<>|\s]+\|>|\[/?[A-Z_]+\])")
-# A text with more tags is marked as a whole: it is HTML or a program, and not the format of a template.
+_THOUGHTS = re.compile(r"(</?think(?:ing)?>|\[/?THINK\])", re.IGNORECASE)
+_CLOSING = re.compile(r"</.*|\[/.*")
 _MOST_TAGS = 32
 
 
@@ -120,19 +121,24 @@ class Marks:
         return [self._value(item, number) for item in value] if isinstance(value, list) else value
 
     def _text(self, text: str, number: int, kind: str) -> str:
-        pieces = _TAG.split(text)
-        if len(pieces) == 1 or len(pieces) > 2 * _MOST_TAGS:
-            return self._one(text, number, kind)
-        tags = [piece.lower() for piece in pieces]
+        pieces = _THOUGHTS.split(text)
+        if len(pieces) == 1 or number not in self._answers:
+            return self._pieces(text, number, kind)
         # The text before `</think>` in a content is reasoning, and the template may treat it as such.
-        thought = max((at for at, tag in enumerate(tags) if tag in ("</think>", "[/think]")), default=-1)
-        # A text of tags alone needs marks too, but marks before `</think>` would be a thought.
-        if not any(map(str.strip, pieces[::2])) and (thought < 0 or number not in self._answers):
-            return self._one(text, number, kind)
+        closing = max((at for at, piece in enumerate(pieces) if _CLOSING.fullmatch(piece)), default=-1)
         pieces[::2] = [
-            self._one(piece, number, REASONING if 2 * at < thought else kind)
+            self._pieces(piece, number, REASONING if 2 * at < closing else kind)
             for at, piece in enumerate(pieces[::2])
         ]
+        return "".join(pieces)
+
+    def _pieces(self, text: str, number: int, kind: str) -> str:
+        pieces = _TAG.split(text)
+        # A text of many tags is HTML or a program, and not the format of a template; one of tags alone has
+        # no place for marks inside.
+        if len(pieces) > 2 * _MOST_TAGS or not any(map(str.strip, pieces[::2])):
+            return self._one(text, number, kind)
+        pieces[::2] = [self._one(piece, number, kind) for piece in pieces[::2]]
         return "".join(pieces)
 
     def _one(self, text: str, number: int, kind: str) -> str:

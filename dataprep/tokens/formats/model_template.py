@@ -17,6 +17,7 @@ from dataprep.core import io as files
 from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.core.errors import FileError, RowError, TemplateError, first_line
 from dataprep.core.records import describe
+from dataprep.datasets.chat_rows import SYSTEM_ROLES, system_into_user
 from dataprep.tokens.formats import limits
 from dataprep.tokens.tokenizers.base import needed
 
@@ -237,8 +238,19 @@ class ChatTemplate:
                     "the chat template writes today's date: give a date with --date"
                 ) from None
             if type(error).__module__.startswith("jinja2"):
-                raise RowError("the chat template refuses it", str(error)) from None
+                hint = self._hint(chat, tools=tools, arguments=arguments, prompt=prompt)
+                raise RowError("the chat template refuses it", f"{error}{hint}") from None
             raise RowError("the chat template fails", f"{type(error).__name__}: {error}") from None
+
+    def _hint(self, messages: list[dict[str, Any]], **options: Any) -> str:
+        """Return advice for a row that the template would take without its system messages."""
+        if not any(message.get("role") in SYSTEM_ROLES for message in messages):
+            return ""
+        try:
+            self.render(system_into_user({"messages": messages})["messages"], **options)
+        except (RowError, TemplateError):
+            return ""
+        return "; it takes the system text in the user's message: `dataprep convert chat --system-into-user`"
 
 
 def _strftime(date: str | None, now: Callable[[], datetime] | None) -> Callable[[str], str] | None:
@@ -253,5 +265,7 @@ def _seen(message: Mapping[str, Any]) -> dict[str, Any]:
     # Null values are left out: many templates would write "None". Reasoning is there by both names that
     # templates read.
     seen = {name: value for name, value in message.items() if value is not None}
+    if len(seen) == 2 and "content" in seen:  # nearly all messages: a role and a text
+        return seen
     reasoning = next((seen[name] for name in REASONING_FIELDS if name in seen), None)
     return seen if reasoning is None else {"thinking": reasoning, **seen, "reasoning_content": reasoning}

@@ -1,4 +1,4 @@
-"""The chat formats that have a name: Llama 3, ChatML and Llama 2, each with its Jinja template."""
+"""The chat formats that have a name, such as Llama 3 and ChatML, each with its Jinja template."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from dataprep.core.conversations import content_text, reasoning_of
 from dataprep.core.errors import RowError
+from dataprep.core.ignored_fields import is_empty
 from dataprep.tokens.formats.base import (
     REASONING,
     TOOLS,
@@ -80,8 +81,9 @@ class _Named:
         return roles, [text.strip() for text in texts] if self.strip else texts, tuple(left_out)
 
     def _text_of(self, message: Mapping[str, Any], where: str) -> str:
-        if message.get("tool_calls") or message["role"] not in ("system", "user", "assistant"):
-            what = "tool calls" if message.get("tool_calls") else f"messages of the role {message['role']!r}"
+        calls = not is_empty(message.get("tool_calls"))
+        if calls or message["role"] not in ("system", "user", "assistant"):
+            what = "tool calls" if calls else f"messages of the role {message['role']!r}"
             raise RowError(
                 f"the chat format {self.name} writes no {what}",
                 f"{where}: use --chat-format template with a model whose template does",
@@ -238,6 +240,50 @@ class Llama2(_Named):
         ]
 
 
+@dataclass
+class Plain(_Named):
+    r"""Roles by name: ``User: question\n\nAssistant: answer<|endoftext|>``, for base models without marks.
+
+    The token at the end is the tokenizer's own for the end of a text. The space before an answer is in the
+    loss: a model writes it with the answer's first word.
+    """
+
+    end: str = "<|endoftext|>"
+
+    name = "plain"
+    exact = False  # the space before an answer is in the loss
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.stop_tokens = frozenset({self.end})
+        self.fingerprint = fingerprint_of(self.name, self.strip, self.end)
+
+    def _pieces(self, roles: Roles, in_loss: Sequence[bool]) -> Iterator[Segment | Slot]:
+        for index, (role, learned) in enumerate(zip(roles, in_loss, strict=True)):
+            if role == "assistant":
+                yield Segment("Assistant:")
+                yield Segment(" ", in_loss=learned)
+                yield Slot(index, learned)
+                yield Segment(self.end, special=True, in_loss=learned)
+            else:
+                yield Segment(f"{role.capitalize()}: ")
+                yield Slot(index)
+                yield Segment("\n\n")
+
+    def _template(self, content: str) -> list[str]:
+        return [
+            "{%- for message in messages %}",
+            "    {%- if message['role'] == 'assistant' %}",
+            "        {{- 'Assistant:' }}",
+            *_answer(f"' ' + {content}", self.end),
+            "    {%- else %}",
+            f"        {{{{- message['role'] | capitalize + ': ' + {content} + '\\n\\n' }}}}",
+            "    {%- endif %}",
+            "{%- endfor %}",
+            *_prompt("Assistant:"),
+        ]
+
+
 def _message(content: str, end: str) -> list[str]:
     """Return the lines for a content and its end-of-turn token, marked where the loss mask covers them."""
     return [
@@ -266,4 +312,4 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
 
 
-FORMATS = {chat_format.name: chat_format for chat_format in (Llama3, ChatML, Llama2)}
+FORMATS = {chat_format.name: chat_format for chat_format in (Llama3, ChatML, Llama2, Plain)}

@@ -68,8 +68,18 @@ def has_messages_only(row: Row) -> bool:
     return not row.get("tools") and not row.get("chat_template_kwargs")
 
 
-def word_for(words: dict[str, int]) -> str:
-    """Return one more word that stands for a text, and add it."""
+def messages_of(shape: Shape, words: dict[str, int], *, parts: bool = False) -> list[dict[str, Any]]:
+    """Return messages of a shape with a word for each text, which is added to ``words``."""
+    messages: list[dict[str, Any]] = []
+    for role, reasons in shape:
+        content: Any = _word_for(words)
+        messages.append({"role": role, "content": [{"type": "text", "text": content}] if parts else content})
+        if reasons:
+            messages[-1][REASONING_FIELDS[0]] = _word_for(words)
+    return messages
+
+
+def _word_for(words: dict[str, int]) -> str:
     # A word that no template contains, and that none changes by trimming or by changing case.
     word = "zq" + "".join(chr(ord("a") + int(digit)) for digit in f"{len(words):04}") + "qz"
     words[word] = len(words)

@@ -157,8 +157,8 @@ class _Turn:
             return max(header, common if common == len(before) or not header else 0)
         if header == len(gap) and header in (0, len(prompt)):
             return header
-        # No row says what the template writes before any content, such as an empty block of thoughts. What
-        # follows is the content's own, such as white space.
+        # No row says what the template writes before any content, such as an empty block of thoughts. The
+        # rest belongs to the content, for example its white space.
         around = self._around_content()
         own = _common(gap, around[0]) if any(around) else len(gap)
         # The tag that opens the reasoning is learned too, unless the prompt of an answer has it. Instead of

@@ -62,7 +62,14 @@ _SHAPE: dict[str, Any] = {
     "dtype": _TEXT,
     **dict.fromkeys(("documents", "tokens", "loss_tokens", "sequences", "pad_id", "cut"), _COUNT),
     "rows": {"in": _COUNT, "out": _COUNT, "dropped": {}, "failed": {}},
-    "options": {"pack": (int, type(None)), "strip": (bool,), "date": (str, type(None))},
+    "options": {
+        "pack": (int, type(None)),
+        "strip": (bool,),
+        "date": (str, type(None)),
+        "template_args": {},
+        "loss": _TEXT,
+        "split_thinking": (bool,),
+    },
     "tokenizer": {"fingerprint": _TEXT, "vocab_size": _COUNT, "name": (str, type(None))},
     "chat_format": {"name": _TEXT, "fingerprint": _TEXT},
     "inputs": [{"name": _TEXT, "rows": _COUNT}],
@@ -71,7 +78,7 @@ _SHAPE: dict[str, Any] = {
 
 
 # A reader of documents needs none of these.
-_OPTIONAL = {"cut", "rows", "strip", "date"}
+_OPTIONAL = {"cut", "rows", "strip", "date", "template_args", "loss", "split_thinking"}
 
 
 def _misshapen(value: Any, shape: Any, where: str) -> Iterator[str]:

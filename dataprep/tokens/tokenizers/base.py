@@ -86,8 +86,24 @@ class Tokenizer(Protocol):
         raise TokenizerError(
             f"the tokenizer has no special token {name!r}; it has {names or 'none'}: "
             "choose a chat format that it was made for with --chat-format (llama3, chatml, llama2, or "
-            "template: the model directory's own), or another tokenizer"
+            f"template: the model directory's own), or another tokenizer{_fitting(self.special_tokens)}"
         )
+
+
+# The special tokens that named chat formats need besides the end of a text.
+_NEEDED = {
+    "llama3": {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
+    "chatml": {"<|im_start|>", "<|im_end|>"},
+    "llama2": {"<s>", "</s>"},
+}
+
+
+def _fitting(known: Collection[str]) -> str:
+    """Return which named chat formats fit a tokenizer, as the end of a message."""
+    names = [name for name, needed in _NEEDED.items() if needed.issubset(known)]
+    if not names and first_of(EOS, known) is not None:
+        names = ["plain"]
+    return f"; for this tokenizer: --chat-format {' or '.join(names)}" if names else ""
 
 
 # A space in the vocabularies of SentencePiece. The same character in a text would be read as a space.

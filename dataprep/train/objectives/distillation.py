@@ -32,8 +32,9 @@ from dataprep.core.errors import InputError, RowError, TokenizerError, UsageErro
 from dataprep.core.io import Rejects
 from dataprep.core.jsonl import parse_line
 from dataprep.core.records import describe
+from dataprep.models.comparison import compare_tokenizers
 from dataprep.models.loading import check_finite, load_weights
-from dataprep.models.student import compare_tokenizers, model_directory
+from dataprep.models.student import model_directory
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.base import SPACE_MARK, decode_after
 from dataprep.train.layers.output_layer import OutputLayer, chunked

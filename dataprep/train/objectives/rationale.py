@@ -88,12 +88,15 @@ class RationaleObjective(Objective):
             known = ", ".join(KEEPABLE)
             raise UsageError(f"--keep-status {unknown[0]}: a rationale with a text is one of {known}")
         tokenizer = load_tokenizer_for(options.model, options.tokenizer, context.data)
-        chat_format = load_chat_format_for(
-            options.model, options.chat_format, tokenizer, strip=options.strip, date=options.date
-        )
+        if options.loss != "all" or options.split_thinking:
+            flag = "--loss" if options.loss != "all" else "--split-thinking"
+            raise UsageError(f"{flag}: for chat rows; the loss of rationales is that of their parts")
+        settings: dict[str, Any] = {"strip": options.strip, "date": options.date}
+        settings["template_args"] = options.template_args
+        chat_format = load_chat_format_for(options.model, options.chat_format, tokenizer, **settings)
         student = load_student(options.model, tokenizer, chat_format)
-        if student.is_encoder_decoder and (options.strip or options.date is not None):
-            flag = "--strip" if options.strip else "--date"
+        if student.is_encoder_decoder and (given := [name for name, value in settings.items() if value]):
+            flag = "--template-arg" if given[0] == "template_args" else f"--{given[0]}"
             raise UsageError(f"{flag}: an encoder-decoder reads no chats; leave it out")
         return student
 

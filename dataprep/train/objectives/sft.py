@@ -12,9 +12,9 @@ import torch
 
 from dataprep.core.errors import InputError, UsageError
 from dataprep.evaluate.metrics.references import style_of
+from dataprep.models.comparison import compare_tokenizers
 from dataprep.models.student import (
     Student,
-    compare_tokenizers,
     has_tokenizer,
     load_chat_format_for,
     load_student,
@@ -64,6 +64,7 @@ class SftObjective(Objective):
         else:
             tokenizer = load_tokenizer_for(options.model, options.tokenizer, context.data)
         settings: dict[str, Any] = {"strip": options.strip, "date": options.date}
+        settings["template_args"] = options.template_args
         chat_format = load_chat_format_for(options.model, options.chat_format, tokenizer, shards, **settings)
         student = load_student(options.model, tokenizer, chat_format)
         # T5 has no chat template, and its decoder expects an encoder's output.
@@ -218,6 +219,8 @@ def _check_shards(shards: Shards, context: TrainContext, student: Student) -> No
     only_shards = all(map(is_shards, [*context.data, *context.eval_data]))
     if only_shards and (options.pack or options.max_length or options.truncation != "error"):
         raise UsageError("--pack, --max-length and --truncation are for rows: shards stay as they were made")
+    if only_shards and (options.loss != "all" or options.split_thinking):
+        raise UsageError("--loss and --split-thinking are for rows: give them to `dataprep tokenize`")
     if context_length is not None and shards.longest > context_length:
         found = (
             f"found a document of {shards.longest:,} tokens; the model's context length is {context_length:,}"
@@ -237,6 +240,8 @@ def _tokenize(
             max_length=min(limit, pack) if limit and pack else limit,
             truncation=options.truncation,
             seed=options.seed,
+            loss=options.loss,
+            split_thinking=options.split_thinking,
         )
         tokenized = tokenize_files(
             paths,

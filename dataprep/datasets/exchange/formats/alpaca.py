@@ -12,7 +12,7 @@ from typing import Any
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
-from dataprep.datasets.exchange.rows import all_plain, lose_rest, messages_of, role_of, text_of
+from dataprep.datasets.exchange.rows import all_plain, check_said, lose_rest, messages_of, role_of, text_of
 
 NAME = "alpaca"
 _OWN = ("instruction", "input", "output", "system", "history")
@@ -118,7 +118,6 @@ def _texts(messages: list[Any], account: Account) -> list[str]:
             account.leave_out("tool calls and their results", f"{place} is one")
         text = text_of(message, place, account)
         lose_rest(message, _CARRIED, place, account, role)
-        if text is None:
-            account.lose("messages without content", f"{place} has no content")
+        check_said(message, text, place, account)
         texts.append(text or "")
     return texts

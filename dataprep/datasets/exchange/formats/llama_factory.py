@@ -19,7 +19,7 @@ from dataprep.datasets.exchange.formats import sharegpt
 
 NAME = "llama-factory"
 _INFO = "dataset_info.json"
-_ASKS, _ANSWERS = ("human", "observation"), ("gpt", "function_call")
+_ASKS, _ANSWERS = {"human", "observation"}, {"gpt", "function_call"}
 
 
 def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
@@ -32,13 +32,13 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
         if not system:
             account.change("empty fields left out")
     sides = [turn["from"] for turn in turns]
-    alternate = all(side in (_ANSWERS if number % 2 else _ASKS) for number, side in enumerate(sides))
+    alternate = _ASKS.issuperset(sides[::2]) and _ANSWERS.issuperset(sides[1::2])
     if not sides or len(sides) % 2 or not alternate:
         shown = " ".join(sides) or "no turns"
         expected = "expected human or observation, then gpt or function_call, in turn"
         account.leave_out("this order of turns", f"found {shown}; {expected}; it would skip the row")
-    rest = {key: value for key, value in made.items() if key not in ("conversations", "tools")}
-    return {"conversations": turns, "system": system, "tools": made.get("tools", ""), **rest}
+    # All rows have both columns, and these come first.
+    return {"conversations": turns, "system": system, "tools": ""} | made
 
 
 def check_output(output: str) -> None:

@@ -17,6 +17,7 @@ from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
     all_plain,
     calls_of,
+    check_said,
     dumped,
     function_of,
     lose_rest,
@@ -103,7 +104,7 @@ def _messages(messages: list[Any], account: Account) -> list[dict[str, Any]]:
         role = role_of(message, place)
         lose_rest(message, _MESSAGE, place, account)
         changed = {name: value for name, value in message.items() if name in kept}
-        _check_content(changed, place, account)
+        _check_content(message, place, account)
         calls = calls_of(message, place)
         if calls and role != "assistant":
             account.leave_out("tool calls of other roles", f"{place} is a message of the role {role}")
@@ -123,8 +124,8 @@ def _messages(messages: list[Any], account: Account) -> list[dict[str, Any]]:
 
 def _check_content(message: Mapping[str, Any], place: str, account: Account) -> None:
     content = message.get("content")
-    if content is None and not message.get("tool_calls") and not message.get("refusal"):
-        account.lose("messages without content", f"{place} has neither a content nor tool calls")
+    if not content and not message.get("tool_calls") and not message.get("refusal"):
+        check_said(message, content, place, account)
     elif content is not None and type(content) not in (str, list):
         found = f"{place}.content is {describe(content)}"
         raise RowError("content is no text", f"{found}; expected a string or a list of parts")

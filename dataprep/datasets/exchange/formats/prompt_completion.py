@@ -35,17 +35,13 @@ def matches(row: Mapping[str, Any]) -> bool:
 def read(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     """Return the chat row of a prompt with its completion."""
     prompt, completion = _part(row, "prompt", "user"), _part(row, "completion", "assistant")
-    # Only the completion is in the loss, so earlier answers are marked.
-    messages = [
-        message | {"loss": False}
-        if message["role"] == "assistant" and not any(name in message for name in LOSS_FIELDS)
-        else message
-        for message in prompt
-    ]
     for number, message in enumerate(completion):
         if message["role"] != "assistant":
             found = f"completion[{number}] is a message of the role {message['role']}"
             raise RowError("a completion that is no answer", f"{found}; expected assistant messages")
+    messages = prompt
+    if "assistant" in [message["role"] for message in prompt]:
+        messages = [_not_learned(message) for message in prompt]
     made: dict[str, Any] = {"messages": messages + completion}
     if row.get("tools"):
         made["tools"] = tools_list(row["tools"], account)
@@ -57,9 +53,17 @@ def _part(row: Mapping[str, Any], name: str, role: str) -> list[dict[str, Any]]:
     if type(value) is str:
         return [{"role": role, "content": value}]
     messages = messages_of(row, name)
-    for number, message in enumerate(messages):
-        role_of(message, f"{name}[{number}]")
+    if not all_plain(messages):
+        for number, message in enumerate(messages):
+            role_of(message, f"{name}[{number}]")
     return messages
+
+
+def _not_learned(message: dict[str, Any]) -> dict[str, Any]:
+    """Return an earlier answer with a mark, because only the completion is in the loss."""
+    if message["role"] != "assistant" or any(name in message for name in LOSS_FIELDS):
+        return message
+    return message | {"loss": False}
 
 
 def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
@@ -67,7 +71,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     messages = messages_of(row)
     plain = all_plain(messages)
     cut = len(messages)
-    while cut and type(messages[cut - 1]) is dict and messages[cut - 1].get("role") == "assistant":
+    while cut and (plain or type(messages[cut - 1]) is dict) and messages[cut - 1].get("role") == "assistant":
         cut -= 1
     if cut in (0, len(messages)):
         shown = " ".join(role_of(message, f"messages[{n}]") for n, message in enumerate(messages))
@@ -78,10 +82,8 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
         completion = [
             _answered(message, f"messages[{n}]", account) for n, message in enumerate(completion, cut)
         ]
-    else:
-        for number, message in enumerate(prompt):
-            if message["role"] == "assistant":
-                _asked(message, f"messages[{number}]", account)
+    elif "assistant" in [message["role"] for message in prompt]:
+        prompt = [_asked(message, f"messages[{n}]", account) for n, message in enumerate(prompt)]
     made: dict[str, Any] = {"prompt": prompt, "completion": completion}
     for name, value in row.items():
         if name == "tools":

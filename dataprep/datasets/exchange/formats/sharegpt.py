@@ -21,6 +21,7 @@ from dataprep.datasets.exchange.rows import (
     PLAIN,
     arguments_of,
     calls_of,
+    check_said,
     dumped,
     function_of,
     lose_rest,
@@ -149,6 +150,8 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     if len(row) > 1:
         if row.get("tools"):
             made["tools"] = tools_text(row["tools"], account)
+        elif "tools" in row:
+            account.change("empty fields left out")
         rest = {key: value for key, value in row.items() if key not in ("messages", "tools")}
         # The whole conversation is rendered with it, and no ShareGPT reader asks for it.
         lose_rest({key: rest.pop(key) for key in ("chat_template_kwargs",) if key in rest}, (), "", account)
@@ -170,10 +173,12 @@ def _turn(message: Any, place: str, account: Account) -> dict[str, Any]:
     if role == "tool":
         if text is None:
             raise RowError("empty content", f"{place}.content is missing; expected the tool's result")
-        lose_rest(message, ("role", "content", "name", "tool_call_id"), place, account, role)
         kept = {key: message[key] for key in ("name", "tool_call_id") if message.get(key) is not None}
+        lose_rest(message, {"role", "content", *kept}, place, account, role)
         return {"from": "observation", "value": text, **kept}
     lose_rest(message, ("role", "content", "tool_calls"), place, account, role)
+    if calls and role != "assistant":
+        account.leave_out("tool calls of other roles", f"{place} is a message of the role {role}")
     if calls:
         thought = ""
         if text and (found := _THOUGHT.fullmatch(text)):
@@ -186,8 +191,7 @@ def _turn(message: Any, place: str, account: Account) -> dict[str, Any]:
         return {"from": "function_call", "value": thought + dumped(made[0] if len(made) == 1 else made)}
     if "tool_calls" in message:
         account.change("empty fields left out")
-    if text is None:
-        account.lose("messages without content", f"{place} has neither a content nor tool calls")
+    check_said(message, text, place, account)
     return {"from": _WRITE[role], "value": text or ""}
 
 

@@ -143,6 +143,9 @@ def _check_options(context: TrainContext) -> None:
         "--chat-format": options.chat_format is not None,
         "--strip": options.strip,
         "--date": options.date is not None,
+        "--template-arg": bool(options.template_args),
+        "--loss": options.loss != "all",
+        "--split-thinking": options.split_thinking,
         "--gradient-checkpointing": options.gradient_checkpointing,
     }
     if flags := [flag for flag, is_given in not_supported.items() if is_given]:
