@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from dataprep.core.errors import RowError
@@ -151,7 +152,7 @@ class _Turn:
         if added and header < len(prompt or added) and added in gap:
             header = gap.rfind(added) + len(added)
         if self._is_structured(first):
-            before = self._around_content()[0]
+            before = self._around_content[0]
             common = _common(gap, before)
             # A call may begin as a content does, but only all that stands before a content is no part of it.
             return max(header, common if common == len(before) or not header else 0)
@@ -159,7 +160,7 @@ class _Turn:
             return header
         # No row says what the template writes before any content, such as an empty block of thoughts. The
         # rest belongs to the content, for example its white space.
-        around = self._around_content()
+        around = self._around_content
         own = _common(gap, around[0]) if any(around) else len(gap)
         # The tag that opens the reasoning is learned too, unless the prompt of an answer has it. Instead of
         # it, the template may write an empty block before a content.
@@ -174,7 +175,7 @@ class _Turn:
         common = gap[: _common(gap, closing)]
         syntax = 0
         if self._is_structured(last):
-            content = self._around_content()[1]
+            content = self._around_content[1]
             syntax = len(common) - len(content) if content and common.endswith(content) else -1
         names = [*self.finder.special.finditer(common, max(syntax, 0))]
         if names and syntax < 0:
@@ -215,6 +216,7 @@ class _Turn:
         parts = isinstance(self.messages[self.number].get("content"), list)
         return place.kind == CALLS or (parts and place.kind == CONTENT)
 
+    @cached_property
     def _around_content(self) -> tuple[str, str]:
         """Return the texts before and behind the answer if it is a content alone."""
         before, behind = "", ""
