@@ -33,7 +33,7 @@ pytestmark = [
 BOS, EOS = "<bos>", "<eos>"
 # What looks like a special token in a template, also names that it makes of a role; and marks that
 # tokenizers list as added tokens without calling them special.
-_SPECIAL = re.compile(r"<[|｜][^\s<>{}']*>|<[^\s<>{}'|｜]+\|>|<\w+_of_\w+>|<image>|\[gMASK\]|<sop>")
+_SPECIAL = re.compile(r"<[|｜][^\s<>{}']*>|<[^\s<>{}'|｜]+\|>|<\w+_of_\w+>|<image>|\[gMASK\]|<sop>|</s>")
 _ADDED = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 _ROLES = ("<|system|>", "<|developer|>", "<|user|>", "<|assistant|>", "<|tool|>")
 
