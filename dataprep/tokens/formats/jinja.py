@@ -37,7 +37,7 @@ from dataprep.tokens.formats.model_template import (
 )
 from dataprep.tokens.formats.pieces import GUARD, Span, cut, data_of, guarded, tool_names
 from dataprep.tokens.formats.shapes import Rendered, Shape, Skeleton, has_messages_only, messages_of, shape_of
-from dataprep.tokens.formats.spans import SpanFinder, Turns
+from dataprep.tokens.formats.spans import UNKNOWN, SpanFinder, Turns
 from dataprep.tokens.options import first_difference
 
 CONTEXT = 40  # characters of each text in a message about a difference
@@ -157,6 +157,8 @@ class TemplateFormat:
                 return self._rendered(messages, {}, self._render(messages, {}))
             except RowError as error:
                 problem = problem or error
+                if error.reason == UNKNOWN:
+                    break
         assert problem is not None
         raise problem
 
