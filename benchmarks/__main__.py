@@ -13,7 +13,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import convert, exchange, generate, memory, merge, rationales, startup, tokens, train
+from benchmarks import (
+    convert,
+    exchange,
+    generate,
+    memory,
+    merge,
+    rationales,
+    startup,
+    templates,
+    tokens,
+    train,
+)
 
 SUITES = {
     "startup": startup.bench,
@@ -23,6 +34,7 @@ SUITES = {
     "rationales": rationales.bench,
     "generate": generate.bench,
     "tokens": tokens.bench,
+    "templates": templates.bench,
     "train": train.bench,
     "memory": memory.bench,
 }

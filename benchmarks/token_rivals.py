@@ -100,6 +100,35 @@ def same_ids(shards: str, theirs: str) -> None:
             sys.exit(f"document {number} differs")
 
 
+def apply_template(source: str, target: str, model: str, template: str) -> None:
+    """Write the ids of ``apply_chat_template`` for rows with reasoning and tools, one row after the other."""
+    import numpy as np
+
+    tokenizer = llama3(model)
+    tokenizer.chat_template = Path(template).read_text("utf-8")
+    with open(source, "rb") as rows, open(target, "wb") as out:
+        for line in rows:
+            row = orjson.loads(line)
+            ids = tokenizer.apply_chat_template(row["messages"], tools=row.get("tools"))["input_ids"]
+            out.write(np.array([len(ids), *ids], dtype="<u4").tobytes())
+
+
+def same_template_ids(shards: str, theirs: str) -> None:
+    """Exit with 1 unless shards hold the ids of ``apply_template``."""
+    import numpy as np
+
+    from dataprep.tokens.shards.reading import Shards
+
+    ours, ids, at = Shards.open(shards), np.fromfile(theirs, dtype="<u4"), 0
+    for number in range(len(ours)):
+        end = at + 1 + int(ids[at])
+        if ours.document(number)[0].tolist() != ids[at + 1 : end].tolist():
+            sys.exit(f"document {number} differs")
+        at = end
+    if at != ids.size:
+        sys.exit("the numbers of documents differ")
+
+
 def draw_lengths(count: str, target: str) -> None:
     """Draw document lengths like those of instruction datasets: most a few hundred tokens, some many."""
     import numpy as np
@@ -187,6 +216,8 @@ NAMES = {
     each.__name__: each
     for each in (
         datasets_map,
+        apply_template,
+        same_template_ids,
         same_ids,
         draw_lengths,
         dataprep_pack,

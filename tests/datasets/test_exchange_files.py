@@ -2,11 +2,10 @@
 
 import gzip
 import json
+import math
 
 import polars as pl
 import pytest
-import torch
-from transformers import LlamaForCausalLM
 
 from dataprep import dataset_names, export_files, import_files
 from dataprep.cli.commands import exchange
@@ -14,7 +13,6 @@ from dataprep.core.errors import DataprepError, RowDropped, RowError
 from dataprep.datasets.exchange import registry
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.hub_directory import splits_of
-from tests import tiny_model
 from tests.helpers import chat, listing, read_jsonl, write_jsonl
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"city": {"type": "string"}}}}
@@ -305,13 +303,11 @@ def test_rows_that_are_no_pairs_are_errors():
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", registry.names("write"))
+@pytest.mark.parametrize("name", sorted({*registry.names("write")} - {"hub-dir"}))
 def test_datasets_loads_what_is_exported(name, tmp_path, hub):
     """`load_dataset` reads every row of each format, with calls and other fields among them."""
     rows = [SHAPES["OpenAI"], PAIR | {"id": "p"}] if name == "preference" else CALLS
     source, target = write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path / "out.jsonl"
-    if name == "hub-dir":
-        pytest.skip("has tests of its own")
     result = export_files(source, target, format=name, lossy=True)
     loaded = hub("json", data_files=str(target), split="train")
     assert len(loaded) == result.ledger.rows_out > 0
@@ -397,6 +393,8 @@ def test_splits_are_named_by_files_or_given():
 
 def student(folder):
     """A directory with a tiny model, and its tokenizer with a template that takes every message."""
+    from tests import tiny_model
+
     words = tiny_model.tokenizer()
     words.save_pretrained(folder)
     tiny_model.llama(max_position_embeddings=512).save_pretrained(folder)
@@ -422,7 +420,7 @@ def test_sft_trainer_of_trl_takes_one_step(name, tmp_path, hub):
         str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=2, report_to=[], use_cpu=True
     )
     trainer = SFTTrainer(student(tmp_path / "student"), args=config, train_dataset=rows)
-    assert torch.isfinite(torch.tensor(trainer.train().training_loss))
+    assert math.isfinite(trainer.train().training_loss)
 
 
 @pytest.mark.slow
@@ -433,6 +431,7 @@ def test_sft_trainer_of_trl_takes_one_step(name, tmp_path, hub):
 )
 def test_dpo_trainer_of_trl_takes_one_step(name, shape, tmp_path, hub):
     """The exported pairs go into TRL's DPOTrainer as `load_dataset` gives them."""
+    from transformers import LlamaForCausalLM
     from trl import DPOConfig, DPOTrainer
 
     rows = [SHAPES[shape] | ({} if shape == "OpenAI" else {"id": str(number)}) for number in range(4)]
@@ -449,4 +448,4 @@ def test_dpo_trainer_of_trl_takes_one_step(name, shape, tmp_path, hub):
         str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=2, report_to=[], use_cpu=True
     )
     trainer = DPOTrainer(path, LlamaForCausalLM.from_pretrained(path), config, train_dataset=loaded)
-    assert torch.isfinite(torch.tensor(trainer.train().training_loss))
+    assert math.isfinite(trainer.train().training_loss)

@@ -70,7 +70,7 @@ def export_directory(
     """Write the rows of each split into a new directory; see ``rewriting.export_files``."""
     splits = splits_of(inputs)
     check_paths([path for paths in splits.values() for path in paths], output, rejects)
-    target = Path(output)
+    target = Path(output) if Path(output).name else Path(output).resolve()  # `.` has no name
     if str(output) == files.STDIO or target.is_file():
         raise UsageError(f"--to {format} writes a directory: give -o DIR")
     if target.is_dir() and any(target.iterdir()):

@@ -27,6 +27,7 @@ from dataprep.tokens.formats.base import (
     Written,
     check_date,
     fingerprint_of,
+    keys_without_effect,
 )
 from dataprep.tokens.formats.model_template import (
     MARKS,
@@ -36,14 +37,14 @@ from dataprep.tokens.formats.model_template import (
     read_template,
 )
 from dataprep.tokens.formats.pieces import GUARD, Span, cut, data_of, guarded, tool_names
-from dataprep.tokens.formats.shapes import Rendered, Shape, Skeleton, has_messages_only, messages_of, shape_of
+from dataprep.tokens.formats.shapes import Rendered, Shape, Skeleton, exchange, word_of
 from dataprep.tokens.formats.spans import UNKNOWN, SpanFinder, Turns
 from dataprep.tokens.options import first_difference
 
 CONTEXT = 40  # characters of each text in a message about a difference
 NAMED = "name of a special token inside content"
 
-_EXCHANGE: Shape = (("user", False), ("assistant", False))
+SHAPES = 1024  # the maximum number of shapes of rows that are kept
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 # Marks of thoughts: a template may look for them in a content, and write its own in their place.
 _THOUGHTS = re.compile(r"</?(?:think|thinking|thought)>|\[/?THINK\]", re.IGNORECASE)
@@ -58,7 +59,8 @@ class TemplateFormat:
     strip: bool = False
     date: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)  # `chat_template_kwargs` for all rows
-    _skeletons: dict[Shape, Skeleton | None] = field(default_factory=dict, repr=False)
+    _skeletons: dict[bytes, Skeleton | None] = field(default_factory=dict, repr=False)
+    _seen: set[bytes] = field(default_factory=set, repr=False)
     _prompts: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
     _compiled: dict[str, ChatTemplate] = field(default_factory=dict, repr=False)
 
@@ -95,7 +97,7 @@ class TemplateFormat:
                 "give the model directory, whose tokenizer_config.json does"
             )
         try:  # find what is wrong with a template before any row is read
-            chat_format._probe(_EXCHANGE)
+            chat_format._probe()
         except RowError as error:
             raise TemplateError(f"{path}: not even a question and an answer: {error}") from None
         return chat_format
@@ -111,16 +113,16 @@ class TemplateFormat:
     def __getstate__(self) -> dict[str, Any]:
         # Compiled templates cannot be pickled, and plans are compared by identity.
         kept = {name: value for name, value in self.__dict__.items() if name not in _MADE}
-        return kept | {"_compiled": {}, "_skeletons": {}, "_prompts": {}}
+        return kept | {"_compiled": {}, "_skeletons": {}, "_seen": set(), "_prompts": {}}
 
     @cached_property
     def stop_tokens(self) -> frozenset[str]:
         """The special tokens that end an assistant's turn."""
         ends: set[str] = set()
         inside: set[str] = set()
-        for shape in (_EXCHANGE, _EXCHANGE * 2, (_EXCHANGE[0], ("assistant", True))):
+        for options in ({}, {"turns": 2}, {"reasoning": True}):
             try:
-                rendered = self._probe(shape)
+                rendered = self._probe(**options)
             except RowError:
                 continue
             for start, end in [span for spans in rendered.spans.values() for span in spans]:
@@ -135,24 +137,24 @@ class TemplateFormat:
     @cached_property
     def notes(self) -> tuple[Finding, ...]:
         """The facts about the template's loss mask that lint tells once."""
-        rendered = self._probe(_EXCHANGE)
+        rendered = self._probe()
         start, end = rendered.spans[1][0][0], rendered.spans[1][-1][1]
         written, found = rendered.text[start:end], []
         if not written.rstrip().endswith(self.special_tokens):
             detail = f"no special token is in the loss behind {written[-CONTEXT:]!r}"
             found.append(Finding("no end of turn", f"{detail}: the model does not learn to stop"))
         if self._is_marked({}):
-            turn = self._finder({}).find(messages_of(_EXCHANGE, {}), rendered.text).spans[1]
+            turn = self._finder({}).find(exchange(), rendered.text).spans[1]
             if start < turn[0][0] or end > turn[-1][1]:
                 detail = f"{written!r} is in the loss, as its {{% generation %}} marks say"
                 found.append(Finding("marks hold more than an answer", detail))
         return tuple(found)
 
-    def _probe(self, shape: Shape) -> Rendered:
-        """Return the text for a shape, with contents as texts or as parts, which some templates expect."""
+    def _probe(self, **options: Any) -> Rendered:
+        """Return the text for an exchange; contents are parts if the template does not take texts."""
         problem: RowError | None = None
         for parts in (False, True):
-            messages = messages_of(shape, {}, parts=parts)
+            messages = exchange(parts=parts, **options)
             try:
                 return self._rendered(messages, {}, self._render(messages, {}))
             except RowError as error:
@@ -165,11 +167,12 @@ class TemplateFormat:
     def write(self, row: Row, losses: Losses = None) -> Written:
         """Return a row as the template writes it; see ``ChatFormat``."""
         messages = self._stripped(row["messages"])
-        shape, texts = shape_of(messages) if len(row) == 1 or has_messages_only(row) else (None, [])
-        if shape is not None and any(map(self._special.search, texts)):
-            shape = None
         real = self._render(messages, row)
-        if shape is not None and (skeleton := self._skeleton(shape)) and skeleton.fits(texts, real):
+        shape = Shape.of(messages, row)
+        skeleton = None
+        if shape.key and not any(map(self._special.search, shape.texts)):
+            skeleton = self._skeleton(shape, row)
+        if skeleton is not None and (texts := skeleton.fill(shape, real)) is not None:
             if losses not in skeleton.plans:
                 skeleton.plans[losses] = self._plan(skeleton.rendered, losses, skeleton.words)
             return Written(skeleton.plans[losses], texts, skeleton.rendered.left_out)
@@ -221,21 +224,31 @@ class TemplateFormat:
         marks: tuple[str, str] | None = None,
     ) -> str:
         arguments = {**self.arguments, **(row.get("chat_template_kwargs") or {})}
-        tools = row.get("tools") or None
+        tools = row.get("tools")
         return self._chat(tools is not None).render(
             messages, tools=tools, arguments=arguments, prompt=prompt, marks=marks
         )
 
-    def _skeleton(self, shape: Shape) -> Skeleton | None:
+    def _skeleton(self, shape: Shape, row: Row) -> Skeleton | None:
         """Return the text for rows of a shape; ``None`` if it says nothing about them."""
-        if shape not in self._skeletons:
-            self._skeletons[shape] = self._make_skeleton(shape)
-        return self._skeletons[shape]
+        if shape.key not in self._skeletons:
+            # Plain shapes are few. Others may be as many as rows, so they are made for the second row.
+            known = self._seen
+            if any(shape.kinds) and shape.key not in known:
+                if len(known) < SHAPES:
+                    known.add(shape.key)
+                return None
+            if len(self._skeletons) >= SHAPES:
+                return None
+            self._skeletons[shape.key] = self._make_skeleton(shape, row)
+        return self._skeletons[shape.key]
 
-    def _make_skeleton(self, shape: Shape) -> Skeleton | None:
-        words: dict[str, int] = {}
-        messages = messages_of(shape, words)
-        rendered = self._rendered(messages, {}, self._render(messages, {}))
+    def _make_skeleton(self, shape: Shape, row: Row) -> Skeleton | None:
+        words = {word_of(number): number for number in range(len(shape.texts))}
+        try:
+            rendered = self._rendered(shape.messages, row, self._render(shape.messages, row))
+        except RowError:  # the row itself may be taken, or has a better reason
+            return None
         found = re.findall("|".join(words), rendered.text)
         # A template that repeats a text or changes it is asked again for each row.
         if len(found) != len(set(found)):
@@ -258,6 +271,7 @@ class TemplateFormat:
                 f"no token of {real[:CONTEXT]!r} would be in the loss; if the template expects parts, "
                 'give contents as [{"type": "text", "text": …}]',
             )
+        left_out = (*left_out, *(kind for message in messages for kind in keys_without_effect(message, real)))
         # A row of tools whose names are not in the text says nothing of them to the model.
         if row.get("tools") and not any(name in real for name in tool_names(row["tools"])):
             left_out = (*left_out, TOOLS)
@@ -270,7 +284,7 @@ class TemplateFormat:
         )
 
     def _is_marked(self, row: Row) -> bool:
-        return _GENERATION.search(self.template.text_for(bool(row.get("tools")))) is not None
+        return _GENERATION.search(self.template.text_for(row.get("tools") is not None)) is not None
 
     def _generated(
         self, messages: Sequence[Mapping[str, Any]], row: Row, real: str, finder: SpanFinder

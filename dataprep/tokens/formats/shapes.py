@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from dataprep.core.conversations import REASONING_FIELDS
+import orjson
+
 from dataprep.tokens.formats.base import Losses, Plan, Row
 from dataprep.tokens.formats.pieces import Span
 
-# For each message its role, and whether it has reasoning.
-Shape = tuple[tuple[str, bool], ...]
+# Templates write some texts as JSON: none, those in tool calls, and those of the tools' results too.
+_PLAIN, _CALL, _RESULT = range(3)
+_NO_TEXTS = frozenset({"role", "type", "loss", "weight", "train"})
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,56 @@ class Rendered:
     left_out: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
+class Shape:
+    """A row with a word in the place of each text.
+
+    Attributes:
+        messages: its messages with the words.
+        texts: its texts, in the order of the words.
+        kinds: for each text, from which number of kinds on it is written as JSON.
+        key: equal for rows that differ in their texts alone; empty if a row cannot be compared.
+    """
+
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    key: bytes = b""
+
+    @classmethod
+    def of(cls, messages: Sequence[Mapping[str, Any]], row: Row) -> Shape:
+        """Return the shape of a row with these messages."""
+        shape = cls()
+        for message in messages:
+            kind = _RESULT if message["role"] == "tool" else _PLAIN
+            shape.messages.append(
+                {
+                    name: value if name in _NO_TEXTS else shape._put(value, kind, name == "tool_calls")
+                    for name, value in message.items()
+                }
+            )
+        try:
+            shape.key = orjson.dumps([shape.messages, row.get("tools"), row.get("chat_template_kwargs")])
+        except (TypeError, orjson.JSONEncodeError):  # large numbers and half characters
+            shape.key = b""
+        return shape
+
+    def _put(self, value: Any, kind: int, calls: bool) -> Any:
+        """Return a value with words in place of its texts."""
+        if type(value) is str:
+            if not value.strip():
+                return value
+            self.texts.append(value)
+            self.kinds.append(_CALL if calls else kind)
+            return word_of(len(self.texts) - 1)
+        if isinstance(value, Mapping):
+            return {
+                name: item if name == "type" else self._put(item, kind, calls) for name, item in value.items()
+            }
+        return [self._put(item, kind, calls) for item in value] if isinstance(value, list) else value
+
+
+@dataclass
 class Skeleton:
     """The text of a template for rows of one shape."""
 
@@ -33,54 +86,42 @@ class Skeleton:
     # The texts beside a special token that swallows white space: behind it, and before it.
     bare: tuple[frozenset[int], frozenset[int]]
     plans: dict[Losses, Plan] = field(default_factory=dict)
+    _as_json: int = _PLAIN  # the kinds of texts that the last row had as JSON
 
-    def fits(self, texts: Sequence[str], real: str) -> bool:
-        """Return whether the texts in the places of the words give the template's text for the row."""
-        text = "".join([texts[part] if type(part) is int else part for part in self.parts])  # type: ignore[misc]
-        if text != real:
-            return False
-        behind, before = self.bare
-        return not any(texts[at][0].isspace() for at in behind) and not any(
-            texts[at][-1].isspace() for at in before
-        )
-
-
-def shape_of(messages: Sequence[Mapping[str, Any]]) -> tuple[Shape | None, list[str]]:
-    """Return the shape of messages with texts only, and their texts; no shape if there is anything else."""
-    shape: list[tuple[str, bool]] = []
-    texts: list[str] = []
-    for message in messages:
-        content, reasons = message.get("content"), len(message) == 3
-        if type(content) is not str or not content.strip() or not 2 <= len(message) <= 3:
-            return None, []
-        texts.append(content)
-        if reasons:
-            reasoning = next((message[name] for name in REASONING_FIELDS if name in message), None)
-            if type(reasoning) is not str or not reasoning.strip():
-                return None, []
-            texts.append(reasoning)
-        shape.append((message["role"], reasons))
-    return tuple(shape), texts
+    def fill(self, shape: Shape, real: str) -> list[str] | None:
+        """Return the row's texts as the template writes them, or ``None`` if its text is another one."""
+        structured = any(shape.kinds)
+        for kinds in (self._as_json, _PLAIN, _CALL, _RESULT) if structured else (_PLAIN,):
+            texts = shape.texts
+            if kinds:
+                pairs = zip(shape.texts, shape.kinds, strict=True)
+                texts = [
+                    json.dumps(text, ensure_ascii=False)[1:-1] if 0 < kind <= kinds else text
+                    for text, kind in pairs
+                ]
+            if "".join([texts[at] if type(at) is int else at for at in self.parts]) == real:  # type: ignore[misc]
+                self._as_json = kinds
+                behind, before = self.bare
+                swallowed = any(texts[at][0].isspace() for at in behind)
+                swallowed |= any(texts[at][-1].isspace() for at in before)
+                return None if swallowed else texts
+        return None
 
 
-def has_messages_only(row: Row) -> bool:
-    """Return whether a row has nothing beside its messages that a template reads."""
-    return not row.get("tools") and not row.get("chat_template_kwargs")
-
-
-def messages_of(shape: Shape, words: dict[str, int], *, parts: bool = False) -> list[dict[str, Any]]:
-    """Return messages of a shape with a word for each text, which is added to ``words``."""
+def exchange(turns: int = 1, *, parts: bool = False, reasoning: bool = False) -> list[dict[str, Any]]:
+    """Return questions and answers with words for their texts."""
     messages: list[dict[str, Any]] = []
-    for role, reasons in shape:
-        content: Any = _word_for(words)
-        messages.append({"role": role, "content": [{"type": "text", "text": content}] if parts else content})
-        if reasons:
-            messages[-1][REASONING_FIELDS[0]] = _word_for(words)
+    for number in range(2 * turns):
+        word = word_of(len(messages))
+        content: Any = [{"type": "text", "text": word}] if parts else word
+        messages.append({"role": ("user", "assistant")[number % 2], "content": content})
+    if reasoning:
+        messages[-1]["reasoning_content"] = word_of(len(messages))
     return messages
 
 
-def _word_for(words: dict[str, int]) -> str:
-    # A word that no template contains, and that none changes by trimming or by changing case.
-    word = "zq" + "".join(chr(ord("a") + int(digit)) for digit in f"{len(words):04}") + "qz"
-    words[word] = len(words)
-    return word
+@lru_cache(maxsize=1024)
+def word_of(number: int) -> str:
+    """Return a word that stands for a text."""
+    # No template contains it, and none changes it by trimming or by changing case.
+    return "zq" + "".join(chr(ord("a") + int(digit)) for digit in f"{number:04}") + "qz"
