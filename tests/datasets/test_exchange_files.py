@@ -355,6 +355,17 @@ def test_a_hub_directory_is_loaded_as_it_was_written(tmp_path, hub, run):
     assert run("validate", "set/data/train-00000-of-00001.parquet").code == 0
 
 
+@pytest.mark.medium
+def test_a_hub_directory_has_columns_of_every_type(tmp_path, hub):
+    """Booleans, numbers and columns of nulls load from rows and from messages, as loss marks are."""
+    marked = chat("?", "!", ok=True, count=1, part=0.5, large=2**64 - 1, none=None)
+    marked["messages"][1] |= {"loss": False, "weight": 0, "score": 0.5, "none": None}
+    write_jsonl(tmp_path / "rows.jsonl", [marked])
+    export_files(tmp_path / "rows.jsonl", tmp_path / "set", format="hub-dir")
+    (row,) = hub(str(tmp_path / "set"), split="train")
+    assert row | {"messages": [without_nulls(row["messages"][0]), row["messages"][1]]} == marked
+
+
 def test_a_hub_directory_appears_whole_or_not_at_all(tmp_path, run):
     """A bad row, an empty split or a directory with files in it leave nothing behind."""
     write_jsonl(tmp_path / "train.jsonl", PLAIN)
