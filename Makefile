@@ -74,8 +74,9 @@ format: .venv/.dev  ## Format the code and fix what the linter can fix.
 golden: .venv/.dev  ## Write tests/golden/*/expected.jsonl again; read the difference before you commit it.
 	$(BIN)/python -m tests.golden
 
-docs: .venv/.run  ## Update the help texts in docs/commands/.
+docs: .venv/.train  ## Update the help texts in docs/commands/, and the picture in the README.
 	$(BIN)/python docs/build.py
+	$(BIN)/python docs/picture.py
 
 bench: .venv/.bench  ## Measure speed and memory against what users would use instead.
 	$(BIN)/python -m benchmarks

@@ -1,16 +1,20 @@
 """Check the documentation: its commands run, its links lead somewhere, its help texts are current."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typer.main import get_command
 
 from dataprep.cli.app import app
+from dataprep.tokens.shards.reading import Shards
+from dataprep.tokens.tokenizers.loading import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,6 +47,42 @@ def test_the_readme_shell_commands_run(readme_workspace):
     assert merged.count("\n") == 94
     for name in ("mbpp.parquet", "tokens.html", "preprocessed_data_dev.pt", "preprocessed_data_test.pt"):
         assert (readme_workspace / name).is_file()
+
+
+def from_docs(name):
+    """Import a script of the folder docs."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.medium
+def test_the_readme_picture_is_what_its_commands_give(readme_workspace):
+    """The row in the README is the one in the samples, and the picture shows its tokens, to the byte."""
+    samples = readme_workspace / "raw" / "tool_calls"
+    (shown,) = blocks(ROOT / "README.md", "json")
+    assert json.loads(shown) == json.loads((samples / "train.jsonl").read_text("utf-8")), "it has one row"
+    drawn = from_docs("picture").picture(
+        load_tokenizer(readme_workspace / "tools.model"),
+        samples / "train.jsonl",
+        samples / "chat_template.jinja",
+    )
+    assert drawn == (ROOT / "docs" / "images" / "loss-mask.svg").read_text("utf-8"), "run `make docs`"
+    tokens = Shards.open(readme_workspace / "tool_tokens").tokens
+    assert drawn.count('<rect class="') - 4 == tokens, "a field for each token, besides the page and the key"
+
+
+def test_the_picture_can_be_read_anywhere():
+    """It is no wider than a page of README, loads nothing, and follows light and dark mode."""
+    text = (ROOT / "docs" / "images" / "loss-mask.svg").read_text("utf-8")
+    root = ElementTree.fromstring(text)
+    assert int(root.get("width")) <= 900
+    assert "prefers-color-scheme: dark" in text
+    assert not re.search(r"href|url\(|@import|<script|https?:(?!//www\.w3\.org/2000/svg)", text)
+    for field in root.iter("{http://www.w3.org/2000/svg}rect"):
+        assert float(field.get("x")) + float(field.get("width")) < int(root.get("width"))
+        assert float(field.get("y")) + float(field.get("height")) < int(root.get("height"))
 
 
 @pytest.mark.medium
@@ -81,9 +121,7 @@ def test_every_row_of_a_table_is_in_a_table(page):
 def test_help_texts_are_current(page):
     """`make docs` was run after the last change to a command's flags."""
     assert "<!-- help" in page.read_text("utf-8")
-    spec = importlib.util.spec_from_file_location("build", ROOT / "docs" / "build.py")
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
+    build = from_docs("build")
     text = page.read_text("utf-8")
     assert text == build.with_help(text, page.stem)
 

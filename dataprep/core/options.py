@@ -15,7 +15,7 @@ A field declares its flag, help text, default, and the values that it accepts::
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date as Date
 from functools import cache
@@ -140,7 +140,7 @@ def check_whole(flag: str, value: Any, least: int | None = None) -> None:
         raise UsageError(f"{flag} {value!r}: must be a whole number{more}")
 
 
-def parse_names(texts: list[str]) -> tuple[str, ...]:
+def parse_names(texts: Sequence[str]) -> tuple[str, ...]:
     """Split texts such as ``question,answer`` at their commas."""
     return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
 

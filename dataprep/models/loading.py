@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from dataprep.core.conversations import content_text
 from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.core.optional import require
-from dataprep.models.prompts import prompt_encoder
 from dataprep.tokens.formats.model_template import ChatTemplate
 
 if TYPE_CHECKING:
@@ -128,6 +127,8 @@ class Model:
 
     @cached_property
     def _prompts(self) -> Encoder | None:
+        from dataprep.models.prompts import prompt_encoder  # numpy, which a teacher's server does not need
+
         return prompt_encoder(self._tokenizer, self._variables)
 
     def max_new_tokens(self, prompt: Sequence[int], wanted: int) -> int:

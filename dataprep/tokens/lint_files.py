@@ -1,8 +1,7 @@
-"""Lint files of chat rows as the tokens that a trainer would get, and show rows on one HTML page."""
+"""Lint files of chat rows as the tokens that a trainer would get, and keep rows to show."""
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,7 @@ from typing import Any, NamedTuple
 
 from dataprep.core import io as files
 from dataprep.core.conversations import Finding, find_in
-from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError, visible
-from dataprep.core.html import check_path, document, escaped
+from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.jsonl import parse_line
 from dataprep.core.options import check_whole
 from dataprep.datasets.checks import Problem, Report
@@ -21,54 +19,9 @@ from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Written
 from dataprep.tokens.options import Encoded, ShardOptions, truncate
 from dataprep.tokens.tokenize import prepare
-from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
+from dataprep.tokens.tokenizers.base import Tokenizer
 
 BATCH = 256  # rows that are encoded at once
-MAX_TOKENS = 4096  # that are shown per row
-
-_STYLE = """\
-:root {
-  --row: #fffefc; --plain: #ece8df; --plain2: #ddd7ca; --loss: #bfe3cf; --loss2: #9fd3b6;
-  --special: #7a4aa5; --bad: #b3261e;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --row: #121211; --plain: #2d2b28; --plain2: #3b3834; --loss: #1f4d38; --loss2: #2c6b4e;
-    --special: #c9a6ea; --bad: #f2867e;
-  }
-}
-main { max-width: 60rem; }
-h2 { font-size: 1.05rem; margin: 0 0 0.5rem; }
-header p, .note, footer { font-size: 0.9rem; }
-section { margin-top: 1.5rem; padding-top: 1.25rem; }
-ul { margin: 0 0 0.75rem; padding-left: 1.1rem; color: var(--bad); overflow-wrap: anywhere; }
-.row, .key i {
-  font: 0.85rem/1.9 ui-monospace, "SF Mono", Consolas, "Liberation Mono", monospace;
-  white-space: pre-wrap; overflow-wrap: anywhere;
-}
-.row {
-  background: var(--row); border: 1px solid var(--line); border-radius: 0.4rem; padding: 0.75rem 0.9rem;
-}
-i { font-style: normal; color: var(--ink); background: var(--plain); padding: 0.1em 0; }
-i { border-radius: 0.2rem; }
-.row i:nth-of-type(even) { background: var(--plain2); }
-i.t, .row i.t { background: var(--loss); }
-.row i.t:nth-of-type(even) { background: var(--loss2); }
-i.s { color: var(--special); font-weight: 600; }
-.key i { display: inline-block; padding: 0 0.4em; margin-right: 0.35em; }
-i b { font-weight: 400; color: var(--muted); }
-@media print { main { max-width: none; } i { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
-"""
-_KEY = """\
-<p class="key"><i class="t">in the loss</i> <i>not in the loss</i> <i class="s">&lt;special token&gt;</i> \
-<i class="s t">&lt;special, in the loss&gt;</i> <i><b>\\n</b></i> a newline</p>
-"""
-_FOOT = """\
-<footer>
-<p>Each token is a field of its own; point at it to see its number and id. Bytes that are not a whole
-character, control characters and invisible marks are written as escapes, in grey.</p>
-</footer>
-"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +41,7 @@ class LintReport(Report):
     in_loss: int = 0  # tokens that the loss mask covers
     longest: int = 0  # tokens in the longest row
     notes: tuple[Finding, ...] = ()  # about the chat format itself; they are no problems of rows
-    kept: list[LintedRow] = field(default_factory=list)  # for the page; rows with faults first
+    kept: list[LintedRow] = field(default_factory=list)  # to show; rows with faults first
     dropped: Counter[str] = field(default_factory=Counter)  # rows that the options leave out, by reason
     left_out: Counter[str] = field(default_factory=Counter)  # values that the chat format leaves out, by kind
 
@@ -129,7 +82,7 @@ def lint_files(
         options: as of ``tokenize_files``; those of packing are not used.
         max_length: maximum number of tokens per row, in place of that of ``options``; longer rows are checked
             as they would be truncated.
-        keep: number of rows to keep for a page.
+        keep: number of rows to keep in the report, to show them.
 
     Raises:
         FileError: a file cannot be read.
@@ -147,12 +100,10 @@ def lint_files(
     settings: dict[str, Any] = {"loss": options.loss, "split_thinking": options.split_thinking}
     encoder = Encoder(prepared.tokenizer, prepared.chat_format, **settings)
     report = LintReport(notes=prepared.chat_format.notes)
-    bad: list[list[LintedRow]] = []
-    good: list[list[LintedRow]] = []
+    kept: list[LintedRow] = []
     for path in map(str, paths):
         before = report.rows.setdefault(path, 0)  # a file can be given twice
-        bad.append([])
-        good.append([])
+        room = {True: keep, False: keep}
         rows = _rows_in(path, encoder)
         while batch := list(islice(rows, BATCH)):
             report.dropped.update(row.dropped for row in batch if row.dropped)
@@ -160,23 +111,28 @@ def lint_files(
                 report.rows[path] += 1
                 _count(report, row)
                 # Rows without faults are kept too, up to the same number: at the end they fill up the page.
-                kept = (bad if row.findings else good)[-1]
-                if len(kept) < keep:
+                if room[bool(row.findings)] > 0:
+                    room[bool(row.findings)] -= 1
                     kept.append(row)
         if report.rows[path] == before:
             raise InputError(path, "the file is empty; expected chat rows")
-    # All files have their share of the page, in the order of the files.
-    kept_bad = _shared(bad, keep)
-    report.kept = kept_bad + _shared(good, keep - len(kept_bad))
+    report.kept = first_rows(kept, keep)
     report.left_out = encoder.left_out
     return report
 
 
-def _shared(kept: Sequence[Sequence[LintedRow]], count: int) -> list[LintedRow]:
-    """Return the first rows of each file, as many of each as possible, and `count` together."""
-    turns = [row for turn in zip_longest(*kept) for row in turn if row is not None]
-    shown = set(map(id, turns[:count]))
-    return [row for rows in kept for row in rows if id(row) in shown]
+def first_rows(rows: Sequence[LintedRow], count: int) -> list[LintedRow]:
+    """Return at most ``count`` rows: those with faults first, and of each file as many as possible."""
+    first: list[LintedRow] = []
+    for group in ([row for row in rows if row.findings], [row for row in rows if not row.findings]):
+        by_file: dict[str, list[LintedRow]] = {}
+        for row in group:
+            by_file.setdefault(row.where.path, []).append(row)
+        turns = [row for turn in zip_longest(*by_file.values()) for row in turn if row is not None]
+        shown = set(map(id, turns[: count - len(first)]))
+        # All files have their share, in the order of the files.
+        first += [row for row in group if id(row) in shown]
+    return first
 
 
 def _count(report: LintReport, row: LintedRow) -> None:
@@ -225,73 +181,3 @@ def _rows_in(path: str, encoder: Encoder) -> Iterator[_Row]:
             yield _Row(where, None, [], dropped.reason)
         except RowError as error:
             yield _Row(where, None, [Finding(error.reason, error.detail)])
-
-
-def check_page(path: str) -> None:
-    """Raise ``UsageError`` if the path is not an HTML page's, before any work is done."""
-    check_path(path, "the rows are shown on")
-
-
-def write_page(report: LintReport, tokenizer: Tokenizer, path: str) -> None:
-    """Write the page of the rows that the report kept; the same rows give the same bytes."""
-    files.write_text(page(report, tokenizer), path)
-
-
-def page(report: LintReport, tokenizer: Tokenizer) -> str:
-    """Return the page."""
-    names = ", ".join(f"<code>{escaped(files.printable(path))}</code>" for path in report.rows)
-    rows, problems = sum(report.rows.values()), report.counts.total()
-    kinds = "".join(f"<li>{escaped(kind)}: {count:,}</li>" for kind, count in report.counts.most_common())
-    parts = [
-        f"<header>\n<h1>Rows and their tokens</h1>\n<p>{rows:,} rows out of {names}: ",
-        f"{report.tokens:,} tokens, {report.in_loss:,} of them in the loss; {problems:,} problems.</p>\n",
-        f"<ul>{kinds}</ul>\n" if kinds else "",
-        *(f'<p class="note">Chat format: {escaped(": ".join(note))}</p>\n' for note in report.notes),
-        _KEY,
-        "</header>\n",
-    ]
-    parts += [_row(row, tokenizer) for row in report.kept]
-    if rows > len(report.kept):
-        shown = f"{len(report.kept):,} of {rows:,} rows are shown, those with problems first."
-        parts.append(f'<p class="note">{shown}</p>\n')
-    return document("Rows and their tokens", _STYLE, (*parts, _FOOT))
-
-
-def _row(row: LintedRow, tokenizer: Tokenizer) -> str:
-    findings = "".join(f"<li>{escaped(': '.join(filter(None, finding)))}</li>" for finding in row.findings)
-    title = f"<section>\n<h2>{escaped(files.printable(str(row.where)))}</h2>\n"
-    problems = f"<ul>{findings}</ul>\n" if findings else ""
-    if row.encoded is None:
-        return f'{title}{problems}<p class="note">It has no tokens.</p>\n</section>\n'
-    ids, mask = row.encoded.ids, row.encoded.mask
-    counts = f'<p class="note">{len(ids):,} tokens, {mask.count(1):,} of them in the loss.</p>\n'
-    tokens = "".join(_tokens(ids[:MAX_TOKENS], mask, tokenizer))
-    more = f'<p class="note">And {len(ids) - MAX_TOKENS:,} more.</p>\n' if len(ids) > MAX_TOKENS else ""
-    return f'{title}{problems}{counts}<div class="row" dir="auto">{tokens}</div>\n{more}</section>\n'
-
-
-def _tokens(ids: Sequence[int], mask: Sequence[int], tokenizer: Tokenizer) -> Iterator[str]:
-    # A line of the page's source ends after a token with a newline, so that diffs of pages can be read.
-    special = set(tokenizer.special_tokens.values())
-    behind_special: bool | None = None
-    for number, (token, in_loss) in enumerate(zip(ids, mask, strict=False)):
-        kinds = " ".join(["s"] * (token in special) + ["t"] * bool(in_loss))
-        kind = f' class="{kinds}"' if kinds else ""
-        if continues(tokenizer, behind_special):
-            data = decode_after(tokenizer, [token])
-        else:
-            data = tokenizer.decode_bytes([token])
-        behind_special = token in special
-        yield f'<i{kind} title="token {number + 1:,}, id {token}">{_escaped(data)}</i>'
-        yield "\n" if b"\n" in data else ""
-
-
-def _escaped(data: bytes) -> str:
-    r"""Return bytes as HTML, with a grey ``\n`` for a newline and ``\xe2`` for a byte of no character."""
-    parts = []
-    # A token may be a part of a character: its bytes come back as lone surrogates from U+DC80 on.
-    for character in data.decode("utf-8", "surrogateescape"):
-        code = ord(character)
-        seen = f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else visible(character)
-        parts.append(html.escape(character) if seen == character else f"<b>{seen}</b>")
-    return "".join(parts) or "<b>∅</b>"

@@ -163,13 +163,24 @@ def test_a_file_that_is_wrong_is_an_error(place, text):
 
 
 def test_train_takes_the_date_of_the_workspace(place, monkeypatch):
-    """For chat rows of a model whose template writes one; not for soft labels, presets and shards."""
+    """For chat rows of a model whose template writes one, also of the hub; else there is none."""
+    from dataprep.models import student
     from dataprep.train import run as running
 
-    seen = []
-    monkeypatch.setattr(running, "train", lambda *_, options, **__: seen.append(options.date) or pytest.skip)
+    seen, local = [], student.model_directory
+    monkeypatch.setattr(running, "train", lambda *_, options, **__: seen.append(options.date) or 1 / 0)
+    monkeypatch.setattr(student, "model_directory", lambda name: "m" if name == "a/b" else local(name))
     (place / "dataprep.toml").write_text('date = "2024-07-26"')
     write_jsonl(place / "soft.jsonl", [{"text": "a", "probs": [0.5, 0.5]}])
-    for rows, model in (("rows.jsonl", "m"), ("soft.jsonl", "m"), ("rows.jsonl", "llama-tiny")):
-        run("train", rows, "--model", model)
-    assert seen == ["26 Jul 2024", None, None]
+    runs = {
+        ("rows.jsonl", "m"): "26 Jul 2024",
+        ("rows.jsonl", "a/b"): "26 Jul 2024",
+        ("rows.jsonl", "m", "--date", "2025-01-02"): "02 Jan 2025",
+        ("soft.jsonl", "m"): None,
+        ("rows.jsonl", "llama-tiny"): None,
+        ("rows.jsonl", "auto"): None,
+        ("rows.jsonl", "m", "--chat-format", "chatml"): None,
+    }
+    for rows, model, *flags in runs:
+        run("train", rows, "--model", model, *flags)
+    assert seen == [*runs.values()]

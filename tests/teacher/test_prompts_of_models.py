@@ -151,7 +151,7 @@ def test_a_tokenizer_of_another_library_is_asked_by_itself(tmp_path):
     asked = [{"role": "user", "content": "a?"}]
     rows = ({}, {"tools": [{"a": 1}], "chat_template_kwargs": {"level": "high"}})
     expected = [load(str(tmp_path / "m")).prompt(asked, **row) for row in rows]
-    with mock.patch("dataprep.models.loading.prompt_encoder", return_value=None):
+    with mock.patch("dataprep.models.prompts.prompt_encoder", return_value=None):
         model = load(str(tmp_path / "m"))
         assert [model.prompt(asked, **row) for row in rows] == expected
         with pytest.raises(GenerationError, match="chat_template"):

@@ -567,3 +567,35 @@ def test_templates_are_rendered_as_transformers_renders_them(tmp_path, template)
             row, chat_template=template, tokenize=False, date_string=DATE, bos_token=NAMES[0]
         )
         assert "".join(each.text for each in segments(chat_format, row)) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "left_out"),
+    [
+        (None, {"key 'mood'": 2, "key 'name'": 1, "reasoning": 1, "tools": 1}),
+        (templates.CHATML, {"key 'mood'": 2, "key 'name'": 1, "reasoning": 1, "tools": 1}),
+        (
+            templates.CHATML.replace("message['content']", "(message.name or '') + message['content']"),
+            {"key 'mood'": 2, "reasoning": 1, "tools": 1},
+        ),
+    ],
+    ids=["named format", "template", "template with names"],
+)
+def test_what_a_format_leaves_out_is_counted(tmp_path, template, left_out):
+    """Values of a row that are not in its text are counted by kind, also for rows that share a plan."""
+    chat_format = chat_format_of("chatml")
+    if template is not None:
+        path = templates.model_directory(tmp_path / "m", template)
+        chat_format = chat_format_of("template", path=path)
+    row = {
+        "messages": [
+            {"role": "user", "content": "Q", "name": "Ann", "mood": "calm"},
+            {"role": "assistant", "content": "A", "reasoning_content": "Hm.", "mood": {"level": 3}},
+        ],
+        "tools": [{"type": "function", "function": {"name": "look", "parameters": {}}}],
+    }
+    encoder = Encoder(TOY, chat_format)
+    for _ in range(3):
+        encoder.left_out.clear()
+        assert isinstance(encoder.encode_rows([row])[0], Encoded)
+        assert encoder.left_out == left_out

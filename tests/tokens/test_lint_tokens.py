@@ -5,6 +5,7 @@
 
 import json
 import re
+from functools import partial
 from html.parser import HTMLParser
 
 import pytest
@@ -12,12 +13,15 @@ from hypothesis import given, settings
 from typer.testing import CliRunner
 
 from dataprep.cli.app import app
+from dataprep.cli.token_rows import with_marks
 from dataprep.core.errors import InputError, UsageError
 from dataprep.tokens.formats.loading import chat_format_of
-from dataprep.tokens.lint_files import lint_files, page
+from dataprep.tokens.lint_files import lint_files
+from dataprep.tokens.lint_page import page
 from dataprep.tokens.options import Encoded, ShardOptions, spans_of, truncate
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.training import train_tokenizer
+from dataprep.tokens.views import Token
 from tests import chat_templates as templates
 from tests.tokens.test_chat_formats import DUMMY, TOY, chat, chats
 from tests.tokens_fakes import encode, encode_one, problems_of
@@ -501,3 +505,97 @@ def test_the_commands_read_the_same_template(lint, tmp_path):
     refused = CliRunner().invoke(app, [*given, "--template", "m"])
     assert isinstance(refused.exception, UsageError)
     assert "--template needs --chat-format template" in str(refused.exception)
+
+
+# --- rows in the terminal
+
+ANSI = re.compile("\x1b\\[[0-9;]*m")
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Return a function that makes standard output what rich takes for a terminal of a kind."""
+    for name in ("NO_COLOR", "TTY_COMPATIBLE", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    return partial(monkeypatch.setenv, "TERM")
+
+
+def runs_of(text):
+    """What is in the loss in coloured text: runs on a green background, without line breaks."""
+    runs, green = [""], False
+    for code, piece in re.findall("(?:\x1b\\[([0-9;]*)m)?([^\x1b]*)", text.replace("\n", "")):
+        green = green if not code else re.search(r"\b(42|102|48;5;22|48;5;28)\b", code) is not None
+        # rich closes each style before the next one.
+        if piece:
+            runs[-1] += piece if green else ""
+            runs += [""] * (not green)
+    return [run for run in runs if run]
+
+
+def test_rows_are_shown_with_marks_around_the_loss(lint, tmp_path):
+    """Without a terminal: newlines are visible, lines end there, and no text of a row looks like a mark."""
+    header = "<|start_header_id|>{}<|end_header_id|>\\n\\n\n"  # one token
+    user, assistant = header.format("user"), header.format("assistant")
+    write(tmp_path / "in.jsonl", [chat("a\nb ⟦c⟧", "é\x1b[2J\n"), chat("Q", "A", "Q", "B")])
+    done = lint("in.jsonl", "--show", 2)
+    assert done.exit_code == 0
+    assert done.stdout == (
+        "in.jsonl:1: 40 tokens, 8 in the loss\n"
+        f"<|begin_of_text|>{user}a\\n\n"
+        f"b \\xe2\\x9f\\xa6c\\xe2\\x9f\\xa7<|eot_id|>{assistant}⟦\\xc3\\xa9\\x1b[2J\\n\n<|eot_id|>⟧\n"
+        "in.jsonl:2: 47 tokens, 4 in the loss\n"
+        f"<|begin_of_text|>{user}Q<|eot_id|>{assistant}⟦A<|eot_id|>⟧{user}Q<|eot_id|>{assistant}⟦B<|eot_id|>⟧\n"
+    )
+
+
+@pytest.mark.parametrize("kind", ["xterm-256color", "xterm"])
+def test_rows_are_shown_in_colours_on_a_terminal(lint, tmp_path, terminal, kind):
+    """The same text as without colours; what is green is what is between the marks, also with 16 colours."""
+    terminal(kind)
+    write(tmp_path / "in.jsonl", [chat("Q\x1b[31m", "It is.\nYes.", "And?", "No.")])
+    coloured = lint("in.jsonl", "--show", 1).stdout
+    key, head, *lines = coloured.splitlines()
+    assert ANSI.sub("", key) == " in the loss    not in the loss    special token "
+    text = ANSI.sub("", "\n".join(lines))
+    assert "\x1b" not in text
+    assert "\\x1b[31m" in text
+    assert runs_of("\n".join(lines)) == ["It is.\\nYes.<|eot_id|>", "No.<|eot_id|>"]
+    plain = CliRunner(env={"FORCE_COLOR": None, "NO_COLOR": "1"}).invoke(
+        app, ["lint-tokens", "in.jsonl", "--tokenizer", "t", "--show", "1"]
+    )
+    assert plain.stdout.replace("⟦", "").replace("⟧", "") == f"{head}\n{text}\n"
+
+
+def test_marks_in_a_whole_token_are_escaped():
+    """A tokenizer with a token for the mark itself: it is written as an escape."""
+    tokens = [
+        Token(1, 7, False, False, (("a ⟦", False),), False),
+        Token(2, 8, False, True, (("b⟧", False), ("\\n", True)), True),
+    ]
+    assert with_marks(tokens) == "a \\u27e6⟦b\\u27e7\\n⟧"
+    assert with_marks(tokens[:1]) == "a \\u27e6"
+    assert with_marks([]) == ""
+
+
+def test_problems_come_first_and_the_page_keeps_its_own_number(lint, tmp_path):
+    """`--show` and `--rows` do not change each other; rows without tokens are named."""
+    write(tmp_path / "in.jsonl", BAD)
+    done = lint("in.jsonl", "--show", 3, "--html", "p.html", "--rows", 2)
+    assert done.exit_code == 1
+    assert [line for line in done.stdout.splitlines() if "tokens" in line] == [
+        f"in.jsonl:{line}: it has no tokens" for line in (2, 3, 4)
+    ]
+    assert (tmp_path / "p.html").read_text("utf-8").count("<section>") == 2
+    assert "2 of 9 rows" in (tmp_path / "p.html").read_text("utf-8")
+    lint("in.jsonl", "--html", "q.html", "--rows", 2)
+    assert (tmp_path / "q.html").read_bytes() == (tmp_path / "p.html").read_bytes()
+
+
+def test_two_kinds_of_output_are_refused(lint, tmp_path):
+    """A page, rows and JSON cannot share standard output."""
+    write(tmp_path / "in.jsonl", [ROW])
+    for flags in (["--show", 1, "--json"], ["--show", 1, "--html", "-"], ["--html", "-", "--json"]):
+        error = lint("in.jsonl", *flags).exception
+        assert isinstance(error, UsageError)
+        assert "both write to standard output" in str(error)

@@ -737,6 +737,24 @@ def test_training_is_deterministic_and_has_what_layouts_need(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["sentencepiece", "bpe"])
+def test_training_adds_special_tokens(tmp_path, kind):
+    """A name is a token of its own, and text in texts; one that the tokenizer has anyway changes nothing."""
+    size = 420 if kind == "sentencepiece" else 330
+    path = tmp_path / "file"
+    path.write_bytes(train_tokenizer(corpus(), size, kind, special_tokens=["<think>", "[CALL]", "<think>"]))
+    tokenizer = load_tokenizer(path)
+    assert tokenizer.vocab_size == size
+    assert tokenizer.special_tokens.keys() >= {*CHAT_TOKENS, "<think>", "[CALL]"}
+    assert tokenizer.special("<think>") not in tokenizer.encode("<think>")
+    assert tokenizer.decode([tokenizer.special("[CALL]")]) == "[CALL]"
+    plain = train_tokenizer(corpus(), size, kind)
+    assert train_tokenizer(corpus(), size, kind, special_tokens=["<pad>", "<|im_end|>"]) == plain
+    for name in ("think", "<a b>", ""):
+        with pytest.raises(UsageError, match=r"--special-token .*expected a name such as <think>"):
+            train_tokenizer(corpus(), size, kind, special_tokens=[name])
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "bpe"])
 @pytest.mark.parametrize(
     ("texts", "size", "says"),
     [

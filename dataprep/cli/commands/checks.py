@@ -11,6 +11,7 @@ import typer
 from dataprep.cli.console import Summary, counted, print_json, print_text, say, table
 from dataprep.cli.dates import settled_date
 from dataprep.cli.options import AsJson, ChatFormat, From, Quiet, Template, argument, flag, with_options
+from dataprep.cli.token_rows import print_token_rows
 from dataprep.core.errors import UsageError
 from dataprep.tokens.options import ShardOptions, TextOptions
 
@@ -31,6 +32,7 @@ def lint_tokens_command(
     max_length: int | None = flag(None, "Check rows as truncated to N tokens.", "N", min=1),
     page: str | None = flag(None, "Write one HTML page of rows, tokens coloured by mask.", "--html", "PATH"),
     rows: int = flag(20, "Rows on the page, those with problems first.", "N", min=0),
+    show: int = flag(0, "Print N rows as their tokens, coloured by mask, problems first.", "N", min=0),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,28 +45,29 @@ def lint_tokens_command(
 
     \b
     Examples:
-      dataprep lint-tokens mergedata/train.jsonl --tokenizer tokenizer.model
+      dataprep lint-tokens mergedata/train.jsonl --tokenizer tokenizer.model --show 1
       dataprep lint-tokens train.jsonl --tokenizer ./Qwen2.5-1.5B --html rows.html
     """
     from dataprep.tokens.formats.loading import chat_format_for, check_template
-    from dataprep.tokens.lint_files import check_page, lint_files, write_page
+    from dataprep.tokens.lint_files import first_rows, lint_files
+    from dataprep.tokens.lint_page import check_page, write_page
     from dataprep.tokens.tokenizers.loading import load_tokenizer
 
     check_template(chat_format, template)
     if page is not None:
         check_page(page)
-        # A page and JSON in one stream could be read by no program.
-        if page == "-" and as_json:
-            raise UsageError("--html - and --json both write to standard output; give the page a file")
+    _check_streams({"--html -": page == "-", "--show": show > 0, "--json": as_json})
     loaded = load_tokenizer(tokenizer)
     made = options()
     made = options(date=settled_date(made.date, chat_format, tokenizer, template=template))
     settings: dict[str, Any] = {"strip": made.strip, "date": made.date, "template_args": made.template_args}
     laid = chat_format_for(chat_format, loaded, tokenizer, template=template, **settings)
     which = ShardOptions(loss=made.loss, split_thinking=made.split_thinking)
-    report = lint_files(inputs, loaded, laid, options=which, max_length=max_length, keep=rows if page else 0)
+    keep = max(show, rows if page else 0)
+    report = lint_files(inputs, loaded, laid, options=which, max_length=max_length, keep=keep)
     if page is not None:
-        write_page(report, loaded, page)
+        write_page(report, loaded, page, rows)
+    print_token_rows(first_rows(report.kept, show), loaded)
     summary = Summary("lint-tokens", quiet=quiet, as_json=as_json)
     facts = f", {report.tokens:,} tokens, {report.in_loss:,} in the loss, the longest row {report.longest:,};"
     for note in report.notes:
@@ -80,6 +83,13 @@ def lint_tokens_command(
         summary.say(f"lint-tokens: page → {page}")
     if report.counts:
         raise typer.Exit(1)
+
+
+def _check_streams(used: Mapping[str, bool]) -> None:
+    # A page, rows and JSON in one stream could be read by no program.
+    if len(names := [name for name, is_used in used.items() if is_used]) > 1:
+        more = "; give the page a file" if "--html -" in names else ""
+        raise UsageError(f"{names[0]} and {names[1]} both write to standard output{more}")
 
 
 def stats_command(

@@ -42,6 +42,9 @@ def train(
     output: str = flag(..., "Output file; - is standard output.", "-o", "--output", "PATH"),
     vocab_size: int = flag(4096, "Number of ids, including special tokens.", "N", min=1),
     kind: str = flag("sentencepiece", "sentencepiece (a .model), or bpe (a tokenizer.json).", "KIND"),
+    special_token: list[str] | None = flag(
+        None, "A further special token, which a chat template writes; can be repeated.", "NAME"
+    ),
     quiet: Quiet = False,
 ) -> None:
     """Train a tokenizer on texts.
@@ -54,12 +57,15 @@ def train(
     Examples:
       dataprep tokenizer train mergedata/train.jsonl -o tokenizer.model
       dataprep tokenizer train texts.txt --kind bpe --vocab-size 8192 -o tokenizer.json
+      dataprep tokenizer train train.jsonl -o tokenizer.model --special-token '<think>,</think>'
     """
     from dataprep.core import io as files
+    from dataprep.core.options import parse_names
     from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
 
     files.check_apart([output], inputs)
-    content = train_tokenizer(texts_of_files(inputs), vocab_size, kind)
+    names = parse_names(special_token or ())
+    content = train_tokenizer(texts_of_files(inputs), vocab_size, kind, special_tokens=names)
     # As JSON Lines without compression, bytes are written as they are, whatever the suffix.
     with files.open_output(output, files.Format("jsonl", "")) as out:
         out.write(content)

@@ -93,19 +93,24 @@ def _data(data: list[str], eval_data: list[str], workspace: str | None) -> tuple
 
 
 def _with_date(options: TrainOptions, paths: list[str], workspace: str | None) -> TrainOptions:
-    # A preset and a model of the hub have no directory yet, shards know their date, and soft labels have no
-    # conversations.
-    if not Path(options.model).is_dir() or any(path == "-" or Path(path).is_dir() for path in paths):
-        return options
+    from dataprep.models.loading import is_preset
+    from dataprep.models.student import model_directory
     from dataprep.tokens.formats.dates import dated_template
     from dataprep.train.objectives.registry import choose_objective
 
-    if dated_template(options.chat_format, options.model) is None:
+    # Presets have no template, shards know their date, and soft labels have no conversations.
+    named = options.model == "auto" or is_preset(options.model) or options.objective == "soft-label"
+    if options.date is not None or options.chat_format not in (None, "template") or named:
         return options
+    if any(path == "-" or Path(path).is_dir() for path in paths):
+        return options
+    # The first row is looked at before a model of the hub is fetched.
     if choose_objective(paths, options, [], skip_bad=True).name == "soft-label":
         return options
-    date = settled_date(options.date, options.chat_format, options.model, workspace=workspace)
-    return replace(options, date=date)
+    folder = model_directory(options.model)
+    if dated_template(options.chat_format, folder) is None:
+        return options
+    return replace(options, date=settled_date(None, options.chat_format, folder, workspace=workspace))
 
 
 def _lines(done: Trained) -> Iterator[str]:

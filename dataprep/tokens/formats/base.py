@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from dataprep.core.conversations import Finding, find_ignored, find_in_row
 from dataprep.core.errors import RowError, UsageError
+from dataprep.core.ignored_fields import is_empty, unknown_names
 
 Row = Mapping[str, Any]  # a chat row: `messages`, and `tools` and `chat_template_kwargs` if it has them
 Roles = tuple[str, ...]
@@ -140,6 +141,23 @@ def check_row(row: Row) -> None:
     elif len(row) > 1:
         for finding in find_ignored(row):
             raise RowError(*finding)
+
+
+def keys_without_effect(message: Mapping[str, Any], text: str = "") -> list[str]:
+    """Return the kinds of the values of a message that a text of it does not have, by their keys.
+
+    These are the keys that dataprep does not know, and names of speakers. Ids and names of calls are left
+    out by many templates, which need the order alone.
+    """
+    if len(message) == 2:
+        return []
+    names = [*unknown_names(tuple(message)), *(["name"] if message["role"] != "tool" else [])]
+    return [
+        f"key {name!r}"
+        for name in names
+        if not is_empty(value := message.get(name))
+        and not (text and isinstance(value, str) and value in text)
+    ]
 
 
 def select_losses(messages: Messages, which: str, marks: Sequence[bool | None]) -> Losses:

@@ -27,6 +27,7 @@ from dataprep.tokens.formats.base import (
     Written,
     check_date,
     fingerprint_of,
+    keys_without_effect,
 )
 from dataprep.tokens.formats.model_template import (
     MARKS,
@@ -223,7 +224,7 @@ class TemplateFormat:
         marks: tuple[str, str] | None = None,
     ) -> str:
         arguments = {**self.arguments, **(row.get("chat_template_kwargs") or {})}
-        tools = row.get("tools") or None
+        tools = row.get("tools")
         return self._chat(tools is not None).render(
             messages, tools=tools, arguments=arguments, prompt=prompt, marks=marks
         )
@@ -270,6 +271,7 @@ class TemplateFormat:
                 f"no token of {real[:CONTEXT]!r} would be in the loss; if the template expects parts, "
                 'give contents as [{"type": "text", "text": …}]',
             )
+        left_out = (*left_out, *(kind for message in messages for kind in keys_without_effect(message, real)))
         # A row of tools whose names are not in the text says nothing of them to the model.
         if row.get("tools") and not any(name in real for name in tool_names(row["tools"])):
             left_out = (*left_out, TOOLS)
@@ -282,7 +284,7 @@ class TemplateFormat:
         )
 
     def _is_marked(self, row: Row) -> bool:
-        return _GENERATION.search(self.template.text_for(bool(row.get("tools")))) is not None
+        return _GENERATION.search(self.template.text_for(row.get("tools") is not None)) is not None
 
     def _generated(
         self, messages: Sequence[Mapping[str, Any]], row: Row, real: str, finder: SpanFinder

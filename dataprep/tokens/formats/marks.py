@@ -29,6 +29,7 @@ class Place(NamedTuple):
     position: int
     kind: str  # `REASONING`, `CONTENT` or `CALLS`
     opens: bool  # whether the marked piece begins here
+    mark: int  # the number of the mark
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Marks:
             if number < len(self._sources) and (number, opens) not in seen:
                 seen.add((number, opens))
                 message, kind = self._sources[number]
-                places.setdefault(message, []).append(Place(position, kind, opens))
+                places.setdefault(message, []).append(Place(position, kind, opens, number))
         return "".join([*parts, text[start:]]), places
 
     def _message(self, number: int, message: Mapping[str, Any]) -> dict[str, Any]:

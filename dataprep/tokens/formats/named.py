@@ -23,6 +23,7 @@ from dataprep.tokens.formats.base import (
     check_date,
     fingerprint_of,
     is_plain,
+    keys_without_effect,
 )
 
 DATE_LINES = "Cutting Knowledge Date: December 2023\nToday Date: {}\n\n"
@@ -76,6 +77,7 @@ class _Named:
             roles = tuple(message["role"] for message in messages)
             texts = [self._text_of(message, f"messages[{at}]") for at, message in enumerate(messages)]
             left_out = [REASONING for message in messages if reasoning_of(message)]
+            left_out += [kind for message in messages for kind in keys_without_effect(message)]
         if row.get("tools"):
             left_out.append(TOOLS)
         return roles, [text.strip() for text in texts] if self.strip else texts, tuple(left_out)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+from dataprep.core.conversations import content_text
 from dataprep.core.errors import RowError
 from dataprep.tokens.formats.base import CALLS, REASONING
 from dataprep.tokens.formats.marks import Marks, Place, word_for
@@ -67,22 +69,32 @@ class SpanFinder:
             if message["role"] != "assistant":
                 continue
             marks = way
-            if not here:
-                marks = replace(way, empty=number)
-                text, found = self.look(messages, replace(marks))
-                here = found.get(number, ()) if text == real else ()
+            if not here or not content_text(message.get("content")).strip():
+                empty = replace(way, empty=number)
+                text, found = self.look(messages, replace(empty))
+                # The place of an empty content counts if there is nothing else, or behind results of calls.
+                if text == real and number in found and (not here or _is_behind(found, number)):
+                    marks, here, places = empty, found[number], found
             if not here:
                 continue
-            start, end = here[0].position, here[-1].position
+            inside = [other for other, listed in places.items() if listed[0].position <= here[-1].position]
+            turn = _Turn(self, messages, number, marks, 1 + max([number, *inside]))
             others = _positions(places, number)
-            if any(start < position < end for position in others):
-                raise RowError(UNKNOWN, f"the template writes messages into messages[{number}]: {_INSTEAD}")
-            before = max((position for position in others if position <= start), default=0)
-            after = min((position for position in others if position >= end), default=None)
-            turn = _Turn(self, messages, number, marks)
-            start = before + turn.start(here[0], real[before:start])
-            ends = [end + at for at in turn.ends(here[-1], real[end:after])]
-            spans[number] = [(start, ends[0]), *zip(ends[1::2], ends[2::2], strict=True)]
+            groups = _groups(here, others)
+            for at, group in enumerate(groups):
+                start, end = group[0].position, group[-1].position
+                before = max((position for position in others if position <= start), default=0)
+                after = min((position for position in others if position >= end), default=None)
+                # Some templates write a tool's result inside the turn of its call.
+                if at == 0:
+                    start = before + turn.start(group[0], real[before:start])
+                if at < len(groups) - 1:
+                    ends = [turn.part_end(group[-1], real[end:after])]
+                else:
+                    ends = turn.ends(group[-1], real[end:after])
+                borders = [end + border for border in ends]
+                pairs = [(start, borders[0]), *zip(borders[1::2], borders[2::2], strict=True)]
+                spans.setdefault(number, []).extend(pairs)
         return Turns(spans, tuple(left_out))
 
     def _places(self, messages: Sequence[Message], real: str) -> tuple[Marks, dict[int, set[str]], Places]:
@@ -132,6 +144,7 @@ class _Turn:
     messages: Sequence[Message]
     number: int
     way: Marks
+    until: int  # the number of messages up to its end; more than up to this one if results stand inside it
 
     def start(self, first: Place, gap: str) -> int:
         """Return where in the text before its first mark what the assistant has written begins."""
@@ -177,12 +190,23 @@ class _Turn:
             names = names[:-1]
         return names[0].end() if names else 0
 
+    def part_end(self, last: Place, gap: str) -> int:
+        """Return where in the text behind a mark the template ends what it writes for a part of the turn."""
+        text, places = self.finder.look(self.messages[: self.number + 1], replace(self.way))
+        position = next(
+            (at.position for at in places.get(self.number, ()) if at.mark == last.mark and not at.opens), None
+        )
+        if position is None:
+            return 0
+        after = min((at for at in _positions(places) if at > position), default=None)
+        return _common(gap, text[position:after])
+
     def _closing(self, gap: str) -> str:
         """Return the text that closes the turn where it is the last one."""
-        if self.number == len(self.messages) - 1:
+        if self.until == len(self.messages):
             return gap
         # Before the prompt of another answer stands all that ends the turn, and no header of a message.
-        messages = self.messages[: self.number + 1]
+        messages = self.messages[: self.until]
         added = self.finder.prompt(self.messages, self.number, self.way)[1]
         if added and (text := self._behind(messages, prompt=True)).endswith(added):
             return text.removesuffix(added)
@@ -213,6 +237,22 @@ class _Turn:
             before = before or text[max((at for at in others if at <= first), default=0) : first]
             behind = text[last:]  # of the last one: as the last message
         return before, behind
+
+
+def _groups(here: Sequence[Place], others: Sequence[int]) -> list[list[Place]]:
+    """Return the marks of a message, divided where marks of other messages stand between them."""
+    groups = [[here[0]]]
+    for one, other in pairwise(here):
+        divided = any(one.position < position <= other.position for position in others) and other.opens
+        if divided:
+            groups.append([])
+        groups[-1].append(other)
+    return groups
+
+
+def _is_behind(places: Places, number: int) -> bool:
+    """Return whether the last mark of a message stands behind marks of the message that follows it."""
+    return any(at.position <= places[number][-1].position for at in places.get(number + 1, ()))
 
 
 def _positions(places: Places, without: int = -1) -> list[int]:

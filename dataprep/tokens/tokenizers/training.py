@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core.errors import DataprepError, InputError, UsageError
-from dataprep.tokens.tokenizers.base import needed
+from dataprep.tokens.tokenizers.base import looks_special, needed
 from dataprep.tokens.tokenizers.tiktoken_ranks import LLAMA3_PATTERN
 
 _IMPOSSIBLE = "a vocabulary of {:,} cannot be made of these texts: {}"
@@ -31,7 +32,12 @@ _ABOUT_ROWS = ("id", "source", "task", "role")  # strings that are no text
 
 
 def train_tokenizer(
-    texts: Iterable[str], vocab_size: int = 4096, kind: str = "sentencepiece", *, shrink: bool = False
+    texts: Iterable[str],
+    vocab_size: int = 4096,
+    kind: str = "sentencepiece",
+    *,
+    shrink: bool = False,
+    special_tokens: Sequence[str] = (),
 ) -> bytes:
     """Train a tokenizer; return its file, a SentencePiece ``.model`` or a ``tokenizer.json``.
 
@@ -40,14 +46,21 @@ def train_tokenizer(
         vocab_size: number of ids, with special tokens and bytes.
         kind: ``"sentencepiece"`` or ``"bpe"``.
         shrink: whether to make a smaller vocabulary if the texts cannot fill one of this size.
+        special_tokens: names of further special tokens, which a chat template writes, such as ``<think>``.
 
     Raises:
-        UsageError: the texts cannot fill the vocabulary, or it is too small for them.
+        UsageError: the texts cannot fill the vocabulary, or it is too small for them; or a special token has
+            no name of the form ``<…>`` or ``[…]``.
         MissingDependencyError: the library is not installed (extra ``tokens``).
     """
     if kind not in KINDS:
         raise UsageError(f"unknown kind {kind!r}: expected {' or '.join(KINDS)}")
-    train = _train_sentencepiece if kind == "sentencepiece" else _train_bpe
+    for name in special_tokens:
+        # Only such names are known again as special tokens when a tokenizer's file is read.
+        if not looks_special(name):
+            raise UsageError(f"--special-token {name!r}: expected a name such as <think> or [CALL]")
+    names = list(dict.fromkeys([*CHAT_TOKENS, *special_tokens]))
+    train = partial(_train_sentencepiece if kind == "sentencepiece" else _train_bpe, names=names)
     if not shrink:
         return train(_lines(texts), vocab_size)
     # Only the failed attempt tells how large a vocabulary the texts can fill, so they are read twice.
@@ -101,7 +114,7 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
                 yield line[start : start + _LONGEST]
 
 
-def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
+def _train_sentencepiece(lines: Iterator[str], vocab_size: int, names: list[str]) -> bytes:
     library = needed("sentencepiece", "training a SentencePiece model")
     model = io.BytesIO()
     bad_rows: list[DataprepError] = []
@@ -120,7 +133,7 @@ def _train_sentencepiece(lines: Iterator[str], vocab_size: int) -> bytes:
             split_digits=True,
             **{"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": 3},
             **{"unk_piece": UNK, "bos_piece": BOS, "eos_piece": EOS, "pad_piece": PAD},
-            control_symbols=list(CHAT_TOKENS),
+            control_symbols=[name for name in names if name not in (UNK, BOS, EOS, PAD)],
             max_sentence_length=8 * _LONGEST,
             # The same texts must give the same bytes, so nothing may depend on the timing of threads.
             num_threads=1,
@@ -156,9 +169,9 @@ def _too_few(reason: str, vocab_size: int) -> UsageError:
     return UsageError(_IMPOSSIBLE.format(vocab_size, hint))
 
 
-def _train_bpe(lines: Iterator[str], vocab_size: int) -> bytes:
+def _train_bpe(lines: Iterator[str], vocab_size: int, names: list[str]) -> bytes:
     library = needed("tokenizers", "training a byte-level BPE")
-    special_tokens = [UNK, BOS, EOS, PAD, *CHAT_TOKENS]
+    special_tokens = list(dict.fromkeys([UNK, BOS, EOS, PAD, *names]))
     least = 256 + len(special_tokens)  # all bytes are tokens, so that every text has ids
     if vocab_size < least:
         raise _too_few(f"{vocab_size} vs {least}", vocab_size)
