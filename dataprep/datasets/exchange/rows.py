@@ -81,6 +81,33 @@ def text_of(message: Mapping[str, Any], place: str, account: Account) -> str | N
     return "".join(texts)
 
 
+def readable(message: Mapping[str, Any], place: str, account: Account) -> dict[str, Any]:
+    """Return a message of another tool's row as a chat row can have it: it says something, in texts only."""
+    role_of(message, place)
+    content = message.get("content")
+    if type(content) is str:
+        return dict(message)
+    if content is None:
+        if message.get("tool_calls") or reasoning_of(message):
+            return dict(message)
+        found = f"{place}.content is {'null' if 'content' in message else 'missing'}"
+        raise RowError("a message without content", f"{found}; expected a text, or tool calls")
+    if type(content) is not list:
+        found = f"{place}.content is {describe(content)}"
+        raise RowError("content is no text", f"{found}; expected a string or a list of text parts")
+    parts = []
+    for number, part in enumerate(content):
+        if type(part) is dict and part.get("type") == "text" and type(part.get("text")) is str:
+            parts.append(part)
+        else:
+            kind = part.get("type") if type(part) is dict else part
+            found = f"{place}.content[{number}] is a part of type {describe(kind)}"
+            account.lose("parts of contents that are no text", found)
+    if content and not parts:
+        account.leave_out("messages without text", f"{place} has no part of type text")
+    return {**message, "content": parts}
+
+
 def check_said(message: Mapping[str, Any], text: Any, place: str, account: Account) -> None:
     """Leave out a row with a message that says nothing once its reasoning is lost."""
     # A model would learn to answer with nothing.
