@@ -14,12 +14,13 @@ from dataprep.core.errors import RowError
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
     all_plain,
+    conversation_of,
     mark_of,
     messages_of,
     role_of,
     tools_list,
-    tools_text,
     with_other_fields,
+    with_row_fields,
 )
 
 NAME = "prompt-completion"
@@ -52,11 +53,7 @@ def _part(row: Mapping[str, Any], name: str, role: str) -> list[dict[str, Any]]:
     value = row.get(name)
     if type(value) is str:
         return [{"role": role, "content": value}]
-    messages = messages_of(row, name)
-    if not all_plain(messages):
-        for number, message in enumerate(messages):
-            role_of(message, f"{name}[{number}]")
-    return messages
+    return conversation_of(row, name)
 
 
 def _not_learned(message: dict[str, Any]) -> dict[str, Any]:
@@ -84,18 +81,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
         ]
     elif "assistant" in [message["role"] for message in prompt]:
         prompt = [_asked(message, f"messages[{n}]", account) for n, message in enumerate(prompt)]
-    made: dict[str, Any] = {"prompt": prompt, "completion": completion}
-    for name, value in row.items():
-        if name == "tools":
-            if value:
-                made[name] = tools_text(value, account)
-            else:
-                account.change("empty fields left out")
-        elif name in _FIELDS:
-            account.lose("other fields of rows", f"the field {name!r} has a meaning in {NAME}")
-        elif name != "messages":
-            made[name] = value
-    return made
+    return with_row_fields({"prompt": prompt, "completion": completion}, row, account, reserved=_FIELDS)
 
 
 def _asked(message: Any, place: str, account: Account) -> dict[str, Any]:
