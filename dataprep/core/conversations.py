@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -194,7 +194,7 @@ def _unknown_in(message: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"content[].{name}" for name in names if name not in ("type", "text"))
 
 
-def plain_roles(messages: Sequence[Any]) -> tuple[str, ...] | None:
+def plain_roles(messages: Any) -> tuple[str, ...] | None:
     """Return the roles of sound messages that have a role and a text and nothing else, or ``None``."""
     # Nearly all messages are such: one list for roles, one for contents, a cached check of the roles.
     try:

@@ -467,13 +467,21 @@ def test_openai_gets_ids_for_calls_and_their_results():
         ("sharegpt", {"conversations": [{"from": "system", "value": "x"}], "system": "y"},
          "two system prompts"),
         ("alpaca", {"instruction": "?"}, "missing field 'output'"),
+        ("alpaca", {"instruction": "?", "output": None}, "field 'output' is not a string"),
         ("alpaca", {"instruction": 1, "output": "x"}, "field 'instruction' is not a string"),
         ("alpaca", {"instruction": "", "output": "x"}, "empty instruction"),
         ("alpaca", {"instruction": "?", "output": "x", "history": [["?"]]}, "malformed history"),
         ("openai", {"messages": [{"role": "human", "content": "?"}]}, "unknown role"),
         ("openai", {"messages": [user("?")], "parallel_tool_calls": False},
          "a chat row cannot carry parallel_tool_calls"),
+        ("openai", {"messages": [user("?"), answer(None, refusal="No.")]}, "a message without content"),
+        ("openai", {"messages": [user(7)]}, "content is no text"),
+        ("openai", {"messages": ["?"]}, "malformed message"),
         ("prompt-completion", {"prompt": "?"}, "no completion"),
+        ("prompt-completion", {"prompt": "?", "completion": [{"role": "assistant"}]},
+         "a message without content"),
+        ("harmony-json", {"messages": [answer("x", name="Bob", channel="analysis")]},
+         "a chat row cannot carry names of messages"),
         ("prompt-completion", {"prompt": "?", "completion": [user("?")]}, "a completion that is no answer"),
         ("text", {"text": " "}, "no text"),
         ("text", {"document": "x"}, "no text"),
@@ -494,12 +502,50 @@ def test_bad_rows_are_errors_that_name_what_was_found(name, row, reason):
     assert error.value.reason == reason
 
 
+def test_a_rendered_text_beside_other_fields_does_not_hide_the_format():
+    """Stanford's alpaca set has a text in each row, which is the prompt with the answer."""
+    row = {"instruction": "Add.", "input": "1, 1", "output": "2", "text": "Below is … Add. … 2"}
+    assert registry.guess([row], "alpaca.jsonl") == "alpaca"
+    assert registry.guess([{"messages": [user("?")], "text": "?"}], "chat.jsonl") == "openai"
+    assert registry.guess([{"text": "?"}], "text.jsonl") == "text"
+
+
+@pytest.mark.parametrize("name", ["openai", "prompt-completion"])
+def test_parts_that_are_no_text_are_an_error_or_counted(name):
+    """A chat row has texts only; a message that had nothing else leaves the row out."""
+    parts = [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "x"}}]
+
+    def row(*messages):
+        other = {"prompt": [*messages], "completion": [answer("!")]}
+        return {"messages": [*messages, answer("!")]} if name == "openai" else other
+
+    with pytest.raises(RowError, match=r"\.content\[1\] is a part of type the string 'image_url'; --lossy"):
+        read(name, row(user(parts)))
+    made, counted = read(name, row(user(parts)), lossy=True)
+    assert made == {"messages": [user(parts[:1]), answer("!")]}
+    assert counted == [("lost", "parts of contents that are no text")]
+    with pytest.raises(RowDropped, match="messages without text"):
+        read(name, row(user(parts[1:])), lossy=True)
+
+
+def test_names_of_speakers_stay():
+    """Harmony's authors can have names, also those that are no tools."""
+    row = {"messages": [user("Hi", name="Ann"), answer("Hello", name="Bob", channel="final")]}
+    made, counted = read("harmony-json", row)
+    assert made == {"messages": [user("Hi", name="Ann"), answer("Hello", name="Bob")]}
+    assert counted == []
+
+
 def test_the_guess_says_what_it_cannot_tell():
     """Rows of no known format, and rows that look like two, ask for --from."""
     with pytest.raises(InputError, match=r"fields of the first row are 'question'.*--from"):
         registry.guess([{"question": "?"}], "qa.jsonl")
-    with pytest.raises(InputError, match="look like prompt-completion and like text"):
-        registry.guess([{"prompt": "?", "completion": "!", "text": "?!"}], "both.jsonl")
+    with pytest.raises(InputError, match="look like openai and like prompt-completion"):
+        registry.guess([{"prompt": "?", "completion": "!", "messages": [user("?")]}], "both.jsonl")
+    with pytest.raises(InputError, match="of the first row are 'text'; those of a later one are 'prompt'"):
+        registry.guess([{"text": "!"}, {"text": "?"}, {"prompt": "?"}], "mixed.jsonl")
+    with pytest.raises(InputError, match="found no JSON object among the first lines; give --from"):
+        registry.guess([], "numbers.jsonl")
     with pytest.raises(UsageError, match="--from vicuna: must be one of alpaca"):
         registry.load("vicuna", "read")
 

@@ -355,6 +355,26 @@ def test_a_hub_directory_is_loaded_as_it_was_written(tmp_path, hub, run):
     assert run("validate", "set/data/train-00000-of-00001.parquet").code == 0
 
 
+def test_an_error_of_a_guessed_format_says_that_it_is_a_guess(tmp_path, run):
+    """The row may be of another format than the first rows are."""
+    write_jsonl(tmp_path / "rows.jsonl", [{"text": "!"}] * 60 + [{"document": "!"}])
+    done = run("import", "rows.jsonl")
+    assert "rows.jsonl:61: no text" in done.err
+    assert "the rows are read as text, by a guess: --from FORMAT names another" in done.err
+    assert "guess" not in run("import", "rows.jsonl", "--from", "text").err
+
+
+@pytest.mark.medium
+def test_a_hub_directory_has_columns_of_every_type(tmp_path, hub):
+    """Booleans, numbers and columns of nulls load from rows and from messages, as loss marks are."""
+    marked = chat("?", "!", ok=True, count=1, part=0.5, large=2**64 - 1, none=None)
+    marked["messages"][1] |= {"loss": False, "weight": 0, "score": 0.5, "none": None}
+    write_jsonl(tmp_path / "rows.jsonl", [marked])
+    export_files(tmp_path / "rows.jsonl", tmp_path / "set", format="hub-dir")
+    (row,) = hub(str(tmp_path / "set"), split="train")
+    assert row | {"messages": [without_nulls(row["messages"][0]), row["messages"][1]]} == marked
+
+
 def test_a_hub_directory_appears_whole_or_not_at_all(tmp_path, run):
     """A bad row, an empty split or a directory with files in it leave nothing behind."""
     write_jsonl(tmp_path / "train.jsonl", PLAIN)

@@ -12,6 +12,7 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
+from dataprep.core.errors import InputError
 from dataprep.datasets.exchange import registry
 from dataprep.datasets.exchange.hub_directory import export_directory
 from dataprep.datasets.exchange.rewriting import Exchange, Rewriter, check_paths, rewrite
@@ -52,12 +53,20 @@ def import_files(
     """
     paths = check_paths(inputs, output, rejects)
     blocks: Iterator[files.Block] = chain.from_iterable(map(files.read_row_blocks, paths))
+    guessed = format is None
     if format is None:
         first = list(islice(blocks, 1))
         format = registry.guess(_rows_in(first), paths[0])
         blocks = chain(first, blocks)
     rewriter = Rewriter(format, "read", lossy=lossy, think=split_thinking)
-    return rewrite(rewriter, Exchange(format), paths, blocks, str(output), workers, rejects, progress)
+    try:
+        return rewrite(rewriter, Exchange(format), paths, blocks, str(output), workers, rejects, progress)
+    except InputError as error:
+        if not guessed:
+            raise
+        # The row may be sound, and the guess wrong.
+        note = f"the rows are read as {format}, by a guess: --from FORMAT names another"
+        raise InputError(error.where, f"{error.message}; {note}") from error
 
 
 def export_files(

@@ -187,8 +187,9 @@ def _feature(dtype: Any) -> dict[str, Any]:
     if isinstance(dtype, pl.List):
         inner = _feature(dtype.inner)
         return {"list": inner.get("dtype") or inner.get("struct") or inner}
-    names = {pl.String: "string", pl.Boolean: "bool", pl.Null: "null"}
-    return {"dtype": names.get(type(dtype)) or str(dtype).lower()}
+    # The type of a field in a struct is a class, and that of a column an object; `==` takes both.
+    names = ((pl.String, "string"), (pl.Boolean, "bool"), (pl.Null, "null"))
+    return {"dtype": next((name for known, name in names if dtype == known), str(dtype).lower())}
 
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

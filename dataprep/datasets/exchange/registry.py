@@ -6,6 +6,7 @@ A module has:
 - ``read(row, account)``, which returns the chat row of a row; a format with it is one of ``--from``;
 - ``matches(row)``, which tells whether a row looks like one of the format; formats with ``read`` have it.
   ``REFINES`` names a format that the rows also look like: one row that matches is enough then;
+  with ``YIELDS = True``, rows that look like another format too are of that one;
 - ``write(row, account)``, which returns the row of a chat row; a format with it is one of ``--to``;
 - ``check_output(output)``, which raises if the rows cannot be written there, and ``finish(output)``, which
   writes a file that belongs to the output and returns its path; both may be missing;
@@ -16,7 +17,7 @@ A module has:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -62,11 +63,21 @@ def guess(rows: Iterable[Mapping[str, Any]], where: str) -> str:
             others = [row for row, found in zip(rows, matching, strict=True) if not found]
             if all(map(_module(base).matches, others)):
                 return str(module.NAME)
+    if len(fitting) > 1:  # rows of other formats often have their rendered text too
+        fitting = [name for name in fitting if not getattr(_module(name), "YIELDS", False)]
     if len(fitting) == 1:
         return str(fitting[0])
     if fitting:
         raise InputError(where, f"the rows look like {' and like '.join(fitting)}; choose with --from")
-    fields = ", ".join(map(repr, rows[0])) if rows else "none"
     known = ", ".join(names("read"))
-    found = f"the fields of the first row are {fields}"
+    found = _fields_in(rows)
     raise InputError(where, f"the format of the rows is not known; {found}; give --from, one of {known}")
+
+
+def _fields_in(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "found no JSON object among the first lines"
+    first, *others = (", ".join(map(repr, row)) or "none" for row in rows)
+    other = next((fields for fields in others if fields != first), None)
+    found = f"the fields of the first row are {first}"
+    return found if other is None else f"{found}; those of a later one are {other}"

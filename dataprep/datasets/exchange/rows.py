@@ -56,15 +56,6 @@ def role_of(message: Any, place: str) -> str:
     return role
 
 
-def conversation_of(row: Mapping[str, Any], field: str) -> list[Any]:
-    """Return the messages in a field of a row, each with a role; raise ``RowError`` if they are not."""
-    messages = messages_of(row, field)
-    if not all_plain(messages):
-        for number, message in enumerate(messages):
-            role_of(message, f"{field}[{number}]")
-    return messages
-
-
 def is_empty(value: Any) -> bool:
     """Return whether a value says nothing, as tables have it in rows that lack a field."""
     return value is None or (type(value) in (str, list, dict) and not value)
@@ -88,6 +79,33 @@ def text_of(message: Mapping[str, Any], place: str, account: Account) -> str | N
             account.lose("parts of contents that are no text", found)
     account.change("text parts joined")
     return "".join(texts)
+
+
+def readable(message: Mapping[str, Any], place: str, account: Account) -> dict[str, Any]:
+    """Return a message of another tool's row as a chat row can have it: it says something, in texts only."""
+    role_of(message, place)
+    content = message.get("content")
+    if type(content) is str:
+        return dict(message)
+    if content is None:
+        if message.get("tool_calls") or reasoning_of(message):
+            return dict(message)
+        found = f"{place}.content is {'null' if 'content' in message else 'missing'}"
+        raise RowError("a message without content", f"{found}; expected a text, or tool calls")
+    if type(content) is not list:
+        found = f"{place}.content is {describe(content)}"
+        raise RowError("content is no text", f"{found}; expected a string or a list of text parts")
+    parts = []
+    for number, part in enumerate(content):
+        if type(part) is dict and part.get("type") == "text" and type(part.get("text")) is str:
+            parts.append(part)
+        else:
+            kind = part.get("type") if type(part) is dict else part
+            found = f"{place}.content[{number}] is a part of type {describe(kind)}"
+            account.lose("parts of contents that are no text", found)
+    if content and not parts:
+        account.leave_out("messages without text", f"{place} has no part of type text")
+    return {**message, "content": parts}
 
 
 def check_said(message: Mapping[str, Any], text: Any, place: str, account: Account) -> None:

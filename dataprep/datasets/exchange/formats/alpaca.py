@@ -40,6 +40,8 @@ def read(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
         if name not in row:
             fields = ", ".join(map(repr, row)) or "none"
             raise RowError(f"missing field {name!r}", f"the row's fields are {fields}")
+    if row["output"] is None:  # a model would learn to answer with nothing
+        raise RowError("field 'output' is not a string", "found null; expected an answer")
     messages = []
     if system := _text(row, "system"):
         messages.append({"role": "system", "content": system})

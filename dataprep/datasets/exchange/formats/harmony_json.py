@@ -108,7 +108,9 @@ class _Reader:
             made = {"role": "tool", "name": name.removeprefix(_FUNCTIONS), "content": content or ""}
             self._messages.append(made)
         elif content is not None:
-            self._messages.append({"role": role, "content": content})
+            self._messages.append({"role": role, "content": content, **_name_of(message)})
+        elif message.get("name") is not None:
+            self._account.lose("names of messages", f"{place} has settings only")
 
     def finish(self) -> list[dict[str, Any]]:
         """Return the messages of the chat row."""
@@ -120,6 +122,8 @@ class _Reader:
     def _assistant(self, message: Mapping[str, Any], place: str) -> None:
         channel, recipient = message.get("channel"), message.get("recipient")
         text = self._text(message, place) or ""
+        if message.get("name") is not None and (channel == "analysis" or recipient not in (None, "all")):
+            self._account.lose("names of messages", f"{place}.name is {describe(message['name'])}")
         if recipient not in (None, "all"):
             self._call(recipient, text, place)
         elif channel == "analysis":
@@ -129,7 +133,8 @@ class _Reader:
                 # The template has no place for it: as content it would be a final answer.
                 self._account.lose("words beside tool calls (channel commentary)", f"{place} has them")
                 return
-            self._messages.append({"role": "assistant", **self._thought(), "content": text})
+            made = {"role": "assistant", **self._thought(), "content": text, **_name_of(message)}
+            self._messages.append(made)
         else:
             expected = "expected analysis, commentary or final"
             raise RowError("unknown channel", f"{place}.channel is {describe(channel)}; {expected}")
@@ -218,3 +223,7 @@ class _Reader:
         if instructions is not None and type(instructions) is not str:
             raise RowError("content is no text", f"{place}.instructions is {describe(instructions)}")
         return [instructions] if instructions else []
+
+
+def _name_of(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": message["name"]} if message.get("name") is not None else {}

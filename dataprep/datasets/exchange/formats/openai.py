@@ -24,6 +24,7 @@ from dataprep.datasets.exchange.rows import (
     mark_of,
     messages_of,
     parsed,
+    readable,
     role_of,
     tools_list,
 )
@@ -67,14 +68,13 @@ def _read(messages: list[Any], account: Account) -> list[dict[str, Any]]:
         if type(message) is dict and message.get("role") == "function":
             account.change("function messages as tool messages")
             current = message | {"role": "tool"}
-        role_of(current, place)
-        if current.get("function_call"):
+        if type(current) is dict and current.get("function_call"):
             call = {"type": "function", "function": current["function_call"]}
             function_of(call, f"{place}.function_call")
             account.change("function calls as tool calls")
             rest = {name: value for name, value in current.items() if name != "function_call"}
             current = rest | {"tool_calls": [call]}
-        made.append(current)
+        made.append(readable(current, place, account))
     return made
 
 

@@ -17,7 +17,7 @@ from dataprep.core.errors import RowDropped, RowError
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.formats import alpaca, sharegpt
-from dataprep.datasets.exchange.rows import conversation_of, tools_text, with_other_fields
+from dataprep.datasets.exchange.rows import all_plain, messages_of, role_of, tools_text, with_other_fields
 
 NAME = "preference"
 _OWN: tuple[str, ...] = ("prompt", "chosen", "rejected", "tools")
@@ -64,7 +64,11 @@ def _messages(row: Mapping[str, Any], name: str, role: str, account: Account) ->
         return [{"role": role, "content": value}]
     if type(value) is dict:
         value = [value]
-    return conversation_of({name: value} if value is not None else row, name)
+    messages = messages_of({name: value} if value is not None else row, name)
+    if not all_plain(messages):
+        for number, message in enumerate(messages):
+            role_of(message, f"{name}[{number}]")
+    return messages
 
 
 def _turns(row: Mapping[str, Any], name: str, account: Account) -> list[Any]:

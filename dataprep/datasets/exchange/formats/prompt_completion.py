@@ -14,9 +14,9 @@ from dataprep.core.errors import RowError
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
     all_plain,
-    conversation_of,
     mark_of,
     messages_of,
+    readable,
     role_of,
     tools_list,
     with_other_fields,
@@ -35,7 +35,7 @@ def matches(row: Mapping[str, Any]) -> bool:
 
 def read(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     """Return the chat row of a prompt with its completion."""
-    prompt, completion = _part(row, "prompt", "user"), _part(row, "completion", "assistant")
+    prompt, completion = _part(row, "prompt", "user", account), _part(row, "completion", "assistant", account)
     for number, message in enumerate(completion):
         if message["role"] != "assistant":
             found = f"completion[{number}] is a message of the role {message['role']}"
@@ -49,11 +49,14 @@ def read(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     return with_other_fields(made, row, _OWN, account)
 
 
-def _part(row: Mapping[str, Any], name: str, role: str) -> list[dict[str, Any]]:
+def _part(row: Mapping[str, Any], name: str, role: str, account: Account) -> list[dict[str, Any]]:
     value = row.get(name)
     if type(value) is str:
         return [{"role": role, "content": value}]
-    return conversation_of(row, name)
+    messages = messages_of(row, name)
+    if all_plain(messages):
+        return messages
+    return [readable(message, f"{name}[{number}]", account) for number, message in enumerate(messages)]
 
 
 def _not_learned(message: dict[str, Any]) -> dict[str, Any]:

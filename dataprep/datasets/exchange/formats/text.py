@@ -15,6 +15,7 @@ from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import with_other_fields
 
 NAME = "text"
+YIELDS = True
 _OWN = ("text",)
 
 
