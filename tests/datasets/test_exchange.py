@@ -528,6 +528,15 @@ def test_parts_that_are_no_text_are_an_error_or_counted(name):
         read(name, row(user(parts[1:])), lossy=True)
 
 
+def test_thinking_in_front_of_calls_stays_where_other_words_are_lost():
+    """What is lost is counted as what it is: the words beside the calls, and not the thinking."""
+    message = answer("<think>\nI ask.\n</think>\n\nLet me see.", tool_calls=[call("weather", {})])
+    made, counted = write("sharegpt", {"messages": [user("?"), message]}, lossy=True)
+    value = made["conversations"][1]["value"]
+    assert value == '<think>\nI ask.\n</think>\n\n{"name":"weather","arguments":{}}'
+    assert counted == [("lost", "content beside tool calls")]
+
+
 def test_names_of_speakers_stay():
     """Harmony's authors can have names, also those that are no tools."""
     row = {"messages": [user("Hi", name="Ann"), answer("Hello", name="Bob", channel="final")]}
@@ -544,7 +553,7 @@ def test_the_guess_says_what_it_cannot_tell():
         registry.guess([{"prompt": "?", "completion": "!", "messages": [user("?")]}], "both.jsonl")
     with pytest.raises(InputError, match="of the first row are 'text'; those of a later one are 'prompt'"):
         registry.guess([{"text": "!"}, {"text": "?"}, {"prompt": "?"}], "mixed.jsonl")
-    with pytest.raises(InputError, match="found no JSON object among the first lines; give --from"):
+    with pytest.raises(InputError, match="there are no rows; give --from"):
         registry.guess([], "numbers.jsonl")
     with pytest.raises(UsageError, match="--from vicuna: must be one of alpaca"):
         registry.load("vicuna", "read")
