@@ -446,8 +446,42 @@ def test_openai_gets_ids_for_calls_and_their_results():
     assert [item["id"] for item in made["messages"][1]["tool_calls"]] == ["call_0", "call_1"]
     assert [message["tool_call_id"] for message in made["messages"][2:]] == ["call_0", "call_1"]
     assert counted.count(("changed", "ids of tool calls added")) == 4
+    with pytest.raises(RowError, match="malformed tool calls"):
+        write("openai", {"messages": [user("?"), {"role": "assistant", "tool_calls": 7}]})
     with pytest.raises(RowError, match="a tool result without a call"):
         write("openai", {"messages": [*messages, *results, results[0]]})
+
+
+@pytest.mark.parametrize(
+    ("calls", "results", "ids", "answered"),
+    [
+        ([call("a", "{}", id="call_1"), call("b", "{}")], [{}, {"tool_call_id": "call_1"}],
+         ["call_1", "call_2"], ["call_2", "call_1"]),
+        ([call("a", "{}"), call("b", "{}", id="call_0")], [{"tool_call_id": "call_0"}, {}],
+         ["call_1", "call_0"], ["call_0", "call_1"]),
+        ([call("a", "{}", id="x"), call("b", "{}", id="y")], [{"name": "b"}, {"name": "a"}],
+         ["x", "y"], ["y", "x"]),
+        ([call("a", "{}"), call("a", "{}")], [{"name": "a"}, {"name": "a"}],
+         ["call_0", "call_1"], ["call_0", "call_1"]),
+    ],
+)  # fmt: skip
+def test_ids_for_openai_are_unique_and_of_the_right_call(calls, results, ids, answered):
+    """A result without an id answers the call of its name, and none that another result names."""
+    tools = [{"role": "tool", "content": "1", **result} for result in results]
+    made, _ = write("openai", {"messages": [user("?"), {"role": "assistant", "tool_calls": calls}, *tools]})
+    assert [item["id"] for item in made["messages"][1]["tool_calls"]] == ids
+    assert [message["tool_call_id"] for message in made["messages"][2:]] == answered
+
+
+@pytest.mark.parametrize("order", [("thinking", "reasoning"), ("reasoning", "thinking")])
+def test_a_second_reasoning_is_lost_for_axolotl(order):
+    """Only the text that everything else reads is written; the other one is counted."""
+    row = {"messages": [user("?"), answer("!", **{name: f"by {name}" for name in order})]}
+    with pytest.raises(RowError, match=r"messages\[1\].reasoning is a second one"):
+        write("axolotl", row)
+    made, counted = write("axolotl", row, lossy=True)
+    assert made["messages"][1] == answer("!", reasoning_content="by thinking")
+    assert ("lost", "reasoning") in counted
 
 
 @pytest.mark.parametrize(
