@@ -132,6 +132,17 @@ def test_a_row_with_a_system_message_is_told_where_it_can_go():
             ChatTemplate(text, {}, None).render(messages)
 
 
+def test_a_call_without_content_is_told_that_the_template_wants_one():
+    """If the template takes the row with empty contents; the message is named."""
+    text = "{% for message in messages %}{{ message.role + ': ' + message.content }}{% endfor %}"
+    row = [{"role": "user", "content": "U"}, {"role": "assistant", "content": None, "tool_calls": []}]
+    hint = r"""no attribute 'content'; it takes the row if messages\[1\] .* have "content": ""$"""
+    with pytest.raises(RowError, match=hint):
+        ChatTemplate(text, {}, None).render(row)
+    with pytest.raises(RowError, match=r"refuses it: Never$"):
+        ChatTemplate("{{ raise_exception('Never') }}", {}, None).render(row)
+
+
 # --- which template
 
 FILES = {

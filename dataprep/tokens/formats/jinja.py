@@ -61,7 +61,6 @@ class TemplateFormat:
     arguments: Mapping[str, Any] = field(default_factory=dict)  # `chat_template_kwargs` for all rows
     _skeletons: dict[bytes, Skeleton | None] = field(default_factory=dict, repr=False)
     _seen: set[bytes] = field(default_factory=set, repr=False)
-    _prompts: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict, repr=False)
     _compiled: dict[str, ChatTemplate] = field(default_factory=dict, repr=False)
 
     name = "template"
@@ -113,7 +112,7 @@ class TemplateFormat:
     def __getstate__(self) -> dict[str, Any]:
         # Compiled templates cannot be pickled, and plans are compared by identity.
         kept = {name: value for name, value in self.__dict__.items() if name not in _MADE}
-        return kept | {"_compiled": {}, "_skeletons": {}, "_seen": set(), "_prompts": {}}
+        return kept | {"_compiled": {}, "_skeletons": {}, "_seen": set()}
 
     @cached_property
     def stop_tokens(self) -> frozenset[str]:
@@ -278,10 +277,7 @@ class TemplateFormat:
         return Rendered(real, spans, left_out)
 
     def _finder(self, row: Row) -> SpanFinder:
-        depends = repr(row.get("chat_template_kwargs") or ""), "tools" if row.get("tools") else ""
-        return SpanFinder(
-            lambda part, prompt: self._render(part, row, prompt=prompt), self._special, self._prompts, depends
-        )
+        return SpanFinder(lambda part, prompt: self._render(part, row, prompt=prompt), self._special)
 
     def _is_marked(self, row: Row) -> bool:
         return _GENERATION.search(self.template.text_for(row.get("tools") is not None)) is not None

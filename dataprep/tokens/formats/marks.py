@@ -19,7 +19,8 @@ from dataprep.tokens.formats.base import CALLS, CONTENT, REASONING
 # contain, `o` or `c` for the beginning or the end of a piece, the number of the piece, and `z`.
 # Templates cut texts at tags.
 _TAG = re.compile(r"(</?[A-Za-z_][\w:.-]*>|<\|[^<>|\s]+\|>|\[/?[A-Z_]+\])")
-# A text with more tags is marked as a whole only: it is HTML or a program, and not the format of a template.
+_THOUGHTS = re.compile(r"(</?think(?:ing)?>|\[/?THINK\])", re.IGNORECASE)
+_CLOSING = re.compile(r"</.*|\[/.*")
 _MOST_TAGS = 32
 
 
@@ -37,22 +38,22 @@ class Marks:
     """The marks of one row.
 
     Attributes:
-        whole: whether to mark whole texts too, and not only pieces between tags.
         answers_only: whether to mark only assistant messages.
         empty: the index of an assistant message without any text, to mark the place of its content.
         word: the beginning of all marks; ``word_for`` finds one that a text does not contain.
         kinds: the kinds of texts that were marked, by message; filled by ``mark``.
     """
 
-    whole: bool = True
     answers_only: bool = False
     empty: int = -1
     word: str = "zqy"
     kinds: dict[int, set[str]] = field(default_factory=dict, init=False)
+    _answers: set[int] = field(default_factory=set, init=False)  # indexes of assistant messages
     _sources: list[tuple[int, str]] = field(default_factory=list, init=False)  # message and kind of each mark
 
     def mark(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return messages with marks in their texts."""
+        self._answers = {at for at, message in enumerate(messages) if message.get("role") == "assistant"}
         return [
             self._message(number, message)
             if message.get("role") == "assistant" or not self.answers_only
@@ -92,7 +93,7 @@ class Marks:
             return marked
         for name in REASONING_FIELDS:
             if isinstance(message.get(name), str):
-                marked[name] = self._text(message[name], number, REASONING)
+                marked[name] = self._one(message[name], number, REASONING)
         if isinstance(calls := message.get("tool_calls"), list):
             marked["tool_calls"] = [self._call(call, number) for call in calls]
         return marked
@@ -121,18 +122,25 @@ class Marks:
         return [self._value(item, number) for item in value] if isinstance(value, list) else value
 
     def _text(self, text: str, number: int, kind: str) -> str:
-        pieces = _TAG.split(text)
-        if len(pieces) == 1 or len(pieces) > 2 * _MOST_TAGS:
-            return self._one(text, number, kind)
-        tags = [piece.lower() for piece in pieces]
+        pieces = _THOUGHTS.split(text)
+        if len(pieces) == 1 or number not in self._answers:
+            return self._pieces(text, number, kind)
         # The text before `</think>` in a content is reasoning, and the template may treat it as such.
-        thought = max((at for at, tag in enumerate(tags) if tag in ("</think>", "[/think]")), default=-1)
+        closing = max((at for at, piece in enumerate(pieces) if _CLOSING.fullmatch(piece)), default=-1)
         pieces[::2] = [
-            self._one(piece, number, REASONING if 2 * at < thought else kind)
+            self._pieces(piece, number, REASONING if 2 * at < closing else kind)
             for at, piece in enumerate(pieces[::2])
         ]
-        # Only in answers: a template may ask whether a user's text begins with a tag.
-        return self._one("".join(pieces), number, kind) if self.whole else "".join(pieces)
+        return "".join(pieces)
+
+    def _pieces(self, text: str, number: int, kind: str) -> str:
+        pieces = _TAG.split(text)
+        # A text of many tags is HTML or a program, and not the format of a template; one of tags alone has
+        # no place for marks inside.
+        if len(pieces) > 2 * _MOST_TAGS or not any(map(str.strip, pieces[::2])):
+            return self._one(text, number, kind)
+        pieces[::2] = [self._one(piece, number, kind) for piece in pieces[::2]]
+        return "".join(pieces)
 
     def _one(self, text: str, number: int, kind: str) -> str:
         core = text.strip()

@@ -243,14 +243,23 @@ class ChatTemplate:
             raise RowError("the chat template fails", f"{type(error).__name__}: {error}") from None
 
     def _hint(self, messages: list[dict[str, Any]], **options: Any) -> str:
-        """Return advice for a row that the template would take without its system messages."""
-        if not any(message.get("role") in SYSTEM_ROLES for message in messages):
-            return ""
-        try:
-            self.render(system_into_user({"messages": messages})["messages"], **options)
-        except (RowError, TemplateError):
-            return ""
-        return "; it takes the system text in the user's message: `dataprep convert chat --system-into-user`"
+        """Return advice for a row that the template would take with a small change, else an empty text."""
+        changes: list[tuple[Callable[[], list[dict[str, Any]]], str]] = []
+        if any(message.get("role") in SYSTEM_ROLES for message in messages):
+            advice = (
+                "it takes the system text in the user's message: `dataprep convert chat --system-into-user`"
+            )
+            changes.append((lambda: system_into_user({"messages": messages})["messages"], advice))
+        if (number := next((n for n, m in enumerate(messages) if "content" not in m), None)) is not None:
+            advice = f'it takes the row if messages[{number}] and others without content have "content": ""'
+            changes.append((lambda: [{"content": "", **message} for message in messages], advice))
+        for changed, advice in changes:
+            try:
+                self.render(changed(), **options)
+            except (RowError, TemplateError):
+                continue
+            return f"; {advice}"
+        return ""
 
 
 def _strftime(date: str | None, now: Callable[[], datetime] | None) -> Callable[[str], str] | None:

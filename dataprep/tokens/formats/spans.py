@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from dataprep.core.conversations import content_text
 from dataprep.core.errors import RowError
-from dataprep.tokens.formats.base import CALLS, REASONING
+from dataprep.tokens.formats.base import CALLS, CONTENT, REASONING
 from dataprep.tokens.formats.marks import Marks, Place, word_for
 from dataprep.tokens.formats.pieces import Span
 
@@ -28,7 +29,7 @@ _INSTEAD = "mark what is generated with {% generation %}, or use a named chat fo
 # same two characters and have nothing in common.
 _UNIT = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\w+|.", re.DOTALL)
 # How to mark a row, from what tells most to what disturbs a template least.
-_WAYS = (Marks(), Marks(whole=False), Marks(whole=False, answers_only=True))
+_WAYS = (Marks(), Marks(answers_only=True))
 _QUESTION = {"role": "user", "content": "zq"}
 _ANSWER = {"role": "assistant", "content": "zq"}
 
@@ -49,14 +50,13 @@ class SpanFinder:
     Attributes:
         render: renders messages, with the prompt of an answer behind them or without.
         special: finds the special tokens.
-        prompts: the prompts of answers that were rendered, by what they depend on; filled here.
-        depends: what prompts depend on besides the message before them.
     """
 
     render: Callable[[Sequence[Message], bool], str]
     special: re.Pattern[str]
-    prompts: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict)
-    depends: tuple[str, ...] = ()
+    # By the index of the answer, in one row: the text behind the last mark also has the white space that
+    # ends the message before it, so rows share nothing.
+    _prompts: dict[int, tuple[str, str]] = field(default_factory=dict, init=False)
 
     def find(self, messages: Sequence[Message], real: str) -> Turns:
         """Return what assistants have written in ``real``, the template's text, or raise ``RowError``."""
@@ -68,18 +68,20 @@ class SpanFinder:
             left_out += sorted(kinds.get(number, set()) - {place.kind for place in here})
             if message["role"] != "assistant":
                 continue
-            marks = way
+            marks, known = way, places
             if not here or not content_text(message.get("content")).strip():
                 empty = replace(way, empty=number)
                 text, found = self.look(messages, replace(empty))
                 # The place of an empty content counts if there is nothing else, or behind results of calls.
                 if text == real and number in found and (not here or _is_behind(found, number)):
-                    marks, here, places = empty, found[number], found
+                    marks, here, known = empty, found[number], found
+                elif not here:
+                    marks, here = empty, _empty_place(number, text, found, places, real)
             if not here:
                 continue
-            inside = [other for other, listed in places.items() if listed[0].position <= here[-1].position]
+            inside = [other for other, listed in known.items() if listed[0].position <= here[-1].position]
             turn = _Turn(self, messages, number, marks, 1 + max([number, *inside]))
-            others = _positions(places, number)
+            others = _positions(known, number)
             groups = _groups(here, others)
             for at, group in enumerate(groups):
                 start, end = group[0].position, group[-1].position
@@ -87,7 +89,7 @@ class SpanFinder:
                 after = min((position for position in others if position >= end), default=None)
                 # Some templates write a tool's result inside the turn of its call.
                 if at == 0:
-                    start = before + turn.start(group[0], real[before:start])
+                    start = before + turn.start(_first(group), real[before:start])
                 if at < len(groups) - 1:
                     ends = [turn.part_end(group[-1], real[end:after])]
                 else:
@@ -119,13 +121,10 @@ class SpanFinder:
 
         The last part, which the template writes as the prompt of an answer, is empty if it writes none.
         """
-        # Looked up by the role of the message before it: more than that decides only in templates in which
-        # the rows themselves show it, too.
-        key = (*self.depends, messages[number - 1]["role"] if number else "")
-        if key not in self.prompts:
+        if number not in self._prompts:
             prompt, added = self._prompt(messages[:number], way)
-            self.prompts[key] = prompt if number else "", added or self._prompt([_QUESTION], way)[1]
-        return self.prompts[key]
+            self._prompts[number] = prompt if number else "", added or self._prompt([_QUESTION], way)[1]
+        return self._prompts[number]
 
     def _prompt(self, messages: Sequence[Message], way: Marks) -> tuple[str, str]:
         texts = []
@@ -150,18 +149,26 @@ class _Turn:
         """Return where in the text before its first mark what the assistant has written begins."""
         prompt, added = self.finder.prompt(self.messages, self.number, self.way)
         header = _common(gap, prompt)
-        if added and not prompt:  # nothing comes before the first message that could tell
-            header = gap.rfind(added) + len(added) if added in gap else 0
-        # The tag that opens the reasoning is learned too, unless the prompt of an answer has it.
-        if self._is_structured(first) or (first.kind == REASONING and not 0 < len(prompt) == header):
-            before = self._around_content()[0]
+        # Nothing comes before the first message that could tell, and a turn may end otherwise as the last.
+        if added and header < len(prompt or added) and added in gap:
+            header = gap.rfind(added) + len(added)
+        if self._is_structured(first):
+            before = self._around_content[0]
             common = _common(gap, before)
             # A call may begin as a content does, but only all that stands before a content is no part of it.
             return max(header, common if common == len(before) or not header else 0)
-        # No row says what else the template writes before a content, such as an empty block of thoughts.
-        if first.kind == REASONING or not first.opens or (header and not gap[header:].strip()):
+        if header == len(gap) and header in (0, len(prompt)):
             return header
-        return len(gap)
+        # No row says what the template writes before any content, such as an empty block of thoughts. The
+        # rest belongs to the content, for example its white space.
+        around = self._around_content
+        own = _common(gap, around[0]) if any(around) else len(gap)
+        # The tag that opens the reasoning is learned too, unless the prompt of an answer has it. Instead of
+        # it, the template may write an empty block before a content.
+        if first.kind == REASONING and (own < len(around[0]) or header > own):
+            return header
+        header = min(header, own)
+        return own if gap[header:own].strip() else header
 
     def ends(self, last: Place, gap: str) -> list[int]:
         """Return where in the text behind its last mark the turn ends, and the borders of further tokens."""
@@ -169,16 +176,16 @@ class _Turn:
         common = gap[: _common(gap, closing)]
         syntax = 0
         if self._is_structured(last):
-            content = self._around_content()[1]
+            content = self._around_content[1]
             syntax = len(common) - len(content) if content and common.endswith(content) else -1
         names = [*self.finder.special.finditer(common, max(syntax, 0))]
         if names and syntax < 0:
             return [names[-1].end()]
         if names:
             return [names[0].end(), *(border for name in names[1:] for border in name.span())]
-        return [self._first_end(gap) if self.finder.special.search(closing) else len(common)]
+        return [self._first_end(gap, len(common)) if self.finder.special.search(closing) else len(common)]
 
-    def _first_end(self, gap: str) -> int:
+    def _first_end(self, gap: str, common: int) -> int:
         """Return where a turn ends if the last turn ends by another token than the turns before."""
         names = [*self.finder.special.finditer(gap)]
         added = self.finder.prompt(self.messages, self.number, self.way)[1]
@@ -188,7 +195,7 @@ class _Turn:
             names = [name for name in names if name.end() <= gap.rindex(header.group())]
         elif header:
             names = names[:-1]
-        return names[0].end() if names else 0
+        return names[0].end() if names else common
 
     def part_end(self, last: Place, gap: str) -> int:
         """Return where in the text behind a mark the template ends what it writes for a part of the turn."""
@@ -218,8 +225,10 @@ class _Turn:
 
     def _is_structured(self, place: Place) -> bool:
         """Return whether the template writes something around the text, as around the name of a call."""
-        return place.kind == CALLS or isinstance(self.messages[self.number].get("content"), list)
+        parts = isinstance(self.messages[self.number].get("content"), list)
+        return place.kind == CALLS or (parts and place.kind == CONTENT)
 
+    @cached_property
     def _around_content(self) -> tuple[str, str]:
         """Return the texts before and behind the answer if it is a content alone."""
         before, behind = "", ""
@@ -237,6 +246,25 @@ class _Turn:
             before = before or text[max((at for at in others if at <= first), default=0) : first]
             behind = text[last:]  # of the last one: as the last message
         return before, behind
+
+
+def _empty_place(number: int, text: str, found: Places, places: Places, real: str) -> list[Place]:
+    """Return the place of an empty content in ``real``, by what stands behind it if it is not empty."""
+    if number not in found:
+        return []
+    behind = text[found[number][-1].position : _after(found, number, len(text))]
+    end = _after(places, number, len(real))
+    position = end - len(behind)
+    earlier = {other: here for other, here in places.items() if other < number}
+    if position < max(_positions(earlier), default=0) or not real[:end].endswith(behind):
+        return []
+    return [Place(position, CONTENT, opens, -1) for opens in (True, False)]
+
+
+def _first(places: Sequence[Place]) -> Place:
+    """Return the first place; at the same position, the one of a reasoning inside a content."""
+    first = places[0]
+    return next((at for at in places if at.position == first.position and at.kind == REASONING), first)
 
 
 def _groups(here: Sequence[Place], others: Sequence[int]) -> list[list[Place]]:
@@ -257,6 +285,10 @@ def _is_behind(places: Places, number: int) -> bool:
 
 def _positions(places: Places, without: int = -1) -> list[int]:
     return [at.position for message, listed in places.items() if message != without for at in listed]
+
+
+def _after(places: Places, number: int, end: int) -> int:
+    return min((at.position for other, here in places.items() if other > number for at in here), default=end)
 
 
 def _common(first: str, second: str) -> int:
