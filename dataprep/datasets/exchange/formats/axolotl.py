@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS
+from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS, reasoning_of
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
@@ -19,6 +19,7 @@ from dataprep.datasets.exchange.rows import (
     calls_of,
     dumped,
     function_of,
+    is_empty,
     mark_of,
     messages_of,
     parsed,
@@ -45,14 +46,20 @@ def _messages(messages: list[Any], account: Account) -> list[dict[str, Any]]:
         role_of(message, place)
         mark = mark_of(message, place)
         changed: dict[str, Any] = {}
+        reasoning = reasoning_of(message)
         for name, value in message.items():
             if name in LOSS_FIELDS:
                 if name != "train" or type(value) is not bool:
                     account.change("loss marks written as train")
             elif name in REASONING_FIELDS:
+                # Of two texts, only the one that is read has a place.
+                if value != reasoning and not is_empty(value):
+                    account.lose("reasoning", f"{place}.{name} is a second one: {describe(value)}")
+                    continue
                 if name != "reasoning_content":
                     account.change("reasoning written as reasoning_content")
-                changed["reasoning_content"] = value
+                if value == reasoning or "reasoning_content" not in changed:
+                    changed["reasoning_content"] = value
             elif name == "tool_calls" and value:
                 calls = calls_of(message, place)
                 changed[name] = [
