@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,6 @@ from dataprep.core.ignored_fields import (
     MESSAGE_KEYS,
     NOT_VARIABLES,
     REASONING_FIELDS,
-    ROW_KEYS,
     Finding,
     find_ignored,
     is_empty,
@@ -37,10 +36,8 @@ from dataprep.core.tool_calls import find_in_calls, find_in_tools, parsed, tools
 __all__ = [
     "IGNORED",
     "LOSS_FIELDS",
-    "MESSAGE_KEYS",
     "REASONING_FIELDS",
     "ROLES",
-    "ROW_KEYS",
     "Finding",
     "content_text",
     "find_ignored",
@@ -49,10 +46,10 @@ __all__ = [
     "find_in_row",
     "loss_of",
     "parsed_row",
+    "plain_roles",
     "reasoning_of",
     "split_thinking",
     "tools_of",
-    "unknown_keys",
 ]
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -173,7 +170,7 @@ def find_in_row(
     if len(row) > 1:
         yield from find_ignored(row)
         yield from _find_in_fields(row, strict_tools)
-    if _is_plain(messages):
+    if plain_roles(messages) is not None:
         return
     roles = []
     for number, message in enumerate(messages):
@@ -189,17 +186,6 @@ def find_in_row(
         yield Finding("no assistant at the end", f"found {shown}; expected an assistant message last")
 
 
-def unknown_keys(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Return how many messages of rows have each key that dataprep does not know; they stay as they are."""
-    counts: Counter[str] = Counter()
-    for row in rows:
-        messages = row.get("messages")
-        for message in messages if isinstance(messages, list) else ():
-            if isinstance(message, dict) and (len(message) > 2 or type(message.get("content")) is list):
-                counts.update(_unknown_in(message))
-    return counts
-
-
 def _unknown_in(message: Mapping[str, Any]) -> Iterator[str]:
     """Yield the unknown keys of a message that say something, and those of the parts of its content."""
     yield from (name for name in unknown_names(tuple(message)) if not is_empty(message[name]))
@@ -209,15 +195,16 @@ def _unknown_in(message: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"content[].{name}" for name in names if name not in ("type", "text"))
 
 
-def _is_plain(messages: list[Any]) -> bool:
-    """Return whether messages are sound and have only roles and texts, as nearly all have."""
+def plain_roles(messages: Any) -> tuple[str, ...] | None:
+    """Return the roles of sound messages that have a role and a text and nothing else, or ``None``."""
+    # Nearly all messages are such: one list for roles, one for contents, a cached check of the roles.
     try:
         roles = tuple([message["role"] for message in messages])
         contents = [message["content"] for message in messages]
         alone = sum(map(len, messages)) == 2 * len(roles)
-        return alone and _are_plain(roles) and all(map(str.strip, contents))
-    except (TypeError, KeyError):
-        return False
+        return roles if alone and _are_plain(roles) and all(map(str.strip, contents)) else None
+    except (TypeError, KeyError, IndexError):
+        return None
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from dataprep.core.conversations import content_text, reasoning_of
+from dataprep.core.conversations import content_text, plain_roles, reasoning_of
 from dataprep.core.errors import RowError
 from dataprep.core.ignored_fields import is_empty
 from dataprep.tokens.formats.base import (
@@ -22,7 +22,6 @@ from dataprep.tokens.formats.base import (
     Written,
     check_date,
     fingerprint_of,
-    is_plain,
     keys_without_effect,
 )
 
@@ -71,7 +70,7 @@ class _Named:
     def _read(self, row: Row) -> tuple[Roles, list[str], tuple[str, ...]]:
         """Return the roles and texts of a row, and the kinds of what is left out."""
         messages, left_out = row["messages"], []
-        if (roles := is_plain(messages)) is not None:
+        if (roles := plain_roles(messages)) is not None:
             texts = [message["content"] for message in messages]
         else:
             roles = tuple(message["role"] for message in messages)
