@@ -13,6 +13,7 @@ from typing import Any
 from dataprep.core.conversations import LOSS_FIELDS
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
+    MARKS,
     all_plain,
     lose_rest,
     messages_of,
@@ -49,8 +50,8 @@ def unmarked(messages: list[Any], account: Account) -> list[dict[str, Any]]:
     for number, message in enumerate(messages):
         place = f"messages[{number}]"
         role = role_of(message, place)
-        marks = {name: message[name] for name in LOSS_FIELDS if name in message}
-        if marks:
+        if not MARKS.isdisjoint(message):
+            marks = {name: message[name] for name in LOSS_FIELDS if name in message}
             lose_rest(marks, (), place, account, role)
             made.append({name: value for name, value in message.items() if name not in marks})
         else:
