@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -143,6 +143,41 @@ def with_other_fields(
         if name in made:
             account.lose("other fields of rows", f"the field {name!r} has a meaning in {account.target}")
         else:
+            made[name] = value
+    return made
+
+
+def with_row_fields(
+    made: dict[str, Any],
+    row: Mapping[str, Any],
+    account: Account,
+    *,
+    reserved: Container[str] = (),
+    lost: Container[str] = (),
+    tools: Callable[[Any, Account], Any] | None = None,
+) -> dict[str, Any]:
+    """Add the fields of a chat row beside its messages; they keep their names and order.
+
+    Args:
+        made: the row in the target format; it is changed and returned.
+        row: the chat row.
+        account: counts what does not come through.
+        reserved: the names that mean something else in the target format.
+        lost: the names that the target format has no place for.
+        tools: writes the tools. Defaults to ``tools_text``.
+    """
+    for name, value in row.items():
+        if name in lost:
+            lose_rest({name: value}, (), "", account)
+        elif name in reserved:
+            account.lose("other fields of rows", f"the field {name!r} has a meaning in {account.target}")
+        elif name == "tools":
+            # Empty, it would say that the chat has tools.
+            if value:
+                made[name] = (tools or tools_text)(value, account)
+            else:
+                account.change("empty fields left out")
+        elif name != "messages":
             made[name] = value
     return made
 

@@ -20,11 +20,11 @@ from dataprep.datasets.exchange.rows import (
     dumped,
     function_of,
     is_empty,
-    lose_rest,
     mark_of,
     messages_of,
     parsed,
     role_of,
+    with_row_fields,
 )
 
 NAME = "axolotl"
@@ -34,21 +34,9 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     """Return the row as axolotl reads it."""
     messages = messages_of(row)
     made: dict[str, Any] = {"messages": messages if all_plain(messages) else _messages(messages, account)}
-    if len(row) > 1:
-        for name, value in row.items():
-            if name == "tools":
-                if value:
-                    made[name] = _tools(value, account)
-                else:
-                    account.change("empty fields left out")
-            elif name == "chat_template_kwargs":
-                # axolotl has them for a whole run, in its configuration.
-                lose_rest({name: value}, (), "", account)
-            elif name == "system":
-                account.lose("other fields of rows", f"the field {name!r} has a meaning in axolotl")
-            elif name != "messages":
-                made[name] = value
-    return made
+    # axolotl has `chat_template_kwargs` for a whole run, in its configuration.
+    lost = ("chat_template_kwargs",)
+    return with_row_fields(made, row, account, reserved=("system",), lost=lost, tools=_tools)
 
 
 def _messages(messages: list[Any], account: Account) -> list[dict[str, Any]]:

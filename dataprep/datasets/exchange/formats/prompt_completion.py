@@ -20,8 +20,8 @@ from dataprep.datasets.exchange.rows import (
     readable,
     role_of,
     tools_list,
-    tools_text,
     with_other_fields,
+    with_row_fields,
 )
 
 NAME = "prompt-completion"
@@ -85,18 +85,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
         ]
     elif "assistant" in [message["role"] for message in prompt]:
         prompt = [_asked(message, f"messages[{n}]", account) for n, message in enumerate(prompt)]
-    made: dict[str, Any] = {"prompt": prompt, "completion": completion}
-    for name, value in row.items():
-        if name == "tools":
-            if value:
-                made[name] = tools_text(value, account)
-            else:
-                account.change("empty fields left out")
-        elif name in _FIELDS:
-            account.lose("other fields of rows", f"the field {name!r} has a meaning in {NAME}")
-        elif name != "messages":
-            made[name] = value
-    return made
+    return with_row_fields({"prompt": prompt, "completion": completion}, row, account, reserved=_FIELDS)
 
 
 def _asked(message: Any, place: str, account: Account) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dataprep.datasets.exchange.rows import (
     lose_rest,
     messages_of,
     role_of,
-    tools_text,
+    with_row_fields,
 )
 
 NAME = "trl"
@@ -29,19 +29,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     """Return the row as TRL reads it."""
     messages = messages_of(row)
     made: dict[str, Any] = {"messages": messages if all_plain(messages) else unmarked(messages, account)}
-    if len(row) > 1:
-        for name, value in row.items():
-            if name == "tools":
-                # Empty, it would say that the chat has tools.
-                if value:
-                    made[name] = tools_text(value, account)
-                else:
-                    account.change("empty fields left out")
-            elif name in _COLUMNS:
-                account.lose("other fields of rows", f"the field {name!r} has a meaning in TRL")
-            elif name != "messages":
-                made[name] = value
-    return made
+    return with_row_fields(made, row, account, reserved=_COLUMNS)
 
 
 def unmarked(messages: list[Any], account: Account) -> list[dict[str, Any]]:
