@@ -22,6 +22,7 @@ from dataprep.core.ignored_fields import (
     IGNORED,
     LOSS_FIELDS,
     MESSAGE_KEYS,
+    NOT_VARIABLES,
     REASONING_FIELDS,
     Finding,
     find_ignored,
@@ -216,12 +217,19 @@ def _find_in_fields(row: Mapping[str, Any], strict_tools: bool) -> Iterator[Find
     if "tools" in row:
         yield from find_in_tools(row, schemas=strict_tools)
     value = row.get("chat_template_kwargs")
-    if not is_empty(inner := parsed(value)) and not isinstance(inner, dict):
+    if is_empty(inner := parsed(value)):
+        return
+    if not isinstance(inner, dict):
         expected = "expected an object, or JSON text of one"
         yield Finding(
             "malformed chat_template_kwargs",
             f"the field 'chat_template_kwargs' is {describe(value)}; {expected}",
         )
+        return
+    for name in inner:
+        if name in NOT_VARIABLES and inner[name] is not False and not is_empty(inner[name]):
+            found = f"chat_template_kwargs.{name} is {describe(inner[name])}"
+            yield Finding(IGNORED, f"{found}; it is no variable of a template, and has no effect; remove it")
 
 
 def _look_at(message: Any, place: str, strict: bool) -> tuple[str | None, list[Finding]]:
@@ -264,11 +272,7 @@ def _find_in_content(message: Mapping[str, Any], role: Any, place: str) -> Itera
         yield Finding("content is no string", f"{place}.content is {found}; {expected}")
         return
     # A tool that returns nothing has an empty result.
-    if (
-        not content_text(content).strip()
-        and not says_more
-        and not (role == "tool" and isinstance(content, str))
-    ):
+    if not content_text(content).strip() and not says_more and role != "tool":
         yield Finding("empty content", f"{place}.content is {describe(content)}")
 
 

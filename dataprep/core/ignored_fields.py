@@ -24,6 +24,11 @@ MESSAGE_KEYS = frozenset(
 ROW_KEYS = frozenset({"messages", "tools", "chat_template_kwargs"})
 """The keys of a chat row that dataprep reads, besides ``id`` and ``source``."""
 
+NOT_VARIABLES = frozenset(
+    {"messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template"}
+)
+"""What a template gets by other ways than ``chat_template_kwargs``: from the row, the command, the model."""
+
 IGNORED = "field without effect"  # the kind of the findings of `find_ignored`
 _LEARNED, _SHOWN = "what is learned", "what the model is shown"
 # The words of a name that has one of these words anywhere: `loss_weight`, `assistant_masks`, `toolCalls`.

@@ -183,12 +183,16 @@ class Encoder:
         sound = not batch.errors and self.linter.all_sound(batch.ids, batch.mask, batch.lengths, rows)
         if sound and (self._max_length is None or batch.lengths.max(initial=0) <= self._max_length):
             return batch
-        return Batch.of(
+        checked = Batch.of(
             [
                 result if isinstance(result, RowError) else self._checked(result, None if sound else written)
                 for result, written in zip(batch.results(), rows, strict=True)
             ]
         )
+        # Of a row that is left out as a whole, nothing else is.
+        for index in checked.errors:
+            self.left_out -= Counter(rows[index].left_out)
+        return checked
 
     def _checked(self, encoded: Encoded, written: Written | None) -> Encoded | RowError:
         for finding in self.linter.problems(encoded, written) if written is not None else ():

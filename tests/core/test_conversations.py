@@ -87,6 +87,7 @@ SOUND = [
     told(chat_template_kwargs={"enable_thinking": False}),
     told(chat_template_kwargs='{"enable_thinking": false}'),
     told(chat_template_kwargs=None),
+    told(chat_template_kwargs={"add_generation_prompt": False, "tools": None, "documents": [{"text": "x"}]}),
     told({"role": "developer", "content": "Be brief."}),
     told({"role": "user", "content": text("2 + 2", "?")}),
     told({"role": "user", "content": [{"type": "text", "text": "Hi", "image_url": None}]}),
@@ -148,6 +149,10 @@ FAULTS = [
     ),
     (told(chat_template_kwargs="x"), "malformed chat_template_kwargs", "'x'"),
     (told(chat_template_kwargs=[1]), "malformed chat_template_kwargs", "a list [1]"),
+    *(
+        (told(chat_template_kwargs={name: value}), IGNORED, f"chat_template_kwargs.{name} is")
+        for name, value in (("add_generation_prompt", True), ("tools", [1]), ("chat_template", "x"))
+    ),
     (told(ANSWER | {"reasoning_content": ["Hm."]}), "field is no string", "reasoning_content is a list"),
     (told(USER | {"name": 7}), "field is no string", "name is a number 7"),
     (told(ANSWER | {"reasoning": "a", "thinking": "b"}), "several reasoning texts", "thinking and reasoning"),

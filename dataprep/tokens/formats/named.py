@@ -79,12 +79,14 @@ class _Named:
             left_out += [kind for message in messages for kind in keys_without_effect(message)]
         if row.get("tools"):
             left_out.append(TOOLS)
+        if row.get("chat_template_kwargs"):
+            left_out.append("chat_template_kwargs")
         return roles, [text.strip() for text in texts] if self.strip else texts, tuple(left_out)
 
     def _text_of(self, message: Mapping[str, Any], where: str) -> str:
         calls = not is_empty(message.get("tool_calls"))
-        if calls or message["role"] not in ("system", "user", "assistant"):
-            what = "tool calls" if calls else f"messages of the role {message['role']!r}"
+        if calls or message["role"] == "tool":
+            what = "tool calls" if calls else "results of tools"
             raise RowError(
                 f"the chat format {self.name} writes no {what}",
                 f"{where}: use --chat-format template with a model whose template does",
