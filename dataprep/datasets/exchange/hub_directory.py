@@ -42,6 +42,8 @@ def splits_of(inputs: Iterable[str | Path]) -> dict[str, list[str]]:
         name, equals, path = text.partition("=")
         if not equals or Path(text).exists():
             name, path = _split_in(text, alone=len(texts) == 1), text
+        if name == "all":  # `datasets` has it for all splits together, and loads no split of that name
+            raise UsageError(f"{text}: a split cannot be named 'all'; give another name as NAME=FILE")
         if not _SPLIT.fullmatch(name):
             raise UsageError(f"{text}: {name!r} is not a split's name; expected letters, digits and _")
         splits.setdefault(name, []).append(path)
