@@ -69,7 +69,7 @@ def export_directory(
     rejects: str | Path | files.Rejects | None,
     progress: engine.Progress | None,
 ) -> Exchange:
-    """Write the rows of each split into a new directory; see ``rewriting.export_files``."""
+    """Write the rows of each split into a new directory; see ``files.export_files``."""
     splits = splits_of(inputs)
     check_paths([path for paths in splits.values() for path in paths], output, rejects)
     target = Path(output) if Path(output).name else Path(output).resolve()  # `.` has no name
