@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -22,8 +22,8 @@ from dataprep.core.ignored_fields import (
     IGNORED,
     LOSS_FIELDS,
     MESSAGE_KEYS,
+    NOT_VARIABLES,
     REASONING_FIELDS,
-    ROW_KEYS,
     Finding,
     find_ignored,
     is_empty,
@@ -36,10 +36,8 @@ from dataprep.core.tool_calls import find_in_calls, find_in_tools, parsed, tools
 __all__ = [
     "IGNORED",
     "LOSS_FIELDS",
-    "MESSAGE_KEYS",
     "REASONING_FIELDS",
     "ROLES",
-    "ROW_KEYS",
     "Finding",
     "content_text",
     "find_ignored",
@@ -48,10 +46,10 @@ __all__ = [
     "find_in_row",
     "loss_of",
     "parsed_row",
+    "plain_roles",
     "reasoning_of",
     "split_thinking",
     "tools_of",
-    "unknown_keys",
 ]
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -172,7 +170,7 @@ def find_in_row(
     if len(row) > 1:
         yield from find_ignored(row)
         yield from _find_in_fields(row, strict_tools)
-    if _is_plain(messages):
+    if plain_roles(messages) is not None:
         return
     roles = []
     for number, message in enumerate(messages):
@@ -188,17 +186,6 @@ def find_in_row(
         yield Finding("no assistant at the end", f"found {shown}; expected an assistant message last")
 
 
-def unknown_keys(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Return how many messages of rows have each key that dataprep does not know; they stay as they are."""
-    counts: Counter[str] = Counter()
-    for row in rows:
-        messages = row.get("messages")
-        for message in messages if isinstance(messages, list) else ():
-            if isinstance(message, dict) and (len(message) > 2 or type(message.get("content")) is list):
-                counts.update(_unknown_in(message))
-    return counts
-
-
 def _unknown_in(message: Mapping[str, Any]) -> Iterator[str]:
     """Yield the unknown keys of a message that say something, and those of the parts of its content."""
     yield from (name for name in unknown_names(tuple(message)) if not is_empty(message[name]))
@@ -208,15 +195,16 @@ def _unknown_in(message: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"content[].{name}" for name in names if name not in ("type", "text"))
 
 
-def _is_plain(messages: list[Any]) -> bool:
-    """Return whether messages are sound and have only roles and texts, as nearly all have."""
+def plain_roles(messages: Any) -> tuple[str, ...] | None:
+    """Return the roles of sound messages that have a role and a text and nothing else, or ``None``."""
+    # Nearly all messages are such: one list for roles, one for contents, a cached check of the roles.
     try:
         roles = tuple([message["role"] for message in messages])
         contents = [message["content"] for message in messages]
         alone = sum(map(len, messages)) == 2 * len(roles)
-        return alone and _are_plain(roles) and all(map(str.strip, contents))
-    except (TypeError, KeyError):
-        return False
+        return roles if alone and _are_plain(roles) and all(map(str.strip, contents)) else None
+    except (TypeError, KeyError, IndexError):
+        return None
 
 
 @lru_cache(maxsize=256)
@@ -229,12 +217,19 @@ def _find_in_fields(row: Mapping[str, Any], strict_tools: bool) -> Iterator[Find
     if "tools" in row:
         yield from find_in_tools(row, schemas=strict_tools)
     value = row.get("chat_template_kwargs")
-    if not is_empty(inner := parsed(value)) and not isinstance(inner, dict):
+    if is_empty(inner := parsed(value)):
+        return
+    if not isinstance(inner, dict):
         expected = "expected an object, or JSON text of one"
         yield Finding(
             "malformed chat_template_kwargs",
             f"the field 'chat_template_kwargs' is {describe(value)}; {expected}",
         )
+        return
+    for name in inner:
+        if name in NOT_VARIABLES and inner[name] is not False and not is_empty(inner[name]):
+            found = f"chat_template_kwargs.{name} is {describe(inner[name])}"
+            yield Finding(IGNORED, f"{found}; it is no variable of a template, and has no effect; remove it")
 
 
 def _look_at(message: Any, place: str, strict: bool) -> tuple[str | None, list[Finding]]:
@@ -277,11 +272,7 @@ def _find_in_content(message: Mapping[str, Any], role: Any, place: str) -> Itera
         yield Finding("content is no string", f"{place}.content is {found}; {expected}")
         return
     # A tool that returns nothing has an empty result.
-    if (
-        not content_text(content).strip()
-        and not says_more
-        and not (role == "tool" and isinstance(content, str))
-    ):
+    if not content_text(content).strip() and not says_more and role != "tool":
         yield Finding("empty content", f"{place}.content is {describe(content)}")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dataprep.core.conversations import find_in_row, loss_of, parsed_row, split_thinking
+from dataprep.core.conversations import find_in_row, loss_of, parsed_row, plain_roles, split_thinking
 from dataprep.core.errors import RowDropped, RowError
 from dataprep.tokens.formats.base import (
     ChatFormat,
@@ -26,7 +26,6 @@ from dataprep.tokens.formats.base import (
     Slot,
     Written,
     check_row,
-    is_plain,
     select_losses,
 )
 from dataprep.tokens.linter import Linter
@@ -141,7 +140,7 @@ class Encoder:
         return written
 
     def _losses(self, messages: Messages) -> Losses:
-        if self._loss == "all" and is_plain(messages) is not None:
+        if self._loss == "all" and plain_roles(messages) is not None:
             return None
         losses = select_losses(messages, self._loss, [*map(loss_of, messages)])
         if losses is not None and not any(losses):
@@ -184,12 +183,16 @@ class Encoder:
         sound = not batch.errors and self.linter.all_sound(batch.ids, batch.mask, batch.lengths, rows)
         if sound and (self._max_length is None or batch.lengths.max(initial=0) <= self._max_length):
             return batch
-        return Batch.of(
+        checked = Batch.of(
             [
                 result if isinstance(result, RowError) else self._checked(result, None if sound else written)
                 for result, written in zip(batch.results(), rows, strict=True)
             ]
         )
+        # Of a row that is left out as a whole, nothing else is.
+        for index in checked.errors:
+            self.left_out -= Counter(rows[index].left_out)
+        return checked
 
     def _checked(self, encoded: Encoded, written: Written | None) -> Encoded | RowError:
         for finding in self.linter.problems(encoded, written) if written is not None else ():

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from dataprep.core.errors import RowDropped, RowError, UsageError
+from dataprep.core.ignored_fields import NOT_VARIABLES
 from dataprep.core.options import canonical_date, check, option
 
 # Options of commands import this name, so nothing heavy may be imported here: `--help` must answer at once.
@@ -86,10 +87,6 @@ def first_difference(first: Sequence[object], second: Sequence[object]) -> int |
     return at
 
 
-# Names that belong to the row itself, and not to its template's variables.
-_OF_ROWS = ("messages", "tools", "add_generation_prompt")
-
-
 def parse_template_args(texts: Sequence[str]) -> dict[str, Any]:
     """Return the variables in texts such as ``enable_thinking=false``.
 
@@ -101,8 +98,9 @@ def parse_template_args(texts: Sequence[str]) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         if not sign or not name.isidentifier():
             raise UsageError(f"--template-arg {text}: expected NAME=VALUE, such as enable_thinking=false")
-        if name in _OF_ROWS:
-            raise UsageError(f"--template-arg {text}: {name} is not a variable; it comes from the row")
+        if name in NOT_VARIABLES:
+            from_where = "it comes from the row or the command"
+            raise UsageError(f"--template-arg {text}: {name} is no variable of a template; {from_where}")
         if name in found:
             raise UsageError(f"--template-arg {text}: {name} is given twice; give it once")
         try:

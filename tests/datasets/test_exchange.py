@@ -446,8 +446,42 @@ def test_openai_gets_ids_for_calls_and_their_results():
     assert [item["id"] for item in made["messages"][1]["tool_calls"]] == ["call_0", "call_1"]
     assert [message["tool_call_id"] for message in made["messages"][2:]] == ["call_0", "call_1"]
     assert counted.count(("changed", "ids of tool calls added")) == 4
+    with pytest.raises(RowError, match="malformed tool calls"):
+        write("openai", {"messages": [user("?"), {"role": "assistant", "tool_calls": 7}]})
     with pytest.raises(RowError, match="a tool result without a call"):
         write("openai", {"messages": [*messages, *results, results[0]]})
+
+
+@pytest.mark.parametrize(
+    ("calls", "results", "ids", "answered"),
+    [
+        ([call("a", "{}", id="call_1"), call("b", "{}")], [{}, {"tool_call_id": "call_1"}],
+         ["call_1", "call_2"], ["call_2", "call_1"]),
+        ([call("a", "{}"), call("b", "{}", id="call_0")], [{"tool_call_id": "call_0"}, {}],
+         ["call_1", "call_0"], ["call_0", "call_1"]),
+        ([call("a", "{}", id="x"), call("b", "{}", id="y")], [{"name": "b"}, {"name": "a"}],
+         ["x", "y"], ["y", "x"]),
+        ([call("a", "{}"), call("a", "{}")], [{"name": "a"}, {"name": "a"}],
+         ["call_0", "call_1"], ["call_0", "call_1"]),
+    ],
+)  # fmt: skip
+def test_ids_for_openai_are_unique_and_of_the_right_call(calls, results, ids, answered):
+    """A result without an id answers the call of its name, and none that another result names."""
+    tools = [{"role": "tool", "content": "1", **result} for result in results]
+    made, _ = write("openai", {"messages": [user("?"), {"role": "assistant", "tool_calls": calls}, *tools]})
+    assert [item["id"] for item in made["messages"][1]["tool_calls"]] == ids
+    assert [message["tool_call_id"] for message in made["messages"][2:]] == answered
+
+
+@pytest.mark.parametrize("order", [("thinking", "reasoning"), ("reasoning", "thinking")])
+def test_a_second_reasoning_is_lost_for_axolotl(order):
+    """Only the text that everything else reads is written; the other one is counted."""
+    row = {"messages": [user("?"), answer("!", **{name: f"by {name}" for name in order})]}
+    with pytest.raises(RowError, match=r"messages\[1\].reasoning is a second one"):
+        write("axolotl", row)
+    made, counted = write("axolotl", row, lossy=True)
+    assert made["messages"][1] == answer("!", reasoning_content="by thinking")
+    assert ("lost", "reasoning") in counted
 
 
 @pytest.mark.parametrize(
@@ -528,6 +562,15 @@ def test_parts_that_are_no_text_are_an_error_or_counted(name):
         read(name, row(user(parts[1:])), lossy=True)
 
 
+def test_thinking_in_front_of_calls_stays_where_other_words_are_lost():
+    """What is lost is counted as what it is: the words beside the calls, and not the thinking."""
+    message = answer("<think>\nI ask.\n</think>\n\nLet me see.", tool_calls=[call("weather", {})])
+    made, counted = write("sharegpt", {"messages": [user("?"), message]}, lossy=True)
+    value = made["conversations"][1]["value"]
+    assert value == '<think>\nI ask.\n</think>\n\n{"name":"weather","arguments":{}}'
+    assert counted == [("lost", "content beside tool calls")]
+
+
 def test_names_of_speakers_stay():
     """Harmony's authors can have names, also those that are no tools."""
     row = {"messages": [user("Hi", name="Ann"), answer("Hello", name="Bob", channel="final")]}
@@ -544,7 +587,7 @@ def test_the_guess_says_what_it_cannot_tell():
         registry.guess([{"prompt": "?", "completion": "!", "messages": [user("?")]}], "both.jsonl")
     with pytest.raises(InputError, match="of the first row are 'text'; those of a later one are 'prompt'"):
         registry.guess([{"text": "!"}, {"text": "?"}, {"prompt": "?"}], "mixed.jsonl")
-    with pytest.raises(InputError, match="found no JSON object among the first lines; give --from"):
+    with pytest.raises(InputError, match="there are no rows; give --from"):
         registry.guess([], "numbers.jsonl")
     with pytest.raises(UsageError, match="--from vicuna: must be one of alpaca"):
         registry.load("vicuna", "read")

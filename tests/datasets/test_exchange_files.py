@@ -362,6 +362,13 @@ def test_an_error_of_a_guessed_format_says_that_it_is_a_guess(tmp_path, run):
     assert "rows.jsonl:61: no text" in done.err
     assert "the rows are read as text, by a guess: --from FORMAT names another" in done.err
     assert "guess" not in run("import", "rows.jsonl", "--from", "text").err
+    (tmp_path / "cut.jsonl").write_text('{"text": "')
+    done = run("import", "cut.jsonl")
+    assert (
+        "none of the first rows can be read; the first is not JSON: the line ends in the middle" in done.err
+    )
+    (tmp_path / "empty.jsonl").write_text("")
+    assert "empty.jsonl: the file is empty; expected rows" in run("import", "empty.jsonl").err
 
 
 @pytest.mark.medium
@@ -409,6 +416,8 @@ def test_splits_are_named_by_files_or_given():
     }
     with pytest.raises(DataprepError, match="not a split's name"):
         splits_of(["a b=rows.jsonl"])
+    with pytest.raises(DataprepError, match="a split cannot be named 'all'"):
+        splits_of(["all.jsonl", "train.jsonl"])
 
 
 def student(folder):

@@ -599,3 +599,36 @@ def test_what_a_format_leaves_out_is_counted(tmp_path, template, left_out):
         encoder.left_out.clear()
         assert isinstance(encoder.encode_rows([row])[0], Encoded)
         assert encoder.left_out == left_out
+
+
+@pytest.mark.parametrize("name", ["llama3", "chatml"])
+def test_named_formats_write_developer_messages_whatever_else_a_row_has(name):
+    """A loss mark or reasoning in another message does not decide whether a role is written."""
+    encoder = Encoder(TOY, chat_format_of(name))
+    plain = [{"role": "developer", "content": "D"}, *chat("Q", "A")]
+    marked = [*plain[:-1], {**plain[-1], "loss": True, "reasoning": "Hm."}]
+    one, other = encoder.encode_messages([plain, marked])
+    assert one == other
+    assert "developer" in coloured(one)
+    assert encoder.left_out == {"reasoning": 1}
+
+
+def test_variables_of_a_template_are_counted_where_no_template_reads_them():
+    """The named formats have no variables."""
+    encoder = Encoder(TOY, chat_format_of("chatml"))
+    row = {"messages": chat("Q", "A"), "chat_template_kwargs": {"enable_thinking": False}}
+    (found,) = encoder.encode_rows([row])
+    assert found == encode_one(TOY, chat_format_of("chatml"), row["messages"])
+    assert encoder.left_out == {"chat_template_kwargs": 1}
+
+
+def test_what_is_left_out_of_rows_that_fail_is_not_counted():
+    """A row that is too long, or has a name of a special token, is counted once, as a whole."""
+    encoder = Encoder(TOY, chat_format_of("chatml"), 40, "drop")
+    answers = "A", "<|im_end|>", "A" * 60
+    rows = [
+        [*chat("Q", text)[:-1], {"role": "assistant", "content": text, "thinking": "Hm."}] for text in answers
+    ]
+    found = encoder.encode_messages(rows)
+    assert [isinstance(each, Encoded) for each in found] == [True, False, False]
+    assert encoder.left_out == {"reasoning": 1}

@@ -136,11 +136,57 @@ def test_a_call_without_content_is_told_that_the_template_wants_one():
     """If the template takes the row with empty contents; the message is named."""
     text = "{% for message in messages %}{{ message.role + ': ' + message.content }}{% endfor %}"
     row = [{"role": "user", "content": "U"}, {"role": "assistant", "content": None, "tool_calls": []}]
-    hint = r"""no attribute 'content'; it takes the row if messages\[1\] .* have "content": ""$"""
+    hint = r"""no attribute 'content'; it takes messages without a content if they have "content": ""$"""
     with pytest.raises(RowError, match=hint):
         ChatTemplate(text, {}, None).render(row)
     with pytest.raises(RowError, match=r"refuses it: Never$"):
         ChatTemplate("{{ raise_exception('Never') }}", {}, None).render(row)
+
+
+CALLS = [
+    {"id": "c", "type": "function", "function": {"name": "add", "arguments": arguments}}
+    for arguments in ({"a": 1}, '{"a": 1}')
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "hint"),
+    [
+        (
+            "{{ message.content + '' }}",
+            {"content": [{"type": "text", "text": "a"}]},
+            "contents that are one string",
+        ),
+        (
+            "{{ message.tool_calls[0].function.arguments.items() }}",
+            {"tool_calls": CALLS[1:]},
+            "that are objects",
+        ),
+        (
+            "{{ message.tool_calls[0].function.arguments + '' }}",
+            {"tool_calls": CALLS[:1]},
+            "that are JSON text",
+        ),
+        (
+            "{{ message.content + '' }}{{ message.tool_calls[0].function.arguments.items() }}",
+            {"content": None, "tool_calls": CALLS[1:]},
+            '"content": "" and tool calls with arguments that are objects',
+        ),
+        (
+            "{{ raise_exception('No developer') if message.role == 'developer' }}",
+            {"role": "developer", "content": "D"},
+            "No developer; it takes the role 'system' in place of 'developer'",
+        ),
+    ],
+)
+def test_a_row_of_another_form_is_told_the_form_that_the_template_takes(text, fields, hint):
+    """If the template takes the row with that change, or with two of them; the row stays as it is."""
+    row = [{"role": "assistant"} | fields]
+    before = json.dumps(row)
+    with pytest.raises(RowError) as caught:
+        ChatTemplate(f"{{% for message in messages %}}{text}{{% endfor %}}", {}, None).render(row)
+    assert hint in caught.value.detail
+    assert json.dumps(row) == before
 
 
 # --- which template

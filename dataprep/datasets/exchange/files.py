@@ -8,11 +8,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import InputError
+from dataprep.core.errors import InputError, RowError
+from dataprep.core.jsonl import parse_line
 from dataprep.datasets.exchange import registry
 from dataprep.datasets.exchange.hub_directory import export_directory
 from dataprep.datasets.exchange.rewriting import Exchange, Rewriter, check_paths, rewrite
@@ -56,7 +55,7 @@ def import_files(
     guessed = format is None
     if format is None:
         first = list(islice(blocks, 1))
-        format = registry.guess(_rows_in(first), paths[0])
+        format = registry.guess(_rows_in(first, paths[0]), paths[0])
         blocks = chain(first, blocks)
     rewriter = Rewriter(format, "read", lossy=lossy, think=split_thinking)
     try:
@@ -118,12 +117,17 @@ def export_files(
     return result
 
 
-def _rows_in(blocks: Iterable[files.Block]) -> Iterator[dict[str, Any]]:
+def _rows_in(blocks: Iterable[files.Block], path: str) -> list[dict[str, Any]]:
     lines = (line for block in blocks for line in block.read().split(b"\n"))
+    rows, problems = list[dict[str, Any]](), list[RowError]()
     for line in islice(filter(bytes.strip, lines), _GUESSED):
         try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:  # a bad row, which has its place and message when it is read
-            continue
-        if type(row) is dict:
-            yield row
+            rows.append(parse_line(line))
+        except RowError as error:  # a bad row has its place and message when it is read
+            problems.append(error)
+    if problems and not rows:
+        found = f"none of the first rows can be read; the first is {problems[0]}"
+        raise InputError(path, f"{found}; correct it, or give --from")
+    if not rows:
+        raise InputError(path, "the file is empty; expected rows")
+    return rows

@@ -76,7 +76,7 @@ def guess(rows: Iterable[Mapping[str, Any]], where: str) -> str:
 
 def _fields_in(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
-        return "found no JSON object among the first lines"
+        return "there are no rows"
     first, *others = (", ".join(map(repr, row)) or "none" for row in rows)
     other = next((fields for fields in others if fields != first), None)
     found = f"the fields of the first row are {first}"

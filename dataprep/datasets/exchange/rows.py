@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from dataprep.datasets.exchange.account import Account
 _ROLES = frozenset(ROLES)
 PLAIN = {"role", "content"}
 """The fields of most messages."""
+MARKS = frozenset(LOSS_FIELDS)
 
 # Names of fields in the counts. Other fields share one name: with a count per field, the data would decide
 # the number of counts.
@@ -146,6 +147,41 @@ def with_other_fields(
     return made
 
 
+def with_row_fields(
+    made: dict[str, Any],
+    row: Mapping[str, Any],
+    account: Account,
+    *,
+    reserved: Container[str] = (),
+    lost: Container[str] = (),
+    tools: Callable[[Any, Account], Any] | None = None,
+) -> dict[str, Any]:
+    """Add the fields of a chat row beside its messages; they keep their names and order.
+
+    Args:
+        made: the row in the target format; it is changed and returned.
+        row: the chat row.
+        account: counts what does not come through.
+        reserved: the names that mean something else in the target format.
+        lost: the names that the target format has no place for.
+        tools: writes the tools. Defaults to ``tools_text``.
+    """
+    for name, value in row.items():
+        if name in lost:
+            lose_rest({name: value}, (), "", account)
+        elif name in reserved:
+            account.lose("other fields of rows", f"the field {name!r} has a meaning in {account.target}")
+        elif name == "tools":
+            # Empty, it would say that the chat has tools.
+            if value:
+                made[name] = (tools or tools_text)(value, account)
+            else:
+                account.change("empty fields left out")
+        elif name != "messages":
+            made[name] = value
+    return made
+
+
 def parsed(text: str, what: str, place: str) -> Any:
     """Parse a JSON text inside a row; raise ``RowError`` if it is none, or the parser would lose a part."""
     line = text.encode("utf-8", "surrogatepass")
@@ -243,6 +279,8 @@ def all_plain(messages: Iterable[Any]) -> bool:
 
 def mark_of(message: Mapping[str, Any], place: str) -> bool | None:
     """Return whether a message is marked for the loss; ``None`` if it has no mark."""
+    if MARKS.isdisjoint(message):  # as nearly all messages are: this is called once per message
+        return None
     marks = {name: message[name] for name in LOSS_FIELDS if message.get(name) is not None}
     for name, value in marks.items():
         if type(value) not in (bool, int, float) or value not in (0, 1):

@@ -10,10 +10,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-from dataprep.core.conversations import Finding, find_ignored, find_in_row
+from dataprep.core.conversations import Finding, find_ignored, find_in_row, plain_roles
 from dataprep.core.errors import RowError, UsageError
 from dataprep.core.ignored_fields import is_empty, unknown_names
 
@@ -111,29 +110,11 @@ class ChatFormat(Protocol):
         """Return the format as a Jinja chat template, for programs that read a model directory."""
 
 
-def is_plain(messages: Any) -> Roles | None:
-    """Return the roles of messages that have a role and a text and nothing else, or ``None``."""
-    # Nearly all messages are such: one list for roles, one for contents, a cached check of the roles.
-    try:
-        roles = tuple([message["role"] for message in messages])
-        contents = [message["content"] for message in messages]
-        sound = _roles_are_sound(roles) and all(map(str.strip, contents))
-        return roles if sound and sum(map(len, messages)) == 2 * len(roles) else None
-    except (TypeError, KeyError, IndexError):
-        return None
-
-
-@lru_cache(maxsize=256)
-def _roles_are_sound(roles: Roles) -> bool:
-    row = {"messages": [{"role": role, "content": "."} for role in roles]}
-    return "tool" not in roles and not any(find_in_row(row))
-
-
 def check_row(row: Row) -> None:
     """Raise the first finding of ``dataprep validate`` about a row."""
     messages = row.get("messages")
     # The fields beside plain messages are looked at by themselves, except for those with values to check.
-    if is_plain(messages) is None or "tools" in row or "chat_template_kwargs" in row:
+    if plain_roles(messages) is None or "tools" in row or "chat_template_kwargs" in row:
         if isinstance(messages, list | tuple):
             row = {**row, "messages": [dict(m) if isinstance(m, Mapping) else m for m in messages]}
         for finding in find_in_row(dict(row)):

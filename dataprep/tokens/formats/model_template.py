@@ -17,8 +17,9 @@ from dataprep.core import io as files
 from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.core.errors import FileError, RowError, TemplateError, first_line
 from dataprep.core.records import describe
-from dataprep.datasets.chat_rows import SYSTEM_ROLES, system_into_user
 from dataprep.tokens.formats import limits
+from dataprep.tokens.formats.advice import advice_for
+from dataprep.tokens.formats.base import DATE
 from dataprep.tokens.tokenizers.base import needed
 
 JINJA, CONFIG, PROCESSOR = "chat_template.jinja", "tokenizer_config.json", "chat_template.json"
@@ -237,35 +238,25 @@ class ChatTemplate:
                 raise TemplateError(
                     "the chat template writes today's date: give a date with --date"
                 ) from None
+            shown = {**values, "tools": tools, "add_generation_prompt": prompt}
+            advice = advice_for(chat, lambda changed: self._takes(changed, shown))
             if type(error).__module__.startswith("jinja2"):
-                hint = self._hint(chat, tools=tools, arguments=arguments, prompt=prompt)
-                raise RowError("the chat template refuses it", f"{error}{hint}") from None
-            raise RowError("the chat template fails", f"{type(error).__name__}: {error}") from None
+                raise RowError("the chat template refuses it", f"{error}{advice}") from None
+            raise RowError("the chat template fails", f"{type(error).__name__}: {error}{advice}") from None
 
-    def _hint(self, messages: list[dict[str, Any]], **options: Any) -> str:
-        """Return advice for a row that the template would take with a small change, else an empty text."""
-        changes: list[tuple[Callable[[], list[dict[str, Any]]], str]] = []
-        if any(message.get("role") in SYSTEM_ROLES for message in messages):
-            advice = (
-                "it takes the system text in the user's message: `dataprep convert chat --system-into-user`"
-            )
-            changes.append((lambda: system_into_user({"messages": messages})["messages"], advice))
-        if (number := next((n for n, m in enumerate(messages) if "content" not in m), None)) is not None:
-            advice = f'it takes the row if messages[{number}] and others without content have "content": ""'
-            changes.append((lambda: [{"content": "", **message} for message in messages], advice))
-        for changed, advice in changes:
-            try:
-                self.render(changed(), **options)
-            except (RowError, TemplateError):
-                continue
-            return f"; {advice}"
-        return ""
+    def _takes(self, messages: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> bool:
+        self._limit.left, self._limit.end = limits.ROUNDS, None
+        try:
+            self._template.render(values, messages=messages)
+        except Exception:  # noqa: BLE001 - as in `render`
+            return False
+        return True
 
 
 def _strftime(date: str | None, now: Callable[[], datetime] | None) -> Callable[[str], str] | None:
     # Without a date there is no clock: the same rows must give the same tokens on any day.
     if date is not None:
-        return datetime.strptime(date, "%d %b %Y").strftime
+        return datetime.strptime(date, DATE).strftime
     return None if now is None else lambda form: now().strftime(form)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from dataprep.core.conversations import content_text, reasoning_of
+from dataprep.core.conversations import content_text, plain_roles, reasoning_of
 from dataprep.core.errors import RowError
 from dataprep.core.ignored_fields import is_empty
 from dataprep.tokens.formats.base import (
@@ -22,7 +22,6 @@ from dataprep.tokens.formats.base import (
     Written,
     check_date,
     fingerprint_of,
-    is_plain,
     keys_without_effect,
 )
 
@@ -71,7 +70,7 @@ class _Named:
     def _read(self, row: Row) -> tuple[Roles, list[str], tuple[str, ...]]:
         """Return the roles and texts of a row, and the kinds of what is left out."""
         messages, left_out = row["messages"], []
-        if (roles := is_plain(messages)) is not None:
+        if (roles := plain_roles(messages)) is not None:
             texts = [message["content"] for message in messages]
         else:
             roles = tuple(message["role"] for message in messages)
@@ -80,12 +79,14 @@ class _Named:
             left_out += [kind for message in messages for kind in keys_without_effect(message)]
         if row.get("tools"):
             left_out.append(TOOLS)
+        if row.get("chat_template_kwargs"):
+            left_out.append("chat_template_kwargs")
         return roles, [text.strip() for text in texts] if self.strip else texts, tuple(left_out)
 
     def _text_of(self, message: Mapping[str, Any], where: str) -> str:
         calls = not is_empty(message.get("tool_calls"))
-        if calls or message["role"] not in ("system", "user", "assistant"):
-            what = "tool calls" if calls else f"messages of the role {message['role']!r}"
+        if calls or message["role"] == "tool":
+            what = "tool calls" if calls else "results of tools"
             raise RowError(
                 f"the chat format {self.name} writes no {what}",
                 f"{where}: use --chat-format template with a model whose template does",

@@ -12,7 +12,16 @@ from typing import Any
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
-from dataprep.datasets.exchange.rows import all_plain, check_said, lose_rest, messages_of, role_of, text_of
+from dataprep.datasets.exchange.rows import (
+    all_plain,
+    check_said,
+    lose_rest,
+    messages_of,
+    role_of,
+    text_of,
+    with_other_fields,
+    with_row_fields,
+)
 
 NAME = "alpaca"
 _OWN = ("instruction", "input", "output", "system", "history")
@@ -44,13 +53,7 @@ def read(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
         raise RowError("empty instruction", "expected a text in 'instruction' or in 'input'")
     messages.append({"role": "user", "content": asked})
     messages.append({"role": "assistant", "content": output})
-    made: dict[str, Any] = {"messages": messages}
-    for name, value in row.items():
-        if name == "messages":
-            account.lose("other fields of rows", "the field 'messages' has a meaning in a chat row")
-        elif name not in _OWN:
-            made[name] = value
-    return made
+    return with_other_fields({"messages": messages}, row, _OWN, account)
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:
@@ -101,14 +104,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
         # All rows have all fields, because readers take the columns of a file from its first rows.
         "history": [texts[number : number + 2] for number in range(0, len(texts) - 2, 2)],
     }
-    for name, value in row.items():
-        if name in _OWN:
-            account.lose("other fields of rows", f"the field {name!r} has a meaning in {NAME}")
-        elif name in ("tools", "chat_template_kwargs"):
-            lose_rest({name: value}, (), "", account)
-        elif name != "messages":
-            made[name] = value
-    return made
+    return with_row_fields(made, row, account, reserved=_OWN, lost=("tools", "chat_template_kwargs"))
 
 
 def _texts(messages: list[Any], account: Account) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS
+from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS, reasoning_of
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
@@ -19,11 +19,12 @@ from dataprep.datasets.exchange.rows import (
     calls_of,
     dumped,
     function_of,
-    lose_rest,
+    is_empty,
     mark_of,
     messages_of,
     parsed,
     role_of,
+    with_row_fields,
 )
 
 NAME = "axolotl"
@@ -33,21 +34,9 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     """Return the row as axolotl reads it."""
     messages = messages_of(row)
     made: dict[str, Any] = {"messages": messages if all_plain(messages) else _messages(messages, account)}
-    if len(row) > 1:
-        for name, value in row.items():
-            if name == "tools":
-                if value:
-                    made[name] = _tools(value, account)
-                else:
-                    account.change("empty fields left out")
-            elif name == "chat_template_kwargs":
-                # axolotl has them for a whole run, in its configuration.
-                lose_rest({name: value}, (), "", account)
-            elif name == "system":
-                account.lose("other fields of rows", f"the field {name!r} has a meaning in axolotl")
-            elif name != "messages":
-                made[name] = value
-    return made
+    # axolotl has `chat_template_kwargs` for a whole run, in its configuration.
+    lost = ("chat_template_kwargs",)
+    return with_row_fields(made, row, account, reserved=("system",), lost=lost, tools=_tools)
 
 
 def _messages(messages: list[Any], account: Account) -> list[dict[str, Any]]:
@@ -57,14 +46,20 @@ def _messages(messages: list[Any], account: Account) -> list[dict[str, Any]]:
         role_of(message, place)
         mark = mark_of(message, place)
         changed: dict[str, Any] = {}
+        reasoning = reasoning_of(message)
         for name, value in message.items():
             if name in LOSS_FIELDS:
                 if name != "train" or type(value) is not bool:
                     account.change("loss marks written as train")
             elif name in REASONING_FIELDS:
+                # Of two texts, only the one that is read has a place.
+                if value != reasoning and not is_empty(value):
+                    account.lose("reasoning", f"{place}.{name} is a second one: {describe(value)}")
+                    continue
                 if name != "reasoning_content":
                     account.change("reasoning written as reasoning_content")
-                changed["reasoning_content"] = value
+                if value == reasoning or "reasoning_content" not in changed:
+                    changed["reasoning_content"] = value
             elif name == "tool_calls" and value:
                 calls = calls_of(message, place)
                 changed[name] = [

@@ -15,6 +15,7 @@ from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
+    MARKS,
     all_plain,
     calls_of,
     check_said,
@@ -87,6 +88,9 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
             if type(tools) is str:
                 account.change("tools given as JSON text")
                 tools = parsed(tools, "tools", "'tools'")
+            if type(tools) is not list:
+                found = f"'tools' is {describe(tools)}; expected a list of schemas"
+                raise RowError("malformed tools", found)
             made["tools"] = tools
         elif "tools" in row:
             account.change("empty fields left out")
@@ -98,7 +102,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
 
 def _messages(messages: list[Any], account: Account) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
-    ids, kept = _Ids(account), _MESSAGE.difference(LOSS_FIELDS)
+    ids, kept = _Ids(messages, account), _MESSAGE.difference(LOSS_FIELDS)
     for number, message in enumerate(messages):
         place = f"messages[{number}]"
         role = role_of(message, place)
@@ -134,7 +138,7 @@ def _check_content(message: Mapping[str, Any], place: str, account: Account) -> 
 def _weigh(made: dict[str, Any], message: Mapping[str, Any], role: str, place: str, account: Account) -> None:
     mark = mark_of(message, place)
     if mark is None:
-        if any(name in message for name in LOSS_FIELDS):
+        if not MARKS.isdisjoint(message):
             account.change("empty fields left out")
     elif role != "assistant":
         marks = {name: message[name] for name in LOSS_FIELDS if name in message}
@@ -149,10 +153,15 @@ def _weigh(made: dict[str, Any], message: Mapping[str, Any], role: str, place: s
 class _Ids:
     """The ids of the calls of a row, which OpenAI asks for and other formats do not have."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, messages: list[Any], account: Account) -> None:
         self._account = account
-        self._waiting: list[str] = []
+        self._waiting: list[tuple[str, str]] = []  # ids and names of the calls without a result yet
         self._number = 0
+        known = [message for message in messages if type(message) is dict]
+        self._claimed = {str(message["tool_call_id"]) for message in known if message.get("tool_call_id")}
+        lists = [message["tool_calls"] for message in known if type(message.get("tool_calls")) is list]
+        calls = [call for calls in lists for call in calls]
+        self._taken = {str(call["id"]) for call in calls if type(call) is dict and call.get("id") is not None}
 
     def of_call(self, call: Any, place: str) -> dict[str, Any]:
         """Return a call with an id, and with its arguments as text."""
@@ -160,7 +169,9 @@ class _Ids:
         made = dict(call)
         if call.get("id") is None:
             rest = {name: value for name, value in call.items() if name != "id"}
-            made = {"id": f"call_{self._number}", **rest}
+            while (name := f"call_{self._number}") in self._taken:
+                self._number += 1
+            made = {"id": name, **rest}
             self._account.change("ids of tool calls added")
         self._number += 1
         if "type" not in made:
@@ -170,17 +181,22 @@ class _Ids:
         if type(arguments) is not str:
             self._account.change("arguments written as JSON text")
             made["function"] = function | {"arguments": dumped({} if arguments is None else arguments)}
-        self._waiting.append(str(made["id"]))
+        self._waiting.append((str(made["id"]), function["name"]))
         return made
 
     def of_result(self, message: Mapping[str, Any], place: str) -> str:
         """Return the id of the call that a result answers."""
         known = message.get("tool_call_id")
         if known is not None:
-            if known in self._waiting:
-                self._waiting.remove(known)
+            answered = next((call for call in self._waiting if call[0] == known), None)
+            if answered is not None:
+                self._waiting.remove(answered)
             return str(known)
         if not self._waiting:
             raise RowError("a tool result without a call", f"{place} answers no tool call before it")
         self._account.change("ids of tool calls added")
-        return self._waiting.pop(0)
+        # Parallel calls can be answered in any order; a call that another result names is not this one's.
+        free = [call for call in self._waiting if call[0] not in self._claimed] or self._waiting
+        answered = next((call for call in free if call[1] == message.get("name")), free[0])
+        self._waiting.remove(answered)
+        return answered[0]

@@ -17,13 +17,7 @@ from dataprep.core.errors import RowDropped, RowError
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.formats import alpaca, sharegpt
-from dataprep.datasets.exchange.rows import (
-    all_plain,
-    messages_of,
-    role_of,
-    tools_text,
-    with_other_fields,
-)
+from dataprep.datasets.exchange.rows import all_plain, messages_of, role_of, tools_text, with_other_fields
 
 NAME = "preference"
 _OWN: tuple[str, ...] = ("prompt", "chosen", "rejected", "tools")

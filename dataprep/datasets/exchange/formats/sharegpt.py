@@ -180,12 +180,12 @@ def _turn(message: Any, place: str, account: Account) -> dict[str, Any]:
     if calls and role != "assistant":
         account.leave_out("tool calls of other roles", f"{place} is a message of the role {role}")
     if calls:
-        thought = ""
-        if text and (found := _THOUGHT.fullmatch(text)):
-            thought = found[0]
-        elif text:
+        # Thinking stands in front of the calls, as it is read; other words have no place.
+        found = _THOUGHT.match(text or "")
+        thought = found[0] if found else ""
+        if (text or "")[len(thought) :]:
             account.lose("content beside tool calls", f"{place}.content is {describe(text)}")
-        elif "content" in message:
+        elif not text and "content" in message:
             account.change("empty fields left out")
         made = [_written(call, f"{place}.tool_calls[{n}]", account) for n, call in enumerate(calls)]
         return {"from": "function_call", "value": thought + dumped(made[0] if len(made) == 1 else made)}

@@ -13,11 +13,12 @@ from typing import Any
 from dataprep.core.conversations import LOSS_FIELDS
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
+    MARKS,
     all_plain,
     lose_rest,
     messages_of,
     role_of,
-    tools_text,
+    with_row_fields,
 )
 
 NAME = "trl"
@@ -28,19 +29,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     """Return the row as TRL reads it."""
     messages = messages_of(row)
     made: dict[str, Any] = {"messages": messages if all_plain(messages) else unmarked(messages, account)}
-    if len(row) > 1:
-        for name, value in row.items():
-            if name == "tools":
-                # Empty, it would say that the chat has tools.
-                if value:
-                    made[name] = tools_text(value, account)
-                else:
-                    account.change("empty fields left out")
-            elif name in _COLUMNS:
-                account.lose("other fields of rows", f"the field {name!r} has a meaning in TRL")
-            elif name != "messages":
-                made[name] = value
-    return made
+    return with_row_fields(made, row, account, reserved=_COLUMNS)
 
 
 def unmarked(messages: list[Any], account: Account) -> list[dict[str, Any]]:
@@ -49,8 +38,8 @@ def unmarked(messages: list[Any], account: Account) -> list[dict[str, Any]]:
     for number, message in enumerate(messages):
         place = f"messages[{number}]"
         role = role_of(message, place)
-        marks = {name: message[name] for name in LOSS_FIELDS if name in message}
-        if marks:
+        if not MARKS.isdisjoint(message):
+            marks = {name: message[name] for name in LOSS_FIELDS if name in message}
             lose_rest(marks, (), place, account, role)
             made.append({name: value for name, value in message.items() if name not in marks})
         else:
