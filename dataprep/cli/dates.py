@@ -38,7 +38,7 @@ def settled_date(
     """
     from dataprep.datasets.workspace import Workspace
     from dataprep.tokens.formats.base import check_date
-    from dataprep.tokens.formats.dates import dated_template
+    from dataprep.tokens.formats.loading import dated_template
 
     if date is not None or (dated := dated_template(chat_format, tokenizer, template)) is None:
         return date

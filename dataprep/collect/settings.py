@@ -115,13 +115,11 @@ class Settings:
     @property
     def rejected(self) -> Sequence[str]:
         """The statuses of the worse answers of pairs."""
-        if self.reject is None:
-            return (
-                WRONG
-                if self.judgements is None
-                else tuple(s for s in KEEPABLE if s not in ("length", "unknown"))
-            )
-        return (self.reject,) if isinstance(self.reject, str) else self.reject
+        if self.reject is not None:
+            return (self.reject,) if isinstance(self.reject, str) else self.reject
+        if self.judgements is None:
+            return WRONG
+        return tuple(status for status in KEEPABLE if status not in ("length", "unknown"))
 
     @property
     def number(self) -> int | None:

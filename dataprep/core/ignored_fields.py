@@ -44,24 +44,9 @@ _FIRST_WORDS = {
 }
 _NAMES = {
     **dict.fromkeys(("ignore", "ignored", "skip", "masking"), _LEARNED),
-    **dict.fromkeys(
-        (
-            "thought",
-            "thoughts",
-            "documents",
-            "prefix",
-            "image",
-            "images",
-            "audio",
-            "audios",
-            "video",
-            "videos",
-        ),
-        _SHOWN,
-    ),
-    **dict.fromkeys(
-        ("chat_template", "chat_template_kwargs", "template_kwargs", "image_url", "attachments"), _SHOWN
-    ),
+    **dict.fromkeys(("thought", "thoughts", "documents", "attachments", "prefix"), _SHOWN),
+    **dict.fromkeys(("image", "images", "image_url", "audio", "audios", "video", "videos"), _SHOWN),
+    **dict.fromkeys(("chat_template", "chat_template_kwargs", "template_kwargs"), _SHOWN),
     **dict.fromkeys(("add_generation_prompt", "continue_final_message"), _SHOWN),
 }
 # In a row these are facts about it, for example its name, or the log-probabilities that distillation reads.
@@ -69,21 +54,8 @@ _NAMES_IN_MESSAGES = {
     **dict.fromkeys(("learn", "logprobs", "eot", "eos", "end_turn"), _LEARNED),
     **dict.fromkeys(("should_train", "do_train", "is_train", "is_training", "no_train"), _LEARNED),
     **dict.fromkeys(("supervise", "supervised", "labels", "is_rejected", "is_chosen"), _LEARNED),
-    **dict.fromkeys(
-        (
-            "name",
-            "partial",
-            "refusal",
-            "channel",
-            "recipient",
-            "parts",
-            "rationale",
-            "cot",
-            "chain_of_thought",
-            "experimental_attachments",
-        ),
-        _SHOWN,
-    ),
+    **dict.fromkeys(("name", "partial", "refusal", "channel", "recipient", "parts"), _SHOWN),
+    **dict.fromkeys(("rationale", "cot", "chain_of_thought", "experimental_attachments"), _SHOWN),
 }
 # In a row, where the value is a boolean.
 _ANSWER_IS_GOOD = ("label", "kto_tag")

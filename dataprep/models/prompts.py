@@ -38,8 +38,8 @@ def prompt_encoder(tokenizer: Any, variables: Mapping[str, Any]) -> Encoder | No
     if backend is None:
         return None
     own = HuggingFaceTokenizer("the model's tokenizer", backend.to_str().encode("utf-8"))
-    names = sorted(own.special_tokens, key=lambda name: (-len(name), name))
-    return Encoder(own, PromptFormat(_template_of(tokenizer), tuple(names), arguments=dict(variables)))
+    names = tuple(own.special_tokens)
+    return Encoder(own, PromptFormat(_template_of(tokenizer), names, arguments=dict(variables)))
 
 
 class PromptFormat(TemplateFormat):

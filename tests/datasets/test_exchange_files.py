@@ -416,6 +416,8 @@ def test_splits_are_named_by_files_or_given():
     }
     with pytest.raises(DataprepError, match="not a split's name"):
         splits_of(["a b=rows.jsonl"])
+    with pytest.raises(DataprepError, match="a split cannot be named 'all'"):
+        splits_of(["all.jsonl", "train.jsonl"])
 
 
 def student(folder):

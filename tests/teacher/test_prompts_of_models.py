@@ -15,7 +15,8 @@ from dataprep.models.prompts import prompt_encoder
 from dataprep.tokens.export import save_pretrained
 from dataprep.tokens.formats.loading import chat_format_of
 from tests import tiny_model
-from tests.chat_oracle import DATE, KINDS, ROWS, TEMPLATES, TOOLS, make_pair
+from tests.chat_oracle import DATE, KINDS, TEMPLATES, make_pair
+from tests.chat_rows import ROWS, TOOLS
 from tests.helpers import write_jsonl
 
 

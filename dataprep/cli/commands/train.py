@@ -95,7 +95,6 @@ def _data(data: list[str], eval_data: list[str], workspace: str | None) -> tuple
 def _with_date(options: TrainOptions, paths: list[str], workspace: str | None) -> TrainOptions:
     from dataprep.models.loading import is_preset
     from dataprep.models.student import template_folder
-    from dataprep.tokens.formats.dates import dated_template
     from dataprep.train.objectives.registry import choose_objective
 
     # Presets have no template of their own, shards know their date, and soft labels have no conversations.
@@ -109,8 +108,6 @@ def _with_date(options: TrainOptions, paths: list[str], workspace: str | None) -
     if choose_objective(paths, options, [], skip_bad=True).name == "soft-label":
         return options
     folder = template_folder(None if preset else options.model, options.tokenizer)
-    if dated_template(options.chat_format, folder) is None:
-        return options
     return replace(options, date=settled_date(None, options.chat_format, folder, workspace=workspace))
 
 

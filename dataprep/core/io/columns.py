@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from dataprep.core.errors import RowError
+from dataprep.core.ignored_fields import ROW_KEYS
 from dataprep.core.jsonl import find_lost
 from dataprep.core.records import describe
 
@@ -28,7 +29,7 @@ _EXACT_INTEGERS = 2**53  # up to it, floats carry all integers
 _DEEPEST = 32
 _MOST_SHAPES = 256
 # Their objects differ from row to row, and two files of a set should have the same types.
-_ALWAYS_JSON = frozenset({"tools", "chat_template_kwargs"})
+_ALWAYS_JSON = ROW_KEYS - {"messages"}
 _KINDS = {bool: "boolean", int: "integer", float: "number", str: "text", dict: "object", list: "list"}
 _ARTICLES = {kind: "an" if kind[0] in "io" else "a" for kind in _KINDS.values()}
 

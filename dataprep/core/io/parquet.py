@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from dataprep.core.errors import InputError, Location, RowError, first_line
+from dataprep.core.ignored_fields import ROW_KEYS
 from dataprep.core.io.columns import NOTES, columns_of, table_of
 from dataprep.core.io.reading import read_whole
 from dataprep.core.io.tables import with_messages
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from dataprep.core.io.values import Reader
 
 _ROWS = 1 << 13  # rows of a file held at a time
-_CHAT = frozenset({"messages", "tools", "chat_template_kwargs"})  # columns of chat rows
 
 
 def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
@@ -66,7 +66,7 @@ def _readers_of(schema: Mapping[str, Any], notes: Mapping[str, Any] | None) -> d
     made: dict[str, Reader | None]
     if notes is None:
         # In the structs of other programs, null stands for a key that a message or a tool lacks.
-        made = {name: reader_of(dtype, None if name in _CHAT else ()) for name, dtype in schema.items()}
+        made = {name: reader_of(dtype, None if name in ROW_KEYS else ()) for name, dtype in schema.items()}
     else:
         absent, json = notes["absent_in"], notes["json_in"]
         made = {

@@ -42,6 +42,8 @@ def splits_of(inputs: Iterable[str | Path]) -> dict[str, list[str]]:
         name, equals, path = text.partition("=")
         if not equals or Path(text).exists():
             name, path = _split_in(text, alone=len(texts) == 1), text
+        if name == "all":  # `datasets` has it for all splits together, and loads no split of that name
+            raise UsageError(f"{text}: a split cannot be named 'all'; give another name as NAME=FILE")
         if not _SPLIT.fullmatch(name):
             raise UsageError(f"{text}: {name!r} is not a split's name; expected letters, digits and _")
         splits.setdefault(name, []).append(path)
@@ -67,7 +69,7 @@ def export_directory(
     rejects: str | Path | files.Rejects | None,
     progress: engine.Progress | None,
 ) -> Exchange:
-    """Write the rows of each split into a new directory; see ``rewriting.export_files``."""
+    """Write the rows of each split into a new directory; see ``files.export_files``."""
     splits = splits_of(inputs)
     check_paths([path for paths in splits.values() for path in paths], output, rejects)
     target = Path(output) if Path(output).name else Path(output).resolve()  # `.` has no name

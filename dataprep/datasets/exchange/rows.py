@@ -16,6 +16,7 @@ from dataprep.datasets.exchange.account import Account
 _ROLES = frozenset(ROLES)
 PLAIN = {"role", "content"}
 """The fields of most messages."""
+MARKS = frozenset(LOSS_FIELDS)
 
 # Names of fields in the counts. Other fields share one name: with a count per field, the data would decide
 # the number of counts.
@@ -278,6 +279,8 @@ def all_plain(messages: Iterable[Any]) -> bool:
 
 def mark_of(message: Mapping[str, Any], place: str) -> bool | None:
     """Return whether a message is marked for the loss; ``None`` if it has no mark."""
+    if MARKS.isdisjoint(message):  # as nearly all messages are: this is called once per message
+        return None
     marks = {name: message[name] for name in LOSS_FIELDS if message.get(name) is not None}
     for name, value in marks.items():
         if type(value) not in (bool, int, float) or value not in (0, 1):

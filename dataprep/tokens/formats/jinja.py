@@ -79,8 +79,7 @@ class TemplateFormat:
         """Return the template of a model directory or file; see ``chat_format_of``."""
         check_date(date)
         template = read_template(path)
-        # The longest name first, so that the search for them never finds a part of a longer one.
-        names = sorted(set(special_tokens) or template.special_tokens, key=lambda name: (-len(name), name))
+        names = special_tokens or template.special_tokens
         if not names:
             raise TokenizerError(
                 f"{path}: no special tokens are known; give a model directory that lists them"
@@ -102,6 +101,8 @@ class TemplateFormat:
         return chat_format
 
     def __post_init__(self) -> None:
+        # The longest name first, so that the search for them never finds a part of a longer one.
+        self.special_tokens = tuple(sorted({*self.special_tokens}, key=lambda name: (-len(name), name)))
         texts = self.template.text, *sorted(self.template.others.items())
         facts = (texts, sorted(self.template.variables.items()), self.special_tokens)
         swallowing = sorted(self.template.before), sorted(self.template.after)

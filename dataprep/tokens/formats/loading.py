@@ -1,4 +1,4 @@
-"""Choose a chat format: by name, or the template of a model directory."""
+"""Choose a chat format: by name, or the template of a model directory; tell if it writes the date."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataprep.tokens.formats.base import ChatFormat
 from dataprep.tokens.tokenizers.base import EOS, Tokenizer, first_of
 
 NAMES = ("llama3", "chatml", "llama2", "plain", "template")
+_CLOCK = "strftime_now"  # what templates call for today's date
 
 
 def chat_format_of(
@@ -88,8 +89,7 @@ def chat_format_for(
     if name not in (None, "template"):
         end = end_of_text(tokenizer, tokenizer_path) if name == "plain" else None
         return chat_format_of(str(name), strip=strip, date=date, template_args=template_args, end=end)
-    if template is None and tokenizer_path is not None:
-        template = tokenizer_path if Path(tokenizer_path).is_dir() else Path(tokenizer_path).parent
+    template = _template_path(tokenizer_path, template)
     if name is None:
         name = "template" if template is not None and has_template(template) else "llama3"
     if name != "template":
@@ -102,6 +102,29 @@ def chat_format_for(
         special_tokens=tuple(tokenizer.special_tokens),
         template_args=template_args,
     )
+
+
+def dated_template(
+    name: str | None, tokenizer_path: str | Path | None, template: str | Path | None = None
+) -> Path | None:
+    """Return the file or directory of the template of ``chat_format_for``, if it writes today's date."""
+    from dataprep.tokens.formats.model_template import has_template, read_template
+
+    if name not in (None, "template"):
+        return None
+    path = _template_path(tokenizer_path, template)
+    if path is None or not Path(path).exists() or (name is None and not has_template(path)):
+        return None
+    found = read_template(path)
+    # Also where the template only asks whether there is a clock: `transformers` gives it one.
+    texts = (found.text, *found.others.values())
+    return Path(path) if any(_CLOCK in text for text in texts) else None
+
+
+def _template_path(tokenizer_path: str | Path | None, template: str | Path | None) -> str | Path | None:
+    if template is not None or tokenizer_path is None:
+        return template
+    return tokenizer_path if Path(tokenizer_path).is_dir() else Path(tokenizer_path).parent
 
 
 def end_of_text(tokenizer: Tokenizer, path: str | Path | None) -> str:

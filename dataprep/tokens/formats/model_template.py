@@ -19,6 +19,7 @@ from dataprep.core.errors import FileError, RowError, TemplateError, first_line
 from dataprep.core.records import describe
 from dataprep.tokens.formats import limits
 from dataprep.tokens.formats.advice import advice_for
+from dataprep.tokens.formats.base import DATE
 from dataprep.tokens.tokenizers.base import needed
 
 JINJA, CONFIG, PROCESSOR = "chat_template.jinja", "tokenizer_config.json", "chat_template.json"
@@ -255,7 +256,7 @@ class ChatTemplate:
 def _strftime(date: str | None, now: Callable[[], datetime] | None) -> Callable[[str], str] | None:
     # Without a date there is no clock: the same rows must give the same tokens on any day.
     if date is not None:
-        return datetime.strptime(date, "%d %b %Y").strftime
+        return datetime.strptime(date, DATE).strftime
     return None if now is None else lambda form: now().strftime(form)
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import orjson
 
+from dataprep.core.conversations import LOSS_FIELDS
 from dataprep.tokens.formats.base import Losses, Plan, Row
 from dataprep.tokens.formats.pieces import Span
 
 # Templates write some texts as JSON: none, those in tool calls, and those of the tools' results too.
 _PLAIN, _CALL, _RESULT = range(3)
-_NO_TEXTS = frozenset({"role", "type", "loss", "weight", "train"})
+_NO_TEXTS = frozenset({"role", "type", *LOSS_FIELDS})
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataprep.core.errors import RowError
 from dataprep.core.records import describe
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
+    MARKS,
     all_plain,
     calls_of,
     check_said,
@@ -137,7 +138,7 @@ def _check_content(message: Mapping[str, Any], place: str, account: Account) -> 
 def _weigh(made: dict[str, Any], message: Mapping[str, Any], role: str, place: str, account: Account) -> None:
     mark = mark_of(message, place)
     if mark is None:
-        if any(name in message for name in LOSS_FIELDS):
+        if not MARKS.isdisjoint(message):
             account.change("empty fields left out")
     elif role != "assistant":
         marks = {name: message[name] for name in LOSS_FIELDS if name in message}

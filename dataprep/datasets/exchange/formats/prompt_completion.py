@@ -13,6 +13,7 @@ from dataprep.core.conversations import LOSS_FIELDS
 from dataprep.core.errors import RowError
 from dataprep.datasets.exchange.account import Account
 from dataprep.datasets.exchange.rows import (
+    MARKS,
     all_plain,
     mark_of,
     messages_of,
@@ -61,7 +62,7 @@ def _part(row: Mapping[str, Any], name: str, role: str, account: Account) -> lis
 
 def _not_learned(message: dict[str, Any]) -> dict[str, Any]:
     """Return an earlier answer with a mark, because only the completion is in the loss."""
-    if message["role"] != "assistant" or any(name in message for name in LOSS_FIELDS):
+    if message["role"] != "assistant" or not MARKS.isdisjoint(message):
         return message
     return message | {"loss": False}
 
@@ -105,12 +106,12 @@ def _answered(message: Any, place: str, account: Account) -> dict[str, Any]:
     role_of(message, place)
     if mark_of(message, place) is False:
         account.lose("loss marks", f"{place} is marked as not in the loss, and completions are in it")
-    elif any(name in message for name in LOSS_FIELDS):
+    elif not MARKS.isdisjoint(message):
         account.change("loss marks that say the default left out")
     return _without_marks(message)
 
 
 def _without_marks(message: dict[str, Any]) -> dict[str, Any]:
-    if not any(name in message for name in LOSS_FIELDS):
+    if MARKS.isdisjoint(message):
         return message
     return {name: value for name, value in message.items() if name not in LOSS_FIELDS}

@@ -12,7 +12,14 @@ from typing import Any
 
 from dataprep.core.conversations import LOSS_FIELDS
 from dataprep.datasets.exchange.account import Account
-from dataprep.datasets.exchange.rows import all_plain, lose_rest, messages_of, role_of, with_row_fields
+from dataprep.datasets.exchange.rows import (
+    MARKS,
+    all_plain,
+    lose_rest,
+    messages_of,
+    role_of,
+    with_row_fields,
+)
 
 NAME = "trl"
 _COLUMNS = ("prompt", "completion", "chosen", "rejected", "text")
@@ -31,8 +38,8 @@ def unmarked(messages: list[Any], account: Account) -> list[dict[str, Any]]:
     for number, message in enumerate(messages):
         place = f"messages[{number}]"
         role = role_of(message, place)
-        marks = {name: message[name] for name in LOSS_FIELDS if name in message}
-        if marks:
+        if not MARKS.isdisjoint(message):
+            marks = {name: message[name] for name in LOSS_FIELDS if name in message}
             lose_rest(marks, (), place, account, role)
             made.append({name: value for name, value in message.items() if name not in marks})
         else:
