@@ -11,7 +11,7 @@ from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS, ROLES, re
 from dataprep.core.errors import RowError
 from dataprep.core.jsonl import find_lost
 from dataprep.core.records import describe
-from dataprep.datasets.exchange.account import Account
+from dataprep.datasets.exchange.account import DEFAULT_MARKS, EMPTY, Account
 
 _ROLES = frozenset(ROLES)
 PLAIN = {"role", "content"}
@@ -120,9 +120,9 @@ def lose_rest(
         if name in carried:
             continue
         if is_empty(value):
-            account.change("empty fields left out")
+            account.change(EMPTY)
         elif name in LOSS_FIELDS and role and bool(value) == (role == "assistant"):
-            account.change("loss marks that say the default left out")
+            account.change(DEFAULT_MARKS)
         else:
             kind = _KINDS.get(name, "other fields of messages" if place else "other fields of rows")
             where = f"{place}.{name}" if place else f"the field {name!r}"
@@ -174,7 +174,7 @@ def with_row_fields(
             if value:
                 made[name] = (tools or tools_text)(value, account)
             else:
-                account.change("empty fields left out")
+                account.change(EMPTY)
         elif name != "messages":
             made[name] = value
     return made
