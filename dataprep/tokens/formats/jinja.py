@@ -43,7 +43,6 @@ from dataprep.tokens.formats.spans import UNKNOWN, SpanFinder, Turns
 from dataprep.tokens.options import first_difference
 
 CONTEXT = 40  # characters of each text in a message about a difference
-
 SHAPES = 1024  # the maximum number of shapes of rows that are kept
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 # Marks of thoughts: a template may look for them in a content, and write its own in their place.
