@@ -126,10 +126,10 @@ class Pair(NamedTuple):
     folder: Path
 
 
-def save_tokenizer(folder, made, special=SPECIAL, added=(), bos=BOS, eos=EOS):
+def save_tokenizer(folder, made, special=SPECIAL, added=(), bos=BOS, eos=EOS, rstrip=False):
     """Save a tokenizer with special tokens as a model directory; return it loaded by both programs."""
     as_is = functools.partial(tokenizers.AddedToken, normalized=False)
-    made.add_special_tokens([as_is(name, special=True) for name in special])
+    made.add_special_tokens([as_is(name, special=True, rstrip=rstrip) for name in special])
     made.add_tokens([as_is(name) for name in added])
     saved = transformers.PreTrainedTokenizerFast(tokenizer_object=made, bos_token=bos, eos_token=eos)
     saved.save_pretrained(folder)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataprep.core.errors import RowError
 from tests.chat_oracle import (
     EOS,
     KINDS,
@@ -19,6 +20,7 @@ from tests.chat_oracle import (
     is_equal,
     make_pair,
     options_of,
+    save_tokenizer,
 )
 from tests.chat_rows import ROWS, assistant, tool_rows, user
 from tests.toy_tokenizer import ROOT
@@ -101,6 +103,20 @@ def test_rows_of_any_shape_are_as_transformers_has_them(pairs, name):
         assert all(is_equal(expected, other) for other in again), explain(pair, row, expected, again[-1])
 
     compare()
+
+
+def test_special_tokens_that_swallow_white_space(tmp_path):
+    """Phi-3's take the white space behind them: the same ids, and no header is in the loss for it."""
+    pair = save_tokenizer(tmp_path, KINDS["gpt2"](), rstrip=True)
+    header = pair.ours.special("<|assistant|>")
+    for template in TEMPLATES.values():
+        found_rows = encoder_of(pair, template).encode_rows(ROWS.values())
+        for row, found in zip(ROWS.values(), found_rows, strict=True):
+            expected = expected_of(pair.theirs, row, template)
+            assert is_equal(expected, found, masks=False), explain(pair, row, expected, found)
+            if not isinstance(found, RowError):
+                pairs = [*zip(found.ids, found.mask, strict=True)]
+                assert (header, 1) not in pairs, explain(pair, row, expected, found)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

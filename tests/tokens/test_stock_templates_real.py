@@ -5,8 +5,12 @@ import functools
 import pytest
 
 import dataprep
-from tests.chat_oracle import KINDS, TEMPLATES, check_rows, make_pair
+from dataprep.tokens.tokenizers.loading import load_tokenizer
+from tests.chat_oracle import KINDS, TEMPLATES, Pair, check_rows, make_pair, transformers
+from tests.chat_rows import ROWS
+from tests.chat_templates import transformers_llama3
 from tests.test_real_data import CHOICE_SETS, DATA
+from tests.toy_tokenizer import LLAMA3
 
 pytestmark = pytest.mark.skipif(
     not (DATA / "gsm8k").is_dir(),
@@ -61,3 +65,15 @@ def test_all_rows_of_all_sets(pairs, rows, name, kind):
     """Every row of the sets, by every template."""
     sample = [without_system(row) if "alternate" in name else row for row in rows]
     assert check_rows(pairs(kind), name, sample) == sum(count for _, _, count in SETS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["content_behind_two_newlines", "content_stripped", "date_as_text"])
+def test_llama3s_own_tokenizer(tmp_path, rows, name):
+    """The published tokenizer, with templates that write its special tokens."""
+    if not LLAMA3.is_file():
+        pytest.skip(f"no Llama 3 tokenizer in {DATA}")
+    transformers_llama3(TEMPLATES[name]).save_pretrained(tmp_path)
+    pair = Pair(transformers.AutoTokenizer.from_pretrained(tmp_path), load_tokenizer(tmp_path), tmp_path)
+    sample = [*ROWS.values(), *rows[::50]]
+    assert check_rows(pair, name, sample) >= len(rows[::50])
