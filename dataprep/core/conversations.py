@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -49,6 +49,7 @@ __all__ = [
     "plain_roles",
     "reasoning_of",
     "split_thinking",
+    "stripped",
     "tools_of",
 ]
 
@@ -74,6 +75,16 @@ def parsed_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a row for a template: ``tools`` and ``chat_template_kwargs`` that are JSON text are parsed."""
     texts = [name for name in ("tools", "chat_template_kwargs") if isinstance(row.get(name), str)]
     return {**row, **{name: parsed(row[name]) for name in texts}} if texts else row
+
+
+def stripped(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages without white space around the contents that are texts."""
+    return [
+        {**message, "content": message["content"].strip()}
+        if isinstance(message.get("content"), str)
+        else dict(message)
+        for message in messages
+    ]
 
 
 def reasoning_of(message: Mapping[str, Any]) -> str | None:

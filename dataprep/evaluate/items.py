@@ -11,7 +11,7 @@ from typing import Any, get_args
 import orjson
 
 from dataprep.core import io as files
-from dataprep.core.conversations import content_text, find_in_row
+from dataprep.core.conversations import content_text, find_in_row, stripped
 from dataprep.core.errors import InputError, Location, RowDropped, RowError
 from dataprep.core.jsonl import any_line
 from dataprep.core.ledger import Ledger
@@ -47,14 +47,7 @@ class Training:
 
     def given(self, messages: Sequence[Message]) -> list[Message]:
         """Return messages as the chat format of the training gave them to the student."""
-        if not self.strip:
-            return list(messages)
-        return [
-            message | {"content": message["content"].strip()}
-            if isinstance(message.get("content"), str)
-            else message
-            for message in messages
-        ]
+        return stripped(messages) if self.strip else list(messages)
 
 
 def read_training(model: str) -> Training:

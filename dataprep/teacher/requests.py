@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
+from dataprep.core.conversations import ROLES
 from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.jsonl import parse_line
 from dataprep.core.ledger import Ledger
@@ -20,7 +21,6 @@ from dataprep.models.sampling import GenerationConfig, Tools, tools_of
 from dataprep.teacher.journal.index import Index, Standing, entry_of
 from dataprep.teacher.journal.line import OUTCOMES, Outcome
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
 State = Literal[Outcome, "missing", "used"]
 # The worst of several samples decides what the ledger counts their request as.
 _WORST: tuple[State, ...] = ("missing", *reversed(OUTCOMES))

@@ -18,7 +18,7 @@ import numpy as np
 
 from dataprep.core.conversations import Finding
 from dataprep.core.records import describe
-from dataprep.tokens.formats.base import ChatFormat, Plan, Segment, Slot, Written
+from dataprep.tokens.formats.base import NAMED, ChatFormat, Plan, Segment, Slot, Written
 from dataprep.tokens.options import Encoded, spans_of
 from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
 
@@ -31,7 +31,6 @@ NOT_IN_LOSS = "no token in the loss"
 OPEN_END = "end of turn not in the loss"
 OTHER_TEXT = "text in the loss is not the answer"
 SPECIAL = "special token inside content"
-NAMED = "name of a special token inside content"
 CUT = "cut answer"
 KINDS = (LENGTHS, UNKNOWN, NOT_IN_LOSS, OPEN_END, OTHER_TEXT, SPECIAL, NAMED, CUT)
 

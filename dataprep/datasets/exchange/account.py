@@ -9,6 +9,9 @@ from typing import NoReturn
 from dataprep.core.errors import RowDropped, RowError
 
 LOST, CHANGED = "lost", "changed"
+# Kinds of changes that several formats count.
+EMPTY = "empty fields left out"
+DEFAULT_MARKS = "loss marks that say the default left out"
 
 
 class Account:

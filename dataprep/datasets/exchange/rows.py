@@ -11,7 +11,7 @@ from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS, ROLES, re
 from dataprep.core.errors import RowError
 from dataprep.core.jsonl import find_lost
 from dataprep.core.records import describe
-from dataprep.datasets.exchange.account import Account
+from dataprep.datasets.exchange.account import DEFAULT_MARKS, EMPTY, Account
 
 _ROLES = frozenset(ROLES)
 PLAIN = {"role", "content"}
@@ -67,19 +67,25 @@ def text_of(message: Mapping[str, Any], place: str, account: Account) -> str | N
     content = message.get("content")
     if content is None or type(content) is str:
         return content
+    parts = _text_parts(content, place, account)
+    account.change("text parts joined")
+    return "".join([part["text"] for part in parts])
+
+
+def _text_parts(content: Any, place: str, account: Account) -> list[dict[str, Any]]:
+    """Return the parts of a content that are texts; the others are lost."""
     if type(content) is not list:
         found = f"{place}.content is {describe(content)}"
         raise RowError("content is no text", f"{found}; expected a string or a list of text parts")
-    texts = []
+    parts = []
     for number, part in enumerate(content):
         if type(part) is dict and part.get("type") == "text" and type(part.get("text")) is str:
-            texts.append(part["text"])
+            parts.append(part)
         else:
-            kind = part.get("type") if type(part) is dict else None
+            kind = part.get("type") if type(part) is dict else part
             found = f"{place}.content[{number}] is a part of type {describe(kind)}"
             account.lose("parts of contents that are no text", found)
-    account.change("text parts joined")
-    return "".join(texts)
+    return parts
 
 
 def readable(message: Mapping[str, Any], place: str, account: Account) -> dict[str, Any]:
@@ -93,17 +99,7 @@ def readable(message: Mapping[str, Any], place: str, account: Account) -> dict[s
             return dict(message)
         found = f"{place}.content is {'null' if 'content' in message else 'missing'}"
         raise RowError("a message without content", f"{found}; expected a text, or tool calls")
-    if type(content) is not list:
-        found = f"{place}.content is {describe(content)}"
-        raise RowError("content is no text", f"{found}; expected a string or a list of text parts")
-    parts = []
-    for number, part in enumerate(content):
-        if type(part) is dict and part.get("type") == "text" and type(part.get("text")) is str:
-            parts.append(part)
-        else:
-            kind = part.get("type") if type(part) is dict else part
-            found = f"{place}.content[{number}] is a part of type {describe(kind)}"
-            account.lose("parts of contents that are no text", found)
+    parts = _text_parts(content, place, account)
     if content and not parts:
         account.leave_out("messages without text", f"{place} has no part of type text")
     return {**message, "content": parts}
@@ -124,9 +120,9 @@ def lose_rest(
         if name in carried:
             continue
         if is_empty(value):
-            account.change("empty fields left out")
+            account.change(EMPTY)
         elif name in LOSS_FIELDS and role and bool(value) == (role == "assistant"):
-            account.change("loss marks that say the default left out")
+            account.change(DEFAULT_MARKS)
         else:
             kind = _KINDS.get(name, "other fields of messages" if place else "other fields of rows")
             where = f"{place}.{name}" if place else f"the field {name!r}"
@@ -166,6 +162,8 @@ def with_row_fields(
         lost: the names that the target format has no place for.
         tools: writes the tools. Defaults to ``tools_text``.
     """
+    if len(row) == 1:  # nearly all rows
+        return made
     for name, value in row.items():
         if name in lost:
             lose_rest({name: value}, (), "", account)
@@ -176,7 +174,7 @@ def with_row_fields(
             if value:
                 made[name] = (tools or tools_text)(value, account)
             else:
-                account.change("empty fields left out")
+                account.change(EMPTY)
         elif name != "messages":
             made[name] = value
     return made

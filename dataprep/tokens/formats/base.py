@@ -24,6 +24,8 @@ Losses = tuple[bool, ...] | None
 
 REASONING, CONTENT, CALLS, TOOLS = "reasoning", "content", "tool calls", "tools"
 """The kinds of values that a chat format may leave out of its text."""
+NAMED = "name of a special token inside content"
+"""The kind of the fault of a row that names a special token where it has a text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dataprep.core.conversations import Finding
+from dataprep.core.conversations import Finding, stripped
 from dataprep.core.errors import RowError, TemplateError, TokenizerError
 from dataprep.tokens.formats.base import (
+    NAMED,
     TOOLS,
     Losses,
     Plan,
@@ -42,8 +43,6 @@ from dataprep.tokens.formats.spans import UNKNOWN, SpanFinder, Turns
 from dataprep.tokens.options import first_difference
 
 CONTEXT = 40  # characters of each text in a message about a difference
-NAMED = "name of a special token inside content"
-
 SHAPES = 1024  # the maximum number of shapes of rows that are kept
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 # Marks of thoughts: a template may look for them in a content, and write its own in their place.
@@ -206,14 +205,7 @@ class TemplateFormat:
         return self.template.special_tokens or frozenset(self.special_tokens)
 
     def _stripped(self, messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        if not self.strip:
-            return messages
-        return [
-            {**message, "content": message["content"].strip()}
-            if isinstance(message.get("content"), str)
-            else message
-            for message in messages
-        ]
+        return stripped(messages) if self.strip else messages
 
     def _render(
         self,

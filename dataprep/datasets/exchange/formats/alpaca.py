@@ -11,7 +11,7 @@ from typing import Any
 
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
-from dataprep.datasets.exchange.account import Account
+from dataprep.datasets.exchange.account import EMPTY, Account
 from dataprep.datasets.exchange.rows import (
     all_plain,
     check_said,
@@ -88,7 +88,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
             account.lose("the developer role", "messages[0] is written as the system prompt")
         system = texts[0]
         if not system:
-            account.change("empty fields left out")
+            account.change(EMPTY)
         del texts[0], roles[0]
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
         shown = " ".join(message["role"] for message in messages)

@@ -14,7 +14,7 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
-from dataprep.datasets.exchange.account import Account
+from dataprep.datasets.exchange.account import EMPTY, Account
 from dataprep.datasets.exchange.formats import sharegpt
 
 NAME = "llama-factory"
@@ -30,7 +30,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
     if turns[0]["from"] == "system":
         system = turns.pop(0)["value"]
         if not system:
-            account.change("empty fields left out")
+            account.change(EMPTY)
     sides = [turn["from"] for turn in turns]
     alternate = _ASKS.issuperset(sides[::2]) and _ANSWERS.issuperset(sides[1::2])
     if not sides or len(sides) % 2 or not alternate:

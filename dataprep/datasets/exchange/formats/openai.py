@@ -13,7 +13,7 @@ from typing import Any
 from dataprep.core.conversations import LOSS_FIELDS
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
-from dataprep.datasets.exchange.account import Account
+from dataprep.datasets.exchange.account import EMPTY, Account
 from dataprep.datasets.exchange.rows import (
     MARKS,
     all_plain,
@@ -55,7 +55,7 @@ def read(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
                 if value is False:
                     account.lose(name, f"the field {name!r} is false, and no chat template shows it")
                 else:
-                    account.change("empty fields left out" if value is None else "defaults left out")
+                    account.change(EMPTY if value is None else "defaults left out")
             elif name != "messages":
                 made[name] = value
     return made
@@ -93,7 +93,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
                 raise RowError("malformed tools", found)
             made["tools"] = tools
         elif "tools" in row:
-            account.change("empty fields left out")
+            account.change(EMPTY)
         if row.get("parallel_tool_calls") is not None:
             made["parallel_tool_calls"] = row["parallel_tool_calls"]
         lose_rest(row, _OWN, "", account)
@@ -117,7 +117,7 @@ def _messages(messages: list[Any], account: Account) -> list[dict[str, Any]]:
                 ids.of_call(call, f"{place}.tool_calls[{n}]") for n, call in enumerate(calls)
             ]
         elif "tool_calls" in changed:
-            account.change("empty fields left out")
+            account.change(EMPTY)
             del changed["tool_calls"]
         if role == "tool":
             changed["tool_call_id"] = ids.of_result(message, place)
@@ -139,7 +139,7 @@ def _weigh(made: dict[str, Any], message: Mapping[str, Any], role: str, place: s
     mark = mark_of(message, place)
     if mark is None:
         if not MARKS.isdisjoint(message):
-            account.change("empty fields left out")
+            account.change(EMPTY)
     elif role != "assistant":
         marks = {name: message[name] for name in LOSS_FIELDS if name in message}
         lose_rest(marks, (), place, account, role)

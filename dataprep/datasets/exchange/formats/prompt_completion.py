@@ -11,7 +11,7 @@ from typing import Any
 
 from dataprep.core.conversations import LOSS_FIELDS
 from dataprep.core.errors import RowError
-from dataprep.datasets.exchange.account import Account
+from dataprep.datasets.exchange.account import DEFAULT_MARKS, Account
 from dataprep.datasets.exchange.rows import (
     MARKS,
     all_plain,
@@ -98,7 +98,7 @@ def _asked(message: Any, place: str, account: Account) -> dict[str, Any]:
     elif role != "assistant" and mark:
         account.lose("loss marks", f"{place} is marked for the loss")
     elif marks and not (marks == ["loss"] and message["loss"] is False and role == "assistant"):
-        account.change("loss marks that say the default left out")
+        account.change(DEFAULT_MARKS)
     return _without_marks(message)
 
 
@@ -107,7 +107,7 @@ def _answered(message: Any, place: str, account: Account) -> dict[str, Any]:
     if mark_of(message, place) is False:
         account.lose("loss marks", f"{place} is marked as not in the loss, and completions are in it")
     elif not MARKS.isdisjoint(message):
-        account.change("loss marks that say the default left out")
+        account.change(DEFAULT_MARKS)
     return _without_marks(message)
 
 

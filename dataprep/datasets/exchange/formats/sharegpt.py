@@ -16,7 +16,7 @@ from typing import Any
 
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
-from dataprep.datasets.exchange.account import Account
+from dataprep.datasets.exchange.account import EMPTY, Account
 from dataprep.datasets.exchange.rows import (
     PLAIN,
     arguments_of,
@@ -109,7 +109,7 @@ def _message(turn: Any, place: str, account: Account) -> dict[str, Any]:
         if key in (name, value):
             continue
         if item is None:  # as tables have it in the turns that lack a field
-            account.change("empty fields left out")
+            account.change(EMPTY)
         elif key in message or key in PLAIN:
             account.lose("other fields of messages", f"{place}.{key} has a meaning in a chat row")
         else:
@@ -151,7 +151,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
         if row.get("tools"):
             made["tools"] = tools_text(row["tools"], account)
         elif "tools" in row:
-            account.change("empty fields left out")
+            account.change(EMPTY)
         rest = {key: value for key, value in row.items() if key not in ("messages", "tools")}
         # The whole conversation is rendered with it, and no ShareGPT reader asks for it.
         lose_rest({key: rest.pop(key) for key in ("chat_template_kwargs",) if key in rest}, (), "", account)
@@ -186,11 +186,11 @@ def _turn(message: Any, place: str, account: Account) -> dict[str, Any]:
         if (text or "")[len(thought) :]:
             account.lose("content beside tool calls", f"{place}.content is {describe(text)}")
         elif not text and "content" in message:
-            account.change("empty fields left out")
+            account.change(EMPTY)
         made = [_written(call, f"{place}.tool_calls[{n}]", account) for n, call in enumerate(calls)]
         return {"from": "function_call", "value": thought + dumped(made[0] if len(made) == 1 else made)}
     if "tool_calls" in message:
-        account.change("empty fields left out")
+        account.change(EMPTY)
     check_said(message, text, place, account)
     return {"from": _WRITE[role], "value": text or ""}
 
