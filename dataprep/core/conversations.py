@@ -118,12 +118,17 @@ def _split(message: Any) -> Any:
     if not isinstance(message, dict) or message.get("role") != "assistant" or reasoning_of(message):
         return message
     content = message.get("content")
-    if not isinstance(content, str) or (found := _THINKING.match(content)) is None:
+    parts = content if isinstance(content, list) else [{"text": content}]
+    first = parts[0] if parts and isinstance(parts[0], dict) else {}
+    if not isinstance(text := first.get("text"), str) or (found := _THINKING.match(text)) is None:
         return message
-    text = found[1].strip("\n")
-    changed = {**message, "content": content[found.end() :].lstrip("\n")}
+    thinking, rest = found[1].strip("\n"), text[found.end() :].lstrip("\n")
+    changed = {
+        **message,
+        "content": rest if isinstance(content, str) else [{**first, "text": rest}, *parts[1:]],
+    }
     # An empty block is what templates write for a model that does not think.
-    return {**changed, "reasoning_content": text} if text.strip() else changed
+    return {**changed, "reasoning_content": thinking} if thinking.strip() else changed
 
 
 def find_in(

@@ -81,9 +81,8 @@ def _check_messages(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _text(content: Any, index: int) -> str:
     parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
     texts: list[Any] = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    for text in texts:
+    for part, text in zip(parts, texts, strict=True):
         if not isinstance(text, str):
-            raise RowError(
-                "a content without text", f"messages[{index}]: found {describe(text)}; expected a text"
-            )
+            found = describe(part if isinstance(content, list) else content)
+            raise RowError("a content without text", f"messages[{index}]: found {found}; expected a text")
     return "".join(texts)

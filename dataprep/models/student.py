@@ -263,16 +263,19 @@ def load_chat_format_for(
     tokenizer: Tokenizer,
     shards: Sequence[Shards] = (),
     *,
+    tokenizer_path: str | None = None,
     strip: bool = False,
     date: str | None = None,
     template_args: Mapping[str, Any] | None = None,
 ) -> ChatFormat:
     """Load the chat format of a name, else that of the shards, else the model's template, else Llama 3's.
 
-    Finished shards must have been written in that format.
+    A model without a template, such as a preset, takes the one beside the tokenizer that is given. Finished
+    shards must have been written in that format.
     """
+    folder = template_folder(model, tokenizer_path)
     if not shards:
-        return _chat_format(model, name, tokenizer, strip=strip, date=date, template_args=template_args)
+        return _chat_format(folder, name, tokenizer, strip=strip, date=date, template_args=template_args)
     # Shards record how contents were stripped and which date was written; the template must agree.
     made_with = shards[0].manifest["options"]
     given: dict[str, tuple[Any, Any]] = {
@@ -288,7 +291,7 @@ def load_chat_format_for(
                 f"{flag}: {shards[0].path} was made without it, or with another: leave it out, or make the "
                 "shards again"
             )
-    chat_format = _chat_format(model, name or shards[0].chat_format, tokenizer, **settings)
+    chat_format = _chat_format(folder, name or shards[0].chat_format, tokenizer, **settings)
     for directory in shards:
         recorded = directory.manifest["chat_format"]
         # The student would learn other stop tokens and roles than its template has.
@@ -304,8 +307,15 @@ def load_chat_format_for(
     return chat_format
 
 
-def _chat_format(model: str, name: str | None, tokenizer: Tokenizer, **settings: Any) -> ChatFormat:
-    folder = None if is_preset(model) else model_directory(model)
+def template_folder(model: str | None, tokenizer_path: str | None) -> str | None:
+    """Return the first directory with a template: the model's or the tokenizer's; else the first one."""
+    folders = [] if model is None or is_preset(model) else [model_directory(model)]
+    if tokenizer_path is not None and (path := Path(tokenizer_path)).exists():
+        folders.append(str(path if path.is_dir() else path.parent))
+    return next(filter(has_template, folders), folders[0] if folders else None)
+
+
+def _chat_format(folder: str | None, name: str | None, tokenizer: Tokenizer, **settings: Any) -> ChatFormat:
     if name is None:
         name = "template" if folder is not None and has_template(folder) else "llama3"
     if name == "template":

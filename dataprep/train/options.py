@@ -68,7 +68,8 @@ class TrainOptions:
     )
     chat_format: str | None = option(
         None,
-        "Chat format: llama3, chatml, llama2, plain or template. Defaults to the model's own.",
+        "Chat format: llama3, chatml, llama2, plain or template. Defaults to the template of the model or "
+        "the tokenizer, else to llama3.",
         metavar="NAME",
     )
     strip: bool = option(False, "Strip white space around contents.")

@@ -374,7 +374,12 @@ def test_texts_of_json_are_parsed_for_templates():
         ({"content": "a</think>4"}, "a</think>4", None),
         ({"content": "<think>b</think>4", "reasoning": "a"}, "<think>b</think>4", "a"),
         ({"content": None, "tool_calls": [call()]}, None, None),
-        ({"content": text("<think>a</think>b")}, text("<think>a</think>b"), None),
+        ({"content": text("<think>a</think>b")}, text("b"), "a"),
+        ({"content": text("<think>\na\n</think>", "b")}, text("", "b"), "a"),
+        ({"content": text("b", "<think>a</think>")}, text("b", "<think>a</think>"), None),
+        ({"content": text("<think>a", "</think>b")}, text("<think>a", "</think>b"), None),
+        ({"content": []}, [], None),
+        ({"content": [{"type": "image"}, "x"]}, [{"type": "image"}, "x"], None),
     ],
 )
 def test_thinking_is_split_off(message, content, reasoning):

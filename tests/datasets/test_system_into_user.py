@@ -93,6 +93,10 @@ WRONG = {
     "no messages": (None, "not a chat row: found null"),
     "no objects": (["x"], "not a chat row"),
     "no text": ([message("system", 3), message("user", "U")], r"messages\[0\]: found a number 3"),
+    "an image as the system text": (
+        [message("system", [{"type": "image"}]), message("user", "U")],
+        r"messages\[0\]: found an object \{'type': 'image'\}",
+    ),
     "an image": (
         [message("system", "S"), message("user", [{"type": "image"}])],
         None,

@@ -632,3 +632,30 @@ def test_what_is_left_out_of_rows_that_fail_is_not_counted():
     found = encoder.encode_messages(rows)
     assert [isinstance(each, Encoded) for each in found] == [True, False, False]
     assert encoder.left_out == {"reasoning": 1}
+
+
+def test_a_template_may_look_into_the_arguments_of_calls(tmp_path):
+    """LFM 2's takes only "{}" as a text: a mark beside it must not make it another one."""
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}"
+        "{% for c in m.tool_calls or [] %}"
+        "{% if c.function.arguments != '{}' %}{{ raise_exception('no object') }}{% endif %}"
+        "[{{ c.function.name }}({{ c.function.arguments }})]{% endfor %}<|im_end|>{% endfor %}"
+    )
+    chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
+    call = {"type": "function", "function": {"name": "look", "arguments": "{}"}}
+    asked = {"role": "assistant", "tool_calls": [call, call]}
+    told = {"role": "tool", "content": "R"}
+    row = [
+        *chat("Q", "A", "<b>R"),
+        asked,
+        told,
+        told,
+        asked,
+        told,
+        told,
+        {"role": "assistant", "content": "B"},
+    ]
+    start = "<|im_start|>assistant\n"
+    calls = f"{start}⟦[look({{}})][look({{}})]<|im_end|>⟧" + "<|im_start|>tool\nR<|im_end|>" * 2
+    assert coloured(encode_one(TOY, chat_format, row)).endswith(f"{calls}{calls}{start}⟦B<|im_end|>⟧")

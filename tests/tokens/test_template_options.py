@@ -182,6 +182,24 @@ def test_flags_change_the_text_and_the_mask():
     )
 
 
+def test_a_preset_takes_the_template_beside_its_tokenizer(place):
+    """Of rows and of shards alike; a model with a template keeps its own."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from dataprep.models.student import template_folder
+
+    run("tokenize", "rows.jsonl", "-o", "tokens", "--tokenizer", "m")
+    for data in ("rows.jsonl", "tokens"):
+        run("train", data, "--model", "llama-tiny", "--tokenizer", "m", "--steps", 1, "-o", f"of-{data}")
+        assert (place / f"of-{data}" / "chat_template.jinja").read_text() == TEMPLATE
+    (place / "other").mkdir()
+    (place / "other" / "chat_template.jinja").write_text("{{ messages }}")
+    assert template_folder("m", "other") == "m"
+    assert template_folder("m", None) == "m"
+    assert template_folder("llama-tiny", "m/tokenizer.json") == "m"
+    assert template_folder("llama-tiny", "cl100k_base") is None
+
+
 def test_lint_tokens_takes_the_same_flags(place):
     """What the options leave out is counted, and is no problem."""
     done = json.loads(run("lint-tokens", "rows.jsonl", "--tokenizer", "m", "--loss", "marked", "--json"))

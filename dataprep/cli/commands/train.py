@@ -94,11 +94,12 @@ def _data(data: list[str], eval_data: list[str], workspace: str | None) -> tuple
 
 def _with_date(options: TrainOptions, paths: list[str], workspace: str | None) -> TrainOptions:
     from dataprep.models.loading import is_preset
-    from dataprep.models.student import model_directory
+    from dataprep.models.student import template_folder
     from dataprep.train.objectives.registry import choose_objective
 
-    # Presets have no template, shards know their date, and soft labels have no conversations.
-    named = options.model == "auto" or is_preset(options.model) or options.objective == "soft-label"
+    # Presets have no template of their own, shards know their date, and soft labels have no conversations.
+    preset = options.model == "auto" or is_preset(options.model)
+    named = (preset and options.tokenizer is None) or options.objective == "soft-label"
     if options.date is not None or options.chat_format not in (None, "template") or named:
         return options
     if any(path == "-" or Path(path).is_dir() for path in paths):
@@ -106,7 +107,7 @@ def _with_date(options: TrainOptions, paths: list[str], workspace: str | None) -
     # The first row is looked at before a model of the hub is fetched.
     if choose_objective(paths, options, [], skip_bad=True).name == "soft-label":
         return options
-    folder = model_directory(options.model)
+    folder = template_folder(None if preset else options.model, options.tokenizer)
     return replace(options, date=settled_date(None, options.chat_format, folder, workspace=workspace))
 
 

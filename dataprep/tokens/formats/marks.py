@@ -39,12 +39,14 @@ class Marks:
 
     Attributes:
         answers_only: whether to mark only assistant messages.
+        names_only: whether to mark of tool calls only the names; a template may look into arguments.
         empty: the index of an assistant message without any text, to mark the place of its content.
         word: the beginning of all marks; ``word_for`` finds one that a text does not contain.
         kinds: the kinds of texts that were marked, by message; filled by ``mark``.
     """
 
     answers_only: bool = False
+    names_only: bool = False
     empty: int = -1
     word: str = "zqy"
     kinds: dict[int, set[str]] = field(default_factory=dict, init=False)
@@ -109,7 +111,7 @@ class Marks:
         marked = dict(call)
         if isinstance(call.get("function"), Mapping):
             marked["function"] = self._call(call["function"], number)
-        for name in ("name", "arguments"):
+        for name in ("name",) if self.names_only else ("name", "arguments"):
             if name in call:
                 marked[name] = self._value(call[name], number)
         return marked

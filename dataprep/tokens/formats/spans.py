@@ -29,7 +29,7 @@ _INSTEAD = "mark what is generated with {% generation %}, or use a named chat fo
 # same two characters and have nothing in common.
 _UNIT = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\w+|.", re.DOTALL)
 # How to mark a row, from what tells most to what disturbs a template least.
-_WAYS = (Marks(), Marks(answers_only=True))
+_WAYS = (Marks(), Marks(answers_only=True), Marks(answers_only=True, names_only=True))
 _QUESTION = {"role": "user", "content": "zq"}
 _ANSWER = {"role": "assistant", "content": "zq"}
 

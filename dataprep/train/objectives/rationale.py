@@ -93,7 +93,9 @@ class RationaleObjective(Objective):
             raise UsageError(f"{flag}: for chat rows; the loss of rationales is that of their parts")
         settings: dict[str, Any] = {"strip": options.strip, "date": options.date}
         settings["template_args"] = options.template_args
-        chat_format = load_chat_format_for(options.model, options.chat_format, tokenizer, **settings)
+        chat_format = load_chat_format_for(
+            options.model, options.chat_format, tokenizer, tokenizer_path=options.tokenizer, **settings
+        )
         student = load_student(options.model, tokenizer, chat_format)
         if student.is_encoder_decoder and (given := [name for name, value in settings.items() if value]):
             flag = "--template-arg" if given[0] == "template_args" else f"--{given[0]}"

@@ -64,7 +64,7 @@ class SftObjective(Objective):
         else:
             tokenizer = load_tokenizer_for(options.model, options.tokenizer, context.data)
         settings: dict[str, Any] = {"strip": options.strip, "date": options.date}
-        settings["template_args"] = options.template_args
+        settings |= {"template_args": options.template_args, "tokenizer_path": options.tokenizer}
         chat_format = load_chat_format_for(options.model, options.chat_format, tokenizer, shards, **settings)
         student = load_student(options.model, tokenizer, chat_format)
         # T5 has no chat template, and its decoder expects an encoder's output.
