@@ -16,7 +16,7 @@ TIE = "tie"
 _FORMS = 'expected {"id", "chosen", "rejected"}, or {"id", "teacher", "sample", "rating"} for each answer'
 
 
-class Name(NamedTuple):
+class AnswerName(NamedTuple):
     """The name of an answer to a request."""
 
     teacher: str
@@ -32,9 +32,9 @@ class Judgement(NamedTuple):
         rejected: the worse answer; ``None`` for any other one.
     """
 
-    ratings: Mapping[Name, float]
-    chosen: Name | None = None
-    rejected: Name | None = None
+    ratings: Mapping[AnswerName, float]
+    chosen: AnswerName | None = None
+    rejected: AnswerName | None = None
 
 
 class Judgements:
@@ -83,7 +83,7 @@ class Judgements:
         if not self._database.execute("INSERT OR IGNORE INTO ratings VALUES (?, ?, ?, ?)", rated).rowcount:
             raise RowError(f"a second rating of an answer to {identity!r}", "remove one of them")
 
-    def _name(self, value: Any) -> Name | None:
+    def _name(self, value: Any) -> AnswerName | None:
         """Return the answer that a value names; ``None`` if it names none."""
         value = from_cell(value)
         if value is None or (value == TIE and TIE not in self._teachers):
@@ -97,7 +97,7 @@ class Judgements:
         if type(teacher) is not str or sample is None or sample < 0:
             known = f"the teachers are {', '.join(self._teachers)}"
             raise RowError("no answer is named", f"found {describe(value)}; expected a teacher; {known}")
-        return Name(teacher, sample)
+        return AnswerName(teacher, sample)
 
     def _named(self, key: bytes) -> str | None:
         found = self._database.execute("SELECT named FROM ids WHERE id = ?", (key,)).fetchone()
@@ -109,11 +109,11 @@ class Judgements:
         if not self._database.execute("UPDATE ids SET used = 1 WHERE id = ?", (key,)).rowcount:
             return None
         if (named := self._named(key)) is not None:
-            chosen, rejected = (None if each is None else Name(*each) for each in json.loads(named))
+            chosen, rejected = (None if each is None else AnswerName(*each) for each in json.loads(named))
             return Judgement({}, chosen, rejected)
         query = "SELECT teacher, sample, rating FROM ratings WHERE id = ?"
         rows = self._database.execute(query, (key,))
-        return Judgement({Name(unpacked(teacher), sample): rating for teacher, sample, rating in rows})
+        return Judgement({AnswerName(unpacked(teacher), sample): rating for teacher, sample, rating in rows})
 
     def unmatched(self) -> int:
         """Return how many requests were judged and never asked for; raise ``InputError`` if all were."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from dataprep.collect.answers import Answers, Judged, Labels
 from dataprep.collect.conversations import Conversations
-from dataprep.collect.judgements import Judgement, Judgements, Name
+from dataprep.collect.judgements import AnswerName, Judgement, Judgements
 from dataprep.collect.rows import Made, Statuses
 from dataprep.collect.settings import Settings
 from dataprep.core.errors import RowDropped
@@ -19,7 +19,7 @@ from dataprep.core.records import Example
 class Candidate(NamedTuple):
     """An answer that a pair can have."""
 
-    name: Name
+    name: AnswerName
     judged: Judged
 
 
@@ -62,25 +62,24 @@ class PreferenceRows:
                 judged = self.answers.judged(example, labels, teacher, sample)
                 self.statuses.setdefault(teacher, Counter())[judged.status] += 1
                 if judged.rationale or judged.tool_calls:
-                    yield Candidate(Name(teacher, sample), judged)
+                    yield Candidate(AnswerName(teacher, sample), judged)
 
     def _pairs(self, example: Example, candidates: Sequence[Candidate]) -> list[Pair]:
         # Looked up first: a judgement counts as used whatever comes of it.
         judgement = None if self.judgements is None else self.judgements.find(example.identify())
         if len(candidates) < 2:
             raise RowDropped("one answer only" if candidates else "no answer")
+        kept_statuses, rejected_statuses = self.settings.kept, self.settings.rejected
+        better = [candidate for candidate in candidates if candidate.judged.status in kept_statuses]
+        worse = [candidate for candidate in candidates if candidate.judged.status in rejected_statuses]
         if self.judgements is None:
-            better = [each for each in candidates if each.judged.status in self.settings.kept]
-            worse = [each for each in candidates if each.judged.status in self.settings.rejected]
-            if not better:
-                raise RowDropped("no right answer" if worse else "no answer was judged")
-            if not worse:
-                raise RowDropped("no wrong answer")
-            pairs = _in_turn(better, worse)
+            pairs = _by_status(better, worse)
+        elif judgement is None:
+            raise RowDropped("no judgement")
+        elif judgement.ratings:
+            pairs = _by_rating(judgement.ratings, better, worse)
         else:
-            if judgement is None:
-                raise RowDropped("no judgement")
-            pairs = self._by_judgement(judgement, candidates)
+            pairs = _by_name(judgement, candidates, better, worse)
         # A reply that came twice, right where a sample says it and wrong where another does, teaches nothing.
         kept, seen = [], set()
         for chosen, rejected in pairs:
@@ -91,27 +90,6 @@ class PreferenceRows:
         if not kept:
             raise RowDropped("the answers are the same")
         return kept[: self.settings.pairs]
-
-    def _by_judgement(self, judgement: Judgement, candidates: Sequence[Candidate]) -> list[Pair]:
-        kept, rejected = self.settings.kept, self.settings.rejected
-        better = [each for each in candidates if each.judged.status in kept]
-        worse = [each for each in candidates if each.judged.status in rejected]
-        if judgement.ratings:
-            return _by_rating(judgement.ratings, better, worse)
-        if judgement.chosen is None:
-            raise RowDropped("tie")
-        names = {each.name: each for each in candidates}
-        if judgement.chosen not in names or (judgement.rejected or judgement.chosen) not in names:
-            raise RowDropped("the judgement names an answer without a text")
-        chosen = names[judgement.chosen]
-        if chosen not in better:
-            raise RowDropped(f"chosen, but the status is {chosen.judged.status}")
-        if judgement.rejected is not None:
-            worse = [names[judgement.rejected]]
-        others = [each for each in worse if each.name != judgement.chosen]
-        if not others:
-            raise RowDropped("no answer to reject")
-        return [(chosen, other) for other in others]
 
     def _row(
         self, example: Example, labels: Labels, chosen: Candidate, rejected: Candidate
@@ -130,15 +108,42 @@ class PreferenceRows:
         return row | facts | {name: each.name._asdict() for name, each in names}
 
 
-def _in_turn(better: Sequence[Candidate], worse: Sequence[Candidate]) -> list[Pair]:
+def _by_status(better: Sequence[Candidate], worse: Sequence[Candidate]) -> list[Pair]:
     """Return all pairs; first those that use no answer twice."""
+    if not better:
+        raise RowDropped("no right answer" if worse else "no answer was judged")
+    if not worse:
+        raise RowDropped("no wrong answer")
     places = [(first, second) for first in range(len(better)) for second in range(len(worse))]
     places.sort(key=lambda place: (place[0] != place[1], max(place), place))
     return [(better[first], worse[second]) for first, second in places]
 
 
+def _by_name(
+    judgement: Judgement,
+    candidates: Sequence[Candidate],
+    better: Sequence[Candidate],
+    worse: Sequence[Candidate],
+) -> list[Pair]:
+    """Return the pairs of the answer that a judgement chooses."""
+    if judgement.chosen is None:
+        raise RowDropped("tie")
+    names = {candidate.name: candidate for candidate in candidates}
+    if judgement.chosen not in names or (judgement.rejected or judgement.chosen) not in names:
+        raise RowDropped("the judgement names an answer without a text")
+    chosen = names[judgement.chosen]
+    if chosen not in better:
+        raise RowDropped(f"chosen, but the status is {chosen.judged.status}")
+    if judgement.rejected is not None:
+        worse = [names[judgement.rejected]]
+    others = [candidate for candidate in worse if candidate.name != judgement.chosen]
+    if not others:
+        raise RowDropped("no answer to reject")
+    return [(chosen, other) for other in others]
+
+
 def _by_rating(
-    ratings: Mapping[Name, float], better: Sequence[Candidate], worse: Sequence[Candidate]
+    ratings: Mapping[AnswerName, float], better: Sequence[Candidate], worse: Sequence[Candidate]
 ) -> list[Pair]:
     """Return the pairs whose first answer has the higher rating; those that differ most first."""
     rated = {each.name for each in (*better, *worse) if each.name in ratings}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from dataprep.core.errors import TemplateError
@@ -49,14 +50,18 @@ class PromptFormat(TemplateFormat):
     asked as it is.
     """
 
-    def prompt(self, row: Row) -> Written:
-        """Return a row up to where the answer begins; see ``ChatFormat``."""
+    @cached_property
+    def _text_names(self) -> re.Pattern[str]:
+        """The names of special tokens that are text in a request."""
         # Other marks, such as Qwen's `<think>`, are tokens wherever they stand, as in transformers.
         names = [name for name in self.special_tokens if name in self._strict]
-        strict = re.compile("|".join(map(re.escape, names)) or "(?!)")
-        if not any(strict.search(text) for _, text in data_of(row["messages"], row)):
+        return re.compile("|".join(map(re.escape, names)) or "(?!)")
+
+    def prompt(self, row: Row) -> Written:
+        """Return a row up to where the answer begins; see ``ChatFormat``."""
+        if not any(self._text_names.search(text) for _, text in data_of(row["messages"], row)):
             return super().prompt(row)
-        broken = _broken(row, strict)
+        broken = _broken(row, self._text_names)
         real = self._render(row["messages"], row, prompt=True)
         text = self._render(broken["messages"], broken, prompt=True)
         # A template may look for a name, such as `</think>`, and must find it.

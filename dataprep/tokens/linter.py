@@ -20,7 +20,7 @@ from dataprep.core.conversations import Finding
 from dataprep.core.records import describe
 from dataprep.tokens.formats.base import NAMED, ChatFormat, Plan, Segment, Slot, Written
 from dataprep.tokens.options import Encoded, spans_of
-from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
+from dataprep.tokens.tokenizers.base import Tokenizer, decode_part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -166,10 +166,8 @@ class Linter:
             body = [*group]
             if special:
                 parts += [_SPECIAL] * len(body)
-            elif continues(self.tokenizer, behind_special):
-                parts.append(decode_after(self.tokenizer, body))
             else:
-                parts.append(self.tokenizer.decode_bytes(body))
+                parts.append(decode_part(self.tokenizer, body, behind_special))
             behind_special = special
         return b"".join(parts)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dataprep.core.errors import visible
 from dataprep.tokens.options import Encoded
-from dataprep.tokens.tokenizers.base import Tokenizer, continues, decode_after
+from dataprep.tokens.tokenizers.base import Tokenizer, decode_part
 
 MAX_TOKENS = 4096  # that are shown per row
 
@@ -36,10 +36,7 @@ def tokens_of(encoded: Encoded, tokenizer: Tokenizer) -> Iterator[Token]:
     behind_special: bool | None = None
     ids = encoded.ids[:MAX_TOKENS]
     for number, (token, in_loss) in enumerate(zip(ids, encoded.mask, strict=False), start=1):
-        if continues(tokenizer, behind_special):
-            data = decode_after(tokenizer, [token])
-        else:
-            data = tokenizer.decode_bytes([token])
+        data = decode_part(tokenizer, [token], behind_special)
         behind_special = token in special
         yield Token(number, token, behind_special, bool(in_loss), _parts(data), b"\n" in data)
 

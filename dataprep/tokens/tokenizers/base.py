@@ -239,6 +239,13 @@ def decode_after(tokenizer: Tokenizer, ids: Sequence[int]) -> bytes:
     return behind if behind == b" " + alone else alone
 
 
+def decode_part(tokenizer: Tokenizer, ids: Sequence[int], behind_special: bool | None) -> bytes:
+    """Return the bytes of ids inside a row; ``behind_special`` as for ``continues``."""
+    if continues(tokenizer, behind_special):
+        return decode_after(tokenizer, ids)
+    return tokenizer.decode_bytes(ids)
+
+
 def border_of(tokenizer: Tokenizer, text: str, at: int, *, continuing: bool = False) -> tuple[int, int]:
     """Return how many tokens of a text end before a position, and how many begin before it.
 
