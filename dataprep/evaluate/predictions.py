@@ -8,6 +8,7 @@ from typing import Any
 
 from dataprep.answers.final_answers import begins_in_thinking, divided
 from dataprep.core import io as files
+from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.core.errors import InputError, Location, UsageError, located
 from dataprep.core.io.unfinished import packed, scratch_database, unpacked
 from dataprep.core.records import describe
@@ -16,7 +17,6 @@ from dataprep.teacher.journal.current import CurrentLines
 from dataprep.teacher.journal.line import check_response, outcome_of, sample_of
 
 FIELDS = ("prediction", "text", "response")
-THINKING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 NO_ANSWER = "the teacher gave no answer"
 
 
@@ -190,7 +190,7 @@ def _prediction(where: Location, row: Mapping[str, Any]) -> str:
                 text: str = row[name]
                 return text
             # A system that spent its tokens on thinking said nothing.
-            if row[name] is None and any(row.get(field) for field in THINKING_FIELDS):
+            if row[name] is None and any(row.get(field) for field in REASONING_FIELDS):
                 return ""
             problem = f"field {name!r} is not a string: found {describe(row[name])}"
             raise InputError(where, f"{problem}; expected what the system said, or an empty text")

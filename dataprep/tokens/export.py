@@ -19,13 +19,12 @@ from dataprep.core.errors import RowError, TokenizerError
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Segment
 from dataprep.tokens.formats.jinja import TemplateFormat
-from dataprep.tokens.formats.model_template import FOLDER, PROCESSOR, read_object
+from dataprep.tokens.formats.model_template import CONFIG, FOLDER, JINJA, PROCESSOR, read_settings
 from dataprep.tokens.options import Encoded, first_difference
 from dataprep.tokens.tokenizer_json import tokenizer_json, with_end
 from dataprep.tokens.tokenizers.base import BOS, EOS, Tokenizer, first_of, needed, pad_id
 from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
 
-CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 # Older files, which would contradict a new configuration.
 BESIDE = ("special_tokens_map.json", "added_tokens.json")
 # The class that takes a `tokenizer.json` as it is, in every version of transformers.
@@ -87,7 +86,7 @@ def save_pretrained(
     _write(contents, target)
     older = {f"{FOLDER}/{path.name}" for path in (target / FOLDER).glob("*.jinja")}
     # Of a tokenizer that was saved here before.
-    for name in {TEMPLATE, PROCESSOR, *BESIDE, *older} - contents.keys():
+    for name in {JINJA, PROCESSOR, *BESIDE, *older} - contents.keys():
         with files.writing(str(target / name)):
             (target / name).unlink(missing_ok=True)
 
@@ -156,7 +155,7 @@ def _contents(tokenizer: Tokenizer, chat_format: ChatFormat | None, end: str | N
         config |= {"add_bos_token": False, "add_eos_token": True}
     contents = {"tokenizer.json": document, CONFIG: _json(config)}
     if chat_format is not None:
-        contents[TEMPLATE] = chat_format.jinja()
+        contents[JINJA] = chat_format.jinja()
     if isinstance(chat_format, TemplateFormat):
         contents |= {_other(name): text for name, text in chat_format.template.others.items()}
     return contents
@@ -174,7 +173,7 @@ def _configuration(path: Path) -> dict[str, Any]:
     """Return what the directory of a ``tokenizer.json`` says about it; empty for a file of another name."""
     if path.name != "tokenizer.json":
         return {}
-    return read_object(path.with_name(BESIDE[0])) | read_object(path.with_name(CONFIG))
+    return read_settings(path.parent)
 
 
 def _json(value: Any) -> str:

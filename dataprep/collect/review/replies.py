@@ -15,6 +15,7 @@ from dataprep.answers.final_answers import said_of
 from dataprep.answers.letters import Choice, choice_of
 from dataprep.answers.quality import by_teacher
 from dataprep.core import io as files
+from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.core.errors import InputError, RowError, located, shortened
 from dataprep.core.io.unfinished import packed, scratch_database, unpacked
 from dataprep.core.records import LETTERS, describe
@@ -230,7 +231,7 @@ def _response(row: dict[str, Any], gold: References) -> Reply:
 def _pair(row: dict[str, Any], name: str, asked: Counter[str], gold: References) -> Reply:
     # Such a row names no teacher, so the file stands for one; a question asked again is another sample.
     question, text = row["Question"], row["Answer"]
-    if text is None and any(row.get(name) for name in ("reasoning_content", "reasoning", "thinking")):
+    if text is None and any(row.get(name) for name in REASONING_FIELDS):
         text = ""  # nothing was said after the thinking
     if type(question) is not str or type(text) is not str:
         found = f"found {describe(question)} and {describe(text)}"

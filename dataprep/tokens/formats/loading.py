@@ -138,14 +138,12 @@ def end_of_text(tokenizer: Tokenizer, path: str | Path | None) -> str:
     Raises:
         TokenizerError: the tokenizer has none.
     """
-    from dataprep.tokens.formats.model_template import CONFIG, read_object
+    from dataprep.tokens.formats.model_template import read_settings
 
     known = tokenizer.special_tokens
     if path is not None and Path(path).exists():
         folder = folder_of(path)
-        given = (read_object(folder / "special_tokens_map.json") | read_object(folder / CONFIG)).get(
-            "eos_token"
-        )
+        given = read_settings(folder).get("eos_token")
         name = given.get("content") if isinstance(given, dict) else given
         if isinstance(name, str) and name in known:
             return name

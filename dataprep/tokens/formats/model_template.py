@@ -23,6 +23,7 @@ from dataprep.tokens.formats.base import DATE
 from dataprep.tokens.tokenizers.base import needed
 
 JINJA, CONFIG, PROCESSOR = "chat_template.jinja", "tokenizer_config.json", "chat_template.json"
+_TOKENS_MAP = "special_tokens_map.json"  # of older tokenizers
 FOLDER = "additional_chat_templates"  # with further templates, one file each
 DEFAULT, TOOL_USE = "default", "tool_use"  # the names of templates that `transformers` chooses by itself
 # The names that templates have for special tokens.
@@ -55,7 +56,7 @@ def read_template(path: str | Path) -> ModelTemplate:
             raise TemplateError(f"{path}: expected a model directory, or a template that ends in .jinja")
         return ModelTemplate(files.read_text(str(folder)))
     config = read_object(folder / CONFIG)
-    names = read_object(folder / "special_tokens_map.json") | config
+    names = read_object(folder / _TOKENS_MAP) | config
     variables = {key: _name(names[key], folder, key) for key in TOKENS if names.get(key) is not None}
     listed = [
         *_tokens_of(read_object(folder / "tokenizer.json"), "added_tokens", list, folder / "tokenizer.json"),
@@ -138,6 +139,11 @@ def _tokens_of(document: Mapping[str, Any], key: str, kind: type, path: Path) ->
 
 def _is_token(token: Any) -> bool:
     return isinstance(token, dict) and isinstance(token.get("content", ""), str)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of the tokenizer in a directory, with the names of its special tokens."""
+    return read_object(folder / _TOKENS_MAP) | read_object(folder / CONFIG)
 
 
 def read_object(path: Path) -> dict[str, Any]:
