@@ -21,7 +21,7 @@ from dataprep.models.loading import (
     load_weights,
     preset_config,
 )
-from dataprep.tokens.formats.loading import chat_format_of, end_of_text
+from dataprep.tokens.formats.loading import chat_format_of, end_of_text, folder_of
 from dataprep.tokens.formats.model_template import has_template
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.base import pad_id
@@ -310,8 +310,8 @@ def load_chat_format_for(
 def template_folder(model: str | None, tokenizer_path: str | None) -> str | None:
     """Return the first directory with a template: the model's or the tokenizer's; else the first one."""
     folders = [] if model is None or is_preset(model) else [model_directory(model)]
-    if tokenizer_path is not None and (path := Path(tokenizer_path)).exists():
-        folders.append(str(path if path.is_dir() else path.parent))
+    if tokenizer_path is not None and Path(tokenizer_path).exists():
+        folders.append(str(folder_of(tokenizer_path)))
     return next(filter(has_template, folders), folders[0] if folders else None)
 
 

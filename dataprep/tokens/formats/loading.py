@@ -124,7 +124,12 @@ def dated_template(
 def _template_path(tokenizer_path: str | Path | None, template: str | Path | None) -> str | Path | None:
     if template is not None or tokenizer_path is None:
         return template
-    return tokenizer_path if Path(tokenizer_path).is_dir() else Path(tokenizer_path).parent
+    return folder_of(tokenizer_path)
+
+
+def folder_of(path: str | Path) -> Path:
+    """Return the directory of a tokenizer, which is given as its file or as its directory."""
+    return Path(path) if Path(path).is_dir() else Path(path).parent
 
 
 def end_of_text(tokenizer: Tokenizer, path: str | Path | None) -> str:
@@ -137,7 +142,7 @@ def end_of_text(tokenizer: Tokenizer, path: str | Path | None) -> str:
 
     known = tokenizer.special_tokens
     if path is not None and Path(path).exists():
-        folder = Path(path) if Path(path).is_dir() else Path(path).parent
+        folder = folder_of(path)
         given = (read_object(folder / "special_tokens_map.json") | read_object(folder / CONFIG)).get(
             "eos_token"
         )
