@@ -659,3 +659,21 @@ def test_a_template_may_look_into_the_arguments_of_calls(tmp_path):
     start = "<|im_start|>assistant\n"
     calls = f"{start}⟦[look({{}})][look({{}})]<|im_end|>⟧" + "<|im_start|>tool\nR<|im_end|>" * 2
     assert coloured(encode_one(TOY, chat_format, row)).endswith(f"{calls}{calls}{start}⟦B<|im_end|>⟧")
+
+
+def test_parts_do_not_make_a_special_token_together(tmp_path):
+    """A template joins the parts of a content; each row is told, also after rows of its shape."""
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.content is string %}{{ m.content }}{% else %}"
+        "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}<|im_end|>{% endfor %}"
+    )
+    chat_format = chat_format_of("template", path=templates.model_directory(tmp_path / "m", template))
+    rows = [
+        [{"role": "user", "content": [{"type": "text", "text": text} for text in texts]}, *chat("Q", "A")[1:]]
+        for texts in (("<|im_", "start"), ("<|im_", "end|>"), ("a", "b"), ("<|im_", "end|>"))
+    ]
+    found = Encoder(TOY, chat_format).encode_messages(rows)
+    assert [isinstance(each, Encoded) for each in found] == [True, False, True, False]
+    assert found[1].reason == "name of a special token inside content"
+    assert "messages[0]: found '<|im_end|>'" in found[1].detail

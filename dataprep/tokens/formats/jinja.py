@@ -37,7 +37,7 @@ from dataprep.tokens.formats.model_template import (
     ModelTemplate,
     read_template,
 )
-from dataprep.tokens.formats.pieces import GUARD, Span, cut, data_of, guarded, tool_names
+from dataprep.tokens.formats.pieces import GUARD, Span, cut, data_of, guarded, joined_parts, tool_names
 from dataprep.tokens.formats.shapes import Rendered, Shape, Skeleton, exchange, word_of
 from dataprep.tokens.formats.spans import UNKNOWN, SpanFinder, Turns
 from dataprep.tokens.options import first_difference
@@ -169,7 +169,7 @@ class TemplateFormat:
         real = self._render(messages, row)
         shape = Shape.of(messages, row)
         skeleton = None
-        if shape.key and not any(map(self._special.search, shape.texts)):
+        if shape.key and not any(map(self._special.search, [*shape.texts, *joined_parts(messages)])):
             skeleton = self._skeleton(shape, row)
         if skeleton is not None and (texts := skeleton.fill(shape, real)) is not None:
             if losses not in skeleton.plans:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from dataprep.core.conversations import content_text
 from dataprep.tokens.formats.base import Row, Segment, Slot
 
 Span = tuple[int, int]
@@ -17,9 +18,19 @@ def data_of(messages: Sequence[Mapping[str, Any]], row: Row) -> Iterator[tuple[s
     for number, message in enumerate(messages):
         for text in _strings({name: value for name, value in message.items() if name != "role"}):
             yield f"messages[{number}]", text
+        for text in joined_parts([message]):
+            yield f"messages[{number}]", text
     for name in ("tools", "chat_template_kwargs"):
         for text in _strings(row.get(name)):
             yield name, text
+
+
+def joined_parts(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the text of each content of several parts; it may hold a name that none of the parts has."""
+    for message in messages:
+        content = message.get("content")
+        if type(content) is list and len(content) > 1:
+            yield content_text(content)
 
 
 def _strings(value: Any) -> Iterator[str]:
