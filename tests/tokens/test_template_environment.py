@@ -177,6 +177,7 @@ CALLS = [
             {"role": "developer", "content": "D"},
             "No developer; it takes the role 'system' in place of 'developer'",
         ),
+        ("{{ message.content[0].text.strip() }}", {"content": "a"}, "contents that are lists of parts"),
     ],
 )
 def test_a_row_of_another_form_is_told_the_form_that_the_template_takes(text, fields, hint):

@@ -59,6 +59,14 @@ def _with_texts(messages: Messages) -> Changed | None:
     )
 
 
+def _with_parts(messages: Messages) -> Changed | None:
+    return _each(
+        messages,
+        lambda message: isinstance(message.get("content"), str),
+        lambda message: {"content": [{"type": "text", "text": message["content"]}]},
+    )
+
+
 def _with_objects(messages: Messages) -> Changed | None:
     return _with_arguments(messages, str, parsed)
 
@@ -119,4 +127,5 @@ _CHANGES: dict[str, Callable[[Messages], Changed | None]] = {
     "tool calls with arguments that are objects, and no JSON text": _with_objects,
     "tool calls with arguments that are JSON text, and no objects": _with_json,
     "the system text in the user's message: `dataprep convert chat --system-into-user`": _system_into_user,
+    "contents that are lists of parts, and no string": _with_parts,
 }
