@@ -90,6 +90,8 @@ class SpanFinder:
                 # Some templates write a tool's result inside the turn of its call.
                 if at == 0:
                     start = before + turn.start(_first(group), real[before:start])
+                elif group[0].kind == CONTENT:
+                    start -= _white_before(content_text(message.get("content")), real[before:start])
                 if at < len(groups) - 1:
                     ends = [turn.part_end(group[-1], real[end:after])]
                 else:
@@ -265,6 +267,12 @@ def _first(places: Sequence[Place]) -> Place:
     """Return the first place; at the same position, the one of a reasoning inside a content."""
     first = places[0]
     return next((at for at in places if at.position == first.position and at.kind == REASONING), first)
+
+
+def _white_before(content: str, gap: str) -> int:
+    """Return how much of the white space at the end of a text is that at the beginning of a content."""
+    white = content[: len(content) - len(content.lstrip())]
+    return len(white) if gap.endswith(white) else 0
 
 
 def _groups(here: Sequence[Place], others: Sequence[int]) -> list[list[Place]]:
