@@ -44,6 +44,7 @@ UNREACHED = {
     ("datasets.source_rows", "--teacher"): (ALL, "labelled rows, which `convert` and `collect` read"),
     ("datasets.templates", "--answer-style"): (ALL, "a plan of `convert`"),
     ("datasets.exchange.registry", "--from"): (("export",), "a format of `import`"),
+    ("datasets.exchange.files", "--from"): (("export",), "a format that `import` guessed"),
     ("datasets.exchange.rows", "--think-tags"): (("import",), "what a row loses in `export`"),
     ("datasets.exchange.rows", "--to"): (("import",), "what a row loses in `export`"),
     ("evaluate.metrics.references", "--metric"): (("train",), "`train` only looks at the style of answers"),

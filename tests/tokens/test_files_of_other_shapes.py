@@ -19,7 +19,8 @@ from dataprep.core.errors import (
 from dataprep.tokens.formats import limits
 from dataprep.tokens.formats.loading import chat_format_for, chat_format_of
 from dataprep.tokens.formats.model_template import ChatTemplate, has_template, read_template
-from dataprep.tokens.lint_files import lint_files, page
+from dataprep.tokens.lint_files import lint_files
+from dataprep.tokens.lint_page import page
 from dataprep.tokens.shards.manifest import checksum
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.tokenize import ShardOptions, tokenize_files
