@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataprep.core.errors import RowError
+from dataprep.tokens.formats.model_template import ChatTemplate
 from tests.chat_oracle import (
     EOS,
     KINDS,
@@ -22,7 +23,7 @@ from tests.chat_oracle import (
     options_of,
     save_tokenizer,
 )
-from tests.chat_rows import ROWS, assistant, tool_rows, user
+from tests.chat_rows import ROWS, TOOLS, assistant, call, tool_rows, user
 from tests.toy_tokenizer import ROOT
 
 
@@ -131,3 +132,29 @@ def test_a_special_token_in_a_text_is_an_error(pairs, name):
     for found in encoder_of(pair, TEMPLATES[name]).encode_rows(rows):
         assert found.reason == "name of a special token inside content"
         assert EOS in found.detail
+
+
+def test_a_long_conversation_takes_few_renderings(pairs, monkeypatch):
+    """Turns of one kind between the same texts share what tells their mask, whatever their calls say."""
+    pair, name, count = pairs["gpt2"], "everything_of_a_thinking_model", 40
+    messages = [user("Do it.")]
+    for number in range(count):
+        arguments = {"city": f"P{number}", "days": list(range(number % 3))}
+        calls = [call("weather", arguments)]
+        messages.append(assistant("", reasoning_content=f"Hm {number}.", tool_calls=calls))
+        messages.append(
+            {"role": "tool", "tool_call_id": "call_0", "name": "weather", "content": f"x{number}"}
+        )
+    row = {"messages": [*messages, assistant("Done.")], "tools": TOOLS}
+    encoder, rendered = encoder_of(pair, TEMPLATES[name]), []
+    render = ChatTemplate.render
+
+    def counted(*arguments, **named):
+        rendered.append(named)
+        return render(*arguments, **named)
+
+    monkeypatch.setattr(ChatTemplate, "render", counted)
+    (found,) = encoder.encode_rows([row])
+    expected = expected_of(pair.theirs, row, TEMPLATES[name], MARKED[name])
+    assert is_equal(expected, found), explain(pair, row, expected, found)
+    assert len(rendered) < count

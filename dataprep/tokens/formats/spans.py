@@ -30,6 +30,8 @@ _INSTEAD = "mark what is generated with {% generation %}, or use a named chat fo
 _UNIT = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\w+|.", re.DOTALL)
 # How to mark a row, from what tells most to what disturbs a template least.
 _WAYS = (Marks(), Marks(answers_only=True), Marks(answers_only=True, names_only=True))
+# Characters before the end of a turn that must be those of another turn for both to end alike.
+_SHARED = 12
 _QUESTION = {"role": "user", "content": "zq"}
 _ANSWER = {"role": "assistant", "content": "zq"}
 
@@ -63,18 +65,26 @@ class SpanFinder:
         way, kinds, places = self._places(messages, real)
         spans: dict[int, list[Span]] = {}
         left_out: list[str] = []
+        # Turns of one kind between the same texts begin and end alike. Conversations with tools have many of
+        # them, and each would need renderings of all messages before it.
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        closed: dict[tuple[Any, ...], tuple[str, list[int]]] = {}
         for number, message in enumerate(messages):
             here = places.get(number, ())
             left_out += sorted(kinds.get(number, set()) - {place.kind for place in here})
             if message["role"] != "assistant":
                 continue
             marks, known = way, places
-            if not here or not content_text(message.get("content")).strip():
+            kind = _kind_of(messages, number)
+            blank = not content_text(message.get("content")).strip()
+            if not here or (blank and kind not in alike):
+                alike[kind] = []
                 empty = replace(way, empty=number)
                 text, found = self.look(messages, replace(empty))
                 # The place of an empty content counts if there is nothing else, or behind results of calls.
                 if text == real and number in found and (not here or _is_behind(found, number)):
                     marks, here, known = empty, found[number], found
+                    del alike[kind]
                 elif not here:
                     marks, here = empty, _empty_place(number, text, found, places, real)
             if not here:
@@ -88,14 +98,20 @@ class SpanFinder:
                 before = max((position for position in others if position <= start), default=0)
                 after = min((position for position in others if position >= end), default=None)
                 # Some templates write a tool's result inside the turn of its call.
+                gap = real[before:start]
                 if at == 0:
-                    start = before + turn.start(_first(group), real[before:start])
+                    key = (*kind, _first(group)[1:3], gap)
+                    if key not in alike:
+                        alike[key] = [turn.start(_first(group), gap)]
+                    start = before + alike[key][0]
                 elif group[0].kind == CONTENT:
-                    start -= _white_before(content_text(message.get("content")), real[before:start])
-                if at < len(groups) - 1:
-                    ends = [turn.part_end(group[-1], real[end:after])]
-                else:
-                    ends = turn.ends(group[-1], real[end:after])
+                    start -= _white_before(content_text(message.get("content")), gap)
+                gap, key = real[end:after], (*kind, at - len(groups), group[-1].kind)
+                ends = _same_ends(gap, *closed[key]) if key in closed else []
+                if not ends:
+                    inner = at < len(groups) - 1
+                    ends = [turn.part_end(group[-1], gap)] if inner else turn.ends(group[-1], gap)
+                    closed[key] = gap, ends
                 borders = [end + border for border in ends]
                 pairs = [(start, borders[0]), *zip(borders[1::2], borders[2::2], strict=True)]
                 spans.setdefault(number, []).extend(pairs)
@@ -248,6 +264,24 @@ class _Turn:
             before = before or text[max((at for at in others if at <= first), default=0) : first]
             behind = text[last:]  # of the last one: as the last message
         return before, behind
+
+
+def _kind_of(messages: Sequence[Message], number: int) -> tuple[Any, ...]:
+    """Return the kind of a turn: what it has, how many calls, and the roles of the messages beside it."""
+    message = messages[number]
+    said = tuple(name for name, value in message.items() if value or name == "role")
+    roles = [other["role"] for other in messages[max(0, number - 1) : number + 2]]
+    return said, len(message.get("tool_calls") or ()), number == 0, number == len(messages) - 1, tuple(roles)
+
+
+def _same_ends(gap: str, known: str, ends: Sequence[int]) -> list[int]:
+    """Return the ends of a turn in a text that ends as the text behind another turn; none if it does not."""
+    # The end of the call before it may be another one, for example a number, but not the end of the turn.
+    shared = len(known) - max(0, ends[0] - _SHARED)
+    moved = len(gap) - len(known)
+    if not gap or gap[-shared:] != known[-shared:] or shared > len(gap):
+        return []
+    return [border + moved for border in ends]
 
 
 def _empty_place(number: int, text: str, found: Places, places: Places, real: str) -> list[Place]:
