@@ -104,8 +104,8 @@ class SpanFinder:
                     if key not in alike:
                         alike[key] = [turn.start(_first(group), gap)]
                     start = before + alike[key][0]
-                elif group[0].kind == CONTENT:
-                    start -= _white_before(content_text(message.get("content")), gap)
+                elif group[0].kind != CALLS:
+                    start -= _length_before(content_text(message.get("content")), gap, real[start:after])
                 gap, key = real[end:after], (*kind, at - len(groups), group[-1].kind)
                 ends = _same_ends(gap, *closed[key]) if key in closed else []
                 if not ends:
@@ -303,10 +303,12 @@ def _first(places: Sequence[Place]) -> Place:
     return next((at for at in places if at.position == first.position and at.kind == REASONING), first)
 
 
-def _white_before(content: str, gap: str) -> int:
-    """Return how much of the white space at the end of a text is that at the beginning of a content."""
-    white = content[: len(content) - len(content.lstrip())]
-    return len(white) if gap.endswith(white) else 0
+def _length_before(content: str, gap: str, rest: str) -> int:
+    """Return how much of a content stands before its first mark: white space and tags."""
+    for length in range(min(len(gap), len(content)), 0, -1):
+        if gap.endswith(content[:length]) and rest.startswith(content[length:].rstrip()):
+            return length
+    return 0
 
 
 def _groups(here: Sequence[Place], others: Sequence[int]) -> list[list[Place]]:
