@@ -192,10 +192,13 @@ class _Turn:
         """Return where in the text behind its last mark the turn ends, and the borders of further tokens."""
         closing = self._closing(gap)
         common = gap[: _common(gap, closing)]
-        syntax = 0
-        if self._is_structured(last):
-            content = self._around_content[1]
-            syntax = len(common) - len(content) if content and common.endswith(content) else -1
+        # Text before the closing of a bare content belongs to the turn: the rest of a call, a tag at the end
+        # of a content or behind reasoning without one.
+        alone = self._around_content[1]
+        if alone and common.endswith(alone):
+            syntax = len(common) - len(alone)
+        else:
+            syntax = -1 if self._is_structured(last) else 0
         names = [*self.finder.special.finditer(common, max(syntax, 0))]
         if names and syntax < 0:
             return [names[-1].end()]
