@@ -1,0 +1,1 @@
+"""The commands that clean and mix data."""

@@ -1,0 +1,1 @@
+"""Deduplicate, decontaminate, filter, split and mix rows."""

@@ -1,0 +1,132 @@
+"""The text by which rows are compared, in the forms that deduplication and decontamination compare.
+
+A row is a chat row, an ``Example``, a labelled row or a source row. ``TextOf`` takes the same part of each.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from dataprep.core.conversations import ROLES, content_text, reasoning_of
+from dataprep.core.errors import RowError
+from dataprep.core.records import describe
+
+# Chinese, Japanese, Thai, Lao, Khmer and Burmese write no spaces between words: each character is a token.
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    r"\U00020000-\U0003ffff"
+)
+_TOKEN = re.compile(rf"[{_UNSPACED}][\u0300-\u036f\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*|[^\W{_UNSPACED}_]+")
+_SPACE = re.compile(r"\s+")
+
+
+_LAST = {"question": "user", "answer": "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class TextOf:
+    """Return the text of one part of a row; a picklable callable.
+
+    The parts are ``"messages"``, all texts of a chat row; a role such as ``"user"``, the texts of its
+    messages; and the names of fields. ``a.b`` is field ``b`` of field ``a``. The ``"question"`` and the
+    ``"answer"`` of a chat row are its last user and its last assistant message.
+
+    Attributes:
+        part: the name of the part.
+
+    >>> TextOf("question")({"messages": [{"role": "user", "content": "2 + 2?"}]})
+    '2 + 2?'
+    """
+
+    part: str
+
+    def __call__(self, row: Mapping[str, Any]) -> str:
+        """Return the text; raise ``RowError`` for a row that has no such part."""
+        part, messages = self.part, row.get("messages")
+        if messages is None or part not in (*ROLES, *_LAST, "messages"):
+            return _text(field_of(row, part))
+        if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+            raise RowError(
+                "not a chat row", f"found {describe(messages)} as 'messages'; expected a list of messages"
+            )
+        if part == "messages":
+            return "\n".join(filter(None, map(_message_text, messages)))
+        role = _LAST.get(part, part)
+        texts = [_content(message) for message in messages if message.get("role") == role]
+        if not texts:
+            raise RowError(f"no {role} message", f"expected a message of role {role!r}, for {part!r}")
+        return texts[-1] if part in _LAST else "\n".join(texts)
+
+
+def field_of(row: Mapping[str, Any], path: str) -> Any:
+    """Return the value of a field, ``a.b`` for field ``b`` of field ``a``; a name with a dot comes first.
+
+    Raises:
+        RowError: the row has no such field, or nothing in it.
+    """
+    value: Any = row.get(path)
+    if value is None:
+        value = row
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+    if value is None:
+        raise RowError(f"no {path!r}", f"expected a field {path!r}; the row has {', '.join(map(repr, row))}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    # An Example's answer is `{"label", "text"}`, the question of some sets `{"stem", …}`.
+    if isinstance(value, dict):
+        for name in ("text", "stem"):
+            if isinstance(value.get(name), str):
+                return str(value[name])
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    try:
+        return content_text(message.get("content"))
+    except (TypeError, KeyError):
+        found = describe(message.get("content"))
+        raise RowError(
+            "a content without text", f"found {found}; expected a string or parts of text"
+        ) from None
+
+
+def _message_text(message: Mapping[str, Any]) -> str:
+    calls = message.get("tool_calls")
+    written = orjson.dumps(calls, option=orjson.OPT_SORT_KEYS).decode() if calls else None
+    return "\n".join(filter(None, (reasoning_of(message), _content(message), written)))
+
+
+def normalised(text: str) -> str:
+    """Return a text without differences of Unicode form, case and white space.
+
+    >>> normalised("  Ｈello   WORLD ")
+    'hello world'
+    """
+    return _SPACE.sub(" ", _folded(text)).strip()
+
+
+def tokens_of(text: str) -> list[str]:
+    """Return the words and numbers of a text, without differences of case, punctuation and Unicode form.
+
+    >>> tokens_of("It's £3.50 — ＯＫ?")
+    ['it', 's', '3', '50', 'ok']
+    """
+    return _TOKEN.findall(_folded(text))
+
+
+def _folded(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    # Twice, because folding the case of some letters gives forms that are not composed.
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

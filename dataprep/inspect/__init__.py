@@ -1,0 +1,1 @@
+"""Look at rows: in the terminal, in a report, on a local page."""
