@@ -21,7 +21,7 @@ class TextBlock:
         role: the role of its message; empty for a field that is in no message.
         kind: what it is. A ``"call"`` is a tool call, ``"tools"`` are the tools of the row.
         title: the name of a field or of a called function, or the name and id of a tool's message.
-        text: the text. What is not a text in the row is JSON.
+        text: the text, or JSON of a value that is not a text.
     """
 
     role: str
