@@ -63,7 +63,7 @@ class Facts:
 
     @property
     def is_chat(self) -> bool:
-        """Whether the rows are chat rows."""
+        """True for chat rows."""
         return bool(self.stats.roles)
 
     @property
@@ -91,7 +91,7 @@ class Step:
 
 @dataclass(slots=True)
 class _Seen:
-    """What the rows of all files say about where they are from."""
+    """The sources and teachers that the rows of all files name."""
 
     sources: Counter[str] = field(default_factory=Counter)
     without_source: int = 0

@@ -39,7 +39,7 @@ class Licence:
 
     @property
     def restricts(self) -> bool:
-        """Whether it forbids a use, or says under which licence changed data may be shared."""
+        """True if it forbids a use, or says under which licence changed data may be shared."""
         return bool(self.forbids or self.share_alike)
 
 
@@ -291,7 +291,7 @@ def _conflict(first: Licence, second: Licence) -> str:
     return ""
 
 
-# What the makers of models say about the answers of their models, by how the models' names begin.
+# Licences of models that speak of their answers, by the models' names.
 _TEACHERS = (
     (r"llama-?2|llama2", "llama2"),
     (r"llama-?3\.1|llama-?3-1", "llama3.1"),

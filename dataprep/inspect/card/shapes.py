@@ -14,7 +14,7 @@ _TYPES = {str: "text", bool: "boolean", int: "integer", float: "number"}
 
 @dataclass(slots=True)
 class Shape:
-    """What stands in one field of rows.
+    """The values of one field of rows.
 
     Attributes:
         scalars: types of the values that are neither lists nor objects.
@@ -77,12 +77,12 @@ class Shape:
 
     @property
     def is_list(self) -> bool:
-        """Whether all values are lists."""
+        """True if all values are lists."""
         return self.items is not None and self.fields is None and not self.scalars
 
     @property
     def is_object(self) -> bool:
-        """Whether all values are objects."""
+        """True if all values are objects."""
         return self.fields is not None and self.items is None and not self.scalars
 
     def __str__(self) -> str:
