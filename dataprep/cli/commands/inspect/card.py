@@ -29,8 +29,9 @@ def command(
     """Write a dataset's card for the hub, and Croissant metadata.
 
     The card is a README with the hub's YAML header and statistics. It names the sources with what their
-    licences forbid and require, the teachers, and the commands that made the files, by their manifests.
-    -o is the folder of the files, or a path that ends with .md; croissant.json is written beside it.
+    licences forbid and require, and the teachers. It has the commands that made the files, by their
+    manifests. -o is the folder of the files, or a path that ends with .md, and croissant.json is written
+    beside it.
     Without -o, the card alone goes to standard output. `datasets.load_dataset` loads the folder, and
     `mlcroissant` the metadata.
 
