@@ -16,6 +16,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Card": "inspect.card.writing",
     "DataprepError": "core.errors",
     "Endpoint": "teacher.settings",
     "EvaluateSettings": "evaluate.settings:Settings",
@@ -38,6 +39,7 @@ _HOMES = {
     "TrainOptions": "train.options",
     "Trained": "train.run",
     "Workspace": "datasets.workspace",
+    "card_of_files": "inspect.card.writing",
     "chat_format_of": "tokens.formats.loading",
     "collect": "collect.collector",
     "collect_files": "collect.collector",
@@ -73,6 +75,7 @@ _HOMES = {
     "train_tokenizer": "tokens.tokenizers.training",
     "validate": "datasets.checks",
     "validate_files": "datasets.checks",
+    "write_card": "inspect.card.writing",
     "write_rows": "core.io",
 }
 
