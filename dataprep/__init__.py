@@ -73,6 +73,7 @@ _HOMES = {
     "train_tokenizer": "tokens.tokenizers.training",
     "validate": "datasets.checks",
     "validate_files": "datasets.checks",
+    "view": "inspect.view.server",
     "write_rows": "core.io",
 }
 
