@@ -16,6 +16,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Card": "inspect.card.writing",
     "DataprepError": "core.errors",
     "Endpoint": "teacher.settings",
     "EvaluateSettings": "evaluate.settings:Settings",
@@ -38,6 +39,7 @@ _HOMES = {
     "TrainOptions": "train.options",
     "Trained": "train.run",
     "Workspace": "datasets.workspace",
+    "card_of_files": "inspect.card.writing",
     "chat_format_of": "tokens.formats.loading",
     "collect": "collect.collector",
     "collect_files": "collect.collector",
@@ -74,6 +76,7 @@ _HOMES = {
     "validate": "datasets.checks",
     "validate_files": "datasets.checks",
     "view": "inspect.view.server",
+    "write_card": "inspect.card.writing",
     "write_rows": "core.io",
 }
 

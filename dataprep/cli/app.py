@@ -26,6 +26,7 @@ COMMANDS = {
     "validate": ("checks:validate_command", "Check that every row of chat files is well-formed."),
     "lint-tokens": ("checks:lint_tokens_command", "Check the token ids and the loss mask of chat files."),
     "stats": ("checks:stats_command", "Describe files: counts, lengths, duplicates."),
+    "card": ("inspect.card:command", "Write a dataset's card for the hub, and Croissant metadata."),
     "parse-rationales": ("collect:parse_command", "Parse teachers' rationale files into labelled rows."),
     "export-rationales": (
         "collect:export_command",

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import RowError
+from dataprep.curate import texts
 from dataprep.curate.texts import TextOf, normalised, tokens_of
 from tests.helpers import chat
 
@@ -62,6 +63,12 @@ def test_tokens_do_not_depend_on_case_wrapping_and_punctuation(text):
     tokens = tokens_of(text)
     assert tokens_of(" ".join(tokens)) == tokens
     assert tokens_of("\n-- ".join(tokens)) == tokens
+
+
+@given(st.text(st.sampled_from("aZ9_ \t’“×−…é\u0301\x1f㎏ß中ﬁ")) | st.text(st.characters(max_codepoint=127)))
+def test_the_short_way_to_tokens_gives_those_of_the_long_way(text):
+    """Texts in ASCII, and with the usual marks of English, have the tokens of the definition."""
+    assert tokens_of(text) == texts._TOKEN.findall(texts._folded(text))
 
 
 @given(st.text())
