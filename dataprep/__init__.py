@@ -75,6 +75,7 @@ _HOMES = {
     "train_tokenizer": "tokens.tokenizers.training",
     "validate": "datasets.checks",
     "validate_files": "datasets.checks",
+    "view": "inspect.view.server",
     "write_card": "inspect.card.writing",
     "write_rows": "core.io",
 }

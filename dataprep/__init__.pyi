@@ -58,6 +58,7 @@ from dataprep.train.run import train as train_student
 from dataprep.tokens.tokenizers.training import train_tokenizer as train_tokenizer
 from dataprep.datasets.checks import validate as validate
 from dataprep.datasets.checks import validate_files as validate_files
+from dataprep.inspect.view.server import view as view
 from dataprep.inspect.card.writing import write_card as write_card
 from dataprep.core.io import write_rows as write_rows
 

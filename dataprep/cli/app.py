@@ -54,6 +54,7 @@ COMMANDS = {
         "train:predict_command",
         "Score rows with a classifier that `dataprep train` made, or any of transformers.",
     ),
+    "view": ("inspect.view:command", "Look at the rows of files on a local web page."),
     "fetch": ("datasets:fetch_command", "Download a dataset from the Hugging Face hub into raw/."),
     "datasets": (
         "datasets:datasets_command",

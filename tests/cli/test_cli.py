@@ -41,6 +41,7 @@ def raw_rows(count):
 def test_the_commands_are_these():
     """A command appears or goes only on purpose."""
     assert COMMANDS == [
+        "card",
         "clean",
         "collect",
         "convert",
@@ -64,6 +65,7 @@ def test_the_commands_are_these():
         "tokenizer train",
         "train",
         "validate",
+        "view",
     ]
 
 
