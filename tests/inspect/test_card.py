@@ -159,6 +159,29 @@ def test_the_hub_and_datasets_read_a_card(mixture, tmp_path):
     assert loaded["train"].to_list() == read_jsonl(mixture / "train.jsonl")
 
 
+@pytest.mark.medium
+def test_columns_that_begin_late_are_loaded(tmp_path):
+    """The card has the type of each column, which `datasets` would infer from the first rows alone."""
+    import datasets
+
+    last = {"text": "y", "id": "08", "by": {"a": None, "b": "z"}, "late": [1, 2.5]}
+    rows = [{"text": "x" * 2000, "id": "007", "by": {"a": "x"}} for _ in range(6000)]
+    write_jsonl(tmp_path / "train.jsonl", [*rows, last])
+    write_card(tmp_path / "train.jsonl", tmp_path)
+    datasets.disable_progress_bars()
+    loaded = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"), split="train")
+    datasets.enable_progress_bars()
+    assert loaded[len(rows)] == last
+
+
+def test_a_card_says_which_columns_have_no_single_type(tmp_path):
+    """A number where other rows have a text is named, because `datasets` has columns of one type."""
+    write_jsonl(tmp_path / "rows.jsonl", [chat("?", "!", answer=1), chat("?", "!", answer={"text": "x"})])
+    made = card_of_files(tmp_path / "rows.jsonl")
+    assert "dataset_info" not in made.metadata
+    assert "The values of `answer` have several types" in made.readme
+
+
 def as_read(value, prefix):
     """A row as `mlcroissant` gives it: ids as names, and texts as bytes."""
     if isinstance(value, dict):
