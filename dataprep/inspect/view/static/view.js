@@ -327,7 +327,8 @@ async function poll() {
       files = states.map((state, index) => ({ ...files[index], ...state, generation: files[index].generation }));
       update(states[place.file]);
       if (complete && total() > lines) {
-        notice(`${count(total() - lines)} new rows: the file has ${count(total())} now.`);
+        const added = total() - lines;
+        notice(`${count(added)} new ${added === 1 ? "row" : "rows"}: the file has ${count(total())} now.`);
         if (!filtered() && rows.length < PAGE) await loadPage(place.row);
         if (!lines) await show(1);
       }
@@ -407,7 +408,7 @@ function submit() {
   if (filtered()) loadFound(1).catch(failed);
   else loadPage(place.row).catch(failed);
 }
-$("query").addEventListener("submit", (event) => { event.preventDefault(); $("text").blur(); submit(); });
+$("query").addEventListener("submit", (event) => { event.preventDefault(); document.activeElement?.blur(); submit(); });
 $("status").addEventListener("change", submit);
 $("mark").addEventListener("change", submit);
 $("source").addEventListener("change", submit);
@@ -444,7 +445,7 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  const field = event.target.closest("input, select, textarea, dialog");
+  const field = event.target.closest("input, dialog");
   if (event.key === "Escape" && !$("keys").open) {
     stop();
     notice("");
