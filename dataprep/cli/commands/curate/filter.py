@@ -21,10 +21,10 @@ def command(
     """Keep the rows for which a condition holds.
 
     The condition is an expression in the SQL of Polars. It names fields, such as question or meta.topic, and
-    these values. chars(PART), tokens(PART) and text(PART) are of a role, of messages or of a field. turns
-    is the number of user messages; source is the row's, or else the file's name. status(TEACHER) is that
-    of labelled rows; mark and note are what `dataprep view` wrote. Rows keep their bytes and order. A
-    comparison with a value that is absent or null does not hold.
+    derived values. Of a role, of messages or of a field there are chars(PART), tokens(PART) and text(PART).
+    The number of user messages is turns; source is the row's, or else the file's name. Labelled rows have
+    status(TEACHER). The marks that `dataprep view` wrote are mark and note. Rows keep their bytes and their
+    order. A comparison with a value that is absent or null does not hold.
 
     \b
     Examples:
