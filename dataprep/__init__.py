@@ -50,6 +50,7 @@ _HOMES = {
     "export_files": "datasets.exchange.files",
     "export_rationales": "answers.parse",
     "fetch": "datasets.download",
+    "filter_files": "curate.filter",
     "generate": "teacher.generate",
     "import_files": "datasets.exchange.files",
     "init_workspace": "datasets.workspace",

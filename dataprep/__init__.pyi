@@ -33,6 +33,7 @@ from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.answers.parse import export_rationales as export_rationales
 from dataprep.datasets.download import fetch as fetch
+from dataprep.curate.filter import filter_files as filter_files
 from dataprep.teacher.generate import generate as generate
 from dataprep.datasets.exchange.files import import_files as import_files
 from dataprep.datasets.workspace import init_workspace as init_workspace
