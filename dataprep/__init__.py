@@ -16,6 +16,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Contamination": "curate.contamination.files",
     "DataprepError": "core.errors",
     "Endpoint": "teacher.settings",
     "EvaluateSettings": "evaluate.settings:Settings",
@@ -24,6 +25,7 @@ _HOMES = {
     "Exchange": "datasets.exchange.rewriting",
     "GenerationConfig": "models.sampling",
     "Ledger": "core.ledger",
+    "Overlap": "curate.contamination.settings",
     "Pacing": "teacher.settings",
     "Plan": "datasets.convert",
     "PredictOptions": "train.options",
@@ -44,6 +46,7 @@ _HOMES = {
     "convert": "datasets.convert",
     "convert_files": "datasets.convert",
     "dataset_names": "datasets.registry:names",
+    "decontaminate_files": "curate.contamination.files",
     "evaluate_file": "evaluate.evaluator",
     "export_files": "datasets.exchange.files",
     "export_rationales": "answers.parse",

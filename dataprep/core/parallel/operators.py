@@ -143,6 +143,11 @@ class ReadRows(Generic[Row]):
     numbers: list[int]  # for each of `rows`, the number of the row in the block, counted from 0
     _lines: list[tuple[int, bytes]]
 
+    @property
+    def lines(self) -> list[tuple[int, bytes]]:
+        """For each of ``rows``, the number of its line in the block, counted from 1, and its bytes."""
+        return self._lines
+
     def settle(self, results: list[Result | RowError]) -> list[Result]:
         """Return the results that are not errors, and refuse the rows of those that are.
 
