@@ -24,6 +24,7 @@ from benchmarks import (
     templates,
     tokens,
     train,
+    view,
 )
 
 SUITES = {
@@ -37,6 +38,7 @@ SUITES = {
     "templates": templates.bench,
     "train": train.bench,
     "memory": memory.bench,
+    "view": view.bench,
 }
 
 

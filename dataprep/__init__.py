@@ -16,6 +16,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Card": "inspect.card.writing",
     "Contamination": "curate.contamination.files",
     "DataprepError": "core.errors",
     "Endpoint": "teacher.settings",
@@ -40,6 +41,7 @@ _HOMES = {
     "TrainOptions": "train.options",
     "Trained": "train.run",
     "Workspace": "datasets.workspace",
+    "card_of_files": "inspect.card.writing",
     "chat_format_of": "tokens.formats.loading",
     "collect": "collect.collector",
     "collect_files": "collect.collector",
@@ -51,6 +53,7 @@ _HOMES = {
     "export_files": "datasets.exchange.files",
     "export_rationales": "answers.parse",
     "fetch": "datasets.download",
+    "filter_files": "curate.filter",
     "generate": "teacher.generate",
     "import_files": "datasets.exchange.files",
     "init_workspace": "datasets.workspace",
@@ -76,6 +79,8 @@ _HOMES = {
     "train_tokenizer": "tokens.tokenizers.training",
     "validate": "datasets.checks",
     "validate_files": "datasets.checks",
+    "view": "inspect.view.server",
+    "write_card": "inspect.card.writing",
     "write_rows": "core.io",
 }
 

@@ -1,4 +1,5 @@
 # Made by `make docs` from `_HOMES` in __init__.py.
+from dataprep.inspect.card.writing import Card as Card
 from dataprep.curate.contamination.files import Contamination as Contamination
 from dataprep.core.errors import DataprepError as DataprepError
 from dataprep.teacher.settings import Endpoint as Endpoint
@@ -23,6 +24,7 @@ from dataprep.datasets.templates import Template as Template
 from dataprep.train.options import TrainOptions as TrainOptions
 from dataprep.train.run import Trained as Trained
 from dataprep.datasets.workspace import Workspace as Workspace
+from dataprep.inspect.card.writing import card_of_files as card_of_files
 from dataprep.tokens.formats.loading import chat_format_of as chat_format_of
 from dataprep.collect.collector import collect as collect
 from dataprep.collect.collector import collect_files as collect_files
@@ -34,6 +36,7 @@ from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.answers.parse import export_rationales as export_rationales
 from dataprep.datasets.download import fetch as fetch
+from dataprep.curate.filter import filter_files as filter_files
 from dataprep.teacher.generate import generate as generate
 from dataprep.datasets.exchange.files import import_files as import_files
 from dataprep.datasets.workspace import init_workspace as init_workspace
@@ -59,6 +62,8 @@ from dataprep.train.run import train as train_student
 from dataprep.tokens.tokenizers.training import train_tokenizer as train_tokenizer
 from dataprep.datasets.checks import validate as validate
 from dataprep.datasets.checks import validate_files as validate_files
+from dataprep.inspect.view.server import view as view
+from dataprep.inspect.card.writing import write_card as write_card
 from dataprep.core.io import write_rows as write_rows
 
 __version__: str

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from dataprep import init_workspace
+from tests.browser import browser, open_page  # noqa: F401 - fixtures of pages in a real browser
 from tests.helpers import run_alone, run_here
 
 # A runner that was started with `nohup` hands its ignored SIGHUP down, and commands leave it ignored, as they

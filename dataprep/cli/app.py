@@ -24,9 +24,11 @@ COMMANDS = {
     "import": ("exchange:import_command", "Read other tools' rows as chat rows."),
     "merge": ("merge:command", "Merge and shuffle files of rows, reproducibly."),
     "decontaminate": ("curate.decontaminate:command", "Drop training rows that repeat test rows."),
+    "filter": ("curate.filter:command", "Keep the rows for which a condition holds."),
     "validate": ("checks:validate_command", "Check that every row of chat files is well-formed."),
     "lint-tokens": ("checks:lint_tokens_command", "Check the token ids and the loss mask of chat files."),
     "stats": ("checks:stats_command", "Describe files: counts, lengths, duplicates."),
+    "card": ("inspect.card:command", "Write a dataset's card for the hub, and Croissant metadata."),
     "parse-rationales": ("collect:parse_command", "Parse teachers' rationale files into labelled rows."),
     "export-rationales": (
         "collect:export_command",
@@ -53,6 +55,7 @@ COMMANDS = {
         "train:predict_command",
         "Score rows with a classifier that `dataprep train` made, or any of transformers.",
     ),
+    "view": ("inspect.view:command", "Look at the rows of files on a local web page."),
     "fetch": ("datasets:fetch_command", "Download a dataset from the Hugging Face hub into raw/."),
     "datasets": (
         "datasets:datasets_command",

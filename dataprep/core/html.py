@@ -12,7 +12,7 @@ from pathlib import PurePath
 from dataprep.core import io as files
 from dataprep.core.errors import UsageError, visible
 
-_STYLE = """\
+STYLE = """\
 :root {
   color-scheme: light dark;
   --page: #fbfaf8; --ink: #1d1c1a; --muted: #64615b; --line: #dedad2; --panel: #f2efe9;
@@ -47,7 +47,7 @@ _HEAD = """\
 
 def document(title: str, style: str, parts: Iterable[str]) -> str:
     """Return a whole page: its title as text, its own rules after the shared ones, its parts in HTML."""
-    head = f"{_HEAD}<title>{html.escape(title)}</title>\n<style>\n{_STYLE}{style}</style>\n</head>\n"
+    head = f"{_HEAD}<title>{html.escape(title)}</title>\n<style>\n{STYLE}{style}</style>\n</head>\n"
     return "".join((head, "<body>\n<main>\n", *parts, "</main>\n</body>\n</html>\n"))
 
 

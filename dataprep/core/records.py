@@ -154,6 +154,7 @@ class Source:
     licence: str = ""  # the licence it is published under
     homepage: str = ""  # where its authors publish it
     task: str = "choice"  # the task of its Examples, as in `Example.task`
+    language: str = ""  # the language of its texts, as ISO 639-1
 
 
 def text_of(row: Mapping[str, Any], name: str) -> str:

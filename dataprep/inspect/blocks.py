@@ -9,6 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from dataprep.core.conversations import LOSS_FIELDS, REASONING_FIELDS, content_text, reasoning_of
+from dataprep.core.jsonl import any_line
 
 Kind = Literal["text", "reasoning", "call", "tools", "field"]
 
@@ -80,4 +81,7 @@ def _blocks_of_message(message: Any) -> Iterator[TextBlock]:
 def _written(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # it is nested more deeply than orjson writes
+        return any_line(value).decode()

@@ -41,10 +41,12 @@ def raw_rows(count):
 def test_the_commands_are_these():
     """A command appears or goes only on purpose."""
     assert COMMANDS == [
+        "card",
         "clean",
         "collect",
         "convert",
         "datasets",
+        "decontaminate",
         "evaluate",
         "export",
         "export-rationales",
@@ -64,6 +66,7 @@ def test_the_commands_are_these():
         "tokenizer train",
         "train",
         "validate",
+        "view",
     ]
 
 

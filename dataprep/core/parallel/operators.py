@@ -144,9 +144,14 @@ class ReadRows(Generic[Row]):
     _lines: list[tuple[int, bytes]]
 
     @property
-    def lines(self) -> list[tuple[int, bytes]]:
-        """For each of ``rows``, the number of its line in the block, counted from 1, and its bytes."""
-        return self._lines
+    def lines(self) -> list[bytes]:
+        """Return the bytes of each of ``rows``, without the newline."""
+        return [line for _, line in self._lines]
+
+    @property
+    def line_numbers(self) -> list[int]:
+        """Return the number of the line of each of ``rows`` in the block, counted from 1."""
+        return [number for number, _ in self._lines]
 
     def settle(self, results: list[Result | RowError]) -> list[Result]:
         """Return the results that are not errors, and refuse the rows of those that are.
@@ -170,14 +175,18 @@ class ReadRows(Generic[Row]):
         return kept
 
 
-def read_block(block: Block, read: Callable[[dict[str, Any]], Row]) -> ReadRows[Row]:
+def read_block(block: Block, read: Callable[[dict[str, Any]], Row], *, checked: bool = True) -> ReadRows[Row]:
     """Parse a block's rows, for an operator that works on many of them at once.
 
-    ``read`` is called with each row and raises ``RowError`` or ``RowDropped`` for one that it does not take.
+    Args:
+        block: the block.
+        read: called with each row; raises ``RowError`` or ``RowDropped`` for one that it does not take.
+        checked: refuse rows of which the parser loses a key or digits. An operator that keeps the bytes of
+            rows loses nothing, and needs this at the beginning of a file only.
     """
     result: ReadRows[Row] = ReadRows(Outcome(), [], [], [])
     outcome, lines, blank = result.outcome, _lines_of(block), 0
-    parsed = lines if block.array else _parsed(lines)
+    parsed = lines if block.array else _parsed(lines, checked or block.start < CHECKED_BYTES)
     for number, line in enumerate(lines, 1):
         text = any_line(line) if block.array else line
         try:
@@ -201,11 +210,11 @@ def read_block(block: Block, read: Callable[[dict[str, Any]], Row]) -> ReadRows[
     return result
 
 
-def _parsed(lines: list[bytes]) -> list[Any] | None:
+def _parsed(lines: list[bytes], checked: bool = True) -> list[Any] | None:
     """Return the parsed lines; ``None`` if one is blank or bad, or the parser may have lost a part of it."""
     try:
         rows = list(map(orjson.loads, lines))
-        return None if loses(b"\n".join(lines), rows) else rows
+        return None if checked and loses(b"\n".join(lines), rows) else rows
     except (orjson.JSONDecodeError, TypeError):
         return None
 

@@ -64,15 +64,15 @@ class Decontaminate:
             sure = [match for match in matches if self._is_told_apart(read.rows[number], match)]
             if sure:
                 found[number] = sure
-        lines = read.lines
+        lines, places = read.lines, read.line_numbers
         drops = [
-            Drop(lines[number][0], lines[number][1], matches, *_overlap(read.rows[number], matches[0]))
+            Drop(places[number], lines[number], matches, *_overlap(read.rows[number], matches[0]))
             for number, matches in sorted(found.items())
         ]
         kept: list[bytes] = read.settle(
             [
                 RowDropped(REASONS[found[number][0].kind]) if number in found else line
-                for number, (_, line) in enumerate(lines)
+                for number, line in enumerate(lines)
             ]
         )
         read.outcome.put(b"".join(line + b"\n" for line in kept))

@@ -39,6 +39,7 @@ SOURCE = Source(
     hub="deepmind/aqua_rat",
     revision="33301c6a050c96af81f63cad5562cb5363e88971",
     licence="Apache-2.0",
+    language="en",
     homepage="https://github.com/google-deepmind/AQuA",
     splits={
         "train": Split(("*train*",), 97467, "aqua_rat_train_llama", hub="raw/train"),

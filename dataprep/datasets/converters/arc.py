@@ -18,6 +18,7 @@ SOURCE = Source(
     hub="allenai/ai2_arc",
     revision="210d026faf9955653af8916fad021475a3f00453",
     licence="CC BY-SA 4.0",
+    language="en",
     homepage="https://allenai.org/data/arc",
     splits={
         # Splits without a prefix are the Challenge set.

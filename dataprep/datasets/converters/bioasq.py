@@ -31,6 +31,7 @@ from dataprep.datasets.converters.choices import (
 SOURCE = Source(
     # Not on the hub: only its authors publish it, after a registration.
     licence="CC BY 2.5",
+    language="en",
     homepage="http://bioasq.org/",
     splits={
         "train": Split(("*train*",), 0, "bioasq_train_llama"),

@@ -17,6 +17,7 @@ SOURCE = Source(
     hub="tau/commonsense_qa",
     revision="94630fe30dad47192a8546eb75f094926d47e155",
     licence="MIT",
+    language="en",
     homepage="https://www.tau-nlp.sites.tau.ac.il/commonsenseqa",
     splits={
         "train": Split(("*train*",), 9741, "commonsense_qa_train_llama", hub="default/train"),

@@ -22,6 +22,7 @@ SOURCE = Source(
     hub="openai/gsm8k",
     revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
     licence="MIT",
+    language="en",
     homepage="https://github.com/openai/grade-school-math",
     splits={
         "train": Split(("*train*",), 7473, "gsm8k_train_llama", hub="main/train"),

@@ -38,6 +38,7 @@ SOURCE = Source(
     hub="google-research-datasets/mbpp",
     revision="4bb6404fdc6cacfda99d4ac4205087b89d32030c",
     licence="CC BY 4.0",
+    language="en",
     homepage="https://github.com/google-research/google-research/tree/master/mbpp",
     splits={
         "train": Split(("*",), 464, "mbpp_train_sample_llama", hub=HUB),

@@ -18,6 +18,7 @@ SOURCE = Source(
     hub="allenai/openbookqa",
     revision="388097ea7776314e93a529163e0fea805b8a6454",
     licence="Apache-2.0",
+    language="en",
     homepage="https://allenai.org/data/open-book-qa",
     splits={
         "train": Split(("*train*",), 4957, "openbookqa_train_llama", hub="main/train"),

@@ -30,6 +30,7 @@ SOURCE = Source(
     # The main branch holds a loading script, and no code from the hub is run.
     revision="refs/convert/parquet",
     licence="AFL-3.0",
+    language="en",
     homepage="https://yonatanbisk.com/piqa/",
     splits={
         "train": Split(("*train*",), 16113, "piqa_train_llama", hub="plain_text/train"),

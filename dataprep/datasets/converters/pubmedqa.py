@@ -42,6 +42,7 @@ SOURCE = Source(
     hub="qiaojin/PubMedQA",
     revision="9001f2853fb87cab8d220904e0de81ac6973b318",
     licence="MIT",
+    language="en",
     homepage="https://pubmedqa.github.io/",
     splits={
         # The published labelled set is one file of 1,000 rows: all of them are the train split here.

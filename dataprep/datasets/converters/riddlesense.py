@@ -18,6 +18,7 @@ SOURCE = Source(
     # The main branch holds a loading script, and no code from the hub is run.
     revision="refs/convert/parquet",
     licence="MIT",
+    language="en",
     homepage="https://inklab.usc.edu/RiddleSense/",
     splits={
         "train": Split(("*train*",), 3510, "riddlesense_train_llama", hub="default/train"),

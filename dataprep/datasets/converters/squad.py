@@ -33,6 +33,7 @@ SOURCE = Source(
     hub="rajpurkar/squad_v2",
     revision="3ffb306f725f7d2ce8394bc1873b24868140c412",
     licence="CC BY-SA 4.0",
+    language="en",
     homepage="https://rajpurkar.github.io/SQuAD-explorer/",
     splits={
         "train": Split(("*train*",), 130319, "squad_train_sample_llama", hub="squad_v2/train"),

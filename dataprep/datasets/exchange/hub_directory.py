@@ -16,6 +16,7 @@ from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import FileError, RowError, UsageError
 from dataprep.core.io import new_folder, parquet_schema, write_parquet
+from dataprep.core.markup import code_of, plain_of, yaml_of
 from dataprep.datasets.exchange.rewriting import Exchange, Rewriter, check_paths, rewrite
 
 _SPLIT = re.compile(r"\w+(?:\.\w+)*")  # the names that `datasets` accepts
@@ -133,7 +134,6 @@ def card_of(title: str, schema: Any, rows: dict[str, int], sizes: dict[str, int]
         stored: bytes of the Parquet files.
     """
     total = sum(rows.values())
-    size = next((word for limit, word in _SIZES if total < limit), "n>10M")
     header = {
         "configs": [
             {
@@ -150,16 +150,16 @@ def card_of(title: str, schema: Any, rows: dict[str, int], sizes: dict[str, int]
             "download_size": stored,
             "dataset_size": sum(sizes.values()),
         },
-        "size_categories": [size],
+        "size_categories": [size_category(total)],
         "task_categories": ["text-generation"],
         "tags": ["chat"],
     }
-    splits = "\n".join(f"| {name} | {count:,} |" for name, count in rows.items())
-    columns = "\n".join(f"| `{name}` | {_meaning(name, dtype)} |" for name, dtype in schema.items())
+    splits = "\n".join(f"| {code_of(name)} | {count:,} |" for name, count in rows.items())
+    columns = "\n".join(f"| {code_of(name)} | {_meaning(name, dtype)} |" for name, dtype in schema.items())
     return f"""---
-{_yaml(header)}---
+{yaml_of(header)}---
 
-# {title}
+# {plain_of(title)}
 
 | split | rows |
 | --- | ---: |
@@ -172,6 +172,11 @@ def card_of(title: str, schema: Any, rows: dict[str, int], sizes: dict[str, int]
 Load it with `datasets.load_dataset(DIRECTORY)`. JSON text, also the arguments of tool calls, is an object or
 a list in each row: `json.loads` reads it. Fields that a message does not have are null.
 """
+
+
+def size_category(rows: int) -> str:
+    """Return the hub's word for a number of rows."""
+    return next((word for limit, word in _SIZES if rows < limit), "n>10M")
 
 
 def _meaning(name: str, dtype: Any) -> str:
@@ -192,28 +197,3 @@ def _feature(dtype: Any) -> dict[str, Any]:
     # The type of a field in a struct is a class, and that of a column an object; `==` takes both.
     names = ((pl.String, "string"), (pl.Boolean, "bool"), (pl.Null, "null"))
     return {"dtype": next((name for known, name in names if dtype == known), str(dtype).lower())}
-
-
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_YAML_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
-
-
-def _yaml(value: Any, indent: str = "") -> str:
-    """Return objects and lists as YAML in block style; texts that YAML may read otherwise are quoted."""
-    import orjson
-
-    lines = []
-    if isinstance(value, dict):
-        for key, item in value.items():
-            nested = isinstance(item, dict | list)
-            deeper = indent if isinstance(item, list) else f"{indent}  "
-            lines.append(f"{indent}{key}:" + (f"\n{_yaml(item, deeper)}" if nested else f" {_yaml(item)}\n"))
-        return "".join(lines)
-    if isinstance(value, list):
-        for item in value:
-            text = _yaml(item, f"{indent}  ") if isinstance(item, dict) else f"{indent}  {_yaml(item)}\n"
-            lines.append(f"{indent}- {text[len(indent) + 2 :]}")
-        return "".join(lines)
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _YAML_WORDS:
-        return value
-    return orjson.dumps(value).decode()

@@ -65,8 +65,8 @@ def command(
         )
     if not quiet and not as_json:
         print_text(_table(done), file=sys.stderr)
-    target = "nowhere (dry run)" if dry_run else output
-    summary.add("decontaminate", done.ledger, target, facts=done.facts(), hint="each row repeats a test row")
+    note = "nothing is written: " if dry_run else ""
+    summary.add("decontaminate", done.ledger, output, note=note, facts=done.facts())
     summary.finish()
 
 

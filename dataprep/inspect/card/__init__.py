@@ -1,0 +1,1 @@
+"""Describe a dataset: a card for the hub, and Croissant metadata."""

@@ -1,0 +1,1 @@
+"""A local web page over files of rows of any size."""
