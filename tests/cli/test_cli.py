@@ -51,6 +51,7 @@ def test_the_commands_are_these():
         "export",
         "export-rationales",
         "fetch",
+        "filter",
         "generate",
         "import",
         "init",
