@@ -46,6 +46,7 @@ def test_the_commands_are_these():
         "collect",
         "convert",
         "datasets",
+        "decontaminate",
         "evaluate",
         "export",
         "export-rationales",
