@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Card": "inspect.card.writing",
+    "Contamination": "curate.contamination.files",
     "DataprepError": "core.errors",
     "Endpoint": "teacher.settings",
     "EvaluateSettings": "evaluate.settings:Settings",
@@ -25,6 +26,7 @@ _HOMES = {
     "Exchange": "datasets.exchange.rewriting",
     "GenerationConfig": "models.sampling",
     "Ledger": "core.ledger",
+    "Overlap": "curate.contamination.settings",
     "Pacing": "teacher.settings",
     "Plan": "datasets.convert",
     "PredictOptions": "train.options",
@@ -47,6 +49,7 @@ _HOMES = {
     "convert": "datasets.convert",
     "convert_files": "datasets.convert",
     "dataset_names": "datasets.registry:names",
+    "decontaminate_files": "curate.contamination.files",
     "evaluate_file": "evaluate.evaluator",
     "export_files": "datasets.exchange.files",
     "export_rationales": "answers.parse",

@@ -1,5 +1,6 @@
 # Made by `make docs` from `_HOMES` in __init__.py.
 from dataprep.inspect.card.writing import Card as Card
+from dataprep.curate.contamination.files import Contamination as Contamination
 from dataprep.core.errors import DataprepError as DataprepError
 from dataprep.teacher.settings import Endpoint as Endpoint
 from dataprep.evaluate.settings import Settings as EvaluateSettings
@@ -8,6 +9,7 @@ from dataprep.core.records import Example as Example
 from dataprep.datasets.exchange.rewriting import Exchange as Exchange
 from dataprep.models.sampling import GenerationConfig as GenerationConfig
 from dataprep.core.ledger import Ledger as Ledger
+from dataprep.curate.contamination.settings import Overlap as Overlap
 from dataprep.teacher.settings import Pacing as Pacing
 from dataprep.datasets.convert import Plan as Plan
 from dataprep.train.options import PredictOptions as PredictOptions
@@ -30,6 +32,7 @@ from dataprep.collect.collector import collect_files as collect_files
 from dataprep.datasets.convert import convert as convert
 from dataprep.datasets.convert import convert_files as convert_files
 from dataprep.datasets.registry import names as dataset_names
+from dataprep.curate.contamination.files import decontaminate_files as decontaminate_files
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.answers.parse import export_rationales as export_rationales

@@ -138,6 +138,18 @@ def tokens_of(text: str) -> list[str]:
     return text.translate(_ASCII).split() if text.isascii() else _TOKEN.findall(_folded(text))
 
 
+def spans_of(text: str) -> list[tuple[int, int]] | None:
+    """Return where the tokens of ``tokens_of`` begin and end in a text.
+
+    It is ``None`` for the few texts whose Unicode forms divide their tokens in another way.
+
+    >>> spans_of("It's 3")
+    [(0, 2), (3, 4), (5, 6)]
+    """
+    spans = [found.span() for found in _TOKEN.finditer(text)]
+    return spans if text.isascii() or len(spans) == len(tokens_of(text)) else None
+
+
 def _folded(text: str) -> str:
     if text.isascii():
         return text.lower()

@@ -148,6 +148,11 @@ class ReadRows(Generic[Row]):
         """Return the bytes of each of ``rows``, without the newline."""
         return [line for _, line in self._lines]
 
+    @property
+    def line_numbers(self) -> list[int]:
+        """Return the number of the line of each of ``rows`` in the block, counted from 1."""
+        return [number for number, _ in self._lines]
+
     def settle(self, results: list[Result | RowError]) -> list[Result]:
         """Return the results that are not errors, and refuse the rows of those that are.
 
