@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import (
     convert,
     exchange,
+    filter_split,
     generate,
     memory,
     merge,
@@ -24,6 +25,7 @@ from benchmarks import (
     templates,
     tokens,
     train,
+    view,
 )
 
 SUITES = {
@@ -31,12 +33,14 @@ SUITES = {
     "convert": convert.bench,
     "exchange": exchange.bench,
     "merge": merge.bench,
+    "filter_split": filter_split.bench,
     "rationales": rationales.bench,
     "generate": generate.bench,
     "tokens": tokens.bench,
     "templates": templates.bench,
     "train": train.bench,
     "memory": memory.bench,
+    "view": view.bench,
 }
 
 

@@ -1,5 +1,6 @@
 # Made by `make docs` from `_HOMES` in __init__.py.
 from dataprep.inspect.card.writing import Card as Card
+from dataprep.curate.contamination.files import Contamination as Contamination
 from dataprep.core.errors import DataprepError as DataprepError
 from dataprep.teacher.settings import Endpoint as Endpoint
 from dataprep.evaluate.settings import Settings as EvaluateSettings
@@ -8,6 +9,7 @@ from dataprep.core.records import Example as Example
 from dataprep.datasets.exchange.rewriting import Exchange as Exchange
 from dataprep.models.sampling import GenerationConfig as GenerationConfig
 from dataprep.core.ledger import Ledger as Ledger
+from dataprep.curate.contamination.settings import Overlap as Overlap
 from dataprep.teacher.settings import Pacing as Pacing
 from dataprep.datasets.convert import Plan as Plan
 from dataprep.train.options import PredictOptions as PredictOptions
@@ -17,6 +19,7 @@ from dataprep.core.sampling import Reservoir as Reservoir
 from dataprep.collect.review.findings import Review as Review
 from dataprep.tokens.options import ShardOptions as ShardOptions
 from dataprep.tokens.shards.reading import Shards as Shards
+from dataprep.curate.split import Split as Split
 from dataprep.datasets.checks import Stats as Stats
 from dataprep.datasets.templates import Template as Template
 from dataprep.train.options import TrainOptions as TrainOptions
@@ -29,10 +32,12 @@ from dataprep.collect.collector import collect_files as collect_files
 from dataprep.datasets.convert import convert as convert
 from dataprep.datasets.convert import convert_files as convert_files
 from dataprep.datasets.registry import names as dataset_names
+from dataprep.curate.contamination.files import decontaminate_files as decontaminate_files
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.answers.parse import export_rationales as export_rationales
 from dataprep.datasets.download import fetch as fetch
+from dataprep.curate.filter import filter_files as filter_files
 from dataprep.teacher.generate import generate as generate
 from dataprep.datasets.exchange.files import import_files as import_files
 from dataprep.datasets.workspace import init_workspace as init_workspace
@@ -50,6 +55,7 @@ from dataprep.core.io import read_rows as read_rows
 from dataprep.collect.review.review import review as review
 from dataprep.collect.review.review import review_files as review_files
 from dataprep.core.sampling import shuffled_order as shuffled_order
+from dataprep.curate.split import split_files as split_files
 from dataprep.datasets.checks import stats as stats
 from dataprep.datasets.checks import stats_of_files as stats_of_files
 from dataprep.tokens.tokenize import tokenize_files as tokenize_files

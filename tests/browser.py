@@ -67,9 +67,11 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         return page
 
     yield open_in_new_window
+    # What a page gives up itself, or when its window is closed, has not failed.
+    found = [problem for problem in problems if not problem.endswith("net::ERR_ABORTED")]
     for context in contexts:
         context.close()
-    assert problems == []
+    assert found == []
 
 
 BAD = ("error", "warning")

@@ -51,6 +51,14 @@ class TextOf:
     def __call__(self, row: Mapping[str, Any]) -> str:
         """Return the text; raise ``RowError`` for a row that has no such part."""
         part, messages = self.part, row.get("messages")
+        if part in ROLES and type(messages) is list:
+            # Nearly all rows have plain texts, and are done with here in a third of the time.
+            try:
+                plain = [message["content"] for message in messages if message["role"] == part]
+                if plain:
+                    return "\n".join(plain)
+            except (TypeError, KeyError):
+                pass
         if messages is None or part not in (*ROLES, *_LAST, "messages"):
             return _text(field_of(row, part))
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
@@ -128,6 +136,18 @@ def tokens_of(text: str) -> list[str]:
         for mark in _MARKS:
             text = text.replace(mark, " ")
     return text.translate(_ASCII).split() if text.isascii() else _TOKEN.findall(_folded(text))
+
+
+def spans_of(text: str) -> list[tuple[int, int]] | None:
+    """Return where the tokens of ``tokens_of`` begin and end in a text.
+
+    It is ``None`` for the few texts whose Unicode forms divide their tokens in another way.
+
+    >>> spans_of("It's 3")
+    [(0, 2), (3, 4), (5, 6)]
+    """
+    spans = [found.span() for found in _TOKEN.finditer(text)]
+    return spans if text.isascii() or len(spans) == len(tokens_of(text)) else None
 
 
 def _folded(text: str) -> str:

@@ -6,6 +6,7 @@ of a row, not in the names of its fields, and letters match in upper and lower c
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ SECONDS = 0.08
 """How long one request searches; the page asks again."""
 _BATCH = 1 << 20
 
-# Bytes that can become a letter of ASCII: escapes of such letters, and two signs whose small letters are.
-_ODD = (b"\\u00", b"\\u212", b"\\u0130", "\u212a".encode(), "\u0130".encode())
+# Bytes, in lower case, that can become a letter of ASCII: the escapes of such letters, and of the two other
+# signs whose small letters have one, which are also looked for as they are.
+_ESCAPE = re.compile(rb"\\u00[0-7]|\\u212a|\\u0130")
+_SIGNS = ("\u212a".encode(), "\u0130".encode())
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,23 @@ class Query:
     mark_of: Callable[[bytes], Mark | None] = lambda _: None
     mark: str = ""
 
-    def candidates(self, data: bytes) -> Callable[[bytes], bool] | None:
-        """Return a test for lines of these bytes, false if one cannot match; ``None`` if none of them can."""
+    def lines_in(self, data: bytes) -> Iterator[tuple[int, int, int]]:
+        """Yield index, begin and end of each line in some bytes that may match."""
         # The status of a line of a journal is not written there.
         texts = [self.text, self.source, "" if self.kind == "journal" else self.status]
-        wanted = [needle for text in texts if (needle := _needle(text.lower()))]
+        needle = max((_needle(text.lower()) for text in texts), key=len)
+        if not needle:
+            begin = 0
+            for index, line in enumerate(data.split(b"\n")):
+                yield index, begin, min(begin + len(line) + 1, len(data))
+                begin += len(line) + 1
+            return
+        index = counted = 0
         lowered = data.lower()
-        # An escape can hide what is looked for.
-        if not wanted or any(odd in lowered for odd in _ODD):
-            return lambda _: True
-        if not all(needle in lowered for needle in wanted):
-            return None
-        return lambda line: all(needle in line.lower() for needle in wanted)
+        for begin in sorted(set(_begins(lowered, needle))):
+            index += lowered.count(b"\n", counted, begin)
+            counted = begin
+            yield index, begin, lowered.find(b"\n", begin) + 1 or len(data)
 
     def matches(self, line: bytes) -> bool:
         """Return whether a row is one to find."""
@@ -106,6 +114,18 @@ def _needle(text: str) -> bytes:
     return max(runs, key=len).encode()
 
 
+def _begins(lowered: bytes, needle: bytes) -> Iterator[int]:
+    """Yield where the lines begin in which a needle stands, or something that can hide it."""
+    for wanted in (needle, *_SIGNS):
+        at = lowered.find(wanted)
+        while at >= 0:
+            yield lowered.rfind(b"\n", 0, at) + 1
+            end = lowered.find(b"\n", at)
+            at = lowered.find(wanted, end) if end >= 0 else -1
+    for found in _ESCAPE.finditer(lowered):
+        yield lowered.rfind(b"\n", 0, found.start()) + 1
+
+
 def _texts_in(value: Any) -> Iterator[str]:
     stack = [value]
     while stack:
@@ -150,10 +170,9 @@ def find(
     found: list[dict[str, Any]] = []
     number: int | None = min(start, reader.total) if back else start
     while number is not None and 1 <= number <= reader.total:
-        lines, test, following = _batch(reader, query, number, back)
-        for span, line in lines if test is not None else ():
-            assert test is not None
-            if not line.strip() or not test(line) or not query.matches(line):
+        lines, following = _batch(reader, query, number, back)
+        for span, line in lines:
+            if not line or not query.matches(line):
                 continue
             size = len(line) if len(line) < PREVIEW_BYTES else span.end - span.begin
             made = preview(span.number, line[:PREVIEW_BYTES], size, chat=query.kind == "chat")
@@ -169,8 +188,8 @@ def find(
 
 def _batch(
     reader: Reader, query: Query, number: int, back: bool
-) -> tuple[Iterable[tuple[Span, bytes]], Callable[[bytes], bool] | None, int | None]:
-    """Return some lines in the order of the search, the test for them, and the number to continue with."""
+) -> tuple[Iterable[tuple[Span, bytes]], int | None]:
+    """Return lines that may match, in the order of the search, and the number to continue with."""
     block = reader.block(number)
     assert block is not None
     first, after, begin, end = block.number, block.number + block.size, block.begin, block.end
@@ -188,22 +207,16 @@ def _batch(
         near = takewhile(lambda span: span.number < after, reader.spans(first))
         spans = [span for span in near if span.number in wanted]
         spans = spans[::-1] if back else spans
-        return ((span, _beginning(reader, span)) for span in spans), lambda _: True, following or None
+        return ((span, _beginning(reader, span)) for span in spans), following or None
     data = reader.read(begin, end)
-    test = query.candidates(data)
-    if test is None:
-        return (), None, following or None
-    spans = []
-    at = 0
-    for line in range(first, after):
-        stop = data.find(b"\n", at) + 1 or len(data)
-        if line in wanted:
-            spans.append(Span(line, begin + at, begin + stop))
-        at = stop
+    spans = [
+        Span(first + index, begin + start, begin + stop)
+        for index, start, stop in query.lines_in(data)
+        if first + index in wanted
+    ]
     spans = spans[::-1] if back else spans
-    lines = ((span, data[span.begin - begin : span.end - begin].strip()) for span in spans)
-    return lines, test, following or None
+    return ((span, data[span.begin - begin : span.end - begin].strip()) for span in spans), following or None
 
 
 def _beginning(reader: Reader, span: Span) -> bytes:
-    return reader.line(span, MAX_LINE if span.end - span.begin <= MAX_LINE else PREVIEW_BYTES)
+    return reader.line(span, MAX_LINE if span.end - span.begin <= MAX_LINE else PREVIEW_BYTES).strip()

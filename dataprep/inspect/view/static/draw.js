@@ -31,7 +31,8 @@ function marked(text, wanted) {
   let at = 0;
   // Letters that are longer in lower case would shift the places.
   if (wanted && lower.length === text.length) {
-    for (let found; (found = lower.indexOf(wanted, at)) >= 0; at = found + wanted.length) {
+    // Tens of thousands of marks would take a browser seconds.
+    for (let found, left = 500; left-- && (found = lower.indexOf(wanted, at)) >= 0; at = found + wanted.length) {
       pieces.append(text.slice(at, found), el("mark", {}, text.slice(found, found + wanted.length)));
     }
   }

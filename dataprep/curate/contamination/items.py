@@ -1,0 +1,103 @@
+"""Read test rows as the distinct texts that training rows must not repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from dataprep.core import io as files
+from dataprep.core.errors import InputError, Location, located
+from dataprep.curate.contamination.wording import part_of, question_digest
+from dataprep.curate.texts import spans_of, tokens_of
+
+SHORTEST = 5
+"""Number of tokens from which on a text counts where it stands inside another one."""
+
+# Words that begin sentences and questions: written with a capital, they are no names.
+_USUAL_WORDS = """
+a after all an and any are as at both but by did do does each every for from had has have he her
+his how if in into is it its many more much my no of on one or our she so some than that the their
+then there these they this to two was we were what when where which while who whose why will with
+you your
+"""
+_USUAL = frozenset(_USUAL_WORDS.split())
+
+_PRONOUNS_WORDS = """
+he she him her his hers himself herself
+"""
+_PRONOUNS = frozenset(_PRONOUNS_WORDS.split())  # they change with a name
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A test row: where it stands, and what names it."""
+
+    where: Location
+    id: str | None
+    digest: str | None  # of its question, see ``wording.question_digest``
+
+
+@dataclass(slots=True)
+class Text:
+    """A text of one test row, or the same text of several.
+
+    Attributes:
+        tokens: its tokens.
+        names: for each token, whether it is the name of somebody or something.
+        items: numbers of the test rows that have it.
+    """
+
+    tokens: list[str]
+    names: list[bool]
+    items: list[int] = field(default_factory=list)
+
+
+def read_items(paths: Sequence[str], fields: Sequence[str], ngram: int) -> tuple[list[Item], list[Text]]:
+    """Return the test rows of files, and their distinct texts.
+
+    Raises:
+        InputError: a row lacks one of the fields, or a file has no rows.
+    """
+    items: list[Item] = []
+    texts: dict[tuple[str, ...], Text] = {}
+    for path in paths:
+        before = len(items)
+        for where, row in files.read_rows(path):
+            with located(where, "name the parts of test rows to look for with --fields"):
+                parts = [part_of(row, name, ngram) for name in fields]
+            name = row.get("id")
+            items.append(Item(where, None if name is None else str(name), question_digest(row)))
+            for made in _told_apart(parts):
+                texts.setdefault(tuple(made.tokens), made).items.append(len(items) - 1)
+        if len(items) == before:
+            raise InputError(path, "the file is empty; expected test rows")
+    # A short text that many rows have, such as "yes", is no sign of any of them.
+    kept = [text for text in texts.values() if len(text.tokens) >= SHORTEST or len(text.items) < 3]
+    _leave_names(kept)
+    return items, kept
+
+
+def _told_apart(parts: Iterable[str]) -> Iterator[Text]:
+    """Yield the texts of a row that are long enough to be told from others; else its first one."""
+    texts = list({tuple(text.tokens): text for part in parts if (text := _text_of(part)).tokens}.values())
+    yield from [text for text in texts if len(text.tokens) >= SHORTEST] or texts[:1]
+
+
+def _text_of(text: str) -> Text:
+    tokens, spans = tokens_of(text), spans_of(text)
+    if spans is None:
+        return Text(tokens, [False] * len(tokens))
+    capitals = [
+        text[begin].isupper() and token not in _USUAL for token, (begin, _) in zip(tokens, spans, strict=True)
+    ]
+    return Text(tokens, capitals)
+
+
+def _leave_names(texts: Sequence[Text]) -> None:
+    """Take a capitalised word for a name only if no text has it in lower case."""
+    lower: set[str] = set()
+    for text in texts:
+        lower.update(token for token, big in zip(text.tokens, text.names, strict=True) if not big)
+    for text in texts:
+        pairs = zip(text.tokens, text.names, strict=True)
+        text.names = [token in _PRONOUNS or (big and token not in lower) for token, big in pairs]
