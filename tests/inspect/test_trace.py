@@ -1,14 +1,13 @@
 """Rows followed back to their source rows: each step exact, or with the reason why it is not."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from dataprep.cli.app import app
 from dataprep.core.errors import UsageError
-from dataprep.inspect import steps
-from dataprep.inspect.trace import tracing
 from dataprep.inspect.trace.tracing import trace
 from dataprep.tokens.options import ShardOptions
 from dataprep.tokens.shards.manifest import sha256_of
@@ -22,22 +21,23 @@ GSM8K = [{"question": f"What is {n} + {n}?", "answer": f"{n}+{n}={2 * n}\n#### {
 
 @pytest.fixture
 def made(tmp_path, run, monkeypatch):
-    """Run commands in ``tmp_path``; ``made(words, inputs, outputs)`` notes what was read and written."""
+    """Run commands in ``tmp_path``; ``made(words, inputs, outputs)`` writes manifests beside the outputs."""
     monkeypatch.chdir(tmp_path)
-    known = {}
 
     def make(words, inputs, outputs, run_it=True):
         words = words.split()
+        read = [{"path": path, "sha256": sha256_of(path)} for path in inputs]
         if run_it:
             done = run(*words)
             assert done.code == 0, done.err
+        written = [{"path": path, "sha256": sha256_of(path)} for path in outputs if Path(path).is_file()]
         command = get_command(app).commands[words[0]]
         options = command.make_context(words[0], words[1:], resilient_parsing=True).params
-        files = [[steps.StepFile(path, sha256_of(path)) for path in paths] for paths in (inputs, outputs)]
-        step = steps.Step(words[0], tuple(words), options, *map(tuple, files), manifest=outputs[0])
-        known.update(dict.fromkeys(outputs, step))
+        manifest = {"command": words[0], "words": words, "options": options}
+        manifest |= {"inputs": read, "outputs": written}
+        for path in outputs:
+            Path(f"{path}.manifest.json").write_text(json.dumps(manifest))
 
-    monkeypatch.setattr(tracing, "step_of", known.get)
     return make
 
 
@@ -88,7 +88,7 @@ def test_every_row_of_a_merge_is_followed_to_its_source_row(tmp_path, made):
             (source,) = origin.sources
             assert (str(source.where), source.note) == (
                 f"{other}:{int(question[1:]) + 1}",
-                "no manifest is beside the file, so nothing tells how it was made",
+                "no manifest is beside the file: nothing tells how it was made",
             )
 
 
@@ -184,7 +184,19 @@ def test_a_step_that_cannot_be_followed_says_why(tmp_path, made):
     assert "was changed since it was written" in trace("a.jsonl:1").note
 
 
-def test_documents_of_shards(tmp_path, made, monkeypatch):
+def test_a_damaged_manifest_ends_the_trace(made):
+    """It is named with what was found in it; a merge onto its own input ends too."""
+    write_jsonl("a.jsonl", [chat("Q", "A"), chat("R", "A")])
+    made("merge a.jsonl -o a.jsonl --seed 1", ["a.jsonl"], ["a.jsonl"])
+    assert "a.jsonl was changed since it was read" in trace("a.jsonl:1").note
+    for text, found in (("[]", "found a list"), ("{", "not JSON"), ('{"command": 1}', "is not a manifest")):
+        Path("a.jsonl.manifest.json").write_text(text)
+        assert found in trace("a.jsonl:1").note
+    Path("a.jsonl.manifest.json").write_text('{"command": "train"}')
+    assert trace("a.jsonl:1").note == "the rows of train cannot be followed to single rows of its inputs"
+
+
+def test_documents_of_shards(tmp_path, made):
     """A document is followed to the row that was tokenized, also after rows that were left out."""
     raw = raw_gsm8k(tmp_path)
     made(f"convert gsm8k {raw} -o a.jsonl", [raw], ["a.jsonl"])
@@ -192,10 +204,8 @@ def test_documents_of_shards(tmp_path, made, monkeypatch):
     write_jsonl("long.jsonl", [chat("Q", "A " * 500), rows[1]])
     inputs, options = ["long.jsonl", "a.jsonl"], ShardOptions(max_length=400, truncation="drop")
     tokenize_files(inputs, "shards", tokenizer=ToyTokenizer(), chat_format="plain", options=options)
-    known = tracing.step_of
-    files = tuple(steps.StepFile(path, sha256_of(path)) for path in inputs)
-    step = steps.Step("tokenize", (), {}, files)
-    monkeypatch.setattr(tracing, "step_of", lambda path: step if path == "shards" else known(path))
+    assert "no manifest beside shards" in trace("shards:0").note
+    made("tokenize long.jsonl a.jsonl --tokenizer x -o shards", inputs, ["shards"], run_it=False)
     assert str(trace("shards:0").sources[0].where) == "long.jsonl:2"
     origin = trace("shards:3")
     assert (origin.kind, origin.where.number) == ("document", 3)

@@ -126,22 +126,18 @@ def _trace_document(path: str, number: int) -> Origin:
 
 def _trace_row(row: Row, depth: int, kind: Kind = "row") -> Origin:
     made = Origin(kind, row.where)
-    step = step_of(row.where.path)
-    if step is None:
-        made.is_source = _is_raw(row.where.path)
-        if not made.is_source:
-            made.note = "no manifest is beside the file, so nothing tells how it was made"
-        return made
-    made.command = step.command
-    if depth >= _DEEPEST:
-        made.note = f"not followed further, after {_DEEPEST} steps"
-        return made
-    own = next((file for file in step.outputs if Path(file.path).name == Path(row.where.path).name), None)
-    if own is not None and (problem := _changed(row.where.path, own.sha256, "it was written")):
-        made.note = problem
-        return made
     try:
-        _follow(made, row, step, depth)
+        step = step_of(row.where.path)
+        if step is None:
+            made.is_source = _is_raw(row.where.path)
+            made.note = (
+                "" if made.is_source else "no manifest is beside the file: nothing tells how it was made"
+            )
+        elif depth >= _DEEPEST:
+            made.note = f"not followed further, after {_DEEPEST} steps"
+        else:
+            made.command = step.command
+            _follow(made, row, step, depth)
     except (DataprepError, OSError) as error:
         made.note = f"not followed further: {one_line(error)}"
     return made
@@ -162,6 +158,10 @@ def _changed(path: str, digest: str, since: str = "it was read") -> str:
 
 def _follow(made: Origin, row: Row, step: Step, depth: int) -> None:
     """Add what a step made a row of."""
+    own = next((file for file in step.outputs if Path(file.path).name == Path(row.where.path).name), None)
+    if own is not None and (problem := _changed(row.where.path, own.sha256, "it was written")):
+        made.note = problem
+        return
     if step.command in ("collect", "generate", "prompt"):
         _BY_ID[step.command](made, row, step, depth)
         return
