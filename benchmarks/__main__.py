@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import (
     convert,
     exchange,
+    filter_split,
     generate,
     memory,
     merge,
@@ -32,6 +33,7 @@ SUITES = {
     "convert": convert.bench,
     "exchange": exchange.bench,
     "merge": merge.bench,
+    "filter_split": filter_split.bench,
     "rationales": rationales.bench,
     "generate": generate.bench,
     "tokens": tokens.bench,
