@@ -189,7 +189,7 @@ def test_a_damaged_manifest_ends_the_trace(made):
     write_jsonl("a.jsonl", [chat("Q", "A"), chat("R", "A")])
     made("merge a.jsonl -o a.jsonl --seed 1", ["a.jsonl"], ["a.jsonl"])
     assert "a.jsonl was changed since it was read" in trace("a.jsonl:1").note
-    for text, found in (("[]", "found a list"), ("{", "not JSON"), ('{"command": 1}', "is not a manifest")):
+    for text, found in (("[]", "found a list"), ("{", "cut short"), ('{"command": 1}', "is not a manifest")):
         Path("a.jsonl.manifest.json").write_text(text)
         assert found in trace("a.jsonl:1").note
     Path("a.jsonl.manifest.json").write_text('{"command": "train"}')
