@@ -201,7 +201,11 @@ def _add_equal(made: Origin, rows: Sequence[Row], depth: int, reader: str) -> No
 def _of_merge(row: Row, step: Step) -> list[Row]:
     seed = step.options.get("seed", 42)
     seed = None if step.options.get("no_shuffle") else seed
-    found = merged_row(row, step.paths, seed) or merged_row(row, sorted(step.paths), seed)
+    # Only with rejects can there be lines that are not rows.
+    check = bool(step.options.get("rejects"))
+    found = merged_row(row, step.paths, seed, check=check)
+    if found is None and len(step.paths) > 1:
+        found = merged_row(row, sorted(step.paths), seed, check=check)
     return equal_rows(row.line, step.paths) if found is None else [found]
 
 
