@@ -48,7 +48,7 @@ def shuffle_choices(example: Example, seed: int) -> str | None:
     """Put the choices of an Example in another order; the gold label follows its choice.
 
     Returns:
-        What was done, for the summary; ``None`` for an Example without choices.
+        The kind of the row, for the summary; ``None`` for an Example without choices.
 
     Raises:
         RowError: the row has rationales, which name choices by their letters.
