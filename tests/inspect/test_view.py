@@ -144,6 +144,8 @@ def test_marks_are_stored_and_read_again(client, tmp_path):
     assert [row["number"] for row in flagged["rows"]] == [2, 3], "marked, or not valid"
     stored = [json.loads(text) for text in (tmp_path / "0.jsonl.marks.jsonl").read_text().splitlines()]
     assert [(mark["row"], mark["mark"]) for mark in stored] == [(2, "bad"), (1, "good"), (1, None)]
+    ran = run_here(["filter", "0.jsonl", "--where", "mark = 'bad' AND note = 'no'", "-q"], cwd=tmp_path)
+    assert json.loads(ran.out) == CHAT[1]
     for bad in ({"number": 9, "mark": "good"}, {"number": 1, "mark": "great"}, {"number": 1, "note": 7}):
         assert post(**bad).status_code == 400
     body = json.dumps({"number": 1, "mark": "good"})
