@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import (
     convert,
+    decontaminate,
     exchange,
     generate,
     memory,
@@ -31,6 +32,7 @@ SUITES = {
     "startup": startup.bench,
     "convert": convert.bench,
     "exchange": exchange.bench,
+    "decontaminate": decontaminate.bench,
     "merge": merge.bench,
     "rationales": rationales.bench,
     "generate": generate.bench,
