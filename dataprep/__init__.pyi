@@ -19,6 +19,7 @@ from dataprep.core.sampling import Reservoir as Reservoir
 from dataprep.collect.review.findings import Review as Review
 from dataprep.tokens.options import ShardOptions as ShardOptions
 from dataprep.tokens.shards.reading import Shards as Shards
+from dataprep.curate.split import Split as Split
 from dataprep.datasets.checks import Stats as Stats
 from dataprep.datasets.templates import Template as Template
 from dataprep.train.options import TrainOptions as TrainOptions
@@ -54,6 +55,7 @@ from dataprep.core.io import read_rows as read_rows
 from dataprep.collect.review.review import review as review
 from dataprep.collect.review.review import review_files as review_files
 from dataprep.core.sampling import shuffled_order as shuffled_order
+from dataprep.curate.split import split_files as split_files
 from dataprep.datasets.checks import stats as stats
 from dataprep.datasets.checks import stats_of_files as stats_of_files
 from dataprep.tokens.tokenize import tokenize_files as tokenize_files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ class FilterRows:
 
     def __call__(self, block: files.Block) -> engine.Outcome:
         """Return the lines that are kept."""
-        read = engine.read_block(block, _as_it_is, checked=False)
+        read: engine.ReadRows[dict[str, Any]] = engine.read_block(block, checked=False)
         rows, lines = read.rows, read.lines
         columns: list[list[Any]] = []
         problems: dict[int, RowError] = {}
@@ -137,17 +138,20 @@ class FilterRows:
             columns.append(column)
         if self._unseen:
             read.outcome.counts = dict.fromkeys(self._names_in(rows, columns), 1)
-        results: list[Any] = [
-            result if isinstance(result, RowError) or result else _DROP
-            for result in self._condition.holds(columns, len(rows))
-        ]
+        results: list[Any] = self._condition.holds(columns, len(rows))
         for number, problem in problems.items():
             results[number] = problem
-        read.settle(results)
-        kept = read.lines
+        outcome = read.outcome
+        kept = list(compress(lines, results))
+        if len(kept) == results.count(True):  # no errors, which would be true as well
+            outcome.dropped = {NO_MATCH: len(rows) - len(kept)} if len(kept) < len(rows) else {}
+            outcome.rows_out = len(kept)
+        else:
+            read.settle([result if result else _DROP for result in results])
+            kept = read.lines
         if kept:
-            read.outcome.put(b"\n".join(kept) + b"\n")
-        return read.outcome
+            outcome.put(b"\n".join(kept) + b"\n")
+        return outcome
 
     def _beside(self, term: Term, rows: list[dict[str, Any]], lines: list[bytes], path: str) -> list[Any]:
         """Return the row's own field, or else what stands beside the rows: the file, or the marks."""
@@ -212,10 +216,6 @@ class FilterRows:
 
 
 _DROP = RowDropped(NO_MATCH)
-
-
-def _as_it_is(row: dict[str, Any]) -> dict[str, Any]:
-    return row
 
 
 def _getter(term: Term, encode: Encode | None) -> Callable[[Mapping[str, Any]], Any]:

@@ -51,6 +51,14 @@ class TextOf:
     def __call__(self, row: Mapping[str, Any]) -> str:
         """Return the text; raise ``RowError`` for a row that has no such part."""
         part, messages = self.part, row.get("messages")
+        if part in ROLES and type(messages) is list:
+            # Nearly all rows have plain texts, and are done with here in a third of the time.
+            try:
+                plain = [message["content"] for message in messages if message["role"] == part]
+                if plain:
+                    return "\n".join(plain)
+            except (TypeError, KeyError):
+                pass
         if messages is None or part not in (*ROLES, *_LAST, "messages"):
             return _text(field_of(row, part))
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import orjson
 
@@ -159,6 +159,9 @@ class ReadRows(Generic[Row]):
         There is one result for each of ``rows``.
         """
         kept: list[Result] = []
+        if len(results) == len(self.rows) and not any(isinstance(result, RowError) for result in results):
+            kept.extend(results)  # type: ignore[arg-type]
+            return kept
         rows, numbers, lines = [], [], []
         for row, number, line, result in zip(self.rows, self.numbers, self._lines, results, strict=True):
             if isinstance(result, RowError):
@@ -175,25 +178,34 @@ class ReadRows(Generic[Row]):
         return kept
 
 
-def read_block(block: Block, read: Callable[[dict[str, Any]], Row], *, checked: bool = True) -> ReadRows[Row]:
+def read_block(
+    block: Block, read: Callable[[dict[str, Any]], Row] | None = None, *, checked: bool = True
+) -> ReadRows[Row]:
     """Parse a block's rows, for an operator that works on many of them at once.
 
     Args:
         block: the block.
-        read: called with each row; raises ``RowError`` or ``RowDropped`` for one that it does not take.
+        read: called with each row; raises ``RowError`` or ``RowDropped`` for one that it does not take. By
+            default the rows are taken as they are.
         checked: refuse rows of which the parser loses a key or digits. An operator that keeps the bytes of
             rows loses nothing, and needs this at the beginning of a file only.
     """
     result: ReadRows[Row] = ReadRows(Outcome(), [], [], [])
     outcome, lines, blank = result.outcome, _lines_of(block), 0
     parsed = lines if block.array else _parsed(lines, checked or block.start < CHECKED_BYTES)
+    if read is None and parsed is not None and not block.array and set(map(type, parsed)) == {dict}:
+        result.rows, result.numbers = cast(list[Row], parsed), list(range(len(lines)))
+        result._lines = list(enumerate(lines, 1))
+        _count_lines(outcome, block, lines, 0)
+        outcome.rows_out = len(lines)
+        return result
     for number, line in enumerate(lines, 1):
         text = any_line(line) if block.array else line
         try:
             row = _strictly(line) if parsed is None else parsed[number - 1]
             if type(row) is not dict:
                 raise not_object(row)
-            result.rows.append(read(row))
+            result.rows.append(read(row) if read is not None else cast(Row, row))
             result.numbers.append(number - 1 - blank)
             result._lines.append((number, text))
         except orjson.JSONDecodeError as error:

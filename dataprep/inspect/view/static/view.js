@@ -15,6 +15,7 @@ let generation = null;
 let whole = false; // long texts of the row are shown in full
 let raw = false;
 let search = null; // the AbortController of the search that runs
+let searches = 0; // number of the last search: an earlier one must not change the list
 let asked = 0; // number of the last row that was asked for: an earlier answer comes too late
 let mark = null; // of the row that is shown
 
@@ -178,10 +179,11 @@ async function setMark(name, note = $("note")?.value ?? "") {
     }
     if (number !== place.row) return;
     mark = answer.mark;
-    const had = document.activeElement?.id === "note" || document.activeElement?.dataset.mark;
-    $("row").querySelector(".marks").replaceWith(marks());
-    if (had === true) $("note").focus();
-    else if (had) $("row").querySelector(`[data-mark="${had}"]`)?.focus();
+    // In place: a button that is pressed while a note is stored must still be there.
+    for (const button of $("row").querySelectorAll("[data-mark]")) {
+      button.setAttribute("aria-pressed", String(mark?.mark === button.dataset.mark));
+    }
+    if (document.activeElement !== $("note")) $("note").value = mark?.note ?? "";
   } catch (error) {
     failed(error);
   }
@@ -199,8 +201,10 @@ function drawList() {
 }
 
 async function loadPage(number) {
+  const mine = ++searches;
   const at = number - ((number - 1) % PAGE);
   const answer = await get("page", { file: place.file, at, count: PAGE });
+  if (mine !== searches) return;
   rows = answer.rows;
   update(answer.state);
   drawList();
@@ -209,6 +213,7 @@ async function loadPage(number) {
 // Find rows from a number on, or back from it, until `wanted` of them are found; a search is one loop of requests.
 async function findRows(from, { back = false, wanted = PAGE, values = query(), onRows = () => {} } = {}) {
   stop();
+  const mine = ++searches;
   const own = (search = new AbortController());
   const found = [];
   let next = from;
@@ -225,7 +230,7 @@ async function findRows(from, { back = false, wanted = PAGE, values = query(), o
         next = Math.max(from, answer.total + 1);
         await new Promise((resolve) => setTimeout(resolve, 200));
       }
-      if (answer.rows.length) onRows(found, next);
+      if (answer.rows.length || next === null || !found.length) onRows(found, next);
       const share = answer.total && next ? Math.round((100 * (back ? answer.total - next : next)) / answer.total) : 100;
       if (next !== null && found.length < wanted) progress(`Searching: ${share} %, ${count(found.length)} found.`, true);
     }
@@ -234,29 +239,32 @@ async function findRows(from, { back = false, wanted = PAGE, values = query(), o
     return { found, next };
   } catch (error) {
     if (own === search) search = null;
-    failed(error);
-    return { found, next, stopped: true };
+    if (mine === searches) failed(error);
+    return { found, next, stopped: true, superseded: mine !== searches };
   }
 }
 
 async function loadFound(from) {
   rows = [];
-  cursors = { before: from > 1 ? from - 1 : null, after: null };
-  const ready = (found, next) => {
+  cursors = { before: from > 1 ? from - 1 : null, after: from };
+  $("list").replaceChildren();
+  let shown = from !== 1;
+  const onRows = (found, next) => {
     rows = [...found];
     cursors.after = next;
     drawList();
+    if (!shown && rows.length) show(rows[0].number);
+    shown ||= rows.length > 0;
   };
-  $("list").replaceChildren();
-  const { found, next, stopped } = await findRows(from, { onRows: (part, next) => { const first = !rows.length; ready(part, next); if (first && from === 1) show(rows[0].number); } });
-  if (stopped && search !== null) return; // by another search
-  ready(found, next);
+  const { superseded } = await findRows(from, { onRows });
+  if (!superseded) drawList();
 }
 
 async function extend(back) {
   const start = back ? cursors.before : cursors.after;
   if (start === null) return 0;
-  const { found, next } = await findRows(start, { back });
+  const { found, next, superseded } = await findRows(start, { back });
+  if (superseded) return 0;
   rows = back ? [...found.reverse(), ...rows] : [...rows, ...found];
   cursors[back ? "before" : "after"] = next;
   drawList();
@@ -275,23 +283,24 @@ async function go(number) {
 }
 
 async function step(delta) {
-  let at = rows.findIndex((row) => row.number === place.row);
+  const number = place.row;
+  const near = () => (delta > 0 ? rows.find((row) => row.number > number) : rows.findLast((row) => row.number < number));
   if (filtered()) {
-    if (at < 0) at = rows.findIndex((row) => row.number > place.row) - (delta > 0 ? 1 : 0);
-    if (!rows[at + delta] && (await extend(delta < 0))) at = rows.findIndex((row) => row.number === place.row);
-    if (rows[at + delta]) await show(rows[at + delta].number);
-    else notice(delta > 0 ? "This is the last row that matches." : "This is the first row that matches.");
+    if (!near()) await extend(delta < 0);
+    if (number !== place.row) return;
+    if (near()) await show(near().number);
+    else if (cursors[delta > 0 ? "after" : "before"] === null) {
+      notice(delta > 0 ? "This is the last row that matches." : "This is the first row that matches.");
+    }
     return;
   }
-  const next = rows[at + delta];
-  if (at >= 0 && next) return show(next.number);
+  if (rows.some((row) => row.number === number) && near()) return show(near().number);
   const target = place.row + delta;
   if (target < 1) return notice("This is the first row.");
   if (delta > 0 && target > total() && files[place.file].complete) return notice("This is the last row.");
   await loadPage(target).catch(failed);
   // Blank lines are no rows.
-  const near = delta > 0 ? rows.find((row) => row.number >= target) : rows.findLast((row) => row.number <= target);
-  return near ? show(near.number) : show(target);
+  return show(near() ? near().number : target);
 }
 
 async function nextFlagged() {
@@ -400,6 +409,9 @@ $("jump").addEventListener("submit", (event) => {
 });
 
 function submit() {
+  // The Enter key in a field changes the field, and submits the form too.
+  if (!files.length) return;
+  if (search && FILTERS.every((name) => place[name] === $(name).value)) return;
   for (const name of FILTERS) place[name] = $(name).value;
   notice("");
   $("clear").hidden = !filtered();

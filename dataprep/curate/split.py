@@ -1,0 +1,325 @@
+"""Divide rows into parts by a hash of their keys: the library behind ``dataprep split``.
+
+A row's part depends on its key, the seed and the shares alone. So a row keeps its part when others are added,
+and rows with the same key are in the same part.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+import orjson
+
+from dataprep.core import io as files
+from dataprep.core import parallel as engine
+from dataprep.core.errors import LedgerError, RowError, UsageError
+from dataprep.core.ledger import Ledger
+from dataprep.core.options import check_whole
+from dataprep.core.records import from_cell, id_text
+from dataprep.curate.texts import TextOf, normalised
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PART = "{part}"  # in an output's path
+ELSEWHERE = "in another part"
+_FAR = 0.05  # a share this far from the one that was asked for is worth a warning
+
+
+def parse_parts(text: str) -> dict[str, Fraction]:
+    """Return the share of each part in a text such as ``train=0.9,valid=0.1``.
+
+    A share is a decimal number or a fraction such as ``1/3``, and is taken exactly; their sum must be 1.
+    """
+    example = "for example train=0.9,valid=0.1"
+    parts: dict[str, Fraction] = {}
+    for given in text.split(","):
+        name, equals, number = (piece.strip() for piece in given.partition("="))
+        if not name or not equals:
+            raise UsageError(f"--parts: expected NAME=SHARE, {example}; found {given.strip()!r}")
+        if name[0] == "." or not all(c.isalnum() or c in "-_." for c in name):
+            raise UsageError(f"--parts: {name!r} names a file: use letters, digits, '-', '_' and '.'")
+        if name in parts:
+            raise UsageError(f"--parts: {name!r} is named twice")
+        try:
+            parts[name] = Fraction(number)
+        except (ValueError, ZeroDivisionError):
+            raise UsageError(f"--parts: {number!r} is not a share; expected a number, {example}") from None
+        if not 0 < parts[name] <= 1:
+            raise UsageError(f"--parts: the share {number} of {name!r} must be above 0 and at most 1")
+    if sum(parts.values()) != 1:
+        total = float(sum(parts.values()))
+        raise UsageError(f"--parts: the shares have the sum {total:g}; expected exactly 1, {example}")
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOf:
+    """Return the key of a row, a text; a picklable callable.
+
+    Attributes:
+        by: ``"id"`` is the row's id, or its content if it has none. Anything else is a part of the row as
+            ``curate.texts.TextOf`` takes it: ``"question"``, ``"source"`` or another field. Its text is
+            compared without differences of case, white space and Unicode form.
+    """
+
+    by: str = "id"
+
+    def __call__(self, row: dict[str, Any]) -> str:
+        """Return the key; raise ``RowError`` for a row that has none."""
+        if isinstance(row.get("messages"), str):  # in a table's cell
+            row = row | {"messages": from_cell(row["messages"])}
+        if self.by != "id":
+            return normalised(TextOf(self.by)(row))
+        name = row.get("id")
+        if type(name) is not str or not name or name != name.strip():
+            name = id_text(row)
+        if name is not None:
+            return name
+        if row.get("messages") is not None:
+            return normalised(TextOf("messages")(row))
+        content = {key: value for key, value in row.items() if key not in ("id", "source")}
+        return normalised(orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode())
+
+
+class SplitRows:
+    """Sort the lines of a block by part: a picklable operator.
+
+    The payload of an outcome has for each part its lines, and 8 bytes for each of their keys.
+    """
+
+    def __init__(self, key_of: KeyOf, shares: Sequence[Fraction], seed: int) -> None:
+        self.key_of, self.shares, self.seed = key_of, tuple(shares), seed
+        ends = [sum(self.shares[: count + 1], Fraction()) for count in range(len(self.shares))]
+        # A hash is in the first part whose end it is below. As bytes, numbers have the same order.
+        numbers = [-(-end.numerator * 2**64 // end.denominator) for end in ends[:-1]]
+        self._ends = [min(number, 2**64 - 1).to_bytes(8, "big") for number in numbers]
+
+    def __call__(self, block: files.Block) -> engine.Outcome:
+        """Return the lines by part."""
+        read: engine.ReadRows[dict[str, Any]] = engine.read_block(block, checked=False)
+        keys: list[str | RowError] = []
+        for row in read.rows:
+            try:
+                keys.append(self.key_of(row))
+            except RowError as error:
+                keys.append(error)
+        lines: list[list[bytes]] = [[] for _ in self.shares]
+        digests: list[list[bytes]] = [[] for _ in self.shares]
+        prefix, ends = f"{self.seed}:".encode(), self._ends
+        for key, line in zip(read.settle(keys), read.lines, strict=True):
+            digest = blake2b(prefix + key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            part = bisect_right(ends, digest[:8])
+            lines[part].append(line)
+            digests[part].append(digest[8:])
+        read.outcome.payload = [
+            (b"\n".join([*rows, b""]), b"".join(found)) for rows, found in zip(lines, digests, strict=True)
+        ]
+        return read.outcome
+
+
+@dataclass
+class _Routed:
+    """The rows of a part: 8 bytes for each key, and a checksum of all lines."""
+
+    keys: list[bytes] = field(default_factory=list)
+    checksum: int = 0
+
+    def add(self, keys: bytes, lines: bytes) -> None:
+        self.keys.append(keys)
+        self.checksum = crc32(lines, self.checksum)
+
+
+@dataclass
+class Split:
+    """The result of ``split_files``.
+
+    Attributes:
+        ledgers: the rows of each part; those of the other parts are dropped there.
+        outputs: where each part was written.
+        keys: the number of different keys in each part.
+        largest: the number of rows that share the most frequent key.
+        checked: whether the written files were read again, and no key was in two of them.
+        warnings: for each part whose share is far from what was asked for, what it has.
+    """
+
+    ledgers: dict[str, Ledger]
+    outputs: dict[str, str]
+    keys: dict[str, int] = field(default_factory=dict)
+    largest: int = 0
+    checked: bool = False
+    warnings: dict[str, str] = field(default_factory=dict)
+
+
+def split_files(
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    parts: str | Mapping[str, Any],
+    by: str = "id",
+    seed: int = 42,
+    workers: int | None = 1,
+    rejects: str | Path | None = None,
+    progress: engine.Progress | None = None,
+    dry_run: bool = False,
+) -> Split:
+    """Divide rows into files, and check that no key is in two of them.
+
+    Args:
+        inputs: a file or several, in any format that dataprep reads; ``-`` is standard input.
+        output: a folder, which gets ``NAME.jsonl`` for each part; or a path with ``{part}`` in it.
+        parts: the share of each part, as in ``"train=0.9,valid=0.1"``; the sum must be 1.
+        by: the key: ``"id"`` (without one, the row's content), ``"question"``, ``"source"``, or a field.
+        seed: seed of the hash.
+        workers: number of processes; ``None`` decides by the input's size.
+        rejects: file for bad rows, also those without a key. Without it the first one raises.
+        progress: called with the bytes of input worked off since the last call.
+        dry_run: write nothing.
+
+    Raises:
+        UsageError: the shares or the output are wrong.
+        InputError: a row is bad, or has no key.
+    """
+    paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
+    if not paths:
+        raise UsageError("there is nothing to split: give at least one file")
+    text = parts if isinstance(parts, str) else ",".join(f"{name}={share}" for name, share in parts.items())
+    shares = parse_parts(text)
+    check_whole("--seed", seed)
+    outputs = output_paths(str(output), list(shares))
+    files.check_apart(outputs.values(), paths)
+    files.check_distinct(rejects, outputs.values(), paths)
+    for path in paths:
+        files.check_input(path)
+    result = Split({name: Ledger() for name in shares}, outputs)
+    operator = SplitRows(KeyOf(by), list(shares.values()), seed)
+    routed = {name: _Routed() for name in shares}
+    total = Ledger()
+    with files.open_rejects(rejects) as bad, ExitStack() as stack:
+        outs = {} if dry_run else {name: _opened(path, stack) for name, path in outputs.items()}
+
+        def take(_: files.Block, outcome: engine.Outcome) -> None:
+            for name, (lines, keys) in zip(shares, outcome.payload, strict=True):
+                rows = len(keys) // 8
+                total.rows_out += rows
+                result.ledgers[name].rows_out += rows
+                routed[name].add(keys, lines if rows else b"")
+                if rows and outs:
+                    outs[name].write(lines)
+
+        engine.run_into(
+            _blocks(paths),
+            operator,
+            None,
+            total,
+            bad,
+            paths=paths,
+            workers=engine.workers_for(paths, workers),
+            take=take,
+            progress=progress,
+        )
+    _balance(result, total)
+    numbers = {name: _numbers(part.keys) for name, part in routed.items()}
+    if not dry_run:
+        for name, path in outputs.items():
+            _check_written(path, operator, routed[name], numbers[name])
+        _check_apart(list(numbers.values()))
+        result.checked = True
+    _describe(result, shares, numbers)
+    return result
+
+
+def output_paths(output: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the file of each part."""
+    if PART in output:
+        return {name: output.replace(PART, name) for name in names}
+    if output == files.STDIO or (not Path(output).is_dir() and Path(output).suffix and _is_file_name(output)):
+        raise UsageError(f"-o {output}: each part is a file: give a folder, or a path with {PART} in it")
+    return {name: str(Path(output) / f"{name}.jsonl") for name in names}
+
+
+def _is_file_name(path: str) -> bool:
+    return Path(path).is_file() or Path(path).suffix in (
+        ".jsonl",
+        ".json",
+        ".gz",
+        ".zst",
+        ".parquet",
+        ".csv",
+        ".tsv",
+    )
+
+
+def _opened(path: str, stack: ExitStack) -> files.Output:
+    with files.writing(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return stack.enter_context(files.open_output(path))
+
+
+def _blocks(paths: Sequence[str]) -> Iterator[files.Block]:
+    for path in paths:
+        yield from files.read_row_blocks(path)
+
+
+def _balance(result: Split, total: Ledger) -> None:
+    total.check()
+    for ledger in result.ledgers.values():
+        ledger.rows_in, ledger.failed = total.rows_in, Counter(total.failed)
+        ledger.drop(ELSEWHERE, total.rows_out - ledger.rows_out)
+        ledger.check()
+
+
+def _numbers(keys: Sequence[bytes]) -> NDArray[np.uint64]:
+    return np.sort(np.frombuffer(b"".join(keys), dtype=np.uint64))
+
+
+def _check_written(path: str, operator: SplitRows, routed: _Routed, numbers: NDArray[np.uint64]) -> None:
+    """Read a part again, and raise ``LedgerError`` unless it has the rows whose keys were taken."""
+    checksum, count = 0, 0
+    if files.format_of(path).is_plain_lines:
+        for block in files.read_blocks(path) if numbers.size else ():
+            checksum = crc32(block.read(), checksum)
+        same = checksum == routed.checksum
+    else:
+        for block in files.read_row_blocks(path) if numbers.size else ():
+            count += sum(len(keys) // 8 for _, keys in operator(block).payload)
+        same = count == numbers.size
+    if not same:
+        raise LedgerError(f"{path}: read again, the file does not have the rows that were written to it")
+
+
+def _check_apart(parts: Sequence[NDArray[np.uint64]]) -> None:
+    """Raise ``LedgerError`` if a key is in two parts."""
+    distinct = [np.unique(numbers) for numbers in parts]
+    twice = sum(map(len, distinct)) - len(np.unique(np.concatenate(distinct)))
+    if twice:
+        raise LedgerError(f"{twice:,} keys are in two parts: this is a bug in dataprep: report it")
+
+
+def _describe(
+    result: Split, shares: Mapping[str, Fraction], numbers: Mapping[str, NDArray[np.uint64]]
+) -> None:
+    for name, keys in numbers.items():
+        _, counts = np.unique(keys, return_counts=True)
+        result.keys[name] = len(counts)
+        result.largest = max(result.largest, int(counts.max(initial=0)))
+    rows = sum(map(len, numbers.values()))
+    for name, share in shares.items():
+        found, asked = len(numbers[name]) / max(rows, 1), float(share)
+        # Further away than chance takes rows that do not belong together.
+        if abs(found - asked) > max(_FAR, 4 * (asked * (1 - asked) / max(rows, 1)) ** 0.5):
+            different = sum(result.keys.values())
+            result.warnings[name] = (
+                f"{name} has {found:.1%} of the rows, and {asked:.1%} were asked for: the {rows:,} rows have "
+                f"{different:,} different keys, and {result.largest:,} rows have the most frequent one"
+            )
