@@ -92,11 +92,14 @@ class Decontaminate:
         number_of = self.matcher.index.vocabulary.__getitem__
         ids: list[int] = [END]
         starts = []
+        numbers: dict[str, list[int]] = {}  # many rows have the same system message
         for row in rows:
             starts.append(len(ids) - 1)
             for _, text in texts_of(row):
-                ids += map(number_of, tokens_of(text))
-                ids.append(END)
+                known = numbers.get(text)
+                if known is None:
+                    known = numbers[text] = [*map(number_of, tokens_of(text)), END]
+                ids += known
         return np.array(ids, np.int32), np.array(starts, np.int64)
 
 
