@@ -77,6 +77,7 @@ _HOMES = {
     "stats_of_files": "datasets.checks",
     "tokenize_files": "tokens.tokenize",
     "tokenize_pairs": "tokens.pairs",
+    "trace": "inspect.trace.tracing",
     "train_student": "train.run:train",
     "train_tokenizer": "tokens.tokenizers.training",
     "validate": "datasets.checks",

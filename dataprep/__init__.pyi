@@ -60,6 +60,7 @@ from dataprep.datasets.checks import stats as stats
 from dataprep.datasets.checks import stats_of_files as stats_of_files
 from dataprep.tokens.tokenize import tokenize_files as tokenize_files
 from dataprep.tokens.pairs import tokenize_pairs as tokenize_pairs
+from dataprep.inspect.trace.tracing import trace as trace
 from dataprep.train.run import train as train_student
 from dataprep.tokens.tokenizers.training import train_tokenizer as train_tokenizer
 from dataprep.datasets.checks import validate as validate

@@ -206,6 +206,12 @@ def _converter_of(plan: Plan) -> RowConverter | ChatRows:
     return (MappedRowConverter if plan.options.get("columns") else RowConverter)(plan)
 
 
+def conversion(plan: Plan, paths: Sequence[str]) -> tuple[engine.Operator, Iterator[files.Block]]:
+    """Return the operator of a conversion and the blocks that it runs over, to run it once more."""
+    converter = _converter_of(plan)
+    return engine.per_row(converter, counts=converter.take_counts), _all_blocks(paths, plan)
+
+
 def _chat_renderer(plan: Plan) -> Callable[[Example], bytes]:
     parts = {} if plan.teacher is None else {"assistant": "{rationale}"}
     return chat_renderer(

@@ -61,6 +61,7 @@ def test_the_commands_are_these():
         "predict",
         "prompt",
         "review",
+        "split",
         "stats",
         "tokenize",
         "tokenizer show",

@@ -75,6 +75,52 @@ def test_a_card_is_the_same_each_time_and_in_each_folder(mixture, tmp_path):
     assert str(tmp_path) not in first.readme
 
 
+def test_a_card_says_how_to_make_the_files_again(tmp_path):
+    """By the manifests of the files and of what they were made of, each command once, in order."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (tmp_path / "raw.jsonl").write_text("{}")
+
+    def note(path, inputs, command, *words, **options):
+        entries = [[{"path": each} for each in paths] for paths in (inputs, [path])]
+        manifest = {
+            "command": command,
+            "words": [command, *words],
+            "options": options,
+            "time": f"2026-{path}",
+        }
+        manifest |= dict(zip(("inputs", "outputs"), entries, strict=True))
+        (tmp_path / f"{path}.manifest.json").write_text(json.dumps(manifest))
+
+    for name in ("data/a.jsonl", "data/b.jsonl", "data/train.jsonl"):
+        write_jsonl(tmp_path / name, [chat("?", "!")])
+    note("data/a.jsonl", ["raw.jsonl"], "convert", "arc", "it's`\n```\n# x", dataset="arc")
+    note(
+        "data/b.jsonl",
+        ["data/a.jsonl"],
+        "convert",
+        "rationales",
+        "a.jsonl",
+        dataset="rationales",
+        teacher="llama-2",
+    )
+    note("data/train.jsonl", ["data/a.jsonl", "data/b.jsonl"], "merge", "a.jsonl", "b.jsonl", seed=1)
+    made = card_of_files(folder / "train.jsonl")
+    header, body = header_and_body(made.readme)
+    (block,) = [each for each in MarkdownIt().parse(body) if each.type == "fence" and each.info == "sh"]
+    assert block.content.splitlines() == [
+        "dataprep convert arc $'it\\'s`\\x0a```\\x0a# x'",
+        "dataprep convert rationales a.jsonl",
+        "dataprep merge a.jsonl b.jsonl",
+    ]
+    assert header["license"] == "cc-by-sa-4.0"
+    assert header["source_datasets"] == ["allenai/ai2_arc"]
+    assert "| `llama-2` | – |" in body
+    assert "Rows of a source without a number do not name it" in body
+    assert made.croissant["dateCreated"] == "2026-data/train.jsonl"
+    assert "No manifest" not in body
+
+
 def test_texts_of_data_stay_texts(mixture):
     """A source, a title and a file's name with marks of Markdown, HTML and YAML are shown as they are."""
     odd = mixture / "we|ird `x` <b>_test.jsonl"
@@ -157,6 +203,29 @@ def test_the_hub_and_datasets_read_a_card(mixture, tmp_path):
     datasets.enable_progress_bars()
     assert {split: len(rows) for split, rows in loaded.items()} == {"train": 4, "test": 1, "validation": 4}
     assert loaded["train"].to_list() == read_jsonl(mixture / "train.jsonl")
+
+
+@pytest.mark.medium
+def test_columns_that_begin_late_are_loaded(tmp_path):
+    """The card has the type of each column, which `datasets` would infer from the first rows alone."""
+    import datasets
+
+    last = {"text": "y", "id": "08", "by": {"a": None, "b": "z"}, "late": [1, 2.5]}
+    rows = [{"text": "x" * 2000, "id": "007", "by": {"a": "x"}} for _ in range(6000)]
+    write_jsonl(tmp_path / "train.jsonl", [*rows, last])
+    write_card(tmp_path / "train.jsonl", tmp_path)
+    datasets.disable_progress_bars()
+    loaded = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"), split="train")
+    datasets.enable_progress_bars()
+    assert loaded[len(rows)] == last
+
+
+def test_a_card_says_which_columns_have_no_single_type(tmp_path):
+    """A number where other rows have a text is named, because `datasets` has columns of one type."""
+    write_jsonl(tmp_path / "rows.jsonl", [chat("?", "!", answer=1), chat("?", "!", answer={"text": "x"})])
+    made = card_of_files(tmp_path / "rows.jsonl")
+    assert "dataset_info" not in made.metadata
+    assert "The values of `answer` have several types" in made.readme
 
 
 def as_read(value, prefix):

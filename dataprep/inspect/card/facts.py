@@ -16,6 +16,7 @@ from dataprep.datasets.checks import Encode, Stats, stats_of_files
 from dataprep.datasets.exchange.hub_directory import splits_of
 from dataprep.inspect.card.licences import UNKNOWN, Licence, licence_of
 from dataprep.inspect.card.shapes import Shape
+from dataprep.inspect.steps import Step, chain_of
 from dataprep.tokens.shards.manifest import sha256_of
 
 # Fields of rows whose keys are names of teachers.
@@ -77,18 +78,6 @@ class Facts:
         return sorted({origin.published.task for origin in self.origins if origin.published})
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A command that made one of the files, or one that came before it."""
-
-    command: str
-    words: tuple[str, ...]  # the command line, without the program
-    outputs: tuple[str, ...]
-    dataset: str | None = None  # the dataset that it converted
-    teacher: str | None = None  # the teacher that it asked, or whose rationales it used
-    time: str = ""
-
-
 @dataclass(slots=True)
 class _Seen:
     """The sources and teachers that the rows of all files name."""
@@ -137,7 +126,7 @@ def facts_of(
         described += [_describe(path, split, folder, seen) for path in given]
     stats = stats_of_files(paths, encode)
     unchanged.check()
-    steps, missing = steps_of(paths)
+    steps, missing = chain_of(paths)
     names = {path: file.path for path, file in zip(paths, described, strict=True)}
     origins = _origins(seen, steps, licences or {})
     for step in steps:
@@ -199,7 +188,8 @@ def _origins(seen: _Seen, steps: Iterable[Step], licences: Mapping[str, str]) ->
         own = known if registry.is_name(known) else name
         rows[own] = (rows.get(own) or 0) + count
     for step in steps:
-        if step.dataset is not None:
+        # Other names, such as `examples`, stand for rows that an earlier step made.
+        if step.dataset is not None and registry.is_name(registry.canonical(step.dataset)):
             rows.setdefault(registry.canonical(step.dataset), None)
     # A row without a source is from one of the steps' datasets; without steps, nobody knows.
     if seen.without_source and not any(count is None for count in rows.values()):
@@ -224,8 +214,3 @@ def _languages(origins: Iterable[Origin]) -> list[str]:
     found = {origin.published.language if origin.published else "" for origin in origins}
     # One source of unknown language makes the language of the whole unknown.
     return [] if "" in found else sorted(found)
-
-
-def steps_of(paths: Sequence[str]) -> tuple[list[Step], list[str]]:
-    """Return the commands that made the files, in the order to run them, and the files without a manifest."""
-    return [], [*paths]

@@ -11,6 +11,7 @@ from dataprep.datasets.checks import Lengths
 from dataprep.datasets.exchange.hub_directory import size_category
 from dataprep.inspect.card.facts import MAX_NAMES, Facts, Origin
 from dataprep.inspect.card.licences import conflicts, strictest, teacher_note
+from dataprep.inspect.card.shapes import Shape, feature_of
 
 # Tasks of Examples in the hub's words.
 _CATEGORIES = {
@@ -27,7 +28,7 @@ def readme_of(facts: Facts) -> str:
     parts = [_introduction(facts), _files(facts), _statistics(facts), _sources(facts)]
     if facts.teachers:
         parts.append(_teachers(facts))
-    parts += [_reproduction(facts), _loading()]
+    parts += [_reproduction(facts), _loading(facts)]
     return f"---\n{yaml_of(header_of(facts))}---\n\n# {plain_of(facts.title)}\n\n" + "\n".join(parts)
 
 
@@ -56,7 +57,24 @@ def header_of(facts: Facts) -> dict[str, Any]:
             }
         ],
     }
+    if (features := _features(facts)) is not None:
+        header["dataset_info"] = {"features": features}
     return {name: value for name, value in header.items() if value != []}
+
+
+def _features(facts: Facts) -> list[dict[str, Any]] | None:
+    """Return the types of all columns; ``None`` if one has no single type, or the files have them."""
+    # `datasets` infers the columns of texts from the first rows, and fails at a row with further ones.
+    found = feature_of(_whole(facts))
+    is_table = any(file.kind == "parquet" for file in facts.files)
+    return None if found is None or is_table else [*found["struct"]]
+
+
+def _whole(facts: Facts) -> Shape:
+    whole = Shape()
+    for file in facts.files:
+        whole.merge(file.fields)
+    return whole
 
 
 def summary_of(facts: Facts) -> str:
@@ -186,6 +204,14 @@ def _reproduction(facts: Facts) -> str:
     return "\n".join(parts)
 
 
-def _loading() -> str:
+def _loading(facts: Facts) -> str:
     lines = ["from datasets import load_dataset", "", 'rows = load_dataset("PATH OF THIS FOLDER")']
-    return f"## Load it\n\n{fenced(lines, 'python')}"
+    text = f"## Load it\n\n{fenced(lines, 'python')}"
+    if _features(facts) is not None or any(file.kind == "parquet" for file in facts.files):
+        return text
+    odd = [name for name, shape in (_whole(facts).fields or {}).items() if feature_of(shape) is None]
+    names = ", ".join(map(code_of, odd[:MAX_NAMES]))
+    return (
+        f"{text}\nThe values of {names} have several types, or objects with many keys, and `datasets` may "
+        "refuse them. `dataprep export --to hub-dir` writes chat rows whose columns have one type each.\n"
+    )

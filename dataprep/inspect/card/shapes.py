@@ -8,7 +8,8 @@ from typing import Any
 
 MAX_FIELDS = 100
 """An object with more fields than this is described as an object only: its keys are data."""
-_DEEPEST = 4
+_DEEPEST = 8
+_LARGE = 1 << 63
 _TYPES = {str: "text", bool: "boolean", int: "integer", float: "number"}
 
 
@@ -37,7 +38,7 @@ class Shape:
         self.count += 1
         kind = _TYPES.get(type(value))
         if kind is not None:
-            self.scalars.add(kind)
+            self.scalars.add("large" if kind == "integer" and not -_LARGE <= value < _LARGE else kind)
         elif isinstance(value, Mapping):
             self._add_fields(value, depth)
         elif isinstance(value, list | tuple):
@@ -66,12 +67,28 @@ class Shape:
                 inner = self.fields[name] = Shape()
             inner.add(value, depth + 1)
 
+    def merge(self, other: Shape) -> None:
+        """Take everything into account that another shape did."""
+        self.count += other.count
+        self.scalars |= other.scalars
+        self.open |= other.open
+        if other.items is not None:
+            self.items = self.items or Shape()
+            self.items.merge(other.items)
+        for name, inner in (other.fields or {}).items():
+            self.fields = {} if self.fields is None else self.fields
+            self.fields.setdefault(name, Shape()).merge(inner)
+        if other.fields is not None and self.fields is None:
+            self.fields = {}
+
     @property
     def scalar(self) -> str | None:
         """The one type of all values; ``None`` if there are several, lists or objects."""
         if self.items is not None or self.fields is not None or not self.scalars:
             return None
-        if self.scalars == {"integer", "number"}:
+        if self.scalars <= {"integer", "large"}:
+            return "integer"
+        if self.scalars <= {"integer", "large", "number"}:
             return "number"
         return next(iter(self.scalars)) if len(self.scalars) == 1 else "text"
 
@@ -92,3 +109,23 @@ class Shape:
         if self.fields is not None:
             kinds.append("object")
         return " or ".join(kinds) or "null"
+
+
+_DTYPES = {"text": "string", "boolean": "bool", "integer": "int64", "number": "float64"}
+
+
+def feature_of(shape: Shape) -> dict[str, Any] | None:
+    """Return the type of a field as the card of a dataset has it; ``None`` if it has no single type."""
+    if shape.open or "large" in shape.scalars or len(shape.scalars - {"integer", "number"}) > 1:
+        return None
+    if shape.is_object:
+        parts = [(name, feature_of(inner)) for name, inner in (shape.fields or {}).items()]
+        made = [{"name": name, **part} for name, part in parts if part is not None]
+        return {"struct": made} if len(made) == len(parts) and made else None
+    if shape.is_list and shape.items is not None:
+        inner = feature_of(shape.items)
+        return inner and {"list": inner.get("dtype") or inner.get("struct") or inner}
+    if shape.scalar is not None:
+        mixed = shape.scalar == "text" and shape.scalars != {"text"}
+        return None if mixed else {"dtype": _DTYPES[shape.scalar]}
+    return None if shape.count else {"dtype": "null"}

@@ -105,7 +105,7 @@ class ViewedFile:
         if self.plain:
             # The first block alone: it checks that the file is what its name says.
             next(files.read_blocks(path, growing=True), None)
-        self.generation, self.problem = 0, ""
+        self.generation, self.problem, self._gone = 0, "", False
         self._lock, self._stop = Lock(), Event()
         self._start()
 
@@ -175,8 +175,8 @@ class ViewedFile:
                 now = Identity.of(Path(self.path).stat())
             except OSError:
                 now = None
+            self._gone = now is None
             if now is None:
-                self.problem = f"{self.name}: the file is not there any more"
                 return
             before = self._seen
             grown = self.plain and now[:2] == before[:2] and now.size >= before.size
@@ -228,7 +228,7 @@ class ViewedFile:
             "complete": self.complete,
             "fraction": round(self._fraction, 4) if self.plain or self.complete else None,
             "generation": self.generation,
-            "problem": self.problem,
+            "problem": f"{self.name}: the file is not there any more" if self._gone else self.problem,
         }
 
     def wait(self, seconds: float) -> None:

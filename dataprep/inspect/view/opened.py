@@ -130,7 +130,9 @@ class Opened(ViewedFile):
     def _find_marked(self, reader: Reader, query: Query, start: int, back: bool) -> Found | None:
         """Find marked rows where they were marked; ``None`` if they are not there any more."""
         rows: list[dict[str, Any]] = []
-        for mark in self.marks.by_row():
+        with self._marking:
+            marks = self.marks.by_row()
+        for mark in marks:
             span = next(reader.spans(mark.row), None) if mark.row >= 1 else None
             line = reader.line(span).strip() if span else b""
             if span is None or self.mark_of(line) != mark:

@@ -274,12 +274,11 @@ async function extend(back) {
 // ---- moving
 
 async function go(number) {
-  if (filtered() && !rows.some((row) => row.number === number)) return show(number);
-  if (!filtered() && !rows.some((row) => row.number === number)) {
-    show(number);
-    return loadPage(number).catch(failed);
-  }
-  return show(number);
+  const listed = () => filtered() || rows.some((row) => row.number === number);
+  if (!listed() && number <= total()) loadPage(number).catch(failed);
+  await show(number);
+  // A row that had to be indexed first was in no page before.
+  if (!listed() && place.row === number) await loadPage(number).catch(failed);
 }
 
 async function step(delta) {
@@ -338,9 +337,10 @@ async function poll() {
       if (complete && total() > lines) {
         const added = total() - lines;
         notice(`${count(added)} new ${added === 1 ? "row" : "rows"}: the file has ${count(total())} now.`);
-        if (!filtered() && rows.length < PAGE) await loadPage(place.row);
         if (!lines) await show(1);
       }
+      // The last page, or the first one of a file that is being read, has more rows now.
+      if (!filtered() && total() > lines && rows.length < PAGE) await loadPage(place.row);
       if (!complete && states[place.file].complete) values();
     }
   } catch (error) {
