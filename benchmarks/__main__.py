@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import (
     convert,
+    decontaminate,
     exchange,
     filter_split,
     generate,
@@ -32,6 +33,7 @@ SUITES = {
     "startup": startup.bench,
     "convert": convert.bench,
     "exchange": exchange.bench,
+    "decontaminate": decontaminate.bench,
     "merge": merge.bench,
     "filter_split": filter_split.bench,
     "rationales": rationales.bench,

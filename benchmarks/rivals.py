@@ -147,6 +147,31 @@ def strings_of(data: str, target: str) -> None:
                 out.write(orjson.dumps(text) + b"\n")
 
 
+def ngram_loop(source: str, target: str, tests: str) -> None:
+    """Leave out the rows that have half of the 13-grams of a test row's question."""
+    import orjson
+
+    grams: dict[str, list[int]] = {}
+    totals = []
+    with open(tests, "rb") as file:
+        for number, line in enumerate(file):
+            words = orjson.loads(line)["question"].lower().split()
+            own = {" ".join(words[at : at + 13]) for at in range(max(1, len(words) - 12))}
+            totals.append(len(own))
+            for gram in own:
+                grams.setdefault(gram, []).append(number)
+    with open(source, "rb") as rows, open(target, "wb") as out:
+        for line in rows:
+            counts: dict[int, int] = {}
+            for message in orjson.loads(line)["messages"]:
+                words = message["content"].lower().split()
+                for gram in {" ".join(words[at : at + 13]) for at in range(max(1, len(words) - 12))}:
+                    for number in grams.get(gram, ()):
+                        counts[number] = counts.get(number, 0) + 1
+            if all(count < totals[number] / 2 for number, count in counts.items()):
+                out.write(line)
+
+
 def datasets_map(source: str, target: str, processes: int, cache: str) -> None:
     """Convert with Hugging Face datasets: load, map, to_json."""
     import datasets
@@ -207,6 +232,8 @@ def main() -> None:
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     if name == "openai":
         openai_loop(source, target, rest[0], int(rest[1]))
+    elif name == "ngram_loop":
+        ngram_loop(source, target, rest[0])
     elif rest:
         {"datasets_map": datasets_map, "datasets_shuffle": datasets_shuffle}[name](
             source, target, int(rest[0]), rest[1]

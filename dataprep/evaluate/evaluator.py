@@ -17,6 +17,7 @@ from dataprep.core.errors import InputError, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet
 from dataprep.core.parallel import available_cores
+from dataprep.curate.contamination.found import FoundRows
 from dataprep.evaluate.items import MISSING, Item, Prediction, Training, read_items, read_training
 from dataprep.evaluate.metrics.programs import program_of
 from dataprep.evaluate.metrics.scores import PASS, Row, Scored, Tally, score
@@ -60,13 +61,14 @@ def evaluate_file(
         raise UsageError("expected a MODEL, or --predictions FILE in its place, and not both")
     if predictions is not None and settings.metric == "loss":
         raise UsageError("--metric loss needs a MODEL: a prediction's text has no loss")
-    inputs = [path, *([] if predictions is None else [str(predictions)])]
+    inputs = [path, *(str(other) for other in (predictions, settings.contaminated) if other is not None)]
     outputs = [] if output is None else [str(output)]
     if output is not None and files.format_of(str(output)).kind in ("csv", "tsv"):
         raise UsageError(f"{output}: a row has several scores, which no CSV holds; write .jsonl or .parquet")
     files.check_apart(outputs, inputs)
     files.check_distinct(rejects, outputs, inputs)
     training = _training(model, settings)
+    found = None if settings.contaminated is None else FoundRows(settings.contaminated)
     ledger = Ledger()
     # The output is opened first, so that a file that cannot be written is known before hours of work.
     opened = nullcontext() if output is None else files.open_output(str(output))
@@ -76,13 +78,20 @@ def evaluate_file(
             metric=settings.metric, dataset=settings.dataset, template=settings.template,
             training=training,
         )  # fmt: skip
-        done, tally, written = Evaluation(ledger, []), Tally(), 0
+        done, tally, clean, written = Evaluation(ledger, []), Tally(), Tally(), 0
+        if found is not None:
+            items = _marked(items, found)
         if model is None:
             scored = _of_predictions(items, str(predictions), settings, training, done, on_progress)
         else:
             scored = _of_model(list(items), str(model), settings, training, done, on_progress)
         for row, line in scored:
             tally.add(row)
+            if found is not None:
+                line["contaminated"] = row.contaminated
+                done.contaminated += row.contaminated
+                if not row.contaminated:
+                    clean.add(row)
             written += 1
             if out is not None:
                 out.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
@@ -92,7 +101,14 @@ def evaluate_file(
     ledger.rows_out = written
     ledger.check()
     done.results = tally.results(settings.seed)
+    done.clean = None if found is None else clean.results(settings.seed)
     return done
+
+
+def _marked(items: Iterable[Item], found: FoundRows) -> Iterator[Item]:
+    """Mark the items that stand in the training data."""
+    for item in items:
+        yield replace(item, contaminated=found.has(item.id, item.digest))
 
 
 def _training(model: str | Path | None, settings: Settings) -> Training:
@@ -206,7 +222,7 @@ def _losses(
             done.ledger.fail(loss.reason)
             continue
         output = _identity(item) | {"loss": loss[0] / loss[1], "tokens": loss[1]}
-        yield Row(item.source, item.reference, loss=loss), output
+        yield Row(item.source, item.reference, loss=loss, contaminated=item.contaminated), output
 
 
 def _scored(
@@ -233,7 +249,7 @@ def _scored(
             "scores": scored.scores,
             "detail": scored.detail,
         }
-        yield Row(item.source, item.reference, scored), output
+        yield Row(item.source, item.reference, scored, contaminated=item.contaminated), output
 
 
 def _run_all(

@@ -16,6 +16,7 @@ from dataprep.core.errors import InputError, Location, RowDropped, RowError
 from dataprep.core.jsonl import any_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import LETTERS, Example, describe
+from dataprep.curate.contamination.wording import question_digest
 from dataprep.datasets import registry as converters
 from dataprep.datasets.source_rows import example_of, read_located
 from dataprep.datasets.templates import LETTER_SYSTEM, question_of, source_renderer
@@ -88,6 +89,8 @@ class Item:
     source: str | None  # the dataset it comes from, if that is known
     messages: Sequence[Message]  # with or without the reference answer as the last message
     reference: Reference
+    digest: str | None = None  # of its question, by which `decontaminate` names rows without an id
+    contaminated: bool = False  # whether it stands in the training data
     number: int = 0  # in its file, from 1, bad and dropped rows included
     context: Mapping[str, Any] = field(
         default_factory=dict
@@ -153,13 +156,15 @@ def _of_chat(row: Mapping[str, Any], where: Location, metric: Metric | None) -> 
         None if source is None else converters.canonical(str(source)),
         list(row["messages"]),
         reference,
+        question_digest(row),
         context={name: row[name] for name in ("tools", "chat_template_kwargs") if row.get(name)},
     )
 
 
 def _of_example(example: Example, where: Location, metric: Metric | None, worded: _Wording) -> Item:
     reference = reference_of_example(example, metric)
-    return Item(where, example.identify(), example.source, worded(example, metric == "loss"), reference)
+    messages, digest = worded(example, metric == "loss"), question_digest({"question": example.question})
+    return Item(where, example.identify(), example.source, messages, reference, digest)
 
 
 class _Wording:

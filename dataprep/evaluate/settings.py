@@ -75,6 +75,12 @@ class Settings:
     workers: int | None = option(
         None, "Programs that run at once. Defaults to one per core.", metavar="N", min=1
     )
+    contaminated: str | None = option(
+        None,
+        "Report the figures also without the rows in FILE, which `decontaminate --found` wrote.",
+        metavar="FILE",
+        is_path=True,
+    )
     seed: int = option(0, "Seed of the bootstrap.", metavar="N", min=0)
 
     def __post_init__(self) -> None:
@@ -99,6 +105,9 @@ class Evaluation:
     results: list[Result]  # by metric and source
     cut: int = 0  # answers of a model that were cut off at `max_tokens` or the end of its context
     unknown: int = 0  # predictions whose id no row has
+    # The results without the rows that stand in the training data, and their number; `None` if not asked for.
+    clean: list[Result] | None = None
+    contaminated: int = 0
     guard: Guard | None = None  # kept programs from files; `None` if none was run
 
     @property
@@ -110,14 +119,23 @@ class Evaluation:
 
     def warnings(self) -> list[str]:
         """Return a sentence for each figure that says little because nearly no reply could be read."""
-        return [warning for result in self.results for warning in result.warnings()]
+        warnings = [warning for result in self.results for warning in result.warnings()]
+        if self.clean is not None and not self.contaminated:
+            warnings.append("no row is one of those that --contaminated names: was it made from these rows?")
+        return warnings
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as a JSON object."""
+        clean = [result.to_json() for result in self.clean or ()]
         return {
             "command": "evaluate",
             **self.ledger.to_json(),
             "results": [result.to_json() for result in self.results],
+            **(
+                {}
+                if self.clean is None
+                else {"contaminated_rows": self.contaminated, "results_without": clean}
+            ),
             "answers_cut_off": self.cut,
             "predictions_of_no_row": self.unknown,
             "confined_by": self.guard,

@@ -66,6 +66,7 @@ def test_the_commands_are_these():
         "tokenize",
         "tokenizer show",
         "tokenizer train",
+        "trace",
         "train",
         "validate",
         "view",

@@ -218,6 +218,11 @@ def test_bad_rows_and_paths_are_errors(tmp_path):
     test = write_jsonl(tmp_path / "test.jsonl", [{"question": "x"}, {"text": "y"}])
     with pytest.raises(InputError, match=r"test.jsonl:2: no 'question'.*--fields"):
         decontaminate_files([train], None, against=[test])
+    document = tmp_path / "squad.json"
+    document.write_text('{"version": "2", "data": [{"title": "x", "paragraphs": []}]}')
+    for train_path, test_path in ((document, train), (train, document)):
+        with pytest.raises(InputError, match=r"squad.json: row 1: a document.*convert squad --to example"):
+            decontaminate_files([train_path], None, against=[test_path])
     with pytest.raises(UsageError, match="replace an input"):
         decontaminate_files([train], None, against=[test], dropped=test)
     with pytest.raises(UsageError, match="names no part"):

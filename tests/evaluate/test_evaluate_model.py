@@ -177,3 +177,15 @@ def test_examples_are_asked_as_convert_words_them(folder, tmp_path, run):
     assert [each.to_json()["results"] for each in reports[:1]] == [reports[1].to_json()["results"]]
     first, second = (read_jsonl(tmp_path / f"{to}.out.jsonl") for to in ("chat", "example"))
     assert first == second
+
+
+def test_the_loss_without_rows_of_the_training_data(folder, rows, tmp_path):
+    """Figures of a loss leave the rows of --contaminated out, too."""
+    found = tmp_path / "found.jsonl"
+    found.write_text('{"id": "r0"}\n{"id": "r2"}\n', encoding="utf-8")
+    settings = Settings(metric="loss", contaminated=str(found))
+    done = evaluate_file(rows, model=folder, output=tmp_path / "out.jsonl", settings=settings)
+    clean = [row for row in read_jsonl(tmp_path / "out.jsonl") if not row["contaminated"]]
+    assert [row["id"] for row in clean] == [f"r{n}" for n in range(len(ROWS)) if n not in (0, 2)]
+    mean = sum(row["loss"] * row["tokens"] for row in clean) / sum(row["tokens"] for row in clean)
+    assert done.clean[0].figures[0].value == pytest.approx(mean)

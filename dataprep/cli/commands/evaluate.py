@@ -46,6 +46,7 @@ def command(
     Examples:
       dataprep evaluate runs/student mergedata/test.jsonl --allow-code -o scored.jsonl
       dataprep evaluate runs/student mergedata/test.jsonl --metric loss
+      dataprep evaluate runs/student test.jsonl --contaminated found.jsonl
       dataprep evaluate dev-v2.0.json --dataset squad --predictions predictions.jsonl
     """
     from dataprep.evaluate.evaluator import evaluate_file
@@ -79,7 +80,11 @@ def _arguments(paths: list[str], predictions: str | None) -> tuple[str | None, s
 
 def _print(done: Evaluation, output: str | None) -> None:
     # Standard output has either the rows or the figures, never both: a program reads one format.
-    print_text(_table(done.results), min_width=100, file=sys.stderr if output == "-" else sys.stdout)
+    stream = sys.stderr if output == "-" else sys.stdout
+    print_text(_table(done.results), min_width=100, file=stream)
+    if done.clean is not None:
+        title = f"\nwithout {done.contaminated:,} rows that stand in the training data:\n"
+        print_text(title, _table(done.clean), min_width=100, file=stream)
     where = {None: "", "-": " → standard output"}.get(output, f" → {output}")
     say(f"evaluate: {done.ledger}{where}")
     if done.guard is not None:

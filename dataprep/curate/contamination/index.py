@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,25 +212,18 @@ def _table(
     wanted: Sequence[NDArray[np.bool_]] | None,
 ) -> Table:
     """Return the table of the n-grams of texts that have a wanted token."""
-    hashes, texts, places = [], [], []
-    for number, row in enumerate(rows):
-        if len(row) < length:
-            continue
-        ((_, found),) = hashes_of(values[row], [length])
-        at = np.arange(len(found))
-        if wanted is not None:
-            kept = np.lib.stride_tricks.sliding_window_view(wanted[number], length).any(axis=1)
-            at = at[kept]
-        hashes.append(found[at])
-        places.append(at)
-        texts.append(np.full(len(at), number))
-    none: Any = [np.zeros(0, np.int64)]
-    return Table.of(
-        length,
-        np.concatenate(hashes or [np.zeros(0, np.uint64)]),
-        np.concatenate(texts or none),
-        np.concatenate(places or none),
-    )
+    sizes = np.array([len(row) for row in rows], np.int64)
+    texts = np.repeat(np.arange(len(rows)), sizes)
+    places = np.arange(len(texts)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    # All texts are hashed as one; the n-grams that begin in one text and end in another are left out.
+    inside = places + length <= sizes[texts]
+    if wanted is not None and len(texts) >= length:
+        seen = np.append(0, np.cumsum(np.concatenate(wanted)))
+        inside[: len(seen) - length] &= seen[length:] > seen[:-length]
+    at = np.flatnonzero(inside)
+    flat = np.concatenate(rows) if len(texts) else np.zeros(0, np.int32)
+    ((_, hashes),) = hashes_of(values[flat], [length])
+    return Table.of(length, hashes[at], texts[at], places[at])
 
 
 def _texts_of(table: Table) -> Places:

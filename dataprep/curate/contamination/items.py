@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError, Location, located
+from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.curate.contamination.wording import part_of, question_digest
 from dataprep.curate.texts import spans_of, tokens_of
 
@@ -64,9 +65,11 @@ def read_items(paths: Sequence[str], fields: Sequence[str], ngram: int) -> tuple
         before = len(items)
         for where, row in files.read_rows(path):
             with located(where, "name the parts of test rows to look for with --fields"):
+                refuse_document(row)
                 parts = [part_of(row, name, ngram) for name in fields]
             name = row.get("id")
-            items.append(Item(where, None if name is None else str(name), question_digest(row)))
+            digest = question_digest(row, fields[0])
+            items.append(Item(where, None if name is None else str(name), digest))
             for made in _told_apart(parts):
                 texts.setdefault(tuple(made.tokens), made).items.append(len(items) - 1)
         if len(items) == before:
@@ -75,6 +78,19 @@ def read_items(paths: Sequence[str], fields: Sequence[str], ngram: int) -> tuple
     kept = [text for text in texts.values() if len(text.tokens) >= SHORTEST or len(text.items) < 3]
     _leave_names(kept)
     return items, kept
+
+
+def refuse_document(row: Mapping[str, Any]) -> None:
+    """Raise ``RowError`` for SQuAD's document, which holds many rows."""
+    articles = row.get("data")
+    if (
+        isinstance(articles, list)
+        and articles
+        and isinstance(articles[0], dict)
+        and "paragraphs" in articles[0]
+    ):
+        hint = "make rows of it with `dataprep convert squad --to example`"
+        raise RowError("a document of articles", f"found 'paragraphs' in 'data'; expected rows: {hint}")
 
 
 def _told_apart(parts: Iterable[str]) -> Iterator[Text]:

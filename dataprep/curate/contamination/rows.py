@@ -14,7 +14,7 @@ from dataprep.core.errors import RowDropped, RowError, shortened
 from dataprep.core.io import Block
 from dataprep.core.parallel import Outcome, read_block
 from dataprep.curate.contamination.index import END
-from dataprep.curate.contamination.items import SHORTEST
+from dataprep.curate.contamination.items import SHORTEST, refuse_document
 from dataprep.curate.contamination.matching import Kind, Match, Matcher
 from dataprep.curate.texts import spans_of, tokens_of
 
@@ -57,7 +57,7 @@ class Decontaminate:
 
     def __call__(self, block: Block) -> Outcome:
         """Return the rows of a block that repeat no test row."""
-        read = read_block(block, lambda row: row)
+        read = read_block(block, _read)
         ids, starts = self._tokens(read.rows)
         found: dict[int, list[Match]] = {}
         for number, matches in self.matcher.find(ids, starts).items():
@@ -92,12 +92,20 @@ class Decontaminate:
         number_of = self.matcher.index.vocabulary.__getitem__
         ids: list[int] = [END]
         starts = []
+        numbers: dict[str, list[int]] = {}  # many rows have the same system message
         for row in rows:
             starts.append(len(ids) - 1)
             for _, text in texts_of(row):
-                ids += map(number_of, tokens_of(text))
-                ids.append(END)
+                known = numbers.get(text)
+                if known is None:
+                    known = numbers[text] = [*map(number_of, tokens_of(text)), END]
+                ids += known
         return np.array(ids, np.int32), np.array(starts, np.int64)
+
+
+def _read(row: dict[str, Any]) -> dict[str, Any]:
+    refuse_document(row)
+    return row
 
 
 def texts_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -48,16 +48,19 @@ def part_of(row: Mapping[str, Any], field: str, at_least: int = 1) -> str:
     return question_in(text, at_least) if field == "question" and "messages" in row else text
 
 
-def question_digest(row: Mapping[str, Any]) -> str | None:
+def question_digest(row: Mapping[str, Any], field: str = "question") -> str | None:
     """Return a digest of a row's question, the same for a chat row, an Example and a source row.
 
-    It is ``None`` if the row has no question.
+    A row without a question has that of another field; ``None`` if it has neither.
     """
-    try:
-        tokens = tokens_of(question_in(TextOf("question")(row)))
-    except RowError:
-        return None
-    return blake2b(" ".join(tokens).encode(), digest_size=12).hexdigest() if tokens else None
+    for part in dict.fromkeys(("question", field)):
+        try:
+            tokens = tokens_of(question_in(TextOf(part)(row)))
+        except RowError:
+            continue
+        if tokens:
+            return blake2b(" ".join(tokens).encode(), digest_size=12).hexdigest()
+    return None
 
 
 @cache

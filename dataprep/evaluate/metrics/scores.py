@@ -218,6 +218,7 @@ class Row:
     reference: Reference
     scored: Scored | None = None
     loss: tuple[float, int] | None = None
+    contaminated: bool = False  # whether it stands in the training data
 
 
 class Tally:
