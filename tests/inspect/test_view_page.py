@@ -180,6 +180,7 @@ def test_a_person_marks_rows(open_page, address, folder):
     assert [json.loads(text)["mark"] for text in stored] == ["bad", "bad", None]
 
 
+@pytest.mark.slow
 def test_lines_of_a_journal_stand_side_by_side(open_page, address, folder):
     """With the request; the rows that are appended appear."""
     page = open_page(f"{address}#file=1")
@@ -198,6 +199,7 @@ def test_lines_of_a_journal_stand_side_by_side(open_page, address, folder):
     expect(page.locator("#list a")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_the_page_fits_a_telephone(open_page, address):
     """Nothing is wider than 360 pixels; the list is folded, and opens."""
     page = open_page("about:blank", width=360, height=740, dark=True)

@@ -317,7 +317,7 @@ async function poll() {
   } catch (error) {
     if (error instanceof Gone) notice(error.message);
   }
-  setTimeout(poll, files[place.file]?.complete ? 3000 : 500);
+  setTimeout(poll, files[place.file]?.complete ? 1500 : 500);
 }
 
 async function values() {
