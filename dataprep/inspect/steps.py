@@ -1,17 +1,8 @@
-"""Read the manifests beside files: which commands made the files, of which inputs.
-
-``OUT.manifest.json`` is beside ``OUT``. Of it, this module reads::
-
-    {"command": "merge", "words": ["merge", "a.jsonl", "-o", "train.jsonl"], "options": {"seed": 42, …},
-     "inputs": [{"path": "a.jsonl", "sha256": "…", "rows": 12}], "outputs": [{"path": "train.jsonl", …}],
-     "time": "2026-11-29T10:00:00Z"}
-
-``words`` is the command line without the program, and ``options`` has the values of its flags and arguments,
-by the names of its parameters. Paths are relative to one folder, which the path of the output tells.
-"""
+"""Read the manifests beside files: which commands made the files, of which inputs."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +20,8 @@ _OF_TEACHERS = ("convert", "collect", "generate")
 class StepFile:
     """A file that a command read or wrote."""
 
-    path: str  # where it is now; as the manifest has it, if it is not found
+    path: str  # where it is now; its name alone, if it is not in the workspace
+    is_known: bool = True  # whether the manifest says where it is
     sha256: str = ""
     rows: int | None = None
 
@@ -40,7 +32,7 @@ class Step:
 
     command: str
     words: tuple[str, ...]  # the command line, without the program
-    options: Mapping[str, Any]  # the values of its flags and arguments, by the names of its parameters
+    options: Mapping[str, Any]  # the values of its flags and arguments, by their names: `seed`, `price_in`
     inputs: tuple[StepFile, ...] = ()
     outputs: tuple[StepFile, ...] = ()
     manifest: str = ""  # where the manifest is
@@ -78,49 +70,40 @@ def step_of(path: str) -> Step | None:
         raise InputError(
             beside, f"is not a manifest: expected an object with a command, found {describe(found)}"
         )
-    options, words = found.get("options"), found.get("words")
-    outputs = [*_entries(found, "outputs")]
-    folders = [*_folders(Path(path), [str(entry["path"]) for entry in outputs])]
+    options, words = found.get("options"), found.get("arguments")
+    root = beside.parent / str(found.get("root") or ".")
+    time = found.get("time")
     return Step(
         command=found["command"],
-        words=tuple(map(str, words)) if isinstance(words, list) else (found["command"],),
-        options=options if isinstance(options, Mapping) else {},
-        inputs=tuple(_file(entry, folders) for entry in _entries(found, "inputs")),
-        outputs=tuple(_file(entry, folders) for entry in outputs),
+        words=(found["command"], *map(str, words if isinstance(words, list) else ())),
+        options={_name(flag): value for flag, value in options.items()}
+        if isinstance(options, Mapping)
+        else {},
+        inputs=tuple(_files(found, "inputs", root)),
+        outputs=tuple(_files(found, "outputs", root)),
         manifest=str(beside),
-        time=str(found.get("time") or ""),
+        time=str(time.get("started") or "") if isinstance(time, Mapping) else "",
     )
 
 
-def _entries(manifest: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
+def _name(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")
+
+
+def _files(manifest: Mapping[str, Any], name: str, root: Path) -> Iterator[StepFile]:
     entries = manifest.get(name)
     for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, Mapping) and isinstance(entry.get("path"), str):
-            yield entry
-
-
-def _folders(path: Path, outputs: Sequence[str]) -> Iterator[Path]:
-    """Yield the folders that the paths of a manifest can be relative to, the likeliest first."""
-    parts = path.absolute().parts
-    for output in outputs:
-        own = Path(output).parts
-        if own and parts[-len(own) :] == own:
-            yield Path(*parts[: -len(own)])
-    yield from path.absolute().parents
-
-
-def _file(entry: Mapping[str, Any], folders: Sequence[Path]) -> StepFile:
-    given, rows = str(entry["path"]), entry.get("rows")
-    there = next((each / given for each in folders if (each / given).exists()), None)
-    here = Path.cwd()
-    # As a person would write it.
-    if there is not None and there.is_relative_to(here):
-        there = there.relative_to(here)
-    return StepFile(
-        given if there is None else str(there),
-        str(entry.get("sha256") or ""),
-        rows if type(rows) is int else None,
-    )
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str):
+            continue
+        path, rows = entry["path"], entry.get("rows")
+        # Standard input, and files outside of the workspace, of which the manifest has no path.
+        is_known = path != files.STDIO and not path.startswith("sha256:")
+        yield StepFile(
+            path=os.path.relpath(root / path) if is_known else path.rpartition("/")[2],
+            is_known=is_known,
+            sha256=str(entry.get("sha256") or ""),
+            rows=rows if type(rows) is int else None,
+        )
 
 
 def chain_of(paths: Sequence[str]) -> tuple[list[Step], list[str]]:

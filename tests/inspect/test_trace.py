@@ -16,6 +16,7 @@ from tests.helpers import chat, read_jsonl, write_jsonl
 from tests.journal_lines import journal, line
 from tests.toy_tokenizer import ToyTokenizer
 
+FLAGS = {"columns": "map", "source": "from", "target": "to"}
 GSM8K = [{"question": f"What is {n} + {n}?", "answer": f"{n}+{n}={2 * n}\n#### {2 * n}"} for n in range(40)]
 
 
@@ -33,8 +34,10 @@ def made(tmp_path, run, monkeypatch):
         written = [{"path": path, "sha256": sha256_of(path)} for path in outputs if Path(path).is_file()]
         command = get_command(app).commands[words[0]]
         options = command.make_context(words[0], words[1:], resilient_parsing=True).params
-        manifest = {"command": words[0], "words": words, "options": options}
-        manifest |= {"inputs": read, "outputs": written}
+        flags = {FLAGS.get(name, name.replace("_", "-")): value for name, value in options.items()}
+        manifest = {"manifest": 1, "command": words[0], "arguments": words[1:], "root": "."}
+        manifest |= {"options": {f"--{name}": value for name, value in flags.items()}}
+        manifest |= {"inputs": read, "outputs": written, "time": {"started": "2026-11-29T10:00:00Z"}}
         for path in outputs:
             Path(f"{path}.manifest.json").write_text(json.dumps(manifest))
 

@@ -13,7 +13,7 @@ from dataprep.core.errors import DataprepError, Location, RowError, UsageError, 
 from dataprep.core.io import STDIO, format_of, printable
 from dataprep.core.records import whole_of
 from dataprep.datasets.source_rows import example_of, read_located
-from dataprep.inspect.steps import Step, step_of
+from dataprep.inspect.steps import Step, StepFile, step_of
 from dataprep.inspect.trace.answers import answers_of_row, answers_to
 from dataprep.inspect.trace.operators import row_of_operator
 from dataprep.inspect.trace.rows import (
@@ -33,6 +33,8 @@ Kind = Literal["row", "document", "answer", "request"]
 MAX_FOLLOWED = 5
 """Of several rows that a row can come from, as many are followed further."""
 _DEEPEST = 50
+# Commands whose inputs were made elsewhere, if no manifest is beside them.
+_READ_SOURCES = ("convert", "import", "parse-rationales")
 
 
 @dataclass(slots=True)
@@ -116,7 +118,7 @@ def _trace_document(path: str, number: int) -> Origin:
         made.note = f"row {source.row} of {source.name}; no manifest beside {path} says where this file is"
         return made
     given = step.inputs[place].path
-    if problem := _changed(given, file.get("sha256") or step.inputs[place].sha256):
+    if problem := _unreadable(step.inputs[place]) or _changed(given, file.get("sha256") or ""):
         made.note = problem
         return made
     rows = islice(lines_of(given), source.row - 1, None)
@@ -124,12 +126,13 @@ def _trace_document(path: str, number: int) -> Origin:
     return made
 
 
-def _trace_row(row: Row, depth: int, kind: Kind = "row") -> Origin:
+def _trace_row(row: Row, depth: int, kind: Kind = "row", reader: str = "") -> Origin:
+    """Return the origin of a row that the command ``reader`` read."""
     made = Origin(kind, row.where)
     try:
         step = step_of(row.where.path)
         if step is None:
-            made.is_source = _is_raw(row.where.path)
+            made.is_source = reader in _READ_SOURCES or "raw" in Path(row.where.path).parts[-5:-1]
             made.note = (
                 "" if made.is_source else "no manifest is beside the file: nothing tells how it was made"
             )
@@ -143,10 +146,6 @@ def _trace_row(row: Row, depth: int, kind: Kind = "row") -> Origin:
     return made
 
 
-def _is_raw(path: str) -> bool:
-    return "raw" in Path(path).absolute().parent.parts
-
-
 def _changed(path: str, digest: str, since: str = "it was read") -> str:
     """Return what to say if a file is missing or has another content than a digest says."""
     if not Path(path).is_file():
@@ -154,6 +153,15 @@ def _changed(path: str, digest: str, since: str = "it was read") -> str:
     if digest and sha256_of(path) != digest:
         return f"{path} was changed since {since}: its SHA-256 is not that of the manifest"
     return ""
+
+
+def _unreadable(file: StepFile) -> str:
+    """Return why the rows of an input cannot be looked up; empty if they can."""
+    if file.is_known:
+        return _changed(file.path, file.sha256)
+    if file.path == STDIO:
+        return "the command read standard input, of which nothing is left"
+    return f"{file.path} is outside of the workspace, and its manifest does not say where"
 
 
 def _follow(made: Origin, row: Row, step: Step, depth: int) -> None:
@@ -166,7 +174,7 @@ def _follow(made: Origin, row: Row, step: Step, depth: int) -> None:
         _BY_ID[step.command](made, row, step, depth)
         return
     for file in step.inputs:
-        if problem := _changed(file.path, file.sha256):
+        if problem := _unreadable(file):
             made.note = problem
             return
     if step.command not in _BY_ROW:
@@ -175,23 +183,29 @@ def _follow(made: Origin, row: Row, step: Step, depth: int) -> None:
     rows = _BY_ROW[step.command](row, step)
     if not rows:
         made.note = "no row of the inputs is the one that the command, run again, would make it of"
-    _add_equal(made, rows, depth)
+    _add_equal(made, rows, depth, step.command)
 
 
-def _add_equal(made: Origin, rows: Sequence[Row], depth: int) -> None:
+def _add_equal(made: Origin, rows: Sequence[Row], depth: int, reader: str) -> None:
     """Add rows of which each can be the one that a row is made of."""
     if len(rows) > 1:
         more = "at least " if len(rows) >= MAX_PLACES else ""
         made.note = f"{more}{len(rows)} rows are equal, and each of them can be the one"
     for number, each in enumerate(rows):
         followed = number < MAX_FOLLOWED
-        made.sources.append(_trace_row(each, depth + 1) if followed else Origin("row", each.where))
+        made.sources.append(
+            _trace_row(each, depth + 1, reader=reader) if followed else Origin("row", each.where)
+        )
 
 
 def _of_merge(row: Row, step: Step) -> list[Row]:
     seed = step.options.get("seed", 42)
     seed = None if step.options.get("no_shuffle") else seed
-    found = merged_row(row, step.paths, seed)
+    # Only with rejects can there be lines that are not rows.
+    check = bool(step.options.get("rejects"))
+    found = merged_row(row, step.paths, seed, check=check)
+    if found is None and len(step.paths) > 1:
+        found = merged_row(row, sorted(step.paths), seed, check=check)
     return equal_rows(row.line, step.paths) if found is None else [found]
 
 
@@ -271,7 +285,7 @@ def _rows_with_id(path: str, identity: str, dataset: Any = None) -> list[Row]:
 
 def _of_prompt(made: Origin, row: Row, step: Step, depth: int) -> None:
     source = _input(step, "source", 0)
-    _add_equal(made, _rows_with_id(source, _id_of(row), step.options.get("dataset")), depth)
+    _add_equal(made, _rows_with_id(source, _id_of(row), step.options.get("dataset")), depth, "prompt")
 
 
 def _of_generate(made: Origin, row: Row, step: Step, depth: int) -> None:
@@ -282,7 +296,7 @@ def _of_generate(made: Origin, row: Row, step: Step, depth: int) -> None:
 def _of_collect(made: Origin, row: Row, step: Step, depth: int) -> None:
     identity, options = _id_of(row), step.options
     examples = _input(step, "examples", -1)
-    _add_equal(made, _rows_with_id(examples, identity, options.get("dataset")), depth)
+    _add_equal(made, _rows_with_id(examples, identity, options.get("dataset")), depth, "collect")
     journals = [path for path in step.paths if path != examples and format_of(path).kind == "jsonl"]
     names = [f"{each}".partition("=") for each in options.get("teacher_name") or ()]
     sample = options.get("sample")
