@@ -160,8 +160,9 @@ def describe(
     cut = _Cut(whole)
     made: dict[str, Any] = {"number": number, "place": place, "size": size, "choices": [], "columns": []}
     if size > MAX_LINE:
-        found = f"found {size:,} bytes; a row has at most {MAX_LINE:,}"
-        finding, text = Finding("too long a line", found), line[:CUT].decode("utf-8", "replace")
+        text = line[:CUT].decode("utf-8", "replace")
+        found = f"found {size:,} bytes; a row has at most {MAX_LINE:,}; the beginning of the line is shown"
+        finding = Finding("too long a line", found)
         row, findings = None, [finding]
     else:
         row, findings = findings_of(line, chat=chat)
