@@ -1,6 +1,7 @@
 """Make HTML pages.
 
-All pages follow these rules: no script, nothing loaded from anywhere, every text escaped.
+All pages follow these rules: no script, nothing loaded from anywhere, every text escaped. The page of
+``dataprep view`` is made of files of its own, and shares the style.
 """
 
 from __future__ import annotations

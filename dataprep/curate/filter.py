@@ -13,8 +13,9 @@ from dataprep.core import parallel as engine
 from dataprep.core.errors import RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.curate.marks import SUFFIX, Marks
+from dataprep.curate.sql import Term
 from dataprep.curate.texts import TextOf
-from dataprep.curate.where import Condition, Term
+from dataprep.curate.where import Condition
 
 NO_MATCH = "does not match"  # the reason for which rows are left out
 _SHOWN = 40  # names of fields in a message

@@ -19,6 +19,7 @@ from dataprep.core.conversations import find_in
 from dataprep.core.errors import InputError, Location, RowError, UsageError, located, one_line
 from dataprep.core.optional import require
 from dataprep.datasets.chat_counts import ChatCounts
+from dataprep.datasets.choice_order import label_of
 
 # A converter that is wrong is wrong in every row; twenty examples of a fault are enough to see it.
 SHOWN_PER_KIND = 20
@@ -170,6 +171,7 @@ class Stats:
         parts: what chat rows have beside contents, such as tool calls; only what occurs.
         tokens: tokens by role or field, if a tokenizer was given.
         tokens_by_source: tokens of whole rows' texts by source, if a tokenizer was given.
+        labels: multiple-choice rows by the letter of their right answer, if there are any.
     """
 
     rows: int
@@ -181,6 +183,7 @@ class Stats:
     parts: dict[str, int] | None = None
     tokens: dict[str, Tokens] | None = None
     tokens_by_source: dict[str, Tokens] | None = None
+    labels: dict[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as a JSON object."""
@@ -203,6 +206,7 @@ class _Columns:
         self.lengths: dict[str, Counter[int]] = defaultdict(Counter)
         self.tokens: dict[str, Counter[int]] = defaultdict(Counter)
         self.row_tokens: dict[str, Counter[int]] = defaultdict(Counter)
+        self.labels: Counter[str] = Counter()
 
     def _texts_of(self, row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         """Return the texts of a row by role (chat rows) or by field (other rows)."""
@@ -220,6 +224,8 @@ class _Columns:
                 self.tokens[role][count] += 1
                 tokens += count
         source = str(row.get("source") or default_source)
+        if (label := label_of(row)) is not None:
+            self.labels[label] += 1
         self.rows += 1
         self.sources[source] += 1
         self.row_lengths[total] += 1
@@ -286,6 +292,7 @@ def _figures(columns: _Columns) -> Stats:
         parts=columns.chats.parts() or None,
         tokens=tokens,
         tokens_by_source=tokens_by_source,
+        labels=dict(sorted(columns.labels.items())) or None,
     )
 
 

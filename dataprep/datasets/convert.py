@@ -20,6 +20,7 @@ from dataprep.core.sampling import Reservoir
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.chat_rows import ChatRows
+from dataprep.datasets.choice_order import shuffle_choices
 from dataprep.datasets.convert_options import ConvertOptions
 from dataprep.datasets.templates import chat_renderer, wording
 
@@ -50,6 +51,8 @@ class RowConverter:
         # Most runs have no options, and a partial costs something on every row.
         self._convert = partial(converter.convert, **options) if options else converter.convert
         self._converter = converter
+        if plan.shuffle_choices and not plan.from_examples and converter.SOURCE.task not in ("choice", "qa"):
+            raise UsageError(f"--shuffle-choices: the rows of {plan.dataset} have no choices")
         # The options that mean something for Examples too.
         self._adopting = {key: options[key] for key in options.keys() - {"columns", "answers_from"}}
         self._render: Callable[[Example], bytes] = _render_example
@@ -58,6 +61,7 @@ class RowConverter:
                 raise UsageError("a chat row needs an answer: use --unlabelled keep with --to example")
             self._render = _chat_renderer(plan)
         self._renderer_of = lru_cache(maxsize=64)(self._make_renderer)
+        self._tally: Counter[Any] = Counter()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Compiled templates cannot be pickled; a worker compiles them again.
@@ -72,7 +76,16 @@ class RowConverter:
             return self._adopted(row)
         example = self._convert(row)
         example.source = self._source
+        if example.choices:
+            self._order(example)
         return self._render(example)
+
+    def _order(self, example: Example) -> None:
+        """Shuffle the choices if that is asked for, and count the gold label."""
+        if self.plan.shuffle_choices:
+            self._tally["choices", shuffle_choices(example, self.plan.seed)] += 1
+        if example.answer_label is not None:
+            self._tally["label", example.answer_label] += 1
 
     def _is_adoptable(self, row: dict[str, Any]) -> bool:
         # --map names the fields of source rows.
@@ -81,6 +94,10 @@ class RowConverter:
     def _adopted(self, row: dict[str, Any]) -> bytes:
         """Return an Example's own row as a chat row, or as it is."""
         example = source_rows.adopted(row, self.plan.dataset, self._adopting)
+        if self.plan.shuffle_choices and row.get("teacher_answers"):
+            raise RowError("choices with rationales", "teachers' answers name choices by their letters")
+        if example.choices:
+            self._order(example)
         if self.plan.to == "example":
             return orjson.dumps(source_rows.row_of(example, row))
         return self._renderer_of(example.source)(example)
@@ -96,8 +113,9 @@ class RowConverter:
             raise RowError("a wording that this dataset does not have", str(error)) from None
 
     def take_counts(self) -> Mapping[Any, int]:
-        """Return what was counted since the last call; the base class counts nothing."""
-        return {}
+        """Return what was counted since the last call: gold labels, and how choices were shuffled."""
+        tally, self._tally = self._tally, Counter()
+        return tally
 
     def check(self, seen: Mapping[Any, int], where: str) -> None:
         """Check what was counted over all rows."""
@@ -132,15 +150,16 @@ class ExampleConverter(RowConverter):
         return self._renderer_of(example.source)(example)
 
     def take_counts(self) -> Mapping[Any, int]:
-        """Return the teachers that occurred since the last call."""
+        """Return the teachers that occurred since the last call, and what the base class counts."""
         teachers, self._teachers = self._teachers, {}
-        return teachers
+        return {**super().take_counts(), **{("teacher", name): count for name, count in teachers.items()}}
 
     def check(self, seen: Mapping[Any, int], where: str) -> None:
         """Raise ``InputError`` if no row has a rationale of the teacher."""
-        if self.plan.teacher is None or self.plan.teacher in seen or (seen and not self.plan.teacher):
+        teachers = sorted(name for kind, name in seen if kind == "teacher")
+        if self.plan.teacher is None or self.plan.teacher in teachers or (teachers and not self.plan.teacher):
             return
-        found = f"the teachers are {', '.join(sorted(seen))}" if seen else "no row has a rationale"
+        found = f"the teachers are {', '.join(teachers)}" if teachers else "no row has a rationale"
         hint = "expected labelled rows, as `parse-rationales` and `collect` write them"
         teacher = f"the teacher {self.plan.teacher!r}" if self.plan.teacher else "any teacher"
         raise InputError(where, f"no rationale of {teacher}: {found}; {hint}")
@@ -163,9 +182,9 @@ class MappedRowConverter(RowConverter):
         self._first = True
 
     def take_counts(self) -> Counter[tuple[str, ...]]:
-        """Return the mapped fields that occurred since the last call."""
+        """Return the mapped fields that occurred since the last call, and what the base class counts."""
         counts, self._counts = self._counts, Counter()
-        return counts
+        return counts + Counter(super().take_counts())
 
     def __call__(self, row: dict[str, Any]) -> bytes:
         """Convert a row; the message about a bad row names the mapped fields that it lacks."""
@@ -234,6 +253,7 @@ def convert_files(
     workers: int | None = 1,
     rejects: str | Path | files.Rejects | None = None,
     progress: engine.Progress | None = None,
+    tally: Counter[Any] | None = None,
 ) -> Ledger:
     """Convert files of source rows, one after the other, into one output.
 
@@ -244,6 +264,8 @@ def convert_files(
         workers: number of processes; ``None`` decides by the input's size. The output does not depend on it.
         rejects: file for bad rows, each with its place and reason. Without it the first bad row raises.
         progress: called with the bytes of input worked off since the last call.
+        tally: takes the number of rows by gold label, as ``("label", "a")``, and by what
+            ``shuffle_choices`` did, as ``("choices", "shuffled")``.
 
     Returns:
         The number of rows that came in, went out, were dropped and failed.
@@ -278,6 +300,8 @@ def convert_files(
             progress=progress,
         )
         converter.check(seen, ", ".join(paths))
+        if tally is not None:
+            tally.update({key: count for key, count in seen.items() if key[0] in ("label", "choices")})
         if sample is not None:
             out.write(b"".join(row + b"\n" for row in sample.rows))
             ledger.rows_out += len(sample.rows)

@@ -49,6 +49,9 @@ class ConvertOptions:
         "Multiple choice: (c) text (both, the default), the letter, or the text.",
         choices=("letter", "text", "both"),
     )
+    shuffle_choices: bool = option(
+        False, "Multiple choice: put the choices in another order, by --seed and the row's id."
+    )
     with_id: bool = option(False, "Add id and source to chat rows.")
     from_examples: bool = option(False, "Read every row as an Example, whatever its fields are.")
     teacher: str | None = option(
@@ -88,6 +91,9 @@ class ConvertOptions:
             raise UsageError("--map names fields of source rows: Examples have fields of their own")
         if self.teacher is not None and self.to != "chat":
             raise UsageError("--teacher is for chat rows: an Example holds every teacher's rationale")
+        if self.shuffle_choices and self.teacher is not None:
+            hint = "shuffle the choices before teachers are asked"
+            raise UsageError(f"--shuffle-choices: rationales name choices by their letters; {hint}")
         if self.teacher is not None and self.answer_style is not None:
             raise UsageError("--answer-style is for gold answers, and --teacher writes a rationale")
         if self.teacher is None and self.reasoning != "as-reasoning":

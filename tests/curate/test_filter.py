@@ -12,7 +12,8 @@ from dataprep.core.errors import InputError, UsageError
 from dataprep.core.io import Block
 from dataprep.curate.filter import FilterRows, filter_files
 from dataprep.curate.marks import Marks
-from dataprep.curate.where import FUNCTIONS, Condition
+from dataprep.curate.sql import FUNCTIONS
+from dataprep.curate.where import Condition
 from tests.helpers import chat, read_jsonl, run_here, write_jsonl
 
 ROWS = [
@@ -142,6 +143,19 @@ def test_a_value_of_another_type_is_a_bad_row(path, tmp_path):
     # A conversion that fails is one row's fault.
     with pytest.raises(InputError, match=r"rows.jsonl:3: .*'x'"):
         kept(path, "CAST(id AS INT) > 1")
+
+
+def test_many_fields_that_are_null_have_types_that_fit(path):
+    """A row without any of ten fields of several types is judged as well as one that has them all."""
+    names = "abcdefghij"
+    where = " AND ".join(
+        f"({name} IS NULL OR {name} LIKE 'x%')" if number % 3 else f"({name} IS NULL OR {name} > 1)"
+        for number, name in enumerate(names)
+    )
+    full = {name: "xy" if number % 3 else 2.5 for number, name in enumerate(names)}
+    rows = [{"id": 1}, {"id": 2, **full}, {"id": 3, **full, "a": 1}, {"id": 4, "j": None, "b": "x"}]
+    write_jsonl(path, rows)
+    assert kept(path, where) == [1, 2, 4]
 
 
 def test_a_bad_chat_row_is_a_bad_row(path):

@@ -5,14 +5,16 @@ import re
 import signal
 import subprocess
 import sys
+from threading import Event
 from urllib.request import urlopen
 
 import pytest
 from starlette.testclient import TestClient
 
 from dataprep.inspect.view.app import make_app
+from dataprep.inspect.view.files import ViewedFile
 from dataprep.inspect.view.opened import opened_files
-from dataprep.inspect.view.rows import CUT, describe
+from dataprep.inspect.view.rows import CUT, describe, preview
 from tests.helpers import chat, run_here, write_jsonl
 from tests.journal_lines import line
 
@@ -142,6 +144,8 @@ def test_marks_are_stored_and_read_again(client, tmp_path):
     assert [row["number"] for row in flagged["rows"]] == [2, 3], "marked, or not valid"
     stored = [json.loads(text) for text in (tmp_path / "0.jsonl.marks.jsonl").read_text().splitlines()]
     assert [(mark["row"], mark["mark"]) for mark in stored] == [(2, "bad"), (1, "good"), (1, None)]
+    ran = run_here(["filter", "0.jsonl", "--where", "mark = 'bad' AND note = 'no'", "-q"], cwd=tmp_path)
+    assert json.loads(ran.out) == CHAT[1]
     for bad in ({"number": 9, "mark": "good"}, {"number": 1, "mark": "great"}, {"number": 1, "note": 7}):
         assert post(**bad).status_code == 400
     body = json.dumps({"number": 1, "mark": "good"})
@@ -239,6 +243,31 @@ def test_long_texts_are_cut_until_all_is_asked_for():
     assert whole["messages"][0]["blocks"][0]["cut"] == 0
 
 
+def test_a_long_row_is_listed_by_its_first_text():
+    """Of a row of megabytes the list reads the beginning only."""
+    line = json.dumps({"id": 1, "messages": [{"role": "user", "content": 'Say "é"'}]}).encode()
+    assert preview(1, line, 5_000_000, chat=True)["title"] == 'Say "é"'
+    assert preview(1, b'{"a": 1, "b": [', 5_000_000, chat=True)["title"] == '{"a": 1, "b": ['
+    assert preview(1, b'{"content": "ab' + rb"\u00e9" * 99, 5_000_000, chat=True)["title"].startswith('{"con')
+
+
+def test_a_row_that_is_not_indexed_yet_is_waited_for(client, monkeypatch):
+    """The answer says how far the index is, and the page asks again."""
+    go = Event()
+    index = ViewedFile._index_lines
+    monkeypatch.setattr(ViewedFile, "_index_lines", lambda self, *work: go.wait(10) and index(self, *work))
+    monkeypatch.setattr(ViewedFile, "wait", lambda *_: None)
+    served = client(CHAT)
+    answer = served.get("api/row", params={"number": 2}).json()
+    assert answer["row"] is None
+    assert not answer["state"]["complete"]
+    assert served.get("api/find", params={"text": "world"}).json()["next"] is None
+    go.set()
+    while not (answer := served.get("api/row", params={"number": 2}).json())["state"]["complete"]:
+        pass
+    assert answer["row"]["number"] == 2
+
+
 def test_invisible_characters_are_shown():
     """A row cannot reorder the words of the page."""
     text = json.dumps(chat("a\u202eb", "\x1b[31m\nc")).encode()
@@ -253,7 +282,6 @@ def test_wrong_commands_are_refused(tmp_path):
     for arguments, message in [
         (["-"], "standard input can be read once"),
         (["a.jsonl", "--host", "no.such.host.invalid"], "not an address of this machine"),
-        (["a.jsonl", "--quiet", "--json"], "exclude each other"),
     ]:
         ran = run_here(["view", *arguments], cwd=tmp_path)
         assert ran.code == 2

@@ -125,6 +125,8 @@ def stats_command(
 
 
 def _print(figures: Stats) -> None:
+    from dataprep.datasets.choice_order import one_label
+
     sources = table(("source", "rows"), [(name, f"{count:,}") for name, count in figures.sources.items()])
     parts: list[Any] = [f"{figures.rows:,} rows, {figures.duplicates:,} of them duplicates\n", sources]
     parts += ["", _lengths("characters", figures.characters)]
@@ -135,6 +137,10 @@ def _print(figures: Stats) -> None:
     for title, tokens in (("tokens", figures.tokens), ("tokens of rows", figures.tokens_by_source)):
         if tokens is not None:
             parts += ["", _lengths(title, tokens)]
+    if figures.labels:
+        parts.append(f"\nright answers of multiple-choice rows: {counted(figures.labels)}")
+        if warning := one_label(figures.labels, figures.rows):
+            parts.append(f"warning: {warning}")
     parts.append("\nrows by characters")
     most = max((bin_.rows for bin_ in figures.histogram), default=1)
     width = len(f"{figures.histogram[-1].high:,}") if figures.histogram else 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from dataprep.cli.console import Summary
+from dataprep.cli.console import Summary, counted
 from dataprep.cli.options import (
     AsJson,
     From,
@@ -110,11 +111,29 @@ def command(
     with open_rejects(rejects) as bad:
         for name, paths, target in jobs:
             with bytes_bar(f"convert {title}", paths, 1, quiet or as_json) as advance:
-                made = make(split=name)
-                ledger = convert_files(made, paths, target, workers=workers, rejects=bad, progress=advance)
+                made, tally = make(split=name), Counter[tuple[str, str]]()
+                ledger = convert_files(
+                    made, paths, target, workers=workers, rejects=bad, progress=advance, tally=tally
+                )
             hint = None if made.from_examples else missing_labels(made.dataset, paths, ledger)
-            summary.add(f"{title} {name}" if name else title, ledger, target, hint=hint)
+            summary.add(f"{title} {name}" if name else title, ledger, target, hint=hint, **_choices(tally))
     summary.finish()
+
+
+def _choices(tally: Counter[tuple[str, str]]) -> dict[str, Any]:
+    """Return what the summary says of choices and gold labels."""
+    from dataprep.datasets.choice_order import one_label
+
+    facts, lines = dict[str, Any](), list[str]()
+    for kind in ("label", "choices"):
+        counts = {name: tally[kind, name] for of, name in sorted(tally) if of == kind}
+        if counts:
+            facts["labels" if kind == "label" else kind] = counts
+    if "choices" in facts:
+        lines.append(f"  choices: {counted(facts['choices'])}")
+    if warning := one_label(facts.get("labels", {})):
+        lines.append(f"warning: {warning}")
+    return {"facts": facts, "lines": lines}
 
 
 def _jobs(

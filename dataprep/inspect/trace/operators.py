@@ -44,9 +44,10 @@ def row_of_operator(row: Row, step: Step) -> Row | None:
 
 def _works(step: Step) -> Iterator[tuple[Callable[[], _Work], int | None, int]]:
     """Yield each way in which the step can have run: what makes operator and blocks, sample and seed."""
+    paths = [file.path for file in step.row_files()]
     if step.command == "convert":
         for plan in _plans(step.options):
-            yield partial(conversion, plan, step.paths), plan.sample, plan.seed
+            yield partial(conversion, plan, paths), plan.sample, plan.seed
         return
     reads = step.command == "import"
     verb: Verb = "read" if reads else "write"
@@ -54,12 +55,12 @@ def _works(step: Step) -> Iterator[tuple[Callable[[], _Work], int | None, int]]:
     think = bool(step.options.get("split_thinking" if reads else "think_tags"))
     # Without a format, import guessed it. The row decides, as it does for the splits of a dataset.
     for name in [given] if isinstance(given, str) else registry.names(verb):
-        yield partial(_rewriting, step, name, verb, think), None, 0
+        yield partial(_rewriting, step, paths, name, verb, think), None, 0
 
 
-def _rewriting(step: Step, name: str, verb: Verb, think: bool) -> _Work:
+def _rewriting(step: Step, paths: list[str], name: str, verb: Verb, think: bool) -> _Work:
     rewriter = Rewriter(name, verb, lossy=bool(step.options.get("lossy")), think=think)
-    return per_row(rewriter), chain.from_iterable(map(files.read_row_blocks, step.paths))
+    return per_row(rewriter), chain.from_iterable(map(files.read_row_blocks, paths))
 
 
 def _plans(flags: Mapping[str, Any]) -> Iterator[Plan]:

@@ -121,21 +121,25 @@ def kept_row(row: Row, paths: Sequence[str]) -> list[Row]:
     return found
 
 
-def merged_row(row: Row, paths: Sequence[str], seed: int | None) -> Row | None:
+def merged_row(row: Row, paths: Sequence[str], seed: int | None, *, check: bool = False) -> Row | None:
     """Return the row of the inputs that a merge wrote to a place; ``None`` if its order is another one.
 
     The order is computed from the seed (``None`` for a merge that did not shuffle). Some other rows of
-    the output are compared too, so that an equal row at another place is not taken for it.
+    the output are compared too, so that an equal row at another place is not taken for it. ``check`` leaves
+    out lines that are not rows, which the merge set aside.
     """
-    counts = [sum(1 for each in lines_of(path) if _is_row(each.line)) for path in paths]
-    total, rank = sum(counts), rank_of(row)
+
+    def rows() -> Iterator[Row]:
+        return (each for path in paths for each in lines_of(path) if not check or _is_row(each.line))
+
+    total, rank = sum(1 for _ in rows()), rank_of(row)
     if rank >= total:
         return None
     order = range(total) if seed is None else shuffled_order(total, seed)
     step = max(1, total // _CHECKED)
     wanted = {place: int(order[place]) for place in {rank, *range(0, total, step)}}
     numbers = {*wanted.values()}
-    inputs = _numbered((each for path in paths for each in lines_of(path) if _is_row(each.line)), numbers)
+    inputs = _numbered(rows(), numbers)
     outputs = _numbered(lines_of(row.where.path), wanted.keys())
     if outputs.keys() != wanted.keys():
         return None
@@ -145,7 +149,6 @@ def merged_row(row: Row, paths: Sequence[str], seed: int | None) -> Row | None:
 
 
 def _is_row(line: bytes) -> bool:
-    # A merge sets other lines aside.
     try:
         parse_row(line)
     except RowError:

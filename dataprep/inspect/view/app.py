@@ -39,7 +39,7 @@ PAGE = 50
 _MOST = 200
 _BODY = 1 << 16
 _TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html", "svg": "image/svg+xml"}
-_STATIC = ("index.html", "view.css", "api.js", "draw.js", "view.js", "icon.svg")
+_STATIC = ("index.html", "view.css", "api.js", "draw.js", "page.js", "view.js", "icon.svg")
 
 
 def make_app(opened: Sequence[Opened], token: str, *, host: str = "127.0.0.1") -> App:

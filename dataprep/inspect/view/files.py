@@ -21,6 +21,7 @@ from dataprep.core.jsonl import MAX_LINE
 from dataprep.inspect.view.index import PIECE, Extent, LineIndex, Lines
 
 _TAIL = 4096  # bytes at the end by which a file that has grown is known again
+_END = 1.0  # seconds that a thread has to end
 _WAIT = 0.05  # seconds that a request waits for rows that were appended
 
 
@@ -139,7 +140,7 @@ class ViewedFile:
                 self._copy_rows(stop, index, spool)
         except DataprepError as error:
             problem = str(error)
-        except (OSError, MemoryError, RecursionError) as error:
+        except (OSError, ValueError, MemoryError, RecursionError) as error:
             problem = f"{self.name}: cannot be read: {getattr(error, 'strerror', '') or type(error).__name__}"
         if not stop.is_set():
             self.problem, self.complete, self._fraction = problem, True, 1.0
@@ -242,5 +243,6 @@ class ViewedFile:
 
     def _end(self) -> None:
         self._stop.set()
-        self._thread.join()
+        # A thread that parses a large document does not hear it: it ends when it writes the first row.
+        self._thread.join(_END)
         self._stack.close()

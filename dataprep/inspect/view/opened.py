@@ -49,10 +49,9 @@ class Opened(ViewedFile):
     def kind(self) -> Kind:
         """The kind of the first row that can be read."""
         if self._kind is None or self._kind_of != self.generation:
-            reader, kinds = self.reader(), []
-            for span in islice(reader.spans(1), _FIRST):
-                if span.end - span.begin <= MAX_LINE:
-                    kinds.append(kind_of(_row_of(reader.line(span))))
+            reader = self.reader()
+            spans = (span for span in islice(reader.spans(1), _FIRST) if span.end - span.begin <= MAX_LINE)
+            kinds = (kind_of(_row_of(reader.line(span))) for span in spans)
             found = next((kind for kind in kinds if kind != "bad"), None)
             if found is None:
                 return "record"

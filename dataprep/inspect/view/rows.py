@@ -5,6 +5,7 @@ Descriptions are texts, never markup. Invisible characters come as escapes, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ PREVIEW_BYTES = 128 << 10
 """Bytes of a line up to which a preview parses it."""
 _TITLE = 200
 _BY_TEACHER = ("rationales", "status", "teacher_answers", "reasoning")
+_FIRST_TEXT = re.compile(rb'"(?:content|question|response|text)":\s*"((?:[^"\\]|\\.){1,200})')
 _RANK = {"reasoning": 0, "text": 1, "call": 2, "field": 3}
 _PLAIN_FIELDS = ("id", "source", "task", "file", "index", "name", "split")
 
@@ -100,8 +102,8 @@ def preview(number: int, line: bytes, size: int, *, chat: bool) -> dict[str, Any
         chat: rows of the file are chat rows.
     """
     if len(line) < size:
-        title = line[:_TITLE].decode("utf-8", "replace")
-        return {"number": number, "title": shown(title, _TITLE), "size": size, "flagged": size > MAX_LINE}
+        title = shown(_beginning_of(line), _TITLE)
+        return {"number": number, "title": title, "size": size, "flagged": size > MAX_LINE}
     row, findings = findings_of(line, chat=chat)
     title = line[:_TITLE].decode("utf-8", "replace") if row is None else _title_of(row)
     source = row.get("source") if row is not None else None
@@ -113,6 +115,16 @@ def preview(number: int, line: bytes, size: int, *, chat: bool) -> dict[str, Any
         "statuses": [[shown(name, 60), shown(value, 60)] for name, value in statuses_of(row).items()][:12],
         "flagged": bool(findings),
     }
+
+
+def _beginning_of(line: bytes) -> str:
+    """Return the first text of a long row of which only the beginning is known."""
+    if found := _FIRST_TEXT.search(line, 0, 4096):
+        try:
+            return str(orjson.loads(b'"' + found[1] + b'"'))
+        except orjson.JSONDecodeError:  # it was cut within an escape or a character
+            pass
+    return line[:_TITLE].decode("utf-8", "replace")
 
 
 def _title_of(row: Mapping[str, Any]) -> str:
@@ -148,8 +160,9 @@ def describe(
     cut = _Cut(whole)
     made: dict[str, Any] = {"number": number, "place": place, "size": size, "choices": [], "columns": []}
     if size > MAX_LINE:
-        found = f"found {size:,} bytes; a row has at most {MAX_LINE:,}"
-        finding, text = Finding("too long a line", found), line[:CUT].decode("utf-8", "replace")
+        text = line[:CUT].decode("utf-8", "replace")
+        found = f"found {size:,} bytes; a row has at most {MAX_LINE:,}; the beginning of the line is shown"
+        finding = Finding("too long a line", found)
         row, findings = None, [finding]
     else:
         row, findings = findings_of(line, chat=chat)

@@ -17,7 +17,7 @@ def command(
     target: str = argument(..., "FILE:N, a row; or DIR:N, a document of shards.", "FILE:N"),
     as_json: AsJson = False,
 ) -> None:
-    """Follow a row back to its source row, through the manifests beside the files.
+    """Follow a row back to its source row, through the manifests.
 
     N is a line of JSON Lines, the number of a row of another format, or the number of a document of token
     shards, counted from 0. The order of a merge is computed again from its seed, and conversions are run

@@ -6,7 +6,6 @@ import sys
 
 from dataprep.cli.console import print_json, say
 from dataprep.cli.options import AsJson, Quiet, argument, flag
-from dataprep.core.errors import UsageError
 
 
 def command(
@@ -36,8 +35,6 @@ def command(
     """
     from dataprep.inspect.view.server import view, warning_of
 
-    if quiet and as_json:
-        raise UsageError("--quiet and --json exclude each other: the address has to be printed somewhere")
     if not quiet and (warning := warning_of(host)):
         say(f"warning: {warning}")
 

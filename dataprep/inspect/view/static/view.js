@@ -2,10 +2,9 @@
 
 import { get, Gone, post } from "./api.js";
 import { count, drawItem, drawRaw, drawRow, drawSame, el } from "./draw.js";
+import { $, addressOf, FILTERS, notice, placeIn, progress } from "./page.js";
 
 const PAGE = 50;
-const $ = (id) => document.getElementById(id);
-const FILTERS = ["text", "source", "status", "mark"];
 
 let files = [];
 let place = { file: 0, row: 1, text: "", source: "", status: "", mark: "" };
@@ -23,39 +22,11 @@ const filtered = () => FILTERS.some((name) => place[name]);
 const query = () => Object.fromEntries(FILTERS.filter((name) => place[name]).map((name) => [name, place[name]]));
 const total = () => files[place.file]?.lines ?? 0;
 
-// ---- the address
+// ---- the address, and messages
 
-function read() {
-  const values = new URLSearchParams(location.hash.slice(1));
-  const number = (name, least) => Math.max(least, Math.trunc(Number(values.get(name))) || least);
-  place = { file: Math.min(number("file", 0), Math.max(files.length - 1, 0)), row: number("row", 1) };
-  for (const name of FILTERS) place[name] = values.get(name) ?? "";
-}
-
-function address(changes = {}) {
-  const values = new URLSearchParams();
-  for (const [name, value] of Object.entries({ ...place, ...changes })) {
-    if (value !== "" && !(name === "file" && value === 0)) values.set(name, value);
-  }
-  return `#${values}`;
-}
-
-function write() {
-  history.replaceState(null, "", address());
-}
-
-// ---- messages
-
-function notice(text) {
-  $("notice").hidden = !text;
-  $("notice").firstElementChild.textContent = text;
-}
-
-function progress(text, stops = false) {
-  $("progress").hidden = !text;
-  $("progress").firstElementChild.textContent = text;
-  $("progress").lastElementChild.hidden = !stops;
-}
+const read = () => { place = placeIn(location.hash, files.length); };
+const address = (changes = {}) => addressOf({ ...place, ...changes });
+const write = () => history.replaceState(null, "", address());
 
 function failed(error) {
   if (error.name === "AbortError") return;
@@ -337,8 +308,8 @@ async function poll() {
       if (complete && total() > lines) {
         const added = total() - lines;
         notice(`${count(added)} new ${added === 1 ? "row" : "rows"}: the file has ${count(total())} now.`);
-        if (!lines) await show(1);
       }
+      if (!lines && total()) await show(1);
       // The last page, or the first one of a file that is being read, has more rows now.
       if (!filtered() && total() > lines && rows.length < PAGE) await loadPage(place.row);
       if (!complete && states[place.file].complete) values();
@@ -346,7 +317,7 @@ async function poll() {
   } catch (error) {
     if (error instanceof Gone) notice(error.message);
   }
-  setTimeout(poll, files[place.file]?.complete ? 3000 : 500);
+  setTimeout(poll, files[place.file]?.complete ? 1500 : 500);
 }
 
 async function values() {
