@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from dataprep.core import io as files
@@ -13,6 +13,13 @@ from dataprep.core.errors import InputError
 from dataprep.core.records import describe
 
 SUFFIX = ".manifest.json"
+# The arguments of commands that name files of rows. Without one, a command took those of the workspace.
+_ROWS = ("inputs", "train", "source", "requests", "responses", "rows")
+_SUFFIXES = tuple(
+    kind + packed
+    for kind in (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+    for packed in ("", ".gz", ".zst")
+)
 _OF_TEACHERS = ("convert", "collect", "generate")
 
 
@@ -21,8 +28,10 @@ class StepFile:
     """A file that a command read or wrote."""
 
     path: str  # where it is now; its name alone, if it is not in the workspace
+    name: str = ""  # as the manifest has it: a path relative to the workspace
     is_known: bool = True  # whether the manifest says where it is
     sha256: str = ""
+    size: int | None = None  # in bytes
     rows: int | None = None
 
 
@@ -32,7 +41,7 @@ class Step:
 
     command: str
     words: tuple[str, ...]  # the command line, without the program
-    options: Mapping[str, Any]  # the values of its flags and arguments, by their names: `seed`, `price_in`
+    options: Mapping[str, Any]  # the values of its flags and arguments, by the names of its parameters
     inputs: tuple[StepFile, ...] = ()
     outputs: tuple[StepFile, ...] = ()
     manifest: str = ""  # where the manifest is
@@ -42,6 +51,21 @@ class Step:
     def paths(self) -> list[str]:
         """The paths of its inputs."""
         return [file.path for file in self.inputs]
+
+    def row_files(self) -> list[StepFile]:
+        """Return the inputs with the rows that it worked on, without those of its flags, in their order."""
+        given = [text for name in _ROWS for text in _texts(self.options.get(name))]
+        found = [file for text in given for file in self.inputs if _is_meant(text, file)]
+        if not found:
+            of_flags = [
+                text for name in self.options.keys() - {*_ROWS} for text in _texts(self.options[name])
+            ]
+            found = [
+                file
+                for file in self.inputs
+                if file.name.endswith(_SUFFIXES) and not any(_is_meant(text, file) for text in of_flags)
+            ]
+        return list(dict.fromkeys(found))
 
     @property
     def dataset(self) -> str | None:
@@ -54,6 +78,20 @@ class Step:
         """The teacher that it asked, or whose rationales it made rows of."""
         name = self.options.get("teacher") or self.options.get("model")
         return name if self.command in _OF_TEACHERS and isinstance(name, str) else None
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+
+
+def _is_meant(text: str, file: StepFile) -> bool:
+    """Return whether an argument names a file, or the folder that it is in."""
+    # `mix` takes FILE=WEIGHT, and `card` SPLIT=FILE.
+    given = {PurePath(os.path.normpath(part)) for part in (text, text.rpartition("=")[0]) if part}
+    own = PurePath(file.name.removeprefix("sha256:"))
+    if file.name == files.STDIO or not file.is_known:
+        return any(each.name == own.name for each in given)
+    return any(own == each or own.is_relative_to(each) for each in given)
 
 
 def step_of(path: str) -> Step | None:
@@ -70,15 +108,13 @@ def step_of(path: str) -> Step | None:
         raise InputError(
             beside, f"is not a manifest: expected an object with a command, found {describe(found)}"
         )
-    options, words = found.get("options"), found.get("arguments")
+    options, words = found.get("options"), found.get("words")
     root = beside.parent / str(found.get("root") or ".")
     time = found.get("time")
     return Step(
         command=found["command"],
-        words=(found["command"], *map(str, words if isinstance(words, list) else ())),
-        options={_name(flag): value for flag, value in options.items()}
-        if isinstance(options, Mapping)
-        else {},
+        words=tuple(map(str, words)) if isinstance(words, list) else (found["command"],),
+        options=options if isinstance(options, Mapping) else {},
         inputs=tuple(_files(found, "inputs", root)),
         outputs=tuple(_files(found, "outputs", root)),
         manifest=str(beside),
@@ -86,22 +122,20 @@ def step_of(path: str) -> Step | None:
     )
 
 
-def _name(flag: str) -> str:
-    return flag.lstrip("-").replace("-", "_")
-
-
 def _files(manifest: Mapping[str, Any], name: str, root: Path) -> Iterator[StepFile]:
     entries = manifest.get(name)
     for entry in entries if isinstance(entries, list) else ():
         if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str):
             continue
-        path, rows = entry["path"], entry.get("rows")
+        path, size, rows = entry["path"], entry.get("bytes"), entry.get("rows")
         # Standard input, and files outside of the workspace, of which the manifest has no path.
         is_known = path != files.STDIO and not path.startswith("sha256:")
         yield StepFile(
             path=os.path.relpath(root / path) if is_known else path.rpartition("/")[2],
+            name=path,
             is_known=is_known,
             sha256=str(entry.get("sha256") or ""),
+            size=size if type(size) is int else None,
             rows=rows if type(rows) is int else None,
         )
 

@@ -83,8 +83,8 @@ def test_a_card_says_how_to_make_the_files_again(tmp_path):
 
     def note(path, inputs, command, *words, **options):
         entries = [[{"path": each} for each in paths] for paths in (inputs, [path])]
-        manifest = {"command": command, "arguments": words, "root": ".." if "/" in path else "."}
-        manifest |= {"options": {f"--{name}": value for name, value in options.items()}}
+        manifest = {"command": command, "words": [command, *words], "root": ".." if "/" in path else "."}
+        manifest |= {"options": options}
         manifest |= dict(zip(("inputs", "outputs"), entries, strict=True)) | {"time": {"started": path}}
         (tmp_path / f"{path}.manifest.json").write_text(json.dumps(manifest))
 

@@ -16,8 +16,12 @@ from tests.helpers import chat, read_jsonl, write_jsonl
 from tests.journal_lines import journal, line
 from tests.toy_tokenizer import ToyTokenizer
 
-FLAGS = {"columns": "map", "source": "from", "target": "to"}
 GSM8K = [{"question": f"What is {n} + {n}?", "answer": f"{n}+{n}={2 * n}\n#### {2 * n}"} for n in range(40)]
+
+
+def described(path):
+    """A file as a manifest describes it."""
+    return {"path": str(path), "sha256": sha256_of(path), "bytes": Path(path).stat().st_size}
 
 
 @pytest.fixture
@@ -27,16 +31,14 @@ def made(tmp_path, run, monkeypatch):
 
     def make(words, inputs, outputs, run_it=True):
         words = words.split()
-        read = [{"path": path, "sha256": sha256_of(path)} for path in inputs]
+        read = [described(path) for path in inputs]
         if run_it:
             done = run(*words)
             assert done.code == 0, done.err
-        written = [{"path": path, "sha256": sha256_of(path)} for path in outputs if Path(path).is_file()]
+        written = [described(path) for path in outputs if Path(path).is_file()]
         command = get_command(app).commands[words[0]]
         options = command.make_context(words[0], words[1:], resilient_parsing=True).params
-        flags = {FLAGS.get(name, name.replace("_", "-")): value for name, value in options.items()}
-        manifest = {"manifest": 1, "command": words[0], "arguments": words[1:], "root": "."}
-        manifest |= {"options": {f"--{name}": value for name, value in flags.items()}}
+        manifest = {"manifest": 1, "command": words[0], "words": words, "options": options, "root": "."}
         manifest |= {"inputs": read, "outputs": written, "time": {"started": "2026-11-29T10:00:00Z"}}
         for path in outputs:
             Path(f"{path}.manifest.json").write_text(json.dumps(manifest))
@@ -187,6 +189,53 @@ def test_a_step_that_cannot_be_followed_says_why(tmp_path, made):
     assert "was changed since it was written" in trace("a.jsonl:1").note
 
 
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ("filter a.jsonl b.jsonl --where turns=1 -o out.jsonl", 5),
+        ("decontaminate a.jsonl b.jsonl --against test.jsonl -o out.jsonl", 4),
+    ],
+)
+def test_rows_that_keep_their_bytes_are_found_in_their_order(made, words, count):
+    """Files of flags are not searched, and equal rows that all came through are told apart."""
+    long = "Which of the two ferries that leave the harbour at noon goes to the island of the lighthouse?"
+    write_jsonl("a.jsonl", [chat("same", "row"), chat("What is iron?", "A metal"), chat("same", "row")])
+    write_jsonl("b.jsonl", [chat(long, "The second"), chat("same", "row")])
+    write_jsonl("test.jsonl", [chat(long, "The second")])
+    inputs = ["a.jsonl", "b.jsonl", *(["test.jsonl"] if "test" in words else [])]
+    made(words, inputs, ["out.jsonl"])
+    kept = ["a.jsonl:1", "a.jsonl:2", "a.jsonl:3", "b.jsonl:1", "b.jsonl:2"]
+    found = [str(trace(f"out.jsonl:{n + 1}").sources[0].where) for n in range(count)]
+    assert found == (kept if count == 5 else [*kept[:3], kept[4]])
+    assert not any(trace(f"out.jsonl:{n + 1}").note for n in range(count))
+
+
+def test_equal_rows_of_which_some_were_dropped_are_all_named(made):
+    """Nothing tells which one was kept."""
+    write_jsonl("a.jsonl", [chat("same", "row")] * 3)
+    write_jsonl("out.jsonl", [chat("same", "row")])
+    made("filter a.jsonl --where x -o out.jsonl", ["a.jsonl"], ["out.jsonl"], run_it=False)
+    origin = trace("out.jsonl:1")
+    assert [str(each.where) for each in origin.sources] == ["a.jsonl:1", "a.jsonl:2", "a.jsonl:3"]
+    assert origin.note == "3 rows are equal, and each of them can be the one"
+
+
+def test_inputs_without_a_path_are_named(made, tmp_path):
+    """Standard input, and a file outside of the workspace, which the manifest knows by its digest."""
+    write_jsonl("out.jsonl", [chat("Q", "A")])
+    made("merge - -o out.jsonl", [], ["out.jsonl"], run_it=False)
+    place = tmp_path / "out.jsonl.manifest.json"
+    manifest = json.loads(place.read_text())
+    for path, note in (
+        ("-", "read standard input"),
+        ("sha256:00/a.jsonl", "a.jsonl is outside of the workspace"),
+    ):
+        given = path.rpartition("/")[2]
+        options = manifest["options"] | {"inputs": [given]}
+        place.write_text(json.dumps(manifest | {"inputs": [{"path": path}], "options": options}))
+        assert note in trace("out.jsonl:1").note
+
+
 def test_a_damaged_manifest_ends_the_trace(made):
     """It is named with what was found in it; a merge onto its own input ends too."""
     write_jsonl("a.jsonl", [chat("Q", "A"), chat("R", "A")])
@@ -269,13 +318,17 @@ def test_a_teachers_answer_is_found_in_the_journal(tmp_path, made, run):
 
 def test_labelled_rows_have_the_answers_of_all_teachers(tmp_path, made):
     """A renamed teacher is found by its name in the journal; rows without an answer have none."""
-    labelled(tmp_path, made, "rationale", "--teacher-name", "other=another")
+    _, identity = labelled(tmp_path, made, "rationale", "--teacher-name", "other=another")
     answers = trace("rows.jsonl:7").sources[1:]
     assert [str(each.where) for each in answers] == ["journal.jsonl:3", "journal.jsonl:4"]
     assert len(trace("rows.jsonl:1").sources) == 1
+    again = line(id=trace("rows.jsonl:7").sources[1].facts["key"], teacher="gpt-x", response="#### 99")
     with (tmp_path / "journal.jsonl").open("ab") as file:
-        file.write(journal(line(id="new")))
-    assert "the journal was changed since" in trace("rows.jsonl:7").sources[1].note
+        file.write(journal(again | {"id": identity}))
+    same = trace("rows.jsonl:7").sources[1]
+    assert (str(same.where), same.note) == ("journal.jsonl:3", ""), "a journal grows"
+    (tmp_path / "journal.jsonl").write_bytes(journal(line(id=identity, teacher="gpt-x")))
+    assert "may not be the answer that was collected" in trace("rows.jsonl:7").sources[1].note
 
 
 def test_rows_without_an_id_are_not_guessed(tmp_path, made):

@@ -52,11 +52,18 @@ def address(folder):
     lines = [line(id="x", teacher="t"), line("failed", id="x", teacher="u"), line("length", id="y")]
     write_jsonl(folder / "journal.jsonl", lines)
     write_jsonl(folder / "requests.jsonl", [chat("Which of two?", id="x")])
-    names = ["chat.jsonl", "journal.jsonl", "requests.jsonl"]
+    write_jsonl(folder / "new.jsonl", [])
+    names = ["chat.jsonl", "journal.jsonl", "requests.jsonl", "new.jsonl"]
     command = [sys.executable, "-m", "dataprep", "view", *names, "--no-open"]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         yield re.search(r"http\S+", process.stderr.readline())[0]
         process.terminate()
+
+
+def write_more(path):
+    """Append a line to a journal."""
+    with path.open("a") as out:
+        out.write(json.dumps(line(id="z")) + "\n")
 
 
 def row_is(page, number):
@@ -173,6 +180,7 @@ def test_a_person_marks_rows(open_page, address, folder):
     assert [json.loads(text)["mark"] for text in stored] == ["bad", "bad", None]
 
 
+@pytest.mark.slow
 def test_lines_of_a_journal_stand_side_by_side(open_page, address, folder):
     """With the request; the rows that are appended appear."""
     page = open_page(f"{address}#file=1")
@@ -181,12 +189,17 @@ def test_lines_of_a_journal_stand_side_by_side(open_page, address, folder):
     assert page.locator(".column h3").all_inner_texts() == ["t", "u"]
     assert page.locator(".column .chip").all_inner_texts() == ["ok", "failed"]
     assert "Which of two?" in page.locator("#request").inner_text()
-    with (folder / "journal.jsonl").open("a") as out:
-        out.write(json.dumps(line(id="z")) + "\n")
+    write_more(folder / "journal.jsonl")
     expect(page.locator("#notice")).to_contain_text("1 new row")
     expect(page.locator("#list a")).to_have_count(4)
+    page.locator("#file").select_option("new.jsonl")
+    expect(page.locator("#row")).to_contain_text("no rows yet")
+    write_more(folder / "new.jsonl")
+    row_is(page, 1)
+    expect(page.locator("#list a")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_the_page_fits_a_telephone(open_page, address):
     """Nothing is wider than 360 pixels; the list is folded, and opens."""
     page = open_page("about:blank", width=360, height=740, dark=True)

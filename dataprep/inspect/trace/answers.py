@@ -67,12 +67,16 @@ def _tokens(line: Mapping[str, Any]) -> tuple[int, int]:
     return first, second
 
 
-def answers_to(journals: Sequence[str], identity: str) -> list[Answer]:
+def answers_to(journals: Sequence[tuple[str, int | None]], identity: str) -> list[Answer]:
     """Return the lines that count for an id, of every teacher and sample, in the order of the journals.
 
     ``teacher.journal.current`` has the rule.
+
+    Args:
+        journals: their paths, each with the number of bytes that it had (``None`` for all), as it grows.
+        identity: the id.
     """
-    reader = JournalReader([(path, files.open_whole(path)) for path in journals])
+    reader = JournalReader([(path, _opened(path, size)) for path, size in journals])
     lines = dict(each for each in reader.lines() if each[1]["id"] == identity)
     found = []
     for teacher, _, _, place in current_lines(lines.items()):
@@ -85,6 +89,11 @@ def answers_to(journals: Sequence[str], identity: str) -> list[Answer]:
             Answer(Location(path, int(number)), line, _paid(line, of_teacher), len(of_teacher), total)
         )
     return found
+
+
+def _opened(path: str, size: int | None) -> files.FileBytes | bytes:
+    data = files.open_whole(path)
+    return data if size is None or size >= len(data) else data[:size]
 
 
 def _paid(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -44,22 +44,23 @@ def row_of_operator(row: Row, step: Step) -> Row | None:
 
 def _works(step: Step) -> Iterator[tuple[Callable[[], _Work], int | None, int]]:
     """Yield each way in which the step can have run: what makes operator and blocks, sample and seed."""
+    paths = [file.path for file in step.row_files()]
     if step.command == "convert":
         for plan in _plans(step.options):
-            yield partial(conversion, plan, step.paths), plan.sample, plan.seed
+            yield partial(conversion, plan, paths), plan.sample, plan.seed
         return
     reads = step.command == "import"
     verb: Verb = "read" if reads else "write"
-    given = step.options.get("from" if reads else "to")
+    given = step.options.get("source" if reads else "target")
     think = bool(step.options.get("split_thinking" if reads else "think_tags"))
     # Without a format, import guessed it. The row decides, as it does for the splits of a dataset.
     for name in [given] if isinstance(given, str) else registry.names(verb):
-        yield partial(_rewriting, step, name, verb, think), None, 0
+        yield partial(_rewriting, step, paths, name, verb, think), None, 0
 
 
-def _rewriting(step: Step, name: str, verb: Verb, think: bool) -> _Work:
+def _rewriting(step: Step, paths: list[str], name: str, verb: Verb, think: bool) -> _Work:
     rewriter = Rewriter(name, verb, lossy=bool(step.options.get("lossy")), think=think)
-    return per_row(rewriter), chain.from_iterable(map(files.read_row_blocks, step.paths))
+    return per_row(rewriter), chain.from_iterable(map(files.read_row_blocks, paths))
 
 
 def _plans(flags: Mapping[str, Any]) -> Iterator[Plan]:
@@ -75,8 +76,8 @@ def _plans(flags: Mapping[str, Any]) -> Iterator[Plan]:
     converter = converters.load(dataset)
     known = {*converters.options(converter), "split_scheme"}
     own = {name: flags[name] for name in known if flags.get(name) not in (None, False)}
-    if "columns" in known and isinstance(flags.get("map"), str):
-        own["columns"] = parse_map(flags["map"])
+    if isinstance(own.get("columns"), str):
+        own["columns"] = parse_map(own["columns"])
     split = flags.get("split")
     splits = [split] if split is not None else [None, *converter.SOURCE.splits]
     for name in splits if hasattr(converter, "split_of") else splits[:1]:
@@ -87,7 +88,7 @@ def _plan_of(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a plan that are flags of their own."""
     given: dict[str, Any] = {}
     for name, option, _ in options_of(Plan):
-        value = flags.get(option.key)
+        value = flags.get(name)
         if value is not None:
             given[name] = option.parse(value) if option.parse and isinstance(value, str) else value
     system = flags.get("system")

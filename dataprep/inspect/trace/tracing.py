@@ -5,12 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Literal
 
 from dataprep.core.errors import DataprepError, Location, RowError, UsageError, one_line
-from dataprep.core.io import STDIO, format_of, printable
+from dataprep.core.io import STDIO, FileBytes, printable
 from dataprep.core.records import whole_of
 from dataprep.datasets.source_rows import example_of, read_located
 from dataprep.inspect.steps import Step, StepFile, step_of
@@ -33,6 +34,7 @@ Kind = Literal["row", "document", "answer", "request"]
 MAX_FOLLOWED = 5
 """Of several rows that a row can come from, as many are followed further."""
 _DEEPEST = 50
+_PIECE = 1 << 20
 # Commands whose inputs were made elsewhere, if no manifest is beside them.
 _READ_SOURCES = ("convert", "import", "parse-rationales")
 
@@ -114,14 +116,15 @@ def _trace_document(path: str, number: int) -> Origin:
     place = bisect_right(counts, row)
     file = shards.manifest["inputs"][place]
     step = step_of(path)
-    if step is None or len(step.inputs) <= place:
+    given = [] if step is None else step.row_files()
+    if len(given) != len(shards.manifest["inputs"]):
         made.note = f"row {source.row} of {source.name}; no manifest beside {path} says where this file is"
         return made
-    given = step.inputs[place].path
-    if problem := _unreadable(step.inputs[place]) or _changed(given, file.get("sha256") or ""):
+    path = given[place].path
+    if problem := _unreadable(given[place]) or _changed(path, file.get("sha256") or ""):
         made.note = problem
         return made
-    rows = islice(lines_of(given), source.row - 1, None)
+    rows = islice(lines_of(path), source.row - 1, None)
     made.sources = [_trace_row(each, 1) for each in islice(rows, 1)]
     return made
 
@@ -146,13 +149,25 @@ def _trace_row(row: Row, depth: int, kind: Kind = "row", reader: str = "") -> Or
     return made
 
 
-def _changed(path: str, digest: str, since: str = "it was read") -> str:
-    """Return what to say if a file is missing or has another content than a digest says."""
+def _changed(path: str, digest: str, since: str = "it was read", size: int | None = None) -> str:
+    """Return what to say if a file is missing or has another content than a digest says.
+
+    ``size`` is the number of bytes that a journal had then; lines may have been added since.
+    """
     if not Path(path).is_file():
         return f"{path} is not there, so the row cannot be looked up in it"
-    if digest and sha256_of(path) != digest:
+    if digest and _digest_of(path, size) != digest:
         return f"{path} was changed since {since}: its SHA-256 is not that of the manifest"
     return ""
+
+
+def _digest_of(path: str, size: int | None) -> str:
+    if size is None or Path(path).stat().st_size <= size:
+        return sha256_of(path)
+    digest, data = sha256(), FileBytes(path)
+    for begin in range(0, size, _PIECE):
+        digest.update(data[begin : min(begin + _PIECE, size)])
+    return digest.hexdigest()
 
 
 def _unreadable(file: StepFile) -> str:
@@ -167,13 +182,14 @@ def _unreadable(file: StepFile) -> str:
 def _follow(made: Origin, row: Row, step: Step, depth: int) -> None:
     """Add what a step made a row of."""
     own = next((file for file in step.outputs if Path(file.path).name == Path(row.where.path).name), None)
-    if own is not None and (problem := _changed(row.where.path, own.sha256, "it was written")):
+    size = own.size if own is not None and step.command == "generate" else None
+    if own is not None and (problem := _changed(row.where.path, own.sha256, "it was written", size)):
         made.note = problem
         return
     if step.command in ("collect", "generate", "prompt"):
         _BY_ID[step.command](made, row, step, depth)
         return
-    for file in step.inputs:
+    for file in step.row_files():
         if problem := _unreadable(file):
             made.note = problem
             return
@@ -198,15 +214,20 @@ def _add_equal(made: Origin, rows: Sequence[Row], depth: int, reader: str) -> No
         )
 
 
+def _paths(step: Step) -> list[str]:
+    return [file.path for file in step.row_files()]
+
+
 def _of_merge(row: Row, step: Step) -> list[Row]:
     seed = step.options.get("seed", 42)
     seed = None if step.options.get("no_shuffle") else seed
+    paths = _paths(step)
     # Only with rejects can there be lines that are not rows.
     check = bool(step.options.get("rejects"))
-    found = merged_row(row, step.paths, seed, check=check)
-    if found is None and len(step.paths) > 1:
-        found = merged_row(row, sorted(step.paths), seed, check=check)
-    return equal_rows(row.line, step.paths) if found is None else [found]
+    found = merged_row(row, paths, seed, check=check)
+    if found is None and len(paths) > 1:
+        found = merged_row(row, sorted(paths), seed, check=check)
+    return equal_rows(row.line, paths) if found is None else [found]
 
 
 def _of_operator(row: Row, step: Step) -> list[Row]:
@@ -215,11 +236,11 @@ def _of_operator(row: Row, step: Step) -> list[Row]:
 
 
 def _of_kept(row: Row, step: Step) -> list[Row]:
-    return kept_row(row, step.paths)
+    return kept_row(row, _paths(step))
 
 
 def _of_mix(row: Row, step: Step) -> list[Row]:
-    return equal_rows(row.line, step.paths)
+    return equal_rows(row.line, _paths(step))
 
 
 def _of_strings(row: Row, step: Step) -> list[Row]:
@@ -228,17 +249,18 @@ def _of_strings(row: Row, step: Step) -> list[Row]:
     if not isinstance(name, str) or index is None:
         return []
     paths = [
-        path for path in step.paths if printable(Path(path).as_posix()).endswith(f"/{name}") or path == name
+        path for path in _paths(step) if printable(Path(path).as_posix()).endswith(f"/{name}") or path == name
     ]
     return [each for path in paths for each in islice(lines_of(path), index, index + 1)]
 
 
 def _of_predicted(row: Row, step: Step) -> list[Row]:
     """Return the row that has the same number, if none was left out."""
-    counts = [sum(1 for _ in lines_of(path)) for path in step.paths]
+    paths = _paths(step)
+    counts = [sum(1 for _ in lines_of(path)) for path in paths]
     if sum(counts) != sum(1 for _ in lines_of(row.where.path)):
         return []
-    rows = (each for path in step.paths for each in lines_of(path))
+    rows = (each for path in paths for each in lines_of(path))
     rank = rank_of(row)
     return [*islice(rows, rank, rank + 1)]
 
@@ -297,26 +319,24 @@ def _of_collect(made: Origin, row: Row, step: Step, depth: int) -> None:
     identity, options = _id_of(row), step.options
     examples = _input(step, "examples", -1)
     _add_equal(made, _rows_with_id(examples, identity, options.get("dataset")), depth, "collect")
-    journals = [path for path in step.paths if path != examples and format_of(path).kind == "jsonl"]
+    journals = {file.path: file for file in step.row_files() if file.is_known}
     names = [f"{each}".partition("=") for each in options.get("teacher_name") or ()]
     sample = options.get("sample")
     any_sample = sample == "all" or (sample is None and options.get("to") == "preference")
     found = answers_of_row(
         row.value,
-        answers_to(journals, identity),
+        answers_to([(path, file.size) for path, file in journals.items()], identity),
         renamed={old: new for old, _, new in names},
         teacher=options.get("teacher"),
         sample=None if any_sample else whole_of(sample) or 0,
     )
-    changed = [
-        file.path for file in step.inputs if file.path in journals and _changed(file.path, file.sha256)
-    ]
+    changed = {path for path, file in journals.items() if _changed(path, file.sha256, size=file.size)}
     for answer in found:
         journal = step_of(answer.where.path)
         each = Origin("answer", answer.where, "" if journal is None else journal.command)
         each.facts = answer.facts(_prices(journal))
         if answer.where.path in changed:
-            each.note = "the journal was changed since the rows were collected: this is the current answer"
+            each.note = "the journal was changed since, so this may not be the answer that was collected"
         if journal is not None:
             _follow_safely(each, row, journal, depth)
         made.sources.append(each)

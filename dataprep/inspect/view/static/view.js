@@ -308,8 +308,8 @@ async function poll() {
       if (complete && total() > lines) {
         const added = total() - lines;
         notice(`${count(added)} new ${added === 1 ? "row" : "rows"}: the file has ${count(total())} now.`);
-        if (!lines) await show(1);
       }
+      if (!lines && total()) await show(1);
       // The last page, or the first one of a file that is being read, has more rows now.
       if (!filtered() && total() > lines && rows.length < PAGE) await loadPage(place.row);
       if (!complete && states[place.file].complete) values();
@@ -317,7 +317,7 @@ async function poll() {
   } catch (error) {
     if (error instanceof Gone) notice(error.message);
   }
-  setTimeout(poll, files[place.file]?.complete ? 3000 : 500);
+  setTimeout(poll, files[place.file]?.complete ? 1500 : 500);
 }
 
 async function values() {
