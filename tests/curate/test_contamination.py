@@ -1,12 +1,13 @@
 """Decontamination: what is found, what is not, and what is said about it."""
 
 import random
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprep import Overlap, Plan, convert_files, decontaminate_files
+from dataprep import Overlap, Plan, convert_files, decontaminate_files, read_rows, write_rows
 from dataprep.core.errors import InputError, UsageError
 from dataprep.curate.contamination.matching import longest_common
 from dataprep.curate.contamination.wording import question_digest, question_in
@@ -85,6 +86,30 @@ def test_each_kind_of_row_is_searched(tmp_path, row, test):
     """A question is found in all texts of any kind of row."""
     _, kept, (drop,), _ = check(tmp_path, [row], [test])
     assert (kept, drop["reason"], drop["similarity"]) == ([], "a test row verbatim", 1.0)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".json", ".jsonl.gz"])
+def test_any_format_and_any_unicode_form_is_read(tmp_path, suffix):
+    """Full-width letters, capitals, accents in two characters and other quotes are the same tokens."""
+    question = "Where’s the café that sold 12 pies to Zoë’s 3 friends on the first of May last year?"
+    strange = unicodedata.normalize("NFD", question.upper()).replace("S", "Ｓ").replace("’", " '")
+    train, test = tmp_path / f"train{suffix}", tmp_path / f"test{suffix}"
+    write_rows([{"question": "A clean one"}, {"question": strange}], str(train))
+    write_rows([{"question": question, "id": "a"}], str(test))
+    kept, dropped = tmp_path / f"out{suffix}", tmp_path / "drops.jsonl"
+    done = decontaminate_files([train], kept, against=[test], dropped=dropped)
+    assert [row["question"] for _, row in read_rows(str(kept))] == ["A clean one"]
+    assert done.ledger.dropped == {"a test row verbatim": 1}
+    (drop,) = read_jsonl(dropped)
+    assert (drop.get("line"), drop.get("row_number")) == ((2, None) if "jsonl" in suffix else (None, 2))
+    assert drop["row"] == {"question": strange}
+
+
+def test_a_question_of_a_few_words_counts_with_its_choices_and_alone(tmp_path):
+    """Where the question says little, its choices tell it from others."""
+    test = [chat("What floats?\n\n(a) a stone\n(b) a cork", "b")]
+    train = [{"question": "What floats?"}, chat("Say what floats? A stone or a cork?", "b"), *test]
+    assert check(tmp_path, train, test)[1] == train[1:2]
 
 
 def test_a_drop_names_the_test_row_and_shows_the_overlap(tmp_path):

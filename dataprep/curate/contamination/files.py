@@ -104,7 +104,7 @@ def decontaminate_files(
     if (trains + tests).count(files.STDIO) > 1:
         raise UsageError("standard input can be read once only; give a path")
     _check_apart(output, [dropped, found, rejects], trains + tests)
-    items, texts = read_items(tests, settings.fields, settings.ngram)
+    items, texts = read_items(tests, settings.fields)
     matcher = Matcher(build_index(texts, settings.ngram), settings.overlap, settings.near)
     operator = Decontaminate(matcher, settings.fields)
     ledger = Ledger()

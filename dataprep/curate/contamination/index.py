@@ -22,7 +22,7 @@ RUN = 8
 MASKED = 5
 """Tokens of the n-grams, with any number for each number, by which changed texts are looked for."""
 FREQUENT = 30  # texts that have an n-gram; one that more texts have would only cost time
-FEWEST = 12  # tokens without names of a text that can be recognised when it was changed
+FEWEST = 10  # tokens without names of a text that can be recognised when it was changed
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _NUMBERS_WORDS = """

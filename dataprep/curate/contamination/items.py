@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.curate.contamination.wording import part_of, question_digest
 from dataprep.curate.texts import spans_of, tokens_of
 
-SHORTEST = 5
+SHORTEST = 4
 """Number of tokens from which on a text counts where it stands inside another one."""
 
 # Words that begin sentences and questions: written with a capital, they are no names.
@@ -53,7 +53,7 @@ class Text:
     items: list[int] = field(default_factory=list)
 
 
-def read_items(paths: Sequence[str], fields: Sequence[str], ngram: int) -> tuple[list[Item], list[Text]]:
+def read_items(paths: Sequence[str], fields: Sequence[str]) -> tuple[list[Item], list[Text]]:
     """Return the test rows of files, and their distinct texts.
 
     Raises:
@@ -66,12 +66,14 @@ def read_items(paths: Sequence[str], fields: Sequence[str], ngram: int) -> tuple
         for where, row in files.read_rows(path):
             with located(where, "name the parts of test rows to look for with --fields"):
                 refuse_document(row)
-                parts = [part_of(row, name, ngram) for name in fields]
+                parts = [part_of(row, name, SHORTEST) for name in fields]
+                # A question of a few words counts with its choices, and alone where it is all of a question.
+                alone = [part_of(row, name) for name in fields]
             name = row.get("id")
             digest = question_digest(row, fields[0])
             items.append(Item(where, None if name is None else str(name), digest))
-            for made in _told_apart(parts):
-                texts.setdefault(tuple(made.tokens), made).items.append(len(items) - 1)
+            for tokens, made in (_told_apart(alone) | _told_apart(parts)).items():
+                texts.setdefault(tokens, made).items.append(len(items) - 1)
         if len(items) == before:
             raise InputError(path, "the file is empty; expected test rows")
     # A short text that many rows have, such as "yes", is no sign of any of them.
@@ -83,20 +85,16 @@ def read_items(paths: Sequence[str], fields: Sequence[str], ngram: int) -> tuple
 def refuse_document(row: Mapping[str, Any]) -> None:
     """Raise ``RowError`` for SQuAD's document, which holds many rows."""
     articles = row.get("data")
-    if (
-        isinstance(articles, list)
-        and articles
-        and isinstance(articles[0], dict)
-        and "paragraphs" in articles[0]
-    ):
+    first = articles[0] if isinstance(articles, list) and articles else None
+    if isinstance(first, dict) and "paragraphs" in first:
         hint = "make rows of it with `dataprep convert squad --to example`"
         raise RowError("a document of articles", f"found 'paragraphs' in 'data'; expected rows: {hint}")
 
 
-def _told_apart(parts: Iterable[str]) -> Iterator[Text]:
-    """Yield the texts of a row that are long enough to be told from others; else its first one."""
-    texts = list({tuple(text.tokens): text for part in parts if (text := _text_of(part)).tokens}.values())
-    yield from [text for text in texts if len(text.tokens) >= SHORTEST] or texts[:1]
+def _told_apart(parts: Iterable[str]) -> dict[tuple[str, ...], Text]:
+    """Return the texts of a row that are long enough to be told from others; else its first one."""
+    texts = {tuple(text.tokens): text for part in parts if (text := _text_of(part)).tokens}
+    return {key: text for key, text in texts.items() if len(key) >= SHORTEST} or dict([*texts.items()][:1])
 
 
 def _text_of(text: str) -> Text:
