@@ -135,6 +135,7 @@ def test_texts_of_data_stay_texts(mixture):
     assert odd.name in codes
     assert any(code.startswith("a|b `c` <script>alert(1)</script>\\n---") for code in codes)
     assert made.croissant["name"].startswith("a|b")
+    assert header["pretty_name"].startswith("a|b `c` <script>")
 
 
 def test_teachers_are_named_with_their_terms(tmp_path):
@@ -171,6 +172,11 @@ def test_the_command_writes_both_files(mixture, run, tmp_path):
     assert run("card", *files, "-o", "README.md", "-q").code == 0
     text = (tmp_path / "README.md").read_text()
     assert header_and_body(text)[0]["configs"][0]["data_files"][0]["path"] == ["data/train.jsonl"]
+    assert run("card", *files, "-o", "data").code == 0, "its own card is replaced"
+    (mixture / "README.md").write_text("By hand")
+    done = run("card", *files, "-o", "data")
+    assert (done.code, "`dataprep card` did not write it" in done.err) == (2, True)
+    assert run("card", *files, "-o", "data/README.md").code == 0
     (tmp_path / "other").mkdir()
     done = run("card", *files, "-o", "other")
     assert (done.code, "is not in other, the folder of the card" in done.err) == (2, True)
