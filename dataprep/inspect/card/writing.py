@@ -78,7 +78,7 @@ def write_card(inputs: str | Path | Sequence[str | Path], output: str | Path, **
     """
     readme = readme_path(output)
     # A folder does not name the file that would be replaced, and a person can have written it.
-    if Path(output).is_dir() and readme.is_file() and SIGNED not in files.read_text(str(readme)):
+    if Path(output).is_dir() and readme.is_file() and SIGNED.encode() not in readme.read_bytes():
         hint = f"name it to replace it: -o {readme}"
         raise UsageError(f"{readme}: is there already, and `dataprep card` did not write it; {hint}")
     made = card_of_files(inputs, folder=readme.parent, **options)
