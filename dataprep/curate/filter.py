@@ -12,6 +12,7 @@ from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
+from dataprep.core.records import from_cell
 from dataprep.curate.marks import SUFFIX, Marks
 from dataprep.curate.sql import Term
 from dataprep.curate.texts import TextOf
@@ -225,7 +226,8 @@ def _getter(term: Term, encode: Encode | None) -> Callable[[Mapping[str, Any]], 
     if term.kind == "field":
         return (lambda row: _at(row, part)) if "." in part else (lambda row: row.get(part))
     if term.kind == "status":
-        return lambda row: status.get(part) if isinstance(status := row.get("status"), dict) else None
+        # Not a path: the names of many models have dots.
+        return lambda row: of.get(part) if isinstance(of := from_cell(row.get("status")), dict) else None
     if term.kind == "turns":
         return _turns
     text_of = TextOf(part)
@@ -252,6 +254,7 @@ def _at(row: Mapping[str, Any], path: str) -> Any:
     if value is None:
         value = row
         for name in path.split("."):
+            value = from_cell(value)  # an object, in a table's cell, is its text
             value = value.get(name) if isinstance(value, dict) else None
     return value
 
@@ -269,14 +272,15 @@ def _has(row: Mapping[str, Any], term: Term) -> bool:
         return "messages" in row
     if term.kind == "field":
         *parents, name = term.part.split(".")
-        inside = _at(row, ".".join(parents)) if parents else row
+        inside = from_cell(_at(row, ".".join(parents))) if parents else row
         return term.part in row or (isinstance(inside, dict) and name in inside)
     return False
 
 
 def _names_of(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for name, value in row.items():
+    for name, cell in row.items():
         yield "field", name
+        value = from_cell(cell)
         if isinstance(value, dict):
             yield from (("teacher" if name == "status" else "field", inner) for inner in _inner(name, value))
         elif name == "messages" and isinstance(value, list):

@@ -98,8 +98,14 @@ class SplitRows:
     The payload of an outcome has for each part its lines, and 8 bytes for each of their keys.
     """
 
-    def __init__(self, key_of: KeyOf, shares: Sequence[Fraction], seed: int) -> None:
-        self.key_of, self.shares, self.seed = key_of, tuple(shares), seed
+    def __init__(
+        self,
+        key_of: KeyOf,
+        shares: Sequence[Fraction],
+        seed: int,
+        keys: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.key_of, self.shares, self.seed, self.keys = key_of, tuple(shares), seed, keys
         ends = [sum(self.shares[: count + 1], Fraction()) for count in range(len(self.shares))]
         # A hash is in the first part whose end it is below. As bytes, numbers have the same order.
         numbers = [-(-end.numerator * 2**64 // end.denominator) for end in ends[:-1]]
@@ -108,12 +114,7 @@ class SplitRows:
     def __call__(self, block: files.Block) -> engine.Outcome:
         """Return the lines by part."""
         read: engine.ReadRows[dict[str, Any]] = engine.read_block(block, checked=False)
-        keys: list[str | RowError] = []
-        for row in read.rows:
-            try:
-                keys.append(self.key_of(row))
-            except RowError as error:
-                keys.append(error)
+        keys = self._given(block, read.numbers) if self.keys is not None else self._own(read.rows)
         lines: list[list[bytes]] = [[] for _ in self.shares]
         digests: list[list[bytes]] = [[] for _ in self.shares]
         prefix, ends = f"{self.seed}:".encode(), self._ends
@@ -126,6 +127,21 @@ class SplitRows:
             (b"\n".join([*rows, b""]), b"".join(found)) for rows, found in zip(lines, digests, strict=True)
         ]
         return read.outcome
+
+    def _own(self, rows: Sequence[dict[str, Any]]) -> list[str | RowError]:
+        keys: list[str | RowError] = []
+        for row in rows:
+            try:
+                keys.append(self.key_of(row))
+            except RowError as error:
+                keys.append(error)
+        return keys
+
+    def _given(self, block: files.Block, numbers: Sequence[int]) -> list[str | RowError]:
+        assert self.keys is not None
+        assert block.rows_before is not None, "run the operator with numbered=True"
+        keys, before = self.keys[block.path], block.rows_before
+        return [keys[before + number] for number in numbers]
 
 
 @dataclass
@@ -167,6 +183,7 @@ def split_files(
     *,
     parts: str | Mapping[str, Any],
     by: str = "id",
+    keys: Mapping[str, Sequence[str]] | None = None,
     seed: int = 42,
     workers: int | None = 1,
     rejects: str | Path | None = None,
@@ -180,6 +197,8 @@ def split_files(
         output: a folder, which gets ``NAME.jsonl`` for each part; or a path with ``{part}`` in it.
         parts: the share of each part, as in ``"train=0.9,valid=0.1"``; the sum must be 1.
         by: the key: ``"id"`` (without one, the row's content), ``"question"``, ``"source"``, or a field.
+        keys: in place of ``by``, a key for each row of each file, in their order, by the file's path. Blank
+            lines are no rows.
         seed: seed of the hash.
         workers: number of processes; ``None`` decides by the input's size.
         rejects: file for bad rows, also those without a key. Without it the first one raises.
@@ -202,18 +221,18 @@ def split_files(
     for path in paths:
         files.check_input(path)
     result = Split({name: Ledger() for name in shares}, outputs)
-    operator = SplitRows(KeyOf(by), list(shares.values()), seed)
+    operator = SplitRows(KeyOf(by), list(shares.values()), seed, keys)
     routed = {name: _Routed() for name in shares}
     total = Ledger()
     with files.open_rejects(rejects) as bad, ExitStack() as stack:
         outs = {} if dry_run else {name: _opened(path, stack) for name, path in outputs.items()}
 
         def take(_: files.Block, outcome: engine.Outcome) -> None:
-            for name, (lines, keys) in zip(shares, outcome.payload, strict=True):
-                rows = len(keys) // 8
+            for name, (lines, digests) in zip(shares, outcome.payload, strict=True):
+                rows = len(digests) // 8
                 total.rows_out += rows
                 result.ledgers[name].rows_out += rows
-                routed[name].add(keys, lines if rows else b"")
+                routed[name].add(digests, lines if rows else b"")
                 if rows and outs:
                     outs[name].write(lines)
 
@@ -225,6 +244,7 @@ def split_files(
             bad,
             paths=paths,
             workers=engine.workers_for(paths, workers),
+            numbered=keys is not None,
             take=take,
             progress=progress,
         )
@@ -232,7 +252,7 @@ def split_files(
     numbers = {name: _numbers(part.keys) for name, part in routed.items()}
     if not dry_run:
         for name, path in outputs.items():
-            _check_written(path, operator, routed[name], numbers[name])
+            _check_written(path, routed[name], numbers[name])
         _check_apart(list(numbers.values()))
         result.checked = True
     _describe(result, shares, numbers)
@@ -283,7 +303,7 @@ def _numbers(keys: Sequence[bytes]) -> NDArray[np.uint64]:
     return np.sort(np.frombuffer(b"".join(keys), dtype=np.uint64))
 
 
-def _check_written(path: str, operator: SplitRows, routed: _Routed, numbers: NDArray[np.uint64]) -> None:
+def _check_written(path: str, routed: _Routed, numbers: NDArray[np.uint64]) -> None:
     """Read a part again, and raise ``LedgerError`` unless it has the rows whose keys were taken."""
     checksum, count = 0, 0
     if files.format_of(path).is_plain_lines:
@@ -292,7 +312,8 @@ def _check_written(path: str, operator: SplitRows, routed: _Routed, numbers: NDA
         same = checksum == routed.checksum
     else:
         for block in files.read_row_blocks(path) if numbers.size else ():
-            count += sum(len(keys) // 8 for _, keys in operator(block).payload)
+            rows: engine.ReadRows[Any] = engine.read_block(block)
+            count += len(rows.rows)
         same = count == numbers.size
     if not same:
         raise LedgerError(f"{path}: read again, the file does not have the rows that were written to it")

@@ -15,7 +15,7 @@ import orjson
 
 from dataprep.core.conversations import ROLES, content_text, reasoning_of
 from dataprep.core.errors import RowError
-from dataprep.core.records import describe
+from dataprep.core.records import describe, from_cell
 
 # Chinese, Japanese, Thai, Lao, Khmer and Burmese write no spaces between words: each character is a token.
 _UNSPACED = (
@@ -84,6 +84,7 @@ def field_of(row: Mapping[str, Any], path: str) -> Any:
     if value is None:
         value = row
         for name in path.split("."):
+            value = from_cell(value)  # an object, in a table's cell, is its text
             value = value.get(name) if isinstance(value, dict) else None
     if value is None:
         raise RowError(f"no {path!r}", f"expected a field {path!r}; the row has {', '.join(map(repr, row))}")

@@ -179,6 +179,18 @@ def test_marks_of_view(path):
     assert kept(path, "mark = 'bad'") == [1]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "json", "jsonl.gz"])
+def test_objects_in_tables_are_objects(path, suffix):
+    """Nested fields, statuses and parts are the same in every format."""
+    row = chat("Hi", "Hello there", id=1, meta={"topic": "x"}, status={"gpt-4o": "ok"})
+    write_jsonl(path, [row, {**row, "id": 2, "meta": {"topic": "y"}, "status": {"gpt-4o": "empty"}}])
+    other = path.with_name(f"rows.{suffix}")
+    filter_files(path, other, where="1 = 1")
+    wheres = {"meta.topic = 'x'": "1", "status(gpt-4o) = 'ok'": "1", "chars(meta.topic) = 1": "12"}
+    for where, ids in wheres.items():
+        assert "".join(str(number) for number in kept(other, where)) == ids
+
+
 def test_tokens_are_counted_by_the_tokenizer(path):
     """`tokens(…)` is the number of tokens of a part."""
     assert kept(path, "tokens(assistant) = 5", encode=str.split) == [2]

@@ -97,6 +97,21 @@ def test_rows_with_the_same_key_stay_together(tmp_path):
     assert not a & b
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_keys_can_be_given(tmp_path, workers):
+    """Groups that were found elsewhere stay together, over several files with blank lines."""
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for offset, path in enumerate(paths):
+        rows = [{"id": 1000 * offset + n, "pad": "x" * 4000} for n in range(300)]
+        path.write_text("\n\n".join(map(json.dumps, rows)))
+    keys = {str(path): [f"group {n % 7}" for n in range(300)] for path in paths}
+    split_files(paths, tmp_path / "parts", parts="a=0.5,b=0.5", by="none", keys=keys, workers=workers)
+    part = [part_of(f"group {n % 7}", {"a": "0.5", "b": "0.5"}) for n in range(300)]
+    for name in "ab":
+        wanted = [1000 * offset + n for offset in (0, 1) for n in range(300) if part[n] == name]
+        assert [row["id"] for row in read_jsonl(tmp_path / "parts" / f"{name}.jsonl")] == wanted
+
+
 def test_a_row_without_the_key_is_a_bad_row(tmp_path):
     """Rows without a question have no part by question."""
     with pytest.raises(InputError, match=r"rows.jsonl:2: no 'question'"):
