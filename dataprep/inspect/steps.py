@@ -77,7 +77,10 @@ class Step:
     def teacher(self) -> str | None:
         """The teacher that it asked, or whose rationales it made rows of."""
         name = self.options.get("teacher") or self.options.get("model")
-        return name if self.command in _OF_TEACHERS and isinstance(name, str) else None
+        if self.command not in _OF_TEACHERS or not isinstance(name, str):
+            return None
+        # A model's directory outside of the workspace; other names can be of the hub, as OWNER/NAME.
+        return name.rpartition("/")[2] if name.startswith("sha256:") else name
 
 
 def _texts(value: Any) -> list[str]:

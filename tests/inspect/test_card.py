@@ -98,7 +98,7 @@ def test_a_card_says_how_to_make_the_files_again(tmp_path):
         "rationales",
         "a.jsonl",
         dataset="rationales",
-        teacher="llama-2",
+        teacher="sha256:ab/llama-2",
     )
     note("data/train.jsonl", ["data/a.jsonl", "data/b.jsonl"], "merge", "a.jsonl", "b.jsonl", seed=1)
     made = card_of_files(folder / "train.jsonl")

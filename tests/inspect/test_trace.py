@@ -260,7 +260,8 @@ def test_documents_of_shards(tmp_path, made):
     made("tokenize long.jsonl a.jsonl --tokenizer x -o shards", inputs, ["shards"], run_it=False)
     assert str(trace("shards:0").sources[0].where) == "long.jsonl:2"
     origin = trace("shards:3")
-    assert (origin.kind, origin.where.number) == ("document", 3)
+    assert (origin.kind, str(origin.where)) == ("document", "shards:3")
+    assert origin.to_json()["document"] == 3
     assert chain_of(origin)[1:] == [("a.jsonl:3", "convert"), (f"{raw}:4", "")]
     with pytest.raises(UsageError, match="no document 41"):
         trace("shards:41")
@@ -312,7 +313,7 @@ def test_a_teachers_answer_is_found_in_the_journal(tmp_path, made, run):
     assert "gpt-x (model gpt-x), ok, sample 0, 100 + 20 tokens, $0.000400" in done.out.decode()
     assert f"{raw}:8, the source row" in done.out.decode()
     shown = json.loads(run("trace", "rows.jsonl:1", "--json").out)
-    assert shown["from"][1]["model"] == "gpt-x"
+    assert (shown["from"][1]["model"], shown["from"][1]["sample"]) == ("gpt-x", 0)
     assert shown["from"][0]["from"][0] == {"kind": "row", "path": raw, "line": 8, "is_source": True}
 
 

@@ -73,7 +73,7 @@ class Origin:
             **self.facts,
             "from": [source.to_json() for source in self.sources],
         }
-        return {name: value for name, value in shown.items() if value not in ("", [], False)}
+        return {name: value for name, value in shown.items() if value is not False and value not in ("", [])}
 
     def all(self) -> Iterator[Origin]:
         """Yield this origin and everything before it."""
@@ -106,7 +106,7 @@ def trace(target: str) -> Origin:
 
 def _trace_document(path: str, number: int) -> Origin:
     shards = Shards.open(path, verify=False)
-    where = Location(path, number, "row")
+    where = Location(path, number)
     made = Origin("document", where, "tokenize")
     try:
         source, row = shards.source(number), shards.row(number)
