@@ -45,7 +45,6 @@ class Step:
     inputs: tuple[StepFile, ...] = ()
     outputs: tuple[StepFile, ...] = ()
     manifest: str = ""  # where the manifest is
-    time: str = ""
 
     @property
     def paths(self) -> list[str]:
@@ -113,7 +112,6 @@ def step_of(path: str) -> Step | None:
         )
     options, words = found.get("options"), found.get("words")
     root = beside.parent / str(found.get("root") or ".")
-    time = found.get("time")
     return Step(
         command=found["command"],
         words=tuple(map(str, words)) if isinstance(words, list) else (found["command"],),
@@ -121,7 +119,6 @@ def step_of(path: str) -> Step | None:
         inputs=tuple(_files(found, "inputs", root)),
         outputs=tuple(_files(found, "outputs", root)),
         manifest=str(beside),
-        time=str(time.get("started") or "") if isinstance(time, Mapping) else "",
     )
 
 

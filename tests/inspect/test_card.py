@@ -85,7 +85,9 @@ def test_a_card_says_how_to_make_the_files_again(tmp_path):
         entries = [[{"path": each} for each in paths] for paths in (inputs, [path])]
         manifest = {"command": command, "words": [command, *words], "root": ".." if "/" in path else "."}
         manifest |= {"options": options}
-        manifest |= dict(zip(("inputs", "outputs"), entries, strict=True)) | {"time": {"started": path}}
+        manifest |= dict(zip(("inputs", "outputs"), entries, strict=True)) | {
+            "time": {"started": f"{path} time"}
+        }
         (tmp_path / f"{path}.manifest.json").write_text(json.dumps(manifest))
 
     for name in ("data/a.jsonl", "data/b.jsonl", "data/train.jsonl"):
@@ -113,7 +115,9 @@ def test_a_card_says_how_to_make_the_files_again(tmp_path):
     assert header["source_datasets"] == ["allenai/ai2_arc"]
     assert "| `llama-2` | – |" in body
     assert "Rows of a source without a number do not name it" in body
-    assert made.croissant["dateCreated"] == "data/train.jsonl"
+    assert "data/train.jsonl time" not in made.readme + json.dumps(made.croissant), (
+        "a replay gives the same card"
+    )
     assert "No manifest" not in body
 
 
@@ -135,6 +139,7 @@ def test_texts_of_data_stay_texts(mixture):
     assert odd.name in codes
     assert any(code.startswith("a|b `c` <script>alert(1)</script>\\n---") for code in codes)
     assert made.croissant["name"].startswith("a|b")
+    assert header["pretty_name"].startswith("a|b `c` <script>")
 
 
 def test_teachers_are_named_with_their_terms(tmp_path):
@@ -171,6 +176,11 @@ def test_the_command_writes_both_files(mixture, run, tmp_path):
     assert run("card", *files, "-o", "README.md", "-q").code == 0
     text = (tmp_path / "README.md").read_text()
     assert header_and_body(text)[0]["configs"][0]["data_files"][0]["path"] == ["data/train.jsonl"]
+    assert run("card", *files, "-o", "data").code == 0, "its own card is replaced"
+    (mixture / "README.md").write_text("By hand")
+    done = run("card", *files, "-o", "data")
+    assert (done.code, "`dataprep card` did not write it" in done.err) == (2, True)
+    assert run("card", *files, "-o", "data/README.md").code == 0
     (tmp_path / "other").mkdir()
     done = run("card", *files, "-o", "other")
     assert (done.code, "is not in other, the folder of the card" in done.err) == (2, True)

@@ -91,7 +91,6 @@ def croissant_of(facts: Facts, description: str) -> dict[str, Any]:
             for origin in facts.origins
             if origin.published and origin.published.hub
         ],
-        "dateCreated": max((step.time for step in facts.steps), default=""),
         "distribution": distribution,
         "recordSet": sets,
     }

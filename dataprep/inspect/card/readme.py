@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dataprep.core.errors import one_line
 from dataprep.core.markup import code_of, command_line, fenced, plain_of, table_of, yaml_of
 from dataprep.datasets.checks import Lengths
 from dataprep.datasets.exchange.hub_directory import size_category
@@ -20,6 +21,8 @@ _CATEGORIES = {
     "choice": "multiple-choice",
     "code": "text-generation",
 }
+SIGNED = "`dataprep card` wrote this card."
+"""A sentence of every card."""
 _GLOB = re.compile(r"([*?\[])")
 
 
@@ -41,7 +44,7 @@ def header_of(facts: Facts) -> dict[str, Any]:
         data_files.setdefault(file.split, []).append(_GLOB.sub(r"[\1]", file.path))
     categories = ["text-generation"] * facts.is_chat + [_CATEGORIES.get(task, "") for task in facts.tasks]
     header: dict[str, Any] = {
-        "pretty_name": plain_of(facts.title).replace("\\", ""),
+        "pretty_name": one_line(facts.title, 200),
         "license": licences[0] if len(licences) == 1 else licences,
         "language": facts.languages,
         "task_categories": sorted({*filter(None, categories)}),
@@ -86,7 +89,7 @@ def summary_of(facts: Facts) -> str:
 
 
 def _introduction(facts: Facts) -> str:
-    return f"{summary_of(facts)} `dataprep card` wrote this card.\n"
+    return f"{summary_of(facts)} {SIGNED}\n"
 
 
 def _files(facts: Facts) -> str:

@@ -14,7 +14,7 @@ from dataprep.core.errors import UsageError
 from dataprep.datasets.checks import Encode
 from dataprep.inspect.card.croissant import croissant_of
 from dataprep.inspect.card.facts import Facts, facts_of
-from dataprep.inspect.card.readme import header_of, readme_of, summary_of
+from dataprep.inspect.card.readme import SIGNED, header_of, readme_of, summary_of
 
 README, CROISSANT = "README.md", "croissant.json"
 
@@ -77,6 +77,10 @@ def write_card(inputs: str | Path | Sequence[str | Path], output: str | Path, **
         options: as for ``card_of_files``.
     """
     readme = readme_path(output)
+    # A folder does not name the file that would be replaced, and a person can have written it.
+    if Path(output).is_dir() and readme.is_file() and SIGNED.encode() not in readme.read_bytes():
+        hint = f"name it to replace it: -o {readme}"
+        raise UsageError(f"{readme}: is there already, and `dataprep card` did not write it; {hint}")
     made = card_of_files(inputs, folder=readme.parent, **options)
     named = [str(readme.parent / file.path) for file in made.facts.files]
     beside = readme.with_name(CROISSANT)
