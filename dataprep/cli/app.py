@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from dataprep import __version__
@@ -68,6 +68,32 @@ COMMANDS = {
 }
 
 
+class _Command(TyperCommand):
+    """A command whose flags with a placeholder such as ``TEST...`` take all words up to the next flag."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        several = {
+            name for param in self.params if str(param.metavar or "").endswith("...") for name in param.opts
+        }
+        return super().parse_args(ctx, _repeated(args, {name for name in several if name.startswith("-")}))
+
+
+def _repeated(words: list[str], flags: set[str]) -> list[str]:
+    """Write the flag before each of its values: ``--against a b`` becomes ``--against a --against b``."""
+    made: list[str] = []
+    flag = ""  # the one that takes the next words
+    for number, word in enumerate(words):
+        if word == "--":
+            return made + words[number:]
+        if word.startswith("-") and word != "-":
+            name, equals, _ = word.partition("=")
+            flag = name if name in flags else ""
+            made += [word] if equals or not flag else []
+        else:
+            made += [flag, word] if flag else [word]
+    return made
+
+
 class _Commands(Mapping[str, Any]):
     """Every command by name; looking one up imports its module."""
 
@@ -76,7 +102,7 @@ class _Commands(Mapping[str, Any]):
         command = getattr(import_module(f"dataprep.cli.commands.{module}"), attribute)
         if not isinstance(command, typer.Typer):
             alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-            alone.command(name)(guard_stdout(with_progress_lines(name, command)))
+            alone.command(name, cls=_Command)(guard_stdout(with_progress_lines(name, command)))
             command = alone
         return get_command(command)
 

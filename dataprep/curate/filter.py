@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from difflib import get_close_matches
 from itertools import compress
 from pathlib import Path
@@ -13,6 +14,7 @@ from dataprep.core import parallel as engine
 from dataprep.core.errors import RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import from_cell
+from dataprep.curate.inputs import blocks_of, checked_inputs
 from dataprep.curate.marks import SUFFIX, Marks
 from dataprep.curate.sql import Term
 from dataprep.curate.texts import TextOf
@@ -53,16 +55,8 @@ def filter_files(
         UsageError: the condition is wrong, or names a field that no row has.
         InputError: a row is bad.
     """
-    paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
-    if not paths:
-        raise UsageError("there is nothing to filter: give at least one file")
     operator = FilterRows(where, encode)
-    outputs = [] if output is None else [output]
-    files.check_apart(outputs, paths)
-    if not isinstance(rejects, files.Rejects):
-        files.check_distinct(rejects, outputs, paths)
-    for path in paths:
-        files.check_input(path)
+    paths = checked_inputs(inputs, [] if output is None else [output], rejects, "filter")
     operator.read_marks(paths)
     ledger = Ledger()
 
@@ -71,7 +65,7 @@ def filter_files(
 
     def run(out: files.Output | None) -> None:
         seen = engine.run_into(
-            (block for path in paths for block in files.read_row_blocks(path)),
+            blocks_of(paths),
             operator,
             out,
             ledger,
@@ -84,12 +78,8 @@ def filter_files(
         # Inside, so that a misspelled name leaves no output.
         operator.check_seen(seen)
 
-    with files.open_rejects(rejects) as bad:
-        if output is None:
-            run(None)
-        else:
-            with files.open_output(str(output)) as out:
-                run(out)
+    with files.open_rejects(rejects) as bad, ExitStack() as stack:
+        run(None if output is None else stack.enter_context(files.open_output(str(output))))
     ledger.check()
     return ledger
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -26,6 +26,7 @@ from dataprep.core.errors import LedgerError, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.core.records import from_cell, id_text
+from dataprep.curate.inputs import blocks_of, checked_inputs
 from dataprep.curate.texts import TextOf, normalised
 
 if TYPE_CHECKING:
@@ -146,14 +147,23 @@ class SplitRows:
 
 @dataclass
 class _Routed:
-    """The rows of a part: 8 bytes for each key, and a checksum of all lines."""
+    """The rows of a part: their number, 8 bytes for each key, and a checksum of all lines."""
 
-    keys: list[bytes] = field(default_factory=list)
+    out: files.Output | None
+    rows: int = 0
     checksum: int = 0
+    digests: list[bytes] = field(default_factory=list)
 
-    def add(self, keys: bytes, lines: bytes) -> None:
-        self.keys.append(keys)
-        self.checksum = crc32(lines, self.checksum)
+    def add(self, lines: bytes, digests: bytes) -> None:
+        if digests:
+            self.rows += len(digests) // 8
+            self.digests.append(digests)
+            self.checksum = crc32(lines, self.checksum)
+            if self.out is not None:
+                self.out.write(lines)
+
+    def numbers(self) -> NDArray[np.uint64]:
+        return np.frombuffer(b"".join(self.digests), dtype=np.uint64)
 
 
 @dataclass
@@ -209,35 +219,22 @@ def split_files(
         UsageError: the shares or the output are wrong.
         InputError: a row is bad, or has no key.
     """
-    paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
-    if not paths:
-        raise UsageError("there is nothing to split: give at least one file")
     text = parts if isinstance(parts, str) else ",".join(f"{name}={share}" for name, share in parts.items())
     shares = parse_parts(text)
     check_whole("--seed", seed)
     outputs = output_paths(str(output), list(shares))
-    files.check_apart(outputs.values(), paths)
-    files.check_distinct(rejects, outputs.values(), paths)
-    for path in paths:
-        files.check_input(path)
-    result = Split({name: Ledger() for name in shares}, outputs)
+    paths = checked_inputs(inputs, outputs.values(), rejects, "split")
     operator = SplitRows(KeyOf(by), list(shares.values()), seed, keys)
-    routed = {name: _Routed() for name in shares}
     total = Ledger()
     with files.open_rejects(rejects) as bad, ExitStack() as stack:
-        outs = {} if dry_run else {name: _opened(path, stack) for name, path in outputs.items()}
+        routed = [_Routed(None if dry_run else _opened(path, stack)) for path in outputs.values()]
 
         def take(_: files.Block, outcome: engine.Outcome) -> None:
-            for name, (lines, digests) in zip(shares, outcome.payload, strict=True):
-                rows = len(digests) // 8
-                total.rows_out += rows
-                result.ledgers[name].rows_out += rows
-                routed[name].add(digests, lines if rows else b"")
-                if rows and outs:
-                    outs[name].write(lines)
+            for part, (lines, digests) in zip(routed, outcome.payload, strict=True):
+                part.add(lines, digests)
 
         engine.run_into(
-            _blocks(paths),
+            blocks_of(paths),
             operator,
             None,
             total,
@@ -248,11 +245,11 @@ def split_files(
             take=take,
             progress=progress,
         )
-    _balance(result, total)
-    numbers = {name: _numbers(part.keys) for name, part in routed.items()}
+    result = Split(_ledgers(total, dict(zip(shares, routed, strict=True))), outputs)
+    numbers = {name: part.numbers() for name, part in zip(shares, routed, strict=True)}
     if not dry_run:
-        for name, path in outputs.items():
-            _check_written(path, routed[name], numbers[name])
+        for part, path in zip(routed, outputs.values(), strict=True):
+            _check_written(path, part)
         _check_apart(list(numbers.values()))
         result.checked = True
     _describe(result, shares, numbers)
@@ -286,35 +283,29 @@ def _opened(path: str, stack: ExitStack) -> files.Output:
     return stack.enter_context(files.open_output(path))
 
 
-def _blocks(paths: Sequence[str]) -> Iterator[files.Block]:
-    for path in paths:
-        yield from files.read_row_blocks(path)
-
-
-def _balance(result: Split, total: Ledger) -> None:
+def _ledgers(total: Ledger, routed: Mapping[str, _Routed]) -> dict[str, Ledger]:
+    total.rows_out = sum(part.rows for part in routed.values())
     total.check()
-    for ledger in result.ledgers.values():
-        ledger.rows_in, ledger.failed = total.rows_in, Counter(total.failed)
-        ledger.drop(ELSEWHERE, total.rows_out - ledger.rows_out)
-        ledger.check()
+    ledgers = {}
+    for name, part in routed.items():
+        ledgers[name] = Ledger(total.rows_in, part.rows, failed=Counter(total.failed))
+        ledgers[name].drop(ELSEWHERE, total.rows_out - part.rows)
+        ledgers[name].drop_all(total.dropped)
+        ledgers[name].check()
+    return ledgers
 
 
-def _numbers(keys: Sequence[bytes]) -> NDArray[np.uint64]:
-    return np.sort(np.frombuffer(b"".join(keys), dtype=np.uint64))
-
-
-def _check_written(path: str, routed: _Routed, numbers: NDArray[np.uint64]) -> None:
+def _check_written(path: str, routed: _Routed) -> None:
     """Read a part again, and raise ``LedgerError`` unless it has the rows whose keys were taken."""
-    checksum, count = 0, 0
+    if not routed.rows:
+        return
     if files.format_of(path).is_plain_lines:
-        for block in files.read_blocks(path) if numbers.size else ():
+        checksum = 0
+        for block in files.read_blocks(path):
             checksum = crc32(block.read(), checksum)
         same = checksum == routed.checksum
     else:
-        for block in files.read_row_blocks(path) if numbers.size else ():
-            rows: engine.ReadRows[Any] = engine.read_block(block)
-            count += len(rows.rows)
-        same = count == numbers.size
+        same = sum(engine.rows_in(block) for block in files.read_row_blocks(path)) == routed.rows
     if not same:
         raise LedgerError(f"{path}: read again, the file does not have the rows that were written to it")
 

@@ -30,6 +30,24 @@ def test_kept_rows_keep_their_bytes_and_a_table_says_what_was_found(run):
     assert "3 in = 2 out + 1 dropped (a test row verbatim: 1)" in done.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a.jsonl", "--against", "test.jsonl", "b.jsonl"],
+        ["a.jsonl", "--against", "test.jsonl", "--against", "b.jsonl"],
+        ["--against", "test.jsonl", "b.jsonl", "-q", "--", "a.jsonl"],
+        ["--against=test.jsonl", "b.jsonl", "--dropped", "drops.jsonl", "a.jsonl"],
+    ],
+)
+def test_several_test_files_stand_behind_one_flag(run, words, tmp_path):
+    """A test file must not be taken for training rows because it is the second one."""
+    write_jsonl(tmp_path / "b.jsonl", [{"question": "Is this a clean row"}])
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write('{"question": "Is this a clean row?"}\n')
+    assert run("decontaminate", *words).out == b'{"question":  "A clean row", "n": 1.0}\n'
+    assert run("decontaminate", "--against", "test.jsonl", "a.jsonl").code == 2
+
+
 def test_dry_run_writes_no_rows_but_the_drops(run, tmp_path):
     """Before a file is made, one can look at what would be dropped."""
     flags = ["--against", "test.jsonl", "--dry-run", "--dropped", "drops.jsonl", "-o", "out.jsonl", "--json"]

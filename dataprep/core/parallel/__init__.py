@@ -5,7 +5,15 @@ to an outcome. Outcomes come back in the order of the blocks, so the same bytes 
 workers.
 """
 
-from dataprep.core.parallel.operators import Failure, Operator, Outcome, ReadRows, per_row, read_block
+from dataprep.core.parallel.operators import (
+    Failure,
+    Operator,
+    Outcome,
+    ReadRows,
+    per_row,
+    read_block,
+    rows_in,
+)
 from dataprep.core.parallel.pool import Pool, available_cores
 from dataprep.core.parallel.runner import (
     AUTO_WORKERS_BYTES,

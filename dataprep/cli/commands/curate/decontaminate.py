@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def command(
     *,
     train: list[str] = argument(..., "Files of training rows; - is standard input.", "TRAIN..."),
-    against: list[str] = flag(..., "File of test rows; can be repeated.", "--against", "TEST"),
+    against: list[str] = flag(..., "Files of test rows.", "--against", "TEST..."),
     output: Output = None,
     settings: From[Overlap],
     dropped: str | None = flag(
@@ -45,7 +45,7 @@ def command(
     \b
     Examples:
       dataprep decontaminate train.jsonl --against test.jsonl -o clean.jsonl --dropped dropped.jsonl
-      dataprep decontaminate train.jsonl --against gsm8k.jsonl --against mbpp.jsonl --dry-run
+      dataprep decontaminate train.jsonl --against gsm8k.jsonl mbpp.jsonl --dry-run
       dataprep decontaminate train.jsonl --against test.jsonl --fields question,answer --found found.jsonl
     """
     from dataprep.curate.contamination.files import decontaminate_files

@@ -1,0 +1,37 @@
+"""Check the paths of a command that cleans rows, and cut its inputs into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from dataprep.core import io as files
+from dataprep.core.errors import UsageError
+
+
+def checked_inputs(
+    inputs: str | Path | Sequence[str | Path],
+    outputs: Iterable[str | Path],
+    rejects: str | Path | files.Rejects | None,
+    verb: str,
+) -> list[str]:
+    """Return the paths of the inputs, which can be opened, and which no output or file of rejects replaces.
+
+    ``verb`` names the work in the message about no inputs.
+    """
+    paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
+    if not paths:
+        raise UsageError(f"there is nothing to {verb}: give at least one file")
+    targets = list(outputs)
+    files.check_apart(targets, paths)
+    if not isinstance(rejects, files.Rejects):
+        files.check_distinct(rejects, targets, paths)
+    for path in paths:
+        files.check_input(path)
+    return paths
+
+
+def blocks_of(paths: Iterable[str]) -> Iterator[files.Block]:
+    """Yield the blocks of one file after the other."""
+    for path in paths:
+        yield from files.read_row_blocks(path)
