@@ -70,6 +70,7 @@ _HOMES = {
     "read_pairs": "tokens.pairs",
     "read_rows": "core.io",
     "review": "collect.review.review",
+    "report_files": "inspect.report.making",
     "review_files": "collect.review.review",
     "shuffled_order": "core.sampling",
     "split_files": "curate.split",

@@ -53,6 +53,7 @@ from dataprep.teacher.prompts import prompt_file as prompt_file
 from dataprep.tokens.pairs import read_pairs as read_pairs
 from dataprep.core.io import read_rows as read_rows
 from dataprep.collect.review.review import review as review
+from dataprep.inspect.report.making import report_files as report_files
 from dataprep.collect.review.review import review_files as review_files
 from dataprep.core.sampling import shuffled_order as shuffled_order
 from dataprep.curate.split import split_files as split_files

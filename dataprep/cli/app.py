@@ -29,6 +29,7 @@ COMMANDS = {
     "validate": ("checks:validate_command", "Check that every row of chat files is well-formed."),
     "lint-tokens": ("checks:lint_tokens_command", "Check the token ids and the loss mask of chat files."),
     "stats": ("checks:stats_command", "Describe files: counts, lengths, duplicates."),
+    "report": ("inspect.report:command", "Describe files of rows on one HTML page that opens offline."),
     "card": ("inspect.card:command", "Write a dataset's card for the hub, and Croissant metadata."),
     "trace": ("inspect.trace:command", "Follow a row back to its source row, through the manifests."),
     "parse-rationales": ("collect:parse_command", "Parse teachers' rationale files into labelled rows."),

@@ -285,7 +285,7 @@ def _figures(columns: _Columns) -> Stats:
     return Stats(
         rows=columns.rows,
         sources=sources,
-        characters={role: _lengths(counts) for role, counts in columns.lengths.items()},
+        characters={role: lengths_of(counts) for role, counts in columns.lengths.items()},
         duplicates=_duplicates(*columns.digests),
         histogram=_histogram(columns.row_lengths),
         roles=columns.chats.roles() or None,
@@ -310,28 +310,29 @@ def _duplicates(low: array[int], high: array[int]) -> int:
 
 
 def _tokens(counts: Counter[int]) -> Tokens:
-    return Tokens(**asdict(_lengths(counts)), total=sum(length * count for length, count in counts.items()))
+    return Tokens(**asdict(lengths_of(counts)), total=sum(length * count for length, count in counts.items()))
 
 
-def _lengths(counts: Counter[int]) -> Lengths:
-    texts, at = counts.total(), _by_rank(counts)
+def lengths_of(counts: Counter[int]) -> Lengths:
+    """Return the figures of lengths, given how many texts have each length; at least one text."""
+    texts, at = counts.total(), rank_of(counts)
     return Lengths(
         texts=texts,
         min=min(counts),
         median=(at((texts - 1) // 2) + at(texts // 2)) / 2,
-        p95=float(at(_nearest(0.95, texts))),
+        p95=float(at(nearest_rank(0.95, texts))),
         max=max(counts),
     )
 
 
-def _by_rank(counts: Counter[int]) -> Callable[[int], int]:
+def rank_of(counts: Counter[int]) -> Callable[[int], int]:
     """Return a function that returns the length at an index of all lengths in ascending order."""
     lengths = sorted(counts)
     ends = list(accumulate(counts[length] for length in lengths))
     return lambda index: lengths[bisect_right(ends, index)]
 
 
-def _nearest(quantile: float, count: int) -> int:
+def nearest_rank(quantile: float, count: int) -> int:
     """Return the index that is nearest to a quantile, of ``count`` values in ascending order."""
     return int(quantile * (count - 1) + 0.5)
 
@@ -342,7 +343,7 @@ def _histogram(counts: Counter[int]) -> list[Bin]:
         return []
     longest, shortest = max(counts), min(counts)
     # One row of a megabyte would otherwise leave all others in the first bin.
-    usual = _by_rank(counts)(_nearest(0.99, counts.total()))
+    usual = rank_of(counts)(nearest_rank(0.99, counts.total()))
     # Rounded up, so that there are never more than BINS bins.
     width = max(1, -(-(usual + 1 - shortest) // BINS))
     edges = list(range(shortest, usual + 1, width))
