@@ -83,7 +83,12 @@ def test_a_card_says_how_to_make_the_files_again(tmp_path):
 
     def note(path, inputs, command, *words, **options):
         entries = [[{"path": each} for each in paths] for paths in (inputs, [path])]
-        manifest = {"command": command, "words": [command, *words], "root": ".." if "/" in path else "."}
+        manifest = {
+            "manifest": 1,
+            "command": command,
+            "words": [command, *words],
+            "root": ".." if "/" in path else ".",
+        }
         manifest |= {"options": options}
         manifest |= dict(zip(("inputs", "outputs"), entries, strict=True)) | {
             "time": {"started": f"{path} time"}
