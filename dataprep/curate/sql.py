@@ -106,7 +106,10 @@ def rewritten(text: str) -> tuple[str, dict[str, Term]]:
             _check_call(text, plain, text[at:].lstrip())
             pieces.append(word)
         elif plain in _REFUSED or (plain is not None and len(plain) < 3 and text.startswith("'", at)):
-            refuse(text, f"{word!r} cannot stand here: an expression has the values of one row")
+            hint = "a field of this name is in double quotes"
+            refuse(text, f"{word!r} cannot stand here: an expression has the values of one row; {hint}")
+        elif plain is None and text[at:].lstrip().startswith("("):
+            refuse(text, f"{word} is the name of a field, and cannot be called")
         elif word in NAMES:
             put(Term(word))  # type: ignore[arg-type]
         elif plain is None:
