@@ -102,14 +102,12 @@ def rewritten(text: str) -> tuple[str, dict[str, Term]]:
         if plain in CALLS and (argument := _ARGUMENT.match(text, at)):
             put(Term(plain, next(filter(None, argument.groups()))))  # type: ignore[arg-type]
             at = argument.end()
-        elif plain is not None and text[at:].lstrip().startswith("("):
+        elif text[at:].lstrip().startswith("("):
             _check_call(text, plain, text[at:].lstrip())
             pieces.append(word)
         elif plain in _REFUSED or (plain is not None and len(plain) < 3 and text.startswith("'", at)):
             hint = "a field of this name is in double quotes"
             refuse(text, f"{word!r} cannot stand here: an expression has the values of one row; {hint}")
-        elif plain is None and text[at:].lstrip().startswith("("):
-            refuse(text, f"{word} is the name of a field, and cannot be called")
         elif word in NAMES:
             put(Term(word))  # type: ignore[arg-type]
         elif plain is None:
@@ -127,7 +125,9 @@ def _unquoted(name: str) -> str:
     return name[1:-1] if name[0] == "`" else name
 
 
-def _check_call(text: str, name: str, rest: str) -> None:
+def _check_call(text: str, name: str | None, rest: str) -> None:
+    if name is None:
+        refuse(text, f"the name of a field cannot be called, as before {rest[:10]!r}")
     if name in _BEFORE_PARENTHESIS:
         return
     if name in CALLS:
