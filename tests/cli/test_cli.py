@@ -60,6 +60,7 @@ def test_the_commands_are_these():
         "parse-rationales",
         "predict",
         "prompt",
+        "report",
         "review",
         "split",
         "stats",
