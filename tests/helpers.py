@@ -38,8 +38,9 @@ def read_jsonl(path):
 
 
 def listing(folder):
-    """Return the names in a folder, hidden ones too."""
-    return sorted(path.name for path in Path(folder).iterdir())
+    """Return the names in a folder, hidden ones too, but those of the manifests of the files in it."""
+    names = {path.name for path in Path(folder).iterdir()}
+    return sorted(names - {f"{name}.manifest.json" for name in names})
 
 
 def chat(*contents, system=None, **fields):

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from dataprep import __version__
 from dataprep.cli.console import guard_stdout
+from dataprep.cli.manifests import with_manifest
 from dataprep.cli.progress import with_progress_lines
 from dataprep.core.errors import one_line
 
@@ -59,6 +60,14 @@ COMMANDS = {
         "Score rows with a classifier that `dataprep train` made, or any of transformers.",
     ),
     "view": ("inspect.view:command", "Look at the rows of files on a local web page."),
+    "verify": (
+        "inspect.manifests:verify_command",
+        "Check files against their manifests, back to raw/.",
+    ),
+    "replay": (
+        "inspect.manifests:replay_command",
+        "Run the commands that made files again, and compare the bytes.",
+    ),
     "fetch": ("datasets:fetch_command", "Download a dataset from the Hugging Face hub into raw/."),
     "datasets": (
         "datasets:datasets_command",
@@ -103,7 +112,8 @@ class _Commands(Mapping[str, Any]):
         command = getattr(import_module(f"dataprep.cli.commands.{module}"), attribute)
         if not isinstance(command, typer.Typer):
             alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-            alone.command(name, cls=_Command)(guard_stdout(with_progress_lines(name, command)))
+            recorded = with_manifest(name, command)
+            alone.command(name, cls=_Command)(guard_stdout(with_progress_lines(name, recorded)))
             command = alone
         return get_command(command)
 

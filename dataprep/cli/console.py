@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 import orjson
 
 from dataprep.core.errors import DataprepError, FileError, one_line, visible
+from dataprep.core.provenance import report
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _UNSAFE = re.compile("[\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 # Characters of a table's cell. A longer one would leave no space for the numbers beside it.
 CELL = 120
+# The counts that a manifest keeps of a command whose only output is its journal.
+_COUNTS = ("in", "out", "dropped", "failed", "sent", "answered", "prompt_tokens", "completion_tokens", "cost")
 # Rows of a table. Sources come from data, where each row may have one of its own.
 ROWS = 100
 
@@ -181,7 +184,9 @@ class Summary:
         """
         # A file's name need not be valid Unicode, which JSON must be.
         path = (output or "-").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        step = {"name": name, **ledger.to_json(), **(facts or {}), "output": path}
+        counts = {"name": name, **ledger.to_json()}
+        step = {**counts, **(facts or {}), "output": path}
+        report({**counts, "output": output or "-"})
         self._outputs.append(step | ({"hint": hint} if hint else {}))
         where = "standard output" if output in (None, "-") else output
         self.say(f"{name}: {note}{ledger} → {where}", *lines)
@@ -191,5 +196,8 @@ class Summary:
 
     def finish(self, document: Mapping[str, Any] | None = None) -> None:
         """Print the JSON object if it was asked for: the command with a document, or with its outputs."""
+        if document is not None and "in" in document and not self._outputs:
+            # `generate` says here what was asked and paid for.
+            report({"name": self._command} | {name: document[name] for name in _COUNTS if name in document})
         if self.as_json:
             print_json({"command": self._command, **(document or {"outputs": self._outputs})}, sys.stderr)

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from dataprep.cli.console import say
+from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError, WorkspaceError
 from dataprep.core.options import canonical_date
 
@@ -52,10 +53,12 @@ def settled_date(
             check_date(canonical_date(stored))
         except UsageError as error:
             raise FileError(home.settings, str(error)) from None
+        provenance.settled("--date", stored)
         return stored
     if home is None or not _at_terminal():
         raise UsageError(_advice(dated))
     home.write_date(chosen := _ask(dated))
+    provenance.settled("--date", chosen)
     say(f"the date is in {home.settings}, and used from now on")
     return chosen
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dataprep.core import io as files
+from dataprep.core import provenance
 from dataprep.core.errors import FileError, Location, UsageError
 from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import MAX_LINE, UNREADABLE, too_long
@@ -204,6 +205,8 @@ def _find_rows(
             if progress is not None:
                 progress(block.end - block.start)
     refuse_empty({given[spool][0]: rows for spool, rows in rows_of.items()})
+    for spool, rows in rows_of.items():
+        provenance.count(given[spool][0], rows)
     for spool, rows in rows_of.items():
         refuse_unreadable({given[spool][0]: rows}, {given[spool][0]: unreadable[spool]})
     return build_index(spools, scans)

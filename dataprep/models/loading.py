@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataprep.core import provenance
 from dataprep.core.conversations import content_text
 from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.core.optional import require
@@ -196,6 +197,8 @@ def load_weights(name: str, dtype: Any = "auto") -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     options = _safely(name)
+    if Path(name).is_dir():
+        provenance.read(name)
     try:
         config = AutoConfig.from_pretrained(name, **options)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM

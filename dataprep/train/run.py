@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataprep.core import provenance
 from dataprep.core.errors import UsageError, first_line
 from dataprep.core.io import Rejects, Unchanged, check_distinct, open_rejects
 from dataprep.core.optional import quiet, require
@@ -25,6 +26,16 @@ from dataprep.train.run_dir import (
 
 if TYPE_CHECKING:
     from dataprep.train.objective import TrainContext
+
+# The student. The other files of a run hold times, and differ between two runs.
+_STUDENT = (
+    "*.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens*",
+    "*.jinja",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +126,8 @@ def train(
         report = (log, on_metrics or _ignore)
         context = TrainContext(paths, eval_paths, options, run_dir, world, *report, bad, workers)
         results = _run(spec, context, unchanged, resume=resume)
+        if world.first:
+            provenance.wrote(run_dir.path, names=_STUDENT)
     return Trained(run_dir.path, spec.name, results)
 
 

@@ -16,7 +16,7 @@ from typer.main import get_command
 import dataprep
 from dataprep.cli.app import COMMANDS as TABLE
 from dataprep.cli.app import app
-from tests.helpers import read_jsonl
+from tests.helpers import listing, read_jsonl
 
 ROOT = Path(__file__).parents[2]
 INNER = ["tokenizer show", "tokenizer train"]
@@ -60,6 +60,7 @@ def test_the_commands_are_these():
         "parse-rationales",
         "predict",
         "prompt",
+        "replay",
         "report",
         "review",
         "split",
@@ -70,6 +71,7 @@ def test_the_commands_are_these():
         "trace",
         "train",
         "validate",
+        "verify",
         "view",
     ]
 
@@ -235,7 +237,7 @@ def test_the_whole_way_from_samples_to_merged_files(run, workspace):
         assert run("convert", dataset, "--quiet", "--workspace", workspace).code == 0
     assert run("merge", "--seed", "1", "--workspace", workspace).code == 0
     merged = workspace / "mergedata"
-    assert sorted(path.name for path in merged.glob("*")) == ["test.jsonl", "train.jsonl"]
+    assert listing(merged) == ["test.jsonl", "train.jsonl"]
     for split in ("train", "test"):
         lines = []
         for path in sorted((workspace / "pre_datasets" / split).glob("*.jsonl")):
@@ -254,7 +256,7 @@ def test_merge_writes_only_splits_that_there_are(run, workspace):
     """A workspace with training files only gets no empty test file."""
     assert run("convert", "gsm8k", "--split", "train", cwd=workspace).code == 0
     assert run("merge", cwd=workspace).code == 0
-    assert [path.name for path in (workspace / "mergedata").iterdir()] == ["train.jsonl"]
+    assert listing(workspace / "mergedata") == ["train.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -597,8 +599,10 @@ def test_the_same_command_gives_the_same_bytes(run_process, workspace):
         ):
             assert run_process(*arguments, cwd=workspace, env=environment).code == 0
         files = sorted((workspace / "pre_datasets").rglob("*.jsonl")) + sorted(
-            (workspace / "mergedata").iterdir()
+            (workspace / "mergedata").glob("*.jsonl")
         )
-        outputs.append([(path.name, path.read_bytes()) for path in files])
+        manifests = [json.loads(Path(f"{path}.manifest.json").read_text()) for path in files]
+        without_time = [{**each, "time": None} for each in manifests]
+        outputs.append([(path.name, path.read_bytes()) for path in files] + without_time)
     assert outputs[0] == outputs[1]
-    assert len(outputs[0]) == 6
+    assert len(outputs[0]) == 12

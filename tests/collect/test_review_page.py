@@ -18,6 +18,7 @@ from dataprep.collect.review.review import reviewed
 from dataprep.core.errors import FileError, UsageError, visible
 from dataprep.datasets.source_rows import GoldRow
 from tests.collect.test_review import LETTERS, gold_row, response
+from tests.helpers import listing
 from tests.tables import table
 
 UGLY = (
@@ -286,7 +287,7 @@ def test_the_page_appears_whole_or_not_at_all(run, tmp_path):
     assert (done.code, done.err) == (0, "review: page → page.html\n")
     assert done.out.startswith(b"1 question, 1 teacher, 1 line\n")
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "page.html", "r.jsonl"]
+    assert listing(tmp_path) == ["bad.jsonl", "page.html", "r.jsonl"]
 
 
 def test_where_a_page_cannot_go(tmp_path):

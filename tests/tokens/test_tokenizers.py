@@ -36,6 +36,7 @@ from dataprep.tokens.tokenizers.loading import load_tokenizer
 from dataprep.tokens.tokenizers.tiktoken_encoders import LONG, LongSpace
 from dataprep.tokens.tokenizers.training import CHAT_TOKENS, texts_of_files, train_tokenizer
 from tests import strategies as some
+from tests.helpers import listing
 
 sentencepiece = pytest.importorskip("sentencepiece")
 tiktoken = pytest.importorskip("tiktoken")
@@ -818,7 +819,7 @@ def test_train_and_show_on_the_command_line(run, tmp_path):
     assert (failed.code, failed.out) == (2, b"")
     assert "use --vocab-size" in failed.err
     assert (tmp_path / "tokenizer.model").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["texts.txt", "tokenizer.model"]
+    assert listing(tmp_path) == ["texts.txt", "tokenizer.model"]
     facts = run("tokenizer", "show", "tokenizer.model").out.decode()
     assert "sentencepiece" in facts
     assert "<|eot_id|>" in facts

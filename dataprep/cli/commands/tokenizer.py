@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from dataprep.cli.console import guard_stdout, print_json, print_text, say
+from dataprep.cli.manifests import with_manifest
 from dataprep.cli.options import AsJson, Quiet, argument, flag
 from dataprep.cli.progress import with_progress_lines
 
@@ -35,6 +36,7 @@ def _commands() -> None:
 @commands.command("train")
 @guard_stdout
 @partial(with_progress_lines, "tokenizer train")
+@partial(with_manifest, "tokenizer train")
 def train(
     inputs: list[str] = argument(
         ..., "Rows of any kind, or plain text (.txt); - for standard input.", "FILE..."

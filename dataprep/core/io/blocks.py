@@ -14,6 +14,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from dataprep.core import provenance
 from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.io.formats import HEAD_BYTES, STDIO, check_head, format_of
 from dataprep.core.io.parquet import read_parquet
@@ -97,6 +98,7 @@ def read_blocks(
     journal; the lines that were there at the beginning are read.
     """
     check_kind(path, arrays=arrays)
+    provenance.read(path)
     if path != STDIO and format_of(path).is_plain_lines:
         with translated(path), open(path, "rb", buffering=0) as file:
             # Ranges only make sense in a regular file: a pipe named like one can be read once.
@@ -156,6 +158,7 @@ def array_block(path: str) -> Block:
         with open_input(path) as stream:
             return Block(path, data=read_whole(path, stream), unit="row", array=True, first=True)
     check_input(path)
+    provenance.read(path)
     status = Path(path).stat()
     identity = Identity.of(status)
     return Block(path, 0, status.st_size, unit="row", array=True, first=True, identity=identity)
@@ -288,14 +291,18 @@ def read_items(
     """
     kind = format_of(path).kind
     document = read_document(path) if kind == "json" else None
+    number = 0
     if document is not None:
         for number, value in enumerate(_items_of(path, document), 1):
             if not number % _REPORTED:
                 advance("rows read", _REPORTED)
             yield Location(path, number, "row"), value
+        provenance.count(path, number)
     elif kind in ("json", "jsonl"):
-        for number, line in read_lines(path, growing=growing):
-            yield Location(path, number), line
+        for place, line in read_lines(path, growing=growing):
+            number += 1
+            yield Location(path, place), line
+        provenance.count(path, number)
     else:
         check_kind(path)
         with open_input(path) as stream:
@@ -311,6 +318,7 @@ def read_items(
                     if not number % _REPORTED:
                         advance("rows read", _REPORTED)
                     yield Location(path, number, "row"), row
+            provenance.count(path, number)
 
 
 def read_rows(path: str, *, growing: bool = False) -> Iterator[tuple[Location, dict[str, Any]]]:

@@ -15,6 +15,7 @@ from typing import IO, Any, Literal, cast
 import orjson
 
 from dataprep.core.errors import FileError, InputError, MissingDependencyError, UsageError
+from dataprep.core.provenance import SUFFIX
 
 STDIO = "-"
 
@@ -234,7 +235,8 @@ def matching_files(folder: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def _holds_rows(path: Path) -> bool:
-    if path.name.startswith(".") or not path.is_file():
+    # Manifests are JSON documents too, but of no rows.
+    if path.name.startswith(".") or path.name.endswith(SUFFIX) or not path.is_file():
         return False
     try:
         format_of(path)

@@ -15,6 +15,7 @@ from typing import IO, Any, NamedTuple, cast
 
 import orjson
 
+from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.core.io.formats import (
     HEAD_BYTES,
@@ -134,6 +135,7 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
     Raises:
         InputError: at the end, if the file was changed since it was opened.
     """
+    provenance.read(path)
     with translated(path):
         if path == STDIO:
             yield _standard_input()
@@ -198,6 +200,7 @@ def read_whole(path: str, stream: IO[bytes]) -> bytes:
 
 def read_text(path: str) -> str:
     """Read the whole of a small text file, in UTF-8."""
+    provenance.read(path)
     with translated(path):
         data = Path(path).read_bytes()
     try:
@@ -265,6 +268,7 @@ def _is_row(line: bytes) -> bool:
 
 def open_mapped(path: str) -> mmap.mmap | bytes:
     """Map a plain file into memory; only for the system to copy from, or a file that nobody else changes."""
+    provenance.read(path)
     # Python's own access to a page past the end of a file that was cut ends the process with SIGBUS.
     with translated(path), open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
@@ -281,6 +285,7 @@ class FileBytes:
     def __init__(self, path: str) -> None:
         self.path = path
         self._file = -1
+        provenance.read(path)
         with translated(path):
             self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             self._size = os.fstat(self._file).st_size
@@ -336,5 +341,6 @@ def open_whole(path: str) -> FileBytes | bytes:
 
 def read_bytes(path: str) -> bytes:
     """Read the whole of a file as it is."""
+    provenance.read(path)
     with translated(path):
         return Path(path).read_bytes()

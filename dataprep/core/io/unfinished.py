@@ -18,6 +18,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from dataprep.core import provenance
 from dataprep.core.errors import FileError
 
 SUFFIX = ".partial"
@@ -93,6 +94,7 @@ def _rename(file: NewFile, target: Path, mode: int | None) -> None:
     if mode is not None:
         with suppress(OSError):
             file.path.chmod(mode)
+    provenance.replaces(target)
     file.path.replace(target)
 
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import orjson
 
+from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
 from dataprep.core.io.parquet import write_parquet
@@ -35,11 +36,14 @@ class Output:
     def __init__(self, path: str, stream: IO[bytes], direct: str | None) -> None:
         self.path = path
         self.direct = direct
+        self.rows: int | None = None if direct else 0
         self._stream = stream
 
     def write(self, lines: bytes) -> None:
         """Write whole lines, each with its newline."""
         view = memoryview(lines)
+        if self.rows is not None:
+            self.rows += lines.count(b"\n")
         with writing(self.path):
             # An unbuffered file or a pipe may take less than it is given.
             while view:
@@ -145,6 +149,8 @@ def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
                 stack.close()
             except RowError as error:
                 raise FileError(path, f"cannot be written: {error}") from None
+    if target.is_file():
+        provenance.wrote(target, rows=output.rows if form.kind != "jsonl" or form.compression else None)
 
 
 def _opened(path: str, target: Path, form: Format, stack: ExitStack) -> Output:

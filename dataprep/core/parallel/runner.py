@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from dataprep.core import provenance
 from dataprep.core.errors import InputError, Location
 from dataprep.core.io import Block, Rejects
 from dataprep.core.jsonl import UNREADABLE, too_long
@@ -146,6 +147,8 @@ def run_into(
             (progress or _read)(size)
     refuse_empty(rows_of, expected)
     refuse_unreadable(rows_of, unreadable)
+    for path, rows in rows_of.items():
+        provenance.count(path, rows)
     return counts
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
+from dataprep.core import provenance
 from dataprep.core.errors import FileError, RowError, UsageError
 from dataprep.core.io import new_folder, parquet_schema, write_parquet
 from dataprep.core.markup import code_of, plain_of, yaml_of
@@ -98,6 +99,7 @@ def export_directory(
         card = _write_tables(target, folder, rows)
         (folder / "README.md").write_text(card, encoding="utf-8")
         folder.replace(target)
+    provenance.wrote(target, rows=sum(rows.values()))
     result.files = [str(target / "README.md"), *(str(target / _table(name)) for name in rows)]
     return result
 

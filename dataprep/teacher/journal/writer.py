@@ -17,6 +17,7 @@ from typing import IO, Any
 import orjson
 
 from dataprep.core import io as files
+from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
 from dataprep.teacher.journal.index import Index, read_index
 from dataprep.teacher.journal.line import writable
@@ -50,6 +51,7 @@ class JournalWriter:
             file.close()
             raise
         self._file = file
+        provenance.wrote(self.path, grows=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,6 +67,7 @@ class JournalWriter:
         finally:
             self._file.close()
             self._file = None
+        provenance.wrote(self.path, grows=True)
 
     def _mend(self, file: IO[bytes]) -> None:
         # The incomplete line may be part of a paid answer, so it is kept in a file next to the journal.

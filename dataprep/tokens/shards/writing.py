@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
 from dataprep.core.io import new_folder, open_mapped, writing
 from dataprep.tokens.shards.manifest import FORMAT, MANIFEST, VERSION, checksum, sha256_of
@@ -211,6 +212,7 @@ def finish(
         }
         manifest["checksum"] = checksum(manifest)
         _put_in_place(output, buffer.folder, manifest)
+    provenance.wrote(output, rows=int(packed.lengths.size))
     return manifest
 
 

@@ -1,0 +1,75 @@
+"""Check a command line from a manifest before it is run: a manifest is text from outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from dataprep.cli.manifests import WITHOUT, paths_in
+from dataprep.core.errors import UsageError
+
+# Options that are never in a manifest.
+_REFUSED = {"config", "help"}
+# `generate` asks a server, and the others write nothing.
+_COMMANDS = WITHOUT | {"generate"}
+_USAGE: Any = typer.BadParameter.__base__
+
+
+def check_step(
+    command: str, arguments: Sequence[str], root: Path, located: Sequence[Path], *, allow_code: bool = False
+) -> None:
+    """Raise ``UsageError`` unless a step is a known command with known options and paths in its workspace.
+
+    Args:
+        command: its name.
+        arguments: the words behind it.
+        root: the folder in which it runs.
+        located: files outside of it that the user has named.
+        allow_code: it may run tests of code.
+    """
+    params, values = _parsed(command, arguments)
+    for param in params:
+        value = values.get(str(param.name))
+        if param.name in _REFUSED and value:
+            raise UsageError(f"{command}: --{param.name} cannot come from a manifest")
+        if param.name == "allow_code" and value and not allow_code:
+            raise UsageError(f"{command} runs tests of code: allow it with --allow-code")
+        texts = [each for each in value if type(each) is str] if isinstance(value, list | tuple) else []
+        texts += [value] if isinstance(value, str) else []
+        for text in texts:
+            for path in paths_in(param, text):
+                # A name in front of a file is no path, but is inside as one too.
+                if not any(str(place) in (path, text.partition("=")[2]) for place in located):
+                    _check_inside(command, path, root)
+
+
+def _parsed(command: str, arguments: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    from typer.main import get_command
+
+    from dataprep.cli.app import COMMANDS, app
+
+    first, *rest = command.split()
+    if first not in COMMANDS or first in _COMMANDS:
+        raise UsageError(f"{command}: not a command that can be replayed")
+    found: Any = get_command(app).commands[first]  # type: ignore[attr-defined]
+    for name in rest:
+        found = getattr(found, "commands", {}).get(name)
+        if found is None:
+            raise UsageError(f"{command}: not a command that can be replayed")
+    if any(word.split("=")[0] in ("--help", "-h", "--config") for word in arguments):
+        raise UsageError(f"{command}: --help and --config cannot come from a manifest")
+    try:
+        context = found.make_context(first, list(arguments))
+    except _USAGE as error:
+        raise UsageError(f"{command}: its manifest has wrong arguments: {error.message}") from None
+    return found.params, context.params
+
+
+def _check_inside(command: str, path: str, root: Path) -> None:
+    real, home = os.path.realpath(root / path), os.path.realpath(root)
+    if not Path(real).is_relative_to(home):
+        raise UsageError(f"{command}: the path {path} leads out of the workspace {root}")

@@ -1,0 +1,1 @@
+"""Check files against their manifests, and run the commands in them again."""

@@ -1,0 +1,257 @@
+"""Run the commands of a chain of manifests again, and compare what they write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dataprep.core.errors import FileError, InputError, UsageError, one_line
+from dataprep.core.manifests import OUTSIDE, Entry, Manifest, beside, read_manifest, versions
+from dataprep.inspect.manifests.verifying import Digests
+
+State = Literal["made", "up to date", "given", "differs", "would run"]
+# Their results depend on a server, or on the machine that computes them.
+_ASKS, _COMPUTES = ("generate",), ("train", "predict", "evaluate")
+_LINES = 5  # of what a failed command said
+
+
+# Called with a command, its arguments, the folder where it will run, and the files that the user has named;
+# raises `UsageError` if it must not run.
+Check = Callable[[str, Sequence[str], Path, Sequence[Path]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A step that was looked at.
+
+    Attributes:
+        state: ``made`` if the command ran and wrote the same bytes; ``up to date`` if they were there before;
+            ``given`` for a journal, which is not asked for again; ``differs`` if the command wrote others.
+    """
+
+    command: str
+    outputs: tuple[str, ...]
+    state: State
+    note: str = ""
+
+
+@dataclass
+class Replayed:
+    """The steps of a chain, in the order in which they ran."""
+
+    steps: list[Done] = field(default_factory=list)
+
+    @property
+    def differing(self) -> list[Done]:
+        """The steps whose outputs have other bytes than those recorded."""
+        return [step for step in self.steps if step.state == "differs"]
+
+
+@dataclass
+class _Step:
+    """A command, with all outputs and inputs of its manifests: it can have several."""
+
+    manifest: Manifest
+    root: Path  # where it runs now
+    inputs: dict[str, Entry] = field(default_factory=dict)
+    outputs: dict[str, Entry] = field(default_factory=dict)
+
+
+def replay_files(
+    paths: Sequence[str | Path],
+    folder: str | Path | None = None,
+    *,
+    check: Check,
+    sources: Sequence[str | Path] = (),
+    dry_run: bool = False,
+    on_step: Callable[[Done], None] | None = None,
+) -> Replayed:
+    """Run the commands that made files again, in order; those whose outputs are up to date are skipped.
+
+    Args:
+        paths: files with manifests; the files themselves need not be there.
+        folder: the workspace to run in, which has the same source files. Defaults to the files' own.
+        check: raises `UsageError` for a command or arguments that must not run.
+        sources: files, or folders of files, that the manifests know by their digests alone.
+        dry_run: run nothing, and say which steps would run.
+        on_step: called after each step.
+
+    Raises:
+        UsageError: a step cannot be run again, or is not allowed to.
+        InputError: a source file, or an output of the step before, has other bytes than recorded.
+        FileError: a file is missing, or a command failed.
+    """
+    steps = _steps_of(paths, folder)
+    located = _located(steps, sources)
+    result, digests = Replayed(), Digests()
+    for step in steps:
+        done = _replayed(step, located, digests, check, dry_run=dry_run)
+        result.steps.append(done)
+        if on_step is not None:
+            on_step(done)
+        # The next steps would be made of other rows.
+        if done.state == "differs" and step.manifest.command not in _COMPUTES:
+            break
+    return result
+
+
+def _steps_of(paths: Sequence[str | Path], folder: str | Path | None) -> list[_Step]:
+    steps: dict[tuple[str, ...], _Step] = {}
+    top: list[Path] = []
+    for path in paths:
+        if read_manifest(path) is None:
+            raise FileError(beside(path), "no such file; a file without a manifest is a source")
+        _add(Path(path), steps, set(), top, None if folder is None else Path(folder))
+    return [*steps.values()]
+
+
+def _add(
+    path: Path, steps: dict[tuple[str, ...], _Step], above: set[Path], top: list[Path], folder: Path | None
+) -> None:
+    manifest = read_manifest(path)
+    if manifest is None:
+        return
+    if manifest.place in above:
+        raise UsageError(f"{manifest.place}: {manifest.command} replaced one of its inputs by its output")
+    top[:] = top or [manifest.root]
+    for entry in manifest.inputs:
+        if not entry.is_outside:
+            _add(manifest.where(entry), steps, above | {manifest.place}, top, folder)
+    key = (manifest.command, *manifest.arguments, str(manifest.root))
+    if key not in steps:
+        steps[key] = _Step(manifest, _moved(manifest.root, top[0], folder))
+    # A command that wrote several files has a manifest beside each of them.
+    steps[key].inputs |= {entry.path: entry for entry in manifest.inputs}
+    steps[key].outputs |= {entry.path: entry for entry in manifest.outputs}
+
+
+def _moved(root: Path, top: Path, folder: Path | None) -> Path:
+    """Return where a step runs: in the other folder, if one is given."""
+    if folder is None:
+        return root
+    if not root.is_relative_to(top):
+        raise UsageError(f"{root}: a step ran in another folder than {top}; replay it there first")
+    return folder.absolute() / root.relative_to(top)
+
+
+def _located(steps: Sequence[_Step], sources: Sequence[str | Path]) -> dict[str, Path]:
+    """Return where the files are that manifests know by their digest, by the path that they have there."""
+    wanted = {
+        entry.sha256: entry.path
+        for step in steps
+        for entry in step.inputs.values()
+        if entry.path.startswith(OUTSIDE)
+    }
+    found: dict[str, Path] = {}
+    digests = Digests()
+    for source in sources if wanted else ():
+        for path in _files_in(Path(source)):
+            # By name first: a folder can hold gigabytes of other files.
+            if any(path.name == name.rpartition("/")[2] for name in wanted.values()):
+                digest = digests.of(path)
+                if digest in wanted:
+                    found[wanted[digest]] = path.absolute()
+    return found
+
+
+def _files_in(source: Path) -> Iterator[Path]:
+    if not source.exists():
+        raise FileError(source, "no such file or folder")
+    yield source
+    if source.is_dir():
+        yield from sorted(source.rglob("*"))
+
+
+def _replayed(
+    step: _Step, located: dict[str, Path], digests: Digests, check: Check, *, dry_run: bool
+) -> Done:
+    manifest, root = step.manifest, step.root
+    names = tuple(step.outputs)
+    if manifest.command in _ASKS:
+        return _given(step, digests)
+    if all(not digests.differs(root / entry.path, entry) for entry in step.outputs.values()):
+        return Done(manifest.command, names, "up to date")
+    for entry in () if dry_run else step.inputs.values():
+        _check_input(step, entry, located, digests)
+    arguments = [_mapped(word, located) for word in manifest.arguments]
+    check(manifest.command, arguments, root, [*located.values()])
+    if dry_run:
+        return Done(manifest.command, names, "would run")
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+    _run(manifest, arguments, root)
+    digests.forget()
+    problems = [
+        f"{entry.path}: {problem}"
+        for entry in step.outputs.values()
+        if (problem := digests.differs(root / entry.path, entry))
+    ]
+    if not problems:
+        return Done(manifest.command, names, "made")
+    note = problems[0]
+    if manifest.command in _COMPUTES:
+        note += "; what a model computes can differ between machines"
+    elif manifest.versions != (now := versions()):
+        changed = [name for name, value in manifest.versions.items() if now.get(name) != value]
+        note += f"; other versions than then: {', '.join(changed)}"
+    return Done(manifest.command, names, "differs", note)
+
+
+def _given(step: _Step, digests: Digests) -> Done:
+    """Take a teacher's answers as they are: asking again would cost money and give others."""
+    for entry in step.outputs.values():
+        target, source = step.root / entry.path, step.manifest.where(entry)
+        if not target.exists() and source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        if problem := digests.differs(target, entry):
+            raise InputError(target, f"{problem}; answers are not asked for again: bring the journal back")
+    return Done(step.manifest.command, tuple(step.outputs), "given", "a teacher is not asked again")
+
+
+def _check_input(step: _Step, entry: Entry, located: dict[str, Path], digests: Digests) -> None:
+    where = f"{step.manifest.place.name}: {step.manifest.command}"
+    if entry.path == "-" or not entry.sha256:
+        raise UsageError(f"{where} read standard input or a pipe, which nobody can read again")
+    if any(entry.path == output.path for output in step.outputs.values()):
+        raise UsageError(f"{where} replaced its input {entry.path}, whose earlier bytes are gone")
+    if entry.path.startswith(OUTSIDE):
+        if entry.path not in located:
+            name, digest = entry.path.rpartition("/")[2], entry.sha256[:16]
+            raise UsageError(
+                f"{where} read {name} from outside (SHA-256 {digest}…): name it with --source PATH"
+            )
+        return
+    path = step.root / entry.path
+    if not path.exists():
+        raise FileError(path, "no such file; the workspace needs the same source files")
+    if problem := digests.differs(path, entry):
+        raise InputError(path, f"is not what {step.manifest.command} read: {problem}")
+
+
+def _mapped(word: str, located: dict[str, Path]) -> str:
+    if OUTSIDE not in word:
+        return word
+    before, _, path = word.partition(OUTSIDE)
+    return f"{before}{located.get(OUTSIDE + path, OUTSIDE + path)}"
+
+
+def _run(manifest: Manifest, arguments: Sequence[str], root: Path) -> None:
+    # Nothing is fetched from the hub: the files are those that the digests name.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    # This package, also where a program runs it from a checkout.
+    package = str(Path(__file__).parents[3])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    words = [sys.executable, "-m", "dataprep", *manifest.command.split(), *arguments]
+    ended = subprocess.run(  # noqa: S603 - a list, so no shell; `check` has looked at each word
+        words, cwd=root, env=environment, check=False, capture_output=True, stdin=subprocess.DEVNULL
+    )
+    if ended.returncode:
+        said = [one_line(line) for line in ended.stderr.decode("utf-8", "replace").splitlines()[-_LINES:]]
+        raise FileError(manifest.place, f"{manifest.command} failed: {' / '.join(said) or 'no message'}")

@@ -1,0 +1,219 @@
+"""Compare files with their manifests, back to the files that no command wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dataprep.core.errors import InputError
+from dataprep.core.io import printable
+from dataprep.core.ledger import advance
+from dataprep.core.manifests import (
+    Entry,
+    Manifest,
+    digest_of,
+    digest_of_files,
+    folder_digest,
+    is_intact,
+    read_manifest,
+)
+from dataprep.datasets import download
+
+State = Literal["ok", "source", "grown", "unknown", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A file of the chain, and what was found.
+
+    Attributes:
+        path: where it is, or as the manifest has it.
+        state: ``ok`` for the output of a command; ``source`` for a file without a manifest that is as it was
+            read; ``grown`` for a journal that only has further lines; ``unknown`` if it could not be
+            compared; ``broken``.
+        note: what was found and expected.
+        read_by: the manifest of the command that read it, if one did.
+    """
+
+    path: str
+    state: State
+    note: str = ""
+    read_by: str = ""
+
+
+@dataclass
+class Verified:
+    """The files of a chain, in the order from the given files back to their sources."""
+
+    links: list[Link] = field(default_factory=list)
+
+    @property
+    def broken(self) -> list[Link]:
+        """The files that are not what the manifests say."""
+        return [link for link in self.links if link.state == "broken"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the files and the number of broken ones as a JSON object."""
+        return {"files": [asdict(link) for link in self.links], "broken": len(self.broken)}
+
+
+def verify_files(paths: Sequence[str | Path]) -> Verified:
+    """Check that files have the bytes that their manifests say, and so on back to the sources.
+
+    Every file is read: digests are not taken from anywhere. A file without a manifest is a source.
+
+    Raises:
+        FileError: a given file does not exist.
+    """
+    checker = _Checker()
+    for path in paths:
+        checker.visit(Path(path), None, None)
+    return Verified([*checker.links.values()])
+
+
+class Digests:
+    """Compares files with their entries in manifests; each file is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int | None], str] = {}
+
+    def forget(self) -> None:
+        """Read all files again: a command has written some."""
+        self._known.clear()
+
+    def of(self, path: Path, size: int | None = None) -> str:
+        """Return the SHA-256 of a file, or of its first bytes; that of a folder's files."""
+        key = os.path.realpath(path), size
+        if key not in self._known:
+            if path.is_dir():
+                self._known[key], count, _ = folder_digest(path)
+            else:
+                self._known[key], count, _ = digest_of(path, size)
+            advance("bytes read", count)
+        return self._known[key]
+
+    def differs(self, path: Path, entry: Entry) -> str:
+        """Return how a file or folder differs from its entry; "" if it does not."""
+        if not path.exists():
+            return "no such file"
+        if path.is_dir():
+            return self._folder_differs(path, entry)
+        size = path.stat().st_size
+        # The lines of a journal that were there then must be there still.
+        may_grow = entry.grows or _is_journal(path)
+        if size != entry.bytes and not (may_grow and size > entry.bytes):
+            return f"{size:,} bytes, expected {entry.bytes:,}"
+        found = self.of(path, entry.bytes if may_grow else None)
+        return "" if found == entry.sha256 else f"SHA-256 {found[:16]}…, expected {entry.sha256[:16]}…"
+
+    def _folder_differs(self, path: Path, entry: Entry) -> str:
+        if not entry.files or digest_of_files(entry.files) != entry.sha256:
+            return "a folder whose files have no digests" if entry.sha256 else "a folder, expected a file"
+        for name, digest in entry.files.items():
+            if not (path / name).is_file():
+                return f"{name} is missing"
+            if (found := self.of(path / name)) != digest:
+                return f"{name} has SHA-256 {found[:16]}…, expected {digest[:16]}…"
+        return ""
+
+
+def _is_journal(path: Path) -> bool:
+    try:
+        manifest = read_manifest(path)
+    except InputError:
+        return False
+    own = None if manifest is None else manifest.output(path)
+    return own is not None and own.grows
+
+
+class _Checker:
+    def __init__(self) -> None:
+        self.links: dict[tuple[str, str], Link] = {}
+        self._digests = Digests()
+
+    def visit(self, path: Path, expected: Entry | None, reader: Manifest | None) -> None:
+        """Check a file, and then those that it was made of; ``expected`` is what its reader says."""
+        key = os.path.realpath(path), "" if expected is None else expected.sha256
+        if key in self.links:
+            return
+        shown = printable(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
+        by = "" if reader is None else printable(reader.place.name)
+        self.links[key] = Link(shown, "unknown")  # before its inputs: a manifest can name its own output
+        manifest, note = _manifest_of(path)
+        state: State
+        if note:
+            state = "broken"
+        else:
+            state, note = self._state(path, expected, reader, manifest)
+        self.links[key] = Link(shown, state, note, by)
+        if manifest is not None:
+            for entry in manifest.inputs:
+                self._visit_input(entry, manifest)
+
+    def _visit_input(self, entry: Entry, manifest: Manifest) -> None:
+        note = ""
+        if entry.path == "-":
+            note = "standard input"
+        elif entry.is_outside:
+            note = "outside of the workspace"
+        elif not entry.sha256:
+            note = "a pipe"
+        elif any(entry.path == output.path and entry.sha256 != output.sha256 for output in manifest.outputs):
+            note = f"{manifest.command} replaced it by its output"
+        if note:
+            link = Link(entry.path, "unknown", f"{note}: not compared", printable(manifest.place.name))
+            self.links[f"{manifest.place} {entry.path}", entry.sha256] = link
+        else:
+            self.visit(manifest.where(entry), entry, manifest)
+
+    def _state(
+        self, path: Path, expected: Entry | None, reader: Manifest | None, manifest: Manifest | None
+    ) -> tuple[State, str]:
+        own = None if manifest is None else manifest.output(path)
+        if problem := self._problem(path, expected, reader, manifest):
+            return "broken", problem
+        size = path.stat().st_size if path.is_file() else 0
+        if any(entry is not None and 0 < entry.bytes < size for entry in (own, expected)):
+            return "grown", "further lines since"
+        return ("source", "no manifest") if own is None else ("ok", "")
+
+    def _problem(
+        self, path: Path, expected: Entry | None, reader: Manifest | None, manifest: Manifest | None
+    ) -> str:
+        """Return how a file differs from what was recorded; "" if it does not."""
+        if not path.exists():
+            return "no such file"
+        if manifest is None:
+            own, problem = None, self._not_as_fetched(path)
+        elif (own := manifest.output(path)) is None:
+            problem = f"{manifest.place.name} has no such output: was the file renamed?"
+        elif problem := self._digests.differs(path, own):
+            problem = f"is not what {manifest.command} wrote: {problem}"
+        if not problem and expected is not None and reader is not None:
+            problem = self._digests.differs(path, expected)
+            again = ", and was made again since" if own is not None else ""
+            if problem:
+                problem = f"is not what {reader.command} read for {reader.place.name}{again}: {problem}"
+        return problem
+
+    def _not_as_fetched(self, path: Path) -> str:
+        """Return in what a file differs from what `fetch` has recorded; "" if it does not or has not."""
+        for entry in download.read_manifest(path.parent).get("files", ()):
+            if entry.get("name") == path.name and path.is_file():
+                found = self._digests.of(path)
+                if found != entry.get("sha256"):
+                    return f"is not what fetch wrote: SHA-256 {found[:16]}…, see {download.MANIFEST}"
+        return ""
+
+
+def _manifest_of(path: Path) -> tuple[Manifest | None, str]:
+    try:
+        manifest = read_manifest(path)
+    except InputError as error:
+        return None, str(error)
+    if manifest is not None and not is_intact(manifest.place):
+        return manifest, f"{manifest.place.name} was changed: its checksum is another"
+    return manifest, ""
