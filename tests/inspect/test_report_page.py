@@ -58,8 +58,7 @@ def pages(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["one", "labelled", "two"])
-@pytest.mark.parametrize("width", [320, 1280])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("width", "dark"), [(320, True), (1280, False)])
 def test_page_fits_and_is_legible(open_page, pages, name, width, dark):
     """Also with every fold open, the page does not scroll sideways, and all texts have contrast enough."""
     page = open_page(pages / f"{name}.html", width=width, dark=dark)

@@ -110,7 +110,7 @@ def _repeats(report: Report, limits: Limits) -> str:
         "Near-duplicates are not looked for."
     )
     parts = [f"<p>{'; '.join(counted)}.</p>\n", f'<p class="note">{note}</p>\n']
-    parts += _pairs(report.repeats, limits, ("row", "repeats"))
+    parts += _pairs(report.repeats, limits, "first", ("row", "repeats"))
     return "".join(parts)
 
 
@@ -123,14 +123,14 @@ def _overlap(report: Report, limits: Limits) -> str:
         "<code>dataprep decontaminate</code> drops such rows."
     )
     parts = [overlap_table(report.overlaps), f'<p class="note">{note}</p>\n']
-    parts += _pairs(report.overlap_rows, limits, ("training row", "test row"))
+    parts += _pairs(report.overlap_rows, limits, "surest", ("training row", "test row"))
     return "".join(parts)
 
 
-def _pairs(pairs: list[Repeat], limits: Limits, names: tuple[str, str]) -> Iterator[str]:
+def _pairs(pairs: list[Repeat], limits: Limits, which: str, names: tuple[str, str]) -> Iterator[str]:
     if not pairs:
         return
-    yield f"<h3>The first {len(pairs)} pairs</h3>\n" if len(pairs) > 1 else "<h3>The pair</h3>\n"
+    yield f"<h3>The {which} {len(pairs)} pairs</h3>\n" if len(pairs) > 1 else "<h3>The pair</h3>\n"
     shorter = replace(limits, text=min(limits.text, 600))
     for pair in pairs:
         summary = f"{pair.row.where} – {pair.other.where}"

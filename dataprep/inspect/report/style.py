@@ -4,13 +4,13 @@ STYLE = """\
 :root {
   --role-system: #7b6a9c; --role-user: #3a78b8; --role-assistant: #2f8f6b; --role-tool: #b0762a;
   --role-reasoning: #3f8f94; --role-calls: #b8577f; --role-field: #7d776b; --focus: #1a5fb4;
-  --link: #24588f; --match: #f3e2a9;
+  --link: #24588f;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --role-system: #a994cf; --role-user: #5b9bdc; --role-assistant: #4db58d; --role-tool: #d79a4a;
     --role-reasoning: #66b9be; --role-calls: #dc86ab; --role-field: #a29d93; --focus: #8ab8f0;
-    --link: #8ab8f0; --match: #5a4a16;
+    --link: #8ab8f0;
   }
 }
 html { scroll-padding-top: 1rem; }
@@ -92,7 +92,7 @@ article .note { margin: 0 0 0.5rem; }
 .two { display: grid; gap: 0 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
 .two > * { min-width: 0; }
 .two article { margin: 0.4rem 0; }
-mark { background: var(--match); color: inherit; }
+.key { max-width: none; }
 blockquote {
   margin: 0.25rem 0 0.75rem; padding-left: 0.75rem; border-left: 3px solid var(--line); overflow-wrap:
   anywhere; font-size: 0.9rem;
