@@ -94,10 +94,10 @@ def merge_files(
 
 
 def _write(out: Output, part: Part) -> None:
-    if isinstance(part.data, bytes):
-        out.write(part.data)
-    elif part.data is not None:
+    if part.data is not None and not isinstance(part.data, bytes):
         out.write_pieces(part.data, part.size)
+    # Without data a worker has written them.
+    out.write(part.data if isinstance(part.data, bytes) else b"", part.rows)
 
 
 def merge(
