@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from dataprep.core import io as files
-from dataprep.core.errors import InputError
-from dataprep.core.records import describe
+from dataprep.core.manifests import Entry, Manifest, read_manifest
 
-SUFFIX = ".manifest.json"
 # The arguments of commands that name files of rows. Without one, a command took those of the workspace.
 _ROWS = ("inputs", "train", "source", "requests", "responses", "rows")
 _SUFFIXES = tuple(
@@ -41,7 +39,7 @@ class Step:
 
     command: str
     words: tuple[str, ...]  # the command line, without the program
-    options: Mapping[str, Any]  # the values of its flags and arguments, by the names of its parameters
+    options: Mapping[str, Any]  # the values of its flags and arguments, by their names: `seed`, `price_in`
     inputs: tuple[StepFile, ...] = ()
     outputs: tuple[StepFile, ...] = ()
     manifest: str = ""  # where the manifest is
@@ -102,42 +100,29 @@ def step_of(path: str) -> Step | None:
     Raises:
         InputError: the manifest is not one of dataprep.
     """
-    beside = Path(f"{path.rstrip('/')}{SUFFIX}")
-    if not beside.is_file():
+    found = read_manifest(path)
+    if found is None:
         return None
-    found = files.read_document(str(beside))
-    if not isinstance(found, Mapping) or not isinstance(found.get("command"), str):
-        raise InputError(
-            beside, f"is not a manifest: expected an object with a command, found {describe(found)}"
-        )
-    options, words = found.get("options"), found.get("words")
-    root = beside.parent / str(found.get("root") or ".")
     return Step(
-        command=found["command"],
-        words=tuple(map(str, words)) if isinstance(words, list) else (found["command"],),
-        options=options if isinstance(options, Mapping) else {},
-        inputs=tuple(_files(found, "inputs", root)),
-        outputs=tuple(_files(found, "outputs", root)),
-        manifest=str(beside),
+        command=found.command,
+        words=(found.command, *found.arguments),
+        options={flag.lstrip("-").replace("-", "_"): value for flag, value in found.options.items()},
+        inputs=tuple(_file(found, entry) for entry in found.inputs),
+        outputs=tuple(_file(found, entry) for entry in found.outputs),
+        manifest=str(found.place),
     )
 
 
-def _files(manifest: Mapping[str, Any], name: str, root: Path) -> Iterator[StepFile]:
-    entries = manifest.get(name)
-    for entry in entries if isinstance(entries, list) else ():
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str):
-            continue
-        path, size, rows = entry["path"], entry.get("bytes"), entry.get("rows")
-        # Standard input, and files outside of the workspace, of which the manifest has no path.
-        is_known = path != files.STDIO and not path.startswith("sha256:")
-        yield StepFile(
-            path=os.path.relpath(root / path) if is_known else path.rpartition("/")[2],
-            name=path,
-            is_known=is_known,
-            sha256=str(entry.get("sha256") or ""),
-            size=size if type(size) is int else None,
-            rows=rows if type(rows) is int else None,
-        )
+def _file(manifest: Manifest, entry: Entry) -> StepFile:
+    return StepFile(
+        # Of standard input, and of files outside of the workspace, the manifest has no path.
+        path=entry.path.rpartition("/")[2] if entry.is_outside else os.path.relpath(manifest.where(entry)),
+        name=entry.path,
+        is_known=not entry.is_outside,
+        sha256=entry.sha256,
+        size=entry.bytes,
+        rows=entry.rows,
+    )
 
 
 def chain_of(paths: Sequence[str]) -> tuple[list[Step], list[str]]:

@@ -86,7 +86,7 @@ def test_a_card_says_how_to_make_the_files_again(tmp_path):
         manifest = {
             "manifest": 1,
             "command": command,
-            "words": [command, *words],
+            "arguments": words,
             "root": ".." if "/" in path else ".",
         }
         manifest |= {"options": options}

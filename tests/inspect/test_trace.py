@@ -38,7 +38,9 @@ def made(tmp_path, run, monkeypatch):
         written = [described(path) for path in outputs if Path(path).is_file()]
         command = get_command(app).commands[words[0]]
         options = command.make_context(words[0], words[1:], resilient_parsing=True).params
-        manifest = {"manifest": 1, "command": words[0], "words": words, "options": options, "root": "."}
+        names = {param.name: max(param.opts, key=len) for param in command.params}
+        manifest = {"manifest": 1, "command": words[0], "arguments": words[1:], "root": "."}
+        manifest |= {"options": {names[name]: value for name, value in options.items()}}
         manifest |= {"inputs": read, "outputs": written, "time": {"started": "2026-11-29T10:00:00Z"}}
         for path in outputs:
             Path(f"{path}.manifest.json").write_text(json.dumps(manifest))

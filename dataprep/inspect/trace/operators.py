@@ -51,7 +51,7 @@ def _works(step: Step) -> Iterator[tuple[Callable[[], _Work], int | None, int]]:
         return
     reads = step.command == "import"
     verb: Verb = "read" if reads else "write"
-    given = step.options.get("source" if reads else "target")
+    given = step.options.get("from" if reads else "to")
     think = bool(step.options.get("split_thinking" if reads else "think_tags"))
     # Without a format, import guessed it. The row decides, as it does for the splits of a dataset.
     for name in [given] if isinstance(given, str) else registry.names(verb):
@@ -76,8 +76,8 @@ def _plans(flags: Mapping[str, Any]) -> Iterator[Plan]:
     converter = converters.load(dataset)
     known = {*converters.options(converter), "split_scheme"}
     own = {name: flags[name] for name in known if flags.get(name) not in (None, False)}
-    if isinstance(own.get("columns"), str):
-        own["columns"] = parse_map(own["columns"])
+    if "columns" in known and isinstance(flags.get("map"), str):
+        own["columns"] = parse_map(flags["map"])
     split = flags.get("split")
     splits = [split] if split is not None else [None, *converter.SOURCE.splits]
     for name in splits if hasattr(converter, "split_of") else splits[:1]:
@@ -88,7 +88,7 @@ def _plan_of(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a plan that are flags of their own."""
     given: dict[str, Any] = {}
     for name, option, _ in options_of(Plan):
-        value = flags.get(name)
+        value = flags.get(option.key)
         if value is not None:
             given[name] = option.parse(value) if option.parse and isinstance(value, str) else value
     system = flags.get("system")
