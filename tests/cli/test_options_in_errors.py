@@ -36,8 +36,12 @@ OTHERS = (
     "collect",
     "review",
     "card",
+    "verify",
+    "replay",
 )
 UNREACHED = {
+    ("datasets.hub", "--revision"): (("verify", "replay"), "they read what `fetch` has recorded"),
+    ("datasets.download", "--force"): (("verify", "replay"), "they read what `fetch` has recorded"),
     ("answers.rationale", "--teachers"): (ALL, "the markers of rationale files"),
     ("core.io.writing", "--rejects"): ((*OTHERS, "fetch", "datasets", "tokenizer"), "they set no rows aside"),
     ("core.parallel.pool", "--workers"): (ALL, "commands without the flag start no workers"),
