@@ -111,7 +111,7 @@ def mixed_order(
         counts: number of rows of each source.
         taken: number of rows to take from each source.
         seed: the seed of the order of each source.
-        before: number of rows that earlier epochs took from each source; these go on from there.
+        before: number of rows that earlier epochs took from each source; this one continues after them.
     """
     parts, places = [], []
     first = 0

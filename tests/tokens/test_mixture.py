@@ -166,7 +166,7 @@ def test_other_shards_are_noticed(place, tmp_path):
     with pytest.raises(FileError, match="shards that are not there"):
         Shards.open(tmp_path / "mix")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    with pytest.raises(InputError, match="made anew"):
+    with pytest.raises(InputError, match="made again"):
         Shards.open(tmp_path / "mix", verify=False)
     shutil.rmtree(tmp_path / "b")
     (tmp_path / "c").rename(tmp_path / "b")

@@ -27,7 +27,7 @@ from dataprep.tokens.shards.writing import check_directory, described, locked, p
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What must be equal in shards that are mixed, besides the tokenizer: it decides ids and masks.
+# Options that decide ids and masks, besides the tokenizer: shards that are mixed must agree in them.
 _SAME = ("pack", "strip", "date", "template_args", "loss", "split_thinking")
 _BUSY = "another process is writing there; wait for it, or give another directory"
 
@@ -60,7 +60,7 @@ def mix_shards(
 
     ``Shards.open`` and ``train`` read the directory ``output`` as they read shards. It names the sources by
     relative paths and by the checksums of their manifests, so it moves with them, and notices new ones.
-    Packed shards are packed anew, as ``tokenize`` packs these documents in this order.
+    Packed shards are packed again, as ``tokenize`` packs these documents in this order.
 
     Args:
         shards: the weight of each directory, or its weights in each epoch; the last one stays.

@@ -285,7 +285,7 @@ def _open_source(folder: Path, described: Mapping[str, Any], verify: bool) -> Sh
         raise FileError(folder, f"mixes shards that are not there: {path}; put them back, or {MIX_AGAIN}")
     shards = Shards.open(path, verify=verify)
     if shards.manifest["checksum"] != described["checksum"] or shards.documents != described["documents"]:
-        raise InputError(folder, f"the shards in {path} were made anew since they were mixed; {MIX_AGAIN}")
+        raise InputError(folder, f"the shards in {path} were made again since they were mixed; {MIX_AGAIN}")
     return shards
 
 
