@@ -113,27 +113,19 @@ def mixed_order(
         seed: the seed of the order of each source.
         before: number of rows that earlier epochs took from each source; this one continues after them.
     """
-    # Filled in place: most of the time goes into memory that is touched for the first time.
-    order = np.empty(sum(taken), dtype=np.int64)
-    places = np.empty(order.size)
-    begin, first = 0, 0
+    parts, places = [], []
+    first = 0
     for source, (count, quota) in enumerate(zip(counts, taken, strict=True)):
-        end = begin + quota
         if quota:
+            skip = before[source] % count if before else 0
             rows = shuffled_rows(count, seed)
             rows += first
-            skip = before[source] % count if before else 0
-            while begin < end:
-                part = rows[skip : skip + end - begin]
-                order[begin : begin + part.size] = part
-                begin, skip = begin + part.size, 0
-            # The same rounding as that of `(k + 0.5) / quota` in Python.
-            ranks = places[end - quota : end]
-            ranks[:] = np.arange(quota)
-            ranks += 0.5
-            ranks /= quota
+            # Only as long as it must be: a copy of ten million numbers takes a while.
+            part = rows[skip : skip + quota]
+            parts.append(part if part.size == quota else np.resize(np.roll(rows, -skip), quota))
+            places.append((np.arange(quota) + 0.5) / quota)
         first += count
-    if sum(map(bool, taken)) < 2:
-        return order
-    # The places of each source rise, so a stable sort merges them; the first source comes first among equals.
-    return order[np.argsort(places, kind="stable")]
+    if len(parts) < 2:
+        return parts[0] if parts else np.empty(0, dtype=np.int64)
+    # Each part rises, so a stable sort merges them; the first source comes first among equals.
+    return np.concatenate(parts)[np.argsort(np.concatenate(places), kind="stable")]
