@@ -30,6 +30,8 @@ COMMANDS = {
     "validate": ("checks:validate_command", "Check that every row of chat files is well-formed."),
     "lint-tokens": ("checks:lint_tokens_command", "Check the token ids and the loss mask of chat files."),
     "stats": ("checks:stats_command", "Describe files: counts, lengths, duplicates."),
+    "head": ("inspect.rows:head_command", "Show the first rows of files as chats in the terminal."),
+    "show": ("inspect.rows:show_command", "Show rows by their numbers as chats in the terminal."),
     "report": ("inspect.report:command", "Describe files of rows on one HTML page that opens offline."),
     "card": ("inspect.card:command", "Write a dataset's card for the hub, and Croissant metadata."),
     "trace": ("inspect.trace:command", "Follow a row back to its source row, through the manifests."),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dataprep.core.ledger import Ledger
 
 # JSON has escapes for the characters that a terminal may act on, so its readers get them all the same.
-_UNSAFE = re.compile("[\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 # Characters of a table's cell. A longer one would leave no space for the numbers beside it.
 CELL = 120
 # The counts that a manifest keeps of a command whose only output is its journal.
@@ -89,6 +89,20 @@ def print_json(value: Any, file: TextIO | None = None) -> None:
     except TypeError:  # a file's name that is not valid Unicode
         text = orjson.dumps(_printable(value), option=orjson.OPT_INDENT_2).decode()
     print(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text), file=file)
+
+
+def print_line(line: bytes) -> None:
+    """Print a row on standard output; characters that a terminal may act on become escapes of JSON."""
+    text = line.strip().decode("utf-8", "backslashreplace")
+    print(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def has_colours(file: TextIO) -> bool:
+    """Return whether what is printed there may have colours: not in a pipe, nor with NO_COLOR."""
+    from rich.console import Console
+
+    console = Console(file=file)
+    return console.is_terminal and not console.no_color and console.color_system is not None
 
 
 def say(*lines: object, file: TextIO | None = None) -> None:

@@ -22,7 +22,20 @@ NoManifest = Annotated[
 # They decide no byte of an output.
 _LEFT_OUT = {"quiet", "as_json", "no_manifest", "config", "workers", "help"}
 # Commands that write no file of rows, or one with a manifest of its own (`fetch`).
-WITHOUT = {"clean", "datasets", "fetch", "init", "replay", "stats", "trace", "validate", "verify", "view"}
+WITHOUT = {
+    "clean",
+    "datasets",
+    "fetch",
+    "head",
+    "init",
+    "replay",
+    "show",
+    "stats",
+    "trace",
+    "validate",
+    "verify",
+    "view",
+}
 # The placeholders of flags and arguments whose values are paths.
 _PATHS = {
     "DATA", "DIR", "FILE", "FILE.toml", "INPUT", "MODEL", "MODEL FILE", "OUT", "PATH", "REQUESTS",

@@ -39,6 +39,8 @@ OTHERS = (
     "verify",
     "replay",
     "view",
+    "head",
+    "show",
 )
 UNREACHED = {
     ("datasets.hub", "--revision"): (("verify", "replay"), "they read what `fetch` has recorded"),
