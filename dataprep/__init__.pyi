@@ -58,6 +58,8 @@ from dataprep.collect.review.review import review as review
 from dataprep.inspect.report.making import report_files as report_files
 from dataprep.collect.review.review import review_files as review_files
 from dataprep.core.sampling import shuffled_order as shuffled_order
+from dataprep.curate.mix import mix_files as mix_files
+from dataprep.curate.mix import Mix as Mix
 from dataprep.curate.split import split_files as split_files
 from dataprep.datasets.checks import stats as stats
 from dataprep.datasets.checks import stats_of_files as stats_of_files
