@@ -211,8 +211,10 @@ def test_what_does_not_fit_is_refused(place, tmp_path, weights, settings, messag
 
 def test_temperature_flattens_shares(place, tmp_path):
     """Weights 4 and 1 become 2 and 1 at a temperature of 2."""
-    mixed = mix_shards({place / "a": 4, place / "b": 1}, tmp_path / "mix", total=9, temperature=2)
-    assert mixed.counts == [[6, 3]]
+    weights, settings = {place / "a": 4, place / "b": 1}, {"total": 9, "temperature": 2}
+    assert mix_shards(weights, tmp_path / "mix", **settings, dry_run=True).counts == [[6, 3]]
+    assert not (tmp_path / "mix").exists()
+    assert mix_shards(weights, tmp_path / "mix", **settings).counts == [[6, 3]]
 
 
 def test_epochs_have_shares_of_their_own(place, tmp_path):

@@ -39,7 +39,7 @@ class MixedShards:
     Attributes:
         counts: for each epoch, the number of documents of each source, in the order of the sources.
         available: the number of documents that each source has.
-        manifest: the mixture's manifest.
+        manifest: the mixture's manifest; empty if nothing was written.
     """
 
     counts: list[list[int]]
@@ -55,6 +55,7 @@ def mix_shards(
     seed: int = 42,
     temperature: float = 1.0,
     repeat_at_most: int | None = None,
+    dry_run: bool = False,
 ) -> MixedShards:
     """Write an index over directories of shards: their documents in exact shares, in a seeded order.
 
@@ -70,6 +71,7 @@ def mix_shards(
         seed: seed of the order.
         temperature: weights are raised to ``1 / temperature``: above 1, small sources get larger shares.
         repeat_at_most: how often an epoch may take a document. Defaults to no limit if ``total`` is given.
+        dry_run: whether to check and count only, and write nothing.
 
     Raises:
         UsageError: shards do not fit one another, or too few documents are there for these options.
@@ -92,6 +94,8 @@ def mix_shards(
             f"{sources[0].path}: shares by epoch are for shards that are not packed: their epochs would "
             "differ in the number of sequences"
         )
+    if dry_run:
+        return MixedShards(counts, available, {})
     before = [[0] * len(sources)]
     for epoch in counts:
         before.append([old + new for old, new in zip(before[-1], epoch, strict=True)])
