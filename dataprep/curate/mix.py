@@ -23,7 +23,7 @@ from dataprep.datasets.merge_rows import Index
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a mixture takes from a file: its sound rows, its weight and share, and the rows drawn."""
+    """A file of a mixture: its sound rows, its weight and share, and the number of rows drawn."""
 
     path: str
     rows: int
@@ -150,7 +150,8 @@ def _drawn(
         if quota > count * repeats:
             raise UsageError(
                 f"--total {total}: {quota:,} rows of {path} are needed, which has {count:,}; the "
-                f"largest total in these shares is {most:,}: lower --total, or raise --repeat-at-most (now {repeats})"
+                f"largest total in these shares is {most:,}: lower --total, or raise --repeat-at-most "
+                f"(now {repeats})"
             )
     if not sum(drawn):
         raise UsageError("no row can be taken in these shares: raise --repeat-at-most, or change the weights")

@@ -47,6 +47,7 @@ def _published() -> Any:
 def test_a_mixture_has_the_shares_and_the_order_of_the_docs(
     tmp_path: Path, memory: int, weights: Any, total: Any, repeats: int, temperature: float, drawn: list[int]
 ) -> None:
+    """Rows keep their bytes, through memory or the disk, and the ledger balances."""
     paths, out = _files(tmp_path, 20, 10), tmp_path / "out.jsonl"
     given = dict(zip(paths, weights, strict=True))
     options: dict[str, Any] = {"total": total, "temperature": temperature, "repeat_at_most": repeats}
@@ -59,6 +60,7 @@ def test_a_mixture_has_the_shares_and_the_order_of_the_docs(
 
 
 def test_too_large_a_total_says_the_largest_one_and_writes_nothing(tmp_path: Path) -> None:
+    """The mixture is never silently smaller."""
     paths, out = _files(tmp_path, 20, 10), tmp_path / "out.jsonl"
     with pytest.raises(UsageError, match=r"largest total in these shares is 41"):
         mix_files(dict.fromkeys(paths, 1), out, total=50, repeat_at_most=2)
@@ -66,6 +68,7 @@ def test_too_large_a_total_says_the_largest_one_and_writes_nothing(tmp_path: Pat
 
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path) -> None:
+    """The largest total with equal shares is one row more than twice the smaller file."""
     paths, out = _files(tmp_path, 20, 10), tmp_path / "out.jsonl"
     assert mix_files(dict.fromkeys(paths, 1), out, dry_run=True).ledger.rows_out == 21
     assert not out.exists()
