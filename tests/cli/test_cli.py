@@ -58,6 +58,7 @@ def test_the_commands_are_these():
         "init",
         "lint-tokens",
         "merge",
+        "mix",
         "parse-rationales",
         "predict",
         "prompt",
