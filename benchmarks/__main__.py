@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import (
     convert,
     decontaminate,
+    dedup,
     exchange,
     filter_split,
     generate,
@@ -34,6 +35,7 @@ SUITES = {
     "convert": convert.bench,
     "exchange": exchange.bench,
     "decontaminate": decontaminate.bench,
+    "dedup": dedup.bench,
     "merge": merge.bench,
     "filter_split": filter_split.bench,
     "rationales": rationales.bench,
