@@ -9,6 +9,8 @@ from dataprep.core.records import Example as Example
 from dataprep.datasets.exchange.rewriting import Exchange as Exchange
 from dataprep.models.sampling import GenerationConfig as GenerationConfig
 from dataprep.core.ledger import Ledger as Ledger
+from dataprep.curate.mix import Mix as Mix
+from dataprep.tokens.shards.mixture import MixedShards as MixedShards
 from dataprep.curate.contamination.settings import Overlap as Overlap
 from dataprep.teacher.settings import Pacing as Pacing
 from dataprep.datasets.convert import Plan as Plan
@@ -47,6 +49,8 @@ from dataprep.tokens.lint_files import lint_files as lint_files
 from dataprep.tokens.tokenizers.loading import load_tokenizer as load_tokenizer
 from dataprep.datasets.merge import merge as merge
 from dataprep.datasets.merge import merge_files as merge_files
+from dataprep.curate.mix import mix_files as mix_files
+from dataprep.tokens.shards.mixture import mix_shards as mix_shards
 from dataprep.answers.parse import parse_rationale_files as parse_rationale_files
 from dataprep.train.objectives.soft_label.predicting import predict_files as predict_files
 from dataprep.teacher.prompts import prompt as prompt

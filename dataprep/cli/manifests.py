@@ -66,7 +66,7 @@ def _recorded(
     name: str, context: typer.Context, command: Callable[..., Any], values: Mapping[str, Any]
 ) -> Any:
     with recording() as recorder:
-        from dataprep.core.manifests import ManifestWriter
+        from dataprep.core.manifests.writing import ManifestWriter
 
         writer = ManifestWriter(recorder, _call(name, context))
         try:
@@ -93,7 +93,7 @@ def _write(writer: Any) -> None:
 
 
 def _call(name: str, context: typer.Context) -> Any:
-    from dataprep.core.manifests import Call
+    from dataprep.core.manifests.writing import Call
 
     seed = context.params.get("seed")
     return Call(

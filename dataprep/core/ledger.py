@@ -37,13 +37,14 @@ def advance(what: str, count: int, total: int = 0) -> None:
 
 @dataclass
 class Ledger:
-    """Account for a command's rows: ``rows_in = rows_out + dropped + failed``.
+    """Account for a command's rows: ``rows_in + repeated = rows_out + dropped + failed``.
 
     Attributes:
         rows_in: rows that were read.
         rows_out: rows that were written.
         dropped: sound rows left out on purpose, by reason.
         failed: bad rows, by reason.
+        repeated: how often a row was written once more.
     """
 
     # rows_in is counted where rows are read and rows_out where they are written. Computing one from the other
@@ -53,6 +54,7 @@ class Ledger:
     rows_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count sound rows that are left out on purpose."""
@@ -73,7 +75,7 @@ class Ledger:
     def check(self) -> None:
         """Raise ``LedgerError`` unless every row that came in is accounted for."""
         accounted = self.rows_out + self.dropped.total() + self.failed.total()
-        if self.rows_in != accounted:
+        if self.rows_in + self.repeated != accounted:
             raise LedgerError(
                 f"{self.rows_in:,} rows came in, {accounted:,} are accounted for ({self}): "
                 "this is a bug in dataprep: report it"
@@ -81,15 +83,14 @@ class Ledger:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as a JSON object."""
-        return {
-            "in": self.rows_in,
-            "out": self.rows_out,
-            "dropped": dict(self.dropped),
-            "failed": dict(self.failed),
-        }
+        counts = {"in": self.rows_in, "out": self.rows_out}
+        # Few commands repeat rows.
+        counts |= {"repeated": self.repeated} if self.repeated else {}
+        return {**counts, "dropped": dict(self.dropped), "failed": dict(self.failed)}
 
     def __str__(self) -> str:
-        parts = [f"{self.rows_in:,} in = {self.rows_out:,} out"]
+        repeated = f" + {self.repeated:,} repeated" if self.repeated else ""
+        parts = [f"{self.rows_in:,} in{repeated} = {self.rows_out:,} out"]
         for name, counts in (("dropped", self.dropped), ("failed", self.failed)):
             if counts:
                 reasons = ", ".join(f"{reason}: {count:,}" for reason, count in counts.items())

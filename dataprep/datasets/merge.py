@@ -70,17 +70,17 @@ def merge_files(
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         with files.writing(str(output)):
-            scratch = stack.enter_context(files.new_folder(_scratch_beside(str(output))))
-            plain = [(path, *_plain_lines(path, scratch)) for path in paths]
-        index = _find_rows(plain, check, workers, bad, ledger, progress)
+            scratch = stack.enter_context(files.new_folder(scratch_beside(str(output))))
+            plain = [(path, *plain_lines(path, scratch)) for path in paths]
+        index = find_rows(plain, check, workers, bad, ledger, progress)
         order = shuffled_order(index.rows, seed) if shuffle else None
         out = stack.enter_context(files.open_output(str(output)))
-        parts = _gather(index, order, memory, workers, out, scratch)
+        parts = gather(index, order, memory, workers, out, scratch)
         stack.enter_context(closing(parts))
         try:
             with files.writing(str(output)):
                 for part in parts:
-                    _write(out, part)
+                    write_part(out, part)
                     ledger.rows_out += part.rows
                     if progress is not None:
                         progress(part.size)
@@ -93,11 +93,12 @@ def merge_files(
     return ledger
 
 
-def _write(out: Output, part: Part) -> None:
-    if isinstance(part.data, bytes):
-        out.write(part.data)
-    elif part.data is not None:
+def write_part(out: Output, part: Part) -> None:
+    """Write rows that were gathered."""
+    if part.data is not None and not isinstance(part.data, bytes):
         out.write_pieces(part.data, part.size)
+    # Without data a worker has written them.
+    out.write(part.data if isinstance(part.data, bytes) else b"", part.rows)
 
 
 def merge(
@@ -146,7 +147,7 @@ def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     return sorted(paths)
 
 
-def _scratch_beside(output: str) -> Path:
+def scratch_beside(output: str) -> Path:
     """Return the path beside which intermediate files are made."""
     # Beside the output, because its disk must hold all rows anyway; /tmp can be small or in memory.
     if output != "-" and not Path(output).is_char_device():
@@ -154,7 +155,7 @@ def _scratch_beside(output: str) -> Path:
     return Path(tempfile.gettempdir()) / "merge"
 
 
-def _plain_lines(path: str, scratch: Path) -> tuple[str, Unit]:
+def plain_lines(path: str, scratch: Path) -> tuple[str, Unit]:
     """Return a file of JSON Lines, the path or a copy in ``scratch``, and what its lines are to the user."""
     if path != "-" and files.format_of(path).is_plain_lines and Path(path).is_file():
         return path, "line"
@@ -176,7 +177,7 @@ def _plain_lines(path: str, scratch: Path) -> tuple[str, Unit]:
     return str(spool), unit
 
 
-def _find_rows(
+def find_rows(
     plain: Sequence[tuple[str, str, Unit]],
     check: bool,
     workers: int | None,
@@ -212,7 +213,7 @@ def _find_rows(
     return build_index(spools, scans)
 
 
-def _gather(
+def gather(
     index: Index,
     order: np.ndarray[Any, np.dtype[np.int64]] | None,
     memory: int,
@@ -220,6 +221,7 @@ def _gather(
     out: Output,
     scratch: Path,
 ) -> Generator[Part, None, None]:
+    """Yield the rows of an index in the given order, through the folder ``scratch`` if they are many."""
     # In input order the rows are read from beginning to end, whatever their size.
     if order is None:
         return gather_in_memory(index, 1, out.direct, out.path)

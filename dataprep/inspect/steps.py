@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dataprep.core import io as files
-from dataprep.core.manifests import Entry, Manifest, read_manifest
+from dataprep.core.manifests.format import Entry, Manifest, read_manifest
 
 # The arguments of commands that name files of rows. Without one, a command took those of the workspace.
 _ROWS = ("inputs", "train", "source", "requests", "responses", "rows")

@@ -36,15 +36,17 @@ class BatchSampler:
     per_step: int
     total: int
     seed: int
+    # Orders of items that differ by epoch: epoch k has the items from `k * items` on, and the last one stays.
+    epochs: int = 1
 
     @classmethod
-    def of(cls, items: int, options: TrainOptions, world: World) -> BatchSampler:
+    def of(cls, items: int, options: TrainOptions, world: World, epochs: int = 1) -> BatchSampler:
         """Return the sampler of a run over so many items."""
         per_step = options.batch_size * options.accumulate * world.size
         total = max(round(options.epochs * items), 1)
         if options.steps is not None:
             total = options.steps * per_step
-        return cls(items, per_step, total, options.seed)
+        return cls(items, per_step, total, options.seed, epochs)
 
     @property
     def steps(self) -> int:
@@ -63,6 +65,7 @@ class BatchSampler:
                 if position // self.items != epoch:
                     epoch = position // self.items
                     order = shuffled_order(self.items, self.seed + epoch)
+                    order += min(epoch, self.epochs - 1) * self.items
                 assert order is not None
                 items.append(int(order[position % self.items]))
             yield step, items
@@ -111,7 +114,9 @@ class Trainer:
         self.log = context.log
         # The error of the last evaluation. The student is saved before the run ends with it.
         self.failure: Exception | None = None
-        self.sampler = BatchSampler.of(len(data.train), self.options, self.world)
+        self.sampler = BatchSampler.of(
+            len(data.train), self.options, self.world, getattr(data.train, "epochs", 1)
+        )
         assert self.options.learning_rate is not None
         self.learning_rate = self.options.learning_rate
         # Before the optimizer is made: it keeps references to the parameters.

@@ -36,8 +36,13 @@ OTHERS = (
     "collect",
     "review",
     "card",
+    "verify",
+    "replay",
+    "view",
 )
 UNREACHED = {
+    ("datasets.hub", "--revision"): (("verify", "replay"), "they read what `fetch` has recorded"),
+    ("datasets.download", "--force"): (("verify", "replay"), "they read what `fetch` has recorded"),
     ("answers.rationale", "--teachers"): (ALL, "the markers of rationale files"),
     ("core.io.writing", "--rejects"): ((*OTHERS, "fetch", "datasets", "tokenizer"), "they set no rows aside"),
     ("core.parallel.pool", "--workers"): (ALL, "commands without the flag start no workers"),
@@ -48,14 +53,17 @@ UNREACHED = {
     ("datasets.exchange.files", "--from"): (("export",), "a format that `import` guessed"),
     ("datasets.exchange.rows", "--think-tags"): (("import",), "what a row loses in `export`"),
     ("datasets.exchange.rows", "--to"): (("import",), "what a row loses in `export`"),
-    ("evaluate.metrics.references", "--metric"): (("train",), "`train` only looks at the style of answers"),
+    ("evaluate.metrics.references", "--metric"): (
+        ("train", "report"),
+        "they only look at the style of answers",
+    ),
     ("models.decoding", "--temperature"): (("evaluate",), "a request of `generate`"),
     ("models.sampling", "--model"): (ALL, "the settings of `generate`"),
     ("models.sampling", "--temperature"): (ALL, "the settings of `generate`"),
     ("models.sampling", "--tools"): (ALL, "the settings of `generate`"),
     ("teacher.journal.index", "--fresh"): (("collect",), "a journal that `generate` goes on with"),
     ("teacher.journal.line", "--max-tokens"): (
-        ("collect", "review"),
+        ("collect", "review", "view"),
         "a warning about a setting of `generate`",
     ),
     ("tokens.formats.model_template", "--date"): (
@@ -69,7 +77,7 @@ UNREACHED = {
     ("tokens.options", "--pack"): (ALL, "only `tokenize` packs with these options"),
     ("tokens.options", "--split-long"): (ALL, "only `tokenize` packs with this option"),
     ("tokens.shards.packing", "--split-long"): (ALL, "only `tokenize` packs longer rows"),
-    ("tokens.shards.packing", "--truncation"): (("lint-tokens", "predict"), "they pack nothing"),
+    ("tokens.shards.packing", "--truncation"): (("lint-tokens", "predict", "report"), "they pack nothing"),
     ("tokens.shards.reading", "--pack"): (ALL, "they read documents"),
     ("tokens.tokenizers.base", "--chat-format"): (ALL, "commands without the flag write no conversations"),
     ("tokens.tokenizers.training", "--vocab-size"): (

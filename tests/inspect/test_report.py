@@ -186,6 +186,19 @@ def test_command(files, run):
     assert run("report", path, "-o", "page.txt").code == 2
 
 
+def test_test_rows_without_a_question(tmp_path):
+    """Files that are only named train and test make no error; --fields names what to look for."""
+    for name in ("train", "test"):
+        write_jsonl(tmp_path / f"{name}.jsonl", [{"text": "Write a function that reverses a list of rows."}])
+    paths = [tmp_path / "train.jsonl", tmp_path / "test.jsonl"]
+    report = report_files(paths)
+    assert "test.jsonl:1: no 'question'" in report.not_searched
+    assert "Test rows were not looked for" in checked(page_of(report)).shown
+    assert report_files(paths, fields=["text"]).overlaps[0].rows["verbatim"] == 1
+    with pytest.raises(InputError, match="no 'question'"):
+        report_files(paths[0], against=[paths[1]])
+
+
 def test_bad_rows(files):
     """A bad row stops the report with its place; with a file of rejects it is in no figure."""
     path = files / "bad.jsonl"

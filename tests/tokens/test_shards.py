@@ -230,7 +230,7 @@ def test_a_crash_leaves_the_old_shards(tmp_path, monkeypatch, step):
         monkeypatch.setattr(shard_writing, "finish", crash)
         monkeypatch.setattr("tests.tokens.test_shards.finish", crash)
     elif step == "moving":
-        monkeypatch.setattr(shard_writing, "_put_in_place", crash)
+        monkeypatch.setattr(shard_writing, "put_in_place", crash)
     else:
         monkeypatch.setattr(shard_writing.orjson, "dumps", crash)
     with pytest.raises(KeyboardInterrupt):

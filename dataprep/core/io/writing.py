@@ -31,19 +31,19 @@ class Output:
     Attributes:
         path: the output's path, or ``-``.
         direct: the unfinished file, if other processes may write byte ranges of it themselves.
+        rows: number of rows; whoever writes past ``write`` adds them.
     """
 
     def __init__(self, path: str, stream: IO[bytes], direct: str | None) -> None:
         self.path = path
         self.direct = direct
-        self.rows: int | None = None if direct else 0
+        self.rows = 0
         self._stream = stream
 
-    def write(self, lines: bytes) -> None:
-        """Write whole lines, each with its newline."""
+    def write(self, lines: bytes, rows: int | None = None) -> None:
+        """Write whole lines, each with its newline; ``rows`` is their number, if it is known."""
         view = memoryview(lines)
-        if self.rows is not None:
-            self.rows += lines.count(b"\n")
+        self.rows += lines.count(b"\n") if rows is None else rows
         with writing(self.path):
             # An unbuffered file or a pipe may take less than it is given.
             while view:
@@ -139,7 +139,7 @@ def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
         yield Output(path, sys.stdout.buffer, None)
         sys.stdout.buffer.flush()
         return
-    form, target = form or format_of(path), Path(path)
+    is_document, form, target = form is not None, form or format_of(path), Path(path)
     with ExitStack() as stack:
         with writing(path):
             output = _opened(path, target, form, stack)
@@ -150,7 +150,7 @@ def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
             except RowError as error:
                 raise FileError(path, f"cannot be written: {error}") from None
     if target.is_file():
-        provenance.wrote(target, rows=output.rows if form.kind != "jsonl" or form.compression else None)
+        provenance.wrote(target, rows=None if is_document else output.rows)
 
 
 def _opened(path: str, target: Path, form: Format, stack: ExitStack) -> Output:

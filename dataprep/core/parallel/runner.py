@@ -13,7 +13,7 @@ import orjson
 
 from dataprep.core import provenance
 from dataprep.core.errors import InputError, Location
-from dataprep.core.io import Block, Rejects
+from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import UNREADABLE, too_long
 from dataprep.core.ledger import Ledger, advance
 from dataprep.core.options import check_whole
@@ -139,7 +139,9 @@ def run_into(
             counts.update(outcome.counts)
             if output is not None:
                 ledger.rows_out += outcome.rows_out
-                if outcome.data is not None:
+                if isinstance(output, Output):
+                    output.write(outcome.data or b"", outcome.rows_out)  # else a worker has written it
+                elif outcome.data is not None:
                     output.write(outcome.data)
             if take is not None:
                 take(block, outcome)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from dataprep.core.errors import FileError, InputError, UsageError, one_line
-from dataprep.core.manifests import OUTSIDE, Entry, Manifest, beside, read_manifest, versions
+from dataprep.core.manifests.format import OUTSIDE, Entry, Manifest, beside, read_manifest
+from dataprep.core.manifests.writing import versions
 from dataprep.inspect.manifests.verifying import Digests
 
 State = Literal["made", "up to date", "given", "differs", "would run"]

@@ -11,15 +11,8 @@ from typing import Any, Literal
 from dataprep.core.errors import InputError
 from dataprep.core.io import printable
 from dataprep.core.ledger import advance
-from dataprep.core.manifests import (
-    Entry,
-    Manifest,
-    digest_of,
-    digest_of_files,
-    folder_digest,
-    is_intact,
-    read_manifest,
-)
+from dataprep.core.manifests.digests import digest_of, digest_of_files, folder_digest
+from dataprep.core.manifests.format import Entry, Manifest, is_intact, read_manifest
 from dataprep.datasets import download
 
 State = Literal["ok", "source", "grown", "unknown", "broken"]

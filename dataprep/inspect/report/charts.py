@@ -18,7 +18,7 @@ ROLES = {
     "reasoning": "reasoning", "tool calls": "calls", "question": "user", "answer": "assistant",
     "solution": "assistant", "context": "tool",
 }  # fmt: skip
-"""The colour of each role: a name of a variable of the page, after ``--role-``."""
+"""The colour of each role, a variable of the page."""
 
 
 def colour_of(name: str) -> str:

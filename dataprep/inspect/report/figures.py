@@ -132,6 +132,7 @@ class Report:
         repeats: the first rows that repeat an earlier row.
         overlaps: what training files and test files share; empty if there are no test files.
         overlap_rows: the first such pairs.
+        not_searched: why test rows were not looked for, if that could not be done.
         sample: rows drawn by ``seed``.
         tokenizer: the name of the tokenizer, and ``chat_format`` that of the chat format.
         bad_rows: rows that could not be read, by reason.
@@ -144,6 +145,7 @@ class Report:
     repeats: list[Repeat] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
     overlap_rows: list[Repeat] = field(default_factory=list)
+    not_searched: str = ""
     sample: list[ShownRow] = field(default_factory=list)
     tokenizer: str = ""
     chat_format: str = ""
@@ -163,6 +165,7 @@ class Report:
             "pairs": [_pair(repeat) for repeat in self.repeats],
             "overlaps": [asdict(overlap) for overlap in self.overlaps],
             "overlapping": [_pair(repeat) for repeat in self.overlap_rows],
+            "not_searched": self.not_searched or None,
             "seed": self.seed,
             "sample": [row.where for row in self.sample],
             "tokenizer": self.tokenizer or None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataprep.core import io as files
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import InputError, UsageError
 from dataprep.core.io import Block
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
@@ -28,6 +28,7 @@ def report_files(
     page: str | Path | None = None,
     *,
     against: Sequence[str | Path] = (),
+    fields: Sequence[str] = ("question",),
     sample: int = 10,
     seed: int = 42,
     tokenizer: str | Path | Tokenizer | None = None,
@@ -47,6 +48,7 @@ def report_files(
         page: the page; ``-`` is standard output, and ``None`` writes none.
         against: files of test rows that are looked for in the inputs. Defaults to those of the inputs that
             are named test, and are looked for in those that are named train.
+        fields: the parts of test rows that are looked for, as for ``decontaminate_files``.
         sample: number of rows to show, which ``seed`` draws.
         seed: seed of Python's generator.
         tokenizer: counts tokens, and shows the loss mask of the sample; its file or model directory.
@@ -75,7 +77,7 @@ def report_files(
         files.check_apart([str(page)], [*paths, *tests], "it would replace an input")
     with ExitStack() as stack:
         scratch = stack.enter_context(files.temporary_folder())
-        given = _Given.of(paths, tests, scratch)
+        given = _Given.of(paths, tests, tuple(filter(None, fields)), scratch)
         encoder, names = _encoder(tokenizer, chat_format, template, options)
         made = _Making(given, encoder, workers, scratch)
         bad = stack.enter_context(files.open_rejects(rejects))
@@ -92,10 +94,11 @@ class _Given:
 
     paths: list[str]
     tests: list[str]
+    fields: tuple[str, ...]  # the parts of test rows that are looked for
     names: dict[str, str]  # by path; standard input is copied to a file
 
     @classmethod
-    def of(cls, paths: list[str], tests: list[str], scratch: Path) -> _Given:
+    def of(cls, paths: list[str], tests: list[str], fields: tuple[str, ...], scratch: Path) -> _Given:
         if (paths + tests).count(files.STDIO) > 1:
             raise UsageError("standard input can be read once only; give a path")
         names = {}
@@ -112,7 +115,7 @@ class _Given:
             names[read] = "standard input" if path == files.STDIO else files.printable(path)
         given = [str(scratch / "standard-input.jsonl") if path == files.STDIO else path for path in paths]
         others = [str(scratch / "standard-input.jsonl") if path == files.STDIO else path for path in tests]
-        return cls(given, others, names)
+        return cls(given, others, fields, names)
 
 
 def _encoder(
@@ -223,7 +226,14 @@ class _Making:
     def _look_for_tests(self, report: Report) -> None:
         given = self._given
         train, test = (given.paths, given.tests) if given.tests else files_by_part(given.paths)
-        if test:
+        if not test:
+            return
+        try:
             report.overlaps, report.overlap_rows = overlaps_of(
-                train, test, self._shower, self._workers, self._scratch, given.names
+                train, test, given.fields, self._shower, self._workers, self._scratch, given.names
             )
+        except InputError as error:
+            # Only the names say that these are test rows, and a report of any rows must not fail for that.
+            if given.tests:
+                raise
+            report.not_searched = str(error)

@@ -115,6 +115,8 @@ def _repeats(report: Report, limits: Limits) -> str:
 
 
 def _overlap(report: Report, limits: Limits) -> str:
+    if report.not_searched:
+        return f'<p class="note">Test rows were not looked for: {escaped(report.not_searched)}.</p>\n'
     if not report.overlaps:
         return ""
     note = (

@@ -92,6 +92,7 @@ def files_by_part(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 def overlaps_of(
     train: Sequence[str],
     test: Sequence[str],
+    fields: tuple[str, ...],
     shower: Shower,
     workers: int | None,
     scratch: Path,
@@ -102,16 +103,21 @@ def overlaps_of(
     Args:
         train: the training files.
         test: the test files.
+        fields: the parts of test rows that are looked for.
         shower: makes what is shown of a row.
         workers: number of processes.
         scratch: a folder for intermediate files.
         names: the name of each file, by its path.
     """
+    from dataprep.curate.contamination import settings
     from dataprep.curate.contamination.files import decontaminate_files
 
     drops = scratch / "dropped.jsonl"
     rejects = scratch / "rejects.jsonl"  # bad rows were refused before
-    found = decontaminate_files(train, None, against=test, dropped=drops, rejects=rejects, workers=workers)
+    found = decontaminate_files(
+        train, None, against=test, settings=settings.Overlap(fields), dropped=drops, rejects=rejects,
+        workers=workers,
+    )  # fmt: skip
     overlaps = [
         Overlap(
             names[pair.train], names[pair.test],

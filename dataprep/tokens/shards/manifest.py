@@ -18,11 +18,12 @@ FORMAT = "dataprep-shards"
 # Version 3 names the chat format and the tokens in the loss by the field's terms. Older shards are refused:
 # to make them again is quicker than to keep a second reader right.
 VERSION = 3
+MIXTURE, MIXTURE_VERSION = "dataprep-mixture", 1
 AGAIN = "make the shards again with `dataprep tokenize`"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest in a directory of shards, after checking it."""
+    """Return the manifest in a directory of shards, or of a mixture of shards, after checking it."""
     path = folder / MANIFEST
     try:
         manifest = orjson.loads(path.read_bytes())
@@ -32,11 +33,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise FileError(path, f"cannot be read: {error.strerror}") from None
     except orjson.JSONDecodeError as error:
         raise InputError(path, f"damaged: {error}; {AGAIN}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if not isinstance(manifest, dict) or (kind := manifest.get("format")) not in (FORMAT, MIXTURE):
         raise InputError(path, f'this is not a manifest of token shards; expected "format": "{FORMAT}"')
-    if manifest.get("version") != VERSION:
+    expected = VERSION if kind == FORMAT else MIXTURE_VERSION
+    if manifest.get("version") != expected:
         version = manifest.get("version")
-        raise InputError(path, f"found shards of version {version}; this program reads {VERSION}: {AGAIN}")
+        raise InputError(path, f"found shards of version {version}; this program reads {expected}: {AGAIN}")
     try:
         found = checksum(manifest)
     except TypeError as error:  # JSON that can be read but not written, for example nested too deeply
@@ -45,7 +47,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("checksum") != found:
         raise InputError(path, f"damaged, or changed by hand (its checksum differs); {AGAIN}")
     # Whoever wrote another document can compute its checksum too.
-    if problem := next(_misshapen(manifest, _SHAPE, ""), None):
+    if problem := next(_misshapen(manifest, _SHAPES[kind], ""), None):
         raise InputError(path, f"this is not a manifest of token shards: {problem}; {AGAIN}")
     return manifest
 
@@ -75,6 +77,12 @@ _SHAPE: dict[str, Any] = {
     "inputs": [{"name": _TEXT, "rows": _COUNT}],
     "shards": [_SHARD],
 }
+_MIXTURE_SHAPE = {name: shape for name, shape in _SHAPE.items() if name not in ("loss_tokens", "shards")} | {
+    **dict.fromkeys(("epochs", "longest"), _COUNT),
+    "sources": [{"path": _TEXT, "checksum": _TEXT, "documents": _COUNT}],
+    "order": _FILE,
+}
+_SHAPES = {FORMAT: _SHAPE, MIXTURE: _MIXTURE_SHAPE}
 
 
 # A reader of documents needs none of these.

@@ -16,24 +16,21 @@ either what its manifest says or no shards.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dataprep.core.errors import InputError, TokenizerError, UsageError
+from dataprep.core.errors import FileError, InputError, TokenizerError, UsageError
 from dataprep.core.io import FileBytes
-from dataprep.tokens.shards.manifest import AGAIN, read_manifest, sha256_of
+from dataprep.tokens.shards.arrays import Array, Arrays, between
+from dataprep.tokens.shards.manifest import AGAIN, MIXTURE, read_manifest, sha256_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataprep.tokens.tokenizers.base import Tokenizer
-
-
-_AT_ONCE = 1 << 16  # documents whose lengths are looked at together
 
 
 class Sequence(NamedTuple):
@@ -59,70 +56,25 @@ class Source(NamedTuple):
     row: int  # its row in that file, counted from 1; blank lines do not count
 
 
-class _Array:
-    """An array in a file. Its parts are read when they are needed, and are copies."""
-
-    # A mapped array would end the process with SIGBUS if its file was cut meanwhile.
-
-    def __init__(self, data: FileBytes, dtype: str) -> None:
-        self.dtype = np.dtype(dtype)
-        self.size = len(data) // self.dtype.itemsize
-        self._data = data
-
-    def __getitem__(self, part: slice) -> NDArray[Any]:
-        begin, end, width = part.start, part.stop, self.dtype.itemsize
-        return np.frombuffer(self._data[begin * width : end * width], dtype=self.dtype)
-
-    def at(self, index: int) -> int:
-        """Return one number."""
-        return int(self[index : index + 1][0])
-
-    def parts(self, overlap: int = 0) -> Iterator[NDArray[Any]]:
-        """Yield all numbers a part at a time; each part repeats the last ``overlap`` of the one before."""
-        for begin in range(0, self.size - overlap, _AT_ONCE):
-            yield self[begin : min(begin + _AT_ONCE + overlap, self.size)]
-
-    def largest(self) -> int:
-        """Return the largest number; -1 without numbers."""
-        return max((int(part.max()) for part in self.parts()), default=-1)
-
-    def rises_to(self, end: int) -> bool:
-        """Return whether the numbers rise from 0 to the end."""
-        if not self.size or self.at(0) != 0 or self.at(self.size - 1) != end:
-            return False
-        return all((part[:-1] <= part[1:]).all() for part in self.parts(overlap=1))
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrays:
-    ids: _Array
-    mask: _Array
-    offsets: _Array
-    rows: _Array
-    sequences: _Array | None
-
-    def longest(self) -> int:
-        """Return the number of tokens of the longest document; 0 without documents."""
-        return max((int(np.diff(part).max()) for part in self.offsets.parts(overlap=1)), default=0)
-
-
 class Shards:
     """Finished shards, opened for reading. Picklable: another process opens the same files."""
 
-    def __init__(self, path: Path, manifest: Mapping[str, Any], arrays: list[_Arrays]) -> None:
+    def __init__(self, path: Path, manifest: Mapping[str, Any], arrays: list[Arrays]) -> None:
         self.path = path
         self.manifest = manifest
         self.documents: int = manifest["documents"]  # each piece of a split document counts
         self.tokens: int = manifest["tokens"]
-        self.loss_tokens: int = manifest["loss_tokens"]
         self.sequences: int = manifest["sequences"]  # 0 if not packed
         self.size: int = manifest["options"]["pack"] or 0  # positions of a sequence; 0 if not packed
         self.vocab_size: int = manifest["tokenizer"]["vocab_size"]
         self.pad_id: int = manifest["pad_id"]  # the id at the end of sequences
         self.chat_format: str = manifest["chat_format"]["name"]
         self.fingerprint: str = manifest["tokenizer"]["fingerprint"]
-        self._arrays = arrays
+        self.epochs: int = manifest.get("epochs", 1)  # of a mixture: orders of documents, one after the other
         self._rows = _cumulative([file["rows"] for file in manifest["inputs"]])
+        self._arrays = arrays
+        if manifest["format"] == MIXTURE:
+            return
         self._documents = _cumulative([shard["documents"] for shard in manifest["shards"]])
         self._sequences = _cumulative([shard["sequences"] for shard in manifest["shards"]])
 
@@ -159,6 +111,8 @@ class Shards:
                 f"{folder}: made with a vocabulary of {made['vocab_size']:,} tokens, and the model has "
                 f"{vocab_size:,}: give the model's own tokenizer"
             )
+        if manifest["format"] == MIXTURE:
+            return Mixture(folder, manifest, verify)
         # The copy is not loaded here, but damage is to be noticed now and not when it is needed.
         if made["file"] is not None:
             _open(folder / made["file"]["name"], made["file"], verify)
@@ -181,7 +135,18 @@ class Shards:
         shard, inside = _locate(self._documents, number)
         arrays = self._arrays[shard]
         begin, end = arrays.offsets[inside : inside + 2].tolist()
-        return _between(arrays, begin, end)
+        return between(arrays, begin, end)
+
+    @property
+    def loss_tokens(self) -> int:
+        """Number of tokens in the loss, in all documents."""
+        count: int = self.manifest["loss_tokens"]
+        return count
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the number of tokens of each document, shape ``(documents,)``."""
+        parts = [np.diff(arrays.offsets[0 : arrays.offsets.size]) for arrays in self._arrays]
+        return np.concatenate([np.empty(0, dtype=np.uint64), *parts]).view(np.int64)
 
     @property
     def longest(self) -> int:
@@ -214,20 +179,118 @@ class Shards:
         """Return packed sequence ``number``: ids and mask of N positions, and where its documents begin."""
         if not self.size:
             raise UsageError(f"{self.path}: not packed: make the shards with --pack N, or read documents")
-        shard, inside = _locate(self._sequences, number)
-        arrays = self._arrays[shard]
-        assert arrays.sequences is not None
-        first, last = arrays.sequences[inside : inside + 2].tolist()
-        offsets = arrays.offsets[first : last + 1].astype(np.int64)
-        tokens, in_loss = _between(arrays, int(offsets[0]), int(offsets[-1]))
-        bounds = offsets - offsets[0]
-        ids = np.full(self.size, self.pad_id, dtype=arrays.ids.dtype)
+        tokens, in_loss, bounds = self._packed(number)
+        ids = np.full(self.size, self.pad_id, dtype=id_type(self.vocab_size))
         mask = np.zeros(self.size, dtype=np.bool_)
         ids[: tokens.size] = tokens
         mask[: tokens.size] = in_loss
         # Nothing in its document stands before the first token, from which it could be predicted.
         mask[bounds[:-1]] = False
         return Sequence(ids, mask, bounds)
+
+    def _packed(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
+        """Return ids, mask and bounds of the documents of a packed sequence."""
+        shard, inside = _locate(self._sequences, number)
+        arrays = self._arrays[shard]
+        assert arrays.sequences is not None
+        first, last = arrays.sequences[inside : inside + 2].tolist()
+        offsets = arrays.offsets[first : last + 1].astype(np.int64)
+        tokens, in_loss = between(arrays, int(offsets[0]), int(offsets[-1]))
+        return tokens, in_loss, offsets - offsets[0]
+
+
+class Mixture(Shards):
+    """Documents of several directories of shards in an order of their own; ``mix_shards`` makes it.
+
+    The directory holds the order alone: for each document, its number among all documents of the sources,
+    and if packed, as in shards, where sequences begin. Documents are read from the sources.
+    """
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any], verify: bool) -> None:
+        super().__init__(path, manifest, [])
+        self._sources = [_open_source(path, described, verify) for described in manifest["sources"]]
+        self._firsts = _cumulative([source["documents"] for source in manifest["sources"]])
+        total = int(self._firsts[-1])
+        self._order = Array(_open_named(path, manifest["order"], verify), number_type(total))
+        described = manifest.get("sequence_starts")
+        self._starts = Array(_open_named(path, described, verify), "<u8") if described else None
+        starts = self._starts
+        if (
+            self._order.size != self.documents
+            or self._order.largest() >= total
+            or bool(self.size) != (starts is not None)
+            or (
+                starts is not None
+                and (starts.size != self.sequences + 1 or not starts.rises_to(self.documents))
+            )
+        ):
+            raise InputError(path, f"the mixture's numbers do not fit one another; {MIX_AGAIN}")
+
+    @property
+    def loss_tokens(self) -> int:
+        """Number of tokens in the loss: all documents are read for it."""
+        return sum(int(np.count_nonzero(mask)) for _, mask in self)
+
+    @property
+    def longest(self) -> int:
+        """Number of tokens of the longest document; 0 without documents."""
+        longest: int = self.manifest["longest"]
+        return longest
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the number of tokens of each document, shape ``(documents,)``."""
+        lengths = np.concatenate([source.lengths() for source in self._sources])
+        mixed: NDArray[np.int64] = lengths[self._order[0 : self._order.size]]
+        return mixed
+
+    def document(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return ids (read only) and mask of document ``number``, shape ``(tokens,)`` each."""
+        source, inside = self._place(number)
+        return self._sources[source].document(inside)
+
+    def row(self, number: int) -> int:
+        """Return the row of the inputs of all sources, from 0, that document ``number`` is made of."""
+        source, inside = self._place(number)
+        before = sum(int(other._rows[-1]) for other in self._sources[:source])
+        return before + self._sources[source].row(inside)
+
+    def load_tokenizer(self) -> Tokenizer:
+        """Load the tokenizer that all sources were made with, from the first one's copy of its file."""
+        return self._sources[0].load_tokenizer()
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Return the source of a document, and its number there."""
+        _, inside = _locate(_cumulative([self.documents]), number)
+        return _locate(self._firsts, self._order.at(inside))
+
+    def _packed(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
+        assert self._starts is not None
+        _, inside = _locate(_cumulative([self.sequences]), number)
+        first, last = self._starts[inside : inside + 2].tolist()
+        ids, masks = zip(*(self.document(index) for index in range(first, last)), strict=True)
+        return np.concatenate(ids), np.concatenate(masks), _cumulative([part.size for part in ids])
+
+
+MIX_AGAIN = "make the mixture again with `mix_shards`"
+
+
+def number_type(count: int) -> str:
+    """Return the type of numbers below ``count`` in a mixture's order."""
+    return "<u4" if count <= 1 << 32 else "<u8"
+
+
+def _open_source(folder: Path, described: Mapping[str, Any], verify: bool) -> Shards:
+    path = folder / described["path"]
+    if not path.is_dir():
+        raise FileError(folder, f"mixes shards that are not there: {path}; put them back, or {MIX_AGAIN}")
+    shards = Shards.open(path, verify=verify)
+    if shards.manifest["checksum"] != described["checksum"] or shards.documents != described["documents"]:
+        raise InputError(folder, f"the shards in {path} were made again since they were mixed; {MIX_AGAIN}")
+    return shards
+
+
+def _open_named(folder: Path, described: Mapping[str, Any], verify: bool) -> FileBytes:
+    return _open(folder / described["name"], described, verify)
 
 
 def _open_again(path: Path, expected: str) -> Shards:
@@ -252,7 +315,7 @@ def id_type(vocab_size: int) -> np.dtype[Any]:
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
-def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, Any], verify: bool) -> _Arrays:
+def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, Any], verify: bool) -> Arrays:
     opened = {kind: _open(folder / file["name"], file, verify) for kind, file in shard["files"].items()}
     vocab_size = manifest["tokenizer"]["vocab_size"]
     if manifest["dtype"] != id_type(vocab_size).str or any(
@@ -261,9 +324,9 @@ def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, A
         raise InputError(folder, f"the arrays' types do not fit one another; {AGAIN}")
     if len(opened["ids"]) != shard["tokens"] * id_type(vocab_size).itemsize:
         raise InputError(folder, f"the arrays' sizes do not fit one another; {AGAIN}")
-    offsets, rows = _Array(opened["offsets"], "<u8"), _Array(opened["rows"], "<u8")
-    ids, mask = _Array(opened["ids"], manifest["dtype"]), _Array(opened["mask"], "u1")
-    sequences = _Array(opened["sequences"], "<u8") if "sequences" in opened else None
+    offsets, rows = Array(opened["offsets"], "<u8"), Array(opened["rows"], "<u8")
+    ids, mask = Array(opened["ids"], manifest["dtype"]), Array(opened["mask"], "u1")
+    sequences = Array(opened["sequences"], "<u8") if "sequences" in opened else None
     sizes = (offsets.size - 1, rows.size, mask.size)
     if sizes != (shard["documents"], shard["documents"], (ids.size + 7) // 8):
         raise InputError(folder, f"the arrays' sizes do not fit one another; {AGAIN}")
@@ -276,7 +339,7 @@ def _open_shard(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, A
         or (verify and ids.largest() >= vocab_size)
     ):
         raise InputError(folder, f"the arrays' numbers do not fit one another; {AGAIN}")
-    return _Arrays(ids, mask, offsets, rows, sequences)
+    return Arrays(ids, mask, offsets, rows, sequences)
 
 
 _WIDE = {"offsets", "rows", "sequences"}
@@ -305,10 +368,3 @@ def _locate(cumulative: NDArray[np.int64], number: int) -> tuple[int, int]:
         raise IndexError(f"found {number}; there are {count:,}")
     shard = int(np.searchsorted(cumulative, index, side="right")) - 1
     return shard, index - int(cumulative[shard])
-
-
-def _between(arrays: _Arrays, start: int, end: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return ids and mask of the tokens from ``start`` to before ``end``."""
-    bits = np.unpackbits(arrays.mask[start >> 3 : (end + 7) >> 3])
-    skip = start & 7
-    return arrays.ids[start:end], bits[skip : skip + end - start].view(np.bool_)

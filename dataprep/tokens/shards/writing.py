@@ -202,7 +202,7 @@ def finish(
             "format": FORMAT,
             "version": VERSION,
             **facts,
-            "tokenizer": facts["tokenizer"] | {"file": None if copy is None else _described(copy)},
+            "tokenizer": facts["tokenizer"] | {"file": None if copy is None else described(copy)},
             "dtype": buffer.dtype.str,
             "documents": int(packed.lengths.size),
             "tokens": int(packed.lengths.sum()),
@@ -211,13 +211,13 @@ def finish(
             "shards": shards,
         }
         manifest["checksum"] = checksum(manifest)
-        _put_in_place(output, buffer.folder, manifest)
+        put_in_place(output, buffer.folder, manifest, _names(manifest))
     provenance.wrote(output, rows=int(packed.lengths.size))
     return manifest
 
 
-def _put_in_place(output: Path, scratch: Path, manifest: Mapping[str, Any]) -> None:
-    names = _names(manifest)
+def put_in_place(output: Path, scratch: Path, manifest: Mapping[str, Any], names: list[str]) -> None:
+    """Move the files of these names and the manifest into the directory; remove what was there before."""
     for name in names:
         (scratch / name).replace(output / name)
     unfinished = scratch / MANIFEST
@@ -293,7 +293,7 @@ class _Gatherer:
             "documents": end - begin,
             "tokens": int(lengths.sum()),
             "sequences": sequences,
-            "files": {kind: _described(folder / name.format(kind)) for kind in ("ids", "mask", *arrays)},
+            "files": {kind: described(folder / name.format(kind)) for kind in ("ids", "mask", *arrays)},
         }
 
     def _copy(self, ids_path: Path, mask_path: Path, begin: int, end: int) -> None:
@@ -323,5 +323,6 @@ def _positions(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 
-def _described(path: Path) -> dict[str, Any]:
+def described(path: Path) -> dict[str, Any]:
+    """Return what a manifest says about a file beside it: name, size and SHA-256."""
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}

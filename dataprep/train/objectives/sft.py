@@ -118,13 +118,19 @@ class Documents:
         self.shards = shards
 
     def __len__(self) -> int:
-        return self.shards.sequences or self.shards.documents
+        return self.shards.sequences or self.shards.documents // self.epochs
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs whose documents differ: a mixture can have other shares in each."""
+        return self.shards.epochs
 
     @property
     def files(self) -> list[dict[str, Any]]:
-        """Name and SHA-256 of each file that the shards were made from."""
+        """Name and SHA-256 of each file that the shards were made from, and of a mixture's order."""
         files: list[dict[str, Any]] = self.shards.manifest["inputs"]
-        return files
+        order = self.shards.manifest.get("order")
+        return files if order is None else [*files, order]
 
     @property
     def tokens(self) -> int:

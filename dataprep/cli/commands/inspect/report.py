@@ -31,6 +31,11 @@ def command(
     against: list[str] | None = flag(
         None, "File of test rows to look for in the files; can be repeated.", "--against", "TEST"
     ),
+    fields: str = flag(
+        "question",
+        "Parts of test rows to look for, each by itself: question, answer, user or fields.",
+        "NAMES",
+    ),
     sample: int = flag(10, "Rows to show, which --seed draws.", "N", min=0),
     seed: Seed = 42,
     tokenizer: str | None = flag(
@@ -73,7 +78,8 @@ def command(
     page = output if as_json else output or "-"
     with bytes_bar("report", inputs, 1, quiet or as_json) as advance:
         report = report_files(
-            inputs, None if dry_run else page, against=against or (), sample=sample, seed=seed,
+            inputs, None if dry_run else page, against=against or (),
+            fields=[name.strip() for name in fields.split(",")], sample=sample, seed=seed,
             tokenizer=tokenizer, chat_format=chat_format, template=template, options=which, workers=workers,
             rejects=rejects, progress=advance,
         )  # fmt: skip

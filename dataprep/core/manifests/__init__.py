@@ -1,0 +1,1 @@
+"""Write manifests beside outputs, and read them."""

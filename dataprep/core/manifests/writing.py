@@ -1,0 +1,209 @@
+"""Write a manifest beside each output of a command, when the command has ended."""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from io import BufferedWriter
+from pathlib import Path
+from typing import Any
+
+from dataprep import __version__
+from dataprep.core.io import printable, replacing
+from dataprep.core.manifests.digests import PIECE, folder_entry, input_entry, output_entry, state_of
+from dataprep.core.manifests.format import FORMAT, OUTSIDE, Entry, beside, checksum_of, dumped
+from dataprep.core.parallel.pool import available_cores
+from dataprep.core.provenance import SUFFIX, Job, Recorder, Written, is_manifest
+
+_MARKS = (
+    "dataprep.toml",
+    "raw",
+    "pre_datasets",
+    "mergedata",
+)  # what a workspace has, as `Workspace` finds it
+_LIBRARIES = (  # those that can decide an output's bytes
+    "backports.zstd", "jinja2", "numpy", "orjson", "polars", "rensa", "safetensors", "sentencepiece",
+    "splintr-rs", "tiktoken", "tokenizers", "torch", "transformers",
+)  # fmt: skip
+
+
+def root_of(output: Path) -> Path:
+    """Return the folder that a manifest's paths are relative to.
+
+    It is the workspace that the output is in, else the current folder, else the output's own.
+    """
+    folder = output.parent
+    for above in (folder, *folder.parents):
+        if any((above / mark).exists() for mark in _MARKS):
+            return above
+    here = Path.cwd()
+    return here if folder.is_relative_to(here) else folder
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command line: the command, and functions that return its arguments and options.
+
+    Both functions take one that names a path, so that no absolute one gets into a manifest.
+    """
+
+    command: str
+    words: Callable[[Callable[[str], str]], list[str]]
+    options: Callable[[Callable[[str], str]], dict[str, Any]]
+    seed: int | None = None
+
+
+class ManifestWriter:
+    """Writes the manifests of a command's outputs when it has ended."""
+
+    def __init__(self, recorder: Recorder, call: Call) -> None:
+        self._recorder = recorder
+        self._call = call
+        self._started, self._begin = datetime.now(UTC), time.monotonic()
+        self._seconds = 0.0
+        self._inputs: dict[str, Entry] = {}  # by real path
+        self._outputs: dict[str, Entry] = {}
+
+    def write(self) -> list[str]:
+        """Write a manifest beside each output; return those outputs that keep a foreign file instead."""
+        self._seconds = time.monotonic() - self._begin
+        jobs = [job for job in self._recorder.jobs if job.writes]
+        if not jobs:
+            return []
+        self._hash(jobs)
+        return [path for job in jobs for path in self._write(job)]
+
+    def _write(self, job: Job) -> Iterator[str]:
+        for real, written in job.writes.items():
+            # Replaced meanwhile, by a command that writes its own; or a part of a folder.
+            if real not in self._outputs or not _is_same(real, written):
+                continue
+            place = Path(real + SUFFIX)
+            if place.exists() and not is_manifest(place):
+                yield written.path
+                continue
+            document = self._document(job, root_of(Path(real)), place)
+            document["time"]["checksum"] = checksum_of(document)
+            with replacing(place) as file, BufferedWriter(file) as out:
+                out.write(dumped(document))
+
+    def _document(self, job: Job, root: Path, place: Path) -> dict[str, Any]:
+        def named(path: str) -> str:
+            return self._named(path, root)
+
+        settled = self._recorder.settled
+        outputs = [real for real in job.writes if real in self._outputs]
+        return {
+            "manifest": FORMAT,
+            "command": self._call.command,
+            "arguments": [*(word for pair in settled.items() for word in pair), *self._call.words(named)],
+            "options": self._call.options(named) | settled,
+            "root": Path(os.path.relpath(root, place.parent)).as_posix(),
+            "versions": versions(),
+            "seed": self._call.seed,
+            "inputs": [replace(self._inputs[real], path=named(real)).to_json() for real in self._of(job)],
+            "outputs": [replace(self._outputs[real], path=named(real)).to_json() for real in outputs],
+            "ledger": [
+                {**step, **({"output": named(step["output"])} if "output" in step else {})}
+                for step in job.ledgers
+            ],
+            "time": {
+                "started": self._started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+                "seconds": round(self._seconds, 3),
+                "files": {named(real): state_of(real) for real in outputs},
+            },
+        }
+
+    def _of(self, job: Job) -> list[str]:
+        """Return the inputs of a job; of those in a folder with a manifest, the folder."""
+        found = dict.fromkeys(_folder_of(real) or real for real in job.reads)
+        return [real for real in found if real in self._inputs]
+
+    def _hash(self, jobs: Sequence[Job]) -> None:
+        tasks: dict[tuple[int, str], Callable[[], Entry]] = {}
+        for job in jobs:
+            for real, written in job.writes.items():
+                if not any(str(above) in job.writes for above in Path(real).parents) and Path(real).exists():
+                    tasks[1, real] = partial(output_entry, real, written, job.rows.get(real))
+            for real, source in job.reads.items():
+                folder = _folder_of(real)
+                if folder is not None and folder not in job.writes:
+                    tasks[0, folder] = partial(folder_entry, folder)
+                elif not _is_own(real, job):
+                    tasks.setdefault((0, real), partial(input_entry, real, source, job.rows.get(real)))
+        results: Iterable[Entry]
+        size = sum(Path(real).stat().st_size for _, real in tasks if Path(real).is_file())
+        if size < 8 * PIECE:
+            results = [task() for task in tasks.values()]
+        else:
+            # Threads only now, when no worker is forked any more.
+            with ThreadPoolExecutor(available_cores()) as pool:
+                results = [*pool.map(_called, tasks.values())]
+        for (is_output, real), entry in zip(tasks, results, strict=True):
+            (self._outputs if is_output else self._inputs)[real] = entry
+
+    def _named(self, path: str, root: Path) -> str:
+        """Return a path as a manifest has it."""
+        if path == "-":
+            return path
+        real = os.path.realpath(path)
+        for place, folder in ((_absolute(path), root), (real, os.path.realpath(root))):
+            if Path(place).is_relative_to(folder):
+                return printable(Path(place).relative_to(folder).as_posix())
+        entry = self._inputs.get(real) or self._outputs.get(real)
+        return f"{OUTSIDE}{entry.sha256 if entry else ''}/{printable(Path(real).name)}"
+
+
+def _absolute(path: str) -> str:
+    return os.path.normpath(Path(path).absolute())  # without following links
+
+
+def _called(task: Callable[[], Entry]) -> Entry:
+    return task()
+
+
+def _is_own(real: str, job: Job) -> bool:
+    """Return whether a job has read from its output: a journal, or shards that it then replaced."""
+    grows = real in job.writes and job.writes[real].grows
+    return grows or any(str(above) in job.writes for above in Path(real).parents)
+
+
+def _folder_of(real: str) -> str | None:
+    """Return the folder with a manifest that a file is in, such as shards."""
+    return next((str(above) for above in Path(real).parents if is_manifest(beside(above))), None)
+
+
+def _is_same(real: str, written: Written) -> bool:
+    if written.status is None or not stat.S_ISREG(written.status.st_mode):
+        return True
+    now = Path(real).stat()
+    return (now.st_ino, now.st_size, now.st_mtime_ns) == (
+        written.status.st_ino,
+        written.status.st_size,
+        written.status.st_mtime_ns,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of dataprep, of Python, and of the libraries that can decide an output's bytes."""
+    found = {"dataprep": __version__, "python": platform.python_version()}
+    # By the names of their folders: `importlib.metadata` takes longer than a small command.
+    wanted = {name.replace("-", "_").lower(): name for name in _LIBRARIES}
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or ".")  # noqa: PTH208 - the names, of which there are hundreds
+        except OSError:
+            continue
+        for entry in names:
+            library, dash, version = entry.removesuffix(".dist-info").partition("-")
+            if dash and entry.endswith(".dist-info") and library.lower() in wanted:
+                found.setdefault(wanted[library.lower()], version)
+    return dict(sorted(found.items()))

@@ -1,0 +1,131 @@
+"""Choose and order the rows of a mixture: exact shares, and an order that depends on the seed alone.
+
+The same order in plain Python::
+
+    def number(i, seed):  # SplitMix64 (Steele et al. 2014), its upper half
+        x = (seed + 1 + i) * 0x9E3779B97F4A7C15 % 2**64
+        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+        return (x ^ x >> 31) >> 32
+
+    def order(counts, quotas, seed):  # rows of each source, and how many of them to take
+        mixed = []
+        for source, (count, quota) in enumerate(zip(counts, quotas)):
+            rows = sorted(range(count), key=lambda i: (number(i, seed), i))
+            mixed += [((k + 0.5) / quota, source, rows[k % count]) for k in range(quota)]
+        return [(source, row) for _, source, row in sorted(mixed, key=lambda entry: entry[0])]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dataprep.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MASK = (1 << 64) - 1
+
+
+def shares_of(weights: Sequence[float], temperature: float = 1.0) -> list[Fraction]:
+    """Return the share of each source: its ``weight ** (1 / temperature)``, divided by their sum.
+
+    Raises:
+        UsageError: a weight is below 0 or not finite, all are 0, or the temperature is not above 0.
+    """
+    if not 0 < temperature < float("inf"):
+        raise UsageError(f"--temperature {temperature}: must be a number above 0")
+    for weight in weights:
+        if not 0 <= weight < float("inf"):
+            raise UsageError(f"found the weight {weight}; expected a number of 0 or more")
+    # As written: 0.7 is seven tenths, and not the nearest binary number.
+    scaled = [Fraction(str(weight)) for weight in weights]
+    whole = sum(scaled)
+    if not whole:
+        raise UsageError("all weights are 0: give at least one source a weight above 0")
+    if temperature != 1:
+        # The largest weight becomes 1, so that no power overflows.
+        largest = max(scaled)
+        scaled = [Fraction(float(weight / largest) ** (1 / temperature)) for weight in scaled]
+        whole = sum(scaled)
+    return [weight / whole for weight in scaled]
+
+
+def quotas(shares: Sequence[Fraction], total: int) -> list[int]:
+    """Divide ``total`` rows by shares: the largest remainders are rounded up, the first one among equals."""
+    exact = [share * total for share in shares]
+    counts = [int(value) for value in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda index: counts[index] - exact[index])
+    for index in by_remainder[: total - sum(counts)]:
+        counts[index] += 1
+    return counts
+
+
+def largest_total(shares: Sequence[Fraction], counts: Sequence[int], repeats: int = 1) -> int:
+    """Return the largest total whose shares take no row more than ``repeats`` times."""
+
+    def fits(total: int) -> bool:
+        wanted = quotas(shares, total)
+        return all(quota <= count * repeats for quota, count in zip(wanted, counts, strict=True))
+
+    total = min(int(count * repeats / share) for count, share in zip(counts, shares, strict=True) if share)
+    # Rounding moves a quota by less than one row.
+    upper = total + len(shares) + 1
+    return next((number for number in range(upper, -1, -1) if fits(number)), 0)
+
+
+def shuffled_rows(count: int, seed: int) -> NDArray[np.int64]:
+    """Return the numbers below ``count``, sorted by a hash of the seed and the number."""
+    # Measured with 10,000,000 rows: a sixth of the time of `shuffled_order`.
+    first = np.uint64((seed + 1) * 0x9E3779B97F4A7C15 & _MASK)
+    rows = np.arange(count, dtype=np.uint64)
+    x = rows * np.uint64(0x9E3779B97F4A7C15) + first
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x ^= x >> np.uint64(shift)
+        x *= np.uint64(factor)
+    x ^= x >> np.uint64(31)
+    if count > 1 << 32:
+        return np.argsort(x >> np.uint64(32), kind="stable")
+    # Hash and number in one word: numpy sorts words by vector instructions, but not their order.
+    x &= np.uint64(0xFFFFFFFF << 32)
+    x |= rows
+    x.sort()
+    x &= np.uint64(0xFFFFFFFF)
+    return x.view(np.int64)
+
+
+def mixed_order(
+    counts: Sequence[int], taken: Sequence[int], seed: int, *, before: Sequence[int] | None = None
+) -> NDArray[np.int64]:
+    """Return the order of a mixture; row r of source s has the number ``sum(counts[:s]) + r``.
+
+    A source is gone through again when all of its rows are taken, so no row is taken twice more often than
+    another. Every beginning of the order has nearly the shares of the whole.
+
+    Args:
+        counts: number of rows of each source.
+        taken: number of rows to take from each source.
+        seed: the seed of the order of each source.
+        before: number of rows that earlier epochs took from each source; this one continues after them.
+    """
+    parts, places = [], []
+    first = 0
+    for source, (count, quota) in enumerate(zip(counts, taken, strict=True)):
+        if quota:
+            skip = before[source] % count if before else 0
+            rows = shuffled_rows(count, seed)
+            rows += first
+            # Only as long as it must be: a copy of ten million numbers takes a while.
+            part = rows[skip : skip + quota]
+            parts.append(part if part.size == quota else np.resize(np.roll(rows, -skip), quota))
+            places.append((np.arange(quota) + 0.5) / quota)
+        first += count
+    if len(parts) < 2:
+        return parts[0] if parts else np.empty(0, dtype=np.int64)
+    # Each part rises, so a stable sort merges them; the first source comes first among equals.
+    return np.concatenate(parts)[np.argsort(np.concatenate(places), kind="stable")]
