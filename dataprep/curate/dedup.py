@@ -95,7 +95,7 @@ def dedup_files(
         on: the part of a row to compare: ``"messages"``, a role, ``"question"``, or a field. For
             ``"messages"``, rows that are no chat rows are compared by all fields but ``id`` and ``source``.
         near: also drop rows of this Jaccard similarity or more to a kept row, from 0.1 to 1: n-grams
-            that both texts have, over those that either has. Without it, only texts that are equal but for
+            that both texts have, over those that either has. Without it, only texts that are equal except for
             case, white space and Unicode form.
         ngram: tokens of an n-gram. A shorter text has one n-gram.
         keep: which of similar rows is kept: ``"first"``, ``"longest"`` (of the compared text), or

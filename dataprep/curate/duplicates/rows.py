@@ -117,7 +117,7 @@ def _bytes(text: str) -> bytes:
 
 @dataclass(slots=True)
 class Compared:
-    """What is compared of the sound rows of a block."""
+    """Digests, scores and shingles of the sound rows of a block."""
 
     lines: NDArray[np.uint32] | None  # their lines in the block, counted from 1; None if all lines are rows
     numbers: NDArray[np.uint32] | None  # their numbers among the lines that are not blank, from 0

@@ -22,7 +22,7 @@ _SLOW = 0.02  # a round that decides a smaller share of the sets is one of many
 
 @dataclass(slots=True)
 class Repeats:
-    """Which set each set repeats.
+    """The set that each set repeats.
 
     Attributes:
         of: the number of a kept set that is similar; a set's own number if it is kept.
