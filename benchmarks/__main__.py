@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import (
     convert,
     decontaminate,
+    dedup,
     exchange,
     filter_split,
     generate,
@@ -36,6 +37,7 @@ SUITES = {
     "convert": convert.bench,
     "exchange": exchange.bench,
     "decontaminate": decontaminate.bench,
+    "dedup": dedup.bench,
     "merge": merge.bench,
     "manifests": manifests.bench,
     "mix": mix.bench,

@@ -52,6 +52,7 @@ _HOMES = {
     "convert_files": "datasets.convert",
     "dataset_names": "datasets.registry:names",
     "decontaminate_files": "curate.contamination.files",
+    "dedup_files": "curate.dedup",
     "evaluate_file": "evaluate.evaluator",
     "export_files": "datasets.exchange.files",
     "export_rationales": "answers.parse",

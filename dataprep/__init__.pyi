@@ -35,6 +35,7 @@ from dataprep.datasets.convert import convert as convert
 from dataprep.datasets.convert import convert_files as convert_files
 from dataprep.datasets.registry import names as dataset_names
 from dataprep.curate.contamination.files import decontaminate_files as decontaminate_files
+from dataprep.curate.dedup import dedup_files as dedup_files
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.answers.parse import export_rationales as export_rationales

@@ -24,6 +24,7 @@ COMMANDS = {
     "convert": ("convert:command", "Convert a dataset's source rows to chat rows or Examples."),
     "import": ("exchange:import_command", "Read other tools' rows as chat rows."),
     "merge": ("merge:command", "Merge and shuffle files of rows, reproducibly."),
+    "dedup": ("curate.dedup:command", "Drop rows that repeat others, exactly or nearly."),
     "decontaminate": ("curate.decontaminate:command", "Drop training rows that repeat test rows."),
     "filter": ("curate.filter:command", "Keep the rows for which a condition holds."),
     "mix": ("curate.mix:command", "Mix files in exact shares, reproducibly."),

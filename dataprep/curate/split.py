@@ -27,12 +27,14 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.core.records import from_cell, id_text
 from dataprep.curate.inputs import blocks_of, checked_inputs
+from dataprep.curate.near import find_groups
 from dataprep.curate.texts import TextOf, normalised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PART = "{part}"  # in an output's path
+SIMILAR = "near-duplicates"  # in place of a key
 ELSEWHERE = "in another part"
 _FAR = 0.05  # a share this far from the one that was asked for is worth a warning
 
@@ -206,7 +208,8 @@ def split_files(
         inputs: a file or several, in any format that dataprep reads; ``-`` is standard input.
         output: a folder, which gets ``NAME.jsonl`` for each part; or a path with ``{part}`` in it.
         parts: the share of each part, as in ``"train=0.9,valid=0.1"``; the sum must be 1.
-        by: the key: ``"id"`` (without one, the row's content), ``"question"``, ``"source"``, or a field.
+        by: the key: ``"id"`` (without one, the row's content), ``"question"``, ``"source"``, or a field. With
+            ``"near-duplicates"``, rows that are similar, or linked by similar ones, have one key.
         keys: in place of ``by``, a key for each row of each file, in their order, by the file's path. Blank
             lines are no rows.
         seed: seed of the hash.
@@ -224,6 +227,10 @@ def split_files(
     check_whole("--seed", seed)
     outputs = output_paths(str(output), list(shares))
     paths = checked_inputs(inputs, outputs.values(), rejects, "split")
+    if by == SIMILAR and keys is None:
+        if files.STDIO in paths:
+            raise UsageError(f"--by {SIMILAR} reads the rows twice, and standard input can be read once")
+        keys = find_groups(paths, workers=workers, rejects=rejects).names()
     operator = SplitRows(KeyOf(by), list(shares.values()), seed, keys)
     total = Ledger()
     with files.open_rejects(rejects) as bad, ExitStack() as stack:

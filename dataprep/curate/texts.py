@@ -23,9 +23,9 @@ _UNSPACED = (
     r"\U00020000-\U0003ffff"
 )
 _TOKEN = re.compile(rf"[{_UNSPACED}][\u0300-\u036f\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*|[^\W{_UNSPACED}_]+")
-_SPACE = re.compile(r"\s+")
 # English text needs no regular expression, which takes ten times as long.
 _ASCII = {code: chr(code).lower() if chr(code).isalnum() else " " for code in range(128)}
+_ASCII_BYTES = bytes(ord(_ASCII.get(code, " ")) for code in range(256))
 _MARKS = "’‘“”–—…\xa0×−"  # in texts that are ASCII otherwise; each ends a token
 
 _LAST = {"question": "user", "answer": "assistant"}
@@ -57,6 +57,15 @@ class TextOf:
                 plain = [message["content"] for message in messages if message["role"] == part]
                 if plain:
                     return "\n".join(plain)
+            except (TypeError, KeyError):
+                pass
+        if part == "messages" and type(messages) is list:
+            try:
+                plain = [
+                    message["content"] for message in messages if len(message) == 2 and "role" in message
+                ]
+                if len(plain) == len(messages):
+                    return "\n".join(filter(None, plain))
             except (TypeError, KeyError):
                 pass
         if messages is None or part not in (*ROLES, *_LAST, "messages"):
@@ -124,7 +133,7 @@ def normalised(text: str) -> str:
     >>> normalised("  Ｈello   WORLD ")
     'hello world'
     """
-    return _SPACE.sub(" ", _folded(text)).strip()
+    return " ".join(_folded(text).split())
 
 
 def tokens_of(text: str) -> list[str]:
@@ -137,6 +146,17 @@ def tokens_of(text: str) -> list[str]:
         for mark in _MARKS:
             text = text.replace(mark, " ")
     return text.translate(_ASCII).split() if text.isascii() else _TOKEN.findall(_folded(text))
+
+
+def word_bytes(text: str) -> bytes:
+    """Return the words of ``tokens_of`` in UTF-8, with spaces between them, and perhaps around them.
+
+    >>> word_bytes("It's £3.50")
+    b'it s 3 50'
+    """
+    if text.isascii():
+        return text.encode("ascii").translate(_ASCII_BYTES)
+    return " ".join(tokens_of(text)).encode("utf-8", "surrogatepass")
 
 
 def spans_of(text: str) -> list[tuple[int, int]] | None:

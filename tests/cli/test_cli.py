@@ -47,6 +47,7 @@ def test_the_commands_are_these():
         "convert",
         "datasets",
         "decontaminate",
+        "dedup",
         "evaluate",
         "export",
         "export-rationales",

@@ -13,7 +13,9 @@ def command(
     inputs: list[str] = argument(..., "Files of rows; - is standard input.", "FILE..."),
     parts: str = flag(..., "Share of each part; the sum must be 1.", "NAME=SHARE,..."),
     output: str = flag(..., "Folder, or a path with {part} in it.", "-o", "--output", "DIR"),
-    by: str = flag("id", "Rows with this in common stay together: id, source, question, or a field.", "KEY"),
+    by: str = flag(
+        "id", "What rows share that stay together: id, source, question, a field, near-duplicates.", "KEY"
+    ),
     seed: int = flag(42, "Seed of the hash.", "N"),
     dry_run: bool = flag(False, "Count the rows and write nothing.", "--dry-run"),
     workers: Workers = None,
@@ -32,6 +34,7 @@ def command(
     Examples:
       dataprep split rows.jsonl --parts train=0.9,valid=0.1 -o parts
       dataprep split rows.jsonl --parts train=0.8,valid=0.1,test=0.1 --by question -o parts
+      dataprep split rows.jsonl --parts train=0.9,valid=0.1 --by near-duplicates -o parts
       dataprep split rows.jsonl --parts a=1/3,b=2/3 -o 'rows.{part}.jsonl.gz'
     """
     from dataprep.curate.split import split_files

@@ -1,0 +1,1 @@
+"""Find rows that repeat others, exactly or nearly."""
