@@ -32,7 +32,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@
 
-demo: .venv/.train  ## Convert and merge the samples and train a tiny student, in .demo/.
+demo: .venv/.train  ## Convert, merge and clean the samples, train a tiny student, report; in .demo/.
 	@rm -rf $(DEMO)
 	$(BIN)/dataprep init $(DEMO)
 	$(BIN)/dataprep convert gsm8k --workspace $(DEMO)
@@ -40,9 +40,13 @@ demo: .venv/.train  ## Convert and merge the samples and train a tiny student, i
 	$(BIN)/dataprep convert squad --workspace $(DEMO)
 	$(BIN)/dataprep merge --seed 42 --workspace $(DEMO)
 	$(BIN)/dataprep validate $(DEMO)/mergedata/train.jsonl $(DEMO)/mergedata/test.jsonl
-	$(BIN)/dataprep stats $(DEMO)/mergedata/train.jsonl
-	@echo; echo "The first two rows of $(DEMO)/mergedata/train.jsonl:"; head -2 $(DEMO)/mergedata/train.jsonl; echo
-	$(BIN)/dataprep train --workspace $(DEMO) --epochs 12 --eval-every 20 -o $(DEMO)/student
+	$(BIN)/dataprep decontaminate $(DEMO)/mergedata/train.jsonl --against $(DEMO)/mergedata/test.jsonl -o $(DEMO)/decontaminated.jsonl
+	$(BIN)/dataprep dedup $(DEMO)/decontaminated.jsonl -o $(DEMO)/clean.jsonl
+	$(BIN)/dataprep stats $(DEMO)/clean.jsonl
+	@echo; $(BIN)/dataprep head $(DEMO)/clean.jsonl -n 2
+	$(BIN)/dataprep train $(DEMO)/clean.jsonl --eval $(DEMO)/mergedata/test.jsonl --epochs 12 --eval-every 20 -o $(DEMO)/student
+	$(BIN)/dataprep verify $(DEMO)/clean.jsonl
+	$(BIN)/dataprep report $(DEMO)/clean.jsonl --against $(DEMO)/mergedata/test.jsonl -o $(DEMO)/report.html
 
 test: .venv/.dev  ## The tests that every change must pass: 6 minutes on two cores.
 	$(BIN)/python $(PYTEST) -m 'not slow'
