@@ -12,7 +12,7 @@ import dataprep
 from dataprep.core.errors import RowError
 from dataprep.core.ledger import listening
 from dataprep.curate.dedup import dedup_files
-from dataprep.curate.duplicates import join, rows, similar
+from dataprep.curate.duplicates import join, rows, sets, similar
 from dataprep.curate.duplicates.exact import representatives
 from dataprep.curate.duplicates.shingles import Shingler
 from dataprep.curate.near import find_groups
@@ -95,6 +95,7 @@ def small_batches(monkeypatch):
     monkeypatch.setattr(similar, "_FEW_PAIRS", 10)
     monkeypatch.setattr(join, "PAIRS", 40)
     monkeypatch.setattr(join, "PART", 60)
+    monkeypatch.setattr(sets, "HELD", 300)
 
 
 @pytest.mark.parametrize("pieces", ["small", "large"])
@@ -140,11 +141,11 @@ def test_groups_are_those_of_brute_force(tmp_path, request, pieces, threshold):
     if pieces == "small":
         request.getfixturevalue("small_batches")
     texts = varied(7, 300)
-    roots, sets = list(range(len(texts))), list(map(grams, texts))
+    roots, ngrams = list(range(len(texts))), list(map(grams, texts))
     for right in range(len(texts)):
         for left in range(right):
-            both = len(sets[left] & sets[right])
-            either = len(sets[left]) + len(sets[right]) - both
+            both = len(ngrams[left] & ngrams[right])
+            either = len(ngrams[left]) + len(ngrams[right]) - both
             same = normalised(texts[left]) == normalised(texts[right])
             if roots[left] != roots[right] and (same or (both and both / either >= threshold)):
                 low, high = sorted((roots[left], roots[right]))
