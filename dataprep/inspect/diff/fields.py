@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -46,8 +46,8 @@ class Change:
 def changes_of(before: Any, after: Any, path: str = "", role: str = "") -> Iterator[Change]:
     """Yield the fields in which two values of JSON differ, as deep inside as they can be told.
 
-    Items of two lists are compared with each other where neither is also in the other list: messages of the same
-    role, in their order. A list of numbers or texts counts as one value.
+    Of two lists, equal items are left out, and the others between them are compared in their order, messages
+    with those of the same role. A list of numbers or texts counts as one value.
 
     >>> [change.name for change in changes_of({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2.0})]
     ['a.b']
@@ -94,7 +94,7 @@ def _aligned(before: list[Any], after: list[Any]) -> Iterator[tuple[int | None, 
             yield from zip_longest(range(a1 + a3, a1 + a4), range(b1 + b3, b1 + b4))
 
 
-def _steps(a: list[Any], b: list[Any]) -> list[Step]:
+def _steps(a: list[Any], b: list[Any]) -> Sequence[Step]:
     """Return the steps that make the first sequence the second one, as ``SequenceMatcher`` does."""
     # Its time grows with the square, so long sequences are compared by their common ends alone.
     if max(len(a), len(b)) <= MAX_ITEMS:
@@ -141,7 +141,7 @@ def word_changes(before: str, after: str) -> list[Piece]:
     return [piece for piece in pieces if piece[1]]
 
 
-def _joined(steps: list[Step], words: list[str]) -> Iterator[Step]:
+def _joined(steps: Sequence[Step], words: list[str]) -> Iterator[Step]:
     """Join changes with nothing but white space between them, which would be hard to read one by one."""
     open_: Step | None = None
     for number, step in enumerate(steps):

@@ -74,7 +74,7 @@ class Diff:
         changed: number of rows with the same key in both files, and different contents.
         lost: number of rows that are in the first file only.
         gained: number of rows that are in the second file only.
-        copies: of the lost and of the gained rows, number of those whose equal is in the other file less often.
+        copies: of the lost and of the gained rows, number of those that the other file has less often.
         moved: the least number of rows in both files to take out so that the others have the same order.
         fields: in how many rows a field changed, by path and role.
         shown: the first differences of each kind.
@@ -133,17 +133,17 @@ def diff_files(
     """Compare the rows of two files.
 
     Two rows are equal if their values of JSON are: the order of keys, white space and the notation of numbers
-    make no difference. The order of rows makes none either, and is reported. Of several equal rows, the n-th ones
-    of both files are a pair.
+    make no difference. The order of rows makes none either, and is reported. Of several equal rows, the n-th
+    ones of both files are a pair.
 
     Args:
         a: the first file, in any format that dataprep reads; ``-`` is standard input.
         b: the second file.
         output: receives a line of JSON for each difference: the lost rows in the order of the first file,
             then the changed and gained ones in the order of the second.
-        by: the key of a row. ``"id"``, its id, compared as a text; ``"content"``, the whole row, so that none is
-            changed; or a part of the row, as for ``split_files``. Defaults to ids if each row of both files
-            has one of its own, and else to the content.
+        by: the key of a row. ``"id"``, its id, compared as a text; ``"content"``, the whole row, so that none
+            is changed; or a part of the row, as for ``split_files``. Defaults to ids if each row of both
+            files has one of its own, and else to the content.
         show: number of differences of each kind to keep in the result.
         rejects: receives bad rows; without it the first one raises.
         workers: number of processes; ``None`` decides by the input's size.

@@ -27,11 +27,11 @@ class Match:
         by: how rows were matched: ``"id"``, ``"content"`` or a part of the row.
         why: why not by id, if nothing was asked for.
         shared: number of pairs of equal rows.
-        changed: pairs of different rows with the same key, shape ``(count, 2)``, in the order of the first file.
+        changed: pairs of different rows with the same key, shape ``(count, 2)``, in the first file's order.
         lost: rows of the first file without a partner.
         gained: rows of the second file without a partner.
-        copies: of the lost and of the gained rows, number of those whose equal is in the other file less often.
-        moved: the least number of paired rows to take out so that the others have the same order in both files.
+        copies: of the lost and of the gained rows, number of those that the other file has less often.
+        moved: the least number of paired rows to take out so that the others have the same order.
     """
 
     by: str

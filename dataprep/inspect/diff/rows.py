@@ -100,7 +100,7 @@ class ReadDigests:
 
     def __call__(self, block: files.Block) -> engine.Outcome:
         """Return an outcome without output."""
-        # Checked: of two rows that differ in a part that the parser loses, it would be said that they are equal.
+        # Checked: rows that differ in what the parser loses would be taken for equal.
         read: engine.ReadRows[dict[str, Any]] = engine.read_block(block)
         results: list[tuple[bytes, bytes] | RowError] = []
         for row in read.rows:

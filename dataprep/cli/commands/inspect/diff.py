@@ -29,8 +29,8 @@ def command(
     output: Output = None,
     by: str | None = flag(
         None,
-        "Key of a row: id, content, or a part such as question or a field. Defaults to id if each row of both "
-        "files has an id of its own, and else to content.",
+        "Key of a row: id, content, or a part such as question or a field. Defaults to id if each row of "
+        "both files has an id of its own, and else to content.",
         "--by",
         "KEY",
     ),
@@ -43,9 +43,9 @@ def command(
 ) -> None:
     """Say which rows two files share, lost, gained or changed.
 
-    Two rows with the same key are shared if their values are equal, and else changed. The order of keys, white
-    space and the notation of numbers make no difference. Equal rows in another order are shared; how many were
-    moved is reported. Of a changed row, the changed fields are named and the changed words marked:
+    Two rows with the same key are shared if their values are equal, and else changed. The order of keys,
+    white space and the notation of numbers make no difference. Equal rows in another order are shared; how
+    many were moved is reported. Of a changed row, the changed fields are named and the changed words marked:
     [-before-] and {+after+}.
 
     \b
@@ -140,11 +140,10 @@ def _append_change(text: Any, change: Change) -> None:
     for number, (kind, part) in enumerate(pieces):
         opened, closed, style = _MARKS[kind]
         if kind == "same":
-            part = _around(part, first=number == 0, last=number == len(pieces) - 1)
+            short = _around(part, first=number == 0, last=number == len(pieces) - 1)
         else:
-            part = shortened(part, _LONGEST)
-        # After the text was shortened, because an escape is longer than what it stands for.
-        text.append(f"{opened}{visible(part, lines=True)}{closed}".replace("\n", "\n  "), style)
+            short = shortened(part, _LONGEST)
+        text.append(f"{opened}{visible(short, lines=True)}{closed}".replace("\n", "\n  "), style)
     text.append("\n")
 
 
