@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ import orjson
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import RowError
-from dataprep.core.jsonl import not_writable
+from dataprep.core.jsonl import has_long_number, loses_keys, not_writable
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import id_text
 from dataprep.curate.duplicates.rows import DIGEST_BYTES, Piece, Rows, Spool
@@ -24,11 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ID, CONTENT = "id", "content"
+_NESTED = frozenset({dict, list})
 _NOTHING = bytes(DIGEST_BYTES)  # in place of the digest of a key that a row lacks
-# How the writer ends a float without a fraction, with what can follow in a row; from 1e16 on, it writes an
-# exponent.
-_WHOLE = (b".0,", b".0}", b".0]")
-_ONE_DIGIT = bytes.maketrans(b"123456789", b"0" * 9)
 
 
 def content_of(value: Any) -> bytes:
@@ -43,17 +42,24 @@ def content_of(value: Any) -> bytes:
         RowError: the value is nested too deeply.
     """
     try:
-        data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-        # Of rows, which are mostly texts, few need the second, slow way.
-        if (
-            any(mark in data for mark in _WHOLE)
-            or b"0e0" in data.translate(_ONE_DIGIT)
-            or type(value) is float
-        ):
-            return orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS)
-        return data
+        plain = _plain(value) if _has_float([value]) else value
+        return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
     except (TypeError, RecursionError) as error:
         raise not_writable(error) from None
+
+
+def _has_float(values: Iterable[Any]) -> bool:
+    """Return whether there is a float in values of JSON, or inside them."""
+    # Level by level, because a loop over each value would take longer than to write them all.
+    while values:
+        kinds = set(map(type, values))
+        if float in kinds or kinds.isdisjoint(_NESTED):
+            return float in kinds
+        inside = (
+            value.values() if type(value) is dict else value for value in values if type(value) in _NESTED
+        )
+        values = [*chain.from_iterable(inside)]
+    return False
 
 
 def _plain(value: Any) -> Any:
@@ -100,35 +106,71 @@ class ReadDigests:
 
     def __call__(self, block: files.Block) -> engine.Outcome:
         """Return an outcome without output."""
-        # Checked: rows that differ in what the parser loses would be taken for equal.
-        read: engine.ReadRows[dict[str, Any]] = engine.read_block(block)
-        results: list[tuple[bytes, bytes] | RowError] = []
-        for row in read.rows:
-            try:
-                results.append((_digest(content_of(row)), self._key(row)))
-            except RowError as error:
-                results.append(error)
+        read: engine.ReadRows[dict[str, Any]] = engine.read_block(block, checked=False)
+        contents = _contents_of(read.rows)
+        if _loses(read, contents):
+            # Rows that differ in what the parser loses would be taken for equal.
+            read = engine.read_block(block)
+            contents = _contents_of(read.rows)
+        keys = self._keys_of(read.rows)
+        results = [
+            content if isinstance(content, RowError) else key if isinstance(key, RowError) else (content, key)
+            for content, key in zip(contents, keys, strict=True)
+        ]
         pairs = read.settle(results)
-        keys = [key for _, key in pairs]
+        sound_keys = [key for _, key in pairs]
         read.outcome.payload = Digests(
             None if len(pairs) == read.outcome.lines else np.array(read.line_numbers, np.uint32),
-            b"".join([content for content, _ in pairs]),
-            b"".join(keys),
-            keys.index(_NOTHING) if _NOTHING in keys else -1,
+            b"".join([_digest(content) for content, _ in pairs]),
+            b"".join(sound_keys),
+            sound_keys.index(_NOTHING) if _NOTHING in sound_keys else -1,
         )
         return read.outcome
 
-    def _key(self, row: dict[str, Any]) -> bytes:
+    def _keys_of(self, rows: list[dict[str, Any]]) -> list[bytes | RowError]:
         if self.by == CONTENT:
-            return b""
-        if self._key_of is not None:
-            return _digest(self._key_of(row).encode("utf-8", "surrogatepass"))
-        key = id_of(row) if self.by is None else id_text(row)
-        if key is not None:
-            return _digest(key.encode())
-        if self.by is None:
-            return _NOTHING
+            return [b""] * len(rows)
+        keys: list[bytes | RowError] = []
+        for row in rows:
+            try:
+                # Most ids are texts without white space around them, and done with here.
+                key = row.get("id") if self._key_of is None else self._key_of(row)
+                if self._key_of is None and (type(key) is not str or not key or key != key.strip()):
+                    key = id_of(row) if self.by is None else _needed_id(row)
+                keys.append(_NOTHING if key is None else _digest(key.encode("utf-8", "surrogatepass")))
+            except RowError as error:
+                keys.append(error)
+        return keys
+
+
+def _needed_id(row: dict[str, Any]) -> str:
+    key = id_text(row)
+    if key is None:
         raise RowError("no id", "expected a field 'id'; with --by content, rows need none")
+    return key
+
+
+def _contents_of(rows: list[dict[str, Any]]) -> list[bytes | RowError]:
+    contents: list[bytes | RowError] = []
+    try:
+        if not _has_float(rows):
+            return [orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in rows]
+    except (TypeError, RecursionError):
+        pass  # one of them is nested too deeply
+    for row in rows:
+        try:
+            contents.append(content_of(row))
+        except RowError as error:
+            contents.append(error)
+    return contents
+
+
+def _loses(read: engine.ReadRows[dict[str, Any]], contents: list[bytes | RowError]) -> bool:
+    """Return whether the parser may have lost a part of the rows."""
+    # As ``core.jsonl.loses``, but with the contents, which are written anyway.
+    text = b"\n".join(read.lines)
+    colons = sum([content.count(b":") for content in contents if isinstance(content, bytes)])
+    return loses_keys(text, colons) or (has_long_number(text) and _has_float(read.rows))
 
 
 def _digest(data: bytes) -> bytes:
