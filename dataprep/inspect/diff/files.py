@@ -189,9 +189,12 @@ def diff_files(
 
 
 def _count(fields: Counter[str], changes: Sequence[Change]) -> None:
-    # A name once for each row, though several of its fields can be among the others.
-    for name in dict.fromkeys(change.name for change in changes):
-        fields[name if name in fields or len(fields) < MAX_FIELDS else OTHERS] += 1
+    counted: set[str] = set()  # once for each row, though several of its fields can be among the others
+    for change in changes:
+        name = change.name if change.name in fields or len(fields) < MAX_FIELDS else OTHERS
+        if name not in counted:
+            counted.add(name)
+            fields[name] += 1
 
 
 def _balance(result: Diff, written: Counter[str] | None) -> None:

@@ -208,7 +208,10 @@ def read_files(
     """Return what is kept of the rows of two files; the digests are in ``folder``."""
     for name in ("contents", "keys"):
         (folder / name).mkdir()
-    contents, keys = Rows(paths, folder / "contents", rows_in=[0, 0]), Rows(paths, folder / "keys")
+    contents, keys = (
+        Rows(paths, folder / name, rows_in=[0, 0], counters=np.empty(0, np.uint32))
+        for name in ("contents", "keys")
+    )
     read = TwoFiles(contents, None if by == CONTENT else keys)
     with ExitStack() as stack:
         out, out_keys = (stack.enter_context(rows.digests.open("wb")) for rows in (contents, keys))
