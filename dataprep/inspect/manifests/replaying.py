@@ -64,30 +64,16 @@ class _Step:
     outputs: dict[str, Entry] = field(default_factory=dict)
 
 
-def replay_files(
+def replay_steps(
     paths: Sequence[str | Path],
-    folder: str | Path | None = None,
+    folder: str | Path | None,
     *,
     check: Check,
-    sources: Sequence[str | Path] = (),
-    dry_run: bool = False,
-    on_step: Callable[[Done], None] | None = None,
+    sources: Sequence[str | Path],
+    dry_run: bool,
+    on_step: Callable[[Done], None] | None,
 ) -> Replayed:
-    """Run the commands that made files again, in order; those whose outputs are up to date are skipped.
-
-    Args:
-        paths: files with manifests; the files themselves need not be there.
-        folder: the workspace to run in, which has the same source files. Defaults to the files' own.
-        check: raises `UsageError` for a command or arguments that must not run.
-        sources: files, or folders of files, that the manifests know by their digests alone.
-        dry_run: run nothing, and say which steps would run.
-        on_step: called after each step.
-
-    Raises:
-        UsageError: a step cannot be run again, or is not allowed to.
-        InputError: a source file, or an output of the step before, has other bytes than recorded.
-        FileError: a file is missing, or a command failed.
-    """
+    """Do what ``dataprep.replay_files`` describes; ``check`` raises for a command that must not run."""
     steps = _steps_of(paths, folder)
     located = _located(steps, sources)
     result, digests = Replayed(), Digests()
