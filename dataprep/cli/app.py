@@ -27,7 +27,7 @@ COMMANDS = {
     "dedup": ("curate.dedup:command", "Drop rows that repeat others, exactly or nearly."),
     "decontaminate": ("curate.decontaminate:command", "Drop training rows that repeat test rows."),
     "filter": ("curate.filter:command", "Keep the rows for which a condition holds."),
-    "mix": ("curate.mix:command", "Mix files in exact shares, reproducibly."),
+    "mix": ("curate.mix:command", "Mix files or token shards in exact shares, reproducibly."),
     "split": ("curate.split:command", "Divide rows into parts such as train and valid."),
     "validate": ("checks:validate_command", "Check that every row of chat files is well-formed."),
     "lint-tokens": ("checks:lint_tokens_command", "Check the token ids and the loss mask of chat files."),
