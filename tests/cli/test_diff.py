@@ -35,10 +35,10 @@ def test_the_report(run):
     done = run("diff", "a.jsonl", "b.jsonl")
     text = done.out.decode()
     assert (done.code, done.err) == (0, "")
+    changed = "It is [-four-]{+five+}, my [-friend-]{+\\x1b[31mfriend+}."
     assert (
         "── changed: a.jsonl:1 → b.jsonl:2 · id 1 ──\nmessages[0] (system) added\n  {+Be kind+}\n"
-        "messages[2].content (assistant) changed\n  It is [-four-]{+five+}, my [-friend-]{+\\x1b[31mfriend+}.\n\n"
-        in text
+        f"messages[2].content (assistant) changed\n  {changed}\n\n" in text
     )
     assert re.search(r"\n  … word.* \[-old-\]\{\+new\+\} word.* …\n", text), (
         "long texts are shown around changes"

@@ -98,7 +98,7 @@ class Diff:
 
     @property
     def equal(self) -> bool:
-        """Whether both files have the same rows, in any order."""
+        """True if both files have the same rows, in any order."""
         return not self.changed + self.lost + self.gained
 
     def to_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Match:
-    """Which rows of two files belong together; rows are numbered as in ``TwoFiles``.
+    """The pairs of rows of two files, and the rows without a partner, numbered as in ``TwoFiles``.
 
     Attributes:
         by: how rows were matched: ``"id"``, ``"content"`` or a part of the row.
