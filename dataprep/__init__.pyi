@@ -2,6 +2,7 @@
 from dataprep.inspect.card.writing import Card as Card
 from dataprep.curate.contamination.files import Contamination as Contamination
 from dataprep.core.errors import DataprepError as DataprepError
+from dataprep.inspect.diff.files import Diff as Diff
 from dataprep.teacher.settings import Endpoint as Endpoint
 from dataprep.evaluate.settings import Settings as EvaluateSettings
 from dataprep.evaluate.settings import Evaluation as Evaluation
@@ -36,6 +37,7 @@ from dataprep.datasets.convert import convert_files as convert_files
 from dataprep.datasets.registry import names as dataset_names
 from dataprep.curate.contamination.files import decontaminate_files as decontaminate_files
 from dataprep.curate.dedup import dedup_files as dedup_files
+from dataprep.inspect.diff.files import diff_files as diff_files
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.answers.parse import export_rationales as export_rationales
@@ -58,6 +60,7 @@ from dataprep.teacher.prompts import prompt_file as prompt_file
 from dataprep.tokens.pairs import read_pairs as read_pairs
 from dataprep.core.io import read_rows as read_rows
 from dataprep.collect.review.review import review as review
+from dataprep.cli.replay import replay_files as replay_files
 from dataprep.inspect.report.making import report_files as report_files
 from dataprep.collect.review.review import review_files as review_files
 from dataprep.core.sampling import shuffled_order as shuffled_order
@@ -71,6 +74,7 @@ from dataprep.train.run import train as train_student
 from dataprep.tokens.tokenizers.training import train_tokenizer as train_tokenizer
 from dataprep.datasets.checks import validate as validate
 from dataprep.datasets.checks import validate_files as validate_files
+from dataprep.inspect.manifests.verifying import verify_files as verify_files
 from dataprep.inspect.view.server import view as view
 from dataprep.inspect.card.writing import write_card as write_card
 from dataprep.core.io import write_rows as write_rows

@@ -126,6 +126,26 @@ def test_help_texts_are_current(page):
     assert text == build.with_help(text, page.stem)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_in_a_page_have_these_options(page):
+    """No page shows a command or an option that does not exist."""
+    text = page.read_text("utf-8")
+    shown = [
+        line for language in ("bash", "sh") for block in blocks(page, language) for line in block.splitlines()
+    ]
+    shown += re.findall(r"`(dataprep [^`]*)`", text)
+    commands = get_command(app)
+    for line in shown:
+        for written in re.findall(r"(?:^|[|;(] *|: )dataprep ([a-z].*)", line):
+            command, rest = commands, re.split(r"[|;<>]|&&", written)[0].split()
+            while rest and hasattr(command, "commands"):
+                assert rest[0] in command.commands, line
+                command, rest = command.commands[rest[0]], rest[1:]
+            known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+            used = {word.split("=")[0] for word in rest if re.match(r"--[a-z]|-[a-z]$", word)}
+            assert used <= known | {"--help", "-h"}, line
+
+
 def test_every_command_has_a_page_that_the_readme_names():
     """No command is undocumented."""
     commands = set(get_command(app).commands)

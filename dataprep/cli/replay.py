@@ -1,22 +1,58 @@
-"""Check a command line from a manifest before it is run: a manifest is text from outside."""
+"""Replay manifests, whose command lines are checked first: a manifest is text from outside."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from dataprep.cli.manifests import WITHOUT, paths_in
 from dataprep.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from dataprep.inspect.manifests.replaying import Done, Replayed
+
 # Options that are never in a manifest.
 _REFUSED = {"config", "help"}
 # `generate` asks a server, and the others write nothing.
 _COMMANDS = WITHOUT | {"generate"}
 _USAGE: Any = typer.BadParameter.__base__
+
+
+def replay_files(
+    paths: Sequence[str | Path],
+    workspace: str | Path | None = None,
+    *,
+    sources: Sequence[str | Path] = (),
+    allow_code: bool = False,
+    dry_run: bool = False,
+    on_step: Callable[[Done], None] | None = None,
+) -> Replayed:
+    """Run the commands that made files again, in order; those whose outputs are up to date are skipped.
+
+    Each command runs in a process of its own.
+
+    Args:
+        paths: files with manifests; the files themselves need not be there.
+        workspace: folder to run in, which has the same source files. Defaults to the files' own.
+        sources: files, or folders of files, that the manifests know by their digests alone.
+        allow_code: run commands that ran tests of code, confined.
+        dry_run: run nothing, and say which steps would run.
+        on_step: called after each step.
+
+    Raises:
+        UsageError: a step cannot be run again, or is not allowed to.
+        InputError: a source file, or an output of the step before, has other bytes than recorded.
+        FileError: a file is missing, or a command failed.
+    """
+    from dataprep.inspect.manifests.replaying import replay_steps
+
+    check = partial(check_step, allow_code=allow_code)
+    return replay_steps(paths, workspace, check=check, sources=sources, dry_run=dry_run, on_step=on_step)
 
 
 def check_step(
@@ -40,10 +76,14 @@ def check_step(
             raise UsageError(f"{command} runs tests of code: allow it with --allow-code")
         texts = [each for each in value if type(each) is str] if isinstance(value, list | tuple) else []
         texts += [value] if isinstance(value, str) else []
+        named = {str(place) for place in located}
         for text in texts:
+            before, _, _ = text.rpartition("=")
+            # `mix` has a weight behind a path, unless a file has such a name.
+            weighed = {text, before} if before in named and not (root / text).exists() else set()
             for path in paths_in(param, text):
                 # A name in front of a file is no path, but is inside as one too.
-                if not any(str(place) in (path, text.partition("=")[2]) for place in located):
+                if text.partition("=")[2] not in named and path not in named | weighed:
                     _check_inside(command, path, root)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import dataprep
 from tests.helpers import chat, write_jsonl
+from tests.teacher_server import Reply, TeacherServer, completion
 
 
 @pytest.fixture
@@ -162,3 +164,46 @@ def test_a_manifest_is_text_from_outside(tmp_path, run, change, message):
     assert message in done.err
     assert sorted(path.name for path in tmp_path.parent.iterdir()) == before
     assert not (tmp_path / "m.jsonl").exists()
+
+
+def test_a_chain_with_a_teacher_and_a_folder_for_the_hub(tmp_path, run):
+    """In another folder the journal is copied, nobody is asked again, and the same bytes come out."""
+    home = tmp_path / "home"
+    (home / "raw/gsm8k").mkdir(parents=True)
+    rows = [{"question": f"What is {n} + {n}?", "answer": f"{n}+{n}={2 * n}\n#### {2 * n}"} for n in range(6)]
+    write_jsonl(home / "raw/gsm8k/train.jsonl", rows)
+    with TeacherServer(lambda *_: Reply(body=completion("I add.\n#### 4"))) as server:
+        for words in (
+            "prompt raw/gsm8k/train.jsonl --dataset gsm8k --no-teacher-forcing -o requests.jsonl",
+            f"generate requests.jsonl -o journal.jsonl --model m --base-url {server.url}",
+            "collect journal.jsonl --examples raw/gsm8k/train.jsonl --dataset gsm8k --to chat -o train.jsonl",
+            "export train.jsonl --to hub-dir -o hub",
+        ):
+            done = run(*words.split(), cwd=home)
+            assert done.code == 0, done.err
+    other = tmp_path / "other"
+    shutil.copytree(home / "raw", other / "raw")
+    done = run("replay", "hub", "--workspace", other, "--json", cwd=home)
+    assert done.code == 0, done.err
+    steps = {step["command"]: step["state"] for step in json.loads(done.err)["steps"]}
+    assert steps == {"prompt": "made", "generate": "given", "collect": "made", "export": "made"}
+    assert files_of(other) == files_of(home)
+    (home / "journal.jsonl").unlink()
+    (other / "journal.jsonl").unlink()
+    done = run("replay", "hub", "--workspace", other, cwd=home)
+    assert done.code == 1
+    assert "no such file; answers are not asked for again: bring the journal back" in done.err
+
+
+def test_the_same_in_python(chain, monkeypatch):
+    """`verify_files` and `replay_files` are public, and return what the commands show."""
+    monkeypatch.chdir(chain)
+    assert not dataprep.verify_files(["merged.jsonl.gz"]).broken
+    Path("merged.jsonl.gz").unlink()
+    (link,) = dataprep.verify_files(["out/parts/x.jsonl"]).broken
+    assert link.path == "merged.jsonl.gz"
+    seen = []
+    result = dataprep.replay_files(["merged.jsonl.gz"], on_step=seen.append)
+    assert [step.state for step in result.steps] == ["up to date", "up to date", "made"]
+    assert seen == result.steps
+    assert not dataprep.verify_files(["out/parts/x.jsonl"]).broken

@@ -160,14 +160,25 @@ def test_a_shared_passage_is_no_overlap(tmp_path):
         ({"question": "Water."}, {"question": "water"}, ("question",), 1),
         ({"question": "Why?", "answer": "18"}, {"question": "How old is it now then?", "answer": "18"},
          ("question", "answer"), 0),
-        ({"question": "But where do old cats sleep at night"}, {"question": "Where do old cats sleep"},
+        ({"question": "But where do old cats sleep? I ask."}, {"question": "Where do old cats sleep"},
          ("question",), 1),
+        ({"text": "Where do old cats sleep at night? So: Where do old cats sleep"},
+         {"question": "Where do old cats sleep?"}, ("question",), 1),
+        ({"text": "and then Where do old cats sleep and then"}, {"question": "Where do old cats sleep"},
+         ("question",), 1),
+        ({"question": "Where do old cats sleep at night?"}, {"question": "Where do old cats sleep?"},
+         ("question",), 0),
+        ({"question": "Why?", "choices": ["polar bears live in ice houses"]},
+         {"question": "Polar bears live in"}, ("question",), 0),
+        ({"text": "water, which is a gas for some"}, {"question": "Which is a gas?"}, ("question",), 0),
+        ({"text": "steam, which is a gas."}, {"question": "Which is a gas?"}, ("question",), 0),
+        ({"text": "of these two, which is a gas?"}, {"question": "Which is a gas?"}, ("question",), 1),
         ({"question": "Where would you get a radio if you do not have one at all"},
          {"question": "Where would you get a pen if you do not have one at all"}, ("question",), 0),
     ],
 )  # fmt: skip
 def test_short_texts_need_all_their_tokens(tmp_path, train, test, fields, drops):
-    """A short question counts whole; a few words count only if they are all that is asked."""
+    """A short question counts whole, and not as a part of a sentence; a few words, if all that is asked."""
     assert check(tmp_path, [train], [test], fields=fields)[0].ledger.dropped.total() == drops
 
 

@@ -107,6 +107,7 @@ class Index:
         vocabulary: the numbers of tokens.
         masks: for each number of a token, ``NUMBER`` in place of any number.
         tokens: the tokens of each text, without the wording at its ends.
+        capitals: whether each text begins with a capital letter, as a sentence does.
         cores: the tokens of each text with masked numbers and without names; empty if they are too few.
         grams: the n-grams of ``--ngram`` tokens.
         totals: how many of them each text has.
@@ -120,6 +121,7 @@ class Index:
     masks: NDArray[np.int32]
     values: Hashes
     tokens: list[NDArray[np.int32]]
+    capitals: list[bool]
     cores: list[NDArray[np.int32]]
     grams: Table
     totals: Places
@@ -140,10 +142,11 @@ def build_index(texts: Sequence[Text], ngram: int) -> Index:
     masks[[number for token, number in vocabulary.items() if is_number(token)]] = NUMBER
     values = _mixed(np.arange(len(masks), dtype=np.uint64))
     numbers = [np.array([vocabulary[token] for token in text.tokens], np.int32) for text in texts]
-    tokens, cores, common = [], [], []
+    tokens, capitals, cores, common = [], [], [], []
     for text, row, shared in zip(texts, numbers, _common(numbers, values), strict=True):
         begin, end = _own(shared)
         tokens.append(row[begin:end])
+        capitals.append(text.capital and not begin)
         common.append(shared[begin:end])
         core = masks[row[begin:end]][~np.array(text.names[begin:end], np.bool_)]
         cores.append(core if len(core) >= FEWEST else core[:0])
@@ -159,7 +162,7 @@ def build_index(texts: Sequence[Text], ngram: int) -> Index:
     changed = [masks[row] if len(core) else row[:0] for row, core in zip(tokens, cores, strict=True)]
     masked = _frequent_left_out(_table(MASKED, changed, values, None))
     return Index(
-        vocabulary, masks, values, tokens, cores, grams, _totals(grams, len(texts)), whole, short,
+        vocabulary, masks, values, tokens, capitals, cores, grams, _totals(grams, len(texts)), whole, short,
         masked, _totals(masked, len(texts)),
     )  # fmt: skip
 

@@ -14,6 +14,9 @@ from dataprep.curate.texts import spans_of, tokens_of
 SHORTEST = 4
 """Number of tokens from which on a text counts where it stands inside another one."""
 
+SENTENCE = 8
+"""Number of tokens from which on a text counts where it is only a part of a longer sentence."""
+
 # Words that begin sentences and questions: written with a capital, they are no names.
 _USUAL_WORDS = """
 a after all an and any are as at both but by did do does each every for from had has have he her
@@ -45,11 +48,13 @@ class Text:
     Attributes:
         tokens: its tokens.
         names: for each token, whether it is the name of somebody or something.
+        capital: whether it begins with a capital letter.
         items: numbers of the test rows that have it.
     """
 
     tokens: list[str]
     names: list[bool]
+    capital: bool = False
     items: list[int] = field(default_factory=list)
 
 
@@ -104,7 +109,7 @@ def _text_of(text: str) -> Text:
     capitals = [
         text[begin].isupper() and token not in _USUAL for token, (begin, _) in zip(tokens, spans, strict=True)
     ]
-    return Text(tokens, capitals)
+    return Text(tokens, capitals, bool(spans) and text[spans[0][0]].isupper())
 
 
 def _leave_names(texts: Sequence[Text]) -> None:

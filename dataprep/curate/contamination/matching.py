@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataprep.curate.contamination.index import END, MASKED, Hashes, Index, Places, hashes_of
-from dataprep.curate.contamination.items import SHORTEST
+from dataprep.curate.contamination.items import SENTENCE, SHORTEST
 
 Kind = Literal["verbatim", "in part", "changed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -99,7 +99,8 @@ class Matcher:
             positions, texts = positions[alone], texts[alone]
         rows = np.searchsorted(starts, positions, "right") - 1
         keys = rows * len(self.index.tokens) + texts
-        first = np.unique(keys, return_index=True)[1] if length >= SHORTEST else np.arange(len(keys))
+        # All places of a text that a longer sentence can begin with, because one of them can be a sentence.
+        first = np.unique(keys, return_index=True)[1] if length >= SENTENCE else np.arange(len(keys))
         for row, text, at in zip(*(array[first].tolist() for array in (rows, texts, positions)), strict=True):
             begin = at - int(starts[row])
             found.setdefault(row, []).append(Match(text, "verbatim", 1.0, begin, begin + length))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -14,7 +15,7 @@ from dataprep.core.errors import RowDropped, RowError, shortened
 from dataprep.core.io import Block
 from dataprep.core.parallel import Outcome, read_block
 from dataprep.curate.contamination.index import END
-from dataprep.curate.contamination.items import SHORTEST, refuse_document
+from dataprep.curate.contamination.items import SENTENCE, SHORTEST, refuse_document
 from dataprep.curate.contamination.matching import Kind, Match, Matcher
 from dataprep.curate.texts import spans_of, tokens_of
 
@@ -24,6 +25,7 @@ REASONS: Mapping[Kind, str] = {
     "changed": "a test row with changes",
 }
 _NAMES = frozenset({"role", "id", "source", "type"})  # fields that are no text of a row
+_SENTENCE_END = re.compile(r"[^\s,'’-]|\n")  # between two tokens of which no sentence has both
 _SHOWN = 1000  # characters of an overlapping text that are shown
 
 
@@ -59,19 +61,23 @@ class Decontaminate:
         """Return the rows of a block that repeat no test row."""
         read = read_block(block, _read)
         ids, starts = self._tokens(read.rows)
-        found: dict[int, list[Match]] = {}
+        found: dict[int, tuple[_Parts, list[Match]]] = {}
         for number, matches in self.matcher.find(ids, starts).items():
-            sure = [match for match in matches if self._is_told_apart(read.rows[number], match)]
+            parts = _Parts(read.rows[number])
+            sure: dict[int, Match] = {}
+            for match in matches:
+                if self._is_told_apart(parts, match):
+                    sure.setdefault(match.text, match)
             if sure:
-                found[number] = sure
+                found[number] = parts, [*sure.values()]
         lines, places = read.lines, read.line_numbers
         drops = [
-            Drop(places[number], lines[number], matches, *_overlap(read.rows[number], matches[0]))
-            for number, matches in sorted(found.items())
+            Drop(places[number], lines[number], matches, *parts.overlap(matches[0]))
+            for number, (parts, matches) in sorted(found.items())
         ]
         kept: list[bytes] = read.settle(
             [
-                RowDropped(REASONS[found[number][0].kind]) if number in found else line
+                RowDropped(REASONS[found[number][1][0].kind]) if number in found else line
                 for number, line in enumerate(lines)
             ]
         )
@@ -79,13 +85,16 @@ class Decontaminate:
         read.outcome.payload = drops
         return read.outcome
 
-    def _is_told_apart(self, row: Mapping[str, Any], match: Match) -> bool:
-        """Return whether a text of few words is asked in the row: "water" is also one of its choices."""
-        if match.end - match.begin >= SHORTEST:
+    def _is_told_apart(self, parts: _Parts, match: Match) -> bool:
+        """Return whether a text of few tokens is asked in the row, and is no part of what is said."""
+        if match.end - match.begin >= SENTENCE:
             return True
-        part = _overlap(row, match)[0]
+        if match.end - match.begin >= SHORTEST:
+            return not parts.is_in_sentence(match, capital=self.matcher.index.capitals[match.text])
+        # "water" is also one of its choices.
+        part = parts.of(match)[0]
         if part.startswith("messages."):
-            return bool(row["messages"][int(part.split(".")[1])].get("role") == "user")
+            return bool(parts.row["messages"][int(part.split(".")[1])].get("role") == "user")
         return part.removesuffix(".stem").removesuffix(".text") in self.fields
 
     def _tokens(self, rows: list[dict[str, Any]]) -> tuple[Any, Any]:
@@ -143,18 +152,58 @@ def _joined(content: list[Any]) -> str:
         raise RowError("a content without text", "expected a string or parts of text") from None
 
 
-def _overlap(row: Mapping[str, Any], match: Match) -> tuple[str, tuple[int, int] | None, str]:
-    """Return the part of a row in which a match stands, or most of it; its characters, and their text."""
-    best: tuple[int, str, str, int, int] = (0, "", "", 0, 0)
-    begin = 1  # after the first `END`
-    for part, text in texts_of(row):
-        size = len(tokens_of(text))
+class _Parts:
+    """The texts of a row, by their tokens."""
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self.row = row
+        self._parts: list[tuple[int, str, str, int]] = []
+        self._spans: dict[int, list[tuple[int, int]] | None] = {}
+        begin = 1  # after the first `END`
+        for part, text in texts_of(row):
+            size = len(tokens_of(text))
+            self._parts.append((begin, part, text, size))
+            begin += size + 1
+
+    def of(self, match: Match) -> tuple[str, str, list[tuple[int, int]] | None, int, int]:
+        """Return the part in which a match stands, or most of it; its text, spans, and the tokens there."""
+
+        def common(number: int) -> int:
+            begin, _, _, size = self._parts[number]
+            return min(match.end, begin + size) - max(match.begin, begin)
+
+        number = max(range(len(self._parts)), key=common)
+        begin, part, text, size = self._parts[number]
+        if number not in self._spans:
+            self._spans[number] = spans_of(text)
         first, last = max(match.begin - begin, 0), min(match.end - begin, size)
-        best = max(best, (last - first, part, text, first, last), key=lambda found: found[0])
-        begin += size + 1
-    _, part, text, first, last = best
-    spans = spans_of(text)
-    if spans is None or last <= first:
-        return part, None, shortened(" ".join(tokens_of(text)[first:last]), _SHOWN)
-    span = spans[first][0], spans[last - 1][1]
-    return part, span, shortened(text[span[0] : span[1]], _SHOWN)
+        return part, text, self._spans[number], first, last
+
+    def is_in_sentence(self, match: Match, *, capital: bool) -> bool:
+        """Return whether a match is only a part of a longer sentence.
+
+        Args:
+            match: a text that stands in the row verbatim.
+            capital: whether the test text begins with a capital letter.
+        """
+        _, text, spans, first, last = self.of(match)
+        if spans is None:
+            return False
+        begin, end = spans[first][0], spans[last - 1][1]
+        begins = first == 0 or bool(_SENTENCE_END.search(text, spans[first - 1][1], begin))
+        after = spans[last][0] if last < len(spans) else end
+        ends = after == end or not text[after].islower() or bool(_SENTENCE_END.search(text, end, after))
+        if begins and ends:
+            return False
+        if capital and not text[begin].isupper():
+            return begins or text[end : end + 1] != "?"
+        # A question that somebody put into another sentence does not begin it.
+        return begins
+
+    def overlap(self, match: Match) -> tuple[str, tuple[int, int] | None, str]:
+        """Return the part in which a match stands, or most of it; its characters, and their text."""
+        part, text, spans, first, last = self.of(match)
+        if spans is None or last <= first:
+            return part, None, shortened(" ".join(tokens_of(text)[first:last]), _SHOWN)
+        span = spans[first][0], spans[last - 1][1]
+        return part, span, shortened(text[span[0] : span[1]], _SHOWN)

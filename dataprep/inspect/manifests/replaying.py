@@ -64,30 +64,16 @@ class _Step:
     outputs: dict[str, Entry] = field(default_factory=dict)
 
 
-def replay_files(
+def replay_steps(
     paths: Sequence[str | Path],
-    folder: str | Path | None = None,
+    folder: str | Path | None,
     *,
     check: Check,
-    sources: Sequence[str | Path] = (),
-    dry_run: bool = False,
-    on_step: Callable[[Done], None] | None = None,
+    sources: Sequence[str | Path],
+    dry_run: bool,
+    on_step: Callable[[Done], None] | None,
 ) -> Replayed:
-    """Run the commands that made files again, in order; those whose outputs are up to date are skipped.
-
-    Args:
-        paths: files with manifests; the files themselves need not be there.
-        folder: the workspace to run in, which has the same source files. Defaults to the files' own.
-        check: raises `UsageError` for a command or arguments that must not run.
-        sources: files, or folders of files, that the manifests know by their digests alone.
-        dry_run: run nothing, and say which steps would run.
-        on_step: called after each step.
-
-    Raises:
-        UsageError: a step cannot be run again, or is not allowed to.
-        InputError: a source file, or an output of the step before, has other bytes than recorded.
-        FileError: a file is missing, or a command failed.
-    """
+    """Do what ``dataprep.replay_files`` describes; ``check`` raises for a command that must not run."""
     steps = _steps_of(paths, folder)
     located = _located(steps, sources)
     result, digests = Replayed(), Digests()
@@ -239,8 +225,12 @@ def _check_input(step: _Step, entry: Entry, located: dict[str, Path], digests: D
 def _mapped(word: str, located: dict[str, Path]) -> str:
     if OUTSIDE not in word:
         return word
-    before, _, path = word.partition(OUTSIDE)
-    return f"{before}{located.get(OUTSIDE + path, OUTSIDE + path)}"
+    before, outside, path = word.partition(OUTSIDE)
+    # `mix` has a weight behind a path, which can have a `=` in it too.
+    name, equals, weight = path.rpartition("=")
+    if outside + path not in located and outside + name in located:
+        return f"{before}{located[outside + name]}{equals}{weight}"
+    return f"{before}{located.get(outside + path, outside + path)}"
 
 
 def _run(manifest: Manifest, arguments: Sequence[str], root: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
 from dataprep.cli.console import Summary, print_json, say
 from dataprep.cli.options import AsJson, InWorkspace, Quiet, argument, flag
-from dataprep.cli.replay import check_step
+from dataprep.cli.replay import replay_files
 
 if TYPE_CHECKING:
     from dataprep.inspect.manifests.replaying import Done
@@ -74,16 +73,15 @@ def replay_command(
       dataprep replay mergedata/train.jsonl
       dataprep replay tokens --workspace ../copy --source ~/models/tokenizer.model
     """
-    from dataprep.inspect.manifests.replaying import replay_files
-
     summary = Summary("replay", quiet=quiet, as_json=as_json)
 
     def tell(done: Done) -> None:
         note = f" ({done.note})" if done.note else ""
         summary.say(f"{done.state}: {done.command} → {', '.join(done.outputs)}{note}")
 
-    check = partial(check_step, allow_code=allow_code)
-    result = replay_files(paths, workspace, check=check, sources=source or (), on_step=tell, dry_run=dry_run)
+    result = replay_files(
+        paths, workspace, sources=source or (), allow_code=allow_code, dry_run=dry_run, on_step=tell
+    )
     differing = len(result.differing)
     ending = f"{differing:,} differ" if differing else "the same bytes"
     summary.say(f"replay: {len(result.steps):,} steps, {'none was run' if dry_run else ending}")
