@@ -36,6 +36,9 @@ def command(
         "Parts of test rows to look for, each by itself: question, answer, user or fields.",
         "NAMES",
     ),
+    near: float = flag(
+        0.8, "Similarity from which on two rows are near-duplicates, as for dedup; 0 looks for none.", "X"
+    ),
     sample: int = flag(10, "Rows to show, which --seed draws.", "N", min=0),
     seed: Seed = 42,
     tokenizer: str | None = flag(
@@ -79,7 +82,7 @@ def command(
     with bytes_bar("report", inputs, 1, quiet or as_json) as advance:
         report = report_files(
             inputs, None if dry_run else page, against=against or (),
-            fields=[name.strip() for name in fields.split(",")], sample=sample, seed=seed,
+            fields=[name.strip() for name in fields.split(",")], near=near, sample=sample, seed=seed,
             tokenizer=tokenizer, chat_format=chat_format, template=template, options=which, workers=workers,
             rejects=rejects, progress=advance,
         )  # fmt: skip
