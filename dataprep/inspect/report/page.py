@@ -129,17 +129,19 @@ def _near_duplicates(report: Report, limits: Limits) -> Iterator[str]:
     note = (
         f"Two rows are near-duplicates if {near.threshold:.0%} of their n-grams of 3 words are in both, also "
         "questions about the same long passage. A group is all rows that such pairs link. "
-        f"<code>dataprep dedup --near {near.threshold:g}</code> drops such rows."
+        f"<code>dataprep dedup --near {near.threshold:g}</code> drops such rows. Marks show what differs "
+        "from the first row."
     )
     yield f'<p class="note">{note}</p>\n'
     title = "The group" if near.groups == 1 else f"The largest {len(near.largest)} groups"
-    yield from _groups(near.largest, limits, title)
+    yield from _groups(near.largest, limits, title, 4)
 
 
-def _groups(groups: list[NearGroup], limits: Limits, title: str) -> Iterator[str]:
+def _groups(groups: list[NearGroup], limits: Limits, title: str, level: int) -> Iterator[str]:
+    groups = [group for group in groups if group.rows]
     if not groups:
         return
-    yield f"<h4>{title}</h4>\n"
+    yield f"<h{level}>{title}</h{level}>\n"
     shorter = replace(limits, text=min(limits.text, 600))
     for group in groups:
         rows = group.rows
@@ -147,9 +149,11 @@ def _groups(groups: list[NearGroup], limits: Limits, title: str) -> Iterator[str
         more = f", and {group.more:,} more" if group.more else ""
         yield f"<details><summary>{escaped(head)}{more}</summary>\n"
         yield '<div class="two">\n'
-        for row, similarity in zip(rows, group.similarities, strict=True):
-            note = "" if row is rows[0] else f'<p class="note">Similarity {similarity:.2f}</p>\n'
-            yield f"<div>{note}{article(row, shorter, 5)}</div>\n"
+        # Each row is compared with the first one, and that one with the second.
+        others = [rows[min(1, len(rows) - 1)], *rows[:1] * (len(rows) - 1)]
+        for row, other, similarity in zip(rows, others, group.similarities, strict=True):
+            fact = "" if row is rows[0] else f"similarity {similarity:.2f}"
+            yield f"<div>{article(row, shorter, level + 1, other=other, fact=fact)}</div>\n"
         yield "</div>\n</details>\n"
 
 
@@ -172,7 +176,7 @@ def _overlap(report: Report, limits: Limits) -> str:
             if len(groups) == 1
             else f"Near-duplicates: the first {len(groups)} groups"
         )
-        parts += _groups(groups, limits, f"{title} with training and test rows")
+        parts += _groups(groups, limits, f"{title} with training and test rows", 3)
     return "".join(parts)
 
 
@@ -189,8 +193,9 @@ def _pairs(pairs: list[Repeat], limits: Limits, which: str, names: tuple[str, st
             more = " …" if len(pair.text) > _SHARED else ""
             yield f'<blockquote dir="auto">{escaped(pair.text[:_SHARED])}{more}</blockquote>\n'
         yield '<div class="two">\n'
-        for name, row in zip(names, (pair.row, pair.other), strict=True):
-            yield f"<div><h4>{name[:1].upper() + name[1:]}</h4>\n{article(row, shorter, 5)}</div>\n"
+        for name, row, other in zip(names, (pair.row, pair.other), (pair.other, pair.row), strict=True):
+            made = article(row, shorter, 5, other=other)
+            yield f"<div><h4>{name[:1].upper() + name[1:]}</h4>\n{made}</div>\n"
         yield "</div>\n</details>\n"
 
 

@@ -55,10 +55,10 @@ def command(
 ) -> None:
     """Describe files of rows on one HTML page that opens offline.
 
-    The page has sources, tasks, lengths by role, repeated rows, test rows in training rows, statuses by
-    teacher, right answers, the longest and the shortest rows, and a sample as chats. With --tokenizer, it
-    has lengths in tokens and the loss mask of the sample. The figures of two files stand side by side. Test
-    rows are those of --against, or of the files that are named test.
+    The page has sources, tasks, lengths by role, repeated rows and near-duplicates, test rows in training
+    rows, statuses by teacher, right answers, the longest and the shortest rows, and a sample as chats. With
+    --tokenizer, it has lengths in tokens and the loss mask of the sample. The figures of two files stand
+    side by side. Test rows are those of --against, or of the files that are named test.
 
     Without -o the page goes to standard output. With --json the figures do, and the page needs a file.
 
