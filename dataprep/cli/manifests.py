@@ -179,7 +179,8 @@ def paths_in(param: Any, value: str) -> list[str]:
 
 def _relative(kind: str, param: Any, value: str, named: Callable[[str], str]) -> str:
     before, equals, after = value.rpartition("=") if kind == "FILE=WEIGHT" else value.partition("=")
-    if equals and kind == "FILE=WEIGHT":
+    # A file's own name can have a `=`.
+    if equals and kind == "FILE=WEIGHT" and not Path(value).exists():
         return f"{_place(before, named)}={after}"
     # Splits and teachers have names in front of their files.
     if equals and (kind in _PAIRS or (Path(after).exists() and not Path(value).exists())):

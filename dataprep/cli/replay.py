@@ -76,10 +76,14 @@ def check_step(
             raise UsageError(f"{command} runs tests of code: allow it with --allow-code")
         texts = [each for each in value if type(each) is str] if isinstance(value, list | tuple) else []
         texts += [value] if isinstance(value, str) else []
+        named = {str(place) for place in located}
         for text in texts:
+            before, _, _ = text.rpartition("=")
+            # `mix` has a weight behind a path, unless a file has such a name.
+            weighed = {text, before} if before in named and not (root / text).exists() else set()
             for path in paths_in(param, text):
                 # A name in front of a file is no path, but is inside as one too.
-                if not any(str(place) in (path, text.partition("=")[2]) for place in located):
+                if text.partition("=")[2] not in named and path not in named | weighed:
                     _check_inside(command, path, root)
 
 

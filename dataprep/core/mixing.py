@@ -1,19 +1,6 @@
 """Choose and order the rows of a mixture: exact shares, and an order that depends on the seed alone.
 
-The same order in plain Python::
-
-    def number(i, seed):  # SplitMix64 (Steele et al. 2014), its upper half
-        x = (seed + 1 + i) * 0x9E3779B97F4A7C15 % 2**64
-        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-        x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
-        return (x ^ x >> 31) >> 32
-
-    def order(counts, quotas, seed):  # rows of each source, and how many of them to take
-        mixed = []
-        for source, (count, quota) in enumerate(zip(counts, quotas)):
-            rows = sorted(range(count), key=lambda i: (number(i, seed), i))
-            mixed += [((k + 0.5) / quota, source, rows[k % count]) for k in range(quota)]
-        return [(source, row) for _, source, row in sorted(mixed, key=lambda entry: entry[0])]
+``docs/commands/mix.md`` shows the same order in plain Python. Its hash is SplitMix64 (Steele et al. 2014).
 """
 
 from __future__ import annotations

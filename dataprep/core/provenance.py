@@ -28,7 +28,7 @@ class Source:
 
     path: str
     status: os.stat_result | None
-    # Its SHA-256, if an output replaced it meanwhile.
+    # Its SHA-256, if it is known: see `digested` and `replaces`.
     sha256: str | None = None
 
 
@@ -107,6 +107,18 @@ def read(path: str) -> None:
         _start_job(recorder)
         regular = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
         recorder.job.reads.setdefault(real, Source(path, status if regular else None))
+
+
+def digested(path: str | Path, sha256: str) -> None:
+    """Say which SHA-256 a file that is read has by the description beside it, so that it is not hashed again.
+
+    Token shards are read by such descriptions. If the file is damaged, it is not what was meant to be read,
+    and `verify` finds that.
+    """
+    if _recorders:
+        source = _recorders[-1].job.reads.get(os.path.realpath(path))
+        if source is not None and source.sha256 is None:
+            source.sha256 = sha256
 
 
 def _start_job(recorder: Recorder) -> None:

@@ -62,7 +62,7 @@ def mix_files(
 ) -> Mix:
     """Mix files in exact shares: each is within one row of its share of the whole.
 
-    Rows keep their bytes. The order is that of the docstring of ``dataprep.core.mixing``.
+    Rows keep their bytes. The order is that of ``docs/commands/mix.md``.
 
     Args:
         weights: the weight of each file, in the order to mix them; ``None`` is its number of rows.

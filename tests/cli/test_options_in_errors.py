@@ -79,7 +79,10 @@ UNREACHED = {
     ("tokens.options", "--pack"): (ALL, "only `tokenize` packs with these options"),
     ("tokens.options", "--split-long"): (ALL, "only `tokenize` packs with this option"),
     ("tokens.shards.packing", "--split-long"): (ALL, "only `tokenize` packs longer rows"),
-    ("tokens.shards.packing", "--truncation"): (("lint-tokens", "predict", "report"), "they pack nothing"),
+    ("tokens.shards.packing", "--truncation"): (
+        ("lint-tokens", "mix", "predict", "report"),
+        "they pack nothing, or documents that were packed before",
+    ),
     ("tokens.shards.reading", "--pack"): (ALL, "they read documents"),
     ("tokens.tokenizers.base", "--chat-format"): (ALL, "commands without the flag write no conversations"),
     ("tokens.tokenizers.training", "--vocab-size"): (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import pytest
 
 from dataprep import mix_files
 from dataprep.core.errors import UsageError
-
-ROOT = Path(__file__).parents[2]
+from tests.published import published_order
 
 
 def _files(folder: Path, *counts: int) -> list[str]:
@@ -22,14 +20,6 @@ def _files(folder: Path, *counts: int) -> list[str]:
         path.write_text("\n".join(f'{{"file":  {source}, "row":{row}}}' for row in range(count)))
         paths.append(str(path))
     return paths
-
-
-def _published() -> Any:
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/commands/mix.md").read_text(), re.DOTALL)
-    assert code is not None
-    names: dict[str, Any] = {}
-    exec(code[1], names)
-    return names["order"]
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 30])
@@ -53,7 +43,7 @@ def test_a_mixture_has_the_shares_and_the_order_of_the_docs(
     options: dict[str, Any] = {"total": total, "temperature": temperature, "repeat_at_most": repeats}
     result = mix_files(given, out, seed=7, memory=memory, **options)
     assert [source.drawn for source in result.sources] == drawn
-    expected = _published()([20, 10], drawn, 7)
+    expected = published_order()([20, 10], drawn, 7)
     assert out.read_text() == "".join(f'{{"file":  {file}, "row":{row}}}\n' for file, row in expected)
     ledger = result.ledger
     assert ledger.rows_in + ledger.repeated == ledger.rows_out + ledger.dropped["not drawn"]

@@ -47,7 +47,8 @@ def pages(tmp_path_factory):
         for n in range(30)
     ]
     rows += [chat(EVIL, "word" * 300, source=EVIL * 3), chat("def f():" + " " * 300, "```\n\tpass\n```")]
-    rows += [chat(f"{'a passage of words ' * 40} {end}", f"{end}!") for end in ("One?", "Two or three?")]
+    passage = " ".join(f"word{n}" for n in range(200))
+    rows += [chat(f"{passage} {end}", f"{end}!") for end in ("One?", "Two or three?")]
     write_jsonl(folder / "train.jsonl", rows)
     write_jsonl(folder / "a-test-file-with-a-long-name-that-does-not-break.jsonl", [*rows[:9], rows[-1]])
     write_jsonl(folder / "labelled.jsonl", [LABELLED | {"id": str(n)} for n in range(4)])

@@ -21,26 +21,14 @@ from dataprep.tokens.tokenize import tokenize_files
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler
+from tests.published import published_order
 from tests.students import rows, write_model, write_rows, write_tokenizer
 
 COUNTS = {"a": 12, "b": 7}
 
 
-def number(i, seed):
-    """The hash of the documentation."""
-    x = (seed + 1 + i) * 0x9E3779B97F4A7C15 % 2**64
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-    x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
-    return (x ^ x >> 31) >> 32
-
-
-def plain(counts, taken, seed):
-    """The order of the documentation."""
-    mixed = []
-    for source, (count, quota) in enumerate(zip(counts, taken, strict=True)):
-        order = sorted(range(count), key=lambda i: (number(i, seed), i))
-        mixed += [((k + 0.5) / quota, source, order[k % count]) for k in range(quota)]
-    return [(source, row) for _, source, row in sorted(mixed, key=lambda entry: entry[0])]
+# The order of the documentation, in plain Python.
+plain = published_order()
 
 
 @given(

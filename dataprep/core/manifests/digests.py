@@ -50,15 +50,22 @@ def _rows_of(text: bytes) -> int:
     return sum(bool(line.strip()) for line in text.split(b"\n"))
 
 
-def folder_digest(folder: Path, names: Iterable[str] = ("*",)) -> tuple[str, int, dict[str, str]]:
-    """Return the SHA-256 of a folder, the bytes in it, and the SHA-256 of each file whose name matches."""
+def folder_digest(
+    folder: Path, names: Iterable[str] = ("*",), known: Mapping[str, str] | None = None
+) -> tuple[str, int, dict[str, str]]:
+    """Return the SHA-256 of a folder, the bytes in it, and the SHA-256 of each file whose name matches.
+
+    Files whose SHA-256 is in ``known``, by their paths, are not read.
+    """
     files: dict[str, str] = {}
     total = 0
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in inside.parts)
         if path.is_file() and not hidden and any(fnmatch(inside.as_posix(), name) for name in names):
-            files[printable(inside.as_posix())], size, _ = digest_of(path)
+            sha256 = (known or {}).get(str(path))
+            sha256, size, _ = digest_of(path) if sha256 is None else (sha256, path.stat().st_size, None)
+            files[printable(inside.as_posix())] = sha256
             total += size
     return digest_of_files(files), total, files
 
@@ -84,14 +91,17 @@ def output_entry(real: str, written: Written, rows: int | None) -> Entry:
     return Entry(real, digest, size, lines if rows is None else rows, grows=written.grows)
 
 
-def folder_entry(folder: str) -> Entry:
-    """Return the entry of an input that is a folder with a manifest, such as token shards."""
+def folder_entry(folder: str, known: Mapping[str, str]) -> Entry:
+    """Return the entry of an input that is a folder with a manifest, such as token shards.
+
+    ``known`` has the SHA-256 of files, by their paths, that need not be read again.
+    """
     # As the step that wrote it says which of its files count.
     manifest = read_manifest(folder)
     entry = None if manifest is None else manifest.output(Path(folder))
     if entry is None:
         return Entry(folder)
-    digest, size, inside = folder_digest(Path(folder), entry.files)
+    digest, size, inside = folder_digest(Path(folder), entry.files, known)
     return Entry(folder, digest, size, entry.rows, files=inside)
 
 

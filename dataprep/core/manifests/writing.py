@@ -130,13 +130,14 @@ class ManifestWriter:
     def _hash(self, jobs: Sequence[Job]) -> None:
         tasks: dict[tuple[int, str], Callable[[], Entry]] = {}
         for job in jobs:
+            known = {real: source.sha256 for real, source in job.reads.items() if source.sha256 is not None}
             for real, written in job.writes.items():
                 if not any(str(above) in job.writes for above in Path(real).parents) and Path(real).exists():
                     tasks[1, real] = partial(output_entry, real, written, job.rows.get(real))
             for real, source in job.reads.items():
                 folder = _folder_of(real)
                 if folder is not None and folder not in job.writes:
-                    tasks[0, folder] = partial(folder_entry, folder)
+                    tasks[0, folder] = partial(folder_entry, folder, known)
                 elif not _is_own(real, job):
                     tasks.setdefault((0, real), partial(input_entry, real, source, job.rows.get(real)))
         results: Iterable[Entry]

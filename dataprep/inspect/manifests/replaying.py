@@ -225,8 +225,12 @@ def _check_input(step: _Step, entry: Entry, located: dict[str, Path], digests: D
 def _mapped(word: str, located: dict[str, Path]) -> str:
     if OUTSIDE not in word:
         return word
-    before, _, path = word.partition(OUTSIDE)
-    return f"{before}{located.get(OUTSIDE + path, OUTSIDE + path)}"
+    before, outside, path = word.partition(OUTSIDE)
+    # `mix` has a weight behind a path, which can have a `=` in it too.
+    name, equals, weight = path.rpartition("=")
+    if outside + path not in located and outside + name in located:
+        return f"{before}{located[outside + name]}{equals}{weight}"
+    return f"{before}{located.get(outside + path, outside + path)}"
 
 
 def _run(manifest: Manifest, arguments: Sequence[str], root: Path) -> None:

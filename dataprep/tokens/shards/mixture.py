@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from dataprep import __version__
 from dataprep.core import provenance
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.io import new_folder, writing
+from dataprep.core.ledger import Ledger
 from dataprep.core.mixing import largest_total, mixed_order, quotas, shares_of
 from dataprep.core.options import check_whole
 from dataprep.tokens.shards.manifest import MIXTURE, MIXTURE_VERSION, checksum
@@ -25,6 +25,8 @@ from dataprep.tokens.shards.reading import Shards, number_type
 from dataprep.tokens.shards.writing import check_directory, described, locked, put_in_place
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from numpy.typing import NDArray
 
 # Options that decide ids and masks, besides the tokenizer: shards that are mixed must agree in them.
@@ -33,23 +35,58 @@ _BUSY = "another process is writing there; wait for it, or give another director
 
 
 @dataclass(frozen=True, slots=True)
+class MixedSource:
+    """A directory of a mixture: its documents, and for each epoch its weight, its share and what is drawn."""
+
+    path: str
+    documents: int
+    weights: list[float]
+    shares: list[float]
+    drawn: list[int]
+
+    @property
+    def times(self) -> float:
+        """The number of times that all epochs together take a document, on average."""
+        return sum(self.drawn) / self.documents if self.documents else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entries as a JSON object."""
+        entries = {"directory": self.path, "documents": self.documents, "weights": self.weights}
+        return {**entries, "shares": self.shares, "drawn": self.drawn, "times": round(self.times, 6)}
+
+
+@dataclass(frozen=True, slots=True)
 class MixedShards:
     """The result of ``mix_shards``.
 
     Attributes:
-        counts: for each epoch, the number of documents of each source, in the order of the sources.
-        available: the number of documents that each source has.
+        sources: the directories in the order given.
         manifest: the mixture's manifest; empty if nothing was written.
     """
 
-    counts: list[list[int]]
-    available: list[int]
+    sources: list[MixedSource]
     manifest: dict[str, Any]
+
+    @property
+    def counts(self) -> list[list[int]]:
+        """For each epoch, the number of documents of each source."""
+        return [[*counts] for counts in zip(*(source.drawn for source in self.sources), strict=True)]
+
+    @property
+    def ledger(self) -> Ledger:
+        """The documents of all sources. An epoch continues after those that the epochs before it took."""
+        ledger = Ledger(rows_in=sum(source.documents for source in self.sources))
+        for source in self.sources:
+            drawn = sum(source.drawn)
+            ledger.rows_out += drawn
+            ledger.drop("not drawn", max(source.documents - drawn, 0))
+            ledger.repeated += max(drawn - source.documents, 0)
+        return ledger
 
 
 def mix_shards(
-    shards: Mapping[str | Path, float | Sequence[float]],
-    output: str | Path,
+    shards: Mapping[str | Path, float | Sequence[float] | None],
+    output: str | Path | None,
     *,
     total: int | None = None,
     seed: int = 42,
@@ -64,8 +101,9 @@ def mix_shards(
     Packed shards are packed again, as ``tokenize`` packs these documents in this order.
 
     Args:
-        shards: the weight of each directory, or its weights in each epoch; the last one stays.
-        output: a directory: a new one, an empty one, or one of shards or a mixture.
+        shards: the weight of each directory, or its weights in each epoch; the last one stays. ``None`` is
+            the number of its documents.
+        output: a directory: a new one, an empty one, or one of shards or a mixture. ``None`` in a dry run.
         total: number of documents in each epoch. Defaults to the largest number for which no document is
             taken more often than ``repeat_at_most``, or once.
         seed: seed of the order.
@@ -84,34 +122,41 @@ def mix_shards(
             raise UsageError(f"{flag} {value}: must be 1 or more")
     if not shards:
         raise UsageError("expected at least one directory of shards and its weight")
-    folder = check_directory(output)
+    folder = None if output is None else check_directory(output)
     sources = [_open(path, folder) for path in shards]
     _check_alike(sources)
     available = [source.documents for source in sources]
-    counts = _counts(shards, available, total, temperature, repeat_at_most)
+    weights = _by_epoch(shards, available)
+    shares = [shares_of(epoch, temperature) for epoch in weights]
+    counts = _counts([*shards], shares, available, total, repeat_at_most)
     if len(counts) > 1 and sources[0].size:
         raise UsageError(
             f"{sources[0].path}: shares by epoch are for shards that are not packed: their epochs would "
             "differ in the number of sequences"
         )
+    by_source = (zip(*of_epochs, strict=True) for of_epochs in (weights, shares, counts))
+    mixed = [
+        MixedSource(str(path), count, [*of_source], [*map(float, share)], [*drawn])
+        for path, count, of_source, share, drawn in zip(shards, available, *by_source, strict=True)
+    ]
     if dry_run:
-        return MixedShards(counts, available, {})
+        return MixedShards(mixed, {})
+    if folder is None:
+        raise UsageError("there is no directory for the mixture: name one with --output")
     before = [[0] * len(sources)]
     for epoch in counts:
         before.append([old + new for old, new in zip(before[-1], epoch, strict=True)])
     order = np.concatenate(
         [mixed_order(available, epoch, seed, before=old) for epoch, old in zip(counts, before, strict=False)]
     )
-    settings = {"weights": [_listed(weights) for weights in shards.values()], "counts": counts}
+    settings = {"weights": [source.weights for source in mixed], "counts": counts}
     settings |= {"total": sum(counts[0]), "temperature": temperature, "repeat_at_most": repeat_at_most}
-    return MixedShards(
-        counts, available, _write(folder, sources, order, settings | {"seed": seed}, len(counts))
-    )
+    return MixedShards(mixed, _write(folder, sources, order, settings | {"seed": seed}, len(counts)))
 
 
-def _open(path: str | Path, output: Path) -> Shards:
+def _open(path: str | Path, output: Path | None) -> Shards:
     source = Shards.open(path, verify=False)  # `train` verifies them before it begins
-    if output.resolve() == source.path.resolve():
+    if output is not None and output.resolve() == source.path.resolve():
         raise UsageError(f"{output}: is one of the sources; give another directory for the mixture")
     if source.epochs > 1:
         raise UsageError(f"{path}: a mixture with shares by epoch cannot be mixed again; mix its sources")
@@ -149,32 +194,35 @@ def _shown(value: Any) -> str:
     return f"{text[:16]}…" if len(text) == 64 else text
 
 
-def _listed(weights: float | Sequence[float]) -> list[float]:
-    return list(weights) if isinstance(weights, Sequence) else [weights]
+def _by_epoch(
+    shards: Mapping[str | Path, float | Sequence[float] | None], available: list[int]
+) -> list[list[float]]:
+    """Return the weight of each source in each epoch."""
+    listed: list[list[float]] = []
+    for (path, weights), count in zip(shards.items(), available, strict=True):
+        given = count if weights is None else weights
+        listed.append([*given] if isinstance(given, Sequence) else [given])
+        if not listed[-1]:
+            raise UsageError(f"{path}: expected a weight, or one for each epoch")
+    epochs = max(map(len, listed))
+    return [[weights[min(epoch, len(weights) - 1)] for weights in listed] for epoch in range(epochs)]
 
 
 def _counts(
-    shards: Mapping[str | Path, float | Sequence[float]],
+    paths: Sequence[str | Path],
+    shares: Sequence[Sequence[Fraction]],
     available: list[int],
     total: int | None,
-    temperature: float,
     repeat_at_most: int | None,
 ) -> list[list[int]]:
     """Return the number of documents of each source in each epoch."""
-    listed = [_listed(weights) for weights in shards.values()]
-    for path, weights in zip(shards, listed, strict=True):
-        if not weights:
-            raise UsageError(f"{path}: expected a weight, or one for each epoch")
-    longest = max(map(len, listed))
-    by_epoch = zip_longest(*(weights + weights[-1:] * (longest - len(weights)) for weights in listed))
-    shares = [shares_of(weights, temperature) for weights in by_epoch]
     if total is None:
         total = min(largest_total(epoch, available, repeat_at_most or 1) for epoch in shares)
         if not total:
             raise UsageError("a source with a weight has no documents: leave it out, or give it the weight 0")
     counts = [quotas(epoch, total) for epoch in shares]
     for epoch in counts:
-        for path, count, quota in zip(shards, available, epoch, strict=True):
+        for path, count, quota in zip(paths, available, epoch, strict=True):
             if quota and not count:
                 raise UsageError(f"{path}: has no documents; leave it out, or give it the weight 0")
             if repeat_at_most and quota > count * repeat_at_most:

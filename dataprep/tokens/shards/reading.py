@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, TokenizerError, UsageError
 from dataprep.core.io import FileBytes
 from dataprep.tokens.shards.arrays import Array, Arrays, between
@@ -271,7 +272,7 @@ class Mixture(Shards):
         return np.concatenate(ids), np.concatenate(masks), _cumulative([part.size for part in ids])
 
 
-MIX_AGAIN = "make the mixture again with `mix_shards`"
+MIX_AGAIN = "make the mixture again with `dataprep mix`"
 
 
 def number_type(count: int) -> str:
@@ -347,6 +348,7 @@ _WIDE = {"offsets", "rows", "sequences"}
 
 def _open(path: Path, described: Mapping[str, Any], verify: bool) -> FileBytes:
     data = FileBytes(str(path))
+    provenance.digested(path, described["sha256"])
     if len(data) != described["bytes"]:
         sizes = f"found {len(data):,} bytes; expected {described['bytes']:,}"
         raise InputError(path, f"damaged, or cut short: {sizes}; {AGAIN}")

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, Output, Quiet, Rejects, Workers, argument, flag
 from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from dataprep.tokens.shards.mixture import MixedSource
+
+_DRY = "nothing is written: "
+Weights = dict[str, float | list[float] | None]
+
 
 def command(
     inputs: list[str] = argument(
-        ..., "Files of rows with their weights; - is standard input.", "FILE[=WEIGHT]..."
+        ...,
+        "Files of rows, or directories of token shards, with their weights; - is standard input.",
+        "FILE[=WEIGHT]...",
     ),
     output: Output = None,
-    total: int | None = flag(None, "Rows to write.  [default: the most possible]", "N"),
+    total: int | None = flag(None, "Rows or documents to write.  [default: the most possible]", "N"),
     temperature: float = flag(1.0, "Shares are proportional to WEIGHT ** (1 / T).", "T"),
-    repeat_at_most: int = flag(1, "How often a row may be taken.", "K"),
+    repeat_at_most: int = flag(1, "How often a row or document may be taken.", "K"),
     seed: int = flag(42, "Seed of the order.", "N"),
     dry_run: bool = flag(False, "Show the shares and write nothing.", "--dry-run"),
     workers: Workers = None,
@@ -25,35 +35,79 @@ def command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Mix files in exact shares, reproducibly.
+    """Mix files or token shards in exact shares, reproducibly.
 
     Each file gets its share within one row. A file without WEIGHT weighs its number of rows. Without
     --total, the mixture is the largest in which no row is more than --repeat-at-most times. If there are too
     few rows for --total, the command says how many are possible. Rows keep their bytes.
+
+    A mixture of directories of token shards is a directory too, which `dataprep train` reads. It holds the
+    order alone: no token is copied. Weights with commas between them are those of the first epoch, of the
+    second, and so on; the last one stays, and --total counts the documents of one epoch.
 
     \b
     Examples:
       dataprep mix math.jsonl=0.7 code.jsonl=0.3 -o mixed.jsonl
       dataprep mix math.jsonl=3 code.jsonl=1 --total 10000 --repeat-at-most 4 -o mixed.jsonl
       dataprep mix a.jsonl b.jsonl --temperature 2 --dry-run
+      dataprep mix tokens/math=0.7 tokens/code=0.3 -o tokens/mixed
+      dataprep mix tokens/math=0.8,0.5 tokens/code=0.2,0.5 --total 10000 -o tokens/by-epoch
     """
-    from dataprep.curate.mix import mix_files
-
     summary = Summary("mix", quiet=quiet, as_json=as_json)
     weights = _weights(inputs)
-    with bytes_bar("mix", list(weights), 2, quiet or as_json) as advance:
-        result = mix_files(
-            weights,
-            output or "-",
-            total=total,
-            temperature=temperature,
-            repeat_at_most=repeat_at_most,
-            seed=seed,
-            workers=workers,
-            rejects=rejects,
-            progress=advance,
-            dry_run=dry_run,
+    options: dict[str, Any] = {"total": total, "temperature": temperature, "seed": seed, "dry_run": dry_run}
+    options |= {"repeat_at_most": repeat_at_most}
+    if _are_shards(weights):
+        if rejects is not None:
+            raise UsageError("--rejects is for files of rows: a directory of token shards has no bad rows")
+        _mix_shards(summary, weights, output, options)
+    else:
+        with bytes_bar("mix", list(weights), 2, quiet or as_json) as progress:
+            options |= {"workers": workers, "rejects": rejects, "progress": progress}
+            _mix_files(summary, weights, output, options)
+    summary.finish()
+
+
+def _weights(inputs: Sequence[str]) -> Weights:
+    """Return the weight or weights of each input; a name that exists as it stands has none."""
+    weights: Weights = {}
+    for text in inputs:
+        path, equals, given = text.rpartition("=")
+        weight: float | list[float] | None = None
+        if not equals or Path(text).exists():
+            path = text
+        else:
+            try:
+                numbers = [float(number) for number in given.split(",")]
+            except ValueError:
+                expected = f"expected a number, as in {path}=0.7"
+                raise UsageError(f"{text}: found the weight {given!r}; {expected}") from None
+            weight = numbers if len(numbers) > 1 else numbers[0]
+        if path in weights:
+            raise UsageError(f"{path} is given twice: give it once, with the sum of its weights")
+        weights[path] = weight
+    return weights
+
+
+def _are_shards(weights: Weights) -> bool:
+    """Return whether the inputs are directories of token shards; raise ``UsageError`` if only some are."""
+    folders = [path for path in weights if Path(path).is_dir()]
+    rows = [path for path in weights if path not in folders]
+    if folders and rows:
+        raise UsageError(
+            f"{folders[0]} is a directory, and {rows[0]} a file of rows: mix files, or directories of token "
+            f"shards, which `dataprep tokenize {rows[0]} -o DIR` makes of rows"
         )
+    for path in rows:
+        if isinstance(weights[path], list):
+            raise UsageError(f"{path}: found several weights; those of epochs are for directories of shards")
+    return bool(folders)
+
+
+def _mix_files(summary: Summary, weights: Any, output: str | None, options: dict[str, Any]) -> None:
+    from dataprep.curate.mix import mix_files
+
+    result = mix_files(weights, output or "-", **options)
     lines = [
         f"  {source.path}: {source.rows:,} rows, weight {source.weight:g}, share {source.share:.2%}, "
         f"{source.drawn:,} drawn, {source.drawn / source.rows:.2f} times"
@@ -61,27 +115,30 @@ def command(
         if source.rows
     ]
     facts = {"sources": [source.to_json() for source in result.sources]}
-    note = "nothing is written: " if dry_run else ""
+    note = _DRY if options["dry_run"] else ""
     summary.add("mix", result.ledger, output, note=note, facts=facts, lines=lines)
-    summary.finish()
 
 
-def _weights(inputs: list[str]) -> dict[str, float | None]:
-    """Return the weight of each file; a name that is a file as it stands has none."""
-    weights: dict[str, float | None] = {}
-    for text in inputs:
-        path, equals, number = text.rpartition("=")
-        weight: float | None = None
-        if not equals or Path(text).exists():
-            path = text
-        else:
-            try:
-                weight = float(number)
-            except ValueError:
-                raise UsageError(
-                    f"{text}: found the weight {number!r}; expected a number, as in {path}=0.7"
-                ) from None
-        if path in weights:
-            raise UsageError(f"{path} is given twice: give it once, with the sum of its weights")
-        weights[path] = weight
-    return weights
+def _mix_shards(summary: Summary, weights: Any, output: str | None, options: dict[str, Any]) -> None:
+    from dataprep.tokens.shards.mixture import mix_shards
+
+    if output == "-" or (output is None and not options["dry_run"]):
+        raise UsageError("a mixture of token shards is a directory: name it with -o DIR")
+    result = mix_shards(weights, output, **options)
+    note = _DRY if options["dry_run"] else ""
+    facts = {"epochs": len(result.counts), "sources": [source.to_json() for source in result.sources]}
+    lines = [*map(_line, result.sources)]
+    summary.add("mix", result.ledger, output, note=note, facts=facts, lines=lines)
+
+
+def _line(source: MixedSource) -> str:
+    s = "s" if len(source.weights) > 1 else ""
+    weights, shares = _joined(source.weights, "g"), _joined(source.shares, ".2%")
+    return (
+        f"  {source.path}: {source.documents:,} documents, weight{s} {weights}, share{s} {shares}, "
+        f"{_joined(source.drawn, ',')} drawn, {source.times:.2f} times"
+    )
+
+
+def _joined(values: Sequence[float], form: str) -> str:
+    return " / ".join(format(value, form) for value in values)

@@ -1,0 +1,228 @@
+"""`dataprep mix` of token shards: the command line, the summary, the manifests, and what `train` reads."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dataprep import Shards
+from dataprep.core.manifests import digests
+from dataprep.tokens.shards.mixture import mix_shards
+from tests.helpers import chat, listing, run_here, write_jsonl
+from tests.students import write_model, write_tokenizer
+
+COUNTS = {"a": 12, "b": 7}
+TOKENIZE = ("--tokenizer", "tokenizer.json", "--chat-format", "llama3")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two files of rows, their shards as the command makes them, and packed shards."""
+    home = tmp_path_factory.mktemp("mix")
+    write_tokenizer(home / "tokenizer.json")
+    for name, count in COUNTS.items():
+        rows = [chat(f"{'one ' * (n % 5 + 1)}{name}?", f"two {n}") for n in range(count)]
+        write_jsonl(home / f"{name}.jsonl", rows)
+        done = run_here(["tokenize", f"{name}.jsonl", "-o", name, *TOKENIZE], cwd=home)
+        assert done.code == 0, done.err
+    return home
+
+
+@pytest.fixture
+def home(made, tmp_path):
+    """A copy of that folder, in which commands run."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def documents(path):
+    """The ids of each document of shards."""
+    return [ids.tolist() for ids, _ in Shards.open(path)]
+
+
+def summary_of(done):
+    """The only output of a summary as JSON."""
+    assert done.code == 0, done.err
+    (output,) = json.loads(done.err)["outputs"]
+    return output
+
+
+def test_shards_are_mixed_as_the_library_mixes_them(home, run):
+    """Weights, total, seed, temperature and repeats go through; the summary has what is drawn."""
+    options = ("--total", "16", "--seed", "3", "--temperature", "2", "--repeat-at-most", "2")
+    found = summary_of(run("mix", "a=4", "b=1", "-o", "mixed", *options, "--json"))
+    settings = {"total": 16, "seed": 3, "temperature": 2, "repeat_at_most": 2}
+    expected = mix_shards({home / "a": 4, home / "b": 1}, home / "other", **settings)
+    assert expected.counts == [[11, 5]]
+    assert documents(home / "mixed") == documents(home / "other")
+    assert found["sources"] == [
+        {
+            "directory": "a",
+            "documents": 12,
+            "weights": [4.0],
+            "shares": [2 / 3],
+            "drawn": [11],
+            "times": 0.916667,
+        },
+        {
+            "directory": "b",
+            "documents": 7,
+            "weights": [1.0],
+            "shares": [1 / 3],
+            "drawn": [5],
+            "times": 0.714286,
+        },
+    ]
+    assert (found["in"], found["out"], found["dropped"], found["epochs"]) == (19, 16, {"not drawn": 3}, 1)
+    done = run("mix", "a=4", "b=1", "-o", "mixed", *options)
+    assert "mix: 19 in = 16 out + 3 dropped (not drawn: 3) → mixed" in done.err
+    assert "  a: 12 documents, weight 4, share 66.67%, 11 drawn, 0.92 times" in done.err
+
+
+def test_shares_by_epoch_and_weights_by_size(home, run):
+    """Each epoch has its shares, and continues after the documents of the one before."""
+    found = summary_of(run("mix", "a=0.75,0", "b=0.25,1", "--total", "4", "-o", "mixed", "--json"))
+    assert [source["drawn"] for source in found["sources"]] == [[3, 0], [1, 4]]
+    assert [source["weights"] for source in found["sources"]] == [[0.75, 0.0], [0.25, 1.0]]
+    shards = Shards.open(home / "mixed")
+    assert (shards.epochs, len(shards)) == (2, 8)
+    names = [shards.source(number).name[0] for number in range(8)]
+    assert (sorted(names[:4]), names[4:]) == (["a", "a", "a", "b"], ["b"] * 4)
+    rows = [shards.source(number).row for number in range(8) if names[number] == "b"]
+    assert len({*rows}) == 5
+    done = run("mix", "a=0.75,0", "b=0.25,1", "--total", "4", "--dry-run")
+    assert "b: 7 documents, weights 0.25 / 1, shares 25.00% / 100.00%, 1 / 4 drawn, 0.71 times" in done.err
+    found = summary_of(run("mix", "a", "b", "--dry-run", "--json"))
+    assert [source["drawn"] for source in found["sources"]] == [[12], [7]]
+
+
+def test_a_dry_run_writes_nothing(home, run):
+    """With or without a directory for the mixture."""
+    before = listing(home)
+    for output in ((), ("-o", "mixed")):
+        done = run("mix", "a=1", "b=1", "--dry-run", *output)
+        assert done.code == 0
+        assert "mix: nothing is written: 19 in = 15 out" in done.err
+    assert listing(home) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("a", "b.jsonl", "-o", "mixed"), "a is a directory, and b.jsonl a file of rows"),
+        (("a", "b"), "name it with -o DIR"),
+        (("a", "b", "-o", "-"), "name it with -o DIR"),
+        (("a=1", "a=2", "-o", "mixed"), "a is given twice"),
+        (("a=x", "b", "-o", "mixed"), "a=x: found the weight 'x'"),
+        (("a=1,", "b", "-o", "mixed"), "a=1,: found the weight '1,'"),
+        (("a.jsonl=1,2", "b.jsonl", "-o", "mixed"), "a.jsonl: found several weights"),
+        (("a", "b", "-o", "mixed", "--rejects", "bad.jsonl"), "--rejects is for files of rows"),
+        (("a=1", "b=1", "--total", "30", "-o", "mixed"), "give --total 15 or less"),
+        (("a", "b", "-o", "a"), "is one of the sources"),
+        (("a", "b", "-o", "b.jsonl"), "is a file"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(home, run, words, message):
+    """One line that says why, the exit code of a wrong command line, and nothing written."""
+    before = listing(home)
+    done = run("mix", *words)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+    assert listing(home) == before
+
+
+def test_a_folder_that_is_no_shards_says_so(home, run):
+    """A directory of rows is not mixed as shards."""
+    (home / "rows").mkdir()
+    done = run("mix", "rows", "-o", "mixed")
+    assert done.code == 1
+    assert "rows: holds no finished shards" in done.err
+
+
+def test_the_manifest_takes_digests_from_the_shards_and_verify_finds_damage(home, run, monkeypatch):
+    """Token ids are not hashed again, also those of shards without a manifest; a changed byte is found."""
+    read = []
+    plain = digests.digest_of
+
+    def counted(path, *arguments, **options):
+        read.append(Path(path).name)
+        return plain(path, *arguments, **options)
+
+    (home / "b.manifest.json").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(digests, "digest_of", counted)
+        assert run("mix", "a=1", "b=1", "-o", "mixed").code == 0
+    assert not [name for name in read if "-ids-" in name or "-mask-" in name]
+    found = json.loads((home / "mixed.manifest.json").read_text())
+    folder, *files = found["inputs"]
+    sha256, size, inside = digests.folder_digest(home / "a")
+    assert (folder["path"], folder["sha256"], folder["bytes"]) == ("a", sha256, size)
+    assert folder["files"] == inside
+    assert {Path(each["path"]).name: each["sha256"] for each in files}.items() <= digests.folder_digest(
+        home / "b"
+    )[2].items()
+    assert [each["path"] for each in found["outputs"]] == ["mixed"]
+    assert found["outputs"][0]["rows"] == 15
+    assert run("verify", "mixed").code == 0
+    for name in ("a", "b"):
+        (ids,) = (home / name).glob("*-ids-*")
+        content = ids.read_bytes()
+        ids.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        assert run("verify", "mixed").code == 1
+        # A mixture that is made after the damage does not hide it.
+        assert run("mix", "a=1", "b=1", "-o", "mixed").code == 0
+        assert run("verify", "mixed").code == 1
+        ids.write_bytes(content)
+        assert run("verify", "mixed").code == 0
+
+
+def test_replay_makes_a_mixture_again(home, run):
+    """In the same folder, also if a source is outside of it, or has an = in its name."""
+    (home / "inner").mkdir()
+    (home / "a").rename(home / "a=x")
+    (home / "a.manifest.json").unlink()
+    (home / "b").rename(home / "inner/b")
+    (home / "b.manifest.json").unlink()
+    write_jsonl(home / "c.jsonl", [chat("Q", "A")])
+    assert run("mix", "../c.jsonl", "../b.jsonl=2", "-o", "rows.jsonl", cwd=home / "inner").code == 0
+    found = json.loads((home / "inner/rows.jsonl.manifest.json").read_text())
+    assert str(home) not in json.dumps(found)
+    before = (home / "inner/rows.jsonl").read_bytes()
+    (home / "inner/rows.jsonl").unlink()
+    done = run("replay", "rows.jsonl", "--source", "..", cwd=home / "inner")
+    assert done.code == 0, done.err
+    assert (home / "inner/rows.jsonl").read_bytes() == before
+    assert run("mix", "a=x=1", "inner/b=2", "-o", "mixed").code == 0
+    before = documents(home / "mixed")
+    shutil.rmtree(home / "mixed")
+    done = run("replay", "mixed")
+    assert done.code == 0, done.err
+    assert documents(home / "mixed") == before
+
+
+def test_train_reads_the_mixture(home, run):
+    """A student is trained on the documents of both, and the summary names the mixture's rows."""
+    write_model(home / "model")
+    assert run("mix", "a=0.5,0.9", "b=0.5,0.1", "--total", "8", "-o", "mixed").code == 0
+    words = (
+        "train",
+        "mixed",
+        "--model",
+        "model",
+        "-o",
+        "student",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "4",
+        "-q",
+    )
+    done = run(*words)
+    assert done.code == 0, done.err
+    results = json.loads((home / "student/results.json").read_text())
+    assert results["results"]["steps"] == 4
+    found = json.loads((home / "student.manifest.json").read_text())
+    assert {"mixed", "a", "b"} <= {each["path"] for each in found["inputs"]}
+    assert run("verify", "student").code == 0
