@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import zip_longest
 
 from dataprep.core.html import escaped
+from dataprep.inspect.diff.fields import word_changes
 from dataprep.inspect.report.figures import ShownRow, ShownText
 from dataprep.tokens.lint_page import html_of
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _COLOURS = {"reasoning": "reasoning", "rationale": "reasoning", "call": "call"}
 _COLOURS |= {"question": "user", "choices": "user", "answer": "assistant"}
-_WORD = re.compile(r"\S+\s*|\s+")
 _SAME = 120  # characters at the beginning and at the end of a long part that two texts share
 _SHORT = 80  # characters of a field that stands in the list of fields
 
@@ -114,39 +112,24 @@ def compared(text: ShownText, like: str, limit: int) -> str:
     """
     parts: list[str] = []
     shown, more = 0, text.more
-    for part, is_same in _runs(_WORD.findall(text.text), _WORD.findall(like)):
+    for kind, part in word_changes(like, text.text):
+        if kind == "removed":
+            continue
         first, last = part.rfind(" ", 0, _SAME) + 1, part.find(" ", max(len(part) - _SAME, 0))
         if shown >= limit:
             more += len(part)
-        elif is_same and 0 < first < last - _SAME:
+        elif kind == "same" and 0 < first < last - _SAME:
             left = f'… <span class="more">{_counted(last - first, "character")} the same</span> …'
             parts += [escaped(part[:first], lines=True), left, escaped(part[last:], lines=True)]
             shown += len(part) - (last - first)
         else:
             cut = part[: limit - shown]
-            body = "" if is_same else cut.rstrip()
+            body = "" if kind == "same" else cut.rstrip()
             parts += [f"<mark>{escaped(body, lines=True)}</mark>"] if body else []
             parts.append(escaped(cut[len(body) :], lines=True))
             shown += len(cut)
             more += len(part) - len(cut)
     return "".join(parts) + _left_out(more)
-
-
-def _runs(words: list[str], others: list[str]) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of a text, and whether another text has them too."""
-    same = min(len(words), len(others))
-    # The matcher takes quadratic time, and most similar texts begin or end in the same way.
-    begin = next((at for at in range(same) if words[at] != others[at]), same)
-    same -= begin
-    end = next((at for at in range(same) if words[~at] != others[~at]), same)
-    if begin:
-        yield "".join(words[:begin]), True
-    middle, other = words[begin : len(words) - end], others[begin : len(others) - end]
-    for kind, _, _, first, last in SequenceMatcher(None, other, middle, autojunk=False).get_opcodes():
-        if first < last:
-            yield "".join(middle[first:last]), kind == "equal"
-    if end:
-        yield "".join(words[len(words) - end :]), True
 
 
 def _fields(texts: list[ShownText]) -> Iterator[str]:
