@@ -7,8 +7,8 @@ and of the lines with the same digest the last one counts::
 
 ``mark`` is ``"good"``, ``"bad"`` or null. A line with neither a mark nor a note takes the mark away. A mark
 belongs to the row's bytes, by their ``digest``: it follows its row when others are added or the rows are
-shuffled, and equal rows share it. ``row`` says where the row stood: its line, counted from 1, or the number of
-a row of another format.
+shuffled, and equal rows share it. ``row`` says where the row stood: its line, counted from 1, or the number
+of a row of another format.
 """
 
 from __future__ import annotations
