@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Shingles to hold at a time: 8 bytes each, and about five times as much while they are compared.
 HELD = 1 << 20
 _BYTES = 8
-_BATCH_PAIRS = 1 << 14
+_BATCH_PAIRS = 1 << 12  # their bitmaps fit into the cache
 _MAP_BITS = 8 * (320 << 20)
 
 
@@ -78,8 +78,9 @@ class Sets:
         found = np.empty(len(left), bool)
         for begin in range(0, len(left), _BATCH_PAIRS):
             one, two = left[begin : begin + _BATCH_PAIRS], right[begin : begin + _BATCH_PAIRS]
-            both = _ones(self._maps[one] & self._maps[two])
-            shared = both + np.minimum(self._slack[one], self._slack[two])
+            both = self._maps.take(one, axis=0)
+            both &= self._maps.take(two, axis=0)
+            shared = _ones(both) + np.minimum(self._slack[one], self._slack[two])
             sizes = self.sizes[one].astype(np.int64) + self.sizes[two]
             found[begin : begin + _BATCH_PAIRS] = shared >= threshold * (sizes - shared) - 1e-6
         return found
@@ -143,5 +144,6 @@ class Sets:
 
 def _ones(maps: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """Return the number of bits in each bitmap."""
-    counts: NDArray[np.uint32] = np.bitwise_count(maps).sum(axis=1, dtype=np.uint32)
+    # Adds the few words of each row in a third of the time that `sum` takes.
+    counts: NDArray[np.uint32] = np.einsum("ij->i", np.bitwise_count(maps), dtype=np.uint32, casting="unsafe")
     return counts
