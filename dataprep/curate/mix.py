@@ -15,8 +15,8 @@ from dataprep.core import io as files
 from dataprep.core.errors import UsageError
 from dataprep.core.io import Rejects
 from dataprep.core.ledger import Ledger
-from dataprep.core.mixing import largest_total, mixed_order, quotas, shares_of
 from dataprep.core.options import check_whole
+from dataprep.curate.mixing import largest_total, mixed_order, quotas, shares_of
 from dataprep.datasets.merge import find_rows, gather, plain_lines, scratch_beside, write_part
 from dataprep.datasets.merge_rows import Index
 

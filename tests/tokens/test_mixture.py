@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import dataprep
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.core.mixing import largest_total, mixed_order, quotas, shares_of
+from dataprep.curate.mixing import largest_total, mixed_order, quotas, shares_of
 from dataprep.tokens.options import ShardOptions
 from dataprep.tokens.shards.mixture import mix_shards
 from dataprep.tokens.shards.reading import Mixture, Shards

@@ -17,8 +17,8 @@ from dataprep.core import provenance
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.io import new_folder, writing
 from dataprep.core.ledger import Ledger
-from dataprep.core.mixing import largest_total, mixed_order, quotas, shares_of
 from dataprep.core.options import check_whole
+from dataprep.curate.mixing import largest_total, mixed_order, quotas, shares_of
 from dataprep.tokens.shards.manifest import MIXTURE, MIXTURE_VERSION, checksum
 from dataprep.tokens.shards.packing import pack
 from dataprep.tokens.shards.reading import Shards, number_type
