@@ -58,6 +58,7 @@ from dataprep.teacher.prompts import prompt_file as prompt_file
 from dataprep.tokens.pairs import read_pairs as read_pairs
 from dataprep.core.io import read_rows as read_rows
 from dataprep.collect.review.review import review as review
+from dataprep.cli.replay import replay_files as replay_files
 from dataprep.inspect.report.making import report_files as report_files
 from dataprep.collect.review.review import review_files as review_files
 from dataprep.core.sampling import shuffled_order as shuffled_order
@@ -71,6 +72,7 @@ from dataprep.train.run import train as train_student
 from dataprep.tokens.tokenizers.training import train_tokenizer as train_tokenizer
 from dataprep.datasets.checks import validate as validate
 from dataprep.datasets.checks import validate_files as validate_files
+from dataprep.inspect.manifests.verifying import verify_files as verify_files
 from dataprep.inspect.view.server import view as view
 from dataprep.inspect.card.writing import write_card as write_card
 from dataprep.core.io import write_rows as write_rows

@@ -124,6 +124,23 @@ def test_a_file_that_was_removed_before_it_was_locked_is_made_again(tmp_path, mo
     assert listing(tmp_path) == ["rows.jsonl"]
 
 
+def test_a_folder_that_was_removed_before_it_was_opened_is_made_again(tmp_path, monkeypatch):
+    """To lock a folder takes one step more, in which another process can remove it."""
+    plain, removed = os.open, []
+
+    def open_late(path, *arguments, **options):
+        if not removed and Path(path).is_dir():
+            Path(path).rmdir()
+            removed.append(path)
+        return plain(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", open_late)
+    with new_folder(tmp_path / "out") as folder:
+        assert removed
+        assert folder.is_dir()
+    assert listing(tmp_path) == []
+
+
 def test_a_second_signal_leaves_nothing_either(tmp_path, monkeypatch):
     """An interrupted cleanup is done at the end of the command."""
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
