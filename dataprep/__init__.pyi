@@ -2,6 +2,7 @@
 from dataprep.inspect.card.writing import Card as Card
 from dataprep.curate.contamination.files import Contamination as Contamination
 from dataprep.core.errors import DataprepError as DataprepError
+from dataprep.inspect.diff.files import Diff as Diff
 from dataprep.teacher.settings import Endpoint as Endpoint
 from dataprep.evaluate.settings import Settings as EvaluateSettings
 from dataprep.evaluate.settings import Evaluation as Evaluation
@@ -36,6 +37,7 @@ from dataprep.datasets.convert import convert_files as convert_files
 from dataprep.datasets.registry import names as dataset_names
 from dataprep.curate.contamination.files import decontaminate_files as decontaminate_files
 from dataprep.curate.dedup import dedup_files as dedup_files
+from dataprep.inspect.diff.files import diff_files as diff_files
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.answers.parse import export_rationales as export_rationales

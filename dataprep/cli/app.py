@@ -34,6 +34,7 @@ COMMANDS = {
     "stats": ("checks:stats_command", "Describe files: counts, lengths, duplicates."),
     "head": ("inspect.rows:head_command", "Show the first rows of files as chats in the terminal."),
     "show": ("inspect.rows:show_command", "Show rows by their numbers as chats in the terminal."),
+    "diff": ("inspect.diff:command", "Say which rows two files share, lost, gained or changed."),
     "report": ("inspect.report:command", "Describe files of rows on one HTML page that opens offline."),
     "card": ("inspect.card:command", "Write a dataset's card for the hub, and Croissant metadata."),
     "trace": ("inspect.trace:command", "Follow a row back to its source row, through the manifests."),

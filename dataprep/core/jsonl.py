@@ -56,7 +56,7 @@ def find_lost(text: bytes, value: Any) -> Iterator[RowError]:
     """Yield what the parser lost of a JSON text, in the order of the text."""
     try:
         # As `loses` for one value, which costs half of the time.
-        if not (_loses_keys(text, orjson.dumps(value).count(b":")) or _has_long_number(text)):
+        if not (loses_keys(text, orjson.dumps(value).count(b":")) or has_long_number(text)):
             return
     except TypeError:
         yield RowError("nested too deeply", "no trainer needs more than a few levels")
@@ -72,20 +72,22 @@ def loses(text: bytes, values: Sequence[Any]) -> bool:
     """
     # Some at a time, because a document's JSON is large.
     batches = (values[begin : begin + 256] for begin in range(0, len(values), 256))
-    if _loses_keys(text, sum(orjson.dumps(batch).count(b":") for batch in batches)):
+    if loses_keys(text, sum(orjson.dumps(batch).count(b":") for batch in batches)):
         return True
     # Large integers come out as floats. Rows of texts alone have none.
     items = (item for value in values for item in (value.values() if type(value) is dict else (value,)))
-    return any(type(item) in (float, dict, list) for item in items) and _has_long_number(text)
+    return any(type(item) in (float, dict, list) for item in items) and has_long_number(text)
 
 
-def _loses_keys(text: bytes, colons: int) -> bool:
+def loses_keys(text: bytes, colons: int) -> bool:
+    """Return whether the parser may have lost a key of JSON texts; its values, written, have ``colons``."""
     # The values' own JSON has as many colons as the text if no key was lost: those in strings count on both
     # sides, unless they are written as escapes, whose fixed beginning is found faster than the expression.
     return text.count(b":") != colons or (b"\\u003" in text and re.search(rb"\\u003[aA]", text) is not None)
 
 
-def _has_long_number(text: bytes) -> bool:
+def has_long_number(text: bytes) -> bool:
+    """Return whether a JSON text may have a number that loses digits; the parser made a float of it."""
     return _LONG in text.translate(_ONE_DIGIT)
 
 

@@ -48,6 +48,7 @@ def test_the_commands_are_these():
         "datasets",
         "decontaminate",
         "dedup",
+        "diff",
         "evaluate",
         "export",
         "export-rationales",
