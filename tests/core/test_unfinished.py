@@ -124,21 +124,21 @@ def test_a_file_that_was_removed_before_it_was_locked_is_made_again(tmp_path, mo
     assert listing(tmp_path) == ["rows.jsonl"]
 
 
-def test_a_folder_that_was_removed_before_it_was_opened_is_made_again(tmp_path, monkeypatch):
-    """To lock a folder takes one step more, in which another process can remove it."""
-    plain, removed = os.open, []
+def test_a_folder_that_was_removed_before_it_was_open_is_made_again(tmp_path, monkeypatch):
+    """Between making and opening it, another process can take it for a leftover."""
+    opened, times = os.open, []
 
-    def open_late(path, *arguments, **options):
-        if not removed and Path(path).is_dir():
-            Path(path).rmdir()
-            removed.append(path)
-        return plain(path, *arguments, **options)
+    def removed_first(path, *rest, **named):
+        if not times and str(path).endswith(".partial"):
+            times.append(path)
+            path.rmdir()
+        return opened(path, *rest, **named)
 
-    monkeypatch.setattr(os, "open", open_late)
-    with new_folder(tmp_path / "out") as folder:
-        assert removed
+    monkeypatch.setattr(os, "open", removed_first)
+    with new_folder(tmp_path / "folder") as folder:
         assert folder.is_dir()
-    assert listing(tmp_path) == []
+        assert times == [tmp_path / times[0].name] != [folder]
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_second_signal_leaves_nothing_either(tmp_path, monkeypatch):

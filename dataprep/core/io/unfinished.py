@@ -115,7 +115,7 @@ def new_folder(target: Path, mode: int = 0o700) -> Iterator[Path]:
                 break
             try:
                 number = os.open(path, os.O_RDONLY | _NO_LINK)
-            except FileNotFoundError:  # another process took it for a leftover
+            except FileNotFoundError:  # another process took it for a leftover before it was open
                 continue
             try:
                 if _locked(stack, number, path):
