@@ -1,7 +1,7 @@
 """Measure ``dataprep dedup`` on variations of GSM8K's chat rows against loops over other libraries.
 
 ``rensa`` and ``datasketch`` estimate similarity, so the rows that they keep are counted against those that a
-comparison with all n-grams keeps. What takes minutes is measured on its own:
+comparison with all n-grams keeps. Three measurements take minutes each:
 
 - ``python -m benchmarks.dedup short 10000000``: near dedup of so many short rows.
 - ``python -m benchmarks.dedup exact 10``: exact dedup of so many GB.
