@@ -171,5 +171,8 @@ def _beginning(line: bytes) -> str:
     from dataprep.inspect.blocks import blocks_of
     from dataprep.inspect.rows import parsed
 
-    texts = [f"{block.role or block.title}: {block.text}" for block in blocks_of(parsed(line))]
+    blocks = list(blocks_of(parsed(line)))
+    # Many rows of a file have the same system message.
+    told = [block for block in blocks if block.role not in ("system", "developer")] or blocks
+    texts = [f"{block.role or block.title}: {block.text}" for block in told]
     return one_line(" · ".join(" ".join(text.split()) for text in texts), 200)
