@@ -93,7 +93,8 @@ def _changes_of_lists(before: list[Any], after: list[Any], path: str, role: str)
 
 def _aligned(before: list[Any], after: list[Any]) -> Iterator[tuple[int | None, int | None]]:
     """Yield which items of two lists to compare: equal ones left out, and others by their roles."""
-    for kind, a1, a2, b1, b2 in _steps(list(map(content_of, before)), list(map(content_of, after))):
+    ours, theirs = list(map(content_of, before)), list(map(content_of, after))
+    for kind, a1, a2, b1, b2 in _steps(ours, theirs) if ours != theirs else ():
         if kind == "equal":
             continue
         roles = list(map(_role, before[a1:a2])), list(map(_role, after[b1:b2]))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MARKS = {"same": ("", "", ""), "removed": ("[-", "-]", "red"), "added": ("{+", "+}", "green")}
 _AROUND = 120  # characters of equal text that are shown before and after a change
-_LONGEST = 2_000  # characters of a text that was added or removed
+_LONGEST = 500  # characters of a text that was added or removed
 
 
 def command(
