@@ -54,8 +54,8 @@ test: .venv/.dev  ## The tests that every change must pass: 6 minutes on two cor
 quick: .venv/.dev  ## The short ones of these, and fewer examples of each property: 2 minutes.
 	$(BIN)/python $(PYTEST) -m 'not slow and not medium' --hypothesis-profile quick
 
-test-all: .venv/.dev  ## All tests, with long comparisons, kill series and other programs' servers.
-	$(BIN)/python $(PYTEST)
+test-all: .venv/.dev  ## All tests, with more examples, long comparisons, kill series and other programs' servers.
+	$(BIN)/python $(PYTEST) --hypothesis-profile thorough
 
 # A test with a time limit may fail here, because measuring takes time; the figures are right all the same.
 coverage: .venv/.dev  ## The line coverage of `make test`, by file.

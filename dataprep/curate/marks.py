@@ -7,7 +7,8 @@ and of the lines with the same digest the last one counts::
 
 ``mark`` is ``"good"``, ``"bad"`` or null. A line with neither a mark nor a note takes the mark away. A mark
 belongs to the row's bytes, by their ``digest``: it follows its row when others are added or the rows are
-shuffled, and equal rows share it. ``row`` says where the row stood, counted from 1 without blank lines.
+shuffled, and equal rows share it. ``row`` says where the row stood: its line, counted from 1, or the number
+of a row of another format.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Mark:
     """A mark on a row.
 
     Attributes:
-        row: the row's number when it was marked, counted from 1.
+        row: the row's line or number when it was marked, counted from 1.
         digest: ``digest_of`` its bytes.
         mark: ``"good"``, ``"bad"``, or ``None`` beside a note alone.
         note: a person's words; empty for none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from dataprep.core.errors import UsageError
 from dataprep.core.options import check_whole
 from dataprep.curate.duplicates.exact import halves, representatives
 from dataprep.curate.duplicates.join import build_buckets
-from dataprep.curate.duplicates.rows import ReadTexts, Rows, Spool, read_rows
+from dataprep.curate.duplicates.rows import ComparedText, ReadTexts, Rows, Spool, read_rows
 from dataprep.curate.duplicates.sets import Sets
 from dataprep.curate.duplicates.shingles import Shingler
 from dataprep.curate.duplicates.similar import find_clusters
@@ -127,6 +127,26 @@ def find_groups(
             duplicates=rows.count - len(order),
             near_duplicates=len(order) - len(np.unique(group_of_set)),
         )
+
+
+def similarity(
+    one: Mapping[str, Any], other: Mapping[str, Any], on: str = "messages", ngram: int = NGRAM
+) -> float:
+    """Return the Jaccard similarity of the sets of n-grams of two rows; of rows without words, 1.0.
+
+    Args:
+        one: a row.
+        other: another row.
+        on: the part of a row to compare, as for ``dedup_files``.
+        ngram: tokens of an n-gram.
+
+    Raises:
+        RowError: a row has no such part.
+    """
+    text_of = ComparedText(on)
+    grams, (size, _) = Shingler(ngram)([text_of(one), text_of(other)])
+    both = len(np.intersect1d(grams[:size], grams[size:]))
+    return both / (len(grams) - both) if len(grams) else 1.0
 
 
 @contextmanager

@@ -47,13 +47,17 @@ def pages(tmp_path_factory):
         for n in range(30)
     ]
     rows += [chat(EVIL, "word" * 300, source=EVIL * 3), chat("def f():" + " " * 300, "```\n\tpass\n```")]
+    passage = " ".join(f"word{n}" for n in range(200))
+    rows += [chat(f"{passage} {end}", f"{end}!") for end in ("One?", "Two or three?")]
     write_jsonl(folder / "train.jsonl", rows)
-    write_jsonl(folder / "a-test-file-with-a-long-name-that-does-not-break.jsonl", rows[:9])
+    write_jsonl(folder / "a-test-file-with-a-long-name-that-does-not-break.jsonl", [*rows[:9], rows[-1]])
     write_jsonl(folder / "labelled.jsonl", [LABELLED | {"id": str(n)} for n in range(4)])
     two = [folder / "train.jsonl", folder / "a-test-file-with-a-long-name-that-does-not-break.jsonl"]
     report_files(two[0], folder / "one.html", tokenizer=ToyTokenizer(), chat_format="plain", sample=40)
     report_files(folder / "labelled.jsonl", folder / "labelled.html")
     report_files(two, folder / "two.html", sample=3)
+    assert "<mark>" in (folder / "one.html").read_text()
+    assert "<mark>" in (folder / "two.html").read_text()
     return folder
 
 

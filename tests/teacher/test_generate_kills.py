@@ -76,10 +76,9 @@ def run_and_kill(folder, kills, seed):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_runs_lose_and_repeat_nothing(tmp_path, seed):
+def test_killed_runs_lose_and_repeat_nothing(tmp_path):
     """At most the requests in flight at a kill are asked again."""
-    assert run_and_kill(tmp_path, 3, seed) <= 3 * CONCURRENCY
+    assert run_and_kill(tmp_path, 3, 0) <= 3 * CONCURRENCY
 
 
 @pytest.mark.slow

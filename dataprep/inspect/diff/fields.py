@@ -104,14 +104,15 @@ def _aligned(before: list[Any], after: list[Any]) -> Iterator[tuple[int | None, 
 
 def _steps(a: list[Any], b: list[Any]) -> Sequence[Step]:
     """Return the steps that make the first sequence the second one, as ``SequenceMatcher`` does."""
-    # Its time grows with the square, so long sequences are compared by their common ends alone.
-    if max(len(a), len(b)) <= MAX_ITEMS:
-        return SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
+    # Its time grows with the square, so it gets what is between the common ends, if that is short.
     start, end = _common(a, b)
     a_end, b_end = len(a) - end, len(b) - end
+    middle: Sequence[Step] = [("replace", 0, a_end - start, 0, b_end - start)]
+    if max(a_end, b_end) - start <= MAX_ITEMS:
+        middle = SequenceMatcher(None, a[start:a_end], b[start:b_end], autojunk=False).get_opcodes()
     steps: list[Step] = [
         ("equal", 0, start, 0, start),
-        ("replace", start, a_end, start, b_end),
+        *((kind, start + a1, start + a2, start + b1, start + b2) for kind, a1, a2, b1, b2 in middle),
         ("equal", a_end, len(a), b_end, len(b)),
     ]
     return [step for step in steps if step[2] > step[1] or step[4] > step[3]]

@@ -64,6 +64,48 @@ class Repeat:
     text: str = ""  # the text that they share, if they share a part
 
 
+@dataclass(frozen=True)
+class NearGroup:
+    """Rows that are near-duplicates of one another.
+
+    Attributes:
+        rows: the first ones.
+        similarities: for each of them, its largest similarity to one before it; 1.0 for the first.
+        more: how many are left out.
+    """
+
+    rows: list[ShownRow]
+    similarities: list[float]
+    more: int
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """The near-duplicates in the files.
+
+    Attributes:
+        threshold: the similarity from which on two rows are linked.
+        rows: rows that equal no earlier one, and are in a group with an earlier one.
+        groups: number of groups.
+        largest: the largest groups.
+        across: the first groups with training and test rows.
+    """
+
+    threshold: float
+    rows: int
+    groups: int
+    largest: list[NearGroup]
+    across: list[NearGroup]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as a JSON object, with the places of the rows."""
+        return {
+            "threshold": self.threshold, "rows": self.rows, "groups": self.groups,
+            "largest": [[row.where for row in group.rows] for group in self.largest],
+            "training_and_test": [[row.where for row in group.rows] for group in self.across],
+        }  # fmt: skip
+
+
 @dataclass
 class Overlap:
     """The rows that a training file shares with a test file.
@@ -74,6 +116,7 @@ class Overlap:
         rows: training rows that repeat a test row, by how.
         found: test rows that were found.
         test_rows: all test rows.
+        near: training rows that are near-duplicates of a test row; ``None`` if they were not looked for.
     """
 
     train: str
@@ -81,6 +124,7 @@ class Overlap:
     rows: dict[str, int]
     found: int
     test_rows: int
+    near: int | None = None
 
 
 @dataclass
@@ -130,6 +174,7 @@ class Report:
         together: the figures of all files.
         shared: rows of one of two files that stand in the other too; ``None`` unless there are two.
         repeats: the first rows that repeat an earlier row.
+        near: the near-duplicates; ``None`` if they were not looked for.
         overlaps: what training files and test files share; empty if there are no test files.
         overlap_rows: the first such pairs.
         not_searched: why test rows were not looked for, if that could not be done.
@@ -143,6 +188,7 @@ class Report:
     seed: int
     shared: int | None = None
     repeats: list[Repeat] = field(default_factory=list)
+    near: NearDuplicates | None = None
     overlaps: list[Overlap] = field(default_factory=list)
     overlap_rows: list[Repeat] = field(default_factory=list)
     not_searched: str = ""
@@ -163,6 +209,7 @@ class Report:
             "together": self.together.to_json(),
             "shared_rows": self.shared,
             "pairs": [_pair(repeat) for repeat in self.repeats],
+            "near_duplicates": None if self.near is None else self.near.to_json(),
             "overlaps": [asdict(overlap) for overlap in self.overlaps],
             "overlapping": [_pair(repeat) for repeat in self.overlap_rows],
             "not_searched": self.not_searched or None,

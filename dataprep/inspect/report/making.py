@@ -13,8 +13,10 @@ from dataprep.core.io import Block
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.core.parallel import Outcome, Progress, run_into, workers_for
+from dataprep.curate.near import check_threshold
 from dataprep.inspect.report.counting import EXTREMES, Count, Counts
 from dataprep.inspect.report.figures import FileFigures, Repeat, Report, ShownRow
+from dataprep.inspect.report.near import groups_of, near_duplicates, rows_at
 from dataprep.inspect.report.repeats import duplicates_of, files_by_part, overlaps_of, shared_rows, sound_rows
 from dataprep.inspect.report.showing import Place, Shower, Spans, drawn
 from dataprep.tokens.encoder import Encoder
@@ -29,6 +31,7 @@ def report_files(
     *,
     against: Sequence[str | Path] = (),
     fields: Sequence[str] = ("question",),
+    near: float = 0.8,
     sample: int = 10,
     seed: int = 42,
     tokenizer: str | Path | Tokenizer | None = None,
@@ -49,6 +52,8 @@ def report_files(
         against: files of test rows that are looked for in the inputs. Defaults to those of the inputs that
             are named test, and are looked for in those that are named train.
         fields: the parts of test rows that are looked for, as for ``decontaminate_files``.
+        near: Jaccard similarity of the n-grams of two rows from which on they are near-duplicates, as for
+            ``dedup_files``; 0 looks for none.
         sample: number of rows to show, which ``seed`` draws.
         seed: seed of Python's generator.
         tokenizer: counts tokens, and shows the loss mask of the sample; its file or model directory.
@@ -70,6 +75,8 @@ def report_files(
     tests = [str(path) for path in against]
     if not paths:
         raise UsageError("there is nothing to describe: give at least one file")
+    if near:
+        check_threshold(near)
     check_whole("--sample", sample, 0)
     check_whole("--seed", seed)
     if page is not None:
@@ -81,7 +88,7 @@ def report_files(
         encoder, names = _encoder(tokenizer, chat_format, template, options)
         made = _Making(given, encoder, workers, scratch)
         bad = stack.enter_context(files.open_rejects(rejects))
-        report = made.report(sample, seed, bad, progress)
+        report = made.report(near, sample, seed, bad, progress)
         report.tokenizer, report.chat_format = names
     if page is not None:
         files.write_text(page_of(report), str(page))
@@ -147,7 +154,9 @@ class _Making:
         self._counts = [Counts() for _ in given.paths]
         self._ledger = Ledger()
 
-    def report(self, sample: int, seed: int, rejects: files.Rejects, progress: Progress | None) -> Report:
+    def report(
+        self, near: float, sample: int, seed: int, rejects: files.Rejects, progress: Progress | None
+    ) -> Report:
         """Read the files, and return the report."""
         paths = self._given.paths
         unchanged = files.Unchanged([*paths, *self._given.tests])
@@ -168,6 +177,8 @@ class _Making:
             report.shared = shared_rows(*digests)
         self._show(report, pairs, self._drawn(sample, seed))
         self._look_for_tests(report)
+        if near:
+            self._look_for_near(report, near)
         unchanged.check()
         return report
 
@@ -223,11 +234,16 @@ class _Making:
         everything = [row for figures in report.files for row in figures.shortest]
         report.together.shortest = sorted(everything, key=lambda row: row.length)[:EXTREMES]
 
-    def _look_for_tests(self, report: Report) -> None:
+    def _parts(self) -> tuple[list[str], list[str]]:
+        """Return the training files and the test files, if there are any."""
         given = self._given
-        train, test = (given.paths, given.tests) if given.tests else files_by_part(given.paths)
+        return (given.paths, given.tests) if given.tests else files_by_part(given.paths)
+
+    def _look_for_tests(self, report: Report) -> None:
+        train, test = self._parts()
         if not test:
             return
+        given = self._given
         try:
             report.overlaps, report.overlap_rows = overlaps_of(
                 train, test, given.fields, self._shower, self._workers, self._scratch, given.names
@@ -237,3 +253,20 @@ class _Making:
             if given.tests:
                 raise
             report.not_searched = str(error)
+
+    def _look_for_near(self, report: Report, threshold: float) -> None:
+        given, (train, test) = self._given, self._parts()
+        paths = [*given.paths, *(path for path in test if path not in given.paths)]
+        groups = groups_of(
+            paths, [counts.digests for counts in self._counts],
+            [*map(paths.index, train)], [*map(paths.index, test)],
+            threshold, self._workers, self._scratch / "near-rejects.jsonl",
+        )  # fmt: skip
+        inputs = len(given.paths)
+        report.near = near_duplicates(
+            groups, threshold, lambda places: rows_at(places, inputs, self._spans, paths, given.names),
+            self._shower,
+        )  # fmt: skip
+        names = [given.names[path] for path in paths]
+        for overlap in report.overlaps:
+            overlap.near = groups.pairs[names.index(overlap.train), names.index(overlap.test)]

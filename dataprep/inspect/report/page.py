@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from dataprep.core.html import REVIEW_STYLE, check_path, document, escaped
-from dataprep.inspect.report.figures import FileFigures, Repeat, Report
+from dataprep.inspect.report.figures import FileFigures, NearGroup, Repeat, Report
 from dataprep.inspect.report.labels import answers, teachers
 from dataprep.inspect.report.rows import Limits, article
 from dataprep.inspect.report.style import STYLE
@@ -105,13 +105,56 @@ def _repeats(report: Report, limits: Limits) -> str:
     counted = [f"{repeated:,} of {report.together.counts.rows:,} rows {verb} an earlier row"]
     if report.shared is not None:
         counted.append(f"{report.shared:,} different rows stand in both files")
-    note = (
-        "Rows are the same if they differ in id, source, case and white space only. "
-        "Near-duplicates are not looked for."
-    )
+    note = "Rows are the same if they differ in id, source, case and white space only."
     parts = [f"<p>{'; '.join(counted)}.</p>\n", f'<p class="note">{note}</p>\n']
     parts += _pairs(report.repeats, limits, "first", ("row", "repeats"))
+    parts += _near_duplicates(report, limits)
     return "".join(parts)
+
+
+def _near_duplicates(report: Report, limits: Limits) -> Iterator[str]:
+    near = report.near
+    yield "<h3>Near-duplicates</h3>\n"
+    if near is None:
+        yield '<p class="note">They were not looked for.</p>\n'
+        return
+    if not near.rows:
+        counted = "No row is a near-duplicate of an earlier row"
+    else:
+        verb = "is a near-duplicate" if near.rows == 1 else "are near-duplicates"
+        groups = "1 group" if near.groups == 1 else f"{near.groups:,} groups"
+        counted = f"{near.rows:,} further rows" if near.rows != 1 else "1 further row"
+        counted = f"{counted} {verb} of an earlier row, in {groups}"
+    yield f"<p>{counted}.</p>\n"
+    note = (
+        f"Two rows are near-duplicates if {near.threshold:.0%} of their n-grams of 3 words are in both, also "
+        "questions about the same long passage. A group is all rows that such pairs link. "
+        f"<code>dataprep dedup --near {near.threshold:g}</code> drops such rows. Marks show what differs "
+        "from the first row."
+    )
+    yield f'<p class="note">{note}</p>\n'
+    title = "The group" if near.groups == 1 else f"The largest {len(near.largest)} groups"
+    yield from _groups(near.largest, limits, title, 4)
+
+
+def _groups(groups: list[NearGroup], limits: Limits, title: str, level: int) -> Iterator[str]:
+    groups = [group for group in groups if group.rows]
+    if not groups:
+        return
+    yield f"<h{level}>{title}</h{level}>\n"
+    shorter = replace(limits, text=min(limits.text, 600))
+    for group in groups:
+        rows = group.rows
+        head = f"{len(rows) + group.more:,} rows: {', '.join(row.where for row in rows)}"
+        more = f", and {group.more:,} more" if group.more else ""
+        yield f"<details><summary>{escaped(head)}{more}</summary>\n"
+        yield '<div class="two">\n'
+        # Each row is compared with the first one, and that one with the second.
+        others = [rows[min(1, len(rows) - 1)], *rows[:1] * (len(rows) - 1)]
+        for row, other, similarity in zip(rows, others, group.similarities, strict=True):
+            fact = "" if row is rows[0] else f"similarity {similarity:.2f}"
+            yield f"<div>{article(row, shorter, level + 1, other=other, fact=fact)}</div>\n"
+        yield "</div>\n</details>\n"
 
 
 def _overlap(report: Report, limits: Limits) -> str:
@@ -126,6 +169,14 @@ def _overlap(report: Report, limits: Limits) -> str:
     )
     parts = [overlap_table(report.overlaps), f'<p class="note">{note}</p>\n']
     parts += _pairs(report.overlap_rows, limits, "surest", ("training row", "test row"))
+    if report.near is not None:
+        groups = report.near.across
+        title = (
+            "Near-duplicates: a group"
+            if len(groups) == 1
+            else f"Near-duplicates: the first {len(groups)} groups"
+        )
+        parts += _groups(groups, limits, f"{title} with training and test rows", 3)
     return "".join(parts)
 
 
@@ -142,8 +193,9 @@ def _pairs(pairs: list[Repeat], limits: Limits, which: str, names: tuple[str, st
             more = " …" if len(pair.text) > _SHARED else ""
             yield f'<blockquote dir="auto">{escaped(pair.text[:_SHARED])}{more}</blockquote>\n'
         yield '<div class="two">\n'
-        for name, row in zip(names, (pair.row, pair.other), strict=True):
-            yield f"<div><h4>{name[:1].upper() + name[1:]}</h4>\n{article(row, shorter, 5)}</div>\n"
+        for name, row, other in zip(names, (pair.row, pair.other), (pair.other, pair.row), strict=True):
+            made = article(row, shorter, 5, other=other)
+            yield f"<div><h4>{name[:1].upper() + name[1:]}</h4>\n{made}</div>\n"
         yield "</div>\n</details>\n"
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from dataprep.core.html import escaped
+from dataprep.inspect.diff.fields import word_changes
 from dataprep.inspect.report.figures import ShownRow, ShownText
 from dataprep.tokens.lint_page import html_of
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _COLOURS = {"reasoning": "reasoning", "rationale": "reasoning", "call": "call"}
 _COLOURS |= {"question": "user", "choices": "user", "answer": "assistant"}
+_SAME = 120  # characters at the beginning and at the end of a long part that two texts share
 _SHORT = 80  # characters of a field that stands in the list of fields
 
 
@@ -24,16 +27,33 @@ class Limits:
     texts: int = 30  # texts of a row
 
 
-def article(row: ShownRow, limits: Limits, level: int = 3, *, is_open: bool = False) -> str:
-    """Return a row as an article, its heading of a level; ``is_open`` shows its tokens at once."""
+def article(
+    row: ShownRow,
+    limits: Limits,
+    level: int = 3,
+    *,
+    is_open: bool = False,
+    other: ShownRow | None = None,
+    fact: str = "",
+) -> str:
+    """Return a row as an article.
+
+    Args:
+        row: the row.
+        limits: how much of it is shown.
+        level: level of the heading.
+        is_open: whether its tokens are shown at once.
+        other: a similar row; what differs from it is marked, and long parts that do not are left out.
+        fact: what to say beside the row's length.
+    """
     texts = row.texts[: limits.texts]
-    facts = [_counted(row.length, "character")]
+    facts = [_counted(row.length, "character"), *([fact] if fact else [])]
     if row.token_count:
         facts.append(f"{_counted(row.token_count, 'token')}, {row.in_loss:,} in the loss")
     parts = [
         f"<article>\n<h{level}><bdi>{escaped(row.where)}</bdi></h{level}>\n",
         f'<p class="note">{"; ".join(facts)}</p>\n',
-        *(_text(text, limits) for text in texts if not _is_short(text)),
+        *(_text(text, limits, like) for text, like in _beside(texts, other) if not _is_short(text)),
     ]
     more = len(row.texts) - len(texts) + row.more
     if more:
@@ -48,7 +68,15 @@ def _is_short(text: ShownText) -> bool:
     return is_field and len(text.text) <= _SHORT and "\n" not in text.text and not text.more
 
 
-def _text(text: ShownText, limits: Limits) -> str:
+def _beside(texts: Sequence[ShownText], other: ShownRow | None) -> Iterator[tuple[ShownText, str | None]]:
+    """Yield each text with the text at its place in another row."""
+    others = () if other is None else other.texts
+    for text, like in zip_longest(texts, others[: len(texts)]):
+        is_like = like is not None and (text.role, text.kind) == (like.role, like.kind)
+        yield text, like.text if is_like else None
+
+
+def _text(text: ShownText, limits: Limits, like: str | None = None) -> str:
     # A role comes from the data, and only known ones may become the name of a class.
     colour = _COLOURS.get(text.kind) or _COLOURS.get(text.role, text.role)
     kind = f" {colour}" if colour in (*_ROLES, "reasoning", "call") else ""
@@ -56,7 +84,7 @@ def _text(text: ShownText, limits: Limits) -> str:
     who = " ".join(
         filter(None, (names.get(text.kind, text.role), text.title if text.kind != "reasoning" else ""))
     )
-    shown = shortened(text, limits.text)
+    shown = shortened(text, limits.text) if like is None else compared(text, like, limits.text)
     code = " code" if text.kind in ("call", "tools") else ""
     body = f'<div class="text{code}" dir="auto">{shown}</div>'
     if text.kind in ("reasoning", "tools"):
@@ -70,8 +98,38 @@ def shortened(text: ShownText, limit: int) -> str:
     """Return a text in HTML, with the number of characters that are left out at its end."""
     shown = text.text[:limit]
     more = len(text.text) - len(shown) + text.more
-    left = f'… <span class="more">{_counted(more, "character")} more</span>' if more else ""
-    return f"{escaped(shown, lines=True)}{left}"
+    return escaped(shown, lines=True) + _left_out(more)
+
+
+def _left_out(more: int) -> str:
+    return f'… <span class="more">{_counted(more, "character")} more</span>' if more else ""
+
+
+def compared(text: ShownText, like: str, limit: int) -> str:
+    """Return a text in HTML, with marks where it differs from another one.
+
+    Of a long part that both have, only the beginning and the end are shown.
+    """
+    parts: list[str] = []
+    shown, more = 0, text.more
+    for kind, part in word_changes(like, text.text):
+        if kind == "removed":
+            continue
+        first, last = part.rfind(" ", 0, _SAME) + 1, part.find(" ", max(len(part) - _SAME, 0))
+        if shown >= limit:
+            more += len(part)
+        elif kind == "same" and 0 < first < last - _SAME:
+            left = f'… <span class="more">{_counted(last - first, "character")} the same</span> …'
+            parts += [escaped(part[:first], lines=True), left, escaped(part[last:], lines=True)]
+            shown += len(part) - (last - first)
+        else:
+            cut = part[: limit - shown]
+            body = "" if kind == "same" else cut.rstrip()
+            parts += [f"<mark>{escaped(body, lines=True)}</mark>"] if body else []
+            parts.append(escaped(cut[len(body) :], lines=True))
+            shown += len(cut)
+            more += len(part) - len(cut)
+    return "".join(parts) + _left_out(more)
 
 
 def _fields(texts: list[ShownText]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.options import Encoded
 from dataprep.tokens.views import tokens_of
 
-TEXT = 2000  # characters of a text that are kept; a page may show fewer
+TEXT = 4000  # characters of a text that are kept; a page may show fewer
 TEXTS = 30  # texts of a row
 KEPT = 8_000_000  # characters of all texts; a page cannot show so many, and of further ones the least is kept
 LEAST = 200

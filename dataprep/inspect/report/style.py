@@ -4,13 +4,13 @@ STYLE = """\
 :root {
   --role-system: #7b6a9c; --role-user: #3a78b8; --role-assistant: #2f8f6b; --role-tool: #b0762a;
   --role-reasoning: #3f8f94; --role-calls: #b8577f; --role-field: #7d776b; --focus: #1a5fb4;
-  --link: #24588f;
+  --link: #24588f; --mark: #fbe7a6;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --role-system: #a994cf; --role-user: #5b9bdc; --role-assistant: #4db58d; --role-tool: #d79a4a;
     --role-reasoning: #66b9be; --role-calls: #dc86ab; --role-field: #a29d93; --focus: #8ab8f0;
-    --link: #8ab8f0;
+    --link: #8ab8f0; --mark: #5c4a12;
   }
 }
 html { scroll-padding-top: 1rem; }
@@ -83,6 +83,7 @@ article .note { margin: 0 0 0.5rem; }
 .turn.user { border-color: var(--role-user); }
 .turn.assistant { border-color: var(--role-assistant); } .turn.tool { border-color: var(--role-tool); }
 .turn.reasoning { border-color: var(--role-reasoning); } .turn.call { border-color: var(--role-calls); }
+mark { background: var(--mark); color: inherit; border-radius: 0.15rem; }
 .more { color: var(--muted); font-size: 0.85em; font-style: italic; }
 .fields {
   display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 0.1rem 0.75rem; margin: 0.6rem 0 0;

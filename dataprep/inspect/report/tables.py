@@ -237,7 +237,8 @@ def _top(share: float) -> float:
 def overlap_table(overlaps: Sequence[Overlap]) -> str:
     """Return what each pair of a training file and a test file shares."""
     kinds = ("verbatim", "in part", "changed")
-    head = ["training file", "test file", *kinds, "test rows found"]
+    near = any(each.near is not None for each in overlaps)
+    head = ["training file", "test file", *kinds, "test rows found", *(["near-duplicates"] if near else [])]
     rows = []
     for each in overlaps:
         share = percent(each.found / max(each.test_rows, 1))
@@ -247,6 +248,7 @@ def overlap_table(overlaps: Sequence[Overlap]) -> str:
             *(f"{each.rows.get(kind, 0):,}" for kind in kinds),
             found,
         ]
+        cells += [f"{each.near or 0:,}"] if near else []
         rows.append((f"<bdi>{escaped(each.train)}</bdi>", cells))
     return table("Training rows that repeat a test row, by how", head, rows)
 

@@ -36,6 +36,9 @@ def command(
         "Parts of test rows to look for, each by itself: question, answer, user or fields.",
         "NAMES",
     ),
+    near: float = flag(
+        0.8, "Similarity from which on two rows are near-duplicates, as for dedup; 0 looks for none.", "X"
+    ),
     sample: int = flag(10, "Rows to show, which --seed draws.", "N", min=0),
     seed: Seed = 42,
     tokenizer: str | None = flag(
@@ -52,10 +55,10 @@ def command(
 ) -> None:
     """Describe files of rows on one HTML page that opens offline.
 
-    The page has sources, tasks, lengths by role, repeated rows, test rows in training rows, statuses by
-    teacher, right answers, the longest and the shortest rows, and a sample as chats. With --tokenizer, it
-    has lengths in tokens and the loss mask of the sample. The figures of two files stand side by side. Test
-    rows are those of --against, or of the files that are named test.
+    The page has sources, tasks, lengths by role, repeated rows and near-duplicates, test rows in training
+    rows, statuses by teacher, right answers, the longest and the shortest rows, and a sample as chats. With
+    --tokenizer, it has lengths in tokens and the loss mask of the sample. The figures of two files stand
+    side by side. Test rows are those of --against, or of the files that are named test.
 
     Without -o the page goes to standard output. With --json the figures do, and the page needs a file.
 
@@ -79,7 +82,7 @@ def command(
     with bytes_bar("report", inputs, 1, quiet or as_json) as advance:
         report = report_files(
             inputs, None if dry_run else page, against=against or (),
-            fields=[name.strip() for name in fields.split(",")], sample=sample, seed=seed,
+            fields=[name.strip() for name in fields.split(",")], near=near, sample=sample, seed=seed,
             tokenizer=tokenizer, chat_format=chat_format, template=template, options=which, workers=workers,
             rejects=rejects, progress=advance,
         )  # fmt: skip
