@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from dataprep.core.errors import UsageError
+from dataprep.core.sampling import sorted_by
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,14 +163,8 @@ def shuffled_rows(count: int, seed: int) -> NDArray[np.int64]:
         x ^= x >> np.uint64(shift)
         x *= np.uint64(factor)
     x ^= x >> np.uint64(31)
-    if count > 1 << 32:
-        return np.argsort(x >> np.uint64(32), kind="stable")
-    # Hash and number in one word: numpy sorts words by vector instructions, but not their order.
-    x &= np.uint64(0xFFFFFFFF << 32)
-    x |= rows
-    x.sort()
-    x &= np.uint64(0xFFFFFFFF)
-    return x.view(np.int64)
+    x >>= np.uint64(32)
+    return sorted_by(x, rows)
 
 
 def mixed_order(
@@ -196,7 +191,8 @@ def mixed_order(
             # Only as long as it must be: a copy of ten million numbers takes a while.
             part = rows[skip : skip + quota]
             parts.append(part if part.size == quota else np.resize(np.roll(rows, -skip), quota))
-            places.append((np.arange(quota) + 0.5) / quota)
+            places.append(np.arange(0.5, quota))
+            places[-1] /= quota
         first += count
     if len(parts) < 2:
         return parts[0] if parts else np.empty(0, dtype=np.int64)
