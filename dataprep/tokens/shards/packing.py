@@ -102,7 +102,7 @@ def pack(
     # As floating-point numbers, which are exact below 2 ** 53.
     np.cumsum(np.bincount(places.view(np.int64), pieces_of, minlength=count), out=offsets[1:], dtype=np.int64)
     if documents is None:
-        return Packed(size, pieces, np.zeros_like(pieces), lengths[pieces], offsets)
+        return Packed(size, pieces, np.zeros(pieces.size, dtype=np.int64), lengths[pieces], offsets)
     return Packed(size, documents[pieces], starts[pieces], tokens[pieces], offsets)
 
 
