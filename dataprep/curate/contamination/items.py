@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,14 @@ SHORTEST = 4
 SENTENCE = 8
 """Number of tokens from which on a text counts where it is only a part of a longer sentence."""
 
+JOINING = frozenset(("of", "the", "and", "de", "la", "von", "van"))
+"""Words that stand inside a name, as in "Kingdom of the Netherlands"."""
+
+_SENTENCE_END = re.compile(r"[^\s,'’-]|\n")  # between two tokens of which no sentence has both
 # Words that begin sentences and questions: written with a capital, they are no names.
 _USUAL_WORDS = """
 a after all an and any are as at both but by did do does each every for from had has have he her
-his how if in into is it its many more much my no of on one or our she so some than that the their
+his how i if in into is it its many more much my no of on one or our she so some than that the their
 then there these they this to two was we were what when where which while who whose why will with
 you your
 """
@@ -29,7 +34,7 @@ _USUAL = frozenset(_USUAL_WORDS.split())
 _PRONOUNS_WORDS = """
 he she him her his hers himself herself
 """
-_PRONOUNS = frozenset(_PRONOUNS_WORDS.split())  # they change with a name
+PRONOUNS = frozenset(_PRONOUNS_WORDS.split())  # they change with a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,14 @@ class Text:
     Attributes:
         tokens: its tokens.
         names: for each token, whether it is the name of somebody or something.
+        inside: for each token, whether it has a capital letter inside a sentence; a title has none.
         capital: whether it begins with a capital letter.
         items: numbers of the test rows that have it.
     """
 
     tokens: list[str]
     names: list[bool]
+    inside: list[bool]
     capital: bool = False
     items: list[int] = field(default_factory=list)
 
@@ -104,19 +111,48 @@ def _told_apart(parts: Iterable[str]) -> dict[tuple[str, ...], Text]:
 
 def _text_of(text: str) -> Text:
     tokens, spans = tokens_of(text), spans_of(text)
-    if spans is None:
-        return Text(tokens, [False] * len(tokens))
-    capitals = [
-        text[begin].isupper() and token not in _USUAL for token, (begin, _) in zip(tokens, spans, strict=True)
-    ]
-    return Text(tokens, capitals, bool(spans) and text[spans[0][0]].isupper())
+    if not spans or len(spans) != len(tokens):
+        return Text(tokens, [False] * len(tokens), [False] * len(tokens))
+    big = [text[begin].isupper() for begin, _ in spans]
+    ends = [end for _, end in spans[:-1]]
+    starts = [True, *(is_end(text[end:begin]) for end, (begin, _) in zip(ends, spans[1:], strict=True))]
+    inside = [capital and not start for capital, start in zip(big, starts, strict=True)]
+    if sum(inside) > starts.count(False) / 2:  # a title, whose words all have capitals
+        inside = [False] * len(tokens)
+    known = [token in _USUAL for token in tokens]
+    return Text(
+        tokens,
+        [capital and not usual for capital, usual in zip(big, known, strict=True)],
+        [capital and not usual for capital, usual in zip(inside, known, strict=True)],
+        big[0],
+    )
+
+
+def is_end(between: str) -> bool:
+    """Return whether a sentence ends between two tokens."""
+    return _SENTENCE_END.search(between) is not None
 
 
 def _leave_names(texts: Sequence[Text]) -> None:
-    """Take a capitalised word for a name only if no text has it in lower case."""
+    """Take a word at the beginning of a sentence for a name only if no text has it in lower case."""
     lower: set[str] = set()
     for text in texts:
         lower.update(token for token, big in zip(text.tokens, text.names, strict=True) if not big)
     for text in texts:
-        pairs = zip(text.tokens, text.names, strict=True)
-        text.names = [token in _PRONOUNS or (big and token not in lower) for token, big in pairs]
+        columns = zip(text.tokens, text.names, text.inside, strict=True)
+        text.names = [
+            token in PRONOUNS or inside or (big and token not in lower) for token, big, inside in columns
+        ]
+        _join(text)
+
+
+def _join(text: Text) -> None:
+    """Take the words between two parts of a name for a part of it, as in "Kingdom of the Netherlands"."""
+    last = None  # the last token of a name
+    for place, is_name in enumerate(text.names):
+        if is_name and last is not None:
+            text.names[last + 1 : place] = [True] * (place - last - 1)
+        if is_name:
+            last = place
+        elif text.tokens[place] not in JOINING:
+            last = None
