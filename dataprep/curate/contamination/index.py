@@ -166,8 +166,8 @@ def build_index(texts: Sequence[Text], ngram: int) -> Index:
     changed = [masks[row] if len(core) else row[:0] for row, core in zip(tokens, cores, strict=True)]
     masked = _frequent_left_out(_table(MASKED, changed, values, None))
     return Index(
-        vocabulary, masks, values, tokens, capitals, names, cores, grams, _totals(grams, len(texts)), whole, short,
-        masked, _totals(masked, len(texts)),
+        vocabulary, masks, values, tokens, capitals, names, cores,
+        grams, _totals(grams, len(texts)), whole, short, masked, _totals(masked, len(texts)),
     )  # fmt: skip
 
 

@@ -18,8 +18,8 @@ SHORTEST = 4
 SENTENCE = 8
 """Number of tokens from which on a text counts where it is only a part of a longer sentence."""
 
-JOINING = frozenset(("of", "the", "and", "de", "la", "von", "van"))
-"""Words that stand inside a name, as in "Kingdom of the Netherlands"."""
+JOINING = frozenset(("of", "the", "and", "de", "la", "von", "van", "s"))
+"""Words that stand inside a name, as in "Kingdom of the Netherlands", or in "Newton's" behind it."""
 
 _SENTENCE_END = re.compile(r"[^\s,'’-]|\n")  # between two tokens of which no sentence has both
 # Words that begin sentences and questions: written with a capital, they are no names.
@@ -29,10 +29,10 @@ his how i if in into is it its many more much my no of on one or our she so some
 then there these they this to two was we were what when where which while who whose why will with
 you your
 """
-_USUAL = frozenset(_USUAL_WORDS.split())
+USUAL = frozenset(_USUAL_WORDS.split())
 
 _PRONOUNS_WORDS = """
-he she him her his hers himself herself
+i he she him her his hers himself herself
 """
 PRONOUNS = frozenset(_PRONOUNS_WORDS.split())  # they change with a name
 
@@ -89,7 +89,8 @@ def read_items(paths: Sequence[str], fields: Sequence[str]) -> tuple[list[Item],
         if len(items) == before:
             raise InputError(path, "the file is empty; expected test rows")
     # A short text that many rows have, such as "yes", is no sign of any of them.
-    kept = [text for text in texts.values() if len(text.tokens) >= SHORTEST or len(text.items) < 3]
+    many = max(3, len(items) // 100)
+    kept = [text for text in texts.values() if len(text.tokens) >= SHORTEST or len(text.items) < many]
     _leave_names(kept)
     return items, kept
 
@@ -119,7 +120,7 @@ def _text_of(text: str) -> Text:
     inside = [capital and not start for capital, start in zip(big, starts, strict=True)]
     if sum(inside) > starts.count(False) / 2:  # a title, whose words all have capitals
         inside = [False] * len(tokens)
-    known = [token in _USUAL for token in tokens]
+    known = [token in USUAL for token in tokens]
     return Text(
         tokens,
         [capital and not usual for capital, usual in zip(big, known, strict=True)],
@@ -154,5 +155,7 @@ def _join(text: Text) -> None:
             text.names[last + 1 : place] = [True] * (place - last - 1)
         if is_name:
             last = place
+        elif last == place - 1 and text.tokens[place] == "s":
+            text.names[place], last = True, place
         elif text.tokens[place] not in JOINING:
             last = None

@@ -14,13 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprep.curate.contamination.index import END, NUMBER, Hashes, Index, Places, Table, hashes_of
+from dataprep.curate.contamination.index import END, NUMBER, Hashes, Index, Table, hashes_of
+from dataprep.curate.contamination.items import USUAL
 
 Kind = Literal["", "name", "number"]
 Slot = tuple[int, int, Kind]
 """A slot in a row: its first token, the token after its last one, and what stands in it."""
 
-_FEWEST = 4  # words of a text, without its slots, from which on it can be recognised
+_FEWEST, _MANY = 3, 10  # words of a text, without its slots, with which it can be recognised
+_RARE = 2  # rare ones among fewer than `_MANY`: "When was … founded" fits too many names
 _LONGEST = 6  # tokens in a slot
 _LENGTHS = (4, 3, 2)  # tokens of the n-gram by which a text is looked for
 _FREQUENT = 100  # texts that have this n-gram; one that more texts have would only cost time
@@ -66,15 +68,16 @@ class Patterns:
     @classmethod
     def of(cls, index: Index, shorter_than: int) -> Patterns:
         """Return the patterns of the texts that have fewer words than a number, without their slots."""
-        patterns, counts = {}, _Frequencies(index)
+        patterns, counts, rare = {}, _Frequencies(index), _rare_words(index)
         anchors: dict[int, list[tuple[int, int, int]]] = {length: [] for length in _LENGTHS}
         for text, (tokens, names) in enumerate(zip(index.tokens, index.names, strict=True)):
             pattern = pattern_of(index.masks[tokens].tolist(), names.tolist())
             size = sum(map(len, pattern.runs))
             if not any(pattern.slots) or not _FEWEST <= size < shorter_than:
                 continue
+            known = {token for run in pattern.runs for token in run if rare[token]}
             found = counts.rarest(pattern.runs)
-            if found is not None:
+            if found is not None and (size >= _MANY or len(known) >= _RARE):
                 run, place, length, gram = found
                 patterns[text] = Pattern(pattern.runs, pattern.slots, (run, place))
                 anchors[length].append((gram, text, place))
@@ -93,6 +96,16 @@ class Patterns:
                 found = _match(row, begin, self.patterns[text])
                 if found is not None:
                     yield text, *found
+
+
+def _rare_words(index: Index) -> NDArray[np.bool_]:
+    """Return for each token whether few texts have it, and it is no usual word."""
+    texts = np.zeros(len(index.masks), np.int64)
+    for row in index.tokens:
+        texts[np.unique(row)] += 1
+    rare = texts <= max(10, len(index.tokens) // 50)
+    rare[[number for word, number in index.vocabulary.items() if word in USUAL]] = False
+    return rare
 
 
 class _Frequencies:

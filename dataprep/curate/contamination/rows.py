@@ -195,7 +195,7 @@ class _Parts:
             return True
         tokens = tokens_of(text)[first:last]
         if kind == "number":
-            return all(is_number(token) or token == "and" for token in tokens)
+            return all(is_number(word) or word == "and" for word in tokens)
         # A text without capitals has none in its names either.
         big = [text[at].isupper() or text.islower() for at, _ in spans[first:last]]
         named = [
