@@ -103,7 +103,7 @@ def test_planted_questions_of_published_sets_are_found(tmp_path, questions_of_se
         ("When did Lima become the second largest port of Peru?", 0),
         ("When did everything become the largest port of Peru?", 0),
         ("When did become the largest port of Peru?", 0),
-        ("When did the City That Nobody Knew Much About become the largest port of Peru?", 0),
+        ("When did the City That Nobody Knew Very Much About Today become the largest port of Peru?", 0),
         ("Where did Lima become the largest port of Peru?", 0),
         ("Was Lima founded?", 0),
         ("When was Lima founded?", 0),

@@ -18,7 +18,10 @@ SHORTEST = 4
 SENTENCE = 8
 """Number of tokens from which on a text counts where it is only a part of a longer sentence."""
 
-JOINING = frozenset(("of", "the", "and", "de", "la", "von", "van", "s"))
+_JOINING_WORDS = """
+of the and s de der den del di da du la le el al ul von van bin ibn
+"""
+JOINING = frozenset(_JOINING_WORDS.split())
 """Words that stand inside a name, as in "Kingdom of the Netherlands", or in "Newton's" behind it."""
 
 _SENTENCE_END = re.compile(r"[^\s,'’-]|\n")  # between two tokens of which no sentence has both
@@ -118,15 +121,18 @@ def _text_of(text: str) -> Text:
     ends = [end for _, end in spans[:-1]]
     starts = [True, *(is_end(text[end:begin]) for end, (begin, _) in zip(ends, spans[1:], strict=True))]
     inside = [capital and not start for capital, start in zip(big, starts, strict=True)]
-    if sum(inside) > starts.count(False) / 2:  # a title, whose words all have capitals
+    if _is_title(tokens, big, starts):
         inside = [False] * len(tokens)
-    known = [token in USUAL for token in tokens]
-    return Text(
-        tokens,
-        [capital and not usual for capital, usual in zip(big, known, strict=True)],
-        [capital and not usual for capital, usual in zip(inside, known, strict=True)],
-        big[0],
-    )
+    names = [capital and token not in USUAL for token, capital in zip(tokens, big, strict=True)]
+    return Text(tokens, names, inside, big[0])
+
+
+def _is_title(tokens: Sequence[str], big: Sequence[bool], starts: Sequence[bool]) -> bool:
+    """Return whether a text has capitals because it is a title, "Who Was He", and not because of names."""
+    columns = zip(tokens, big, starts, strict=True)
+    words = [(word in USUAL, capital) for word, capital, start in columns if not start and word != "i"]
+    capitals = sum(capital for _, capital in words)
+    return capitals == len(words) or (2 * capitals > len(words) and (True, True) in words)
 
 
 def is_end(between: str) -> bool:

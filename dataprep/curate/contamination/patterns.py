@@ -23,7 +23,7 @@ Slot = tuple[int, int, Kind]
 
 _FEWEST, _MANY = 3, 10  # words of a text, without its slots, with which it can be recognised
 _RARE = 2  # rare ones among fewer than `_MANY`: "When was … founded" fits too many names
-_LONGEST = 6  # tokens in a slot
+_LONGEST = 8  # tokens in a slot
 _LENGTHS = (4, 3, 2)  # tokens of the n-gram by which a text is looked for
 _FREQUENT = 100  # texts that have this n-gram; one that more texts have would only cost time
 
