@@ -109,7 +109,7 @@ def _rare_words(index: Index) -> NDArray[np.bool_]:
 
 
 class _Frequencies:
-    """How many times the n-grams of a few tokens stand in the test texts."""
+    """The number of times that each n-gram of a few tokens is in the test texts."""
 
     def __init__(self, index: Index) -> None:
         self._values = index.values
