@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from dataprep.core import io as files
-from dataprep.core.errors import UsageError
-from dataprep.core.io import Rejects
+from dataprep.core.errors import RowError, UsageError
+from dataprep.core.io import Block, Rejects
 from dataprep.core.ledger import Ledger
-from dataprep.core.mixing import largest_total, mixed_order, quotas, shares_of
 from dataprep.core.options import check_whole
+from dataprep.core.parallel import Failure, Outcome
+from dataprep.curate.mixing import (
+    Unit,
+    check_amounts,
+    check_any,
+    divided,
+    mixed_order,
+    nearest,
+    shares_of,
+)
+from dataprep.curate.texts import TextOf
 from dataprep.datasets.merge import find_rows, gather, plain_lines, scratch_beside, write_part
-from dataprep.datasets.merge_rows import Index
+from dataprep.datasets.merge_rows import Index, Scanner
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dataprep.curate.filter import Encode
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of a mixture: its sound rows, its weight and share, and the number of rows drawn."""
+    """A file of a mixture: its sound rows, its weight and share, and what is drawn.
+
+    Attributes:
+        tokens: number of tokens of the rows drawn; ``None`` if they were not counted.
+    """
 
     path: str
     rows: int
     weight: float
     share: float
     drawn: int
+    tokens: int | None = None
+
+    @property
+    def times(self) -> float:
+        """The number of times that a row is drawn, on average."""
+        return self.drawn / self.rows if self.rows else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the entries as a JSON object."""
-        times = round(self.drawn / self.rows, 6) if self.rows else 0.0
         entries = {"file": self.path, "rows": self.rows, "weight": self.weight, "share": self.share}
-        return {**entries, "drawn": self.drawn, "times": times}
+        entries |= {"drawn": self.drawn, "times": round(self.times, 6)}
+        return entries | ({} if self.tokens is None else {"tokens": self.tokens})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +76,9 @@ def mix_files(
     output: str | Path,
     *,
     total: int | None = None,
+    tokens: int | None = None,
+    encode: Encode | None = None,
+    on: str = "messages",
     temperature: float = 1.0,
     repeat_at_most: int = 1,
     seed: int = 42,
@@ -65,15 +93,21 @@ def mix_files(
     Rows keep their bytes. The order is that of ``docs/commands/mix.md``.
 
     Args:
-        weights: the weight of each file, in the order to mix them; ``None`` is its number of rows.
+        weights: the weight of each file, in the order to mix them; ``None`` is its number of rows, or of
+            tokens if they are counted.
         output: file to write; ``-`` is standard output.
         total: number of rows to write; ``None`` takes the most that the files hold in these shares.
+        tokens: number of tokens to write, instead of ``total``: shares are then shares of tokens. Of each
+            file as many rows are taken as come nearest to its share.
+        encode: encodes a text as a list of tokens, for ``tokens``; picklable if there are several workers.
+        on: the part of a row whose tokens are counted: ``"messages"``, a role, or a field.
         temperature: shares are proportional to ``weight ** (1 / temperature)``.
         repeat_at_most: how often a row may be in the mixture.
         seed: seed of the order.
         memory: maximum number of bytes of rows to hold. Larger mixtures go through the disk.
         workers: number of processes; ``None`` decides by the input's size.
-        rejects: file for rows that are not JSON objects. Without it the first one raises.
+        rejects: file for rows that are not JSON objects, or whose tokens cannot be counted. Without it the
+            first one raises.
         progress: called with the bytes read or written since the last call.
         dry_run: count and write nothing.
 
@@ -82,10 +116,12 @@ def mix_files(
 
     Raises:
         UsageError: the files hold too few rows for the total, or an option has no meaning.
-        InputError: a row is not a JSON object, or a file holds no rows.
+        InputError: a row is bad, or a file holds no rows.
     """
     paths = list(weights)
-    _check(weights, total, repeat_at_most, seed, memory)
+    _check(weights, {"--total": total, "--tokens": tokens, "--repeat-at-most": repeat_at_most}, seed, memory)
+    if tokens is not None and encode is None:
+        raise UsageError("--tokens: rows have no number of tokens yet: name a tokenizer with --tokenizer")
     if not isinstance(rejects, Rejects):
         files.check_distinct(rejects, [output], paths)
     ledger, unchanged = Ledger(), files.Unchanged(paths)
@@ -94,16 +130,16 @@ def mix_files(
         with files.writing(str(output)):
             scratch = stack.enter_context(files.new_folder(scratch_beside(str(output))))
             plain = [(path, *plain_lines(path, scratch)) for path in paths]
-        index = find_rows(plain, True, workers, bad, ledger, progress)
+        scanner = Scanner(True) if encode is None or tokens is None else CountTokens(encode, on)
+        lengths: list[NDArray[np.int64]] = []
+        index = find_rows(
+            plain, scanner, workers, bad, ledger, progress, lambda payload: lengths.extend(payload[2:])
+        )
         counts = np.bincount(index.files, minlength=len(paths)).tolist()
-        given = [
-            count if weight is None else weight
-            for count, weight in zip(counts, weights.values(), strict=True)
-        ]
-        shares = shares_of(given, temperature)
-        drawn = _drawn(paths, shares, counts, total, repeat_at_most)
-        rows = zip(paths, counts, given, map(float, shares), drawn, strict=True)
-        sources = [Source(*source) for source in rows]
+        by_file = None if tokens is None else np.split(np.concatenate(lengths), np.cumsum(counts)[:-1])
+        amount = total if tokens is None else tokens
+        sources = _sources(weights, counts, by_file, amount, temperature, repeat_at_most, seed)
+        drawn = [source.drawn for source in sources]
         ledger.drop("not drawn", sum(max(source.rows - source.drawn, 0) for source in sources))
         ledger.repeated = sum(max(source.drawn - source.rows, 0) for source in sources)
         if dry_run:
@@ -124,38 +160,74 @@ def mix_files(
     return Mix(sources, ledger)
 
 
+class CountTokens:
+    """Find the rows of blocks, and count the tokens of a part of each: a picklable operator."""
+
+    def __init__(self, encode: Encode, on: str) -> None:
+        self.encode, self.on = encode, on
+        self._scan, self._text_of = Scanner(check=True), TextOf(on)
+
+    def __reduce__(self) -> tuple[type[CountTokens], tuple[Encode, str]]:
+        return CountTokens, (self.encode, self.on)
+
+    def __call__(self, block: Block) -> Outcome:
+        """Return a scanner's outcome, with the number of tokens of each row behind its payload."""
+        outcome, data = self._scan(block), block.read()
+        begins, sizes = outcome.payload
+        lengths = np.zeros(begins.size, dtype=np.int64)
+        keep = np.ones(begins.size, dtype=bool)
+        for row, (begin, size) in enumerate(zip(begins.tolist(), sizes.tolist(), strict=True)):
+            line = data[begin : begin + size]
+            try:
+                lengths[row] = len(self.encode(self._text_of(orjson.loads(line))))
+            except RowError as error:
+                number = data.count(b"\n", 0, begin) + 1
+                outcome.failures.append(Failure(number, error.reason, str(error), line))
+                keep[row] = False
+        outcome.failures.sort(key=lambda failure: failure.line)
+        outcome.payload = (begins[keep], sizes[keep], lengths[keep])
+        return outcome
+
+
 def _check(
-    weights: Mapping[str, float | None], total: int | None, repeat_at_most: int, seed: int, memory: int
+    weights: Mapping[str, float | None], amounts: Mapping[str, int | None], seed: int, memory: int
 ) -> None:
     if not weights:
         raise UsageError("there is nothing to mix: give at least one file")
     for path in weights:
         files.check_input(path)
     check_whole("--seed", seed)
-    if total is not None and total < 1:
-        raise UsageError(f"--total {total}: must be 1 or more")
-    if repeat_at_most < 1:
-        raise UsageError(f"--repeat-at-most {repeat_at_most}: must be 1 or more")
+    check_amounts(amounts)
     if memory < 1:
         raise UsageError("--memory must be more than 0")
 
 
-def _drawn(
-    paths: list[str], shares: list[Fraction], counts: list[int], total: int | None, repeats: int
-) -> list[int]:
-    """Return the number of rows to take from each file."""
-    most = largest_total(shares, counts, repeats)
-    drawn = quotas(shares, most if total is None else total)
-    for path, count, quota in zip(paths, counts, drawn, strict=True):
-        if quota > count * repeats:
-            raise UsageError(
-                f"--total {total}: {quota:,} rows of {path} are needed, which has {count:,}; the "
-                f"largest total in these shares is {most:,}: lower --total, or raise --repeat-at-most "
-                f"(now {repeats})"
-            )
-    if not sum(drawn):
-        raise UsageError("no row can be taken in these shares: raise --repeat-at-most, or change the weights")
-    return drawn
+def _sources(
+    weights: Mapping[str, float | None],
+    counts: Sequence[int],
+    lengths: Sequence[NDArray[np.int64]] | None,
+    amount: int | None,
+    temperature: float,
+    repeats: int,
+    seed: int,
+) -> list[Source]:
+    """Return the files with what is drawn from each: an amount of rows, or with ``lengths`` of tokens."""
+    paths = list(weights)
+    available = counts if lengths is None else [int(of_file.sum()) for of_file in lengths]
+    given = [
+        most if weight is None else weight for most, weight in zip(available, weights.values(), strict=True)
+    ]
+    shares = shares_of(given, temperature, paths)
+    unit: Unit = "rows" if lengths is None else "tokens"
+    parts = divided(paths, shares, available, amount, repeats=repeats, unit=unit)
+    taken: Sequence[tuple[int, int | None]] = [(part, None) for part in parts]
+    if lengths is not None:
+        taken = [nearest(of_file, part, seed) for of_file, part in zip(lengths, parts, strict=True)]
+        check_any(amount, [count for count, _ in taken])
+    return [
+        Source(path, count, weight, float(share), *drawn)
+        for path, count, weight, share, drawn in zip(paths, counts, given, shares, taken, strict=True)
+    ]
 
 
 def _picked(

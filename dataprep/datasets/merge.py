@@ -19,7 +19,7 @@ from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import MAX_LINE, UNREADABLE, too_long
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
-from dataprep.core.parallel import refuse_empty, refuse_unreadable, run, workers_for
+from dataprep.core.parallel import Operator, refuse_empty, refuse_unreadable, run, workers_for
 from dataprep.core.sampling import shuffled_order
 from dataprep.datasets.merge_rows import Index, Part, Scanner, build_index, gather_in_memory, gather_on_disk
 
@@ -72,7 +72,7 @@ def merge_files(
         with files.writing(str(output)):
             scratch = stack.enter_context(files.new_folder(scratch_beside(str(output))))
             plain = [(path, *plain_lines(path, scratch)) for path in paths]
-        index = find_rows(plain, check, workers, bad, ledger, progress)
+        index = find_rows(plain, Scanner(check), workers, bad, ledger, progress)
         order = shuffled_order(index.rows, seed) if shuffle else None
         out = stack.enter_context(files.open_output(str(output)))
         parts = gather(index, order, memory, workers, out, scratch)
@@ -179,20 +179,31 @@ def plain_lines(path: str, scratch: Path) -> tuple[str, Unit]:
 
 def find_rows(
     plain: Sequence[tuple[str, str, Unit]],
-    check: bool,
+    scanner: Operator,
     workers: int | None,
     bad: Rejects,
     ledger: Ledger,
     progress: Callable[[int], None] | None,
+    take: Callable[[Any], None] | None = None,
 ) -> Index:
-    """Return the index of all sound rows; ``plain`` has each path with its file of plain lines."""
+    """Return the index of all sound rows.
+
+    Args:
+        plain: each path with its file of plain lines.
+        scanner: a ``Scanner``, or an operator whose payload begins as a scanner's does.
+        workers: number of processes; ``None`` decides by the input's size.
+        bad: file for bad rows.
+        ledger: the counts to add to.
+        progress: called with the bytes read since the last call.
+        take: called with the payload of each block.
+    """
     spools = [spool for _, spool, _ in plain]
     given = {spool: (path, unit) for path, spool, unit in plain}
     scans: list[tuple[Block, Any]] = []
     rows_of, unreadable = dict.fromkeys(spools, 0), Counter[str]()
     blocks = (block for spool in spools for block in files.read_blocks(spool, SCAN_BYTES))
     # Not `run_into`, which would name the file of plain lines in its messages.
-    with closing(run(Scanner(check), blocks, workers=workers_for(spools, workers))) as outcomes:
+    with closing(run(scanner, blocks, workers=workers_for(spools, workers))) as outcomes:
         for block, outcome in outcomes:
             path, unit = given[block.path]
             for failure in outcome.failures:
@@ -202,7 +213,9 @@ def find_rows(
             ledger.rows_in += outcome.rows_in
             rows_of[block.path] += outcome.rows_in
             # Only the offsets are kept: failures hold the bytes of bad rows, which may be many.
-            scans.append((block, outcome.payload))
+            scans.append((block, outcome.payload[:2]))
+            if take is not None:
+                take(outcome.payload)
             if progress is not None:
                 progress(block.end - block.start)
     refuse_empty({given[spool][0]: rows for spool, rows in rows_of.items()})

@@ -69,7 +69,7 @@ def check(objective: Objective) -> Any:
         raise UsageError("--qat needs the whole model in each process: leave --fsdp out")
     if data.eval is None:
         raise UsageError("--qat compares losses on evaluation rows: give --eval FILE")
-    if BatchSampler.of(len(data.train), options, context.world).steps < 2:
+    if BatchSampler.of(data.train, options, context.world).steps < 2:
         raise UsageError("--qat needs 2 steps or more: the second student starts after half of them")
     is_quantized = _inside_blocks(model)
     for name, layer in model.named_modules():
@@ -103,7 +103,7 @@ def train_full_precision(
     """Train the first student, prepare the model for the second, and return the checkpoint it starts from."""
     student, context = objective.student, objective.context
     world, run_dir = context.world, RunDir(context.run_dir.path / FULL_PRECISION)
-    half = BatchSampler.of(len(objective.data.train), context.options, world).steps // 2
+    half = BatchSampler.of(objective.data.train, context.options, world).steps // 2
     # config.json is written last: a run that was interrupted later does not train this student again.
     if not (run_dir.path / "config.json").is_file():
         context.log(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,21 +32,26 @@ class BatchSampler:
     """Choose the items of each step, from the seed and the step's index alone."""
 
     # `total` is what all steps use: items count again in each epoch. Epoch k is shuffled with `seed + k`.
-    items: int
+    # Number of items of each epoch, which follow one another; the last one stays.
+    epochs: tuple[int, ...]
     per_step: int
     total: int
     seed: int
-    # Orders of items that differ by epoch: epoch k has the items from `k * items` on, and the last one stays.
-    epochs: int = 1
 
     @classmethod
-    def of(cls, items: int, options: TrainOptions, world: World, epochs: int = 1) -> BatchSampler:
-        """Return the sampler of a run over so many items."""
+    def of(cls, data: Sized, options: TrainOptions, world: World) -> BatchSampler:
+        """Return the sampler of a run over a dataset, all of whose items are those of each epoch.
+
+        A dataset with an attribute ``epochs`` has items of its own for each of them.
+        """
         per_step = options.batch_size * options.accumulate * world.size
-        total = max(round(options.epochs * items), 1)
+        epochs: tuple[int, ...] = getattr(data, "epochs", (len(data),))
+        whole = int(options.epochs)
+        last = epochs[min(whole, len(epochs) - 1)]
+        total = round(options.epochs * last) + sum(items - last for items in epochs[:whole])
         if options.steps is not None:
             total = options.steps * per_step
-        return cls(items, per_step, total, options.seed, epochs)
+        return cls(epochs, per_step, max(total, 1), options.seed)
 
     @property
     def steps(self) -> int:
@@ -57,17 +62,19 @@ class BatchSampler:
         """Yield the index and the items of each step from `first` on."""
         # Only one epoch's order is in memory, and a resumed run starts in the middle of its epoch without
         # going through those before it.
-        epoch, order = -1, None
+        epoch, begin, end = -1, 0, 0
+        order = None
         for step in range(first, self.steps):
             items = []
             for position in range(step * self.per_step, min((step + 1) * self.per_step, self.total)):
                 # A step can end one epoch and begin the next.
-                if position // self.items != epoch:
-                    epoch = position // self.items
-                    order = shuffled_order(self.items, self.seed + epoch)
-                    order += min(epoch, self.epochs - 1) * self.items
-                assert order is not None
-                items.append(int(order[position % self.items]))
+                while position >= end:
+                    epoch, begin, order = epoch + 1, end, None
+                    end = begin + self.epochs[min(epoch, len(self.epochs) - 1)]
+                if order is None:
+                    order = shuffled_order(end - begin, self.seed + epoch)
+                    order += sum(self.epochs[: min(epoch, len(self.epochs) - 1)])
+                items.append(int(order[position - begin]))
             yield step, items
 
 
@@ -114,9 +121,7 @@ class Trainer:
         self.log = context.log
         # The error of the last evaluation. The student is saved before the run ends with it.
         self.failure: Exception | None = None
-        self.sampler = BatchSampler.of(
-            len(data.train), self.options, self.world, getattr(data.train, "epochs", 1)
-        )
+        self.sampler = BatchSampler.of(data.train, self.options, self.world)
         assert self.options.learning_rate is not None
         self.learning_rate = self.options.learning_rate
         # Before the optimizer is made: it keeps references to the parameters.

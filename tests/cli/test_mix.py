@@ -1,6 +1,7 @@
-"""`dataprep mix` of token shards: the command line, the summary, the manifests, and what `train` reads."""
+"""`dataprep mix`: the command line, the summary, the manifests, and what `train` reads."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from dataprep import Shards
 from dataprep.core.manifests import digests
 from dataprep.tokens.shards.mixture import mix_shards
-from tests.helpers import chat, listing, run_here, write_jsonl
+from dataprep.tokens.tokenizers.loading import load_tokenizer
+from tests.helpers import chat, listing, read_jsonl, run_here, write_jsonl
 from tests.students import write_model, write_tokenizer
 
 COUNTS = {"a": 12, "b": 7}
@@ -86,7 +88,7 @@ def test_shares_by_epoch_and_weights_by_size(home, run):
     assert [source["drawn"] for source in found["sources"]] == [[3, 0], [1, 4]]
     assert [source["weights"] for source in found["sources"]] == [[0.75, 0.0], [0.25, 1.0]]
     shards = Shards.open(home / "mixed")
-    assert (shards.epochs, len(shards)) == (2, 8)
+    assert (shards.epochs, len(shards)) == ((4, 4), 8)
     names = [shards.source(number).name[0] for number in range(8)]
     assert (sorted(names[:4]), names[4:]) == (["a", "a", "a", "b"], ["b"] * 4)
     rows = [shards.source(number).row for number in range(8) if names[number] == "b"]
@@ -95,6 +97,31 @@ def test_shares_by_epoch_and_weights_by_size(home, run):
     assert "b: 7 documents, weights 0.25 / 1, shares 25.00% / 100.00%, 1 / 4 drawn, 0.71 times" in done.err
     found = summary_of(run("mix", "a", "b", "--dry-run", "--json"))
     assert [source["drawn"] for source in found["sources"]] == [[12], [7]]
+
+
+def test_shares_of_tokens(home, run):
+    """Rows are counted with a tokenizer; documents have their lengths, with special tokens."""
+    found = summary_of(run("mix", "a=2", "b=1", "--tokens", "200", "-o", "mixed", "--json"))
+    assert [source["tokens"][0] for source in found["sources"]] == [
+        pytest.approx(133, abs=12),
+        pytest.approx(67, abs=12),
+    ]
+    assert sum(source["tokens"][0] for source in found["sources"]) == Shards.open(home / "mixed").tokens
+    words = ("--tokens", "60", "--tokenizer", "tokenizer.json", "-o", "mixed.jsonl")
+    done = run("mix", "a.jsonl=2", "b.jsonl=1", *words)
+    assert done.code == 0, done.err
+    assert re.search(
+        r"a.jsonl: 12 rows, weight 2, share 66.67%, \d drawn with (3[5-9]|4[0-5]) tokens", done.err
+    )
+    encode = load_tokenizer(home / "tokenizer.json").encode
+    lengths = dict.fromkeys("ab", 0)
+    for row in read_jsonl(home / "mixed.jsonl"):
+        texts = [message["content"] for message in row["messages"]]
+        lengths[texts[0][-2]] += len(encode("\n".join(texts)))
+    found = summary_of(run("mix", "a.jsonl=2", "b.jsonl=1", *words, "--json"))
+    assert [source["tokens"] for source in found["sources"]] == [*lengths.values()]
+    user = summary_of(run("mix", "a.jsonl=2", "b.jsonl=1", *words, "--on", "user", "--json"))
+    assert user["out"] > found["out"]
 
 
 def test_a_dry_run_writes_nothing(home, run):
@@ -118,7 +145,15 @@ def test_a_dry_run_writes_nothing(home, run):
         (("a=1,", "b", "-o", "mixed"), "a=1,: found the weight '1,'"),
         (("a.jsonl=1,2", "b.jsonl", "-o", "mixed"), "a.jsonl: found several weights"),
         (("a", "b", "-o", "mixed", "--rejects", "bad.jsonl"), "--rejects is for files of rows"),
-        (("a=1", "b=1", "--total", "30", "-o", "mixed"), "give --total 15 or less"),
+        (("a", "b", "-o", "mixed", "--tokens", "9", *TOKENIZE[:2]), "--tokenizer is for files of rows"),
+        (("a.jsonl", "-o", "mixed", *TOKENIZE[:2]), "--tokenizer counts the tokens of rows for --tokens"),
+        (("a.jsonl", "-o", "mixed", "--tokens", "9"), "name a tokenizer with --tokenizer"),
+        (("a.jsonl", "-o", "mixed", "--tokens", "9", "--total", "9"), "give one of them"),
+        (("a", "-o", "mixed", "--tokens", "9999"), "the largest --tokens in these shares is"),
+        (("a=-1", "b", "-o", "mixed"), "a: found the weight -1"),
+        (("a=1", "b=inf", "-o", "mixed"), "b: found the weight inf"),
+        (("a.jsonl=1", "b.jsonl=nan", "-o", "mixed"), "b.jsonl: found the weight nan"),
+        (("a=1", "b=1", "--total", "30", "-o", "mixed"), "the largest --total in these shares is 15"),
         (("a", "b", "-o", "a"), "is one of the sources"),
         (("a", "b", "-o", "b.jsonl"), "is a file"),
     ],

@@ -124,6 +124,23 @@ def test_a_file_that_was_removed_before_it_was_locked_is_made_again(tmp_path, mo
     assert listing(tmp_path) == ["rows.jsonl"]
 
 
+def test_a_folder_that_was_removed_before_it_was_open_is_made_again(tmp_path, monkeypatch):
+    """Between making and opening it, another process can take it for a leftover."""
+    opened, times = os.open, []
+
+    def removed_first(path, *rest, **named):
+        if not times and str(path).endswith(".partial"):
+            times.append(path)
+            path.rmdir()
+        return opened(path, *rest, **named)
+
+    monkeypatch.setattr(os, "open", removed_first)
+    with new_folder(tmp_path / "folder") as folder:
+        assert folder.is_dir()
+        assert times == [tmp_path / times[0].name] != [folder]
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_second_signal_leaves_nothing_either(tmp_path, monkeypatch):
     """An interrupted cleanup is done at the end of the command."""
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 
 import dataprep
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.core.mixing import largest_total, mixed_order, quotas, shares_of
+from dataprep.curate.mixing import largest_total, mixed_order, quotas, shares_of
 from dataprep.tokens.options import ShardOptions
 from dataprep.tokens.shards.mixture import mix_shards
 from dataprep.tokens.shards.reading import Mixture, Shards
 from dataprep.tokens.tokenize import tokenize_files
+from dataprep.train.distributed import World
+from dataprep.train.objectives.sft import Documents
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler
@@ -177,8 +179,18 @@ def test_other_shards_are_noticed(place, tmp_path):
         ({"a": []}, {}, "expected a weight"),
         ({"a": 1}, {"total": 0}, "--total 0"),
         ({"a": 1}, {"temperature": 0}, "--temperature 0"),
-        ({"a": 1, "b": 1}, {"total": 30, "repeat_at_most": 2}, "give --total 29 or less"),
-        ({"packed": [1, 2]}, {}, "not packed"),
+        (
+            {"a": 1, "b": 1},
+            {"total": 30, "repeat_at_most": 2},
+            "the largest --total in these shares is 29: lower it",
+        ),
+        ({"a": 1}, {"total": 3, "tokens": 3}, "give one of them"),
+        (
+            {"a": 1, "b": 1},
+            {"tokens": 10**6, "repeat_at_most": 2},
+            "--tokens 1000000: .* are needed, which has",
+        ),
+        ({"a": 1}, {"tokens": 1}, "--tokens 1: no row is as short"),
     ],
 )
 def test_what_does_not_fit_is_refused(place, tmp_path, weights, settings, message):
@@ -205,13 +217,53 @@ def test_temperature_flattens_shares(place, tmp_path):
     assert mix_shards(weights, tmp_path / "mix", **settings).counts == [[6, 3]]
 
 
+@pytest.mark.parametrize("kind", ["", "-packed"])
+def test_shares_of_tokens_and_epochs_of_different_sizes(place, tmp_path, kind):
+    """Each epoch takes the documents nearest to its tokens, and those after the epoch before."""
+    paths = [place / f"a{kind}", place / f"b{kind}"]
+    mixed = mix_shards(dict(zip(paths, ([3, 0], [1, 1]), strict=True)), tmp_path / "mix", tokens=150)
+    shards, sources = Shards.open(tmp_path / "mix"), [Shards.open(path) for path in paths]
+    assert [source.tokens for source in mixed.sources] == [
+        pytest.approx([112, 0], abs=40),
+        pytest.approx([38, 150], abs=40),
+    ]
+    assert sum(map(sum, (source.tokens for source in mixed.sources))) == shards.tokens
+    # Each source's documents, in its own order, one epoch after the other.
+    expected = []
+    for number, source in enumerate(sources):
+        drawn = mixed.sources[number].drawn
+        order = [row for _, row in plain([len(source)], [sum(drawn)], 42)]
+        lengths = source.lengths()[order]
+        assert lengths[: drawn[0]].sum() == mixed.sources[number].tokens[0]
+        expected.append([order[: drawn[0]], order[drawn[0] :]])
+    first = sum(mixed.counts[0])
+    found = [(shards.source(index).name[0], shards.source(index).row - 1) for index in range(len(shards))]
+    for epoch, documents in enumerate((found[:first], found[first:])):
+        wanted = [(name, sources[n].row(row)) for n, name in enumerate("ab") for row in expected[n][epoch]]
+        assert sorted(documents) == sorted(wanted)
+    if kind:
+        items = [shards.sequence(number).bounds.size - 1 for number in range(shards.sequences)]
+        assert sum(items[: shards.epochs[0]]) == first
+        assert sum(shards.epochs) == shards.sequences
+    else:
+        assert shards.epochs == (first, len(shards) - first)
+    # Two epochs and a third like the second, each item once in each.
+    options = TrainOptions(epochs=3, batch_size=4)
+    sampler = BatchSampler.of(Documents(shards), options, World(0, 1, torch.device("cpu")))
+    seen = [item for _, step in sampler.of_steps(0) for item in step]
+    begin, end = shards.epochs
+    assert sorted(seen[:begin]) == [*range(begin)]
+    assert sorted(seen[begin : begin + end]) == sorted(seen[begin + end :]) == [*range(begin, begin + end)]
+    assert [*sampler.of_steps(2)] == [*sampler.of_steps(0)][2:]
+
+
 def test_epochs_have_shares_of_their_own(place, tmp_path):
     """The last one stays; each epoch of the trainer sees its own documents once."""
     mixed = mix_shards({place / "a": [1, 0], place / "b": [0, 1.0]}, tmp_path / "mix", total=6)
     assert mixed.counts == [[6, 0], [0, 6]]
     shards = Shards.open(tmp_path / "mix")
-    assert (shards.epochs, len(shards)) == (2, 12)
-    sampler = BatchSampler(6, 4, 18, 42, shards.epochs)
+    assert (shards.epochs, len(shards)) == ((6, 6), 12)
+    sampler = BatchSampler(shards.epochs, 4, 18, 42)
     items = [item for _, step in sampler.of_steps(0) for item in step]
     names = [
         "".join(shards.source(item).name[0] for item in items[begin : begin + 6]) for begin in (0, 6, 12)
@@ -221,10 +273,13 @@ def test_epochs_have_shares_of_their_own(place, tmp_path):
     assert sorted(items[12:]) == [*range(6, 12)]
 
 
-@pytest.mark.parametrize("weights", [(1, 1), ([0.8, 0.2], [0.2, 0.8])])
-def test_training_on_a_mixture_resumes_exactly(place, tmp_path, weights):
+@pytest.mark.parametrize(
+    ("kind", "weights"), [("", (1, 1)), ("", ([0.8, 0.2], [0.2, 0.8])), ("-packed", ([0.9, 0.1], [0.1, 0.9]))]
+)
+def test_training_on_a_mixture_resumes_exactly(place, tmp_path, kind, weights):
     """Weights after a stop and --resume are those of a run without a stop."""
-    mix_shards(dict(zip((place / "a", place / "b"), weights, strict=True)), tmp_path / "mix", total=8)
+    shares = dict(zip((place / f"a{kind}", place / f"b{kind}"), weights, strict=True))
+    mix_shards(shares, tmp_path / "mix", total=8)
     given = {"model": str(place / "model"), "learning_rate": 0.01, "batch_size": 2, "save_every": 1}
 
     def run(name, **settings):
@@ -254,7 +309,7 @@ def test_training_on_a_mixture_resumes_exactly(place, tmp_path, weights):
     resumed = run("half")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     # A mixture with another order is other data.
-    mix_shards(dict(zip((place / "a", place / "b"), weights, strict=True)), tmp_path / "mix", total=8, seed=1)
+    mix_shards(shares, tmp_path / "mix", total=8, seed=1)
     with pytest.raises(dataprep.DataprepError):
         run("half")
     manifest = orjson.loads((tmp_path / "mix" / "manifest.json").read_bytes())

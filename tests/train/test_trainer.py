@@ -463,7 +463,9 @@ def test_a_damaged_model_is_an_error(place, tmp_path, wrong):
 def test_every_row_is_seen_once_an_epoch(items, batch, accumulate, processes, epochs):
     """Whole epochs hold every item once; the order differs from epoch to epoch, not from run to run."""
     world = World(0, processes, torch.device("cpu"))
-    plan = BatchSampler.of(items, TrainOptions(batch_size=batch, accumulate=accumulate, epochs=epochs), world)
+    plan = BatchSampler.of(
+        range(items), TrainOptions(batch_size=batch, accumulate=accumulate, epochs=epochs), world
+    )
     seen = [item for _, found in plan.of_steps(0) for item in found]
     assert len(seen) == max(round(epochs * items), 1)
     for start in range(0, len(seen) - items + 1, items):

@@ -113,7 +113,10 @@ def new_folder(target: Path, mode: int = 0o700) -> Iterator[Path]:
                 raise
             if os.name == "nt":  # it does not open folders
                 break
-            number = os.open(path, os.O_RDONLY | _NO_LINK)
+            try:
+                number = os.open(path, os.O_RDONLY | _NO_LINK)
+            except FileNotFoundError:  # another process took it for a leftover before it was open
+                continue
             try:
                 if _locked(stack, number, path):
                     break

@@ -18,8 +18,9 @@ FORMAT = "dataprep-shards"
 # Version 3 names the chat format and the tokens in the loss by the field's terms. Older shards are refused:
 # to make them again is quicker than to keep a second reader right.
 VERSION = 3
-MIXTURE, MIXTURE_VERSION = "dataprep-mixture", 1
+MIXTURE, MIXTURE_VERSION = "dataprep-mixture", 2
 AGAIN = "make the shards again with `dataprep tokenize`"
+MIX_AGAIN = "make the mixture again with `dataprep mix`"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -38,7 +39,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     expected = VERSION if kind == FORMAT else MIXTURE_VERSION
     if manifest.get("version") != expected:
         version = manifest.get("version")
-        raise InputError(path, f"found shards of version {version}; this program reads {expected}: {AGAIN}")
+        what, again = ("shards", AGAIN) if kind == FORMAT else ("a mixture", MIX_AGAIN)
+        raise InputError(path, f"found {what} of version {version}; this program reads {expected}: {again}")
     try:
         found = checksum(manifest)
     except TypeError as error:  # JSON that can be read but not written, for example nested too deeply
@@ -78,7 +80,8 @@ _SHAPE: dict[str, Any] = {
     "shards": [_SHARD],
 }
 _MIXTURE_SHAPE = {name: shape for name, shape in _SHAPE.items() if name not in ("loss_tokens", "shards")} | {
-    **dict.fromkeys(("epochs", "longest"), _COUNT),
+    "longest": _COUNT,
+    "epochs": [_COUNT],
     "sources": [{"path": _TEXT, "checksum": _TEXT, "documents": _COUNT}],
     "order": _FILE,
 }

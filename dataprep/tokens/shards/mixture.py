@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,23 @@ from dataprep.core import provenance
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.io import new_folder, writing
 from dataprep.core.ledger import Ledger
-from dataprep.core.mixing import largest_total, mixed_order, quotas, shares_of
 from dataprep.core.options import check_whole
+from dataprep.curate.mixing import (
+    Unit,
+    check_amounts,
+    check_any,
+    divided,
+    largest_total,
+    mixed_order,
+    nearest,
+    shares_of,
+)
 from dataprep.tokens.shards.manifest import MIXTURE, MIXTURE_VERSION, checksum
 from dataprep.tokens.shards.packing import pack
 from dataprep.tokens.shards.reading import Shards, number_type
 from dataprep.tokens.shards.writing import check_directory, described, locked, put_in_place
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
     from numpy.typing import NDArray
 
 # Options that decide ids and masks, besides the tokenizer: shards that are mixed must agree in them.
@@ -36,13 +43,18 @@ _BUSY = "another process is writing there; wait for it, or give another director
 
 @dataclass(frozen=True, slots=True)
 class MixedSource:
-    """A directory of a mixture: its documents, and for each epoch its weight, its share and what is drawn."""
+    """A directory of a mixture: its documents, and for each epoch its weight, its share and what is drawn.
+
+    Attributes:
+        tokens: for each epoch, the tokens of the documents drawn; ``None`` if they were not counted.
+    """
 
     path: str
     documents: int
     weights: list[float]
     shares: list[float]
     drawn: list[int]
+    tokens: list[int] | None
 
     @property
     def times(self) -> float:
@@ -52,7 +64,8 @@ class MixedSource:
     def to_json(self) -> dict[str, Any]:
         """Return the entries as a JSON object."""
         entries = {"directory": self.path, "documents": self.documents, "weights": self.weights}
-        return {**entries, "shares": self.shares, "drawn": self.drawn, "times": round(self.times, 6)}
+        entries |= {"shares": self.shares, "drawn": self.drawn, "times": round(self.times, 6)}
+        return entries | ({} if self.tokens is None else {"tokens": self.tokens})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,7 @@ def mix_shards(
     output: str | Path | None,
     *,
     total: int | None = None,
+    tokens: int | None = None,
     seed: int = 42,
     temperature: float = 1.0,
     repeat_at_most: int | None = None,
@@ -102,13 +116,16 @@ def mix_shards(
 
     Args:
         shards: the weight of each directory, or its weights in each epoch; the last one stays. ``None`` is
-            the number of its documents.
+            the number of its documents, or of its tokens if ``tokens`` is given.
         output: a directory: a new one, an empty one, or one of shards or a mixture. ``None`` in a dry run.
         total: number of documents in each epoch. Defaults to the largest number for which no document is
             taken more often than ``repeat_at_most``, or once.
+        tokens: number of tokens in each epoch, instead of ``total``: shares are then shares of tokens. Each
+            source gives the documents that come nearest to its share.
         seed: seed of the order.
         temperature: weights are raised to ``1 / temperature``: above 1, small sources get larger shares.
-        repeat_at_most: how often an epoch may take a document. Defaults to no limit if ``total`` is given.
+        repeat_at_most: how often an epoch may take a document. Defaults to no limit with ``total`` or
+            ``tokens``.
         dry_run: whether to check and count only, and write nothing.
 
     Raises:
@@ -117,48 +134,33 @@ def mix_shards(
         InputError: shards are damaged.
     """
     check_whole("--seed", seed)
-    for flag, value in (("--total", total), ("--repeat-at-most", repeat_at_most)):
-        if value is not None and value < 1:
-            raise UsageError(f"{flag} {value}: must be 1 or more")
+    check_amounts({"--total": total, "--tokens": tokens, "--repeat-at-most": repeat_at_most})
     if not shards:
         raise UsageError("expected at least one directory of shards and its weight")
+    if output is None and not dry_run:
+        raise UsageError("there is no directory for the mixture: name one with --output")
     folder = None if output is None else check_directory(output)
     sources = [_open(path, folder) for path in shards]
     _check_alike(sources)
-    available = [source.documents for source in sources]
-    weights = _by_epoch(shards, available)
-    shares = [shares_of(epoch, temperature) for epoch in weights]
-    counts = _counts([*shards], shares, available, total, repeat_at_most)
-    if len(counts) > 1 and sources[0].size:
-        raise UsageError(
-            f"{sources[0].path}: shares by epoch are for shards that are not packed: their epochs would "
-            "differ in the number of sequences"
-        )
-    by_source = (zip(*of_epochs, strict=True) for of_epochs in (weights, shares, counts))
-    mixed = [
-        MixedSource(str(path), count, [*of_source], [*map(float, share)], [*drawn])
-        for path, count, of_source, share, drawn in zip(shards, available, *by_source, strict=True)
-    ]
-    if dry_run:
-        return MixedShards(mixed, {})
-    if folder is None:
-        raise UsageError("there is no directory for the mixture: name one with --output")
-    before = [[0] * len(sources)]
-    for epoch in counts:
-        before.append([old + new for old, new in zip(before[-1], epoch, strict=True)])
-    order = np.concatenate(
-        [mixed_order(available, epoch, seed, before=old) for epoch, old in zip(counts, before, strict=False)]
-    )
-    settings = {"weights": [source.weights for source in mixed], "counts": counts}
-    settings |= {"total": sum(counts[0]), "temperature": temperature, "repeat_at_most": repeat_at_most}
-    return MixedShards(mixed, _write(folder, sources, order, settings | {"seed": seed}, len(counts)))
+    options: dict[str, Any] = {"total": total, "tokens": tokens, "temperature": temperature, "seed": seed}
+    options["repeat_at_most"] = repeat_at_most
+    mixed = MixedShards(_draw(sources, shards, **options), {})
+    if dry_run or folder is None:
+        return mixed
+    documents, before = [source.documents for source in sources], [0] * len(sources)
+    orders = []
+    for epoch in mixed.counts:
+        orders.append(mixed_order(documents, epoch, seed, before=before))
+        before = [old + new for old, new in zip(before, epoch, strict=True)]
+    options |= {"weights": [source.weights for source in mixed.sources], "counts": mixed.counts}
+    return replace(mixed, manifest=_write(folder, sources, orders, options))
 
 
 def _open(path: str | Path, output: Path | None) -> Shards:
     source = Shards.open(path, verify=False)  # `train` verifies them before it begins
     if output is not None and output.resolve() == source.path.resolve():
         raise UsageError(f"{output}: is one of the sources; give another directory for the mixture")
-    if source.epochs > 1:
+    if len(source.epochs) > 1:
         raise UsageError(f"{path}: a mixture with shares by epoch cannot be mixed again; mix its sources")
     return source
 
@@ -194,6 +196,38 @@ def _shown(value: Any) -> str:
     return f"{text[:16]}…" if len(text) == 64 else text
 
 
+def _draw(
+    sources: Sequence[Shards],
+    shards: Mapping[str | Path, float | Sequence[float] | None],
+    *,
+    total: int | None,
+    tokens: int | None,
+    temperature: float,
+    seed: int,
+    repeat_at_most: int | None,
+) -> list[MixedSource]:
+    """Return the sources with what is drawn from them."""
+    names = [*map(str, shards)]
+    available = [source.documents if tokens is None else source.tokens for source in sources]
+    weights = _by_epoch(shards, available)
+    shares = [shares_of(epoch, temperature, names) for epoch in weights]
+    amount = total if tokens is None else tokens
+    if amount is None:  # the same in each epoch
+        amount = min(largest_total(epoch, available, repeat_at_most or 1) for epoch in shares)
+    unit: Unit = "documents" if tokens is None else "tokens"
+    parts = [divided(names, epoch, available, amount, repeats=repeat_at_most, unit=unit) for epoch in shares]
+    mixed = []
+    for number, (name, source) in enumerate(zip(names, sources, strict=True)):
+        drawn, counted = [epoch[number] for epoch in parts], None
+        if tokens is not None:
+            drawn, counted = _nearest(source.lengths(), drawn, seed)
+        of_epochs = [epoch[number] for epoch in weights], [float(epoch[number]) for epoch in shares]
+        mixed.append(MixedSource(name, source.documents, *of_epochs, drawn, counted))
+    for epoch in zip(*(source.drawn for source in mixed), strict=True):
+        check_any(tokens, epoch)
+    return mixed
+
+
 def _by_epoch(
     shards: Mapping[str | Path, float | Sequence[float] | None], available: list[int]
 ) -> list[list[float]]:
@@ -208,48 +242,35 @@ def _by_epoch(
     return [[weights[min(epoch, len(weights) - 1)] for weights in listed] for epoch in range(epochs)]
 
 
-def _counts(
-    paths: Sequence[str | Path],
-    shares: Sequence[Sequence[Fraction]],
-    available: list[int],
-    total: int | None,
-    repeat_at_most: int | None,
-) -> list[list[int]]:
-    """Return the number of documents of each source in each epoch."""
-    if total is None:
-        total = min(largest_total(epoch, available, repeat_at_most or 1) for epoch in shares)
-        if not total:
-            raise UsageError("a source with a weight has no documents: leave it out, or give it the weight 0")
-    counts = [quotas(epoch, total) for epoch in shares]
-    for epoch in counts:
-        for path, count, quota in zip(paths, available, epoch, strict=True):
-            if quota and not count:
-                raise UsageError(f"{path}: has no documents; leave it out, or give it the weight 0")
-            if repeat_at_most and quota > count * repeat_at_most:
-                most = min(largest_total(epoch, available, repeat_at_most) for epoch in shares)
-                raise UsageError(
-                    f"{path}: {quota:,} documents are needed, and {count:,} are there at most "
-                    f"{repeat_at_most} times: give --total {most} or less, or a larger --repeat-at-most"
-                )
-    return counts
+def _nearest(lengths: NDArray[np.int64], quotas: Sequence[int], seed: int) -> tuple[list[int], list[int]]:
+    """Return the documents of a source that come nearest to its tokens of each epoch, and their tokens."""
+    drawn: list[int] = []
+    counted: list[int] = []
+    for quota in quotas:
+        count, tokens = nearest(lengths, quota, seed, before=sum(drawn))
+        drawn.append(count)
+        counted.append(tokens)
+    return drawn, counted
 
 
 def _write(
-    output: Path,
-    sources: Sequence[Shards],
-    order: NDArray[np.int64],
-    settings: Mapping[str, Any],
-    epochs: int,
+    output: Path, sources: Sequence[Shards], orders: list[NDArray[np.int64]], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write order and manifest in one step; return the manifest."""
+    """Write the orders of all epochs, and the manifest, in one step; return the manifest."""
     first = sources[0].manifest
-    lengths = np.concatenate([source.lengths() for source in sources])[order]
-    arrays = {"order": order.astype(number_type(sum(map(len, sources))))}
-    size, sequences = sources[0].size, 0
-    if size:
-        packed = pack(lengths, size, seed=first["options"].get("seed", 42))
-        order, lengths, sequences = order[packed.documents], packed.lengths, packed.sequences
-        arrays = {"order": arrays["order"][packed.documents], "sequences": packed.offsets.astype("<u8")}
+    lengths = np.concatenate([source.lengths() for source in sources])
+    arrays: dict[str, NDArray[Any]] = {}
+    epochs = [order.size for order in orders]
+    if size := sources[0].size:
+        packed = [pack(lengths[order], size, seed=first["options"].get("seed", 42)) for order in orders]
+        orders = [order[epoch.documents] for order, epoch in zip(orders, packed, strict=True)]
+        epochs = [epoch.sequences for epoch in packed]
+        # The documents of an epoch begin where those of the one before it end.
+        counts = np.concatenate([[0], *(np.diff(epoch.offsets) for epoch in packed)])
+        arrays["sequences"] = np.cumsum(counts).astype("<u8")
+    order = orders[0] if len(orders) == 1 else np.concatenate(orders)
+    arrays["order"] = order.astype(number_type(lengths.size))
+    lengths = lengths[order]
     manifest: dict[str, Any] = {
         "format": MIXTURE,
         "version": MIXTURE_VERSION,
@@ -261,7 +282,7 @@ def _write(
         "documents": int(order.size),
         "tokens": int(lengths.sum()),
         "longest": int(lengths.max(initial=0)),
-        "sequences": sequences,
+        "sequences": sum(epochs) if size else 0,
         # Relative, so that a folder with the shards and their mixtures can be moved.
         "sources": [_source(source, output) for source in sources],
         "inputs": [file for source in sources for file in source.manifest["inputs"]],

@@ -25,7 +25,7 @@ from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, TokenizerError, UsageError
 from dataprep.core.io import FileBytes
 from dataprep.tokens.shards.arrays import Array, Arrays, between
-from dataprep.tokens.shards.manifest import AGAIN, MIXTURE, read_manifest, sha256_of
+from dataprep.tokens.shards.manifest import AGAIN, MIX_AGAIN, MIXTURE, read_manifest, sha256_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Shards:
         self.pad_id: int = manifest["pad_id"]  # the id at the end of sequences
         self.chat_format: str = manifest["chat_format"]["name"]
         self.fingerprint: str = manifest["tokenizer"]["fingerprint"]
-        self.epochs: int = manifest.get("epochs", 1)  # of a mixture: orders of documents, one after the other
+        # Sequences, or documents if not packed, in each epoch of a mixture; the epochs follow one another.
+        self.epochs: tuple[int, ...] = (*manifest.get("epochs", [self.sequences or self.documents]),)
         self._rows = _cumulative([file["rows"] for file in manifest["inputs"]])
         self._arrays = arrays
         if manifest["format"] == MIXTURE:
@@ -219,6 +220,8 @@ class Mixture(Shards):
         if (
             self._order.size != self.documents
             or self._order.largest() >= total
+            or sum(self.epochs) != (self.sequences or self.documents)
+            or not all(self.epochs)
             or bool(self.size) != (starts is not None)
             or (
                 starts is not None
@@ -270,9 +273,6 @@ class Mixture(Shards):
         first, last = self._starts[inside : inside + 2].tolist()
         ids, masks = zip(*(self.document(index) for index in range(first, last)), strict=True)
         return np.concatenate(ids), np.concatenate(masks), _cumulative([part.size for part in ids])
-
-
-MIX_AGAIN = "make the mixture again with `dataprep mix`"
 
 
 def number_type(count: int) -> str:

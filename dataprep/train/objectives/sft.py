@@ -118,11 +118,11 @@ class Documents:
         self.shards = shards
 
     def __len__(self) -> int:
-        return self.shards.sequences or self.shards.documents // self.epochs
+        return self.epochs[0]
 
     @property
-    def epochs(self) -> int:
-        """Number of epochs whose documents differ: a mixture can have other shares in each."""
+    def epochs(self) -> tuple[int, ...]:
+        """Number of items in each epoch whose items differ: a mixture can have other shares in each."""
         return self.shards.epochs
 
     @property
@@ -208,7 +208,10 @@ def _documents(
     if any(is_shards(path) for path in paths):
         # One directory only: several would need one order of documents and one tokenizer.
         if len(paths) > 1:
-            raise UsageError(f"{', '.join(paths)}: give one directory of shards, or files of rows")
+            raise UsageError(
+                f"{', '.join(paths)}: give one directory of shards, or files of rows; "
+                "`dataprep mix` makes one directory of several"
+            )
         shards = Shards.open(paths[0], tokenizer=student.tokenizer)
         _check_shards(shards, context, student)
     else:

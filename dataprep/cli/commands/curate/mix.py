@@ -26,6 +26,13 @@ def command(
     ),
     output: Output = None,
     total: int | None = flag(None, "Rows or documents to write.  [default: the most possible]", "N"),
+    tokens: int | None = flag(None, "Tokens to write, instead of --total; shares are then of tokens.", "N"),
+    tokenizer: str | None = flag(
+        None, "For --tokens of rows: a tokenizer's file or a model directory.", "PATH"
+    ),
+    on: str = flag(
+        "messages", "For --tokens of rows: the part to count: messages, a role, or a field.", "PART"
+    ),
     temperature: float = flag(1.0, "Shares are proportional to WEIGHT ** (1 / T).", "T"),
     repeat_at_most: int = flag(1, "How often a row or document may be taken.", "K"),
     seed: int = flag(42, "Seed of the order.", "N"),
@@ -41,30 +48,39 @@ def command(
     --total, the mixture is the largest in which no row is more than --repeat-at-most times. If there are too
     few rows for --total, the command says how many are possible. Rows keep their bytes.
 
+    With --tokens N the mixture has about N tokens, and shares are shares of tokens: each file gives as many
+    rows as come nearest to its share.
+
     A mixture of directories of token shards is a directory too, which `dataprep train` reads. It holds the
     order alone: no token is copied. Weights with commas between them are those of the first epoch, of the
-    second, and so on; the last one stays, and --total counts the documents of one epoch.
+    second, and so on; the last one stays, and --total and --tokens are those of one epoch.
 
     \b
     Examples:
       dataprep mix math.jsonl=0.7 code.jsonl=0.3 -o mixed.jsonl
       dataprep mix math.jsonl=3 code.jsonl=1 --total 10000 --repeat-at-most 4 -o mixed.jsonl
       dataprep mix a.jsonl b.jsonl --temperature 2 --dry-run
+      dataprep mix a.jsonl=1 b.jsonl=1 --tokens 1000000 --tokenizer llama3.model -o mixed.jsonl
       dataprep mix tokens/math=0.7 tokens/code=0.3 -o tokens/mixed
       dataprep mix tokens/math=0.8,0.5 tokens/code=0.2,0.5 --total 10000 -o tokens/by-epoch
     """
     summary = Summary("mix", quiet=quiet, as_json=as_json)
     weights = _weights(inputs)
-    options: dict[str, Any] = {"total": total, "temperature": temperature, "seed": seed, "dry_run": dry_run}
-    options |= {"repeat_at_most": repeat_at_most}
+    options: dict[str, Any] = {"total": total, "tokens": tokens, "temperature": temperature, "seed": seed}
+    options |= {"repeat_at_most": repeat_at_most, "dry_run": dry_run}
     if _are_shards(weights):
-        if rejects is not None:
-            raise UsageError("--rejects is for files of rows: a directory of token shards has no bad rows")
+        for name, value in (("--rejects", rejects), ("--tokenizer", tokenizer)):
+            if value is not None:
+                raise UsageError(
+                    f"{name} is for files of rows: token shards have sound and counted documents"
+                )
         _mix_shards(summary, weights, output, options)
     else:
+        if tokenizer is not None and tokens is None:
+            raise UsageError("--tokenizer counts the tokens of rows for --tokens: give both or neither")
+        options |= {"on": on, "workers": workers, "rejects": rejects}
         with bytes_bar("mix", list(weights), 2, quiet or as_json) as progress:
-            options |= {"workers": workers, "rejects": rejects, "progress": progress}
-            _mix_files(summary, weights, output, options)
+            _mix_files(summary, weights, output, tokenizer, options | {"progress": progress})
     summary.finish()
 
 
@@ -104,16 +120,24 @@ def _are_shards(weights: Weights) -> bool:
     return bool(folders)
 
 
-def _mix_files(summary: Summary, weights: Any, output: str | None, options: dict[str, Any]) -> None:
+def _mix_files(
+    summary: Summary, weights: Any, output: str | None, tokenizer: str | None, options: dict[str, Any]
+) -> None:
     from dataprep.curate.mix import mix_files
 
-    result = mix_files(weights, output or "-", **options)
-    lines = [
-        f"  {source.path}: {source.rows:,} rows, weight {source.weight:g}, share {source.share:.2%}, "
-        f"{source.drawn:,} drawn, {source.drawn / source.rows:.2f} times"
-        for source in result.sources
-        if source.rows
-    ]
+    encode = None
+    if tokenizer is not None:
+        from dataprep.tokens.tokenizers.loading import load_tokenizer
+
+        encode = load_tokenizer(tokenizer).encode
+    result = mix_files(weights, output or "-", encode=encode, **options)
+    lines = []
+    for source in result.sources:
+        counted = "" if source.tokens is None else f" with {source.tokens:,} tokens"
+        lines.append(
+            f"  {source.path}: {source.rows:,} rows, weight {source.weight:g}, share {source.share:.2%}, "
+            f"{source.drawn:,} drawn{counted}, {source.times:.2f} times"
+        )
     facts = {"sources": [source.to_json() for source in result.sources]}
     note = _DRY if options["dry_run"] else ""
     summary.add("mix", result.ledger, output, note=note, facts=facts, lines=lines)
@@ -134,9 +158,10 @@ def _mix_shards(summary: Summary, weights: Any, output: str | None, options: dic
 def _line(source: MixedSource) -> str:
     s = "s" if len(source.weights) > 1 else ""
     weights, shares = _joined(source.weights, "g"), _joined(source.shares, ".2%")
+    counted = "" if source.tokens is None else f" with {_joined(source.tokens, ',')} tokens"
     return (
         f"  {source.path}: {source.documents:,} documents, weight{s} {weights}, share{s} {shares}, "
-        f"{_joined(source.drawn, ',')} drawn, {source.times:.2f} times"
+        f"{_joined(source.drawn, ',')} drawn{counted}, {source.times:.2f} times"
     )
 
 

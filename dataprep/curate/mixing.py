@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,20 +17,26 @@ from dataprep.core.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Unit = Literal["rows", "documents", "tokens"]
 _MASK = (1 << 64) - 1
 
 
-def shares_of(weights: Sequence[float], temperature: float = 1.0) -> list[Fraction]:
+def shares_of(
+    weights: Sequence[float], temperature: float = 1.0, names: Sequence[str] = ()
+) -> list[Fraction]:
     """Return the share of each source: its ``weight ** (1 / temperature)``, divided by their sum.
+
+    ``names`` are the sources, for messages.
 
     Raises:
         UsageError: a weight is below 0 or not finite, all are 0, or the temperature is not above 0.
     """
     if not 0 < temperature < float("inf"):
         raise UsageError(f"--temperature {temperature}: must be a number above 0")
-    for weight in weights:
+    for weight, name in zip_longest(weights, names):
         if not 0 <= weight < float("inf"):
-            raise UsageError(f"found the weight {weight}; expected a number of 0 or more")
+            where = "" if name is None else f"{name}: "
+            raise UsageError(f"{where}found the weight {weight:g}; expected a number of 0 or more")
     # As written: 0.7 is seven tenths, and not the nearest binary number.
     scaled = [Fraction(str(weight)) for weight in weights]
     whole = sum(scaled)
@@ -41,6 +48,15 @@ def shares_of(weights: Sequence[float], temperature: float = 1.0) -> list[Fracti
         scaled = [Fraction(float(weight / largest) ** (1 / temperature)) for weight in scaled]
         whole = sum(scaled)
     return [weight / whole for weight in scaled]
+
+
+def check_amounts(amounts: Mapping[str, int | None]) -> None:
+    """Raise ``UsageError`` for an amount below 1, by its flag, or if both rows and tokens are given."""
+    for flag, value in amounts.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{flag} {value}: must be 1 or more")
+    if amounts.get("--total") is not None and amounts.get("--tokens") is not None:
+        raise UsageError("--total and --tokens are two sizes of one mixture: give one of them")
 
 
 def quotas(shares: Sequence[Fraction], total: int) -> list[int]:
@@ -64,6 +80,76 @@ def largest_total(shares: Sequence[Fraction], counts: Sequence[int], repeats: in
     # Rounding moves a quota by less than one row.
     upper = total + len(shares) + 1
     return next((number for number in range(upper, -1, -1) if fits(number)), 0)
+
+
+def divided(
+    names: Sequence[str],
+    shares: Sequence[Fraction],
+    available: Sequence[int],
+    amount: int | None,
+    *,
+    repeats: int | None,
+    unit: Unit = "rows",
+) -> list[int]:
+    """Divide an amount by shares among sources that have enough for it.
+
+    Args:
+        names: the sources, for messages.
+        shares: the share of each source.
+        available: what each source has, in ``unit``.
+        amount: what to divide; ``None`` takes the largest amount.
+        repeats: how often a row may be taken; ``None`` sets no limit, and is once for the largest amount.
+        unit: what is counted.
+
+    Raises:
+        UsageError: a source has too little, or nothing can be taken.
+    """
+    most = largest_total(shares, available, repeats or 1)
+    parts = quotas(shares, most if amount is None else amount)
+    for name, count, part in zip(names, available, parts, strict=True):
+        if part and not count:
+            raise UsageError(f"{name}: has no {unit}; leave it out, or give it the weight 0")
+        if repeats is not None and part > count * repeats:
+            flag = "--tokens" if unit == "tokens" else "--total"
+            raise UsageError(
+                f"{flag} {amount}: {part:,} {unit} of {name} are needed, which has {count:,}; the largest "
+                f"{flag} in these shares is {most}: lower it, or raise --repeat-at-most (now {repeats})"
+            )
+    if not sum(parts):
+        raise UsageError(
+            f"no {unit} can be taken in these shares: leave sources without {unit} out, raise "
+            "--repeat-at-most, or change the weights"
+        )
+    return parts
+
+
+def nearest(lengths: NDArray[np.integer], quota: int, seed: int, *, before: int = 0) -> tuple[int, int]:
+    """Return how many rows of a source come nearest to a quota of tokens, and their tokens.
+
+    Rows are counted in the source's order, and again from its beginning after all of them.
+
+    Args:
+        lengths: number of tokens of each row.
+        quota: number of tokens to take; 0 if no row has a token.
+        seed: the seed of the source's order.
+        before: number of rows that earlier epochs took from it.
+    """
+    if not quota:
+        return 0, 0
+    rounds, rest = divmod(quota, int(lengths.sum(dtype=np.int64)))
+    rows = np.roll(shuffled_rows(lengths.size, seed), -(before % lengths.size))
+    ends = np.concatenate([[0], np.cumsum(lengths[rows], dtype=np.int64)])
+    # The fewest rows that hold the rest, or one less: whichever is nearer, and fewer if both are.
+    count = int(np.searchsorted(ends, rest))
+    if count and rest - int(ends[count - 1]) <= int(ends[count]) - rest:
+        count -= 1
+    return rounds * lengths.size + count, rounds * int(ends[-1]) + int(ends[count])
+
+
+def check_any(tokens: int | None, counts: Sequence[int]) -> None:
+    """Raise ``UsageError`` if no row is taken for a number of tokens."""
+    if not any(counts):
+        raise UsageError(f"--tokens {tokens}: no row is as short as twice its source's share: give more")
 
 
 def shuffled_rows(count: int, seed: int) -> NDArray[np.int64]:
