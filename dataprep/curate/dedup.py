@@ -22,7 +22,7 @@ from dataprep.curate.duplicates.exact import representatives
 from dataprep.curate.duplicates.join import build_buckets
 from dataprep.curate.duplicates.rows import ReadTexts, Rows, Spool, check_keep, read_rows
 from dataprep.curate.duplicates.shingles import Shingler
-from dataprep.curate.duplicates.similar import find_repeats
+from dataprep.curate.duplicates.similar import Repeats, find_repeats
 from dataprep.curate.inputs import checked_inputs
 from dataprep.curate.near import NGRAM, check_threshold, open_sets
 
@@ -134,7 +134,7 @@ def dedup_files(
                 )  # fmt: skip
             if group is others:
                 rows.fix()
-        decision = _decide(rows, near)
+        decision = _decide(rows, near, engine.workers_for([*others, *paths], workers))
         out, drops = (
             None if path is None else stack.enter_context(files.open_output(str(path)))
             for path in (output, dropped)
@@ -155,26 +155,36 @@ def _check_apart(paths: Sequence[str], across: Sequence[str]) -> None:
             raise UsageError(f"--across {path}: it is also an input, so all of its rows would be dropped")
 
 
-def _decide(rows: Rows, near: float | None) -> _Decision:
+def _decide(rows: Rows, near: float | None, threads: int) -> _Decision:
     """Return what each row repeats."""
     kept = representatives(rows)
     if near is None:
         return _Decision(kept)
-    numbers = np.flatnonzero(kept == np.arange(rows.count))
-    scores = rows.scores
-    if scores is not None:
-        ranks = np.where(numbers < rows.fixed, np.inf, scores[numbers])
-        numbers = numbers[np.lexsort((numbers, -ranks))]
-    order = numbers.astype(np.uint32)
-    with open_sets(rows, order) as sets:
-        buckets = build_buckets(sets, rows.counters, near, rows.folder)
-        repeats = find_repeats(sets, buckets, near, int((order < rows.fixed).sum()))
+    order = _order(rows, kept)
+    repeats = _repeats(rows, order, near, threads)
     # Set k is that of row order[k]; equal rows share the fate of the one that represents them.
     set_of = np.empty(rows.count, np.uint32)
     set_of[order] = np.arange(len(order), dtype=np.uint32)
     set_of = set_of[kept]
-    similarity = np.where(repeats.of == np.arange(len(order)), np.nan, repeats.similarity)
-    return _Decision(order[repeats.of][set_of], similarity[set_of])
+    repeats.similarity[repeats.of == np.arange(len(order))] = np.nan
+    return _Decision(order[repeats.of][set_of], repeats.similarity[set_of])
+
+
+def _order(rows: Rows, kept: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the rows that equal no preferred one, the preferred ones first."""
+    numbers = np.flatnonzero(kept == np.arange(rows.count)).astype(np.uint32)
+    scores = rows.scores
+    if scores is None:
+        return numbers
+    ranks = np.where(numbers < rows.fixed, np.inf, scores[numbers])
+    return numbers[np.lexsort((numbers, -ranks))]
+
+
+def _repeats(rows: Rows, order: NDArray[np.uint32], near: float, threads: int) -> Repeats:
+    """Return the set that each set of shingles repeats."""
+    with open_sets(rows, order, threads) as sets:
+        buckets = build_buckets(sets, rows.counters, near, rows.folder)
+        return find_repeats(sets, buckets, near, int((order < rows.fixed).sum()))
 
 
 def _write(

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 import dataprep
 from dataprep.core.errors import RowError
 from dataprep.core.ledger import listening
+from dataprep.curate import near
 from dataprep.curate.dedup import dedup_files
-from dataprep.curate.duplicates import join, rows, similar
+from dataprep.curate.duplicates import join, rows, sets, similar
 from dataprep.curate.duplicates.exact import representatives
 from dataprep.curate.duplicates.shingles import Shingler
 from dataprep.curate.near import find_groups
-from dataprep.curate.texts import normalised, tokens_of, word_bytes
+from dataprep.curate.texts import normalised, normalised_bytes, tokens_of, word_lines
 from tests.helpers import read_jsonl, write_jsonl
 
 WORDS = [f"w{number}" for number in range(300)]
@@ -65,20 +66,38 @@ def test_shingles_are_the_ngrams_of_words(texts, size):
             assert len(found & sets[second]) == len(other & expected[second])
 
 
-@settings(max_examples=40)
-@given(st.text(max_size=60))
-def test_the_bytes_of_words_are_those_of_tokens(text):
-    """Words are hashed from bytes; both ways must see the same ones."""
-    words = word_bytes(text).split(b" ")
-    assert [word.decode("utf-8", "surrogatepass") for word in words if word] == tokens_of(text)
+@settings(max_examples=60)
+@given(
+    st.lists(st.one_of(st.text(max_size=40), st.text(st.sampled_from("aB \0\n\x1c.é\u3000中"))), max_size=6)
+)
+@example(["a" * 70 + " b", "a" * 70 + " c"])
+def test_many_texts_are_read_as_each_of_them(texts):
+    """Texts are folded and divided together, for speed; the result is that of one after the other."""
+    assert normalised_bytes(texts) == [normalised(text).encode("utf-8", "surrogatepass") for text in texts]
+    lines = word_lines(texts).split(b"\n")
+    assert lines.pop() == b""
+    words = [[word.decode("utf-8", "surrogatepass") for word in line.split(b" ") if word] for line in lines]
+    assert words == [tokens_of(text) for text in texts]
+
+
+def test_words_of_all_lengths_are_told_apart():
+    """Words are hashed in steps of eight bytes, and long ones in another way."""
+    texts = ["x" * size for size in range(1, 100)] + ["x" * size + "y" for size in range(99)]
+    hashes, sizes = Shingler(1)(texts)
+    assert sizes.tolist() == [1] * len(texts)
+    assert len(set(hashes.tolist())) == len(set(texts))
+    again, _ = Shingler(1)([" ".join(texts)])
+    assert sorted(set(hashes.tolist())) == again.tolist()
 
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    """Everything in many pieces, and with many rounds."""
+    """Everything in many pieces, in several threads, and with many rounds."""
+    monkeypatch.setattr(near, "Sets", lambda rows, order, threads: sets.Sets(rows, order, threads + 2))
     monkeypatch.setattr(similar, "_FEW_PAIRS", 10)
     monkeypatch.setattr(join, "PAIRS", 40)
     monkeypatch.setattr(join, "PART", 60)
+    monkeypatch.setattr(sets, "HELD", 300)
 
 
 @pytest.mark.parametrize("pieces", ["small", "large"])
@@ -124,11 +143,11 @@ def test_groups_are_those_of_brute_force(tmp_path, request, pieces, threshold):
     if pieces == "small":
         request.getfixturevalue("small_batches")
     texts = varied(7, 300)
-    roots, sets = list(range(len(texts))), list(map(grams, texts))
+    roots, ngrams = list(range(len(texts))), list(map(grams, texts))
     for right in range(len(texts)):
         for left in range(right):
-            both = len(sets[left] & sets[right])
-            either = len(sets[left]) + len(sets[right]) - both
+            both = len(ngrams[left] & ngrams[right])
+            either = len(ngrams[left]) + len(ngrams[right]) - both
             same = normalised(texts[left]) == normalised(texts[right])
             if roots[left] != roots[right] and (same or (both and both / either >= threshold)):
                 low, high = sorted((roots[left], roots[right]))

@@ -145,7 +145,8 @@ def test_columns_share_their_storage(tmp_path):
 @pytest.mark.medium
 def test_the_bytes_do_not_depend_on_the_workers_or_the_name(tmp_path):
     """The same rows give the same file."""
-    rows = [example(number) for number in range(6000)]
+    # Long solutions, so that few rows are several blocks.
+    rows = [example(number, solution=f"One more than {number}. " * 50) for number in range(1200)]
     made = [
         make(tmp_path, rows, name, workers=workers)[0].read_bytes()
         for name, workers in (("a.pt", 1), ("b.pt", 2))

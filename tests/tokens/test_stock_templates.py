@@ -93,7 +93,7 @@ def test_rows_of_any_shape_are_as_transformers_has_them(pairs, name):
     encoders = {kind: encoder_of(pair, TEMPLATES[name]) for kind, pair in pairs.items()}
 
     @given(st.sampled_from([*KINDS]), st.data())
-    @settings(max_examples=20)
+    @settings(max_examples=settings().max_examples // 5)  # of 34 templates each
     def compare(kind, data):
         row = data.draw(tool_rows(marks="think" not in kind))
         pair = pairs[kind]

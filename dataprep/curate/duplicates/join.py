@@ -5,6 +5,9 @@ are sorted by one order, the first ``size - ceil(t * size) + 1`` of each, their 
 them: this is prefix filtering (Chaudhuri, Ganti and Kaushik, 2006; Bayardo, Ma and Srikant, 2007). Rare
 shingles come first in the order, so the wording that many rows share is in no prefix. Unlike locality-
 sensitive hashing, no pair is missed.
+
+Of the smaller set an even shorter prefix is enough (Xiao et al., 2008): both share at least ``2t / (1 + t)``
+times its shingles, because they share ``t / (1 + t)`` times those of both.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dataprep.core.parallel import in_threads
 from dataprep.curate.duplicates.rows import COUNTERS
 from dataprep.curate.duplicates.sets import Sets
 from dataprep.curate.duplicates.shingles import BITS
@@ -24,11 +29,10 @@ from dataprep.curate.duplicates.shingles import BITS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dataprep.curate.duplicates.sets import Batch
+
     Numbers = NDArray[np.int64]
 
-_COUNTERS = (
-    1 << 22
-)  # counters of shingles, chosen by their last bits: rare is a guess that needs no exactness
 _PART_BITS = 4  # prefixes are sorted in 16 parts, so that a part fits into memory
 PAIRS = 1 << 20  # pairs to look at together
 PART = 4 << 20  # members of buckets to look at together
@@ -55,23 +59,23 @@ class Buckets:
 
     def among(self, wanted: NDArray[np.bool_]) -> Buckets:
         """Return the buckets with only some of the sets; those with a single one are left out."""
-        members, sizes = [], []
-        for part in self.parts():
-            stay = wanted[part.members]
-            counts = np.add.reduceat(stay, part.starts, dtype=np.int64)
-            several = np.repeat(counts > 1, part.sizes)
-            members.append(part.members[stay & several])
-            sizes.append(counts[counts > 1])
-        return _joined(members, sizes)
+        return _joined([part.only(wanted[part.members]) for part in self.parts()])
+
+    def only(self, stay: NDArray[np.bool_]) -> Buckets:
+        """Return the buckets with only some of their members; those with a single one are left out."""
+        counts = np.add.reduceat(stay, self.starts, dtype=np.int64) if len(stay) else self.starts
+        several = counts > 1
+        return Buckets(self.members[stay & np.repeat(several, self.sizes)], _starts_of(counts[several]))
 
     def parts(self) -> Iterator[Buckets]:
         """Yield the buckets, some of them at a time."""
         begin = 0
         while begin < len(self.starts):
-            first = self.starts[begin]
-            end = max(int(np.searchsorted(self.starts, first + PART)), begin + 1)
-            last = self.starts[end] if end < len(self.starts) else len(self.members)
-            yield Buckets(self.members[first:last], self.starts[begin:end] - first)
+            first = int(self.starts[begin])
+            starts = self.starts[begin : begin + PART].astype(np.int64) - first
+            end = begin + max(int(np.searchsorted(starts, PART)), 1)
+            last = int(self.starts[end]) if end < len(self.starts) else len(self.members)
+            yield Buckets(self.members[first:last], starts[: end - begin])
             begin = end
 
     @property
@@ -79,28 +83,31 @@ class Buckets:
         """Return the number of sets in each bucket."""
         return np.diff(self.starts, append=len(self.members))
 
-    @property
-    def pairs(self) -> int:
+    def count_pairs(self) -> int:
         """Return the number of pairs in all buckets."""
-        sizes = self.sizes
-        return int((sizes * (sizes - 1) // 2).sum())
+        return sum(int((part.sizes * (part.sizes - 1) // 2).sum()) for part in self.parts())
 
     def leaders(self) -> Numbers:
         """Return for each member the first one of its bucket."""
         return np.repeat(self.members[self.starts], self.sizes).astype(np.int64)
 
     def all_pairs(self, fixed: int = 0) -> Iterator[tuple[Numbers, Numbers]]:
-        """Yield the pairs of all buckets, many at a time: those of each bucket's first member first.
+        """Yield the pairs of all buckets, many at a time.
 
         With ``fixed`` they are the pairs of one of the first ``fixed`` sets and another one.
         """
+        for part in self.parts():
+            yield from part._pairs(fixed)
+
+    def _pairs(self, fixed: int) -> Iterator[tuple[Numbers, Numbers]]:
+        # Those of each bucket's first member first.
         starts = np.repeat(self.starts, self.sizes)
         ends = np.repeat(self.starts + self.sizes, self.sizes)
         places = np.arange(len(self.members))
         begins = places + 1
         if fixed:
             left = self.members < fixed
-            counts = np.add.reduceat(left.astype(np.int64), self.starts) if len(left) else self.starts
+            counts = np.add.reduceat(left, self.starts, dtype=np.int64)
             begins = np.repeat(self.starts + counts, self.sizes)
             ends = np.where(left, ends, begins)
         order = np.argsort(places - starts, kind="stable")
@@ -120,10 +127,16 @@ class Buckets:
             at = end
 
 
-def _joined(members: Sequence[NDArray[np.uint32]], sizes: Sequence[Numbers]) -> Buckets:
-    if not members:
-        return Buckets(np.empty(0, np.uint32), np.empty(0, np.int64))
-    return Buckets(np.concatenate(members), _starts_of(np.concatenate(sizes)))
+def _joined(parts: Sequence[Buckets]) -> Buckets:
+    count = sum(len(part.members) for part in parts)
+    # Half of the memory, as long as there are fewer than four billion members.
+    smaller = np.uint32 if count < 1 << 32 else np.uint64
+    members, starts, before = [np.empty(0, np.uint32)], [np.empty(0, smaller)], 0
+    for part in parts:
+        members.append(part.members)
+        starts.append((part.starts + before).astype(smaller))
+        before += len(part.members)
+    return Buckets(np.concatenate(members), np.concatenate(starts))
 
 
 def _starts_of(counts: Numbers) -> Numbers:
@@ -144,42 +157,63 @@ def build_buckets(sets: Sets, counters: NDArray[np.uint32], threshold: float, fo
         outs = [stack.enter_context(part.open("wb")) for part in parts]
         # In the bits that they have in the order of shingles.
         ranks = np.minimum(counters, (1 << 16) - 1).astype(np.uint64) << np.uint64(32)
-        for first, shingles, sizes in sets.batches():
-            postings = _postings(first, shingles, sizes, ranks, threshold)
-            numbers = postings >> np.uint64(64 - _PART_BITS)
-            postings = postings[np.argsort(numbers, kind="stable")]
-            cuts = np.cumsum(np.bincount(numbers.astype(np.int64), minlength=len(outs)))[:-1]
-            for out, piece in zip(outs, np.split(postings, cuts), strict=True):
+        postings_of = partial(_postings, ranks=ranks, threshold=threshold)
+        for pieces in in_threads(postings_of, sets.batches(), sets.threads):
+            for out, piece in zip(outs, pieces, strict=True):
                 out.write(piece.data)
-    members, counts = [], []
-    for part in parts:
-        postings = np.fromfile(part, np.uint64)
-        part.unlink()
-        postings.sort()
-        keys = postings >> np.uint64(32)
-        starts = np.flatnonzero(np.concatenate([[len(keys) > 0], keys[1:] != keys[:-1]]))
-        sizes = np.diff(starts, append=len(keys))
-        several = sizes > 1
-        members.append(postings[np.repeat(several, sizes)].astype(np.uint32))  # its last 32 bits
-        counts.append(sizes[several])
-    return _joined(members, counts)
+    buckets_of = partial(_buckets, sets=sets, threshold=threshold)
+    return _joined([*in_threads(buckets_of, parts, sets.threads)])
 
 
-def _postings(
-    first: int,
-    shingles: NDArray[np.uint64],
-    sizes: Numbers,
-    ranks: NDArray[np.uint64],
-    threshold: float,
-) -> NDArray[np.uint64]:
-    """Return the shingles in the prefixes of a batch, 32 bits of each, followed by the number of its set."""
-    # Shingles with the same 32 bits count as one here. That can only add pairs, which are compared in full.
+def _postings(batch: Batch, ranks: NDArray[np.uint64], threshold: float) -> list[NDArray[np.uint64]]:
+    """Return the shingles in the prefixes of a batch, in parts by their first bits.
+
+    A posting has 31 bits of the shingle, the number of its set, and a bit that is 0 in the shorter prefix.
+    """
+    numbers, shingles, sizes = batch
+    # Shingles with the same 31 bits count as one. That can only add pairs, which are compared in full.
     keys = np.repeat(np.arange(len(sizes), dtype=np.uint64) << BITS, sizes)
     keys |= ranks[(shingles & np.uint64(COUNTERS - 1)).astype(np.int64)]
     keys |= shingles >> np.uint64(16)
     keys.sort()
     lengths = prefix_sizes(sizes, threshold)
-    places = np.repeat(_starts_of(sizes) - _starts_of(lengths), lengths) + np.arange(lengths.sum())
-    owners = np.repeat(np.arange(first, first + len(sizes), dtype=np.uint64), lengths)
-    postings: NDArray[np.uint64] = (keys[places] << np.uint64(32)) | owners
-    return postings
+    before = np.repeat(_starts_of(lengths), lengths)
+    within = np.arange(len(before)) - before
+    postings = keys[np.repeat(_starts_of(sizes), lengths) + within] >> np.uint64(1) << np.uint64(33)
+    postings |= np.repeat(numbers.astype(np.uint64), lengths) << np.uint64(1)
+    postings |= within >= np.repeat(prefix_sizes(sizes, 2 * threshold / (1 + threshold)), lengths)
+    owners = (postings >> np.uint64(64 - _PART_BITS)).astype(np.uint8)
+    cuts = np.cumsum(np.bincount(owners, minlength=1 << _PART_BITS))[:-1]
+    return np.split(postings[np.argsort(owners, kind="stable")], cuts)
+
+
+def _buckets(part: Path, sets: Sets, threshold: float) -> Buckets:
+    """Return the buckets of a file of postings, without those in which no pair can be similar."""
+    postings = np.fromfile(part, np.uint64)
+    part.unlink()
+    postings.sort()
+    keys = postings >> np.uint64(1)
+    # Two shingles of a set can have the same 31 bits. The first posting is that of the shorter prefix.
+    postings = postings[_changes(keys)]
+    starts = np.flatnonzero(_changes(postings >> np.uint64(33)))
+    buckets = Buckets((postings >> np.uint64(1)).astype(np.uint32), starts)  # its last 32 bits
+    if not len(postings):
+        return buckets
+    # A set with the shingle outside of its shorter prefix needs a smaller one with the shingle inside.
+    longer = (postings & np.uint64(1)).astype(bool)
+    sizes = sets.sizes[buckets.members]
+    smallest = np.minimum.reduceat(np.where(longer, np.iinfo(np.uint32).max, sizes), starts)
+    buckets = buckets.only(~longer | (sizes > np.repeat(smallest, buckets.sizes)))
+    # Most buckets have two sets, which share the shingle by chance.
+    pairs = buckets.starts[buckets.sizes == 2]
+    left, right = (buckets.members[pairs + at].astype(np.int64) for at in (0, 1))
+    stay = np.ones(len(buckets.members), bool)
+    stay[pairs] = sets.possible(left, right, threshold)
+    return buckets.only(stay)
+
+
+def _changes(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return for each value whether it differs from the one before it."""
+    changes = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=changes[1:])
+    return changes

@@ -21,7 +21,7 @@ from dataprep.core.errors import Location, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe, from_cell
 from dataprep.curate.duplicates.shingles import Shingler
-from dataprep.curate.texts import TextOf, field_of, normalised
+from dataprep.curate.texts import TextOf, field_of, normalised_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,7 +100,7 @@ class ReadTexts:
         pairs = read.settle(results)
         texts = [text for text, _ in pairs]
         plain = len(texts) == read.outcome.lines
-        digests = [blake2b(_bytes(normalised(text)), digest_size=DIGEST_BYTES).digest() for text in texts]
+        digests = [blake2b(text, digest_size=DIGEST_BYTES).digest() for text in normalised_bytes(texts)]
         read.outcome.payload = Compared(
             None if plain else np.array(read.line_numbers, np.uint32),
             None if plain else np.array(read.numbers, np.uint32),
@@ -109,10 +109,6 @@ class ReadTexts:
             None if self.shingler is None else self.shingler(texts),
         )
         return read.outcome
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 @dataclass(slots=True)

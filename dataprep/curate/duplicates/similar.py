@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,13 @@ class Repeats:
         similarity: the Jaccard similarity of the two.
     """
 
-    of: Numbers
+    of: NDArray[np.uint32]
     similarity: NDArray[np.float64]
 
     @classmethod
     def none(cls, count: int) -> Repeats:
         """Return that all sets are kept."""
-        return cls(np.arange(count), np.ones(count))
+        return cls(np.arange(count, dtype=np.uint32), np.ones(count))
 
 
 def find_repeats(sets: Sets, buckets: Buckets, threshold: float, fixed: int = 0) -> Repeats:
@@ -53,7 +54,7 @@ def find_repeats(sets: Sets, buckets: Buckets, threshold: float, fixed: int = 0)
         undecided[:fixed] = False
     while undecided.any():
         buckets = buckets.among(undecided)
-        if buckets.pairs <= _FEW_PAIRS:
+        if buckets.count_pairs() <= _FEW_PAIRS:
             break
         before = int(undecided.sum())
         # A set that comes first wherever it stands has no similar one before it among the undecided.
@@ -98,9 +99,6 @@ def _similar(
     pairs.sort()
     pairs = pairs[np.concatenate([[len(pairs) > 0], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
     left, right = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    sizes = sets.sizes[left].astype(np.int64), sets.sizes[right].astype(np.int64)
-    possible = np.minimum(*sizes) >= np.maximum(*sizes) * threshold - 1e-6
-    left, right = left[possible], right[possible]
     possible = sets.possible(left, right, threshold)
     left, right = left[possible], right[possible]
     similarity = sets.similarities(left, right)
@@ -151,18 +149,18 @@ def find_clusters(sets: Sets, buckets: Buckets, threshold: float) -> Clusters:
     clusters = Clusters(len(sets))
     # Sets that repeat a kept one are linked to it, so that a large cluster has few pairs left to compare.
     repeats = find_repeats(sets, buckets, threshold)
-    clusters.unite(np.arange(len(sets)), repeats.of)
-    for left, right in _mixed(buckets, clusters).all_pairs():
-        apart = clusters.roots[left] != clusters.roots[right]
-        clusters.unite(*_similar(sets, left[apart], right[apart], threshold)[:2])
+    dropped = np.flatnonzero(repeats.of != np.arange(len(sets)))
+    clusters.unite(dropped, repeats.of[dropped].astype(np.int64))
+    for part in _mixed(buckets, clusters):
+        for left, right in part.all_pairs():
+            apart = clusters.roots[left] != clusters.roots[right]
+            clusters.unite(*_similar(sets, left[apart], right[apart], threshold)[:2])
     return clusters
 
 
-def _mixed(buckets: Buckets, clusters: Clusters) -> Buckets:
-    """Return the buckets whose sets are not all in one cluster already."""
-    if not len(buckets.starts):
-        return buckets
-    roots = clusters.roots[buckets.members]
-    mixed = np.minimum.reduceat(roots, buckets.starts) != np.maximum.reduceat(roots, buckets.starts)
-    counts = buckets.sizes
-    return Buckets(buckets.members[np.repeat(mixed, counts)], np.cumsum(counts[mixed]) - counts[mixed])
+def _mixed(buckets: Buckets, clusters: Clusters) -> Iterator[Buckets]:
+    """Yield the buckets whose sets are not all in one cluster already."""
+    for part in buckets.parts():
+        roots = clusters.roots[part.members]
+        mixed = np.minimum.reduceat(roots, part.starts) != np.maximum.reduceat(roots, part.starts)
+        yield part.only(np.repeat(mixed, part.sizes))
