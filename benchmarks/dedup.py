@@ -1,13 +1,17 @@
 """Measure ``dataprep dedup`` on variations of GSM8K's chat rows against loops over other libraries.
 
 ``rensa`` and ``datasketch`` estimate similarity, so the rows that they keep are counted against those that a
-comparison with all n-grams keeps. To measure the memory of 10 million short rows, which takes minutes, call
-``python -m benchmarks.dedup 10000000``.
+comparison with all n-grams keeps. Three measurements take minutes each:
+
+- ``python -m benchmarks.dedup short 10000000``: near dedup of so many short rows.
+- ``python -m benchmarks.dedup exact 10``: exact dedup of so many GB.
+- ``python -m benchmarks.dedup datasketch 374000``: near dedup of so many chat rows beside datasketch.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -192,18 +196,65 @@ def write_short(target: Path, count: int) -> None:
             out.write(json.dumps({"id": number, "question": " ".join(text)}) + "\n")
 
 
-def measure_memory(count: int) -> None:
+def write_numbered(source: Path, target: Path, gigabytes: int) -> None:
+    """Write chat rows of GSM8K again and again with the number of the pass; a fifth repeat half of it."""
+    rows = [json.loads(line) for line in source.open("rb")]
+    number, size = 0, 0
+    with target.open("wb") as out:
+        while size < gigabytes * 10**9:
+            for row in rows:
+                times = number // len(rows) // (1 if number % 5 else 2)
+                messages = [
+                    {"role": "user", "content": f"Question {times}. {row['question']}"},
+                    {"role": "assistant", "content": row["answer"]},
+                ]
+                line = json.dumps({"messages": messages, "id": str(number)}).encode() + b"\n"
+                size += out.write(line)
+                number += 1
+
+
+def measure_short(folder: Path, count: int) -> None:
     """Print time and memory of near dedup of short rows."""
-    with tempfile.TemporaryDirectory(prefix="dataprep-bench-") as folder:
-        rows = Path(folder) / "short.jsonl"
-        # In another process: one starts with the peak memory of its parent.
-        program = f"from benchmarks.dedup import *; write_short(Path({str(rows)!r}), {count})"
-        subprocess.run([sys.executable, "-c", program], check=True)
-        contender = _ours(Path(folder), rows, 2, near=True)
-        contender.run()
-        table(f"near dedup of {count:,} short rows", [contender], contender.name)
-        claim("peak MB of near dedup", contender.peak, 2000, at_least=False)
+    rows = folder / "short.jsonl"
+    _in_another_process(f"write_short(Path({str(rows)!r}), {count})")
+    contender = _ours(folder, rows, 2, near=True)
+    race([contender], 1)
+    table(f"near dedup of {count:,} short rows", [contender], contender.name)
+    claim("peak MB of near dedup", contender.peak, 2000, at_least=False)
+
+
+def measure_exact(folder: Path, gigabytes: int) -> None:
+    """Print time and memory of exact dedup of a large file."""
+    rows = folder / "numbered.jsonl"
+    _in_another_process(f"write_numbered(Path({str(_train())!r}), Path({str(rows)!r}), {gigabytes})")
+    contender = _ours(folder, rows, 2)
+    race([contender], 1)
+    table(f"exact dedup of {gigabytes} GB", [contender], contender.name)
+    claim("peak MB of exact dedup", contender.peak, 1000, at_least=False)
+
+
+def measure_datasketch(folder: Path, count: int) -> None:
+    """Print time and memory of near dedup of chat rows, and of datasketch."""
+    rows = folder / "chat.jsonl"
+    _in_another_process(f"write_variations(Path({str(_train())!r}), Path({str(rows)!r}), {count})")
+    contenders = [_loop(folder, "datasketch", _READ + DATASKETCH, rows), _ours(folder, rows, 2, near=True)]
+    race(contenders, 1)
+    table(f"near dedup of {count:,} chat rows", contenders, "datasketch")
+    ratio = contenders[0].median / contenders[1].median
+    claim("datasketch over near dedup", ratio, 10, at_least=True)
+
+
+def _train() -> Path:
+    return Path(os.environ.get("DATAPREP_REAL_DATA", "../shared/data")) / "gsm8k" / "train.jsonl"
+
+
+def _in_another_process(program: str) -> None:
+    # A process starts with the peak memory of its parent.
+    program = f"from pathlib import Path; from benchmarks.dedup import *; {program}"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 if __name__ == "__main__":
-    measure_memory(int(sys.argv[1]))
+    kinds = {"short": measure_short, "exact": measure_exact, "datasketch": measure_datasketch}
+    with tempfile.TemporaryDirectory(prefix="dataprep-bench-") as name:
+        kinds[sys.argv[1]](Path(name), int(sys.argv[2]))

@@ -23,6 +23,7 @@ class Contender:
         outputs: files and folders that are removed before each run, so that no run pays for freeing
             the one before it.
         seconds: wall time of each run.
+        processor: processor time of each run, in all of its processes; other work disturbs it less.
         peak: memory of the largest process of any run, in MB (10**6 bytes).
     """
 
@@ -31,6 +32,7 @@ class Contender:
     outputs: Sequence[Path] = ()
     environment: dict[str, str] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     peak: float = 0.0
 
     @property
@@ -54,6 +56,7 @@ class Contender:
             printed = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         self.seconds.append(time.perf_counter() - begin)
+        self.processor.append(usage.ru_utime + usage.ru_stime)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             sys.exit(f"{self.name} failed:\n{printed.decode(errors='replace')}")
@@ -90,12 +93,13 @@ def table(title: str, contenders: Sequence[Contender], reference: str) -> None:
     """Print medians, and each contender's time as a multiple of the reference's."""
     base = next(each for each in contenders if each.name == reference)
     print(f"\n{title}\n")
-    print(f"| {'':<44} | seconds | × {reference} | peak MB |")
-    print(f"| {'-' * 44} | ------: | {'-' * (len(reference) + 1)}: | ------: |")
+    print(f"| {'':<44} | seconds | × {reference} | processor s | peak MB |")
+    print(f"| {'-' * 44} | ------: | {'-' * (len(reference) + 1)}: | ----------: | ------: |")
     for each in contenders:
         ratio = each.median / base.median
         print(
-            f"| {each.name:<44} | {each.median:7.2f} | {ratio:{len(reference) + 2}.2f} | {each.peak:7.0f} |"
+            f"| {each.name:<44} | {each.median:7.2f} | {ratio:{len(reference) + 2}.2f} "
+            f"| {statistics.median(each.processor):11.2f} | {each.peak:7.0f} |"
         )
 
 

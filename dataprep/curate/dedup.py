@@ -134,7 +134,7 @@ def dedup_files(
                 )  # fmt: skip
             if group is others:
                 rows.fix()
-        decision = _decide(rows, near)
+        decision = _decide(rows, near, engine.workers_for([*others, *paths], workers))
         out, drops = (
             None if path is None else stack.enter_context(files.open_output(str(path)))
             for path in (output, dropped)
@@ -155,13 +155,13 @@ def _check_apart(paths: Sequence[str], across: Sequence[str]) -> None:
             raise UsageError(f"--across {path}: it is also an input, so all of its rows would be dropped")
 
 
-def _decide(rows: Rows, near: float | None) -> _Decision:
+def _decide(rows: Rows, near: float | None, threads: int) -> _Decision:
     """Return what each row repeats."""
     kept = representatives(rows)
     if near is None:
         return _Decision(kept)
     order = _order(rows, kept)
-    repeats = _repeats(rows, order, near)
+    repeats = _repeats(rows, order, near, threads)
     # Set k is that of row order[k]; equal rows share the fate of the one that represents them.
     set_of = np.empty(rows.count, np.uint32)
     set_of[order] = np.arange(len(order), dtype=np.uint32)
@@ -180,9 +180,9 @@ def _order(rows: Rows, kept: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return numbers[np.lexsort((numbers, -ranks))]
 
 
-def _repeats(rows: Rows, order: NDArray[np.uint32], near: float) -> Repeats:
+def _repeats(rows: Rows, order: NDArray[np.uint32], near: float, threads: int) -> Repeats:
     """Return the set that each set of shingles repeats."""
-    with open_sets(rows, order) as sets:
+    with open_sets(rows, order, threads) as sets:
         buckets = build_buckets(sets, rows.counters, near, rows.folder)
         return find_repeats(sets, buckets, near, int((order < rows.fixed).sum()))
 

@@ -112,7 +112,7 @@ def find_groups(
         )  # fmt: skip
         kept = representatives(rows)
         order = np.flatnonzero(kept == np.arange(rows.count)).astype(np.uint32)
-        with open_sets(rows, order) as sets:
+        with open_sets(rows, order, engine.workers_for(inputs, workers)) as sets:
             clusters = find_clusters(sets, build_buckets(sets, rows.counters, threshold, folder), threshold)
         # The first set of a cluster is that of its first row, as the sets are in the order of their rows.
         group_of_set = order[clusters.roots]
@@ -150,9 +150,9 @@ def similarity(
 
 
 @contextmanager
-def open_sets(rows: Rows, order: NDArray[np.uint32]) -> Iterator[Sets]:
+def open_sets(rows: Rows, order: NDArray[np.uint32], threads: int) -> Iterator[Sets]:
     """Open the sets of shingles of some rows, in the given order."""
-    sets = Sets(rows, order)
+    sets = Sets(rows, order, threads)
     try:
         yield sets
     finally:

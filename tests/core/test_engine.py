@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -311,6 +312,21 @@ def alive(pid):
     except OSError:
         return False
     return text.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_give_results_in_order_and_end(threads):
+    """The slowest task does not change the order, and an exception of one leaves no thread."""
+
+    def inverse(number):
+        time.sleep(0.02 * (number == 2))
+        return 1 / number
+
+    before = threading.active_count()
+    assert list(engine.in_threads(inverse, range(1, 30), threads)) == [1 / number for number in range(1, 30)]
+    with pytest.raises(ZeroDivisionError):
+        list(engine.in_threads(inverse, [2, 1, 0, 1], threads))
+    assert threading.active_count() == before
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")

@@ -26,3 +26,4 @@ from dataprep.core.parallel.runner import (
     run_into,
     workers_for,
 )
+from dataprep.core.parallel.threads import in_threads

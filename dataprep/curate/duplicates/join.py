@@ -15,17 +15,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dataprep.core.parallel import in_threads
 from dataprep.curate.duplicates.rows import COUNTERS
 from dataprep.curate.duplicates.sets import Sets
 from dataprep.curate.duplicates.shingles import BITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from dataprep.curate.duplicates.sets import Batch
 
     Numbers = NDArray[np.int64]
 
@@ -153,31 +157,20 @@ def build_buckets(sets: Sets, counters: NDArray[np.uint32], threshold: float, fo
         outs = [stack.enter_context(part.open("wb")) for part in parts]
         # In the bits that they have in the order of shingles.
         ranks = np.minimum(counters, (1 << 16) - 1).astype(np.uint64) << np.uint64(32)
-        for numbers, shingles, sizes in sets.batches():
-            postings = _postings(numbers, shingles, sizes, ranks, threshold)
-            owners = postings >> np.uint64(64 - _PART_BITS)
-            postings = postings[np.argsort(owners, kind="stable")]
-            cuts = np.cumsum(np.bincount(owners.astype(np.int64), minlength=len(outs)))[:-1]
-            for out, piece in zip(outs, np.split(postings, cuts), strict=True):
+        postings_of = partial(_postings, ranks=ranks, threshold=threshold)
+        for pieces in in_threads(postings_of, sets.batches(), sets.threads):
+            for out, piece in zip(outs, pieces, strict=True):
                 out.write(piece.data)
-    joined = []
-    for part in parts:
-        joined.append(_buckets(np.fromfile(part, np.uint64), sets, threshold))
-        part.unlink()
-    return _joined(joined)
+    buckets_of = partial(_buckets, sets=sets, threshold=threshold)
+    return _joined([*in_threads(buckets_of, parts, sets.threads)])
 
 
-def _postings(
-    numbers: Numbers,
-    shingles: NDArray[np.uint64],
-    sizes: Numbers,
-    ranks: NDArray[np.uint64],
-    threshold: float,
-) -> NDArray[np.uint64]:
-    """Return the shingles in the prefixes of a batch.
+def _postings(batch: Batch, ranks: NDArray[np.uint64], threshold: float) -> list[NDArray[np.uint64]]:
+    """Return the shingles in the prefixes of a batch, in parts by their first bits.
 
     A posting has 31 bits of the shingle, the number of its set, and a bit that is 0 in the shorter prefix.
     """
+    numbers, shingles, sizes = batch
     # Shingles with the same 31 bits count as one. That can only add pairs, which are compared in full.
     keys = np.repeat(np.arange(len(sizes), dtype=np.uint64) << BITS, sizes)
     keys |= ranks[(shingles & np.uint64(COUNTERS - 1)).astype(np.int64)]
@@ -189,11 +182,15 @@ def _postings(
     postings = keys[np.repeat(_starts_of(sizes), lengths) + within] >> np.uint64(1) << np.uint64(33)
     postings |= np.repeat(numbers.astype(np.uint64), lengths) << np.uint64(1)
     postings |= within >= np.repeat(prefix_sizes(sizes, 2 * threshold / (1 + threshold)), lengths)
-    return postings
+    owners = (postings >> np.uint64(64 - _PART_BITS)).astype(np.uint8)
+    cuts = np.cumsum(np.bincount(owners, minlength=1 << _PART_BITS))[:-1]
+    return np.split(postings[np.argsort(owners, kind="stable")], cuts)
 
 
-def _buckets(postings: NDArray[np.uint64], sets: Sets, threshold: float) -> Buckets:
-    """Return the buckets of postings, without those that have no similar pair for one of several reasons."""
+def _buckets(part: Path, sets: Sets, threshold: float) -> Buckets:
+    """Return the buckets of a file of postings, without those in which no pair can be similar."""
+    postings = np.fromfile(part, np.uint64)
+    part.unlink()
     postings.sort()
     keys = postings >> np.uint64(1)
     # Two shingles of a set can have the same 31 bits. The first posting is that of the shorter prefix.

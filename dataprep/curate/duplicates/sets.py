@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataprep.core.parallel import in_threads
 from dataprep.curate.duplicates.rows import Rows
 from dataprep.curate.duplicates.shingles import BATCH_ROWS, BITS
 
@@ -15,18 +16,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Numbers = NDArray[np.int64]
+    Batch = tuple[Numbers, NDArray[np.uint64], Numbers]
 
 # Shingles to hold at a time: 8 bytes each, and about five times as much while they are compared.
 HELD = 1 << 20
 _BYTES = 8
+_MOST_THREADS = 8
 _BATCH_PAIRS = 1 << 12  # their bitmaps fit into the cache
 _MAP_BITS = 8 * (320 << 20)
 
 
 class Sets:
-    """The sets of shingles of some rows; set k is that of row ``order[k]``."""
+    """The sets of shingles of some rows; set k is that of row ``order[k]``.
 
-    def __init__(self, rows: Rows, order: NDArray[np.uint32]) -> None:
+    Args:
+        rows: the rows.
+        order: which of them, and in which order.
+        threads: number of threads to compute with.
+    """
+
+    def __init__(self, rows: Rows, order: NDArray[np.uint32], threads: int) -> None:
         sizes = rows.sizes
         total = int(sizes.sum(dtype=np.int64))
         # Half of the memory, as long as there are fewer than four billion shingles.
@@ -35,8 +44,9 @@ class Sets:
         self.sizes, self._begins = sizes[order], begins[order]
         # Not mapped: mapped pages count as the process's memory until the system needs them.
         self._file = rows.shingles.open("rb", buffering=0)
-        self._maps: NDArray[np.uint64] | None = None
-        self._slack = np.empty(0, np.uint32)
+        # Each thread holds arrays of its own.
+        self.threads = min(threads, _MOST_THREADS)
+        self._maps, self._slack = self._bitmaps()
 
     def __len__(self) -> int:
         """Return the number of sets."""
@@ -45,9 +55,9 @@ class Sets:
     def close(self) -> None:
         """Close the file of shingles, and free the bitmaps."""
         self._file.close()
-        self._maps = None
+        self._maps = np.empty((0, 0), np.uint64)
 
-    def batches(self) -> Iterator[tuple[Numbers, NDArray[np.uint64], Numbers]]:
+    def batches(self) -> Iterator[Batch]:
         """Yield all sets in the order of the file: numbers of sets, their shingles, and the size of each."""
         in_file = self._begins[1:] >= self._begins[:-1]
         order = None if in_file.all() else np.argsort(self._begins, kind="stable")
@@ -73,8 +83,6 @@ class Sets:
         Each set has a bitmap, with a bit for each shingle, or for several. A bit that only one set has stands
         for at least one shingle that only this set has.
         """
-        if self._maps is None:
-            self._maps, self._slack = self._bitmaps()
         found = np.empty(len(left), bool)
         for begin in range(0, len(left), _BATCH_PAIRS):
             one, two = left[begin : begin + _BATCH_PAIRS], right[begin : begin + _BATCH_PAIRS]
@@ -92,7 +100,9 @@ class Sets:
         width = max(256, min(2048, 1 << (8 * mean).bit_length(), _MAP_BITS // max(len(self), 1) // 256 * 256))
         maps = np.zeros((len(self), width // 64), np.uint64)
         slack = self.sizes.copy()
-        for numbers, shingles, sizes in self.batches():
+
+        def fill(batch: Batch) -> None:
+            numbers, shingles, sizes = batch
             # The first bits decide. Shingles are sorted, so those of one word of a bitmap are neighbours.
             places = (shingles >> np.uint64(16)) * np.uint64(width) >> np.uint64(32)
             bits = np.uint64(1) << (places & np.uint64(63))
@@ -102,34 +112,30 @@ class Sets:
             if len(starts):
                 maps.reshape(-1)[words[starts]] = np.bitwise_or.reduceat(bits, starts)
             slack[numbers] -= _ones(maps[numbers])
+
+        for _ in in_threads(fill, self.batches(), self.threads):
+            pass
         return maps, slack
 
     def similarities(self, left: Numbers, right: Numbers) -> NDArray[np.float64]:
         """Return the Jaccard similarity of each pair of sets: shared shingles over all of both."""
-        found = np.empty(len(left))
         sizes = self.sizes[left].astype(np.int64) + self.sizes[right]
-        ends = np.cumsum(sizes)
-        begin = 0
-        while begin < len(left):
-            before = int(ends[begin - 1]) if begin else 0
-            end = int(np.searchsorted(ends, before + HELD, side="right"))
-            end = min(max(end, begin + 1), begin + BATCH_ROWS)
-            shared = self._shared(left[begin:end], right[begin:end])
-            found[begin:end] = shared / np.maximum(sizes[begin:end] - shared, 1)
-            begin = end
+        parts = ((left[part], right[part]) for part in _slices(sizes))
+        shared = np.concatenate([np.empty(0, np.int64), *in_threads(self._shared, parts, self.threads)])
+        found: NDArray[np.float64] = shared / np.maximum(sizes - shared, 1)
         return found
 
-    def _shared(self, left: Numbers, right: Numbers) -> Numbers:
+    def _shared(self, sides: tuple[Numbers, Numbers]) -> Numbers:
         """Return how many shingles the sets of each pair share."""
-        pairs = np.arange(len(left), dtype=np.uint64) << BITS
+        pairs = np.arange(len(sides[0]), dtype=np.uint64) << BITS
         keys = np.concatenate(
-            [self._gather(numbers) | np.repeat(pairs, self.sizes[numbers]) for numbers in (left, right)]
+            [self._gather(numbers) | np.repeat(pairs, self.sizes[numbers]) for numbers in sides]
         )
         # Two sorted halves, which are merged in a sixth of the time that sorting takes.
         keys.sort(kind="stable")
         # A set has each shingle once, so a key that stands there twice is shared.
         twice = keys[1:][keys[1:] == keys[:-1]]
-        return np.bincount((twice >> BITS).astype(np.int64), minlength=len(left))
+        return np.bincount((twice >> BITS).astype(np.int64), minlength=len(pairs))
 
     def _gather(self, numbers: Numbers) -> NDArray[np.uint64]:
         """Return the shingles of sets, one set after the other."""
@@ -140,6 +146,18 @@ class Sets:
     def _read(self, begin: int, end: int) -> bytes:
         """Return the bytes of shingles, by their places in the file."""
         return os.pread(self._file.fileno(), (end - begin) * _BYTES, begin * _BYTES)
+
+
+def _slices(sizes: Numbers) -> Iterator[slice]:
+    """Divide pairs so that those of a part have few shingles together."""
+    ends = np.cumsum(sizes)
+    begin = 0
+    while begin < len(sizes):
+        before = int(ends[begin - 1]) if begin else 0
+        end = int(np.searchsorted(ends, before + HELD, side="right"))
+        end = min(max(end, begin + 1), begin + BATCH_ROWS)
+        yield slice(begin, end)
+        begin = end
 
 
 def _ones(maps: NDArray[np.uint64]) -> NDArray[np.uint32]:
