@@ -29,7 +29,7 @@ def test_documents_of_a_mixture_are_followed_into_their_shards(shards, run, monk
     """In every epoch, and from any folder."""
     weights = ("shards/a=2,1", "shards/b=1,2")
     assert run("mix", *weights, "--total", "6", "-o", "shards/mixed").code == 0
-    mixed, names = Shards.open("shards/mixed"), []
+    mixed, names = Shards.open(shards / "mixed"), []
     tokenizer = mixed.load_tokenizer()
     for number in range(12):
         origin = trace(f"shards/mixed:{number}")
