@@ -65,6 +65,8 @@ COMMANDS = (
     ("generate", "keys.jsonl", "-o", "j.jsonl", "--model", "m", "--status"),
     ("evaluate", "source.jsonl", "--predictions", "keys.jsonl"), ("evaluate", NAME, "--predictions", NAME),
     ("evaluate", "source.jsonl", "--metric", "exact", "--predictions", "torn.jsonl"),
+    *(("diff", one, other) for one in FILES for other in ("keys.jsonl", NAME)),
+    ("diff", NAME, "raw.jsonl", "--by", EVIL), ("diff", "keys.jsonl", "roles.jsonl", "--json"),
     ("train", "keys.jsonl"), ("predict", NAME, "raw.jsonl"),
 )  # fmt: skip
 DATA_OUT = {"convert", "merge", "collect", "prompt", "parse-rationales", "tokenizer", "evaluate"}

@@ -53,6 +53,31 @@ WAYS = {verbatim: 1.0, wrapped: 0.99, inside: 0.99, changed: 0.8}
 """The ways, with the share of questions that must be found."""
 
 
+_PLACES = ["Sri Lanka", "Van der Berg", "New Delhi", "Anna-Lena Holm", "El Paso", "Rio Grande", "Kim Il Park"]
+_WORDS = "two three four five six seven eight nine ten twelve fifteen twenty fifty hundred".split()  # noqa: SIM905
+
+
+def changed_otherwise(question, draw):
+    """Return the question with other numbers, also those in words, and names of one to three words for names.
+
+    A name is a run of capitalised words, with its possessive, that does not begin the question.
+    """
+    names = {}
+
+    def name(found):
+        return names.setdefault(found[0], draw.choice(NAMES if draw.random() < 0.6 else _PLACES))
+
+    def number(found):
+        if not found[0][0].isdigit():
+            return draw.choice(_WORDS)
+        return draw.choice(
+            [str(draw.randint(2, 99)), f"{draw.randint(2, 99)},500", f"{draw.randint(2, 99)}.5"]
+        )
+
+    question = re.sub(r"(?<=[\w,’'] )[A-Z][\w’'-]+(?: [A-Z][\w’'-]+)*", name, question)
+    return re.sub(rf"\d+(?:[.,]\d+)*|\b(?:{'|'.join(_WORDS)})\b", number, question)
+
+
 def planted(questions, way, seed=0):
     """Return a chat row for each question, planted in one of the ways."""
     draw = random.Random(seed)

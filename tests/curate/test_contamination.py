@@ -1,5 +1,6 @@
 """Decontamination: what is found, what is not, and what is said about it."""
 
+import json
 import random
 import unicodedata
 
@@ -11,7 +12,7 @@ from dataprep import Overlap, Plan, convert_files, decontaminate_files, read_row
 from dataprep.core.errors import InputError, UsageError
 from dataprep.curate.contamination.matching import longest_common
 from dataprep.curate.contamination.wording import question_digest, question_in
-from tests.curate.contamination_texts import WAYS, changed, inside, invented, planted
+from tests.curate.contamination_texts import WAYS, changed, changed_otherwise, inside, invented, planted
 from tests.helpers import chat, read_jsonl, write_jsonl
 from tests.test_real_data import DATA
 
@@ -51,6 +52,90 @@ def test_planted_questions_of_gsm8k_are_found(tmp_path, way):
     test = read_jsonl(DATA / "gsm8k" / "test.jsonl")
     *_, found = check(tmp_path, planted([row["question"] for row in test], way), test)
     assert len(found) >= WAYS[way] * len(test)
+
+
+@pytest.fixture(scope="module")
+def questions_of_sets():
+    """150 questions of each published set, and 1,500 rows of another one, which are clean."""
+    sets = {
+        "squad": [
+            asked["question"]
+            for article in json.loads((DATA / "squad" / "dev-v2.0.json").read_text("utf-8"))["data"]
+            for paragraph in article["paragraphs"]
+            for asked in paragraph["qas"]
+        ],
+        "csqa": [row["question"]["stem"] for row in read_jsonl(DATA / "commonsense_qa/dev_rand_split.jsonl")],
+        "arc": [
+            row["question"] for row in json.loads((DATA / "tinyllm/arc/arc_test.json").read_text("utf-8"))
+        ],
+        "mbpp": [row["text"] for row in read_jsonl(DATA / "mbpp" / "mbpp.jsonl")],
+        "aqua": [row["question"] for row in read_jsonl(DATA / "aqua_rat" / "test.json")],
+    }
+    clean = read_jsonl(DATA / "gsm8k" / "train.jsonl")[:1500]
+    return {name: random.Random(1).sample(texts, 150) for name, texts in sets.items()}, clean
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(not (DATA / "tinyllm").is_dir(), reason=f"no published sets in {DATA}")
+@pytest.mark.parametrize("way", [*WAYS, changed_otherwise], ids=lambda way: way.__name__)
+def test_planted_questions_of_published_sets_are_found(tmp_path, questions_of_sets, way):
+    """Short questions too are found in each way, in every set; rows of another set are no false alarms."""
+    sets, clean = questions_of_sets
+    texts = [text for part in sets.values() for text in part]
+    train = planted(texts, way)
+    *_, drops, _ = check(tmp_path, train + clean, [{"question": text} for text in texts])
+    lines = {drop["line"] - 1 for drop in drops}
+    share = WAYS.get(way, WAYS[changed])
+    for begin, name in zip(range(0, len(texts), 150), sets, strict=True):
+        assert len(lines.intersection(range(begin, begin + 150))) >= share * 150, name
+    other = {line for line, text in enumerate(texts) if train[line]["messages"][1]["content"] != text}
+    assert len(lines & other) >= share * len(other)
+    assert len([line for line in lines if line >= len(texts)]) <= 0.001 * len(clean)
+
+
+@pytest.mark.parametrize(
+    ("train", "found"),
+    [
+        ("When did Lima become the largest port of Peru?", 1),
+        ("Say: When did Sri Lanka become the largest port of Siam and Burma? Think.", 1),
+        ("when did lima become the largest port of peru", 1),
+        ("When did Lima’s become the largest port of Peru in 1999?", 1),
+        ("When did Lima become the second largest port of Peru?", 0),
+        ("When did everything become the largest port of Peru?", 0),
+        ("When did become the largest port of Peru?", 0),
+        ("When did the City That Nobody Knew Very Much About Today become the largest port of Peru?", 0),
+        ("Where did Lima become the largest port of Peru?", 0),
+        ("Was Lima founded?", 0),
+        ("When was Lima founded?", 0),
+        ("What was Kepler's contribution to optics?", 1),
+        ("What was the Duke of Bedford contribution to optics?", 1),
+        ("What was his contribution to optics?", 1),
+        ("What was the contribution to optics?", 0),
+        ("How many gold coins did 30 sailors hide?", 1),
+        ("How many gold coins did twenty-five sailors hide?", 1),
+        ("How many gold coins did the sailors hide?", 0),
+        ("How many gold coins did Anna hide?", 0),
+    ],
+)
+def test_short_questions_with_other_names_and_numbers(tmp_path, train, found):
+    """All words but names and numbers are there in their order; words that fit too many names are no sign."""
+    test = [
+        "When did Warsaw become the largest port of Poland?", "What was Newton's contribution to optics?",
+        "When was Rome founded?", "How many gold coins did 12 sailors hide?",
+    ]  # fmt: skip
+    rows = [{"question": text} for text in test]
+    for settings, expected in (({}, found), ({"near": 0}, 0)):
+        done, _, drops, _ = check(tmp_path, [{"question": train}], rows, **settings)
+        assert done.ledger.dropped.total() == expected
+        assert [drop["reason"] for drop in drops] == ["a test row with changes"] * expected
+
+
+def test_a_question_of_a_few_words_that_some_rows_share_is_found(tmp_path):
+    """Of many test rows, three can have the same goal; what one of a hundred has is no sign of any."""
+    texts = ["sofa"] * 4 + ["yes"] * 9 + invented(600, 6)
+    test = [{"question": text} for text in texts]
+    *_, drops, _ = check(tmp_path, [{"question": "Sofa!"}, {"question": "Yes."}], test)
+    assert [drop["row"]["question"] for drop in drops] == ["Sofa!"]
 
 
 @pytest.mark.slow

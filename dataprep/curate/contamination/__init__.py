@@ -1,5 +1,6 @@
 """Find test rows in training rows.
 
-``wording`` leaves the fixed words of prompts out, ``items`` reads the test rows, ``index`` has their n-grams,
-``matching`` compares one training row with the test texts it may repeat, and ``files`` does it for files.
+``wording`` leaves the fixed words of prompts out, ``items`` reads the test rows, and ``index`` has their
+n-grams. ``patterns`` has the short ones with slots for names and numbers. ``matching`` compares training rows
+with the test texts that they may repeat, and ``files`` does it for files.
 """

@@ -16,9 +16,10 @@ from dataprep.core.errors import Location, UsageError
 from dataprep.core.io import Block, printable
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import Outcome, Progress, run_into, workers_for
-from dataprep.curate.contamination.index import build_index
+from dataprep.curate.contamination.index import LONG, build_index
 from dataprep.curate.contamination.items import Item, Text, read_items
 from dataprep.curate.contamination.matching import KINDS, Kind, Matcher
+from dataprep.curate.contamination.patterns import Patterns
 from dataprep.curate.contamination.rows import REASONS, Decontaminate, Drop
 from dataprep.curate.contamination.settings import Overlap
 
@@ -105,7 +106,8 @@ def decontaminate_files(
         raise UsageError("standard input can be read once only; give a path")
     _check_apart(output, [dropped, found, rejects], trains + tests)
     items, texts = read_items(tests, settings.fields)
-    matcher = Matcher(build_index(texts, settings.ngram), settings.overlap, settings.near)
+    index = build_index(texts, settings.ngram)
+    matcher = Matcher(index, Patterns.of(index, LONG), settings.overlap, settings.near)
     operator = Decontaminate(matcher, settings.fields)
     ledger = Ledger()
     with ExitStack() as stack:

@@ -22,13 +22,14 @@ RUN = 8
 MASKED = 5
 """Tokens of the n-grams, with any number for each number, by which changed texts are looked for."""
 FREQUENT = 30  # texts that have an n-gram; one that more texts have would only cost time
-FEWEST = 10  # tokens without names of a text that can be recognised when it was changed
+LONG = 20
+"""Tokens, without its names, of a text that is looked for with a few of them changed."""
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _NUMBERS_WORDS = """
 one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand
-million billion half twice double triple quarter third once
+million billion half twice double triple quarter third once fourth fifth sixth seventh eighth ninth tenth
 """
 _NUMBERS = frozenset(_NUMBERS_WORDS.split())
 Hashes = NDArray[np.uint64]
@@ -108,6 +109,7 @@ class Index:
         masks: for each number of a token, ``NUMBER`` in place of any number.
         tokens: the tokens of each text, without the wording at its ends.
         capitals: whether each text begins with a capital letter, as a sentence does.
+        names: for each token of each text, whether it is a name.
         cores: the tokens of each text with masked numbers and without names; empty if they are too few.
         grams: the n-grams of ``--ngram`` tokens.
         totals: how many of them each text has.
@@ -122,6 +124,7 @@ class Index:
     values: Hashes
     tokens: list[NDArray[np.int32]]
     capitals: list[bool]
+    names: list[NDArray[np.bool_]]
     cores: list[NDArray[np.int32]]
     grams: Table
     totals: Places
@@ -142,14 +145,15 @@ def build_index(texts: Sequence[Text], ngram: int) -> Index:
     masks[[number for token, number in vocabulary.items() if is_number(token)]] = NUMBER
     values = _mixed(np.arange(len(masks), dtype=np.uint64))
     numbers = [np.array([vocabulary[token] for token in text.tokens], np.int32) for text in texts]
-    tokens, capitals, cores, common = [], [], [], []
+    tokens, capitals, names, cores, common = [], [], [], [], []
     for text, row, shared in zip(texts, numbers, _common(numbers, values), strict=True):
         begin, end = _own(shared)
         tokens.append(row[begin:end])
         capitals.append(text.capital and not begin)
         common.append(shared[begin:end])
-        core = masks[row[begin:end]][~np.array(text.names[begin:end], np.bool_)]
-        cores.append(core if len(core) >= FEWEST else core[:0])
+        names.append(np.array(text.names[begin:end], np.bool_))
+        core = masks[row[begin:end]][~names[-1]]
+        cores.append(core if len(core) >= LONG else core[:0])
     whole = np.array([bool(shared.all()) for shared in common], np.bool_)
     grams = _table(
         ngram, tokens, values, [(~shared) | all_of for shared, all_of in zip(common, whole, strict=True)]
@@ -162,8 +166,8 @@ def build_index(texts: Sequence[Text], ngram: int) -> Index:
     changed = [masks[row] if len(core) else row[:0] for row, core in zip(tokens, cores, strict=True)]
     masked = _frequent_left_out(_table(MASKED, changed, values, None))
     return Index(
-        vocabulary, masks, values, tokens, capitals, cores, grams, _totals(grams, len(texts)), whole, short,
-        masked, _totals(masked, len(texts)),
+        vocabulary, masks, values, tokens, capitals, names, cores,
+        grams, _totals(grams, len(texts)), whole, short, masked, _totals(masked, len(texts)),
     )  # fmt: skip
 
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from dataprep.curate.contamination.index import END, MASKED, Hashes, Index, Places, hashes_of
 from dataprep.curate.contamination.items import SENTENCE, SHORTEST
+from dataprep.curate.contamination.patterns import Patterns, Slot
 
 Kind = Literal["verbatim", "in part", "changed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """The ways in which a test row stands in a training row, the surest first."""
 
 _FEWEST, _SHARE = 3, 0.15  # masked n-grams of a test text in a row that is looked at closely
-_LONG = 20  # tokens of a text in which a few may differ
 _SLACK = 5  # tokens before and after the place where a changed text is expected
 
 
@@ -31,6 +31,7 @@ class Match:
         score: the share of its n-grams; of a changed text, of its tokens without names, in their order.
         begin: the first token of the row that is part of it.
         end: the token after the last one.
+        slots: of a short changed text, what stands there in place of its names and numbers.
     """
 
     text: int
@@ -38,6 +39,7 @@ class Match:
     score: float
     begin: int
     end: int
+    slots: tuple[Slot, ...] = ()
 
     @property
     def rank(self) -> tuple[int, float, int]:
@@ -51,11 +53,13 @@ class Matcher:
 
     Attributes:
         index: the test texts.
+        patterns: the short ones with slots for names and numbers.
         overlap: the smallest share of a test text's n-grams that counts.
         near: the smallest share of a changed text's tokens that counts; 0 looks for no changed texts.
     """
 
     index: Index
+    patterns: Patterns
     overlap: float
     near: float
     _bits: dict[int, dict[int, int]] = field(default_factory=dict)
@@ -69,8 +73,10 @@ class Matcher:
         """
         exact = self._exact(tokens, starts)
         if self.near:
-            for row, matches in self._changed(tokens, starts, exact).items():
-                exact.setdefault(row, []).extend(matches)
+            known = {(row, match.text) for row, matches in exact.items() for match in matches}
+            for found in (self._changed(tokens, starts, known), self._short_changed(tokens, starts, known)):
+                for row, matches in found.items():
+                    exact.setdefault(row, []).extend(matches)
         for matches in exact.values():
             matches.sort(key=lambda match: match.rank)
         return exact
@@ -126,13 +132,12 @@ class Matcher:
             found.setdefault(row, []).append(Match(text, kind, share, begin - start, end - start))
 
     def _changed(
-        self, tokens: NDArray[np.int32], starts: Places, exact: dict[int, list[Match]]
+        self, tokens: NDArray[np.int32], starts: Places, known: set[tuple[int, int]]
     ) -> dict[int, list[Match]]:
         index = self.index
         masked = index.masks[tokens]
         ((_, hashes),) = hashes_of(index.values[masked], [MASKED])
         ends = np.append(starts[1:], len(tokens))
-        known = {(row, match.text) for row, matches in exact.items() for match in matches}
         found: dict[int, list[Match]] = {}
         least = np.maximum(_FEWEST, _SHARE * index.masked_totals)
         for row, text, positions, places in _pairs(index.masked.find(hashes), starts, least):
@@ -143,10 +148,23 @@ class Matcher:
             at = sorted((positions - places).tolist())[len(places) // 2]
             begin, end = max(start, at - slack), min(int(ends[row]), at + size + slack)
             score = self._likeness(text, masked[begin:end].tolist())
-            # One word of a short question makes it another one: only names and numbers can differ.
-            if score >= (self.near if len(index.cores[text]) >= _LONG else 1.0):
+            if score >= self.near:
                 begin, end = max(start, at) - start, min(int(ends[row]), at + size) - start
                 found.setdefault(row, []).append(Match(text, "changed", score, begin, end))
+        return found
+
+    def _short_changed(
+        self, tokens: NDArray[np.int32], starts: Places, known: set[tuple[int, int]]
+    ) -> dict[int, list[Match]]:
+        # One word of a short question makes it another one: only names and numbers can differ.
+        found: dict[int, list[Match]] = {}
+        for text, slots, begin, end in self.patterns.find(self.index, tokens):
+            row = int(np.searchsorted(starts, begin, "right")) - 1
+            if (row, text) not in known:
+                start = int(starts[row])
+                inside = tuple((first - start, last - start, kind) for first, last, kind in slots)
+                match = Match(text, "changed", 1.0, begin - start, end - start, inside)
+                found.setdefault(row, []).append(match)
         return found
 
     def _likeness(self, text: int, window: Sequence[int]) -> float:

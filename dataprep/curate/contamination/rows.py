@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -14,9 +13,17 @@ from dataprep.core.conversations import content_text
 from dataprep.core.errors import RowDropped, RowError, shortened
 from dataprep.core.io import Block
 from dataprep.core.parallel import Outcome, read_block
-from dataprep.curate.contamination.index import END
-from dataprep.curate.contamination.items import SENTENCE, SHORTEST, refuse_document
+from dataprep.curate.contamination.index import END, is_number
+from dataprep.curate.contamination.items import (
+    JOINING,
+    PRONOUNS,
+    SENTENCE,
+    SHORTEST,
+    is_end,
+    refuse_document,
+)
 from dataprep.curate.contamination.matching import Kind, Match, Matcher
+from dataprep.curate.contamination.patterns import Slot
 from dataprep.curate.texts import spans_of, tokens_of
 
 REASONS: Mapping[Kind, str] = {
@@ -25,7 +32,6 @@ REASONS: Mapping[Kind, str] = {
     "changed": "a test row with changes",
 }
 _NAMES = frozenset({"role", "id", "source", "type"})  # fields that are no text of a row
-_SENTENCE_END = re.compile(r"[^\s,'’-]|\n")  # between two tokens of which no sentence has both
 _SHOWN = 1000  # characters of an overlapping text that are shown
 
 
@@ -87,6 +93,8 @@ class Decontaminate:
 
     def _is_told_apart(self, parts: _Parts, match: Match) -> bool:
         """Return whether a text of few tokens is asked in the row, and is no part of what is said."""
+        if match.slots and not all(parts.is_filled(slot) for slot in match.slots):
+            return False
         if match.end - match.begin >= SENTENCE:
             return True
         if match.end - match.begin >= SHORTEST:
@@ -179,6 +187,23 @@ class _Parts:
         first, last = max(match.begin - begin, 0), min(match.end - begin, size)
         return part, text, self._spans[number], first, last
 
+    def is_filled(self, slot: Slot) -> bool:
+        """Return whether names or numbers stand in a slot, and nothing else."""
+        begin, end, kind = slot
+        _, text, spans, first, last = self.of(Match(0, "changed", 1.0, begin, end))
+        if spans is None:
+            return True
+        tokens = tokens_of(text)[first:last]
+        if kind == "number":
+            return all(is_number(word) or word == "and" for word in tokens)
+        # A text without capitals has none in its names either.
+        big = [text[at].isupper() or text.islower() for at, _ in spans[first:last]]
+        named = [
+            is_big or is_number(token) or token in PRONOUNS for token, is_big in zip(tokens, big, strict=True)
+        ]
+        pairs = zip(tokens, named, strict=True)
+        return any(named) and all(is_named or token in JOINING for token, is_named in pairs)
+
     def is_in_sentence(self, match: Match, *, capital: bool) -> bool:
         """Return whether a match is only a part of a longer sentence.
 
@@ -190,9 +215,9 @@ class _Parts:
         if spans is None:
             return False
         begin, end = spans[first][0], spans[last - 1][1]
-        begins = first == 0 or bool(_SENTENCE_END.search(text, spans[first - 1][1], begin))
+        begins = first == 0 or is_end(text[spans[first - 1][1] : begin])
         after = spans[last][0] if last < len(spans) else end
-        ends = after == end or not text[after].islower() or bool(_SENTENCE_END.search(text, end, after))
+        ends = after == end or not text[after].islower() or is_end(text[end:after])
         if begins and ends:
             return False
         if capital and not text[begin].isupper():

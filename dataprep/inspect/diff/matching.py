@@ -15,8 +15,11 @@ from dataprep.inspect.diff.rows import CONTENT, ID, TwoFiles
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Numbers = NDArray[np.int64]
-    Codes = NDArray[np.uint32]
+    RowNumbers = NDArray[np.uint32]
+
+# Digests that are compared at a time, with about 80 bytes each.
+_PART_ROWS = 1 << 20
+_NONE = np.uint32(2**32 - 1)  # in place of a row
 
 
 @dataclass
@@ -37,9 +40,9 @@ class Match:
     by: str
     why: str
     shared: int
-    changed: Numbers
-    lost: Numbers
-    gained: Numbers
+    changed: RowNumbers
+    lost: RowNumbers
+    gained: RowNumbers
     copies: tuple[int, int]
     moved: int
 
@@ -50,60 +53,88 @@ def match_rows(read: TwoFiles, by: str | None) -> Match:
     Of several rows with the same digest, the first ones of both files are a pair, then the second ones.
     """
     begin = read.begin
-    keys: Codes | None = None
+    keys: RowNumbers | None = None
     why = ""
     if read.keys is not None and (by is not None or read.without_id is None):
-        keys = representatives(read.keys)
+        keys = representatives(read.keys, _PART_ROWS)
     if by is None:
         why = _why_not_by_id(read, keys)
         by = CONTENT if why else ID
-    contents = representatives(read.contents)
-    count = len(contents)
-    shared = _paired(contents, np.arange(begin), np.arange(begin, count))
-    alone = np.ones(count, bool)
+    contents = representatives(read.contents, _PART_ROWS)
+    partners = np.full(len(contents) - begin, _NONE, np.uint32)  # of the rows of the second file
+    alone = np.ones(len(contents), bool)
+    shared = _paired(contents, *_divided(alone, begin))
+    changed = np.empty((0, 2), np.uint32)
     alone[shared] = False
-    changed = np.empty((0, 2), np.int64)
+    partners[shared[:, 1] - begin] = shared[:, 0]
     if by != CONTENT and keys is not None:
-        rest = np.flatnonzero(alone)
-        cut = int(np.searchsorted(rest, begin))
-        changed = _paired(keys, rest[:cut], rest[cut:])
+        changed = _paired(keys, *_divided(alone, begin))
         changed = changed[np.argsort(changed[:, 0])]
         alone[changed] = False
-    del keys
-    rest = np.flatnonzero(alone)
-    cut = int(np.searchsorted(rest, begin))
-    lost, gained = rest[:cut], rest[cut:]
-    both = np.concatenate([shared, changed])
-    order = both[np.argsort(both[:, 0]), 1]
-    copies = (
-        int(np.isin(contents[lost], contents[begin:]).sum()),
-        int(np.isin(contents[gained], contents[:begin]).sum()),
-    )
-    return Match(by, why, len(shared), changed, lost, gained, copies, len(order) - longest_rise(order))
+        partners[changed[:, 1] - begin] = changed[:, 0]
+    lost, gained = _divided(alone, begin)
+    copies = _copies(contents, lost, begin, len(contents)), _copies(contents, gained, 0, begin)
+    order = partners[partners != _NONE]
+    moved = len(order) - longest_rise(order)
+    return Match(by, why, len(shared), changed, lost, gained, copies, moved)
 
 
-def _why_not_by_id(read: TwoFiles, keys: Codes | None) -> str:
+def _divided(mask: NDArray[np.bool_], begin: int) -> tuple[RowNumbers, RowNumbers]:
+    """Return the rows of the first and of the second file that a mask selects."""
+    rows = np.flatnonzero(mask).astype(np.uint32)
+    cut = int(np.searchsorted(rows, begin))
+    return rows[:cut], rows[cut:]
+
+
+def _copies(codes: RowNumbers, rows: RowNumbers, begin: int, end: int) -> int:
+    """Return how many of some rows have equals among the rows from ``begin`` to ``end``."""
+    present = np.zeros(len(codes), bool)
+    present[codes[begin:end]] = True
+    return int(present[codes[rows]].sum())
+
+
+def _why_not_by_id(read: TwoFiles, keys: RowNumbers | None) -> str:
     """Return why the ids of two files do not name their rows; empty if they do."""
     if read.without_id is not None:
         return f"{read.contents.place_of(read.without_id)} has no id"
     assert keys is not None
-    for first, codes in ((0, keys[: read.begin]), (read.begin, keys[read.begin :])):
-        _, firsts, group = np.unique(codes, return_index=True, return_inverse=True)
-        if len(firsts) < len(codes):
-            again = int(np.flatnonzero(firsts[group] != np.arange(len(codes)))[0])
-            places = (read.contents.place_of(first + row) for row in (int(firsts[group[again]]), again))
+    for rows in _divided(np.ones(len(keys), bool), read.begin):
+        firsts = _firsts(keys, rows)[keys[rows]]
+        repeats = np.flatnonzero(firsts != rows)
+        if len(repeats):
+            again = int(repeats[0])
+            places = (read.contents.place_of(int(row)) for row in (firsts[again], rows[again]))
             return "{} and {} have the same id".format(*places)
     return ""
 
 
-def _paired(codes: Codes, ours: Numbers, theirs: Numbers) -> Numbers:
+def _firsts(codes: RowNumbers, rows: RowNumbers) -> RowNumbers:
+    """Return for each code the first of some rows, in their order, that has it; ``_NONE`` if none has."""
+    firsts = np.full(len(codes), _NONE, np.uint32)
+    # Of several values for one index, numpy keeps the last.
+    firsts[codes[rows[::-1]]] = rows[::-1]
+    return firsts
+
+
+def _paired(codes: RowNumbers, ours: RowNumbers, theirs: RowNumbers) -> RowNumbers:
     """Return the pairs of rows with the same code, shape ``(count, 2)``: the n-th of each file."""
-    (a, a_order), (b, b_order) = _ranked(codes[ours]), _ranked(codes[theirs])
-    _, at_a, at_b = np.intersect1d(a, b, assume_unique=True, return_indices=True)
-    return np.stack([ours[a_order[at_a]], theirs[b_order[at_b]]], axis=1)
+    a, b = codes[ours], codes[theirs]
+    firsts, others = _firsts(codes, ours), _firsts(codes, theirs)
+    repeated = np.zeros(len(codes), bool)
+    repeated[a[firsts[a] != ours]] = True
+    repeated[b[others[b] != theirs]] = True
+    once = (firsts[b] != _NONE) & ~repeated[b]
+    pairs = np.stack([firsts[b[once]], theirs[once]], axis=1)
+    del firsts, others, once
+    # Codes that rows of one file share are rare, and to sort them takes time and memory.
+    ours, theirs = ours[repeated[a]], theirs[repeated[b]]
+    (a_ranks, a_order), (b_ranks, b_order) = _ranked(codes[ours]), _ranked(codes[theirs])
+    _, at_a, at_b = np.intersect1d(a_ranks, b_ranks, assume_unique=True, return_indices=True)
+    more = np.stack([ours[a_order[at_a]], theirs[b_order[at_b]]], axis=1)
+    return np.concatenate([pairs, more])
 
 
-def _ranked(codes: Codes) -> tuple[NDArray[np.uint64], Numbers]:
+def _ranked(codes: RowNumbers) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Return sorted numbers of a code and of how many equal ones are before it, and where they stand."""
     order = np.argsort(codes, kind="stable")
     codes = codes[order]
@@ -112,7 +143,7 @@ def _ranked(codes: Codes) -> tuple[NDArray[np.uint64], Numbers]:
     return codes.astype(np.uint64) << np.uint64(32) | ranks.astype(np.uint64), order
 
 
-def longest_rise(numbers: Numbers) -> int:
+def longest_rise(numbers: RowNumbers) -> int:
     """Return the length of the longest subsequence that rises; the numbers are different.
 
     >>> longest_rise(np.array([2, 0, 1, 3]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
@@ -107,11 +107,12 @@ class ReadDigests:
     def __call__(self, block: files.Block) -> engine.Outcome:
         """Return an outcome without output."""
         read: engine.ReadRows[dict[str, Any]] = engine.read_block(block, checked=False)
-        contents = _contents_of(read.rows)
-        if _loses(read, contents):
+        has_float = _has_float(read.rows)
+        contents = _contents_of(read.rows, has_float)
+        if _loses(read.lines, contents, has_float):
             # Rows that differ in what the parser loses would be taken for equal.
             read = engine.read_block(block)
-            contents = _contents_of(read.rows)
+            contents = _contents_of(read.rows, has_float)
         keys = self._keys_of(read.rows)
         results = [
             content if isinstance(content, RowError) else key if isinstance(key, RowError) else (content, key)
@@ -150,13 +151,11 @@ def _needed_id(row: dict[str, Any]) -> str:
     return key
 
 
-def _contents_of(rows: list[dict[str, Any]]) -> list[bytes | RowError]:
-    contents: list[bytes | RowError] = []
-    try:
-        if not _has_float(rows):
+def _contents_of(rows: list[dict[str, Any]], has_float: bool) -> list[bytes | RowError]:
+    if not has_float:
+        with suppress(TypeError):  # one of them is nested too deeply
             return [orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in rows]
-    except (TypeError, RecursionError):
-        pass  # one of them is nested too deeply
+    contents: list[bytes | RowError] = []
     for row in rows:
         try:
             contents.append(content_of(row))
@@ -165,12 +164,12 @@ def _contents_of(rows: list[dict[str, Any]]) -> list[bytes | RowError]:
     return contents
 
 
-def _loses(read: engine.ReadRows[dict[str, Any]], contents: list[bytes | RowError]) -> bool:
+def _loses(lines: list[bytes], contents: list[bytes | RowError], has_float: bool) -> bool:
     """Return whether the parser may have lost a part of the rows."""
-    # As ``core.jsonl.loses``, but with the contents, which are written anyway.
-    text = b"\n".join(read.lines)
-    colons = sum([content.count(b":") for content in contents if isinstance(content, bytes)])
-    return loses_keys(text, colons) or (has_long_number(text) and _has_float(read.rows))
+    # As ``core.jsonl.loses``, but with the contents, which are written anyway; what lost digits is a float.
+    text = b"\n".join(lines)
+    colons = sum([content.count(b":") for content in contents if type(content) is bytes])
+    return loses_keys(text, colons) or (has_float and has_long_number(text))
 
 
 def _digest(data: bytes) -> bytes:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MARKS = {"same": ("", "", ""), "removed": ("[-", "-]", "red"), "added": ("{+", "+}", "green")}
 _AROUND = 120  # characters of equal text that are shown before and after a change
-_LONGEST = 2_000  # characters of a text that was added or removed
+_LONGEST = 500  # characters of a text that was added or removed
 
 
 def command(
@@ -171,5 +171,8 @@ def _beginning(line: bytes) -> str:
     from dataprep.inspect.blocks import blocks_of
     from dataprep.inspect.rows import parsed
 
-    texts = [f"{block.role or block.title}: {block.text}" for block in blocks_of(parsed(line))]
+    blocks = list(blocks_of(parsed(line)))
+    # Many rows of a file have the same system message.
+    told = [block for block in blocks if block.role not in ("system", "developer")] or blocks
+    texts = [f"{block.role or block.title}: {block.text}" for block in told]
     return one_line(" · ".join(" ".join(text.split()) for text in texts), 200)
