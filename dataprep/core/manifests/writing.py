@@ -175,7 +175,8 @@ class ManifestWriter:
         if path == "-" or real.startswith(("/proc/", "/dev/fd/")):  # a pipe of the shell
             return "-"
         # A link inside the workspace is named by its target if that is inside too.
-        for place, folder in ((real, os.path.realpath(root)), (_absolute(path), root)):
+        places = [(real, os.path.realpath(root)), (str(place_of(path)), root), (_absolute(path), root)]
+        for place, folder in places:
             if Path(place).is_relative_to(folder):
                 return printable(Path(place).relative_to(folder).as_posix())
         entry = self._inputs.get(real) or self._outputs.get(real)

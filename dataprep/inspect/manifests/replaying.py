@@ -13,6 +13,7 @@ from typing import Literal
 
 from dataprep.core.errors import FileError, InputError, UsageError, one_line
 from dataprep.core.manifests.format import OUTSIDE, Entry, Manifest, beside, read_manifest
+from dataprep.core.manifests.keys import HIDDEN
 from dataprep.core.manifests.writing import versions
 from dataprep.inspect.manifests.verifying import Digests
 
@@ -22,8 +23,9 @@ _ASKS, _COMPUTES = ("generate",), ("train", "predict", "evaluate")
 _LINES = 5  # of what a failed command said
 
 
-# Called with a command, its arguments, the folder where it will run, and the files that the user has named;
-# raises `UsageError` if it must not run.
+# Called with a command, its arguments, the folder where it will run, and the files outside of it that it may
+# read: those that the user has named, and inputs with known digests behind links of the workspace. It
+# raises `UsageError` if the command must not run.
 Check = Callable[[str, Sequence[str], Path, Sequence[Path]], None]
 
 
@@ -167,7 +169,8 @@ def _replayed(
     for entry in () if dry_run else step.inputs.values():
         _check_input(step, entry, located, digests)
     arguments = [_mapped(word, located) for word in manifest.arguments]
-    check(manifest.command, arguments, root, [*located.values()])
+    linked = [root / entry.path for entry in step.inputs.values() if not entry.is_outside]
+    check(manifest.command, arguments, root, [*located.values(), *linked])
     if dry_run:
         return Done(manifest.command, names, "would run")
     for name in names:
@@ -187,6 +190,8 @@ def _replayed(
     elif manifest.versions != (now := versions()):
         changed = [name for name, value in manifest.versions.items() if now.get(name) != value]
         note += f"; other versions than then: {', '.join(changed)}"
+    if any(HIDDEN in word for word in arguments):
+        note += f"; the manifest has {HIDDEN} in place of a key"
     return Done(manifest.command, names, "differs", note)
 
 
