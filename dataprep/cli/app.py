@@ -84,13 +84,31 @@ COMMANDS = {
 
 
 class _Command(TyperCommand):
-    """A command whose flags with a placeholder such as ``TEST...`` take all words up to the next flag."""
+    """A command whose flags with a placeholder such as ``TEST...`` take all words up to the next flag.
+
+    Where arguments have weights, ``-=2`` is one: standard input with its weight.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         several = {
             name for param in self.params if str(param.metavar or "").endswith("...") for name in param.opts
         }
-        return super().parse_args(ctx, _repeated(args, {name for name in several if name.startswith("-")}))
+        flags = {name for name in several if name.startswith("-")}
+        if any("=WEIGHT" in str(param.metavar) for param in self.params):
+            args = [f"{_MARK}{word}" if word.startswith("-=") else word for word in args]
+        rest = super().parse_args(ctx, _repeated(args, flags))
+        ctx.params = {name: _unmarked(value) for name, value in ctx.params.items()}
+        return rest
+
+
+# In front of an argument that begins as a flag does. No word of a command line can have this character.
+_MARK = "\0"
+
+
+def _unmarked(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_unmarked, value))
+    return value.removeprefix(_MARK) if isinstance(value, str) else value
 
 
 def _repeated(words: list[str], flags: set[str]) -> list[str]:
@@ -140,7 +158,7 @@ def _quoted_safely() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        error.message = one_line(error.message)
+        error.message = one_line(error.message.replace(repr(_MARK)[1:-1], ""))
         raise
 
 

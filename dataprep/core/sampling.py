@@ -79,6 +79,25 @@ def shuffled_order(count: int, seed: int) -> NDArray[np.int64]:
     return order
 
 
+def sorted_by(keys: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return numbers sorted by their keys, and by themselves where keys are equal.
+
+    Args:
+        keys: a key below 2 ** 32 for each number; they are overwritten.
+        numbers: the numbers from 0 to before their count, each once.
+    """
+    import numpy as np
+
+    if numbers.size > 1 << 32:
+        return numbers[np.lexsort((numbers, keys))].view(np.int64)
+    # Key and number in one word: numpy sorts words by vector instructions, but not their order.
+    keys <<= np.uint64(32)
+    keys |= numbers
+    keys.sort()
+    keys &= np.uint64(0xFFFFFFFF)
+    return keys.view(np.int64)
+
+
 def _swap(order: NDArray[np.int64], top: int, targets: NDArray[np.int64]) -> None:
     """Swap position ``top - 1`` with ``targets[0]``, ``top - 2`` with ``targets[1]``, and so on."""
     import numpy as np

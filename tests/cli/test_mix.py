@@ -168,6 +168,40 @@ def test_what_has_no_meaning_is_refused(home, run, words, message):
     assert listing(home) == before
 
 
+def test_standard_input_has_a_weight(home, run):
+    """`-=2` is no flag, wherever it stands; a value of a flag that begins so stays what it is."""
+    rows = (home / "a.jsonl").read_bytes()
+    assert run("mix", "a.jsonl=2", "b.jsonl=1", "--total", "9", "-o", "named.jsonl").code == 0
+    for words in (("-=2", "b.jsonl=1", "--total", "9"), ("--total", "9", "--", "-=2", "b.jsonl=1")):
+        done = run("mix", *words, input=rows)
+        assert (done.code, done.out) == (0, (home / "named.jsonl").read_bytes())
+    done = run("mix", "-=2", "b.jsonl=1", "--total", "9", "-o", "piped.jsonl", input=rows)
+    assert "  -: 12 rows, weight 2, share 66.67%, 6 drawn" in done.err
+    made = json.loads((home / "piped.jsonl.manifest.json").read_text())
+    assert [each["path"] for each in made["inputs"]] == ["-", "b.jsonl"]
+    assert made["arguments"][-3:] == ["--", "-=2", "b.jsonl=1"]
+    assert "-=x: found the weight 'x'" in run("mix", "-=x", "b.jsonl").err
+    assert "'-=3' is not a valid int" in run("mix", "b.jsonl", "--total", "-=3").err
+    assert "-=3: unknown suffix" in run("mix", "b.jsonl", "-o", "-=3").err
+    assert "No such option: -=" in run("filter", "-=2", "--where", "1=1").err
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".json", ".parquet", ".csv", ".csv.gz"])
+def test_sources_and_mixtures_of_any_format(home, run, suffix):
+    """A file in another format gives the same rows in the same order, and a mixture is written in any."""
+    for name, count in COUNTS.items():
+        write_jsonl(home / f"{name}.jsonl", [{"id": f"{name}{n}", "text": f"é {n}\n"} for n in range(count)])
+        assert run("merge", f"{name}.jsonl", "--no-shuffle", "-o", f"{name}{suffix}").code == 0
+    options = ("--total", "20", "--seed", "4", "--repeat-at-most", "2")
+    assert run("mix", "a.jsonl=1", "b.jsonl=1", *options, "-o", "plain.jsonl").code == 0
+    done = run("mix", f"a{suffix}=1", f"b{suffix}=1", *options, "-o", f"mixed{suffix}")
+    assert done.code == 0, done.err
+    assert run("merge", f"mixed{suffix}", "--no-shuffle", "-o", "again.jsonl").code == 0
+    assert read_jsonl(home / "again.jsonl") == read_jsonl(home / "plain.jsonl")
+    made = json.loads((home / f"mixed{suffix}.manifest.json").read_text())
+    assert [each["rows"] for each in made["inputs"] + made["outputs"]] == [12, 7, 20]
+
+
 def test_a_folder_that_is_no_shards_says_so(home, run):
     """A directory of rows is not mixed as shards."""
     (home / "rows").mkdir()

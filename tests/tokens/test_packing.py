@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import UsageError
+from dataprep.core.sampling import shuffled_order
 from dataprep.tokens.shards.packing import _best_fit, pack, whole
 
 LENGTHS = st.lists(st.integers(0, 40), max_size=60)
@@ -42,6 +43,19 @@ def test_every_token_comes_out_once(lengths, size, seed):
     totals = [packed.lengths[a:b].sum() for a, b in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]
     assert all(0 < total <= size for total in totals)
     assert packed.offsets[-1] == packed.lengths.size
+
+
+@given(LENGTHS, st.integers(1, 40), st.integers(0, 9))
+def test_documents_that_are_shuffled_already_stay_in_their_order(lengths, size, seed):
+    """The sequences are those of the same documents that are shuffled here."""
+    lengths = np.minimum(np.array(lengths, dtype=np.int64), size)
+    lengths = lengths[lengths > 0]
+    order = shuffled_order(lengths.size, seed)
+    packed, given_order = pack(lengths, size, seed=seed), pack(lengths[order], size, seed=seed, shuffle=False)
+    assert packed.documents.tolist() == order[given_order.documents].tolist()
+    assert packed.offsets.tolist() == given_order.offsets.tolist()
+    sequences = zip(given_order.offsets[:-1], given_order.offsets[1:], strict=True)
+    assert all((np.diff(given_order.documents[a:b]) > 0).all() for a, b in sequences)
 
 
 @given(LENGTHS, st.integers(40, 90), st.integers(0, 9))

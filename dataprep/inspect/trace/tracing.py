@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from dataprep.inspect.trace.rows import (
     row_at,
 )
 from dataprep.tokens.shards.manifest import MANIFEST, sha256_of
-from dataprep.tokens.shards.reading import Shards
+from dataprep.tokens.shards.reading import Mixture, Shards
 
 Kind = Literal["row", "document", "answer", "request"]
 MAX_FOLLOWED = 5
@@ -90,7 +91,7 @@ def trace(target: str) -> Origin:
 
     Args:
         target: ``FILE:N``, where N is a line of JSON Lines or the number of a row of another format; or
-            ``DIR:N`` for document N of token shards, counted from 0.
+            ``DIR:N`` for document N of token shards or of a mixture of them, counted from 0.
 
     Raises:
         UsageError: the target has another form.
@@ -100,15 +101,19 @@ def trace(target: str) -> Origin:
     if not colon or not number.isascii() or not number.isdigit() or not path or path == STDIO:
         raise UsageError(f"{target}: expected FILE:N, the path of a file and a row of it")
     if (Path(path) / MANIFEST).is_file():
-        return _trace_document(path, int(number))
+        return _trace_document(Shards.open(path), int(number))
     return _trace_row(row_at(path, int(number)), 0)
 
 
-def _trace_document(path: str, number: int) -> Origin:
-    shards = Shards.open(path, verify=False)
-    where = Location(path, number)
-    made = Origin("document", where, "tokenize")
+def _trace_document(shards: Shards, number: int) -> Origin:
+    """Return the origin of a document of shards, or of a mixture of shards."""
+    path = _plain(shards.path)
+    made = Origin("document", Location(path, number), "tokenize")
     try:
+        if isinstance(shards, Mixture):
+            made.command = "mix"
+            made.sources = [_trace_document(*shards.drawn_from(number))]
+            return made
         source, row = shards.source(number), shards.row(number)
     except IndexError as error:
         raise UsageError(f"{path}: no document {number}: {error}") from None
@@ -127,6 +132,13 @@ def _trace_document(path: str, number: int) -> Origin:
     rows = islice(lines_of(path), source.row - 1, None)
     made.sources = [_trace_row(each, 1) for each in islice(rows, 1)]
     return made
+
+
+def _plain(folder: Path) -> str:
+    """Return a path without ``..`` in its middle: a mixture names its sources as MIXTURE/../SOURCE."""
+    short = os.path.normpath(folder)
+    # Behind a link to a folder, `..` is elsewhere.
+    return short if Path(short).exists() and Path(short).samefile(folder) else os.path.realpath(folder)
 
 
 def _trace_row(row: Row, depth: int, kind: Kind = "row", reader: str = "") -> Origin:

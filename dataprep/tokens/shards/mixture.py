@@ -112,7 +112,7 @@ def mix_shards(
 
     ``Shards.open`` and ``train`` read the directory ``output`` as they read shards. It names the sources by
     relative paths and by the checksums of their manifests, so it moves with them, and notices new ones.
-    Packed shards are packed again, as ``tokenize`` packs these documents in this order.
+    Packed shards are packed again, as ``tokenize`` packs documents that its shuffle has put into this order.
 
     Args:
         shards: the weight of each directory, or its weights in each epoch; the last one stays. ``None`` is
@@ -254,23 +254,24 @@ def _nearest(lengths: NDArray[np.int64], quotas: Sequence[int], seed: int) -> tu
 
 
 def _write(
-    output: Path, sources: Sequence[Shards], orders: list[NDArray[np.int64]], settings: Mapping[str, Any]
+    output: Path, sources: Sequence[Shards], orders: list[NDArray[Any]], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write the orders of all epochs, and the manifest, in one step; return the manifest."""
     first = sources[0].manifest
     lengths = np.concatenate([source.lengths() for source in sources])
+    mixed = [lengths[order] for order in orders]
+    orders = [order.astype(number_type(lengths.size)) for order in orders]
     arrays: dict[str, NDArray[Any]] = {}
     epochs = [order.size for order in orders]
     if size := sources[0].size:
-        packed = [pack(lengths[order], size, seed=first["options"].get("seed", 42)) for order in orders]
+        packed = [pack(of_epoch, size, seed=settings["seed"], shuffle=False) for of_epoch in mixed]
         orders = [order[epoch.documents] for order, epoch in zip(orders, packed, strict=True)]
         epochs = [epoch.sequences for epoch in packed]
         # The documents of an epoch begin where those of the one before it end.
         counts = np.concatenate([[0], *(np.diff(epoch.offsets) for epoch in packed)])
         arrays["sequences"] = np.cumsum(counts).astype("<u8")
     order = orders[0] if len(orders) == 1 else np.concatenate(orders)
-    arrays["order"] = order.astype(number_type(lengths.size))
-    lengths = lengths[order]
+    arrays["order"] = order
     manifest: dict[str, Any] = {
         "format": MIXTURE,
         "version": MIXTURE_VERSION,
@@ -280,8 +281,8 @@ def _write(
         "mixture": settings,
         "epochs": epochs,
         "documents": int(order.size),
-        "tokens": int(lengths.sum()),
-        "longest": int(lengths.max(initial=0)),
+        "tokens": sum(int(of_epoch.sum()) for of_epoch in mixed),
+        "longest": max(int(of_epoch.max(initial=0)) for of_epoch in mixed),
         "sequences": sum(epochs) if size else 0,
         # Relative, so that a folder with the shards and their mixtures can be moved.
         "sources": [_source(source, output) for source in sources],

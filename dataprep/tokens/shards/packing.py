@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataprep.core.errors import UsageError
-from dataprep.core.sampling import shuffled_order
+from dataprep.core.sampling import shuffled_order, sorted_by
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,9 @@ class Packed:
         return int(self.lengths.sum()) / (self.sequences * self.size) if self.sequences else 0.0
 
 
-def pack(lengths: NDArray[np.int64], size: int, *, seed: int = 42, split_long: bool = False) -> Packed:
+def pack(
+    lengths: NDArray[np.int64], size: int, *, seed: int = 42, split_long: bool = False, shuffle: bool = True
+) -> Packed:
     """Put documents into sequences of ``size`` tokens.
 
     Every token comes out exactly once. Pieces are shuffled as by Python's ``random.Random(seed).shuffle``:
@@ -66,6 +68,7 @@ def pack(lengths: NDArray[np.int64], size: int, *, seed: int = 42, split_long: b
         size: number of tokens that fit into a sequence.
         seed: the seed of the order.
         split_long: whether to cut documents longer than ``size`` into pieces of ``size`` and a rest.
+        shuffle: ``False`` takes the pieces in the order given, which is a shuffled one already.
 
     Raises:
         UsageError: ``size`` is below 1, or a document is longer and ``split_long`` is false.
@@ -81,22 +84,25 @@ def pack(lengths: NDArray[np.int64], size: int, *, seed: int = 42, split_long: b
         )
     # The order is a rule over numbers, not over tokens, so it is the same for every engine and machine.
     documents, starts, tokens = _pieces(lengths, size)
-    order = shuffled_order(documents.size, seed)
-    shuffled = tokens[order]
+    order = shuffled_order(tokens.size, seed) if shuffle else None
+    shuffled = tokens if order is None else tokens[order]
     narrow = shuffled.astype(np.uint16) if size < 1 << 16 else shuffled  # numpy sorts two bytes by radix
-    falling = np.argsort(narrow.max(initial=0) - narrow, kind="stable")
-    sequence_of = np.empty(documents.size, dtype=np.int64)
+    falling = np.argsort(narrow.max(initial=0) - narrow, kind="stable").view(np.uint64)
     count_of = np.bincount(tokens, minlength=1)  # none of length 0: an empty document has no piece
     steps, count = _best_fit(count_of, size)
     if int(tokens.sum()) < (1 - ENOUGH) * count * size:
         steps, count = min((steps, count), _exact_fit(count_of, size), key=itemgetter(1))
-    sequence_of[falling] = _spread(steps)
-    place_of = np.empty(count, dtype=np.int64)
-    place_of[shuffled_order(count, seed)] = np.arange(count)
-    places = place_of[sequence_of]
-    pieces = order[np.argsort(places, kind="stable")]
+    place_of = np.empty(count, dtype=np.uint64)
+    place_of[shuffled_order(count, seed)] = np.arange(count, dtype=np.uint64)
+    sequences, pieces_of = _spread(steps)
+    places = place_of[sequences]
+    pieces = sorted_by(np.repeat(places, pieces_of), falling)
+    pieces = pieces if order is None else order[pieces]
     offsets = np.zeros(count + 1, dtype=np.int64)
-    np.cumsum(np.bincount(places, minlength=count), out=offsets[1:])
+    # As floating-point numbers, which are exact below 2 ** 53.
+    np.cumsum(np.bincount(places.view(np.int64), pieces_of, minlength=count), out=offsets[1:], dtype=np.int64)
+    if documents is None:
+        return Packed(size, pieces, np.zeros(pieces.size, dtype=np.int64), lengths[pieces], offsets)
     return Packed(size, documents[pieces], starts[pieces], tokens[pieces], offsets)
 
 
@@ -109,8 +115,13 @@ def whole(lengths: NDArray[np.int64]) -> Packed:
 
 def _pieces(
     lengths: NDArray[np.int64], size: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return document, first token and length of each piece: as many of ``size`` as fit, and a rest."""
+) -> tuple[NDArray[np.int64] | None, NDArray[np.int64], NDArray[np.int64]]:
+    """Return document, first token and length of each piece: as many of ``size`` as fit, and a rest.
+
+    The documents are ``None`` if each one is a piece.
+    """
+    if lengths.min(initial=1) > 0 and lengths.max(initial=0) <= size:
+        return None, lengths, lengths
     counts = -(-lengths // size)
     documents = np.repeat(np.arange(lengths.size, dtype=np.int64), counts)
     before = np.repeat(np.cumsum(counts) - counts, counts)
@@ -249,11 +260,9 @@ def _fill(left: Mapping[int, int], size: int) -> list[int]:
     return lengths.chosen
 
 
-def _spread(steps: list[Step]) -> NDArray[np.int64]:
-    """Return the sequence of each piece, in the order of the steps."""
+def _spread(steps: list[Step]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sequences that take pieces, in the order of the steps, and how many each one takes."""
     first, count, pieces_each = np.array(steps, dtype=np.int64).reshape(-1, 3).T
-    pieces = count * pieces_each
-    step = np.repeat(np.arange(pieces.size), pieces)
-    within = np.arange(step.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    spread: NDArray[np.int64] = first[step] + within // pieces_each[step]
-    return spread
+    before = np.cumsum(count) - count
+    sequences: NDArray[np.int64] = np.repeat(first - before, count) + np.arange(int(count.sum()))
+    return sequences, np.repeat(pieces_each, count)

@@ -249,14 +249,19 @@ class Mixture(Shards):
 
     def document(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return ids (read only) and mask of document ``number``, shape ``(tokens,)`` each."""
-        source, inside = self._place(number)
-        return self._sources[source].document(inside)
+        source, inside = self.drawn_from(number)
+        return source.document(inside)
 
     def row(self, number: int) -> int:
         """Return the row of the inputs of all sources, from 0, that document ``number`` is made of."""
         source, inside = self._place(number)
         before = sum(int(other._rows[-1]) for other in self._sources[:source])
         return before + self._sources[source].row(inside)
+
+    def drawn_from(self, number: int) -> tuple[Shards, int]:
+        """Return the shards that document ``number`` is read from, and its number there."""
+        source, inside = self._place(number)
+        return self._sources[source], inside
 
     def load_tokenizer(self) -> Tokenizer:
         """Load the tokenizer that all sources were made with, from the first one's copy of its file."""

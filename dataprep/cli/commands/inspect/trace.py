@@ -20,9 +20,9 @@ def command(
     """Follow a row back to its source row, through the manifests.
 
     N is a line of JSON Lines, the number of a row of another format, or the number of a document of token
-    shards, counted from 0. The order of a merge is computed again from its seed, and conversions are run
-    again, so each step is exact. Where several rows are equal, all are named. A teacher's answer is shown
-    with its request, its model, its tokens and what it cost, as far as the journal has them.
+    shards or of a mixture of them, counted from 0. The order of a merge is computed again from its seed, and
+    conversions are run again, so each step is exact. Where several rows are equal, all are named. A teacher's
+    answer is shown with its request, its model, its tokens and what it cost, as far as the journal has them.
 
     \b
     Examples:
