@@ -23,7 +23,18 @@ _UNSPACED = (
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     r"\U00020000-\U0003ffff"
 )
-_TOKEN = re.compile(rf"[{_UNSPACED}][\u0300-\u036f\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*|[^\W{_UNSPACED}_]+")
+# Soft hyphens, joiners, marks of direction, variation selectors: Unicode ignores them when it compares texts.
+_IGNORABLE = (
+    r"\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+    r"\U000e0000-\U000e0fff"
+)
+_IGNORED = re.compile(f"[{_IGNORABLE}]+")
+# Most vowels of Hindi or Tamil are marks, which `\w` does not match. Beyond the BMP, whole blocks are enough.
+_MARKS = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.category(c)[0] == "M")
+_IN_WORDS = rf"[{_MARKS}{_IGNORABLE}\U00010a01-\U00011fff\U0001e000-\U0001e94a]"
+_LETTERS = rf"[^\W{_UNSPACED}_]"
+# Possessive, because each part of a word that could be given back takes memory.
+_TOKEN = re.compile(rf"[{_UNSPACED}]{_IN_WORDS}*+|{_LETTERS}++(?:{_IN_WORDS}++{_LETTERS}*+)*+")
 # English text needs no regular expression, which takes ten times as long.
 _ASCII = {code: chr(code).lower() if chr(code).isalnum() else " " for code in range(128)}
 _FOLDED = {code: " " if chr(code).isspace() else chr(code).lower() for code in range(128)}
@@ -32,7 +43,7 @@ _WORD_BYTES, _FOLDED_BYTES = (
     bytes(ord(characters.get(code, chr(code))) for code in range(256))
     for characters in (_ASCII | {0: "\n"}, _FOLDED)
 )
-_MARKS = "’‘“”–—…\xa0×−"  # in texts that are ASCII otherwise; each ends a token
+_PUNCTUATION = "’‘“”–—…\xa0×−"  # in texts that are ASCII otherwise; each ends a token
 
 _LAST = {"question": "user", "answer": "assistant"}
 
@@ -149,7 +160,7 @@ def tokens_of(text: str) -> list[str]:
     ['it', 's', '3', '50', 'ok']
     """
     if not text.isascii():
-        text = _without_marks(text)
+        text = _without_punctuation(text)
     return text.translate(_ASCII).split() if text.isascii() else _TOKEN.findall(_folded(text))
 
 
@@ -193,15 +204,15 @@ def spans_of(text: str) -> list[tuple[int, int]] | None:
     return spans if text.isascii() or len(spans) == len(tokens_of(text)) else None
 
 
-def _without_marks(text: str) -> str:
-    for mark in _MARKS:
+def _without_punctuation(text: str) -> str:
+    for mark in _PUNCTUATION:
         text = text.replace(mark, " ")
     return text
 
 
 def _spaced(text: str) -> str:
     """Return a text of the same tokens: in ASCII, or with spaces between them."""
-    text = _without_marks(text)
+    text = _without_punctuation(text)
     return text if text.isascii() else " ".join(tokens_of(text))
 
 
@@ -209,4 +220,4 @@ def _folded(text: str) -> str:
     if text.isascii():
         return text.lower()
     # Twice, because folding the case of some letters gives forms that are not composed.
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", _IGNORED.sub("", text)).casefold())

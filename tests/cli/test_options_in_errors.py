@@ -59,6 +59,10 @@ UNREACHED = {
         ("train", "report"),
         "they only look at the style of answers",
     ),
+    ("inspect.diff.rows", "--by"): (
+        ("report",),
+        "it marks the words that `diff` compares, and pairs no rows",
+    ),
     ("models.decoding", "--temperature"): (("evaluate",), "a request of `generate`"),
     ("models.sampling", "--model"): (ALL, "the settings of `generate`"),
     ("models.sampling", "--temperature"): (ALL, "the settings of `generate`"),

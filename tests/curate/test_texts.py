@@ -71,6 +71,31 @@ def test_the_short_way_to_tokens_gives_those_of_the_long_way(text):
     assert tokens_of(text) == texts._TOKEN.findall(texts._folded(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("वह लड़की है।", ["वह", "लड़की", "है"]),  # "she is a girl"; without its vowel signs she is a boy
+        ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+        ("العَرَبِيَّة", ["العَرَبِيَّة"]),
+        ("שָׁלוֹם", ["שָׁלוֹם"]),
+        ("ពាក្យ", ["ពា", "ក្", "យ"]),
+        ("q\u0308z", ["q\u0308z"]),
+    ],
+)
+def test_vowel_signs_and_accents_belong_to_their_word(text, tokens):
+    """Words that differ in marks alone are different words, and are not cut at the marks."""
+    assert tokens_of(text) == [normalised(token) for token in tokens]
+    assert [text[slice(*span)] for span in texts.spans_of(text)] == tokens
+
+
+def test_characters_that_nobody_sees_make_no_difference():
+    """Soft hyphens, joiners, zero-width spaces and a byte order mark neither divide nor distinguish words."""
+    text = "\ufeffmulti\u00adpli\u200bca\u2060tion \u200ftable\ufe0f"
+    assert tokens_of(text) == ["multiplication", "table"]
+    assert normalised(text) == "multiplication table"
+    assert len(texts.spans_of(text)) == 2
+
+
 @given(st.text())
 def test_normalising_twice_changes_nothing(text):
     """The normal form of a text is its own normal form."""
