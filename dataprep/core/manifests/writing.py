@@ -175,8 +175,8 @@ class ManifestWriter:
         if path == "-" or real.startswith(("/proc/", "/dev/fd/")):  # a pipe of the shell
             return "-"
         # A link inside the workspace is named by its target if that is inside too.
-        places = [(real, os.path.realpath(root)), (str(place_of(path)), root), (_absolute(path), root)]
-        for place, folder in places:
+        links = [(str(place_of(path)), str(root)), (_absolute(path), str(root))]
+        for place, folder in [(real, os.path.realpath(root)), *links]:
             if Path(place).is_relative_to(folder):
                 return printable(Path(place).relative_to(folder).as_posix())
         entry = self._inputs.get(real) or self._outputs.get(real)
