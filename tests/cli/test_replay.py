@@ -189,8 +189,8 @@ def test_a_chain_with_a_teacher_and_a_folder_for_the_hub(tmp_path, run):
     assert steps == {"prompt": "made", "generate": "given", "collect": "made", "export": "made"}
     assert files_of(other) == files_of(home)
     # A journal that has grown is copied as it was read.
-    with (home / "journal.jsonl").open("a") as grown:
-        grown.write((home / "journal.jsonl").read_text().splitlines()[0].replace("I add.", "I guess.") + "\n")
+    lines = (home / "journal.jsonl").read_text()
+    (home / "journal.jsonl").write_text(lines + lines.replace("I add.", "I guess."))
     shutil.rmtree(other / "hub")
     for name in ("train.jsonl", "journal.jsonl"):
         (other / name).unlink()
