@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -42,13 +43,6 @@ _PATHS = {
     "RESPONSES", "ROWS", "TEST", "TRAIN",
 }  # fmt: skip
 _PAIRS = {"NAME=PATH", "SPLIT=FILE", "FILE=WEIGHT"}
-_SECRET_NAMES = re.compile(r"key|token|secret|passw|credential|authorization", re.IGNORECASE)
-_SECRETS = re.compile(
-    r"\bsk-[\w-]{16,}|\b(hf|gsk|ghp|xai)_?-?[A-Za-z0-9]{30,}|\bBearer\s+[^\s\"']+"
-    r"|(?<=[\"'])[^\"']*(key|token|secret|passw|auth)[^\"']*[\"']\s*:\s*[\"'][^\"']*(?=[\"'])",
-    re.IGNORECASE,
-)
-_HIDDEN = "***"
 
 
 def with_manifest(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
@@ -195,16 +189,18 @@ def _place(value: str, named: Callable[[str], str], *, is_output: bool = False) 
 
 
 def _without_keys(kind: str, value: str) -> str:
-    if "://" in value:
-        # Credentials stand before the @ of an address, or behind its question mark.
-        value = re.sub(r"(://)[^/@\s]*@", r"\1", value)
-        value = re.sub(r"[?#]\S*", "", value)
+    from dataprep.core.manifests.keys import HIDDEN, is_secret_name, value_without_keys, without_keys
+
     if kind == "VARIABLE":
         return value
-    for variable, secret in os.environ.items():
-        if len(secret) >= 8 and secret in value and _SECRET_NAMES.search(variable):
-            value = value.replace(secret, _HIDDEN)
-    name, equals, _ = value.partition("=")
-    if equals and kind in ("NAME=JSON", "NAME=VALUE") and _SECRET_NAMES.search(name) and "tokens" not in name:
-        return f"{name}={_HIDDEN}"
-    return _SECRETS.sub(_HIDDEN, value)
+    name, equals, text = value.partition("=")
+    if not equals or kind not in ("NAME=JSON", "NAME=VALUE"):
+        return without_keys(value)
+    if is_secret_name(name):
+        return f"{name}={HIDDEN}"
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return f"{name}={without_keys(text)}"
+    shown = value_without_keys(found)
+    return value if shown == found else f"{name}={json.dumps(shown, ensure_ascii=False)}"

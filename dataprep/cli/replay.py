@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _REFUSED = {"config", "help"}
 # `generate` asks a server, and the others write nothing.
 _COMMANDS = WITHOUT | {"generate"}
+# Besides arguments, the options with files to read; a link of the workspace can lead to them.
+_READ = {
+    "across", "against", "eval_data", "examples", "gold", "judgements", "pool", "predictions", "template",
+    "tokenizer", "tools",
+}  # fmt: skip
 _USAGE: Any = typer.BadParameter.__base__
 
 
@@ -64,7 +69,7 @@ def check_step(
         command: its name.
         arguments: the words behind it.
         root: the folder in which it runs.
-        located: files outside of it that the user has named.
+        located: files outside of it that it may read, as the user or the arguments name them.
         allow_code: it may run tests of code.
     """
     params, values = _parsed(command, arguments)
@@ -77,13 +82,15 @@ def check_step(
         texts = [each for each in value if type(each) is str] if isinstance(value, list | tuple) else []
         texts += [value] if isinstance(value, str) else []
         named = {str(place) for place in located}
+        is_read = param.param_type_name == "argument" or param.name in _READ
         for text in texts:
             before, _, _ = text.rpartition("=")
             # `mix` has a weight behind a path, unless a file has such a name.
             weighed = {text, before} if before in named and not (root / text).exists() else set()
             for path in paths_in(param, text):
                 # A name in front of a file is no path, but is inside as one too.
-                if text.partition("=")[2] not in named and path not in named | weighed:
+                known = path in named | weighed or (is_read and str(root / path) in named)
+                if text.partition("=")[2] not in named and not known:
                     _check_inside(command, path, root)
 
 

@@ -78,6 +78,17 @@ class Recorder:
 
 
 _recorders: list[Recorder] = []
+_MOST_LINKS = 40  # as Linux has it
+
+
+def place_of(path: str | Path) -> Path:
+    """Return the absolute path of a file itself, if a path is a link to it; folders may still be links."""
+    place = os.path.normpath(Path(path).absolute())
+    for _ in range(_MOST_LINKS):
+        if not os.path.islink(place):  # noqa: PTH114 - a path of text, for the same in the next line
+            break
+        place = os.path.normpath(Path(place).parent / os.readlink(place))  # noqa: PTH115
+    return Path(place)
 
 
 @contextmanager
@@ -103,7 +114,7 @@ def read(path: str) -> None:
     if _is_private(real) or recorder.writes(real):
         return
     with suppress(OSError):
-        status = Path(real).stat()
+        status = Path(path).stat()  # of a pipe, such as /dev/fd/63, there is no real path
         _start_job(recorder)
         regular = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
         recorder.job.reads.setdefault(real, Source(path, status if regular else None))

@@ -20,6 +20,7 @@ from dataprep import __version__
 from dataprep.core import io as files
 from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
+from dataprep.core.manifests.keys import value_without_keys
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.client import Client, Progress, Teacher
 from dataprep.teacher.connection import Connection
@@ -140,12 +141,15 @@ def run(
         report.ledger.check()
         report.twice, report.flags = queue.twice, dict(opened.index.flags)
         repeat_current(opened, queue, teacher)
+    settings = config.to_json()
     manifest = {
         "dataprep": __version__,
-        "requests": files.printable(str(requests)),
+        "requests": _named(str(requests)),
         "teacher": teacher,
-        "endpoint": where,
-        **config.to_json(),
+        "endpoint": _named(where),
+        **settings,
+        "extra": value_without_keys(settings["extra"]),
+        "model": _named(config.model),
         "began": began,
         "ended": now(),
         "sent": report.progress.sent,
@@ -157,6 +161,11 @@ def run(
     text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
     files.write_text(text, str(Path(journal).with_suffix(".manifest.json")))
     return report
+
+
+def _named(path: str) -> str:
+    """Return a path, model or address, of which an absolute path tells its name alone."""
+    return files.printable(Path(path).name if Path(path).is_absolute() else path)
 
 
 def repeat_current(journal: JournalWriter, queue: PendingQueue, teacher: str) -> int:

@@ -188,6 +188,17 @@ def test_a_chain_with_a_teacher_and_a_folder_for_the_hub(tmp_path, run):
     steps = {step["command"]: step["state"] for step in json.loads(done.err)["steps"]}
     assert steps == {"prompt": "made", "generate": "given", "collect": "made", "export": "made"}
     assert files_of(other) == files_of(home)
+    # A journal that has grown is copied as it was read.
+    lines = (home / "journal.jsonl").read_text()
+    (home / "journal.jsonl").write_text(lines + lines.replace("I add.", "I guess."))
+    shutil.rmtree(other / "hub")
+    for name in ("train.jsonl", "journal.jsonl"):
+        (other / name).unlink()
+    assert run("replay", "hub", "--workspace", other, cwd=home).code == 0
+    (home / "train.jsonl").unlink()
+    done = run("replay", "hub", cwd=home)
+    assert done.code == 1
+    assert "; journal.jsonl has further lines since" in done.err
     (home / "journal.jsonl").unlink()
     (other / "journal.jsonl").unlink()
     done = run("replay", "hub", "--workspace", other, cwd=home)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 import unicodedata
 
 import pytest
@@ -128,6 +129,21 @@ def test_short_questions_with_other_names_and_numbers(tmp_path, train, found):
         done, _, drops, _ = check(tmp_path, [{"question": train}], rows, **settings)
         assert done.ledger.dropped.total() == expected
         assert [drop["reason"] for drop in drops] == ["a test row with changes"] * expected
+
+
+@pytest.mark.parametrize(
+    "text", ["Polar bears live in cold places. ", "When did it become the oldest port of it "]
+)
+def test_a_row_with_many_places_takes_time_that_grows_with_its_length(tmp_path, text):
+    """Places that are looked at and refused cost little each, also thousands of them in one long text."""
+    test = [
+        {"question": "Polar bears live in"},
+        {"question": "When did Rome become the oldest port of Italy?"},
+    ]
+    begin = time.perf_counter()
+    done, *_ = check(tmp_path, [chat("Say it.", text * 6000)], test)
+    assert time.perf_counter() - begin < 20  # and not minutes
+    assert not done.ledger.dropped
 
 
 def test_a_question_of_a_few_words_that_some_rows_share_is_found(tmp_path):

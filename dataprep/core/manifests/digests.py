@@ -91,14 +91,15 @@ def output_entry(real: str, written: Written, rows: int | None) -> Entry:
     return Entry(real, digest, size, lines if rows is None else rows, grows=written.grows)
 
 
-def folder_entry(folder: str, known: Mapping[str, str]) -> Entry:
+def folder_entry(folder: str, given: str, known: Mapping[str, str]) -> Entry:
     """Return the entry of an input that is a folder with a manifest, such as token shards.
 
-    ``known`` has the SHA-256 of files, by their paths, that need not be read again.
+    ``given`` is the folder's path with links in it, by which its manifest is read. ``known`` has the SHA-256
+    of files, by their paths, that need not be read again.
     """
     # As the step that wrote it says which of its files count.
-    manifest = read_manifest(folder)
-    entry = None if manifest is None else manifest.output(Path(folder))
+    manifest = read_manifest(given)
+    entry = None if manifest is None else manifest.output(Path(given))
     if entry is None:
         return Entry(folder)
     digest, size, inside = folder_digest(Path(folder), entry.files, known)
@@ -115,25 +116,25 @@ def input_entry(real: str, source: Source, rows: int | None) -> Entry:
     if Path(real).is_dir():
         digest, size, inside = folder_digest(Path(real))
         return Entry(real, digest, size, files=inside)
-    if (known := _known(real)) is not None:
+    if (known := _known(source.path)) is not None:
         return replace(known, rows=known.rows if rows is None else rows)
     # Others may have appended to a journal since.
     digest, size, lines = digest_of(Path(real), size, lines=rows is None and _is_lines(real))
     return Entry(real, digest, size, lines if rows is None else rows)
 
 
-def _known(real: str) -> Entry | None:
+def _known(path: str) -> Entry | None:
     """Return the entry of an input in the manifest beside it, if the file was not touched since."""
     try:
-        manifest = read_manifest(real)
+        manifest = read_manifest(path)
     except InputError:
         return None
-    entry = None if manifest is None else manifest.output(Path(real))
+    entry = None if manifest is None else manifest.output(Path(path))
     if manifest is None or entry is None or entry.grows:
         return None
     states = manifest.time.get("files")
     state = states.get(entry.path) if isinstance(states, dict) else None
-    return entry if state and state == state_of(real) else None
+    return entry if state and state == state_of(path) else None
 
 
 def state_of(real: str) -> list[int]:

@@ -14,7 +14,7 @@ import orjson
 
 from dataprep.core.errors import InputError
 from dataprep.core.io import read_document
-from dataprep.core.provenance import SUFFIX
+from dataprep.core.provenance import SUFFIX, place_of
 from dataprep.core.records import describe
 
 FORMAT = 1
@@ -89,8 +89,11 @@ class Manifest:
 
 
 def beside(path: str | Path) -> Path:
-    """Return the path of an output's manifest."""
-    return Path(os.path.normpath(path) + SUFFIX)
+    """Return the path of an output's manifest; of a link, it is beside the file that the link leads to."""
+    place = Path(os.path.normpath(path) + SUFFIX)
+    if Path(path).is_symlink() and (own := Path(f"{place_of(path)}{SUFFIX}")).is_file():
+        return own
+    return place
 
 
 def read_manifest(path: str | Path) -> Manifest | None:

@@ -7,7 +7,7 @@ import platform
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from dataprep.core.io import printable, replacing
 from dataprep.core.manifests.digests import PIECE, folder_entry, input_entry, output_entry, state_of
 from dataprep.core.manifests.format import FORMAT, OUTSIDE, Entry, beside, checksum_of, dumped
 from dataprep.core.parallel.pool import available_cores
-from dataprep.core.provenance import SUFFIX, Job, Recorder, Written, is_manifest
+from dataprep.core.provenance import SUFFIX, Job, Recorder, Written, is_manifest, place_of
 
 _MARKS = (
     "dataprep.toml",
@@ -86,11 +86,11 @@ class ManifestWriter:
             # Replaced meanwhile, by a command that writes its own; or a part of a folder.
             if real not in self._outputs or not _is_same(real, written):
                 continue
-            place = Path(real + SUFFIX)
+            root, place = _place_of(written.path)
             if place.exists() and not is_manifest(place):
                 yield written.path
                 continue
-            document = self._document(job, root_of(Path(real)), place)
+            document = self._document(job, root, place)
             document["time"]["checksum"] = checksum_of(document)
             with replacing(place) as file, BufferedWriter(file) as out:
                 out.write(dumped(document))
@@ -100,7 +100,8 @@ class ManifestWriter:
             return self._named(path, root)
 
         settled = self._recorder.settled
-        outputs = [real for real in job.writes if real in self._outputs]
+        inputs = {real: named(path) for real, path in self._of(job).items()}
+        outputs = {real: named(written.path) for real, written in job.writes.items() if real in self._outputs}
         return {
             "manifest": FORMAT,
             "command": self._call.command,
@@ -109,23 +110,39 @@ class ManifestWriter:
             "root": Path(os.path.relpath(root, place.parent)).as_posix(),
             "versions": versions(),
             "seed": self._call.seed,
-            "inputs": [replace(self._inputs[real], path=named(real)).to_json() for real in self._of(job)],
-            "outputs": [replace(self._outputs[real], path=named(real)).to_json() for real in outputs],
-            "ledger": [
-                {**step, **({"output": named(step["output"])} if "output" in step else {})}
-                for step in job.ledgers
-            ],
+            "inputs": [replace(self._inputs[real], path=path).to_json() for real, path in inputs.items()],
+            "outputs": [replace(self._outputs[real], path=path).to_json() for real, path in outputs.items()],
+            "ledger": [self._ledger(step, job, named) for step in job.ledgers],
             "time": {
                 "started": self._started.isoformat(timespec="seconds").replace("+00:00", "Z"),
                 "seconds": round(self._seconds, 3),
-                "files": {named(real): state_of(real) for real in outputs},
+                "files": {path: state_of(real) for real, path in outputs.items()},
             },
         }
 
-    def _of(self, job: Job) -> list[str]:
-        """Return the inputs of a job; of those in a folder with a manifest, the folder."""
-        found = dict.fromkeys(_folder_of(real) or real for real in job.reads)
-        return [real for real in found if real in self._inputs]
+    def _ledger(self, step: Mapping[str, Any], job: Job, named: Callable[[str], str]) -> dict[str, Any]:
+        """Return a ledger as a manifest has it: its reasons can name files."""
+        given = [each.path for each in job.reads.values()] + [each.path for each in job.writes.values()]
+        paths = sorted((path for path in given if Path(path).is_absolute()), key=len, reverse=True)
+
+        def without(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {without(key): without(item) for key, item in value.items()}
+            for path in paths if isinstance(value, str) else ():
+                value = value.replace(printable(path), named(path))
+            return value
+
+        return {**without(step), **({"output": named(step["output"])} if "output" in step else {})}
+
+    def _of(self, job: Job) -> dict[str, str]:
+        """Return the inputs of a job by real path: their paths; of those in a folder with a manifest, its."""
+        found: dict[str, str] = {}
+        for real, source in job.reads.items():
+            if (folder := _folder_of(real)) is None:
+                found.setdefault(real, source.path)
+            else:
+                found.setdefault(folder, _given_folder(source.path, real, folder))
+        return {real: path for real, path in found.items() if real in self._inputs}
 
     def _hash(self, jobs: Sequence[Job]) -> None:
         tasks: dict[tuple[int, str], Callable[[], Entry]] = {}
@@ -137,7 +154,8 @@ class ManifestWriter:
             for real, source in job.reads.items():
                 folder = _folder_of(real)
                 if folder is not None and folder not in job.writes:
-                    tasks[0, folder] = partial(folder_entry, folder, known)
+                    given = _given_folder(source.path, real, folder)
+                    tasks[0, folder] = partial(folder_entry, folder, given, known)
                 elif not _is_own(real, job):
                     tasks.setdefault((0, real), partial(input_entry, real, source, job.rows.get(real)))
         results: Iterable[Entry]
@@ -153,14 +171,33 @@ class ManifestWriter:
 
     def _named(self, path: str, root: Path) -> str:
         """Return a path as a manifest has it."""
-        if path == "-":
-            return path
         real = os.path.realpath(path)
-        for place, folder in ((_absolute(path), root), (real, os.path.realpath(root))):
+        if path == "-" or real.startswith(("/proc/", "/dev/fd/")):  # a pipe of the shell
+            return "-"
+        # A link inside the workspace is named by its target if that is inside too.
+        links = [(str(place_of(path)), str(root)), (_absolute(path), str(root))]
+        for place, folder in [(real, os.path.realpath(root)), *links]:
             if Path(place).is_relative_to(folder):
                 return printable(Path(place).relative_to(folder).as_posix())
         entry = self._inputs.get(real) or self._outputs.get(real)
         return f"{OUTSIDE}{entry.sha256 if entry else ''}/{printable(Path(real).name)}"
+
+
+def _place_of(path: str) -> tuple[Path, Path]:
+    """Return the root of an output's manifest, and the manifest's path."""
+    place = place_of(path)
+    root = root_of(place)
+    real = Path(os.path.realpath(path))
+    # Links inside the workspace have their targets' names. A folder of it can be a link to another disk.
+    if real.is_relative_to(inside := os.path.realpath(root)):
+        root, place = Path(inside), real
+    return root, Path(f"{place}{SUFFIX}")
+
+
+def _given_folder(path: str, real: str, folder: str) -> str:
+    """Return a folder as the path of a file in it names it, which can have links in it."""
+    given = Path(_absolute(path)).parents[len(Path(real).relative_to(folder).parts) - 1]
+    return str(given) if os.path.realpath(given) == folder else folder
 
 
 def _absolute(path: str) -> str:

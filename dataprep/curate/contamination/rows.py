@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -72,8 +73,8 @@ class Decontaminate:
             parts = _Parts(read.rows[number])
             sure: dict[int, Match] = {}
             for match in matches:
-                if self._is_told_apart(parts, match):
-                    sure.setdefault(match.text, match)
+                if match.text not in sure and self._is_told_apart(parts, match):
+                    sure[match.text] = match
             if sure:
                 found[number] = parts, [*sure.values()]
         lines, places = read.lines, read.line_numbers
@@ -167,11 +168,13 @@ class _Parts:
         self.row = row
         self._parts: list[tuple[int, str, str, int]] = []
         self._spans: dict[int, list[tuple[int, int]] | None] = {}
+        self._capitals: dict[str, bool] = {}
         begin = 1  # after the first `END`
         for part, text in texts_of(row):
             size = len(tokens_of(text))
             self._parts.append((begin, part, text, size))
             begin += size + 1
+        self._begins = [begin for begin, _, _, _ in self._parts]
 
     def of(self, match: Match) -> tuple[str, str, list[tuple[int, int]] | None, int, int]:
         """Return the part in which a match stands, or most of it; its text, spans, and the tokens there."""
@@ -180,7 +183,10 @@ class _Parts:
             begin, _, _, size = self._parts[number]
             return min(match.end, begin + size) - max(match.begin, begin)
 
-        number = max(range(len(self._parts)), key=common)
+        # Nearly all matches are in one part; a row can have thousands of parts and matches.
+        number = max(bisect_right(self._begins, match.begin) - 1, 0)
+        if common(number) < match.end - match.begin:
+            number = max(range(len(self._parts)), key=common)
         begin, part, text, size = self._parts[number]
         if number not in self._spans:
             self._spans[number] = spans_of(text)
@@ -193,16 +199,23 @@ class _Parts:
         _, text, spans, first, last = self.of(Match(0, "changed", 1.0, begin, end))
         if spans is None:
             return True
-        tokens = tokens_of(text)[first:last]
+        words = [text[at:stop] for at, stop in spans[first:last]]
+        tokens = ["".join(tokens_of(word)) for word in words]
         if kind == "number":
-            return all(is_number(word) or word == "and" for word in tokens)
-        # A text without capitals has none in its names either.
-        big = [text[at].isupper() or text.islower() for at, _ in spans[first:last]]
+            return all(is_number(number) or number == "and" for number in tokens)
         named = [
-            is_big or is_number(token) or token in PRONOUNS for token, is_big in zip(tokens, big, strict=True)
+            word[0].isupper() or is_number(token) or token in PRONOUNS
+            for word, token in zip(words, tokens, strict=True)
         ]
+        # A text without capitals has none in its names either.
         pairs = zip(tokens, named, strict=True)
-        return any(named) and all(is_named or token in JOINING for token, is_named in pairs)
+        is_named = any(named) and all(name or token in JOINING for token, name in pairs)
+        return is_named or not self._has_capitals(text)
+
+    def _has_capitals(self, text: str) -> bool:
+        if text not in self._capitals:
+            self._capitals[text] = not text.islower()
+        return self._capitals[text]
 
     def is_in_sentence(self, match: Match, *, capital: bool) -> bool:
         """Return whether a match is only a part of a longer sentence.

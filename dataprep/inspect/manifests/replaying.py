@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from dataprep.core.errors import FileError, InputError, UsageError, one_line
 from dataprep.core.manifests.format import OUTSIDE, Entry, Manifest, beside, read_manifest
+from dataprep.core.manifests.keys import HIDDEN
 from dataprep.core.manifests.writing import versions
 from dataprep.inspect.manifests.verifying import Digests
 
@@ -22,8 +22,9 @@ _ASKS, _COMPUTES = ("generate",), ("train", "predict", "evaluate")
 _LINES = 5  # of what a failed command said
 
 
-# Called with a command, its arguments, the folder where it will run, and the files that the user has named;
-# raises `UsageError` if it must not run.
+# Called with a command, its arguments, the folder where it will run, and the files outside of it that it may
+# read: those that the user has named, and inputs with known digests behind links of the workspace. It
+# raises `UsageError` if the command must not run.
 Check = Callable[[str, Sequence[str], Path, Sequence[Path]], None]
 
 
@@ -95,7 +96,18 @@ def _steps_of(paths: Sequence[str | Path], folder: str | Path | None) -> list[_S
         if read_manifest(path) is None:
             raise FileError(beside(path), "no such file; a file without a manifest is a source")
         _add(Path(path), steps, set(), top, None if folder is None else Path(folder))
+    for step in steps.values():
+        if step.manifest.command in _ASKS:
+            _as_read(step, steps.values())
     return [*steps.values()]
+
+
+def _as_read(step: _Step, steps: Iterable[_Step]) -> None:
+    """Expect a journal as the steps after it have read it; it can have grown since."""
+    for path in step.outputs:
+        read = [other.inputs[path] for other in steps if other.root == step.root and path in other.inputs]
+        if read:
+            step.outputs[path] = replace(max(read, key=lambda entry: entry.bytes), grows=True)
 
 
 def _add(
@@ -167,7 +179,8 @@ def _replayed(
     for entry in () if dry_run else step.inputs.values():
         _check_input(step, entry, located, digests)
     arguments = [_mapped(word, located) for word in manifest.arguments]
-    check(manifest.command, arguments, root, [*located.values()])
+    linked = [root / entry.path for entry in step.inputs.values() if not entry.is_outside]
+    check(manifest.command, arguments, root, [*located.values(), *linked])
     if dry_run:
         return Done(manifest.command, names, "would run")
     for name in names:
@@ -187,6 +200,11 @@ def _replayed(
     elif manifest.versions != (now := versions()):
         changed = [name for name, value in manifest.versions.items() if now.get(name) != value]
         note += f"; other versions than then: {', '.join(changed)}"
+    for entry in step.inputs.values():
+        if (where := root / entry.path).is_file() and where.stat().st_size > entry.bytes > 0:
+            note += f"; {entry.path} has further lines since"
+    if any(HIDDEN in word for word in arguments):
+        note += f"; the manifest has {HIDDEN} in place of a key"
     return Done(manifest.command, names, "differs", note)
 
 
@@ -196,7 +214,8 @@ def _given(step: _Step, digests: Digests) -> Done:
         target, source = step.root / entry.path, step.manifest.where(entry)
         if not target.exists() and source.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            with source.open("rb") as journal, target.open("wb") as copy:
+                copy.write(journal.read(entry.bytes))
         if problem := digests.differs(target, entry):
             raise InputError(target, f"{problem}; answers are not asked for again: bring the journal back")
     return Done(step.manifest.command, tuple(step.outputs), "given", "a teacher is not asked again")
