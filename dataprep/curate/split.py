@@ -228,8 +228,10 @@ def split_files(
     outputs = output_paths(str(output), list(shares))
     paths = checked_inputs(inputs, outputs.values(), rejects, "split")
     if by == SIMILAR and keys is None:
-        if files.STDIO in paths:
-            raise UsageError(f"--by {SIMILAR} reads the rows twice, and standard input can be read once")
+        for path in paths:
+            if not Path(path).is_file():  # a pipe would be empty, or wait for ever
+                name = "standard input" if path == files.STDIO else path
+                raise UsageError(f"--by {SIMILAR} reads the rows twice, and {name} can be read once")
         keys = find_groups(paths, workers=workers, rejects=rejects).names()
     operator = SplitRows(KeyOf(by), list(shares.values()), seed, keys)
     total = Ledger()

@@ -94,6 +94,24 @@ def test_planted_questions_of_published_sets_are_found(tmp_path, questions_of_se
     assert len([line for line in lines if line >= len(texts)]) <= 0.001 * len(clean)
 
 
+def test_other_sums_are_not_a_test_answer_with_changes(tmp_path):
+    """Any number stands for each, so it is the words of a text that tell it from other calculations."""
+    answer = "Ben's phone is 1*2 = <<1*2=2>>2 years old.\nAnna's phone is 4*2 = <<4*2=8>>8 years old.\n#### 8"
+    others = [
+        "He is 112 years old.\nPeter is 112/7 = <<112/7=16>>16 years old.\n"
+        "His son is 16+32 = <<16+32=48>>48 years old.\n#### 48",
+        "So John is 74/2 = <<74/2=37>>37 years old.\nJames is 37-12 = <<37-12=25>>25 years old.\n#### 25",
+    ]
+    same = (
+        "Each of {0} boxes has {1} red marbles, so all of them together have {2} red marbles, and without the "
+        "{3} that Anna lost on her way to school there are {4} left."
+    )
+    test = [{"answer": answer}, {"answer": same.format(3, 4, 12, 2, 10)}]
+    train = [chat("How old is it?", text) for text in [*others, same.format(7, 20, 140, 45, 95)]]
+    *_, drops, _ = check(tmp_path, train, test, fields=("answer",))
+    assert [(drop["line"], drop["reason"]) for drop in drops] == [(3, "a test row with changes")]
+
+
 @pytest.mark.parametrize(
     ("train", "found"),
     [

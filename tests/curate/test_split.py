@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from fractions import Fraction
 
 import polars as pl
@@ -117,6 +118,18 @@ def test_a_row_without_the_key_is_a_bad_row(tmp_path):
     with pytest.raises(InputError, match=r"rows.jsonl:2: no 'question'"):
         split(tmp_path, [{"id": 1, "question": "a"}, {"id": 2}], by="question")
     assert listing(tmp_path / "parts") == []
+
+
+def test_similar_rows_are_not_looked_for_in_a_pipe(tmp_path):
+    """The rows are read twice, and a pipe would have none the second time, or be waited for without end."""
+    read, write = os.pipe()
+    try:
+        for path in ("-", f"/dev/fd/{read}"):
+            with pytest.raises(UsageError, match="reads the rows twice, and .* can be read once"):
+                split_files(path, tmp_path / "parts", parts="a=1", by="near-duplicates")
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_a_key_in_two_parts_is_found(tmp_path, monkeypatch):

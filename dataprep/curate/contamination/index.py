@@ -24,6 +24,7 @@ MASKED = 5
 FREQUENT = 30  # texts that have an n-gram; one that more texts have would only cost time
 LONG = 20
 """Tokens, without its names, of a text that is looked for with a few of them changed."""
+_WORDS = 15  # of those that are no numbers: any number stands for each, so that all sums are alike
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _NUMBERS_WORDS = """
@@ -153,7 +154,8 @@ def build_index(texts: Sequence[Text], ngram: int) -> Index:
         common.append(shared[begin:end])
         names.append(np.array(text.names[begin:end], np.bool_))
         core = masks[row[begin:end]][~names[-1]]
-        cores.append(core if len(core) >= LONG else core[:0])
+        is_long = len(core) >= LONG and np.count_nonzero(core != NUMBER) >= _WORDS
+        cores.append(core if is_long else core[:0])
     whole = np.array([bool(shared.all()) for shared in common], np.bool_)
     grams = _table(
         ngram, tokens, values, [(~shared) | all_of for shared, all_of in zip(common, whole, strict=True)]

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprep.curate.contamination.index import END, MASKED, Hashes, Index, Places, hashes_of
+from dataprep.curate.contamination.index import END, MASKED, NUMBER, Hashes, Index, Places, hashes_of
 from dataprep.curate.contamination.items import SENTENCE, SHORTEST
 from dataprep.curate.contamination.patterns import Patterns, Slot
 
@@ -18,6 +18,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """The ways in which a test row stands in a training row, the surest first."""
 
 _FEWEST, _SHARE = 3, 0.15  # masked n-grams of a test text in a row that is looked at closely
+_OF_WORDS = 0.9  # of the share of tokens, which the share of those that are no numbers must reach
 _SLACK = 5  # tokens before and after the place where a changed text is expected
 
 
@@ -62,7 +63,7 @@ class Matcher:
     patterns: Patterns
     overlap: float
     near: float
-    _bits: dict[int, dict[int, int]] = field(default_factory=dict)
+    _bits: dict[tuple[int, bool], dict[int, int]] = field(default_factory=dict)
 
     def find(self, tokens: NDArray[np.int32], starts: Places) -> dict[int, list[Match]]:
         """Return the matches of each row that has some, the surest first.
@@ -147,8 +148,10 @@ class Matcher:
             slack = max(_SLACK, size // 4)
             at = sorted((positions - places).tolist())[len(places) // 2]
             begin, end = max(start, at - slack), min(int(ends[row]), at + size + slack)
-            score = self._likeness(text, masked[begin:end].tolist())
-            if score >= self.near:
+            window = masked[begin:end]
+            score = self._likeness(text, window)
+            words = window[window != NUMBER]
+            if score >= self.near and self._likeness(text, words, words=True) >= _OF_WORDS * self.near:
                 begin, end = max(start, at) - start, min(int(ends[row]), at + size) - start
                 found.setdefault(row, []).append(Match(text, "changed", score, begin, end))
         return found
@@ -167,15 +170,23 @@ class Matcher:
                 found.setdefault(row, []).append(match)
         return found
 
-    def _likeness(self, text: int, window: Sequence[int]) -> float:
-        """Return the share of a text's tokens, without names, that stand in a window in their order."""
+    def _likeness(self, text: int, window: NDArray[np.int32], *, words: bool = False) -> float:
+        """Return the share of a text's tokens, without names, that stand in a window in their order.
+
+        Args:
+            text: number of the test text.
+            window: tokens of a row.
+            words: leave out the text's numbers too.
+        """
         core = self.index.cores[text]
-        bits = self._bits.get(text)
+        if words:
+            core = core[core != NUMBER]
+        bits = self._bits.get((text, words))
         if bits is None:
-            bits = self._bits[text] = {}
+            bits = self._bits[text, words] = {}
             for place, token in enumerate(core.tolist()):
                 bits[token] = bits.get(token, 0) | 1 << place
-        return longest_common(bits, len(core), window) / len(core)
+        return longest_common(bits, len(core), window.tolist()) / len(core)
 
 
 def longest_common(bits: dict[int, int], size: int, window: Sequence[int]) -> int:

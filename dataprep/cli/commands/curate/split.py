@@ -59,6 +59,7 @@ def command(
         summary.add(f"split {name}", ledger, result.outputs[name], note=note, facts=facts)
     keys = " + ".join(f"{count:,}" for count in result.keys.values())
     if result.checked:
-        summary.say(f"  the files were read again: no {by} is in two of them ({keys} different ones)")
+        key = "group of near-duplicates" if by == "near-duplicates" else by
+        summary.say(f"  the files were read again: no {key} is in two of them ({keys} different ones)")
     summary.say(*(f"warning: {warning}" for warning in result.warnings.values()))
     summary.finish()
