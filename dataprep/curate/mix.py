@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,8 @@ def mix_files(
     _check(weights, {"--total": total, "--tokens": tokens, "--repeat-at-most": repeat_at_most}, seed, memory)
     if tokens is not None and encode is None:
         raise UsageError("--tokens: rows have no number of tokens yet: name a tokenizer with --tokenizer")
+    # The rows that are not drawn would be lost.
+    files.check_apart([] if dry_run else [output], paths)
     if not isinstance(rejects, Rejects):
         files.check_distinct(rejects, [output], paths)
     ledger, unchanged = Ledger(), files.Unchanged(paths)
@@ -196,6 +199,9 @@ def _check(
         raise UsageError("there is nothing to mix: give at least one file")
     for path in weights:
         files.check_input(path)
+    for path, other in combinations([path for path in weights if path != files.STDIO], 2):
+        if Path(path).samefile(other):
+            raise UsageError(f"{path} and {other} are one file: give it once, with the sum of its weights")
     check_whole("--seed", seed)
     check_amounts(amounts)
     if memory < 1:

@@ -360,7 +360,8 @@ def test_bad_rows_and_paths_are_errors(tmp_path):
     for train_path, test_path in ((document, train), (train, document)):
         with pytest.raises(InputError, match=r"squad.json: row 1: a document.*convert squad --to example"):
             decontaminate_files([train_path], None, against=[test_path])
-    with pytest.raises(UsageError, match="replace an input"):
-        decontaminate_files([train], None, against=[test], dropped=test)
+    for output, dropped in ((None, test), (test, None), (train, None)):
+        with pytest.raises(UsageError, match="replace an input"):
+            decontaminate_files([train], output, against=[test], dropped=dropped)
     with pytest.raises(UsageError, match="names no part"):
         Overlap(fields=())

@@ -72,6 +72,17 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_a_mixture_replaces_no_file_that_it_reads(tmp_path: Path) -> None:
+    """Rows that are not drawn would be lost. A file under two names would have its rows twice."""
+    paths = _files(tmp_path, 20, 10)
+    with pytest.raises(UsageError, match="would replace an input"):
+        mix_files(dict.fromkeys(paths, 1), paths[1])
+    twice = f"{tmp_path}/./0.jsonl"
+    with pytest.raises(UsageError, match=r"are one file: give it once, with the sum"):
+        mix_files({paths[0]: 1, twice: 2}, tmp_path / "out.jsonl")
+    assert len(read_jsonl(paths[1])) == 10
+
+
 def _texts(folder: Path) -> tuple[list[str], list[list[int]]]:
     """Write two files of rows of chats and of texts; return their paths, and the words of each row."""
     paths, lengths = [], []

@@ -139,7 +139,8 @@ def _check_apart(
     output: str | Path | None, others: Iterable[str | Path | None], inputs: Sequence[str]
 ) -> None:
     beside = [str(path) for path in others if path is not None]
-    files.check_apart(beside, inputs, "it would replace an input")
+    outputs = [*beside, *([] if output is None else [str(output)])]
+    files.check_apart(outputs, inputs, "it would replace an input")
     for number, path in enumerate(beside):
         files.check_distinct(path, [*beside[:number], *([] if output is None else [str(output)])], inputs)
 
