@@ -38,7 +38,7 @@ _ESCAPE = re.compile(rb"\\u00[0-7]|\\u212a|\\u0130")
 _SIGNS = ("\u212a".encode(), "\u0130".encode())
 
 
-# What `label` makes of invisible characters.
+# Invisible characters, as `label` shows them.
 _ESCAPED = re.compile(r"\\(n|r|t|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
