@@ -106,6 +106,22 @@ def test_what_is_up_to_date_is_skipped(chain, run):
     assert run("verify", "out/parts/x.jsonl", cwd=chain).code == 0
 
 
+def test_what_was_recorded_stays_if_the_bytes_differ(chain, run):
+    """A second replay, and verify, still say so; a new file in a folder is named."""
+    recorded = (chain / "merged.jsonl.gz.manifest.json").read_bytes()
+    write_jsonl(chain / "out/c.jsonl", [chat("Q", "A")])
+    (chain / "merged.jsonl.gz").unlink()
+    for _ in range(2):
+        done = run("replay", "merged.jsonl.gz", cwd=chain)
+        assert done.code == 1
+        assert "only one of the two runs read out/c.jsonl" in done.err
+        assert (chain / "merged.jsonl.gz.manifest.json").read_bytes() == recorded
+    assert run("verify", "merged.jsonl.gz", cwd=chain).code == 1
+    (chain / "out/c.jsonl").unlink()
+    assert run("replay", "merged.jsonl.gz", cwd=chain).code == 0
+    assert run("verify", "merged.jsonl.gz", cwd=chain).code == 0
+
+
 def test_another_folder_with_the_same_sources_gets_the_same_bytes(chain, run):
     """Only raw/ is there, and everything else is made."""
     other = chain.parent / "other"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
 from dataprep.models.loading import check_finite
 from dataprep.train.objectives.soft_label import tiny
@@ -104,6 +105,7 @@ def new_scorer(
 
 def load_scorer(path: str) -> Scorer:
     """Load a trained classifier from a network's file, a run or a model directory."""
+    provenance.read(path)
     if network := network_file(path):
         return _load_network(network)
     if not Path(path).is_dir():
