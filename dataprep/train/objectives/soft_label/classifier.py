@@ -88,6 +88,7 @@ def new_scorer(
     if tokenizer is not None and (network or model in NETWORKS):
         raise UsageError("--tokenizer: the tiny network makes a vocabulary of its own from the data")
     if network:
+        provenance.read(model)
         scorer = _load_network(network)
         # Its vocabulary and layers depend on both, so it cannot be trained for other classes or fields.
         pairs = (("classes", scorer.classes.names, classes.names), ("fields", scorer.fields, fields))
@@ -179,6 +180,7 @@ def _open_for_training(
             f"--model {folder}: expected a directory as transformers saves a model, a network's .safetensors "
             f"file, or for soft labels one of {', '.join(PRESETS)}"
         )
+    provenance.read(folder)
     with explain_damage(folder):
         saved = _classes_of(AutoConfig.from_pretrained(folder, **_LOCAL))
         # The saved order of the same classes is kept: it decides what the outputs mean.
@@ -207,5 +209,6 @@ def _labels(classes: Classes) -> dict[str, Any]:
 def _tokenizer(folder: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
+    provenance.read(folder)
     with explain_damage(folder):
         return AutoTokenizer.from_pretrained(folder, **_LOCAL)
