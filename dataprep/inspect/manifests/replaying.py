@@ -207,7 +207,7 @@ def _replayed(
     ]
     if not problems:
         return Done(manifest.command, names, "made")
-    # What was recorded stays: the manifests that the command wrote now describe other bytes.
+    # Keep the record: the manifests that the command wrote now describe other bytes.
     note = problems[0] + _reasons(step, arguments)
     for place, recorded in before.items():
         with replacing(place) as file, BufferedWriter(file) as out:
