@@ -92,6 +92,17 @@ def test_a_file_without_a_manifest_is_a_source(tmp_path, run):
     assert run("verify", "no.jsonl").code == 1
 
 
+def test_a_folder_stands_for_its_files(chain, run):
+    """Those with a manifest and those without, and outputs that are gone."""
+    found, code = states(run, "out", "raw", cwd=chain)
+    made = dict.fromkeys(("x.jsonl", "y.jsonl", "merged.jsonl.gz"), "ok")
+    assert found == made | dict.fromkeys(("a.jsonl", "b.jsonl"), "source")
+    assert code == 0
+    (chain / "out/parts/y.jsonl").unlink()
+    found, code = states(run, "out", cwd=chain)
+    assert (found["y.jsonl"], code) == ("broken", 1)
+
+
 def test_what_is_up_to_date_is_skipped(chain, run):
     """And what is missing or changed is made again."""
     before = files_of(chain)
