@@ -74,6 +74,17 @@ def test_one_changed_byte_anywhere_is_found_and_named(chain, run):
     assert run("verify", "out/parts/x.jsonl", cwd=chain).code == 0
 
 
+def test_a_changed_manifest_blames_no_input(chain, run):
+    """The manifest alone is broken, whatever it now says of what was read."""
+    place = chain / "merged.jsonl.gz.manifest.json"
+    text = place.read_text()
+    for entry in json.loads(text)["inputs"]:
+        digest = entry["sha256"]
+        place.write_text(text.replace(digest, digest[:-1] + ("1" if digest[-1] == "0" else "0")))
+        found, code = states(run, "merged.jsonl.gz", cwd=chain)
+        assert (code, [name for name in found if found[name] == "broken"]) == (1, ["merged.jsonl.gz"])
+
+
 def test_a_step_that_was_made_again_is_named(chain, run):
     """The file fits its manifest, but is not what the next command read."""
     words = ("convert", "gsm8k", "raw/gsm8k/a.jsonl", "-o", "out/a.jsonl", "--system", "Other.")

@@ -142,6 +142,7 @@ class _Checker:
     def __init__(self) -> None:
         self.links: dict[tuple[str, str], Link] = {}
         self._digests = Digests()
+        self._changed: set[Path] = set()  # manifests that say nothing about their inputs any more
 
     def visit(self, path: Path, expected: Entry | None, reader: Manifest | None) -> None:
         """Check a file, and then those that it was made of; ``expected`` is what its reader says."""
@@ -155,6 +156,7 @@ class _Checker:
         state: State
         if note:
             state = "broken"
+            self._changed |= set() if manifest is None else {manifest.place}
         else:
             state, note = self._state(path, expected, reader, manifest)
         self.links[key] = Link(shown, state, note, by)
@@ -182,8 +184,11 @@ class _Checker:
         self, path: Path, expected: Entry | None, reader: Manifest | None, manifest: Manifest | None
     ) -> tuple[State, str]:
         own = None if manifest is None else manifest.output(path)
-        if problem := self._problem(path, expected, reader, manifest):
+        if problem := self._problem(path, None, None, manifest):
             return "broken", problem
+        if problem := self._problem(path, expected, reader, manifest):
+            is_doubted = reader is not None and reader.place in self._changed
+            return "unknown" if is_doubted else "broken", problem
         size = path.stat().st_size if path.is_file() else 0
         if any(entry is not None and 0 < entry.bytes < size for entry in (own, expected)):
             return "grown", "further lines since"
