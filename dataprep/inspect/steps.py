@@ -13,6 +13,7 @@ from dataprep.core.manifests.format import Entry, Manifest, read_manifest
 
 # The arguments of commands that name files of rows. Without one, a command took those of the workspace.
 _ROWS = ("inputs", "train", "source", "requests", "responses", "rows")
+_FOLDERS = ("workspace", "output")  # in which inputs are, but which name none
 _SUFFIXES = tuple(
     kind + packed
     for kind in (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -54,9 +55,8 @@ class Step:
         given = [text for name in _ROWS for text in _texts(self.options.get(name))]
         found = [file for text in given for file in self.inputs if _is_meant(text, file)]
         if not found:
-            of_flags = [
-                text for name in self.options.keys() - {*_ROWS} for text in _texts(self.options[name])
-            ]
+            flags = self.options.keys() - {*_ROWS, *_FOLDERS}
+            of_flags = [text for name in flags for text in _texts(self.options[name])]
             found = [
                 file
                 for file in self.inputs

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dataprep.core import provenance
+from dataprep.core.manifests.writing import Call, ManifestWriter
+from dataprep.core.provenance import recording
 from tests.helpers import chat, write_jsonl
 
 
@@ -120,3 +123,21 @@ def test_a_step_with_a_hidden_key_says_so(tmp_path, run):
     done = run("replay", "c.jsonl")
     assert done.code == 1
     assert "the manifest has *** in place of a key" in done.err + done.out.decode()
+
+
+def test_a_folder_is_an_input_with_the_files_that_count(tmp_path, monkeypatch):
+    """Measurements beside a student differ from run to run, and change no prediction."""
+    monkeypatch.chdir(tmp_path)
+    student, rows = tmp_path / "student", tmp_path / "rows.jsonl"
+    student.mkdir()
+    (student / "model.bin").write_bytes(b"weights")
+    (student / "metrics.jsonl").write_text("seconds")
+    rows.write_text("{}\n")
+    for read, written, names in ((None, student, ("model.bin",)), (student, rows, ("*",))):
+        with recording() as recorder:
+            if read is not None:
+                provenance.read(str(read))
+            provenance.wrote(written, names=names)
+            assert ManifestWriter(recorder, Call("train", lambda _: [], lambda _: {})).write() == []
+    (entry,) = manifest_of(rows)["inputs"]
+    assert (entry["path"], [*entry["files"]]) == ("student", ["model.bin"])

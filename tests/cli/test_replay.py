@@ -74,6 +74,17 @@ def test_one_changed_byte_anywhere_is_found_and_named(chain, run):
     assert run("verify", "out/parts/x.jsonl", cwd=chain).code == 0
 
 
+def test_a_changed_manifest_blames_no_input(chain, run):
+    """The manifest alone is broken, whatever it now says of what was read."""
+    place = chain / "merged.jsonl.gz.manifest.json"
+    text = place.read_text()
+    for entry in json.loads(text)["inputs"]:
+        digest = entry["sha256"]
+        place.write_text(text.replace(digest, digest[:-1] + ("1" if digest[-1] == "0" else "0")))
+        found, code = states(run, "merged.jsonl.gz", cwd=chain)
+        assert (code, [name for name in found if found[name] == "broken"]) == (1, ["merged.jsonl.gz"])
+
+
 def test_a_step_that_was_made_again_is_named(chain, run):
     """The file fits its manifest, but is not what the next command read."""
     words = ("convert", "gsm8k", "raw/gsm8k/a.jsonl", "-o", "out/a.jsonl", "--system", "Other.")
@@ -92,6 +103,17 @@ def test_a_file_without_a_manifest_is_a_source(tmp_path, run):
     assert run("verify", "no.jsonl").code == 1
 
 
+def test_a_folder_stands_for_its_files(chain, run):
+    """Those with a manifest and those without, and outputs that are gone."""
+    found, code = states(run, "out", "raw", cwd=chain)
+    made = dict.fromkeys(("x.jsonl", "y.jsonl", "merged.jsonl.gz"), "ok")
+    assert found == made | dict.fromkeys(("a.jsonl", "b.jsonl"), "source")
+    assert code == 0
+    (chain / "out/parts/y.jsonl").unlink()
+    found, code = states(run, "out", cwd=chain)
+    assert (found["y.jsonl"], code) == ("broken", 1)
+
+
 def test_what_is_up_to_date_is_skipped(chain, run):
     """And what is missing or changed is made again."""
     before = files_of(chain)
@@ -104,6 +126,22 @@ def test_what_is_up_to_date_is_skipped(chain, run):
     assert (done.err.count("up to date"), done.err.count("made:")) == (2, 2)
     assert files_of(chain) == before
     assert run("verify", "out/parts/x.jsonl", cwd=chain).code == 0
+
+
+def test_what_was_recorded_stays_if_the_bytes_differ(chain, run):
+    """A second replay, and verify, still say so; a new file in a folder is named."""
+    recorded = (chain / "merged.jsonl.gz.manifest.json").read_bytes()
+    write_jsonl(chain / "out/c.jsonl", [chat("Q", "A")])
+    (chain / "merged.jsonl.gz").unlink()
+    for _ in range(2):
+        done = run("replay", "merged.jsonl.gz", cwd=chain)
+        assert done.code == 1
+        assert "only one of the two runs read out/c.jsonl" in done.err
+        assert (chain / "merged.jsonl.gz.manifest.json").read_bytes() == recorded
+    assert run("verify", "merged.jsonl.gz", cwd=chain).code == 1
+    (chain / "out/c.jsonl").unlink()
+    assert run("replay", "merged.jsonl.gz", cwd=chain).code == 0
+    assert run("verify", "merged.jsonl.gz", cwd=chain).code == 0
 
 
 def test_another_folder_with_the_same_sources_gets_the_same_bytes(chain, run):

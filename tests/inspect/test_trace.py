@@ -99,6 +99,14 @@ def test_every_row_of_a_merge_is_followed_to_its_source_row(tmp_path, made):
             )
 
 
+def test_a_step_in_another_workspace_is_followed(tmp_path, run):
+    """The workspace that an option names is no input."""
+    raw_gsm8k(tmp_path)
+    for words in ("convert gsm8k", "merge"):
+        assert run(*words.split(), "--workspace", tmp_path, cwd="/").code == 0
+    assert b"raw/gsm8k/train.jsonl:" in run("trace", "mergedata/train.jsonl:1").out
+
+
 def test_equal_rows_of_a_merge_are_told_apart_by_the_order(made):
     """A merge puts each row at a place of its own; with another order all places are named."""
     write_jsonl("a.jsonl", [chat("same", "row")] * 3 + [chat("other", "row")])

@@ -43,6 +43,14 @@ CHAT = [chat("Hi", SCRIPT, source="a"), chat("Hello", "World", source="b"), {"me
 JSON = {"content-type": "application/json"}
 
 
+@pytest.mark.parametrize("call", ["page", "find"])
+def test_a_wrong_number_of_rows_is_no_failure(client, call):
+    """None, or less, is one row."""
+    for count in ("0", "-5"):
+        made = client(CHAT).get(f"api/{call}", params={"count": count})
+        assert [row["number"] for row in made.json()["rows"]] == [1]
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [

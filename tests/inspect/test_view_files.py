@@ -19,6 +19,7 @@ from dataprep.inspect.view.files import ViewedFile
 from dataprep.inspect.view.index import LineIndex
 from dataprep.inspect.view.opened import Opened
 from dataprep.inspect.view.search import Query, find
+from tests.helpers import write_jsonl
 
 LINES = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"")), max_size=40)
 
@@ -154,6 +155,10 @@ def test_a_file_that_is_gone_is_named(opened, tmp_path):
     assert "not there" in file.state()["problem"]
     with pytest.raises(FileError, match="no such file"):
         file.page(1, 50)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(path)  # which would block whoever opens it
+        with pytest.raises(FileError, match="no such file"):
+            file.page(1, 50)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +239,22 @@ def test_a_search_finds_what_parsing_every_row_finds(rows, text, source, piece, 
             found += [row["number"] for row in part.rows]
             start = part.next
     assert found == (wanted[::-1] if back else wanted)
+
+
+@pytest.mark.parametrize("name", ["\u202eright", "s" * 700, "two\nlines", 'a "b" \\x00', "\x1b[31mé"])
+def test_rows_are_found_by_what_the_page_lists(opened, tmp_path, name):
+    """Sources and statuses are listed shortened and with escapes, and both forms of them are found."""
+    rows = [{"source": name, "a": 1}, {"source": "other", "status": name}, {"source": name[:-1]}]
+    file = opened(write_jsonl(tmp_path / "a.jsonl", rows))
+    listed = file.page(1, 3)["rows"]
+    source, status = listed[0]["source"], listed[1]["statuses"][0][1]
+    assert source == status
+    assert source.isprintable()
+    assert {source, "other"} <= {*file.values()["sources"]}
+    wanted = [1, 3] if len(name) > 60 else [1]
+    assert [row["number"] for row in find(file.reader(), Query(source=source), 1).rows] == wanted
+    assert [row["number"] for row in find(file.reader(), Query(source=name), 1).rows] == [1]
+    assert [row["number"] for row in find(file.reader(), Query(status=status), 1).rows] == [2]
 
 
 def test_only_two_signs_have_a_small_letter_of_ascii():

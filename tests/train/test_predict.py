@@ -11,7 +11,8 @@ import torch
 
 from dataprep import PredictOptions, predict_files, read_rows
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.train.objectives.soft_label.classifier import load_scorer
+from dataprep.core.provenance import recording
+from dataprep.train.objectives.soft_label.classifier import load_scorer, new_scorer
 from dataprep.train.objectives.soft_label.rows import logits_of
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
@@ -243,6 +244,18 @@ def test_options_are_checked(options, says):
     """Before anything is read."""
     with pytest.raises(UsageError, match=says):
         PredictOptions(**options)
+
+
+@pytest.mark.parametrize("kind", ["scorer", "classifier"])
+def test_the_model_is_an_input(kind, request):
+    """Of rows that it scores, and of a run that begins with it, so that `verify` looks at it."""
+    folder = request.getfixturevalue(kind)
+    with recording() as recorder:
+        scorer = load_scorer(str(folder))
+    assert str(folder) in recorder.job.reads
+    with recording() as recorder:
+        new_scorer(str(folder), [], scorer.fields, scorer.classes, None)
+    assert str(folder) in recorder.job.reads
 
 
 @pytest.mark.medium

@@ -196,7 +196,8 @@ def _place_of(path: str) -> tuple[Path, Path]:
 
 def _given_folder(path: str, real: str, folder: str) -> str:
     """Return a folder as the path of a file in it names it, which can have links in it."""
-    given = Path(_absolute(path)).parents[len(Path(real).relative_to(folder).parts) - 1]
+    absolute = Path(_absolute(path))
+    given = [absolute, *absolute.parents][len(Path(real).relative_to(folder).parts)]
     return str(given) if os.path.realpath(given) == folder else folder
 
 
@@ -216,7 +217,8 @@ def _is_own(real: str, job: Job) -> bool:
 
 def _folder_of(real: str) -> str | None:
     """Return the folder with a manifest that a file is in, such as shards."""
-    return next((str(above) for above in Path(real).parents if is_manifest(beside(above))), None)
+    places = [Path(real), *Path(real).parents]
+    return next((str(place) for place in places if is_manifest(beside(place)) and place.is_dir()), None)
 
 
 def _is_same(real: str, written: Written) -> bool:

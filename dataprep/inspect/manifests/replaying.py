@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from io import BufferedWriter
 from pathlib import Path
 from typing import Literal
 
 from dataprep.core.errors import FileError, InputError, UsageError, one_line
+from dataprep.core.io import replacing
 from dataprep.core.manifests.format import OUTSIDE, Entry, Manifest, beside, read_manifest
 from dataprep.core.manifests.keys import HIDDEN
 from dataprep.core.manifests.writing import versions
@@ -78,14 +80,17 @@ def replay_steps(
     steps = _steps_of(paths, folder)
     located = _located(steps, sources)
     result, digests = Replayed(), Digests()
+    computed: set[Path] = set()  # what a model computed differently now
     for step in steps:
-        done = _replayed(step, located, digests, check, dry_run=dry_run)
+        done = _replayed(step, located, digests, check, computed, dry_run=dry_run)
         result.steps.append(done)
         if on_step is not None:
             on_step(done)
-        # The next steps would be made of other rows.
-        if done.state == "differs" and step.manifest.command not in _COMPUTES:
-            break
+        if done.state == "differs":
+            # The next steps would be made of other rows.
+            if step.manifest.command not in _COMPUTES:
+                break
+            computed |= {step.root / name for name in step.outputs}
     return result
 
 
@@ -168,7 +173,13 @@ def _files_in(source: Path) -> Iterator[Path]:
 
 
 def _replayed(
-    step: _Step, located: dict[str, Path], digests: Digests, check: Check, *, dry_run: bool
+    step: _Step,
+    located: dict[str, Path],
+    digests: Digests,
+    check: Check,
+    computed: set[Path],
+    *,
+    dry_run: bool,
 ) -> Done:
     manifest, root = step.manifest, step.root
     names = tuple(step.outputs)
@@ -177,7 +188,8 @@ def _replayed(
     if all(not digests.differs(root / entry.path, entry) for entry in step.outputs.values()):
         return Done(manifest.command, names, "up to date")
     for entry in () if dry_run else step.inputs.values():
-        _check_input(step, entry, located, digests)
+        if root / entry.path not in computed:
+            _check_input(step, entry, located, digests)
     arguments = [_mapped(word, located) for word in manifest.arguments]
     linked = [root / entry.path for entry in step.inputs.values() if not entry.is_outside]
     check(manifest.command, arguments, root, [*located.values(), *linked])
@@ -185,6 +197,7 @@ def _replayed(
         return Done(manifest.command, names, "would run")
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
+    before = {place: place.read_bytes() for name in names if (place := beside(root / name)).is_file()}
     _run(manifest, arguments, root)
     digests.forget()
     problems = [
@@ -194,18 +207,34 @@ def _replayed(
     ]
     if not problems:
         return Done(manifest.command, names, "made")
-    note = problems[0]
+    # Keep the record: the manifests that the command wrote now describe other bytes.
+    note = problems[0] + _reasons(step, arguments)
+    for place, recorded in before.items():
+        with replacing(place) as file, BufferedWriter(file) as out:
+            out.write(recorded)
+    return Done(manifest.command, names, "differs", note)
+
+
+def _reasons(step: _Step, arguments: Sequence[str]) -> str:
+    """Return what to add to a note: what can have changed the bytes."""
+    manifest, note = step.manifest, _other_inputs(step)
     if manifest.command in _COMPUTES:
         note += "; what a model computes can differ between machines"
     elif manifest.versions != (now := versions()):
         changed = [name for name, value in manifest.versions.items() if now.get(name) != value]
         note += f"; other versions than then: {', '.join(changed)}"
     for entry in step.inputs.values():
-        if (where := root / entry.path).is_file() and where.stat().st_size > entry.bytes > 0:
+        if (where := step.root / entry.path).is_file() and where.stat().st_size > entry.bytes > 0:
             note += f"; {entry.path} has further lines since"
-    if any(HIDDEN in word for word in arguments):
-        note += f"; the manifest has {HIDDEN} in place of a key"
-    return Done(manifest.command, names, "differs", note)
+    return note + (f"; the manifest has {HIDDEN} in place of a key" if HIDDEN in "".join(arguments) else "")
+
+
+def _other_inputs(step: _Step) -> str:
+    """Return what to add to a note if the command has now read other files, such as new ones in a folder."""
+    written = [read_manifest(step.root / name) for name in step.outputs]
+    read = {entry.path for manifest in written if manifest is not None for entry in manifest.inputs}
+    changed = sorted(read ^ step.inputs.keys()) if read else []
+    return f"; only one of the two runs read {', '.join(changed[:_LINES])}" if changed else ""
 
 
 def _given(step: _Step, digests: Digests) -> Done:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,8 @@ from dataprep.core.errors import InputError
 from dataprep.core.io import printable
 from dataprep.core.ledger import advance
 from dataprep.core.manifests.digests import digest_of, digest_of_files, folder_digest
-from dataprep.core.manifests.format import Entry, Manifest, is_intact, read_manifest
+from dataprep.core.manifests.format import Entry, Manifest, beside, is_intact, read_manifest
+from dataprep.core.provenance import SUFFIX, is_manifest
 from dataprep.datasets import download
 
 State = Literal["ok", "source", "grown", "unknown", "broken"]
@@ -56,15 +57,30 @@ class Verified:
 def verify_files(paths: Sequence[str | Path]) -> Verified:
     """Check that files have the bytes that their manifests say, and so on back to the sources.
 
-    Every file is read: digests are not taken from anywhere. A file without a manifest is a source.
+    Every file is read: digests are not taken from anywhere. A file without a manifest is a source. A folder
+    without one stands for the files in it.
 
     Raises:
         FileError: a given file does not exist.
     """
     checker = _Checker()
     for path in paths:
-        checker.visit(Path(path), None, None)
+        for file in [*_files_in(Path(path))] or [Path(path)]:
+            checker.visit(file, None, None)
     return Verified([*checker.links.values()])
+
+
+def _files_in(path: Path) -> Iterator[Path]:
+    """Yield a file, or a folder with a manifest; of another folder those in it, and those that it lacks."""
+    if not path.is_dir() or beside(path).is_file():
+        yield path
+        return
+    for each in sorted(path.iterdir()):
+        output = each.with_name(each.name.removesuffix(SUFFIX))
+        if output != each:
+            yield from [output] if is_manifest(each) and not output.exists() else []
+        elif not each.name.startswith(".") and not (each.is_symlink() and each.is_dir()):
+            yield from _files_in(each)
 
 
 class Digests:
@@ -126,6 +142,7 @@ class _Checker:
     def __init__(self) -> None:
         self.links: dict[tuple[str, str], Link] = {}
         self._digests = Digests()
+        self._changed: set[Path] = set()  # manifests that say nothing about their inputs any more
 
     def visit(self, path: Path, expected: Entry | None, reader: Manifest | None) -> None:
         """Check a file, and then those that it was made of; ``expected`` is what its reader says."""
@@ -139,6 +156,7 @@ class _Checker:
         state: State
         if note:
             state = "broken"
+            self._changed |= set() if manifest is None else {manifest.place}
         else:
             state, note = self._state(path, expected, reader, manifest)
         self.links[key] = Link(shown, state, note, by)
@@ -166,8 +184,11 @@ class _Checker:
         self, path: Path, expected: Entry | None, reader: Manifest | None, manifest: Manifest | None
     ) -> tuple[State, str]:
         own = None if manifest is None else manifest.output(path)
-        if problem := self._problem(path, expected, reader, manifest):
+        if problem := self._problem(path, None, None, manifest):
             return "broken", problem
+        if problem := self._problem(path, expected, reader, manifest):
+            is_doubted = reader is not None and reader.place in self._changed
+            return "unknown" if is_doubted else "broken", problem
         size = path.stat().st_size if path.is_file() else 0
         if any(entry is not None and 0 < entry.bytes < size for entry in (own, expected)):
             return "grown", "further lines since"

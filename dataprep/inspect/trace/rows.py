@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,6 +13,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, RowError
 from dataprep.core.jsonl import parse_row
 from dataprep.core.parallel import Operator, run
+from dataprep.core.records import whole_of
 from dataprep.core.sampling import shuffled_order
 
 MAX_PLACES = 100
@@ -106,6 +107,14 @@ def _parsed(line: bytes) -> Any:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
+
+
+def shown_rows(place: Mapping[str, Any], path: str) -> list[Row]:
+    """Return the rows of a file that a place with a ``row`` shows: the one at its line, or equal ones."""
+    wanted = orjson.dumps(place.get("row"))
+    if (line := whole_of(place.get("line"))) is None:
+        return equal_rows(wanted, [path])
+    return [row for row in [row_at(path, line)] if is_same(row.line, wanted)]
 
 
 def kept_row(row: Row, paths: Sequence[str]) -> list[Row]:

@@ -27,6 +27,7 @@ from dataprep.inspect.trace.rows import (
     merged_row,
     rank_of,
     row_at,
+    shown_rows,
 )
 from dataprep.tokens.shards.manifest import MANIFEST, sha256_of
 from dataprep.tokens.shards.reading import Mixture, Shards
@@ -198,8 +199,8 @@ def _follow(made: Origin, row: Row, step: Step, depth: int) -> None:
     if own is not None and (problem := _changed(row.where.path, own.sha256, "it was written", size)):
         made.note = problem
         return
-    if step.command in ("collect", "generate", "prompt"):
-        _BY_ID[step.command](made, row, step, depth)
+    if step.command in _BY_NAME:
+        _BY_NAME[step.command](made, row, step, depth)
         return
     for file in step.row_files():
         if problem := _unreadable(file):
@@ -374,15 +375,25 @@ def _input(step: Step, name: str, place: int) -> str:
     """Return the path of the input that an option names; else the one at a place among all inputs."""
     given = step.options.get(name)
     if isinstance(given, str):
-        for file in step.inputs:
-            if Path(file.path).name == Path(given).name:
+        for file in sorted(step.inputs, key=lambda file: file.name != given):
+            if file.name == given or Path(file.path).name == Path(given).name:
                 return file.path
     if not step.inputs:
         raise UsageError("its manifest names no input")
     return step.inputs[place].path
 
 
-_BY_ID: dict[str, Callable[[Origin, Row, Step, int], None]] = {
+def _of_diff(made: Origin, row: Row, step: Step, depth: int) -> None:
+    for side in ("a", "b"):
+        place = row.value.get(side)
+        if isinstance(place, Mapping) and (path := _input(step, side, 0 if side == "a" else -1)):
+            made.note = made.note or _changed(path, next(f.sha256 for f in step.inputs if f.path == path))
+            _add_equal(made, [] if made.note else shown_rows(place, path), depth, "diff")
+
+
+# Commands whose rows name what they were made of.
+_BY_NAME: dict[str, Callable[[Origin, Row, Step, int], None]] = {
+    "diff": _of_diff,
     "prompt": _of_prompt,
     "generate": _of_generate,
     "collect": _of_collect,

@@ -125,8 +125,7 @@ class _Pages:
 
     def page(self, request: Request) -> dict[str, Any]:
         values = request.query_params
-        count = min(_number(values, "count", PAGE), _MOST)
-        file = self._of(values)
+        file, count = self._of(values), _count(values)
         return file.page(_number(values, "at", 1), count) | {"state": file.state()}
 
     def row(self, request: Request) -> dict[str, Any]:
@@ -156,7 +155,7 @@ class _Pages:
         flagged = mark == "flagged"
         query = Query(text, source, status, flagged, file.kind, file.mark_of, "" if flagged else mark)
         back = values.get("back") == "1"
-        count = min(_number(values, "count", PAGE), _MOST)
+        count = _count(values)
         start = _number(values, "at", 1)
         return file.find(query, start, back=back, count=count) | {"state": file.state()}
 
@@ -179,6 +178,10 @@ class _Pages:
             return _json({"error": str(error)}, 400)
         except DataprepError as error:
             return _json({"error": str(error)}, 409)
+
+
+def _count(values: Mapping[str, Any]) -> int:
+    return max(1, min(_number(values, "count", PAGE), _MOST))
 
 
 def _number(values: Mapping[str, Any], name: str, default: int) -> int:

@@ -14,7 +14,7 @@ from threading import Event, Lock, Thread
 from typing import Any, Literal, NamedTuple
 
 from dataprep.core import io as files
-from dataprep.core.errors import DataprepError, InputError, Location, UsageError
+from dataprep.core.errors import DataprepError, FileError, InputError, Location, UsageError
 from dataprep.core.io.reading import BOM, Identity, translated
 from dataprep.core.io.unfinished import new_file
 from dataprep.core.jsonl import MAX_LINE
@@ -205,6 +205,8 @@ class ViewedFile:
         """Return a reader of the lines that are there now."""
         for _ in range(10):
             self.refresh()
+            if self._gone and self.plain:  # a pipe in its place would block
+                raise FileError(self.path, "no such file")
             generation, index = self.generation, self.index
             # The extent first, so that the file has at least the bytes that it covers.
             extent = index.extent(whole=self.complete)

@@ -28,6 +28,7 @@ MOST_BLOCKS = 300
 PREVIEW_BYTES = 128 << 10
 """Bytes of a line up to which a preview parses it."""
 _TITLE = 200
+_LABEL = 60
 _BY_TEACHER = ("rationales", "status", "teacher_answers", "reasoning")
 _FIRST_TEXT = re.compile(rb'"(?:content|question|response|text)":\s*"((?:[^"\\]|\\.){1,200})')
 _RANK = {"reasoning": 0, "text": 1, "call": 2, "field": 3}
@@ -111,8 +112,8 @@ def preview(number: int, line: bytes, size: int, *, chat: bool) -> dict[str, Any
         "number": number,
         "title": shown(title, _TITLE),
         "size": size,
-        "source": shown(source, 60) if isinstance(source, str) else "",
-        "statuses": [[shown(name, 60), shown(value, 60)] for name, value in statuses_of(row).items()][:12],
+        "source": label(source) if isinstance(source, str) else "",
+        "statuses": [[shown(name, _LABEL), label(value)] for name, value in statuses_of(row).items()][:12],
         "flagged": bool(findings),
     }
 
@@ -193,6 +194,11 @@ def raw(line: bytes, whole: bool) -> dict[str, Any]:
     except (orjson.JSONDecodeError, TypeError):
         text = line.decode("utf-8", "backslashreplace")
     return _Cut(whole).block(TextBlock("", "field", "JSON", text))
+
+
+def label(text: str) -> str:
+    """Return a source or a status in one short line, as the page lists it; `search` finds it by that too."""
+    return visible(text[:_LABEL])
 
 
 def shown(text: str, limit: int) -> str:

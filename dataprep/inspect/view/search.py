@@ -17,7 +17,16 @@ from dataprep.core.errors import RowError
 from dataprep.core.jsonl import MAX_LINE, parse_line
 from dataprep.curate.marks import Mark
 from dataprep.inspect.view.files import Reader, Span
-from dataprep.inspect.view.rows import CUT, PREVIEW_BYTES, Kind, findings_of, preview, shown, statuses_of
+from dataprep.inspect.view.rows import (
+    CUT,
+    PREVIEW_BYTES,
+    Kind,
+    findings_of,
+    label,
+    preview,
+    shown,
+    statuses_of,
+)
 
 SECONDS = 0.08
 """How long one request searches; the page asks again."""
@@ -29,14 +38,18 @@ _ESCAPE = re.compile(rb"\\u00[0-7]|\\u212a|\\u0130")
 _SIGNS = ("\u212a".encode(), "\u0130".encode())
 
 
+# Invisible characters, as `label` shows them.
+_ESCAPED = re.compile(r"\\(n|r|t|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+
+
 @dataclass(frozen=True)
 class Query:
     """The rows to find; an empty part does not matter.
 
     Attributes:
         text: a part of one of the row's texts, in any case.
-        source: the row's source.
-        status: the status of the row, or of one teacher's answer in it.
+        source: the row's source, or its label.
+        status: the status of the row, or of one teacher's answer in it, or its label.
         flagged: a row that is not valid.
         kind: the kind of the file's rows.
         mark_of: returns a person's mark of a line; a marked row is flagged too.
@@ -54,7 +67,8 @@ class Query:
     def lines_in(self, data: bytes) -> Iterator[tuple[int, int, int]]:
         """Yield index, begin and end of each line in some bytes that may match."""
         # The status of a line of a journal is not written there.
-        texts = [self.text, self.source, "" if self.kind == "journal" else self.status]
+        labels = [_ESCAPED.sub("\n", text) for text in (self.source, self.status)]
+        texts = [self.text, labels[0], "" if self.kind == "journal" else labels[1]]
         needle = max((_needle(text.lower()) for text in texts), key=len)
         if not needle:
             begin = 0
@@ -82,12 +96,17 @@ class Query:
         if row is None:  # not JSON: its text can still be looked for
             text = line.decode("utf-8", "replace").lower()
             return not self.source and not self.status and self.text.lower() in text
-        if self.source and row.get("source") != self.source:
+        if self.source and not _is(self.source, row.get("source")):
             return False
-        if self.status and self.status not in statuses_of(row).values():
+        if self.status and not any(_is(self.status, status) for status in statuses_of(row).values()):
             return False
         wanted = self.text.lower()
         return not wanted or any(wanted in text.lower() for text in _texts_in(row))
+
+
+def _is(wanted: str, value: Any) -> bool:
+    """Return whether a source or a status is the wanted one, which the page has shortened for its list."""
+    return isinstance(value, str) and wanted in (value, label(value))
 
 
 def has_mark(mark: Mark | None, wanted: str) -> bool:

@@ -102,6 +102,11 @@ class DocumentsWithLogprobs(Documents):
         return len(self._documents)
 
     @property
+    def epochs(self) -> tuple[int, ...]:
+        """The number of documents that were not set aside: the items of every epoch."""
+        return (len(self),)
+
+    @property
     def tokens(self) -> int:
         """Number of tokens in all documents."""
         return sum(self.shards.document(number)[0].size for number in self._documents)

@@ -64,7 +64,10 @@ def command(
         )
     rows = made.facts.stats.rows
     facts = {"licences": [each.name for each in made.facts.licences], "teachers": [*made.facts.teachers]}
-    lines = [f"  the files of {path} have no manifest" for path in made.facts.missing[:1]]
+    missing = made.facts.missing
+    lines = [f"  no manifest tells how {path} was made" for path in missing[:1]]
+    if len(missing) > 1:
+        lines[0] += f", nor {len(missing) - 1} other files"
     target = "-" if to_stdout else str(readme_path(str(output)))
     note = "nothing is written: " if dry_run else ""
     summary.add("card", Ledger(rows, rows), target, facts=facts, note=note, lines=lines)

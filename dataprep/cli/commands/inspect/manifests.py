@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def verify_command(
-    paths: list[str] = argument(..., "Files, or folders of shards or students.", "FILE..."),
+    paths: list[str] = argument(..., "Files, or folders of files, shards or a student.", "FILE..."),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

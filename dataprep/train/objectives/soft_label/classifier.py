@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
 from dataprep.models.loading import check_finite
 from dataprep.train.objectives.soft_label import tiny
@@ -87,6 +88,7 @@ def new_scorer(
     if tokenizer is not None and (network or model in NETWORKS):
         raise UsageError("--tokenizer: the tiny network makes a vocabulary of its own from the data")
     if network:
+        provenance.read(model)
         scorer = _load_network(network)
         # Its vocabulary and layers depend on both, so it cannot be trained for other classes or fields.
         pairs = (("classes", scorer.classes.names, classes.names), ("fields", scorer.fields, fields))
@@ -104,6 +106,7 @@ def new_scorer(
 
 def load_scorer(path: str) -> Scorer:
     """Load a trained classifier from a network's file, a run or a model directory."""
+    provenance.read(path)
     if network := network_file(path):
         return _load_network(network)
     if not Path(path).is_dir():
@@ -177,6 +180,7 @@ def _open_for_training(
             f"--model {folder}: expected a directory as transformers saves a model, a network's .safetensors "
             f"file, or for soft labels one of {', '.join(PRESETS)}"
         )
+    provenance.read(folder)
     with explain_damage(folder):
         saved = _classes_of(AutoConfig.from_pretrained(folder, **_LOCAL))
         # The saved order of the same classes is kept: it decides what the outputs mean.
@@ -205,5 +209,6 @@ def _labels(classes: Classes) -> dict[str, Any]:
 def _tokenizer(folder: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
+    provenance.read(folder)
     with explain_damage(folder):
         return AutoTokenizer.from_pretrained(folder, **_LOCAL)
