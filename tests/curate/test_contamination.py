@@ -103,8 +103,8 @@ def test_other_sums_are_not_a_test_answer_with_changes(tmp_path):
         "So John is 74/2 = <<74/2=37>>37 years old.\nJames is 37-12 = <<37-12=25>>25 years old.\n#### 25",
     ]
     same = (
-        "Each of {0} boxes has {1} red marbles, so all of them together have {2} red marbles, and without the "
-        "{3} that Anna lost on her way to school there are {4} left."
+        "Each of {0} boxes has {1} red marbles, so all of them together have {2} red marbles, and without "
+        "the {3} that Anna lost on her way to school there are {4} left."
     )
     test = [{"answer": answer}, {"answer": same.format(3, 4, 12, 2, 10)}]
     train = [chat("How old is it?", text) for text in [*others, same.format(7, 20, 140, 45, 95)]]

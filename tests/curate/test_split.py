@@ -125,7 +125,7 @@ def test_similar_rows_are_not_looked_for_in_a_pipe(tmp_path):
     read, write = os.pipe()
     try:
         for path in ("-", f"/dev/fd/{read}"):
-            with pytest.raises(UsageError, match="reads the rows twice, and .* can be read once"):
+            with pytest.raises(UsageError, match=r"reads the rows twice, and .* can be read once"):
                 split_files(path, tmp_path / "parts", parts="a=1", by="near-duplicates")
     finally:
         os.close(read)
