@@ -21,7 +21,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 # A busy machine is no failure of a property.
 settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("dataprep", settings.get_profile("thorough"), max_examples=50)
+settings.register_profile("dataprep", settings.get_profile("thorough"), max_examples=30)
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
 settings.load_profile("dataprep")
 

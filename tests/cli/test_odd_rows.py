@@ -129,7 +129,7 @@ def changed(row, rng):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_no_row_ends_in_a_traceback(tmp_path, seed):
     """Every command, with rows in which something is of another type, too deep, too large or missing."""
     rng = random.Random(seed)

@@ -348,8 +348,7 @@ def labelled(tmp_path, rows, labels, workers=1, **options):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+@pytest.mark.parametrize(("workers", "end"), [(1, "\n"), (2, "\r\n"), (2, "")])
 def test_piqa_takes_each_label_from_the_same_line(tmp_path, workers, end):
     """Row k has label k of the file beside it, over many blocks of lines, and however its lines end."""
     count = 30_000  # more than one block

@@ -145,7 +145,7 @@ def test_a_student_of_texts_is_asked_and_read_as_it_was_trained(tmp_path):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("kind", ["decoder", "encoder-decoder"])
+@pytest.mark.parametrize("kind", ["decoder", pytest.param("encoder-decoder", marks=pytest.mark.slow)])
 def test_a_student_of_rationales_is_asked_with_its_prefix(tmp_path, monkeypatch, kind):
     """It answers after `predict: ` only: chat rows and Examples give the same answers, all of them right."""
     judged = {"rationales": {"t": "Because."}, "status": {"t": "ok"}}

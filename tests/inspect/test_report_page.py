@@ -61,8 +61,10 @@ def pages(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["one", "labelled", "two"])
-@pytest.mark.parametrize(("width", "dark"), [(320, True), (1280, False)])
+@pytest.mark.parametrize(
+    ("name", "width", "dark"),
+    [("one", 320, True), ("labelled", 1280, False), ("two", 320, False), ("two", 1280, True)],
+)
 def test_page_fits_and_is_legible(open_page, pages, name, width, dark):
     """Also with every fold open, the page does not scroll sideways, and all texts have contrast enough."""
     page = open_page(pages / f"{name}.html", width=width, dark=dark)

@@ -53,7 +53,9 @@ def test_a_prompt_has_the_ids_of_transformers(pairs, name):
     from dataprep.models.loading import _now
 
     compared, wrong = 0, []
-    for kind, pair in pairs.items():
+    # Every other kind: tests/tokens/test_stock_templates.py compares them all, on whole rows.
+    for kind in [*pairs][[*TEMPLATES].index(name) % 2 :: 2]:
+        pair = pairs[kind]
         theirs = pair.theirs
         theirs.chat_template = TEMPLATES[name]
         ours = prompt_encoder(theirs, {"strftime_now": _now})
@@ -71,7 +73,7 @@ def test_a_prompt_has_the_ids_of_transformers(pairs, name):
             if (found := ours.encode_prompt(row)) != expected:
                 wrong.append((kind, what, theirs.decode(expected), theirs.decode(found)))
     assert not wrong
-    assert compared > 100
+    assert compared > 40
 
 
 def test_the_names_of_special_tokens_in_a_message_are_text(pairs):

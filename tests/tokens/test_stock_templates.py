@@ -72,8 +72,15 @@ def test_every_template_is_marked_or_marks_itself():
 # --- and dataprep beside it
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", TEMPLATES)
+# Each template with every other kind of tokenizer, and each kind with every other template.
+PAIRS = [
+    pytest.param(name, kind, marks=pytest.mark.slow if (number + other) % 2 else ())
+    for number, name in enumerate(TEMPLATES)
+    for other, kind in enumerate(KINDS)
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_ids_and_masks_are_those_of_transformers(pairs, name, kind):
     """Token for token, on every row that the template takes; the others are errors."""
     rows = [row for title, row in ROWS.items() if "thoughts" not in title or "think" not in kind]
