@@ -80,7 +80,7 @@ def evaluate_file(
         )  # fmt: skip
         done, tally, clean, written = Evaluation(ledger, []), Tally(), Tally(), 0
         if found is not None:
-            items = _marked(items, found)
+            items, done.named = _marked(items, found), len(found)
         if model is None:
             scored = _of_predictions(items, str(predictions), settings, training, done, on_progress)
         else:

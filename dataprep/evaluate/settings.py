@@ -108,6 +108,7 @@ class Evaluation:
     # The results without the rows that stand in the training data, and their number; `None` if not asked for.
     clean: list[Result] | None = None
     contaminated: int = 0
+    named: int = 0  # entries of the file of --contaminated; none if no test row was found
     guard: Guard | None = None  # kept programs from files; `None` if none was run
 
     @property
@@ -120,7 +121,7 @@ class Evaluation:
     def warnings(self) -> list[str]:
         """Return a sentence for each figure that says little because nearly no reply could be read."""
         warnings = [warning for result in self.results for warning in result.warnings()]
-        if self.clean is not None and not self.contaminated:
+        if self.named and not self.contaminated:
             warnings.append("no row is one of those that --contaminated names: was it made from these rows?")
         return warnings
 

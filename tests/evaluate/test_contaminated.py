@@ -69,6 +69,8 @@ def test_both_figures_are_printed(tmp_path, run):
     assert f"{len(rows) - 1}" in done.out.decode().split("without 1 rows")[1]
     write_jsonl(tmp_path / "found.jsonl", [{"id": "of another set"}])
     assert "no row is one of those that --contaminated names" in run(*command, "found.jsonl").err
+    write_jsonl(tmp_path / "none.jsonl", [])
+    assert "--contaminated" not in run(*command, "none.jsonl").err
     step = json.loads(run(*command, "found.jsonl", "--json").out)
     assert (step["contaminated_rows"], step["results_without"]) == (0, step["results"])
 
