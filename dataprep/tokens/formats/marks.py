@@ -125,7 +125,8 @@ class Marks:
 
     def _text(self, text: str, number: int, kind: str) -> str:
         pieces = _THOUGHTS.split(text)
-        if len(pieces) == 1 or number not in self._answers:
+        # One of thinking tags alone has no other place for marks.
+        if len(pieces) == 1 or number not in self._answers or not any(map(str.strip, pieces[::2])):
             return self._pieces(text, number, kind)
         # The text before `</think>` in a content is reasoning, and the template may treat it as such.
         closing = max((at for at, piece in enumerate(pieces) if _CLOSING.fullmatch(piece)), default=-1)
