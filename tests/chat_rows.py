@@ -75,7 +75,8 @@ ROWS = {
         "messages": [user("a?"), assistant("<think>\n\n</think>\n\nthe dog <b>is</b>")]
     },
     "a tag of thoughts alone beside a call": {
-        "messages": [user("a?"), _ASKED | {"content": " <think>\n"}, _TOLD, assistant("12 it is.")], "tools": TOOLS
+        "messages": [user("a?"), _ASKED | {"content": " <think>\n"}, _TOLD, assistant("12 it is.")],
+        "tools": TOOLS,
     },
     "tools": {"messages": [_SYSTEM, user("a?"), assistant("the dog")], "tools": TOOLS},
     "call": {"messages": [user("a?"), _ASKED], "tools": TOOLS},
