@@ -46,6 +46,7 @@ class BatchSampler:
         """
         per_step = options.batch_size * options.accumulate * world.size
         epochs: tuple[int, ...] = getattr(data, "epochs", (len(data),))
+        assert all(epochs), "no epoch would end; datasets refuse to be empty when they are loaded"
         whole = int(options.epochs)
         last = epochs[min(whole, len(epochs) - 1)]
         total = round(options.epochs * last) + sum(items - last for items in epochs[:whole])

@@ -233,6 +233,18 @@ def test_bad_log_probabilities_name_their_row(place, tmp_path, change, message):
     assert "stored.jsonl:4" in str(caught.value)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_rows_that_were_all_set_aside_are_an_error(place, tmp_path, share):
+    """There is nothing to train on; no run goes through it for ever."""
+    write_rows(place / "stored.jsonl", [row | {"logprobs": [3]} for row in rows(4)])
+    given = {"model": str(place / "student"), "chat_format": "llama3", "teacher_share": share}
+    options = TrainOptions(**given, steps=2)
+    with pytest.raises(InputError, match=r"stored\.jsonl: has no row whose 'logprobs' could be used"):
+        train(
+            place / "stored.jsonl", output=tmp_path / "run", options=options, rejects=tmp_path / "aside.jsonl"
+        )
+
+
 def test_stored_log_probabilities_are_not_packed(place, tmp_path):
     """They belong to rows as they are."""
     stored(place)

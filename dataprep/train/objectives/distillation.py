@@ -98,13 +98,10 @@ class DocumentsWithLogprobs(Documents):
             self._documents.append(number)
             self._rows.append(tops)
 
-    def __len__(self) -> int:
-        return len(self._documents)
-
     @property
     def epochs(self) -> tuple[int, ...]:
         """The number of documents that were not set aside: the items of every epoch."""
-        return (len(self),)
+        return (len(self._documents),)
 
     @property
     def tokens(self) -> int:
@@ -245,6 +242,8 @@ class DistillationObjective(SftObjective):
             for rows, paths in pairs
         ]
         for rows, paths in zip(found, (context.data, context.eval_data), strict=False):
+            if not len(rows):
+                raise InputError(", ".join(paths), "has no row whose 'logprobs' could be used")
             known, tokens = rows.coverage()
             context.log(
                 f"{', '.join(paths)}: log-probabilities for {known:,} of {tokens:,} tokens in the loss"
