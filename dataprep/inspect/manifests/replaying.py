@@ -13,6 +13,7 @@ from typing import Literal
 
 from dataprep.core.errors import FileError, InputError, UsageError, one_line
 from dataprep.core.io import replacing
+from dataprep.core.manifests.digests import PIECE
 from dataprep.core.manifests.format import OUTSIDE, Entry, Manifest, beside, read_manifest
 from dataprep.core.manifests.keys import HIDDEN
 from dataprep.core.manifests.writing import versions
@@ -243,11 +244,16 @@ def _given(step: _Step, digests: Digests) -> Done:
         target, source = step.root / entry.path, step.manifest.where(entry)
         if not target.exists() and source.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with source.open("rb") as journal, target.open("wb") as copy:
-                copy.write(journal.read(entry.bytes))
+            _copy_beginning(source, target, entry.bytes)
         if problem := digests.differs(target, entry):
             raise InputError(target, f"{problem}; answers are not asked for again: bring the journal back")
     return Done(step.manifest.command, tuple(step.outputs), "given", "a teacher is not asked again")
+
+
+def _copy_beginning(source: Path, target: Path, size: int) -> None:
+    with source.open("rb") as journal, replacing(target) as file, BufferedWriter(file) as out:
+        while piece := journal.read(min(PIECE, size - out.tell())):
+            out.write(piece)
 
 
 def _check_input(step: _Step, entry: Entry, located: dict[str, Path], digests: Digests) -> None:
