@@ -23,7 +23,7 @@ from dataprep.curate.duplicates.join import build_buckets
 from dataprep.curate.duplicates.rows import ReadTexts, Rows, Spool, check_keep, read_rows
 from dataprep.curate.duplicates.shingles import Shingler
 from dataprep.curate.duplicates.similar import Repeats, find_repeats
-from dataprep.curate.inputs import checked_inputs
+from dataprep.curate.inputs import checked_inputs, place_fields
 from dataprep.curate.near import NGRAM, check_threshold, open_sets
 
 if TYPE_CHECKING:
@@ -245,13 +245,6 @@ def _drop_line(rows: Rows, decision: _Decision, row: int, data: bytes) -> bytes:
         "row": orjson.Fragment(data.strip()),
     }
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def place_fields(where: Location) -> dict[str, Any]:
-    """Return the fields that name a place in the lines about dropped rows."""
-    # Not "row" for a row of a table, because that is the row itself.
-    number = "line" if where.unit == "line" else "row_number"
-    return {"path": files.printable(where.path), number: where.number}
 
 
 def _described(rows: Rows, decision: _Decision, others: Sequence[str]) -> Dedup:

@@ -1,12 +1,13 @@
-"""Check the paths of a command that cleans rows, and cut its inputs into blocks."""
+"""Check the paths of commands that clean rows, cut inputs into blocks, and name places of rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from dataprep.core import io as files
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import Location, UsageError
 
 
 def checked_inputs(
@@ -35,3 +36,10 @@ def blocks_of(paths: Iterable[str]) -> Iterator[files.Block]:
     """Yield the blocks of one file after the other."""
     for path in paths:
         yield from files.read_row_blocks(path)
+
+
+def place_fields(where: Location) -> dict[str, Any]:
+    """Return the fields that name the place of a row in the lines about dropped or different rows."""
+    # Not "row" for a row of a table, because that is the row itself.
+    number = "line" if where.unit == "line" else "row_number"
+    return {"path": files.printable(where.path), number: where.number}

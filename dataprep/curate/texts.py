@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,6 @@ _IGNORABLE = (
     r"\U000e0000-\U000e0fff"
 )
 _IGNORED = re.compile(f"[{_IGNORABLE}]+")
-# Most vowels of Hindi or Tamil are marks, which `\w` does not match. Beyond the BMP, whole blocks are enough.
-_MARKS = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.category(c)[0] == "M")
-_IN_WORDS = rf"[{_MARKS}{_IGNORABLE}\U00010a01-\U00011fff\U0001e000-\U0001e94a]"
-_LETTERS = rf"[^\W{_UNSPACED}_]"
-# Possessive, because each part of a word that could be given back takes memory.
-_TOKEN = re.compile(rf"[{_UNSPACED}]{_IN_WORDS}*+|{_LETTERS}++(?:{_IN_WORDS}++{_LETTERS}*+)*+")
 # English text needs no regular expression, which takes ten times as long.
 _ASCII = {code: chr(code).lower() if chr(code).isalnum() else " " for code in range(128)}
 _FOLDED = {code: " " if chr(code).isspace() else chr(code).lower() for code in range(128)}
@@ -161,7 +156,7 @@ def tokens_of(text: str) -> list[str]:
     """
     if not text.isascii():
         text = _without_punctuation(text)
-    return text.translate(_ASCII).split() if text.isascii() else _TOKEN.findall(_folded(text))
+    return text.translate(_ASCII).split() if text.isascii() else _token().findall(_folded(text))
 
 
 def normalised_bytes(texts: Sequence[str]) -> list[bytes]:
@@ -200,8 +195,20 @@ def spans_of(text: str) -> list[tuple[int, int]] | None:
     >>> spans_of("It's 3")
     [(0, 2), (3, 4), (5, 6)]
     """
-    spans = [found.span() for found in _TOKEN.finditer(text)]
+    spans = [found.span() for found in _token().finditer(text)]
     return spans if text.isascii() or len(spans) == len(tokens_of(text)) else None
+
+
+@cache
+def _token() -> re.Pattern[str]:
+    # Made when it is needed, because to look at all characters takes 15 ms.
+    # Most vowels of Hindi or Tamil are marks, which `\w` does not match. Beyond the BMP, whole blocks are
+    # enough.
+    marks = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.category(c)[0] == "M")
+    inside = rf"[{marks}{_IGNORABLE}\U00010a01-\U00011fff\U0001e000-\U0001e94a]"
+    letters = rf"[^\W{_UNSPACED}_]"
+    # Possessive, because each part of a word that could be given back takes memory.
+    return re.compile(rf"[{_UNSPACED}]{inside}*+|{letters}++(?:{inside}++{letters}*+)*+")
 
 
 def _without_punctuation(text: str) -> str:

@@ -13,7 +13,7 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import Location, UsageError
-from dataprep.core.io import Block, printable
+from dataprep.core.io import Block
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import Outcome, Progress, run_into, workers_for
 from dataprep.curate.contamination.index import LONG, build_index
@@ -22,6 +22,7 @@ from dataprep.curate.contamination.matching import KINDS, Kind, Matcher
 from dataprep.curate.contamination.patterns import Patterns
 from dataprep.curate.contamination.rows import REASONS, Decontaminate, Drop
 from dataprep.curate.contamination.settings import Overlap
+from dataprep.curate.inputs import place_fields
 
 
 @dataclass
@@ -194,9 +195,9 @@ class _Collected:
     def _line_of(self, where: Location, drop: Drop) -> bytes:
         match = drop.matches[0]
         item = self._items[self._texts[match.text].items[0]]
-        line = _place(where) | {
+        line = place_fields(where) | {
             "reason": REASONS[match.kind],
-            "other": _place(item.where) | ({} if item.id is None else {"id": item.id}),
+            "other": place_fields(item.where) | ({} if item.id is None else {"id": item.id}),
             "similarity": round(match.score, 4),
             "part": drop.part,
             "span": drop.span,
@@ -211,9 +212,9 @@ class _Collected:
         rows = []
         for number, best in sorted(self._best.items()):
             item = self._items[number]
-            row = _place(item.where) | {"id": item.id, "digest": item.digest}
+            row = place_fields(item.where) | {"id": item.id, "digest": item.digest}
             row |= {"reason": REASONS[best.kind], "similarity": round(best.score, 4)}
-            row |= {"other": _place(best.where), "rows": best.rows}
+            row |= {"other": place_fields(best.where), "rows": best.rows}
             rows.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         return rows
 
@@ -230,9 +231,3 @@ class _Collected:
             counts[item.where.path] += 1
             found[item.where.path] += number in self._best
         return Contamination(ledger, pairs, dict(counts), dict(found))
-
-
-def _place(where: Location) -> dict[str, Any]:
-    # Not "row" for a row of a table, because that is the row itself.
-    number = "line" if where.unit == "line" else "row_number"
-    return {"path": printable(where.path), number: where.number}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -30,6 +30,8 @@ DIGEST_BYTES = 16
 COUNTERS = 1 << 22
 _ONE = np.uint32(1)  # adding another type takes ten times as long
 _NO_CONTENT = ("id", "source")
+# Called with the number of a file, the number of its lines before a block, the block, and its outcome.
+Take = Callable[[int, int, files.Block, engine.Outcome], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,28 +217,13 @@ def read_rows(
     with ExitStack() as stack:
         digests = stack.enter_context(rows.digests.open("ab"))
         shingles = stack.enter_context(rows.shingles.open("ab"))
-        # The same file can be named twice, so blocks are told apart by which of them are first.
-        number, lines = before - 1, 0
 
-        def take(block: files.Block, outcome: engine.Outcome) -> None:
-            nonlocal number, lines
-            if block.first:
-                number, lines = number + 1, 0
-            _add(rows, number, lines, block, outcome, (digests, shingles))
-            lines += outcome.lines
+        def take(path: int, lines: int, block: files.Block, outcome: engine.Outcome) -> None:
+            _add(rows, before + path, lines, block, outcome, (digests, shingles))
 
-        with files.writing(str(rows.folder)):
-            engine.run_into(
-                spool.blocks(paths),
-                operator,
-                None,
-                ledger,
-                rejects,
-                paths=paths,
-                workers=engine.workers_for(paths, workers),
-                take=take,
-                progress=progress,
-            )
+        spool.run(
+            operator, paths, take, ledger=ledger, rejects=rejects, workers=workers, progress=progress
+        )  # fmt: skip
 
 
 def _add(
@@ -281,6 +268,41 @@ class Spool:
                 yield from self._copied(path)
             else:
                 yield from files.read_row_blocks(path)
+
+    def run(
+        self,
+        operator: engine.Operator,
+        paths: list[str],
+        take: Take,
+        *,
+        ledger: Ledger,
+        rejects: files.Rejects,
+        workers: int | None,
+        progress: engine.Progress | None,
+    ) -> None:
+        """Run an operator over the blocks of files, and call ``take`` for each of them in their order."""
+        # The same file can be named twice, so blocks are told apart by which of them are first.
+        number, lines = -1, 0
+
+        def count_lines(block: files.Block, outcome: engine.Outcome) -> None:
+            nonlocal number, lines
+            if block.first:
+                number, lines = number + 1, 0
+            take(number, lines, block, outcome)
+            lines += outcome.lines
+
+        with files.writing(str(self._folder)):
+            engine.run_into(
+                self.blocks(paths),
+                operator,
+                None,
+                ledger,
+                rejects,
+                paths=paths,
+                workers=engine.workers_for(paths, workers),
+                take=count_lines,
+                progress=progress,
+            )
 
     def _copied(self, path: str) -> Iterator[files.Block]:
         copy = self._folder / f"input{len(self._copies)}"

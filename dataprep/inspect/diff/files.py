@@ -17,9 +17,8 @@ from dataprep.core import parallel as engine
 from dataprep.core.errors import LedgerError, Location, UsageError
 from dataprep.core.ledger import Ledger, advance
 from dataprep.core.options import check_whole
-from dataprep.curate.dedup import place_fields
 from dataprep.curate.duplicates.rows import Spool
-from dataprep.curate.inputs import checked_inputs
+from dataprep.curate.inputs import checked_inputs, place_fields
 from dataprep.inspect.diff.fields import Change, changes_of
 from dataprep.inspect.diff.matching import Match, match_rows
 from dataprep.inspect.diff.rows import TwoFiles, id_of, read_files

@@ -214,13 +214,9 @@ def read_files(
     read = TwoFiles(contents, None if by == CONTENT else keys)
     with ExitStack() as stack:
         out, out_keys = (stack.enter_context(rows.digests.open("wb")) for rows in (contents, keys))
-        number, lines = -1, 0
 
-        def take(block: files.Block, outcome: engine.Outcome) -> None:
-            nonlocal number, lines
-            # Both can be the same file, so they are told apart by which block is the first.
+        def take(number: int, lines: int, block: files.Block, outcome: engine.Outcome) -> None:
             if block.first:
-                number, lines = number + 1, 0
                 read.begin = contents.count
             found: Digests = outcome.payload
             count = len(found.contents) // DIGEST_BYTES
@@ -231,21 +227,11 @@ def read_files(
             )
             contents.count += count
             contents.rows_in[number] += outcome.rows_in
-            lines += outcome.lines
             out.write(found.contents)
             out_keys.write(found.keys)
 
-        with files.writing(str(folder)):
-            engine.run_into(
-                spool.blocks(paths),
-                ReadDigests(by),
-                None,
-                ledger,
-                rejects,
-                paths=paths,
-                workers=engine.workers_for(paths, workers),
-                take=take,
-                progress=progress,
-            )
+        spool.run(
+            ReadDigests(by), paths, take, ledger=ledger, rejects=rejects, workers=workers, progress=progress
+        )  # fmt: skip
     keys.count = contents.count
     return read
