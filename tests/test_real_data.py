@@ -188,9 +188,10 @@ def test_stats_count_the_published_rows(made):
 
 
 @pytest.mark.medium
-def test_another_run_gives_the_same_bytes(made, tmp_path):
-    """Two runs, with one worker and with two, write identical files."""
-    ledgers = make_all(tmp_path, 2)
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_another_run_gives_the_same_bytes(made, tmp_path, workers):
+    """Two runs, and one worker and two, write identical files."""
+    ledgers = make_all(tmp_path, workers)
     assert ledgers == made[1]
     paths = [path.relative_to(made[0]) for path in sorted(made[0].rglob("*.jsonl"))]
     assert len(paths) == 8

@@ -348,7 +348,13 @@ def labelled(tmp_path, rows, labels, workers=1, **options):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize(("workers", "end"), [(1, "\n"), (2, "\r\n"), (2, "")])
+@pytest.mark.parametrize(
+    ("workers", "end"),
+    [
+        (1, "\n"), (2, "\r\n"), (2, ""),
+        *(pytest.param(*rest, marks=pytest.mark.slow) for rest in ((2, "\n"), (1, "\r\n"), (1, ""))),
+    ],
+)  # fmt: skip
 def test_piqa_takes_each_label_from_the_same_line(tmp_path, workers, end):
     """Row k has label k of the file beside it, over many blocks of lines, and however its lines end."""
     count = 30_000  # more than one block

@@ -88,7 +88,7 @@ def test_any_object_converts_or_raises_a_row_error(name, row):
 
 @pytest.mark.parametrize("name", converters.names())
 @pytest.mark.parametrize("field", FIELDS)
-@settings(max_examples=10)
+@settings(max_examples=settings().max_examples // 3)  # of 180 fields each
 @given(value=some.json_values())
 def test_any_value_in_one_field_converts_or_raises_a_row_error(name, field, value):
     """A sound row with one field of any type ends in an Example or dataprep's own error."""

@@ -158,7 +158,7 @@ def test_a_student_of_rationales_is_asked_with_its_prefix(tmp_path, monkeypatch,
         sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
         monkeypatch.setitem(loading._T5, "t5-tiny", sizes)
         model = "t5-tiny"
-    options = TrainOptions(model=model, steps=110, batch_size=4, learning_rate=0.01, save_every=0)
+    options = TrainOptions(model=model, steps=150, batch_size=4, learning_rate=0.01, save_every=0)
     run = train(data, output=tmp_path / "run", options=options).path
     for path in (tmp_path / "examples.jsonl", chats(tmp_path / "chat.jsonl", "both")):
         done = evaluate_file(path, model=run, settings=Settings(max_tokens=8), output=tmp_path / "out.jsonl")

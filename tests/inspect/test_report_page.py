@@ -63,8 +63,12 @@ def pages(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("name", "width", "dark"),
-    [("one", 320, True), ("labelled", 1280, False), ("two", 320, False), ("two", 1280, True)],
-)
+    [
+        ("one", 320, True), ("labelled", 1280, False), ("two", 320, True), ("two", 1280, False),
+        pytest.param("one", 1280, False, marks=pytest.mark.slow),
+        pytest.param("labelled", 320, True, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_page_fits_and_is_legible(open_page, pages, name, width, dark):
     """Also with every fold open, the page does not scroll sideways, and all texts have contrast enough."""
     page = open_page(pages / f"{name}.html", width=width, dark=dark)

@@ -46,15 +46,23 @@ def prompts():
             yield f"{name}, {end} messages", row | {"messages": row["messages"][:end]}
 
 
+# Each template with every other kind of tokenizer, and in `make test-all` with the others too.
+HALVES = [
+    pytest.param(name, half, marks=pytest.mark.slow if (number + half) % 2 else ())
+    for number, name in enumerate(TEMPLATES)
+    for half in (0, 1)
+]
+
+
 @pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_a_prompt_has_the_ids_of_transformers(pairs, name):
+@pytest.mark.parametrize(("name", "half"), HALVES)
+def test_a_prompt_has_the_ids_of_transformers(pairs, name, half):
     """With tools and variables, for each kind of tokenizer; what the template refuses is an error."""
     from dataprep.models.loading import _now
 
     compared, wrong = 0, []
-    # Every other kind: tests/tokens/test_stock_templates.py compares them all, on whole rows.
-    for kind in [*pairs][[*TEMPLATES].index(name) % 2 :: 2]:
+    kinds = [*pairs][half::2]
+    for kind in kinds:
         pair = pairs[kind]
         theirs = pair.theirs
         theirs.chat_template = TEMPLATES[name]
@@ -73,7 +81,7 @@ def test_a_prompt_has_the_ids_of_transformers(pairs, name):
             if (found := ours.encode_prompt(row)) != expected:
                 wrong.append((kind, what, theirs.decode(expected), theirs.decode(found)))
     assert not wrong
-    assert compared > 40
+    assert compared * len(pairs) > 100 * len(kinds)
 
 
 def test_the_names_of_special_tokens_in_a_message_are_text(pairs):

@@ -280,9 +280,10 @@ def test_a_json_gives_tokenizers_ids(paths, loaded, text):
 
 @pytest.mark.medium
 @pytest.mark.parametrize("unit", ["a", " ", "ab", "^", "\n", "1", "\t", " \n", "漢", "a.", "'", "-=", "aB"])
-def test_a_text_of_2_mb_has_ids(loaded, unit):
+@pytest.mark.parametrize("size", [2_000_000, pytest.param(5_000_000, marks=pytest.mark.slow)])
+def test_a_text_of_megabytes_has_ids(loaded, size, unit):
     """No single message, however dull, ends the program; tiktoken gives up at 1,000,000 spaces."""
-    text = unit * (2_000_000 // len(unit.encode())) + "x"
+    text = unit * (size // len(unit.encode())) + "x"
     ids = loaded["tiktoken"].encode(text)
     assert loaded["tiktoken"].decode_bytes(ids) == text.encode()
 
