@@ -7,6 +7,7 @@ workers.
 
 from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
 from dataprep.core.parallel.engines import Engine, backend_for, cluster, current, engine
+from dataprep.core.parallel.nodes import check_nodes
 from dataprep.core.parallel.operators import (
     Failure,
     Operator,
