@@ -12,9 +12,10 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 # Ray reads them when it is imported: no statistics for its makers, and no warning about GPUs.
@@ -208,7 +209,8 @@ def _fetch(references: Sequence[Any]) -> Iterator[Any]:
 def _packed(work: Work) -> tuple[bytes, ray.ObjectRef[Any]]:
     # As an array the bytes are not copied for each task that reads them. Ray's pickle takes functions of a
     # user's own script too.
-    return os.urandom(8), ray.put(np.frombuffer(cloudpickle.dumps(work), np.uint8))
+    packed = cloudpickle.dumps((str(Path.cwd()), work))
+    return os.urandom(8), ray.put(np.frombuffer(packed, np.uint8))
 
 
 _held: dict[bytes, Work] = {}
@@ -219,7 +221,10 @@ def _answer(key: bytes, packed: NDArray[np.uint8], task: Any) -> Any:
     # Errors travel as values: Ray would wrap them in a class of its own.
     if key not in _held:
         _held.clear()
-        _held[key] = pickle.loads(packed.data)  # noqa: S301 - our own bytes
+        folder, _held[key] = pickle.loads(packed.data)  # noqa: S301 - our own bytes
+        # Paths stay as the user wrote them, because messages and manifests have them.
+        with suppress(OSError):
+            os.chdir(folder)
     work = _held[key]
     try:
         if isinstance(work, _Keeping):
