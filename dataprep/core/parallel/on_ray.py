@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ from dataprep.core.parallel.pool import available_cores
 from dataprep.core.parallel.processes import DeadWorker, portable
 
 _DEATHS = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError)
+_CONNECT_SECONDS = 10
 _NODE_SECONDS = 60  # a node that does not answer for so long is reported
 _KNOWN_SECONDS = 5  # for so long the number of the cluster's processors is taken as known
 _FETCHED = 8  # pieces that are brought to a node at a time
@@ -52,11 +54,8 @@ def connect(address: str, workers: int | None) -> Ray:
     Raises:
         UsageError: there is no cluster at this address.
     """
-    if "://" in address:
-        raise UsageError(
-            f"--cluster {address}: expected HOST:PORT; run the command on a node of the cluster, "
-            "or with `ray job submit`"
-        )
+    if address != LOCAL:
+        _check_address(address)
     if ray.is_initialized():  # a library's user has done it, and will end it
         return Ray(workers, ours=False)
     handler = signal.getsignal(signal.SIGTERM)
@@ -73,6 +72,19 @@ def connect(address: str, workers: int | None) -> Ray:
         if handler is not None and handler is not signal.getsignal(signal.SIGTERM):
             signal.signal(signal.SIGTERM, handler)
     return Ray(workers, ours=True)
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise UsageError(
+            f"--cluster {address}: expected HOST:PORT of the cluster's head; run the command on a node of the "
+            "cluster, or with `ray job submit`"
+        )
+    try:  # Ray itself tries for more than ten minutes
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--cluster {address}: cannot be reached: {first_line(error)}") from None
 
 
 class Ray:

@@ -270,11 +270,14 @@ def _title(pid):
         return ""
 
 
-@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "127.0.0.1:1"])
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "auto", "127.0.0.1:1", "127.0.0.1:99999"])
 def test_a_cluster_that_cannot_be_reached(tmp_path, address):
     """The message names the address, and no traceback of Ray."""
     pytest.importorskip("ray")
     with start(tmp_path, address, "1") as program:
-        _, err = program.communicate(timeout=120)
+        try:
+            _, err = program.communicate(timeout=60)
+        finally:
+            program.kill()
     assert program.returncode == 1
     assert f"UsageError: --cluster {address}: ".encode() in err.splitlines()[-1]
