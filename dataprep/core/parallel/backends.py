@@ -22,6 +22,7 @@ from dataprep.core.io import temporary_folder, writing
 from dataprep.core.parallel.processes import DeadWorker, WorkerProcess, end_all
 
 Work = Callable[[Any], Any]
+Join = Callable[[int, Iterator[Any]], Any]
 
 LOCAL = "local"
 """The address of a cluster that is started on this machine, and stopped at the end."""
@@ -49,10 +50,10 @@ class Crew(Protocol):
 
 
 class Kept(NamedTuple):
-    """A pair of functions that keep pieces where they are made, for ``exchange``."""
+    """A pair of works that leave pieces where they are made; only the backend that made it runs them."""
 
-    split: Work  # returns a list of references to the pieces; only this backend can run it
-    fetch: Callable[[Sequence[Any]], Iterator[Any]]  # picklable: yields the pieces, on a worker
+    split: Work  # returns a list of references to the pieces
+    join: Work  # called with a number and references to pieces
 
 
 class Backend(Protocol):
@@ -65,8 +66,8 @@ class Backend(Protocol):
     def open(self, work: Work, /) -> AbstractContextManager[Crew]:
         """Return workers for a function; at the end of the context their unfinished tasks are dropped."""
 
-    def keeping(self, split: Work, buckets: int, /) -> AbstractContextManager[Kept]:
-        """Keep the pieces that a function makes, ``buckets`` of them a task, until the end of the context."""
+    def keeping(self, split: Work, join: Join, buckets: int, /) -> AbstractContextManager[Kept]:
+        """Keep the pieces that ``split`` makes, ``buckets`` of them a task, until the end of the context."""
 
     def on_nodes(self, work: Work, task: Any, /) -> list[tuple[str, Any]]:
         """Return the name of each other machine, and what a function returned or raised there."""
@@ -101,8 +102,18 @@ class _Spilling:
         return spilled
 
 
-def read_spilled(pieces: Sequence[Spilled]) -> Iterator[Any]:
-    """Yield pieces from their files."""
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A work that reads the pieces of a bucket from their files, and joins them."""
+
+    join: Join
+
+    def __call__(self, task: tuple[int, Sequence[Spilled]]) -> Any:
+        bucket, pieces = task
+        return self.join(bucket, _read(pieces))
+
+
+def _read(pieces: Sequence[Spilled]) -> Iterator[Any]:
     for piece in pieces:
         with open(piece.path, "rb") as file:
             file.seek(piece.start)
@@ -113,10 +124,10 @@ class _Local:
     """The part that the backends of one machine share."""
 
     @contextmanager
-    def keeping(self, split: Work, _buckets: int, /) -> Iterator[Kept]:
+    def keeping(self, split: Work, join: Join, _buckets: int, /) -> Iterator[Kept]:
         """Keep pieces in files of a temporary folder."""
         with temporary_folder() as folder:
-            yield Kept(_Spilling(split, str(folder)), read_spilled)
+            yield Kept(_Spilling(split, str(folder)), _Reading(join))
 
     def on_nodes(self, _work: Work, _task: Any, /) -> list[tuple[str, Any]]:
         """Return nothing: there is no other machine."""

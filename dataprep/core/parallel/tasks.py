@@ -95,8 +95,8 @@ def exchange(
 
     Args:
         split: returns for a task its piece for each bucket. A piece can be anything that can be pickled.
-        join: called with the number of a bucket and its pieces in the order of the tasks, which are read as
-            the iterator is.
+        join: called with the number of a bucket and its pieces in the order of the tasks. They may be read
+            as the iterator is, or be in memory together; arrays may be read-only.
         tasks: read as they can be begun.
         buckets: number of buckets, which are numbered from 0.
         backend: where the work is done.
@@ -109,7 +109,7 @@ def exchange(
         Exception: as for ``run``.
     """
     searched = _batches_of(bisection) if bisection is not None else None
-    with backend.keeping(_Splitting(split, buckets), buckets) as kept:
+    with backend.keeping(_Splitting(split, buckets), _Joining(join), buckets) as kept:
         made: dict[int, list[Any]] = {}
         for number, pieces in run(kept.split, _batches(tasks, batch), backend=backend, bisection=searched):
             made[number] = pieces
@@ -120,7 +120,7 @@ def exchange(
                 for pieces in made.values():  # the store can drop them once the task is completed
                     pieces[bucket] = None
 
-        yield from run(_Joining(join, kept.fetch), joins(), backend=backend)
+        yield from run(kept.join, joins(), backend=backend)
 
 
 # Some tasks that are divided together, each with its place among them.
@@ -168,14 +168,12 @@ class _Splitting:
 
 @dataclass(frozen=True, slots=True)
 class _Joining:
-    """A work that joins the pieces of a bucket."""
+    """Join the pieces of a bucket, which come in batches."""
 
     join: Callable[[int, Iterator[Any]], Any]
-    fetch: Callable[[Sequence[Any]], Iterator[tuple[Any, ...]]]
 
-    def __call__(self, task: tuple[int, list[Any]]) -> Any:
-        bucket, references = task
-        return self.join(bucket, (piece for pieces in self.fetch(references) for piece in pieces))
+    def __call__(self, bucket: int, batches: Iterator[tuple[Any, ...]]) -> Any:
+        return self.join(bucket, (piece for batch in batches for piece in batch))
 
 
 @dataclass(slots=True)

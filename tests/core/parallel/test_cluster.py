@@ -126,8 +126,9 @@ def test_an_error_in_an_exchange(backend):
         list(exchange(works.by_remainder, works.failing_join, range(3), 5, backend=backend))
 
 
+# Twenty of each are in `make test-all`.
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 20))])
 @pytest.mark.parametrize("victim", ["worker", "node"])
-@pytest.mark.parametrize("seed", range(2))
 def test_what_is_killed_is_done_again(cluster, backend, tmp_path, victim, seed):
     """By Ray, and no more than it had in hand."""
     log = tmp_path / "log"
@@ -192,7 +193,7 @@ def test_preflight_names_the_node(backend):
 
     from dataprep.core.parallel import nodes
 
-    different = ray.nodes()[-1]["NodeID"]
+    different = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")][-1]["NodeID"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nodes, "_look", works.OtherVersion(different, "orjson"))
         with pytest.raises(
@@ -245,6 +246,16 @@ def test_a_local_cluster_leaves_no_process(tmp_path, end):
         assert len(out.split()) == 5
     else:
         assert err.rstrip().endswith(b"KeyboardInterrupt")
+
+
+def test_lost_nodes_are_not_reported_on_standard_output(cluster, tmp_path):
+    """Rows can go there. What Ray's own code writes on standard error is left."""
+    with start(tmp_path, cluster.address, "40") as program:
+        lines = [program.stdout.readline()]
+        cluster.kill_node(0)
+        out, _ = program.communicate(timeout=60)
+    lines += out.splitlines()
+    assert sorted(int(line) for line in lines) == [*range(40)]
 
 
 def test_a_driver_that_is_killed_leaves_no_worker(cluster, tmp_path):
