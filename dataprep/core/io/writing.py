@@ -225,11 +225,19 @@ def write_text(text: str, path: str) -> None:
         out.write(text.encode("utf-8"))
 
 
-class Rejects:
-    """A file for bad rows, or none; ``open_rejects`` makes it."""
+_SET_ASIDE = "correct the row, or set bad rows aside with --rejects FILE"
 
-    def __init__(self, output: Output | None) -> None:
-        self._output = output
+
+class Rejects:
+    """A file for bad rows, or none; ``open_rejects`` makes it.
+
+    Args:
+        output: the file.
+        hint: without a file, what the message about the first bad row says of what to do.
+    """
+
+    def __init__(self, output: Output | None, *, hint: str = _SET_ASIDE) -> None:
+        self._output, self._hint = output, hint
 
     @property
     def raises(self) -> bool:
@@ -239,8 +247,7 @@ class Rejects:
     def add(self, where: Location, message: str, row: bytes) -> None:
         """Write a bad row to the rejects file."""
         if self._output is None:
-            hint = "correct the row, or set bad rows aside with --rejects FILE"
-            raise InputError(where, f"{message}; {hint}")
+            raise InputError(where, f"{message}; {self._hint}" if self._hint else message)
         rejected = {
             "path": printable(where.path),
             where.unit: where.number,

@@ -6,13 +6,17 @@ workers.
 """
 
 from dataprep.core.parallel.operators import (
+    UNPARSED,
     Failure,
     Operator,
     Outcome,
     ReadRows,
+    count_lines,
+    lines_of,
     per_row,
     read_block,
     rows_in,
+    values_of,
 )
 from dataprep.core.parallel.pool import Pool, available_cores
 from dataprep.core.parallel.runner import (
