@@ -10,6 +10,7 @@ import sys
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -26,6 +27,7 @@ from dataprep.core.io.formats import (
     decompression_errors,
     format_of,
 )
+from dataprep.core.io.part_files import concatenated, files_of
 from dataprep.core.jsonl import MAX_LINE, check_document
 
 BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
@@ -36,10 +38,16 @@ _WINDOW = 1 << 15  # a few lines: lines are also looked up in any order
 
 
 def check_input(path: str) -> None:
-    """Raise ``FileError`` unless ``path`` is ``-`` or a file that can be opened for reading."""
+    """Raise ``FileError`` unless ``path`` is ``-``, a file that can be opened, or a folder of parts."""
     if path != STDIO:
-        with translated(path), open(path, "rb"):
-            pass
+        for part in files_of(path)[:1]:
+            open_raw(part).close()
+
+
+def open_raw(path: str) -> FileIO:
+    """Open a file as it is, without a buffer."""
+    with translated(path):
+        return open(path, "rb", buffering=0)
 
 
 @contextmanager
@@ -86,13 +94,17 @@ class Identity(NamedTuple):
         """Return the identity of a file that others append to, such as the journal of a run."""
         return self._replace(modified=0)
 
+    def anywhere(self) -> Identity:
+        """Return what another machine knows the file by, which has other numbers for its devices."""
+        return self._replace(device=0, inode=0)
+
     def check(self, path: str, status: os.stat_result | None = None) -> None:
         """Raise ``InputError`` if a path (or ``status``) is that of another file, or of a changed one."""
         try:
             now = Identity.of(status or Path(path).stat())
         except FileNotFoundError:
             raise changed(path) from None
-        if now == self:
+        if now is not None and self == (now if self.inode else now.anywhere()):
             return
         if not self.modified and now is not None and now[:2] == self[:2] and now.size >= self.size:
             return
@@ -139,6 +151,10 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
     with translated(path):
         if path == STDIO:
             yield _standard_input()
+            return
+        if (parts := files_of(path)) != [path]:
+            with concatenated(parts) as stream:
+                yield stream
             return
         with open(path, "rb", buffering=0) as file:
             # Python refuses to open a directory on most systems, but some only fail at the first read.

@@ -22,8 +22,8 @@ from dataprep.core.parallel.runner import (
     refuse_empty,
     refuse_unreadable,
     rows_of,
-    run,
     run_into,
+    run_operator,
     workers_for,
 )
 from dataprep.core.parallel.threads import in_threads
