@@ -16,7 +16,7 @@ import pytest
 from dataprep.core import parallel as engine
 from dataprep.core.errors import RowDropped, RowError, WorkerError
 from dataprep.core.io import read_blocks
-from dataprep.core.parallel import per_row, pool
+from dataprep.core.parallel import per_row, processes
 
 TIMEOUT = 20
 
@@ -164,10 +164,10 @@ def test_either_way_to_start_a_process_works(ugly, tmp_path, method):
         "import sys\n"
         "from dataprep.core import parallel as engine\n"
         "from dataprep.core.io import read_blocks\n"
-        "from dataprep.core.parallel import per_row, pool\n"
+        "from dataprep.core.parallel import per_row, processes\n"
         "from tests.core.test_engine import renamed\n"
         "if __name__ == '__main__':\n"
-        f"    pool._start_method = lambda: {method!r}\n"
+        f"    processes.start_method = lambda: {method!r}\n"
         "    blocks = read_blocks(sys.argv[1], 100)\n"
         "    for _, outcome in engine.run_operator(per_row(renamed), blocks, workers=2):\n"
         "        sys.stdout.buffer.write(outcome.data or b'')\n"
@@ -183,7 +183,7 @@ def test_either_way_to_start_a_process_works(ugly, tmp_path, method):
 
 def test_spawned_workers_write_into_the_output_too(ugly, tmp_path, monkeypatch):
     """Direct output works where processes are spawned."""
-    monkeypatch.setattr(pool, "_start_method", lambda: "spawn")
+    monkeypatch.setattr(processes, "start_method", lambda: "spawn")
     path, (data, *_) = ugly
     output = tmp_path / "out"
     output.touch()

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
@@ -149,10 +150,10 @@ class StoreFolder:
     """The objects of a store whose names begin with a URL."""
 
     def __init__(self, where: str) -> None:
-        from dataprep.core.io.stores import store_of
-
+        # Not at the top: only a URL needs the libraries of stores.
+        stores = import_module("dataprep.core.io.stores")
         self.where = where.rstrip("/") + "/"
-        self._store = store_of(self.where)
+        self._store: Any = stores.store_of(self.where)
 
     def path(self, name: str) -> str:
         """Return the URL of an object."""

@@ -5,6 +5,7 @@ to an outcome. Outcomes come back in the order of the blocks, so the same bytes 
 workers.
 """
 
+from dataprep.core.parallel.backends import Backend, Inline, Processes
 from dataprep.core.parallel.operators import (
     Failure,
     Operator,
@@ -26,4 +27,5 @@ from dataprep.core.parallel.runner import (
     run_operator,
     workers_for,
 )
+from dataprep.core.parallel.tasks import Bisection, exchange
 from dataprep.core.parallel.threads import in_threads

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dataprep.core.errors import WorkerError
-from dataprep.core.io import Block, Output, PartTarget, halves, in_chunks, pieces
+from dataprep.core.io import Block, Output, PartTarget, chunk_bytes, halves, in_chunks, pieces
 from dataprep.core.io.writing import version
 from dataprep.core.ledger import advance
 from dataprep.core.parallel.backends import Backend
