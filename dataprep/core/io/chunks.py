@@ -72,7 +72,7 @@ def _ranges(block: Block, size: int) -> Iterator[Block]:
         length = block.identity.size if block.identity else file.seek(0, 2)
         start = block.start
         if start:
-            # Only within the chunk: a line that goes on behind it begins in an earlier one.
+            # Only within the chunk: a line that ends behind it begins in an earlier one.
             start = after_newline(file, start, block.end, block.end)
         elif file.read(len(BOM)) == BOM:
             start = len(BOM)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, Protocol
 
 import orjson
 
@@ -236,7 +236,7 @@ def files_of(path: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class PartsManifest:
-    """What the manifest of a folder says: the parts in their order, and facts about the run."""
+    """The parts of a folder in their order, and facts about the run, from the folder's manifest."""
 
     parts: list[Part]
     facts: Mapping[str, Any]
@@ -278,49 +278,6 @@ def read_manifest(folder: Folder) -> PartsManifest | None:
         raise InputError(path, "was changed after it was written; write the folder again")
     parts = [Part(**part) for part in content.pop("parts")]
     return PartsManifest(parts, {**content}, seen)
-
-
-class Concatenated(io.RawIOBase):
-    """Files one after the other, as one stream of bytes."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._paths = iter(paths)
-        self._file: IO[bytes] | None = None
-
-    def readable(self) -> bool:
-        """Return true."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with the next bytes; return their number."""
-        from dataprep.core.io.reading import open_raw
-
-        while True:
-            if self._file is None:
-                if (path := next(self._paths, None)) is None:
-                    return 0
-                self._file = open_raw(path)
-            if count := cast(io.RawIOBase, self._file).readinto(buffer):
-                return count
-            self.close_file()
-
-    def close_file(self) -> None:
-        """Close the file that is open."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def close(self) -> None:
-        """Close the stream."""
-        self.close_file()
-        super().close()
-
-
-@contextmanager
-def concatenated(paths: Iterable[str]) -> Iterator[IO[bytes]]:
-    """Open files as one stream."""
-    with Concatenated(paths) as stream:
-        yield cast(IO[bytes], stream)
 
 
 def check_target(path: str) -> None:

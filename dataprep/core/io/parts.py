@@ -10,15 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 from typing import IO, Any, cast
 
 import orjson
@@ -54,6 +51,8 @@ class PartWriter:
         self.rows = self.size = 0
         self._digest = hashlib.sha256()
         # The name holds the digest, so it is known only at the end.
+        from tempfile import SpooledTemporaryFile  # it and others here take milliseconds of every start
+
         self._held = cast(IO[bytes], SpooledTemporaryFile(max_size=2 * CHUNK_BYTES))  # noqa: SIM115 - `close`
 
     def write(self, data: bytes | memoryview, rows: int) -> None:
@@ -130,7 +129,7 @@ class PartsFolder:
         self.parts: list[Part] = []
         self.facts: dict[str, Any] = {}
         self._before = read_manifest(self.folder)
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+        self._owner = f"{_machine()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._beat = 0.0
         self._mine: list[str] = []  # parts of this process, which no record tells a later run of
         self._lock()
@@ -182,6 +181,8 @@ class PartsFolder:
             self.folder.remove(name)
         self.folder.remove(_LOCK)
         if isinstance(self.folder, LocalFolder):
+            import shutil
+
             shutil.rmtree(self.where, ignore_errors=True)
 
     def leave(self) -> None:
@@ -212,6 +213,10 @@ class PartsFolder:
         self.folder.replace(_LOCK, self._sign(), None if found is None else found[1])
 
 
+def _machine() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+
+
 def _alive(lock: bytes) -> str | None:
     """Return the owner of a lock, if it seems to be alive."""
     try:
@@ -219,8 +224,8 @@ def _alive(lock: bytes) -> str | None:
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
     host, process = owner.split(":")[:2]
-    # On this machine nobody need wait: after a kill, the same command can go on at once.
-    if host == socket.gethostname() and process.isdecimal() and os.name != "nt":
+    # On this machine nobody need wait: after a kill, the same command can resume at once.
+    if host == _machine() and process.isdecimal() and os.name != "nt":
         try:
             os.kill(int(process), 0)
         except ProcessLookupError:

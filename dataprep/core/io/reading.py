@@ -27,7 +27,7 @@ from dataprep.core.io.formats import (
     decompression_errors,
     format_of,
 )
-from dataprep.core.io.part_files import concatenated, files_of
+from dataprep.core.io.part_files import files_of
 from dataprep.core.jsonl import MAX_LINE, check_document
 
 BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
@@ -153,7 +153,7 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
             yield _standard_input()
             return
         if (parts := files_of(path)) != [path]:
-            with concatenated(parts) as stream:
+            with _concatenated(parts) as stream:
                 yield stream
             return
         with open(path, "rb", buffering=0) as file:
@@ -170,6 +170,47 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
             # By its path, because tables are opened by it once more for each part that is read.
             if before is not None:
                 before.check(path)
+
+
+class _Concatenated(io.RawIOBase):
+    """Files one after the other, as one stream of bytes."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = iter(paths)
+        self._file: IO[bytes] | None = None
+
+    def readable(self) -> bool:
+        """Return true."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with the next bytes; return their number."""
+        while True:
+            if self._file is None:
+                if (path := next(self._paths, None)) is None:
+                    return 0
+                self._file = open_raw(path)
+            if count := cast(io.RawIOBase, self._file).readinto(buffer):
+                return count
+            self.close_file()
+
+    def close_file(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def close(self) -> None:
+        """Close the stream."""
+        self.close_file()
+        super().close()
+
+
+@contextmanager
+def _concatenated(paths: Iterable[str]) -> Iterator[IO[bytes]]:
+    """Open files as one stream."""
+    with _Concatenated(paths) as stream:
+        yield cast(IO[bytes], stream)
 
 
 _read: weakref.ref[Any] | None = None  # the standard input that was read last

@@ -6,6 +6,7 @@ workers.
 """
 
 from dataprep.core.parallel.backends import Backend, Inline, Processes
+from dataprep.core.parallel.engine import Engine, backend_for, cluster, current, engine
 from dataprep.core.parallel.operators import (
     Failure,
     Operator,

@@ -135,7 +135,7 @@ def _halve(chunk: Chunk) -> list[Chunk]:
         parts = [blocks[: len(blocks) // 2], blocks[len(blocks) // 2 :]]
     else:
         parts = [(half,) for half in halves(blocks[0])]
-    # Which rows precede them matters for the operator's result only, and that is thrown away.
+    # The operator's result is thrown away, so any number of rows before will do.
     before = None if chunk.rows_before is None else 0
     return [
         replace(chunk, blocks=part, probe=True, rows_before=None if before is None else (0,) * len(part))
@@ -164,7 +164,7 @@ def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
     for given in blocks:
         identity = None if given.identity is None else given.identity.anywhere()
         block = replace(given, identity=identity)
-        # How large the lines of a compressed file are is not known: it is alone.
+        # A compressed file is alone, because the size of its lines is not known.
         bytes_ = size if block.ragged and not block.end else block.end - block.start
         bytes_ = bytes_ if block.data is None else len(block.data)
         if held and total + bytes_ > size:
@@ -211,8 +211,8 @@ def run_chunks(
         operator: picklable.
         blocks: of one file after another; as they come from ``read_blocks``, which is told to cut chunks.
         backend: where the work is done.
-        output: takes the parts. What it cannot take as parts comes in ``Outcome.data``, for the caller to
-            write.
+        output: takes the parts. Output that it cannot take as parts comes in ``Outcome.data``, for
+            the caller to write.
         numbered: as for ``run_operator``.
         stop: the first bad row ends the run.
     """

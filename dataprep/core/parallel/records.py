@@ -1,6 +1,6 @@
 """Define what comes back of a chunk, and keep it as JSON beside the chunk's part.
 
-What is kept is plain data: nothing in a file that others may have written can run.
+Only plain data is kept: nothing in a file that others may have written can run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OUTCOME = ("lines", "rows_in", "rows_out", "too_long", "size")
 
 @dataclass(slots=True)
 class Record:
-    """What comes back of a chunk.
+    """The result of a chunk, which travels to the driver.
 
     Attributes:
         number: the chunk.

@@ -17,7 +17,6 @@ from dataprep.core.io import Block, Output, PartsOutput, Rejects
 from dataprep.core.jsonl import UNREADABLE, too_long
 from dataprep.core.ledger import Ledger, advance
 from dataprep.core.options import check_whole
-from dataprep.core.parallel.chunks import run_chunks
 from dataprep.core.parallel.engine import backend_for, current
 from dataprep.core.parallel.operators import Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Pool, available_cores
@@ -205,6 +204,9 @@ def _outcomes(
 ) -> Iterator[tuple[Block, Outcome]]:
     engine = current()
     if isinstance(output, PartsOutput) or (engine is not None and engine.cluster is not None):
+        # Not at the top: it imports numpy, which most commands do without.
+        from dataprep.core.parallel.chunks import run_chunks
+
         taking, backend = output if isinstance(output, Output) else None, backend_for(workers)
         yield from run_chunks(operator, blocks, backend=backend, output=taking, numbered=numbered, stop=stop)
         return
