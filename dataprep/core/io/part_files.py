@@ -13,13 +13,12 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import orjson
 
-from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.errors import ConflictError, FileError, InputError, NotFoundError, UsageError
 from dataprep.core.io.formats import STDIO
 from dataprep.core.io.unfinished import new_file
 
@@ -151,9 +150,10 @@ class StoreFolder:
 
     def __init__(self, where: str) -> None:
         # Not at the top: only a URL needs the libraries of stores.
-        stores = import_module("dataprep.core.io.stores")
+        from dataprep.core.io.stores import store_of
+
         self.where = where.rstrip("/") + "/"
-        self._store: Any = stores.store_of(self.where)
+        self._store = store_of(self.where)
 
     def path(self, name: str) -> str:
         """Return the URL of an object."""
@@ -174,7 +174,7 @@ class StoreFolder:
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Return an object's bytes and its etag."""
         url = self.path(name)
-        with suppress(FileNotFoundError):
+        with suppress(NotFoundError):
             stat = self._store.stat(url)
             return self._store.read(url, 0, stat.size, stat.etag), stat.etag
         return None
@@ -185,7 +185,10 @@ class StoreFolder:
 
     def replace(self, name: str, data: bytes, seen: str | None) -> None:
         """Write an object whose state is still what it was seen in."""
-        self._store.put(self.path(name), data, new=seen is None, match=seen)
+        try:
+            self._store.put(self.path(name), data, new=seen is None, match=seen)
+        except ConflictError:
+            raise replaced(self.path(name)) from None
 
     def add(self, name: str, stream: IO[bytes]) -> None:
         """Write an object from a stream to its end."""
@@ -195,8 +198,7 @@ class StoreFolder:
 
     def remove(self, name: str) -> None:
         """Remove an object, if it is there."""
-        with suppress(FileNotFoundError):
-            self._store.delete(self.path(name))
+        self._store.delete(self.path(name))
 
 
 def folder_at(where: str) -> Folder:

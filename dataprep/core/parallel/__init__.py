@@ -5,8 +5,9 @@ to an outcome. Outcomes come back in the order of the blocks, so the same bytes 
 workers.
 """
 
-from dataprep.core.parallel.backends import Backend, Inline, Processes
-from dataprep.core.parallel.engine import Engine, backend_for, cluster, current, engine
+from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
+from dataprep.core.parallel.engines import Engine, backend_for, cluster, current, engine
+from dataprep.core.parallel.nodes import check_nodes
 from dataprep.core.parallel.operators import (
     Failure,
     Operator,

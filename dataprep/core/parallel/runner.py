@@ -17,7 +17,7 @@ from dataprep.core.io import Block, Output, PartsOutput, Rejects
 from dataprep.core.jsonl import UNREADABLE, too_long
 from dataprep.core.ledger import Ledger, advance
 from dataprep.core.options import check_whole
-from dataprep.core.parallel.engine import backend_for, current
+from dataprep.core.parallel.engines import backend_for, current
 from dataprep.core.parallel.operators import Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Pool, available_cores
 

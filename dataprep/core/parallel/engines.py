@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 
 from dataprep.core.io import forget_work
 from dataprep.core.optional import require
 from dataprep.core.options import check_whole
-from dataprep.core.parallel.backends import Backend, Inline, Processes
-
-LOCAL = "local"
-"""The address of a cluster that is started on this machine, and stopped at the end."""
+from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
 
 
 @dataclass
@@ -41,8 +37,9 @@ class Engine:
         # Not before: starting takes seconds, which a mistake in the command line should not cost.
         if self._connected is None:
             assert self.cluster is not None, "an engine without a cluster has no backend of its own"
-            on_ray = import_module("dataprep.core.parallel.on_ray")
-            self._connected = on_ray.connect(self.cluster, self.workers)
+            from dataprep.core.parallel.on_ray import connect
+
+            self._connected = connect(self.cluster, self.workers)
         return self._connected
 
     def close(self) -> None:
@@ -62,8 +59,8 @@ def engine(
     """Run what is called inside on a cluster, or on processes of this machine; yield the engine.
 
     Args:
-        cluster: the address of a Ray cluster, such as ``host:6379`` or ``auto``; ``local`` starts
-            one on this machine. ``None`` takes none.
+        cluster: the address of a Ray cluster, ``HOST:PORT`` or ``auto``; ``local`` starts one on this
+            machine. ``None`` takes none.
         workers: how many tasks may run at the same time. Defaults to the number of processors.
         fresh: forget what an earlier run of the same command has done.
     """
@@ -102,8 +99,8 @@ def cluster(address: str | None = None, *, workers: int | None = None) -> Iterat
     Inputs and outputs must be on storage that all nodes share: an object store, or a shared folder.
 
     Args:
-        address: of the cluster, such as ``host:6379`` or ``ray://host:10001``. Without one, a cluster is
-            started on this machine and stopped at the end.
+        address: of the cluster, such as ``host:6379``. Without one, a cluster is started on this machine and
+            stopped at the end.
         workers: how many tasks may run at the same time. Defaults to the number of the cluster's processors.
 
     Raises:
