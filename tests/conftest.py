@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from dataprep import init_workspace
 from tests.browser import browser, open_page  # noqa: F401 - fixtures of pages in a real browser
 from tests.helpers import run_alone, run_here
+from tests.stores import failing, s3, s3_address  # noqa: F401 - fixtures of an S3 server on this machine
 
 # A runner that was started with `nohup` hands its ignored SIGHUP down, and commands leave it ignored, as they
 # should. With a handler of ours the signal still ends nothing here, and is the usual one in new processes.
@@ -24,6 +25,13 @@ settings.register_profile("thorough", deadline=None, suppress_health_check=[Heal
 settings.register_profile("dataprep", settings.get_profile("thorough"), max_examples=30)
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
 settings.load_profile("dataprep")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that need a server of objects."""
+    for item in items:
+        if "s3_address" in getattr(item, "fixturenames", ()):
+            item.add_marker("cluster")
 
 
 @pytest.fixture

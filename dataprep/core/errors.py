@@ -9,6 +9,8 @@
     │   └── RowDropped                  the row is sound, but the options leave it out
     ├── InputError (ValueError)         a data file holds something it should not: path, line, reason
     ├── FileError (OSError)             a file cannot be opened, read or written
+    │   ├── NotFoundError               a URL leads to no object
+    │   └── ConflictError               an object that was to be new exists, or was written by another run
     ├── FetchError (OSError)            a dataset could not be downloaded, or is not what it should be
     ├── TokenizerError (ValueError)     a tokenizer's file is damaged, or it lacks what a chat format needs
     ├── WorkspaceError (OSError)        the workspace lacks what a command looks for in it
@@ -27,6 +29,8 @@ from __future__ import annotations
 
 import unicodedata
 from typing import Literal, NamedTuple
+
+from dataprep.core.urls import without_credentials
 
 LINE_LENGTH = 1000
 """Maximum characters of a line that is printed. No screen shows more, and a field can have megabytes."""
@@ -78,7 +82,7 @@ class DataprepError(Exception):
     """Root of the tree: catch this to catch everything dataprep raises on purpose."""
 
     def __str__(self) -> str:
-        return one_line(super().__str__())
+        return one_line(without_credentials(super().__str__()))
 
 
 class UsageError(DataprepError, ValueError):
@@ -116,8 +120,8 @@ class InputError(DataprepError, ValueError):
     """Raised when a data file holds something it should not; ``where`` is its path, with a line if known."""
 
     def __init__(self, where: object, message: str) -> None:
-        super().__init__(where, message)
-        self.where = "standard input" if where == "-" else str(where)
+        self.where = "standard input" if where == "-" else without_credentials(str(where))
+        super().__init__(self.where, message)
         self.message = message
 
     def __str__(self) -> str:
@@ -128,12 +132,20 @@ class FileError(DataprepError, OSError):
     """Raised when a file cannot be opened, read or written."""
 
     def __init__(self, path: object, message: str) -> None:
-        super().__init__(path, message)
-        self.path = str(path)
+        self.path = without_credentials(str(path))
+        super().__init__(self.path, message)
         self.message = message
 
     def __str__(self) -> str:
         return one_line(f"{self.path}: {self.message}")
+
+
+class NotFoundError(FileError):
+    """Raised when a store has no such object, or when there is no such bucket."""
+
+
+class ConflictError(FileError):
+    """Raised by a conditional write: another process has written the object."""
 
 
 class FetchError(DataprepError, OSError):

@@ -1,0 +1,1 @@
+"""Tests of the engine: where tasks run, and what a lost worker costs."""

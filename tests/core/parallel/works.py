@@ -1,0 +1,138 @@
+"""Functions that run on workers. They are in a module of their own, so that every backend can pickle them."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from dataprep.core.errors import FileError, InputError, Location, RowDropped, RowError
+
+POISON = -1
+
+
+def squared(number):
+    """A plain work."""
+    return number * number
+
+
+def large(size):
+    """A result larger than the buffer of a pipe."""
+    return b"x" * size
+
+
+def delayed(task):
+    """Sleep for the task's seconds, and return its name."""
+    name, seconds = task
+    time.sleep(seconds)
+    return name
+
+
+def refusing(number):
+    """Raise one of our errors for a number that names one."""
+    errors = {
+        3: RowError("no answer", "expected a text"),
+        4: RowDropped("too long"),
+        5: InputError(Location("rows.jsonl", 17), "not JSON"),
+        6: FileError("s3://bucket/x.jsonl", "access denied"),
+        7: ZeroDivisionError("division by zero"),
+    }
+    if number in errors:
+        time.sleep(0.02 * (8 - number))  # a later task fails earlier
+        raise errors[number]
+    return number
+
+
+class Unportable(Exception):
+    """An exception that cannot be pickled."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one}{two}")
+
+
+def unportable(number):
+    """Raise an error that cannot travel."""
+    raise Unportable("no", f" travel {number}")
+
+
+class Lines(NamedTuple):
+    """A task of numbered lines, some of which are left out."""
+
+    first: int
+    count: int
+    poison: tuple[int, ...]  # lines that end the worker
+    log: str  # a file to which each begun task appends a line
+    without: tuple[int, ...] = ()
+
+    def halve(self):
+        """Two tasks over the halves of the lines."""
+        if self.count < 2:
+            return []
+        middle = self.count // 2
+        return [
+            self._replace(count=middle),
+            self._replace(first=self.first + middle, count=self.count - middle),
+        ]
+
+    def leave(self, lost):
+        """The task without lines that were found."""
+        return self._replace(without=tuple(sorted(one.first for one in lost)))
+
+
+def reading(task):
+    """Sum the lines of a task, and end the process at one that is poison."""
+    with open(task.log, "a", encoding="ascii") as log:
+        log.write(f"{task.first} {task.count}\n")
+    total = 0
+    for line in range(task.first, task.first + task.count):
+        if line in task.without:
+            continue
+        if line in task.poison:
+            os.kill(os.getpid(), signal.SIGKILL)
+        total += line
+    return total, task.without
+
+
+def dying_once(marker):
+    """End the process the first time that it is called with a marker's path."""
+    path = Path(marker)
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return path.name
+    os.kill(os.getpid(), signal.SIGKILL)
+    return None
+
+
+def dying(_task):
+    """End the process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying_of_many(task):
+    """End the process at a task of eight lines, and at no part of it."""
+    if task.count == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task.count
+
+
+def by_remainder(task):
+    """Split the numbers of a range among five buckets, as bytes and numbers."""
+    numbers = range(task * 10, task * 10 + 10)
+    return [[number for number in numbers if number % 5 == bucket] for bucket in range(5)]
+
+
+def listed(bucket, pieces):
+    """Join pieces in their order."""
+    return bucket, [number for piece in pieces for number in piece]
+
+
+def reading_split(task):
+    """Split the lines of a task, and end the process at one that is poison."""
+    total, without = reading(task)
+    return [(total, without), task.first]
+
+
+def gathered(_bucket, pieces):
+    """All pieces."""
+    return [*pieces]
