@@ -153,7 +153,7 @@ def validate(
         return
     path, count = str(rows), 0
     operator = ValidateRows(strict=strict, strict_tools=strict_tools, listed=None)
-    for block, outcome in engine.run(operator, files.read_row_blocks(path)):
+    for block, outcome in engine.run_operator(operator, files.read_row_blocks(path)):
         count += outcome.rows_in
         yield from _problems_in(block, outcome)
     engine.refuse_empty({path: count}, "chat rows")
