@@ -306,7 +306,7 @@ def _write_array(rows: Iterable[bytes], out: IO[bytes]) -> None:
     out.write(b"\n]\n" if before == b",\n" else b"[]\n")
 
 
-def write_rows(rows: Iterable[Any], path: str) -> int:
+def write_rows(rows: Iterable[Any], path: str | Path) -> int:
     """Write rows (anything JSON can hold) to a file of any format; return their number.
 
     Raises:
@@ -315,7 +315,7 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     from dataprep.core.io.values import dump_row
 
     count = 0
-    with open_output(path) as out:
+    with open_output(str(path)) as out:
         for row in rows:
             count += 1
             try:

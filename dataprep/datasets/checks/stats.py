@@ -134,7 +134,7 @@ class RowCounts:
         )
 
 
-# How many texts have each length: the lengths, and as many numbers. Keys of JSON cannot be numbers.
+# Lengths, and the number of texts that have each. They are no object, because keys of JSON cannot be numbers.
 _Listed = tuple[list[int], list[int]]
 
 
