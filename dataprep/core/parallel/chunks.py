@@ -16,7 +16,7 @@ from typing import Any
 from dataprep.core.errors import WorkerError
 from dataprep.core.io import Block, Output, PartTarget, chunk_bytes, halves, in_chunks, pieces
 from dataprep.core.io.writing import version
-from dataprep.core.ledger import advance
+from dataprep.core.ledger import RESUMED, advance
 from dataprep.core.parallel.backends import Backend
 from dataprep.core.parallel.operators import Failure, Operator, Outcome, rows_in
 from dataprep.core.parallel.records import Record, from_json, to_json
@@ -255,7 +255,7 @@ def _missing(
         waiting[chunk.number] = record
         count += 1
     if count:
-        advance("chunks of an earlier run", count)
+        advance(RESUMED, count)
 
 
 def _key_of(operator: Operator, **facts: Any) -> str:
