@@ -10,18 +10,21 @@ from dataprep.core.parallel.engines import Engine, backend_for, cluster, current
 from dataprep.core.parallel.nodes import check_nodes
 from dataprep.core.parallel.operators import (
     Failure,
+    Noted,
     Operator,
     Outcome,
     ReadRows,
     per_row,
     read_block,
     rows_in,
+    without_output,
 )
 from dataprep.core.parallel.pool import Pool, available_cores
 from dataprep.core.parallel.runner import (
     AUTO_WORKERS_BYTES,
     Progress,
     Sink,
+    by_chunks,
     refuse_empty,
     refuse_unreadable,
     rows_of,
