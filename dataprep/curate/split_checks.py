@@ -27,7 +27,7 @@ _CHECKED = 8 << 20  # bytes that one task reads again
 
 
 class KeyCounts(NamedTuple):
-    """How many different keys there are.
+    """Numbers of different keys.
 
     Attributes:
         of_parts: number of different keys in each part.

@@ -251,7 +251,7 @@ def run_chunks(
         blocks: of one file after another; as they come from ``read_blocks``, which is told to cut chunks.
         backend: where the work is done.
         outputs: take the parts: the first one what is in ``Outcome.data``, the others what is in
-            ``Outcome.sides``. What they cannot take as parts stays there, for the caller to write.
+            ``Outcome.sides``. The caller writes what they cannot take as parts, which stays there.
         numbered: as for ``run_operator``.
         stop: the first bad row ends the run.
     """
