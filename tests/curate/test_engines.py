@@ -10,7 +10,7 @@ import pytest
 from dataprep.core.errors import DataprepError, UsageError
 from dataprep.core.io import parts
 from dataprep.core.io.part_files import CHUNK_VARIABLE
-from dataprep.core.ledger import listening
+from dataprep.core.ledger import RESUMED, listening
 from dataprep.curate.contamination.files import decontaminate_files
 from dataprep.curate.filter import filter_files
 from dataprep.curate.split import split_files
@@ -163,7 +163,7 @@ def test_an_interrupted_run_is_continued(data, monkeypatch, case, suffix):
     told = []
     with listening(lambda what, count, _: told.append((what, count))), engine_on("inline"):
         result = repr(CASES[case](lambda name: str(out / name) + suffix))
-    assert dict(told)["chunks of an earlier run"] == 6
+    assert dict(told)[RESUMED] == 6
     assert result.replace(str(out), "OUT").replace(suffix, "") == expected[0]
     for name in OUTPUTS:
         path = out / name if "." in name else (str(out / name) + suffix).rstrip("/")

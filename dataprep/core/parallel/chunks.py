@@ -18,8 +18,9 @@ from dataprep.core.errors import WorkerError
 from dataprep.core.io import Block, Output, Part, PartTarget, chunk_bytes, halves, in_chunks, pieces
 from dataprep.core.io.parts import PartWriter
 from dataprep.core.io.writing import version
-from dataprep.core.ledger import advance
+from dataprep.core.ledger import RESUMED, advance
 from dataprep.core.parallel.backends import Backend
+from dataprep.core.parallel.engines import current
 from dataprep.core.parallel.operators import Failure, Noted, OfChunk, Operator, Outcome, rows_in
 from dataprep.core.parallel.records import Record, from_json, to_json
 from dataprep.core.parallel.tasks import Bisection, run
@@ -267,7 +268,7 @@ def run_chunks(
         targets = [None if output is None else output.target(key) for output in outputs]
         waiting: dict[int, Record] = {}
         work, following = ChunkWork(made, tuple(targets), stop), 0
-        missing = _missing(chunks, targets, waiting)
+        missing = _missing(checked(chunks, targets), targets, waiting)
         for _, record in run(work, missing, backend=backend, bisection=BISECTION):
             waiting[record.number] = record
             while following in waiting:
@@ -276,6 +277,21 @@ def run_chunks(
         while following in waiting:
             yield from _settled(waiting.pop(following), outputs)
             following += 1
+
+
+def checked(chunks: Iterable[Chunk], targets: Sequence[PartTarget | None] = ()) -> Iterator[Chunk]:
+    """Yield chunks, after a look whether all nodes can read the first of them and write the outputs."""
+    remaining, present = iter(chunks), current()
+    first = next(remaining, None)
+    if first is None:
+        return
+    if present is not None and present.cluster is not None:
+        block = first.blocks[0]
+        source = None if block.data is not None else block.file
+        for place in {target.where: None for target in targets if target is not None} or [None]:
+            present.check(source, place)
+    yield first
+    yield from remaining
 
 
 def _settled(record: Record, outputs: Sequence[Output | None]) -> Iterator[tuple[Block, Outcome]]:
@@ -305,7 +321,7 @@ def _missing(
         waiting[chunk.number] = record
         count += 1
     if count:
-        advance("chunks of an earlier run", count)
+        advance(RESUMED, count)
 
 
 def _key_of(operator: Operator | OfChunk, **facts: Any) -> str:
