@@ -19,7 +19,7 @@ from dataprep.core.io import Block, Output, Rejects
 from dataprep.core.jsonl import MAX_LINE, UNREADABLE, too_long
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
-from dataprep.core.parallel import Operator, refuse_empty, refuse_unreadable, run, workers_for
+from dataprep.core.parallel import Operator, refuse_empty, refuse_unreadable, run_operator, workers_for
 from dataprep.core.sampling import shuffled_order
 from dataprep.datasets.merge_rows import Index, Part, Scanner, build_index, gather_in_memory, gather_on_disk
 
@@ -203,7 +203,7 @@ def find_rows(
     rows_of, unreadable = dict.fromkeys(spools, 0), Counter[str]()
     blocks = (block for spool in spools for block in files.read_blocks(spool, SCAN_BYTES))
     # Not `run_into`, which would name the file of plain lines in its messages.
-    with closing(run(scanner, blocks, workers=workers_for(spools, workers))) as outcomes:
+    with closing(run_operator(scanner, blocks, workers=workers_for(spools, workers))) as outcomes:
         for block, outcome in outcomes:
             path, unit = given[block.path]
             for failure in outcome.failures:

@@ -3,6 +3,8 @@
 ``blocks`` reads rows and blocks of lines from any supported file. ``reading`` opens inputs and reads whole
 documents, and ``writing`` makes outputs that appear whole or not at all, with the files and folders of
 ``unfinished``. ``formats`` maps a path's suffix to a format; ``tables`` reads and writes CSV, TSV, Parquet.
+For runs on many machines ``chunks`` cuts inputs into fixed pieces, and ``parts`` writes outputs that are
+folders of parts, which ``part_files`` reads as one file.
 """
 
 from dataprep.core.io.blocks import (
@@ -16,8 +18,11 @@ from dataprep.core.io.blocks import (
     row_blocks,
     rows_in,
 )
+from dataprep.core.io.chunks import halves, in_chunks, pieces
 from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
 from dataprep.core.io.parquet import parquet_schema, write_parquet
+from dataprep.core.io.part_files import Part, chunk_bytes, files_of, is_parts
+from dataprep.core.io.parts import PartTarget, forget_work
 from dataprep.core.io.reading import (
     FileBytes,
     Unchanged,
@@ -32,6 +37,7 @@ from dataprep.core.io.reading import (
 from dataprep.core.io.unfinished import leftovers, new_folder, remove_unlocked, replacing, temporary_folder
 from dataprep.core.io.writing import (
     Output,
+    PartsOutput,
     Rejects,
     check_apart,
     check_distinct,

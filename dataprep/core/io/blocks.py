@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -18,6 +19,7 @@ from dataprep.core import provenance
 from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.io.formats import HEAD_BYTES, STDIO, check_head, format_of
 from dataprep.core.io.parquet import read_parquet
+from dataprep.core.io.part_files import files_of
 from dataprep.core.io.reading import (
     BLOCK_BYTES,
     BOM,
@@ -53,9 +55,19 @@ class Block:
     # Number of rows of the file that precede the block, if the engine was asked to count them.
     rows_before: int | None = None
     identity: Identity | None = None  # the file that the range is of
+    source: str | None = None  # the file to read, if not `path`: one part of a folder of parts
+    # The range is not cut at newlines, and `core.io.chunks.pieces` finds its lines: those whose first byte
+    # stands in it. Of a file that cannot be read at an offset, it is the whole file, and `end` is 0.
+    ragged: bool = False
+
+    @property
+    def file(self) -> str:
+        """Return the file that holds the range."""
+        return self.source or self.path
 
     def read(self) -> bytes:
         """Return the block's lines; the last one may lack its newline."""
+        assert not self.ragged, "the lines of a ragged block are found by core.io.chunks.pieces"
         if self.data is not None:
             return self.data
         with self._opened() as file:
@@ -74,14 +86,18 @@ class Block:
     @contextmanager
     def _opened(self) -> Iterator[FileIO]:
         # Each block is read when its turn comes, perhaps by another process: the file is opened once more.
-        with translated(self.path), open(self.path, "rb", buffering=0) as file:
+        with translated(self.file), open(self.file, "rb", buffering=0) as file:
             file.seek(self.start)
             yield file
             status = os.fstat(file.fileno())
             if self.identity is not None:
-                self.identity.check(self.path, status)
+                self.identity.check(self.file, status)
             if status.st_size < self.end:
-                raise changed(self.path)
+                raise changed(self.file)
+
+
+# The size of ragged blocks, if `core.io.chunks.in_chunks` asks for them in place of whole lines.
+ragged_bytes: ContextVar[int] = ContextVar("ragged_bytes", default=0)
 
 
 def read_blocks(
@@ -99,15 +115,31 @@ def read_blocks(
     """
     check_kind(path, arrays=arrays)
     provenance.read(path)
-    if path != STDIO and format_of(path).is_plain_lines:
-        with translated(path), open(path, "rb", buffering=0) as file:
+    first = True
+    for part in files_of(path):
+        for block in _blocks_of(path, part, size, arrays, growing):
+            yield block if block.first == first else replace(block, first=first)
+            first = False
+
+
+def _blocks_of(path: str, part: str, size: int, arrays: bool, growing: bool) -> Iterator[Block]:
+    """Yield the blocks of a file, which is ``path`` or one part of it."""
+    ragged, is_lines = ragged_bytes.get(), part != STDIO and format_of(part).is_plain_lines
+    if is_lines:
+        with translated(part), open(part, "rb", buffering=0) as file:
             # Ranges only make sense in a regular file: a pipe named like one can be read once.
             identity = Identity.of(os.fstat(file.fileno()))
             if identity is not None:
-                yield from _ranges(path, file, size, identity.growing() if growing else identity)
+                identity = identity.growing() if growing else identity
+                cut = _ragged(path, ragged, identity) if ragged else _ranges(path, file, size, identity)
+                yield from cut if part == path else (replace(block, source=part) for block in cut)
                 return
-    with open_input(path) as stream:
-        yield from _stream_blocks(path, stream, size, arrays)
+    if ragged and not is_lines and part != STDIO and Path(part).is_file():
+        # One task decompresses the whole of it, so that several files are worked on at once.
+        yield Block(path, ragged=True, first=True, identity=Identity.of(Path(part).stat()))
+        return
+    with open_input(part) as stream:
+        yield from stream_blocks(path, stream, size, arrays)
 
 
 def read_row_blocks(
@@ -164,12 +196,18 @@ def array_block(path: str) -> Block:
     return Block(path, 0, status.st_size, unit="row", array=True, first=True, identity=identity)
 
 
+def _ragged(path: str, size: int, identity: Identity) -> Iterator[Block]:
+    for start in range(0, identity.size, size):
+        end = min(start + size, identity.size)
+        yield Block(path, start, end, first=not start, identity=identity, ragged=True)
+
+
 def _ranges(path: str, file: IO[bytes], size: int, identity: Identity) -> Iterator[Block]:
     begin = start = len(BOM) if file.read(len(BOM)) == BOM else 0
     length = identity.size
     while start < length:
         limit = start + size + MAX_LINE  # past it the last line alone is longer than MAX_LINE
-        end = _after_newline(file, min(start + size, length), length, limit)
+        end = after_newline(file, min(start + size, length), length, limit)
         yield Block(path, start, end, first=start == begin, identity=identity)
         # Without this stop, a file of gigabytes without a newline would become one block in memory.
         if end > limit:
@@ -177,7 +215,7 @@ def _ranges(path: str, file: IO[bytes], size: int, identity: Identity) -> Iterat
         start = end
 
 
-def _after_newline(file: IO[bytes], position: int, length: int, limit: int) -> int:
+def after_newline(file: IO[bytes], position: int, length: int, limit: int) -> int:
     """Return the first offset from ``position`` on at which a line begins, or one past ``limit``."""
     if position == length:
         return length
@@ -194,7 +232,8 @@ def _after_newline(file: IO[bytes], position: int, length: int, limit: int) -> i
     return length
 
 
-def _stream_blocks(path: str, stream: IO[bytes], size: int, arrays: bool) -> Iterator[Block]:
+def stream_blocks(path: str, stream: IO[bytes], size: int, arrays: bool) -> Iterator[Block]:
+    """Cut a stream at newlines into blocks of about ``size`` bytes, which hold their lines."""
     head = read_full(stream, HEAD_BYTES)
     check_head(path, head, format_of(path), arrays=arrays)
     tail, first, start = head.removeprefix(BOM), True, 0

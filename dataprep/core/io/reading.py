@@ -10,6 +10,7 @@ import sys
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -26,6 +27,7 @@ from dataprep.core.io.formats import (
     decompression_errors,
     format_of,
 )
+from dataprep.core.io.part_files import files_of
 from dataprep.core.jsonl import MAX_LINE, check_document
 
 BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
@@ -36,10 +38,16 @@ _WINDOW = 1 << 15  # a few lines: lines are also looked up in any order
 
 
 def check_input(path: str) -> None:
-    """Raise ``FileError`` unless ``path`` is ``-`` or a file that can be opened for reading."""
+    """Raise ``FileError`` unless ``path`` is ``-``, a file that can be opened, or a folder of parts."""
     if path != STDIO:
-        with translated(path), open(path, "rb"):
-            pass
+        for part in files_of(path)[:1]:
+            open_raw(part).close()
+
+
+def open_raw(path: str) -> FileIO:
+    """Open a file as it is, without a buffer."""
+    with translated(path):
+        return open(path, "rb", buffering=0)
 
 
 @contextmanager
@@ -86,13 +94,17 @@ class Identity(NamedTuple):
         """Return the identity of a file that others append to, such as the journal of a run."""
         return self._replace(modified=0)
 
+    def anywhere(self) -> Identity:
+        """Return what another machine knows the file by, which has other numbers for its devices."""
+        return self._replace(device=0, inode=0)
+
     def check(self, path: str, status: os.stat_result | None = None) -> None:
         """Raise ``InputError`` if a path (or ``status``) is that of another file, or of a changed one."""
         try:
             now = Identity.of(status or Path(path).stat())
         except FileNotFoundError:
             raise changed(path) from None
-        if now == self:
+        if now is not None and self == (now if self.inode else now.anywhere()):
             return
         if not self.modified and now is not None and now[:2] == self[:2] and now.size >= self.size:
             return
@@ -140,6 +152,10 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
         if path == STDIO:
             yield _standard_input()
             return
+        if (parts := files_of(path)) != [path]:
+            with _concatenated(parts) as stream:
+                yield stream
+            return
         with open(path, "rb", buffering=0) as file:
             # Python refuses to open a directory on most systems, but some only fail at the first read.
             if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
@@ -154,6 +170,47 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
             # By its path, because tables are opened by it once more for each part that is read.
             if before is not None:
                 before.check(path)
+
+
+class _Concatenated(io.RawIOBase):
+    """Files one after the other, as one stream of bytes."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = iter(paths)
+        self._file: IO[bytes] | None = None
+
+    def readable(self) -> bool:
+        """Return true."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with the next bytes; return their number."""
+        while True:
+            if self._file is None:
+                if (path := next(self._paths, None)) is None:
+                    return 0
+                self._file = open_raw(path)
+            if count := cast(io.RawIOBase, self._file).readinto(buffer):
+                return count
+            self.close_file()
+
+    def close_file(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def close(self) -> None:
+        """Close the stream."""
+        self.close_file()
+        super().close()
+
+
+@contextmanager
+def _concatenated(paths: Iterable[str]) -> Iterator[IO[bytes]]:
+    """Open files as one stream."""
+    with _Concatenated(paths) as stream:
+        yield cast(IO[bytes], stream)
 
 
 _read: weakref.ref[Any] | None = None  # the standard input that was read last

@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +21,12 @@ from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
 from dataprep.core.io.parquet import write_parquet
+from dataprep.core.io.part_files import Part, chunk_bytes, is_parts
+from dataprep.core.io.parts import PartsFolder, PartTarget, PartWriter, open_parts
+from dataprep.core.io.reading import open_raw
 from dataprep.core.io.tables import write_delimited
-from dataprep.core.io.unfinished import NewFile, new_file, replacing
+from dataprep.core.io.unfinished import NewFile, new_file, remove_stale_parts, replacing, short_name
+from dataprep.core.ledger import Ledger
 
 
 class Output:
@@ -39,6 +43,7 @@ class Output:
         self.direct = direct
         self.rows = 0
         self._stream = stream
+        self._folders: list[PartsFolder] = []
 
     def write(self, lines: bytes, rows: int | None = None) -> None:
         """Write whole lines, each with its newline; ``rows`` is their number, if it is known."""
@@ -49,6 +54,34 @@ class Output:
             while view:
                 view = view[self._stream.write(view) :]
 
+    def target(self, key: str) -> PartTarget | None:
+        """Return where workers write the parts of a run over chunks; ``None``: all passes through ``write``.
+
+        ``key`` names everything that the parts depend on.
+        """
+        if self.direct is None:
+            return None
+        path = Path(os.path.realpath(self.path))
+        self._folders.append(PartsFolder(str(path.with_name(f".{short_name(path)}.{key}.parts"))))
+        return self._folders[-1].target(key)
+
+    def add(self, part: Part) -> None:
+        """Append a part that a worker has written; its rows are counted by ``write``."""
+        folder = self._folders[-1]
+        with open_raw(folder.folder.path(part.name)) as file, writing(self.path):
+            while piece := file.read(_COPIED):
+                self.write(piece, 0)
+        folder.beat()
+
+    def close_folders(self, *, keep: bool) -> None:
+        """Remove the parts, or keep what is finished for a later run of the same command."""
+        for folder in self._folders:
+            if keep:
+                folder.leave()
+            else:
+                folder.discard()
+                remove_stale_parts(Path(os.path.realpath(self.path)))
+
     def write_pieces(self, pieces: list[memoryview], size: int) -> None:
         """Write pieces of ``size`` bytes together; only for an output with a ``direct`` file."""
         begin = self._stream.tell()
@@ -57,6 +90,66 @@ class Output:
         self._stream.seek(begin + size)
 
 
+class PartsOutput(Output):
+    """An output that is a folder of parts.
+
+    Attributes:
+        folder: the folder.
+        ledger: the rows of the command, for the manifest, if it is known.
+    """
+
+    def __init__(self, path: str, folder: PartsFolder) -> None:
+        super().__init__(path, io.BytesIO(), None)
+        self.folder = folder
+        self.ledger: Ledger | None = None
+        self._part: PartWriter | None = None
+        self._size = chunk_bytes()
+
+    def target(self, key: str) -> PartTarget:
+        """Return where workers write the parts of a run over chunks."""
+        self.flush()
+        return self.folder.target(key)
+
+    def add(self, part: Part) -> None:
+        """Take a part that a worker has written; its rows are counted by ``write``."""
+        self.folder.add(part)
+
+    def write(self, lines: bytes, rows: int | None = None) -> None:
+        """Write whole lines, each with its newline; the parts depend on the lines only."""
+        self.rows += lines.count(b"\n") if rows is None else rows
+        view = memoryview(lines)
+        with writing(self.path):
+            while view:
+                self._part = self._part or PartWriter(self.path, len(self.folder.parts))
+                # A part ends with the first line that reaches its size.
+                left = self._size - self._part.size
+                cut = lines.find(b"\n", len(lines) - len(view) + left - 1) + 1 if len(view) >= left else 0
+                piece = view[: cut - len(lines) + len(view)] if cut else view
+                self._part.write(piece, bytes(piece).count(b"\n"))
+                view = view[len(piece) :]
+                if self._part.size >= self._size:
+                    self.flush()
+
+    def flush(self) -> None:
+        """End the part that is being written."""
+        if self._part is not None:
+            part, self._part = self._part, None
+            self.folder.add(part.finish(), mine=True)
+
+    def close(self) -> None:
+        """Give up the part that is being written."""
+        if self._part is not None:
+            self._part.close()
+
+
+def version() -> str:
+    """Return the version of dataprep."""
+    from dataprep import __version__  # not at the top: the package's own page of names imports this module
+
+    return __version__
+
+
+_COPIED = 8 << 20
 # The most pieces that systems take in one call.
 _PIECES = 1024
 
@@ -139,16 +232,31 @@ def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
         yield Output(path, sys.stdout.buffer, None)
         sys.stdout.buffer.flush()
         return
+    if is_parts(path) and form is None:
+        with writing(path), open_parts(path) as folder:
+            parts = PartsOutput(path, folder)
+            with closing(parts):
+                yield parts
+                parts.flush()
+                folder.facts |= {"dataprep": version(), "chunk_bytes": chunk_bytes()}
+                if parts.ledger is not None:
+                    folder.facts["ledger"] = parts.ledger.to_json()
+        return
     is_document, form, target = form is not None, form or format_of(path), Path(path)
     with ExitStack() as stack:
         with writing(path):
             output = _opened(path, target, form, stack)
-        yield output
-        with writing(path):
-            try:
-                stack.close()
-            except RowError as error:
-                raise FileError(path, f"cannot be written: {error}") from None
+        try:
+            yield output
+            with writing(path):
+                try:
+                    stack.close()
+                except RowError as error:
+                    raise FileError(path, f"cannot be written: {error}") from None
+        except BaseException:
+            output.close_folders(keep=True)
+            raise
+        output.close_folders(keep=False)
     if target.is_file():
         provenance.wrote(target, rows=None if is_document else output.rows)
 
@@ -199,7 +307,7 @@ def _write_array(rows: Iterable[bytes], out: IO[bytes]) -> None:
     out.write(b"\n]\n" if before == b",\n" else b"[]\n")
 
 
-def write_rows(rows: Iterable[Any], path: str) -> int:
+def write_rows(rows: Iterable[Any], path: str | Path) -> int:
     """Write rows (anything JSON can hold) to a file of any format; return their number.
 
     Raises:
@@ -208,7 +316,7 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     from dataprep.core.io.values import dump_row
 
     count = 0
-    with open_output(path) as out:
+    with open_output(str(path)) as out:
         for row in rows:
             count += 1
             try:
@@ -225,11 +333,19 @@ def write_text(text: str, path: str) -> None:
         out.write(text.encode("utf-8"))
 
 
-class Rejects:
-    """A file for bad rows, or none; ``open_rejects`` makes it."""
+_SET_ASIDE = "correct the row, or set bad rows aside with --rejects FILE"
 
-    def __init__(self, output: Output | None) -> None:
-        self._output = output
+
+class Rejects:
+    """A file for bad rows, or none; ``open_rejects`` makes it.
+
+    Args:
+        output: the file.
+        hint: without a file, what the message about the first bad row says of what to do.
+    """
+
+    def __init__(self, output: Output | None, *, hint: str = _SET_ASIDE) -> None:
+        self._output, self._hint = output, hint
 
     @property
     def raises(self) -> bool:
@@ -239,8 +355,7 @@ class Rejects:
     def add(self, where: Location, message: str, row: bytes) -> None:
         """Write a bad row to the rejects file."""
         if self._output is None:
-            hint = "correct the row, or set bad rows aside with --rejects FILE"
-            raise InputError(where, f"{message}; {hint}")
+            raise InputError(where, f"{message}; {self._hint}" if self._hint else message)
         rejected = {
             "path": printable(where.path),
             where.unit: where.number,

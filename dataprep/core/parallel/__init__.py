@@ -9,24 +9,31 @@ from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
 from dataprep.core.parallel.engines import Engine, backend_for, cluster, current, engine
 from dataprep.core.parallel.nodes import check_nodes
 from dataprep.core.parallel.operators import (
+    UNPARSED,
     Failure,
+    Noted,
     Operator,
     Outcome,
     ReadRows,
+    count_lines,
+    lines_of,
     per_row,
     read_block,
     rows_in,
+    values_of,
+    without_output,
 )
 from dataprep.core.parallel.pool import Pool, available_cores
 from dataprep.core.parallel.runner import (
     AUTO_WORKERS_BYTES,
     Progress,
     Sink,
+    by_chunks,
     refuse_empty,
     refuse_unreadable,
     rows_of,
-    run,
     run_into,
+    run_operator,
     workers_for,
 )
 from dataprep.core.parallel.tasks import Bisection, exchange

@@ -50,10 +50,10 @@ class Crew(Protocol):
 
 
 class Kept(NamedTuple):
-    """A pair of works that leave pieces where they are made; only the backend that made it runs them."""
+    """Works that leave pieces where they are made; only the backend that made them runs them."""
 
-    split: Work  # returns a list of references to the pieces
-    join: Work  # called with a number and references to pieces
+    split: Work  # returns a note, and a list of references to pieces
+    joining: Callable[[Join], Work]  # the work is called with a number and a list of such references
 
 
 class Backend(Protocol):
@@ -66,8 +66,11 @@ class Backend(Protocol):
     def open(self, work: Work, /) -> AbstractContextManager[Crew]:
         """Return workers for a function; at the end of the context their unfinished tasks are dropped."""
 
-    def keeping(self, split: Work, join: Join, buckets: int, /) -> AbstractContextManager[Kept]:
-        """Keep the pieces that ``split`` makes, ``buckets`` of them a task, until the end of the context."""
+    def keeping(self, split: Work, buckets: int, /) -> AbstractContextManager[Kept]:
+        """Keep the pieces that a function makes, ``buckets`` of them a task, until the end of the context.
+
+        The function returns a note, which is not kept but travels, and the pieces.
+        """
 
     def on_nodes(self, work: Work, task: Any, /) -> list[tuple[str, Any]]:
         """Return the name of each other machine, and what a function returned or raised there."""
@@ -91,15 +94,16 @@ class _Spilling:
     split: Work
     folder: str
 
-    def __call__(self, task: Any) -> list[Spilled]:
+    def __call__(self, task: Any) -> tuple[Any, list[Spilled]]:
         # A task can be repeated while a worker that was taken for dead still writes: each has its own file.
         path = Path(self.folder, os.urandom(8).hex())
-        pieces, spilled = self.split(task), []
+        note, pieces = self.split(task)
+        spilled = []
         with writing(str(path)), path.open("xb") as file:
             for piece in pieces:
                 spilled.append(Spilled(str(path), file.tell()))
                 pickle.dump(piece, file, pickle.HIGHEST_PROTOCOL)
-        return spilled
+        return note, spilled
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +128,10 @@ class _Local:
     """The part that the backends of one machine share."""
 
     @contextmanager
-    def keeping(self, split: Work, join: Join, _buckets: int, /) -> Iterator[Kept]:
+    def keeping(self, split: Work, _buckets: int, /) -> Iterator[Kept]:
         """Keep pieces in files of a temporary folder."""
         with temporary_folder() as folder:
-            yield Kept(_Spilling(split, str(folder)), _Reading(join))
+            yield Kept(_Spilling(split, str(folder)), _Reading)
 
     def on_nodes(self, _work: Work, _task: Any, /) -> list[tuple[str, Any]]:
         """Return nothing: there is no other machine."""

@@ -1,7 +1,8 @@
 """Run tasks on the nodes of a Ray cluster: the only module that imports ray.
 
 A task is a stateless function call, so Ray can run it again when its worker or its node is lost. The work is
-put into the object store once, and unpickled once a worker.
+put into the object store once, and unpickled once a worker. ``docs/decisions/0011-ray-core.md`` has the
+reasons.
 """
 
 from __future__ import annotations
@@ -118,9 +119,9 @@ class Ray:
             crew.cancel()
 
     @contextmanager
-    def keeping(self, split: Work, join: Join, buckets: int, /) -> Iterator[Kept]:
+    def keeping(self, split: Work, buckets: int, /) -> Iterator[Kept]:
         """Keep pieces in the object store, which spills them to the disks of the nodes."""
-        yield Kept(_Keeping(split, buckets), _Joining(join))
+        yield Kept(_Keeping(split, buckets), _Joining)
 
     def on_nodes(self, work: Work, task: Any, /) -> list[tuple[str, Any]]:
         """Return the name of each node that has processors, and what a function returned there or raised."""
@@ -191,7 +192,7 @@ class _Crew:
             result, error = ray.get(reference)
         except RayError as failure:
             result, error = None, _translated(failure)
-        return Ended(handle, pieces or result, error)
+        return Ended(handle, (result, pieces) if pieces else result, error)
 
     def cancel(self) -> None:
         self._queue.clear()
@@ -220,9 +221,9 @@ class _Keeping:
     split: Work
     buckets: int
 
-    def __call__(self, task: Any) -> Sequence[Any]:
-        pieces: Sequence[Any] = self.split(task)
-        return pieces
+    def __call__(self, task: Any) -> tuple[Any, Sequence[Any]]:
+        noted: tuple[Any, Sequence[Any]] = self.split(task)
+        return noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +260,8 @@ def _answer(key: bytes, packed: NDArray[np.uint8], task: Any, *pieces: Any) -> A
     work = _held[key]
     try:
         if isinstance(work, _Keeping):
-            return (None, None), *work(task)
+            note, made = work(task)
+            return (note, None), *made
         return work((task, iter(pieces)) if isinstance(work, _Joining) else task), None
     except Exception as error:  # noqa: BLE001 - `run` raises it in its turn
         ended = None, portable(error)

@@ -10,6 +10,7 @@ are found that end workers.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -87,6 +88,7 @@ def exchange(
     backend: Backend,
     batch: int = 1,
     bisection: Bisection[Task] | None = None,
+    take: Take | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
     """Divide the results of all tasks among buckets; yield each bucket's number and result as it is joined.
 
@@ -104,23 +106,95 @@ def exchange(
             stored piece takes a few kilobytes of the calling process's memory, and on a cluster those below
             100 kB pass it, so small pieces need batches.
         bisection: as for ``run``, for the tasks that are divided.
+        take: as for ``scattered``.
 
     Raises:
         Exception: as for ``run``.
     """
+    made = scattered(split, tasks, buckets, backend=backend, batch=batch, bisection=bisection, take=take)
+    with made as pieces:
+        yield from pieces.join(join, backend=backend)
+
+
+Take = Callable[[int, Any], None]
+
+
+@contextmanager
+def scattered(
+    split: Callable[[Task], Any],
+    tasks: Iterable[Task],
+    buckets: int,
+    *,
+    backend: Backend,
+    batch: int = 1,
+    bisection: Bisection[Task] | None = None,
+    take: Take | None = None,
+) -> Iterator[Pieces]:
+    """Divide the results of all tasks among buckets, as ``exchange`` does, and keep the pieces while inside.
+
+    For work that needs more than one look at the pieces.
+
+    Args:
+        split: as for ``exchange``. With ``take`` it returns a pair: what that is called with, and pieces.
+        tasks: as for ``exchange``.
+        buckets: as for ``exchange``.
+        backend: as for ``exchange``.
+        batch: as for ``exchange``.
+        bisection: as for ``exchange``.
+        take: called in this process with the number of each task, and what ``split`` returned beside the
+            pieces, as tasks are completed.
+    """
     searched = _batches_of(bisection) if bisection is not None else None
-    with backend.keeping(_Splitting(split, buckets), _Joining(join), buckets) as kept:
-        made: dict[int, list[Any]] = {}
-        for number, pieces in run(kept.split, _batches(tasks, batch), backend=backend, bisection=searched):
-            made[number] = pieces
+    dividing = _Splitting(split, buckets, take is not None)
+    with backend.keeping(dividing, buckets) as kept:
+        pieces = Pieces(kept.joining, buckets)
+        batches = run(kept.split, _batches(tasks, batch), backend=backend, bisection=searched)
+        for number, (notes, references) in batches:
+            pieces.made[number] = references
+            for place, note in enumerate(notes):
+                assert take is not None
+                take(number * batch + place, note)
+        yield pieces
 
-        def joins() -> Iterator[tuple[int, list[Any]]]:
-            for bucket in range(buckets):
-                yield bucket, [made[number][bucket] for number in range(len(made))]
-                for pieces in made.values():  # the store can drop them once the task is completed
-                    pieces[bucket] = None
 
-        yield from run(kept.join, joins(), backend=backend)
+@dataclass
+class Pieces:
+    """Pieces that are kept where they were made.
+
+    Attributes:
+        joining: makes a work of a function that joins pieces.
+        buckets: number of buckets.
+        made: for each batch of tasks, its references by bucket.
+    """
+
+    joining: Callable[[Callable[[int, Iterator[Any]], Any]], Callable[[Any], Any]]
+    buckets: int
+    made: dict[int, list[Any]] = field(default_factory=dict)
+
+    def join(
+        self,
+        join: Callable[[int, Iterator[Any]], Result],
+        buckets: int | None = None,
+        *,
+        backend: Backend,
+        keep: bool = False,
+    ) -> Generator[tuple[int, Result], None, None]:
+        """Yield the number of each bucket, and the result of ``join``, as buckets are joined.
+
+        Args:
+            join: as for ``exchange``.
+            buckets: join the first so many only. Defaults to all.
+            backend: the one that keeps the pieces.
+            keep: the pieces can be joined once more. Otherwise a bucket's are dropped once it is joined.
+        """
+        tasks = self._tasks(self.buckets if buckets is None else buckets, keep)
+        yield from run(self.joining(_Joining(join)), tasks, backend=backend)
+
+    def _tasks(self, buckets: int, keep: bool) -> Iterator[tuple[int, list[Any]]]:
+        for bucket in range(buckets):
+            yield bucket, [self.made[number][bucket] for number in range(len(self.made))]
+            for pieces in self.made.values() if not keep else ():
+                pieces[bucket] = None  # the task has it until it is completed
 
 
 # Some tasks that are divided together, each with its place among them.
@@ -157,13 +231,20 @@ def _batches_of(bisection: Bisection[Task]) -> Bisection[_Batch[Task]]:
 class _Splitting:
     """A work that divides a batch: for each bucket, the pieces of its tasks."""
 
-    split: Callable[[Any], Sequence[Any]]
+    split: Callable[[Any], Any]
     buckets: int
+    noted: bool
 
-    def __call__(self, batch: _Batch[Any]) -> list[tuple[Any, ...]]:
-        pieces = [self.split(task) for _, task in batch]
+    def __call__(self, batch: _Batch[Any]) -> tuple[list[Any], list[tuple[Any, ...]]]:
+        notes, pieces = [], []
+        for _, task in batch:
+            made = self.split(task)
+            if self.noted:
+                note, made = made
+                notes.append(note)
+            pieces.append(made)
         assert all(len(row) == self.buckets for row in pieces), f"expected {self.buckets} pieces of a task"
-        return [*zip(*pieces, strict=True)]
+        return notes, [*zip(*pieces, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
