@@ -16,6 +16,7 @@ import orjson
 
 from dataprep.core.errors import FileError, InputError, MissingDependencyError, UsageError
 from dataprep.core.provenance import SUFFIX
+from dataprep.core.urls import is_url, name_of
 
 STDIO = "-"
 
@@ -92,16 +93,15 @@ class Format:
 
 def format_of(path: str | PurePath) -> Format:
     """Return the format that a path's suffix names; ``-``, pipes and devices are JSON Lines."""
-    path = PurePath(path)
     if str(path) == STDIO:
         return Format("jsonl", "")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
+    suffixes = [suffix.lower() for suffix in PurePath(name_of(path)).suffixes]
     compression = _COMPRESSIONS.get(suffixes[-1], "") if suffixes else ""
     if compression:
         suffixes.pop()
     kind = _KINDS.get(suffixes[-1]) if suffixes else None
     # /dev/stdin, a named pipe or <(command) have no suffix. A folder fails later, when it is opened.
-    if kind is None and Path(path).exists() and not Path(path).is_file():
+    if kind is None and not is_url(path) and Path(path).exists() and not Path(path).is_file():
         return Format("jsonl", "")
     if kind is None:
         known = " ".join(_KINDS)
@@ -155,7 +155,7 @@ _EXPECTED = {
 
 def _refuse(path: str, found: tuple[str, str], expected: str) -> None:
     what, hint = found
-    name = PurePath(path).name
+    name = name_of(path)
     if path == STDIO and "name it" in hint:
         kind = ", a .json file" if "JSON" in what else ""
         hint = "unpack it first" if "unpack" in hint else f"give its path{kind}, or one row per line"

@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import shutil
 import stat
 import sys
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple, cast
 
 import orjson
 
 from dataprep.core import provenance
-from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.errors import FileError, InputError, NotFoundError, UsageError
 from dataprep.core.io.formats import (
     HEAD_BYTES,
     STDIO,
@@ -26,7 +28,10 @@ from dataprep.core.io.formats import (
     decompression_errors,
     format_of,
 )
+from dataprep.core.io.paths import is_file
+from dataprep.core.io.stores import ObjectReader, Stat, changed, store_of
 from dataprep.core.jsonl import MAX_LINE, check_document
+from dataprep.core.urls import is_url
 
 BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
 BOM = b"\xef\xbb\xbf"
@@ -36,8 +41,10 @@ _WINDOW = 1 << 15  # a few lines: lines are also looked up in any order
 
 
 def check_input(path: str) -> None:
-    """Raise ``FileError`` unless ``path`` is ``-`` or a file that can be opened for reading."""
-    if path != STDIO:
+    """Raise ``FileError`` unless ``path`` is ``-``, or a file or object that can be opened for reading."""
+    if is_url(path):
+        store_of(path).stat(path)
+    elif path != STDIO:
         with translated(path), open(path, "rb"):
             pass
 
@@ -74,6 +81,7 @@ class Identity(NamedTuple):
     inode: int
     size: int
     modified: int  # in nanoseconds; 0 for a file that may grow while it is read
+    etag: str = ""  # of an object, in place of all but the size
 
     @classmethod
     def of(cls, status: os.stat_result) -> Identity | None:
@@ -82,6 +90,18 @@ class Identity(NamedTuple):
             return None
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
+    @classmethod
+    def at(cls, path: str) -> Identity | None:
+        """Return the identity of the file or object at a path; ``None`` for a pipe, a device or a folder."""
+        if is_url(path):
+            return cls.of_object(store_of(path).stat(path))
+        return cls.of(Path(path).stat())
+
+    @classmethod
+    def of_object(cls, found: Stat) -> Identity:
+        """Return the identity of an object in a store."""
+        return cls(0, 0, found.size, 0, found.etag)
+
     def growing(self) -> Identity:
         """Return the identity of a file that others append to, such as the journal of a run."""
         return self._replace(modified=0)
@@ -89,19 +109,15 @@ class Identity(NamedTuple):
     def check(self, path: str, status: os.stat_result | None = None) -> None:
         """Raise ``InputError`` if a path (or ``status``) is that of another file, or of a changed one."""
         try:
-            now = Identity.of(status or Path(path).stat())
-        except FileNotFoundError:
+            now = Identity.at(path) if status is None else Identity.of(status)
+        except (FileNotFoundError, NotFoundError):
             raise changed(path) from None
         if now == self:
             return
-        if not self.modified and now is not None and now[:2] == self[:2] and now.size >= self.size:
+        grows = not self.modified and not self.etag
+        if grows and now is not None and now[:2] == self[:2] and now.size >= self.size:
             return
         raise changed(path)
-
-
-def changed(path: str) -> InputError:
-    """Return the error for a file that did not stay as it was until it was read to its end."""
-    return InputError(path, "the file was changed while it was read; run the command again")
 
 
 class Unchanged:
@@ -115,7 +131,7 @@ class Unchanged:
         for path in paths:
             if path != STDIO:
                 with translated(path):
-                    identity = Identity.of(Path(path).stat())
+                    identity = Identity.at(path)
                 if identity is not None:
                     self._before[path] = identity
 
@@ -135,6 +151,10 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
     Raises:
         InputError: at the end, if the file was changed since it was opened.
     """
+    if is_url(path):
+        with translated(path), _object(path) as stream:
+            yield stream
+        return
     provenance.read(path)
     with translated(path):
         if path == STDIO:
@@ -156,6 +176,24 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
                 before.check(path)
 
 
+@contextmanager
+def _object(url: str) -> Iterator[IO[bytes]]:
+    # Each range is read only of the object that was there at first, so nothing is left to check at the end.
+    with _reader_of(url) as reader:
+        compression = format_of(url).compression
+        if compression:
+            check_compressed(url, read_full(reader, HEAD_BYTES), compression)
+            reader.seek(0)
+        with decompressing(reader, compression) as stream:
+            yield stream
+
+
+def _reader_of(url: str) -> IO[bytes]:
+    found = store_of(url).stat(url)
+    provenance.read(url, found)
+    return cast(IO[bytes], ObjectReader(url, found))
+
+
 _read: weakref.ref[Any] | None = None  # the standard input that was read last
 
 
@@ -173,7 +211,7 @@ def _standard_input() -> IO[bytes]:
 
 def check_kind(path: str, *, arrays: bool = False) -> None:
     """Raise ``InputError`` if a regular file is of another kind than its name says; see ``check_head``."""
-    if path != STDIO and Path(path).is_file():
+    if is_file(path):
         with open_input(path) as stream:
             head = read_full(stream, HEAD_BYTES)
         check_head(path, head, format_of(path), arrays=arrays)
@@ -200,9 +238,7 @@ def read_whole(path: str, stream: IO[bytes]) -> bytes:
 
 def read_text(path: str) -> str:
     """Read the whole of a small text file, in UTF-8."""
-    provenance.read(path)
-    with translated(path):
-        data = Path(path).read_bytes()
+    data = read_bytes(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -268,12 +304,25 @@ def _is_row(line: bytes) -> bool:
 
 def open_mapped(path: str) -> mmap.mmap | bytes:
     """Map a plain file into memory; only for the system to copy from, or a file that nobody else changes."""
-    provenance.read(path)
     # Python's own access to a page past the end of a file that was cut ends the process with SIGBUS.
-    with translated(path), open(path, "rb") as file:
+    with translated(path), _opened(path) as file:
         if not os.fstat(file.fileno()).st_size:
             return b""  # an empty file cannot be mapped
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    """Open a plain file as it is; of an object, a copy without a name, which is gone when it is closed."""
+    if is_url(path):
+        with TemporaryFile() as copy, _reader_of(path) as reader:
+            shutil.copyfileobj(reader, copy, _PIECE)
+            copy.flush()
+            yield copy
+        return
+    provenance.read(path)
+    with open(path, "rb") as file:
+        yield file
 
 
 class FileBytes:
@@ -285,9 +334,8 @@ class FileBytes:
     def __init__(self, path: str) -> None:
         self.path = path
         self._file = -1
-        provenance.read(path)
-        with translated(path):
-            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        with translated(path), _opened(path) as file:
+            self._file = os.dup(file.fileno())
             self._size = os.fstat(self._file).st_size
         # The bytes read last, and where they begin: lines are looked at one after the other.
         self._window = 0, b""
@@ -333,7 +381,7 @@ class FileBytes:
 
 def open_whole(path: str) -> FileBytes | bytes:
     """Open a file to be read at any offset: a plain one as it is, others decompressed into memory."""
-    if path != STDIO and not format_of(path).compression and Path(path).is_file():
+    if is_file(path) and not format_of(path).compression:
         return FileBytes(path)
     with open_input(path) as stream:
         return read_whole(path, stream)
@@ -341,6 +389,9 @@ def open_whole(path: str) -> FileBytes | bytes:
 
 def read_bytes(path: str) -> bytes:
     """Read the whole of a file as it is."""
-    provenance.read(path)
     with translated(path):
+        if is_url(path):
+            with _reader_of(path) as reader:
+                return reader.read()
+        provenance.read(path)
         return Path(path).read_bytes()

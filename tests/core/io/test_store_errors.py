@@ -24,9 +24,9 @@ def test_a_missing_bucket_is_not_a_missing_object():
         lambda: list(store.list(url)),
     ]
     for call in calls:
-        with pytest.raises(NotFoundError, match="no such bucket; create it first"):
+        with pytest.raises(FileError, match="no such bucket; create it first"):
             call()
-    with pytest.raises(NotFoundError, match="no such bucket"), store.writer(url) as stream:
+    with pytest.raises(FileError, match="no such bucket"), store.writer(url) as stream:
         stream.write(b"1")
 
 
