@@ -47,6 +47,7 @@ _HOMES = {
     "Workspace": "datasets.workspace",
     "card_of_files": "inspect.card.writing",
     "chat_format_of": "tokens.formats.loading",
+    "cluster": "core.parallel",
     "collect": "collect.collector",
     "collect_files": "collect.collector",
     "convert": "datasets.convert",

@@ -30,6 +30,7 @@ from dataprep.train.run import Trained as Trained
 from dataprep.datasets.workspace import Workspace as Workspace
 from dataprep.inspect.card.writing import card_of_files as card_of_files
 from dataprep.tokens.formats.loading import chat_format_of as chat_format_of
+from dataprep.core.parallel import cluster as cluster
 from dataprep.collect.collector import collect as collect
 from dataprep.collect.collector import collect_files as collect_files
 from dataprep.datasets.convert import convert as convert

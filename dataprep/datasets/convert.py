@@ -357,7 +357,9 @@ def convert(dataset: str, rows: str | Path | Iterable[Mapping[str, Any]], **plan
 def _convert(plan: Plan, blocks: Iterator[files.Block], path: str) -> Iterator[Any]:
     sample, converter, rows_in = _sample_of(plan), _converter_of(plan), 0
     seen: dict[Any, int] = {}
-    for block, outcome in engine.run(engine.per_row(converter, counts=converter.take_counts), blocks):
+    for block, outcome in engine.run_operator(
+        engine.per_row(converter, counts=converter.take_counts), blocks
+    ):
         rows_in += outcome.rows_in
         seen |= outcome.counts
         for failure in outcome.failures:

@@ -371,7 +371,7 @@ def _pool(
         worked.add(shot)
         return b""
 
-    for block, outcome in engine.run(engine.per_row(collect), blocks):
+    for block, outcome in engine.run_operator(engine.per_row(collect), blocks):
         rows += outcome.rows_in
         usable += outcome.rows_out
         # Bad rows are only counted. If requests are made of the same rows, they are reported there.

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -138,7 +139,7 @@ def ugly(tmp_path_factory):
 def test_one_worker_does_what_a_plain_loop_does(ugly, size):
     """Rows, failures and their line numbers do not depend on how the file is cut."""
     path, (data, failed, rows_in, dropped) = ugly
-    got = summed(engine.run(per_row(renamed), read_blocks(path, size)))
+    got = summed(engine.run_operator(per_row(renamed), read_blocks(path, size)))
     assert got[0] == data
     assert [failure[:2] for failure in got[1]] == failed
     assert got[2:] == (rows_in, dropped)
@@ -150,8 +151,8 @@ def test_one_worker_does_what_a_plain_loop_does(ugly, size):
 def test_several_workers_do_what_one_does(ugly, size, workers):
     """The number of workers changes neither bytes nor failures nor line numbers."""
     path, _ = ugly
-    alone = summed(engine.run(per_row(renamed), read_blocks(path, size)))
-    assert summed(engine.run(per_row(renamed), read_blocks(path, size), workers=workers)) == alone
+    alone = summed(engine.run_operator(per_row(renamed), read_blocks(path, size)))
+    assert summed(engine.run_operator(per_row(renamed), read_blocks(path, size), workers=workers)) == alone
 
 
 @pytest.mark.medium
@@ -167,7 +168,8 @@ def test_either_way_to_start_a_process_works(ugly, tmp_path, method):
         "from tests.core.test_engine import renamed\n"
         "if __name__ == '__main__':\n"
         f"    processes.start_method = lambda: {method!r}\n"
-        "    for _, outcome in engine.run(per_row(renamed), read_blocks(sys.argv[1], 100), workers=2):\n"
+        "    blocks = read_blocks(sys.argv[1], 100)\n"
+        "    for _, outcome in engine.run_operator(per_row(renamed), blocks, workers=2):\n"
         "        sys.stdout.buffer.write(outcome.data or b'')\n"
     )
     program = tmp_path / "program.py"
@@ -185,7 +187,12 @@ def test_spawned_workers_write_into_the_output_too(ugly, tmp_path, monkeypatch):
     path, (data, *_) = ugly
     output = tmp_path / "out"
     output.touch()
-    for _ in engine.run(per_row(renamed), read_blocks(path, 100), workers=2, output=str(output)):
+    for _ in engine.run_operator(
+        per_row(renamed),
+        read_blocks(path, 100),
+        workers=2,
+        output=SimpleNamespace(direct=str(output), path=str(output)),
+    ):
         pass
     assert output.read_bytes() == data
 
@@ -199,8 +206,11 @@ def test_direct_output_is_what_would_be_returned(ugly, tmp_path, workers):
     output.touch()
     outcomes = [
         each
-        for _, each in engine.run(
-            per_row(renamed), read_blocks(path, 50), workers=workers, output=str(output)
+        for _, each in engine.run_operator(
+            per_row(renamed),
+            read_blocks(path, 50),
+            workers=workers,
+            output=SimpleNamespace(direct=str(output), path=str(output)),
         )
     ]
     assert output.read_bytes() == data
@@ -220,7 +230,7 @@ def test_line_numbers_begin_anew_in_each_file(ugly, tmp_path):
     for workers in (1, 2):
         found = [
             failure.line
-            for block, outcome in engine.run(per_row(renamed), blocks, workers=workers)
+            for block, outcome in engine.run_operator(per_row(renamed), blocks, workers=workers)
             for failure in outcome.failures
             if block.path == str(second)
         ]
@@ -233,9 +243,9 @@ def test_blocks_that_carry_their_bytes_go_through_several_workers(tmp_path):
     rows = b"".join(b'{"n": %d, "text": "%s"}\n' % (n, b"x" * 100) for n in range(30_000))
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(rows, 1))
-    alone = summed(engine.run(per_row(enlarging), read_blocks(str(path))))
+    alone = summed(engine.run_operator(per_row(enlarging), read_blocks(str(path))))
     assert alone[2] == 30_000
-    assert summed(engine.run(per_row(enlarging), read_blocks(str(path)), workers=2)) == alone
+    assert summed(engine.run_operator(per_row(enlarging), read_blocks(str(path)), workers=2)) == alone
 
 
 @pytest.mark.medium
@@ -246,7 +256,7 @@ def test_plain_and_compressed_files_go_through_several_workers_together(tmp_path
     plain.write_bytes(rows)
     zipped.write_bytes(gzip.compress(rows, 1))
     blocks = [*read_blocks(str(plain)), *read_blocks(str(zipped))]
-    assert summed(engine.run(per_row(enlarging), blocks, workers=2))[2] == 60_000
+    assert summed(engine.run_operator(per_row(enlarging), blocks, workers=2))[2] == 60_000
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -255,7 +265,7 @@ def test_an_operators_own_exception_arrives(tmp_path, workers):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"".join(b'{"n": %d}\n' % n for n in (3, 2, 1, 0, 1)))
     with pytest.raises(ZeroDivisionError):
-        list(engine.run(per_row(dividing), read_blocks(str(path), 1), workers=workers))
+        list(engine.run_operator(per_row(dividing), read_blocks(str(path), 1), workers=workers))
 
 
 def test_an_exception_that_cannot_travel_says_the_same(tmp_path):
@@ -263,7 +273,7 @@ def test_an_exception_that_cannot_travel_says_the_same(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"n": 5}\n')
     with pytest.raises(WorkerError, match="no travel 5"):
-        list(engine.run(per_row(raising_unportable), read_blocks(str(path)), workers=2))
+        list(engine.run_operator(per_row(raising_unportable), read_blocks(str(path)), workers=2))
 
 
 @pytest.mark.parametrize(("operator", "code"), [(leaving, "3"), (killed, "-9")])
@@ -273,8 +283,11 @@ def test_a_worker_that_dies_is_an_error_and_no_hang(tmp_path, operator, code, di
     path, output = tmp_path / "rows.jsonl", tmp_path / "out"
     path.write_bytes(b"".join(b'{"n": %d}\n' % n for n in range(50)))
     output.touch()
-    outcomes = engine.run(
-        per_row(operator), read_blocks(str(path), 1), workers=2, output=str(output) if direct else None
+    outcomes = engine.run_operator(
+        per_row(operator),
+        read_blocks(str(path), 1),
+        workers=2,
+        output=SimpleNamespace(direct=str(output), path=str(output)) if direct else None,
     )
     with pytest.raises(WorkerError, match=rf"died \(exit code {code}\)"):
         list(outcomes)
@@ -284,7 +297,7 @@ def test_a_run_that_is_given_up_ends_its_workers(ugly):
     """Closing the outcomes early leaves no process behind."""
     path, _ = ugly
     before = children(os.getpid())
-    outcomes = engine.run(per_row(renamed), read_blocks(path, 20), workers=2)
+    outcomes = engine.run_operator(per_row(renamed), read_blocks(path, 20), workers=2)
     next(outcomes)
     outcomes.close()
     assert children(os.getpid()) <= before

@@ -9,31 +9,35 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from io import FileIO
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from io import RawIOBase
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 from dataprep.core import provenance
 from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.io.formats import HEAD_BYTES, STDIO, check_head, format_of
+from dataprep.core.io.identity import Identity, translated
 from dataprep.core.io.parquet import read_parquet
+from dataprep.core.io.part_files import files_of
+from dataprep.core.io.paths import is_file
+from dataprep.core.io.raw import open_object, open_raw, record_input
 from dataprep.core.io.reading import (
     BLOCK_BYTES,
     BOM,
-    Identity,
-    changed,
     check_input,
     check_kind,
     open_input,
     read_document,
     read_full,
     read_whole,
-    translated,
 )
+from dataprep.core.io.stores import changed
 from dataprep.core.io.tables import read_delimited
 from dataprep.core.jsonl import MAX_LINE, any_line, not_object, parse_row, too_long
 from dataprep.core.ledger import advance
+from dataprep.core.urls import is_url
 
 _REPORTED = 1024  # rows of a table or a document from one call of `advance` to the next
 
@@ -53,13 +57,23 @@ class Block:
     # Number of rows of the file that precede the block, if the engine was asked to count them.
     rows_before: int | None = None
     identity: Identity | None = None  # the file that the range is of
+    source: str | None = None  # the file to read, if not `path`: one part of a folder of parts
+    # The range is not cut at newlines, and `core.io.chunks.pieces` finds its lines: those whose first byte
+    # stands in it. Of a file that cannot be read at an offset, it is the whole file, and `end` is 0.
+    ragged: bool = False
+
+    @property
+    def file(self) -> str:
+        """Return the file that holds the range."""
+        return self.source or self.path
 
     def read(self) -> bytes:
         """Return the block's lines; the last one may lack its newline."""
+        assert not self.ragged, "the lines of a ragged block are found by core.io.chunks.pieces"
         if self.data is not None:
             return self.data
         with self._opened() as file:
-            return read_full(file, self.end - self.start)
+            return read_full(cast(IO[bytes], file), self.end - self.start)
 
     def read_into(self, buffer: bytearray) -> memoryview:
         """Return the block's lines, read into a buffer that is large enough."""
@@ -72,16 +86,22 @@ class Block:
         return view
 
     @contextmanager
-    def _opened(self) -> Iterator[FileIO]:
+    def _opened(self) -> Iterator[RawIOBase]:
         # Each block is read when its turn comes, perhaps by another process: the file is opened once more.
-        with translated(self.path), open(self.path, "rb", buffering=0) as file:
+        with translated(self.file), open_raw(self.file, self.identity) as file:
             file.seek(self.start)
             yield file
+            if is_url(self.file):  # each range is read only of the object that the identity names
+                return
             status = os.fstat(file.fileno())
             if self.identity is not None:
-                self.identity.check(self.path, status)
+                self.identity.check(self.file, status)
             if status.st_size < self.end:
-                raise changed(self.path)
+                raise changed(self.file)
+
+
+# The size of ragged blocks, if `core.io.chunks.in_chunks` asks for them in place of whole lines.
+ragged_bytes: ContextVar[int] = ContextVar("ragged_bytes", default=0)
 
 
 def read_blocks(
@@ -98,16 +118,40 @@ def read_blocks(
     journal; the lines that were there at the beginning are read.
     """
     check_kind(path, arrays=arrays)
-    provenance.read(path)
-    if path != STDIO and format_of(path).is_plain_lines:
-        with translated(path), open(path, "rb", buffering=0) as file:
+    record_input(path)
+    first = True
+    for part in files_of(path):
+        for block in _blocks_of(path, part, size, arrays, growing):
+            yield block if block.first == first else replace(block, first=first)
+            first = False
+
+
+def _blocks_of(path: str, part: str, size: int, arrays: bool, growing: bool) -> Iterator[Block]:
+    """Yield the blocks of a file, which is ``path`` or one part of it."""
+    ragged, is_lines = ragged_bytes.get(), part != STDIO and format_of(part).is_plain_lines
+    if is_url(part):
+        if ragged:
+            with open_object(part) as reader:
+                seen = Identity.of_object(reader.stat)
+            whole = Block(path, ragged=True, first=True, identity=seen)
+            cut = _ragged(path, ragged, seen) if is_lines else iter([whole])
+            yield from cut if part == path else (replace(block, source=part) for block in cut)
+            return
+    elif is_lines:
+        with translated(part), open(part, "rb", buffering=0) as file:
             # Ranges only make sense in a regular file: a pipe named like one can be read once.
             identity = Identity.of(os.fstat(file.fileno()))
             if identity is not None:
-                yield from _ranges(path, file, size, identity.growing() if growing else identity)
+                identity = identity.growing() if growing else identity
+                cut = _ragged(path, ragged, identity) if ragged else _ranges(path, file, size, identity)
+                yield from cut if part == path else (replace(block, source=part) for block in cut)
                 return
-    with open_input(path) as stream:
-        yield from _stream_blocks(path, stream, size, arrays)
+    if ragged and not is_lines and not is_url(part) and is_file(part):
+        # One task decompresses the whole of it, so that several files are worked on at once.
+        yield Block(path, ragged=True, first=True, identity=Identity.at(part))
+        return
+    with open_input(part) as stream:
+        yield from stream_blocks(path, stream, size, arrays)
 
 
 def read_row_blocks(
@@ -158,10 +202,19 @@ def array_block(path: str) -> Block:
         with open_input(path) as stream:
             return Block(path, data=read_whole(path, stream), unit="row", array=True, first=True)
     check_input(path)
+    if is_url(path):
+        with open_object(path) as reader:
+            identity = Identity.of_object(reader.stat)
+            return Block(path, 0, identity.size, unit="row", array=True, first=True, identity=identity)
     provenance.read(path)
     status = Path(path).stat()
-    identity = Identity.of(status)
-    return Block(path, 0, status.st_size, unit="row", array=True, first=True, identity=identity)
+    return Block(path, 0, status.st_size, unit="row", array=True, first=True, identity=Identity.of(status))
+
+
+def _ragged(path: str, size: int, identity: Identity) -> Iterator[Block]:
+    for start in range(0, identity.size, size):
+        end = min(start + size, identity.size)
+        yield Block(path, start, end, first=not start, identity=identity, ragged=True)
 
 
 def _ranges(path: str, file: IO[bytes], size: int, identity: Identity) -> Iterator[Block]:
@@ -169,7 +222,7 @@ def _ranges(path: str, file: IO[bytes], size: int, identity: Identity) -> Iterat
     length = identity.size
     while start < length:
         limit = start + size + MAX_LINE  # past it the last line alone is longer than MAX_LINE
-        end = _after_newline(file, min(start + size, length), length, limit)
+        end = after_newline(file, min(start + size, length), length, limit)
         yield Block(path, start, end, first=start == begin, identity=identity)
         # Without this stop, a file of gigabytes without a newline would become one block in memory.
         if end > limit:
@@ -177,7 +230,7 @@ def _ranges(path: str, file: IO[bytes], size: int, identity: Identity) -> Iterat
         start = end
 
 
-def _after_newline(file: IO[bytes], position: int, length: int, limit: int) -> int:
+def after_newline(file: IO[bytes], position: int, length: int, limit: int) -> int:
     """Return the first offset from ``position`` on at which a line begins, or one past ``limit``."""
     if position == length:
         return length
@@ -194,7 +247,8 @@ def _after_newline(file: IO[bytes], position: int, length: int, limit: int) -> i
     return length
 
 
-def _stream_blocks(path: str, stream: IO[bytes], size: int, arrays: bool) -> Iterator[Block]:
+def stream_blocks(path: str, stream: IO[bytes], size: int, arrays: bool) -> Iterator[Block]:
+    """Cut a stream at newlines into blocks of about ``size`` bytes, which hold their lines."""
     head = read_full(stream, HEAD_BYTES)
     check_head(path, head, format_of(path), arrays=arrays)
     tail, first, start = head.removeprefix(BOM), True, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -93,7 +94,8 @@ class Format:
 
 def format_of(path: str | PurePath) -> Format:
     """Return the format that a path's suffix names; ``-``, pipes and devices are JSON Lines."""
-    if str(path) == STDIO:
+    # A path that ends with a separator is a folder of parts.
+    if str(path) == STDIO or str(path).endswith(("/", os.sep)):
         return Format("jsonl", "")
     suffixes = [suffix.lower() for suffix in PurePath(name_of(path)).suffixes]
     compression = _COMPRESSIONS.get(suffixes[-1], "") if suffixes else ""

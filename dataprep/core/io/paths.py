@@ -9,10 +9,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from dataprep.core.errors import NotFoundError
+from dataprep.core.errors import NotFoundError, UsageError
 from dataprep.core.io.formats import STDIO
 from dataprep.core.io.stores import Stat, store_of
-from dataprep.core.urls import is_url, split_url, without_credentials
+from dataprep.core.urls import is_url, joined, split_url, without_credentials
 
 
 def find(url: str) -> Stat | None:
@@ -74,3 +74,23 @@ def make_parent(path: str | Path) -> None:
     """Make the folder of a file; a store has no folders to make."""
     if not is_url(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def sibling(path: str, name: str) -> str:
+    """Return the path of another file in the folder of a file."""
+    return f"{path.rpartition('/')[0]}/{name}" if is_url(path) else str(Path(path).with_name(name))
+
+
+def files_in(folder: str) -> list[str]:
+    """Return the paths of the files directly in a folder, without hidden ones; sorted."""
+    if is_url(folder):
+        top = folder.rstrip("/") + "/"
+        names = (url.removeprefix(top) for url, _ in store_of(top).list(top))
+        return sorted(joined(folder, name) for name in names if "/" not in name and not name.startswith("."))
+    return sorted(str(path) for path in Path(folder).iterdir() if not path.name.startswith("."))
+
+
+def check_local(path: str | Path, what: str) -> None:
+    """Raise ``UsageError`` if a path is a URL, for ``what`` is done on a disk only."""
+    if is_url(path):
+        raise UsageError(f"{path}: {what} works on a disk only; give a local path, and copy it afterwards")

@@ -5,31 +5,31 @@ from __future__ import annotations
 import io
 import mmap
 import os
-import shutil
 import stat
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
 import orjson
 
 from dataprep.core import provenance
-from dataprep.core.errors import FileError, InputError, NotFoundError, UsageError
+from dataprep.core.errors import InputError, UsageError
 from dataprep.core.io.formats import (
     HEAD_BYTES,
     STDIO,
     check_compressed,
     check_head,
     decompressing,
-    decompression_errors,
     format_of,
 )
+from dataprep.core.io.identity import Identity, translated
+from dataprep.core.io.part_files import files_of
 from dataprep.core.io.paths import is_file
-from dataprep.core.io.stores import ObjectReader, Stat, changed, store_of
+from dataprep.core.io.raw import concatenated, on_disk, open_object, open_raw, record_input
+from dataprep.core.io.stores import changed
 from dataprep.core.jsonl import MAX_LINE, check_document
 from dataprep.core.urls import is_url
 
@@ -41,107 +41,10 @@ _WINDOW = 1 << 15  # a few lines: lines are also looked up in any order
 
 
 def check_input(path: str) -> None:
-    """Raise ``FileError`` unless ``path`` is ``-``, or a file or object that can be opened for reading."""
-    if is_url(path):
-        store_of(path).stat(path)
-    elif path != STDIO:
-        with translated(path), open(path, "rb"):
-            pass
-
-
-@contextmanager
-def translated(path: str) -> Iterator[None]:
-    """Turn errors of the operating system and of decompression into dataprep's own, with the path."""
-    try:
-        yield
-    except FileError:
-        raise
-    except FileNotFoundError:
-        raise FileError(path, "no such file") from None
-    except IsADirectoryError:
-        raise FileError(path, "is a directory; expected a file") from None
-    except OSError as error:
-        # Some decompressors' errors are OSErrors too: those are the data's fault, not the system's.
-        if isinstance(error, decompression_errors()):
-            raise InputError(path, _damaged(error)) from None
-        name = "standard input" if path == STDIO else path
-        raise FileError(name, f"cannot be read: {error.strerror or error}") from None
-    except decompression_errors() as error:
-        raise InputError(path, _damaged(error)) from None
-
-
-def _damaged(error: Exception) -> str:
-    return f"the compressed data is cut short or damaged ({error}); fetch or write the file again"
-
-
-class Identity(NamedTuple):
-    """The file that a path names, and its state."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int  # in nanoseconds; 0 for a file that may grow while it is read
-    etag: str = ""  # of an object, in place of all but the size
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Identity | None:
-        """Return the identity of a regular file; ``None`` for a pipe, a device or a folder."""
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-    @classmethod
-    def at(cls, path: str) -> Identity | None:
-        """Return the identity of the file or object at a path; ``None`` for a pipe, a device or a folder."""
-        if is_url(path):
-            return cls.of_object(store_of(path).stat(path))
-        return cls.of(Path(path).stat())
-
-    @classmethod
-    def of_object(cls, found: Stat) -> Identity:
-        """Return the identity of an object in a store."""
-        return cls(0, 0, found.size, 0, found.etag)
-
-    def growing(self) -> Identity:
-        """Return the identity of a file that others append to, such as the journal of a run."""
-        return self._replace(modified=0)
-
-    def check(self, path: str, status: os.stat_result | None = None) -> None:
-        """Raise ``InputError`` if a path (or ``status``) is that of another file, or of a changed one."""
-        try:
-            now = Identity.at(path) if status is None else Identity.of(status)
-        except (FileNotFoundError, NotFoundError):
-            raise changed(path) from None
-        if now == self:
-            return
-        grows = not self.modified and not self.etag
-        if grows and now is not None and now[:2] == self[:2] and now.size >= self.size:
-            return
-        raise changed(path)
-
-
-class Unchanged:
-    """Files that a command reads more than once, and that nobody may change meanwhile.
-
-    Pipes and devices, which can be read only once, are not looked at.
-    """
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._before: dict[str, Identity] = {}
-        for path in paths:
-            if path != STDIO:
-                with translated(path):
-                    identity = Identity.at(path)
-                if identity is not None:
-                    self._before[path] = identity
-
-    def check(self) -> None:
-        """Raise ``InputError`` if a file was replaced or changed."""
-        # To hold the files open until now would keep their inodes from being used again, but a merge of
-        # thousands of files has not as many descriptors; the time tells such files apart too.
-        for path, before in self._before.items():
-            with translated(path):
-                before.check(path)
+    """Raise ``FileError`` unless ``path`` is ``-``, a file or object that is there, or a folder of parts."""
+    if path != STDIO:
+        for part in files_of(path)[:1]:
+            open_raw(part).close()
 
 
 @contextmanager
@@ -151,14 +54,18 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
     Raises:
         InputError: at the end, if the file was changed since it was opened.
     """
-    if is_url(path):
-        with translated(path), _object(path) as stream:
-            yield stream
-        return
-    provenance.read(path)
+    record_input(path)
     with translated(path):
         if path == STDIO:
             yield _standard_input()
+            return
+        if (parts := files_of(path)) != [path]:
+            with concatenated(parts) as stream:
+                yield stream
+            return
+        if is_url(path):
+            with _object(path) as stream:
+                yield stream
             return
         with open(path, "rb", buffering=0) as file:
             # Python refuses to open a directory on most systems, but some only fail at the first read.
@@ -179,19 +86,13 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
 @contextmanager
 def _object(url: str) -> Iterator[IO[bytes]]:
     # Each range is read only of the object that was there at first, so nothing is left to check at the end.
-    with _reader_of(url) as reader:
+    with cast(IO[bytes], open_object(url)) as reader:
         compression = format_of(url).compression
         if compression:
             check_compressed(url, read_full(reader, HEAD_BYTES), compression)
             reader.seek(0)
         with decompressing(reader, compression) as stream:
             yield stream
-
-
-def _reader_of(url: str) -> IO[bytes]:
-    found = store_of(url).stat(url)
-    provenance.read(url, found)
-    return cast(IO[bytes], ObjectReader(url, found))
 
 
 _read: weakref.ref[Any] | None = None  # the standard input that was read last
@@ -305,24 +206,10 @@ def _is_row(line: bytes) -> bool:
 def open_mapped(path: str) -> mmap.mmap | bytes:
     """Map a plain file into memory; only for the system to copy from, or a file that nobody else changes."""
     # Python's own access to a page past the end of a file that was cut ends the process with SIGBUS.
-    with translated(path), _opened(path) as file:
+    with translated(path), on_disk(path) as file:
         if not os.fstat(file.fileno()).st_size:
             return b""  # an empty file cannot be mapped
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
-    """Open a plain file as it is; of an object, a copy without a name, which is gone when it is closed."""
-    if is_url(path):
-        with TemporaryFile() as copy, _reader_of(path) as reader:
-            shutil.copyfileobj(reader, copy, _PIECE)
-            copy.flush()
-            yield copy
-        return
-    provenance.read(path)
-    with open(path, "rb") as file:
-        yield file
 
 
 class FileBytes:
@@ -334,7 +221,7 @@ class FileBytes:
     def __init__(self, path: str) -> None:
         self.path = path
         self._file = -1
-        with translated(path), _opened(path) as file:
+        with translated(path), on_disk(path) as file:
             self._file = os.dup(file.fileno())
             self._size = os.fstat(self._file).st_size
         # The bytes read last, and where they begin: lines are looked at one after the other.
@@ -391,7 +278,7 @@ def read_bytes(path: str) -> bytes:
     """Read the whole of a file as it is."""
     with translated(path):
         if is_url(path):
-            with _reader_of(path) as reader:
-                return reader.read()
+            with open_object(path) as reader:
+                return reader.readall() or b""
         provenance.read(path)
         return Path(path).read_bytes()

@@ -5,7 +5,9 @@ to an outcome. Outcomes come back in the order of the blocks, so the same bytes 
 workers.
 """
 
-from dataprep.core.parallel.backends import Backend, Inline, Processes
+from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
+from dataprep.core.parallel.engines import Engine, backend_for, cluster, current, engine
+from dataprep.core.parallel.nodes import check_nodes
 from dataprep.core.parallel.operators import (
     Failure,
     Operator,
@@ -23,8 +25,8 @@ from dataprep.core.parallel.runner import (
     refuse_empty,
     refuse_unreadable,
     rows_of,
-    run,
     run_into,
+    run_operator,
     workers_for,
 )
 from dataprep.core.parallel.tasks import Bisection, exchange

@@ -23,6 +23,9 @@ from dataprep.core.parallel.processes import DeadWorker, WorkerProcess, end_all
 
 Work = Callable[[Any], Any]
 
+LOCAL = "local"
+"""The address of a cluster that is started on this machine, and stopped at the end."""
+
 REPEATS = 3
 """How often a task is repeated whose worker died; then the task is taken to be the reason."""
 
@@ -64,6 +67,9 @@ class Backend(Protocol):
 
     def keeping(self, split: Work, buckets: int, /) -> AbstractContextManager[Kept]:
         """Keep the pieces that a function makes, ``buckets`` of them a task, until the end of the context."""
+
+    def on_nodes(self, work: Work, task: Any, /) -> list[tuple[str, Any]]:
+        """Return the name of each other machine, and what a function returned or raised there."""
 
     def close(self) -> None:
         """Stop what was started."""
@@ -111,6 +117,10 @@ class _Local:
         """Keep pieces in files of a temporary folder."""
         with temporary_folder() as folder:
             yield Kept(_Spilling(split, str(folder)), read_spilled)
+
+    def on_nodes(self, _work: Work, _task: Any, /) -> list[tuple[str, Any]]:
+        """Return nothing: there is no other machine."""
+        return []
 
     def close(self) -> None:
         """Do nothing: workers end with their crew."""

@@ -62,6 +62,21 @@ class Outcome:
         else:
             self.failures.append(Failure(line, error.reason, str(error), row))
 
+    def extend(self, later: Outcome) -> None:
+        """Add the counts and failures of the block that follows; neither has output or a payload."""
+        if later.too_long and not self.too_long:
+            self.too_long = self.lines + later.too_long
+        for failure in later.failures:
+            failure.line += self.lines
+        self.failures += later.failures
+        self.lines += later.lines
+        self.rows_in += later.rows_in
+        self.rows_out += later.rows_out
+        self.size += later.size
+        for total, counts in ((self.dropped, later.dropped), (self.counts, later.counts)):
+            for key, count in counts.items():
+                total[key] = total.get(key, 0) + count
+
     def put(self, data: bytes) -> None:
         """Set the output."""
         self.data, self.size = data or None, len(data)

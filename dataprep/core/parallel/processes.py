@@ -171,7 +171,7 @@ def _serve(
                     result.data = None
                 connection.send((result, None))
             except Exception as error:  # noqa: BLE001 - the parent raises it
-                connection.send((None, _portable(error)))
+                connection.send((None, portable(error)))
 
 
 def _write_at(
@@ -191,7 +191,7 @@ def _write_at(
         raise FileError(name, message) from None
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Return the error, or one with the same text if it cannot travel between processes."""
     error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:

@@ -13,10 +13,11 @@ import orjson
 
 from dataprep.core import provenance
 from dataprep.core.errors import InputError, Location
-from dataprep.core.io import Block, Output, Rejects
+from dataprep.core.io import Block, Output, PartsOutput, Rejects, size_of
 from dataprep.core.jsonl import UNREADABLE, too_long
 from dataprep.core.ledger import Ledger, advance
 from dataprep.core.options import check_whole
+from dataprep.core.parallel.engines import backend_for, current
 from dataprep.core.parallel.operators import Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Pool, available_cores
 
@@ -45,18 +46,18 @@ def workers_for(paths: Iterable[str | Path], workers: int | None = None) -> int:
     if workers is not None:
         check_whole("--workers", workers, 1)
         return workers
-    size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+    size = sum(map(size_of, paths))
     return available_cores() if size > AUTO_WORKERS_BYTES else 1
 
 
-def run(
+def run_operator(
     operator: Operator,
     blocks: Iterable[Block],
     *,
     workers: int = 1,
     numbered: bool = False,
-    output: str | None = None,
-    name: str = "",
+    output: Sink | None = None,
+    stop: bool = False,
 ) -> Generator[tuple[Block, Outcome], None, None]:
     """Yield each block with its outcome, in the order of the blocks.
 
@@ -68,11 +69,11 @@ def run(
         blocks: of one file after another.
         workers: number of processes; 1 runs the operator in this one.
         numbered: give each block ``rows_before``, for an operator made with ``with_place``.
-        output: a file that several workers write into; the outcomes then come without ``data``.
-        name: the name of ``output`` in messages.
+        output: where workers may write; outcomes that were written come without ``data``.
+        stop: the first bad row ends the run, so later ones need not be looked for.
     """
     before = 0
-    for block, outcome in _outcomes(operator, iter(blocks), workers, numbered, output, name):
+    for block, outcome in _outcomes(operator, iter(blocks), workers, numbered, output, stop):
         if block.first:
             before = 0
         # Before the failures of the block are reported: a line this long is no bad row, the file is not JSON
@@ -124,8 +125,11 @@ def run_into(
     # Files without rows are an error at the end, not at the beginning: a compressed file or a pipe shows only
     # then whether it holds any.
     rows_of, unreadable = dict.fromkeys(paths, 0), Counter[str]()
-    direct, name = (None, "") if output is None else (output.direct, output.path)
-    outcomes = run(operator, blocks, workers=workers, numbered=numbered, output=direct, name=name)
+    if isinstance(output, PartsOutput):
+        output.ledger = ledger
+    outcomes = run_operator(
+        operator, blocks, workers=workers, numbered=numbered, output=output, stop=rejects.raises
+    )
     with closing(outcomes):  # ends the workers when a bad row ends the command
         for block, outcome in outcomes:
             rows_of[block.path] += outcome.rows_in
@@ -160,7 +164,7 @@ def rows_of(blocks: Iterable[Block], operator: Operator, path: str | None = None
     A file named by ``path`` must have rows.
     """
     count = 0
-    for block, outcome in run(operator, blocks):
+    for block, outcome in run_operator(operator, blocks):
         count += outcome.rows_in
         for failure in outcome.failures:
             raise InputError(Location(block.path, failure.line, block.unit), failure.message)
@@ -191,8 +195,21 @@ def refuse_unreadable(rows_of: Mapping[str, int], unreadable: Mapping[str, int])
 
 
 def _outcomes(
-    operator: Operator, blocks: Iterator[Block], workers: int, numbered: bool, output: str | None, name: str
+    operator: Operator,
+    blocks: Iterator[Block],
+    workers: int,
+    numbered: bool,
+    output: Sink | None,
+    stop: bool,
 ) -> Iterator[tuple[Block, Outcome]]:
+    engine = current()
+    if isinstance(output, PartsOutput) or (engine is not None and engine.cluster is not None):
+        # Not at the top: it imports numpy, which most commands do without.
+        from dataprep.core.parallel.chunks import run_chunks
+
+        taking, backend = output if isinstance(output, Output) else None, backend_for(workers)
+        yield from run_chunks(operator, blocks, backend=backend, output=taking, numbered=numbered, stop=stop)
+        return
     if workers == 1:
         rows = 0
         for block in blocks:
@@ -214,6 +231,7 @@ def _outcomes(
             if numbered and not block.array:
                 rows += rows_in(block)
 
-    with Pool(operator, workers, output=output, name=name) as pool:
+    direct, name = (None, "") if output is None else (output.direct, output.path)
+    with Pool(operator, workers, output=direct, name=name) as pool:
         for outcome in pool.map(tasks(), heavy=lambda block: block.data is not None):
             yield given.popleft(), outcome

@@ -64,12 +64,12 @@ def run(
         WorkerError: workers die again and again.
     """
     numbered = enumerate(tasks)
-    window = window or 2 * backend.slots
     with backend.open(work) as crew:
         progress = _Progress(crew, bisection)
         while True:
             if progress.failed is None:
-                for number, task in islice(numbered, window - len(progress.open)):
+                most = window or 2 * backend.slots  # which changes as machines come and go
+                for number, task in islice(numbered, max(0, most - len(progress.open))):
                     progress.begin(number, task)
             if not progress.waits():
                 break

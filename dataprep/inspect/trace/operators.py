@@ -9,7 +9,7 @@ from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core.options import options_of
-from dataprep.core.parallel import Operator, per_row, run
+from dataprep.core.parallel import Operator, per_row, run_operator
 from dataprep.core.sampling import Reservoir
 from dataprep.datasets import registry as converters
 from dataprep.datasets.convert import Plan, conversion
@@ -30,7 +30,7 @@ def row_of_operator(row: Row, step: Step) -> Row | None:
         if sample is not None:
             operator, blocks = make()
             reservoir: Reservoir[int] = Reservoir(sample, seed)
-            for place in range(sum(outcome.rows_out for _, outcome in run(operator, blocks))):
+            for place in range(sum(outcome.rows_out for _, outcome in run_operator(operator, blocks))):
                 reservoir.add(place)
             if number >= len(reservoir.rows):
                 continue

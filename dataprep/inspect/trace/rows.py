@@ -12,7 +12,7 @@ import orjson
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, Location, RowError
 from dataprep.core.jsonl import parse_row
-from dataprep.core.parallel import Operator, run
+from dataprep.core.parallel import Operator, run_operator
 from dataprep.core.records import whole_of
 from dataprep.core.sampling import shuffled_order
 
@@ -184,7 +184,7 @@ def row_made(operator: Operator, blocks: Iterable[files.Block], number: int) -> 
     The operator is run again over blocks. In the block with the row, it is run over one line after the other.
     """
     before, lines = 0, 0
-    for block, outcome in run(operator, blocks, numbered=True):
+    for block, outcome in run_operator(operator, blocks, numbered=True):
         lines = 0 if block.first else lines
         if number < before + outcome.rows_out:
             return _made_in(operator, block, number - before, lines)

@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 from dataprep.core import io as files
 from dataprep.core.errors import DataprepError, FileError, InputError, Location, UsageError
-from dataprep.core.io.reading import BOM, Identity, translated
+from dataprep.core.io.identity import Identity, translated
+from dataprep.core.io.reading import BOM
 from dataprep.core.io.unfinished import new_file
 from dataprep.core.jsonl import MAX_LINE
 from dataprep.inspect.view.index import PIECE, Extent, LineIndex, Lines

@@ -1,0 +1,252 @@
+"""Write an output as a folder of parts, each whole or not there, and keep what an unfinished run has done.
+
+Two kinds of writers fill a folder. Workers each write the part of a chunk of input (``PartTarget``), with a
+record of what they counted beside it, so that a later run need not do it again. This process cuts what comes
+through ``write`` into parts of ``CHUNK_BYTES``. Both depend on the bytes alone, so the folder does, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import orjson
+
+from dataprep.core import provenance
+from dataprep.core.errors import UsageError
+from dataprep.core.io.part_files import (
+    CHUNK_BYTES,
+    MANIFEST,
+    WORK,
+    LocalFolder,
+    Part,
+    PartsManifest,
+    check_target,
+    folder_at,
+    read_manifest,
+)
+from dataprep.core.io.unfinished import remove_unlocked
+
+_OURS = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.jsonl")
+_LOCK = f"{WORK}/lock"
+# Set by `core.parallel.engine`: what an earlier run has done is forgotten.
+forget_work: ContextVar[bool] = ContextVar("forget_work", default=False)
+_SILENT_SECONDS = 600  # after so long without a sign of life, the run that holds a folder is taken for dead
+_BEAT_SECONDS = 20
+
+
+class PartWriter:
+    """Take the bytes of one part, and write it when it is complete."""
+
+    def __init__(self, where: str, number: int) -> None:
+        self.where, self.number = where, number
+        self.rows = self.size = 0
+        self._digest = hashlib.sha256()
+        # The name holds the digest, so it is known only at the end.
+        from tempfile import SpooledTemporaryFile  # it and others here take milliseconds of every start
+
+        self._held = cast(IO[bytes], SpooledTemporaryFile(max_size=2 * CHUNK_BYTES))  # noqa: SIM115 - `close`
+
+    def write(self, data: bytes | memoryview, rows: int) -> None:
+        """Take whole lines."""
+        self._held.write(data)
+        self._digest.update(data)
+        self.rows += rows
+        self.size += len(data)
+
+    def finish(self) -> Part:
+        """Write the part and return it."""
+        sha256 = self._digest.hexdigest()
+        part = Part(f"part-{self.number:05}-{sha256[:8]}.jsonl", self.rows, self.size, sha256)
+        with self._held:
+            self._held.seek(0)
+            folder_at(self.where).add(part.name, self._held)
+        return part
+
+    def close(self) -> None:
+        """Give up the bytes that were taken."""
+        self._held.close()
+
+
+@dataclass(frozen=True, slots=True)
+class PartTarget:
+    """Where the parts of one run over chunks go, and the records of those that are finished; picklable.
+
+    Attributes:
+        where: the folder or URL of the parts.
+        key: names the run: everything that its parts depend on.
+        first: the number of the first part.
+    """
+
+    where: str
+    key: str
+    first: int = 0
+
+    def writer(self, number: int) -> PartWriter:
+        """Return a writer for the part of a chunk."""
+        return PartWriter(self.where, self.first + number)
+
+    def keep(self, number: int, record: bytes) -> None:
+        """Keep the record of a chunk whose part is written."""
+        folder_at(self.where).put(self._name(number), record)
+
+    def kept(self) -> dict[int, bytes]:
+        """Return the records of an earlier run of this key, by the number of their chunk."""
+        folder = folder_at(self.where)
+        records = {}
+        for name in folder.sizes(f"{WORK}/{self.key}"):
+            stem = name.rpartition("/")[2].removesuffix(".json")
+            if stem.isdecimal() and (found := folder.read(name)) is not None:
+                records[int(stem)] = found[0]
+        return records
+
+    def holds(self, part: Part) -> bool:
+        """Return whether a part is there as it was written."""
+        return folder_at(self.where).sizes().get(part.name) == part.bytes
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of the files in the folder."""
+        return folder_at(self.where).sizes()
+
+    def _name(self, number: int) -> str:
+        return f"{WORK}/{self.key}/{number:05}.json"
+
+
+class PartsFolder:
+    """The folder that a run fills with parts; ``open_parts`` makes and commits it."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.folder = folder_at(where)
+        self.parts: list[Part] = []
+        self.facts: dict[str, Any] = {}
+        self._before = read_manifest(self.folder)
+        self._owner = f"{_machine()}:{os.getpid()}:{os.urandom(4).hex()}"
+        self._beat = 0.0
+        self._mine: list[str] = []  # parts of this process, which no record tells a later run of
+        self._lock()
+        if forget_work.get():
+            for name in self._work():
+                self.folder.remove(name)
+
+    def target(self, key: str) -> PartTarget:
+        """Return the place for the parts of a run over chunks that comes now."""
+        return PartTarget(self.where, key, len(self.parts))
+
+    def add(self, part: Part, *, mine: bool = False) -> None:
+        """Take a part that was written; in the order of the output."""
+        self.parts.append(part)
+        if mine:
+            self._mine.append(part.name)
+        self.beat()
+
+    def beat(self) -> None:
+        """Show other runs that this one is alive."""
+        if time.monotonic() - self._beat > _BEAT_SECONDS:
+            self._beat = time.monotonic()
+            self.folder.put(_LOCK, self._sign())
+
+    def commit(self) -> None:
+        """Write the manifest, and then remove what it does not name."""
+        rows, size = sum(part.rows for part in self.parts), sum(part.bytes for part in self.parts)
+        data = PartsManifest.to_json(self.parts, {**self.facts, "rows": rows, "bytes": size})
+        self.folder.replace(MANIFEST, data, self._before.seen if self._before else None)
+        named = {part.name for part in self.parts}
+        for name in self.folder.sizes():
+            if name not in named and _OURS.fullmatch(name):
+                self.folder.remove(name)
+        for name in self._work():
+            self.folder.remove(name)
+        self.folder.remove(_LOCK)
+        if isinstance(self.folder, LocalFolder):
+            for path in [
+                *Path(self.where).glob(".part-*.partial"),
+                *Path(self.where).glob(f"{WORK}/.*.partial"),
+            ]:
+                remove_unlocked(path)
+            with suppress(OSError):
+                Path(self.where, WORK).rmdir()
+
+    def discard(self) -> None:
+        """Remove everything: the parts are joined to one file, and that is finished."""
+        for name in [*self.folder.sizes(), *self._work()]:
+            self.folder.remove(name)
+        self.folder.remove(_LOCK)
+        if isinstance(self.folder, LocalFolder):
+            import shutil
+
+            shutil.rmtree(self.where, ignore_errors=True)
+
+    def leave(self) -> None:
+        """End without a commit: what workers have finished stays for a later run."""
+        kept = {part.name for part in self._before.parts} if self._before else set()
+        for name in self._mine:
+            if name not in kept:
+                self.folder.remove(name)
+        self.folder.remove(_LOCK)
+        if isinstance(self.folder, LocalFolder):
+            with suppress(OSError):  # it is not empty, or was not made
+                Path(self.where).rmdir()
+
+    def _work(self) -> list[str]:
+        return [name for key in self.folder.folders(WORK) for name in self.folder.sizes(f"{WORK}/{key}")]
+
+    def _sign(self) -> bytes:
+        return orjson.dumps({"owner": self._owner, "time": time.time()})
+
+    def _lock(self) -> None:
+        """Hold the folder against other runs, whose commit would remove the parts of this one."""
+        found = self.folder.read(_LOCK)
+        if found is not None and (owner := _alive(found[0])) is not None:
+            raise UsageError(
+                f"{self.where}: another run writes there ({owner}); wait for it, or write elsewhere"
+            )
+        self._beat = time.monotonic()
+        self.folder.replace(_LOCK, self._sign(), None if found is None else found[1])
+
+
+def _machine() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+
+
+def _alive(lock: bytes) -> str | None:
+    """Return the owner of a lock, if it seems to be alive."""
+    try:
+        owner, when = str(orjson.loads(lock)["owner"]), float(orjson.loads(lock)["time"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
+    host, process = owner.split(":")[:2]
+    # On this machine nobody need wait: after a kill, the same command can resume at once.
+    if host == _machine() and process.isdecimal() and os.name != "nt":
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return None
+        except OSError:
+            pass
+    ago = time.time() - when
+    return None if ago > _SILENT_SECONDS else f"process {process} on {host}, seen {max(ago, 0):.0f} s ago"
+
+
+@contextmanager
+def open_parts(where: str) -> Iterator[PartsFolder]:
+    """Open a folder for parts; its manifest appears when the ``with`` block ends without an error."""
+    check_target(where)
+    folder = PartsFolder(where)
+    try:
+        yield folder
+        folder.commit()
+    except BaseException:
+        folder.leave()
+        raise
+    if isinstance(folder.folder, LocalFolder):
+        rows = sum(part.rows for part in folder.parts)
+        provenance.wrote(where, rows=rows, names=("part-*", MANIFEST))

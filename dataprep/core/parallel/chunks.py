@@ -1,0 +1,265 @@
+"""Run an operator over chunks of files: each gives one part of the output and one small record.
+
+Records are folded in the order of the chunks, so counts, failures and parts are those of one process that
+reads the files from beginning to end. A record that is kept beside its part spares a later
+run the work of its chunk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dataprep.core.errors import WorkerError
+from dataprep.core.io import Block, Output, PartTarget, chunk_bytes, halves, in_chunks, pieces
+from dataprep.core.io.outputs import version
+from dataprep.core.ledger import advance
+from dataprep.core.parallel.backends import Backend
+from dataprep.core.parallel.operators import Failure, Operator, Outcome, rows_in
+from dataprep.core.parallel.records import Record, from_json, to_json
+from dataprep.core.parallel.tasks import Bisection, run
+
+ENDS_WORKER = "ends its worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A task: blocks of about ``chunk_bytes()`` together, which give one part of the output.
+
+    Attributes:
+        number: its place among the chunks of the run.
+        blocks: what to read.
+        probe: the outcome is of no interest, only whether the worker survives; nothing is written.
+        without: the SHA-256 of lines that end the worker.
+        rows_before: for each block the rows of its file that precede it, if the operator needs them.
+    """
+
+    number: int
+    blocks: tuple[Block, ...]
+    probe: bool = False
+    without: frozenset[bytes] = frozenset()
+    rows_before: tuple[int, ...] | None = None
+
+    def fingerprint(self) -> str:
+        """Return a digest of what the chunk's result depends on, besides the operator."""
+        digest = hashlib.sha256()
+        for block in self.blocks:
+            facts: list[Any] = [block.path, block.file, block.start, block.end, block.unit, block.array]
+            facts += [block.first, block.identity, block.data and hashlib.sha256(block.data).digest()]
+            digest.update(repr(facts).encode("utf-8", "surrogateescape"))
+        digest.update(repr(self.rows_before).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkWork:
+    """The work on a chunk; picklable.
+
+    Attributes:
+        operator: what is done with the rows.
+        target: where the output goes; ``None`` leaves it in the outcomes.
+        stop: end at the first block with a bad row, because that ends the run.
+    """
+
+    operator: Operator
+    target: PartTarget | None
+    stop: bool
+
+    def __call__(self, chunk: Chunk) -> Record:
+        """Return the record of a chunk; its part is written before."""
+        record = Record(chunk.number)
+        writer = None if self.target is None or chunk.probe else self.target.writer(chunk.number)
+        try:
+            for block, outcome in self._outcomes(chunk):
+                if chunk.probe:
+                    continue
+                if writer is not None and outcome.data is not None:
+                    writer.write(outcome.data, outcome.rows_out)
+                    outcome.data = None
+                record.add(block, outcome)
+                if self.stop and outcome.failures:
+                    return record
+            if writer is not None and self.target is not None:
+                record.part = writer.finish() if writer.size else None
+                if (kept := to_json(record, chunk.fingerprint())) is not None:
+                    self.target.keep(chunk.number, kept)
+        finally:
+            if writer is not None:
+                writer.close()
+        return record
+
+    def _outcomes(self, chunk: Chunk) -> Iterator[tuple[Block, Outcome]]:
+        for place, block in enumerate(chunk.blocks):
+            rows = chunk.rows_before[place] if chunk.rows_before is not None else None
+            for piece in pieces(block):
+                for whole in _apart(piece, chunk.without) if chunk.without else (piece,):
+                    if isinstance(whole, bytes):
+                        outcome = _ended(whole)
+                    else:
+                        outcome = self.operator(whole if rows is None else replace(whole, rows_before=rows))
+                    rows = None if rows is None else rows + outcome.rows_in
+                    yield (piece if isinstance(whole, bytes) else whole), outcome
+
+
+def _apart(block: Block, without: frozenset[bytes]) -> Iterator[Block | bytes]:
+    """Yield the lines between those that end the worker as blocks, and these as they are."""
+    lines: list[bytes] = []
+    for line in block.read().splitlines(keepends=True) if not block.array else ():
+        if _digest(line) not in without:
+            lines.append(line)
+            continue
+        if lines:
+            yield replace(block, data=b"".join(lines), first=False)
+        lines = []
+        yield line.rstrip(b"\n")
+    if lines:
+        yield replace(block, data=b"".join(lines), first=False)
+
+
+def _digest(line: bytes) -> bytes:
+    return hashlib.sha256(line.rstrip(b"\n")).digest()
+
+
+def _ended(line: bytes) -> Outcome:
+    message = "ends the worker process that reads it, each time; remove the row, or report it as a bug"
+    return Outcome(1, 1, failures=[Failure(1, ENDS_WORKER, message, line)])
+
+
+def _halve(chunk: Chunk) -> list[Chunk]:
+    """Return two chunks to find out which ends the worker."""
+    blocks = chunk.blocks
+    if len(blocks) > 1:
+        parts = [blocks[: len(blocks) // 2], blocks[len(blocks) // 2 :]]
+    else:
+        parts = [(half,) for half in halves(blocks[0])]
+    # The operator's result is thrown away, so any number of rows before will do.
+    before = None if chunk.rows_before is None else 0
+    return [
+        replace(chunk, blocks=part, probe=True, rows_before=None if before is None else (0,) * len(part))
+        for part in parts
+    ]
+
+
+def _without(chunk: Chunk, lost: Sequence[Chunk]) -> Chunk:
+    """Return a chunk without the lines that ended a worker."""
+    digests = set(chunk.without)
+    for single in lost:
+        (block,) = single.blocks
+        if block.array or (block.ragged and not block.end):
+            raise WorkerError(
+                f"{block.path}: a row ends the worker process that reads it, and in such a file it cannot be "
+                "looked for; write the rows as .jsonl, not compressed"
+            )
+        digests |= {_digest(line) for piece in pieces(block) for line in piece.read().split(b"\n") if line}
+    return replace(chunk, without=frozenset(digests))
+
+
+def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
+    """Gather blocks, in order, into chunks of about ``size`` bytes; a larger one is a chunk by itself."""
+    held: list[Block] = []
+    total = number = 0
+    for given in blocks:
+        identity = None if given.identity is None else given.identity.anywhere()
+        block = replace(given, identity=identity)
+        # A compressed file is alone, because the size of its lines is not known.
+        bytes_ = size if block.ragged and not block.end else block.end - block.start
+        bytes_ = bytes_ if block.data is None else len(block.data)
+        if held and total + bytes_ > size:
+            yield Chunk(number, tuple(held))
+            held, total, number = [], 0, number + 1
+        held.append(block)
+        total += bytes_
+    if held:
+        yield Chunk(number, tuple(held))
+
+
+@dataclass(frozen=True, slots=True)
+class _CountRows:
+    def __call__(self, chunk: Chunk) -> list[tuple[int, bool]]:
+        """Return for each block the number of its rows, and whether it begins a file."""
+        return [(sum(rows_in(piece) for piece in pieces(block)), block.first) for block in chunk.blocks]
+
+
+def _numbered(chunks: list[Chunk], backend: Backend) -> Iterator[Chunk]:
+    """Yield chunks with the number of rows before each of their blocks."""
+    counts = dict(run(_CountRows(), chunks, backend=backend))
+    rows = 0
+    for chunk in chunks:
+        before = []
+        for count, first in counts[chunk.number]:
+            rows = 0 if first else rows
+            before.append(rows)
+            rows += count
+        yield replace(chunk, rows_before=tuple(before))
+
+
+def run_chunks(
+    operator: Operator,
+    blocks: Iterable[Block],
+    *,
+    backend: Backend,
+    output: Output | None = None,
+    numbered: bool = False,
+    stop: bool = False,
+) -> Iterator[tuple[Block, Outcome]]:
+    """Yield blocks with their outcomes, in order, as ``run_operator`` does; the output is written.
+
+    Args:
+        operator: picklable.
+        blocks: of one file after another; as they come from ``read_blocks``, which is told to cut chunks.
+        backend: where the work is done.
+        output: takes the parts. Output that it cannot take as parts comes in ``Outcome.data``, for
+            the caller to write.
+        numbered: as for ``run_operator``.
+        stop: the first bad row ends the run.
+    """
+    with in_chunks():
+        chunks = chunks_of(blocks, chunk_bytes())
+        if numbered:
+            chunks = _numbered(list(chunks), backend)
+        target = None if output is None else output.target(_key_of(operator, numbered=numbered))
+        waiting: dict[int, Record] = {}
+        work, following = ChunkWork(operator, target, stop), 0
+        fold = Bisection(_halve, _without)
+        for _, record in run(work, _missing(chunks, target, waiting), backend=backend, bisection=fold):
+            waiting[record.number] = record
+            while following in waiting:
+                yield from _settled(waiting.pop(following), output)
+                following += 1
+        while following in waiting:
+            yield from _settled(waiting.pop(following), output)
+            following += 1
+
+
+def _settled(record: Record, output: Output | None) -> Iterator[tuple[Block, Outcome]]:
+    if record.part is not None and output is not None:
+        output.add(record.part)
+    yield from record.outcomes
+
+
+def _missing(
+    chunks: Iterable[Chunk], target: PartTarget | None, waiting: dict[int, Record]
+) -> Iterator[Chunk]:
+    """Yield the chunks that no earlier run has finished; put the records of others into ``waiting``."""
+    kept = {} if target is None else target.kept()
+    sizes = {} if target is None or not kept else target.sizes()
+    count = 0
+    for chunk in chunks:
+        record = from_json(kept[chunk.number], chunk.fingerprint()) if chunk.number in kept else None
+        if record is None or (record.part is not None and sizes.get(record.part.name) != record.part.bytes):
+            yield chunk
+            continue
+        waiting[chunk.number] = record
+        count += 1
+    if count:
+        advance("chunks of an earlier run", count)
+
+
+def _key_of(operator: Operator, **facts: Any) -> str:
+    """Return a digest of everything besides the chunks that their results depend on."""
+    digest = hashlib.sha256(repr((version(), chunk_bytes(), sorted(facts.items()))).encode())
+    digest.update(pickle.dumps(operator))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,110 @@
+"""Choose where tasks run: on this machine, or on a cluster for all that runs inside ``with engine(…)``.
+
+The engine belongs to the process, as ``core.provenance.recording`` does, so that no function between the
+command line and the work has a parameter for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from dataprep.core.io import forget_work
+from dataprep.core.optional import require
+from dataprep.core.options import check_whole
+from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
+
+
+@dataclass
+class Engine:
+    """Where tasks run.
+
+    Attributes:
+        cluster: the address of a Ray cluster, or ``LOCAL``; ``None`` for processes of this machine.
+        workers: how many tasks may run at the same time; ``None`` for as many as there are processors.
+        fresh: forget what an earlier run of the same command has done.
+    """
+
+    cluster: str | None = None
+    workers: int | None = None
+    fresh: bool = False
+    _connected: Backend | None = field(default=None, repr=False)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend of the cluster, which is connected to when it is first asked for."""
+        # Not before: starting takes seconds, which a mistake in the command line should not cost.
+        if self._connected is None:
+            assert self.cluster is not None, "an engine without a cluster has no backend of its own"
+            from dataprep.core.parallel.on_ray import connect
+
+            self._connected = connect(self.cluster, self.workers)
+        return self._connected
+
+    def close(self) -> None:
+        """Disconnect from the cluster, and stop it if it was started here."""
+        if self._connected is not None:
+            self._connected.close()
+            self._connected = None
+
+
+_engines: list[Engine] = []
+
+
+@contextmanager
+def engine(
+    cluster: str | None = None, *, workers: int | None = None, fresh: bool = False
+) -> Iterator[Engine]:
+    """Run what is called inside on a cluster, or on processes of this machine; yield the engine.
+
+    Args:
+        cluster: the address of a Ray cluster, ``HOST:PORT`` or ``auto``; ``local`` starts one on this
+            machine. ``None`` takes none.
+        workers: how many tasks may run at the same time. Defaults to the number of processors.
+        fresh: forget what an earlier run of the same command has done.
+    """
+    if workers is not None:
+        check_whole("--workers", workers, 1)
+    if cluster is not None:
+        require("ray", extra="cluster", feature="--cluster")
+    one = Engine(cluster, workers, fresh)
+    _engines.append(one)
+    token = forget_work.set(fresh)
+    try:
+        yield one
+    finally:
+        forget_work.reset(token)
+        _engines.remove(one)
+        one.close()
+
+
+def current() -> Engine | None:
+    """Return the engine of the innermost ``with engine(…)``, if there is one."""
+    return _engines[-1] if _engines else None
+
+
+def backend_for(workers: int) -> Backend:
+    """Return the cluster of the present engine, else ``workers`` processes; one is this process."""
+    present = current()
+    if present is not None and present.cluster is not None:
+        return present.backend
+    return Processes(workers) if workers > 1 else Inline()
+
+
+@contextmanager
+def cluster(address: str | None = None, *, workers: int | None = None) -> Iterator[None]:
+    """Run the functions of dataprep that are called inside on a Ray cluster; they write the same bytes.
+
+    Inputs and outputs must be on storage that all nodes share: an object store, or a shared folder.
+
+    Args:
+        address: of the cluster, such as ``host:6379``. Without one, a cluster is started on this machine and
+            stopped at the end.
+        workers: how many tasks may run at the same time. Defaults to the number of the cluster's processors.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+    """
+    with engine(LOCAL if address is None else address, workers=workers):
+        yield

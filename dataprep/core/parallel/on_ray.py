@@ -1,0 +1,242 @@
+"""Run tasks on the nodes of a Ray cluster: the only module that imports ray.
+
+A task is a stateless function call, so Ray can run it again when its worker or its node is lost. The work is
+put into the object store once, and unpickled once a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+# Ray reads them when it is imported: no statistics for its makers, and no warning about GPUs.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray import cloudpickle
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayError,
+    WorkerCrashedError,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from dataprep.core.errors import UsageError, WorkerError, first_line
+from dataprep.core.parallel.backends import LOCAL, REPEATS, Crew, Ended, Kept, Work
+from dataprep.core.parallel.pool import available_cores
+from dataprep.core.parallel.processes import DeadWorker, portable
+
+_DEATHS = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError)
+_NODE_SECONDS = 60  # a node that does not answer for so long is reported
+_KNOWN_SECONDS = 5  # for so long the number of the cluster's processors is taken as known
+_FETCHED = 8  # pieces that are brought to a node at a time
+
+
+def connect(address: str, workers: int | None) -> Ray:
+    """Connect to a cluster, or start one on this machine if the address is ``LOCAL``.
+
+    Raises:
+        UsageError: there is no cluster at this address.
+    """
+    if "://" in address:
+        raise UsageError(
+            f"--cluster {address}: expected HOST:PORT; run the command on a node of the cluster, "
+            "or with `ray job submit`"
+        )
+    if ray.is_initialized():  # a library's user has done it, and will end it
+        return Ray(workers, ours=False)
+    handler = signal.getsignal(signal.SIGTERM)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "address": address}
+    if address == LOCAL:
+        # Without an address, Ray would take the cluster of its address file, which may have crashed.
+        options |= {"num_cpus": workers or available_cores(), "include_dashboard": False}
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise UsageError(f"--cluster {address}: cannot be reached: {first_line(error)}") from None
+    finally:
+        # Ray's own ends the process without our clean-up.
+        if handler is not None and handler is not signal.getsignal(signal.SIGTERM):
+            signal.signal(signal.SIGTERM, handler)
+    return Ray(workers, ours=True)
+
+
+class Ray:
+    """A cluster; ``connect`` makes it."""
+
+    def __init__(self, workers: int | None, *, ours: bool) -> None:
+        self._workers = workers
+        self._ours = ours
+        self._known = 0.0, 0  # when the processors were counted, and their number
+
+    @property
+    def slots(self) -> int:
+        """Number of tasks that run at the same time."""
+        # Nodes come and go while a run lasts.
+        if time.monotonic() - self._known[0] > _KNOWN_SECONDS:
+            self._known = time.monotonic(), int(ray.cluster_resources().get("CPU", 0))
+        return max(1, min(self._known[1], self._workers or self._known[1]))
+
+    @contextmanager
+    def open(self, work: Work, /) -> Iterator[Crew]:
+        """Yield workers of the cluster for a function."""
+        crew = _Crew(work, self._workers)
+        try:
+            yield crew
+        finally:
+            crew.cancel()
+
+    @contextmanager
+    def keeping(self, split: Work, buckets: int, /) -> Iterator[Kept]:
+        """Keep pieces in the object store, which spills them to the disks of the nodes."""
+        yield Kept(_Keeping(split, buckets), _fetch)
+
+    def on_nodes(self, work: Work, task: Any, /) -> list[tuple[str, Any]]:
+        """Return the name of each node that has processors, and what a function returned there or raised."""
+        key, packed = _packed(work)
+        calls = {}
+        for node in ray.nodes():
+            if node["Alive"] and node["Resources"].get("CPU", 0):
+                place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                # Without a processor: a busy cluster answers at once too.
+                call = _call.options(num_cpus=0, max_retries=0, scheduling_strategy=place)
+                name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})"
+                calls[call.remote(key, packed, task)] = name
+        ray.wait([*calls], num_returns=len(calls), timeout=_NODE_SECONDS)
+        answers = []
+        for reference, name in calls.items():
+            try:
+                result, error = ray.get(reference, timeout=0)
+            except RayError as failure:
+                result, error = None, _translated(failure)
+            answers.append((name, result if error is None else error))
+        return answers
+
+    def close(self) -> None:
+        """Disconnect from the cluster, and stop it if it was started here."""
+        if self._ours:
+            ray.shutdown()
+
+
+@dataclass(slots=True)
+class _Begun:
+    handle: int
+    task: Any
+    repeats: int
+
+
+class _Crew:
+    def __init__(self, work: Work, limit: int | None) -> None:
+        # Pieces are results of their own, which stay on the node; the first result says how the task ended.
+        self._pieces = work.buckets if isinstance(work, _Keeping) else 0
+        self._key, self._work = _packed(work)
+        self._limit = limit
+        self._handles = count()
+        self._queue = deque[_Begun]()
+        self._running: dict[ray.ObjectRef[Any], tuple[int, list[Any]]] = {}
+        self._ready = deque[ray.ObjectRef[Any]]()
+
+    def submit(self, task: Any, repeats: int = REPEATS, /) -> int:
+        handle = next(self._handles)
+        self._queue.append(_Begun(handle, task, repeats))
+        self._feed()
+        return handle
+
+    def wait(self) -> Ended:
+        if not self._ready:
+            ready, _ = ray.wait([*self._running], num_returns=1)
+            # Others that are ready too: the wait costs as much for one as for all.
+            more, _ = ray.wait([*self._running], num_returns=len(self._running), timeout=0)
+            self._ready.extend({*ready, *more})
+        reference = self._ready.popleft()
+        handle, pieces = self._running.pop(reference)
+        self._feed()
+        try:
+            result, error = ray.get(reference)
+        except RayError as failure:
+            result, error = None, _translated(failure)
+        return Ended(handle, pieces or result, error)
+
+    def cancel(self) -> None:
+        self._queue.clear()
+        for reference in self._running:
+            ray.cancel(reference)
+        self._running.clear()
+
+    def _feed(self) -> None:
+        # Ray itself begins as many as there are processors: a limit is the user's.
+        while self._queue and (self._limit is None or len(self._running) < self._limit):
+            begun = self._queue.popleft()
+            call = _call.options(num_returns=1 + self._pieces, max_retries=begun.repeats)
+            references = call.remote(self._key, self._work, begun.task)
+            first, *pieces = references if self._pieces else [references]
+            self._running[first] = begun.handle, pieces
+
+
+@dataclass(frozen=True, slots=True)
+class _Keeping:
+    """A work whose pieces stay in the object store."""
+
+    split: Work
+    buckets: int
+
+    def __call__(self, task: Any) -> Sequence[Any]:
+        pieces: Sequence[Any] = self.split(task)
+        return pieces
+
+
+def _fetch(references: Sequence[Any]) -> Iterator[Any]:
+    """Yield pieces, on the node that joins them."""
+    # A few at a time: together they can be larger than a node's object store.
+    for first in range(0, len(references), _FETCHED):
+        yield from ray.get(references[first : first + _FETCHED])
+
+
+def _packed(work: Work) -> tuple[bytes, ray.ObjectRef[Any]]:
+    # As an array the bytes are not copied for each task that reads them. Ray's pickle takes functions of a
+    # user's own script too.
+    return os.urandom(8), ray.put(np.frombuffer(cloudpickle.dumps(work), np.uint8))
+
+
+_held: dict[bytes, Work] = {}
+
+
+def _answer(key: bytes, packed: NDArray[np.uint8], task: Any) -> Any:
+    """Return a work's result or error, and before its pieces if it keeps them."""
+    # Errors travel as values: Ray would wrap them in a class of its own.
+    if key not in _held:
+        _held.clear()
+        _held[key] = pickle.loads(packed.data)  # noqa: S301 - our own bytes
+    work = _held[key]
+    try:
+        if isinstance(work, _Keeping):
+            return (None, None), *work(task)
+        return work(task), None
+    except Exception as error:  # noqa: BLE001 - `run` raises it in its turn
+        ended = None, portable(error)
+        return (ended, *[None] * work.buckets) if isinstance(work, _Keeping) else ended
+
+
+_call = ray.remote(num_cpus=1, retry_exceptions=False)(_answer)
+
+
+def _translated(failure: RayError) -> Exception:
+    if isinstance(failure, OutOfMemoryError):
+        return DeadWorker("a worker was ended because the memory of its node ran out")
+    if isinstance(failure, _DEATHS):
+        return DeadWorker(f"a worker died: {first_line(failure)}")
+    cause = getattr(failure, "cause", None)
+    return WorkerError(f"a task cannot be run on the cluster: {first_line(cause or failure)}")

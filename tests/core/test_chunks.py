@@ -1,0 +1,98 @@
+"""Chunks of a fixed size: each line in exactly one of them, whatever the bytes and the size."""
+
+import gzip
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataprep.core.errors import InputError, UsageError
+from dataprep.core.io import halves, in_chunks, pieces, read_blocks
+from dataprep.core.io.part_files import CHUNK_VARIABLE, chunk_bytes
+
+TEXTS = st.lists(st.sampled_from([b"\n", b"a", b"{}", b"\r", b"\xff", b"long line", b" "]), max_size=40)
+
+
+def lines_of(data):
+    """Return the lines of a text."""
+    lines = data.split(b"\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+@given(texts=TEXTS, size=st.integers(1, 50), piece=st.integers(1, 20))
+def test_each_line_is_in_exactly_one_chunk(tmp_path_factory, texts, size, piece):
+    """The lines of all chunks, in order, are those of the file."""
+    data = b"{}\n" + b"".join(texts)
+    path = tmp_path_factory.mktemp("chunks") / "rows.jsonl"
+    path.write_bytes(data)
+    with in_chunks(size):
+        chunks = list(read_blocks(str(path)))
+    assert [chunk.start for chunk in chunks] == list(range(0, len(data), size))
+    assert [chunk.first for chunk in chunks] == [True] + [False] * (len(chunks) - 1)
+    found = [whole for chunk in chunks for whole in pieces(chunk, piece)]
+    assert b"".join(whole.read() for whole in found) == data
+    for chunk in chunks:
+        for whole in pieces(chunk, piece):
+            # A chunk's lines begin in it, and a piece is whole lines.
+            assert chunk.start <= whole.start < chunk.end
+            assert whole.end == len(data) or data[whole.end - 1 : whole.end] == b"\n"
+
+
+@given(texts=TEXTS, size=st.integers(1, 50))
+def test_halves_have_the_lines_of_the_whole(tmp_path_factory, texts, size):
+    """Halving ends at single lines, and loses none."""
+    path = tmp_path_factory.mktemp("halves") / "rows.jsonl"
+    path.write_bytes(b"{}\n" + b"".join(texts))
+
+    def leaves(block):
+        parts = halves(block)
+        return [leaf for part in parts for leaf in leaves(part)] if parts else [block]
+
+    with in_chunks(size):
+        for chunk in read_blocks(str(path)):
+            whole = b"".join(piece.read() for piece in pieces(chunk))
+            single = [b"".join(piece.read() for piece in pieces(leaf)) for leaf in leaves(chunk)]
+            assert b"".join(single) == whole
+            assert all(len(lines_of(line)) <= 1 for line in single)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_line(tmp_path):
+    """It is left out, as without chunks."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf{}\n{}\n")
+    with in_chunks(4):
+        assert [b.read() for chunk in read_blocks(str(path)) for b in pieces(chunk)] == [b"{}\n", b"{}\n"]
+
+
+def test_a_compressed_file_is_one_chunk(tmp_path):
+    """It cannot be read at an offset, so one worker reads it."""
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"n": 1}\n' * 1000))
+    with in_chunks(100):
+        (chunk,) = read_blocks(str(path))
+        found = list(pieces(chunk, 200))
+    assert chunk.first
+    assert [block.first for block in found] == [True] + [False] * (len(found) - 1)
+    assert b"".join(block.read() for block in found) == b'{"n": 1}\n' * 1000
+
+
+def test_a_file_that_is_changed_between_chunks_is_an_error(tmp_path):
+    """Its rows would be a mixture."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"n": 1}\n' * 100)
+    with in_chunks(400):
+        chunks = list(read_blocks(str(path)))
+    path.write_bytes(b'{"n": 2}\n' * 100)
+    with pytest.raises(InputError, match="was changed while it was read"):
+        [block.read() for block in pieces(chunks[1])]
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="was changed while it was read"):
+        [block.read() for block in pieces(chunks[1])]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "32M", "1.5", "١"])
+def test_a_bad_chunk_size_in_the_environment_is_an_error(monkeypatch, value):
+    """The message names the variable and what it was."""
+    monkeypatch.setenv(CHUNK_VARIABLE, value)
+    with pytest.raises(UsageError, match=rf"{CHUNK_VARIABLE}={value}"):
+        chunk_bytes()
