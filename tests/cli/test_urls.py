@@ -1,17 +1,14 @@
 """Commands over URLs: the same bytes, summaries and errors as over local files."""
 
-import gzip
-import json
-import os
 import re
 
 import pytest
 
-from dataprep import read_rows, write_rows
+from dataprep import write_rows
 from dataprep.core.io.stores import store_of
 from dataprep.datasets import registry as converters
 from dataprep.datasets.workspace import samples
-from tests.helpers import chat, read_jsonl, write_jsonl
+from tests.helpers import chat, write_jsonl
 
 CHATS = [chat(f"What is {n} + {n}?", f"It is {2 * n}.", source=("a", "b")[n % 2]) for n in range(40)]
 OTHERS = [chat(f"What is {n} + {n}?", f"It is {2 * n}.") for n in range(30, 50)]
@@ -51,9 +48,9 @@ def folder(tmp_path):
 COMMANDS = {
     "convert": "convert gsm8k {in}/gsm8k.jsonl -o {out}/rows.jsonl",
     "convert to example": "convert gsm8k {in}/gsm8k.jsonl --to example -o {out}/rows.parquet",
-    "convert chat": "convert chat {in}/chats.csv -o {out}/rows.jsonl",
-    "convert bad": "convert chat {in}/bad.jsonl -o {out}/rows.jsonl --rejects {out}/rejects.jsonl",
-    "convert stops": "convert chat {in}/bad.jsonl -o {out}/rows.jsonl",
+    "convert chat": "convert chat --system-into-user {in}/chats.csv -o {out}/rows.jsonl",
+    "convert bad": "convert chat --system-into-user {in}/bad.jsonl -o {out}/rows.jsonl --rejects {out}/rejects.jsonl",
+    "convert stops": "convert chat --system-into-user {in}/bad.jsonl -o {out}/rows.jsonl",
     "merge": "merge {in}/chats.jsonl {in}/others.jsonl --seed 7 -o {out}/rows.jsonl",
     "merge formats": "merge {in}/chats.parquet {in}/chats.jsonl.gz {in}/chats.json -o {out}/rows.jsonl.gz",
     "merge bad": "merge {in}/bad.jsonl -o {out}/rows.jsonl --rejects {out}/rejects.jsonl",
@@ -62,7 +59,7 @@ COMMANDS = {
     "dedup near": "dedup {in}/chats.jsonl.gz --near 0.6 -o {out}/rows.csv",
     "filter": "filter {in}/chats.jsonl --where source='a' -o {out}/rows.jsonl",
     "split": "split {in}/chats.jsonl --parts train=0.8,test=0.2 --seed 3 -o {out}/parts",
-    "split near": "split {in}/chats.jsonl --parts train=1/2,test=1/2 --by near-duplicates -o {out}/{{part}}.jsonl.gz",
+    "split near": "split {in}/chats.jsonl --parts a=1/2,b=1/2 --by near-duplicates -o {out}/{{part}}.csv",
     "decontaminate": "decontaminate {in}/chats.jsonl --against {in}/others.jsonl -o {out}/rows.jsonl",
     "mix": "mix {in}/chats.jsonl=0.7 {in}/others.jsonl=0.3 -o {out}/rows.jsonl",
     "validate": "validate {in}/chats.jsonl {in}/chats.parquet",
@@ -81,6 +78,8 @@ COMMANDS = {
     "another kind": "dedup {in}/chats.csv.jsonl -o {out}/rows.jsonl",
 }
 
+FAILING = {"convert stops", "validate bad", "missing", "another kind"}
+
 
 def upload(folder, url):
     """Put the files of a folder into a store."""
@@ -95,8 +94,9 @@ def below(url):
 
 
 def without_place(text, top):
-    """A text with the same name for every place, and without times."""
-    return re.sub(r"\d+(\.\d+)? s\b", "TIME", str(text).replace(str(top), "TOP"))
+    """A text with the same name for every place, without times, and without the widths of columns."""
+    text = re.sub(r"\d+(\.\d+)? s\b", "TIME", str(text).replace(str(top), "TOP"))
+    return re.sub(r"  +|-{3,}", " ", re.sub(r"\S+…", "TOP…", text))
 
 
 @pytest.mark.medium
@@ -119,6 +119,7 @@ def test_a_command_does_the_same_with_urls(run, folder, s3, command):
     }
     objects = below(f"{s3}/out")
     code, out, err = results[s3]
+    assert code == (1 if command in FAILING else 0), err
     assert (code, out) == results[str(local)][:2], err
     assert (
         err.replace("no such object; look at its folder's URL for the names", "no such file")
@@ -130,4 +131,3 @@ def test_a_command_does_the_same_with_urls(run, folder, s3, command):
             assert without_place(objects[name].decode(), s3) == without_place(data.decode(), local)
         elif not name.endswith(".manifest.json"):
             assert objects[name].replace(s3.encode(), b"TOP") == data.replace(str(local).encode(), b"TOP")
-    assert sorted(os.listdir(folder)) == sorted(path.name for path in folder.iterdir())

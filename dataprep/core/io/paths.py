@@ -91,6 +91,6 @@ def files_in(folder: str) -> list[str]:
 
 
 def check_local(path: str | Path, what: str) -> None:
-    """Raise ``UsageError`` if a path is a URL, for ``what`` is done on a disk only."""
+    """Raise ``UsageError`` if a path is a URL: ``what`` needs a local one."""
     if is_url(path):
-        raise UsageError(f"{path}: {what} works on a disk only; give a local path, and copy it afterwards")
+        raise UsageError(f"{path}: {what} needs a place on a disk; give a local path")

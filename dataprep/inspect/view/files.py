@@ -98,6 +98,7 @@ class ViewedFile:
         if path == files.STDIO:
             raise UsageError("-: standard input can be read once, and a page reads its rows many times; "
                              "write them to a file first")  # fmt: skip
+        files.check_local(path, "a page of rows, which are read many times,")
         self.path, self.name = path, files.printable(path)
         self.plain = files.format_of(path).is_plain_lines
         with translated(path):

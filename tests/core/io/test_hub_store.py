@@ -2,7 +2,7 @@
 
 import pytest
 
-from dataprep.core.errors import ConflictError, FileError, NotFoundError, UsageError
+from dataprep.core.errors import ConflictError, FileError, UsageError
 from dataprep.core.io.stores import store_of
 
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from dataprep.core.errors import FileError, InputError, MissingDependencyError, NotFoundError, UsageError
+from dataprep.core.errors import FileError, InputError, MissingDependencyError, UsageError
 from dataprep.core.io.stores import is_shared, loading, objects, store_of
 from tests.stores import KEY, SECRET
 
