@@ -49,7 +49,7 @@ COMMANDS = {
     "convert": "convert gsm8k {in}/gsm8k.jsonl -o {out}/rows.jsonl",
     "convert to example": "convert gsm8k {in}/gsm8k.jsonl --to example -o {out}/rows.parquet",
     "convert chat": "convert chat --system-into-user {in}/chats.csv -o {out}/rows.jsonl",
-    "convert bad": "convert chat --system-into-user {in}/bad.jsonl -o {out}/rows.jsonl --rejects {out}/rejects.jsonl",
+    "convert bad": "convert chat --split-thinking {in}/bad.jsonl -o {out}/a.jsonl --rejects {out}/b.jsonl",
     "convert stops": "convert chat --system-into-user {in}/bad.jsonl -o {out}/rows.jsonl",
     "merge": "merge {in}/chats.jsonl {in}/others.jsonl --seed 7 -o {out}/rows.jsonl",
     "merge formats": "merge {in}/chats.parquet {in}/chats.jsonl.gz {in}/chats.json -o {out}/rows.jsonl.gz",
@@ -74,6 +74,11 @@ COMMANDS = {
     "import": "import {in}/chats.jsonl -o {out}/rows.jsonl",
     "prompt": "prompt {in}/gsm8k.jsonl --dataset gsm8k -o {out}/requests.jsonl",
     "report": "report {in}/chats.jsonl --against {in}/others.jsonl -o {out}/report.html",
+    "parts": "convert gsm8k {in}/gsm8k.jsonl -o {out}/parts/",
+    "parts of merge": "merge {in}/chats.jsonl {in}/others.jsonl -o {out}/parts/",
+    "of parts": "dedup {in}/parts/ -o {out}/rows.jsonl",
+    "parts of parts": "filter {in}/parts/ --where source='a' -o {out}/parts/",
+    "head of parts": "head {in}/parts/ -n 30",
     "missing": "dedup {in}/none.jsonl -o {out}/rows.jsonl",
     "another kind": "dedup {in}/chats.csv.jsonl -o {out}/rows.jsonl",
 }
@@ -83,8 +88,9 @@ FAILING = {"convert stops", "validate bad", "missing", "another kind"}
 
 def upload(folder, url):
     """Put the files of a folder into a store."""
-    for path in folder.iterdir():
-        store_of(url).put(f"{url}/{path.name}", path.read_bytes())
+    for path in folder.rglob("*"):
+        if path.is_file():
+            store_of(url).put(f"{url}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
 
 def below(url):
@@ -101,8 +107,10 @@ def without_place(text, top):
 
 @pytest.mark.medium
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_does_the_same_with_urls(run, folder, s3, command):
+def test_a_command_does_the_same_with_urls(run, folder, s3, command, monkeypatch):
     """Inputs, outputs and rejects in a bucket."""
+    monkeypatch.setenv("DATAPREP_CHUNK_BYTES", "1500")
+    assert run("merge", folder / "chats.jsonl", "--no-shuffle", "-o", f"{folder}/parts/").code == 0
     (folder / "chats.csv.jsonl").write_bytes((folder / "chats.csv").read_bytes())
     upload(folder, f"{s3}/in")
     local = folder.parent

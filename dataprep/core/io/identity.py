@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from dataprep.core.errors import FileError, InputError, NotFoundError
 from dataprep.core.io.formats import STDIO, decompression_errors
-from dataprep.core.io.stores import Stat, changed, store_of
+from dataprep.core.io.stores import Stat, changed
+from dataprep.core.io.stores import stat as object_stat
 from dataprep.core.urls import is_url
 
 
@@ -60,7 +61,7 @@ class Identity(NamedTuple):
     def at(cls, path: str) -> Identity | None:
         """Return the identity of the file or object at a path; ``None`` for a pipe, a device or a folder."""
         if is_url(path):
-            return cls.of_object(store_of(path).stat(path))
+            return cls.of_object(object_stat(path))
         return cls.of(Path(path).stat())
 
     @classmethod

@@ -17,13 +17,12 @@ from dataprep.core.io.formats import STDIO, Format, Kind, compressing
 from dataprep.core.io.parquet import write_parquet
 from dataprep.core.io.part_files import Part, chunk_bytes
 from dataprep.core.io.parts import PartsFolder, PartTarget, PartWriter
-from dataprep.core.io.paths import find, is_file
+from dataprep.core.io.paths import find, is_file, remove_manifest
 from dataprep.core.io.raw import open_raw
 from dataprep.core.io.stores import store_of
 from dataprep.core.io.tables import write_delimited
-from dataprep.core.io.unfinished import temporary_folder
+from dataprep.core.io.unfinished import remove_stale_parts, short_name, temporary_folder
 from dataprep.core.ledger import Ledger
-from dataprep.core.provenance import SUFFIX, begins_manifest
 from dataprep.core.urls import is_url
 
 
@@ -60,7 +59,7 @@ class Output:
         if self.direct is None:
             return None
         path = Path(os.path.realpath(self.path))
-        self._folders.append(PartsFolder(str(path.with_name(f".{path.name}.{key}.parts"))))
+        self._folders.append(PartsFolder(str(path.with_name(f".{short_name(path)}.{key}.parts"))))
         return self._folders[-1].target(key)
 
     def add(self, part: Part) -> None:
@@ -78,6 +77,7 @@ class Output:
                 folder.leave()
             else:
                 folder.discard()
+                remove_stale_parts(Path(os.path.realpath(self.path)))
 
     def write_pieces(self, pieces: list[memoryview], size: int) -> None:
         """Write pieces of ``size`` bytes together; only for an output with a ``direct`` file."""
@@ -209,10 +209,7 @@ def open_object_output(url: str, form: Format, *, counted: bool) -> Iterator[Out
                 raise FileError(url, f"cannot be written: {error}") from None
         if out is not target:
             out.close()
-    # A manifest that is there describes other bytes.
-    manifest = url + SUFFIX
-    if (before := find(manifest)) and begins_manifest(store.read(manifest, 0, 32, before.etag)):
-        store.delete(manifest)
+    remove_manifest(url)
     provenance.wrote_object(
         url, store.stat(url), rows=output.rows if counted else None, sha256=hashed.digest.hexdigest()
     )

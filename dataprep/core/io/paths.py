@@ -11,14 +11,15 @@ from pathlib import Path
 
 from dataprep.core.errors import NotFoundError, UsageError
 from dataprep.core.io.formats import STDIO
-from dataprep.core.io.stores import Stat, store_of
+from dataprep.core.io.stores import Stat, stat, store_of
+from dataprep.core.provenance import SUFFIX, begins_manifest
 from dataprep.core.urls import is_url, joined, split_url, without_credentials
 
 
 def find(url: str) -> Stat | None:
-    """Return size and etag of an object; ``None`` if there is none."""
+    """Return size and etag of an object, or of a folder's manifest of parts; ``None`` if there is none."""
     try:
-        return store_of(url).stat(url)
+        return stat(url)
     except NotFoundError:
         return None
 
@@ -94,3 +95,10 @@ def check_local(path: str | Path, what: str) -> None:
     """Raise ``UsageError`` if a path is a URL: ``what`` needs a local one."""
     if is_url(path):
         raise UsageError(f"{path}: {what} needs a place on a disk; give a local path")
+
+
+def remove_manifest(url: str) -> None:
+    """Remove the manifest beside an object that was just written: it describes other bytes."""
+    place, store = url.rstrip("/") + SUFFIX, store_of(url)
+    if (found := find(place)) and begins_manifest(store.read(place, 0, 32, found.etag)):
+        store.delete(place)

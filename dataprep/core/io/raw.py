@@ -11,10 +11,9 @@ from typing import IO, Any, cast
 
 from dataprep.core import provenance
 from dataprep.core.io.identity import Identity, translated
-from dataprep.core.io.part_files import MANIFEST
 from dataprep.core.io.paths import find
 from dataprep.core.io.stores import ObjectReader, store_of
-from dataprep.core.urls import is_url, joined
+from dataprep.core.urls import is_url
 
 _COPIED = 8 << 20
 
@@ -35,7 +34,7 @@ def record_input(path: str) -> None:
     """Record a file or folder as an input; of an object, that is done when it is opened."""
     if not is_url(path):
         provenance.read(path)
-    elif path.endswith("/") and (found := find(joined(path, MANIFEST))) is not None:
+    elif path.endswith("/") and (found := find(path)) is not None:
         provenance.read(path, found)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataprep.core.errors import InputError
-from dataprep.core.io import exists, find, name_of, printable, size_of
+from dataprep.core.io import exists, files_in, find, is_folder, name_of, printable, size_of
 from dataprep.core.ledger import advance
 from dataprep.core.manifests.digests import digest_of, digest_of_files, digest_of_object, folder_digest
 from dataprep.core.manifests.format import Entry, Manifest, beside, is_intact, read_manifest
@@ -66,9 +66,16 @@ def verify_files(paths: Sequence[str | Path]) -> Verified:
     """
     checker = _Checker()
     for path in paths:
-        for file in [str(path)] if is_url(path) else [*_files_in(Path(path))] or [Path(path)]:
+        for file in _objects_in(str(path)) if is_url(path) else [*_files_in(Path(path))] or [Path(path)]:
             checker.visit(file, None, None)
     return Verified([*checker.links.values()])
+
+
+def _objects_in(url: str) -> list[str]:
+    """Return an object, or a folder of parts with a manifest; of another folder the objects in it."""
+    if not is_folder(url) or exists(beside(url)):
+        return [url]
+    return [each for each in files_in(url) if not each.endswith(SUFFIX)]
 
 
 def _files_in(path: Path) -> Iterator[Path]:

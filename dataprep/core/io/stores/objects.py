@@ -107,7 +107,12 @@ class ObjectStore(Unsendable):
         with self._translated(url):
             try:
                 result = obstore.put(
-                    self._client, _key_of(url), bytes(data), mode=mode, chunk_size=PART_BYTES, use_multipart=None
+                    self._client,
+                    _key_of(url),
+                    bytes(data),
+                    mode=mode,
+                    chunk_size=PART_BYTES,
+                    use_multipart=None,
                 )
             except (AlreadyExistsError, PreconditionError):
                 raise (exists if new else replaced)(url) from None
