@@ -26,6 +26,7 @@ from dataprep.core.parallel.runner import (
     AUTO_WORKERS_BYTES,
     Progress,
     Sink,
+    by_chunks,
     refuse_empty,
     refuse_unreadable,
     rows_of,

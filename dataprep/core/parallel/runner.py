@@ -50,6 +50,13 @@ def workers_for(paths: Iterable[str | Path], workers: int | None = None) -> int:
     return available_cores() if size > AUTO_WORKERS_BYTES else 1
 
 
+def by_chunks(outputs: Iterable[object]) -> bool:
+    """Return whether work for these outputs goes chunk by chunk: on a cluster, or for a folder of parts."""
+    present = current()
+    on_cluster = present is not None and present.cluster is not None
+    return on_cluster or any(isinstance(output, PartsOutput) for output in outputs)
+
+
 def run_operator(
     operator: Operator,
     blocks: Iterable[Block],
@@ -159,13 +166,15 @@ def run_into(
     return counts
 
 
-def rows_of(blocks: Iterable[Block], operator: Operator, path: str | None = None) -> Iterator[dict[str, Any]]:
+def rows_of(
+    blocks: Iterable[Block], operator: Operator, path: str | None = None, *, numbered: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield the rows that an operator makes, for a library's caller; the first bad row raises ``InputError``.
 
-    A file named by ``path`` must have rows.
+    A file named by ``path`` must have rows. ``numbered`` is as for ``run_operator``.
     """
     count = 0
-    for block, outcome in run_operator(operator, blocks):
+    for block, outcome in run_operator(operator, blocks, numbered=numbered):
         count += outcome.rows_in
         for failure in outcome.failures:
             raise InputError(Location(block.path, failure.line, block.unit), failure.message)
@@ -203,8 +212,7 @@ def _outcomes(
     output: Sink | None,
     stop: bool,
 ) -> Iterator[tuple[Block, Outcome]]:
-    engine = current()
-    if isinstance(output, PartsOutput) or (engine is not None and engine.cluster is not None):
+    if by_chunks([output]):
         # Not at the top: it imports numpy, which most commands do without.
         from dataprep.core.parallel.chunks import run_chunks
 
