@@ -28,6 +28,7 @@ from dataprep.core.io.reading import (
     Unchanged,
     changed,
     check_input,
+    is_stream,
     open_mapped,
     open_whole,
     read_bytes,

@@ -50,6 +50,11 @@ def open_raw(path: str) -> FileIO:
         return open(path, "rb", buffering=0)
 
 
+def is_stream(path: str) -> bool:
+    """Return whether a path can be read only once: standard input, a pipe, or a device."""
+    return path == STDIO or (Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()))
+
+
 @contextmanager
 def translated(path: str) -> Iterator[None]:
     """Turn errors of the operating system and of decompression into dataprep's own, with the path."""
