@@ -294,7 +294,7 @@ def convert_files(
         if sample is None:
             seen = engine.run_into(blocks, operator, out, ledger, bad, **settings)
         elif engine.by_chunks([]) and not any(map(files.is_stream, paths)):
-            # Which rows are drawn depends on their number alone, so the others need not come here.
+            # Their number alone decides which rows are drawn, so the others need not come here.
             seen = engine.run_into(blocks, counting(operator), None, ledger, bad, **settings)
             rows, drawn = rows_of_chunks(seen), Reservoir[int](sample.size, plan.seed)
             for number in range(sum(rows)):
