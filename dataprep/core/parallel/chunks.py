@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from dataprep.core.errors import WorkerError
+from dataprep.core.errors import Deferred, WorkerError
 from dataprep.core.io import Block, Output, Part, PartTarget, chunk_bytes, halves, in_chunks, pieces
 from dataprep.core.io.outputs import version
 from dataprep.core.io.part_files import located_file
@@ -203,7 +203,8 @@ def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
     """Gather blocks, in order, into chunks of about ``size`` bytes; a larger one is a chunk by itself."""
     held: list[Block] = []
     total = number = 0
-    for given in blocks:
+    remaining = Deferred(blocks)
+    for given in remaining:
         identity = None if given.identity is None else given.identity.anywhere()
         # A worker on another machine has another folder of its own.
         source = given.source if given.data is not None else located_file(given.file)
@@ -218,6 +219,7 @@ def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
         total += bytes_
     if held:
         yield Chunk(number, tuple(held))
+    remaining.check()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +229,10 @@ class _CountRows:
         return [(sum(rows_in(piece) for piece in pieces(block)), block.first) for block in chunk.blocks]
 
 
-def _numbered(chunks: list[Chunk], backend: Backend) -> Iterator[Chunk]:
+def _numbered(given: Iterable[Chunk], backend: Backend) -> Iterator[Chunk]:
     """Yield chunks with the number of rows before each of their blocks."""
+    remaining = Deferred(given)
+    chunks = [*remaining]
     counts = dict(run(_CountRows(), chunks, backend=backend))
     rows = 0
     for chunk in chunks:
@@ -239,6 +243,7 @@ def _numbered(chunks: list[Chunk], backend: Backend) -> Iterator[Chunk]:
             rows += count
         rows_of = tuple(count for count, _ in counts[chunk.number])
         yield replace(chunk, rows_before=tuple(before), rows=rows_of)
+    remaining.check()
 
 
 def run_chunks(
@@ -264,7 +269,7 @@ def run_chunks(
     with in_chunks():
         chunks = chunks_of(blocks, chunk_bytes())
         if numbered:
-            chunks = _numbered(list(chunks), backend)
+            chunks = _numbered(chunks, backend)
         made: Operator | OfChunk = operator.operator if isinstance(operator, Noted) else operator
         if isinstance(operator, Noted):
             note = operator.note

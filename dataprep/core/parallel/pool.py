@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import Deferred, UsageError
 from dataprep.core.parallel.processes import WorkerProcess, end_all
 
 Task = TypeVar("Task")
@@ -64,10 +64,10 @@ class Pool(Generic[Task, Result]):
 
         Raises:
             WorkerError: a worker died.
-            Exception: the first one that the function raised, in the order of the tasks.
+            Exception: the first one that the function or the tasks raised, in the order of the tasks.
         """
         workers, output, name = self._workers, self.output, self.name
-        remaining, waiting, load = iter(tasks), deque[int](), list[int]()
+        remaining, waiting, load = Deferred(tasks), deque[int](), list[int]()
         following = next(remaining, None)
         offset = 0
         while True:
@@ -94,6 +94,7 @@ class Pool(Generic[Task, Result]):
                 workers[number].send("place", offset)
                 offset += size
             yield result
+        remaining.check()
         for worker in workers:
             worker.send("end")
             worker.receive()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from dataprep.core.errors import WorkerError, first_line
+from dataprep.core.errors import Deferred, WorkerError, first_line
 from dataprep.core.parallel.backends import REPEATS, Backend, Crew, Ended
 from dataprep.core.parallel.processes import DeadWorker
 
@@ -60,11 +60,12 @@ def run(
         bisection: finds the lines that end workers. Without it such a task ends the run.
 
     Raises:
-        Exception: what the work raised, for the first task of which it did. No task after it is begun, and
-            all before it are completed and yielded.
+        Exception: what the work raised, for the first task of which it did, or what the tasks raised. No task
+            after it is begun, and all before it are completed and yielded.
         WorkerError: workers die again and again.
     """
-    numbered = enumerate(tasks)
+    remaining = Deferred(tasks)
+    numbered = enumerate(remaining)
     with backend.open(work) as crew:
         progress = _Progress(crew, bisection)
         while True:
@@ -77,6 +78,7 @@ def run(
             yield from progress.settle(crew.wait())
         if progress.failed is not None:
             raise progress.failed[1]
+        remaining.check()
 
 
 def exchange(
@@ -202,9 +204,10 @@ _Batch = list[tuple[int, Task]]
 
 
 def _batches(tasks: Iterable[Task], size: int) -> Iterator[_Batch[Task]]:
-    remaining = iter(tasks)
+    remaining = Deferred(tasks)
     while batch := [*enumerate(islice(remaining, size))]:
         yield batch
+    remaining.check()
 
 
 def _batches_of(bisection: Bisection[Task]) -> Bisection[_Batch[Task]]:
