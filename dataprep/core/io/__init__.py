@@ -33,6 +33,7 @@ from dataprep.core.io.paths import (
     is_file,
     is_folder,
     is_same_file,
+    is_stream,
     make_parent,
     real_path,
     scratch_beside,

@@ -128,6 +128,8 @@ def outcomes_of(operator: Operator | OfChunk, chunk: Chunk) -> Iterator[tuple[Bl
     """Yield blocks of whole lines of a chunk, in order, with their outcomes."""
     noted = chunk.note is not None
     function = cast(OfChunk, operator).of_chunk(chunk.note) if noted else cast(Operator, operator)
+    if function is None:
+        return
     for place, block in enumerate(chunk.blocks):
         rows = chunk.rows_before[place] if chunk.rows_before is not None else None
         for piece in pieces(block):
@@ -330,5 +332,8 @@ def _missing(
 def _key_of(operator: Operator | OfChunk, **facts: Any) -> str:
     """Return a digest of everything besides the chunks that their results depend on."""
     digest = hashlib.sha256(repr((version(), chunk_bytes(), sorted(facts.items()))).encode())
-    digest.update(pickle.dumps(operator))
+    # Sets, and what was cached meanwhile, are pickled in another way by each process: an operator that has
+    # such parts says itself what it depends on.
+    key: str | None = getattr(operator, "key", None)
+    digest.update(pickle.dumps(operator) if key is None else key.encode())
     return digest.hexdigest()[:16]
