@@ -337,5 +337,8 @@ def _missing(
 def _key_of(operator: Operator | OfChunk, **facts: Any) -> str:
     """Return a digest of everything besides the chunks that their results depend on."""
     digest = hashlib.sha256(repr((version(), chunk_bytes(), sorted(facts.items()))).encode())
-    digest.update(pickle.dumps(operator))
+    # Sets, and what was cached meanwhile, are pickled in another way by each process: an operator that has
+    # such parts says itself what it depends on.
+    key: str | None = getattr(operator, "key", None)
+    digest.update(pickle.dumps(operator) if key is None else key.encode())
     return digest.hexdigest()[:16]
