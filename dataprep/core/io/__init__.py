@@ -26,6 +26,7 @@ from dataprep.core.io.parts import PartTarget, forget_work
 from dataprep.core.io.reading import (
     FileBytes,
     Unchanged,
+    allow_open,
     changed,
     check_input,
     open_mapped,
@@ -44,6 +45,7 @@ from dataprep.core.io.writing import (
     open_output,
     open_rejects,
     printable,
+    run_key,
     write_at,
     write_rows,
     write_text,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from dataprep.core.errors import UsageError
 from dataprep.core.io.part_files import (
     CHUNK_BYTES,
     MANIFEST,
+    PART_NAME,
     WORK,
     LocalFolder,
     Part,
@@ -35,7 +35,6 @@ from dataprep.core.io.part_files import (
 )
 from dataprep.core.io.unfinished import remove_unlocked
 
-_OURS = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.jsonl")
 _LOCK = f"{WORK}/lock"
 # Set by `core.parallel.engine`: what an earlier run has done is forgotten.
 forget_work: ContextVar[bool] = ContextVar("forget_work", default=False)
@@ -116,6 +115,21 @@ class PartTarget:
         """Return the bytes of the files in the folder."""
         return folder_at(self.where).sizes()
 
+    def path(self, part: Part) -> str:
+        """Return the path or URL of a part."""
+        return folder_at(self.where).path(part.name)
+
+    @contextmanager
+    def intermediate(self) -> Iterator[PartTarget]:
+        """Yield a target for files that the run itself reads, which are removed at the end."""
+        folder, below = folder_at(self.where), f"{WORK}/{self.key}"
+        try:
+            yield PartTarget(folder.path(below), self.key)
+        finally:
+            for name in folder.sizes(below):
+                if PART_NAME.fullmatch(name.rpartition("/")[2]):
+                    folder.remove(name)
+
     def _name(self, number: int) -> str:
         return f"{WORK}/{self.key}/{number:05}.json"
 
@@ -161,7 +175,7 @@ class PartsFolder:
         self.folder.replace(MANIFEST, data, self._before.seen if self._before else None)
         named = {part.name for part in self.parts}
         for name in self.folder.sizes():
-            if name not in named and _OURS.fullmatch(name):
+            if name not in named and PART_NAME.fullmatch(name):
                 self.folder.remove(name)
         for name in self._work():
             self.folder.remove(name)

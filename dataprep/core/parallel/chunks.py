@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dataprep.core.errors import WorkerError
-from dataprep.core.io import Block, Output, PartTarget, chunk_bytes, halves, in_chunks, pieces
-from dataprep.core.io.writing import version
+from dataprep.core.io import Block, Output, PartTarget, chunk_bytes, halves, in_chunks, pieces, run_key
 from dataprep.core.ledger import advance
 from dataprep.core.parallel.backends import Backend
 from dataprep.core.parallel.operators import Failure, Operator, Outcome, rows_in
@@ -106,21 +105,28 @@ class ChunkWork:
 
 def _apart(block: Block, without: frozenset[bytes]) -> Iterator[Block | bytes]:
     """Yield the lines between those that end the worker as blocks, and these as they are."""
-    lines: list[bytes] = []
-    for line in block.read().splitlines(keepends=True) if not block.array else ():
-        if _digest(line) not in without:
-            lines.append(line)
-            continue
-        if lines:
-            yield replace(block, data=b"".join(lines), first=False)
-        lines = []
-        yield line.rstrip(b"\n")
-    if lines:
-        yield replace(block, data=b"".join(lines), first=False)
+    data = block.read()
+    begin = end = 0  # of the lines since the last one that ends the worker
+    for line in data.split(b"\n") if not block.array else ():
+        following = min(end + len(line) + 1, len(data))
+        if _digest(line) in without:
+            if begin < end:
+                yield _within(block, data, begin, end)
+            yield line
+            begin = following
+        end = following
+    if begin < end:
+        yield _within(block, data, begin, end)
+
+
+def _within(block: Block, data: bytes, begin: int, end: int) -> Block:
+    """Return some lines of a block with their place in the file, which offsets of rows are counted from."""
+    start = block.start
+    return replace(block, start=start + begin, end=start + end, data=data[begin:end], first=False)
 
 
 def _digest(line: bytes) -> bytes:
-    return hashlib.sha256(line.rstrip(b"\n")).digest()
+    return hashlib.sha256(line).digest()
 
 
 def _ended(line: bytes) -> Outcome:
@@ -220,7 +226,8 @@ def run_chunks(
         chunks = chunks_of(blocks, chunk_bytes())
         if numbered:
             chunks = _numbered(list(chunks), backend)
-        target = None if output is None else output.target(_key_of(operator, numbered=numbered))
+        key = run_key("operator", pickle.dumps(operator), numbered)
+        target = None if output is None else output.target(key)
         waiting: dict[int, Record] = {}
         work, following = ChunkWork(operator, target, stop), 0
         fold = Bisection(_halve, _without)
@@ -256,10 +263,3 @@ def _missing(
         count += 1
     if count:
         advance("chunks of an earlier run", count)
-
-
-def _key_of(operator: Operator, **facts: Any) -> str:
-    """Return a digest of everything besides the chunks that their results depend on."""
-    digest = hashlib.sha256(repr((version(), chunk_bytes(), sorted(facts.items()))).encode())
-    digest.update(pickle.dumps(operator))
-    return digest.hexdigest()[:16]

@@ -64,11 +64,11 @@ class Pool(Generic[Task, Result]):
 
         Raises:
             WorkerError: a worker died.
-            Exception: the first one that the function raised, in the order of the tasks.
+            Exception: the first one that the function or ``tasks`` raised, in the order of the tasks.
         """
         workers, output, name = self._workers, self.output, self.name
-        remaining, waiting, load = iter(tasks), deque[int](), list[int]()
-        following = next(remaining, None)
+        remaining, waiting, load = _Remaining(tasks), deque[int](), list[int]()
+        following = remaining.next()
         offset = 0
         while True:
             while following is not None:
@@ -83,7 +83,7 @@ class Pool(Generic[Task, Result]):
                 workers[number].send("task", following)
                 waiting.append(number)
                 load[number] += 1
-                following = next(remaining, None)
+                following = remaining.next()
             if not waiting:
                 break
             number = waiting.popleft()
@@ -94,6 +94,24 @@ class Pool(Generic[Task, Result]):
                 workers[number].send("place", offset)
                 offset += size
             yield result
+        if remaining.error is not None:
+            raise remaining.error
         for worker in workers:
             worker.send("end")
             worker.receive()
+
+
+class _Remaining(Generic[Task]):
+    """Tasks that are read ahead: an error of reading waits, because those before can have an earlier one."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self.error: Exception | None = None
+        self._tasks = iter(tasks)
+
+    def next(self) -> Task | None:
+        """Return the next task; ``None`` at the end, and after an error."""
+        try:
+            return next(self._tasks, None)
+        except Exception as error:  # noqa: BLE001 - `map` raises it in its turn
+            self.error = error
+            return None

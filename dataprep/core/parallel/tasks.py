@@ -59,18 +59,27 @@ def run(
         bisection: finds the lines that end workers. Without it such a task ends the run.
 
     Raises:
-        Exception: what the work raised, for the first task of which it did. No task after it is begun, and
-            all before it are completed and yielded.
+        Exception: what the work raised, for the first task of which it did, or what ``tasks`` raised. No task
+            after it is begun, and all before it are completed and yielded.
         WorkerError: workers die again and again.
     """
-    numbered = enumerate(tasks)
+    remaining = iter(tasks)
+    begun = 0
     with backend.open(work) as crew:
         progress = _Progress(crew, bisection)
         while True:
             if progress.failed is None:
                 most = window or 2 * backend.slots  # which changes as machines come and go
-                for number, task in islice(numbered, max(0, most - len(progress.open))):
-                    progress.begin(number, task)
+                for _ in range(most - len(progress.open)):
+                    try:
+                        task = next(remaining)
+                    except StopIteration:
+                        break
+                    except Exception as error:  # noqa: BLE001 - tasks before it can have an earlier one
+                        progress.failed = begun, error
+                        break
+                    progress.begin(begun, task)
+                    begun += 1
             if not progress.waits():
                 break
             yield from progress.settle(crew.wait())
