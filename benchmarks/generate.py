@@ -6,6 +6,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import orjson
@@ -14,6 +16,7 @@ from benchmarks.measure import Contender, claim, race, table
 
 ROWS = 20_000
 IN_FLIGHT = 256
+ENDPOINTS = 4
 SECONDS = 0.05
 JOURNAL_ROWS = 1_000_000
 
@@ -21,13 +24,15 @@ JOURNAL_ROWS = 1_000_000
 def bench(_: Path, folder: Path, rounds: int) -> bool:
     """Compare requests per second, and measure the time to resume a long journal."""
     requests, journal, bare = folder / "requests.jsonl", folder / "responses.jsonl", folder / "bare.jsonl"
+    several = folder / "several.jsonl"
     _write_requests(requests, ROWS)
-    command = [sys.executable, "-m", "benchmarks.teacher_server", str(SECONDS)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert server.stdin is not None
-        url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+    with ExitStack() as stack:
+        urls = [stack.enter_context(_serving()) for _ in range(ENDPOINTS)]
+        url = urls[0]
         ours = Contender("dataprep generate", _command(requests, journal, url), [journal])
+        shared = Contender(
+            f"dataprep generate, {ENDPOINTS} endpoints", _command(requests, several, *urls), [several]
+        )
         loop = Contender(
             "bare asyncio loop over the same client",
             [
@@ -42,22 +47,41 @@ def bench(_: Path, folder: Path, rounds: int) -> bool:
             ],
             [bare],
         )
-        race([ours, loop], rounds)
+        race([ours, shared, loop], rounds)
         table(
-            f"{ROWS:,} requests, {IN_FLIGHT} in flight, {SECONDS * 1000:g} ms each", [ours, loop], loop.name
+            f"{ROWS:,} requests, {IN_FLIGHT} in flight, {SECONDS * 1000:g} ms each",
+            [ours, shared, loop],
+            loop.name,
         )
         met = [
             claim("requests a second over the bare loop's", loop.median / ours.median, 0.85, at_least=True),
+            claim(
+                "processor time of several endpoints over that of one",
+                min(shared.processor) / min(ours.processor),
+                1.1,
+                at_least=False,
+            ),
             claim("peak memory in MB", ours.peak, 300, at_least=False),
         ]
         resumed = _resume(folder, url, rounds)
-        server.stdin.close()
     return all([*met, claim("seconds until a million lines are resumed", resumed, 5.0, at_least=False)])
 
 
-def _command(requests: Path, journal: Path, url: str) -> list[str]:
-    words = ["generate", str(requests), "-o", str(journal), "--model", "tiny", "--base-url", url]
-    return [sys.executable, "-m", "dataprep", *words, "--concurrency", str(IN_FLIGHT)]
+@contextmanager
+def _serving() -> Iterator[str]:
+    """Run a server, and yield its address."""
+    command = [sys.executable, "-m", "benchmarks.teacher_server", str(SECONDS)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        yield f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+        server.stdin.close()
+
+
+def _command(requests: Path, journal: Path, *urls: str) -> list[str]:
+    words = ["generate", str(requests), "-o", str(journal), "--model", "tiny"]
+    words += [word for url in urls for word in ("--base-url", url)]
+    return [sys.executable, "-m", "dataprep", *words, "--concurrency", str(IN_FLIGHT // len(urls))]
 
 
 def _write_requests(path: Path, count: int) -> None:

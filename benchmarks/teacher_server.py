@@ -48,7 +48,7 @@ class Answering(asyncio.Protocol):
         self._data += data
         while (end := self._data.find(b"\r\n\r\n")) >= 0:
             head = self._data[:end].lower()
-            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
             if len(self._data) < end + 4 + length:
                 return
             self._data = self._data[end + 4 + length :]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,9 +75,13 @@ class TeacherServer:
     Attributes:
         received: all requests, in order.
         most: how many were in flight at once, at most.
+        models: the ones it lists; without any it has no such list.
     """
 
-    def __init__(self, behave: Callable[[Received, int], Reply], port: int = 0) -> None:
+    def __init__(
+        self, behave: Callable[[Received, int], Reply], port: int = 0, models: Sequence[str] = ()
+    ) -> None:
+        self.models = models
         self.received: list[Received] = []
         self.most = 0
         self._now = 0
@@ -127,6 +133,9 @@ class TeacherServer:
             for name, _, value in (line.partition(":") for line in head[1:] if line)
         }
         body = await reader.readexactly(int(headers.get("content-length", 0)))
+        if head[0].startswith("GET"):
+            listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+            return await self._send(writer, Reply(body=listed) if self.models else Reply(404, error("no")))
         received = Received(time.monotonic(), head[0].split(" ")[1], headers, json.loads(body))
         self.received.append(received)
         self._now += 1
@@ -166,3 +175,31 @@ class TeacherServer:
 def polite(received: Received, _: int) -> Reply:
     """Every question answered at once, with its own text."""
     return Reply(body=completion(f"answer to {received.question}", n=received.body.get("n", 1)))
+
+
+def main(log: str, delay: str) -> None:
+    """Serve in a process of its own, and write each question to a log when it comes and when it is answered.
+
+    It prints its port, and ends with its standard input.
+    """
+    number = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    class Logging(TeacherServer):
+        async def _send(self, writer: asyncio.StreamWriter, reply: Reply) -> bool:
+            kept = await super()._send(writer, reply)
+            if "choices" in (reply.body or {}):
+                text = reply.body["choices"][0]["message"]["content"]
+                os.write(number, f"{text}\n".encode())
+            return kept
+
+    def behave(received: Received, count: int) -> Reply:
+        os.write(number, f"asked {received.question}\n".encode())
+        return Reply(body=polite(received, count).body, delay=float(delay))
+
+    with Logging(behave) as server:
+        print(server.port, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dataprep.answers.parse import export_rationales, parse_rationale_files
-from dataprep.datasets.checks import stats_of_files, validate_files
+from dataprep.datasets.checks.stats import stats_of_files
+from dataprep.datasets.checks.validation import validate_files
 from dataprep.datasets.convert import Plan, convert_files
 from dataprep.datasets.merge import merge_files
 from dataprep.teacher.prompts import prompt_file

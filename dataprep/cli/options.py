@@ -18,6 +18,9 @@ from dataprep.core.records import describe
 T = TypeVar("T")
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
+# Flags that can be repeated and once could not: files of options that give them as a string stay valid.
+_WAS_SINGLE = {"base_url"}
+
 # An options dataclass as a command gets it: called, it makes the object of the flags that were given and of
 # fields that are not flags. Its `keywords` are the given flags, which tell a flag from its default.
 From = partial[T]
@@ -121,6 +124,8 @@ def _checked(context: typer.Context, param: Any, value: Any, where: str) -> Any:
     word = "boolean" if getattr(param, "is_flag", False) else "string"
     if param.type.name.startswith(("int", "float")):
         word = "whole number" if param.type.name.startswith("int") else "number"
+    if param.name in _WAS_SINGLE and isinstance(value, str):
+        value = [value]
     values = value if is_list and isinstance(value, list) else [value]
     # Not isinstance: a boolean is an int to Python.
     fits = all(type(item) in kinds[word] for item in values)

@@ -96,20 +96,23 @@ def _kept_last(choices: Sequence[str]) -> int | None:
 def label_of(row: Mapping[str, Any]) -> str | None:
     """Return the letter of the right answer in an Example's row or a chat row; ``None`` without one."""
     answer = row.get("answer")
-    if isinstance(answer, Mapping):
+    if answer is not None and isinstance(answer, Mapping):
         label = answer.get("label")
         return label if isinstance(label, str) else None
     messages = row.get("messages")
     if not isinstance(messages, list) or len(messages) < 2:
         return None
-    asked, said = (
-        message.get("content") if isinstance(message, Mapping) else None for message in messages[-2:]
-    )
+    asked, said = map(_content_of, messages[-2:])
     if not (isinstance(asked, str) and isinstance(said, str)):
         return None
     # A solution can stand before the answer.
     match = _CHAT_LABEL.fullmatch(said.rstrip().rpartition("\n")[2])
     return (match[1] or match[2]).lower() if match and _CHAT_CHOICES.search(asked) else None
+
+
+def _content_of(message: Any) -> Any:
+    # To ask first whether it is a dict takes a third of the time.
+    return message.get("content") if type(message) is dict or isinstance(message, Mapping) else None
 
 
 def one_label(labels: Mapping[str, int], rows: int | None = None) -> str:

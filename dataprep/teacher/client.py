@@ -9,41 +9,23 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from dataprep.models.sampling import GenerationConfig, Tools
 from dataprep.teacher.journal.index import entry_of
 from dataprep.teacher.journal.line import new_line, outcome_of
 from dataprep.teacher.journal.writer import JournalWriter
-from dataprep.teacher.pacing import (
-    LONGEST_PAUSE,
-    LONGEST_RETRY_AFTER,
-    Budget,
-    ConcurrencyLimit,
-    Rate,
-    SameFailure,
-    backoff,
-    fewest_tokens,
-    likely_tokens,
-    most_tokens,
-)
-from dataprep.teacher.protocol import Answer, Reply, RequestError, flagged
+from dataprep.teacher.pacing import LONGEST_PAUSE, Budget, fewest_tokens, likely_tokens, most_tokens
+from dataprep.teacher.protocol import Answer, RequestError, flagged
 from dataprep.teacher.requests import Job, PendingQueue
 from dataprep.teacher.settings import Pacing
+from dataprep.teacher.upstreams import Teacher, Upstream, Upstreams
 
 WATCHED_SECONDS = 0.5
-
-
-class Teacher(Protocol):
-    """The interface of a connection to a teacher."""
-
-    async def ask(self, body: dict[str, Any], choices: Sequence[str]) -> Reply:
-        """Return the answers to a request and their usage; raise ``RequestError`` if there is none."""
 
 
 @dataclass
@@ -69,9 +51,15 @@ class Progress:
 
 @dataclass(eq=False)
 class Client:
-    """Ask a teacher the requests of a queue, and write the answers to a journal."""
+    """Ask a teacher the requests of a queue, and write the answers to a journal.
 
-    teacher: Teacher
+    Attributes:
+        teachers: the connections to its endpoints, by address.
+        name: the teacher's name in the journal.
+        log: called with a line when an endpoint is set aside, and when it answers again.
+    """
+
+    teachers: Mapping[str, Teacher]
     name: str
     queue: PendingQueue
     journal: JournalWriter
@@ -79,27 +67,21 @@ class Client:
     pacing: Pacing
     _: KW_ONLY
     on_progress: Callable[[Progress], None] | None = None
+    log: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         pacing, index = self.pacing, self.journal.index
         self.progress = Progress()
-        self._limit = ConcurrencyLimit(pacing.concurrency)
-        self._same_failure = SameFailure()
-        # True if the server gives one answer per request, whatever `n` is.
-        self._singly = False
-        self._requests, self._tokens = Rate(pacing.rpm), Rate(pacing.tpm)
+        self.upstreams = Upstreams(self.teachers, pacing, self.log)
         self._budget = Budget(pacing.budget, pacing.price_in, pacing.price_out)
         # The budget is that of the journal, so earlier runs count.
         self._budget.spent = self._budget.cost(index.prompt_tokens, index.completion_tokens)
         self.progress.cost = self.progress.cost_before = self._budget.spent
-        self._paused_until = 0.0
-        self._tasks: dict[asyncio.Task[None], Job] = {}
+        self._tasks: dict[asyncio.Task[None], tuple[Job, Upstream]] = {}
         self._later: list[tuple[float, int, Job]] = []
-        self._held: Job | None = None
         # Jobs whose task was cancelled; they are counted at the end.
         self._cut_off: list[Job] = []
         self._count = itertools.count()
-        self._jitter = random.Random()
         self._wake = asyncio.Event()
         self._crash: BaseException | None = None
 
@@ -109,7 +91,7 @@ class Client:
             while True:
                 self._wake.clear()
                 pause = self._send()
-                self.progress.paused = max(0.0, self._paused_until - time.monotonic())
+                self.progress.paused = self.upstreams.paused(time.monotonic())
                 if self.on_progress is not None:
                     self.on_progress(self.progress)
                 if pause is None and not self._tasks:
@@ -140,8 +122,7 @@ class Client:
         # The callbacks of cancelled tasks run in the loop's next turn.
         await asyncio.sleep(0)
         # The queue counts every job that was taken from it, so those without an answer are settled as well.
-        held = [self._held] if self._held else []
-        for job in [*self._cut_off, *(job for _, _, job in self._later), *held]:
+        for job in [*self._cut_off, *(job for _, _, job in self._later)]:
             self.queue.settle(job)
 
     def stop(self, reason: str) -> None:
@@ -157,43 +138,57 @@ class Client:
     def _send(self) -> float | None:
         """Send what may be sent; return the seconds until more may be, ``None`` if only an answer helps."""
         while not self.progress.stopped:
-            if len(self._tasks) >= min(self._limit.size, self._same_failure.room):
-                return None
             now = time.monotonic()
-            ready = max(self._paused_until, self._requests.ready_at, self._tokens.ready_at)
-            if ready > now:
-                return ready - now if self._later or self._held or not self._all_taken else None
-            job = self._next(now)
-            if job is None:
+            free = self.upstreams.free(now)
+            if not free:
+                return self.upstreams.ready_in(now) if self._later or not self._all_taken else None
+            taken = self._next(now, free)
+            if taken is None:
                 if self.progress.stopped:
                     break
-                if not self._all_taken:
-                    return 0
-                return max(0.001, self._later[0][0] - now) if self._later else None
-            job.count = 1 if self._singly else len(job.samples)
+                return self._pause(now) if self._all_taken else 0
+            job, upstream = taken
+            job.count = 1 if upstream.singly else len(job.samples)
             completion = self.config.max_tokens * job.count
             most = self._budget.cost(self._most_tokens(job), completion)
             if not self._budget.fits(most):
-                self._held = job
+                self._again(job, 0.0)
                 # Requests in flight may cost less than reserved, so the run stops only when none is left.
                 if not self._tasks:
                     self.stop(f"the next request could pass the budget of ${self.pacing.budget:g}")
                 return None
-            self._start(job, most, now)
+            self._start(job, upstream, most, now)
         return None
+
+    def _pause(self, now: float) -> float | None:
+        """Return the seconds until one of the jobs that wait may be sent; the queue is empty."""
+        if not self._later:
+            return None
+        due = min((then - now for then, _, _ in self._later if then > now), default=None)
+        # Those that are due wait for another endpoint.
+        ready = self.upstreams.ready_in(now) if self._later[0][0] <= now else None
+        pause = min((wait for wait in (due, ready) if wait is not None), default=None)
+        if pause is not None and pause > LONGEST_PAUSE and not self._tasks:
+            self.stop("the endpoints that could answer the rest ask to wait for more than an hour")
+        return None if pause is None else max(0.001, pause)
 
     @property
     def _all_taken(self) -> bool:
         limit = self.pacing.limit
         return self.queue.exhausted or (limit is not None and self.progress.asked >= limit)
 
-    def _next(self, now: float) -> Job | None:
-        if self._held is not None:
-            held, self._held = self._held, None
-            return held
-        if self._later and self._later[0][0] <= now:
-            self.progress.waiting -= 1
-            return heapq.heappop(self._later)[2]
+    def _next(self, now: float, free: list[Upstream]) -> tuple[Job, Upstream] | None:
+        skipped = []
+        try:
+            while self._later and self._later[0][0] <= now:
+                waiting = heapq.heappop(self._later)
+                if (upstream := self.upstreams.choose(waiting[2], free, now)) is not None:
+                    self.progress.waiting -= 1
+                    return waiting[2], upstream
+                skipped.append(waiting)
+        finally:
+            for waiting in skipped:
+                heapq.heappush(self._later, waiting)
         if self._all_taken:
             return None
         try:
@@ -204,23 +199,27 @@ class Client:
             return None
         self.progress.asked += job is not None
         self.progress.settled = self.queue.seen - self.progress.asked
-        return job
+        upstream = None if job is None else self.upstreams.choose(job, free, now)
+        return None if job is None or upstream is None else (job, upstream)
 
-    def _start(self, job: Job, most: float, now: float) -> None:
+    def _start(self, job: Job, upstream: Upstream, most: float, now: float) -> None:
         job.attempts, job.reserved = job.attempts + 1, most
         prompt = likely_tokens(job.request.messages, self._tools(job))
         job.pace = prompt + self.config.max_tokens * job.count
         self._budget.reserve(most)
-        self._requests.spend(now)
-        self._tokens.spend(now, job.pace)
-        task = asyncio.get_running_loop().create_task(self._ask(job, now))
-        self._tasks[task] = job
+        upstream.requests.spend(now)
+        upstream.tokens.spend(now, job.pace)
+        task = asyncio.get_running_loop().create_task(self._ask(job, upstream, now))
+        self._tasks[task] = job, upstream
         self.progress.sent += 1
+        upstream.sent += 1
+        upstream.in_flight += 1
         self.progress.in_flight = len(self._tasks)
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        job = self._tasks.pop(task)
+        job, upstream = self._tasks.pop(task)
+        upstream.in_flight -= 1
         self.progress.in_flight = len(self._tasks)
         if task.cancelled():
             self._cut_off.append(job)
@@ -229,38 +228,43 @@ class Client:
             self.stop("an answer could not be written")
         self._wake.set()
 
-    async def _ask(self, job: Job, sent: float) -> None:
+    async def _ask(self, job: Job, upstream: Upstream, sent: float) -> None:
         request = job.request
         body = self.config.body(request.messages, job.count, first=job.samples[0], tools=request.tools)
         try:
-            answers, usage = await self.teacher.ask(body, request.choices)
+            answers, usage = await upstream.teacher.ask(body, request.choices)
         except RequestError as error:
-            self._failed(job, error, sent)
+            self._failed(job, upstream, error, sent)
         else:
-            self._answered(job, answers, usage or {}, time.monotonic() - sent)
+            self._answered(job, upstream, answers, usage or {}, sent)
 
-    def _answered(self, job: Job, answers: list[Answer], usage: dict[str, Any], latency: float) -> None:
+    def _answered(
+        self, job: Job, upstream: Upstream, answers: list[Answer], usage: dict[str, Any], sent: float
+    ) -> None:
+        latency = time.monotonic() - sent
         lines: list[dict[str, Any]] = []
         counted = usage or self._estimate(job)
         answers = flagged(answers, usage, self.config.max_tokens, fewest_tokens(job.request.messages))
         for sample, answer in zip(self._samples(job, len(answers)), answers, strict=True):
             # The usage is that of the whole reply, so only its first answer has it.
-            lines.append(self._line(job, sample, latency) | answer.fields(None if lines else counted))
+            line = self._line(job, upstream, sample, latency)
+            lines.append(line | answer.fields(None if lines else counted))
         self.journal.append(lines)
-        self._same_failure.answered()
+        self.upstreams.answered(upstream, sent)
         tokens_in, tokens_out = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
         self.progress.prompt_tokens += tokens_in
         self.progress.completion_tokens += tokens_out
         self._count_lines(lines)
-        self._tokens.correct(tokens_in + tokens_out - job.pace if usage else 0)
+        upstream.tokens.correct(tokens_in + tokens_out - job.pace if usage else 0)
         # A server that does not count tokens may have used as many as it was allowed.
         self._settle_cost(job, self._budget.cost(tokens_in, tokens_out) if usage else job.reserved)
-        self._limit.grow()
+        upstream.limit.grow()
         del job.samples[: len(lines)]
         # Some servers give one answer whatever `n` is, so the remaining samples are asked one by one.
-        self._singly = self._singly or (job.count > 1 and len(answers) == 1)
+        upstream.singly = upstream.singly or (job.count > 1 and len(answers) == 1)
         if job.samples:
             job.attempts = 0
+            job.failures.clear()
             self._again(job, 0.0)
         else:
             self.queue.settle(job)
@@ -273,51 +277,29 @@ class Client:
         )
         return [*job.samples[:count], *itertools.islice(free, max(0, count - len(job.samples)))]
 
-    def _failed(self, job: Job, error: RequestError, sent: float) -> None:
-        now = time.monotonic()
+    def _failed(self, job: Job, upstream: Upstream, error: RequestError, sent: float) -> None:
         # If a reply was lost on its way, the teacher did the work and may charge for it.
         billed = error.status is None and error.type != "connection_error"
         self._settle_cost(job, job.reserved if billed else 0.0)
-        self.progress.last_error = str(error)
+        self.progress.last_error = f"{upstream.name}: {error}" if len(self.upstreams) > 1 else str(error)
         refuses_several = job.count > 1 and error.status in (400, 422) and error.is_about("n")
         # The attempt does not count: the server only told us how to ask.
         if error.free or refuses_several:
-            self._singly = self._singly or refuses_several
+            upstream.singly = upstream.singly or refuses_several
             job.attempts -= 1
             self._again(job, 0.0)
             return
-        after = error.after or 0.0
-        if error.retryable and after > LONGEST_PAUSE:
-            self._again(job, 0.0)
-            wait = f"{after / 3600:,.1f} hours" if after < LONGEST_RETRY_AFTER else "30 days or longer"
-            self.stop(f"the server asks to wait {wait}; run the same command again after that: {error}")
-            return
-        if error.status in (429, 503):
-            self._limit.shrink(sent, now)
-            self._paused_until = max(self._paused_until, now + after)
-        if error.refused:
-            self._same_failure.answered()
-        # After a few failures it is clear that every request fails, and not one prompt.
-        no_teacher = error.type in ("connection_error", "malformed_reply")
-        hopeless = (no_teacher or not error.retryable) and self._same_failure.add(
-            (error.status, error.type), sent, now, once=error.retryable
-        )
-        if error.type == "connection_error" and self._same_failure.count:
-            # Otherwise the other requests would use up the few failures while this one waits.
-            pause = backoff(self._same_failure.count, self._jitter)
-            self._paused_until = max(self._paused_until, now + pause)
-        if error.retryable and job.attempts <= self.pacing.retries:
-            # A server that says 0, or a date in the past, would use up all attempts at once.
-            self._again(job, max(after, backoff(job.attempts, self._jitter)))
+        verdict = self.upstreams.failed(upstream, job, error, sent)
+        if verdict.again is not None:
+            self._again(job, verdict.again)
         else:
-            failure = {"error": error.to_json()}
-            lines = [self._line(job, sample, now - sent) | failure for sample in job.samples]
+            failure, latency = {"error": error.to_json()}, time.monotonic() - sent
+            lines = [self._line(job, upstream, sample, latency) | failure for sample in job.samples]
             self.journal.append(lines)
             self._count_lines(lines)
             self.queue.settle(job)
-        if error.fatal or hopeless:
-            advice = f"; {error.advice}" if error.advice else ""
-            self.stop(f"every request would fail like this one: {error}{advice}")
+        if verdict.stop:
+            self.stop(verdict.stop)
 
     def _again(self, job: Job, delay: float) -> None:
         # The count keeps the heap from comparing two jobs.
@@ -350,6 +332,8 @@ class Client:
             if failed and line["error"] is None:
                 self.progress.last_error = f"the answer ended with finish_reason {line['finish_reason']!r}"
 
-    def _line(self, job: Job, sample: int, latency: float) -> dict[str, Any]:
+    def _line(self, job: Job, upstream: Upstream, sample: int, latency: float) -> dict[str, Any]:
         answer = job.request.id, job.key, self.name, sample
-        return new_line(*answer, self.config, attempts=job.attempts, latency=round(latency, 3))
+        line = new_line(*answer, self.config, attempts=job.attempts, latency=round(latency, 3))
+        # Not part of the key: the same answers hold whichever endpoints there are. Earlier readers ignore it.
+        return line | ({"endpoint": upstream.name} if len(self.upstreams) > 1 else {})

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
+from dataprep.core.errors import UsageError
 from dataprep.core.optional import require
 from dataprep.models.sampling import NEWER_FIELD
 from dataprep.teacher.journal.line import is_known
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 LARGEST_BODY = 32 << 20
 # Seconds until a connection must be open, at most: a server that can be reached accepts it at once.
 LONGEST_CONNECT = 30.0
+# Seconds until a server must have listed its models.
+LONGEST_LISTING = 10.0
 # Connections per client. Its pool looks at each of them for every request, so several small pools are faster:
 # with 256 requests in flight, one took 1.3 ms of processor time instead of 4.0 ms.
 POOL = 8
@@ -154,6 +159,24 @@ class Connection:
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise RequestError("malformed_reply", _reason(error)) from None
 
+    async def models(self) -> list[str] | None:
+        """Return the models that the endpoint lists; ``None`` if it lists none, or cannot be asked now."""
+        import httpx2
+
+        # Azure lists the models that a resource could deploy, not its deployments.
+        if self.endpoint.azure:
+            return None
+        client = self._client()
+        self._clients.append(client)
+        self._load.append(0)
+        # Whatever comes in place of a list: the requests will show what it means.
+        with suppress(Exception):
+            async with asyncio.timeout(min(LONGEST_LISTING, self._timeout)):
+                reply = await client.get("/models", cast_to=httpx2.Response)
+            assert isinstance(reply, httpx2.Response)
+            return [str(model["id"]) for model in orjson.loads(reply.content)["data"]] or None
+        return None
+
     async def _post(self, body: dict[str, Any]) -> httpx2.Response:
         import httpx2
 
@@ -201,6 +224,28 @@ class Connection:
         return RequestError(
             "connection_error", f"{self.endpoint.shown_url} cannot be reached: {_reason(error)}"
         )
+
+
+async def check_models(endpoints: Sequence[Endpoint], model: str, timeout: float = 120.0) -> None:
+    """Raise ``UsageError`` if some endpoints list a model among theirs, and another one lists only others."""
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(Connection(each, timeout=timeout)) for each in endpoints]
+        listed = await asyncio.gather(*(connection.models() for connection in opened))
+    # A list that names it another way, as llama.cpp does with its file, says nothing by itself.
+    if not any(_has(models, model) for models in listed):
+        return
+    for endpoint, models in zip(endpoints, listed, strict=True):
+        if models is not None and not _has(models, model):
+            found = f"found the models {endpoint.redact(', '.join(map(repr, models[:5])))}"
+            raise UsageError(
+                f"--base-url {endpoint.shown_url}: {found}, expected {model!r}, which other endpoints serve: "
+                "give only endpoints of the same model"
+            )
+
+
+def _has(models: Sequence[str] | None, model: str) -> bool:
+    # Ollama lists `llama3.2` with its tag, `llama3.2:latest`.
+    return any(each == model or each.partition(":")[0] == model for each in models or ())
 
 
 def _reason(error: BaseException) -> str:

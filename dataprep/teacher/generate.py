@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,18 @@ from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.manifests.keys import value_without_keys
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.client import Client, Progress, Teacher
-from dataprep.teacher.connection import Connection
+from dataprep.teacher.client import Client, Progress
+from dataprep.teacher.connection import Connection, check_models
 from dataprep.teacher.journal.current import CurrentLines
 from dataprep.teacher.journal.index import read_index
 from dataprep.teacher.journal.line import now, outcome_of, sample_of
 from dataprep.teacher.journal.writer import JournalWriter, set_aside
 from dataprep.teacher.requests import Keyed, PendingQueue, Request, is_long, read_keyed, read_requests
 from dataprep.teacher.settings import Endpoint, Pacing
+from dataprep.teacher.upstreams import Teacher
 
 OnProgress = Callable[[Progress], None]
+Connect = Callable[[], AbstractAsyncContextManager[Teacher]]
 
 
 @dataclass
@@ -45,6 +48,8 @@ class GenerateReport:
     torn: bool = False  # True if the journal had a torn last line.
     twice: list[str] = field(default_factory=list)  # The first few ids that more than one request has.
     flags: dict[str, int] = field(default_factory=dict)  # The journal's lines with each of ``line.FLAGS``.
+    # Of each of several endpoints, by address, how many requests were `sent` and `answered`.
+    endpoints: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def status_of_requests(requests: str | Path, journal: str | Path, config: GenerationConfig) -> GenerateReport:
@@ -58,7 +63,7 @@ def generate(
     requests: str | Path,
     journal: str | Path,
     config: GenerationConfig,
-    endpoint: Endpoint,
+    endpoint: Endpoint | Sequence[Endpoint],
     *,
     teacher: str | None = None,
     pacing: Pacing | None = None,
@@ -66,6 +71,7 @@ def generate(
     retry_failed: bool = True,
     fresh: bool = False,
     on_progress: OnProgress | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> GenerateReport:
     """Ask a teacher for what the journal lacks of the answers to a file of requests.
 
@@ -73,27 +79,37 @@ def generate(
         requests: a file of rows ``{id, messages}``, as ``prompt_file`` writes them.
         journal: a ``.jsonl`` file; it is created if it is missing, and only grows.
         config: the model, and the settings that change an answer.
-        endpoint: where the teacher is.
+        endpoint: where the teacher is. Several endpoints serve the same model, and share the requests.
         teacher: the teacher's name in the journal. Defaults to the model's name.
-        pacing: how fast, how often and at what cost it is asked.
+        pacing: how fast, how often and at what cost it is asked. Rates and the number of requests in flight
+            are those of each endpoint; the budget and the limit are those of the run.
         timeout: seconds for one attempt.
         retry_failed: ask again for what failed or was empty in an earlier run.
         fresh: set the journal aside, and begin a new one.
         on_progress: called with the progress whenever it changes, in the thread that asks.
+        log: called with a line when one of several endpoints is set aside, and when it answers again.
     """
     pacing = pacing or Pacing()
     check_pacing(pacing)
+    endpoints = [endpoint] if isinstance(endpoint, Endpoint) else list(endpoint)
+    connections: dict[str, Connect] = {
+        each.shown_url: partial(Connection, each, timeout=timeout) for each in endpoints
+    }
+    if len(connections) < len(endpoints) or not endpoints:
+        raise UsageError("expected one --base-url or more, each of them once")
+    if len(endpoints) > 1:
+        asyncio.run(check_models(endpoints, config.model, timeout))
     return run(
         requests,
         journal,
         config,
-        lambda: Connection(endpoint, timeout=timeout),
-        where=endpoint.shown_url,
+        connections,
         teacher=teacher or config.model,
         pacing=pacing,
         retry_failed=retry_failed,
         fresh=fresh,
         on_progress=on_progress,
+        log=log,
     )
 
 
@@ -101,16 +117,16 @@ def run(
     requests: str | Path,
     journal: str | Path,
     config: GenerationConfig,
-    connect: Callable[[], AbstractAsyncContextManager[Teacher]],
+    connections: Mapping[str, Connect],
     *,
-    where: str,
     teacher: str,
     pacing: Pacing,
     retry_failed: bool = True,
     fresh: bool = False,
     on_progress: OnProgress | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> GenerateReport:
-    """Ask a teacher of any kind: ``connect`` returns the connection, ``where`` is its address."""
+    """Ask a teacher of any kind: ``connections`` has what opens each of its connections, by address."""
     config.check_samples()
     files.check_input(str(requests))
     files.check_apart([journal], [requests], "the journal would be written into the requests")
@@ -129,11 +145,17 @@ def run(
         report = GenerateReport(Ledger(), torn=opened.index.torn)
 
         async def ask() -> None:
-            async with connect() as connected:
-                client = Client(connected, teacher, queue, opened, config, pacing, on_progress=on_progress)
+            async with AsyncExitStack() as stack:
+                teachers = {
+                    address: await stack.enter_async_context(connect())
+                    for address, connect in connections.items()
+                }
+                watched: dict[str, Any] = {"on_progress": on_progress, "log": log}
+                client = Client(teachers, teacher, queue, opened, config, pacing, **watched)
                 report.progress = client.progress
                 with _stopping_gently(client, report):
                     await client.run()
+                report.endpoints = client.upstreams.counts()
 
         asyncio.run(ask())
         # The rest of the requests is read even after a stop: the ledger counts those that were not asked.
@@ -141,12 +163,12 @@ def run(
         report.ledger.check()
         report.twice, report.flags = queue.twice, dict(opened.index.flags)
         repeat_current(opened, queue, teacher)
-    settings = config.to_json()
+    settings, addresses = config.to_json(), [_named(address) for address in connections]
     manifest = {
         "dataprep": __version__,
         "requests": _named(str(requests)),
         "teacher": teacher,
-        "endpoint": _named(where),
+        "endpoint": addresses if len(addresses) > 1 else addresses[0],
         **settings,
         "extra": value_without_keys(settings["extra"]),
         "model": _named(config.model),
@@ -156,6 +178,7 @@ def run(
         "stopped": report.progress.stopped or None,
         "last_error": report.progress.last_error or None,
         "flags": report.flags,
+        **({"endpoints": report.endpoints} if report.endpoints else {}),
         **report.ledger.to_json(),
     }
     text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()

@@ -21,6 +21,9 @@ LONGEST_PAUSE = 3600.0
 LONGEST_RETRY_AFTER = 30 * 86400.0
 # Failures of one kind in a row, with nothing answered, after which every request would fail.
 FEW_FAILURES = 5
+# The first and the longest wait of an endpoint that is set aside, in seconds; each is twice the one before.
+FIRST_ASIDE = 10.0
+LONGEST_ASIDE = 300.0
 
 
 class Rate:
@@ -99,6 +102,69 @@ class SameFailure:
     def answered(self) -> None:
         """Count an answer: not every request fails."""
         self._answered, self.count = True, 0
+
+
+class Breaker:
+    """A circuit breaker: it sets an endpoint aside that fails several times in a row.
+
+    Then one request at a time finds out whether the endpoint answers again.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0  # The number of failures in a row so far.
+        self.waits = 0  # The number of waits in a row; 0 if the endpoint is in use.
+        self.ready_at = 0.0  # The time at which it may be asked again.
+        self._counted_at = float("-inf")
+
+    @property
+    def room(self) -> int:
+        """The number of requests that may be in flight: no more than can still fail."""
+        return max(1, FEW_FAILURES - self.count) if self.count or self.waits else sys.maxsize
+
+    def failed(
+        self,
+        sent: float,
+        now: float,
+        generator: random.Random,
+        *,
+        at_once: bool = False,
+        certain: bool = False,
+    ) -> None:
+        """Count a failure of a request that was sent at ``sent``.
+
+        Args:
+            sent: when the request was sent.
+            now: the time.
+            generator: draws the wait.
+            at_once: every other request would fail too.
+            certain: the endpoint is to blame, and not the request.
+        """
+        # Requests that were in flight together have one cause, and count as one.
+        if sent <= self._counted_at:
+            return
+        self.count, self._counted_at = self.count + 1, now
+        if at_once or self.count >= FEW_FAILURES:
+            self.open(now, min(LONGEST_ASIDE, FIRST_ASIDE * 2.0 ** min(self.waits, 30)))
+        elif certain or self.count > 1:
+            self.ready_at = now + backoff(self.count, generator)
+
+    def open(self, now: float, seconds: float, waits: int = 1) -> None:
+        """Set the endpoint aside for some seconds, which count as so many ``waits``."""
+        self.waits, self.ready_at = self.waits + waits, now + seconds
+
+    def forgive(self) -> None:
+        """Take back a failure: the request failed elsewhere too, so it is to blame."""
+        if not self.waits:
+            self.count = max(0, self.count - 1)
+
+    def answered(self, sent: float) -> bool:
+        """Count an answer to a request that was sent at ``sent``; return whether it ended a wait."""
+        # An answer that was under way says nothing of an endpoint that was set aside meanwhile.
+        if self.waits and sent <= self._counted_at:
+            return False
+        ended = self.waits > 0
+        self.count, self.waits, self.ready_at = 0, 0, 0.0
+        return ended
 
 
 def backoff(attempt: int, generator: random.Random) -> float:

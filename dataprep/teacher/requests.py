@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -182,6 +182,8 @@ class Job:
     reserved: float = 0.0  # Dollars reserved for it while it is in flight.
     pace: int = 0  # Tokens counted for it while it is in flight.
     count: int = 0  # Number of answers asked for while it is in flight.
+    # Number of failures at each of several endpoints, by address; infinite where it is refused.
+    failures: dict[str, float] = field(default_factory=dict)
 
 
 class PendingQueue:

@@ -136,39 +136,52 @@ def environment(folder: str | Path = ".") -> Variables:
     )
 
 
-def endpoint_of(
+def endpoints_of(
     variables: Mapping[str, str],
     *,
-    base_url: str | None = None,
+    base_urls: Sequence[str] = (),
     key_variable: str | None = None,
     azure: bool = False,
     api_version: str = "",
-) -> Endpoint:
-    """Return the endpoint of a teacher: flags first, then the environment's variables, then the file's.
+) -> list[Endpoint]:
+    """Return the endpoints of a teacher: flags first, then the environment's variables, then the file's.
 
     An endpoint that a ``.env`` file names is used only with a key of the same file: the file may have come
     with the data, and could send the user's key anywhere.
 
     Args:
         variables: as ``environment`` returns them.
-        base_url: defaults to ``TEACHER_MODEL_ENDPOINT_URL``, then to OpenAI's address.
+        base_urls: default to those in ``TEACHER_MODEL_ENDPOINT_URL``, with spaces between them, then to
+            OpenAI's address.
         key_variable: the variable that holds the key. Defaults to ``TEACHER_MODEL_API_KEY``, then to
             ``OPENAI_API_KEY``.
         azure: as in ``Endpoint``, like ``api_version``.
         api_version: Azure's API version.
     """
-    url = base_url or variables.get(ENDPOINT) or ("" if azure else OPENAI_URL)
-    if not url:
+    urls = list(base_urls) or variables.get(ENDPOINT, "").split() or ([] if azure else [OPENAI_URL])
+    if not urls:
         raise UsageError(f"--azure needs the resource's address: give --base-url, or set {ENDPOINT}")
     if key_variable is not None and key_variable not in variables:
         raise UsageError(f"--api-key-env {key_variable}: no such variable in the environment or in .env")
     names = (API_KEY, KEY_VARIABLE) if key_variable is None else (key_variable,)
+    return [_endpoint(variables, url, names, azure, api_version, is_flag=bool(base_urls)) for url in urls]
+
+
+def _endpoint(
+    variables: Mapping[str, str],
+    url: str,
+    names: Sequence[str],
+    azure: bool,
+    api_version: str,
+    *,
+    is_flag: bool,
+) -> Endpoint:
     known, from_file = variables, False
     if isinstance(variables, Variables):
         # OpenAI's own address is the default: a file that names it redirects nothing.
-        from_file = not base_url and ENDPOINT in variables.only_in_file and url != OPENAI_URL
+        from_file = not is_flag and ENDPOINT in variables.only_in_file and url != OPENAI_URL
         known = _of_file(variables, names, url) if from_file else variables
-        _check_references(variables, known, [*names, *([] if base_url else [ENDPOINT])])
+        _check_references(variables, known, [*names, *([] if is_flag else [ENDPOINT])])
     api_key = next((known[name].strip() for name in names if known.get(name, "").strip()), "")
     # Local servers such as vLLM, Ollama and llama.cpp ask for no key.
     if not api_key and (azure or url == OPENAI_URL):

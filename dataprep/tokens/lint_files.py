@@ -14,7 +14,7 @@ from dataprep.core.conversations import Finding, find_in
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.jsonl import parse_line
 from dataprep.core.options import check_whole
-from dataprep.datasets.checks import Problem, Report
+from dataprep.datasets.checks.validation import Problem, Report
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import ChatFormat, Written
 from dataprep.tokens.options import Encoded, ShardOptions, truncate

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dataprep.core.conversations import ROLES, find_in_line, find_in_row
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.datasets.checks import validate, validate_files
+from dataprep.datasets.checks.validation import validate, validate_files
 from tests import strategies as some
 
 USER = {"role": "user", "content": "Hi"}

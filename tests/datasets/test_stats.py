@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import DataprepError, InputError, UsageError
-from dataprep.datasets.checks import stats, stats_of_files
+from dataprep.datasets.checks.stats import stats, stats_of_files
 from tests import strategies as some
 
 

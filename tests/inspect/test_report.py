@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dataprep import report_files, write_rows
 from dataprep.core.errors import InputError, UsageError
-from dataprep.datasets.checks import stats_of_files
+from dataprep.datasets.checks.stats import stats_of_files
 from dataprep.inspect.report.figures import binned, edges_of
 from dataprep.inspect.report.page import MAX_BYTES, page_of
 from dataprep.inspect.report.repeats import duplicates_of, files_by_part

@@ -484,10 +484,10 @@ def test_a_server_that_starts_up_meanwhile_is_asked(ask, monkeypatch):
         waits.append(attempt)
         if attempt == 4:
             late.__enter__()
-            monkeypatch.setattr("dataprep.teacher.client.backoff", lambda *_: 0.01)
+            monkeypatch.setattr("dataprep.teacher.upstreams.backoff", lambda *_: 0.01)
         return 0.01
 
-    monkeypatch.setattr("dataprep.teacher.client.backoff", wait)
+    monkeypatch.setattr("dataprep.teacher.upstreams.backoff", wait)
     try:
         write_requests(ask.requests, 20)
         endpoint = Endpoint(f"http://127.0.0.1:{server.port}/v1", KEY)
@@ -502,7 +502,7 @@ def test_a_server_that_starts_up_meanwhile_is_asked(ask, monkeypatch):
 @pytest.mark.parametrize("status", [429, 500])
 def test_retry_after_shortens_no_wait(ask, monkeypatch, after, status):
     """The longer of the server's wait and our own: 0 would use up all attempts within a second."""
-    monkeypatch.setattr("dataprep.teacher.client.backoff", lambda *_: 0.1)
+    monkeypatch.setattr("dataprep.teacher.upstreams.backoff", lambda *_: 0.1)
     with TeacherServer(lambda *_: Reply(status, error("slow"), {"retry-after": after})) as server:
         ask(server, 1, pacing=Pacing(retries=2))
         times = [got.at for got in server.received]

@@ -120,7 +120,7 @@ def ask(folder, script, config, most=None, **options):
     script = script if isinstance(script, Script) else Script(script, 0)
     pacing = Pacing(concurrency=1, retries=0, limit=most)
     paths = folder / "requests.jsonl", folder / "journal.jsonl"
-    run(*paths, config, lambda: script, where="here", teacher="t", pacing=pacing, **options)
+    run(*paths, config, {"here": lambda: script}, teacher="t", pacing=pacing, **options)
     return script.asked
 
 

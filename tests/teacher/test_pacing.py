@@ -9,8 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.teacher.pacing import (
+    FEW_FAILURES,
+    FIRST_ASIDE,
+    FIRST_WAIT,
+    LONGEST_ASIDE,
     LONGEST_RETRY_AFTER,
     LONGEST_WAIT,
+    Breaker,
     Budget,
     ConcurrencyLimit,
     Rate,
@@ -167,3 +172,62 @@ def test_a_prompt_has_more_tokens_than_the_lower_bound(parts):
     bound = fewest_tokens([{"role": "user", "content": text}])
     assert bound <= max(len(text.split()), len(text.encode()) / 32)
     assert bound <= most_tokens([{"role": "user", "content": text}])
+
+
+# Endpoints that are set aside
+
+
+def test_failures_in_a_row_open_the_breaker_and_an_answer_closes_it():
+    """Each wait is twice the one before; meanwhile one request at a time is let through."""
+    breaker, chance, now = Breaker(), random.Random(1), 100.0
+    for count in range(1, FEW_FAILURES + 1):
+        assert not breaker.waits
+        assert breaker.room >= FEW_FAILURES - count + 1
+        breaker.failed(now, now + 0.5, chance)
+        now += 1
+    waits = []
+    for _ in range(8):
+        waits.append(breaker.ready_at - (now - 0.5))
+        assert breaker.room == 1
+        now = breaker.ready_at + 1
+        breaker.failed(now, now + 0.5, chance)
+        now += 1
+    assert waits == [min(LONGEST_ASIDE, FIRST_ASIDE * 2**n) for n in range(8)]
+    assert breaker.answered(now)
+    assert (breaker.waits, breaker.count) == (0, 0)
+    assert breaker.room > 1000
+    assert breaker.ready_at <= now
+    assert not breaker.answered(now)
+
+
+def test_failures_of_one_moment_count_once():
+    """Requests that were in flight together fail for one reason; only later ones count again."""
+    breaker, chance = Breaker(), random.Random(1)
+    for _ in range(50):
+        breaker.failed(10.0, 11.0, chance)
+    assert (breaker.count, breaker.waits) == (1, 0)
+    assert breaker.ready_at == 0
+    breaker.failed(11.5, 12.0, chance)
+    assert breaker.count == 2
+    assert 12.0 <= breaker.ready_at <= 12.0 + 2 * FIRST_WAIT
+
+
+def test_an_answer_that_was_under_way_ends_no_wait():
+    """It was asked before the failures; one that was asked after them ends the wait."""
+    breaker, chance = Breaker(), random.Random(1)
+    breaker.failed(10.0, 11.0, chance, at_once=True)
+    assert not breaker.answered(10.5)
+    assert breaker.waits == 1
+    assert breaker.answered(30.0)
+
+
+def test_a_request_that_fails_elsewhere_too_is_forgiven():
+    """But no wait that has begun."""
+    breaker, chance = Breaker(), random.Random(1)
+    breaker.failed(1.0, 2.0, chance)
+    breaker.forgive()
+    breaker.forgive()
+    assert breaker.count == 0
+    breaker.failed(3.0, 4.0, chance, at_once=True)
+    breaker.forgive()
+    assert (breaker.count, breaker.waits) == (1, 1)

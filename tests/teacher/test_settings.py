@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from dataprep.core.errors import FileError, UsageError
 from dataprep.models.sampling import GenerationConfig
-from dataprep.teacher.settings import Endpoint, endpoint_of, environment
+from dataprep.teacher.settings import Endpoint, endpoints_of, environment
+
+
+def endpoint_of(variables, base_url=None, **options):
+    """The only endpoint, by one flag or none."""
+    (endpoint,) = endpoints_of(variables, base_urls=[base_url] if base_url else [], **options)
+    return endpoint
+
 
 ASKED = [{"role": "user", "content": "Why?"}]
 

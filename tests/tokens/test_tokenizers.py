@@ -24,7 +24,7 @@ from dataprep.core.errors import (
     TokenizerError,
     UsageError,
 )
-from dataprep.datasets.checks import stats
+from dataprep.datasets.checks.stats import stats
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers import tiktoken_encoders as fast_encoder

@@ -10,7 +10,17 @@ import typer
 
 from dataprep.cli.console import Summary, counted, print_json, print_text, say, table
 from dataprep.cli.dates import settled_date
-from dataprep.cli.options import AsJson, ChatFormat, From, Quiet, Template, argument, flag, with_options
+from dataprep.cli.options import (
+    AsJson,
+    ChatFormat,
+    From,
+    Quiet,
+    Template,
+    Workers,
+    argument,
+    flag,
+    with_options,
+)
 from dataprep.cli.token_rows import print_token_rows
 from dataprep.core.errors import UsageError
 from dataprep.tokens.options import ShardOptions, TextOptions
@@ -18,7 +28,8 @@ from dataprep.tokens.options import ShardOptions, TextOptions
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dataprep.datasets.checks import Lengths, Report, Stats, Tokens
+    from dataprep.datasets.checks.figures import Lengths, Stats, Tokens
+    from dataprep.datasets.checks.validation import Report
 
 
 @with_options
@@ -95,6 +106,7 @@ def _check_streams(used: Mapping[str, bool]) -> None:
 def stats_command(
     inputs: list[str] = argument(..., "Files of rows; - for standard input.", "FILE..."),
     tokenizer: str | None = flag(None, "Count tokens too: a tokenizer's file or a model directory.", "PATH"),
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Describe files: counts, lengths, duplicates.
@@ -109,7 +121,7 @@ def stats_command(
       dataprep stats mergedata/train.jsonl
       dataprep stats mergedata/train.jsonl --tokenizer tokenizer.model
     """
-    from dataprep.datasets.checks import stats_of_files
+    from dataprep.datasets.checks.stats import stats_of_files
 
     encode = None
     # Libraries of tokenizers are imported only if tokens are to be counted.
@@ -117,7 +129,7 @@ def stats_command(
         from dataprep.tokens.tokenizers.loading import load_tokenizer
 
         encode = load_tokenizer(tokenizer).encode
-    figures = stats_of_files(inputs, encode)
+    figures = stats_of_files(inputs, encode, workers=workers)
     if as_json:
         print_json(figures.to_json())
     else:
@@ -166,6 +178,7 @@ def validate_command(
     inputs: list[str] = argument(..., "Chat files; - for standard input.", "FILE..."),
     strict: bool = flag(False, "Keys of messages that dataprep does not know are problems."),
     strict_tools: bool = flag(False, "The arguments of tool calls must fit the schema of their tool."),
+    workers: Workers = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -182,9 +195,9 @@ def validate_command(
       dataprep validate mergedata/train.jsonl
       dataprep validate --strict --strict-tools calls.parquet
     """
-    from dataprep.datasets.checks import validate_files
+    from dataprep.datasets.checks.validation import validate_files
 
-    report = validate_files(inputs, strict=strict, strict_tools=strict_tools)
+    report = validate_files(inputs, strict=strict, strict_tools=strict_tools, workers=workers)
     summary = Summary("validate", quiet=quiet, as_json=as_json)
     _print_report(summary, report, ",", show=True)
     if report.unknown_keys:

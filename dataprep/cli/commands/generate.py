@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.journal.line import FLAGS
-from dataprep.teacher.settings import MODEL, Endpoint, Pacing, endpoint_of, environment
+from dataprep.teacher.settings import MODEL, Endpoint, Pacing, endpoints_of, environment
 
 if TYPE_CHECKING:
     from dataprep.teacher.generate import GenerateReport
@@ -87,7 +87,12 @@ def generate_command(
     requests: str = argument(..., "Rows {id, messages}, of `prompt`.", "REQUESTS"),
     output: str = flag(..., "Journal: a .jsonl file that only grows.", "-o", "--output", "RESPONSES"),
     model: str | None = flag(None, "Model (on Azure: deployment). Defaults to $TEACHER_MODEL_NAME.", "NAME"),
-    base_url: str | None = flag(None, "Defaults to $TEACHER_MODEL_ENDPOINT_URL, then OpenAI's.", "URL"),
+    base_url: list[str] | None = flag(
+        None,
+        "Endpoint; can be repeated for several of the same model, which share the requests. Defaults to "
+        "$TEACHER_MODEL_ENDPOINT_URL, then OpenAI's.",
+        "URL",
+    ),
     api_key_env: str | None = flag(
         None, "Variable with the key. Defaults to TEACHER_MODEL_API_KEY, then OPENAI_API_KEY.", "VARIABLE"
     ),
@@ -131,6 +136,7 @@ def generate_command(
     Examples:
       dataprep generate requests.jsonl -o responses.jsonl --model gpt-4o-mini --rpm 500
       dataprep generate requests.jsonl -o responses.jsonl --base-url http://localhost:8000/v1 --model qwen
+      dataprep generate requests.jsonl -o a.jsonl --model m --base-url http://g1:80/v1 --base-url http://g2:80/v1
       dataprep generate requests.jsonl -o responses.jsonl --model gpt-4o-mini --status
     """
     from dataprep.teacher.batch_api import export_batch, import_batch
@@ -147,8 +153,7 @@ def generate_command(
         kwargs = {**extra.get("chat_template_kwargs", {}), **parse_template_args(template_arg)}
         given["extra"] = extra | {"chat_template_kwargs": kwargs}
     config = settings(**given)
-    if batch_file and batch != "import":
-        raise UsageError("--batch-file gives results to --batch import")
+    _check_batch(batch, batch_file, base_url or [], engine)
     summary = Summary("generate", quiet=quiet, as_json=as_json)
     if batch == "export":
         paths, count = export_batch(requests, output, config)
@@ -178,9 +183,10 @@ def generate_command(
             report = generate_locally(requests, output, config, batch_size=batch_size, **shared)
         else:
             service: dict[str, Any] = {"azure": azure, "api_version": api_version}
-            endpoint = endpoint_of(variables, base_url=base_url, key_variable=api_key_env, **service)
-            _announce(summary, config.model, endpoint, variables.path)
-            report = generate(requests, output, config, endpoint, timeout=timeout, **shared)
+            endpoints = endpoints_of(variables, base_urls=base_url or (), key_variable=api_key_env, **service)
+            _announce(summary, config.model, endpoints, variables.path)
+            shared["log"] = lambda text: summary.say(f"generate: {text}")
+            report = generate(requests, output, config, endpoints, timeout=timeout, **shared)
     _finish(summary, report, output)
     # The journal is complete and the summary is printed, so the exit code is all that says it.
     if report.interrupted:
@@ -189,14 +195,25 @@ def generate_command(
         sys.exit(1)
 
 
-def _announce(summary: Summary, model: str, endpoint: Endpoint, file: str) -> None:
-    origin = f", the address in {file}" if endpoint.from_file else ""
-    text = f"generate: asks {model} at {endpoint.shown_url}{origin}"
-    # Also with --quiet if a file decides where the prompts go, which the user may not know.
-    if endpoint.from_file and not summary.as_json:
-        say(text)
-    else:
-        summary.say(text)
+def _check_batch(
+    batch: str | None, batch_file: list[str] | None, base_urls: Sequence[str], engine: str
+) -> None:
+    if batch_file and batch != "import":
+        raise UsageError("--batch-file gives results to --batch import")
+    if len(base_urls) > 1 and (batch or engine == "transformers"):
+        other = f"--batch {batch}" if batch else "--engine transformers"
+        raise UsageError(f"--base-url is given {len(base_urls)} times, and {other} asks no endpoint itself")
+
+
+def _announce(summary: Summary, model: str, endpoints: Sequence[Endpoint], file: str) -> None:
+    for endpoint in endpoints:
+        origin = f", the address in {file}" if endpoint.from_file else ""
+        text = f"generate: asks {model} at {endpoint.shown_url}{origin}"
+        # Also with --quiet if a file decides where the prompts go, which the user may not know.
+        if endpoint.from_file and not summary.as_json:
+            say(text)
+        else:
+            summary.say(text)
 
 
 def _remember(report: GenerateReport) -> Callable[[RequestError], None]:
@@ -220,6 +237,8 @@ def _finish(summary: Summary, report: GenerateReport, journal: str) -> None:
         cost = f", ${done.cost:.4f} so far" if done.cost else ""
         tokens = done.prompt_tokens + done.completion_tokens
         summary.say(f"  requests sent: {done.sent:,}, tokens: {tokens:,}{cost}")
+    for address, counts in report.endpoints.items():
+        summary.say(f"  {address}: {counts['answered']:,} of {counts['sent']:,} requests answered")
     if done.stopped:
         summary.say(f"  stopped: {done.stopped}")
     if done.last_error and (done.failed or done.stopped or report.ledger.dropped["refused"]):
@@ -228,15 +247,16 @@ def _finish(summary: Summary, report: GenerateReport, journal: str) -> None:
         summary.say(f"  warning: {count:,} answers in the journal have the flag {name}: {FLAGS[name]}")
     if report.ledger.failed["failed"] or report.ledger.dropped["not asked yet"]:
         summary.say("  run the same command again to ask for what is missing")
-    counts = ("sent", "answered", "prompt_tokens", "completion_tokens", "cost")
+    names = ("sent", "answered", "prompt_tokens", "completion_tokens", "cost")
     summary.finish(
         {
             "journal": journal,
             **report.ledger.to_json(),
-            **{name: getattr(done, name) for name in counts},
+            **{name: getattr(done, name) for name in names},
             "stopped": done.stopped or None,
             "last_error": done.last_error or None,
             "flags": report.flags,
+            **({"endpoints": report.endpoints} if report.endpoints else {}),
             "interrupted": report.interrupted,
             "torn_line_set_aside": report.torn,
         }

@@ -322,7 +322,7 @@ def _write_array(rows: Iterable[bytes], out: IO[bytes]) -> None:
     out.write(b"\n]\n" if before == b",\n" else b"[]\n")
 
 
-def write_rows(rows: Iterable[Any], path: str) -> int:
+def write_rows(rows: Iterable[Any], path: str | Path) -> int:
     """Write rows (anything JSON can hold) to a file of any format; return their number.
 
     Raises:
@@ -331,7 +331,7 @@ def write_rows(rows: Iterable[Any], path: str) -> int:
     from dataprep.core.io.values import dump_row
 
     count = 0
-    with open_output(path) as out:
+    with open_output(str(path)) as out:
         for row in rows:
             count += 1
             try:
@@ -348,11 +348,19 @@ def write_text(text: str, path: str) -> None:
         out.write(text.encode("utf-8"))
 
 
-class Rejects:
-    """A file for bad rows, or none; ``open_rejects`` makes it."""
+_SET_ASIDE = "correct the row, or set bad rows aside with --rejects FILE"
 
-    def __init__(self, output: Output | None) -> None:
-        self._output = output
+
+class Rejects:
+    """A file for bad rows, or none; ``open_rejects`` makes it.
+
+    Args:
+        output: the file.
+        hint: without a file, what the message about the first bad row says of what to do.
+    """
+
+    def __init__(self, output: Output | None, *, hint: str = _SET_ASIDE) -> None:
+        self._output, self._hint = output, hint
 
     @property
     def raises(self) -> bool:
@@ -362,8 +370,7 @@ class Rejects:
     def add(self, where: Location, message: str, row: bytes) -> None:
         """Write a bad row to the rejects file."""
         if self._output is None:
-            hint = "correct the row, or set bad rows aside with --rejects FILE"
-            raise InputError(where, f"{message}; {hint}")
+            raise InputError(where, f"{message}; {self._hint}" if self._hint else message)
         rejected = {
             "path": printable(where.path),
             where.unit: where.number,

@@ -9,13 +9,17 @@ from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
 from dataprep.core.parallel.engines import Engine, backend_for, cluster, current, engine
 from dataprep.core.parallel.nodes import check_nodes
 from dataprep.core.parallel.operators import (
+    UNPARSED,
     Failure,
     Operator,
     Outcome,
     ReadRows,
+    count_lines,
+    lines_of,
     per_row,
     read_block,
     rows_in,
+    values_of,
 )
 from dataprep.core.parallel.pool import Pool, available_cores
 from dataprep.core.parallel.runner import (

@@ -82,6 +82,7 @@ def run_operator(
             raise too_long(block.path, before + outcome.too_long)
         for failure in outcome.failures:
             failure.line += before
+        outcome.lines_before = before
         before += outcome.lines
         yield block, outcome
 

@@ -12,7 +12,8 @@ from dataprep.core import io as files
 from dataprep.core.errors import UsageError
 from dataprep.core.records import Source, from_cell
 from dataprep.datasets import registry
-from dataprep.datasets.checks import Encode, Stats, stats_of_files
+from dataprep.datasets.checks.figures import Stats
+from dataprep.datasets.checks.stats import Encode, stats_of_files
 from dataprep.datasets.exchange.hub_directory import splits_of
 from dataprep.inspect.card.licences import UNKNOWN, Licence, licence_of
 from dataprep.inspect.card.shapes import Shape

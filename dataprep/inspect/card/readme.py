@@ -8,7 +8,7 @@ from typing import Any
 
 from dataprep.core.errors import one_line
 from dataprep.core.markup import code_of, command_line, fenced, plain_of, table_of, yaml_of
-from dataprep.datasets.checks import Lengths
+from dataprep.datasets.checks.figures import Lengths
 from dataprep.datasets.exchange.hub_directory import size_category
 from dataprep.inspect.card.facts import MAX_NAMES, Facts, Origin
 from dataprep.inspect.card.licences import conflicts, strictest, teacher_note

@@ -11,7 +11,7 @@ import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import UsageError
-from dataprep.datasets.checks import Encode
+from dataprep.datasets.checks.stats import Encode
 from dataprep.inspect.card.croissant import croissant_of
 from dataprep.inspect.card.facts import Facts, facts_of
 from dataprep.inspect.card.readme import SIGNED, header_of, readme_of, summary_of

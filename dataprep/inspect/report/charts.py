@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from dataprep.core.html import escaped
-from dataprep.datasets.checks import Bin
+from dataprep.datasets.checks.figures import Bin
 
 # Units of the viewBox. A chart is at most a little wider in pixels, and about this wide on a phone, so that
 # its texts have about the same size everywhere.

@@ -19,8 +19,8 @@ from dataprep.core.parallel import Outcome, read_block
 from dataprep.core.records import Example, from_cell, is_example
 from dataprep.curate.texts import TextOf, normalised
 from dataprep.datasets import registry
-from dataprep.datasets.chat_counts import ChatCounts
-from dataprep.datasets.checks import Encode
+from dataprep.datasets.checks.chat_counts import ChatCounts
+from dataprep.datasets.checks.stats import Encode
 from dataprep.evaluate.metrics.references import Reference, reference_of_chat, reference_of_example
 
 MAX_NAMES = 1000

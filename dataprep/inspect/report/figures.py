@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dataprep.datasets.checks import Bin, Lengths, lengths_of, nearest_rank, rank_of
+from dataprep.datasets.checks.figures import Bin, Lengths, lengths_of, nearest_rank, rank_of
 from dataprep.inspect.report.counting import Counts
 from dataprep.tokens.views import Token
 

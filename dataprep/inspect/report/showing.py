@@ -13,7 +13,7 @@ from dataprep.core.errors import Location, RowError
 from dataprep.core.io import Block
 from dataprep.core.parallel import Outcome, read_block
 from dataprep.core.records import LETTERS, from_cell
-from dataprep.datasets.chat_counts import ChatCounts
+from dataprep.datasets.checks.chat_counts import ChatCounts
 from dataprep.inspect.blocks import TextBlock, blocks_of
 from dataprep.inspect.report.counting import kind_of, texts_of
 from dataprep.inspect.report.figures import ShownRow, ShownText

@@ -25,6 +25,16 @@ class ChatCounts:
         self._roles: Counter[tuple[str, ...]] = Counter()  # rows by their roles, of which there are few
         self._parts: Counter[str] = Counter()
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as lists and objects, for ``merge``."""
+        return {"roles": [[list(roles), rows] for roles, rows in self._roles.items()], "parts": self._parts}
+
+    def merge(self, counts: Mapping[str, Any]) -> None:
+        """Add the counts of rows that follow."""
+        for roles, rows in counts["roles"]:
+            self._roles[tuple(roles)] += rows
+        self._parts.update(counts["parts"])
+
     def roles(self) -> dict[str, int]:
         """Return the number of messages by role."""
         counts: Counter[str] = Counter()

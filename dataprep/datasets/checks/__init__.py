@@ -1,0 +1,1 @@
+"""Check files of rows, and describe them."""
