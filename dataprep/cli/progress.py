@@ -142,8 +142,12 @@ def bytes_bar(
     if quiet:
         yield None
         return
+    from dataprep.core.io import files_of  # it and what it imports take milliseconds of every start
+
     # Standard input and remote files have no size that is known before they were read.
-    total = passes * sum(Path(path).stat().st_size for path in inputs if Path(path).is_file())
+    total = passes * sum(
+        Path(part).stat().st_size for path in inputs for part in files_of(path) if Path(part).is_file()
+    )
     if not sys.stderr.isatty() or total < PROGRESS_BYTES:
         count = _Count(label)
         yield lambda done: count("bytes", done, total)

@@ -18,6 +18,7 @@ from dataprep.core.io import Block, Output, PartTarget, chunk_bytes, halves, in_
 from dataprep.core.ledger import advance
 from dataprep.core.parallel.backends import Backend
 from dataprep.core.parallel.operators import Failure, Operator, Outcome, rows_in
+from dataprep.core.parallel.pool import Ahead
 from dataprep.core.parallel.records import Record, from_json, to_json
 from dataprep.core.parallel.tasks import Bisection, run
 
@@ -167,7 +168,8 @@ def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
     """Gather blocks, in order, into chunks of about ``size`` bytes; a larger one is a chunk by itself."""
     held: list[Block] = []
     total = number = 0
-    for given in blocks:
+    remaining = Ahead(blocks)
+    for given in remaining:
         identity = None if given.identity is None else given.identity.anywhere()
         block = replace(given, identity=identity)
         # A compressed file is alone, because the size of its lines is not known.
@@ -180,6 +182,7 @@ def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
         total += bytes_
     if held:
         yield Chunk(number, tuple(held))
+    remaining.check()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,17 +192,20 @@ class _CountRows:
         return [(sum(rows_in(piece) for piece in pieces(block)), block.first) for block in chunk.blocks]
 
 
-def _numbered(chunks: list[Chunk], backend: Backend) -> Iterator[Chunk]:
+def _numbered(chunks: Iterable[Chunk], backend: Backend) -> Iterator[Chunk]:
     """Yield chunks with the number of rows before each of their blocks."""
-    counts = dict(run(_CountRows(), chunks, backend=backend))
+    remaining = Ahead(chunks)
+    read = [*remaining]
+    counts = dict(run(_CountRows(), read, backend=backend))
     rows = 0
-    for chunk in chunks:
+    for chunk in read:
         before = []
         for count, first in counts[chunk.number]:
             rows = 0 if first else rows
             before.append(rows)
             rows += count
         yield replace(chunk, rows_before=tuple(before))
+    remaining.check()
 
 
 def run_chunks(
@@ -225,7 +231,7 @@ def run_chunks(
     with in_chunks():
         chunks = chunks_of(blocks, chunk_bytes())
         if numbered:
-            chunks = _numbered(list(chunks), backend)
+            chunks = _numbered(chunks, backend)
         key = run_key("operator", pickle.dumps(operator), numbered)
         target = None if output is None else output.target(key)
         waiting: dict[int, Record] = {}

@@ -16,6 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from dataprep.core.errors import WorkerError, first_line
 from dataprep.core.parallel.backends import REPEATS, Backend, Crew, Ended
+from dataprep.core.parallel.pool import Ahead
 from dataprep.core.parallel.processes import DeadWorker
 
 Task = TypeVar("Task")
@@ -63,23 +64,17 @@ def run(
             after it is begun, and all before it are completed and yielded.
         WorkerError: workers die again and again.
     """
-    remaining = iter(tasks)
-    begun = 0
+    remaining, begun = Ahead(tasks), 0
     with backend.open(work) as crew:
         progress = _Progress(crew, bisection)
         while True:
             if progress.failed is None:
                 most = window or 2 * backend.slots  # which changes as machines come and go
-                for _ in range(most - len(progress.open)):
-                    try:
-                        task = next(remaining)
-                    except StopIteration:
-                        break
-                    except Exception as error:  # noqa: BLE001 - tasks before it can have an earlier one
-                        progress.failed = begun, error
-                        break
+                for task in islice(remaining, max(0, most - len(progress.open))):
                     progress.begin(begun, task)
                     begun += 1
+                if remaining.error is not None:
+                    progress.failed = begun, remaining.error
             if not progress.waits():
                 break
             yield from progress.settle(crew.wait())
