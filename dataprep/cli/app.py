@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from dataprep import __version__
+from dataprep.cli.cluster import with_address, with_cluster
 from dataprep.cli.console import guard_stdout
 from dataprep.cli.manifests import with_manifest
 from dataprep.cli.progress import with_progress_lines
@@ -96,6 +97,8 @@ class _Command(TyperCommand):
         flags = {name for name in several if name.startswith("-")}
         if any("=WEIGHT" in str(param.metavar) for param in self.params):
             args = [f"{_MARK}{word}" if word.startswith("-=") else word for word in args]
+        if any(param.name == "cluster" for param in self.params):
+            args = with_address(args)
         rest = super().parse_args(ctx, _repeated(args, flags))
         ctx.params = {name: _unmarked(value) for name, value in ctx.params.items()}
         return rest
@@ -135,7 +138,7 @@ class _Commands(Mapping[str, Any]):
         command = getattr(import_module(f"dataprep.cli.commands.{module}"), attribute)
         if not isinstance(command, typer.Typer):
             alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-            recorded = with_manifest(name, command)
+            recorded = with_manifest(name, with_cluster(name, command))
             alone.command(name, cls=_Command)(guard_stdout(with_progress_lines(name, recorded)))
             command = alone
         return get_command(command)

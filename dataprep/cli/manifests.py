@@ -21,7 +21,7 @@ NoManifest = Annotated[
     bool, typer.Option("--no-manifest", help="Write no OUT.manifest.json beside an output OUT.")
 ]
 # They decide no byte of an output.
-_LEFT_OUT = {"quiet", "as_json", "no_manifest", "config", "workers", "help"}
+_LEFT_OUT = {"quiet", "as_json", "no_manifest", "config", "workers", "help", "cluster", "fresh"}
 # Commands that write no file of rows, or one with a manifest of its own (`fetch`).
 WITHOUT = {
     "clean",

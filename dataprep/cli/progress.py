@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from dataprep.cli.console import say
 from dataprep.core.errors import one_line
-from dataprep.core.ledger import listening
+from dataprep.core.ledger import RESUMED, listening
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -67,6 +67,9 @@ class _Count:
         self._done: dict[str, tuple[int, float]] = {}
 
     def __call__(self, what: str, count: int, total: int = 0) -> None:
+        if what == RESUMED:  # said at once, because it explains the figures that follow
+            say(f"{self._label}: {count:,} {what}")
+            return
         before, since = self._done.get(what, (0, time.monotonic()))
         self._done[what] = (done := before + count), since
         if _pulse.due():

@@ -12,6 +12,7 @@ from dataprep.core.errors import LedgerError
 
 # Called with the kind of thing that was done, how many more of them, and of how many (0 if nobody knows).
 OnAdvance = Callable[[str, int, int], None]
+RESUMED = "chunks are taken from an earlier run"
 _listeners: list[OnAdvance] = []
 
 

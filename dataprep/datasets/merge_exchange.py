@@ -20,8 +20,8 @@ import orjson
 from dataprep.core import io as files
 from dataprep.core.errors import UsageError
 from dataprep.core.io import Block, Output, PartTarget, Rejects
-from dataprep.core.ledger import Ledger, advance
-from dataprep.core.parallel import Backend, backend_for, exchange, workers_for
+from dataprep.core.ledger import RESUMED, Ledger, advance
+from dataprep.core.parallel import Backend, backend_for, current, exchange, workers_for
 from dataprep.core.sampling import shuffled_order
 from dataprep.datasets.merge_inputs import Chunks, Progress, Scanner, scan_rows
 from dataprep.datasets.merge_rows import Part, Portion, Scan, portions_of
@@ -73,6 +73,8 @@ class Exchange:
             if target is not None:
                 place = stack.enter_context(target.intermediate())
             inputs = Chunks(self.paths, place, shared=target is not None)
+            if (engine := current()) is not None:
+                engine.check(inputs.readable(), None if target is None else target.where)
             inputs.copy(backend)
 
             def done(size: int) -> None:
@@ -307,7 +309,7 @@ def _joined(
     if target is not None:
         ready.update(_kept(plan, target, fingerprint))
         if ready:
-            advance("parts of an earlier run", sum(len(plan.parts(group)) for group in ready))
+            advance(RESUMED, sum(len(plan.parts(group)) for group in ready))
     wanted = [group for group in range(plan.groups) if group not in ready]
     begins = np.array([plan.cuts[plan.parts(group)[0]] for group in range(plan.groups)], dtype=np.int64)
     # The places of rows stay here.

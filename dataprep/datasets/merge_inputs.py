@@ -186,6 +186,14 @@ class Chunks:
         self._copies: dict[int, tuple[Unit, list[files.Part]]] = {}
         self._sent: set[str] = set()  # files that workers do not see
 
+    def readable(self) -> str | None:
+        """Return the first file that workers read, if there is one."""
+        paths = (path for path in self.paths if has_lines(path) or self._is_read_there(path))
+        return next((files.files_of(path)[0] for path in paths), None)
+
+    def _is_read_there(self, path: str) -> bool:
+        return self.shared and path != files.STDIO and (is_url(path) or Path(path).is_file())
+
     def copy(self, backend: Backend) -> None:
         """Copy the inputs that are no plain lines."""
         work = _CopyLines(self.place, files.chunk_bytes())
@@ -193,7 +201,7 @@ class Chunks:
         for number, path in enumerate(self.paths):
             if has_lines(path):
                 continue
-            if self.shared and path != files.STDIO and (is_url(path) or Path(path).is_file()):
+            if self._is_read_there(path):
                 provenance.read(path)
                 there.append((number, path))
             else:  # a pipe, which only this process can read

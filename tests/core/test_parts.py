@@ -14,7 +14,7 @@ import pytest
 
 from dataprep import merge_files
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.core.io import open_output, read_blocks, read_rows
+from dataprep.core.io import leftovers, open_output, read_blocks, read_rows
 from dataprep.core.io.part_files import CHUNK_VARIABLE
 from dataprep.datasets.convert import Plan, convert_files
 
@@ -331,3 +331,24 @@ def test_a_file_is_no_place_for_parts(source, tmp_path):
     (tmp_path / "there.jsonl").write_bytes(b"{}\n")
     with pytest.raises(UsageError, match=r"there\.jsonl/: is a file"):
         convert_files(GSM8K, [source], f"{tmp_path}/there.jsonl/")
+
+
+def test_parts_that_a_killed_run_left_beside_a_file_are_found_and_removed(tmp_path):
+    """``clean`` shows them, unless their run lives; the next run into the file removes them."""
+    stale = tmp_path / ".out.jsonl.0123456789abcdef.parts"
+    living = tmp_path / ".out.jsonl.fedcba9876543210.parts"
+    for folder, process in ((stale, 4194999), (living, os.getpid())):
+        (folder / ".work").mkdir(parents=True)
+        owner = f"{socket.gethostname()}:{process}:ab"
+        (folder / ".work/lock").write_bytes(orjson.dumps({"owner": owner, "time": time.time()}))
+        (folder / "part-00000-01234567.jsonl").write_bytes(b"{}\n")
+    assert [(left.path, left.state) for left in leftovers(tmp_path)] == [(stale, "stale"), (living, "in use")]
+    output = open_output(str(tmp_path / "out.jsonl"))
+    with output as out:
+        out.write(b"{}\n")
+        target = out.target("0" * 16)
+        writer = target.writer(0)
+        writer.write(b'{"n": 1}\n', 1)
+        out.add(writer.finish())
+    assert (tmp_path / "out.jsonl").read_bytes() == b'{}\n{"n": 1}\n'
+    assert sorted(path.name for path in tmp_path.iterdir()) == [living.name, "out.jsonl"]

@@ -28,8 +28,6 @@ FORMAT = "dataprep parts"
 VERSION = 1
 CHUNK_BYTES = 32 << 20
 CHUNK_VARIABLE = "DATAPREP_CHUNK_BYTES"
-WORK = ".work"
-"""The folder, inside that of the parts, of what an unfinished run has done."""
 PART_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.jsonl")
 
 

@@ -25,7 +25,6 @@ from dataprep.core.io.part_files import (
     CHUNK_BYTES,
     MANIFEST,
     PART_NAME,
-    WORK,
     LocalFolder,
     Part,
     PartsManifest,
@@ -33,12 +32,10 @@ from dataprep.core.io.part_files import (
     folder_at,
     read_manifest,
 )
-from dataprep.core.io.unfinished import remove_unlocked
+from dataprep.core.io.unfinished import LOCK, WORK, holder_of, machine, remove_unlocked
 
-_LOCK = f"{WORK}/lock"
 # Set by `core.parallel.engine`: what an earlier run has done is forgotten.
 forget_work: ContextVar[bool] = ContextVar("forget_work", default=False)
-_SILENT_SECONDS = 600  # after so long without a sign of life, the run that holds a folder is taken for dead
 _BEAT_SECONDS = 20
 
 
@@ -143,7 +140,7 @@ class PartsFolder:
         self.parts: list[Part] = []
         self.facts: dict[str, Any] = {}
         self._before = read_manifest(self.folder)
-        self._owner = f"{_machine()}:{os.getpid()}:{os.urandom(4).hex()}"
+        self._owner = f"{machine()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._beat = 0.0
         self._mine: list[str] = []  # parts of this process, which no record tells a later run of
         self._lock()
@@ -166,7 +163,7 @@ class PartsFolder:
         """Show other runs that this one is alive."""
         if time.monotonic() - self._beat > _BEAT_SECONDS:
             self._beat = time.monotonic()
-            self.folder.put(_LOCK, self._sign())
+            self.folder.put(LOCK, self._sign())
 
     def commit(self) -> None:
         """Write the manifest, and then remove what it does not name."""
@@ -179,7 +176,7 @@ class PartsFolder:
                 self.folder.remove(name)
         for name in self._work():
             self.folder.remove(name)
-        self.folder.remove(_LOCK)
+        self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
             for path in [
                 *Path(self.where).glob(".part-*.partial"),
@@ -193,7 +190,7 @@ class PartsFolder:
         """Remove everything: the parts are joined to one file, and that is finished."""
         for name in [*self.folder.sizes(), *self._work()]:
             self.folder.remove(name)
-        self.folder.remove(_LOCK)
+        self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
             import shutil
 
@@ -205,7 +202,7 @@ class PartsFolder:
         for name in self._mine:
             if name not in kept:
                 self.folder.remove(name)
-        self.folder.remove(_LOCK)
+        self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
             with suppress(OSError):  # it is not empty, or was not made
                 Path(self.where).rmdir()
@@ -218,36 +215,13 @@ class PartsFolder:
 
     def _lock(self) -> None:
         """Hold the folder against other runs, whose commit would remove the parts of this one."""
-        found = self.folder.read(_LOCK)
-        if found is not None and (owner := _alive(found[0])) is not None:
+        found = self.folder.read(LOCK)
+        if found is not None and (owner := holder_of(found[0])) is not None:
             raise UsageError(
                 f"{self.where}: another run writes there ({owner}); wait for it, or write elsewhere"
             )
         self._beat = time.monotonic()
-        self.folder.replace(_LOCK, self._sign(), None if found is None else found[1])
-
-
-def _machine() -> str:
-    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-
-
-def _alive(lock: bytes) -> str | None:
-    """Return the owner of a lock, if it seems to be alive."""
-    try:
-        owner, when = str(orjson.loads(lock)["owner"]), float(orjson.loads(lock)["time"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return None
-    host, process = owner.split(":")[:2]
-    # On this machine nobody need wait: after a kill, the same command can resume at once.
-    if host == _machine() and process.isdecimal() and os.name != "nt":
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            return None
-        except OSError:
-            pass
-    ago = time.time() - when
-    return None if ago > _SILENT_SECONDS else f"process {process} on {host}, seen {max(ago, 0):.0f} s ago"
+        self.folder.replace(LOCK, self._sign(), None if found is None else found[1])
 
 
 @contextmanager

@@ -12,11 +12,14 @@ import os
 import re
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+import orjson
 
 from dataprep.core import provenance
 from dataprep.core.errors import FileError
@@ -29,9 +32,16 @@ _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Also the names of earlier versions: with a process number, or of a run's files.
 _OURS = re.compile(
-    r"\.(.+\.)?([0-9a-f]{16}|\d+(\.spool)?|toml|json|pt|student)\.partial|\.merge-\w+\.partial", re.DOTALL
+    r"\.(.+\.)?([0-9a-f]{16}|\d+(\.spool)?|toml|json|pt|student)\.partial|\.merge-\w+\.partial"
+    r"|\.(.+)\.[0-9a-f]{16}\.parts",
+    re.DOTALL,
 )
 _LONGEST = 200  # bytes of a name that are kept: with the rest it must not exceed 255
+
+WORK = ".work"
+"""The folder, inside one of parts, of what an unfinished run has done."""
+LOCK = f"{WORK}/lock"
+_SILENT_SECONDS = 600  # after so long without a sign of life, the run that holds a folder is taken for dead
 
 # Paths with the process that makes them: a forked worker has a copy of its parent's.
 _open: dict[Path, int] = {}
@@ -139,10 +149,11 @@ def _discard_at_end(stack: ExitStack, path: Path) -> None:
 
 
 def _hidden(target: Path) -> Path:
-    return target.with_name(f".{_short(target)}.{os.urandom(8).hex()}{SUFFIX}")
+    return target.with_name(f".{short_name(target)}.{os.urandom(8).hex()}{SUFFIX}")
 
 
-def _short(target: Path) -> str:
+def short_name(target: Path) -> str:
+    """Return the name of a file, cut so that a longer one can be made of it."""
     name = target.name
     encoded = os.fsencode(name)
     return name if len(encoded) <= _LONGEST else encoded[:_LONGEST].decode("utf-8", "ignore")
@@ -202,7 +213,7 @@ def remove_all() -> None:
 
 def remove_stale(target: Path) -> None:
     """Remove what killed commands left unfinished of ``target``."""
-    pattern = re.compile(rf"\.{re.escape(_short(target))}\.[0-9a-f]{{16}}\{SUFFIX}", re.DOTALL)
+    pattern = re.compile(rf"\.{re.escape(short_name(target))}\.[0-9a-f]{{16}}\{SUFFIX}", re.DOTALL)
     for path in _matching(target.parent, pattern):
         remove_unlocked(path)
 
@@ -224,11 +235,29 @@ def leftovers(folder: str | Path) -> Iterator[Leftover]:
 
 def remove_unlocked(path: Path) -> bool:
     """Remove an unfinished file or folder unless a process works on it; return whether it is gone."""
+    if path.suffix == ".parts":
+        if not _is_held(path):
+            _remove(path)
+        return not path.exists()
     # Removed while the lock is held: its maker, who may be about to lock it, then makes another.
     with _probed(path) as free:
         if free:
             _remove(path)
     return not path.exists()
+
+
+def remove_stale_parts(target: Path) -> None:
+    """Remove the parts of ``target`` that killed runs, of other options or inputs, have left."""
+    pattern = re.compile(rf"\.{re.escape(short_name(target))}\.[0-9a-f]{{16}}\.parts", re.DOTALL)
+    for path in _matching(target.parent, pattern):
+        remove_unlocked(path)
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        return holder_of((folder / LOCK).read_bytes()) is not None
+    except OSError:
+        return False
 
 
 def _matching(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
@@ -246,6 +275,8 @@ def _size(path: Path) -> int:
 
 
 def _state(path: Path) -> State:
+    if path.suffix == ".parts":
+        return "in use" if _is_held(path) else "stale"
     with _probed(path) as free:
         return "unknown" if free is None else "stale" if free else "in use"
 
@@ -266,6 +297,30 @@ def _probed(path: Path) -> Iterator[bool | None]:
         yield _lock(number)
     finally:
         os.close(number)
+
+
+def machine() -> str:
+    """Return the name of this machine."""
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+
+
+def holder_of(lock: bytes) -> str | None:
+    """Return the run that a lock in a folder of parts names, if it seems to be alive."""
+    try:
+        owner, when = str(orjson.loads(lock)["owner"]), float(orjson.loads(lock)["time"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    host, process = owner.split(":")[:2]
+    # On this machine nobody need wait: after a kill, the same command can resume at once.
+    if host == machine() and process.isdecimal() and os.name != "nt":
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return None
+        except OSError:
+            pass
+    ago = time.time() - when
+    return None if ago > _SILENT_SECONDS else f"process {process} on {host}, seen {max(ago, 0):.0f} s ago"
 
 
 CACHE_BYTES = 16 << 20

@@ -26,7 +26,7 @@ from dataprep.core.io.part_files import Part, chunk_bytes, is_parts
 from dataprep.core.io.parts import PartsFolder, PartTarget, PartWriter, open_parts
 from dataprep.core.io.reading import open_raw
 from dataprep.core.io.tables import write_delimited
-from dataprep.core.io.unfinished import NewFile, new_file, replacing
+from dataprep.core.io.unfinished import NewFile, new_file, remove_stale_parts, replacing, short_name
 from dataprep.core.ledger import Ledger
 
 
@@ -63,7 +63,7 @@ class Output:
         if self.direct is None:
             return None
         path = Path(os.path.realpath(self.path))
-        self._folders.append(PartsFolder(str(path.with_name(f".{path.name}.{key}.parts"))))
+        self._folders.append(PartsFolder(str(path.with_name(f".{short_name(path)}.{key}.parts"))))
         return self._folders[-1].target(key)
 
     def add(self, part: Part) -> None:
@@ -86,6 +86,7 @@ class Output:
                 folder.leave()
             else:
                 folder.discard()
+                remove_stale_parts(Path(os.path.realpath(self.path)))
 
     def write_pieces(self, pieces: list[memoryview], size: int) -> None:
         """Write pieces of ``size`` bytes together; only for an output with a ``direct`` file."""

@@ -15,8 +15,9 @@ from typing import Any
 
 from dataprep.core.errors import WorkerError
 from dataprep.core.io import Block, Output, PartTarget, chunk_bytes, halves, in_chunks, pieces, run_key
-from dataprep.core.ledger import advance
+from dataprep.core.ledger import RESUMED, advance
 from dataprep.core.parallel.backends import Backend
+from dataprep.core.parallel.engines import Engine, current
 from dataprep.core.parallel.operators import Failure, Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Ahead
 from dataprep.core.parallel.records import Record, from_json, to_json
@@ -237,6 +238,8 @@ def run_chunks(
         waiting: dict[int, Record] = {}
         work, following = ChunkWork(operator, target, stop), 0
         fold = Bisection(_halve, _without)
+        if (present := current()) is not None and present.cluster is not None:
+            chunks = _checked(chunks, present, target)
         for _, record in run(work, _missing(chunks, target, waiting), backend=backend, bisection=fold):
             waiting[record.number] = record
             while following in waiting:
@@ -245,6 +248,16 @@ def run_chunks(
         while following in waiting:
             yield from _settled(waiting.pop(following), output)
             following += 1
+
+
+def _checked(chunks: Iterable[Chunk], engine: Engine, target: PartTarget | None) -> Iterator[Chunk]:
+    """Yield chunks, after a look whether all nodes can read the first of them and write the output."""
+    for chunk in chunks:
+        first = chunk.blocks[0]
+        engine.check(None if first.data is not None else first.file, None if target is None else target.where)
+        yield chunk
+        break
+    yield from chunks
 
 
 def _settled(record: Record, output: Output | None) -> Iterator[tuple[Block, Outcome]]:
@@ -268,4 +281,4 @@ def _missing(
         waiting[chunk.number] = record
         count += 1
     if count:
-        advance("chunks of an earlier run", count)
+        advance(RESUMED, count)

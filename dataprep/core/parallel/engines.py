@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from dataprep.core.errors import UsageError
 from dataprep.core.io import forget_work
+from dataprep.core.io.stores import is_shared
 from dataprep.core.optional import require
 from dataprep.core.options import check_whole
 from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
@@ -30,6 +32,7 @@ class Engine:
     workers: int | None = None
     fresh: bool = False
     _connected: Backend | None = field(default=None, repr=False)
+    _checked: set[tuple[str, str | None]] = field(default_factory=set, repr=False)
 
     @property
     def backend(self) -> Backend:
@@ -41,6 +44,29 @@ class Engine:
 
             self._connected = connect(self.cluster, self.workers)
         return self._connected
+
+    def check(self, source: str | None, place: str | None) -> None:
+        """Check once that all nodes of a cluster read an input and write to an output's place.
+
+        Args:
+            source: a file or URL that is read; ``None`` if there is none that another machine could open.
+            place: a folder or its URL.
+
+        Raises:
+            UsageError: a node cannot, or has other versions; the message names it.
+        """
+        from dataprep.core.parallel.nodes import check_nodes
+
+        new = {("reads", source), ("writes", place)} - self._checked
+        if self.cluster is None or not new:
+            return
+        source = source if ("reads", source) in new else None
+        place = place if ("writes", place) in new else None
+        for path in filter(None, (source, place)):
+            if not is_shared(path):
+                raise UsageError(f"{path}: only this process sees it; give a place that all nodes see")
+        check_nodes(self.backend, source, place)
+        self._checked |= new | {("reads", None), ("writes", None)}
 
     def close(self) -> None:
         """Disconnect from the cluster, and stop it if it was started here."""

@@ -135,14 +135,15 @@ def test_a_written_object_appears_whole(place):
     """In several parts too; nothing is visible before the end."""
     store, top = place
     url = f"{top}/rows.jsonl"
+    lines = [b"%d %b" % (number, LINE) for number in range(12_000)]
     with store.writer(url) as stream:
-        for _ in range(12_000):
-            stream.write(LINE)
+        for line in lines:
+            stream.write(line)
         assert list(store.list(top)) == []
         with pytest.raises(NotFoundError):
             store.stat(url)
-    assert store.stat(url).size == 12_000 * len(LINE)
-    assert store.read(url, 0, 1 << 30) == LINE * 12_000
+    assert store.stat(url).size == sum(map(len, lines))
+    assert store.read(url, 0, 1 << 30) == b"".join(lines)
     assert [found for found, _ in store.list(top)] == [url]
 
 

@@ -207,7 +207,8 @@ class _Upload(io.RawIOBase):
     def write(self, data: Any) -> int:
         if not self.discarded:
             with self._store._translated(self._url):
-                self._upload.write(data)
+                # A copy: the library keeps what it is given, and Python's buffer is used again.
+                self._upload.write(bytes(data))
         return len(data)
 
 
