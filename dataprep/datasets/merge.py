@@ -17,7 +17,6 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.core.parallel import current, run_into, workers_for
 from dataprep.core.sampling import shuffled_order
-from dataprep.datasets.merge_exchange import Exchange
 from dataprep.datasets.merge_inputs import (
     CopyRows,
     Progress,
@@ -82,6 +81,8 @@ def merge_files(
                 out = _opened(target, ledger, stack)
                 _copy(paths, CopyRows(check), workers, out, bad, ledger, progress)
             elif on_cluster:
+                from dataprep.datasets.merge_exchange import Exchange  # most merges do without it
+
                 out = _opened(target, ledger, stack)
                 exchange = Exchange(paths, unchanged.state(), seed, check, memory, workers, progress)
                 _write(out, exchange.run(out, scratch, bad, ledger), ledger)

@@ -281,7 +281,7 @@ def scan_rows(
                 unreadable[block.path] += failure.reason in UNREADABLE
             ledger.rows_in += outcome.rows_in
             rows_of[block.path] += outcome.rows_in
-            if outcome.payload is not None:  # there is none of a row that ends the worker which reads it
+            if outcome.payload is not None:  # a row that ends its worker has none
                 # Only the offsets are kept: failures hold the bytes of bad rows, which may be many.
                 scans.append((block, outcome.payload[:2]))
                 if take is not None:

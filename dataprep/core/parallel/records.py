@@ -38,7 +38,7 @@ class Record:
 
     def add(self, block: Block, outcome: Outcome) -> None:
         """Take the outcome of the next block, together with the one before if they tell no more apart."""
-        # A block that holds its bytes may know no end; whoever counts what was read needs its size.
+        # A block that holds its bytes may lack an end, and whoever counts what was read needs its size.
         end = block.end if block.data is None else block.start + len(block.data)
         block = replace(block, data=None, end=end)
         if self.outcomes and outcome.payload is None and outcome.data is None:
