@@ -66,7 +66,7 @@ def filter_files(
     def run(out: files.Output | None) -> None:
         seen = engine.run_into(
             blocks_of(paths),
-            operator,
+            operator if out is not None else engine.without_output(operator),
             out,
             ledger,
             bad,
@@ -169,7 +169,7 @@ class FilterRows:
             ):
                 seen.add(term)
         self._unseen -= seen
-        names: set[tuple[str, Any]] = {("seen", term) for term in seen}
+        names: set[tuple[str, Any]] = {("seen", term.column) for term in seen}
         if self._unseen:
             names |= {name for row in rows for name in _names_of(row)}
         return names
@@ -182,8 +182,9 @@ class FilterRows:
         known: dict[str, dict[str, None]] = {"field": {}, "role": {}, "teacher": {}, "seen": {}}
         for kind, name in sorted(names, key=str):
             known[kind][name] = None
-        for term in self._unseen - known["seen"].keys():
-            self._refuse(term, known)
+        for term in self._terms:
+            if term in self._unseen and term.column not in known["seen"]:
+                self._refuse(term, known)
 
     def _refuse(self, term: Term, known: Mapping[str, Mapping[str, None]]) -> None:
         if term.kind in ("mark", "note"):

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
-import numpy as np
 import orjson
 
 from dataprep.core import io as files
@@ -28,10 +27,8 @@ from dataprep.core.options import check_whole
 from dataprep.core.records import from_cell, id_text
 from dataprep.curate.inputs import blocks_of, checked_inputs
 from dataprep.curate.near import find_groups
+from dataprep.curate.split_checks import KeyCounts, Keys, Written
 from dataprep.curate.texts import TextOf, normalised
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PART = "{part}"  # in an output's path
 SIMILAR = "near-duplicates"  # in place of a key
@@ -98,7 +95,16 @@ class KeyOf:
 class SplitRows:
     """Sort the lines of a block by part: a picklable operator.
 
-    The payload of an outcome has for each part its lines, and 8 bytes for each of their keys.
+    The sides of an outcome are the lines of each part. The payload has for each part 8 bytes for each of
+    their keys, and the size and the checksum of the lines.
+
+    Args:
+        key_of: returns the key of a row.
+        shares: the share of each part.
+        seed: seed of the hash.
+        keys: in place of ``key_of``, the keys of some rows of each file, and the number of the first of them,
+            from 0.
+        dry_run: whether nobody wants the lines.
     """
 
     def __init__(
@@ -106,13 +112,20 @@ class SplitRows:
         key_of: KeyOf,
         shares: Sequence[Fraction],
         seed: int,
-        keys: Mapping[str, Sequence[str]] | None = None,
+        keys: Mapping[str, tuple[int, Sequence[str]]] | None = None,
+        *,
+        dry_run: bool = False,
     ) -> None:
         self.key_of, self.shares, self.seed, self.keys = key_of, tuple(shares), seed, keys
+        self.dry_run = dry_run
         ends = [sum(self.shares[: count + 1], Fraction()) for count in range(len(self.shares))]
         # A hash is in the first part whose end it is below. As bytes, numbers have the same order.
         numbers = [-(-end.numerator * 2**64 // end.denominator) for end in ends[:-1]]
         self._ends = [min(number, 2**64 - 1).to_bytes(8, "big") for number in numbers]
+
+    def of_chunk(self, keys: Mapping[str, tuple[int, Sequence[str]]]) -> SplitRows:
+        """Return the operator for a chunk of which these are the keys."""
+        return SplitRows(self.key_of, self.shares, self.seed, keys, dry_run=self.dry_run)
 
     def __call__(self, block: files.Block) -> engine.Outcome:
         """Return the lines by part."""
@@ -126,8 +139,12 @@ class SplitRows:
             part = bisect_right(ends, digest[:8])
             lines[part].append(line)
             digests[part].append(digest[8:])
+        joined = [b"\n".join([*rows, b""]) for rows in lines]
         read.outcome.payload = [
-            (b"\n".join([*rows, b""]), b"".join(found)) for rows, found in zip(lines, digests, strict=True)
+            (b"".join(found), len(data), crc32(data)) for data, found in zip(joined, digests, strict=True)
+        ]
+        read.outcome.sides = [
+            (None if self.dry_run else data, len(rows)) for data, rows in zip(joined, lines, strict=True)
         ]
         return read.outcome
 
@@ -143,29 +160,9 @@ class SplitRows:
     def _given(self, block: files.Block, numbers: Sequence[int]) -> list[str | RowError]:
         assert self.keys is not None
         assert block.rows_before is not None, "run the operator with numbered=True"
-        keys, before = self.keys[block.path], block.rows_before
+        first, keys = self.keys[block.path]
+        before = block.rows_before - first
         return [keys[before + number] for number in numbers]
-
-
-@dataclass
-class _Routed:
-    """The rows of a part: their number, 8 bytes for each key, and a checksum of all lines."""
-
-    out: files.Output | None
-    rows: int = 0
-    checksum: int = 0
-    digests: list[bytes] = field(default_factory=list)
-
-    def add(self, lines: bytes, digests: bytes) -> None:
-        if digests:
-            self.rows += len(digests) // 8
-            self.digests.append(digests)
-            self.checksum = crc32(lines, self.checksum)
-            if self.out is not None:
-                self.out.write(lines)
-
-    def numbers(self) -> NDArray[np.uint64]:
-        return np.frombuffer(b"".join(self.digests), dtype=np.uint64)
 
 
 @dataclass
@@ -233,36 +230,65 @@ def split_files(
                 name = "standard input" if path == files.STDIO else path
                 raise UsageError(f"--by {SIMILAR} reads the rows twice, and {name} can be read once")
         keys = find_groups(paths, workers=workers, rejects=rejects).names()
-    operator = SplitRows(KeyOf(by), list(shares.values()), seed, keys)
-    total = Ledger()
-    with files.open_rejects(rejects) as bad, ExitStack() as stack:
-        routed = [_Routed(None if dry_run else _opened(path, stack)) for path in outputs.values()]
+    total, written = Ledger(), [Written() for _ in shares]
+    with Keys(len(shares)) as seen:
+        with files.open_rejects(rejects) as bad, ExitStack() as stack:
+            outs = [None if dry_run else _opened(path, stack) for path in outputs.values()]
 
-        def take(_: files.Block, outcome: engine.Outcome) -> None:
-            for part, (lines, digests) in zip(routed, outcome.payload, strict=True):
-                part.add(lines, digests)
+            def take(_: files.Block, outcome: engine.Outcome) -> None:
+                # Of a row that ends its worker there is no payload.
+                for part, (digests, size, checksum) in enumerate(outcome.payload or ()):
+                    if digests:
+                        seen.add(part, digests)
+                        written[part].add(len(digests) // 8, size, checksum)
 
-        engine.run_into(
-            blocks_of(paths),
-            operator,
-            None,
-            total,
-            bad,
-            paths=paths,
-            workers=engine.workers_for(paths, workers),
-            numbered=keys is not None,
-            take=take,
-            progress=progress,
-        )
-    result = Split(_ledgers(total, dict(zip(shares, routed, strict=True))), outputs)
-    numbers = {name: part.numbers() for name, part in zip(shares, routed, strict=True)}
+            engine.run_into(
+                blocks_of(paths),
+                _operator(SplitRows(KeyOf(by), list(shares.values()), seed, dry_run=dry_run), keys, outs),
+                None,
+                total,
+                bad,
+                paths=paths,
+                workers=engine.workers_for(paths, workers),
+                numbered=keys is not None,
+                sides=outs,
+                take=take,
+                progress=progress,
+            )
+            ledgers = _ledgers(total, dict(zip(shares, written, strict=True)))
+            for out, ledger in zip(outs, ledgers.values(), strict=True):
+                if isinstance(out, files.PartsOutput):
+                    out.ledger = ledger
+        result = Split(ledgers, outputs)
+        counts = seen.count()
     if not dry_run:
-        for part, path in zip(routed, outputs.values(), strict=True):
-            _check_written(path, part)
-        _check_apart(list(numbers.values()))
+        for part, path in zip(written, outputs.values(), strict=True):
+            part.check(path)
+        if counts.twice:
+            raise LedgerError(f"{counts.twice:,} keys are in two parts: this is a bug in dataprep: report it")
         result.checked = True
-    _describe(result, shares, numbers)
+    _describe(result, shares, counts)
     return result
+
+
+def _operator(
+    operator: SplitRows, keys: Mapping[str, Sequence[str]] | None, outs: Sequence[files.Output | None]
+) -> engine.Operator | engine.Noted:
+    """Return an operator with the keys that are given; on a cluster each chunk gets those of its rows."""
+    if keys is None:
+        return operator
+    given = keys
+    if not engine.by_chunks(outs):
+        return operator.of_chunk({path: (0, given[path]) for path in given})
+
+    def keys_of(chunk: Any) -> dict[str, tuple[int, Sequence[str]]]:
+        spans: dict[str, tuple[int, int]] = {}
+        for block, before, count in zip(chunk.blocks, chunk.rows_before, chunk.rows, strict=True):
+            first, end = spans.get(block.path, (before, before))
+            spans[block.path] = min(first, before), max(end, before + count)
+        return {path: (first, given[path][first:end]) for path, (first, end) in spans.items()}
+
+    return engine.Noted(operator, keys_of)
 
 
 def output_paths(output: str, names: Sequence[str]) -> dict[str, str]:
@@ -292,7 +318,7 @@ def _opened(path: str, stack: ExitStack) -> files.Output:
     return stack.enter_context(files.open_output(path))
 
 
-def _ledgers(total: Ledger, routed: Mapping[str, _Routed]) -> dict[str, Ledger]:
+def _ledgers(total: Ledger, routed: Mapping[str, Written]) -> dict[str, Ledger]:
     total.rows_out = sum(part.rows for part in routed.values())
     total.check()
     ledgers = {}
@@ -304,39 +330,11 @@ def _ledgers(total: Ledger, routed: Mapping[str, _Routed]) -> dict[str, Ledger]:
     return ledgers
 
 
-def _check_written(path: str, routed: _Routed) -> None:
-    """Read a part again, and raise ``LedgerError`` unless it has the rows whose keys were taken."""
-    if not routed.rows:
-        return
-    if files.format_of(path).is_plain_lines:
-        checksum = 0
-        for block in files.read_blocks(path):
-            checksum = crc32(block.read(), checksum)
-        same = checksum == routed.checksum
-    else:
-        same = sum(engine.rows_in(block) for block in files.read_row_blocks(path)) == routed.rows
-    if not same:
-        raise LedgerError(f"{path}: read again, the file does not have the rows that were written to it")
-
-
-def _check_apart(parts: Sequence[NDArray[np.uint64]]) -> None:
-    """Raise ``LedgerError`` if a key is in two parts."""
-    distinct = [np.unique(numbers) for numbers in parts]
-    twice = sum(map(len, distinct)) - len(np.unique(np.concatenate(distinct)))
-    if twice:
-        raise LedgerError(f"{twice:,} keys are in two parts: this is a bug in dataprep: report it")
-
-
-def _describe(
-    result: Split, shares: Mapping[str, Fraction], numbers: Mapping[str, NDArray[np.uint64]]
-) -> None:
-    for name, keys in numbers.items():
-        _, counts = np.unique(keys, return_counts=True)
-        result.keys[name] = len(counts)
-        result.largest = max(result.largest, int(counts.max(initial=0)))
-    rows = sum(map(len, numbers.values()))
+def _describe(result: Split, shares: Mapping[str, Fraction], counts: KeyCounts) -> None:
+    result.keys, result.largest = dict(zip(shares, counts.of_parts, strict=True)), counts.largest
+    rows = sum(ledger.rows_out for ledger in result.ledgers.values())
     for name, share in shares.items():
-        found, asked = len(numbers[name]) / max(rows, 1), float(share)
+        found, asked = result.ledgers[name].rows_out / max(rows, 1), float(share)
         # Further away than chance takes rows that do not belong together.
         if abs(found - asked) > max(_FAR, 4 * (asked * (1 - asked) / max(rows, 1)) ** 0.5):
             different = sum(result.keys.values())

@@ -1,5 +1,7 @@
 """Folders of parts: written whole, read as one file, resumed, and never a mixture of two runs."""
 
+import contextlib
+import gzip
 import json
 import os
 import signal
@@ -7,15 +9,18 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 import pytest
 
 from dataprep import merge_files
+from dataprep.core import parallel
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.core.io import leftovers, open_output, read_blocks, read_rows
+from dataprep.core.io import leftovers, open_output, open_rejects, read_blocks, read_rows
 from dataprep.core.io.part_files import CHUNK_VARIABLE
+from dataprep.core.ledger import Ledger
 from dataprep.datasets.convert import Plan, convert_files
 
 TIMEOUT = 60
@@ -157,6 +162,57 @@ def test_rejects_and_ledger_are_those_of_the_file(source, tmp_path, workers):
     assert list(parts.failed) == list(one.failed)
     assert (tmp_path / "b.jsonl").read_bytes() == (tmp_path / "a.jsonl").read_bytes()
     assert joined(tmp_path / "parts") == (tmp_path / "one.jsonl").read_bytes()
+
+
+@dataclass(frozen=True)
+class Sorting:
+    """Send each row to one of three outputs, by its number and a note on the chunk."""
+
+    note: int = 0
+
+    def of_chunk(self, note):
+        """Return the operator for a chunk."""
+        return Sorting(note)
+
+    def __call__(self, block):
+        """Return the rows of a block."""
+        lines = block.read().splitlines(keepends=True)
+        outcome = parallel.Outcome(len(lines), len(lines), len(lines[::3]))
+        outcome.put(b"".join(lines[::3]))
+        outcome.sides = [(b"".join(part), len(part)) for part in (lines[1::3], lines[2::3])]
+        outcome.counts = {"note": self.note}
+        return outcome
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_writes_several_outputs(source, tmp_path, workers):
+    """Parts of each, in order; one that takes no parts gets its rows from this process."""
+    lines = source.read_bytes().splitlines(keepends=True)
+    paths = [slash(tmp_path / "main"), slash(tmp_path / "folder"), str(tmp_path / "table.jsonl.gz")]
+    noted = []
+    operator = parallel.Noted(Sorting(), lambda chunk: noted.append(chunk.number) or chunk.number + 1)
+    with open_rejects(None) as bad, contextlib.ExitStack() as stack:
+        main, *sides = (stack.enter_context(open_output(path)) for path in paths)
+        ledger = Ledger()
+        counts = parallel.run_into(
+            read_blocks(str(source)), operator, main, ledger, bad,
+            paths=[str(source)], workers=workers, sides=sides,
+        )  # fmt: skip
+    assert counts["note"] == sum(number + 1 for number in noted)
+    assert noted == [*range(len(noted))]
+    assert len(noted) == -(-source.stat().st_size // 1000)
+    found = [
+        joined(tmp_path / "main"),
+        joined(tmp_path / "folder"),
+        gzip.decompress(Path(paths[2]).read_bytes()),
+    ]
+    assert sorted(b"".join(found).splitlines(keepends=True)) == sorted(lines)
+    for data in found:
+        places = [lines.index(line) for line in data.splitlines(keepends=True)]
+        assert places == sorted(places)
+    assert ledger.rows_out == found[0].count(b"\n")
+    manifest = json.loads((tmp_path / "folder/manifest.json").read_bytes())
+    assert manifest["rows"] == found[1].count(b"\n")
 
 
 SLOW = """

@@ -58,7 +58,7 @@ def parts_of(keys, seed, shares):
         "x.jsonl", data=b"\n".join(json.dumps({"id": key, "n": n}).encode() for n, key in enumerate(keys))
     )
     found = {}
-    for part, (lines, _) in enumerate(operator(block).payload):
+    for part, (lines, _) in enumerate(operator(block).sides):
         for line in lines.splitlines():
             found.setdefault(json.loads(line)["id"], set()).add(part)
     return found
@@ -146,7 +146,7 @@ def test_a_key_in_two_parts_is_found(tmp_path, monkeypatch):
 
     class Careless:
         def __init__(self, out):
-            self.write = lambda lines: out.write(lines.replace(b"1", b"2"))
+            self.write = lambda lines, _rows: out.write(lines.replace(b"1", b"2"))
 
     monkeypatch.setattr(module, "_opened", lambda path, stack: Careless(opened(path, stack)))
     with pytest.raises(LedgerError, match="does not have the rows"):

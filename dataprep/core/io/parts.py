@@ -30,6 +30,7 @@ from dataprep.core.io.part_files import (
     PartsManifest,
     check_target,
     folder_at,
+    located_file,
     read_manifest,
 )
 from dataprep.core.io.unfinished import LOCK, WORK, holder_of, machine, remove_unlocked
@@ -150,7 +151,7 @@ class PartsFolder:
 
     def target(self, key: str) -> PartTarget:
         """Return the place for the parts of a run over chunks that comes now."""
-        return PartTarget(self.where, key, len(self.parts))
+        return PartTarget(located_file(self.where), key, len(self.parts))
 
     def add(self, part: Part, *, mine: bool = False) -> None:
         """Take a part that was written; in the order of the output."""

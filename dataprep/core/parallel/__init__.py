@@ -11,6 +11,7 @@ from dataprep.core.parallel.nodes import check_nodes
 from dataprep.core.parallel.operators import (
     UNPARSED,
     Failure,
+    Noted,
     Operator,
     Outcome,
     ReadRows,
@@ -20,12 +21,14 @@ from dataprep.core.parallel.operators import (
     read_block,
     rows_in,
     values_of,
+    without_output,
 )
 from dataprep.core.parallel.pool import Pool, available_cores
 from dataprep.core.parallel.runner import (
     AUTO_WORKERS_BYTES,
     Progress,
     Sink,
+    by_chunks,
     refuse_empty,
     refuse_unreadable,
     rows_of,

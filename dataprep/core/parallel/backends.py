@@ -51,7 +51,7 @@ class Crew(Protocol):
 class Kept(NamedTuple):
     """A pair of functions that keep pieces where they are made, for ``exchange``."""
 
-    split: Work  # returns a list of references to the pieces; only this backend can run it
+    split: Work  # returns a note, and a list of references to pieces; only this backend can run it
     fetch: Callable[[Sequence[Any]], Iterator[Any]]  # picklable: yields the pieces, on a worker
 
 
@@ -66,7 +66,10 @@ class Backend(Protocol):
         """Return workers for a function; at the end of the context their unfinished tasks are dropped."""
 
     def keeping(self, split: Work, buckets: int, /) -> AbstractContextManager[Kept]:
-        """Keep the pieces that a function makes, ``buckets`` of them a task, until the end of the context."""
+        """Keep the pieces that a function makes, ``buckets`` of them a task, until the end of the context.
+
+        The function returns a note, which is not kept but travels, and the pieces.
+        """
 
     def on_nodes(self, work: Work, task: Any, /) -> list[tuple[str, Any]]:
         """Return the name of each other machine, and what a function returned or raised there."""
@@ -90,15 +93,16 @@ class _Spilling:
     split: Work
     folder: str
 
-    def __call__(self, task: Any) -> list[Spilled]:
+    def __call__(self, task: Any) -> tuple[Any, list[Spilled]]:
         # A task can be repeated while a worker that was taken for dead still writes: each has its own file.
         path = Path(self.folder, os.urandom(8).hex())
-        pieces, spilled = self.split(task), []
+        note, pieces = self.split(task)
+        spilled = []
         with writing(str(path)), path.open("xb") as file:
             for piece in pieces:
                 spilled.append(Spilled(str(path), file.tell()))
                 pickle.dump(piece, file, pickle.HIGHEST_PROTOCOL)
-        return spilled
+        return note, spilled
 
 
 def read_spilled(pieces: Sequence[Spilled]) -> Iterator[Any]:

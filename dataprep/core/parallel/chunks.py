@@ -1,4 +1,4 @@
-"""Run an operator over chunks of files: each gives one part of the output and one small record.
+"""Run an operator over chunks of files: each gives one part of each output and one small record.
 
 Records are folded in the order of the chunks, so counts, failures and parts are those of one process that
 reads the files from beginning to end. A record that is kept beside its part spares a later
@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from dataprep.core.errors import WorkerError
-from dataprep.core.io import Block, Output, PartTarget, chunk_bytes, halves, in_chunks, pieces, run_key
+from dataprep.core.io import Block, Output, Part, PartTarget, chunk_bytes, halves, in_chunks, pieces, run_key
+from dataprep.core.io.part_files import located_file
+from dataprep.core.io.parts import PartWriter
 from dataprep.core.ledger import RESUMED, advance
 from dataprep.core.parallel.backends import Backend
-from dataprep.core.parallel.engines import Engine, current
-from dataprep.core.parallel.operators import Failure, Operator, Outcome, rows_in
+from dataprep.core.parallel.engines import current
+from dataprep.core.parallel.operators import Failure, Noted, OfChunk, Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Ahead
 from dataprep.core.parallel.records import Record, from_json, to_json
 from dataprep.core.parallel.tasks import Bisection, run
@@ -36,6 +39,8 @@ class Chunk:
         probe: the outcome is of no interest, only whether the worker survives; nothing is written.
         without: the SHA-256 of lines that end the worker.
         rows_before: for each block the rows of its file that precede it, if the operator needs them.
+        rows: for each block its rows, if the operator needs ``rows_before``.
+        note: what the operator needs to know of this chunk; see ``operators.Noted``.
     """
 
     number: int
@@ -43,6 +48,8 @@ class Chunk:
     probe: bool = False
     without: frozenset[bytes] = frozenset()
     rows_before: tuple[int, ...] | None = None
+    rows: tuple[int, ...] | None = None
+    note: Any = None
 
     def fingerprint(self) -> str:
         """Return a digest of what the chunk's result depends on, besides the operator."""
@@ -52,6 +59,7 @@ class Chunk:
             facts += [block.first, block.identity, block.data and hashlib.sha256(block.data).digest()]
             digest.update(repr(facts).encode("utf-8", "surrogateescape"))
         digest.update(repr(self.rows_before).encode())
+        digest.update(pickle.dumps(self.note))
         return digest.hexdigest()
 
 
@@ -61,48 +69,75 @@ class ChunkWork:
 
     Attributes:
         operator: what is done with the rows.
-        target: where the output goes; ``None`` leaves it in the outcomes.
+        targets: where each output goes; ``None`` leaves it in the outcomes.
         stop: end at the first block with a bad row, because that ends the run.
     """
 
-    operator: Operator
-    target: PartTarget | None
+    operator: Operator | OfChunk
+    targets: tuple[PartTarget | None, ...]
     stop: bool
 
     def __call__(self, chunk: Chunk) -> Record:
-        """Return the record of a chunk; its part is written before."""
+        """Return the record of a chunk; its parts are written before."""
         record = Record(chunk.number)
-        writer = None if self.target is None or chunk.probe else self.target.writer(chunk.number)
-        try:
-            for block, outcome in self._outcomes(chunk):
+        with ExitStack() as stack:
+            writers = [
+                None
+                if target is None or chunk.probe
+                else stack.enter_context(closing(target.writer(chunk.number)))
+                for target in self.targets
+            ]
+            for block, outcome in outcomes_of(self.operator, chunk):
                 if chunk.probe:
                     continue
-                if writer is not None and outcome.data is not None:
-                    writer.write(outcome.data, outcome.rows_out)
-                    outcome.data = None
+                _write(outcome, writers)
                 record.add(block, outcome)
                 if self.stop and outcome.failures:
                     return record
-            if writer is not None and self.target is not None:
-                record.part = writer.finish() if writer.size else None
-                if (kept := to_json(record, chunk.fingerprint())) is not None:
-                    self.target.keep(chunk.number, kept)
-        finally:
-            if writer is not None:
-                writer.close()
+            record.parts = [
+                writer.finish() if writer is not None and writer.size else None for writer in writers
+            ]
+        keeper = _keeper(self.targets)
+        if keeper is not None and not chunk.probe:
+            kept = to_json(record, chunk.fingerprint())
+            if kept is not None:
+                keeper.keep(chunk.number, kept)
         return record
 
-    def _outcomes(self, chunk: Chunk) -> Iterator[tuple[Block, Outcome]]:
-        for place, block in enumerate(chunk.blocks):
-            rows = chunk.rows_before[place] if chunk.rows_before is not None else None
-            for piece in pieces(block):
-                for whole in _apart(piece, chunk.without) if chunk.without else (piece,):
-                    if isinstance(whole, bytes):
-                        outcome = _ended(whole)
-                    else:
-                        outcome = self.operator(whole if rows is None else replace(whole, rows_before=rows))
-                    rows = None if rows is None else rows + outcome.rows_in
-                    yield (piece if isinstance(whole, bytes) else whole), outcome
+
+def _write(outcome: Outcome, writers: Sequence[PartWriter | None]) -> None:
+    """Write what there are writers for."""
+    if not writers:
+        return
+    main, *beside = writers
+    if main is not None and outcome.data is not None:
+        main.write(outcome.data, outcome.rows_out)
+        outcome.data = None
+    for number, (writer, (lines, rows)) in enumerate(zip(beside, outcome.sides, strict=False)):
+        if writer is not None and lines is not None:
+            writer.write(lines, rows)
+            outcome.sides[number] = None, rows
+
+
+def _keeper(targets: Sequence[PartTarget | None]) -> PartTarget | None:
+    """Return the one of the targets that keeps the records."""
+    return next((target for target in targets if target is not None), None)
+
+
+def outcomes_of(operator: Operator | OfChunk, chunk: Chunk) -> Iterator[tuple[Block, Outcome]]:
+    """Yield blocks of whole lines of a chunk, in order, with their outcomes."""
+    noted = chunk.note is not None
+    function = cast(OfChunk, operator).of_chunk(chunk.note) if noted else cast(Operator, operator)
+    for place, block in enumerate(chunk.blocks):
+        rows = chunk.rows_before[place] if chunk.rows_before is not None else None
+        for piece in pieces(block):
+            for whole in _apart(piece, chunk.without) if chunk.without else (piece,):
+                if isinstance(whole, bytes):
+                    outcome = _ended(whole)
+                else:
+                    outcome = function(whole if rows is None else replace(whole, rows_before=rows))
+                rows = None if rows is None else rows + outcome.rows_in
+                yield (piece if isinstance(whole, bytes) else whole), outcome
 
 
 def _apart(block: Block, without: frozenset[bytes]) -> Iterator[Block | bytes]:
@@ -165,6 +200,10 @@ def _without(chunk: Chunk, lost: Sequence[Chunk]) -> Chunk:
     return replace(chunk, without=frozenset(digests))
 
 
+BISECTION = Bisection(_halve, _without)
+"""How the lines of a chunk that end the worker are found."""
+
+
 def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
     """Gather blocks, in order, into chunks of about ``size`` bytes; a larger one is a chunk by itself."""
     held: list[Block] = []
@@ -172,7 +211,9 @@ def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
     remaining = Ahead(blocks)
     for given in remaining:
         identity = None if given.identity is None else given.identity.anywhere()
-        block = replace(given, identity=identity)
+        # A worker on another machine has another folder of its own.
+        source = given.source if given.data is not None else located_file(given.file)
+        block = replace(given, identity=identity, source=source)
         # A compressed file is alone, because the size of its lines is not known.
         bytes_ = size if block.ragged and not block.end else block.end - block.start
         bytes_ = bytes_ if block.data is None else len(block.data)
@@ -205,16 +246,17 @@ def _numbered(chunks: Iterable[Chunk], backend: Backend) -> Iterator[Chunk]:
             rows = 0 if first else rows
             before.append(rows)
             rows += count
-        yield replace(chunk, rows_before=tuple(before))
+        rows_of = tuple(count for count, _ in counts[chunk.number])
+        yield replace(chunk, rows_before=tuple(before), rows=rows_of)
     remaining.check()
 
 
 def run_chunks(
-    operator: Operator,
+    operator: Operator | Noted,
     blocks: Iterable[Block],
     *,
     backend: Backend,
-    output: Output | None = None,
+    outputs: Sequence[Output | None] = (),
     numbered: bool = False,
     stop: bool = False,
 ) -> Iterator[tuple[Block, Outcome]]:
@@ -224,8 +266,8 @@ def run_chunks(
         operator: picklable.
         blocks: of one file after another; as they come from ``read_blocks``, which is told to cut chunks.
         backend: where the work is done.
-        output: takes the parts. Output that it cannot take as parts comes in ``Outcome.data``, for
-            the caller to write.
+        outputs: take the parts: the first one what is in ``Outcome.data``, the others what is in
+            ``Outcome.sides``. The caller writes what they cannot take as parts, which stays there.
         numbered: as for ``run_operator``.
         stop: the first bad row ends the run.
     """
@@ -233,49 +275,62 @@ def run_chunks(
         chunks = chunks_of(blocks, chunk_bytes())
         if numbered:
             chunks = _numbered(chunks, backend)
-        key = run_key("operator", pickle.dumps(operator), numbered)
-        target = None if output is None else output.target(key)
+        made: Operator | OfChunk = operator.operator if isinstance(operator, Noted) else operator
+        if isinstance(operator, Noted):
+            note = operator.note
+            chunks = (replace(chunk, note=note(chunk)) for chunk in chunks)
+        key = run_key("operator", pickle.dumps(made), numbered)
+        targets = [None if output is None else output.target(key) for output in outputs]
         waiting: dict[int, Record] = {}
-        work, following = ChunkWork(operator, target, stop), 0
-        fold = Bisection(_halve, _without)
-        if (present := current()) is not None and present.cluster is not None:
-            chunks = _checked(chunks, present, target)
-        for _, record in run(work, _missing(chunks, target, waiting), backend=backend, bisection=fold):
+        work, following = ChunkWork(made, tuple(targets), stop), 0
+        missing = _missing(checked(chunks, targets), targets, waiting)
+        for _, record in run(work, missing, backend=backend, bisection=BISECTION):
             waiting[record.number] = record
             while following in waiting:
-                yield from _settled(waiting.pop(following), output)
+                yield from _settled(waiting.pop(following), outputs)
                 following += 1
         while following in waiting:
-            yield from _settled(waiting.pop(following), output)
+            yield from _settled(waiting.pop(following), outputs)
             following += 1
 
 
-def _checked(chunks: Iterable[Chunk], engine: Engine, target: PartTarget | None) -> Iterator[Chunk]:
-    """Yield chunks, after a look whether all nodes can read the first of them and write the output."""
-    for chunk in chunks:
-        first = chunk.blocks[0]
-        engine.check(None if first.data is not None else first.file, None if target is None else target.where)
-        yield chunk
-        break
-    yield from chunks
+def checked(chunks: Iterable[Chunk], targets: Sequence[PartTarget | None] = ()) -> Iterator[Chunk]:
+    """Yield chunks, after a look whether all nodes can read the first of them and write the outputs."""
+    remaining, present = iter(chunks), current()
+    first = next(remaining, None)
+    if first is None:
+        return
+    if present is not None and present.cluster is not None:
+        block = first.blocks[0]
+        source = None if block.data is not None else block.file
+        for place in {target.where: None for target in targets if target is not None} or [None]:
+            present.check(source, place)
+    yield first
+    yield from remaining
 
 
-def _settled(record: Record, output: Output | None) -> Iterator[tuple[Block, Outcome]]:
-    if record.part is not None and output is not None:
-        output.add(record.part)
+def _settled(record: Record, outputs: Sequence[Output | None]) -> Iterator[tuple[Block, Outcome]]:
+    for output, part in zip(outputs, record.parts, strict=False):
+        if part is not None and output is not None:
+            output.add(part)
     yield from record.outcomes
 
 
 def _missing(
-    chunks: Iterable[Chunk], target: PartTarget | None, waiting: dict[int, Record]
+    chunks: Iterable[Chunk], targets: Sequence[PartTarget | None], waiting: dict[int, Record]
 ) -> Iterator[Chunk]:
     """Yield the chunks that no earlier run has finished; put the records of others into ``waiting``."""
-    kept = {} if target is None else target.kept()
-    sizes = {} if target is None or not kept else target.sizes()
+    keeper = _keeper(targets)
+    kept = {} if keeper is None else keeper.kept()
+    sizes = [{} if target is None or not kept else target.sizes() for target in targets]
     count = 0
+
+    def is_there(part: Part | None, held: dict[str, int]) -> bool:
+        return part is None or held.get(part.name) == part.bytes
+
     for chunk in chunks:
         record = from_json(kept[chunk.number], chunk.fingerprint()) if chunk.number in kept else None
-        if record is None or (record.part is not None and sizes.get(record.part.name) != record.part.bytes):
+        if record is None or not all(map(is_there, record.parts, sizes)):
             yield chunk
             continue
         waiting[chunk.number] = record

@@ -168,7 +168,7 @@ class _Crew:
             result, error = ray.get(reference)
         except RayError as failure:
             result, error = None, _translated(failure)
-        return Ended(handle, pieces or result, error)
+        return Ended(handle, (result, pieces) if pieces else result, error)
 
     def cancel(self) -> None:
         self._queue.clear()
@@ -193,9 +193,9 @@ class _Keeping:
     split: Work
     buckets: int
 
-    def __call__(self, task: Any) -> Sequence[Any]:
-        pieces: Sequence[Any] = self.split(task)
-        return pieces
+    def __call__(self, task: Any) -> tuple[Any, Sequence[Any]]:
+        noted: tuple[Any, Sequence[Any]] = self.split(task)
+        return noted
 
 
 def _fetch(references: Sequence[Any]) -> Iterator[Any]:
@@ -223,7 +223,8 @@ def _answer(key: bytes, packed: NDArray[np.uint8], task: Any) -> Any:
     work = _held[key]
     try:
         if isinstance(work, _Keeping):
-            return (None, None), *work(task)
+            note, pieces = work(task)
+            return (note, None), *pieces
         return work(task), None
     except Exception as error:  # noqa: BLE001 - `run` raises it in its turn
         ended = None, portable(error)

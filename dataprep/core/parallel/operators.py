@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import orjson
 
@@ -61,6 +61,8 @@ class Outcome:
     data: bytes | None = None  # the output; `None` if there is none, or once a worker has written it
     lines_before: int = 0  # lines of the file that precede the block; the engine sets it
     payload: Any = None  # a further result for the caller, for example the lengths of tokenized documents
+    # For outputs beside the main one: the lines for each, `None` once a worker wrote them, and their number.
+    sides: list[tuple[bytes | None, int]] = field(default_factory=list)
 
     def refuse(self, line: int, error: RowError, row: bytes) -> None:
         """Count a row that an operator did not take: dropped or failed."""
@@ -80,6 +82,9 @@ class Outcome:
         self.rows_in += later.rows_in
         self.rows_out += later.rows_out
         self.size += later.size
+        if later.sides:
+            before = self.sides or [(None, 0)] * len(later.sides)
+            self.sides = [(None, one[1] + two[1]) for one, two in zip(before, later.sides, strict=True)]
         for total, counts in ((self.dropped, later.dropped), (self.counts, later.counts)):
             for key, count in counts.items():
                 total[key] = total.get(key, 0) + count
@@ -88,9 +93,47 @@ class Outcome:
         """Set the output."""
         self.data, self.size = data or None, len(data)
 
+    @property
+    def held(self) -> bool:
+        """Return whether there is output that no worker has written."""
+        return self.data is not None or any(lines is not None for lines, _ in self.sides)
+
 
 # An operator is picklable, so that it can run in another process.
 Operator = Callable[[Block], Outcome]
+
+
+class OfChunk(Protocol):
+    """Make the operators for the blocks of each chunk; picklable."""
+
+    def of_chunk(self, note: Any, /) -> Operator:
+        """Return an operator that is called with the blocks of one chunk, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """An operator that needs to know something of each chunk, which is too much to send to every worker.
+
+    Attributes:
+        operator: makes operators on the workers.
+        note: called in this process with each ``chunks.Chunk``, in order; returns what goes to ``of_chunk``.
+    """
+
+    operator: OfChunk
+    note: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class without_output:
+    """An operator whose output nobody wants: only its counts travel."""
+
+    operator: Operator
+
+    def __call__(self, block: Block) -> Outcome:
+        """Return the outcome of a block without its output."""
+        outcome = self.operator(block)
+        outcome.put(b"")
+        return outcome
 
 
 @dataclass(frozen=True, slots=True)

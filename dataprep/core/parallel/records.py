@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import orjson
 from dataprep.core.io import Block, Part
 from dataprep.core.parallel.operators import Failure, Outcome
 
-_VERSION = 1
+_VERSION = 2
 # Data of a block and its identity are needed by its worker only.
 _BLOCK = ("path", "start", "end", "unit", "first", "source")
 _OUTCOME = ("lines", "rows_in", "rows_out", "too_long", "size")
@@ -29,21 +29,22 @@ class Record:
     Attributes:
         number: the chunk.
         outcomes: blocks, which hold no data, with their outcomes, in order.
-        part: the part that the worker wrote; ``None`` if there was no output, or the outcomes hold it.
+        parts: for each output the part that the worker wrote; ``None`` if there was nothing for it, or the
+            outcomes hold it.
     """
 
     number: int
     outcomes: list[tuple[Block, Outcome]] = field(default_factory=list)
-    part: Part | None = None
+    parts: list[Part | None] = field(default_factory=list)
 
     def add(self, block: Block, outcome: Outcome) -> None:
         """Take the outcome of the next block, together with the one before if they tell no more apart."""
         # A block that holds its bytes may lack an end, and whoever counts what was read needs its size.
         end = block.end if block.data is None else block.start + len(block.data)
         block = replace(block, data=None, end=end)
-        if self.outcomes and outcome.payload is None and outcome.data is None:
+        if self.outcomes and outcome.payload is None and not outcome.held:
             before, total = self.outcomes[-1]
-            if before.path == block.path and not block.first and total.payload is None and total.data is None:
+            if before.path == block.path and not block.first and total.payload is None and not total.held:
                 total.extend(outcome)
                 self.outcomes[-1] = replace(before, end=before.end + block.end - block.start), total
                 return
@@ -61,7 +62,7 @@ def to_json(record: Record, fingerprint: str) -> bytes | None:
                 "version": _VERSION,
                 "fingerprint": fingerprint,
                 "number": record.number,
-                "part": record.part and {item.name: getattr(record.part, item.name) for item in fields(Part)},
+                "parts": [part and astuple(part) for part in record.parts],
                 "outcomes": [_outcome_json(block, outcome) for block, outcome in record.outcomes],
             }
         )
@@ -76,13 +77,13 @@ def from_json(data: bytes, fingerprint: str) -> Record | None:
         if read["version"] != _VERSION or read["fingerprint"] != fingerprint:
             return None
         outcomes = [_outcome_of(each) for each in read["outcomes"]]
-        return Record(read["number"], outcomes, read["part"] and Part(**read["part"]))
+        return Record(read["number"], outcomes, [part and Part(*part) for part in read["parts"]])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
 
 
 def _outcome_json(block: Block, outcome: Outcome) -> dict[str, Any]:
-    if outcome.data is not None:
+    if outcome.held:
         raise TypeError  # it is output, which is not kept twice
     return {
         "block": {name: _plain(getattr(block, name)) for name in _BLOCK},
@@ -94,6 +95,7 @@ def _outcome_json(block: Block, outcome: Outcome) -> dict[str, Any]:
         ],
         "counts": [[_plain(key), count] for key, count in outcome.counts.items()],
         "payload": _plain(outcome.payload),
+        "sides": [rows for _, rows in outcome.sides],
     }
 
 
@@ -108,6 +110,7 @@ def _outcome_of(read: Mapping[str, Any]) -> tuple[Block, Outcome]:
         failures=failures,
         counts=counts,
         payload=_value(read["payload"]),
+        sides=[(None, rows) for rows in read["sides"]],
         **{name: read[name] for name in _OUTCOME},
     )
 

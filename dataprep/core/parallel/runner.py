@@ -18,7 +18,7 @@ from dataprep.core.jsonl import UNREADABLE, too_long
 from dataprep.core.ledger import Ledger, advance
 from dataprep.core.options import check_whole
 from dataprep.core.parallel.engines import backend_for, current
-from dataprep.core.parallel.operators import Operator, Outcome, rows_in
+from dataprep.core.parallel.operators import Noted, Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Pool, available_cores
 
 Progress = Callable[[int], None]  # called with the bytes of input that were worked off since the last call
@@ -50,13 +50,21 @@ def workers_for(paths: Iterable[str | Path], workers: int | None = None) -> int:
     return available_cores() if size > AUTO_WORKERS_BYTES else 1
 
 
+def by_chunks(outputs: Iterable[object]) -> bool:
+    """Return whether work for these outputs goes chunk by chunk: on a cluster, or for a folder of parts."""
+    present = current()
+    on_cluster = present is not None and present.cluster is not None
+    return on_cluster or any(isinstance(output, PartsOutput) for output in outputs)
+
+
 def run_operator(
-    operator: Operator,
+    operator: Operator | Noted,
     blocks: Iterable[Block],
     *,
     workers: int = 1,
     numbered: bool = False,
     output: Sink | None = None,
+    sides: Sequence[Output | None] = (),
     stop: bool = False,
 ) -> Generator[tuple[Block, Outcome], None, None]:
     """Yield each block with its outcome, in the order of the blocks.
@@ -65,15 +73,16 @@ def run_operator(
     the beginning of the file.
 
     Args:
-        operator: picklable if there are several workers.
+        operator: picklable if there are several workers; ``Noted`` only if ``by_chunks(outputs)``.
         blocks: of one file after another.
         workers: number of processes; 1 runs the operator in this one.
         numbered: give each block ``rows_before``, for an operator made with ``with_place``.
         output: where workers may write; outcomes that were written come without ``data``.
+        sides: where they may write what is in ``Outcome.sides``.
         stop: the first bad row ends the run, so later ones need not be looked for.
     """
     before = 0
-    for block, outcome in _outcomes(operator, iter(blocks), workers, numbered, output, stop):
+    for block, outcome in _outcomes(operator, iter(blocks), workers, numbered, (output, *sides), stop):
         if block.first:
             before = 0
         # Before the failures of the block are reported: a line this long is no bad row, the file is not JSON
@@ -89,7 +98,7 @@ def run_operator(
 
 def run_into(
     blocks: Iterable[Block],
-    operator: Operator,
+    operator: Operator | Noted,
     output: Sink | None,
     ledger: Ledger,
     rejects: Rejects,
@@ -97,6 +106,7 @@ def run_into(
     paths: Sequence[str],
     workers: int = 1,
     numbered: bool = False,
+    sides: Sequence[Output | None] = (),
     take: Callable[[Block, Outcome], None] | None = None,
     progress: Progress | None = None,
     expected: str = "rows",
@@ -105,13 +115,14 @@ def run_into(
 
     Args:
         blocks: the rows of ``paths``.
-        operator: what is done with them.
+        operator: as for ``run_operator``.
         output: where its output goes; ``None`` leaves output and ``ledger.rows_out`` to ``take``.
         ledger: takes the rows that came in, went out, were dropped or failed.
         rejects: takes bad rows; without a file of rejects the first one raises.
         paths: the files; each must have a row.
-        workers: as for ``run``.
-        numbered: as for ``run``.
+        workers: as for ``run_operator``.
+        numbered: as for ``run_operator``.
+        sides: outputs for what is in ``Outcome.sides``; ``None`` in place of one that is not wanted.
         take: called with each block and its outcome, after its output was written.
         progress: called after each block.
         expected: what the files hold, for messages.
@@ -129,7 +140,7 @@ def run_into(
     if isinstance(output, PartsOutput):
         output.ledger = ledger
     outcomes = run_operator(
-        operator, blocks, workers=workers, numbered=numbered, output=output, stop=rejects.raises
+        operator, blocks, workers=workers, numbered=numbered, output=output, sides=sides, stop=rejects.raises
     )
     with closing(outcomes):  # ends the workers when a bad row ends the command
         for block, outcome in outcomes:
@@ -148,6 +159,9 @@ def run_into(
                     output.write(outcome.data or b"", outcome.rows_out)  # else a worker has written it
                 elif outcome.data is not None:
                     output.write(outcome.data)
+            for side, (lines, rows) in zip(sides, outcome.sides, strict=bool(outcome.sides)):
+                if side is not None:
+                    side.write(lines or b"", rows)  # else a worker has written it
             if take is not None:
                 take(block, outcome)
             size = block.end - block.start if block.data is None else len(block.data)
@@ -196,21 +210,22 @@ def refuse_unreadable(rows_of: Mapping[str, int], unreadable: Mapping[str, int])
 
 
 def _outcomes(
-    operator: Operator,
+    operator: Operator | Noted,
     blocks: Iterator[Block],
     workers: int,
     numbered: bool,
-    output: Sink | None,
+    outputs: Sequence[Sink | None],
     stop: bool,
 ) -> Iterator[tuple[Block, Outcome]]:
-    engine = current()
-    if isinstance(output, PartsOutput) or (engine is not None and engine.cluster is not None):
+    if by_chunks(outputs):
         # Not at the top: it imports numpy, which most commands do without.
         from dataprep.core.parallel.chunks import run_chunks
 
-        taking, backend = output if isinstance(output, Output) else None, backend_for(workers)
-        yield from run_chunks(operator, blocks, backend=backend, output=taking, numbered=numbered, stop=stop)
+        taking = [output if isinstance(output, Output) else None for output in outputs]
+        backend = backend_for(workers)
+        yield from run_chunks(operator, blocks, backend=backend, outputs=taking, numbered=numbered, stop=stop)
         return
+    assert not isinstance(operator, Noted), "only chunks have notes"
     if workers == 1:
         rows = 0
         for block in blocks:
@@ -232,7 +247,7 @@ def _outcomes(
             if numbered and not block.array:
                 rows += rows_in(block)
 
-    direct, name = (None, "") if output is None else (output.direct, output.path)
+    direct, name = (None, "") if outputs[0] is None else (outputs[0].direct, outputs[0].path)
     with Pool(operator, workers, output=direct, name=name) as pool:
         for outcome in pool.map(tasks(), heavy=lambda block: block.data is not None):
             yield given.popleft(), outcome

@@ -10,6 +10,7 @@ are found that end workers.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -91,6 +92,7 @@ def exchange(
     backend: Backend,
     batch: int = 1,
     bisection: Bisection[Task] | None = None,
+    take: Take | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
     """Divide the results of all tasks among buckets; yield each bucket's number and result as it is joined.
 
@@ -108,23 +110,81 @@ def exchange(
             stored piece takes a few kilobytes of the calling process's memory, and on a cluster those below
             100 kB pass it, so small pieces need batches.
         bisection: as for ``run``, for the tasks that are divided.
+        take: as for ``scattered``.
 
     Raises:
         Exception: as for ``run``.
     """
+    made = scattered(split, tasks, buckets, backend=backend, batch=batch, bisection=bisection, take=take)
+    with made as pieces:
+        yield from run(_Joining(join, pieces.fetch), pieces.taken(), backend=backend)
+
+
+Take = Callable[[int, Any], None]
+
+
+@contextmanager
+def scattered(
+    split: Callable[[Task], Any],
+    tasks: Iterable[Task],
+    buckets: int,
+    *,
+    backend: Backend,
+    batch: int = 1,
+    bisection: Bisection[Task] | None = None,
+    take: Take | None = None,
+) -> Iterator[Pieces]:
+    """Divide the results of all tasks among buckets, as ``exchange`` does, and keep the pieces while inside.
+
+    For work that needs more than one look at the pieces.
+
+    Args:
+        split: as for ``exchange``. With ``take`` it returns a pair: what that is called with, and pieces.
+        tasks: as for ``exchange``.
+        buckets: as for ``exchange``.
+        backend: as for ``exchange``.
+        batch: as for ``exchange``.
+        bisection: as for ``exchange``.
+        take: called in this process with the number of each task, and what ``split`` returned beside the
+            pieces, as tasks are completed.
+    """
     searched = _batches_of(bisection) if bisection is not None else None
-    with backend.keeping(_Splitting(split, buckets), buckets) as kept:
-        made: dict[int, list[Any]] = {}
-        for number, pieces in run(kept.split, _batches(tasks, batch), backend=backend, bisection=searched):
-            made[number] = pieces
+    dividing = _Splitting(split, buckets, take is not None)
+    with backend.keeping(dividing, buckets) as kept:
+        pieces = Pieces(_Fetching(kept.fetch), buckets)
+        batches = run(kept.split, _batches(tasks, batch), backend=backend, bisection=searched)
+        for number, (notes, references) in batches:
+            pieces.made[number] = references
+            for place, note in enumerate(notes):
+                assert take is not None
+                take(number * batch + place, note)
+        yield pieces
 
-        def joins() -> Iterator[tuple[int, list[Any]]]:
-            for bucket in range(buckets):
-                yield bucket, [made[number][bucket] for number in range(len(made))]
-                for pieces in made.values():  # the store can drop them once the task is completed
-                    pieces[bucket] = None
 
-        yield from run(_Joining(join, kept.fetch), joins(), backend=backend)
+@dataclass
+class Pieces:
+    """Pieces that are kept where they were made.
+
+    Attributes:
+        fetch: yields the pieces of references, in the order of the tasks; picklable, for a worker.
+        buckets: number of buckets.
+        made: for each batch of tasks, its references by bucket.
+    """
+
+    fetch: Callable[[Sequence[Any]], Iterator[Any]]
+    buckets: int
+    made: dict[int, list[Any]] = field(default_factory=dict)
+
+    def of(self, bucket: int) -> list[Any]:
+        """Return references to the pieces of a bucket."""
+        return [self.made[number][bucket] for number in range(len(self.made))]
+
+    def taken(self) -> Iterator[tuple[int, list[Any]]]:
+        """Yield each bucket with references to its pieces, which are dropped then."""
+        for bucket in range(self.buckets):
+            yield bucket, self.of(bucket)
+            for pieces in self.made.values():  # the store can drop them once the task is completed
+                pieces[bucket] = None
 
 
 # Some tasks that are divided together, each with its place among them.
@@ -161,13 +221,30 @@ def _batches_of(bisection: Bisection[Task]) -> Bisection[_Batch[Task]]:
 class _Splitting:
     """A work that divides a batch: for each bucket, the pieces of its tasks."""
 
-    split: Callable[[Any], Sequence[Any]]
+    split: Callable[[Any], Any]
     buckets: int
+    noted: bool
 
-    def __call__(self, batch: _Batch[Any]) -> list[tuple[Any, ...]]:
-        pieces = [self.split(task) for _, task in batch]
+    def __call__(self, batch: _Batch[Any]) -> tuple[list[Any], list[tuple[Any, ...]]]:
+        notes, pieces = [], []
+        for _, task in batch:
+            made = self.split(task)
+            if self.noted:
+                note, made = made
+                notes.append(note)
+            pieces.append(made)
         assert all(len(row) == self.buckets for row in pieces), f"expected {self.buckets} pieces of a task"
-        return [*zip(*pieces, strict=True)]
+        return notes, [*zip(*pieces, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetching:
+    """Yields the pieces of batches one by one."""
+
+    fetch: Callable[[Sequence[Any]], Iterator[tuple[Any, ...]]]
+
+    def __call__(self, references: Sequence[Any]) -> Iterator[Any]:
+        return (piece for pieces in self.fetch(references) for piece in pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +252,11 @@ class _Joining:
     """A work that joins the pieces of a bucket."""
 
     join: Callable[[int, Iterator[Any]], Any]
-    fetch: Callable[[Sequence[Any]], Iterator[tuple[Any, ...]]]
+    fetch: Callable[[Sequence[Any]], Iterator[Any]]
 
     def __call__(self, task: tuple[int, list[Any]]) -> Any:
         bucket, references = task
-        return self.join(bucket, (piece for pieces in self.fetch(references) for piece in pieces))
+        return self.join(bucket, self.fetch(references))
 
 
 @dataclass(slots=True)

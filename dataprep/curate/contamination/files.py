@@ -15,7 +15,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import Location, UsageError
 from dataprep.core.io import Block
 from dataprep.core.ledger import Ledger
-from dataprep.core.parallel import Outcome, Progress, run_into, workers_for
+from dataprep.core.parallel import Outcome, Progress, run_into, without_output, workers_for
 from dataprep.curate.contamination.index import LONG, build_index
 from dataprep.curate.contamination.items import Item, Text, read_items
 from dataprep.curate.contamination.matching import KINDS, Kind, Matcher
@@ -109,7 +109,7 @@ def decontaminate_files(
     items, texts = read_items(tests, settings.fields)
     index = build_index(texts, settings.ngram)
     matcher = Matcher(index, Patterns.of(index, LONG), settings.overlap, settings.near)
-    operator = Decontaminate(matcher, settings.fields)
+    operator = Decontaminate(matcher, settings.fields, shows_rows=dropped is not None)
     ledger = Ledger()
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
@@ -126,7 +126,7 @@ def decontaminate_files(
 
         run_into(
             (block for path in trains for block in files.read_row_blocks(path)),
-            operator, out, ledger, bad,
+            operator if out is not None else without_output(operator), out, ledger, bad,
             paths=trains, workers=workers_for(trains, workers), take=take, progress=progress,
         )  # fmt: skip
         ledger.rows_out = kept["rows"]
@@ -169,7 +169,8 @@ class _Collected:
     def take(self, block: Block, outcome: Outcome) -> None:
         if block.first:
             self._before = 0
-        for drop in outcome.payload:
+        # Of a row that ends its worker there is no payload.
+        for drop in map(Drop.of, outcome.payload or ()):
             where = Location(block.path, self._before + drop.line, block.unit)
             self._add(where, drop)
         self._before += outcome.lines

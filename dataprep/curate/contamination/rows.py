@@ -42,7 +42,7 @@ class Drop:
 
     Attributes:
         line: its line or number, counted from 1; within its block until the block is merged.
-        row: its bytes.
+        row: its bytes; empty if nobody wants them.
         matches: the test texts in it, the surest first.
         part: the field or message with the overlapping text.
         span: the characters of that text.
@@ -56,13 +56,31 @@ class Drop:
     span: tuple[int, int] | None
     text: str
 
+    def plain(self) -> tuple[Any, ...]:
+        """Return the drop as plain data, as the record of a finished chunk can hold it."""
+        matches = [(match.text, match.kind, match.score, match.begin, match.end) for match in self.matches]
+        return self.line, self.row, matches, self.part, self.span, self.text
+
+    @classmethod
+    def of(cls, plain: tuple[Any, ...]) -> Drop:
+        """Return what ``plain`` returned the data of; the slots of its matches are empty."""
+        line, row, matches, part, span, text = plain
+        return cls(line, row, [Match(*match) for match in matches], part, span, text)
+
 
 @dataclass(frozen=True, slots=True)
 class Decontaminate:
-    """An operator that keeps the rows without test texts; its payload is the list of drops."""
+    """An operator that keeps the rows without test texts; its payload is the list of drops, as plain data.
+
+    Attributes:
+        matcher: the test texts.
+        fields: the parts of test rows.
+        shows_rows: whether drops have the bytes of the rows.
+    """
 
     matcher: Matcher
     fields: tuple[str, ...]
+    shows_rows: bool = True
 
     def __call__(self, block: Block) -> Outcome:
         """Return the rows of a block that repeat no test row."""
@@ -79,7 +97,12 @@ class Decontaminate:
                 found[number] = parts, [*sure.values()]
         lines, places = read.lines, read.line_numbers
         drops = [
-            Drop(places[number], lines[number], matches, *parts.overlap(matches[0]))
+            Drop(
+                places[number],
+                lines[number] if self.shows_rows else b"",
+                matches,
+                *parts.overlap(matches[0]),
+            ).plain()
             for number, (parts, matches) in sorted(found.items())
         ]
         kept: list[bytes] = read.settle(

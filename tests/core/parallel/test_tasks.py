@@ -11,7 +11,7 @@ import pytest
 from dataprep.core.errors import FileError, InputError, RowDropped, RowError, UsageError, WorkerError
 from dataprep.core.parallel import processes
 from dataprep.core.parallel.backends import REPEATS, Inline, Processes
-from dataprep.core.parallel.tasks import MOST_LOST, Bisection, exchange, run
+from dataprep.core.parallel.tasks import MOST_LOST, Bisection, exchange, run, scattered
 from tests.core.parallel import works
 from tests.core.parallel.works import Lines
 from tests.core.test_engine import children
@@ -213,6 +213,52 @@ def test_exchange_joins_pieces_in_the_order_of_the_tasks(backend, count, batch):
         for bucket in range(5)
     }
     assert results == expected
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_exchange_hands_notes_to_the_caller(backend, batch):
+    """The note of each task comes once, with its number; an error of the caller ends the exchange."""
+    notes = {}
+    results = exchange(
+        works.noted_by_remainder,
+        works.listed,
+        range(7),
+        5,
+        backend=backend,
+        batch=batch,
+        take=notes.__setitem__,
+    )
+    expected = dict(exchange(works.by_remainder, works.listed, range(7), 5, backend=Inline()))
+    assert dict(results) == expected
+    assert notes == {number: f"note {number}" for number in range(7)}
+
+    def refuse(number, _note):
+        if number == 2:
+            raise RowError("no", "good")
+
+    with pytest.raises(RowError, match="good"):
+        list(
+            exchange(
+                works.noted_by_remainder,
+                works.listed,
+                range(90),
+                5,
+                backend=backend,
+                batch=batch,
+                take=refuse,
+            )
+        )
+
+
+def test_pieces_can_be_looked_at_more_than_once(backend):
+    """As long as they are kept."""
+    with scattered(works.by_remainder, range(7), 5, backend=backend, batch=2) as pieces:
+        work = works.Fetched(pieces.fetch)
+        for _ in range(2):
+            found = dict(run(work, [pieces.of(bucket) for bucket in range(5)], backend=backend))
+            assert found == {
+                bucket: [number for number in range(70) if number % 5 == bucket] for bucket in range(5)
+            }
 
 
 def test_exchange_leaves_no_file(backend, tmp_path, monkeypatch):

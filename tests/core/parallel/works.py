@@ -122,6 +122,11 @@ def by_remainder(task):
     return [[number for number in numbers if number % 5 == bucket] for bucket in range(5)]
 
 
+def noted_by_remainder(task):
+    """The same, and a note for the calling process."""
+    return f"note {task}", by_remainder(task)
+
+
 def listed(bucket, pieces):
     """Join pieces in their order."""
     return bucket, [number for piece in pieces for number in piece]
@@ -131,6 +136,16 @@ def reading_split(task):
     """Split the lines of a task, and end the process at one that is poison."""
     total, without = reading(task)
     return [(total, without), task.first]
+
+
+class Fetched(NamedTuple):
+    """Bring pieces here, and join them."""
+
+    fetch: object
+
+    def __call__(self, references):
+        """Join pieces of numbers."""
+        return [number for piece in self.fetch(references) for number in piece]
 
 
 def gathered(_bucket, pieces):
