@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -67,7 +68,8 @@ def labels_file(path: str, converter: converters.Converter | None) -> Path | Non
 def _labelled(path: str, row_blocks: Iterable[files.Block], beside: str, name: str) -> Iterator[files.Block]:
     labels = files.read_text(beside).split()
     used = 0
-    for block in row_blocks:
+    # Here, in one process: the place of a label follows from the rows before it, and such sets are small.
+    for block in chain.from_iterable(map(files.pieces, row_blocks)):
         lines = block.read().split(b"\n")
         for number, line in enumerate(lines):
             if not line.strip():

@@ -55,7 +55,7 @@ def translated(path: str) -> Iterator[None]:
     """Turn errors of the operating system and of decompression into dataprep's own, with the path."""
     try:
         yield
-    except FileError:
+    except (FileError, GeneratorExit):  # whoever reads may stop: no reason to import decompressors
         raise
     except FileNotFoundError:
         raise FileError(path, "no such file") from None

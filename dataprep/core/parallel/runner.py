@@ -173,13 +173,15 @@ def run_into(
     return counts
 
 
-def rows_of(blocks: Iterable[Block], operator: Operator, path: str | None = None) -> Iterator[dict[str, Any]]:
+def rows_of(
+    blocks: Iterable[Block], operator: Operator, path: str | None = None, *, numbered: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield the rows that an operator makes, for a library's caller; the first bad row raises ``InputError``.
 
-    A file named by ``path`` must have rows.
+    A file named by ``path`` must have rows. ``numbered`` is as for ``run_operator``.
     """
     count = 0
-    for block, outcome in run_operator(operator, blocks):
+    for block, outcome in run_operator(operator, blocks, numbered=numbered):
         count += outcome.rows_in
         for failure in outcome.failures:
             raise InputError(Location(block.path, failure.line, block.unit), failure.message)
