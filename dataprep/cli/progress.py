@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from dataprep.cli.console import say
@@ -145,12 +144,12 @@ def bytes_bar(
     if quiet:
         yield None
         return
-    from dataprep.core.io import files_of  # it and what it imports take milliseconds of every start
+    # Standard input has no size that is known before it was read.
+    from dataprep.core.io import files_of, is_url, size_of
 
-    # Standard input and remote files have no size that is known before they were read.
-    total = passes * sum(
-        Path(part).stat().st_size for path in inputs for part in files_of(path) if Path(part).is_file()
-    )
+    # To ask a store for the size of each part would cost more than a bar is worth.
+    parts = (part for path in inputs for part in ([path] if is_url(path) else files_of(path)))
+    total = passes * sum(map(size_of, parts))
     if not sys.stderr.isatty() or total < PROGRESS_BYTES:
         count = _Count(label)
         yield lambda done: count("bytes", done, total)

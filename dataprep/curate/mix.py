@@ -29,7 +29,7 @@ from dataprep.curate.mixing import (
 )
 from dataprep.curate.texts import TextOf
 from dataprep.datasets.merge import gather, write_part
-from dataprep.datasets.merge_inputs import Scanner, find_rows, plain_lines, scratch_beside
+from dataprep.datasets.merge_inputs import Scanner, find_rows, plain_lines, watched
 from dataprep.datasets.merge_rows import Index
 
 if TYPE_CHECKING:
@@ -128,11 +128,11 @@ def mix_files(
     files.check_apart([] if dry_run else [output], paths)
     if not isinstance(rejects, Rejects):
         files.check_distinct(rejects, [output], paths)
-    ledger, unchanged = Ledger(), files.Unchanged(part for path in paths for part in files.files_of(path))
+    ledger, unchanged = Ledger(), files.Unchanged(watched(paths))
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         with files.writing(str(output)):
-            scratch = stack.enter_context(files.new_folder(scratch_beside(str(output))))
+            scratch = stack.enter_context(files.new_folder(files.scratch_beside(str(output))))
             lines = [plain_lines(path, scratch) for path in paths]
         scanner = Scanner(True) if encode is None or tokens is None else CountTokens(encode, on)
         lengths: list[NDArray[np.int64]] = []
@@ -205,7 +205,7 @@ def _check(
     for path in weights:
         files.check_input(path)
     for path, other in combinations([path for path in weights if path != files.STDIO], 2):
-        if Path(path).samefile(other):
+        if files.is_same_file(path, other):
             raise UsageError(f"{path} and {other} are one file: give it once, with the sum of its weights")
     check_whole("--seed", seed)
     check_amounts(amounts)

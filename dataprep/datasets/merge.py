@@ -25,7 +25,7 @@ from dataprep.datasets.merge_inputs import (
     find_rows,
     has_lines,
     plain_lines,
-    scratch_beside,
+    watched,
 )
 from dataprep.datasets.merge_rows import Index, Part, gather_in_memory, gather_on_disk
 
@@ -69,13 +69,13 @@ def merge_files(
         files.check_distinct(rejects, [target], paths)
     if memory < 1:
         raise UsageError("--memory must be more than 0")
-    ledger, unchanged = Ledger(), files.Unchanged(part for path in paths for part in files.files_of(path))
+    ledger, unchanged = Ledger(), files.Unchanged(watched(paths))
     engine = current()
     on_cluster = engine is not None and engine.cluster is not None
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         with files.writing(target):
-            scratch = stack.enter_context(files.new_folder(scratch_beside(target)))
+            scratch = stack.enter_context(files.new_folder(files.scratch_beside(target)))
         try:
             if not shuffle and (on_cluster or files.is_parts(target)):
                 out = _opened(target, ledger, stack)

@@ -225,7 +225,7 @@ class Split:
             ends = portion.starts.astype(np.int64) + portion.lengths
             # A file system may not show that the file is another one by now.
             if ends[-1] >= len(data) or (np.frombuffer(data, np.uint8)[ends] != _NEWLINE).any():
-                raise files.changed(portion.block.file)
+                raise files.changed(portion.block.path)
             lines.append(data)
             starts.append(portion.starts + np.int64(base))
             base += len(data)

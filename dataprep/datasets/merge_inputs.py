@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -30,7 +29,6 @@ from dataprep.core.parallel import (
     run_operator,
     workers_for,
 )
-from dataprep.core.urls import is_url
 from dataprep.datasets.merge_rows import Index, Scan, build_index
 
 if TYPE_CHECKING:
@@ -54,8 +52,8 @@ def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     """
     paths: list[str] = []
     for given in [str(inputs)] if isinstance(inputs, str | Path) else map(str, inputs):
-        if given != "-" and Path(given).is_dir() and files.files_of(given) == [given]:
-            inside = [str(path) for path in Path(given).glob("[!.]*.jsonl")]
+        if files.is_folder(given) and files.files_of(given) == [given]:
+            inside = [path for path in files.files_in(given) if path.endswith(".jsonl")]
             if not inside:
                 raise FileError(given, "the directory holds no *.jsonl file")
             paths += inside
@@ -69,12 +67,11 @@ def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     return sorted(paths)
 
 
-def scratch_beside(output: str) -> Path:
-    """Return the path beside which intermediate files are made."""
-    # Beside the output, because its disk must hold all rows anyway; /tmp can be small or in memory.
-    if output != "-" and not Path(output).is_char_device():
-        return Path(output).with_name("merge")
-    return Path(tempfile.gettempdir()) / "merge"
+def watched(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the files by which a change of the inputs is noticed."""
+    for path in paths:
+        # Each part in a store is noticed when it is read.
+        yield from [path] if files.is_url(path) else files.files_of(path)
 
 
 class Lines(NamedTuple):
@@ -110,12 +107,13 @@ def has_lines(path: str) -> bool:
         return False
     if files.is_parts(path) or files.files_of(path) != [path]:
         return True
-    return files.format_of(path).is_plain_lines and (is_url(path) or Path(path).is_file())
+    return files.format_of(path).is_plain_lines and files.is_file(path)
 
 
 def plain_lines(path: str, scratch: Path) -> Lines:
     """Return an input as plain lines, which are copied into ``scratch`` if they are not."""
-    if has_lines(path) and not is_url(path):
+    # An object is copied: rows are gathered from mapped files.
+    if has_lines(path) and not files.is_url(path):
         return Lines(path)
     copy = scratch / f"input{sum(1 for _ in scratch.iterdir())}.jsonl"
     unit: Unit = "line"
@@ -192,7 +190,7 @@ class Chunks:
         return next((files.files_of(path)[0] for path in paths), None)
 
     def _is_read_there(self, path: str) -> bool:
-        return self.shared and path != files.STDIO and (is_url(path) or Path(path).is_file())
+        return self.shared and files.is_file(path)
 
     def copy(self, backend: Backend) -> None:
         """Copy the inputs that are no plain lines."""
@@ -202,7 +200,7 @@ class Chunks:
             if has_lines(path):
                 continue
             if self._is_read_there(path):
-                provenance.read(path)
+                provenance.read(path, files.find(path) if files.is_url(path) else None)
                 there.append((number, path))
             else:  # a pipe, which only this process can read
                 self._copies[number] = work((number, path))
