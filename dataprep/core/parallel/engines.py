@@ -125,8 +125,8 @@ def cluster(address: str | None = None, *, workers: int | None = None) -> Iterat
     Inputs and outputs must be on storage that all nodes share: an object store, or a shared folder.
 
     Args:
-        address: of the cluster, such as ``host:6379``. Without one, a cluster is started on this machine and
-            stopped at the end.
+        address: of the cluster, such as ``host:6379``, or ``auto`` for the one of which this machine is a
+            node. Without one, a cluster is started on this machine and stopped at the end.
         workers: how many tasks may run at the same time. Defaults to the number of the cluster's processors.
 
     Raises:
