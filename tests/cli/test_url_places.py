@@ -206,7 +206,6 @@ def test_an_output_in_a_store_is_not_replayed(run, rows, s3):
     "command",
     [
         "generate {rows} --model m --base-url http://127.0.0.1:9 -o s3://b/journal.jsonl",
-        "tokenize {rows} --tokenizer t.model --chat-format llama-3 -o s3://b/shards",
         "tokenize {rows} --tokenizer s3://b/t.model --chat-format llama-3 -o shards",
         "train {rows} -o s3://b/run",
         "export {rows} --to hub-dir -o s3://b/out",

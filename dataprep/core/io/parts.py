@@ -45,8 +45,8 @@ _BEAT_SECONDS = 20
 class PartWriter:
     """Take the bytes of one part, and write it when it is complete."""
 
-    def __init__(self, where: str, number: int) -> None:
-        self.where, self.number = where, number
+    def __init__(self, where: str, number: int, suffix: str = ".jsonl") -> None:
+        self.where, self.number, self._suffix = where, number, suffix
         self.rows = self.size = 0
         self._digest = hashlib.sha256()
         # The name holds the digest, so it is known only at the end.
@@ -64,7 +64,8 @@ class PartWriter:
     def finish(self) -> Part:
         """Write the part and return it."""
         sha256 = self._digest.hexdigest()
-        part = Part(f"part-{self.number:05}-{sha256[:8]}.jsonl", self.rows, self.size, sha256)
+        name = f"part-{self.number:05}-{sha256[:8]}{self._suffix}"
+        part = Part(name, self.rows, self.size, sha256)
         with self._held:
             self._held.seek(0)
             folder_at(self.where).add(part.name, self._held)
@@ -83,15 +84,17 @@ class PartTarget:
         where: the folder or URL of the parts.
         key: names the run: everything that its parts depend on.
         first: the number of the first part.
+        suffix: of the names of the parts.
     """
 
     where: str
     key: str
     first: int = 0
+    suffix: str = ".jsonl"
 
     def writer(self, number: int) -> PartWriter:
         """Return a writer for the part of a chunk."""
-        return PartWriter(self.where, self.first + number)
+        return PartWriter(self.where, self.first + number, self.suffix)
 
     def keep(self, number: int, record: bytes) -> None:
         """Keep the record of a chunk whose part is written."""
@@ -151,9 +154,9 @@ class PartsFolder:
             for name in self._work():
                 self.folder.remove(name)
 
-    def target(self, key: str) -> PartTarget:
+    def target(self, key: str, suffix: str = ".jsonl") -> PartTarget:
         """Return the place for the parts of a run over chunks that comes now."""
-        return PartTarget(located_file(self.where), key, len(self.parts))
+        return PartTarget(located_file(self.where), key, len(self.parts), suffix)
 
     def add(self, part: Part, *, mine: bool = False) -> None:
         """Take a part that was written; in the order of the output."""
