@@ -281,8 +281,8 @@ def run_chunks(
         if isinstance(operator, Noted):
             note = operator.note
             chunks = (replace(chunk, note=note(chunk)) for chunk in chunks)
-        # Sets, and what was cached meanwhile, are pickled in another way by each process: an operator that has
-        # such parts says itself what it depends on.
+        # Sets, and what was cached meanwhile, are pickled in another way by each process: an operator that
+        # has such parts says itself what it depends on.
         key = run_key("operator", getattr(made, "key", None) or pickle.dumps(made), numbered)
         targets = [None if output is None else output.target(key) for output in outputs]
         waiting: dict[int, Record] = {}
