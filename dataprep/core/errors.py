@@ -28,12 +28,9 @@ other text from outside that a person reads, is made by ``one_line``.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 from dataprep.core.urls import without_credentials
-
-T = TypeVar("T")
 
 LINE_LENGTH = 1000
 """Maximum characters of a line that is printed. No screen shows more, and a field can have megabytes."""
@@ -226,32 +223,6 @@ class located:
             error = RowError("nested too deeply", "no trainer needs more than a few levels")
         if isinstance(error, RowError):
             raise InputError(self._where, f"{error}; {self._hint}" if self._hint else str(error)) from None
-
-
-class Deferred(Generic[T]):
-    """Iterate over items until they raise an error; ``check`` raises it, once the others are done."""
-
-    def __init__(self, items: Iterable[T]) -> None:
-        self._items = iter(items)
-        self._error: Exception | None = None
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        if self._error is None:
-            try:
-                return next(self._items)
-            except StopIteration:
-                raise
-            except Exception as error:  # noqa: BLE001 - `check` raises it
-                self._error = error
-        raise StopIteration
-
-    def check(self) -> None:
-        """Raise the error of the items, if there was one."""
-        if self._error is not None:
-            raise self._error
 
 
 def first_line(error: BaseException) -> str:

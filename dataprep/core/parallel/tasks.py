@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from dataprep.core.errors import Deferred, WorkerError, first_line
+from dataprep.core.errors import WorkerError, first_line
 from dataprep.core.parallel.backends import REPEATS, Backend, Crew, Ended
+from dataprep.core.parallel.pool import Ahead
 from dataprep.core.parallel.processes import DeadWorker
 
 Task = TypeVar("Task")
@@ -60,25 +61,26 @@ def run(
         bisection: finds the lines that end workers. Without it such a task ends the run.
 
     Raises:
-        Exception: what the work raised, for the first task of which it did, or what the tasks raised. No task
+        Exception: what the work raised, for the first task of which it did, or what ``tasks`` raised. No task
             after it is begun, and all before it are completed and yielded.
         WorkerError: workers die again and again.
     """
-    remaining = Deferred(tasks)
-    numbered = enumerate(remaining)
+    remaining, begun = Ahead(tasks), 0
     with backend.open(work) as crew:
         progress = _Progress(crew, bisection)
         while True:
             if progress.failed is None:
                 most = window or 2 * backend.slots  # which changes as machines come and go
-                for number, task in islice(numbered, max(0, most - len(progress.open))):
-                    progress.begin(number, task)
+                for task in islice(remaining, max(0, most - len(progress.open))):
+                    progress.begin(begun, task)
+                    begun += 1
+                if remaining.error is not None:
+                    progress.failed = begun, remaining.error
             if not progress.waits():
                 break
             yield from progress.settle(crew.wait())
         if progress.failed is not None:
             raise progress.failed[1]
-        remaining.check()
 
 
 def exchange(
@@ -204,7 +206,7 @@ _Batch = list[tuple[int, Task]]
 
 
 def _batches(tasks: Iterable[Task], size: int) -> Iterator[_Batch[Task]]:
-    remaining = Deferred(tasks)
+    remaining = Ahead(tasks)
     while batch := [*enumerate(islice(remaining, size))]:
         yield batch
     remaining.check()

@@ -118,7 +118,7 @@ def test_the_first_error_is_raised_and_those_before_it_are_done(backend, first, 
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("good", [[0, 1, 2, 8, 9, 10], [0, 1, 3, 8, 9, 10], []])
+@pytest.mark.parametrize("good", [[0, 1, 2, 8, 9, 10], [0, 1, 3, 8, 9, 10], [0, 1, 2, 8, 9, 3], []])
 def test_an_error_of_the_tasks_comes_after_those_of_the_work(backend, good, batch):
     """As it would if one task was done after the other, also where tasks are read ahead."""
 
