@@ -8,6 +8,7 @@ from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core.errors import Location, UsageError
+from dataprep.core.urls import is_url
 
 
 def checked_inputs(
@@ -36,6 +37,27 @@ def blocks_of(paths: Iterable[str]) -> Iterator[files.Block]:
     """Yield the blocks of one file after the other."""
     for path in paths:
         yield from files.read_row_blocks(path)
+
+
+def read_once(path: str) -> bool:
+    """Return whether an input can be read once only: standard input, a pipe, or a device."""
+    if path == files.STDIO:
+        return True
+    return not is_url(path) and not Path(path).is_file() and files.files_of(path) == [path]
+
+
+def bytes_of(paths: Iterable[str]) -> int:
+    """Return the bytes of inputs together; those of pipes are not known, and not counted."""
+    total = 0
+    for path in paths:
+        for part in () if read_once(path) else files.files_of(path):
+            if is_url(part):
+                from dataprep.core.io.stores import store_of  # only a URL needs the libraries of stores
+
+                total += store_of(part).stat(part).size
+            else:
+                total += Path(part).stat().st_size
+    return total
 
 
 def place_fields(where: Location) -> dict[str, Any]:

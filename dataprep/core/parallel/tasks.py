@@ -113,7 +113,7 @@ def exchange(
     """
     made = scattered(split, tasks, buckets, backend=backend, batch=batch, bisection=bisection, take=take)
     with made as pieces:
-        yield from run(_Joining(join, pieces.fetch), pieces.taken(), backend=backend)
+        yield from pieces.join(join, backend=backend)
 
 
 Take = Callable[[int, Any], None]
@@ -175,9 +175,18 @@ class Pieces:
         """Return references to the pieces of a bucket."""
         return [self.made[number][bucket] for number in range(len(self.made))]
 
-    def taken(self) -> Iterator[tuple[int, list[Any]]]:
-        """Yield each bucket with references to its pieces, which are dropped then."""
-        for bucket in range(self.buckets):
+    def join(
+        self, join: Callable[[int, Iterator[Any]], Result], buckets: int | None = None, *, backend: Backend
+    ) -> Generator[tuple[int, Result], None, None]:
+        """Yield the number of each bucket, or of the first ``buckets``, with what joins its pieces.
+
+        They are dropped then.
+        """
+        tasks = self._taken(self.buckets if buckets is None else buckets)
+        yield from run(_Joining(join, self.fetch), tasks, backend=backend)
+
+    def _taken(self, buckets: int) -> Iterator[tuple[int, list[Any]]]:
+        for bucket in range(buckets):
             yield bucket, self.of(bucket)
             for pieces in self.made.values():  # the store can drop them once the task is completed
                 pieces[bucket] = None
