@@ -8,7 +8,6 @@ from typing import Any
 
 from dataprep.core import io as files
 from dataprep.core.errors import Location, UsageError
-from dataprep.core.urls import is_url
 
 
 def checked_inputs(
@@ -41,23 +40,12 @@ def blocks_of(paths: Iterable[str]) -> Iterator[files.Block]:
 
 def read_once(path: str) -> bool:
     """Return whether an input can be read once only: standard input, a pipe, or a device."""
-    if path == files.STDIO:
-        return True
-    return not is_url(path) and not Path(path).is_file() and files.files_of(path) == [path]
+    return path == files.STDIO or (not files.is_file(path) and files.files_of(path) == [path])
 
 
 def bytes_of(paths: Iterable[str]) -> int:
     """Return the bytes of inputs together; those of pipes are not known, and not counted."""
-    total = 0
-    for path in paths:
-        for part in () if read_once(path) else files.files_of(path):
-            if is_url(part):
-                from dataprep.core.io.stores import store_of  # only a URL needs the libraries of stores
-
-                total += store_of(part).stat(part).size
-            else:
-                total += Path(part).stat().st_size
-    return total
+    return sum(files.size_of(part) for path in paths if not read_once(path) for part in files.files_of(path))
 
 
 def place_fields(where: Location) -> dict[str, Any]:

@@ -27,7 +27,7 @@ import orjson
 
 from dataprep import __version__
 from dataprep.core.errors import FileError, InputError, UsageError, first_line
-from dataprep.core.io import new_folder, write_text, writing
+from dataprep.core.io import check_local, new_folder, write_text, writing
 from dataprep.core.options import absolute, to_config, to_toml
 from dataprep.core.records import describe
 from dataprep.tokens.shards.writing import locked
@@ -75,6 +75,7 @@ class RunDir:
     """A run's directory."""
 
     def __init__(self, path: str | Path) -> None:
+        check_local(path, "a run's directory")
         self.path = Path(path)
         # `branch` has the checkpoint that the second student of `--qat` starts from.
         self.checkpoints, self.branch = self.path / "checkpoints", self.path / "branch"

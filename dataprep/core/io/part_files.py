@@ -21,6 +21,7 @@ import orjson
 from dataprep.core.errors import ConflictError, FileError, InputError, NotFoundError, UsageError
 from dataprep.core.io.formats import STDIO
 from dataprep.core.io.unfinished import new_file
+from dataprep.core.urls import is_url
 
 MANIFEST = "manifest.json"
 FORMAT = "dataprep parts"
@@ -201,12 +202,17 @@ class StoreFolder:
 
 def folder_at(where: str) -> Folder:
     """Return the folder at a path or URL."""
-    return StoreFolder(where) if "://" in where else LocalFolder(where)
+    return StoreFolder(where) if is_url(where) else LocalFolder(where)
 
 
 def replaced(path: str) -> FileError:
     """Return the error for a manifest that another run wrote meanwhile."""
     return FileError(path, "another run wrote into the folder meanwhile; run the command again")
+
+
+def located_file(path: str) -> str:
+    """Return the absolute path of a local file or folder, for other processes; a URL as it is."""
+    return path if is_url(path) else str(Path(path).absolute()) + ("/" if path.endswith("/") else "")
 
 
 def is_parts(path: str) -> bool:
@@ -216,7 +222,7 @@ def is_parts(path: str) -> bool:
 
 def files_of(path: str) -> list[str]:
     """Return the files to read for a path: the parts of a folder of parts, or the path itself."""
-    if path == STDIO or not (is_parts(path) or ("://" not in path and Path(path).is_dir())):
+    if path == STDIO or not (is_parts(path) or (not is_url(path) and Path(path).is_dir())):
         return [path]
     folder = folder_at(path)
     manifest = read_manifest(folder)
@@ -282,5 +288,5 @@ def read_manifest(folder: Folder) -> PartsManifest | None:
 
 def check_target(path: str) -> None:
     """Raise ``UsageError`` if a folder of parts cannot be written at a path."""
-    if "://" not in path and Path(path).exists() and not Path(path).is_dir():
+    if not is_url(path) and Path(path).exists() and not Path(path).is_dir():
         raise UsageError(f"{path}: is a file; a path that ends with / is a folder of parts")

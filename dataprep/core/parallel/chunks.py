@@ -16,8 +16,9 @@ from typing import Any, cast
 
 from dataprep.core.errors import WorkerError
 from dataprep.core.io import Block, Output, Part, PartTarget, chunk_bytes, halves, in_chunks, pieces
+from dataprep.core.io.outputs import version
+from dataprep.core.io.part_files import located_file
 from dataprep.core.io.parts import PartWriter
-from dataprep.core.io.writing import version
 from dataprep.core.ledger import RESUMED, advance
 from dataprep.core.parallel.backends import Backend
 from dataprep.core.parallel.engines import current
@@ -205,7 +206,9 @@ def chunks_of(blocks: Iterable[Block], size: int, number: int = 0) -> Iterator[C
     total = 0
     for given in blocks:
         identity = None if given.identity is None else given.identity.anywhere()
-        block = replace(given, identity=identity)
+        # A worker on another machine has another folder of its own.
+        source = given.source if given.data is not None else located_file(given.file)
+        block = replace(given, identity=identity, source=source)
         # A compressed file is alone, because the size of its lines is not known.
         bytes_ = size if block.ragged and not block.end else block.end - block.start
         bytes_ = bytes_ if block.data is None else len(block.data)
