@@ -125,7 +125,7 @@ def dedup_files(
 
 @dataclass
 class _Work:
-    """What is to be done."""
+    """The files of a call, and how they are read and written."""
 
     paths: list[str]
     across: list[str]

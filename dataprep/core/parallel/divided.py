@@ -1,6 +1,6 @@
 """Divide what an operator finds in chunks among buckets, for commands that compare all rows with each other.
 
-What each chunk tells about itself comes to this process in the order of the chunks; the pieces do not.
+The records of chunks come to this process in the order of the chunks; the pieces do not come here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataprep.core.parallel.tasks import Pieces, scattered
 
 
 class Divide(Protocol):
-    """What divides the payloads of a chunk; picklable."""
+    """Divide the payloads of a chunk; picklable."""
 
     @property
     def buckets(self) -> int:

@@ -17,9 +17,9 @@ from dataprep.core.parallel.tasks import run
 from dataprep.curate.duplicates.exact import representatives
 from dataprep.curate.duplicates.join import build_buckets
 from dataprep.curate.duplicates.rows import Piece, Rows
+from dataprep.curate.duplicates.sets import open_sets
 from dataprep.curate.duplicates.similar import Repeats, find_repeats
 from dataprep.curate.duplicates.writing import ChunkDrops, WriteKept, drop_line, reason_of
-from dataprep.curate.near import open_sets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

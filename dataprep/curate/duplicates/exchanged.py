@@ -38,7 +38,7 @@ _GROUPS = 256  # files of dropped rows
 
 
 class Told(NamedTuple):
-    """What a chunk tells of itself, beside its record."""
+    """Facts about a chunk, beside its record."""
 
     unsound: NDArray[np.uint32]  # the lines that are no sound rows
     rows: int  # number of sound rows
@@ -272,7 +272,7 @@ class ReadChunks:
 
 @dataclass
 class Found:
-    """Which rows are dropped, and figures about them; see ``Repeated``."""
+    """The rows that are dropped, and figures about them; see ``Repeated``."""
 
     drops: Drops
     different: int = 0
