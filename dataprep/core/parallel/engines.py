@@ -82,8 +82,8 @@ def engine(
     """Run what is called inside on a cluster, or on processes of this machine; yield the engine.
 
     Args:
-        cluster: the address of a Ray cluster, ``HOST:PORT`` or ``auto``; ``local`` starts one on this
-            machine. ``None`` takes none.
+        cluster: the address of a Ray cluster, ``HOST:PORT``; ``local`` starts one on this machine.
+            ``None`` takes none.
         workers: how many tasks may run at the same time. Defaults to the number of processors.
         fresh: forget what an earlier run of the same command has done.
     """

@@ -97,8 +97,8 @@ def exchange(
 
     Args:
         split: returns for a task its piece for each bucket. A piece can be anything that can be pickled.
-        join: called with the number of a bucket and its pieces in the order of the tasks, which are read as
-            the iterator is.
+        join: called with the number of a bucket and its pieces in the order of the tasks. They may be read
+            as the iterator is, or be in memory together; arrays may be read-only.
         tasks: read as they can be begun.
         buckets: number of buckets, which are numbered from 0.
         backend: where the work is done.
@@ -147,7 +147,7 @@ def scattered(
     searched = _batches_of(bisection) if bisection is not None else None
     dividing = _Splitting(split, buckets, take is not None)
     with backend.keeping(dividing, buckets) as kept:
-        pieces = Pieces(_Fetching(kept.fetch), buckets)
+        pieces = Pieces(kept.joining, buckets)
         batches = run(kept.split, _batches(tasks, batch), backend=backend, bisection=searched)
         for number, (notes, references) in batches:
             pieces.made[number] = references
@@ -162,34 +162,39 @@ class Pieces:
     """Pieces that are kept where they were made.
 
     Attributes:
-        fetch: yields the pieces of references, in the order of the tasks; picklable, for a worker.
+        joining: makes a work of a function that joins pieces.
         buckets: number of buckets.
         made: for each batch of tasks, its references by bucket.
     """
 
-    fetch: Callable[[Sequence[Any]], Iterator[Any]]
+    joining: Callable[[Callable[[int, Iterator[Any]], Any]], Callable[[Any], Any]]
     buckets: int
     made: dict[int, list[Any]] = field(default_factory=dict)
 
-    def of(self, bucket: int) -> list[Any]:
-        """Return references to the pieces of a bucket."""
-        return [self.made[number][bucket] for number in range(len(self.made))]
-
     def join(
-        self, join: Callable[[int, Iterator[Any]], Result], buckets: int | None = None, *, backend: Backend
+        self,
+        join: Callable[[int, Iterator[Any]], Result],
+        buckets: int | None = None,
+        *,
+        backend: Backend,
+        keep: bool = False,
     ) -> Generator[tuple[int, Result], None, None]:
-        """Yield the number of each bucket, or of the first ``buckets``, with what joins its pieces.
+        """Yield the number of each bucket, and the result of ``join``, as buckets are joined.
 
-        They are dropped then.
+        Args:
+            join: as for ``exchange``.
+            buckets: join the first so many only. Defaults to all.
+            backend: the one that keeps the pieces.
+            keep: the pieces can be joined once more. Otherwise a bucket's are dropped once it is joined.
         """
-        tasks = self._taken(self.buckets if buckets is None else buckets)
-        yield from run(_Joining(join, self.fetch), tasks, backend=backend)
+        tasks = self._tasks(self.buckets if buckets is None else buckets, keep)
+        yield from run(self.joining(_Joining(join)), tasks, backend=backend)
 
-    def _taken(self, buckets: int) -> Iterator[tuple[int, list[Any]]]:
+    def _tasks(self, buckets: int, keep: bool) -> Iterator[tuple[int, list[Any]]]:
         for bucket in range(buckets):
-            yield bucket, self.of(bucket)
-            for pieces in self.made.values():  # the store can drop them once the task is completed
-                pieces[bucket] = None
+            yield bucket, [self.made[number][bucket] for number in range(len(self.made))]
+            for pieces in self.made.values() if not keep else ():
+                pieces[bucket] = None  # the task has it until it is completed
 
 
 # Some tasks that are divided together, each with its place among them.
@@ -243,25 +248,13 @@ class _Splitting:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fetching:
-    """Yields the pieces of batches one by one."""
-
-    fetch: Callable[[Sequence[Any]], Iterator[tuple[Any, ...]]]
-
-    def __call__(self, references: Sequence[Any]) -> Iterator[Any]:
-        return (piece for pieces in self.fetch(references) for piece in pieces)
-
-
-@dataclass(frozen=True, slots=True)
 class _Joining:
-    """A work that joins the pieces of a bucket."""
+    """Join the pieces of a bucket, which come in batches."""
 
     join: Callable[[int, Iterator[Any]], Any]
-    fetch: Callable[[Sequence[Any]], Iterator[Any]]
 
-    def __call__(self, task: tuple[int, list[Any]]) -> Any:
-        bucket, references = task
-        return self.join(bucket, self.fetch(references))
+    def __call__(self, bucket: int, batches: Iterator[tuple[Any, ...]]) -> Any:
+        return self.join(bucket, (piece for batch in batches for piece in batch))
 
 
 @dataclass(slots=True)
