@@ -191,6 +191,16 @@ def test_results_are_those_of_one_machine(data, case):
             assert results(data, case, suffix) == expected, (engine, suffix)
 
 
+@pytest.mark.cluster
+@pytest.mark.medium
+@pytest.mark.parametrize("case", CASES)
+def test_results_on_a_cluster_are_those_of_one_machine(cluster, data, case):
+    """The same on three nodes, into one file; parts depend on no engine."""
+    with engine_on(cluster.address):
+        found = results(data, case, FILE)
+    assert found == results(data, case, FILE)
+
+
 @pytest.mark.parametrize("case", ["dedup, best", "dedup, near", "filter", "split", "decontaminate"])
 @pytest.mark.parametrize("suffix", [FILE, FOLDER])
 def test_an_interrupted_run_is_continued(data, monkeypatch, case, suffix):
