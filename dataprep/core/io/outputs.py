@@ -14,13 +14,13 @@ from typing import IO, Any, cast
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, RowError
 from dataprep.core.io.formats import STDIO, Format, Kind, compressing
-from dataprep.core.io.parquet import write_parquet
 from dataprep.core.io.part_files import Part, chunk_bytes
 from dataprep.core.io.parts import PartsFolder, PartTarget, PartWriter
 from dataprep.core.io.paths import find, is_file, remove_manifest
 from dataprep.core.io.raw import open_raw
 from dataprep.core.io.stores import store_of
-from dataprep.core.io.tables import write_delimited
+from dataprep.core.io.tables.delimited import write_delimited
+from dataprep.core.io.tables.parquet import write_parquet
 from dataprep.core.io.unfinished import remove_stale_parts, short_name, temporary_folder
 from dataprep.core.ledger import Ledger
 from dataprep.core.urls import is_url

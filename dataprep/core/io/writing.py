@@ -148,7 +148,7 @@ def write_rows(rows: Iterable[Any], path: str | Path) -> int:
     Raises:
         FileError: the path cannot be written, or the rows do not fit into the format.
     """
-    from dataprep.core.io.values import dump_row
+    from dataprep.core.io.tables.values import dump_row
 
     count = 0
     with open_output(str(path)) as out:

@@ -128,6 +128,8 @@ def outcomes_of(operator: Operator | OfChunk, chunk: Chunk) -> Iterator[tuple[Bl
     """Yield blocks of whole lines of a chunk, in order, with their outcomes."""
     noted = chunk.note is not None
     function = cast(OfChunk, operator).of_chunk(chunk.note) if noted else cast(Operator, operator)
+    if function is None:
+        return
     for place, block in enumerate(chunk.blocks):
         rows = chunk.rows_before[place] if chunk.rows_before is not None else None
         for piece in pieces(block):
