@@ -30,6 +30,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray import cloudpickle
+from ray._private.utils import read_ray_address
 from ray.exceptions import (
     LocalRayletDiedError,
     NodeDiedError,
@@ -54,9 +55,13 @@ _KNOWN_SECONDS = 5  # for so long the number of the cluster's processors is take
 def connect(address: str, workers: int | None) -> Ray:
     """Connect to a cluster, or start one on this machine if the address is ``LOCAL``.
 
+    ``auto`` is the cluster of which this machine is a node.
+
     Raises:
         UsageError: there is no cluster at this address.
     """
+    if address == "auto":
+        address = _address_here()
     if address != LOCAL:
         _check_address(address)
     if ray.is_initialized():  # a library's user has done it, and will end it
@@ -75,6 +80,15 @@ def _start(address: str, workers: int | None) -> None:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise UsageError(f"--cluster {address}: cannot be reached: {first_line(error)}") from None
+
+
+def _address_here() -> str:
+    # As Ray resolves it. Ray itself would wait for minutes for a cluster that has crashed.
+    address = os.environ.get("RAY_ADDRESS", "auto")
+    address = address if address != "auto" else read_ray_address() or ""
+    if not address:
+        raise UsageError("--cluster auto: no cluster runs on this machine; expected HOST:PORT of its head")
+    return address
 
 
 def _check_address(address: str) -> None:

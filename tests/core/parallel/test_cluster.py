@@ -281,7 +281,19 @@ def _title(pid):
         return ""
 
 
-@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "auto", "127.0.0.1:1", "127.0.0.1:99999"])
+def test_the_cluster_of_this_machine(cluster, tmp_path, monkeypatch):
+    """`auto` finds it as Ray does, and a cluster that has crashed is no cluster."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    with start(tmp_path, "auto", "3") as program:
+        out, _ = program.communicate(timeout=60)
+    assert sorted(out.split()) == [b"0", b"1", b"2"]
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with start(tmp_path, "auto", "3") as program:
+        _, err = program.communicate(timeout=60)
+    assert b"--cluster 127.0.0.1:1: cannot be reached" in err
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "head", "127.0.0.1:1", "127.0.0.1:99999"])
 def test_a_cluster_that_cannot_be_reached(tmp_path, address):
     """The message names the address, and no traceback of Ray."""
     pytest.importorskip("ray")
