@@ -14,7 +14,8 @@ import pytest
 from dataprep.core.errors import FileError, InputError, RowDropped, RowError, UsageError, WorkerError
 from dataprep.core.parallel import check_nodes
 from dataprep.core.parallel.backends import REPEATS, Inline
-from dataprep.core.parallel.tasks import Bisection, exchange, run
+from dataprep.core.parallel.exchanging import exchange
+from dataprep.core.parallel.tasks import Bisection, run
 from tests.cluster import NODES, descendants, left_over, running
 from tests.core.parallel import works
 from tests.core.parallel.works import Lines
@@ -116,6 +117,11 @@ def test_exchange_is_that_of_one_process(backend, batch):
     for split, buckets in ((works.by_remainder, 5), (works.large_pieces, 2)):
         alone = sorted(exchange(split, works.listed, range(7), buckets, backend=Inline()))
         assert sorted(exchange(split, works.listed, range(7), buckets, backend=backend, batch=batch)) == alone
+
+
+def test_pieces_are_divided_again(backend):
+    """Tasks that look at pieces, and keep others."""
+    assert works.divided_again(backend) == works.divided_again(Inline())
 
 
 def test_an_error_in_an_exchange(backend):
