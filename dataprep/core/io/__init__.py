@@ -21,7 +21,7 @@ from dataprep.core.io.blocks import (
 from dataprep.core.io.chunks import halves, in_chunks, pieces
 from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
 from dataprep.core.io.parquet import parquet_schema, write_parquet
-from dataprep.core.io.part_files import Part, chunk_bytes, files_of, is_parts
+from dataprep.core.io.part_files import Part, chunk_bytes, files_of, holds_parts, is_parts
 from dataprep.core.io.parts import PartTarget, forget_work
 from dataprep.core.io.reading import (
     FileBytes,

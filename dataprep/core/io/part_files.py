@@ -220,6 +220,13 @@ def is_parts(path: str) -> bool:
     return path != STDIO and path.endswith(("/", os.sep))
 
 
+def holds_parts(path: str) -> bool:
+    """Return whether a local path is a folder with the manifest of parts, which may be damaged."""
+    with suppress(OSError), (Path(path) / MANIFEST).open("rb") as file:
+        return f'"format": "{FORMAT}"'.encode() in file.read(100)
+    return False
+
+
 def files_of(path: str) -> list[str]:
     """Return the files to read for a path: the parts of a folder of parts, or the path itself."""
     if path == STDIO or not (is_parts(path) or (not is_url(path) and Path(path).is_dir())):

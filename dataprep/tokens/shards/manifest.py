@@ -23,6 +23,12 @@ AGAIN = "make the shards again with `dataprep tokenize`"
 MIX_AGAIN = "make the mixture again with `dataprep mix`"
 
 
+def is_shards(path: str) -> bool:
+    """Return whether a path is a directory of finished shards, or of a mixture of shards."""
+    # The manifest is written last: without it, the shards are not finished. A folder of parts has one too.
+    return (Path(path) / MANIFEST).is_file() and not files.holds_parts(path)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest in a directory of shards, or of a mixture of shards, after checking it."""
     path = folder / MANIFEST

@@ -21,7 +21,7 @@ from dataprep.models.student import (
     load_tokenizer_for,
 )
 from dataprep.tokens.options import ShardOptions
-from dataprep.tokens.shards.manifest import MANIFEST
+from dataprep.tokens.shards.manifest import MANIFEST, is_shards
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.tokenize import tokenize_files
 from dataprep.train.layers.output_layer import OutputLayer
@@ -188,12 +188,6 @@ def document_batch(
     return Batch(tensors, {PART: int(in_loss.size)}, int(row.size))
 
 
-def is_shards(path: str) -> bool:
-    """Return whether a path is a directory of finished shards."""
-    # The manifest is written last: without it, the shards are not finished.
-    return (Path(path) / MANIFEST).is_file()
-
-
 def load_documents(context: TrainContext, student: Student) -> TrainData:
     """Tokenize a run's chat rows, or open its shards."""
     train = _documents(context, context.data, "train", student, context.options.pack)
@@ -263,6 +257,6 @@ def _tokenize(
             rejects=context.rejects,
         )
         context.log(f"{', '.join(paths)}: {tokenized.ledger}")
-    context.world.wait()
+    context.run_dir.share(context.world, folder / MANIFEST)
     # They were written a moment ago: checking their digests would only cost time.
     return Shards.open(folder, tokenizer=student.tokenizer, verify=False)
