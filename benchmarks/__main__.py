@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import (
+    cluster,
     convert,
     decontaminate,
     dedup,
@@ -51,6 +52,7 @@ SUITES = {
     "train": train.bench,
     "memory": memory.bench,
     "view": view.bench,
+    "cluster": cluster.bench,
 }
 
 

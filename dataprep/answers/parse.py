@@ -43,11 +43,11 @@ def rationale_files(inputs: Sequence[str | Path]) -> list[str]:
     """Return the files that inputs name, sorted by number; a folder stands for its ``SPLIT_CoT_K.json``."""
     paths: list[str] = []
     for given in map(str, inputs):
-        if given == files.STDIO or not Path(given).is_dir():
+        if not files.is_folder(given):
             files.check_input(given)
             paths.append(given)
             continue
-        found = [str(path) for path in Path(given).iterdir() if BATCH_FILE.search(str(path))]
+        found = [path for path in files.files_in(given) if BATCH_FILE.search(path)]
         if not found:
             raise FileError(given, "the folder holds no SPLIT_CoT_K.json")
         paths += sorted(found)
@@ -73,7 +73,7 @@ def _check_one_split(paths: Sequence[str]) -> None:
     batches = [BATCH_FILE.search(path) for path in paths]
     if len(paths) == 1 or (all(batches) and len({match["split"] for match in batches if match}) == 1):
         return
-    names = ", ".join(Path(path).name for path in paths[:4])
+    names = ", ".join(map(files.name_of, paths[:4]))
     folder, split = next((_series(path) for path in paths if BATCH_FILE.search(path)), ("llm/", "train"))
     raise UsageError(
         f"--gold belongs to the files of one split, and these are several ({names}, …): "
@@ -83,10 +83,8 @@ def _check_one_split(paths: Sequence[str]) -> None:
 
 def _check_output(output: str | Path, inputs: Iterable[str | Path]) -> None:
     # A teacher's answers cost money: they must not be replaced by the rows made from them.
-    if str(output) == files.STDIO or not Path(output).is_file():
-        return
-    for path in inputs:
-        if Path(path).exists() and Path(output).samefile(path):
+    for path in inputs if files.is_file(output) else ():
+        if files.is_same_file(output, path):
             raise UsageError(f"{output}: the rows would replace an input; give them a file of their own")
 
 
@@ -173,8 +171,8 @@ def _blocks(paths: Iterable[str]) -> Iterator[files.Block]:
 
 def _lines_or_array(path: str) -> Iterator[files.Block]:
     # An array through a pipe has no suffix that would say so.
-    blocks = files.read_blocks(path, arrays=path == files.STDIO or not Path(path).is_file())
-    if path != files.STDIO and Path(path).is_file():
+    blocks = files.read_blocks(path, arrays=not files.is_file(path))
+    if files.is_file(path):
         yield from blocks
         return
     for block in blocks:
@@ -207,7 +205,7 @@ def export_rationales(
     names = _teachers(teachers)
     if not split or Path(split).name != split or not split.isprintable():
         raise UsageError(f"--split {split}: expected a name, such as train")
-    source, target, texts = str(rows), Path(folder), []
+    source, target, texts = str(rows), str(folder), []
     # All rows are rendered before the first file is written: a bad row must not leave half a folder.
     for where, row in files.read_rows(source):
         with located(where):
@@ -215,15 +213,15 @@ def export_rationales(
     if not texts:
         raise InputError(source, "the file is empty; expected rows")
     batches = [texts[begin : begin + BATCH] for begin in range(0, len(texts), BATCH)]
-    paths = [target / f"{split}_CoT_{number}.json" for number in range(len(batches))]
+    paths = [files.joined(target, f"{split}_CoT_{number}.json") for number in range(len(batches))]
     for path in paths:
-        if path.exists():
+        if files.exists(path):
             raise FileError(path, "exists already, and nothing is overwritten; give another folder")
-    with files.writing(str(target)):
-        target.mkdir(parents=True, exist_ok=True)
     for path, batch in zip(paths, batches, strict=True):
-        files.write_rows(batch, str(path))
-    return paths
+        with files.writing(target):
+            files.make_parent(path)
+        files.write_rows(batch, path)
+    return [Path(path) for path in paths]
 
 
 def _parsed(row: Mapping[str, Any], teachers: Teachers) -> Parsed:

@@ -47,7 +47,7 @@ def origins_of(paths: Sequence[str], source: str | None = None) -> dict[str, Ori
     """
     # Pipes have names such as /dev/fd/63, which are others in the next run.
     piped = {path for path in paths if path == files.STDIO or Path(path).is_fifo()}
-    folders = {path: Path(path).absolute().parent for path in paths if path not in piped}
+    folders = {path: _place_of(path).parent for path in paths if path not in piped}
     shared = commonpath(folders.values()) if folders else ""
     origins = {}
     for path in paths:
@@ -57,9 +57,14 @@ def origins_of(paths: Sequence[str], source: str | None = None) -> dict[str, Ori
             continue
         names = map(converters.canonical, (folder.name, folder.parent.name))
         found = source or next(filter(converters.is_name, names), UNKNOWN)
-        file = (folder / Path(path).name).relative_to(shared).as_posix()
+        file = (folder / files.name_of(path)).relative_to(shared).as_posix()
         origins[path] = Origin(found, files.printable(file))
     return origins
+
+
+def _place_of(path: str) -> Path:
+    # Of a URL the bucket and the key, of which only the folders' names are of interest.
+    return Path("/", *path.partition("://")[2].split("/")) if files.is_url(path) else Path(path).absolute()
 
 
 class RationaleParser:

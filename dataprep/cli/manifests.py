@@ -16,6 +16,7 @@ import typer
 from dataprep.cli.console import say
 from dataprep.core.errors import one_line
 from dataprep.core.provenance import recording
+from dataprep.core.urls import is_url
 
 NoManifest = Annotated[
     bool, typer.Option("--no-manifest", help="Write no OUT.manifest.json beside an output OUT.")
@@ -174,18 +175,25 @@ def paths_in(param: Any, value: str) -> list[str]:
 def _relative(kind: str, param: Any, value: str, named: Callable[[str], str]) -> str:
     before, equals, after = value.rpartition("=") if kind == "FILE=WEIGHT" else value.partition("=")
     # A file's own name can have a `=`.
-    if equals and kind == "FILE=WEIGHT" and not Path(value).exists():
+    if equals and kind == "FILE=WEIGHT" and not _exists(value):
         return f"{_place(before, named)}={after}"
     # Splits and teachers have names in front of their files.
-    if equals and (kind in _PAIRS or (Path(after).exists() and not Path(value).exists())):
+    if equals and (kind in _PAIRS or (_exists(after) and not _exists(value))):
         return f"{before}={_place(after, named)}"
     return _place(value, named, is_output="output" in param.name)
 
 
 def _place(value: str, named: Callable[[str], str], *, is_output: bool = False) -> str:
     # A name without a folder that is no file is one of dataprep's own, such as that of a preset.
+    if is_url(value):
+        return named(value)
     is_name = not is_output and os.sep not in value and not Path(value).exists()
     return value if is_name or value == "" else named(str(Path(value).expanduser()))
+
+
+def _exists(value: str) -> bool:
+    # Of a URL that is not asked of the store once more: a weight begins behind the last `=`, a name before.
+    return not is_url(value) and Path(value).exists()
 
 
 def _without_keys(kind: str, value: str) -> str:

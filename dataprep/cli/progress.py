@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from dataprep.cli.console import say
@@ -145,8 +144,10 @@ def bytes_bar(
     if quiet:
         yield None
         return
-    # Standard input and remote files have no size that is known before they were read.
-    total = passes * sum(Path(path).stat().st_size for path in inputs if Path(path).is_file())
+    # Standard input has no size that is known before it was read.
+    from dataprep.core.io import size_of
+
+    total = passes * sum(map(size_of, inputs))
     if not sys.stderr.isatty() or total < PROGRESS_BYTES:
         count = _Count(label)
         yield lambda done: count("bytes", done, total)

@@ -61,7 +61,12 @@ def replay_files(
 
 
 def check_step(
-    command: str, arguments: Sequence[str], root: Path, located: Sequence[Path], *, allow_code: bool = False
+    command: str,
+    arguments: Sequence[str],
+    root: Path,
+    located: Sequence[Path | str],
+    *,
+    allow_code: bool = False,
 ) -> None:
     """Raise ``UsageError`` unless a step is a known command with known options and paths in its workspace.
 

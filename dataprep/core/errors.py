@@ -141,7 +141,7 @@ class FileError(DataprepError, OSError):
 
 
 class NotFoundError(FileError):
-    """Raised when a store has no such object, or when there is no such bucket."""
+    """Raised when a store has no such object."""
 
 
 class ConflictError(FileError):

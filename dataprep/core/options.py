@@ -26,6 +26,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dataprep.core.errors import UsageError
+from dataprep.core.urls import is_url
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def to_config(options: Any) -> dict[str, Any]:
 
 def absolute(path: str) -> str:
     """Return a path that exists as an absolute one; other texts, such as a name on the hub, as they are."""
-    return str(Path(path).resolve()) if Path(path).exists() else path
+    return str(Path(path).resolve()) if not is_url(path) and Path(path).exists() else path
 
 
 def to_toml(values: Mapping[str, Any]) -> str:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataprep.core.urls import is_url, without_credentials
+
 SUFFIX = ".manifest.json"
 _UNFINISHED = re.compile(r"[/\\]\.[^/\\]*\.partial([/\\]|$)")
 _SETTINGS = "dataprep.toml"  # what a command took from it is an option of its own: see `settled`
@@ -24,12 +26,13 @@ _SETTINGS = "dataprep.toml"  # what a command took from it is an option of its o
 
 @dataclass
 class Source:
-    """A file that was read, with its status before; ``None`` for a pipe or standard input."""
+    """A file that was read, with its status before; ``None`` for a pipe, standard input or an object."""
 
     path: str
     status: os.stat_result | None
     # Its SHA-256, if it is known: see `digested` and `replaces`.
     sha256: str | None = None
+    seen: tuple[int, str] | None = None  # size and etag of an object in a store
 
 
 @dataclass
@@ -41,12 +44,16 @@ class Written:
         status: of a file, when it was finished.
         grows: it is a journal, to which later runs append.
         names: of a folder, patterns of the files that count; the others hold times.
+        seen: size and etag of an object in a store.
+        sha256: of an object, if it was computed while it was written.
     """
 
     path: str
     status: os.stat_result | None = None
     grows: bool = False
     names: Sequence[str] = ("*",)
+    seen: tuple[int, str] | None = None
+    sha256: str = ""
 
 
 @dataclass
@@ -74,7 +81,7 @@ class Recorder:
     def writes(self, real: str) -> bool:
         """Return whether a path, or a folder above it, is an output of the command."""
         places = [place for job in self.jobs for place in job.writes]
-        return any(real == place or real.startswith(place + os.sep) for place in places)
+        return any(real == place or real.startswith(place.rstrip("/") + os.sep) for place in places)
 
 
 _recorders: list[Recorder] = []
@@ -91,6 +98,13 @@ def place_of(path: str | Path) -> Path:
     return Path(place)
 
 
+def key_of(path: str | Path) -> str:
+    """Return what a recorder knows a file by: its real path, or its URL without credentials."""
+    if is_url(path):
+        return without_credentials(str(path))
+    return "-" if str(path) == "-" else os.path.realpath(path)
+
+
 @contextmanager
 def recording() -> Iterator[Recorder]:
     """Record inside, and yield what was recorded."""
@@ -102,16 +116,25 @@ def recording() -> Iterator[Recorder]:
         _recorders.remove(recorder)
 
 
-def read(path: str) -> None:
-    """Say that a file, or a folder as a whole, is read; called before its first byte is."""
+def read(path: str, seen: tuple[int, str] | None = None) -> None:
+    """Say that a file, or a folder as a whole, is read; called before its first byte is.
+
+    Of an object in a store, ``seen`` has size and etag.
+    """
     if not _recorders:
         return
     recorder = _recorders[-1]
     if path == "-":
         recorder.job.reads.setdefault("-", Source("-", None))
         return
-    real = os.path.realpath(path)
+    real = key_of(path)
     if _is_private(real) or recorder.writes(real):
+        return
+    if is_url(path):
+        # The parts of a folder that is read as a whole are no inputs of their own.
+        if not any(place.endswith("/") and real.startswith(place) for place in recorder.job.reads):
+            _start_job(recorder)
+            recorder.job.reads.setdefault(real, Source(real, None, seen=seen))
         return
     with suppress(OSError):
         status = Path(path).stat()  # of a pipe, such as /dev/fd/63, there is no real path
@@ -127,7 +150,7 @@ def digested(path: str | Path, sha256: str) -> None:
     and `verify` finds that.
     """
     if _recorders:
-        source = _recorders[-1].job.reads.get(os.path.realpath(path))
+        source = _recorders[-1].job.reads.get(key_of(path))
         if source is not None and source.sha256 is None:
             source.sha256 = sha256
 
@@ -174,6 +197,16 @@ def wrote(
         job.rows[real] = rows
 
 
+def wrote_object(url: str, seen: tuple[int, str], *, rows: int | None = None, sha256: str = "") -> None:
+    """Say that an object in a store was written, with its size and etag."""
+    real = key_of(url)
+    if _recorders and not _is_private(real):
+        job = _recorders[-1].job
+        job.writes[real] = Written(real, seen=seen, sha256=sha256)
+        if rows is not None:
+            job.rows[real] = rows
+
+
 def _remove_manifest(real: str) -> None:
     # It would describe other bytes. A file of that name which is not a manifest is left alone.
     beside = Path(real + SUFFIX)
@@ -186,15 +219,20 @@ def is_manifest(path: Path) -> bool:
     """Return whether a file is a manifest that dataprep wrote."""
     try:
         with path.open("rb") as file:
-            return file.read(32).startswith(b'{\n  "manifest": ')
+            return begins_manifest(file.read(32))
     except OSError:
         return False
+
+
+def begins_manifest(head: bytes) -> bool:
+    """Return whether the first 32 bytes of a file are those of a manifest that dataprep wrote."""
+    return head.startswith(b'{\n  "manifest": ')
 
 
 def count(path: str | Path, rows: int) -> None:
     """Say how many rows a file has that was read or written."""
     if _recorders:
-        _recorders[-1].job.rows[str(path) if path == "-" else os.path.realpath(path)] = rows
+        _recorders[-1].job.rows[key_of(path)] = rows
 
 
 def report(step: Mapping[str, Any]) -> None:

@@ -56,7 +56,9 @@ def name_of(path: str | PurePath) -> str:
     ('b.jsonl', 'a')
     """
     if isinstance(path, str) and is_url(path):
-        return path.rstrip("/").rpartition("/")[2]
+        # Only of a web server is a question mark no part of the name.
+        plain = path.partition("?")[0] if path.startswith(("http://", "https://")) else path
+        return plain.rstrip("/").rpartition("/")[2]
     return PurePath(path).name
 
 

@@ -150,7 +150,7 @@ def _check_apart(paths: Sequence[str], across: Sequence[str]) -> None:
         raise UsageError("standard input can be read once only; give a path")
     for path in across:
         if path != files.STDIO and any(
-            other != files.STDIO and Path(other).samefile(path) for other in paths
+            other != files.STDIO and files.is_same_file(other, path) for other in paths
         ):
             raise UsageError(f"--across {path}: it is also an input, so all of its rows would be dropped")
 

@@ -107,7 +107,7 @@ class FilterRows:
         """Read the marks on the rows of files, if the condition names them."""
         if any(term.kind in ("mark", "note") for term in self._terms):
             self._marks = {path: Marks(path) for path in paths}
-            if any(Path(marks.path).is_file() for marks in self._marks.values()):
+            if any(files.exists(marks.path) for marks in self._marks.values()):
                 self._unseen = {term for term in self._unseen if term.kind not in ("mark", "note")}
 
     def __call__(self, block: files.Block) -> engine.Outcome:

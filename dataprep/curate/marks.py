@@ -68,7 +68,7 @@ class Marks:
         """
         self.path = f"{path}{SUFFIX}"
         self._of: dict[str, Mark] = {}
-        if str(path) != files.STDIO and Path(self.path).exists():
+        if str(path) != files.STDIO and files.exists(self.path):
             for where, line in files.read_items(self.path, growing=True):
                 with located(where, "correct or remove this line of marks"):
                     self._put(_parsed(line))
@@ -110,6 +110,7 @@ class Marks:
             self._of[mark.digest] = mark
 
     def _append(self, line: bytes) -> None:
+        files.check_local(self.path, "marking rows")
         with files.writing(self.path), open(self.path, "a+b", buffering=0) as out:
             # A machine that stopped can have left half a line, which would spoil the new one.
             if out.seek(0, os.SEEK_END):

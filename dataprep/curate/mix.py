@@ -28,7 +28,7 @@ from dataprep.curate.mixing import (
     shares_of,
 )
 from dataprep.curate.texts import TextOf
-from dataprep.datasets.merge import find_rows, gather, plain_lines, scratch_beside, write_part
+from dataprep.datasets.merge import find_rows, gather, plain_lines, write_part
 from dataprep.datasets.merge_rows import Index, Scanner
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def mix_files(
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         with files.writing(str(output)):
-            scratch = stack.enter_context(files.new_folder(scratch_beside(str(output))))
+            scratch = stack.enter_context(files.new_folder(files.scratch_beside(str(output))))
             plain = [(path, *plain_lines(path, scratch)) for path in paths]
         scanner = Scanner(True) if encode is None or tokens is None else CountTokens(encode, on)
         lengths: list[NDArray[np.int64]] = []
@@ -200,7 +200,7 @@ def _check(
     for path in weights:
         files.check_input(path)
     for path, other in combinations([path for path in weights if path != files.STDIO], 2):
-        if Path(path).samefile(other):
+        if files.is_same_file(path, other):
             raise UsageError(f"{path} and {other} are one file: give it once, with the sum of its weights")
     check_whole("--seed", seed)
     check_amounts(amounts)

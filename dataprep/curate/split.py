@@ -226,7 +226,7 @@ def split_files(
     paths = checked_inputs(inputs, outputs.values(), rejects, "split")
     if by == SIMILAR and keys is None:
         for path in paths:
-            if not Path(path).is_file():  # a pipe would be empty, or wait for ever
+            if not files.is_file(path):  # a pipe would be empty, or wait for ever
                 name = "standard input" if path == files.STDIO else path
                 raise UsageError(f"--by {SIMILAR} reads the rows twice, and {name} can be read once")
         keys = find_groups(paths, workers=workers, rejects=rejects).names()
@@ -295,13 +295,13 @@ def output_paths(output: str, names: Sequence[str]) -> dict[str, str]:
     """Return the file of each part."""
     if PART in output:
         return {name: output.replace(PART, name) for name in names}
-    if output == files.STDIO or (not Path(output).is_dir() and Path(output).suffix and _is_file_name(output)):
+    if output == files.STDIO or (not files.is_folder(output) and _is_file_name(output)):
         raise UsageError(f"-o {output}: each part is a file: give a folder, or a path with {PART} in it")
-    return {name: str(Path(output) / f"{name}.jsonl") for name in names}
+    return {name: files.joined(output, f"{name}.jsonl") for name in names}
 
 
 def _is_file_name(path: str) -> bool:
-    return Path(path).is_file() or Path(path).suffix in (
+    return (not files.is_url(path) and Path(path).is_file()) or Path(files.name_of(path)).suffix in (
         ".jsonl",
         ".json",
         ".gz",
@@ -314,7 +314,7 @@ def _is_file_name(path: str) -> bool:
 
 def _opened(path: str, stack: ExitStack) -> files.Output:
     with files.writing(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        files.make_parent(path)
     return stack.enter_context(files.open_output(path))
 
 

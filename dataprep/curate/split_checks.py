@@ -167,7 +167,8 @@ class _Check(NamedTuple):
 
 def _whole(path: str) -> Iterator[files.Block]:
     """Yield each file of an output as one block."""
-    yield from files.read_blocks(path, 1 << 62)
+    with files.in_chunks(1 << 62):
+        yield from files.read_blocks(path)
 
 
 def _is_same(check: _Check) -> bool:

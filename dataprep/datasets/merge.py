@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -70,7 +69,7 @@ def merge_files(
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         with files.writing(str(output)):
-            scratch = stack.enter_context(files.new_folder(scratch_beside(str(output))))
+            scratch = stack.enter_context(files.new_folder(files.scratch_beside(str(output))))
             plain = [(path, *plain_lines(path, scratch)) for path in paths]
         index = find_rows(plain, Scanner(check), workers, bad, ledger, progress)
         order = shuffled_order(index.rows, seed) if shuffle else None
@@ -132,8 +131,8 @@ def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     """Return the files that inputs name, sorted by path; a directory stands for its ``*.jsonl``."""
     paths: list[str] = []
     for given in [str(inputs)] if isinstance(inputs, str | Path) else map(str, inputs):
-        if given != "-" and Path(given).is_dir():
-            inside = [str(path) for path in Path(given).glob("[!.]*.jsonl")]
+        if files.is_folder(given):
+            inside = [path for path in files.files_in(given) if path.endswith(".jsonl")]
             if not inside:
                 raise FileError(given, "the directory holds no *.jsonl file")
             paths += inside
@@ -147,17 +146,10 @@ def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     return sorted(paths)
 
 
-def scratch_beside(output: str) -> Path:
-    """Return the path beside which intermediate files are made."""
-    # Beside the output, because its disk must hold all rows anyway; /tmp can be small or in memory.
-    if output != "-" and not Path(output).is_char_device():
-        return Path(output).with_name("merge")
-    return Path(tempfile.gettempdir()) / "merge"
-
-
 def plain_lines(path: str, scratch: Path) -> tuple[str, Unit]:
     """Return a file of JSON Lines, the path or a copy in ``scratch``, and what its lines are to the user."""
-    if path != "-" and files.format_of(path).is_plain_lines and Path(path).is_file():
+    # An object is copied: rows are gathered from mapped files.
+    if files.format_of(path).is_plain_lines and not files.is_url(path) and files.is_file(path):
         return path, "line"
     spool = scratch / f"input{sum(1 for _ in scratch.iterdir())}.jsonl"
     unit: Unit = "line"

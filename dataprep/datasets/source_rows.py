@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from itertools import chain
 from typing import Any, Literal, cast, get_args
 
 import orjson
@@ -50,24 +50,25 @@ def blocks(
     """
     row_blocks = files.read_row_blocks(path, partial(converters.rows_of, converter), delimiter)
     beside = labels_file(path, converter)
-    if beside is None or not beside.is_file():
+    if beside is None or not files.exists(beside):
         return row_blocks
-    return _labelled(path, row_blocks, str(beside), converter.LABELS[1])  # type: ignore[union-attr]
+    return _labelled(path, row_blocks, beside, converter.LABELS[1])  # type: ignore[union-attr]
 
 
-def labels_file(path: str, converter: converters.Converter | None) -> Path | None:
+def labels_file(path: str, converter: converters.Converter | None) -> str | None:
     """Return where the labels of a file's rows should be; ``None`` if they are in the rows themselves."""
     if not hasattr(converter, "LABELS") or path == files.STDIO:
         return None
     pattern, _ = converter.LABELS  # type: ignore[union-attr]
     # The stem ends at the first dot, so that train.jsonl and train.jsonl.gz have the same labels.
-    return Path(path).with_name(pattern.format(stem=Path(path).name.partition(".")[0]))
+    return files.sibling(path, pattern.format(stem=files.name_of(path).partition(".")[0]))
 
 
 def _labelled(path: str, row_blocks: Iterable[files.Block], beside: str, name: str) -> Iterator[files.Block]:
     labels = files.read_text(beside).split()
     used = 0
-    for block in row_blocks:
+    # Here, in one process: the place of a label follows from the rows before it, and such sets are small.
+    for block in chain.from_iterable(map(files.pieces, row_blocks)):
         lines = block.read().split(b"\n")
         for number, line in enumerate(lines):
             if not line.strip():
@@ -109,7 +110,7 @@ def missing_labels(dataset: str, paths: Iterable[str], ledger: Ledger) -> str | 
         if beside is None:
             pattern = converter.LABELS[0].format(stem="NAME")
             return f"the labels are in a second file: give the path of NAME.jsonl, with {pattern} beside it"
-        if not beside.is_file():
+        if not files.exists(beside):
             return f"the labels are in a second file, and there is no {beside}"
     return None
 

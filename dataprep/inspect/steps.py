@@ -115,14 +115,20 @@ def step_of(path: str) -> Step | None:
 
 def _file(manifest: Manifest, entry: Entry) -> StepFile:
     return StepFile(
-        # Of standard input, and of files outside of the workspace, the manifest has no path.
-        path=entry.path.rpartition("/")[2] if entry.is_outside else os.path.relpath(manifest.where(entry)),
+        path=_path_of(manifest, entry),
         name=entry.path,
         is_known=not entry.is_outside,
         sha256=entry.sha256,
         size=entry.bytes,
         rows=entry.rows,
     )
+
+
+def _path_of(manifest: Manifest, entry: Entry) -> str:
+    if entry.is_outside:  # of standard input too, the manifest has no path
+        return entry.path.rpartition("/")[2]
+    where = manifest.where(entry)
+    return where if isinstance(where, str) else os.path.relpath(where)
 
 
 def chain_of(paths: Sequence[str]) -> tuple[list[Step], list[str]]:

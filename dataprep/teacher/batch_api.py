@@ -53,6 +53,7 @@ def export_batch(
 
     The files are ``JOURNAL.batch-1.jsonl`` and so on. Each of ``n`` answers is a request of its own.
     """
+    files.check_local(journal, "exporting batches")
     target = Path(journal)
     check_journal(target)
     config.check_samples()

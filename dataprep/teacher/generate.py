@@ -22,6 +22,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.manifests.keys import value_without_keys
+from dataprep.core.urls import without_credentials
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.client import Client, Progress
 from dataprep.teacher.connection import Connection, check_models
@@ -128,6 +129,7 @@ def run(
 ) -> GenerateReport:
     """Ask a teacher of any kind: ``connections`` has what opens each of its connections, by address."""
     config.check_samples()
+    files.check_local(journal, "a journal, to which answers are appended,")
     files.check_input(str(requests))
     files.check_apart([journal], [requests], "the journal would be written into the requests")
     if fresh:
@@ -136,7 +138,7 @@ def run(
     rows: Iterable[Request | Keyed] = read_requests(requests)
     if is_long(requests):
         rows = read_keyed(requests, config)
-    elif not Path(requests).is_file():
+    elif not files.is_file(requests):
         # The loop that asks would block on a slow pipe.
         rows = list(rows)
     with JournalWriter(journal) as opened:
@@ -188,6 +190,8 @@ def run(
 
 def _named(path: str) -> str:
     """Return a path, model or address, of which an absolute path tells its name alone."""
+    if files.is_url(path):
+        return without_credentials(path)
     return files.printable(Path(path).name if Path(path).is_absolute() else path)
 
 

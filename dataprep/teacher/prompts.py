@@ -18,12 +18,10 @@ teacher gets the plain question and must reply with a letter.
 
 from __future__ import annotations
 
-import pickle
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
-from hashlib import blake2b
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +30,15 @@ import orjson
 from dataprep.answers.rationale import CUE
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
-from dataprep.core.errors import RowDropped, RowError, UsageError
-from dataprep.core.io.unfinished import packed, scratch_database
+from dataprep.core.errors import RowDropped, RowError
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.core.records import Example
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.converters.choices import CHOICE_USER
-from dataprep.datasets.source_rows import KEPT
 from dataprep.datasets.templates import DEFAULT_SYSTEM, LETTER_SYSTEM, compile_text
+from dataprep.teacher.shots import Reader, Shot, ShotPool, read_pool
 
 FORCED_SYSTEM = (
     "You are a helpful teacher. You are given a question with its right answer. "
@@ -59,116 +56,8 @@ Answer: {{answer_label}}
 
 Rationale: {CUE}"""
 BETWEEN_SHOTS = "\n\n"
-NO_RATIONALE = "no rationale or solution"
-SHOTS_READ = 1 << 13  # worked examples that are kept in memory once they were drawn
 GIVEN = "the given rows"  # the name of rows that do not come from a file, in messages
-
-# Makes an Example of a row.
-Reader = Callable[[Mapping[str, Any]], Example]
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A worked example: its id, the Example, and the rationale shown with it."""
-
-    id: str
-    example: Example
-    rationale: str
-
-
-def shot_of(row: Mapping[str, Any], example: Example) -> Shot | None:
-    """Return the worked example in a row: its first kept rationale, else its solution, else ``None``."""
-    # Without an answer the rationale may lead anywhere.
-    if example.answer is None:
-        return None
-    statuses = row.get("status")
-    statuses = statuses if isinstance(statuses, Mapping) else {}
-    for teacher, rationale in (example.rationales or {}).items():
-        # A rationale without a status counts as one.
-        if rationale.strip() and statuses.get(teacher, "ok") in KEPT:
-            return Shot(example.identify(), example, rationale.strip())
-    return None if example.solution is None else Shot(example.identify(), example, example.solution)
-
-
-class ShotPool:
-    """Worked examples to draw from, ``count`` per request, or ``fewer`` if there are not as many.
-
-    ``account`` describes them in an error. Memory is bounded.
-    """
-
-    def __init__(
-        self, shots: Iterable[Shot], count: int, seed: int, account: str = "", *, fewer: bool = False
-    ) -> None:
-        self.count, self.seed, self.fewer = count, seed, fewer
-        self._database = scratch_database(
-            "shots (id BLOB, question BLOB, rationale BLOB, asks BLOB, shot BLOB)",
-            # Numbered in the order of their ids, so that the draw does not depend on the order of the rows.
-            "pool (number INTEGER PRIMARY KEY, id BLOB, asks BLOB, shot BLOB)",
-        )
-        self._added = 0
-        self._read = lru_cache(SHOTS_READ)(self._shot)
-        for shot in shots:
-            self.add(shot)
-        self.account = account or f"the pool has {self._added:,} worked examples"
-
-    def add(self, shot: Shot) -> None:
-        """Add a worked example; all must be added before the first draw."""
-        self._added += 1
-        texts = (packed(text) for text in (shot.id, shot.example.question, shot.rationale))
-        values = (*texts, _asks(shot.example), pickle.dumps(shot))
-        self._database.execute("INSERT INTO shots VALUES (?, ?, ?, ?, ?)", values)
-
-    @cached_property
-    def _numbered(self) -> int:
-        """Number the worked examples, one for each id, and return their number."""
-        # Of several with one id the last one in this order is taken.
-        self._database.execute(
-            "INSERT INTO pool SELECT row_number() OVER (ORDER BY id) - 1, id, asks, shot FROM (SELECT *, "
-            "row_number() OVER (PARTITION BY id ORDER BY question DESC, rationale DESC, rowid DESC) AS place "
-            "FROM shots) WHERE place = 1"
-        )
-        self._database.execute("DROP TABLE shots")
-        self._database.execute("CREATE INDEX ids ON pool (id)")
-        self._database.execute("CREATE INDEX contents ON pool (asks)")
-        return int(self._database.execute("SELECT count(*) FROM pool").fetchone()[0])
-
-    def for_row(self, example: Example) -> list[Shot]:
-        """Return the row's shots: distinct, and never the row itself or one that asks the same."""
-        if not self.count:
-            return []
-        row_id, size = example.identify(), self._numbered
-        query = "SELECT number FROM pool WHERE asks = ? UNION SELECT number FROM pool WHERE id = ?"
-        values = (_asks(example), packed(row_id))
-        same = {number for (number,) in self._database.execute(query, values)}
-        # Shots that ask the same are left out after the draw, so as many more are drawn.
-        wanted = min(self.count + max(1, len(same)), size)
-        # A generator per row: its shots depend neither on the order of the rows nor on other rows.
-        drawn = random.Random(f"{self.seed}:{row_id}").sample(range(size), wanted)
-        others = [number for number in drawn if number not in same][: self.count]
-        if len(others) < self.count and not self.fewer:
-            raise UsageError(
-                f"--shots {self.count}: found {len(others)} worked examples for {row_id!r}, which cannot be "
-                f"its own; {self.account}; give more with --pool, or ask for fewer shots"
-            )
-        return [self._read(number) for number in others]
-
-    def _shot(self, number: int) -> Shot:
-        query = "SELECT shot FROM pool WHERE number = ?"
-        held = self._database.execute(query, (number,)).fetchone()[0]
-        shot: Shot = pickle.loads(held)  # noqa: S301 - our own bytes
-        return shot
-
-
-def _asks(example: Example) -> bytes:
-    """Return a digest of what an Example asks."""
-    return blake2b(packed("\0".join(_content(example))), digest_size=16).digest()
-
-
-def _content(example: Example) -> tuple[str, ...]:
-    # Rows have other ids in other files of their dataset, so they are also compared by what they ask: without
-    # regard to white space and to the order of choices.
-    question, *choices = (" ".join(text.split()) for text in (example.question, *example.choices))
-    return question, *sorted(choices)
+AFTER_LIMIT = "after the last one of --limit"
 
 
 class Prompter:
@@ -177,11 +66,15 @@ class Prompter:
     def __init__(
         self, pool: ShotPool, *, forcing: bool = True, system: str | None = None, user: str | None = None
     ) -> None:
-        self.pool, self.forcing, self.system = pool, forcing, system
+        self.pool, self.forcing, self.system, self.user = pool, forcing, system, user
         wording = user or (FORCED_USER if forcing else CHOICE_USER)
         self._user = compile_text(wording, "user")
         # A question without choices has no answer label, so its wording shows the answer's text.
         self._open = compile_text(wording.replace("{answer_label}", "{answer_text}"), "user")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Compiled templates cannot be pickled; a worker compiles them again.
+        return partial(Prompter, forcing=self.forcing, system=self.system, user=self.user), (self.pool,)
 
     def __call__(self, example: Example) -> dict[str, Any]:
         """Return the request ``{id, messages, shots, teacher_forcing, choices, answer}``."""
@@ -269,12 +162,15 @@ def prompt_file(
     if dataset is not None:
         files.check_apart([output], [path])
     files.check_input(path)
+    unchanged = files.Unchanged([path])  # it can be read several times
     options: dict[str, Any] = {"dataset": dataset, "pool": pool, "shots": shots, "seed": seed}
     options |= {"forcing": forcing, "system": system, "user": user, "limit": limit, "warn": warn}
-    blocks, request = _requests(path, None, **options)
+    work = _work(path, None, **options)
     ledger = Ledger()
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
-        engine.run_into(blocks, engine.per_row(request), out, ledger, bad, paths=[path])
+        operator, numbered = work.operator(by_chunks=engine.by_chunks([out]))
+        engine.run_into(work.rows.blocks(), operator, out, ledger, bad, paths=[path], numbered=numbered)
+        unchanged.check()
         ledger.check()
     return ledger
 
@@ -294,13 +190,124 @@ def prompt(source: str | Path | Iterable[Mapping[str, Any]], **options: Any) -> 
         UsageError: the pool has too few shots, or an option is wrong.
     """
     if isinstance(source, str | Path):
-        blocks, request = _requests(str(source), None, **options)
-        return engine.rows_of(blocks, engine.per_row(request), str(source))
-    blocks, request = _requests(GIVEN, list(files.row_blocks(GIVEN, source, given=True)), **options)
-    return engine.rows_of(blocks, engine.per_row(request))
+        return _work(str(source), None, **options).requests(str(source))
+    return _work(GIVEN, list(files.row_blocks(GIVEN, source, given=True)), **options).requests()
 
 
-def _requests(
+class Requests:
+    """Make the request of a row, as one line of JSON; picklable.
+
+    Args:
+        read: makes an Example of the row.
+        prompter: makes a request of the Example.
+        limit: number of requests, after which rows are dropped.
+    """
+
+    def __init__(self, read: Reader, prompter: Prompter, limit: int | None = None) -> None:
+        self._read, self._prompter = read, prompter
+        self._left = limit
+
+    def __call__(self, row: Mapping[str, Any]) -> bytes:
+        """Return the request."""
+        if self._left == 0:
+            raise RowDropped(AFTER_LIMIT)
+        line = orjson.dumps(self._prompter(self._read(row)))
+        if self._left is not None:
+            self._left -= 1
+        return line
+
+
+@dataclass(frozen=True)
+class _Until:
+    """Make the requests of the rows up to one; picklable."""
+
+    make: Requests
+    last: int  # the number of the row, counted from 1
+
+    def __call__(self, row: Mapping[str, Any], _: str, number: int) -> bytes:
+        if number > self.last:
+            raise RowDropped(AFTER_LIMIT)
+        return self.make(row)
+
+
+@dataclass(frozen=True)
+class _PlacesOf:
+    """Make the number of each row of which a request can be made; picklable."""
+
+    make: Requests
+
+    def __call__(self, row: Mapping[str, Any], _: str, number: int) -> bytes:
+        self.make(row)
+        return b"%d" % number
+
+
+class _Rows:
+    """The rows that requests are made of, which can be read several times."""
+
+    def __init__(
+        self,
+        read: Callable[[], Iterator[files.Block]],
+        path: str,
+        given: Iterable[files.Block] | None,
+    ) -> None:
+        self._read = read
+        self._held = None if given is None else list(given)
+        is_file = Path(path).is_file() or Path(path).is_dir()
+        self._once = path == files.STDIO or (Path(path).exists() and not is_file)
+
+    def blocks(self, *, again: bool = False) -> Iterable[files.Block]:
+        """Return the blocks; if they are to be read ``again``, those of a pipe are kept in memory."""
+        if again and self._once and self._held is None:
+            self._held = list(self._read())
+        return self._read() if self._held is None else self._held
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The rows, and what makes requests of them.
+
+    Attributes:
+        rows: what requests are made of.
+        read: makes an Example of a row.
+        prompter: makes a request of an Example.
+        limit: number of requests to make.
+    """
+
+    rows: _Rows
+    read: Reader
+    prompter: Prompter
+    limit: int | None
+
+    def operator(self, *, by_chunks: bool) -> tuple[engine.Operator, bool]:
+        """Return the operator, and whether it needs numbered rows."""
+        if not by_chunks:
+            return engine.per_row(Requests(self.read, self.prompter, self.limit)), False
+        # Workers each make a part of the requests, and none can count those of the others. So the row with
+        # the last request is looked for first.
+        self.prompter.pool.share()
+        make = Requests(self.read, self.prompter)
+        if self.limit is None:
+            return engine.per_row(make), False
+        return engine.per_row(_Until(make, self._last_row(make)), with_place=True), True
+
+    def _last_row(self, make: Requests) -> int:
+        left, rows = self.limit or 0, 0
+        places = engine.per_row(_PlacesOf(make), with_place=True)
+        with closing(engine.run_operator(places, self.rows.blocks(again=True), numbered=True)) as outcomes:
+            for _, outcome in outcomes:
+                if outcome.rows_out >= left:
+                    return int((outcome.data or b"").split(b"\n")[left - 1])
+                left -= outcome.rows_out
+                rows += outcome.rows_in
+        return rows
+
+    def requests(self, path: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the requests; a file named by ``path`` must have rows."""
+        operator, numbered = self.operator(by_chunks=engine.by_chunks([]))
+        return engine.rows_of(self.rows.blocks(), operator, path, numbered=numbered)
+
+
+def _work(
     path: str,
     given: Iterable[files.Block] | None,
     *,
@@ -313,8 +320,8 @@ def _requests(
     user: str | None = None,
     limit: int | None = None,
     warn: Callable[[str], None] | None = None,
-) -> tuple[Iterable[files.Block], Callable[[Mapping[str, Any]], bytes]]:
-    """Return the blocks of rows and the function that makes a request of a row."""
+) -> _Work:
+    """Return the rows and what makes requests of them."""
     for flag, value, least in (("--shots", shots, 0), ("--limit", limit, 1)):
         if value is not None:
             check_whole(flag, value, least)
@@ -322,76 +329,15 @@ def _requests(
     # A test split without labels can be asked about, as long as no answer is to be shown.
     read = partial(source_rows.example_of, dataset=dataset, unlabelled=not forcing)
     converter = None if dataset is None else converters.load(dataset)
-    blocks = source_rows.blocks(path, converter) if given is None else given
+    rows = _Rows(partial(source_rows.blocks, path, converter), path, given)
     count = (2 if forcing else 0) if shots is None else shots
     if not count:
         worked = ShotPool([], 0, seed)
     elif pool is not None:
-        worked = _pool(source_rows.blocks(str(pool)), str(pool), Example.from_json, count, seed, warn)
+        worked = read_pool(source_rows.blocks(str(pool)), str(pool), Example.from_json, count, seed, warn)
     else:
-        # They are read twice, and standard input can be read only once.
-        blocks = list(blocks)
         # Many sets have no rationales: without a wish for worked examples they are asked without.
-        worked = _pool(blocks, path, read, count, seed, warn, own=True, fewer=shots is None)
-    prompter, made = Prompter(worked, forcing=forcing, system=system, user=user), 0
-
-    def request(row: Mapping[str, Any]) -> bytes:
-        nonlocal made
-        if made == limit:
-            raise RowDropped("after the last one of --limit")
-        line = orjson.dumps(prompter(read(row)))
-        made += 1
-        return line
-
-    return blocks, request
-
-
-def _pool(
-    blocks: Iterable[files.Block],
-    path: str,
-    read: Reader,
-    count: int,
-    seed: int,
-    warn: Callable[[str], None] | None = None,
-    *,
-    fewer: bool = False,
-    own: bool = False,
-) -> ShotPool:
-    """Return the worked examples among rows, with an account of the rows for messages.
-
-    ``fewer`` takes as many as there are; ``own`` says that requests are made of the same rows.
-    """
-    worked = ShotPool((), count, seed, fewer=fewer)
-    rows, usable, bad, first = 0, 0, 0, ""
-
-    def collect(row: Mapping[str, Any]) -> bytes:
-        shot = shot_of(row, read(row))
-        if shot is None:
-            raise RowDropped(NO_RATIONALE)
-        worked.add(shot)
-        return b""
-
-    for block, outcome in engine.run_operator(engine.per_row(collect), blocks):
-        rows += outcome.rows_in
-        usable += outcome.rows_out
-        # Bad rows are only counted. If requests are made of the same rows, they are reported there.
-        bad += len(outcome.failures)
-        if outcome.failures and not first:
-            failure = outcome.failures[0]
-            first = f" (the first is {block.unit} {failure.line}: {failure.message})"
-    engine.refuse_empty({path: rows})
-    name = "standard input" if path == files.STDIO else path
-    account = f"the pool, {name}, has {rows:,} rows: {usable:,} with an answer and a rationale or solution"
-    account += f", {rows - usable - bad:,} without"
-    if bad:
-        account += f", {bad:,} that are no Examples{first}"
-    # A row is never its own worked example, so one more is needed than a request shows.
-    few = usable <= count
-    if warn is not None and few and fewer:
-        shown = "no worked examples" if not usable else f"at most {usable} of {count} worked examples"
-        warn(f"the requests have {shown}: {account}; give some with --pool, or say --shots {usable}")
-    # With too few it is part of an error.
-    elif warn is not None and bad and not few and not own:
-        warn(account)
-    worked.account = account
-    return worked
+        worked = read_pool(
+            rows.blocks(again=True), path, read, count, seed, warn, own=True, fewer=shots is None
+        )
+    return _Work(rows, read, Prompter(worked, forcing=forcing, system=system, user=user), limit)

@@ -136,9 +136,9 @@ def read_keyed(path: str | Path, config: GenerationConfig) -> Iterator[Keyed]:
 
 def is_long(path: str | Path) -> bool:
     """Return whether a file is worth several processes, and can be divided into byte ranges."""
-    if str(path) == files.STDIO or not Path(path).is_file() or not files.format_of(str(path)).is_plain_lines:
+    if not files.is_file(path) or not files.format_of(str(path)).is_plain_lines:
         return False
-    return Path(path).stat().st_size > engine.AUTO_WORKERS_BYTES
+    return files.size_of(path) > engine.AUTO_WORKERS_BYTES
 
 
 _Keys = tuple[list[tuple[int, str, str]], int, tuple[int, str] | None]

@@ -322,6 +322,7 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
         MissingDependencyError: PyTorch is not installed (extra ``train``).
     """
     torch = needed("torch", "the teacher/student file", extra="train")
+    files.check_local(path, "reading a teacher/student file")
     files.check_input(str(path))
     try:
         content = torch.load(str(path))

@@ -54,7 +54,7 @@ class Prepared(NamedTuple):
     @property
     def name(self) -> str | None:
         """The name of the tokenizer, without its folder."""
-        return None if self.path is None else files.printable(Path(self.path).name)
+        return None if self.path is None else files.printable(files.name_of(self.path))
 
 
 @dataclass(slots=True)

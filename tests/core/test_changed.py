@@ -10,7 +10,7 @@ import pytest
 from dataprep import convert_files, merge_files, read_rows, write_rows
 from dataprep.core.errors import InputError
 from dataprep.core.io import Block, Unchanged, blocks
-from dataprep.core.io.reading import Identity
+from dataprep.core.io.identity import Identity
 from dataprep.datasets import merge_rows
 from dataprep.datasets.convert import Plan
 from tests.helpers import listing

@@ -1,6 +1,9 @@
 """Requests to teachers: their wording, and which worked examples they show."""
 
+import io
 import json
+import multiprocessing
+import pickle
 import random
 from dataclasses import replace
 
@@ -10,9 +13,13 @@ from hypothesis import strategies as st
 
 from dataprep.answers.rationale import CUE
 from dataprep.core.errors import InputError, RowError, UsageError
+from dataprep.core.io.part_files import CHUNK_VARIABLE
 from dataprep.core.records import Example
 from dataprep.datasets.convert import Plan, convert_files
-from dataprep.teacher.prompts import Prompter, Shot, ShotPool, prompt, prompt_file, shot_of
+from dataprep.teacher.prompts import Prompter, prompt, prompt_file
+from dataprep.teacher.shots import Shot, ShotPool, shot_of
+from tests.engines import engine_on
+from tests.helpers import write_jsonl
 
 
 def example(number, **fields):
@@ -482,3 +489,53 @@ def test_the_library_gives_requests_of_files_and_of_rows(tmp_path):
             prompt(rows, **options)
     with pytest.raises(InputError, match="the given rows: row 2: no gold answer"):
         list(prompt([rows[0], {"question": "?"}], shots=0))
+
+
+def drawn_by(pool, rows, sender=None):
+    """The ids of the shots that are drawn for rows, or sent."""
+    drawn = [[shot.id for shot in pool.for_row(row)] for row in rows]
+    if sender is not None:
+        sender.send(drawn)
+    return drawn
+
+
+def test_other_processes_draw_the_same_shots():
+    """A pool that travelled, and one that came by a fork, have a database of their own."""
+    rows = [example(number) for number in range(30)]
+    pool = ShotPool(shots(20), 3, 42)
+    copy = pickle.loads(pickle.dumps(pool))
+    expected = drawn_by(pool, rows)
+    assert drawn_by(copy, rows) == drawn_by(pickle.loads(pickle.dumps(copy)), rows) == expected
+    with pytest.raises(UsageError, match="the pool has 20 worked examples"):
+        pickle.loads(pickle.dumps(ShotPool(shots(20), 21, 42))).for_row(rows[0])
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe()
+    process = context.Process(target=drawn_by, args=(pool, rows, sender))
+    process.start()
+    assert receiver.recv() == expected
+    process.join()
+    assert process.exitcode == 0
+    assert drawn_by(pool, rows) == expected
+
+
+@pytest.mark.parametrize("source", ["file", "pipe", "rows"])
+@pytest.mark.parametrize("limit", [1, 7, 20, 99])
+def test_the_limit_on_a_cluster(tmp_path, monkeypatch, source, limit):
+    """It is that of one machine, although no worker knows what the others make."""
+    monkeypatch.setenv(CHUNK_VARIABLE, "700")
+    rows = [example(number).to_json() for number in range(20)]
+    rows[3] = {"id": "no question"}
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+
+    def made():
+        if source == "rows":
+            return list(prompt([*rows[:3], *rows[4:]], limit=limit, shots=1))
+        out, bad = tmp_path / "out.jsonl", tmp_path / "rejects.jsonl"
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+        given = "-" if source == "pipe" else path
+        ledger = prompt_file(given, out, limit=limit, rejects=bad, shots=0 if source == "pipe" else 1)
+        return ledger.to_json(), out.read_bytes(), json.loads(bad.read_bytes() or "{}").get("line")
+
+    expected = made()
+    with engine_on("portable"):
+        assert made() == expected

@@ -23,6 +23,7 @@ from dataprep.cli.options import (
 )
 from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError, WorkspaceError
+from dataprep.core.urls import is_url
 from dataprep.datasets.convert import Plan
 
 
@@ -143,7 +144,7 @@ def _jobs(
     from dataprep.datasets import registry
     from dataprep.datasets.workspace import Workspace, split_files
 
-    if inputs and not (len(inputs) == 1 and Path(inputs[0]).is_dir()):
+    if inputs and not (len(inputs) == 1 and not is_url(inputs[0]) and Path(inputs[0]).is_dir()):
         return [(split, inputs, output or "-")]
     converter = registry.load(dataset)
     splits = dict(converter.SOURCE.splits)

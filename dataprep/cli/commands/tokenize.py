@@ -22,6 +22,7 @@ from dataprep.cli.options import (
 )
 from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError, WorkspaceError
+from dataprep.core.urls import name_of
 from dataprep.tokens.options import ShardOptions
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
     if len(inputs) == 1:
         return [(inputs[0], output)]
     base = Path(output)
-    names = ["stdin" if path == "-" else Path(path).name.partition(".")[0] or "file" for path in inputs]
+    names = ["stdin" if path == "-" else name_of(path).partition(".")[0] or "file" for path in inputs]
     if len(set(names)) < len(names):
         raise UsageError(f"two of {', '.join(inputs)} have the same name; make one file after the other")
     outputs = [str(base.with_name(f"{base.stem}_{name}{base.suffix}")) for name in names]

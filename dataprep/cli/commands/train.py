@@ -36,7 +36,9 @@ SAMPLE = 2000  # characters that are shown of a sample's prompt, and of its answ
 @with_options
 def train_command(
     *,
-    data: list[str] | None = argument(None, "Files of rows, or a directory of shards; also their URLs.", "[DATA]..."),
+    data: list[str] | None = argument(
+        None, "Files of rows, or a directory of shards; also their URLs.", "[DATA]..."
+    ),
     eval_data: list[str] | None = flag(
         None, "Rows to measure the loss on; can be repeated.", "--eval", "FILE"
     ),

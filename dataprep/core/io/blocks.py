@@ -11,31 +11,33 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from io import FileIO
+from io import RawIOBase
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 from dataprep.core import provenance
 from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.io.formats import HEAD_BYTES, STDIO, check_head, format_of
+from dataprep.core.io.identity import Identity, translated
 from dataprep.core.io.parquet import read_parquet
 from dataprep.core.io.part_files import files_of
+from dataprep.core.io.paths import is_file
+from dataprep.core.io.raw import open_object, open_raw, record_input
 from dataprep.core.io.reading import (
     BLOCK_BYTES,
     BOM,
-    Identity,
-    changed,
     check_input,
     check_kind,
     open_input,
     read_document,
     read_full,
     read_whole,
-    translated,
 )
+from dataprep.core.io.stores import changed
 from dataprep.core.io.tables import read_delimited
 from dataprep.core.jsonl import MAX_LINE, any_line, not_object, parse_row, too_long
 from dataprep.core.ledger import advance
+from dataprep.core.urls import is_url
 
 _REPORTED = 1024  # rows of a table or a document from one call of `advance` to the next
 
@@ -71,7 +73,7 @@ class Block:
         if self.data is not None:
             return self.data
         with self._opened() as file:
-            return read_full(file, self.end - self.start)
+            return read_full(cast(IO[bytes], file), self.end - self.start)
 
     def read_into(self, buffer: bytearray) -> memoryview:
         """Return the block's lines, read into a buffer that is large enough."""
@@ -84,11 +86,13 @@ class Block:
         return view
 
     @contextmanager
-    def _opened(self) -> Iterator[FileIO]:
+    def _opened(self) -> Iterator[RawIOBase]:
         # Each block is read when its turn comes, perhaps by another process: the file is opened once more.
-        with translated(self.file), open(self.file, "rb", buffering=0) as file:
+        with translated(self.file), open_raw(self.file, self.identity) as file:
             file.seek(self.start)
             yield file
+            if is_url(self.file):  # each range is read only of the object that the identity names
+                return
             status = os.fstat(file.fileno())
             if self.identity is not None:
                 self.identity.check(self.file, status)
@@ -114,7 +118,7 @@ def read_blocks(
     journal; the lines that were there at the beginning are read.
     """
     check_kind(path, arrays=arrays)
-    provenance.read(path)
+    record_input(path)
     first = True
     for part in files_of(path):
         for block in _blocks_of(path, part, size, arrays, growing):
@@ -125,7 +129,15 @@ def read_blocks(
 def _blocks_of(path: str, part: str, size: int, arrays: bool, growing: bool) -> Iterator[Block]:
     """Yield the blocks of a file, which is ``path`` or one part of it."""
     ragged, is_lines = ragged_bytes.get(), part != STDIO and format_of(part).is_plain_lines
-    if is_lines:
+    if is_url(part):
+        if ragged:
+            with open_object(part) as reader:
+                seen = Identity.of_object(reader.stat)
+            whole = Block(path, ragged=True, first=True, identity=seen)
+            cut = _ragged(path, ragged, seen) if is_lines else iter([whole])
+            yield from cut if part == path else (replace(block, source=part) for block in cut)
+            return
+    elif is_lines:
         with translated(part), open(part, "rb", buffering=0) as file:
             # Ranges only make sense in a regular file: a pipe named like one can be read once.
             identity = Identity.of(os.fstat(file.fileno()))
@@ -134,9 +146,9 @@ def _blocks_of(path: str, part: str, size: int, arrays: bool, growing: bool) -> 
                 cut = _ragged(path, ragged, identity) if ragged else _ranges(path, file, size, identity)
                 yield from cut if part == path else (replace(block, source=part) for block in cut)
                 return
-    if ragged and not is_lines and part != STDIO and Path(part).is_file():
+    if ragged and not is_lines and not is_url(part) and is_file(part):
         # One task decompresses the whole of it, so that several files are worked on at once.
-        yield Block(path, ragged=True, first=True, identity=Identity.of(Path(part).stat()))
+        yield Block(path, ragged=True, first=True, identity=Identity.at(part))
         return
     with open_input(part) as stream:
         yield from stream_blocks(path, stream, size, arrays)
@@ -190,10 +202,13 @@ def array_block(path: str) -> Block:
         with open_input(path) as stream:
             return Block(path, data=read_whole(path, stream), unit="row", array=True, first=True)
     check_input(path)
+    if is_url(path):
+        with open_object(path) as reader:
+            identity = Identity.of_object(reader.stat)
+            return Block(path, 0, identity.size, unit="row", array=True, first=True, identity=identity)
     provenance.read(path)
     status = Path(path).stat()
-    identity = Identity.of(status)
-    return Block(path, 0, status.st_size, unit="row", array=True, first=True, identity=identity)
+    return Block(path, 0, status.st_size, unit="row", array=True, first=True, identity=Identity.of(status))
 
 
 def _ragged(path: str, size: int, identity: Identity) -> Iterator[Block]:

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import IO, cast
 
 from dataprep.core.io.blocks import Block, after_newline, ragged_bytes, stream_blocks
+from dataprep.core.io.identity import translated
 from dataprep.core.io.part_files import chunk_bytes
-from dataprep.core.io.reading import BLOCK_BYTES, BOM, changed, open_input, translated
+from dataprep.core.io.raw import open_raw
+from dataprep.core.io.reading import BLOCK_BYTES, BOM, open_input, read_full
+from dataprep.core.io.stores import changed
 from dataprep.core.jsonl import MAX_LINE
+from dataprep.core.urls import is_url
 
 
 @contextmanager
@@ -36,7 +41,8 @@ def pieces(block: Block, size: int = BLOCK_BYTES) -> Iterator[Block]:
         yield block
         return
     first = block.first
-    for piece in _ranges(block, size) if block.end else _streamed(block, size):
+    cut = _streamed if not block.end else _fetched if is_url(block.file) else _ranges
+    for piece in cut(block, size):
         yield replace(piece, first=first)
         first = False
 
@@ -67,15 +73,47 @@ def _streamed(block: Block, size: int) -> Iterator[Block]:
         block.identity.check(block.file)
 
 
+def _fetched(block: Block, size: int) -> Iterator[Block]:
+    """Yield the lines of a chunk of an object with their bytes, so that each byte is asked for once."""
+    with translated(block.file), open_raw(block.file, block.identity, until=block.end) as raw:
+        file = cast(IO[bytes], raw)
+        begin = _begin(file, block)
+        file.seek(begin)
+        position, tail = begin, b""
+        while position < block.end:
+            piece = read_full(file, min(size, block.end - position))
+            if not piece:
+                raise changed(block.file)
+            position += len(piece)
+            tail += piece
+            cut = tail.rfind(b"\n") + 1
+            if cut or len(tail) > MAX_LINE + size:
+                yield replace(block, data=tail[: cut or None], start=begin, end=0, ragged=False)
+                begin, tail = begin + (cut or len(tail)), tail[cut:]
+                if not cut:
+                    return
+        if tail:
+            # The line that begins last in the chunk ends behind it.
+            length = block.identity.size if block.identity else file.seek(0, 2)
+            end = after_newline(file, position, length, position + size + MAX_LINE)
+            file.seek(position)
+            tail += read_full(file, end - position)
+            yield replace(block, data=tail, start=begin, end=0, ragged=False)
+
+
+def _begin(file: IO[bytes], block: Block) -> int:
+    """Return where the first line of a chunk begins."""
+    if block.start:
+        # Only within the chunk: a line that ends behind it begins in an earlier one.
+        return after_newline(file, block.start, block.end, block.end)
+    return len(BOM) if file.read(len(BOM)) == BOM else 0
+
+
 def _ranges(block: Block, size: int) -> Iterator[Block]:
-    with translated(block.file), open(block.file, "rb", buffering=0) as file:
+    with translated(block.file), open_raw(block.file, block.identity) as raw:
+        file = cast(IO[bytes], raw)
         length = block.identity.size if block.identity else file.seek(0, 2)
-        start = block.start
-        if start:
-            # Only within the chunk: a line that ends behind it begins in an earlier one.
-            start = after_newline(file, start, block.end, block.end)
-        elif file.read(len(BOM)) == BOM:
-            start = len(BOM)
+        start = _begin(file, block)
         if start >= block.end and file.seek(0, 2) < length:
             raise changed(block.file)
         while start < block.end:

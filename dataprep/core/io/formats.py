@@ -17,6 +17,7 @@ import orjson
 
 from dataprep.core.errors import FileError, InputError, MissingDependencyError, UsageError
 from dataprep.core.provenance import SUFFIX
+from dataprep.core.urls import is_url, name_of
 
 STDIO = "-"
 
@@ -96,14 +97,13 @@ def format_of(path: str | PurePath) -> Format:
     # A path that ends with a separator is a folder of parts.
     if str(path) == STDIO or str(path).endswith(("/", os.sep)):
         return Format("jsonl", "")
-    path = PurePath(path)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
+    suffixes = [suffix.lower() for suffix in PurePath(name_of(path)).suffixes]
     compression = _COMPRESSIONS.get(suffixes[-1], "") if suffixes else ""
     if compression:
         suffixes.pop()
     kind = _KINDS.get(suffixes[-1]) if suffixes else None
     # /dev/stdin, a named pipe or <(command) have no suffix. A folder fails later, when it is opened.
-    if kind is None and Path(path).exists() and not Path(path).is_file():
+    if kind is None and not is_url(path) and Path(path).exists() and not Path(path).is_file():
         return Format("jsonl", "")
     if kind is None:
         known = " ".join(_KINDS)
@@ -157,7 +157,7 @@ _EXPECTED = {
 
 def _refuse(path: str, found: tuple[str, str], expected: str) -> None:
     what, hint = found
-    name = PurePath(path).name
+    name = name_of(path)
     if path == STDIO and "name it" in hint:
         kind = ", a .json file" if "JSON" in what else ""
         hint = "unpack it first" if "unpack" in hint else f"give its path{kind}, or one row per line"

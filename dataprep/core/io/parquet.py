@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -12,8 +13,11 @@ import orjson
 from dataprep.core.errors import InputError, Location, RowError, first_line
 from dataprep.core.ignored_fields import ROW_KEYS
 from dataprep.core.io.columns import NOTES, columns_of, table_of
+from dataprep.core.io.formats import format_of
 from dataprep.core.io.reading import read_whole
 from dataprep.core.io.tables import with_messages
+from dataprep.core.io.unfinished import temporary_folder
+from dataprep.core.urls import is_url
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,14 +29,26 @@ _ROWS = 1 << 13  # rows of a file held at a time
 
 def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
     """Read the rows of a Parquet file, with JSON's values; one that JSON cannot hold is an error."""
+    if is_url(path) and format_of(path).compression == "":
+        # Polars has its own way to stores, with other settings.
+        with temporary_folder() as folder, (folder / "rows.parquet").open("wb") as copy:
+            shutil.copyfileobj(stream, copy, 8 << 20)
+            copy.close()
+            yield from _read(path, folder / "rows.parquet", stream)
+        return
+    yield from _read(path, Path(path), stream)
+
+
+def _read(path: str, place: Path, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
     import polars as pl
 
     try:
         # Given the path, polars reads only the pages that a slice needs; a compressed file or a stream must
         # be held in memory, because the table of contents of Parquet is at the end.
         # Polars knows only paths that are valid Unicode.
-        known = Path(path).suffix.lower() == ".parquet" and path.encode("utf-8", "replace").decode() == path
-        source: Any = path if known else read_whole(path, stream)
+        name = str(place)
+        known = place.suffix.lower() == ".parquet" and name.encode("utf-8", "replace").decode() == name
+        source: Any = name if known else read_whole(path, stream)
         frame = pl.scan_parquet(source, glob=False)
         schema = frame.collect_schema()
         notes = _notes_of(source, schema)

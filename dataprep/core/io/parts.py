@@ -33,6 +33,8 @@ from dataprep.core.io.part_files import (
     located_file,
     read_manifest,
 )
+from dataprep.core.io.paths import remove_manifest
+from dataprep.core.io.stores import stat
 from dataprep.core.io.unfinished import LOCK, WORK, holder_of, machine, remove_unlocked
 
 _OURS = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.jsonl")
@@ -222,6 +224,9 @@ def open_parts(where: str) -> Iterator[PartsFolder]:
     except BaseException:
         folder.leave()
         raise
+    rows = sum(part.rows for part in folder.parts)
     if isinstance(folder.folder, LocalFolder):
-        rows = sum(part.rows for part in folder.parts)
         provenance.wrote(where, rows=rows, names=("part-*", MANIFEST))
+    else:
+        remove_manifest(where)
+        provenance.wrote_object(where, stat(where), rows=rows)

@@ -8,27 +8,30 @@ import os
 import stat
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
 import orjson
 
 from dataprep.core import provenance
-from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.errors import InputError, UsageError
 from dataprep.core.io.formats import (
     HEAD_BYTES,
     STDIO,
     check_compressed,
     check_head,
     decompressing,
-    decompression_errors,
     format_of,
 )
+from dataprep.core.io.identity import Identity, translated
 from dataprep.core.io.part_files import files_of
+from dataprep.core.io.paths import is_file
+from dataprep.core.io.raw import concatenated, on_disk, open_object, open_raw, record_input
+from dataprep.core.io.stores import changed
 from dataprep.core.jsonl import MAX_LINE, check_document
+from dataprep.core.urls import is_url
 
 BLOCK_BYTES = 1 << 19  # small enough for the processor's cache, large enough to forget the overhead
 BOM = b"\xef\xbb\xbf"
@@ -38,106 +41,10 @@ _WINDOW = 1 << 15  # a few lines: lines are also looked up in any order
 
 
 def check_input(path: str) -> None:
-    """Raise ``FileError`` unless ``path`` is ``-``, a file that can be opened, or a folder of parts."""
+    """Raise ``FileError`` unless ``path`` is ``-``, a file or object that is there, or a folder of parts."""
     if path != STDIO:
         for part in files_of(path)[:1]:
             open_raw(part).close()
-
-
-def open_raw(path: str) -> FileIO:
-    """Open a file as it is, without a buffer."""
-    with translated(path):
-        return open(path, "rb", buffering=0)
-
-
-@contextmanager
-def translated(path: str) -> Iterator[None]:
-    """Turn errors of the operating system and of decompression into dataprep's own, with the path."""
-    try:
-        yield
-    except FileError:
-        raise
-    except FileNotFoundError:
-        raise FileError(path, "no such file") from None
-    except IsADirectoryError:
-        raise FileError(path, "is a directory; expected a file") from None
-    except OSError as error:
-        # Some decompressors' errors are OSErrors too: those are the data's fault, not the system's.
-        if isinstance(error, decompression_errors()):
-            raise InputError(path, _damaged(error)) from None
-        name = "standard input" if path == STDIO else path
-        raise FileError(name, f"cannot be read: {error.strerror or error}") from None
-    except decompression_errors() as error:
-        raise InputError(path, _damaged(error)) from None
-
-
-def _damaged(error: Exception) -> str:
-    return f"the compressed data is cut short or damaged ({error}); fetch or write the file again"
-
-
-class Identity(NamedTuple):
-    """The file that a path names, and its state."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int  # in nanoseconds; 0 for a file that may grow while it is read
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Identity | None:
-        """Return the identity of a regular file; ``None`` for a pipe, a device or a folder."""
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-    def growing(self) -> Identity:
-        """Return the identity of a file that others append to, such as the journal of a run."""
-        return self._replace(modified=0)
-
-    def anywhere(self) -> Identity:
-        """Return what another machine knows the file by, which has other numbers for its devices."""
-        return self._replace(device=0, inode=0)
-
-    def check(self, path: str, status: os.stat_result | None = None) -> None:
-        """Raise ``InputError`` if a path (or ``status``) is that of another file, or of a changed one."""
-        try:
-            now = Identity.of(status or Path(path).stat())
-        except FileNotFoundError:
-            raise changed(path) from None
-        if now is not None and self == (now if self.inode else now.anywhere()):
-            return
-        if not self.modified and now is not None and now[:2] == self[:2] and now.size >= self.size:
-            return
-        raise changed(path)
-
-
-def changed(path: str) -> InputError:
-    """Return the error for a file that did not stay as it was until it was read to its end."""
-    return InputError(path, "the file was changed while it was read; run the command again")
-
-
-class Unchanged:
-    """Files that a command reads more than once, and that nobody may change meanwhile.
-
-    Pipes and devices, which can be read only once, are not looked at.
-    """
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._before: dict[str, Identity] = {}
-        for path in paths:
-            if path != STDIO:
-                with translated(path):
-                    identity = Identity.of(Path(path).stat())
-                if identity is not None:
-                    self._before[path] = identity
-
-    def check(self) -> None:
-        """Raise ``InputError`` if a file was replaced or changed."""
-        # To hold the files open until now would keep their inodes from being used again, but a merge of
-        # thousands of files has not as many descriptors; the time tells such files apart too.
-        for path, before in self._before.items():
-            with translated(path):
-                before.check(path)
 
 
 @contextmanager
@@ -147,13 +54,17 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
     Raises:
         InputError: at the end, if the file was changed since it was opened.
     """
-    provenance.read(path)
+    record_input(path)
     with translated(path):
         if path == STDIO:
             yield _standard_input()
             return
         if (parts := files_of(path)) != [path]:
-            with _concatenated(parts) as stream:
+            with concatenated(parts) as stream:
+                yield stream
+            return
+        if is_url(path):
+            with _object(path) as stream:
                 yield stream
             return
         with open(path, "rb", buffering=0) as file:
@@ -172,45 +83,16 @@ def open_input(path: str) -> Iterator[IO[bytes]]:
                 before.check(path)
 
 
-class _Concatenated(io.RawIOBase):
-    """Files one after the other, as one stream of bytes."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._paths = iter(paths)
-        self._file: IO[bytes] | None = None
-
-    def readable(self) -> bool:
-        """Return true."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with the next bytes; return their number."""
-        while True:
-            if self._file is None:
-                if (path := next(self._paths, None)) is None:
-                    return 0
-                self._file = open_raw(path)
-            if count := cast(io.RawIOBase, self._file).readinto(buffer):
-                return count
-            self.close_file()
-
-    def close_file(self) -> None:
-        """Close the file that is open."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def close(self) -> None:
-        """Close the stream."""
-        self.close_file()
-        super().close()
-
-
 @contextmanager
-def _concatenated(paths: Iterable[str]) -> Iterator[IO[bytes]]:
-    """Open files as one stream."""
-    with _Concatenated(paths) as stream:
-        yield cast(IO[bytes], stream)
+def _object(url: str) -> Iterator[IO[bytes]]:
+    # Each range is read only of the object that was there at first, so nothing is left to check at the end.
+    with cast(IO[bytes], open_object(url)) as reader:
+        compression = format_of(url).compression
+        if compression:
+            check_compressed(url, read_full(reader, HEAD_BYTES), compression)
+            reader.seek(0)
+        with decompressing(reader, compression) as stream:
+            yield stream
 
 
 _read: weakref.ref[Any] | None = None  # the standard input that was read last
@@ -230,7 +112,7 @@ def _standard_input() -> IO[bytes]:
 
 def check_kind(path: str, *, arrays: bool = False) -> None:
     """Raise ``InputError`` if a regular file is of another kind than its name says; see ``check_head``."""
-    if path != STDIO and Path(path).is_file():
+    if is_file(path):
         with open_input(path) as stream:
             head = read_full(stream, HEAD_BYTES)
         check_head(path, head, format_of(path), arrays=arrays)
@@ -257,9 +139,7 @@ def read_whole(path: str, stream: IO[bytes]) -> bytes:
 
 def read_text(path: str) -> str:
     """Read the whole of a small text file, in UTF-8."""
-    provenance.read(path)
-    with translated(path):
-        data = Path(path).read_bytes()
+    data = read_bytes(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -325,9 +205,8 @@ def _is_row(line: bytes) -> bool:
 
 def open_mapped(path: str) -> mmap.mmap | bytes:
     """Map a plain file into memory; only for the system to copy from, or a file that nobody else changes."""
-    provenance.read(path)
     # Python's own access to a page past the end of a file that was cut ends the process with SIGBUS.
-    with translated(path), open(path, "rb") as file:
+    with translated(path), on_disk(path) as file:
         if not os.fstat(file.fileno()).st_size:
             return b""  # an empty file cannot be mapped
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -342,9 +221,8 @@ class FileBytes:
     def __init__(self, path: str) -> None:
         self.path = path
         self._file = -1
-        provenance.read(path)
-        with translated(path):
-            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        with translated(path), on_disk(path) as file:
+            self._file = os.dup(file.fileno())
             self._size = os.fstat(self._file).st_size
         # The bytes read last, and where they begin: lines are looked at one after the other.
         self._window = 0, b""
@@ -390,7 +268,7 @@ class FileBytes:
 
 def open_whole(path: str) -> FileBytes | bytes:
     """Open a file to be read at any offset: a plain one as it is, others decompressed into memory."""
-    if path != STDIO and not format_of(path).compression and Path(path).is_file():
+    if is_file(path) and not format_of(path).compression:
         return FileBytes(path)
     with open_input(path) as stream:
         return read_whole(path, stream)
@@ -398,6 +276,9 @@ def open_whole(path: str) -> FileBytes | bytes:
 
 def read_bytes(path: str) -> bytes:
     """Read the whole of a file as it is."""
-    provenance.read(path)
     with translated(path):
+        if is_url(path):
+            with open_object(path) as reader:
+                return reader.readall() or b""
+        provenance.read(path)
         return Path(path).read_bytes()

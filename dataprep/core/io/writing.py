@@ -20,171 +20,24 @@ import orjson
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
-from dataprep.core.io.parquet import write_parquet
-from dataprep.core.io.part_files import Part, chunk_bytes, is_parts
-from dataprep.core.io.parts import PartsFolder, PartTarget, PartWriter, open_parts
-from dataprep.core.io.reading import open_raw
-from dataprep.core.io.tables import write_delimited
-from dataprep.core.io.unfinished import NewFile, new_file, remove_stale_parts, replacing, short_name
-from dataprep.core.ledger import Ledger
+from dataprep.core.io.outputs import (
+    Output,
+    PartsOutput,
+    convert_lines,
+    open_object_output,
+    version,
+    writing,
+)
+from dataprep.core.io.part_files import chunk_bytes, is_parts
+from dataprep.core.io.parts import open_parts
+from dataprep.core.io.paths import is_file, is_same_file, real_path
+from dataprep.core.io.unfinished import NewFile, new_file, replacing
+from dataprep.core.urls import is_url, without_credentials
 
-
-class Output:
-    """An output for JSON Lines; ``open_output`` makes and finishes it.
-
-    Attributes:
-        path: the output's path, or ``-``.
-        direct: the unfinished file, if other processes may write byte ranges of it themselves.
-        rows: number of rows; whoever writes past ``write`` adds them.
-    """
-
-    def __init__(self, path: str, stream: IO[bytes], direct: str | None) -> None:
-        self.path = path
-        self.direct = direct
-        self.rows = 0
-        self._stream = stream
-        self._folders: list[PartsFolder] = []
-
-    def write(self, lines: bytes, rows: int | None = None) -> None:
-        """Write whole lines, each with its newline; ``rows`` is their number, if it is known."""
-        view = memoryview(lines)
-        self.rows += lines.count(b"\n") if rows is None else rows
-        with writing(self.path):
-            # An unbuffered file or a pipe may take less than it is given.
-            while view:
-                view = view[self._stream.write(view) :]
-
-    def target(self, key: str) -> PartTarget | None:
-        """Return where workers write the parts of a run over chunks; ``None``: all passes through ``write``.
-
-        ``key`` names everything that the parts depend on.
-        """
-        if self.direct is None:
-            return None
-        path = Path(os.path.realpath(self.path))
-        self._folders.append(PartsFolder(str(path.with_name(f".{short_name(path)}.{key}.parts"))))
-        return self._folders[-1].target(key)
-
-    def add(self, part: Part) -> None:
-        """Append a part that a worker has written; its rows are counted by ``write``."""
-        folder = self._folders[-1]
-        with open_raw(folder.folder.path(part.name)) as file, writing(self.path):
-            while piece := file.read(_COPIED):
-                self.write(piece, 0)
-        folder.beat()
-
-    def close_folders(self, *, keep: bool) -> None:
-        """Remove the parts, or keep what is finished for a later run of the same command."""
-        for folder in self._folders:
-            if keep:
-                folder.leave()
-            else:
-                folder.discard()
-                remove_stale_parts(Path(os.path.realpath(self.path)))
-
-    def write_pieces(self, pieces: list[memoryview], size: int) -> None:
-        """Write pieces of ``size`` bytes together; only for an output with a ``direct`` file."""
-        begin = self._stream.tell()
-        with writing(self.path):
-            write_at(self._stream.fileno(), pieces, size, begin)
-        self._stream.seek(begin + size)
-
-
-class PartsOutput(Output):
-    """An output that is a folder of parts.
-
-    Attributes:
-        folder: the folder.
-        ledger: the rows of the command, for the manifest, if it is known.
-    """
-
-    def __init__(self, path: str, folder: PartsFolder) -> None:
-        super().__init__(path, io.BytesIO(), None)
-        self.folder = folder
-        self.ledger: Ledger | None = None
-        self._part: PartWriter | None = None
-        self._size = chunk_bytes()
-
-    def target(self, key: str) -> PartTarget:
-        """Return where workers write the parts of a run over chunks."""
-        self.flush()
-        return self.folder.target(key)
-
-    def add(self, part: Part) -> None:
-        """Take a part that a worker has written; its rows are counted by ``write``."""
-        self.folder.add(part)
-
-    def write(self, lines: bytes, rows: int | None = None) -> None:
-        """Write whole lines, each with its newline; the parts depend on the lines only."""
-        self.rows += lines.count(b"\n") if rows is None else rows
-        view = memoryview(lines)
-        with writing(self.path):
-            while view:
-                self._part = self._part or PartWriter(self.path, len(self.folder.parts))
-                # A part ends with the first line that reaches its size.
-                left = self._size - self._part.size
-                cut = lines.find(b"\n", len(lines) - len(view) + left - 1) + 1 if len(view) >= left else 0
-                piece = view[: cut - len(lines) + len(view)] if cut else view
-                self._part.write(piece, bytes(piece).count(b"\n"))
-                view = view[len(piece) :]
-                if self._part.size >= self._size:
-                    self.flush()
-
-    def flush(self) -> None:
-        """End the part that is being written."""
-        if self._part is not None:
-            part, self._part = self._part, None
-            self.folder.add(part.finish(), mine=True)
-
-    def close(self) -> None:
-        """Give up the part that is being written."""
-        if self._part is not None:
-            self._part.close()
-
-
-def version() -> str:
-    """Return the version of dataprep."""
-    from dataprep import __version__  # not at the top: the package's own page of names imports this module
-
-    return __version__
-
-
-_COPIED = 8 << 20
-# The most pieces that systems take in one call.
-_PIECES = 1024
-
-
-def write_at(file: int, pieces: list[memoryview], size: int, offset: int) -> None:
-    """Write pieces of ``size`` bytes together, one after the other, from an offset of a file on."""
-    # The system copies them, also from files that are mapped: where a file was cut it raises OSError, and
-    # Python's own copy would end the process with SIGBUS.
-    end = offset + size
-    batches = [pieces[begin : begin + _PIECES] for begin in range(0, len(pieces), _PIECES)]
-    at = offset
-    for batch in batches:
-        at += os.pwritev(file, batch, at)
-    if at == end:
-        return
-    # A disk that is full, or a signal, has cut a batch short: the rest is written again, piece by piece.
-    for piece in pieces:
-        done = 0
-        while done < len(piece):
-            done += os.pwrite(file, piece[done:], offset + done)
-        offset += done
-
-
-@contextmanager
-def writing(path: str) -> Iterator[None]:
-    """Turn operating system errors into dataprep's own, with the path; a closed pipe passes."""
-    try:
-        yield
-    except (BrokenPipeError, FileError):
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        kept = "; what was there is unchanged" if path != STDIO and Path(path).is_file() else ""
-        name = "standard output" if path == STDIO else path
-        raise FileError(name, f"cannot be written: {reason}{kept}") from None
+__all__ = [
+    "Rejects", "check_apart", "check_distinct", "open_output", "open_rejects", "printable", "write_rows",
+    "write_text", "writing",
+]  # fmt: skip
 
 
 def check_distinct(
@@ -192,12 +45,12 @@ def check_distinct(
 ) -> None:
     """Raise ``UsageError`` if the rejects would go to an output's path or replace an input."""
     # An output may be one of the inputs, because it is renamed only after all of them were read.
-    if rejects is None or Path(rejects).is_char_device():
+    if rejects is None or (not is_url(rejects) and Path(rejects).is_char_device()):
         return
-    real = _real_path(rejects)
-    if real in map(_real_path, outputs):
+    real = real_path(rejects)
+    if real in map(real_path, outputs):
         raise UsageError(f"{rejects}: the rows and the rejects cannot go to the same place")
-    if real in map(_real_path, inputs):
+    if real in map(real_path, inputs):
         raise UsageError(f"{rejects}: the rejects would replace an input; give them a file of their own")
 
 
@@ -207,17 +60,10 @@ def check_apart(
     why: str = "the output would replace an input",
 ) -> None:
     """Raise ``UsageError`` if an output would replace an input, such as source rows or paid answers."""
-    existing = [path for path in inputs if str(path) != STDIO and Path(path).exists()]
+    given = [path for path in inputs if str(path) != STDIO]
     for output in outputs:
-        if str(output) == STDIO or not Path(output).is_file():
-            continue
-        # samefile sees through links, upper case on some systems, and mounts.
-        if any(Path(output).samefile(path) for path in existing):
+        if is_file(output) and any(is_same_file(output, path) for path in given):
             raise UsageError(f"{output}: {why}; give it a place of its own with -o")
-
-
-def _real_path(path: str | Path) -> str:
-    return str(path) if str(path) == STDIO else os.path.realpath(path)
 
 
 @contextmanager
@@ -241,6 +87,10 @@ def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
                 folder.facts |= {"dataprep": version(), "chunk_bytes": chunk_bytes()}
                 if parts.ledger is not None:
                     folder.facts["ledger"] = parts.ledger.to_json()
+        return
+    if is_url(path):
+        with open_object_output(path, form or format_of(path), counted=form is None) as output:
+            yield output
         return
     is_document, form, target = form is not None, form or format_of(path), Path(path)
     with ExitStack() as stack:
@@ -287,24 +137,9 @@ def _converted(unfinished: NewFile, target: Path, form: Format) -> Iterator[IO[b
             spool = stack.enter_context(new_file(target))
             with io.BufferedWriter(spool) as lines:
                 yield lines
-            if form.kind == "parquet":
-                write_parquet(spool.path, out)
-            else:
-                with spool.path.open("rb") as rows:
-                    if form.kind == "json":
-                        _write_array(rows, out)
-                    else:
-                        write_delimited(rows, out, "\t" if form.kind == "tsv" else ",")
+            convert_lines(spool.path, out, form.kind)
         if out is not file:
             out.close()  # writes the end of the compressed data, while the file is still open
-
-
-def _write_array(rows: Iterable[bytes], out: IO[bytes]) -> None:
-    before = b"[\n"
-    for row in rows:
-        out.write(before + row.rstrip(b"\n"))
-        before = b",\n"
-    out.write(b"\n]\n" if before == b",\n" else b"[]\n")
 
 
 def write_rows(rows: Iterable[Any], path: str | Path) -> int:
@@ -357,7 +192,7 @@ class Rejects:
         if self._output is None:
             raise InputError(where, f"{message}; {self._hint}" if self._hint else message)
         rejected = {
-            "path": printable(where.path),
+            "path": printable(without_credentials(where.path)),
             where.unit: where.number,
             "reason": message,
             "text": row.decode("utf-8", "backslashreplace"),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 import orjson
 
-from dataprep.core.errors import InputError, UsageError
+from dataprep.core.errors import DataprepError, InputError, UsageError
 from dataprep.core.io import format_of, printable
+from dataprep.core.io.stores import ObjectReader
 from dataprep.core.manifests.format import Entry, read_manifest
 from dataprep.core.provenance import Source, Written
 
@@ -40,6 +42,15 @@ def digest_of(path: Path, size: int | None = None, *, lines: bool = False) -> tu
                 rows += _rows_of(whole) if newline else 0
                 rest = tail
     return digest.hexdigest(), done, rows + bool(rest.strip()) if lines else None
+
+
+def digest_of_object(url: str) -> tuple[str, int]:
+    """Return the SHA-256 of an object, and its size."""
+    digest = hashlib.sha256()
+    with ObjectReader(url) as reader:
+        while piece := reader.read(PIECE):
+            digest.update(piece)
+        return digest.hexdigest(), reader.tell()
 
 
 def _rows_of(text: bytes) -> int:
@@ -84,6 +95,9 @@ def _is_lines(path: str) -> bool:
 
 def output_entry(real: str, written: Written, rows: int | None) -> Entry:
     """Return the entry of an output, whose rows are counted if they are lines and ``rows`` is ``None``."""
+    if written.seen is not None:
+        size, etag = written.seen
+        return Entry(real, written.sha256, size, rows, etag=etag)
     if Path(real).is_dir():
         digest, size, inside = folder_digest(Path(real), written.names)
         return Entry(real, digest, size, rows, files=inside)
@@ -108,6 +122,8 @@ def folder_entry(folder: str, given: str, known: Mapping[str, str]) -> Entry:
 
 def input_entry(real: str, source: Source, rows: int | None) -> Entry:
     """Return the entry of an input; its digest is the one in its own manifest if it was not touched since."""
+    if source.seen is not None:
+        return _object_entry(real, source.seen, rows)
     if source.status is None or not Path(real).exists():
         return Entry(real, rows=rows)
     size = source.status.st_size
@@ -121,6 +137,18 @@ def input_entry(real: str, source: Source, rows: int | None) -> Entry:
     # Others may have appended to a journal since.
     digest, size, lines = digest_of(Path(real), size, lines=rows is None and _is_lines(real))
     return Entry(real, digest, size, lines if rows is None else rows)
+
+
+def _object_entry(url: str, seen: tuple[int, str], rows: int | None) -> Entry:
+    """Return the entry of an object that was read: its SHA-256 is known if its own manifest has it."""
+    size, etag = seen
+    known = None
+    with suppress(DataprepError):  # the folder of a bucket can be closed to this command
+        manifest = read_manifest(url)
+        known = None if manifest is None else manifest.output(url)
+    if known is None or known.etag != etag:
+        return Entry(url, "", size, rows, etag=etag)
+    return replace(known, path=url, rows=known.rows if rows is None else rows)
 
 
 def _known(path: str) -> Entry | None:

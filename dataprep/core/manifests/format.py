@@ -13,9 +13,10 @@ from typing import Any
 import orjson
 
 from dataprep.core.errors import InputError
-from dataprep.core.io import read_document
-from dataprep.core.provenance import SUFFIX, place_of
+from dataprep.core.io import exists, read_bytes, read_document
+from dataprep.core.provenance import SUFFIX, key_of, place_of
 from dataprep.core.records import describe
+from dataprep.core.urls import is_url
 
 FORMAT = 1
 OUTSIDE = "sha256:"
@@ -27,12 +28,14 @@ class Entry:
     """A file or folder in a manifest.
 
     Attributes:
-        path: relative to the manifest's root; ``sha256:DIGEST/NAME`` outside of it, ``-`` for standard input.
+        path: relative to the manifest's root; ``sha256:DIGEST/NAME`` outside of it, the URL of an object in a
+            store, ``-`` for standard input.
         sha256: of its bytes; of a folder, that of ``files``; "" if nobody could know it.
         bytes: its size.
         rows: if they were counted.
         grows: it is a journal: later runs append to these bytes.
         files: of a folder, the SHA-256 of each file that counts, by its path in the folder.
+        etag: of an object, by which its bytes are known again without being read.
     """
 
     path: str
@@ -41,6 +44,7 @@ class Entry:
     rows: int | None = None
     grows: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
+    etag: str = ""
 
     @property
     def is_outside(self) -> bool:
@@ -51,7 +55,11 @@ class Entry:
         """Return the entry as it stands in a manifest."""
         entry: dict[str, Any] = {"path": self.path}
         if self.sha256:
-            entry |= {"sha256": self.sha256, "bytes": self.bytes}
+            entry["sha256"] = self.sha256
+        if self.etag:
+            entry["etag"] = self.etag
+        if self.sha256 or self.etag:
+            entry["bytes"] = self.bytes
         entry["rows"] = self.rows
         return entry | ({"grows": True} if self.grows else {}) | ({"files": self.files} if self.files else {})
 
@@ -61,13 +69,13 @@ class Manifest:
     """The manifest of a file: the command that wrote it, its inputs and outputs.
 
     Attributes:
-        place: the manifest's own path.
+        place: the manifest's own path or URL.
         arguments: the command line as given, behind the command's name.
         options: the values of all flags, by their spelling, and of all arguments, by their names.
         root: the folder that paths are relative to.
     """
 
-    place: Path
+    place: Path | str
     command: str
     arguments: tuple[str, ...]
     options: Mapping[str, Any]
@@ -78,18 +86,20 @@ class Manifest:
     ledger: Sequence[Mapping[str, Any]]
     time: Mapping[str, Any]
 
-    def where(self, entry: Entry) -> Path:
-        """Return where a file of the manifest is."""
-        return self.root / entry.path
+    def where(self, entry: Entry) -> Path | str:
+        """Return where a file of the manifest is: a path, or the URL of an object."""
+        return entry.path if is_url(entry.path) else self.root / entry.path
 
-    def output(self, path: Path) -> Entry | None:
+    def output(self, path: str | Path) -> Entry | None:
         """Return the entry of an output."""
-        real = os.path.realpath(path)
-        return next((each for each in self.outputs if os.path.realpath(self.where(each)) == real), None)
+        real = key_of(path)
+        return next((each for each in self.outputs if key_of(self.where(each)) == real), None)
 
 
-def beside(path: str | Path) -> Path:
+def beside(path: str | Path) -> Path | str:
     """Return the path of an output's manifest; of a link, it is beside the file that the link leads to."""
+    if is_url(path):
+        return f"{str(path).rstrip('/')}{SUFFIX}"
     place = Path(os.path.normpath(path) + SUFFIX)
     if Path(path).is_symlink() and (own := Path(f"{place_of(path)}{SUFFIX}")).is_file():
         return own
@@ -103,7 +113,7 @@ def read_manifest(path: str | Path) -> Manifest | None:
         InputError: the file is not a manifest of dataprep, or names a path outside of its workspace.
     """
     place = beside(path)
-    if not place.is_file():
+    if not exists(place):
         return None
     found = read_document(str(place))
     if not isinstance(found, dict) or found.get("manifest") != FORMAT:
@@ -123,7 +133,10 @@ def read_manifest(path: str | Path) -> Manifest | None:
         command=found["command"],
         arguments=arguments,
         options=found["options"],
-        root=Path(os.path.normpath(place.absolute().parent / found["root"])),
+        # Beside an object everything is named by its URL, or by its digest.
+        root=Path.cwd()
+        if is_url(place)
+        else Path(os.path.normpath(Path(place).absolute().parent / found["root"])),
         inputs=tuple(_entries(place, found["inputs"])),
         outputs=tuple(_entries(place, found["outputs"])),
         versions=_texts(found.get("versions")),
@@ -136,9 +149,10 @@ def _texts(value: Any) -> dict[str, str]:
     return {str(name): str(text) for name, text in value.items()} if isinstance(value, dict) else {}
 
 
-def _entries(place: Path, values: Iterable[Any]) -> Iterator[Entry]:
+def _entries(place: Path | str, values: Iterable[Any]) -> Iterator[Entry]:
     for value in values:
         path, sha256 = (value.get("path"), value.get("sha256", "")) if isinstance(value, dict) else (None, "")
+        etag = value.get("etag", "") if isinstance(value, dict) else ""
         if not isinstance(path, str) or not re.fullmatch("|[0-9a-f]{64}", str(sha256)):
             raise InputError(place, f"found {describe(value)}, expected a file; the manifest is damaged")
         pure = PurePosixPath(path)
@@ -152,12 +166,13 @@ def _entries(place: Path, values: Iterable[Any]) -> Iterator[Entry]:
             rows if type(rows) is int else None,
             value.get("grows") is True,
             _texts(value.get("files")),
+            etag if isinstance(etag, str) else "",
         )
 
 
-def is_intact(place: Path) -> bool:
+def is_intact(place: Path | str) -> bool:
     """Return whether a manifest has the bytes that dataprep wrote."""
-    data = place.read_bytes()
+    data = read_bytes(str(place))
     try:
         found = orjson.loads(data)
         checksum = found["time"].pop("checksum")

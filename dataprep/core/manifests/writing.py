@@ -17,11 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from dataprep import __version__
-from dataprep.core.io import printable, replacing
+from dataprep.core.io import find, printable, replacing, store_of
 from dataprep.core.manifests.digests import PIECE, folder_entry, input_entry, output_entry, state_of
 from dataprep.core.manifests.format import FORMAT, OUTSIDE, Entry, beside, checksum_of, dumped
 from dataprep.core.parallel.pool import available_cores
-from dataprep.core.provenance import SUFFIX, Job, Recorder, Written, is_manifest, place_of
+from dataprep.core.provenance import (
+    SUFFIX,
+    Job,
+    Recorder,
+    Written,
+    begins_manifest,
+    is_manifest,
+    key_of,
+    place_of,
+)
+from dataprep.core.urls import is_url
 
 _MARKS = (
     "dataprep.toml",
@@ -86,39 +96,54 @@ class ManifestWriter:
             # Replaced meanwhile, by a command that writes its own; or a part of a folder.
             if real not in self._outputs or not _is_same(real, written):
                 continue
+            if is_url(real):
+                yield from self._put(real, job)
+                continue
             root, place = _place_of(written.path)
             if place.exists() and not is_manifest(place):
                 yield written.path
                 continue
-            document = self._document(job, root, place)
-            document["time"]["checksum"] = checksum_of(document)
+            document = self._document(job, root, Path(os.path.relpath(root, place.parent)).as_posix())
             with replacing(place) as file, BufferedWriter(file) as out:
                 out.write(dumped(document))
 
-    def _document(self, job: Job, root: Path, place: Path) -> dict[str, Any]:
+    def _put(self, url: str, job: Job) -> Iterator[str]:
+        """Write the manifest of an object beside it, after the object."""
+        store, place = store_of(url), str(beside(url))
+        if (found := find(place)) and not begins_manifest(store.read(place, 0, 32, found.etag)):
+            yield url
+            return
+        store.put(place, dumped(self._document(job, None, ".")))
+
+    def _document(self, job: Job, root: Path | None, root_name: str) -> dict[str, Any]:
+        """Return a manifest with its checksum; without a root all local files are outside of it."""
+
         def named(path: str) -> str:
             return self._named(path, root)
 
         settled = self._recorder.settled
         inputs = {real: named(path) for real, path in self._of(job).items()}
         outputs = {real: named(written.path) for real, written in job.writes.items() if real in self._outputs}
-        return {
+        times: dict[str, Any] = {
+            "started": self._started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "seconds": round(self._seconds, 3),
+            "files": {path: state_of(real) for real, path in outputs.items() if not is_url(real)},
+        }
+        document = {
             "manifest": FORMAT,
             "command": self._call.command,
             "arguments": [*(word for pair in settled.items() for word in pair), *self._call.words(named)],
             "options": self._call.options(named) | settled,
-            "root": Path(os.path.relpath(root, place.parent)).as_posix(),
+            "root": root_name,
             "versions": versions(),
             "seed": self._call.seed,
             "inputs": [replace(self._inputs[real], path=path).to_json() for real, path in inputs.items()],
             "outputs": [replace(self._outputs[real], path=path).to_json() for real, path in outputs.items()],
             "ledger": [self._ledger(step, job, named) for step in job.ledgers],
-            "time": {
-                "started": self._started.isoformat(timespec="seconds").replace("+00:00", "Z"),
-                "seconds": round(self._seconds, 3),
-                "files": {path: state_of(real) for real, path in outputs.items()},
-            },
+            "time": times,
         }
+        times["checksum"] = checksum_of(document)
+        return document
 
     def _ledger(self, step: Mapping[str, Any], job: Job, named: Callable[[str], str]) -> dict[str, Any]:
         """Return a ledger as a manifest has it: its reasons can name files."""
@@ -138,7 +163,7 @@ class ManifestWriter:
         """Return the inputs of a job by real path: their paths; of those in a folder with a manifest, its."""
         found: dict[str, str] = {}
         for real, source in job.reads.items():
-            if (folder := _folder_of(real)) is None:
+            if is_url(real) or (folder := _folder_of(real)) is None:
                 found.setdefault(real, source.path)
             else:
                 found.setdefault(folder, _given_folder(source.path, real, folder))
@@ -149,17 +174,19 @@ class ManifestWriter:
         for job in jobs:
             known = {real: source.sha256 for real, source in job.reads.items() if source.sha256 is not None}
             for real, written in job.writes.items():
-                if not any(str(above) in job.writes for above in Path(real).parents) and Path(real).exists():
+                inside = any(str(above) in job.writes for above in Path(real).parents)
+                if is_url(real) or (not inside and Path(real).exists()):
                     tasks[1, real] = partial(output_entry, real, written, job.rows.get(real))
             for real, source in job.reads.items():
-                folder = _folder_of(real)
+                folder = None if is_url(real) else _folder_of(real)
                 if folder is not None and folder not in job.writes:
                     given = _given_folder(source.path, real, folder)
                     tasks[0, folder] = partial(folder_entry, folder, given, known)
                 elif not _is_own(real, job):
                     tasks.setdefault((0, real), partial(input_entry, real, source, job.rows.get(real)))
         results: Iterable[Entry]
-        size = sum(Path(real).stat().st_size for _, real in tasks if Path(real).is_file())
+        places = [Path(real) for _, real in tasks if not is_url(real)]
+        size = sum(place.stat().st_size for place in places if place.is_file())
         if size < 8 * PIECE:
             results = [task() for task in tasks.values()]
         else:
@@ -169,14 +196,16 @@ class ManifestWriter:
         for (is_output, real), entry in zip(tasks, results, strict=True):
             (self._outputs if is_output else self._inputs)[real] = entry
 
-    def _named(self, path: str, root: Path) -> str:
+    def _named(self, path: str, root: Path | None) -> str:
         """Return a path as a manifest has it."""
-        real = os.path.realpath(path)
+        real = key_of(path)
+        if is_url(real):
+            return printable(real)
         if path == "-" or real.startswith(("/proc/", "/dev/fd/")):  # a pipe of the shell
             return "-"
         # A link inside the workspace is named by its target if that is inside too.
-        links = [(str(place_of(path)), str(root)), (_absolute(path), str(root))]
-        for place, folder in [(real, os.path.realpath(root)), *links]:
+        links = [] if root is None else [(str(place_of(path)), str(root)), (_absolute(path), str(root))]
+        for place, folder in links and [(real, os.path.realpath(str(root))), *links]:
             if Path(place).is_relative_to(folder):
                 return printable(Path(place).relative_to(folder).as_posix())
         entry = self._inputs.get(real) or self._outputs.get(real)
@@ -212,13 +241,15 @@ def _called(task: Callable[[], Entry]) -> Entry:
 def _is_own(real: str, job: Job) -> bool:
     """Return whether a job has read from its output: a journal, or shards that it then replaced."""
     grows = real in job.writes and job.writes[real].grows
+    if is_url(real):
+        return grows
     return grows or any(str(above) in job.writes for above in Path(real).parents)
 
 
 def _folder_of(real: str) -> str | None:
     """Return the folder with a manifest that a file is in, such as shards."""
     places = [Path(real), *Path(real).parents]
-    return next((str(place) for place in places if is_manifest(beside(place)) and place.is_dir()), None)
+    return next((str(place) for place in places if is_manifest(Path(beside(place))) and place.is_dir()), None)
 
 
 def _is_same(real: str, written: Written) -> bool:

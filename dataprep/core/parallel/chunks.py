@@ -16,9 +16,9 @@ from typing import Any, cast
 
 from dataprep.core.errors import WorkerError
 from dataprep.core.io import Block, Output, Part, PartTarget, chunk_bytes, halves, in_chunks, pieces
+from dataprep.core.io.outputs import version
 from dataprep.core.io.part_files import located_file
 from dataprep.core.io.parts import PartWriter
-from dataprep.core.io.writing import version
 from dataprep.core.ledger import RESUMED, advance
 from dataprep.core.parallel.backends import Backend
 from dataprep.core.parallel.engines import current

@@ -13,7 +13,7 @@ import orjson
 
 from dataprep.core import provenance
 from dataprep.core.errors import InputError, Location
-from dataprep.core.io import Block, Output, PartsOutput, Rejects
+from dataprep.core.io import Block, Output, PartsOutput, Rejects, is_shared, size_of
 from dataprep.core.jsonl import UNREADABLE, too_long
 from dataprep.core.ledger import Ledger, advance
 from dataprep.core.options import check_whole
@@ -45,8 +45,13 @@ def workers_for(paths: Iterable[str | Path], workers: int | None = None) -> int:
     """Return the number of processes: ``workers`` if given, else every core if the input is large enough."""
     if workers is not None:
         check_whole("--workers", workers, 1)
+    paths = [*paths]
+    # `memory://` is of this process alone.
+    if not all(map(is_shared, map(str, paths))):
+        return 1
+    if workers is not None:
         return workers
-    size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+    size = sum(map(size_of, paths))
     return available_cores() if size > AUTO_WORKERS_BYTES else 1
 
 
@@ -173,13 +178,15 @@ def run_into(
     return counts
 
 
-def rows_of(blocks: Iterable[Block], operator: Operator, path: str | None = None) -> Iterator[dict[str, Any]]:
+def rows_of(
+    blocks: Iterable[Block], operator: Operator, path: str | None = None, *, numbered: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield the rows that an operator makes, for a library's caller; the first bad row raises ``InputError``.
 
-    A file named by ``path`` must have rows.
+    A file named by ``path`` must have rows. ``numbered`` is as for ``run_operator``.
     """
     count = 0
-    for block, outcome in run_operator(operator, blocks):
+    for block, outcome in run_operator(operator, blocks, numbered=numbered):
         count += outcome.rows_in
         for failure in outcome.failures:
             raise InputError(Location(block.path, failure.line, block.unit), failure.message)

@@ -264,7 +264,7 @@ class Spool:
         for path in paths:
             if path in self._copies:
                 yield from self._again(path)
-            elif path == files.STDIO or not Path(path).is_file():
+            elif not files.is_file(path):
                 yield from self._copied(path)
             else:
                 yield from files.read_row_blocks(path)

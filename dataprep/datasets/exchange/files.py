@@ -56,7 +56,10 @@ def import_files(
     if format is None:
         first = list(islice(blocks, 1))
         format = registry.guess(_rows_in(first, paths[0]), paths[0])
-        blocks = chain(first, blocks)
+        if first[0].data is not None:
+            blocks = chain(first, blocks)
+        else:  # a range of a file, which the engine may want to be cut otherwise
+            blocks = chain.from_iterable(map(files.read_row_blocks, paths))
     rewriter = Rewriter(format, "read", lossy=lossy, think=split_thinking)
     try:
         return rewrite(rewriter, Exchange(format), paths, blocks, str(output), workers, rejects, progress)

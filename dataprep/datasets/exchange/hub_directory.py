@@ -42,7 +42,7 @@ def splits_of(inputs: Iterable[str | Path]) -> dict[str, list[str]]:
     splits: dict[str, list[str]] = {}
     for text in texts:
         name, equals, path = text.partition("=")
-        if not equals or Path(text).exists():
+        if not equals or files.is_url(text) or Path(text).exists():
             name, path = _split_in(text, alone=len(texts) == 1), text
         if name == "all":  # `datasets` has it for all splits together, and loads no split of that name
             raise UsageError(f"{text}: a split cannot be named 'all'; give another name as NAME=FILE")
@@ -53,7 +53,7 @@ def splits_of(inputs: Iterable[str | Path]) -> dict[str, list[str]]:
 
 
 def _split_in(path: str, alone: bool) -> str:
-    stem = Path(path).name.partition(".")[0]
+    stem = files.name_of(path).partition(".")[0]
     words = re.split(r"[^a-z]+", stem.lower())
     known = [_WORDS[word] for word in words if word in _WORDS]
     if known or alone or path == files.STDIO:
@@ -74,6 +74,7 @@ def export_directory(
     """Write the rows of each split into a new directory; see ``files.export_files``."""
     splits = splits_of(inputs)
     check_paths([path for paths in splits.values() for path in paths], output, rejects)
+    files.check_local(output, f"--to {format}")
     target = Path(output) if Path(output).name else Path(output).resolve()  # `.` has no name
     if str(output) == files.STDIO or target.is_file():
         raise UsageError(f"--to {format} writes a directory: give -o DIR")

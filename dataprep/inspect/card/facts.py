@@ -151,6 +151,7 @@ def _folder_of(paths: Iterable[str], folder: Path | None) -> Path:
     if files.STDIO in given:
         raise UsageError("a card names its files: give their paths, not standard input")
     for path in given:
+        files.check_local(path, "a card, which names its files from their folder,")
         files.check_input(path)
     if folder is None:
         return Path(given[0]).parent

@@ -93,6 +93,7 @@ def write_card(inputs: str | Path | Sequence[str | Path], output: str | Path, **
 
 def readme_path(output: str | Path) -> Path:
     """Return the path of the card for an output, which is a folder or a path that ends with ``.md``."""
+    files.check_local(output, "a card")
     path = Path(output)
     if path.suffix.lower() == ".md" and not path.is_dir():
         return path

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from dataprep.core.errors import FileError, InputError, UsageError, one_line
-from dataprep.core.io import replacing
+from dataprep.core.io import exists, name_of, replacing, size_of
 from dataprep.core.manifests.digests import PIECE
 from dataprep.core.manifests.format import OUTSIDE, Entry, Manifest, beside, read_manifest
 from dataprep.core.manifests.keys import HIDDEN
 from dataprep.core.manifests.writing import versions
+from dataprep.core.urls import is_url
 from dataprep.inspect.manifests.verifying import Digests
 
 State = Literal["made", "up to date", "given", "differs", "would run"]
@@ -28,7 +29,7 @@ _LINES = 5  # of what a failed command said
 # Called with a command, its arguments, the folder where it will run, and the files outside of it that it may
 # read: those that the user has named, and inputs with known digests behind links of the workspace. It
 # raises `UsageError` if the command must not run.
-Check = Callable[[str, Sequence[str], Path, Sequence[Path]], None]
+Check = Callable[[str, Sequence[str], Path, Sequence[Path | str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def _steps_of(paths: Sequence[str | Path], folder: str | Path | None) -> list[_S
     for path in paths:
         if read_manifest(path) is None:
             raise FileError(beside(path), "no such file; a file without a manifest is a source")
-        _add(Path(path), steps, set(), top, None if folder is None else Path(folder))
+        _add(path, steps, set(), top, None if folder is None else Path(folder))
     for step in steps.values():
         if step.manifest.command in _ASKS:
             _as_read(step, steps.values())
@@ -117,16 +118,26 @@ def _as_read(step: _Step, steps: Iterable[_Step]) -> None:
 
 
 def _add(
-    path: Path, steps: dict[tuple[str, ...], _Step], above: set[Path], top: list[Path], folder: Path | None
+    path: Path | str,
+    steps: dict[tuple[str, ...], _Step],
+    above: set[Path | str],
+    top: list[Path],
+    folder: Path | None,
 ) -> None:
     manifest = read_manifest(path)
     if manifest is None:
         return
+    if any(is_url(entry.path) for entry in manifest.outputs):
+        raise UsageError(
+            f"{path}: replay writes no objects; run `dataprep {manifest.command}` again with another -o, and "
+            "compare the two with `dataprep diff`"
+        )
     if manifest.place in above:
         raise UsageError(f"{manifest.place}: {manifest.command} replaced one of its inputs by its output")
     top[:] = top or [manifest.root]
     for entry in manifest.inputs:
-        if not entry.is_outside:
+        # An object that another command wrote is taken as it is, like a source.
+        if not entry.is_outside and not is_url(entry.path):
             _add(manifest.where(entry), steps, above | {manifest.place}, top, folder)
     key = (manifest.command, *manifest.arguments, str(manifest.root))
     if key not in steps:
@@ -192,13 +203,14 @@ def _replayed(
         if root / entry.path not in computed:
             _check_input(step, entry, located, digests)
     arguments = [_mapped(word, located) for word in manifest.arguments]
-    linked = [root / entry.path for entry in step.inputs.values() if not entry.is_outside]
+    linked = [_where(step, entry) for entry in step.inputs.values() if not entry.is_outside]
     check(manifest.command, arguments, root, [*located.values(), *linked])
     if dry_run:
         return Done(manifest.command, names, "would run")
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-    before = {place: place.read_bytes() for name in names if (place := beside(root / name)).is_file()}
+    places = [Path(beside(root / name)) for name in names]
+    before = {place: place.read_bytes() for place in places if place.is_file()}
     _run(manifest, arguments, root)
     digests.forget()
     problems = [
@@ -225,7 +237,7 @@ def _reasons(step: _Step, arguments: Sequence[str]) -> str:
         changed = [name for name, value in manifest.versions.items() if now.get(name) != value]
         note += f"; other versions than then: {', '.join(changed)}"
     for entry in step.inputs.values():
-        if (where := step.root / entry.path).is_file() and where.stat().st_size > entry.bytes > 0:
+        if size_of(_where(step, entry)) > entry.bytes > 0:
             note += f"; {entry.path} has further lines since"
     return note + (f"; the manifest has {HIDDEN} in place of a key" if HIDDEN in "".join(arguments) else "")
 
@@ -241,7 +253,7 @@ def _other_inputs(step: _Step) -> str:
 def _given(step: _Step, digests: Digests) -> Done:
     """Take a teacher's answers as they are: asking again would cost money and give others."""
     for entry in step.outputs.values():
-        target, source = step.root / entry.path, step.manifest.where(entry)
+        target, source = step.root / entry.path, Path(step.manifest.where(entry))
         if not target.exists() and source.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             _copy_beginning(source, target, entry.bytes)
@@ -257,8 +269,8 @@ def _copy_beginning(source: Path, target: Path, size: int) -> None:
 
 
 def _check_input(step: _Step, entry: Entry, located: dict[str, Path], digests: Digests) -> None:
-    where = f"{step.manifest.place.name}: {step.manifest.command}"
-    if entry.path == "-" or not entry.sha256:
+    where = f"{name_of(step.manifest.place)}: {step.manifest.command}"
+    if entry.path == "-" or (not entry.sha256 and not entry.etag):
         raise UsageError(f"{where} read standard input or a pipe, which nobody can read again")
     if any(entry.path == output.path for output in step.outputs.values()):
         raise UsageError(f"{where} replaced its input {entry.path}, whose earlier bytes are gone")
@@ -269,11 +281,15 @@ def _check_input(step: _Step, entry: Entry, located: dict[str, Path], digests: D
                 f"{where} read {name} from outside (SHA-256 {digest}…): name it with --source PATH"
             )
         return
-    path = step.root / entry.path
-    if not path.exists():
+    path = _where(step, entry)
+    if not exists(path):
         raise FileError(path, "no such file; the workspace needs the same source files")
     if problem := digests.differs(path, entry):
         raise InputError(path, f"is not what {step.manifest.command} read: {problem}")
+
+
+def _where(step: _Step, entry: Entry) -> Path | str:
+    return entry.path if is_url(entry.path) else step.root / entry.path
 
 
 def _mapped(word: str, located: dict[str, Path]) -> str:

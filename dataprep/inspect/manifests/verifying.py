@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataprep.core.errors import InputError
-from dataprep.core.io import printable
+from dataprep.core.io import exists, files_in, find, is_folder, name_of, printable, size_of
 from dataprep.core.ledger import advance
-from dataprep.core.manifests.digests import digest_of, digest_of_files, folder_digest
+from dataprep.core.manifests.digests import digest_of, digest_of_files, digest_of_object, folder_digest
 from dataprep.core.manifests.format import Entry, Manifest, beside, is_intact, read_manifest
-from dataprep.core.provenance import SUFFIX, is_manifest
+from dataprep.core.provenance import SUFFIX, is_manifest, key_of
+from dataprep.core.urls import is_url
 from dataprep.datasets import download
 
 State = Literal["ok", "source", "grown", "unknown", "broken"]
@@ -65,14 +66,21 @@ def verify_files(paths: Sequence[str | Path]) -> Verified:
     """
     checker = _Checker()
     for path in paths:
-        for file in [*_files_in(Path(path))] or [Path(path)]:
+        for file in _objects_in(str(path)) if is_url(path) else [*_files_in(Path(path))] or [Path(path)]:
             checker.visit(file, None, None)
     return Verified([*checker.links.values()])
 
 
+def _objects_in(url: str) -> list[str]:
+    """Return an object, or a folder of parts with a manifest; of another folder the objects in it."""
+    if not is_folder(url) or exists(beside(url)):
+        return [url]
+    return [each for each in files_in(url) if not each.endswith(SUFFIX)]
+
+
 def _files_in(path: Path) -> Iterator[Path]:
     """Yield a file, or a folder with a manifest; of another folder those in it, and those that it lacks."""
-    if not path.is_dir() or beside(path).is_file():
+    if not path.is_dir() or Path(beside(path)).is_file():
         yield path
         return
     for each in sorted(path.iterdir()):
@@ -93,19 +101,24 @@ class Digests:
         """Read all files again: a command has written some."""
         self._known.clear()
 
-    def of(self, path: Path, size: int | None = None) -> str:
-        """Return the SHA-256 of a file, or of its first bytes; that of a folder's files."""
-        key = os.path.realpath(path), size
+    def of(self, path: Path | str, size: int | None = None) -> str:
+        """Return the SHA-256 of a file or object, or of its first bytes; that of a folder's files."""
+        key = key_of(path), size
         if key not in self._known:
-            if path.is_dir():
+            if is_url(path):
+                self._known[key], count = digest_of_object(str(path))
+            elif (path := Path(path)).is_dir():
                 self._known[key], count, _ = folder_digest(path)
             else:
                 self._known[key], count, _ = digest_of(path, size)
             advance("bytes read", count)
         return self._known[key]
 
-    def differs(self, path: Path, entry: Entry) -> str:
+    def differs(self, path: Path | str, entry: Entry) -> str:
         """Return how a file or folder differs from its entry; "" if it does not."""
+        if is_url(path):
+            return self._object_differs(str(path), entry)
+        path = Path(path)
         if not path.exists():
             return "no such file"
         if path.is_dir():
@@ -117,6 +130,21 @@ class Digests:
             return f"{size:,} bytes, expected {entry.bytes:,}"
         found = self.of(path, entry.bytes if may_grow else None)
         return "" if found == entry.sha256 else f"SHA-256 {found[:16]}…, expected {entry.sha256[:16]}…"
+
+    def _object_differs(self, url: str, entry: Entry) -> str:
+        """Return how an object differs; its bytes are read only if its etag is another one."""
+        found = find(url)
+        if found is None:
+            return "no such object"
+        if found.size != entry.bytes:
+            return f"{found.size:,} bytes, expected {entry.bytes:,}"
+        if entry.etag and found.etag == entry.etag:
+            return ""
+        if not entry.sha256:
+            return f"its etag is {found.etag}, expected {entry.etag}"
+        digest = self.of(url)
+        same = digest == entry.sha256
+        return "" if same else f"SHA-256 {digest[:16]}…, expected {entry.sha256[:16]}…"
 
     def _folder_differs(self, path: Path, entry: Entry) -> str:
         if not entry.files or digest_of_files(entry.files) != entry.sha256:
@@ -142,15 +170,16 @@ class _Checker:
     def __init__(self) -> None:
         self.links: dict[tuple[str, str], Link] = {}
         self._digests = Digests()
-        self._changed: set[Path] = set()  # manifests that say nothing about their inputs any more
+        self._changed: set[Path | str] = set()  # manifests that say nothing about their inputs any more
 
-    def visit(self, path: Path, expected: Entry | None, reader: Manifest | None) -> None:
+    def visit(self, path: Path | str, expected: Entry | None, reader: Manifest | None) -> None:
         """Check a file, and then those that it was made of; ``expected`` is what its reader says."""
-        key = os.path.realpath(path), "" if expected is None else expected.sha256
+        key = key_of(path), "" if expected is None else expected.sha256
         if key in self.links:
             return
-        shown = printable(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
-        by = "" if reader is None else printable(reader.place.name)
+        is_inside = not is_url(path) and Path(path).is_relative_to(Path.cwd())
+        shown = printable(os.path.relpath(path) if is_inside else key_of(path) if is_url(path) else str(path))
+        by = "" if reader is None else printable(name_of(reader.place))
         self.links[key] = Link(shown, "unknown")  # before its inputs: a manifest can name its own output
         manifest, note = _manifest_of(path)
         state: State
@@ -170,18 +199,18 @@ class _Checker:
             note = "standard input"
         elif entry.is_outside:
             note = "outside of the workspace"
-        elif not entry.sha256:
+        elif not entry.sha256 and not entry.etag:
             note = "a pipe"
-        elif any(entry.path == output.path and entry.sha256 != output.sha256 for output in manifest.outputs):
+        elif any(entry.path == output.path and not _is_same(entry, output) for output in manifest.outputs):
             note = f"{manifest.command} replaced it by its output"
         if note:
-            link = Link(entry.path, "unknown", f"{note}: not compared", printable(manifest.place.name))
+            link = Link(entry.path, "unknown", f"{note}: not compared", printable(name_of(manifest.place)))
             self.links[f"{manifest.place} {entry.path}", entry.sha256] = link
         else:
             self.visit(manifest.where(entry), entry, manifest)
 
     def _state(
-        self, path: Path, expected: Entry | None, reader: Manifest | None, manifest: Manifest | None
+        self, path: Path | str, expected: Entry | None, reader: Manifest | None, manifest: Manifest | None
     ) -> tuple[State, str]:
         own = None if manifest is None else manifest.output(path)
         if problem := self._problem(path, None, None, manifest):
@@ -189,32 +218,35 @@ class _Checker:
         if problem := self._problem(path, expected, reader, manifest):
             is_doubted = reader is not None and reader.place in self._changed
             return "unknown" if is_doubted else "broken", problem
-        size = path.stat().st_size if path.is_file() else 0
+        size = size_of(path)
         if any(entry is not None and 0 < entry.bytes < size for entry in (own, expected)):
             return "grown", "further lines since"
         return ("source", "no manifest") if own is None else ("ok", "")
 
     def _problem(
-        self, path: Path, expected: Entry | None, reader: Manifest | None, manifest: Manifest | None
+        self, path: Path | str, expected: Entry | None, reader: Manifest | None, manifest: Manifest | None
     ) -> str:
         """Return how a file differs from what was recorded; "" if it does not."""
-        if not path.exists():
+        if not exists(path):
             return "no such file"
         if manifest is None:
             own, problem = None, self._not_as_fetched(path)
         elif (own := manifest.output(path)) is None:
-            problem = f"{manifest.place.name} has no such output: was the file renamed?"
+            problem = f"{name_of(manifest.place)} has no such output: was the file renamed?"
         elif problem := self._digests.differs(path, own):
             problem = f"is not what {manifest.command} wrote: {problem}"
         if not problem and expected is not None and reader is not None:
             problem = self._digests.differs(path, expected)
             again = ", and was made again since" if own is not None else ""
             if problem:
-                problem = f"is not what {reader.command} read for {reader.place.name}{again}: {problem}"
+                problem = f"is not what {reader.command} read for {name_of(reader.place)}{again}: {problem}"
         return problem
 
-    def _not_as_fetched(self, path: Path) -> str:
+    def _not_as_fetched(self, path: Path | str) -> str:
         """Return in what a file differs from what `fetch` has recorded; "" if it does not or has not."""
+        if is_url(path):
+            return ""
+        path = Path(path)
         for entry in download.read_manifest(path.parent).get("files", ()):
             if entry.get("name") == path.name and path.is_file():
                 found = self._digests.of(path)
@@ -223,11 +255,17 @@ class _Checker:
         return ""
 
 
-def _manifest_of(path: Path) -> tuple[Manifest | None, str]:
+def _is_same(entry: Entry, output: Entry) -> bool:
+    if entry.sha256 and output.sha256:
+        return entry.sha256 == output.sha256
+    return entry.etag == output.etag
+
+
+def _manifest_of(path: Path | str) -> tuple[Manifest | None, str]:
     try:
         manifest = read_manifest(path)
     except InputError as error:
         return None, str(error)
     if manifest is not None and not is_intact(manifest.place):
-        return manifest, f"{manifest.place.name} was changed: its checksum is another"
+        return manifest, f"{name_of(manifest.place)} was changed: its checksum is another"
     return manifest, ""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataprep.core.errors import DataprepError, Location, RowError, UsageError, one_line
-from dataprep.core.io import STDIO, FileBytes, printable
+from dataprep.core.io import STDIO, FileBytes, exists, is_url, name_of, printable
+from dataprep.core.manifests.digests import digest_of_object
 from dataprep.core.records import whole_of
 from dataprep.datasets.source_rows import example_of, read_located
 from dataprep.inspect.steps import Step, StepFile, step_of
@@ -101,7 +102,7 @@ def trace(target: str) -> Origin:
     path, colon, number = target.rpartition(":")
     if not colon or not number.isascii() or not number.isdigit() or not path or path == STDIO:
         raise UsageError(f"{target}: expected FILE:N, the path of a file and a row of it")
-    if (Path(path) / MANIFEST).is_file():
+    if not is_url(path) and (Path(path) / MANIFEST).is_file():
         return _trace_document(Shards.open(path), int(number))
     return _trace_row(row_at(path, int(number)), 0)
 
@@ -167,7 +168,7 @@ def _changed(path: str, digest: str, since: str = "it was read", size: int | Non
 
     ``size`` is the number of bytes that a journal had then; lines may have been added since.
     """
-    if not Path(path).is_file():
+    if not exists(path):
         return f"{path} is not there, so the row cannot be looked up in it"
     if digest and _digest_of(path, size) != digest:
         return f"{path} was changed since {since}: its SHA-256 is not that of the manifest"
@@ -175,6 +176,8 @@ def _changed(path: str, digest: str, since: str = "it was read", size: int | Non
 
 
 def _digest_of(path: str, size: int | None) -> str:
+    if is_url(path):
+        return digest_of_object(path)[0]
     if size is None or Path(path).stat().st_size <= size:
         return sha256_of(path)
     digest, data = sha256(), FileBytes(path)
@@ -194,7 +197,7 @@ def _unreadable(file: StepFile) -> str:
 
 def _follow(made: Origin, row: Row, step: Step, depth: int) -> None:
     """Add what a step made a row of."""
-    own = next((file for file in step.outputs if Path(file.path).name == Path(row.where.path).name), None)
+    own = next((file for file in step.outputs if name_of(file.path) == name_of(row.where.path)), None)
     size = own.size if own is not None and step.command == "generate" else None
     if own is not None and (problem := _changed(row.where.path, own.sha256, "it was written", size)):
         made.note = problem
@@ -376,7 +379,7 @@ def _input(step: Step, name: str, place: int) -> str:
     given = step.options.get(name)
     if isinstance(given, str):
         for file in sorted(step.inputs, key=lambda file: file.name != given):
-            if file.name == given or Path(file.path).name == Path(given).name:
+            if file.name == given or name_of(file.path) == name_of(given):
                 return file.path
     if not step.inputs:
         raise UsageError("its manifest names no input")

@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 from dataprep.core import io as files
 from dataprep.core.errors import DataprepError, FileError, InputError, Location, UsageError
-from dataprep.core.io.reading import BOM, Identity, translated
+from dataprep.core.io.identity import Identity, translated
+from dataprep.core.io.reading import BOM
 from dataprep.core.io.unfinished import new_file
 from dataprep.core.jsonl import MAX_LINE
 from dataprep.inspect.view.index import PIECE, Extent, LineIndex, Lines
@@ -97,6 +98,7 @@ class ViewedFile:
         if path == files.STDIO:
             raise UsageError("-: standard input can be read once, and a page reads its rows many times; "
                              "write them to a file first")  # fmt: skip
+        files.check_local(path, "a page of rows, which are read many times,")
         self.path, self.name = path, files.printable(path)
         self.plain = files.format_of(path).is_plain_lines
         with translated(path):

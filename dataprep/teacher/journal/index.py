@@ -188,7 +188,7 @@ def _part_of(block: files.Block) -> _Part:
 def read_index(path: str | Path) -> Index:
     """Return the index of a journal; an incomplete last line is only noted."""
     held = Index()
-    if not Path(path).exists():
+    if not files.exists(path):
         return held
     for part in _parts(str(path)):
         if part.wrong is not None:
@@ -206,7 +206,7 @@ def read_index(path: str | Path) -> Index:
 def _parts(path: str) -> Iterator[_Part]:
     blocks = files.read_blocks(path, growing=True)
     # Starting processes takes longer than reading a short journal.
-    if Path(path).stat().st_size <= engine.AUTO_WORKERS_BYTES:
+    if files.size_of(path) <= engine.AUTO_WORKERS_BYTES:
         yield from map(_part_of, blocks)
         return
     with engine.Pool(_part_of, engine.available_cores()) as pool:

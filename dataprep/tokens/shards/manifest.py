@@ -145,7 +145,7 @@ class InputFiles:
 
     def __init__(self, paths: list[str]) -> None:
         # A regular file can be read twice: once to hash it, and once for its rows.
-        streams = [path for path in paths if not Path(path).is_file()]
+        streams = [path for path in paths if not files.is_file(path)]
         for path in streams:
             if streams.count(path) > 1:
                 raise UsageError(f"{path}: is given twice, but a pipe can be read only once")
@@ -153,7 +153,7 @@ class InputFiles:
         self.rows: list[int] = []  # of each file, once it was read
         self.known = not streams  # whether the files' content is known before they are read
         self._unchanged = files.Unchanged(paths)
-        self._hashes = {number: sha256_of(path) for number, path in enumerate(paths) if Path(path).is_file()}
+        self._hashes = {number: sha256_of(path) for number, path in enumerate(paths) if files.is_file(path)}
 
     def blocks(self) -> Iterator[files.Block]:
         """Yield the blocks of all files."""
@@ -178,7 +178,7 @@ class InputFiles:
     def facts(self) -> list[dict[str, Any]]:
         """Return what the manifest says about each file: name, format, SHA-256 and number of rows."""
         return [
-            {"name": files.printable(Path(path).name), "kind": kind, "sha256": digest, "rows": rows}
+            {"name": files.printable(files.name_of(path)), "kind": kind, "sha256": digest, "rows": rows}
             for path, (kind, digest), rows in zip(self.paths, self.contents(), self.rows, strict=True)
         ]
 

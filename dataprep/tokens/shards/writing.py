@@ -22,7 +22,7 @@ import orjson
 
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
-from dataprep.core.io import new_folder, open_mapped, writing
+from dataprep.core.io import check_local, new_folder, open_mapped, writing
 from dataprep.tokens.shards.manifest import FORMAT, MANIFEST, VERSION, checksum, sha256_of
 from dataprep.tokens.shards.packing import Packed
 
@@ -117,6 +117,7 @@ class Buffer:
 
 def check_directory(output: str | Path) -> Path:
     """Return the directory that shards may be written to: a new or empty one, or one of shards."""
+    check_local(output, "a directory of shards")
     folder = Path(output)
     try:
         inside = sorted(folder.iterdir()) if folder.exists() else []

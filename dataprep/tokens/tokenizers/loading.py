@@ -36,6 +36,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         FileError: it cannot be read.
         MissingDependencyError: its library is not installed (extra ``tokens``).
     """
+    files.check_local(path, "a tokenizer")
     file = Path(path)
     if file.is_dir():
         file = _in_directory(file)

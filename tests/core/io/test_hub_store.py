@@ -2,7 +2,7 @@
 
 import pytest
 
-from dataprep.core.errors import ConflictError, FileError, NotFoundError, UsageError
+from dataprep.core.errors import ConflictError, FileError, UsageError
 from dataprep.core.io.stores import store_of
 
 
@@ -39,7 +39,7 @@ def test_a_revision_of_the_hub_stays(hub):
     store = store_of(url)
     assert store.read(url.format(first), 0, 99) == b"# rows\n"
     assert store.read(url.format("main"), 0, 99) == b"# other\n"
-    with pytest.raises(NotFoundError, match="no such branch, tag or commit"):
+    with pytest.raises(FileError, match="no such branch, tag or commit"):
         store.stat(url.format("none"))
 
 

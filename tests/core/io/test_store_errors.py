@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from dataprep.core.errors import FileError, InputError, MissingDependencyError, NotFoundError, UsageError
+from dataprep.core.errors import FileError, InputError, MissingDependencyError, UsageError
 from dataprep.core.io.stores import is_shared, loading, objects, store_of
 from tests.stores import KEY, SECRET
 
@@ -24,9 +24,9 @@ def test_a_missing_bucket_is_not_a_missing_object():
         lambda: list(store.list(url)),
     ]
     for call in calls:
-        with pytest.raises(NotFoundError, match="no such bucket; create it first"):
+        with pytest.raises(FileError, match="no such bucket; create it first"):
             call()
-    with pytest.raises(NotFoundError, match="no such bucket"), store.writer(url) as stream:
+    with pytest.raises(FileError, match="no such bucket"), store.writer(url) as stream:
         stream.write(b"1")
 
 

@@ -118,14 +118,15 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(objects, "PART_BYTES", 5 << 20)
 
 
-LINE = b'{"text": "' + b"x" * 1000 + b'"}\n'
+# Different ones: a buffer that is used again before it is sent would show.
+LINES = [b'{"n": %d, "text": "%b"}\n' % (n, bytes([97 + n % 26]) * 1000) for n in range(12_000)]
 
 
 def write_and_fail(store, url, lines):
     """Write lines to an object, and raise before the end."""
     with store.writer(url) as stream:
-        for _ in range(lines):
-            stream.write(LINE)
+        for line in LINES[:lines]:
+            stream.write(line)
         raise KeyError
 
 
@@ -135,15 +136,14 @@ def test_a_written_object_appears_whole(place):
     """In several parts too; nothing is visible before the end."""
     store, top = place
     url = f"{top}/rows.jsonl"
-    lines = [b"%d %b" % (number, LINE) for number in range(12_000)]
     with store.writer(url) as stream:
-        for line in lines:
+        for line in LINES:
             stream.write(line)
         assert list(store.list(top)) == []
         with pytest.raises(NotFoundError):
             store.stat(url)
-    assert store.stat(url).size == sum(map(len, lines))
-    assert store.read(url, 0, 1 << 30) == b"".join(lines)
+    assert store.stat(url).size == sum(map(len, LINES))
+    assert store.read(url, 0, 1 << 30) == b"".join(LINES)
     assert [found for found, _ in store.list(top)] == [url]
 
 

@@ -10,6 +10,7 @@ from dataprep.cli.console import Summary
 from dataprep.cli.options import AsJson, Output, Quiet, Rejects, Workers, argument, flag
 from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError
+from dataprep.core.urls import is_url
 
 if TYPE_CHECKING:
     from dataprep.tokens.shards.mixture import MixedSource
@@ -86,11 +87,13 @@ def command(
 
 def _weights(inputs: Sequence[str]) -> Weights:
     """Return the weight or weights of each input; a name that exists as it stands has none."""
+    from dataprep.core.io import exists
+
     weights: Weights = {}
     for text in inputs:
         path, equals, given = text.rpartition("=")
         weight: float | list[float] | None = None
-        if not equals or Path(text).exists():
+        if not equals or exists(text):
             path = text
         else:
             try:
@@ -107,7 +110,7 @@ def _weights(inputs: Sequence[str]) -> Weights:
 
 def _are_shards(weights: Weights) -> bool:
     """Return whether the inputs are directories of token shards; raise ``UsageError`` if only some are."""
-    folders = [path for path in weights if Path(path).is_dir()]
+    folders = [path for path in weights if not is_url(path) and Path(path).is_dir()]
     rows = [path for path in weights if path not in folders]
     if folders and rows:
         raise UsageError(

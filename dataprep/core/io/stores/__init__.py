@@ -6,7 +6,11 @@ URL needs it.
 """
 
 from dataprep.core.io.stores.base import Stat, Store, changed
-from dataprep.core.io.stores.loading import is_shared, store_of
+from dataprep.core.io.stores.loading import is_shared, stat, store_of
+from dataprep.core.io.stores.streams import ObjectReader
 from dataprep.core.urls import is_url, joined, name_of
 
-__all__ = ["Stat", "Store", "changed", "is_shared", "is_url", "joined", "name_of", "store_of"]
+__all__ = [
+    "ObjectReader", "Stat", "Store", "changed", "is_shared", "is_url", "joined", "name_of", "stat",
+    "store_of",
+]  # fmt: skip

@@ -34,8 +34,9 @@ class Store(Protocol):
         """Return size and etag of an object.
 
         Raises:
-            NotFoundError: there is no such object, or no such bucket.
-            FileError: access was denied, or the store cannot be reached. So do all methods.
+            NotFoundError: there is no such object.
+            FileError: there is no such bucket, access was denied, or the store cannot be reached. So do all
+                methods.
         """
 
     def read(self, url: str, start: int, end: int, etag: str | None = None) -> bytes:
@@ -86,9 +87,9 @@ def no_object(url: str) -> NotFoundError:
     return NotFoundError(url, "no such object; look at its folder's URL for the names")
 
 
-def no_bucket(url: str) -> NotFoundError:
-    """Return the error for a bucket that does not exist."""
-    return NotFoundError(url, "no such bucket; create it first, or correct its name")
+def no_bucket(url: str) -> FileError:
+    """Return the error for a bucket that does not exist: neither can an object be written there."""
+    return FileError(url, "no such bucket; create it first, or correct its name")
 
 
 def denied(url: str, hint: str) -> FileError:

@@ -263,9 +263,9 @@ def _translated(url: str) -> Iterator[None]:
     except GatedRepoError:
         raise denied(url, f"{key}, and accept the conditions on the repository's page") from None
     except RepositoryNotFoundError:
-        raise NotFoundError(url, f"no such repository; correct its name, or set {key}") from None
+        raise FileError(url, f"no such repository; correct its name, or set {key}") from None
     except RevisionNotFoundError:
-        raise NotFoundError(url, "no such branch, tag or commit in the repository") from None
+        raise FileError(url, "no such branch, tag or commit in the repository") from None
     except EntryNotFoundError:
         raise no_object(url) from None
     except HfHubHTTPError as error:

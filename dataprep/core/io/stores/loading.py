@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from threading import Lock
 
-from dataprep.core.io.stores.base import Store
-from dataprep.core.urls import is_url, split_url
+from dataprep.core.errors import NotFoundError
+from dataprep.core.io.stores.base import Stat, Store, no_object
+from dataprep.core.urls import is_url, joined, split_url
 
 _OBJECTS = {"s3": "AWS_", "s3a": "AWS_", "gs": "GOOGLE_", "gcs": "GOOGLE_", "memory": "-"}
 _OBJECTS |= dict.fromkeys(("az", "azure", "adl", "abfs", "abfss"), "AZURE_")
@@ -52,6 +53,19 @@ def _made(scheme: str, bucket: str, url: str) -> Store:
     from dataprep.core.io.stores.others import FsspecStore
 
     return FsspecStore(url)
+
+
+def stat(url: str) -> Stat:
+    """Return size and etag of an object; those of its manifest for a folder of parts.
+
+    Raises:
+        NotFoundError: there is no such object.
+    """
+    place = joined(url, "manifest.json") if url.endswith("/") else url
+    try:
+        return store_of(url).stat(place)
+    except NotFoundError:
+        raise no_object(url) from None
 
 
 def is_shared(path: str) -> bool:

@@ -107,7 +107,12 @@ class ObjectStore(Unsendable):
         with self._translated(url):
             try:
                 result = obstore.put(
-                    self._client, _key_of(url), data, mode=mode, chunk_size=PART_BYTES, use_multipart=None
+                    self._client,
+                    _key_of(url),
+                    bytes(data),
+                    mode=mode,
+                    chunk_size=PART_BYTES,
+                    use_multipart=None,
                 )
             except (AlreadyExistsError, PreconditionError):
                 raise (exists if new else replaced)(url) from None
@@ -208,7 +213,7 @@ class _Upload(io.RawIOBase):
     def write(self, data: Any) -> int:
         if not self.discarded:
             with self._store._translated(self._url):
-                # A copy: the library keeps what it is given, and Python's buffer is used again.
+                # A copy: the library keeps what it is given until it is sent, and a buffer is used again.
                 self._upload.write(bytes(data))
         return len(data)
 

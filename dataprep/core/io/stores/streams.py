@@ -14,14 +14,21 @@ _LARGEST = 8 << 20  # a request takes about a tenth of a second, in which a disk
 
 
 class ObjectReader(io.RawIOBase):
-    """A stream of an object's bytes that can seek; every range is of the object that was there at first."""
+    """A stream of an object's bytes that can seek; every range is of the object that was there at first.
 
-    def __init__(self, url: str, stat: Stat | None = None) -> None:
+    Args:
+        url: the object.
+        stat: size and etag of it. Defaults to those of the present one.
+        until: what is read probably ends there, so nothing beyond it is read in advance.
+    """
+
+    def __init__(self, url: str, stat: Stat | None = None, until: int | None = None) -> None:
         self.url = url
         self._store: Store = store_of(url)
         self.stat = self._store.stat(url) if stat is None else stat
         self._position = 0
         self._window, self._start, self._ahead = b"", 0, _FIRST
+        self._until = self.stat.size if until is None else until
 
     def readable(self) -> bool:
         """Return ``True``."""
@@ -55,6 +62,8 @@ class ObjectReader(io.RawIOBase):
     def _fetch(self, wanted: int) -> None:
         in_order = self._position == self._start + len(self._window)
         self._ahead = min(self._ahead * 4, _LARGEST) if in_order and self._window else _FIRST
-        start, end = self._position, min(self._position + max(wanted, self._ahead), self.stat.size)
+        start = self._position
+        ahead = min(self._ahead, self._until - start) if start < self._until else _FIRST
+        end = min(start + max(wanted, ahead), self.stat.size)
         self._window = self._store.read(self.url, start, end, self.stat.etag) if start < end else b""
         self._start = start

@@ -43,6 +43,7 @@ def write(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
 
 def check_output(output: str) -> None:
     """Raise an error if the rows or their entry cannot be written there."""
+    files.check_local(output, f"--to {NAME}")
     if output == files.STDIO or Path(output).is_char_device():
         raise UsageError(f"--to {NAME} writes {_INFO} beside its output: give -o FILE")
     form = files.format_of(output)

@@ -1,0 +1,182 @@
+"""Commands that read rows one by one give the same on every engine, into a file and into parts."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from dataprep import write_rows
+from dataprep.answers.parse import parse_rationale_files
+from dataprep.core.errors import DataprepError
+from dataprep.core.io.part_files import CHUNK_VARIABLE
+from dataprep.datasets.checks.stats import stats_of_files
+from dataprep.datasets.checks.validation import validate_files
+from dataprep.datasets.convert import Plan, convert_files
+from dataprep.datasets.exchange.files import export_files, import_files
+from dataprep.teacher.prompts import prompt_file
+from tests.engines import engine_on
+from tests.golden import FOLDER
+
+FILE, PARTS = ".jsonl", "/"
+ENGINES = [(None, PARTS), ("portable", FILE), ("portable", PARTS), (2, FILE)]
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Chunks of 4 kB, so that a few rows have several."""
+    monkeypatch.setenv(CHUNK_VARIABLE, "4000")
+
+
+def source_rows(chance, count):
+    """Rows as GSM8K has them, of which some are alike."""
+    for _ in range(count):
+        a, b = chance.randrange(20), chance.randrange(20)
+        yield {
+            "question": f"What is {a} + {b}?",
+            "answer": f"{a} + {b} = {a + b}, {'so ' * a}.\n#### {a + b}",
+        }
+
+
+def sharegpt_rows(chance, count):
+    """Rows of another tool."""
+    for number in range(count):
+        turns = [("human", f"Say {number % 30}"), ("gpt", "word " * chance.randrange(1, 20))]
+        yield {"conversations": [{"from": who, "value": text} for who, text in turns]}
+
+
+def strings(chance, count):
+    """Rationales as teachers' files have them."""
+    for number in range(count):
+        right = chance.choice("ab")
+        yield (
+            f"Question: Is {number} even?\n\nOptions:\n(a) yes\n(b) no\n\n"
+            f"Answer: The answer is ({right}) {'yes' if right == 'a' else 'no'}.\n\n"
+            f"Rationale 1: Let's think step by step. {'It is. ' * chance.randrange(6)}So ({right}) it is."
+        )
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A folder of inputs, which is the working directory."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    chance = random.Random(15)
+
+    def lines(name, rows, bad=()):
+        texts = [json.dumps(row) for row in rows]
+        for place in bad:
+            texts.insert(
+                place, ("{bad", '{"question": 3}', '{"question": "", "answer": "#### 1"}', "")[place % 4]
+            )
+        (folder / name).write_text("\n\n".join(texts) + "\n")
+
+    lines("a.jsonl", source_rows(chance, 120))
+    lines("b.jsonl", source_rows(chance, 90))
+    lines("bad.jsonl", source_rows(chance, 100), (3, 40, 41, 77, 90, 95))
+    write_rows(list(source_rows(chance, 80)), "c.csv")
+    write_rows(list(source_rows(chance, 80)), "d.parquet")
+    write_rows(list(source_rows(chance, 80)), "e.json")
+    write_rows(list(source_rows(chance, 80)), "f.jsonl.gz")
+    convert_files(Plan("gsm8k"), ["a.jsonl", "bad.jsonl"], "chat.jsonl", rejects="x.jsonl")
+    lines("messy.jsonl", map(json.loads, Path("chat.jsonl").read_text().splitlines()), range(2, 60, 7))
+    convert_files(Plan("gsm8k", to="example"), ["b.jsonl", "e.json"], "examples.jsonl")
+    lines("sharegpt.jsonl", sharegpt_rows(chance, 150), (5,))
+    lines("strings.jsonl", strings(chance, 60))
+    gold = [
+        {"question": f"Is {number} even?", "choices": ["yes", "no"], "answer": "a"} for number in range(58)
+    ]
+    lines("gold.jsonl", gold)
+    (folder / "strings.json").write_text(json.dumps([*strings(chance, 30), "bad"]))
+    for name in ("input.jsonl", "input-labels.lst"):
+        (folder / f"piqa_{name}").write_bytes((FOLDER / "piqa" / name).read_bytes())
+    return folder
+
+
+ALL = ["a.jsonl", "c.csv", "d.parquet", "e.json", "f.jsonl.gz", "b.jsonl"]
+BAD = ["bad.jsonl", "e.json", "b.jsonl"]
+STRINGS = ["strings.jsonl", "strings.json"]
+MIXED = ["messy.jsonl", "chat.jsonl", "d.parquet", "messy.jsonl"]
+EXAMPLES = Plan("gsm8k", to="example")
+
+
+def prompts(to, source="examples.jsonl", **options):
+    """Requests, and the warnings about them."""
+    warned = []
+    return prompt_file(source, to("o"), warn=warned.append, **options), warned
+
+
+CASES = {
+    "convert": lambda to: convert_files(Plan("gsm8k"), ALL, to("o")),
+    "convert, rejects": lambda to: convert_files(EXAMPLES, BAD, to("o"), rejects="r.jsonl"),
+    "convert, bad row": lambda to: convert_files(Plan("gsm8k"), BAD, to("o")),
+    "convert, sample": lambda to: convert_files(Plan("gsm8k", sample=20), ALL, to("o")),
+    "convert, sample of bad": lambda to: convert_files(
+        Plan("gsm8k", sample=7), BAD, to("o"), rejects="r.jsonl"
+    ),
+    "convert, all sampled": lambda to: convert_files(Plan("gsm8k", sample=900), ALL, to("o")),
+    "convert, labels": lambda to: convert_files(Plan("piqa"), "piqa_input.jsonl", to("o"), rejects="r.jsonl"),
+    "convert, examples": lambda to: convert_files(Plan("examples"), "examples.jsonl", to("o")),
+    "parse-rationales": lambda to: parse_rationale_files(STRINGS, to("o"), rejects="r.jsonl"),
+    "parse-rationales, bad row": lambda to: parse_rationale_files(STRINGS, to("o")),
+    "parse-rationales, references": lambda to: parse_rationale_files(
+        STRINGS[0], to("o"), gold="gold.jsonl", rejects="r.jsonl"
+    ),
+    "prompt": prompts,
+    "prompt, limit": lambda to: prompts(to, "bad.jsonl", dataset="gsm8k", limit=50, rejects="r.jsonl"),
+    "prompt, large limit": lambda to: prompts(to, limit=10**6, shots=0),
+    "prompt, pool": lambda to: prompts(to, pool="b.jsonl", shots=1, forcing=False),
+    "prompt, other pool": lambda to: prompts(
+        to, "bad.jsonl", dataset="gsm8k", pool="examples.jsonl", rejects="r.jsonl"
+    ),
+    "prompt, bad row": lambda to: prompts(to, "bad.jsonl", dataset="gsm8k"),
+    "prompt, too few": lambda to: prompts(to, "bad.jsonl", dataset="gsm8k", pool="messy.jsonl", shots=3),
+    "import": lambda to: import_files("sharegpt.jsonl", to("o"), rejects="r.jsonl"),
+    "import, bad row": lambda to: import_files("sharegpt.jsonl", to("o"), format="sharegpt"),
+    "export": lambda to: export_files("chat.jsonl", to("o"), format="alpaca", lossy=True),
+    "export, bad row": lambda to: export_files("messy.jsonl", to("o"), format="openai"),
+    "validate": lambda _: validate_files(MIXED, strict=True),
+    "stats": lambda _: stats_of_files(["chat.jsonl", "d.parquet", "f.jsonl.gz", "chat.jsonl", "b.jsonl"]),
+    "stats, tokens": lambda _: stats_of_files(["chat.jsonl", "e.json"], str.split),
+    "stats, bad row": lambda _: stats_of_files(["chat.jsonl", "messy.jsonl"]),
+}  # fmt: skip
+# Processes are not forked, but started, once polars has threads, which takes most of the time.
+ON_PROCESSES = ("convert, sample", "prompt", "parse-rationales, references", "validate", "stats, tokens")
+
+
+def results(case, suffix, folder):
+    """The result of a case, or its error, and the bytes of its outputs."""
+
+    def to(name):
+        return str(folder / name) + suffix
+
+    folder.mkdir()
+    Path("r.jsonl").unlink(missing_ok=True)
+    try:
+        result = repr(CASES[case](to))
+    except DataprepError as error:
+        result = f"{type(error).__name__}: {error}"
+    rejects = Path("r.jsonl").read_bytes() if Path("r.jsonl").exists() else None
+    return result, rejects, content(to("o"))
+
+
+def content(path):
+    """The bytes of a file, or of all parts of a folder; ``None`` if there is nothing."""
+    if Path(path).is_dir():
+        if not Path(path, "manifest.json").exists():
+            return None  # what workers have finished stays for a later run
+        return b"".join(part.read_bytes() for part in sorted(Path(path).glob("part-*")))
+    return Path(path).read_bytes() if Path(path).exists() else None
+
+
+@pytest.mark.medium
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("case", CASES)
+def test_results_are_those_of_one_machine(case, tmp_path):
+    """Result, first error, rejects and output, on each engine and in both forms."""
+    expected = results(case, FILE, tmp_path / "expected")
+    assert "bad row" not in case or expected[0].startswith("InputError")
+    for number, (engine, suffix) in enumerate(ENGINES if case in ON_PROCESSES else ENGINES[:-1]):
+        with engine_on(engine):
+            assert results(case, suffix, tmp_path / f"out{number}") == expected, (engine, suffix)
