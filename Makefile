@@ -6,8 +6,10 @@ DEMO := .demo
 # Processes that share the tests; `make test JOBS=8` on a machine with more cores.
 JOBS ?= 2
 PYTEST = -m pytest -n $(JOBS) --dist worksteal
+# Tests of a cluster start one for all of them, which uses all processors: they run alone.
+ALONE = -m pytest
 
-.PHONY: help demo test quick test-all coverage check format golden docs bench clean
+.PHONY: help demo test quick cluster test-all coverage check format golden docs bench clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,19 +50,25 @@ demo: .venv/.train  ## Convert, merge and clean the samples, train a tiny studen
 	$(BIN)/dataprep verify $(DEMO)/clean.jsonl
 	$(BIN)/dataprep report $(DEMO)/clean.jsonl --against $(DEMO)/mergedata/test.jsonl -o $(DEMO)/report.html
 
-test: .venv/.dev  ## The tests that every change must pass: 6 minutes on two cores.
-	$(BIN)/python $(PYTEST) -m 'not slow'
+test: .venv/.dev  ## The tests that every change must pass: 10 minutes on two cores.
+	$(BIN)/python $(PYTEST) -m 'not slow and not cluster'
+	$(BIN)/python $(ALONE) -m 'cluster and not slow'
 
 quick: .venv/.dev  ## The short ones of these, and fewer examples of each property: 2 minutes.
-	$(BIN)/python $(PYTEST) -m 'not slow and not medium' --hypothesis-profile quick
+	$(BIN)/python $(PYTEST) -m 'not slow and not medium and not cluster' --hypothesis-profile quick
+
+cluster: .venv/.dev  ## The tests of --cluster and of object stores, which `make test` has too: 4 minutes.
+	$(BIN)/python $(ALONE) -m 'cluster and not slow'
 
 test-all: .venv/.dev  ## All tests, with more examples, long comparisons, kill series and other programs' servers.
-	$(BIN)/python $(PYTEST) --hypothesis-profile thorough
+	$(BIN)/python $(PYTEST) -m 'not cluster' --hypothesis-profile thorough
+	$(BIN)/python $(ALONE) -m cluster --hypothesis-profile thorough
 
 # A test with a time limit may fail here, because measuring takes time; the figures are right all the same.
 coverage: .venv/.dev  ## The line coverage of `make test`, by file.
 	$(BIN)/coverage erase
-	-$(BIN)/coverage run $(PYTEST) -m 'not slow'
+	-$(BIN)/coverage run $(PYTEST) -m 'not slow and not cluster'
+	-$(BIN)/coverage run $(ALONE) -m 'cluster and not slow'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from dataprep import init_workspace
 from tests.browser import browser, open_page  # noqa: F401 - fixtures of pages in a real browser
+from tests.cluster import _one_cluster, cluster  # noqa: F401 - fixtures of a Ray cluster on this machine
 from tests.helpers import run_alone, run_here
 from tests.stores import failing, s3, s3_address  # noqa: F401 - fixtures of an S3 server on this machine
 

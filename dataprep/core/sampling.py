@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dataprep.core.io import Block
 from dataprep.core.options import check_whole
+from dataprep.core.parallel import Noted, Operator, Outcome, run_operator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +49,87 @@ class Reservoir(Generic[T]):
             self.rows.append(row)
         elif (place := self._draw(self.seen)) < self.size:
             self.rows[place] = row
+
+
+_OF_CHUNK = "rows of a chunk"
+
+
+def counting(operator: Operator) -> Noted:
+    """Return an operator that counts the rows of each chunk, for ``rows_of_chunks``, and gives no output."""
+    return Noted(_Counting(operator), lambda chunk: chunk.number)
+
+
+def rows_of_chunks(counts: dict[Any, int]) -> list[int]:
+    """Remove what ``counting`` counted from the counts, and return the number of rows of each chunk."""
+    keys = sorted(key for key in counts if key[0] == _OF_CHUNK)
+    return [counts.pop(key) for key in keys]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counting:
+    operator: Operator
+
+    def of_chunk(self, number: int) -> Operator:
+        return partial(_counted, self.operator, number)
+
+
+def _counted(operator: Operator, number: int, block: Block) -> Outcome:
+    outcome = operator(block)
+    outcome.put(b"")
+    outcome.counts[_OF_CHUNK, number] = outcome.rows_out
+    return outcome
+
+
+def rows_at(
+    numbers: Sequence[int], operator: Operator, blocks: Iterable[Block], rows: Sequence[int]
+) -> list[bytes]:
+    """Return some of the rows that an operator makes of chunks, without their newlines.
+
+    Args:
+        numbers: those of the rows among all rows that are made, from 0, in any order.
+        operator: makes the rows.
+        blocks: all blocks.
+        rows: the number of rows of each chunk; see ``rows_of_chunks``.
+    """
+    places: dict[int, list[int]] = {}
+    ends = list(accumulate(rows))
+    chunk = 0
+    for number in sorted(numbers):
+        while number >= ends[chunk]:
+            chunk += 1
+        places.setdefault(chunk, []).append(number - ends[chunk] + rows[chunk])
+    found: list[bytes] = []
+    for _, outcome in run_operator(Noted(_Picking(operator), lambda one: places.get(one.number, ())), blocks):
+        found += (outcome.data or b"").split(b"\n")[:-1]
+    by_number = dict(zip(sorted(numbers), found, strict=True))
+    return [by_number[number] for number in numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class _Picking:
+    operator: Operator
+
+    def of_chunk(self, places: Sequence[int]) -> Operator | None:
+        return _PickRows(self.operator, places) if places else None
+
+
+class _PickRows:
+    """Make rows of the blocks of a chunk, and give those at some places."""
+
+    def __init__(self, operator: Operator, places: Sequence[int]) -> None:
+        self._operator, self._left = operator, list(reversed(places))
+        self._before = 0
+
+    def __call__(self, block: Block) -> Outcome:
+        outcome = Outcome()
+        if self._left:
+            lines = (self._operator(block).data or b"").split(b"\n")[:-1]
+            end, picked = self._before + len(lines), []
+            while self._left and self._left[-1] < end:
+                picked.append(lines[self._left.pop() - self._before] + b"\n")
+            self._before, outcome.rows_out = end, len(picked)
+            outcome.put(b"".join(picked))
+        return outcome
 
 
 def shuffled_order(count: int, seed: int) -> NDArray[np.int64]:

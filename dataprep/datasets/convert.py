@@ -16,7 +16,7 @@ from dataprep.core import parallel as engine
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example
-from dataprep.core.sampling import Reservoir
+from dataprep.core.sampling import Reservoir, counting, rows_at, rows_of_chunks
 from dataprep.datasets import registry as converters
 from dataprep.datasets import source_rows
 from dataprep.datasets.chat_rows import ChatRows
@@ -285,20 +285,28 @@ def convert_files(
         files.check_input(path)
     count = engine.workers_for(paths, workers)
     ledger, converter = Ledger(), _converter_of(plan)
-    # A sample is written at the end, so the blocks' output goes into the reservoir instead of the file.
-    sample = _sample_of(plan)
+    operator = engine.per_row(converter, counts=converter.take_counts)
+    sample, unchanged = _sample_of(plan), files.Unchanged(paths)
+    settings: dict[str, Any] = {"paths": paths, "workers": count, "progress": progress}
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
-        seen = engine.run_into(
-            _all_blocks(paths, plan),
-            engine.per_row(converter, counts=converter.take_counts),
-            out if sample is None else None,
-            ledger,
-            bad,
-            paths=paths,
-            workers=count,
-            take=None if sample is None else partial(_offer, sample),
-            progress=progress,
-        )
+        blocks = _all_blocks(paths, plan)
+        # A sample is written at the end, so the blocks' output goes into the reservoir instead of the file.
+        if sample is None:
+            seen = engine.run_into(blocks, operator, out, ledger, bad, **settings)
+        elif engine.by_chunks([]) and not any(map(files.is_stream, paths)):
+            # Their number alone decides which rows are drawn, so the others need not come here.
+            seen = engine.run_into(blocks, counting(operator), None, ledger, bad, **settings)
+            rows, drawn = rows_of_chunks(seen), Reservoir[int](sample.size, plan.seed)
+            for number in range(sum(rows)):
+                drawn.add(number)
+            sample.rows, sample.seen = (
+                rows_at(drawn.rows, operator, _all_blocks(paths, plan), rows),
+                drawn.seen,
+            )
+            unchanged.check()
+        else:
+            take = partial(_offer, sample)
+            seen = engine.run_into(blocks, operator, None, ledger, bad, take=take, **settings)
         converter.check(seen, ", ".join(paths))
         if tally is not None:
             tally.update({key: count for key, count in seen.items() if key[0] in ("label", "choices")})

@@ -252,8 +252,7 @@ class _Rows:
     ) -> None:
         self._read = read
         self._held = None if given is None else list(given)
-        is_file = Path(path).is_file() or Path(path).is_dir()
-        self._once = path == files.STDIO or (Path(path).exists() and not is_file)
+        self._once = files.is_stream(path)
 
     def blocks(self, *, again: bool = False) -> Iterable[files.Block]:
         """Return the blocks; if they are to be read ``again``, those of a pipe are kept in memory."""

@@ -13,9 +13,10 @@ import orjson
 
 from dataprep.core import provenance
 from dataprep.core.errors import UsageError, first_line
-from dataprep.core.io import Rejects, Unchanged, check_distinct, files_of, holds_parts, open_rejects
+from dataprep.core.io import Rejects, Unchanged, check_distinct, files_of, open_rejects
 from dataprep.core.optional import quiet, require
 from dataprep.core.urls import is_url
+from dataprep.tokens.shards.manifest import is_shards
 from dataprep.train.objectives.registry import ObjectiveSpec, choose_objective
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import (
@@ -168,7 +169,7 @@ class _Chosen:
 
 
 def _files(path: str) -> list[str]:
-    return files_of(path) if holds_parts(path) else [path]
+    return [path] if is_shards(path) else files_of(path)
 
 
 @contextmanager

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataprep.core.sampling import Reservoir, shuffled_order
+from dataprep.core.errors import RowDropped
+from dataprep.core.io import read_blocks
+from dataprep.core.io.part_files import CHUNK_VARIABLE
+from dataprep.core.parallel import per_row, run_operator
+from dataprep.core.sampling import Reservoir, counting, rows_at, rows_of_chunks, shuffled_order
+from tests.engines import engine_on
+from tests.helpers import write_jsonl
 
 SEEDS = [0, 1, 2, 42, -1, -42, 2**31, 2**32, 2**63 + 1, 2**70 + 3, -(10**60)]
 # Around each power of two the generator's numbers get another bit.
@@ -122,3 +128,32 @@ def test_seeds_give_different_samples():
             reservoir.add(row)
         samples.add(tuple(reservoir.rows))
     assert len(samples) == 20
+
+
+def doubled(row):
+    """An operator that drops a part of the rows."""
+    if not row["n"] % 3:
+        raise RowDropped("a third")
+    return b'{"n": %d}' % (2 * row["n"])
+
+
+@given(st.integers(1, 60), st.integers(20, 200), st.data())
+def test_rows_are_fetched_by_their_numbers(tmp_path_factory, count, size, data):
+    """The rows at some numbers, in the order of these, whatever the chunks are."""
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write_jsonl(path, [{"n": number} for number in range(count)])
+    made = [b'{"n": %d}' % (2 * number) for number in range(count) if number % 3]
+    numbers = data.draw(st.lists(st.integers(0, len(made) - 1), unique=True)) if made else []
+    with pytest.MonkeyPatch.context() as patch, engine_on("portable"):
+        patch.setenv(CHUNK_VARIABLE, str(size))
+        operator, counts = per_row(doubled), {("other", 1): 1}
+        for _, outcome in run_operator(counting(operator), read_blocks(str(path))):
+            assert outcome.data is None
+            for key, number in outcome.counts.items():
+                counts[key] = counts.get(key, 0) + number
+        rows = rows_of_chunks(counts)
+        assert sum(rows) == len(made)
+        assert counts == {("other", 1): 1}
+        assert rows_at(numbers, operator, read_blocks(str(path)), rows) == [
+            made[number] for number in numbers
+        ]

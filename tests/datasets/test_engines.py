@@ -1,6 +1,7 @@
 """Commands that read rows one by one give the same on every engine, into a file and into parts."""
 
 import json
+import pickle
 import random
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from dataprep import write_rows
 from dataprep.answers.parse import parse_rationale_files
 from dataprep.core.errors import DataprepError
 from dataprep.core.io.part_files import CHUNK_VARIABLE
+from dataprep.core.parallel.records import Record
 from dataprep.datasets.checks.stats import stats_of_files
 from dataprep.datasets.checks.validation import validate_files
 from dataprep.datasets.convert import Plan, convert_files
 from dataprep.datasets.exchange.files import export_files, import_files
 from dataprep.teacher.prompts import prompt_file
+from tests import engines
 from tests.engines import engine_on
 from tests.golden import FOLDER
 
@@ -180,3 +183,24 @@ def test_results_are_those_of_one_machine(case, tmp_path):
     for number, (engine, suffix) in enumerate(ENGINES if case in ON_PROCESSES else ENGINES[:-1]):
         with engine_on(engine):
             assert results(case, suffix, tmp_path / f"out{number}") == expected, (engine, suffix)
+
+
+@pytest.mark.usefixtures("data")
+def test_rows_that_are_not_drawn_stay_on_the_workers(tmp_path, monkeypatch):
+    """A sample of a few rows costs the network a few rows."""
+    travelled = []
+
+    def copied(value):
+        data = pickle.dumps(value)
+        travelled.append(len(data) if isinstance(value, Record) else 0)
+        return pickle.loads(data)
+
+    rows = list(source_rows(random.Random(3), 3000))
+    write_rows(rows, "large.jsonl")
+    monkeypatch.setenv(CHUNK_VARIABLE, "40000")
+    convert_files(Plan("gsm8k", sample=3), "large.jsonl", tmp_path / "expected.jsonl")
+    monkeypatch.setattr(engines, "_copied", copied)
+    with engine_on("portable"):
+        convert_files(Plan("gsm8k", sample=3), "large.jsonl", tmp_path / "o.jsonl")
+    assert (tmp_path / "o.jsonl").read_bytes() == (tmp_path / "expected.jsonl").read_bytes()
+    assert 0 < sum(travelled) < 20_000 < len(rows) * 100

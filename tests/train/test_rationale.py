@@ -190,7 +190,8 @@ def test_a_decoder_learns_the_same_parts_as_chat_rows(tmp_path):
     """Decoders: each part's loss is that of its chat rows alone, by transformers."""
     path = write_jsonl(tmp_path / "rows.jsonl", [row(0), row(3)])
     encoder = ChatTaskEncoder(ToyTokenizer(), chat_format_of("llama3"), 256, "error")
-    made = encode_tasks(read_rows([str(path)], ("ok",)), dict.fromkeys(("answer", FIRST, SECOND), 1.0), encoder)
+    parts = dict.fromkeys(("answer", FIRST, SECOND), 1.0)
+    made = encode_tasks(read_rows([str(path)], ("ok",)), parts, encoder)
     plain = tiny_model.llama(vocab_size=512, max_position_embeddings=512)
     own = copy.deepcopy(plain)
     use_packed_attention(own)

@@ -22,9 +22,8 @@ from dataprep.core.io.blocks import (
 from dataprep.core.io.chunks import halves, in_chunks, pieces
 from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
 from dataprep.core.io.identity import Identity, Unchanged, translated
-from dataprep.core.io.outputs import Output, PartsOutput, write_at
-from dataprep.core.io.parquet import parquet_schema, write_parquet
-from dataprep.core.io.part_files import Part, chunk_bytes, files_of, holds_parts, is_parts
+from dataprep.core.io.outputs import Output, PartsOutput, run_key, write_at
+from dataprep.core.io.part_files import Part, chunk_bytes, files_of, is_parts
 from dataprep.core.io.parts import PartTarget, forget_work
 from dataprep.core.io.paths import (
     check_local,
@@ -34,6 +33,7 @@ from dataprep.core.io.paths import (
     is_file,
     is_folder,
     is_same_file,
+    is_stream,
     make_parent,
     real_path,
     scratch_beside,
@@ -42,6 +42,7 @@ from dataprep.core.io.paths import (
 )
 from dataprep.core.io.reading import (
     FileBytes,
+    allow_open,
     check_input,
     open_mapped,
     open_whole,
@@ -50,6 +51,7 @@ from dataprep.core.io.reading import (
     read_text,
 )
 from dataprep.core.io.stores import changed, is_shared, is_url, joined, name_of, store_of
+from dataprep.core.io.tables.parquet import parquet_schema, write_parquet
 from dataprep.core.io.unfinished import leftovers, new_folder, remove_unlocked, replacing, temporary_folder
 from dataprep.core.io.writing import (
     Rejects,

@@ -19,7 +19,6 @@ from dataprep.core import provenance
 from dataprep.core.errors import InputError, Location, RowError, located
 from dataprep.core.io.formats import HEAD_BYTES, STDIO, check_head, format_of
 from dataprep.core.io.identity import Identity, translated
-from dataprep.core.io.parquet import read_parquet
 from dataprep.core.io.part_files import files_of
 from dataprep.core.io.paths import is_file
 from dataprep.core.io.raw import open_object, open_raw, record_input
@@ -34,7 +33,8 @@ from dataprep.core.io.reading import (
     read_whole,
 )
 from dataprep.core.io.stores import changed
-from dataprep.core.io.tables import read_delimited
+from dataprep.core.io.tables.delimited import read_delimited
+from dataprep.core.io.tables.parquet import read_parquet
 from dataprep.core.jsonl import MAX_LINE, any_line, not_object, parse_row, too_long
 from dataprep.core.ledger import advance
 from dataprep.core.urls import is_url
@@ -178,7 +178,7 @@ def row_blocks(path: str, rows: Iterable[Any], count: int = 256, *, given: bool 
     """Turn rows into blocks of ``count`` lines of JSON; ``given`` rows can have any values of Python."""
     dump: Callable[[Any], bytes] = any_line
     if given:
-        from dataprep.core.io.values import dump_row as dump
+        from dataprep.core.io.tables.values import dump_row as dump
     lines: list[bytes] = []
     done, first = 0, True
     try:

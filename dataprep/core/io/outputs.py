@@ -14,13 +14,13 @@ from typing import IO, Any, cast
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, RowError
 from dataprep.core.io.formats import STDIO, Format, Kind, compressing
-from dataprep.core.io.parquet import write_parquet
 from dataprep.core.io.part_files import Part, chunk_bytes
 from dataprep.core.io.parts import PartsFolder, PartTarget, PartWriter
 from dataprep.core.io.paths import find, is_file, remove_manifest
 from dataprep.core.io.raw import open_raw
 from dataprep.core.io.stores import store_of
-from dataprep.core.io.tables import write_delimited
+from dataprep.core.io.tables.delimited import write_delimited
+from dataprep.core.io.tables.parquet import write_parquet
 from dataprep.core.io.unfinished import remove_stale_parts, short_name, temporary_folder
 from dataprep.core.ledger import Ledger
 from dataprep.core.urls import is_url
@@ -69,6 +69,11 @@ class Output:
             while piece := file.read(_COPIED):
                 self.write(piece, 0)
         folder.beat()
+
+    def beat(self) -> None:
+        """Show other runs into this output that this one is alive, while no part is finished."""
+        for folder in self._folders:
+            folder.beat()
 
     def close_folders(self, *, keep: bool) -> None:
         """Remove the parts, or keep what is finished for a later run of the same command."""
@@ -127,6 +132,10 @@ class PartsOutput(Output):
                 if self._part.size >= self._size:
                     self.flush()
 
+    def beat(self) -> None:
+        """Show other runs into this output that this one is alive, while no part is finished."""
+        self.folder.beat()
+
     def flush(self) -> None:
         """End the part that is being written."""
         if self._part is not None:
@@ -144,6 +153,12 @@ def version() -> str:
     from dataprep import __version__  # not at the top: the package's own page of names imports this module
 
     return __version__
+
+
+def run_key(*facts: object) -> str:
+    """Return a name for a run over chunks: a digest of everything that its parts depend on."""
+    known = repr((version(), chunk_bytes(), facts))
+    return hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 _COPIED = 8 << 20

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ FORMAT = "dataprep parts"
 VERSION = 1
 CHUNK_BYTES = 32 << 20
 CHUNK_VARIABLE = "DATAPREP_CHUNK_BYTES"
+PART_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.jsonl")
 
 
 def chunk_bytes() -> int:
@@ -220,13 +222,6 @@ def is_parts(path: str) -> bool:
     return path != STDIO and path.endswith(("/", os.sep))
 
 
-def holds_parts(path: str) -> bool:
-    """Return whether a local path is a folder with the manifest of parts, which may be damaged."""
-    with suppress(OSError), (Path(path) / MANIFEST).open("rb") as file:
-        return f'"format": "{FORMAT}"'.encode() in file.read(100)
-    return False
-
-
 def files_of(path: str) -> list[str]:
     """Return the files to read for a path: the parts of a folder of parts, or the path itself."""
     if path == STDIO or not (is_parts(path) or (not is_url(path) and Path(path).is_dir())):
@@ -234,7 +229,7 @@ def files_of(path: str) -> list[str]:
     folder = folder_at(path)
     manifest = read_manifest(folder)
     if manifest is None:
-        if any(name.startswith("part-") for name in folder.sizes()):
+        if any(PART_NAME.fullmatch(name) for name in folder.sizes()):
             raise FileError(path, f"holds parts and no {MANIFEST}: the run that writes them is unfinished")
         return [path]  # opening it says that it is a folder
     sizes = folder.sizes()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from dataprep.core.errors import UsageError
 from dataprep.core.io.part_files import (
     CHUNK_BYTES,
     MANIFEST,
+    PART_NAME,
     LocalFolder,
     Part,
     PartsManifest,
@@ -37,7 +37,6 @@ from dataprep.core.io.paths import remove_manifest
 from dataprep.core.io.stores import stat
 from dataprep.core.io.unfinished import LOCK, WORK, holder_of, machine, remove_unlocked
 
-_OURS = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.jsonl")
 # Set by `core.parallel.engine`: what an earlier run has done is forgotten.
 forget_work: ContextVar[bool] = ContextVar("forget_work", default=False)
 _BEAT_SECONDS = 20
@@ -46,8 +45,8 @@ _BEAT_SECONDS = 20
 class PartWriter:
     """Take the bytes of one part, and write it when it is complete."""
 
-    def __init__(self, where: str, number: int) -> None:
-        self.where, self.number = where, number
+    def __init__(self, where: str, number: int, suffix: str = ".jsonl") -> None:
+        self.where, self.number, self._suffix = where, number, suffix
         self.rows = self.size = 0
         self._digest = hashlib.sha256()
         # The name holds the digest, so it is known only at the end.
@@ -65,7 +64,8 @@ class PartWriter:
     def finish(self) -> Part:
         """Write the part and return it."""
         sha256 = self._digest.hexdigest()
-        part = Part(f"part-{self.number:05}-{sha256[:8]}.jsonl", self.rows, self.size, sha256)
+        name = f"part-{self.number:05}-{sha256[:8]}{self._suffix}"
+        part = Part(name, self.rows, self.size, sha256)
         with self._held:
             self._held.seek(0)
             folder_at(self.where).add(part.name, self._held)
@@ -84,15 +84,17 @@ class PartTarget:
         where: the folder or URL of the parts.
         key: names the run: everything that its parts depend on.
         first: the number of the first part.
+        suffix: of the names of the parts.
     """
 
     where: str
     key: str
     first: int = 0
+    suffix: str = ".jsonl"
 
     def writer(self, number: int) -> PartWriter:
         """Return a writer for the part of a chunk."""
-        return PartWriter(self.where, self.first + number)
+        return PartWriter(self.where, self.first + number, self.suffix)
 
     def keep(self, number: int, record: bytes) -> None:
         """Keep the record of a chunk whose part is written."""
@@ -116,6 +118,21 @@ class PartTarget:
         """Return the bytes of the files in the folder."""
         return folder_at(self.where).sizes()
 
+    def path(self, part: Part) -> str:
+        """Return the path or URL of a part."""
+        return folder_at(self.where).path(part.name)
+
+    @contextmanager
+    def intermediate(self) -> Iterator[PartTarget]:
+        """Yield a target for files that the run itself reads, which are removed at the end."""
+        folder, below = folder_at(self.where), f"{WORK}/{self.key}"
+        try:
+            yield PartTarget(folder.path(below), self.key)
+        finally:
+            for name in folder.sizes(below):
+                if PART_NAME.fullmatch(name.rpartition("/")[2]):
+                    folder.remove(name)
+
     def _name(self, number: int) -> str:
         return f"{WORK}/{self.key}/{number:05}.json"
 
@@ -137,9 +154,9 @@ class PartsFolder:
             for name in self._work():
                 self.folder.remove(name)
 
-    def target(self, key: str) -> PartTarget:
+    def target(self, key: str, suffix: str = ".jsonl") -> PartTarget:
         """Return the place for the parts of a run over chunks that comes now."""
-        return PartTarget(located_file(self.where), key, len(self.parts))
+        return PartTarget(located_file(self.where), key, len(self.parts), suffix)
 
     def add(self, part: Part, *, mine: bool = False) -> None:
         """Take a part that was written; in the order of the output."""
@@ -161,7 +178,7 @@ class PartsFolder:
         self.folder.replace(MANIFEST, data, self._before.seen if self._before else None)
         named = {part.name for part in self.parts}
         for name in self.folder.sizes():
-            if name not in named and _OURS.fullmatch(name):
+            if name not in named and PART_NAME.fullmatch(name):
                 self.folder.remove(name)
         for name in self._work():
             self.folder.remove(name)

@@ -34,6 +34,13 @@ def is_folder(path: str | Path) -> bool:
     return str(path).endswith("/") if is_url(path) else str(path) != STDIO and Path(path).is_dir()
 
 
+def is_stream(path: str | Path) -> bool:
+    """Return whether a path can be read only once: standard input, a pipe, or a device."""
+    if is_url(path):
+        return False
+    return str(path) == STDIO or (Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()))
+
+
 def exists(path: str | Path) -> bool:
     """Return whether there is something at a path or URL."""
     return find(str(path)) is not None if is_url(path) else Path(path).exists()

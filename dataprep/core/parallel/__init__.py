@@ -36,5 +36,5 @@ from dataprep.core.parallel.runner import (
     run_operator,
     workers_for,
 )
-from dataprep.core.parallel.tasks import Bisection, exchange
+from dataprep.core.parallel.tasks import Bisection, exchange, run
 from dataprep.core.parallel.threads import in_threads

@@ -22,6 +22,7 @@ from dataprep.core.io import temporary_folder, writing
 from dataprep.core.parallel.processes import DeadWorker, WorkerProcess, end_all
 
 Work = Callable[[Any], Any]
+Join = Callable[[int, Iterator[Any]], Any]
 
 LOCAL = "local"
 """The address of a cluster that is started on this machine, and stopped at the end."""
@@ -49,10 +50,10 @@ class Crew(Protocol):
 
 
 class Kept(NamedTuple):
-    """A pair of functions that keep pieces where they are made, for ``exchange``."""
+    """Works that leave pieces where they are made; only the backend that made them runs them."""
 
-    split: Work  # returns a note, and a list of references to pieces; only this backend can run it
-    fetch: Callable[[Sequence[Any]], Iterator[Any]]  # picklable: yields the pieces, on a worker
+    split: Work  # returns a note, and a list of references to pieces
+    joining: Callable[[Join], Work]  # the work is called with a number and a list of such references
 
 
 class Backend(Protocol):
@@ -105,8 +106,18 @@ class _Spilling:
         return note, spilled
 
 
-def read_spilled(pieces: Sequence[Spilled]) -> Iterator[Any]:
-    """Yield pieces from their files."""
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A work that reads the pieces of a bucket from their files, and joins them."""
+
+    join: Join
+
+    def __call__(self, task: tuple[int, Sequence[Spilled]]) -> Any:
+        bucket, pieces = task
+        return self.join(bucket, _read(pieces))
+
+
+def _read(pieces: Sequence[Spilled]) -> Iterator[Any]:
     for piece in pieces:
         with open(piece.path, "rb") as file:
             file.seek(piece.start)
@@ -120,7 +131,7 @@ class _Local:
     def keeping(self, split: Work, _buckets: int, /) -> Iterator[Kept]:
         """Keep pieces in files of a temporary folder."""
         with temporary_folder() as folder:
-            yield Kept(_Spilling(split, str(folder)), read_spilled)
+            yield Kept(_Spilling(split, str(folder)), _Reading)
 
     def on_nodes(self, _work: Work, _task: Any, /) -> list[tuple[str, Any]]:
         """Return nothing: there is no other machine."""

@@ -32,7 +32,7 @@ class Engine:
     workers: int | None = None
     fresh: bool = False
     _connected: Backend | None = field(default=None, repr=False)
-    _checked: set[tuple[str | None, str | None]] = field(default_factory=set, repr=False)
+    _checked: set[tuple[str, str | None]] = field(default_factory=set, repr=False)
 
     @property
     def backend(self) -> Backend:
@@ -57,13 +57,16 @@ class Engine:
         """
         from dataprep.core.parallel.nodes import check_nodes
 
-        if self.cluster is None or (source, place) in self._checked:
+        new = {("reads", source), ("writes", place)} - self._checked
+        if self.cluster is None or not new:
             return
+        source = source if ("reads", source) in new else None
+        place = place if ("writes", place) in new else None
         for path in filter(None, (source, place)):
             if not is_shared(path):
                 raise UsageError(f"{path}: only this process sees it; give a place that all nodes see")
         check_nodes(self.backend, source, place)
-        self._checked.add((source, place))
+        self._checked |= new | {("reads", None), ("writes", None)}
 
     def close(self) -> None:
         """Disconnect from the cluster, and stop it if it was started here."""
@@ -82,8 +85,8 @@ def engine(
     """Run what is called inside on a cluster, or on processes of this machine; yield the engine.
 
     Args:
-        cluster: the address of a Ray cluster, ``HOST:PORT`` or ``auto``; ``local`` starts one on this
-            machine. ``None`` takes none.
+        cluster: the address of a Ray cluster, ``HOST:PORT``; ``local`` starts one on this machine.
+            ``None`` takes none.
         workers: how many tasks may run at the same time. Defaults to the number of processors.
         fresh: forget what an earlier run of the same command has done.
     """
@@ -122,8 +125,8 @@ def cluster(address: str | None = None, *, workers: int | None = None) -> Iterat
     Inputs and outputs must be on storage that all nodes share: an object store, or a shared folder.
 
     Args:
-        address: of the cluster, such as ``host:6379``. Without one, a cluster is started on this machine and
-            stopped at the end.
+        address: of the cluster, such as ``host:6379``, or ``auto`` for the one of which this machine is a
+            node. Without one, a cluster is started on this machine and stopped at the end.
         workers: how many tasks may run at the same time. Defaults to the number of the cluster's processors.
 
     Raises:

@@ -1,23 +1,28 @@
 """Run tasks on the nodes of a Ray cluster: the only module that imports ray.
 
 A task is a stateless function call, so Ray can run it again when its worker or its node is lost. The work is
-put into the object store once, and unpickled once a worker.
+put into the object store once, and unpickled once a worker. ``docs/decisions/0011-ray-core.md`` has the
+reasons.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from itertools import count
+from pathlib import Path
 from typing import Any
 
-# Ray reads them when it is imported: no statistics for its makers, and no warning about GPUs.
+# Ray reads them when it is imported: no statistics for its makers, no warning about GPUs, and no cluster that
+# is started because one was asked after its end.
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
@@ -25,6 +30,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray import cloudpickle
+from ray._private.utils import read_ray_address
 from ray.exceptions import (
     LocalRayletDiedError,
     NodeDiedError,
@@ -35,30 +41,37 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dataprep.core.errors import UsageError, WorkerError, first_line
-from dataprep.core.parallel.backends import LOCAL, REPEATS, Crew, Ended, Kept, Work
+from dataprep.core.parallel.backends import LOCAL, REPEATS, Crew, Ended, Join, Kept, Work
+from dataprep.core.parallel.guards import none_left, sigterm_as_before, silent_threads
 from dataprep.core.parallel.pool import available_cores
 from dataprep.core.parallel.processes import DeadWorker, portable
 
 _DEATHS = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError)
+_CONNECT_SECONDS = 10
 _NODE_SECONDS = 60  # a node that does not answer for so long is reported
 _KNOWN_SECONDS = 5  # for so long the number of the cluster's processors is taken as known
-_FETCHED = 8  # pieces that are brought to a node at a time
 
 
 def connect(address: str, workers: int | None) -> Ray:
     """Connect to a cluster, or start one on this machine if the address is ``LOCAL``.
 
+    ``auto`` is the cluster of which this machine is a node.
+
     Raises:
         UsageError: there is no cluster at this address.
     """
-    if "://" in address:
-        raise UsageError(
-            f"--cluster {address}: expected HOST:PORT; run the command on a node of the cluster, "
-            "or with `ray job submit`"
-        )
+    if address == "auto":
+        address = _address_here()
+    if address != LOCAL:
+        _check_address(address)
     if ray.is_initialized():  # a library's user has done it, and will end it
         return Ray(workers, ours=False)
-    handler = signal.getsignal(signal.SIGTERM)
+    with sigterm_as_before():  # Ray's handler ends the process without our clean-up
+        _start(address, workers)
+    return Ray(workers, ours=True)
+
+
+def _start(address: str, workers: int | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "address": address}
     if address == LOCAL:
         # Without an address, Ray would take the cluster of its address file, which may have crashed.
@@ -67,11 +80,28 @@ def connect(address: str, workers: int | None) -> Ray:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise UsageError(f"--cluster {address}: cannot be reached: {first_line(error)}") from None
-    finally:
-        # Ray's own ends the process without our clean-up.
-        if handler is not None and handler is not signal.getsignal(signal.SIGTERM):
-            signal.signal(signal.SIGTERM, handler)
-    return Ray(workers, ours=True)
+
+
+def _address_here() -> str:
+    # As Ray resolves it. Ray itself would wait for minutes for a cluster that has crashed.
+    address = os.environ.get("RAY_ADDRESS", "auto")
+    address = address if address != "auto" else read_ray_address() or ""
+    if not address:
+        raise UsageError("--cluster auto: no cluster runs on this machine; expected HOST:PORT of its head")
+    return address
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise UsageError(
+            f"--cluster {address}: expected HOST:PORT of the cluster's head; run the command on a node of "
+            "the cluster, or with `ray job submit`"
+        )
+    try:  # Ray itself tries for more than ten minutes
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--cluster {address}: cannot be reached: {first_line(error)}") from None
 
 
 class Ray:
@@ -80,6 +110,9 @@ class Ray:
     def __init__(self, workers: int | None, *, ours: bool) -> None:
         self._workers = workers
         self._ours = ours
+        self._guards = ExitStack()
+        # Ray prints there that a node is lost, and has no option against it.
+        self._guards.enter_context(silent_threads("ray_"))
         self._known = 0.0, 0  # when the processors were counted, and their number
 
     @property
@@ -102,7 +135,7 @@ class Ray:
     @contextmanager
     def keeping(self, split: Work, buckets: int, /) -> Iterator[Kept]:
         """Keep pieces in the object store, which spills them to the disks of the nodes."""
-        yield Kept(_Keeping(split, buckets), _fetch)
+        yield Kept(_Keeping(split, buckets), _Joining)
 
     def on_nodes(self, work: Work, task: Any, /) -> list[tuple[str, Any]]:
         """Return the name of each node that has processors, and what a function returned there or raised."""
@@ -128,7 +161,11 @@ class Ray:
     def close(self) -> None:
         """Disconnect from the cluster, and stop it if it was started here."""
         if self._ours:
-            ray.shutdown()
+            # Some processes of a local cluster outlive one that is stopped while tasks run. And
+            # Ray prints now what it held back to print it only once.
+            with none_left("raylet"), redirect_stdout(StringIO()):
+                ray.shutdown()
+        self._guards.close()
 
 
 @dataclass(slots=True)
@@ -142,6 +179,7 @@ class _Crew:
     def __init__(self, work: Work, limit: int | None) -> None:
         # Pieces are results of their own, which stay on the node; the first result says how the task ended.
         self._pieces = work.buckets if isinstance(work, _Keeping) else 0
+        self._joins = isinstance(work, _Joining)
         self._key, self._work = _packed(work)
         self._limit = limit
         self._handles = count()
@@ -173,7 +211,8 @@ class _Crew:
     def cancel(self) -> None:
         self._queue.clear()
         for reference in self._running:
-            ray.cancel(reference)
+            with suppress(RayError, TypeError):  # it has ended, or its cluster has
+                ray.cancel(reference)
         self._running.clear()
 
     def _feed(self) -> None:
@@ -181,7 +220,10 @@ class _Crew:
         while self._queue and (self._limit is None or len(self._running) < self._limit):
             begun = self._queue.popleft()
             call = _call.options(num_returns=1 + self._pieces, max_retries=begun.repeats)
-            references = call.remote(self._key, self._work, begun.task)
+            task, arguments = begun.task, ()
+            if self._joins:
+                task, arguments = task
+            references = call.remote(self._key, self._work, task, *arguments)
             first, *pieces = references if self._pieces else [references]
             self._running[first] = begun.handle, pieces
 
@@ -198,34 +240,43 @@ class _Keeping:
         return noted
 
 
-def _fetch(references: Sequence[Any]) -> Iterator[Any]:
-    """Yield pieces, on the node that joins them."""
-    # A few at a time: together they can be larger than a node's object store.
-    for first in range(0, len(references), _FETCHED):
-        yield from ray.get(references[first : first + _FETCHED])
+@dataclass(frozen=True, slots=True)
+class _Joining:
+    """A work on pieces of the object store."""
+
+    # Ray brings arguments to a node before a task begins. A task that asked for them itself would hold its
+    # processor meanwhile, and of lost pieces none could be made again once all tasks wait (Ray 2.60).
+    join: Join
+
+    def __call__(self, task: tuple[int, Iterator[Any]]) -> Any:
+        return self.join(*task)
 
 
 def _packed(work: Work) -> tuple[bytes, ray.ObjectRef[Any]]:
     # As an array the bytes are not copied for each task that reads them. Ray's pickle takes functions of a
     # user's own script too.
-    return os.urandom(8), ray.put(np.frombuffer(cloudpickle.dumps(work), np.uint8))
+    packed = cloudpickle.dumps((str(Path.cwd()), work))
+    return os.urandom(8), ray.put(np.frombuffer(packed, np.uint8))
 
 
 _held: dict[bytes, Work] = {}
 
 
-def _answer(key: bytes, packed: NDArray[np.uint8], task: Any) -> Any:
+def _answer(key: bytes, packed: NDArray[np.uint8], task: Any, *pieces: Any) -> Any:
     """Return a work's result or error, and before its pieces if it keeps them."""
     # Errors travel as values: Ray would wrap them in a class of its own.
     if key not in _held:
         _held.clear()
-        _held[key] = pickle.loads(packed.data)  # noqa: S301 - our own bytes
+        folder, _held[key] = pickle.loads(packed.data)  # noqa: S301 - our own bytes
+        # Paths stay as the user wrote them, because messages and manifests have them.
+        with suppress(OSError):
+            os.chdir(folder)
     work = _held[key]
     try:
         if isinstance(work, _Keeping):
-            note, pieces = work(task)
-            return (note, None), *pieces
-        return work(task), None
+            note, made = work(task)
+            return (note, None), *made
+        return work((task, iter(pieces)) if isinstance(work, _Joining) else task), None
     except Exception as error:  # noqa: BLE001 - `run` raises it in its turn
         ended = None, portable(error)
         return (ended, *[None] * work.buckets) if isinstance(work, _Keeping) else ended

@@ -106,8 +106,8 @@ Operator = Callable[[Block], Outcome]
 class OfChunk(Protocol):
     """Make the operators for the blocks of each chunk; picklable."""
 
-    def of_chunk(self, note: Any, /) -> Operator:
-        """Return an operator that is called with the blocks of one chunk, in order."""
+    def of_chunk(self, note: Any, /) -> Operator | None:
+        """Return an operator that is called with the blocks of one chunk, in order; ``None`` skips them."""
 
 
 @dataclass(frozen=True, slots=True)

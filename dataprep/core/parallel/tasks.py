@@ -17,6 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from dataprep.core.errors import WorkerError, first_line
 from dataprep.core.parallel.backends import REPEATS, Backend, Crew, Ended
+from dataprep.core.parallel.pool import Ahead
 from dataprep.core.parallel.processes import DeadWorker
 
 Task = TypeVar("Task")
@@ -60,18 +61,21 @@ def run(
         bisection: finds the lines that end workers. Without it such a task ends the run.
 
     Raises:
-        Exception: what the work raised, for the first task of which it did. No task after it is begun, and
-            all before it are completed and yielded.
+        Exception: what the work raised, for the first task of which it did, or what ``tasks`` raised. No task
+            after it is begun, and all before it are completed and yielded.
         WorkerError: workers die again and again.
     """
-    numbered = enumerate(tasks)
+    remaining, begun = Ahead(tasks), 0
     with backend.open(work) as crew:
         progress = _Progress(crew, bisection)
         while True:
             if progress.failed is None:
                 most = window or 2 * backend.slots  # which changes as machines come and go
-                for number, task in islice(numbered, max(0, most - len(progress.open))):
-                    progress.begin(number, task)
+                for task in islice(remaining, max(0, most - len(progress.open))):
+                    progress.begin(begun, task)
+                    begun += 1
+                if remaining.error is not None:
+                    progress.failed = begun, remaining.error
             if not progress.waits():
                 break
             yield from progress.settle(crew.wait())
@@ -97,8 +101,8 @@ def exchange(
 
     Args:
         split: returns for a task its piece for each bucket. A piece can be anything that can be pickled.
-        join: called with the number of a bucket and its pieces in the order of the tasks, which are read as
-            the iterator is.
+        join: called with the number of a bucket and its pieces in the order of the tasks. They may be read
+            as the iterator is, or be in memory together; arrays may be read-only.
         tasks: read as they can be begun.
         buckets: number of buckets, which are numbered from 0.
         backend: where the work is done.
@@ -113,7 +117,7 @@ def exchange(
     """
     made = scattered(split, tasks, buckets, backend=backend, batch=batch, bisection=bisection, take=take)
     with made as pieces:
-        yield from run(_Joining(join, pieces.fetch), pieces.taken(), backend=backend)
+        yield from pieces.join(join, backend=backend)
 
 
 Take = Callable[[int, Any], None]
@@ -147,7 +151,7 @@ def scattered(
     searched = _batches_of(bisection) if bisection is not None else None
     dividing = _Splitting(split, buckets, take is not None)
     with backend.keeping(dividing, buckets) as kept:
-        pieces = Pieces(_Fetching(kept.fetch), buckets)
+        pieces = Pieces(kept.joining, buckets)
         batches = run(kept.split, _batches(tasks, batch), backend=backend, bisection=searched)
         for number, (notes, references) in batches:
             pieces.made[number] = references
@@ -162,25 +166,39 @@ class Pieces:
     """Pieces that are kept where they were made.
 
     Attributes:
-        fetch: yields the pieces of references, in the order of the tasks; picklable, for a worker.
+        joining: makes a work of a function that joins pieces.
         buckets: number of buckets.
         made: for each batch of tasks, its references by bucket.
     """
 
-    fetch: Callable[[Sequence[Any]], Iterator[Any]]
+    joining: Callable[[Callable[[int, Iterator[Any]], Any]], Callable[[Any], Any]]
     buckets: int
     made: dict[int, list[Any]] = field(default_factory=dict)
 
-    def of(self, bucket: int) -> list[Any]:
-        """Return references to the pieces of a bucket."""
-        return [self.made[number][bucket] for number in range(len(self.made))]
+    def join(
+        self,
+        join: Callable[[int, Iterator[Any]], Result],
+        buckets: int | None = None,
+        *,
+        backend: Backend,
+        keep: bool = False,
+    ) -> Generator[tuple[int, Result], None, None]:
+        """Yield the number of each bucket, and the result of ``join``, as buckets are joined.
 
-    def taken(self) -> Iterator[tuple[int, list[Any]]]:
-        """Yield each bucket with references to its pieces, which are dropped then."""
-        for bucket in range(self.buckets):
-            yield bucket, self.of(bucket)
-            for pieces in self.made.values():  # the store can drop them once the task is completed
-                pieces[bucket] = None
+        Args:
+            join: as for ``exchange``.
+            buckets: join the first so many only. Defaults to all.
+            backend: the one that keeps the pieces.
+            keep: the pieces can be joined once more. Otherwise a bucket's are dropped once it is joined.
+        """
+        tasks = self._tasks(self.buckets if buckets is None else buckets, keep)
+        yield from run(self.joining(_Joining(join)), tasks, backend=backend)
+
+    def _tasks(self, buckets: int, keep: bool) -> Iterator[tuple[int, list[Any]]]:
+        for bucket in range(buckets):
+            yield bucket, [self.made[number][bucket] for number in range(len(self.made))]
+            for pieces in self.made.values() if not keep else ():
+                pieces[bucket] = None  # the task has it until it is completed
 
 
 # Some tasks that are divided together, each with its place among them.
@@ -234,25 +252,13 @@ class _Splitting:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fetching:
-    """Yields the pieces of batches one by one."""
-
-    fetch: Callable[[Sequence[Any]], Iterator[tuple[Any, ...]]]
-
-    def __call__(self, references: Sequence[Any]) -> Iterator[Any]:
-        return (piece for pieces in self.fetch(references) for piece in pieces)
-
-
-@dataclass(frozen=True, slots=True)
 class _Joining:
-    """A work that joins the pieces of a bucket."""
+    """Join the pieces of a bucket, which come in batches."""
 
     join: Callable[[int, Iterator[Any]], Any]
-    fetch: Callable[[Sequence[Any]], Iterator[Any]]
 
-    def __call__(self, task: tuple[int, list[Any]]) -> Any:
-        bucket, references = task
-        return self.join(bucket, self.fetch(references))
+    def __call__(self, bucket: int, batches: Iterator[tuple[Any, ...]]) -> Any:
+        return self.join(bucket, (piece for batch in batches for piece in batch))
 
 
 @dataclass(slots=True)

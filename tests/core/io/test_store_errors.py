@@ -91,6 +91,30 @@ def test_no_server_is_an_error_that_says_so(s3, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_without_keys_the_message_says_which_are_missing(s3, monkeypatch):
+    """And not that the machine has no role."""
+    monkeypatch.setattr(objects, "_PAUSE", 0.001)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "none")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(
+        FileError, match=r"access denied; set AWS_ACCESS_KEY_ID .*; no credentials were found"
+    ):
+        store_of(s3).stat(f"{s3}/rows.jsonl")
+
+
+def test_an_account_that_is_not_named_is_a_usage_error(monkeypatch):
+    """A container's URL does not name it."""
+    pytest.importorskip("obstore")
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(
+        UsageError, match=r"az://box: .*Account must be specified; set AZURE_STORAGE_ACCOUNT_NAME"
+    ):
+        store_of("az://box/rows.jsonl")
+
+
 @pytest.mark.parametrize("url", ["s3://{}/", "s3://{}", "s3://{}/a/", "s3://{}/a//b", "s3://{}/a/../b"])
 def test_a_folder_is_not_an_object(s3, url):
     """Nor are names that S3 takes and other programs do not."""

@@ -253,12 +253,13 @@ def test_exchange_hands_notes_to_the_caller(backend, batch):
 def test_pieces_can_be_looked_at_more_than_once(backend):
     """As long as they are kept."""
     with scattered(works.by_remainder, range(7), 5, backend=backend, batch=2) as pieces:
-        work = works.Fetched(pieces.fetch)
-        for _ in range(2):
-            found = dict(run(work, [pieces.of(bucket) for bucket in range(5)], backend=backend))
+        for keep in (True, False):
+            found = dict(pieces.join(works.listed, 3, backend=backend, keep=keep))
             assert found == {
-                bucket: [number for number in range(70) if number % 5 == bucket] for bucket in range(5)
+                bucket: (bucket, [number for number in range(70) if number % 5 == bucket])
+                for bucket in range(3)
             }
+        assert not any(any(made[:3]) or not all(made[3:]) for made in pieces.made.values())
 
 
 def test_exchange_leaves_no_file(backend, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,10 +117,76 @@ def dying_of_many(task):
     return task.count
 
 
+def logged(task):
+    """Log that a task is begun, and by which process; then sleep, and return its number."""
+    number, seconds, log = task
+    with open(f"{log}.begun", "a", encoding="ascii") as file:
+        file.write(f"{number}\n")
+    with open(f"{log}.pids", "a", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(seconds)
+    return number
+
+
+def counting(folder):
+    """Return how many of these run at the same time."""
+    mark = Path(folder, os.urandom(8).hex())
+    mark.touch()
+    most = 0
+    for _ in range(20):
+        most = max(most, len([*mark.parent.iterdir()]))
+        time.sleep(0.01)
+    mark.unlink()
+    return most
+
+
+def working_directory(_task):
+    """The folder in which a worker is."""
+    time.sleep(0.05)  # so that more than one works
+    return str(Path.cwd())
+
+
+class OtherVersion:
+    """The check of a node, which says on one of them that a library has another version."""
+
+    def __init__(self, node, library):
+        self.node, self.library = node, library
+
+    def __call__(self, question):
+        """Answer as the check does."""
+        import ray
+
+        from dataprep.core.parallel import nodes
+
+        answer = nodes._look(question)
+        if ray.get_runtime_context().get_node_id() == self.node:
+            return replace(answer, versions=answer.versions | {self.library: "0.0.7"})
+        return answer
+
+
+def large_pieces(task):
+    """Two pieces of a megabyte and more."""
+    return [bytes([task]) * (1 << 20), bytes([task]) * (2 << 20)]
+
+
 def by_remainder(task):
     """Split the numbers of a range among five buckets, as bytes and numbers."""
     numbers = range(task * 10, task * 10 + 10)
     return [[number for number in numbers if number % 5 == bucket] for bucket in range(5)]
+
+
+def slowly_listed(bucket, pieces):
+    """Join pieces in their order, one after the other."""
+    joined = []
+    for piece in pieces:
+        time.sleep(0.2)
+        joined.extend(piece)
+    return bucket, joined
+
+
+def failing_join(bucket, pieces):
+    """Fail on bucket 2."""
+    return len([*pieces]) // (bucket - 2)
 
 
 def noted_by_remainder(task):
@@ -136,16 +203,6 @@ def reading_split(task):
     """Split the lines of a task, and end the process at one that is poison."""
     total, without = reading(task)
     return [(total, without), task.first]
-
-
-class Fetched(NamedTuple):
-    """Bring pieces here, and join them."""
-
-    fetch: object
-
-    def __call__(self, references):
-        """Join pieces of numbers."""
-        return [number for piece in self.fetch(references) for number in piece]
 
 
 def gathered(_bucket, pieces):

@@ -51,6 +51,14 @@ _KEYS = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
 }
 _BOTH_CASES = ("endpoint", "endpoint_url", "endpoint_url_s3", "base_url", "storage_endpoint")
+# Without keys the libraries ask the machine for those of its role.
+_ASKS_FOR_KEYS = (
+    "/latest/api/token",
+    "/latest/meta-data",
+    "computeMetadata",
+    "/metadata/identity",
+    "redential",
+)
 _STATUS = re.compile(r"status code: (\d+ [A-Za-z ]+)")
 
 
@@ -174,7 +182,7 @@ class ObjectStore(Unsendable):
             return denied(url, _KEYS.get(self._scheme, "credentials"))
         if "redirect" in text and self._scheme == "s3":
             return unreachable(url, "the bucket is in another region; set AWS_REGION to it")
-        if "credential" in text.lower() or "169.254." in text or "metadata.google" in text:
+        if any(words in text for words in _ASKS_FOR_KEYS):
             return denied(url, f"{_KEYS.get(self._scheme)}; no credentials were found")
         # The rest of the text is the library's own view of the request.
         reason = f"the store answers {status[1].strip()}" if status else _short(text)

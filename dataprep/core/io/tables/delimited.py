@@ -11,7 +11,7 @@ from typing import IO, Any
 import orjson
 
 from dataprep.core.errors import InputError, RowError
-from dataprep.core.io.columns import Column, loads_row
+from dataprep.core.io.tables.columns import Column, loads_row
 from dataprep.core.records import from_cell
 
 # csv refuses cells of more than 128 KiB unless told otherwise; passages of reading sets can be longer.

@@ -12,17 +12,17 @@ import orjson
 
 from dataprep.core.errors import InputError, Location, RowError, first_line
 from dataprep.core.ignored_fields import ROW_KEYS
-from dataprep.core.io.columns import NOTES, columns_of, table_of
 from dataprep.core.io.formats import format_of
 from dataprep.core.io.reading import read_whole
-from dataprep.core.io.tables import with_messages
+from dataprep.core.io.tables.columns import NOTES, columns_of, table_of
+from dataprep.core.io.tables.delimited import with_messages
 from dataprep.core.io.unfinished import temporary_folder
 from dataprep.core.urls import is_url
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from dataprep.core.io.values import Reader
+    from dataprep.core.io.tables.values import Reader
 
 _ROWS = 1 << 13  # rows of a file held at a time
 
@@ -77,7 +77,7 @@ def _notes_of(source: Any, schema: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _readers_of(schema: Mapping[str, Any], notes: Mapping[str, Any] | None) -> dict[str, Reader]:
     """Return what makes JSON values of the values in each column that needs it."""
-    from dataprep.core.io.values import json_of, reader_of
+    from dataprep.core.io.tables.values import json_of, reader_of
 
     made: dict[str, Reader | None]
     if notes is None:
@@ -126,7 +126,7 @@ def _rows_of(
     before: int,
 ) -> list[dict[str, Any]]:
     """Return the rows of a part of a table; ``before`` rows precede it."""
-    from dataprep.core.io.values import has_nanoseconds
+    from dataprep.core.io.tables.values import has_nanoseconds
 
     try:
         rows = list(map(restore, frame.to_dicts()))
