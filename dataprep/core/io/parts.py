@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 import orjson
 
@@ -25,6 +25,7 @@ from dataprep.core.io.part_files import (
     CHUNK_BYTES,
     MANIFEST,
     PART_NAME,
+    Folder,
     LocalFolder,
     Part,
     PartsManifest,
@@ -40,6 +41,9 @@ from dataprep.core.io.unfinished import LOCK, WORK, holder_of, machine, remove_u
 # Set by `core.parallel.engine`: what an earlier run has done is forgotten.
 forget_work: ContextVar[bool] = ContextVar("forget_work", default=False)
 _BEAT_SECONDS = 20
+_REQUESTS = 16  # to a store at a time
+
+T = TypeVar("T")
 
 
 class PartWriter:
@@ -103,12 +107,10 @@ class PartTarget:
     def kept(self) -> dict[int, bytes]:
         """Return the records of an earlier run of this key, by the number of their chunk."""
         folder = folder_at(self.where)
-        records = {}
-        for name in folder.sizes(f"{WORK}/{self.key}"):
-            stem = name.rpartition("/")[2].removesuffix(".json")
-            if stem.isdecimal() and (found := folder.read(name)) is not None:
-                records[int(stem)] = found[0]
-        return records
+        numbers = {name: name.rpartition("/")[2].removesuffix(".json") for name in self._work(folder)}
+        names = [name for name, number in numbers.items() if number.isdecimal()]
+        found = zip(names, at_once(folder.read, names, folder), strict=True)
+        return {int(numbers[name]): read[0] for name, read in found if read is not None}
 
     def holds(self, part: Part) -> bool:
         """Return whether a part is there as it was written."""
@@ -129,9 +131,11 @@ class PartTarget:
         try:
             yield PartTarget(folder.path(below), self.key)
         finally:
-            for name in folder.sizes(below):
-                if PART_NAME.fullmatch(name.rpartition("/")[2]):
-                    folder.remove(name)
+            parts = [name for name in folder.sizes(below) if PART_NAME.fullmatch(name.rpartition("/")[2])]
+            list(at_once(folder.remove, parts, folder))
+
+    def _work(self, folder: Folder) -> list[str]:
+        return [*folder.sizes(f"{WORK}/{self.key}")]
 
     def _name(self, number: int) -> str:
         return f"{WORK}/{self.key}/{number:05}.json"
@@ -151,8 +155,7 @@ class PartsFolder:
         self._mine: list[str] = []  # parts of this process, which no record tells a later run of
         self._lock()
         if forget_work.get():
-            for name in self._work():
-                self.folder.remove(name)
+            self._remove(self._work())
 
     def target(self, key: str, suffix: str = ".jsonl") -> PartTarget:
         """Return the place for the parts of a run over chunks that comes now."""
@@ -177,11 +180,8 @@ class PartsFolder:
         data = PartsManifest.to_json(self.parts, {**self.facts, "rows": rows, "bytes": size})
         self.folder.replace(MANIFEST, data, self._before.seen if self._before else None)
         named = {part.name for part in self.parts}
-        for name in self.folder.sizes():
-            if name not in named and PART_NAME.fullmatch(name):
-                self.folder.remove(name)
-        for name in self._work():
-            self.folder.remove(name)
+        strays = [name for name in self.folder.sizes() if name not in named and PART_NAME.fullmatch(name)]
+        self._remove([*strays, *self._work()])
         self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
             for path in [
@@ -194,8 +194,7 @@ class PartsFolder:
 
     def discard(self) -> None:
         """Remove everything: the parts are joined to one file, and that is finished."""
-        for name in [*self.folder.sizes(), *self._work()]:
-            self.folder.remove(name)
+        self._remove([*self.folder.sizes(), *self._work()])
         self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
             import shutil
@@ -205,13 +204,14 @@ class PartsFolder:
     def leave(self) -> None:
         """End without a commit: what workers have finished stays for a later run."""
         kept = {part.name for part in self._before.parts} if self._before else set()
-        for name in self._mine:
-            if name not in kept:
-                self.folder.remove(name)
+        self._remove([name for name in self._mine if name not in kept])
         self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
             with suppress(OSError):  # it is not empty, or was not made
                 Path(self.where).rmdir()
+
+    def _remove(self, names: Iterable[str]) -> None:
+        list(at_once(self.folder.remove, names, self.folder))
 
     def _work(self) -> list[str]:
         return [name for key in self.folder.folders(WORK) for name in self.folder.sizes(f"{WORK}/{key}")]
@@ -228,6 +228,17 @@ class PartsFolder:
             )
         self._beat = time.monotonic()
         self.folder.replace(LOCK, self._sign(), None if found is None else found[1])
+
+
+def at_once(function: Callable[[str], T], names: Iterable[str], folder: Folder) -> Iterator[T]:
+    """Yield what a function returns for each file of a folder; in a store, it is asked for many at once."""
+    if isinstance(folder, LocalFolder):
+        yield from map(function, names)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_REQUESTS) as threads:
+        yield from threads.map(function, names)
 
 
 @contextmanager

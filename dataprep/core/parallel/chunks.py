@@ -206,11 +206,13 @@ BISECTION = Bisection(_halve, _without)
 """How the lines of a chunk that end the worker are found."""
 
 
-def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
-    """Gather blocks, in order, into chunks of about ``size`` bytes; a larger one is a chunk by itself."""
+def chunks_of(blocks: Iterable[Block], size: int, number: int = 0) -> Iterator[Chunk]:
+    """Gather blocks, in order, into chunks of about ``size`` bytes; a larger one is a chunk by itself.
+
+    ``number`` is that of the first chunk.
+    """
     held: list[Block] = []
-    total = number = 0
-    remaining = Ahead(blocks)
+    total, remaining = 0, Ahead(blocks)
     for given in remaining:
         identity = None if given.identity is None else given.identity.anywhere()
         # A worker on another machine has another folder of its own.

@@ -16,7 +16,7 @@ from tests.core.parallel import works
 from tests.core.parallel.works import Lines
 from tests.core.test_engine import children
 
-TIMEOUT = 30
+TIMEOUT = 120  # workers that are spawned on a busy machine take a second each
 BISECTION = Bisection(Lines.halve, Lines.leave)
 
 
