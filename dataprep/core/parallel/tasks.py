@@ -206,9 +206,10 @@ _Batch = list[tuple[int, Task]]
 
 
 def _batches(tasks: Iterable[Task], size: int) -> Iterator[_Batch[Task]]:
-    remaining = iter(tasks)
+    remaining = Ahead(tasks)
     while batch := [*enumerate(islice(remaining, size))]:
         yield batch
+    remaining.check()
 
 
 def _batches_of(bisection: Bisection[Task]) -> Bisection[_Batch[Task]]:
