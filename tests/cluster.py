@@ -6,8 +6,11 @@ import importlib.util
 import os
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
+
+from tests.stores import s3_variables
 
 NODES = 3
 # A killed node is believed to be dead after about two seconds in place of thirty. A busy machine may take
@@ -96,8 +99,15 @@ def left_over(pids, seconds=15):
     return found
 
 
+def variables_of(request):
+    """The environment of nodes that can use the S3 server of the tests, if there is one."""
+    if not all(map(importlib.util.find_spec, ("moto", "flask", "obstore"))):
+        return {}
+    return s3_variables(request.getfixturevalue("s3_address"))
+
+
 @pytest.fixture(scope="session")
-def _one_cluster(tmp_path_factory):
+def _one_cluster(tmp_path_factory, request):
     if importlib.util.find_spec("ray") is None:
         pytest.skip("needs `pip install 'dataprep[cluster]'`")
     import ray
@@ -111,8 +121,11 @@ def _one_cluster(tmp_path_factory):
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with open(folder / "cluster.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Each worker takes credentials from its own environment, which is that of its node.
+        variables = variables_of(request)
         before = descendants(os.getpid())
-        small = SmallCluster()
+        with mock.patch.dict(os.environ, variables):
+            small = SmallCluster()
         try:
             # Connected once: each connection would start workers of its own, a second for each.
             ray.init(address=small.address, log_to_driver=False, logging_level="ERROR")

@@ -59,15 +59,23 @@ def s3_address():
         yield address
 
 
+def s3_variables(address):
+    """The environment in which commands find the server."""
+    return {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+    }
+
+
 @pytest.fixture
 def s3(s3_address, monkeypatch):
     """The URL of a new bucket, with the environment by which commands find it."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_address)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    for name, value in s3_variables(s3_address).items():
+        monkeypatch.setenv(name, value)
     bucket = f"bucket-{uuid4().hex[:12]}"
     assert request(s3_address, "PUT", f"/{bucket}")[0] == 200
     return f"s3://{bucket}"

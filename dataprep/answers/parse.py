@@ -188,7 +188,7 @@ def _lines_or_array(path: str) -> Iterator[files.Block]:
 
 def export_rationales(
     rows: str | Path, folder: str | Path, *, split: str = "train", teachers: str | Sequence[str] = ()
-) -> list[Path]:
+) -> list[Path | str]:
     """Write labelled rows as files of 500 strings in the published format, and return their paths.
 
     Args:
@@ -221,7 +221,7 @@ def export_rationales(
         with files.writing(target):
             files.make_parent(path)
         files.write_rows(batch, path)
-    return [Path(path) for path in paths]
+    return [path if files.is_url(path) else Path(path) for path in paths]
 
 
 def _parsed(row: Mapping[str, Any], teachers: Teachers) -> Parsed:

@@ -20,6 +20,7 @@ import orjson
 
 from dataprep.core.errors import DataprepError, FileError, one_line, visible
 from dataprep.core.provenance import report
+from dataprep.core.urls import without_credentials
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -196,13 +197,15 @@ class Summary:
             facts: further entries of the JSON object.
             lines: further lines.
         """
+        from dataprep.core.io import printable
+
         # A file's name need not be valid Unicode, which JSON must be.
-        path = (output or "-").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        path = printable(output or "-")
         counts = {"name": name, **ledger.to_json()}
         step = {**counts, **(facts or {}), "output": path}
         report({**counts, "output": output or "-"})
         self._outputs.append(step | ({"hint": hint} if hint else {}))
-        where = "standard output" if output in (None, "-") else output
+        where = "standard output" if output is None or output == "-" else without_credentials(output)
         self.say(f"{name}: {note}{ledger} → {where}", *lines)
         # A pipeline would continue with nothing, and exit code 0 would hide it.
         if not ledger.rows_out:

@@ -145,9 +145,11 @@ def bytes_bar(
         yield None
         return
     # Standard input has no size that is known before it was read.
-    from dataprep.core.io import size_of
+    from dataprep.core.io import files_of, is_url, size_of
 
-    total = passes * sum(map(size_of, inputs))
+    # To ask a store for the size of each part would cost more than a bar is worth.
+    parts = (part for path in inputs for part in ([path] if is_url(path) else files_of(path)))
+    total = passes * sum(map(size_of, parts))
     if not sys.stderr.isatty() or total < PROGRESS_BYTES:
         count = _Count(label)
         yield lambda done: count("bytes", done, total)

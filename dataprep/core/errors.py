@@ -192,7 +192,7 @@ class Location(NamedTuple):
     # The reader makes one per row, because only it knows what its number counts. A tuple is cheap to make,
     # and the text is built only when a message needs it.
     def __str__(self) -> str:
-        name = "standard input" if self.path == "-" else self.path
+        name = "standard input" if self.path == "-" else without_credentials(self.path)
         return f"{name}:{self.number}" if self.unit == "line" else f"{name}: row {self.number}"
 
 

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import orjson
 
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import Location, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
-from dataprep.curate.duplicates.exact import representatives
-from dataprep.curate.duplicates.join import build_buckets
+from dataprep.core.parallel.chunks import chunks_of, run_chunks
+from dataprep.curate.duplicates.deciding import ChunkNotes, count_chunks, decide, write
+from dataprep.curate.duplicates.exchanged import ReadChunks, find_equal
 from dataprep.curate.duplicates.rows import ReadTexts, Rows, Spool, check_keep, read_rows
 from dataprep.curate.duplicates.shingles import Shingler
-from dataprep.curate.duplicates.similar import Repeats, find_repeats
-from dataprep.curate.inputs import checked_inputs, place_fields
-from dataprep.curate.near import NGRAM, check_threshold, open_sets
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-DUPLICATE = "duplicate"
-NEAR_DUPLICATE = "near-duplicate"
+from dataprep.curate.duplicates.writing import DUPLICATE, NEAR_DUPLICATE, WriteKept, reason_of
+from dataprep.curate.inputs import bytes_of, checked_inputs, place_fields
+from dataprep.curate.near import NGRAM, check_threshold
 
 
 @dataclass
@@ -59,15 +52,6 @@ class Dedup:
             "most": self.most,
             "most_repeated": None if self.most_repeated is None else place_fields(self.most_repeated),
         }
-
-
-@dataclass
-class _Decision:
-    """For each row, the kept row that it repeats, or itself."""
-
-    of: NDArray[np.uint32]
-    # Of rows that nearly repeat another. NaN is an exact repeat. Only `--near` has them.
-    similarity: NDArray[np.float64] | None = None
 
 
 def dedup_files(
@@ -123,26 +107,139 @@ def dedup_files(
     unchanged = files.Unchanged([*others, *paths])
     with ExitStack() as stack:
         folder = stack.enter_context(files.temporary_folder())
-        bad = stack.enter_context(files.open_rejects(rejects))
-        rows, spool = Rows([], folder), Spool(folder)
-        nothing = stack.enter_context(files.open_rejects(None))
-        for group, ledger, aside in ((others, Ledger(), nothing), (paths, rows.ledger, bad)):
-            if group:
-                read_rows(
-                    rows, operator, group,
-                    spool=spool, rejects=aside, workers=workers, ledger=ledger, progress=progress,
-                )  # fmt: skip
-            if group is others:
-                rows.fix()
-        decision = _decide(rows, near, engine.workers_for([*others, *paths], workers))
+        bad, nothing = (stack.enter_context(files.open_rejects(path)) for path in (rejects, None))
+        work = _Work(paths, others, operator, near, folder, Spool(folder), workers, progress)
+        found = (_OnCluster if engine.on_cluster() and near is None else _Here)(work, bad, nothing)
         out, drops = (
             None if path is None else stack.enter_context(files.open_output(str(path)))
             for path in (output, dropped)
         )
-        _write(rows, decision, spool.blocks(paths), out, drops)
+        if isinstance(out, files.PartsOutput):
+            out.ledger = work.ledger
+        found.write(out, drops)
+        _sort_reasons(work.ledger, others)
         unchanged.check()
-    rows.ledger.check()
-    return _described(rows, decision, others)
+    work.ledger.check()
+    return found.described()
+
+
+@dataclass
+class _Work:
+    """The files of a call, and how they are read and written."""
+
+    paths: list[str]
+    across: list[str]
+    operator: ReadTexts
+    near: float | None
+    folder: Path
+    spool: Spool
+    workers: int | None
+    progress: engine.Progress | None
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def write(
+        self, operator: WriteKept, notes: Any, out: files.Output | None, drops: files.Output | None
+    ) -> None:
+        """Write the rows of chunks that are kept, and the lines about the others, on workers."""
+        written = run_chunks(
+            engine.Noted(operator, notes),
+            self.spool.blocks(self.paths),
+            backend=engine.backend_for(engine.workers_for(self.paths, self.workers)),
+            outputs=[out, drops],
+        )
+        for _, outcome in written:
+            self.ledger.rows_out += outcome.rows_out
+            self.ledger.drop_all(outcome.dropped)
+            if out is not None:
+                out.write(outcome.data or b"", outcome.rows_out)  # else a worker has written it
+            for lines, count in outcome.sides:
+                assert drops is not None
+                drops.write(lines or b"", count)
+
+
+class _Here:
+    """Decide on this machine which rows are dropped."""
+
+    def __init__(self, work: _Work, bad: files.Rejects, nothing: files.Rejects) -> None:
+        self._work, self._rows = work, Rows([], work.folder, ledger=work.ledger)
+        for group, ledger, aside in ((work.across, Ledger(), nothing), (work.paths, work.ledger, bad)):
+            if group:
+                read_rows(
+                    self._rows, work.operator, group,
+                    spool=work.spool, rejects=aside, workers=work.workers, ledger=ledger,
+                    progress=work.progress,
+                )  # fmt: skip
+            if group is work.across:
+                self._rows.fix()
+        threads = engine.workers_for([*work.across, *work.paths], work.workers)
+        self._decision = decide(self._rows, work.near, threads)
+
+    def write(self, out: files.Output | None, drops: files.Output | None) -> None:
+        """Write the kept rows and the dropped ones, and count both."""
+        work, rows = self._work, self._rows
+        if not engine.by_chunks((out, drops)):
+            write(rows, self._decision, work.spool.blocks(work.paths), out, drops)
+            return
+        with files.in_chunks():
+            chunks = chunks_of(work.spool.blocks(work.paths), files.chunk_bytes())
+            backend = engine.backend_for(engine.workers_for(work.paths, work.workers))
+            notes = ChunkNotes(rows, self._decision, count_chunks(chunks, backend))
+        work.write(notes.operator(told=drops is not None), notes, out, drops)
+
+    def described(self) -> Dedup:
+        """Return the result."""
+        rows, of = self._rows, self._decision.of
+        counts = dict.fromkeys(self._work.across, 0)
+        for piece in rows.pieces[: rows.fixed_pieces]:
+            counts[rows.paths[piece.path]] += piece.count
+        dropped = rows.fixed + np.flatnonzero(of[rows.fixed :] != np.arange(rows.fixed, rows.count))
+        repeated, times = np.unique(of[dropped], return_counts=True)
+        result = Dedup(rows.ledger, counts, len(repeated))
+        if len(repeated):
+            result.most = int(times.max())
+            result.most_repeated = rows.place_of(int(repeated[np.argmax(times)]))
+        return result
+
+
+class _OnCluster:
+    """Decide on a cluster which rows are dropped."""
+
+    def __init__(self, work: _Work, bad: files.Rejects, nothing: files.Rejects) -> None:
+        self._work = work
+        across = engine.Fold(None, Ledger(), nothing, work.across, progress=work.progress)
+        inputs = engine.Fold(None, work.ledger, bad, work.paths, progress=work.progress)
+        self._read = ReadChunks(work.spool, [(work.across, across), (work.paths, inputs)])
+        self._found = find_equal(
+            self._read,
+            work.operator,
+            work.folder,
+            bytes_of([*work.across, *work.paths]),
+            backend=engine.backend_for(1),
+            stop=bad.raises,
+        )
+
+    def write(self, out: files.Output | None, drops: files.Output | None) -> None:
+        """Write the kept rows and the dropped ones, and count both."""
+        work, notes = self._work, self._read.notes(self._found.drops)
+        if out is None and drops is None:
+            self._read.count(self._found.drops, work.ledger)
+            return
+        work.write(self._read.operator(told=drops is not None), notes, out, drops)
+
+    def described(self) -> Dedup:
+        """Return the result."""
+        found = self._found
+        return Dedup(self._work.ledger, self._read.across, found.different, found.most, found.most_repeated)
+
+
+def _sort_reasons(ledger: Ledger, others: Sequence[str]) -> None:
+    """Put the reasons into an order that does not depend on which rows were looked at together."""
+    reasons = [*(reason_of(Location(path, 0), fixed=True, near=False) for path in others)]
+    counts = Counter[str]()
+    for reason in [*reasons, DUPLICATE, NEAR_DUPLICATE]:
+        if ledger.dropped[reason]:
+            counts[reason] = ledger.dropped[reason]
+    ledger.dropped = counts
 
 
 def _check_apart(paths: Sequence[str], across: Sequence[str]) -> None:
@@ -153,108 +250,3 @@ def _check_apart(paths: Sequence[str], across: Sequence[str]) -> None:
             other != files.STDIO and files.is_same_file(other, path) for other in paths
         ):
             raise UsageError(f"--across {path}: it is also an input, so all of its rows would be dropped")
-
-
-def _decide(rows: Rows, near: float | None, threads: int) -> _Decision:
-    """Return what each row repeats."""
-    kept = representatives(rows)
-    if near is None:
-        return _Decision(kept)
-    order = _order(rows, kept)
-    repeats = _repeats(rows, order, near, threads)
-    # Set k is that of row order[k]; equal rows share the fate of the one that represents them.
-    set_of = np.empty(rows.count, np.uint32)
-    set_of[order] = np.arange(len(order), dtype=np.uint32)
-    set_of = set_of[kept]
-    repeats.similarity[repeats.of == np.arange(len(order))] = np.nan
-    return _Decision(order[repeats.of][set_of], repeats.similarity[set_of])
-
-
-def _order(rows: Rows, kept: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return the rows that equal no preferred one, the preferred ones first."""
-    numbers = np.flatnonzero(kept == np.arange(rows.count)).astype(np.uint32)
-    scores = rows.scores
-    if scores is None:
-        return numbers
-    ranks = np.where(numbers < rows.fixed, np.inf, scores[numbers])
-    return numbers[np.lexsort((numbers, -ranks))]
-
-
-def _repeats(rows: Rows, order: NDArray[np.uint32], near: float, threads: int) -> Repeats:
-    """Return the set that each set of shingles repeats."""
-    with open_sets(rows, order, threads) as sets:
-        buckets = build_buckets(sets, rows.counters, near, rows.folder)
-        return find_repeats(sets, buckets, near, int((order < rows.fixed).sum()))
-
-
-def _write(
-    rows: Rows,
-    decision: _Decision,
-    blocks: Iterable[files.Block],
-    out: files.Output | None,
-    drops: files.Output | None,
-) -> None:
-    """Write the kept rows and the dropped ones, and count both."""
-    pieces, ledger = rows.pieces[rows.fixed_pieces :], rows.ledger
-    read = repeat(None, len(pieces)) if out is None and drops is None else blocks
-    for piece, block in zip(pieces, read, strict=True):
-        mine = np.arange(piece.first, piece.first + piece.count, dtype=np.uint32)
-        kept = decision.of[piece.first : piece.first + piece.count] == mine
-        ledger.rows_out += int(kept.sum())
-        ledger.drop_all(_reasons(rows, decision, mine[~kept]))
-        if block is None:
-            continue
-        lines = block.read().split(b"\n")
-        if piece.lines is not None:
-            lines = [lines[number - 1] for number in piece.lines.tolist()]
-        if out is not None and kept.any():
-            out.write(b"\n".join([*_picked(lines, kept), b""]))
-        if drops is not None:
-            for at in np.flatnonzero(~kept).tolist():
-                drops.write(_drop_line(rows, decision, piece.first + at, lines[at]))
-
-
-def _picked(lines: list[bytes], kept: NDArray[np.bool_]) -> list[bytes]:
-    if kept.all():
-        return lines[: len(kept)]  # what follows the last newline is no line
-    return [lines[at] for at in np.flatnonzero(kept).tolist()]
-
-
-def _reasons(rows: Rows, decision: _Decision, dropped: NDArray[np.uint32]) -> Counter[str]:
-    found = Counter[str]()
-    inside = decision.of[dropped] >= rows.fixed
-    for other in decision.of[dropped[~inside]].tolist():
-        found[f"in {files.printable(rows.place_of(other).path)}"] += 1
-    mine = dropped[inside]
-    near = 0 if decision.similarity is None else int((~np.isnan(decision.similarity[mine])).sum())
-    found[DUPLICATE] += len(mine) - near
-    found[NEAR_DUPLICATE] += near
-    return found
-
-
-def _drop_line(rows: Rows, decision: _Decision, row: int, data: bytes) -> bytes:
-    other = int(decision.of[row])
-    similarity = 1.0 if decision.similarity is None else float(decision.similarity[row])
-    exact = decision.similarity is None or np.isnan(similarity)
-    where = rows.place_of(other)
-    reason = DUPLICATE if exact else NEAR_DUPLICATE
-    line = place_fields(rows.place_of(row)) | {
-        "reason": reason if other >= rows.fixed else f"in {files.printable(where.path)}",
-        "other": place_fields(where),
-        "similarity": 1.0 if exact else round(similarity, 6),
-        "row": orjson.Fragment(data.strip()),
-    }
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _described(rows: Rows, decision: _Decision, others: Sequence[str]) -> Dedup:
-    counts = dict.fromkeys(others, 0)
-    for piece in rows.pieces[: rows.fixed_pieces]:
-        counts[rows.paths[piece.path]] += piece.count
-    dropped = rows.fixed + np.flatnonzero(decision.of[rows.fixed :] != np.arange(rows.fixed, rows.count))
-    repeated, times = np.unique(decision.of[dropped], return_counts=True)
-    result = Dedup(rows.ledger, counts, len(repeated))
-    if len(repeated):
-        result.most = int(times.max())
-        result.most_repeated = rows.place_of(int(repeated[np.argmax(times)]))
-    return result

@@ -38,6 +38,16 @@ def blocks_of(paths: Iterable[str]) -> Iterator[files.Block]:
         yield from files.read_row_blocks(path)
 
 
+def read_once(path: str) -> bool:
+    """Return whether an input can be read once only: standard input, a pipe, or a device."""
+    return path == files.STDIO or (not files.is_file(path) and files.files_of(path) == [path])
+
+
+def bytes_of(paths: Iterable[str]) -> int:
+    """Return the bytes of inputs together; those of pipes are not known, and not counted."""
+    return sum(files.size_of(part) for path in paths if not read_once(path) for part in files.files_of(path))
+
+
 def place_fields(where: Location) -> dict[str, Any]:
     """Return the fields that name the place of a row in the lines about dropped or different rows."""
     # Not "row" for a row of a table, because that is the row itself.

@@ -28,8 +28,9 @@ from dataprep.curate.mixing import (
     shares_of,
 )
 from dataprep.curate.texts import TextOf
-from dataprep.datasets.merge import find_rows, gather, plain_lines, write_part
-from dataprep.datasets.merge_rows import Index, Scanner
+from dataprep.datasets.merge import gather, write_part
+from dataprep.datasets.merge_inputs import Scanner, find_rows, plain_lines, watched
+from dataprep.datasets.merge_rows import Index
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,18 +128,22 @@ def mix_files(
     files.check_apart([] if dry_run else [output], paths)
     if not isinstance(rejects, Rejects):
         files.check_distinct(rejects, [output], paths)
-    ledger, unchanged = Ledger(), files.Unchanged(paths)
+    ledger, unchanged = Ledger(), files.Unchanged(watched(paths))
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
         with files.writing(str(output)):
             scratch = stack.enter_context(files.new_folder(files.scratch_beside(str(output))))
-            plain = [(path, *plain_lines(path, scratch)) for path in paths]
+            lines = [plain_lines(path, scratch) for path in paths]
         scanner = Scanner(True) if encode is None or tokens is None else CountTokens(encode, on)
         lengths: list[NDArray[np.int64]] = []
-        index = find_rows(
-            plain, scanner, workers, bad, ledger, progress, lambda payload: lengths.extend(payload[2:])
-        )
-        counts = np.bincount(index.files, minlength=len(paths)).tolist()
+        rows_of = dict.fromkeys(paths, 0)
+
+        def take(block: Block, payload: Sequence[NDArray[Any]]) -> None:
+            rows_of[block.path] += payload[0].size
+            lengths.extend(payload[2:])
+
+        index = find_rows(lines, scanner, workers, bad, ledger, progress, take)
+        counts = [*rows_of.values()]
         by_file = None if tokens is None else np.split(np.concatenate(lengths), np.cumsum(counts)[:-1])
         amount = total if tokens is None else tokens
         sources = _sources(weights, counts, by_file, amount, temperature, repeat_at_most, seed)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +16,7 @@ from dataprep.core.options import check_whole
 from dataprep.curate.duplicates.exact import halves, representatives
 from dataprep.curate.duplicates.join import build_buckets
 from dataprep.curate.duplicates.rows import ComparedText, ReadTexts, Rows, Spool, read_rows
-from dataprep.curate.duplicates.sets import Sets
+from dataprep.curate.duplicates.sets import open_sets
 from dataprep.curate.duplicates.shingles import Shingler
 from dataprep.curate.duplicates.similar import find_clusters
 from dataprep.curate.inputs import checked_inputs
@@ -147,16 +146,6 @@ def similarity(
     grams, (size, _) = Shingler(ngram)([text_of(one), text_of(other)])
     both = len(np.intersect1d(grams[:size], grams[size:]))
     return both / (len(grams) - both) if len(grams) else 1.0
-
-
-@contextmanager
-def open_sets(rows: Rows, order: NDArray[np.uint32], threads: int) -> Iterator[Sets]:
-    """Open the sets of shingles of some rows, in the given order."""
-    sets = Sets(rows, order, threads)
-    try:
-        yield sets
-    finally:
-        sets.close()
 
 
 def _by_file(rows: Rows, values: NDArray[_Value], missing: int) -> list[NDArray[_Value]]:

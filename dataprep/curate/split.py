@@ -25,7 +25,7 @@ from dataprep.core.errors import LedgerError, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.core.records import from_cell, id_text
-from dataprep.curate.inputs import blocks_of, checked_inputs
+from dataprep.curate.inputs import blocks_of, checked_inputs, read_once
 from dataprep.curate.near import find_groups
 from dataprep.curate.split_checks import KeyCounts, Keys, Written
 from dataprep.curate.texts import TextOf, normalised
@@ -226,7 +226,7 @@ def split_files(
     paths = checked_inputs(inputs, outputs.values(), rejects, "split")
     if by == SIMILAR and keys is None:
         for path in paths:
-            if not files.is_file(path):  # a pipe would be empty, or wait for ever
+            if read_once(path):  # a pipe would be empty, or wait for ever
                 name = "standard input" if path == files.STDIO else path
                 raise UsageError(f"--by {SIMILAR} reads the rows twice, and {name} can be read once")
         keys = find_groups(paths, workers=workers, rejects=rejects).names()

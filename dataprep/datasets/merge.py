@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from dataprep.core import io as files
-from dataprep.core import provenance
-from dataprep.core.errors import FileError, Location, UsageError
-from dataprep.core.io import Block, Output, Rejects
-from dataprep.core.jsonl import MAX_LINE, UNREADABLE, too_long
+from dataprep.core.errors import UsageError
+from dataprep.core.io import Output, PartsOutput, Rejects
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
-from dataprep.core.parallel import Operator, refuse_empty, refuse_unreadable, run_operator, workers_for
+from dataprep.core.parallel import current, run_into, workers_for
 from dataprep.core.sampling import shuffled_order
-from dataprep.datasets.merge_rows import Index, Part, Scanner, build_index, gather_in_memory, gather_on_disk
-
-SCAN_BYTES = 4 << 20
-Unit = Literal["line", "row"]
+from dataprep.datasets.merge_inputs import (
+    CopyRows,
+    Progress,
+    Scanner,
+    expand,
+    find_rows,
+    has_lines,
+    plain_lines,
+    watched,
+)
+from dataprep.datasets.merge_rows import Index, Part, gather_in_memory, gather_on_disk
 
 
 def merge_files(
@@ -60,29 +64,35 @@ def merge_files(
     Raises:
         InputError: a row is not a JSON object, or a file holds no rows.
     """
-    paths = expand(inputs)
+    paths, target = expand(inputs), str(output)
     if not isinstance(rejects, Rejects):
-        files.check_distinct(rejects, [output], paths)
+        files.check_distinct(rejects, [target], paths)
     if memory < 1:
         raise UsageError("--memory must be more than 0")
-    ledger, unchanged = Ledger(), files.Unchanged(paths)
+    ledger, unchanged = Ledger(), files.Unchanged(watched(paths))
+    engine = current()
+    on_cluster = engine is not None and engine.cluster is not None
     with ExitStack() as stack:
         bad = stack.enter_context(files.open_rejects(rejects))
-        with files.writing(str(output)):
-            scratch = stack.enter_context(files.new_folder(files.scratch_beside(str(output))))
-            plain = [(path, *plain_lines(path, scratch)) for path in paths]
-        index = find_rows(plain, Scanner(check), workers, bad, ledger, progress)
-        order = shuffled_order(index.rows, seed) if shuffle else None
-        out = stack.enter_context(files.open_output(str(output)))
-        parts = gather(index, order, memory, workers, out, scratch)
-        stack.enter_context(closing(parts))
+        with files.writing(target):
+            scratch = stack.enter_context(files.new_folder(files.scratch_beside(target)))
         try:
-            with files.writing(str(output)):
-                for part in parts:
-                    write_part(out, part)
-                    ledger.rows_out += part.rows
-                    if progress is not None:
-                        progress(part.size)
+            if not shuffle and (on_cluster or files.is_parts(target)):
+                out = _opened(target, ledger, stack)
+                _copy(paths, CopyRows(check), workers, out, bad, ledger, progress)
+            elif on_cluster:
+                from dataprep.datasets.merge_exchange import Exchange  # most merges do without it
+
+                out = _opened(target, ledger, stack)
+                exchange = Exchange(paths, unchanged.state(), seed, check, memory, workers, progress)
+                _write(out, exchange.run(out, scratch, bad, ledger), ledger)
+            else:
+                with files.writing(target):
+                    lines = [plain_lines(path, scratch) for path in paths]
+                index = find_rows(lines, Scanner(check), workers, bad, ledger, progress)
+                order = shuffled_order(index.rows, seed) if shuffle else None
+                out = _opened(target, ledger, stack)
+                _write(out, gather(index, order, memory, workers, out, scratch), ledger, progress)
         except Exception:
             unchanged.check()  # it can be the reason
             raise
@@ -90,6 +100,48 @@ def merge_files(
         unchanged.check()
         ledger.check()
     return ledger
+
+
+def _opened(path: str, ledger: Ledger, stack: ExitStack) -> Output:
+    out = stack.enter_context(files.open_output(path))
+    if isinstance(out, PartsOutput):
+        out.ledger = ledger
+    return out
+
+
+def _write(
+    out: Output, parts: Generator[Part, None, None], ledger: Ledger, progress: Progress | None = None
+) -> None:
+    with closing(parts), files.writing(out.path):
+        for part in parts:
+            write_part(out, part)
+            ledger.rows_out += part.rows
+            if progress is not None:
+                progress(part.size)
+
+
+def _copy(
+    paths: Sequence[str],
+    operator: CopyRows,
+    workers: int | None,
+    out: Output,
+    bad: Rejects,
+    ledger: Ledger,
+    progress: Progress | None,
+) -> None:
+    """Write the rows in input order, each part of the output out of a chunk of the inputs."""
+
+    def twice(size: int) -> None:
+        if progress is not None:
+            progress(2 * size)  # read and written
+
+    count = workers_for([part for path in paths for part in files.files_of(path)], workers)
+    blocks = (
+        block
+        for path in paths
+        for block in (files.read_blocks(path) if has_lines(path) else files.read_row_blocks(path))
+    )
+    run_into(blocks, operator, out, ledger, bad, paths=paths, workers=count, progress=twice)
 
 
 def write_part(out: Output, part: Part) -> None:
@@ -125,97 +177,6 @@ def merge(
         check_whole("--seed", seed)
         random.Random(seed).shuffle(rows)
     return rows
-
-
-def expand(inputs: str | Path | Sequence[str | Path]) -> list[str]:
-    """Return the files that inputs name, sorted by path; a directory stands for its ``*.jsonl``."""
-    paths: list[str] = []
-    for given in [str(inputs)] if isinstance(inputs, str | Path) else map(str, inputs):
-        if files.is_folder(given):
-            inside = [path for path in files.files_in(given) if path.endswith(".jsonl")]
-            if not inside:
-                raise FileError(given, "the directory holds no *.jsonl file")
-            paths += inside
-        else:
-            paths.append(given)
-    if not paths:
-        raise UsageError("there is nothing to merge: give at least one file")
-    for path in paths:
-        files.check_input(path)
-    # Sorted, so that the order does not depend on the shell or the file system.
-    return sorted(paths)
-
-
-def plain_lines(path: str, scratch: Path) -> tuple[str, Unit]:
-    """Return a file of JSON Lines, the path or a copy in ``scratch``, and what its lines are to the user."""
-    # An object is copied: rows are gathered from mapped files.
-    if files.format_of(path).is_plain_lines and not files.is_url(path) and files.is_file(path):
-        return path, "line"
-    spool = scratch / f"input{sum(1 for _ in scratch.iterdir())}.jsonl"
-    unit: Unit = "line"
-    before = 0
-    with spool.open("wb") as out:
-        # Rows are not checked here: one that is not an object is found by the scan, as in JSON Lines.
-        for block in files.read_row_blocks(path):
-            unit, data = block.unit, block.read()
-            data = data if data.endswith(b"\n") else data + b"\n"
-            # The scan of the copy would find the line too, but only after it was written.
-            if len(data) > MAX_LINE:
-                for number, line in enumerate(data.split(b"\n"), before + 1):
-                    if len(line) > MAX_LINE:
-                        raise too_long(path, number)
-            before += data.count(b"\n")
-            out.write(data)
-    return str(spool), unit
-
-
-def find_rows(
-    plain: Sequence[tuple[str, str, Unit]],
-    scanner: Operator,
-    workers: int | None,
-    bad: Rejects,
-    ledger: Ledger,
-    progress: Callable[[int], None] | None,
-    take: Callable[[Any], None] | None = None,
-) -> Index:
-    """Return the index of all sound rows.
-
-    Args:
-        plain: each path with its file of plain lines.
-        scanner: a ``Scanner``, or an operator whose payload begins as a scanner's does.
-        workers: number of processes; ``None`` decides by the input's size.
-        bad: file for bad rows.
-        ledger: the counts to add to.
-        progress: called with the bytes read since the last call.
-        take: called with the payload of each block.
-    """
-    spools = [spool for _, spool, _ in plain]
-    given = {spool: (path, unit) for path, spool, unit in plain}
-    scans: list[tuple[Block, Any]] = []
-    rows_of, unreadable = dict.fromkeys(spools, 0), Counter[str]()
-    blocks = (block for spool in spools for block in files.read_blocks(spool, SCAN_BYTES))
-    # Not `run_into`, which would name the file of plain lines in its messages.
-    with closing(run_operator(scanner, blocks, workers=workers_for(spools, workers))) as outcomes:
-        for block, outcome in outcomes:
-            path, unit = given[block.path]
-            for failure in outcome.failures:
-                bad.add(Location(path, failure.line, unit), failure.message, failure.row)
-                ledger.fail(failure.reason)
-                unreadable[block.path] += failure.reason in UNREADABLE
-            ledger.rows_in += outcome.rows_in
-            rows_of[block.path] += outcome.rows_in
-            # Only the offsets are kept: failures hold the bytes of bad rows, which may be many.
-            scans.append((block, outcome.payload[:2]))
-            if take is not None:
-                take(outcome.payload)
-            if progress is not None:
-                progress(block.end - block.start)
-    refuse_empty({given[spool][0]: rows for spool, rows in rows_of.items()})
-    for spool, rows in rows_of.items():
-        provenance.count(given[spool][0], rows)
-    for spool, rows in rows_of.items():
-        refuse_unreadable({given[spool][0]: rows}, {given[spool][0]: unreadable[spool]})
-    return build_index(spools, scans)
 
 
 def gather(

@@ -7,100 +7,29 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import orjson
 
-from dataprep.core.errors import RowError
-from dataprep.core.io import Block, open_mapped, write_at, writing
-from dataprep.core.jsonl import MAX_LINE, not_json, not_object
-from dataprep.core.parallel import Failure, Outcome, Pool
+from dataprep.core.io import Block, allow_open, open_mapped, write_at, writing
+from dataprep.core.parallel import Pool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# A block with its rows: the first byte of each within the block, and its bytes without the newline.
+Scan = tuple[Block, tuple["NDArray[np.uint32]", "NDArray[np.uint32]"]]
+
 # Large enough that a worker's answer costs little beside its work, small enough for a smooth progress bar.
 PART_BYTES = 2 << 20
-MAX_BUCKETS = 500  # each is an open file, and systems commonly allow 1,024
-_NEWLINE = ord("\n")
-# The bytes that bytes.strip() removes: a table answers for all lines of a block at once.
-_WHITE = np.zeros(256, dtype=bool)
-_WHITE[list(b" \t\r\n\v\f")] = True
-
-
-class Scanner:
-    """Find the rows of blocks, and with ``check`` those that are not JSON objects: a picklable operator."""
-
-    def __init__(self, check: bool) -> None:
-        self.check = check
-        self._buffer = bytearray()
-
-    def __reduce__(self) -> tuple[type[Scanner], tuple[bool]]:
-        return Scanner, (self.check,)
-
-    def __call__(self, block: Block) -> Outcome:
-        """Return an outcome without output.
-
-        Its payload is the first byte within the block of each sound row, and the row's bytes without the
-        newline.
-        """
-        # One buffer for all blocks: the system would clear the pages of a new one for each.
-        if block.end - block.start > len(self._buffer):
-            self._buffer = bytearray(block.end - block.start)
-        return _scan(block.read_into(self._buffer), self.check)
-
-
-def _scan(data: memoryview, check: bool) -> Outcome:
-    array = np.frombuffer(data, dtype=np.uint8)
-    ends = np.flatnonzero(array == _NEWLINE)
-    # The last line of a file may lack its newline.
-    if data and data[-1] != _NEWLINE:
-        ends = np.append(ends, len(data))
-    starts = np.empty_like(ends)
-    starts[:1] = 0
-    starts[1:] = ends[:-1] + 1
-    lengths = ends - starts
-    too_long = int(np.argmax(lengths > MAX_LINE)) + 1 if (lengths > MAX_LINE).any() else 0
-    keep = lengths > 0
-    # Blank lines and lines of white space are not rows. Looking at the first byte of all lines at once leaves
-    # few lines to look at one by one.
-    first = array[np.minimum(starts, max(len(data) - 1, 0))]
-    for row in np.flatnonzero(keep & _WHITE[first]).tolist():
-        keep[row] = bool(bytes(data[starts[row] : ends[row]]).strip())
-    failures = _check(data, starts, ends, keep) if check else []
-    # Offsets within a block fit into 32 bits; build_index adds the block's offset in the file in 64.
-    payload = (starts[keep].astype(np.uint32), lengths[keep].astype(np.uint32))
-    rows_in = payload[0].size + len(failures)
-    return Outcome(ends.size, rows_in, failures=failures, too_long=too_long, payload=payload)
-
-
-def _check(
-    data: memoryview, starts: NDArray[np.int64], ends: NDArray[np.int64], keep: NDArray[np.bool_]
-) -> list[Failure]:
-    """Return the rows that are not JSON objects, and clear ``keep`` for them."""
-    loads, failures = orjson.loads, []
-    for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        if not keep[row]:
-            continue
-        line = bytes(data[start:end])
-        try:
-            value = loads(line)
-            if type(value) is dict:
-                continue
-            problem: RowError = not_object(value)
-        except orjson.JSONDecodeError as error:
-            problem = not_json(line, error)
-        failures.append(Failure(row + 1, problem.reason, str(problem), line))
-        keep[row] = False
-    return failures
+MAX_BUCKETS = 500  # each is an open file
 
 
 @dataclass(slots=True)
@@ -140,19 +69,19 @@ class Index:
         return [0, *np.unique(inner).tolist()]
 
 
-def build_index(paths: list[str], scans: Iterable[tuple[Block, tuple[Any, Any]]]) -> Index:
-    """Combine the payloads of ``scan`` for all blocks to the index of the files ``paths``."""
-    number = {path: index for index, path in enumerate(paths)}
+def build_index(scans: Iterable[Scan]) -> Index:
+    """Combine the rows that were found in each block; a block is of the plain file that holds its range."""
+    numbers: dict[str, int] = {}
     parts: list[tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint32]]] = []
     for block, (starts, lengths) in scans:
-        file = np.full(starts.size, number[block.path], dtype=np.uint32)
+        file = np.full(starts.size, numbers.setdefault(block.file, len(numbers)), dtype=np.uint32)
         parts.append((file, starts + np.int64(block.start), lengths))
     # numpy cannot concatenate nothing.
     if not parts:
         nothing = np.empty(0, dtype=np.uint32)
-        return Index(paths, nothing, nothing.astype(np.int64), nothing)
+        return Index([], nothing, nothing.astype(np.int64), nothing)
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Index(paths, columns[0], columns[1], columns[2])
+    return Index([*numbers], columns[0], columns[1], columns[2])
 
 
 @dataclass(slots=True)
@@ -204,6 +133,7 @@ class Gatherer:
     def __call__(self, span: tuple[int, int]) -> Part:
         """Return the rows from position ``span[0]`` to before ``span[1]``, each with a newline."""
         if not self._maps:
+            allow_open(len(self.index.paths) + MAX_BUCKETS)
             self._maps = [open_mapped(path) for path in self.index.paths]
             self._views = [memoryview(mapped) for mapped in self._maps]
             self._sizes = np.array([view.nbytes for view in self._views], dtype=np.int64)
@@ -302,3 +232,50 @@ def _scatter(index: Index, order: NDArray[np.int64], cuts: list[int], buckets: l
                 out.write(b"".join([rows[row] + b"\n" for row in picked]))
                 position += count
             gather.forget()
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Whole lines of a file with their rows, and where these go."""
+
+    block: Block
+    starts: NDArray[np.uint32]  # the first byte of each row in the block
+    lengths: NDArray[np.uint32]  # its bytes without the newline
+    places: NDArray[np.int64]  # its first byte in the output
+
+
+def portions_of(scans: Iterable[Scan], places: NDArray[np.int64], size: int) -> Iterator[list[Portion]]:
+    """Yield portions of about ``size`` bytes together, so few as the files allow."""
+    held: list[Portion] = []
+    total = row = 0
+    for block, (starts, lengths) in scans:
+        bytes_ = block.end - block.start
+        if held and total + bytes_ > size:
+            yield _connected(held)
+            held, total = [], 0
+        if starts.size:
+            held.append(Portion(block, starts, lengths, places[row : row + starts.size]))
+            total += bytes_
+            row += starts.size
+    if held:
+        yield _connected(held)
+
+
+def _connected(portions: Sequence[Portion]) -> list[Portion]:
+    """Connect portions of which each begins where the one before ends, so that they are read at once."""
+    runs: list[list[Portion]] = []
+    for portion in portions:
+        before = runs[-1][-1].block if runs else None
+        if before is not None and (before.file, before.end) == (portion.block.file, portion.block.start):
+            runs[-1].append(portion)
+        else:
+            runs.append([portion])
+    return [
+        Portion(
+            replace(run[0].block, end=run[-1].block.end),
+            np.concatenate([one.starts + (one.block.start - run[0].block.start) for one in run]),
+            np.concatenate([one.lengths for one in run]),
+            np.concatenate([one.places for one in run]),
+        )
+        for run in runs
+    ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dataprep.core import provenance
 from dataprep.core.conversations import content_text
 from dataprep.core.errors import FileError, UsageError, first_line
+from dataprep.core.io import check_local
 from dataprep.core.optional import require
 from dataprep.tokens.formats.model_template import ChatTemplate
 
@@ -39,6 +40,7 @@ def check_model(name: str) -> None:
     """Check, without loading anything, that a name can be a model's and that it can be loaded."""
     for package in ("torch", "transformers"):
         require(package, extra="train", feature=PURPOSE)
+    check_local(name, "a model")
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():

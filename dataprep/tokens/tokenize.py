@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,21 +15,24 @@ import orjson
 from dataprep import __version__
 from dataprep.core import io as files
 from dataprep.core.errors import DataprepError, InputError, TokenizerError, UsageError
+from dataprep.core.io.stores import is_shared
 from dataprep.core.ledger import Ledger
-from dataprep.core.parallel import Outcome, read_block, run_into, workers_for
+from dataprep.core.parallel import Outcome, backend_for, by_chunks, read_block, run_into, workers_for
+from dataprep.core.urls import is_url, name_of
 from dataprep.tokens.encoder import Batch, Encoder
 from dataprep.tokens.formats.loading import chat_format_for
 from dataprep.tokens.options import ShardOptions
-from dataprep.tokens.shards.manifest import MANIFEST, VERSION, InputFiles, sha256_of
+from dataprep.tokens.shards.collecting import Buffer, EncodedBlock
+from dataprep.tokens.shards.distributed import TokenParts, finished_at, open_token_parts
+from dataprep.tokens.shards.manifest import VERSION, InputFiles, sha256_of
 from dataprep.tokens.shards.packing import pack, whole
 from dataprep.tokens.shards.reading import Shards, id_type
-from dataprep.tokens.shards.writing import Buffer, check_directory, clear, finish, open_buffer
+from dataprep.tokens.shards.writing import check_directory, clear, finish, open_buffer
 from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.base import pad_id
+from dataprep.tokens.tokenizers.libraries import check_libraries, libraries_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from dataprep.tokens.formats.base import ChatFormat
     from dataprep.tokens.tokenizers.base import Tokenizer
 
@@ -54,7 +56,7 @@ class Prepared(NamedTuple):
     @property
     def name(self) -> str | None:
         """The name of the tokenizer, without its folder."""
-        return None if self.path is None else files.printable(files.name_of(self.path))
+        return None if self.path is None else files.printable(name_of(self.path))
 
 
 @dataclass(slots=True)
@@ -111,39 +113,33 @@ def tokenize_files(
     paths = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
     for path in paths:
         files.check_input(path)
-    directory = check_directory(output)
+    check_directory(output)
     prepared = prepare(tokenizer, chat_format, options, template)
-    input_files = InputFiles(paths)
+    by_parts = is_url(output) or by_chunks(())
+    # Of another process, `memory://` is another place.
+    workers = workers_for(paths, workers) if is_shared(str(output)) else 1
+    input_files = InputFiles(paths, backend_for(workers) if by_parts else None)
     facts = _facts(prepared, options)
     if input_files.known:
-        existing = _up_to_date(directory, _key(facts, input_files), prepared)
+        existing = _up_to_date(str(output), _key(facts, input_files), prepared)
         if existing is not None:
-            clear(directory, existing.manifest)
+            clear(output, existing.manifest)
             return existing
-    operator = Documents(
-        Encoder(
-            prepared.tokenizer,
-            prepared.chat_format,
-            options.limit,
-            options.truncation,
-            loss=options.loss,
-            split_thinking=options.split_thinking,
-        )
-    )
-    ledger = Ledger()
-    with ExitStack() as stack:
-        bad = stack.enter_context(files.open_rejects(rejects))
-        buffer = stack.enter_context(open_buffer(directory, operator.dtype))
-        left_out: Counter[str] = Counter()
-        cut = _fill(
-            buffer, operator, input_files, ledger, left_out, bad, workers_for(paths, workers), progress
-        )
+    operator = _operator(prepared, options, facts, by_parts=by_parts)
+    ledger, left_out = Ledger(), Counter[str]()
+    with (
+        files.open_rejects(rejects) as bad,
+        open_token_parts(output, operator.dtype)
+        if by_parts
+        else open_buffer(Path(output), operator.dtype) as out,
+    ):
+        cut = _fill(out, operator, input_files, ledger, left_out, bad, workers, progress)
         ledger.check()
         input_files.check_unchanged()
         prepared.check_unchanged()
-        order = whole(buffer.lengths)
+        order = whole(out.lengths)
         if options.pack is not None:
-            order = pack(buffer.lengths, options.pack, seed=options.seed, split_long=options.split_long)
+            order = pack(out.lengths, options.pack, seed=options.seed, split_long=options.split_long)
         facts |= {
             "key": _key(facts, input_files),
             "inputs": input_files.facts(),
@@ -153,7 +149,10 @@ def tokenize_files(
         }
         # Not part of the key: the same tokenizer under another name gives the same shards.
         facts["tokenizer"] |= {"name": prepared.name}
-        manifest = finish(buffer, order, facts, tokenizer=prepared.file)
+        if isinstance(out, TokenParts):
+            manifest = out.finish(order, facts, tokenizer=prepared.file, backend=backend_for(workers))
+        else:
+            manifest = finish(out, order, facts, tokenizer=prepared.file)
     return Tokenized(ledger, manifest)
 
 
@@ -188,26 +187,30 @@ def prepare(
     return Prepared(tokenizer, chat_format, path, file, digest)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedBlock:
-    """The documents of a block, without their ids, which are the outcome's data."""
-
-    lengths: NDArray[np.uint32]  # tokens of each document, shape (documents,)
-    numbers: NDArray[np.uint32]  # the row of the block, from 0, of each document, same shape
-    bits: bytes  # the loss masks, one bit for each token
-    cut: int  # number of answers that were cut
-    left_out: Counter[str]  # values that the chat format left out, by kind
-
-
 class Documents:
-    """Turns blocks of chat rows into documents of token ids; a picklable operator."""
+    """Turns blocks of chat rows into documents of token ids; a picklable operator.
 
-    def __init__(self, encoder: Encoder) -> None:
+    Args:
+        encoder: encodes rows.
+        key: of a run over chunks: what its part files depend on. These hold for each block the ids and then
+            the mask bits. Without it, the bits are in the payload.
+    """
+
+    def __init__(self, encoder: Encoder, key: str | None = None) -> None:
         self.encoder = encoder
         self.dtype = id_type(encoder.tokenizer.vocab_size)
+        self.key = key
+        self._libraries = libraries_of(encoder.tokenizer) if key is not None else {}
+        self._checked = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_checked": False}
 
     def __call__(self, block: files.Block) -> Outcome:
-        """Return the ids of a block's rows as data, and the rest as an ``EncodedBlock`` payload."""
+        """Return the ids of a block's rows as data, and the rest as the fields of ``EncodedBlock``."""
+        if not self._checked:
+            check_libraries(self._libraries)
+            self._checked = True
         self.encoder.cut = 0
         self.encoder.left_out.clear()
         read = read_block(block, self.encoder.read)
@@ -220,19 +223,43 @@ class Documents:
             raise TokenizerError(
                 f"the tokenizer gave id {largest:,}, and says that it has {vocab_size:,} tokens"
             )
-        read.outcome.put(batch.ids.astype(self.dtype, copy=False).tobytes())
-        read.outcome.payload = EncodedBlock(
+        ids, bits = batch.ids.astype(self.dtype, copy=False).tobytes(), np.packbits(batch.mask).tobytes()
+        read.outcome.put(ids if self.key is None else ids + bits)
+        # Most often every row is a document. The numbers rise, so the last one tells.
+        all_rows = not read.numbers or read.numbers[-1] == len(read.numbers) - 1
+        encoded = EncodedBlock(
             lengths=batch.lengths.astype(np.uint32),
-            numbers=np.array(read.numbers, dtype=np.uint32),
-            bits=np.packbits(batch.mask).tobytes(),
+            numbers=None if all_rows else np.array(read.numbers, dtype=np.uint32),
+            bits=bits if self.key is None else b"",
+            loss_tokens=int(np.count_nonzero(batch.mask)),
             cut=self.encoder.cut,
-            left_out=self.encoder.left_out.copy(),
+            left_out=dict(self.encoder.left_out),
         )
+        read.outcome.payload = tuple(encoded)
         return read.outcome
 
 
+def _operator(
+    prepared: Prepared, options: ShardOptions, facts: dict[str, Any], *, by_parts: bool
+) -> Documents:
+    encoder = Encoder(
+        prepared.tokenizer,
+        prepared.chat_format,
+        options.limit,
+        options.truncation,
+        loss=options.loss,
+        split_thinking=options.split_thinking,
+    )
+    if not by_parts:
+        return Documents(encoder)
+    # Packing comes later: with other options for it, the same part files serve.
+    names = ("limit", "truncation", "loss", "split_thinking")
+    known = [facts["tokenizer"], facts["chat_format"], [getattr(options, name) for name in names]]
+    return Documents(encoder, hashlib.sha256(orjson.dumps(known)).hexdigest())
+
+
 def _fill(
-    buffer: Buffer,
+    out: Buffer | TokenParts,
     operator: Documents,
     input_files: InputFiles,
     ledger: Ledger,
@@ -241,25 +268,24 @@ def _fill(
     workers: int,
     progress: Callable[[int], None] | None,
 ) -> int:
-    """Write all rows into the buffer and count what is left out; return the number of answers cut."""
+    """Encode all rows and count what is left out; return the number of answers cut."""
     cut = 0
 
     def take(block: files.Block, outcome: Outcome) -> None:
         nonlocal cut
-        encoded: EncodedBlock = outcome.payload
         if block.first:
             input_files.rows.append(0)
         input_files.rows[-1] += outcome.rows_in
-        before = ledger.rows_in - outcome.rows_in
-        buffer.add(encoded.bits, encoded.lengths, before + encoded.numbers.astype(np.int64))
+        if outcome.payload is None:  # a row that ended its worker
+            return
+        encoded = EncodedBlock(*outcome.payload)
+        out.take(encoded, ledger.rows_in - outcome.rows_in)
         cut += encoded.cut
         left_out.update(encoded.left_out)
 
     blocks, paths = input_files.blocks(), input_files.paths
-    run_into(
-        blocks, operator, buffer, ledger, bad, paths=paths, workers=workers, take=take, progress=progress
-    )
-    buffer.close()
+    run_into(blocks, operator, out, ledger, bad, paths=paths, workers=workers, take=take, progress=progress)
+    out.close()
     return cut
 
 
@@ -285,13 +311,11 @@ def _key(facts: dict[str, Any], input_files: InputFiles) -> str:
     return hashlib.sha256(everything).hexdigest()
 
 
-def _up_to_date(directory: Path, key: str, prepared: Prepared) -> Tokenized | None:
+def _up_to_date(output: str, key: str, prepared: Prepared) -> Tokenized | None:
     """Return the shards that exist already, if they are whole and of this key."""
-    if not (directory / MANIFEST).is_file():
-        return None
     try:
-        manifest = dict(Shards.open(directory).manifest)
-    except DataprepError:  # damaged, or of another version: they are made again
+        manifest = finished_at(output) if is_url(output) else dict(Shards.open(output).manifest)
+    except DataprepError:  # none, damaged, or of another version: they are made again
         return None
     rows = manifest.get("rows", {"failed": True})
     # With bad rows, the command must report them again, with or without a file of rejects.

@@ -202,6 +202,19 @@ def test_sources_and_mixtures_of_any_format(home, run, suffix):
     assert [each["rows"] for each in made["inputs"] + made["outputs"]] == [12, 7, 20]
 
 
+def test_a_folder_of_parts_is_rows(home, run):
+    """Not shards: it has a manifest, too."""
+    for name in ("parts/", "one.jsonl"):
+        made = run("convert", "chat", "--split-thinking", "a.jsonl", "-o", name, cwd=home)
+        assert made.code == 0, made.err
+    mixed = []
+    for name in ("parts/", "parts", "one.jsonl"):
+        done = run("mix", f"{name}=1", "b.jsonl=2", "-o", "mixed.jsonl", cwd=home)
+        assert done.code == 0, done.err
+        mixed.append((home / "mixed.jsonl").read_bytes())
+    assert mixed[0] == mixed[1] == mixed[2]
+
+
 def test_a_folder_that_is_no_shards_says_so(home, run):
     """A directory of rows is not mixed as shards."""
     (home / "rows").mkdir()

@@ -206,7 +206,8 @@ def test_an_output_in_a_store_is_not_replayed(run, rows, s3):
     "command",
     [
         "generate {rows} --model m --base-url http://127.0.0.1:9 -o s3://b/journal.jsonl",
-        "tokenize {rows} --tokenizer t.model --chat-format llama-3 -o s3://b/shards",
+        "tokenize {rows} {rows} --student a --teacher b -o s3://b/pairs.pt",
+        "predict s3://b/model {rows} -o out.jsonl",
         "tokenize {rows} --tokenizer s3://b/t.model --chat-format llama-3 -o shards",
         "train {rows} -o s3://b/run",
         "export {rows} --to hub-dir -o s3://b/out",
@@ -241,6 +242,16 @@ def test_a_wrong_key_is_in_no_message(run, rows, failing):
     assert f"{rows}: access denied; set AWS_ACCESS_KEY_ID" in done.err
     assert KEY not in done.err
     assert SECRET not in done.err
+
+
+@pytest.mark.parametrize("words", [["dedup", "{}"], ["head", "{}"], ["dedup", "{}", "-o", "{}"]])
+def test_a_password_in_a_url_is_in_no_message(run, words):
+    """The rest of the URL is."""
+    pytest.importorskip("fsspec")
+    done = run(*(word.format("ftp://me:pass%40word@127.0.0.1:9/a.jsonl") for word in words))
+    assert done.code == 1
+    assert "ftp://127.0.0.1:9/a.jsonl: cannot be reached" in done.err
+    assert "pass" not in done.err
 
 
 def test_memory_is_read_by_this_process(tmp_path):

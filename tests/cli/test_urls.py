@@ -1,14 +1,15 @@
 """Commands over URLs: the same bytes, summaries and errors as over local files."""
 
 import re
+import shutil
 
 import pytest
 
 from dataprep import write_rows
 from dataprep.core.io.stores import store_of
-from dataprep.datasets import registry as converters
 from dataprep.datasets.workspace import samples
-from tests.helpers import chat, write_jsonl
+from tests.helpers import chat, read_jsonl, write_jsonl
+from tests.journal_lines import journal, line
 
 CHATS = [chat(f"What is {n} + {n}?", f"It is {2 * n}.", source=("a", "b")[n % 2]) for n in range(40)]
 OTHERS = [chat(f"What is {n} + {n}?", f"It is {2 * n}.") for n in range(30, 50)]
@@ -16,7 +17,7 @@ BAD = b'{"messages": [{"role": "user"}]}\nnot json\n'
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, run):
     """A folder of inputs in every format."""
     place = tmp_path / "in"
     place.mkdir()
@@ -25,23 +26,20 @@ def folder(tmp_path):
     (place / "bad.jsonl").write_bytes((place / "chats.jsonl").read_bytes() + BAD)
     for suffix in (".jsonl.gz", ".json", ".parquet", ".csv"):
         write_rows(CHATS, str(place / f"chats{suffix}"))
-    gsm8k = converters.load("gsm8k")
-    split_files = sorted((samples() / "gsm8k").glob("*train*.jsonl"))
-    (place / "gsm8k.jsonl").write_bytes(split_files[0].read_bytes())
-    assert gsm8k
-    write_jsonl(
-        place / "examples.jsonl",
-        [
-            {
-                "id": f"e{n}",
-                "task": "qa",
-                "question": f"What is {n}?",
-                "choices": None,
-                "answer": {"text": str(n)},
-            }
-            for n in range(8)
-        ],
+    raw = samples()
+    shutil.copy(raw / "gsm8k/train.jsonl", place / "gsm8k.jsonl")
+    questions = raw / "commonsense_qa/dev_rand_split.jsonl"
+    assert (
+        run("convert", "commonsense_qa", questions, "--to", "example", "-o", place / "examples.jsonl").code
+        == 0
     )
+    ids = [row["id"] for row in read_jsonl(place / "examples.jsonl")]
+    (place / "responses.jsonl").write_bytes(journal(*(line(id=each) for each in ids)))
+    write_jsonl(place / "predictions.jsonl", [{"id": each, "prediction": "(b)"} for each in ids])
+    (place / "llm").mkdir()
+    for path in (raw / "rationales").rglob("*_CoT_*.json"):
+        shutil.copy(path, place / "llm")
+    assert run("parse-rationales", place / "llm", "-o", place / "labelled.jsonl").code == 0
     return place
 
 
@@ -65,6 +63,12 @@ COMMANDS = {
     "validate": "validate {in}/chats.jsonl {in}/chats.parquet",
     "validate bad": "validate {in}/bad.jsonl --json",
     "stats": "stats {in}/chats.jsonl {in}/chats.csv",
+    "validate gz": "validate {in}/chats.jsonl.gz --json",
+    "parse-rationales": "parse-rationales {in}/llm/ -o {out}/rows.jsonl",
+    "export-rationales": "export-rationales {in}/labelled.jsonl -o {out}/llm",
+    "review": "review {in}/responses.jsonl --gold {in}/examples.jsonl --json",
+    "collect": "collect {in}/responses.jsonl --examples {in}/examples.jsonl -o {out}/rows.jsonl",
+    "evaluate": "evaluate {in}/examples.jsonl --predictions {in}/predictions.jsonl -o {out}/scored.jsonl",
     "head": "head {in}/chats.jsonl.gz -n 3",
     "head json": "head {in}/chats.parquet -n 3 --json",
     "show": "show {in}/chats.jsonl:7-9",

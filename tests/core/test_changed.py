@@ -83,7 +83,7 @@ def once(path, change, after):
 @pytest.mark.parametrize("phase", [0.5, 1.2], ids=["scanning", "gathering"])
 def test_a_merge_of_a_file_that_changes_is_an_error(tmp_path, monkeypatch, change, options, phase):
     """In either pass, in memory or through the disk: no output, no signal, and the earlier output stays."""
-    monkeypatch.setattr("dataprep.datasets.merge.SCAN_BYTES", 1 << 15)
+    monkeypatch.setattr("dataprep.datasets.merge_inputs.SCAN_BYTES", 1 << 15)
     monkeypatch.setattr(merge_rows, "PART_BYTES", 1 << 15)
     path, output = tmp_path / "a.jsonl", tmp_path / "out.jsonl"
     path.write_bytes(source())

@@ -1,6 +1,7 @@
 """The engine: the same rows, failures and line numbers on one worker and on several, and no hang."""
 
 import gzip
+import itertools
 import json
 import os
 import signal
@@ -14,8 +15,9 @@ from types import SimpleNamespace
 import pytest
 
 from dataprep.core import parallel as engine
-from dataprep.core.errors import RowDropped, RowError, WorkerError
-from dataprep.core.io import read_blocks
+from dataprep.core.errors import FileError, InputError, RowDropped, RowError, WorkerError
+from dataprep.core.io import Rejects, read_blocks
+from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import per_row, processes
 
 TIMEOUT = 20
@@ -266,6 +268,28 @@ def test_an_operators_own_exception_arrives(tmp_path, workers):
     path.write_bytes(b"".join(b'{"n": %d}\n' % n for n in (3, 2, 1, 0, 1)))
     with pytest.raises(ZeroDivisionError):
         list(engine.run_operator(per_row(dividing), read_blocks(str(path), 1), workers=workers))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("bad", [True, False])
+def test_an_error_of_a_later_file_comes_after_those_of_the_rows(tmp_path, workers, bad):
+    """Blocks are read ahead of the rows, which changes no error."""
+    path = tmp_path / "rows.jsonl"
+    rows = [{"n": n, "kind": "bad" if bad and n == 60 else "good"} for n in range(80)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    missing = str(tmp_path / "missing.jsonl")
+    blocks = itertools.chain(read_blocks(str(path), 300), read_blocks(missing))
+    with pytest.raises((InputError, FileError)) as caught:
+        engine.run_into(
+            blocks,
+            per_row(renamed),
+            None,
+            Ledger(),
+            Rejects(None),
+            paths=[str(path), missing],
+            workers=workers,
+        )
+    assert str(caught.value).startswith(f"{path}:61: bad kind" if bad else f"{missing}: no such file")
 
 
 def test_an_exception_that_cannot_travel_says_the_same(tmp_path):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 import dataprep
 from dataprep.core.errors import RowError
 from dataprep.core.ledger import listening
-from dataprep.curate import near
 from dataprep.curate.dedup import dedup_files
 from dataprep.curate.duplicates import join, rows, sets, similar
 from dataprep.curate.duplicates.exact import representatives
@@ -93,7 +92,8 @@ def test_words_of_all_lengths_are_told_apart():
 @pytest.fixture
 def small_batches(monkeypatch):
     """Everything in many pieces, in several threads, and with many rounds."""
-    monkeypatch.setattr(near, "Sets", lambda rows, order, threads: sets.Sets(rows, order, threads + 2))
+    one = sets.Sets
+    monkeypatch.setattr(sets, "Sets", lambda rows, order, threads: one(rows, order, threads + 2))
     monkeypatch.setattr(similar, "_FEW_PAIRS", 10)
     monkeypatch.setattr(join, "PAIRS", 40)
     monkeypatch.setattr(join, "PART", 60)

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dataprep.core.errors import DataprepError, UsageError
 from dataprep.core.io import parts
 from dataprep.core.io.part_files import CHUNK_VARIABLE
-from dataprep.core.ledger import RESUMED, listening
+from dataprep.core.ledger import RESUMED, Ledger, listening
 from dataprep.curate.contamination.files import decontaminate_files
+from dataprep.curate.dedup import dedup_files
+from dataprep.curate.duplicates import exchanged
 from dataprep.curate.filter import filter_files
 from dataprep.curate.split import split_files
 from dataprep.curate.split_checks import Keys
@@ -19,7 +23,12 @@ from tests.engines import engine_on
 
 FILE, FOLDER = ".out.jsonl", ".out/"
 COMBINATIONS = [(None, FOLDER), ("inline", FILE)]
-WITH_PROCESSES = ("filter", "split by keys", "decontaminate")  # the others are too small to start some for
+WITH_PROCESSES = (
+    "dedup, best",
+    "filter",
+    "split by keys",
+    "decontaminate",
+)  # the others are too small to start some for
 
 
 @pytest.fixture(autouse=True)
@@ -45,15 +54,20 @@ def data(tmp_path, monkeypatch):
     """A folder of files, which is the working directory."""
     folder = tmp_path / "data"
     folder.mkdir()
-    for name, count in (("a", 300), ("b", 200), ("x", 60), ("t", 20)):
-        lines = [orjson.dumps(row) + b"\n" for row in rows(count, count)]
+    made = {name: [*rows(count, count)] for name, count in (("a", 300), ("b", 200), ("x", 60), ("t", 20))}
+    made["x"] += made["a"][::5]
+    made["t"] += made["b"][::40]
+    for name, some in made.items():
+        lines = [orjson.dumps(row) + b"\n" for row in some]
         for place in range(0, len(lines), 50):
             lines[place] += b"\n  \n"  # blank lines
         (folder / f"{name}.jsonl").write_bytes(b"".join(lines))
     lines = (folder / "a.jsonl").read_bytes().splitlines(keepends=True)
     for place in (40, 41, 200, 290):
-        lines[place] = b"{bad\n" if place % 2 else b'{"question": [3], "n": 2}\n'
+        lines[place] = b"{bad\n" if place % 2 else b'{"question": "", "text": "one"}\n'
     (folder / "bad.jsonl").write_bytes(b"".join(lines))
+    (folder / "copy.jsonl").write_bytes((folder / "a.jsonl").read_bytes().upper())
+    (folder / "empty.jsonl").write_bytes(b"\n" * 10_000)
     (folder / "c.json").write_bytes(orjson.dumps([*rows(5, 100)]))
     monkeypatch.chdir(folder)
     return folder
@@ -73,6 +87,35 @@ def content(path):
 BAD = ["bad.jsonl", "b.jsonl", "c.json"]
 SOUND = ["a.jsonl", "b.jsonl"]
 CASES = {
+    "dedup": lambda to: dedup_files(BAD, to("o"), on="question", dropped="d.jsonl", rejects="r.jsonl"),
+    "dedup, best": lambda to: dedup_files(
+        BAD,
+        to("o"),
+        on="question",
+        keep="best:n",
+        across=["x.jsonl", "t.jsonl"],
+        dropped="d.jsonl",
+        rejects="r.jsonl",
+    ),
+    "dedup, longest": lambda to: dedup_files(SOUND, to("o"), keep="longest", across="c.json"),
+    "dedup, twice": lambda to: dedup_files(["a.jsonl", "a.jsonl", "x.jsonl"], to("o"), dropped="d.jsonl"),
+    "dedup, nothing left": lambda to: dedup_files("a.jsonl", to("o"), across=["b.jsonl", "copy.jsonl"]),
+    "dedup, not written": lambda _: dedup_files(SOUND, None, on="question", across="x.jsonl"),
+    "dedup, drops written": lambda _: dedup_files(SOUND, None, on="question", dropped="d.jsonl"),
+    "dedup, near": lambda to: dedup_files(
+        BAD,
+        to("o"),
+        on="question",
+        near=0.6,
+        across="x.jsonl",
+        keep="longest",
+        dropped="d.jsonl",
+        rejects="r.jsonl",
+    ),
+    "dedup, nearer": lambda to: dedup_files(SOUND, to("o"), on="question", near=0.8),
+    "dedup, bad row": lambda to: dedup_files(BAD, to("o"), on="question"),
+    "dedup, bad row across": lambda to: dedup_files("a.jsonl", to("o"), across=BAD, rejects="r.jsonl"),
+    "dedup, no rows, not written": lambda to: dedup_files(["a.jsonl", "empty.jsonl"], to("o")),
     "filter": lambda to: filter_files(BAD, to("o"), where="n > 4", rejects="r.jsonl"),
     "filter nothing": lambda to: filter_files(SOUND, to("o"), where="n > 40"),
     "filter, not written": lambda _: filter_files(SOUND, None, where="n > 4"),
@@ -88,6 +131,7 @@ CASES = {
         keys={path: [f"{number // 3}" for number in range(400)] for path in BAD},
         rejects="r.jsonl",
     ),
+    "split near": lambda to: split_files(SOUND, to("{part}"), parts="a=0.7,b=0.3", by="near-duplicates"),
     "split, bad row": lambda to: split_files(BAD, to("{part}"), parts="a=0.7,b=0.3", by="question"),
     "decontaminate": lambda to: decontaminate_files(
         BAD,
@@ -105,6 +149,15 @@ CASES = {
 OUTPUTS = ("o", "a", "b", "r.jsonl", "d.jsonl", "f.jsonl")
 
 
+def described(result, out, suffix):
+    """A result as a text that does not depend on where it was written; also the order of reasons."""
+    ledgers = [result] if isinstance(result, Ledger) else getattr(result, "ledgers", None)
+    ledgers = ledgers or [result.ledger]
+    ledgers = ledgers.values() if isinstance(ledgers, dict) else ledgers
+    text = f"{result} {[json.dumps(ledger.to_json()) for ledger in ledgers]}"
+    return text.replace(str(out), "OUT").replace(suffix, "")
+
+
 def results(folder, case, suffix):
     """Run a case; return its result or error, and the bytes of all outputs."""
     data = folder.parent / "data"
@@ -119,7 +172,7 @@ def results(folder, case, suffix):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(out)
         try:
-            result = repr(CASES[case](to)).replace(str(out), "OUT").replace(suffix, "")
+            result = described(CASES[case](to), out, suffix)
         except DataprepError as error:
             result = f"{type(error).__name__}: {error}"
         else:
@@ -138,7 +191,17 @@ def test_results_are_those_of_one_machine(data, case):
             assert results(data, case, suffix) == expected, (engine, suffix)
 
 
-@pytest.mark.parametrize("case", ["filter", "split", "decontaminate"])
+@pytest.mark.cluster
+@pytest.mark.medium
+@pytest.mark.parametrize("case", CASES)
+def test_results_on_a_cluster_are_those_of_one_machine(cluster, data, case):
+    """The same on three nodes, into one file; parts depend on no engine."""
+    with engine_on(cluster.address):
+        found = results(data, case, FILE)
+    assert found == results(data, case, FILE)
+
+
+@pytest.mark.parametrize("case", ["dedup, best", "dedup, near", "filter", "split", "decontaminate"])
 @pytest.mark.parametrize("suffix", [FILE, FOLDER])
 def test_an_interrupted_run_is_continued(data, monkeypatch, case, suffix):
     """Its finished chunks are not worked on again."""
@@ -162,15 +225,80 @@ def test_an_interrupted_run_is_continued(data, monkeypatch, case, suffix):
             CASES[case](lambda name: str(out / name) + suffix)
     told = []
     with listening(lambda what, count, _: told.append((what, count))), engine_on("inline"):
-        result = repr(CASES[case](lambda name: str(out / name) + suffix))
+        result = described(CASES[case](lambda name: str(out / name) + suffix), out, suffix)
     assert dict(told)[RESUMED] == 6
-    assert result.replace(str(out), "OUT").replace(suffix, "") == expected[0]
+    assert result == expected[0]
     for name in OUTPUTS:
         path = out / name if "." in name else (str(out / name) + suffix).rstrip("/")
         assert content(path) == expected[1][name], name
     if suffix == FOLDER:
         for manifest in out.glob("*/manifest.json"):
             assert json.loads(manifest.read_bytes())["ledger"]["in"] > 0
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            b"",
+            b" ",
+            b"{",
+            b'{"t": "a", "n": 1}',
+            b'{"t": "A", "n": 2}\r',
+            b'{"t": "b c d", "n": 1}',
+            b'{"t": "b c d e", "n": 1.5}',
+            b'{"t": "b c d e", "n": 3, "x": "0123456789"}',
+            b'{"t": "x", "n": "none"}',
+        ]
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=60)
+@given(
+    files=st.lists(LINES, min_size=1, max_size=3),
+    across=st.integers(0, 1),
+    keep=st.sampled_from(["first", "longest", "best:n"]),
+    near=st.sampled_from([None, None, 0.5]),
+    size=st.integers(4, 300),
+    buckets=st.integers(1, 5),
+    newline=st.booleans(),
+)
+def test_rows_of_any_files_are_deduplicated_as_on_one_machine(
+    tmp_path_factory, files, across, keep, near, size, buckets, newline
+):
+    """Blank and bad lines, and chunks of any size, many of which hold no line."""
+    folder = tmp_path_factory.mktemp("rows")
+    for number, lines in enumerate(files):
+        data = b'{"t": "one", "n": 0}\n' + b"\n".join(lines) + b"\n" * newline
+        (folder / f"{number}.jsonl").write_bytes(data)
+    names = [f"{number}.jsonl" for number in range(len(files))]
+    options = {"on": "t", "keep": keep, "near": near, "across": names[len(names) - across :]}
+    inputs = names[: len(names) - across] or names[:1]
+    options["across"] = [] if inputs == names[:1] and len(names) == 1 else options["across"]
+
+    def run(out, *suffix):
+        (folder / out).mkdir()
+        o, d, r = f"{out}/o", f"{out}/d", f"{out}/r.jsonl"
+        try:
+            done = dedup_files(inputs, o + suffix[0], dropped=d + suffix[0], rejects=r, **options)
+        except DataprepError as error:
+            return f"{type(error).__name__}: {error}"
+        return (
+            described(done, "", suffix[0]),
+            *(content(folder / (p + suffix[0]).rstrip("/")) for p in (o, d)),
+            content(folder / r),
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv(CHUNK_VARIABLE, str(size))
+        patch.setattr(exchanged, "BUCKET_BYTES", max(sum(map(len, files[0])) // buckets, 1))
+        expected = run("here", ".jsonl")
+        assert run("parts", "/") == expected
+        with engine_on("inline"):
+            assert run("cluster", "/") == expected
 
 
 @pytest.mark.usefixtures("data")

@@ -142,6 +142,8 @@ CASES = {
     "validate": lambda _: validate_files(MIXED, strict=True),
     "stats": lambda _: stats_of_files(["chat.jsonl", "d.parquet", "f.jsonl.gz", "chat.jsonl", "b.jsonl"]),
     "stats, tokens": lambda _: stats_of_files(["chat.jsonl", "e.json"], str.split),
+    "stats, bad row before a missing file": lambda _: stats_of_files(["messy.jsonl", "missing.jsonl"]),
+    "stats, missing file": lambda _: stats_of_files(["chat.jsonl", "missing.jsonl"]),
     "stats, bad row": lambda _: stats_of_files(["chat.jsonl", "messy.jsonl"]),
 }  # fmt: skip
 # Processes are not forked, but started, once polars has threads, which takes most of the time.

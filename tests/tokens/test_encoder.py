@@ -13,6 +13,7 @@ from dataprep.tokens.encoder import Batch, Encoder
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.linter import Linter
 from dataprep.tokens.options import Encoded, spans_of, truncate
+from dataprep.tokens.shards.collecting import EncodedBlock
 from dataprep.tokens.tokenize import Documents
 from tests.tokens.test_chat_formats import chat, chats
 from tests.tokens_fakes import problems_of, reference
@@ -257,8 +258,8 @@ def test_documents_of_a_block_know_their_rows(rows, places):
     outcomes = []
     for tokenizer in (TOY, ToyTokenizer()):
         outcome = Documents(Encoder(tokenizer, LAYOUTS["llama3"], 60, "drop"))(block_of(rows))
-        made = outcome.payload
-        assert made.numbers.tolist() == places
+        made = EncodedBlock(*outcome.payload)
+        assert made.rows(0).tolist() == places
         assert len(made.lengths) == len(places) == outcome.rows_out
         left_out = len(outcome.failures) + sum(outcome.dropped.values())
         assert outcome.rows_in == len(rows) == outcome.rows_out + left_out

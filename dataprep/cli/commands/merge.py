@@ -39,7 +39,8 @@ def command(
       dataprep convert gsm8k train.jsonl | dataprep merge - other.jsonl -o - | head -1
     """
     from dataprep.core.io import check_distinct, open_rejects
-    from dataprep.datasets.merge import expand, merge_files
+    from dataprep.datasets.merge import merge_files
+    from dataprep.datasets.merge_inputs import expand
 
     limit = parse_size(memory)
     summary = Summary("merge", quiet=quiet, as_json=as_json)

@@ -129,6 +129,9 @@ def _refuse(whose: str, given: dict[str, Any]) -> None:
 def _pair_jobs(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
     if not inputs or output is None or output == "-":
         raise UsageError("a teacher/student file needs FILE and -o OUT.pt")
+    from dataprep.core.io import check_local
+
+    check_local(output, "a teacher/student file")
     if len(inputs) == 1:
         return [(inputs[0], output)]
     base = Path(output)

@@ -22,7 +22,7 @@ from dataprep.core.io.blocks import (
 from dataprep.core.io.chunks import halves, in_chunks, pieces
 from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
 from dataprep.core.io.identity import Identity, Unchanged, translated
-from dataprep.core.io.outputs import Output, PartsOutput, write_at
+from dataprep.core.io.outputs import Output, PartsOutput, run_key, write_at
 from dataprep.core.io.part_files import Part, chunk_bytes, files_of, is_parts
 from dataprep.core.io.parts import PartTarget, forget_work
 from dataprep.core.io.paths import (
@@ -42,6 +42,7 @@ from dataprep.core.io.paths import (
 )
 from dataprep.core.io.reading import (
     FileBytes,
+    allow_open,
     check_input,
     open_mapped,
     open_whole,

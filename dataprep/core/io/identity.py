@@ -111,6 +111,10 @@ class Unchanged:
                 if identity is not None:
                     self._before[path] = identity
 
+    def state(self) -> list[tuple[str, Identity]]:
+        """Return the files, each with what every machine knows it by."""
+        return [(path, identity.anywhere()) for path, identity in self._before.items()]
+
     def check(self) -> None:
         """Raise ``InputError`` if a file was replaced or changed."""
         # To hold the files open until now would keep their inodes from being used again, but a merge of

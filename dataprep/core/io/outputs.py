@@ -70,6 +70,11 @@ class Output:
                 self.write(piece, 0)
         folder.beat()
 
+    def beat(self) -> None:
+        """Show other runs into this output that this one is alive, while no part is finished."""
+        for folder in self._folders:
+            folder.beat()
+
     def close_folders(self, *, keep: bool) -> None:
         """Remove the parts, or keep what is finished for a later run of the same command."""
         for folder in self._folders:
@@ -127,6 +132,10 @@ class PartsOutput(Output):
                 if self._part.size >= self._size:
                     self.flush()
 
+    def beat(self) -> None:
+        """Show other runs into this output that this one is alive, while no part is finished."""
+        self.folder.beat()
+
     def flush(self) -> None:
         """End the part that is being written."""
         if self._part is not None:
@@ -144,6 +153,12 @@ def version() -> str:
     from dataprep import __version__  # not at the top: the package's own page of names imports this module
 
     return __version__
+
+
+def run_key(*facts: object) -> str:
+    """Return a name for a run over chunks: a digest of everything that its parts depend on."""
+    known = repr((version(), chunk_bytes(), facts))
+    return hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 _COPIED = 8 << 20

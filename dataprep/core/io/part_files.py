@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ FORMAT = "dataprep parts"
 VERSION = 1
 CHUNK_BYTES = 32 << 20
 CHUNK_VARIABLE = "DATAPREP_CHUNK_BYTES"
+PART_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.jsonl")
 
 
 def chunk_bytes() -> int:
@@ -227,7 +229,7 @@ def files_of(path: str) -> list[str]:
     folder = folder_at(path)
     manifest = read_manifest(folder)
     if manifest is None:
-        if any(name.startswith("part-") for name in folder.sizes()):
+        if any(PART_NAME.fullmatch(name) for name in folder.sizes()):
             raise FileError(path, f"holds parts and no {MANIFEST}: the run that writes them is unfinished")
         return [path]  # opening it says that it is a folder
     sizes = folder.sizes()

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 import orjson
 
@@ -25,6 +24,8 @@ from dataprep.core.errors import UsageError
 from dataprep.core.io.part_files import (
     CHUNK_BYTES,
     MANIFEST,
+    PART_NAME,
+    Folder,
     LocalFolder,
     Part,
     PartsManifest,
@@ -37,17 +38,19 @@ from dataprep.core.io.paths import remove_manifest
 from dataprep.core.io.stores import stat
 from dataprep.core.io.unfinished import LOCK, WORK, holder_of, machine, remove_unlocked
 
-_OURS = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.jsonl")
 # Set by `core.parallel.engine`: what an earlier run has done is forgotten.
 forget_work: ContextVar[bool] = ContextVar("forget_work", default=False)
 _BEAT_SECONDS = 20
+_REQUESTS = 16  # to a store at a time
+
+T = TypeVar("T")
 
 
 class PartWriter:
     """Take the bytes of one part, and write it when it is complete."""
 
-    def __init__(self, where: str, number: int) -> None:
-        self.where, self.number = where, number
+    def __init__(self, where: str, number: int, suffix: str = ".jsonl") -> None:
+        self.where, self.number, self._suffix = where, number, suffix
         self.rows = self.size = 0
         self._digest = hashlib.sha256()
         # The name holds the digest, so it is known only at the end.
@@ -65,7 +68,8 @@ class PartWriter:
     def finish(self) -> Part:
         """Write the part and return it."""
         sha256 = self._digest.hexdigest()
-        part = Part(f"part-{self.number:05}-{sha256[:8]}.jsonl", self.rows, self.size, sha256)
+        name = f"part-{self.number:05}-{sha256[:8]}{self._suffix}"
+        part = Part(name, self.rows, self.size, sha256)
         with self._held:
             self._held.seek(0)
             folder_at(self.where).add(part.name, self._held)
@@ -84,15 +88,17 @@ class PartTarget:
         where: the folder or URL of the parts.
         key: names the run: everything that its parts depend on.
         first: the number of the first part.
+        suffix: of the names of the parts.
     """
 
     where: str
     key: str
     first: int = 0
+    suffix: str = ".jsonl"
 
     def writer(self, number: int) -> PartWriter:
         """Return a writer for the part of a chunk."""
-        return PartWriter(self.where, self.first + number)
+        return PartWriter(self.where, self.first + number, self.suffix)
 
     def keep(self, number: int, record: bytes) -> None:
         """Keep the record of a chunk whose part is written."""
@@ -101,12 +107,10 @@ class PartTarget:
     def kept(self) -> dict[int, bytes]:
         """Return the records of an earlier run of this key, by the number of their chunk."""
         folder = folder_at(self.where)
-        records = {}
-        for name in folder.sizes(f"{WORK}/{self.key}"):
-            stem = name.rpartition("/")[2].removesuffix(".json")
-            if stem.isdecimal() and (found := folder.read(name)) is not None:
-                records[int(stem)] = found[0]
-        return records
+        numbers = {name: name.rpartition("/")[2].removesuffix(".json") for name in self._work(folder)}
+        names = [name for name, number in numbers.items() if number.isdecimal()]
+        found = zip(names, at_once(folder.read, names, folder), strict=True)
+        return {int(numbers[name]): read[0] for name, read in found if read is not None}
 
     def holds(self, part: Part) -> bool:
         """Return whether a part is there as it was written."""
@@ -115,6 +119,23 @@ class PartTarget:
     def sizes(self) -> dict[str, int]:
         """Return the bytes of the files in the folder."""
         return folder_at(self.where).sizes()
+
+    def path(self, part: Part) -> str:
+        """Return the path or URL of a part."""
+        return folder_at(self.where).path(part.name)
+
+    @contextmanager
+    def intermediate(self) -> Iterator[PartTarget]:
+        """Yield a target for files that the run itself reads, which are removed at the end."""
+        folder, below = folder_at(self.where), f"{WORK}/{self.key}"
+        try:
+            yield PartTarget(folder.path(below), self.key)
+        finally:
+            parts = [name for name in folder.sizes(below) if PART_NAME.fullmatch(name.rpartition("/")[2])]
+            list(at_once(folder.remove, parts, folder))
+
+    def _work(self, folder: Folder) -> list[str]:
+        return [*folder.sizes(f"{WORK}/{self.key}")]
 
     def _name(self, number: int) -> str:
         return f"{WORK}/{self.key}/{number:05}.json"
@@ -134,12 +155,11 @@ class PartsFolder:
         self._mine: list[str] = []  # parts of this process, which no record tells a later run of
         self._lock()
         if forget_work.get():
-            for name in self._work():
-                self.folder.remove(name)
+            self._remove(self._work())
 
-    def target(self, key: str) -> PartTarget:
+    def target(self, key: str, suffix: str = ".jsonl") -> PartTarget:
         """Return the place for the parts of a run over chunks that comes now."""
-        return PartTarget(located_file(self.where), key, len(self.parts))
+        return PartTarget(located_file(self.where), key, len(self.parts), suffix)
 
     def add(self, part: Part, *, mine: bool = False) -> None:
         """Take a part that was written; in the order of the output."""
@@ -160,11 +180,8 @@ class PartsFolder:
         data = PartsManifest.to_json(self.parts, {**self.facts, "rows": rows, "bytes": size})
         self.folder.replace(MANIFEST, data, self._before.seen if self._before else None)
         named = {part.name for part in self.parts}
-        for name in self.folder.sizes():
-            if name not in named and _OURS.fullmatch(name):
-                self.folder.remove(name)
-        for name in self._work():
-            self.folder.remove(name)
+        strays = [name for name in self.folder.sizes() if name not in named and PART_NAME.fullmatch(name)]
+        self._remove([*strays, *self._work()])
         self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
             for path in [
@@ -177,8 +194,7 @@ class PartsFolder:
 
     def discard(self) -> None:
         """Remove everything: the parts are joined to one file, and that is finished."""
-        for name in [*self.folder.sizes(), *self._work()]:
-            self.folder.remove(name)
+        self._remove([*self.folder.sizes(), *self._work()])
         self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
             import shutil
@@ -188,13 +204,14 @@ class PartsFolder:
     def leave(self) -> None:
         """End without a commit: what workers have finished stays for a later run."""
         kept = {part.name for part in self._before.parts} if self._before else set()
-        for name in self._mine:
-            if name not in kept:
-                self.folder.remove(name)
+        self._remove([name for name in self._mine if name not in kept])
         self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
             with suppress(OSError):  # it is not empty, or was not made
                 Path(self.where).rmdir()
+
+    def _remove(self, names: Iterable[str]) -> None:
+        list(at_once(self.folder.remove, names, self.folder))
 
     def _work(self) -> list[str]:
         return [name for key in self.folder.folders(WORK) for name in self.folder.sizes(f"{WORK}/{key}")]
@@ -211,6 +228,17 @@ class PartsFolder:
             )
         self._beat = time.monotonic()
         self.folder.replace(LOCK, self._sign(), None if found is None else found[1])
+
+
+def at_once(function: Callable[[str], T], names: Iterable[str], folder: Folder) -> Iterator[T]:
+    """Yield what a function returns for each file of a folder; in a store, it is asked for many at once."""
+    if isinstance(folder, LocalFolder):
+        yield from map(function, names)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_REQUESTS) as threads:
+        yield from threads.map(function, names)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import stat
 import sys
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -201,6 +201,20 @@ def _is_row(line: bytes) -> bool:
         return isinstance(orjson.loads(line), dict | str)
     except orjson.JSONDecodeError:
         return False
+
+
+def allow_open(count: int) -> None:
+    """Let this process have so many files open, besides some hundred, as far as the system permits."""
+    # A map keeps its file open. Systems commonly allow 1,024, and more if a process asks for it.
+    try:
+        import resource
+    except ImportError:  # Windows has another limit
+        return
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 400 if most == resource.RLIM_INFINITY else min(count + 400, most)
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def open_mapped(path: str) -> mmap.mmap | bytes:

@@ -33,7 +33,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Also the names of earlier versions: with a process number, or of a run's files.
 _OURS = re.compile(
     r"\.(.+\.)?([0-9a-f]{16}|\d+(\.spool)?|toml|json|pt|student)\.partial|\.merge-\w+\.partial"
-    r"|\.(.+)\.[0-9a-f]{16}\.parts",
+    r"|\.(.+\.[0-9a-f]{16}|shards)\.parts",
     re.DOTALL,
 )
 _LONGEST = 200  # bytes of a name that are kept: with the rest it must not exceed 255

@@ -192,7 +192,7 @@ class Rejects:
         if self._output is None:
             raise InputError(where, f"{message}; {self._hint}" if self._hint else message)
         rejected = {
-            "path": printable(without_credentials(where.path)),
+            "path": printable(where.path),
             where.unit: where.number,
             "reason": message,
             "text": row.decode("utf-8", "backslashreplace"),
@@ -212,5 +212,5 @@ def open_rejects(path: str | Path | Rejects | None) -> Iterator[Rejects]:
 
 
 def printable(path: str) -> str:
-    """Return a path as text that JSON can hold; file names need not be valid Unicode."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return a path as text that JSON can hold, without credentials; file names need not be valid Unicode."""
+    return without_credentials(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

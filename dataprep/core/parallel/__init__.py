@@ -7,6 +7,14 @@ workers.
 
 from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
 from dataprep.core.parallel.engines import Engine, backend_for, cluster, current, engine
+from dataprep.core.parallel.folding import (
+    Fold,
+    LineNumbers,
+    Progress,
+    Sink,
+    refuse_empty,
+    refuse_unreadable,
+)
 from dataprep.core.parallel.nodes import check_nodes
 from dataprep.core.parallel.operators import (
     UNPARSED,
@@ -26,15 +34,12 @@ from dataprep.core.parallel.operators import (
 from dataprep.core.parallel.pool import Pool, available_cores
 from dataprep.core.parallel.runner import (
     AUTO_WORKERS_BYTES,
-    Progress,
-    Sink,
     by_chunks,
-    refuse_empty,
-    refuse_unreadable,
+    on_cluster,
     rows_of,
     run_into,
     run_operator,
     workers_for,
 )
-from dataprep.core.parallel.tasks import Bisection, exchange
+from dataprep.core.parallel.tasks import Bisection, exchange, run
 from dataprep.core.parallel.threads import in_threads

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from dataprep.core.errors import WorkerError
-from dataprep.core.io import Block, Output, Part, PartTarget, chunk_bytes, halves, in_chunks, pieces
-from dataprep.core.io.outputs import version
+from dataprep.core.io import Block, Output, Part, PartTarget, chunk_bytes, halves, in_chunks, pieces, run_key
 from dataprep.core.io.part_files import located_file
 from dataprep.core.io.parts import PartWriter
 from dataprep.core.ledger import RESUMED, advance
 from dataprep.core.parallel.backends import Backend
 from dataprep.core.parallel.engines import current
 from dataprep.core.parallel.operators import Failure, Noted, OfChunk, Operator, Outcome, rows_in
+from dataprep.core.parallel.pool import Ahead
 from dataprep.core.parallel.records import Record, from_json, to_json
 from dataprep.core.parallel.tasks import Bisection, run
 
@@ -144,21 +144,28 @@ def outcomes_of(operator: Operator | OfChunk, chunk: Chunk) -> Iterator[tuple[Bl
 
 def _apart(block: Block, without: frozenset[bytes]) -> Iterator[Block | bytes]:
     """Yield the lines between those that end the worker as blocks, and these as they are."""
-    lines: list[bytes] = []
-    for line in block.read().splitlines(keepends=True) if not block.array else ():
-        if _digest(line) not in without:
-            lines.append(line)
-            continue
-        if lines:
-            yield replace(block, data=b"".join(lines), first=False)
-        lines = []
-        yield line.rstrip(b"\n")
-    if lines:
-        yield replace(block, data=b"".join(lines), first=False)
+    data = block.read()
+    begin = end = 0  # of the lines since the last one that ends the worker
+    for line in data.split(b"\n") if not block.array else ():
+        following = min(end + len(line) + 1, len(data))
+        if _digest(line) in without:
+            if begin < end:
+                yield _within(block, data, begin, end)
+            yield line
+            begin = following
+        end = following
+    if begin < end:
+        yield _within(block, data, begin, end)
+
+
+def _within(block: Block, data: bytes, begin: int, end: int) -> Block:
+    """Return some lines of a block with their place in the file, which offsets of rows are counted from."""
+    start = block.start
+    return replace(block, start=start + begin, end=start + end, data=data[begin:end], first=False)
 
 
 def _digest(line: bytes) -> bytes:
-    return hashlib.sha256(line.rstrip(b"\n")).digest()
+    return hashlib.sha256(line).digest()
 
 
 def _ended(line: bytes) -> Outcome:
@@ -199,11 +206,14 @@ BISECTION = Bisection(_halve, _without)
 """How the lines of a chunk that end the worker are found."""
 
 
-def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
-    """Gather blocks, in order, into chunks of about ``size`` bytes; a larger one is a chunk by itself."""
+def chunks_of(blocks: Iterable[Block], size: int, number: int = 0) -> Iterator[Chunk]:
+    """Gather blocks, in order, into chunks of about ``size`` bytes; a larger one is a chunk by itself.
+
+    ``number`` is that of the first chunk.
+    """
     held: list[Block] = []
-    total = number = 0
-    for given in blocks:
+    total, remaining = 0, Ahead(blocks)
+    for given in remaining:
         identity = None if given.identity is None else given.identity.anywhere()
         # A worker on another machine has another folder of its own.
         source = given.source if given.data is not None else located_file(given.file)
@@ -218,6 +228,7 @@ def chunks_of(blocks: Iterable[Block], size: int) -> Iterator[Chunk]:
         total += bytes_
     if held:
         yield Chunk(number, tuple(held))
+    remaining.check()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +238,13 @@ class _CountRows:
         return [(sum(rows_in(piece) for piece in pieces(block)), block.first) for block in chunk.blocks]
 
 
-def _numbered(chunks: list[Chunk], backend: Backend) -> Iterator[Chunk]:
+def _numbered(chunks: Iterable[Chunk], backend: Backend) -> Iterator[Chunk]:
     """Yield chunks with the number of rows before each of their blocks."""
-    counts = dict(run(_CountRows(), chunks, backend=backend))
+    remaining = Ahead(chunks)
+    read = [*remaining]
+    counts = dict(run(_CountRows(), read, backend=backend))
     rows = 0
-    for chunk in chunks:
+    for chunk in read:
         before = []
         for count, first in counts[chunk.number]:
             rows = 0 if first else rows
@@ -239,6 +252,7 @@ def _numbered(chunks: list[Chunk], backend: Backend) -> Iterator[Chunk]:
             rows += count
         rows_of = tuple(count for count, _ in counts[chunk.number])
         yield replace(chunk, rows_before=tuple(before), rows=rows_of)
+    remaining.check()
 
 
 def run_chunks(
@@ -264,12 +278,14 @@ def run_chunks(
     with in_chunks():
         chunks = chunks_of(blocks, chunk_bytes())
         if numbered:
-            chunks = _numbered(list(chunks), backend)
+            chunks = _numbered(chunks, backend)
         made: Operator | OfChunk = operator.operator if isinstance(operator, Noted) else operator
         if isinstance(operator, Noted):
             note = operator.note
             chunks = (replace(chunk, note=note(chunk)) for chunk in chunks)
-        key = _key_of(made, numbered=numbered)
+        # Sets, and what was cached meanwhile, are pickled in another way by each process: an operator that
+        # has such parts says itself what it depends on.
+        key = run_key("operator", getattr(made, "key", None) or pickle.dumps(made), numbered)
         targets = [None if output is None else output.target(key) for output in outputs]
         waiting: dict[int, Record] = {}
         work, following = ChunkWork(made, tuple(targets), stop), 0
@@ -327,10 +343,3 @@ def _missing(
         count += 1
     if count:
         advance(RESUMED, count)
-
-
-def _key_of(operator: Operator | OfChunk, **facts: Any) -> str:
-    """Return a digest of everything besides the chunks that their results depend on."""
-    digest = hashlib.sha256(repr((version(), chunk_bytes(), sorted(facts.items()))).encode())
-    digest.update(pickle.dumps(operator))
-    return digest.hexdigest()[:16]

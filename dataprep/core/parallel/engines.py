@@ -32,7 +32,7 @@ class Engine:
     workers: int | None = None
     fresh: bool = False
     _connected: Backend | None = field(default=None, repr=False)
-    _checked: set[tuple[str | None, str | None]] = field(default_factory=set, repr=False)
+    _checked: set[tuple[str, str | None]] = field(default_factory=set, repr=False)
 
     @property
     def backend(self) -> Backend:
@@ -57,13 +57,16 @@ class Engine:
         """
         from dataprep.core.parallel.nodes import check_nodes
 
-        if self.cluster is None or (source, place) in self._checked:
+        new = {("reads", source), ("writes", place)} - self._checked
+        if self.cluster is None or not new:
             return
+        source = source if ("reads", source) in new else None
+        place = place if ("writes", place) in new else None
         for path in filter(None, (source, place)):
             if not is_shared(path):
                 raise UsageError(f"{path}: only this process sees it; give a place that all nodes see")
         check_nodes(self.backend, source, place)
-        self._checked.add((source, place))
+        self._checked |= new | {("reads", None), ("writes", None)}
 
     def close(self) -> None:
         """Disconnect from the cluster, and stop it if it was started here."""

@@ -27,6 +27,32 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+class Ahead(Iterator[Task]):
+    """Tasks that are read ahead: an error of reading ends them, and waits for ``check``.
+
+    The tasks before it can have an earlier error, which is the one to report.
+    """
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self.error: Exception | None = None
+        self._tasks = iter(tasks)
+
+    def __next__(self) -> Task:
+        """Return the next task."""
+        try:
+            return next(self._tasks)
+        except StopIteration:
+            raise
+        except Exception as error:  # noqa: BLE001 - `check` raises it
+            self.error = error
+            raise StopIteration from None
+
+    def check(self) -> None:
+        """Raise the error that ended the tasks, if one did."""
+        if self.error is not None:
+            raise self.error
+
+
 class Pool(Generic[Task, Result]):
     """Processes that run one function; a context manager.
 
@@ -64,10 +90,10 @@ class Pool(Generic[Task, Result]):
 
         Raises:
             WorkerError: a worker died.
-            Exception: the first one that the function raised, in the order of the tasks.
+            Exception: the first one that the function or ``tasks`` raised, in the order of the tasks.
         """
         workers, output, name = self._workers, self.output, self.name
-        remaining, waiting, load = iter(tasks), deque[int](), list[int]()
+        remaining, waiting, load = Ahead(tasks), deque[int](), list[int]()
         following = next(remaining, None)
         offset = 0
         while True:
@@ -94,6 +120,7 @@ class Pool(Generic[Task, Result]):
                 workers[number].send("place", offset)
                 offset += size
             yield result
+        remaining.check()
         for worker in workers:
             worker.send("end")
             worker.receive()

@@ -39,12 +39,14 @@ class Record:
 
     def add(self, block: Block, outcome: Outcome) -> None:
         """Take the outcome of the next block, together with the one before if they tell no more apart."""
-        block = replace(block, data=None, start=block.start, end=block.end)
+        # A block that holds its bytes may lack an end, and whoever counts what was read needs its size.
+        end = block.end if block.data is None else block.start + len(block.data)
+        block = replace(block, data=None, end=end)
         if self.outcomes and outcome.payload is None and not outcome.held:
             before, total = self.outcomes[-1]
             if before.path == block.path and not block.first and total.payload is None and not total.held:
                 total.extend(outcome)
-                self.outcomes[-1] = replace(before, end=block.end), total
+                self.outcomes[-1] = replace(before, end=before.end + block.end - block.start), total
                 return
         self.outcomes.append((block, outcome))
 

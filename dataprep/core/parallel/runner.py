@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
-from dataprep.core import provenance
 from dataprep.core.errors import InputError, Location
 from dataprep.core.io import Block, Output, PartsOutput, Rejects, is_shared, size_of
-from dataprep.core.jsonl import UNREADABLE, too_long
-from dataprep.core.ledger import Ledger, advance
+from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.core.parallel.engines import backend_for, current
+from dataprep.core.parallel.folding import Fold, LineNumbers, Progress, Sink, refuse_empty
 from dataprep.core.parallel.operators import Noted, Operator, Outcome, rows_in
 from dataprep.core.parallel.pool import Pool, available_cores
 
-Progress = Callable[[int], None]  # called with the bytes of input that were worked off since the last call
 # Below this much input, starting processes costs more than they save.
 AUTO_WORKERS_BYTES = 32 << 20
-
-
-class Sink(Protocol):
-    """Where output goes: an ``Output`` of ``core.io``, or anything like it."""
-
-    @property
-    def path(self) -> str:
-        """The name for messages."""
-
-    @property
-    def direct(self) -> str | None:
-        """A file that worker processes write into; ``None`` if all output must pass through ``write``."""
-
-    def write(self, lines: bytes, /) -> None:
-        """Write output that was made in this process."""
 
 
 def workers_for(paths: Iterable[str | Path], workers: int | None = None) -> int:
@@ -55,11 +38,15 @@ def workers_for(paths: Iterable[str | Path], workers: int | None = None) -> int:
     return available_cores() if size > AUTO_WORKERS_BYTES else 1
 
 
+def on_cluster() -> bool:
+    """Return whether the present engine is a cluster."""
+    present = current()
+    return present is not None and present.cluster is not None
+
+
 def by_chunks(outputs: Iterable[object]) -> bool:
     """Return whether work for these outputs goes chunk by chunk: on a cluster, or for a folder of parts."""
-    present = current()
-    on_cluster = present is not None and present.cluster is not None
-    return on_cluster or any(isinstance(output, PartsOutput) for output in outputs)
+    return on_cluster() or any(isinstance(output, PartsOutput) for output in outputs)
 
 
 def run_operator(
@@ -86,18 +73,9 @@ def run_operator(
         sides: where they may write what is in ``Outcome.sides``.
         stop: the first bad row ends the run, so later ones need not be looked for.
     """
-    before = 0
+    lines = LineNumbers()
     for block, outcome in _outcomes(operator, iter(blocks), workers, numbered, (output, *sides), stop):
-        if block.first:
-            before = 0
-        # Before the failures of the block are reported: a line this long is no bad row, the file is not JSON
-        # Lines at all, and no file of rejects should take it.
-        if outcome.too_long:
-            raise too_long(block.path, before + outcome.too_long)
-        for failure in outcome.failures:
-            failure.line += before
-        outcome.lines_before = before
-        before += outcome.lines
+        lines.settle(block, outcome)
         yield block, outcome
 
 
@@ -138,44 +116,18 @@ def run_into(
     Raises:
         InputError: a row is bad and there is no file of rejects, or a file has no rows.
     """
-    counts: Counter[Any] = Counter()
-    # Files without rows are an error at the end, not at the beginning: a compressed file or a pipe shows only
-    # then whether it holds any.
-    rows_of, unreadable = dict.fromkeys(paths, 0), Counter[str]()
-    if isinstance(output, PartsOutput):
-        output.ledger = ledger
+    fold = Fold(output, ledger, rejects, paths, sides=sides, progress=progress, expected=expected)
     outcomes = run_operator(
         operator, blocks, workers=workers, numbered=numbered, output=output, sides=sides, stop=rejects.raises
     )
     with closing(outcomes):  # ends the workers when a bad row ends the command
         for block, outcome in outcomes:
-            rows_of[block.path] += outcome.rows_in
-            ledger.rows_in += outcome.rows_in
-            ledger.drop_all(outcome.dropped)
-            for failure in outcome.failures:
-                where = Location(block.path, failure.line, block.unit)
-                rejects.add(where, failure.message, failure.row)
-                ledger.fail(failure.reason)
-                unreadable[block.path] += failure.reason in UNREADABLE
-            counts.update(outcome.counts)
-            if output is not None:
-                ledger.rows_out += outcome.rows_out
-                if isinstance(output, Output):
-                    output.write(outcome.data or b"", outcome.rows_out)  # else a worker has written it
-                elif outcome.data is not None:
-                    output.write(outcome.data)
-            for side, (lines, rows) in zip(sides, outcome.sides, strict=bool(outcome.sides)):
-                if side is not None:
-                    side.write(lines or b"", rows)  # else a worker has written it
+            fold.add(block, outcome)
             if take is not None:
                 take(block, outcome)
-            size = block.end - block.start if block.data is None else len(block.data)
-            (progress or _read)(size)
-    refuse_empty(rows_of, expected)
-    refuse_unreadable(rows_of, unreadable)
-    for path, rows in rows_of.items():
-        provenance.count(path, rows)
-    return counts
+            fold.count(block)
+    fold.finish()
+    return fold.counts
 
 
 def rows_of(
@@ -193,27 +145,6 @@ def rows_of(
         yield from map(orjson.loads, (outcome.data or b"").split(b"\n")[:-1])
     if path is not None:
         refuse_empty({path: count})
-
-
-def _read(size: int) -> None:
-    advance("bytes read", size)
-
-
-def refuse_empty(rows_of: dict[str, int], expected: str = "rows") -> None:
-    """Raise ``InputError`` for the first file without rows."""
-    for path, rows in rows_of.items():
-        if not rows:
-            raise InputError(path, f"the file is empty; expected {expected}")
-
-
-def refuse_unreadable(rows_of: Mapping[str, int], unreadable: Mapping[str, int]) -> None:
-    """Raise ``InputError`` for the first file of which no line could be read: it is of another format."""
-    for path, rows in rows_of.items():
-        if rows and unreadable.get(path, 0) == rows:
-            found = "its only line is" if rows == 1 else f"all of its {rows:,} lines are"
-            raise InputError(
-                path, f"{found} unreadable; expected JSON Lines, one row per line: is it another format?"
-            )
 
 
 def _outcomes(

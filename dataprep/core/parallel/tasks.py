@@ -17,6 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from dataprep.core.errors import WorkerError, first_line
 from dataprep.core.parallel.backends import REPEATS, Backend, Crew, Ended
+from dataprep.core.parallel.pool import Ahead
 from dataprep.core.parallel.processes import DeadWorker
 
 Task = TypeVar("Task")
@@ -60,18 +61,21 @@ def run(
         bisection: finds the lines that end workers. Without it such a task ends the run.
 
     Raises:
-        Exception: what the work raised, for the first task of which it did. No task after it is begun, and
-            all before it are completed and yielded.
+        Exception: what the work raised, for the first task of which it did, or what ``tasks`` raised. No task
+            after it is begun, and all before it are completed and yielded.
         WorkerError: workers die again and again.
     """
-    numbered = enumerate(tasks)
+    remaining, begun = Ahead(tasks), 0
     with backend.open(work) as crew:
         progress = _Progress(crew, bisection)
         while True:
             if progress.failed is None:
                 most = window or 2 * backend.slots  # which changes as machines come and go
-                for number, task in islice(numbered, max(0, most - len(progress.open))):
-                    progress.begin(number, task)
+                for task in islice(remaining, max(0, most - len(progress.open))):
+                    progress.begin(begun, task)
+                    begun += 1
+                if remaining.error is not None:
+                    progress.failed = begun, remaining.error
             if not progress.waits():
                 break
             yield from progress.settle(crew.wait())
@@ -202,9 +206,10 @@ _Batch = list[tuple[int, Task]]
 
 
 def _batches(tasks: Iterable[Task], size: int) -> Iterator[_Batch[Task]]:
-    remaining = iter(tasks)
+    remaining = Ahead(tasks)
     while batch := [*enumerate(islice(remaining, size))]:
         yield batch
+    remaining.check()
 
 
 def _batches_of(bisection: Bisection[Task]) -> Bisection[_Batch[Task]]:

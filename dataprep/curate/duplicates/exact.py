@@ -25,20 +25,33 @@ def representatives(rows: Rows, part_rows: int = PART_ROWS) -> NDArray[np.uint32
     precedence over the others.
     """
     kept = np.arange(rows.count, dtype=np.uint32)
-    scores = rows.scores
     for part in _parts(rows, -(-rows.count // part_rows)):
-        numbers, high, low = _sorted(*part)
-        begins = np.ones(len(high), bool)
-        begins[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-        starts = np.flatnonzero(begins)
-        sizes = np.diff(starts, append=len(high))
-        first = numbers[starts]
-        if scores is not None:
-            ranks = np.where(numbers < rows.fixed, np.inf, scores[numbers])
-            best = np.repeat(np.maximum.reduceat(ranks, starts), sizes)
-            first = np.minimum.reduceat(np.where(ranks == best, numbers, rows.count), starts)
-        kept[numbers] = np.repeat(first, sizes)
+        numbers, first = keep_one(part, rows.scores, rows.fixed)
+        kept[numbers] = first
     return kept
+
+
+def keep_one(
+    digests: Digests, scores: NDArray[np.float64] | None, fixed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of rows in some order, and for each the one that is kept of all that equal it.
+
+    Args:
+        digests: numbers of rows, rising, and both halves of their digests.
+        scores: the score of each row, by its number.
+        fixed: the number of the first row that is not kept in any case.
+    """
+    numbers, high, low = _sorted(*digests)
+    begins = np.ones(len(high), bool)
+    begins[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+    starts = np.flatnonzero(begins)
+    sizes = np.diff(starts, append=len(high))
+    first = numbers[starts]
+    if scores is not None and len(numbers):
+        ranks = np.where(numbers < fixed, np.inf, scores[numbers])
+        best = np.repeat(np.maximum.reduceat(ranks, starts), sizes)
+        first = np.minimum.reduceat(np.where(ranks == best, numbers, len(scores)), starts)
+    return numbers, np.repeat(first, sizes)
 
 
 def _sorted(numbers: NDArray[np.int64], high: NDArray[np.uint64], low: NDArray[np.uint64]) -> Digests:

@@ -21,6 +21,7 @@ from dataprep.core.errors import Location, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe, from_cell
 from dataprep.curate.duplicates.shingles import Shingler
+from dataprep.curate.inputs import read_once
 from dataprep.curate.texts import TextOf, field_of, normalised_bytes
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class Rows:
         counters: about how many rows have each shingle: ``COUNTERS`` of them, chosen by its last bits.
         fixed: number of rows, the first ones, that are kept in any case.
         fixed_pieces: number of their blocks.
+        fixed_paths: number of their files.
     """
 
     paths: list[str]
@@ -164,12 +166,13 @@ class Rows:
     counters: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(COUNTERS, np.uint32))
     fixed: int = 0
     fixed_pieces: int = 0
+    fixed_paths: int = 0
     _scores: array[float] = field(default_factory=lambda: array("d"))
     _sizes: array[int] = field(default_factory=lambda: array("I"))
 
     def fix(self) -> None:
         """Keep all rows that were read until now."""
-        self.fixed, self.fixed_pieces = self.count, len(self.pieces)
+        self.fixed, self.fixed_pieces, self.fixed_paths = self.count, len(self.pieces), len(self.paths)
 
     @property
     def digests(self) -> Path:
@@ -264,7 +267,7 @@ class Spool:
         for path in paths:
             if path in self._copies:
                 yield from self._again(path)
-            elif not files.is_file(path):
+            elif read_once(path):
                 yield from self._copied(path)
             else:
                 yield from files.read_row_blocks(path)

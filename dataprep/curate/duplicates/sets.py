@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,6 +147,16 @@ class Sets:
     def _read(self, begin: int, end: int) -> bytes:
         """Return the bytes of shingles, by their places in the file."""
         return os.pread(self._file.fileno(), (end - begin) * _BYTES, begin * _BYTES)
+
+
+@contextmanager
+def open_sets(rows: Rows, order: NDArray[np.uint32], threads: int) -> Iterator[Sets]:
+    """Open the sets of shingles of some rows, in the given order."""
+    sets = Sets(rows, order, threads)
+    try:
+        yield sets
+    finally:
+        sets.close()
 
 
 def _slices(sizes: Numbers) -> Iterator[slice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _AT_ONCE = 1 << 16  # documents whose lengths are looked at together
+# Tokens that are gathered at a time. Small, because the system maps 16 pages around each document that is
+# touched, and they stay in memory until the chunk is done.
+CHUNK_TOKENS = 1 << 16
 
 
 class Array:
@@ -70,3 +74,15 @@ def between(arrays: Arrays, start: int, end: int) -> tuple[NDArray[Any], NDArray
     bits = np.unpackbits(arrays.mask[start >> 3 : (end + 7) >> 3])
     skip = start & 7
     return arrays.ids[start:end], bits[skip : skip + end - start].view(np.bool_)
+
+
+def positions_of(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield the positions of all tokens of pieces, in order, those of about ``CHUNK_TOKENS`` at a time."""
+    total = np.cumsum(lengths)
+    marks = np.arange(CHUNK_TOKENS, int(total[-1]) if total.size else 0, CHUNK_TOKENS)
+    cuts = np.unique(np.concatenate([[0], np.searchsorted(total, marks), [lengths.size]]))
+    for first, last in pairwise(cuts.tolist()):
+        part, before = lengths[first:last], total[first:last] - lengths[first:last]
+        # `before` counts from the first piece of all, and the positions from the first of these.
+        origin = int(before[0])
+        yield np.repeat(starts[first:last] - before, part) + np.arange(origin, origin + int(part.sum()))

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from dataprep.core import io as files
 from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.io.part_files import FORMAT as PARTS_FORMAT
+from dataprep.core.io.part_files import files_of, folder_at, located_file
+from dataprep.core.io.raw import open_raw
+from dataprep.core.parallel import Backend, Inline, current
+from dataprep.core.parallel.tasks import run
 from dataprep.core.records import describe
+from dataprep.core.urls import joined, name_of
 
 MANIFEST = "manifest.json"
 FORMAT = "dataprep-shards"
@@ -23,13 +30,16 @@ AGAIN = "make the shards again with `dataprep tokenize`"
 MIX_AGAIN = "make the mixture again with `dataprep mix`"
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: str | Path) -> dict[str, Any]:
     """Return the manifest in a directory of shards, or of a mixture of shards, after checking it."""
-    path = folder / MANIFEST
+    path = joined(str(folder), MANIFEST)
     try:
-        manifest = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileError(folder, f"holds no finished shards (no {MANIFEST}): {AGAIN}") from None
+        content = folder_at(str(folder)).read(MANIFEST)
+        if content is None:
+            raise FileError(folder, f"holds no finished shards (no {MANIFEST}): {AGAIN}")
+        manifest = orjson.loads(content[0])
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror}") from None
     except orjson.JSONDecodeError as error:
@@ -52,6 +62,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if problem := next(_misshapen(manifest, _SHAPES[kind], ""), None):
         raise InputError(path, f"this is not a manifest of token shards: {problem}; {AGAIN}")
     return manifest
+
+
+def is_shards(path: str | Path) -> bool:
+    """Return whether there is a manifest at a path or URL, and it is not one of a folder of rows."""
+    # The manifest is written last: without it, the shards are not finished.
+    with suppress(OSError):
+        content = folder_at(str(path)).read(MANIFEST)
+        return content is not None and PARTS_FORMAT.encode() not in content[0][:100]
+    return False
+
+
+def files_in(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield what a manifest of shards says about each file beside it: name, size and SHA-256."""
+    for shard in manifest["shards"]:
+        yield from shard["files"].values()
+    if manifest["tokenizer"]["file"] is not None:
+        yield manifest["tokenizer"]["file"]
 
 
 _COUNT = (int,)
@@ -134,20 +161,44 @@ def sha256_of(path: str | Path) -> str:
         raise FileError(path, f"cannot be read: {error.strerror}") from None
 
 
-class InputFiles:
-    """The files to tokenize, with their SHA-256."""
+def content_digest(path: str) -> str:
+    """Return the SHA-256 of a file as it is; of a folder of parts, that of all together."""
+    digest = hashlib.sha256()
+    for part in files_of(path):
+        with files.translated(part), open_raw(part) as file:
+            hashlib.file_digest(cast(Any, file), lambda: digest)
+    return digest.hexdigest()
 
-    def __init__(self, paths: list[str]) -> None:
+
+class InputFiles:
+    """The files to tokenize, with their SHA-256.
+
+    Args:
+        paths: the files.
+        backend: hashes the files by tasks, one for each; ``None`` for this process.
+    """
+
+    def __init__(self, paths: list[str], backend: Backend | None = None) -> None:
         # A regular file can be read twice: once to hash it, and once for its rows.
-        streams = [path for path in paths if not files.is_file(path)]
+        known = [_is_regular(path) for path in paths]
+        streams = [path for path, regular in zip(paths, known, strict=True) if not regular]
         for path in streams:
             if streams.count(path) > 1:
                 raise UsageError(f"{path}: is given twice, but a pipe can be read only once")
         self.paths = paths
         self.rows: list[int] = []  # of each file, once it was read
         self.known = not streams  # whether the files' content is known before they are read
-        self._unchanged = files.Unchanged(paths)
-        self._hashes = {number: sha256_of(path) for number, path in enumerate(paths) if files.is_file(path)}
+        self._unchanged = files.Unchanged(
+            part
+            for path, regular in zip(paths, known, strict=True)
+            for part in (files_of(path) if regular else [path])
+        )
+        numbers = [number for number, regular in enumerate(known) if regular]
+        given = [paths[number] if backend is None else located_file(paths[number]) for number in numbers]
+        if given and backend is not None and (engine := current()) is not None:
+            engine.check(files_of(given[0])[0], None)  # a node without the file has a name then
+        hashed = run(content_digest, given, backend=backend or Inline())
+        self._hashes = {numbers[index]: digest for index, digest in hashed}
 
     def blocks(self) -> Iterator[files.Block]:
         """Yield the blocks of all files."""
@@ -172,10 +223,14 @@ class InputFiles:
     def facts(self) -> list[dict[str, Any]]:
         """Return what the manifest says about each file: name, format, SHA-256 and number of rows."""
         return [
-            {"name": files.printable(files.name_of(path)), "kind": kind, "sha256": digest, "rows": rows}
+            {"name": files.printable(name_of(path)), "kind": kind, "sha256": digest, "rows": rows}
             for path, (kind, digest), rows in zip(self.paths, self.contents(), self.rows, strict=True)
         ]
 
     def check_unchanged(self) -> None:
         """Raise ``InputError`` if a file was changed since its content was hashed."""
         self._unchanged.check()
+
+
+def _is_regular(path: str) -> bool:
+    return path != files.STDIO and all(map(files.is_file, files_of(path)))

@@ -15,7 +15,7 @@ import orjson
 from dataprep import __version__
 from dataprep.core import provenance
 from dataprep.core.errors import InputError, UsageError
-from dataprep.core.io import new_folder, writing
+from dataprep.core.io import check_local, new_folder, writing
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.curate.mixing import (
@@ -139,7 +139,11 @@ def mix_shards(
         raise UsageError("expected at least one directory of shards and its weight")
     if output is None and not dry_run:
         raise UsageError("there is no directory for the mixture: name one with --output")
-    folder = None if output is None else check_directory(output)
+    folder = None
+    if output is not None:
+        check_local(output, "an index over directories of shards")
+        check_directory(output)
+        folder = Path(output)
     sources = [_open(path, folder) for path in shards]
     _check_alike(sources)
     options: dict[str, Any] = {"total": total, "tokens": tokens, "temperature": temperature, "seed": seed}

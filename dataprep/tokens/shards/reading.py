@@ -23,7 +23,7 @@ import numpy as np
 
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, TokenizerError, UsageError
-from dataprep.core.io import FileBytes
+from dataprep.core.io import FileBytes, check_local
 from dataprep.tokens.shards.arrays import Array, Arrays, between
 from dataprep.tokens.shards.manifest import AGAIN, MIX_AGAIN, MIXTURE, read_manifest, sha256_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
@@ -102,6 +102,7 @@ class Shards:
             InputError: an array or the manifest is damaged, or of another version.
             TokenizerError: the shards were made with another tokenizer, or do not fit the model.
         """
+        check_local(path, "reading shards")
         folder = Path(path)
         manifest = read_manifest(folder)
         made = manifest["tokenizer"]

@@ -11,7 +11,7 @@ import mmap
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -22,116 +22,47 @@ import orjson
 
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
-from dataprep.core.io import check_local, new_folder, open_mapped, writing
-from dataprep.tokens.shards.manifest import FORMAT, MANIFEST, VERSION, checksum, sha256_of
+from dataprep.core.io import new_folder, open_mapped, remove_unlocked, writing
+from dataprep.core.io.part_files import folder_at
+from dataprep.core.urls import is_url
+from dataprep.tokens.shards.arrays import positions_of
+from dataprep.tokens.shards.collecting import BitFile, Buffer, Collected
+from dataprep.tokens.shards.manifest import FORMAT, MANIFEST, VERSION, checksum, files_in, sha256_of
 from dataprep.tokens.shards.packing import Packed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+PARTS = ".shards.parts"  # the folder of what an unfinished run by tasks has done
 # Names of what a directory of shards may hold beside the manifest.
 OURS = re.compile(
     r"[0-9a-f]{16}-([a-z]+-\d{5}\.bin|tokenizer\.(model|json))"
-    r"|\.(shards\.[0-9a-f]{16}|\d+|manifest\.json\.\d+)\.partial"
+    r"|\.(shards\.parts|(shards\.[0-9a-f]{16}|\d+|manifest\.json\.\d+)\.partial)"
 )
+BUSY = "another process is making shards there; wait for it, or give another directory"
 SHARD_TOKENS = 1 << 29  # 2 GiB of ids of four bytes
-# Tokens that are gathered at a time. Small, because the system maps 16 pages around each document that is
-# touched, and they stay in memory until the chunk is done.
-CHUNK_TOKENS = 1 << 16
 
 
-class BitFile:
-    """A file of mask bits."""
-
-    def __init__(self, path: Path) -> None:
-        self._out = path.open("wb")
-        self._carry = np.empty(0, dtype=np.uint8)  # bits that do not fill a byte yet
-
-    def add(self, bits: NDArray[np.uint8]) -> None:
-        """Add bits, one byte of 0 or 1 for each."""
-        bits = np.concatenate([self._carry, bits])
-        full = bits.size & ~7
-        self._out.write(np.packbits(bits[:full]).data)
-        self._carry = bits[full:].copy()
-
-    def close(self) -> None:
-        """Write the last byte, filled up with 0."""
-        if not self._out.closed:
-            self._out.write(np.packbits(self._carry).data)
-            self._out.close()
-
-
-class Buffer:
-    """The tokens of all documents in the order of their rows, on disk; ``open_buffer`` makes it."""
-
-    def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
-        self.folder = folder  # hidden, for everything unfinished
-        self.dtype = dtype
-        self.ids = folder / "ids"
-        self.mask = folder / "mask"
-        self.loss_tokens = 0
-        self.lengths = np.empty(0, dtype=np.int64)  # of each document, once the buffer is closed
-        self.rows = np.empty(0, dtype=np.int64)  # the input row, from 0, of each document, once it is closed
-        self._ids_out = self.ids.open("wb")
-        self._bits = BitFile(self.mask)
-        self._lengths: list[NDArray[np.uint32]] = []
-        self._rows: list[NDArray[np.int64]] = []
-
-    @property
-    def path(self) -> str:
-        """The directory of shards, for messages."""
-        return str(self.folder.parent)
-
-    @property
-    def direct(self) -> str:
-        """The file of ids, which worker processes write into."""
-        return str(self.ids)
-
-    def write(self, ids: bytes) -> None:
-        """Write the ids of documents."""
-        self._ids_out.write(ids)
-
-    def add(self, bits: bytes, lengths: NDArray[np.uint32], rows: NDArray[np.int64]) -> None:
-        """Add documents whose ids are written: mask bits, and length and input row of each document."""
-        count = int(lengths.sum(dtype=np.int64))
-        mask = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=count)
-        self.loss_tokens += int(np.count_nonzero(mask))
-        self._bits.add(mask)
-        self._lengths.append(lengths)
-        self._rows.append(rows)
-
-    def close(self) -> None:
-        """Finish the files."""
-        self._bits.close()
-        self._ids_out.close()
-        if self._lengths:
-            self.lengths = np.concatenate(self._lengths).astype(np.int64)
-            self.rows = np.concatenate(self._rows)
-
-    def abandon(self) -> None:
-        """Close the files after an error."""
-        for file in (self._bits, self._ids_out):
-            with suppress(OSError):
-                file.close()
-
-
-def check_directory(output: str | Path) -> Path:
-    """Return the directory that shards may be written to: a new or empty one, or one of shards."""
-    check_local(output, "a directory of shards")
-    folder = Path(output)
+def check_directory(output: str | Path) -> None:
+    """Raise an error unless shards may be written to a directory: a new or empty one, or one of shards."""
     try:
-        inside = sorted(folder.iterdir()) if folder.exists() else []
+        inside = folder_at(str(output)).sizes() if is_url(output) else _inside(Path(output))
     except NotADirectoryError:
         raise UsageError(f"{output}: is a file; shards are a directory, give it another name") from None
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(output, f"cannot be read: {error.strerror}") from None
     # Old shards are removed when new ones are finished, so nothing else may be next to them.
-    strange = [path.name for path in inside if path.name != MANIFEST and not OURS.fullmatch(path.name)]
+    strange = [name for name in sorted(inside) if name != MANIFEST and not OURS.fullmatch(name)]
     if strange:
         raise UsageError(
             f"{output}: holds {strange[0]!r}, which does not belong to shards; give another directory"
         )
-    return folder
+
+
+def _inside(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
 @contextmanager
@@ -141,8 +72,7 @@ def open_buffer(output: Path, dtype: np.dtype[Any]) -> Iterator[Buffer]:
     try:
         with writing(str(output)):
             output.mkdir(parents=True, exist_ok=True)
-            busy = "another process is making shards there; wait for it, or give another directory"
-            with locked(output, busy), new_folder(output / "shards") as folder:
+            with locked(output, BUSY), new_folder(output / "shards") as folder:
                 buffer = Buffer(folder, dtype)
                 try:
                     yield buffer
@@ -182,39 +112,62 @@ def finish(
     facts: Mapping[str, Any],
     *,
     tokenizer: Path | None = None,
-    limit: int = SHARD_TOKENS,
+    limit: int | None = None,
 ) -> dict[str, Any]:
-    """Make shards of up to about ``limit`` tokens, put them in place and return the manifest."""
+    """Make shards of up to about ``limit`` tokens, put them in place and return the manifest.
+
+    ``limit`` defaults to ``SHARD_TOKENS``.
+    """
     # Named by the key, so that new files never overwrite those of the old shards.
     output, tag = buffer.folder.parent, facts["key"][:16]
     gatherer = _Gatherer(buffer, packed)
     with writing(str(output)):
         shards = [
             gatherer.write_shard(f"{tag}-{{}}-{number:05}.bin", begin, end)
-            for number, (begin, end) in enumerate(pairwise(_cuts(packed, limit)))
+            for number, (begin, end) in enumerate(pairwise(cuts_of(packed, limit or SHARD_TOKENS)))
         ]
         copy = None
         if tokenizer is not None:
-            # Named by what it is, so that other programs read it too, whatever the original was called.
-            is_json = tokenizer.read_bytes().lstrip().startswith(b"{")
-            copy = buffer.folder / f"{tag}-tokenizer.{'json' if is_json else 'model'}"
+            copy = buffer.folder / copy_name(tag, tokenizer.read_bytes())
             shutil.copyfile(tokenizer, copy)
-        manifest: dict[str, Any] = {
-            "format": FORMAT,
-            "version": VERSION,
-            **facts,
-            "tokenizer": facts["tokenizer"] | {"file": None if copy is None else described(copy)},
-            "dtype": buffer.dtype.str,
-            "documents": int(packed.lengths.size),
-            "tokens": int(packed.lengths.sum()),
-            "loss_tokens": buffer.loss_tokens,
-            "sequences": packed.sequences,
-            "shards": shards,
-        }
-        manifest["checksum"] = checksum(manifest)
-        put_in_place(output, buffer.folder, manifest, _names(manifest))
+        manifest = manifest_of(buffer, packed, facts, shards, None if copy is None else described(copy))
+        put_in_place(output, buffer.folder, manifest, names_of(manifest))
     provenance.wrote(output, rows=int(packed.lengths.size))
     return manifest
+
+
+def copy_name(tag: str, tokenizer: bytes) -> str:
+    """Return the name of the copy of a tokenizer's file."""
+    # Named by what it is, so that other programs read it too, whatever the original was called.
+    return f"{tag}-tokenizer.{'json' if tokenizer.lstrip().startswith(b'{') else 'model'}"
+
+
+def manifest_of(
+    collected: Collected,
+    packed: Packed,
+    facts: Mapping[str, Any],
+    shards: list[dict[str, Any]],
+    copy: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return the manifest of shards; ``copy`` describes the copy of the tokenizer's file."""
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        **facts,
+        "tokenizer": facts["tokenizer"] | {"file": copy},
+        "dtype": collected.dtype.str,
+        "documents": int(packed.lengths.size),
+        "tokens": int(packed.lengths.sum()),
+        "loss_tokens": collected.loss_tokens,
+        "sequences": packed.sequences,
+        "shards": shards,
+    }
+    return manifest | {"checksum": checksum(manifest)}
+
+
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    """Return the content of the manifest's file."""
+    return orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def put_in_place(output: Path, scratch: Path, manifest: Mapping[str, Any], names: list[str]) -> None:
@@ -222,41 +175,73 @@ def put_in_place(output: Path, scratch: Path, manifest: Mapping[str, Any], names
     for name in names:
         (scratch / name).replace(output / name)
     unfinished = scratch / MANIFEST
-    unfinished.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    unfinished.write_bytes(manifest_bytes(manifest))
     unfinished.replace(output / MANIFEST)
-    _remove_others(output, [*names, scratch.name])
+    remove_others(output, [*names, scratch.name])
 
 
-def clear(output: Path, manifest: Mapping[str, Any]) -> None:
+def clear(output: str | Path, manifest: Mapping[str, Any]) -> None:
     """Remove what killed runs left beside finished shards."""
-    with suppress(FileError), locked(output, "in use"):  # then the other process does that
-        _remove_others(output, _names(manifest))
+    if not is_url(output):  # in a store, nobody knows whether a run is still at work
+        with suppress(FileError), locked(Path(output), "in use"):  # then the other process does that
+            remove_others(output, names_of(manifest))
 
 
-def _remove_others(output: Path, names: list[str]) -> None:
-    # The files of an earlier manifest, and what killed runs left.
-    for path in output.iterdir():
+def remove_others(output: str | Path, names: Collection[str]) -> None:
+    """Remove the files of an earlier manifest, and what killed runs left."""
+    if is_url(output):
+        folder = folder_at(str(output))
+        for name in folder.sizes():
+            if name not in (*names, MANIFEST) and OURS.fullmatch(name):
+                folder.remove(name)
+        return
+    for path in Path(output).iterdir():
         if path.name not in (*names, MANIFEST) and OURS.fullmatch(path.name):
-            if path.is_dir():
+            if path.name == PARTS:
+                remove_unlocked(path)
+            elif path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
 
 
-def _names(manifest: Mapping[str, Any]) -> list[str]:
-    names = [file["name"] for shard in manifest["shards"] for file in shard["files"].values()]
-    if manifest["tokenizer"]["file"] is not None:
-        names.append(manifest["tokenizer"]["file"]["name"])
-    return names
+def names_of(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the names of the files beside a manifest."""
+    return [file["name"] for file in files_in(manifest)]
 
 
-def _cuts(packed: Packed, limit: int) -> list[int]:
+def cuts_of(packed: Packed, limit: int) -> list[int]:
     """Return the pieces at which shards begin and end; no document or sequence is divided."""
     tokens = np.cumsum(packed.lengths) - packed.lengths
     units = packed.offsets[:-1] if packed.size else np.arange(packed.lengths.size)
     number = tokens[units] // limit
     inner = units[1:][number[1:] != number[:-1]].tolist()
     return [0, *inner, int(packed.lengths.size)]
+
+
+def arrays_of(packed: Packed, rows: NDArray[np.int64], begin: int, end: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a shard besides ids and mask, by kind, as they are stored.
+
+    Args:
+        packed: all pieces.
+        rows: the input row of each document.
+        begin: the shard's first piece.
+        end: the piece after its last one.
+    """
+    lengths = packed.lengths[begin:end]
+    arrays = {"offsets": np.concatenate([[0], np.cumsum(lengths)]), "rows": rows[packed.documents[begin:end]]}
+    if packed.size:
+        low, high = np.searchsorted(packed.offsets, [begin, end])
+        arrays["sequences"] = packed.offsets[low : high + 1] - begin
+    # Numbers that are not negative have the same bytes with a sign, and most machines then copy nothing.
+    return {kind: array.astype("<i8", copy=False) for kind, array in arrays.items()}
+
+
+def entry_of(arrays: Mapping[str, NDArray[Any]], files: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the manifest says about a shard with these arrays and files."""
+    sequences = arrays["sequences"].size - 1 if "sequences" in arrays else 0
+    tokens = int(arrays["offsets"][-1])
+    return {"documents": arrays["rows"].size, "tokens": tokens, "sequences": sequences, "files": files}
 
 
 class _Gatherer:
@@ -274,14 +259,7 @@ class _Gatherer:
     def write_shard(self, name: str, begin: int, end: int) -> dict[str, Any]:
         """Write the pieces from ``begin`` to before ``end``; return what the manifest says about them."""
         packed, folder = self.packed, self.buffer.folder
-        lengths = packed.lengths[begin:end]
-        rows = self.buffer.rows[packed.documents[begin:end]]
-        arrays = {"offsets": np.concatenate([[0], np.cumsum(lengths)]), "rows": rows}
-        sequences = 0
-        if packed.size:
-            low, high = np.searchsorted(packed.offsets, [begin, end])
-            arrays["sequences"] = packed.offsets[low : high + 1] - begin
-            sequences = int(high - low)
+        arrays = arrays_of(packed, self.buffer.rows, begin, end)
         # One shard of whole documents: the buffer is in order already.
         if not packed.size and end - begin == packed.lengths.size:
             self.buffer.ids.rename(folder / name.format("ids"))
@@ -289,24 +267,16 @@ class _Gatherer:
         else:
             self._copy(folder / name.format("ids"), folder / name.format("mask"), begin, end)
         for kind, array in arrays.items():
-            (folder / name.format(kind)).write_bytes(array.astype("<u8").data)
-        return {
-            "documents": end - begin,
-            "tokens": int(lengths.sum()),
-            "sequences": sequences,
-            "files": {kind: described(folder / name.format(kind)) for kind in ("ids", "mask", *arrays)},
-        }
+            (folder / name.format(kind)).write_bytes(array.data)
+        return entry_of(
+            arrays, {kind: described(folder / name.format(kind)) for kind in ("ids", "mask", *arrays)}
+        )
 
     def _copy(self, ids_path: Path, mask_path: Path, begin: int, end: int) -> None:
-        """Copy ids and mask bits of pieces, about ``CHUNK_TOKENS`` at a time."""
-        starts, lengths = self._starts[begin:end], self.packed.lengths[begin:end]
-        total = np.cumsum(lengths)
-        marks = np.arange(CHUNK_TOKENS, int(total[-1]) if total.size else 0, CHUNK_TOKENS)
-        cuts = np.unique(np.concatenate([[0], np.searchsorted(total, marks), [lengths.size]]))
+        """Copy ids and mask bits of pieces."""
         mask = BitFile(mask_path)
         with ids_path.open("wb") as ids, closing(mask):
-            for first, last in pairwise(cuts.tolist()):
-                tokens = _positions(starts[first:last], lengths[first:last])
+            for tokens in positions_of(self._starts[begin:end], self.packed.lengths[begin:end]):
                 ids.write(self._ids[tokens].data)
                 mask.add((self._mask[tokens >> 3] >> (7 - (tokens & 7)).astype(np.uint8)) & 1)
                 self._release_pages()
@@ -316,12 +286,6 @@ class _Gatherer:
         for mapped in self._maps:
             if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                 mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def _positions(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions of all tokens of the pieces, in order."""
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 
 def described(path: Path) -> dict[str, Any]:

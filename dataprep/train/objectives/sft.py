@@ -21,7 +21,7 @@ from dataprep.models.student import (
     load_tokenizer_for,
 )
 from dataprep.tokens.options import ShardOptions
-from dataprep.tokens.shards.manifest import MANIFEST
+from dataprep.tokens.shards.manifest import is_shards
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.tokenize import tokenize_files
 from dataprep.train.layers.output_layer import OutputLayer
@@ -186,12 +186,6 @@ def document_batch(
         "targets": torch.from_numpy(row[in_loss]),
     }
     return Batch(tensors, {PART: int(in_loss.size)}, int(row.size))
-
-
-def is_shards(path: str) -> bool:
-    """Return whether a path is a directory of finished shards."""
-    # The manifest is written last: without it, the shards are not finished.
-    return (Path(path) / MANIFEST).is_file()
 
 
 def load_documents(context: TrainContext, student: Student) -> TrainData:

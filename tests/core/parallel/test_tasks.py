@@ -16,7 +16,7 @@ from tests.core.parallel import works
 from tests.core.parallel.works import Lines
 from tests.core.test_engine import children
 
-TIMEOUT = 30
+TIMEOUT = 120  # workers that are spawned on a busy machine take a second each
 BISECTION = Bisection(Lines.halve, Lines.leave)
 
 
@@ -115,6 +115,26 @@ def test_the_first_error_is_raised_and_those_before_it_are_done(backend, first, 
     assert str(caught.value) == text
     assert {0, 1, 2, 3} <= {number for number, _ in done}
     assert len(begun) < len(tasks)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("good", [[0, 1, 2, 8, 9, 10], [0, 1, 3, 8, 9, 10], [0, 1, 2, 8, 9, 3], []])
+def test_an_error_of_the_tasks_comes_after_those_of_the_work(backend, good, batch):
+    """As it would if one task was done after the other, also where tasks are read ahead."""
+
+    def tasks():
+        yield from good
+        raise FileError("b.jsonl", "no such file")
+
+    expected = "no answer: expected a text" if 3 in good else "b.jsonl: no such file"
+    done = []
+    with pytest.raises((FileError, RowError), match=expected):
+        done.extend(run(works.refusing, tasks(), backend=backend, window=20))
+    assert {result for _, result in done} >= {0, 1, 2, 8, 9, 10}.intersection(
+        good if 3 not in good else [0, 1]
+    )
+    with pytest.raises((FileError, RowError), match=expected):
+        list(exchange(works.divided, works.joined, tasks(), 2, backend=backend, batch=batch))
 
 
 def test_an_error_that_cannot_travel_says_the_same():

@@ -44,6 +44,16 @@ def refusing(number):
     return number
 
 
+def divided(number):
+    """Two pieces of a number, if it is none that is refused."""
+    return [refusing(number), number]
+
+
+def joined(_bucket, pieces):
+    """The sum of pieces."""
+    return sum(pieces)
+
+
 class Unportable(Exception):
     """An exception that cannot be pickled."""
 

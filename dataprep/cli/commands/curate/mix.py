@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.cli.console import Summary
@@ -110,7 +109,16 @@ def _weights(inputs: Sequence[str]) -> Weights:
 
 def _are_shards(weights: Weights) -> bool:
     """Return whether the inputs are directories of token shards; raise ``UsageError`` if only some are."""
-    folders = [path for path in weights if not is_url(path) and Path(path).is_dir()]
+    from dataprep.core.io import files_of, is_folder
+    from dataprep.tokens.shards.manifest import is_shards
+
+    def is_of_shards(path: str) -> bool:
+        # A folder of parts is rows. Of a folder without a manifest, opening it says what is missing.
+        if is_shards(path):
+            return True
+        return not is_url(path) and is_folder(path) and files_of(path) == [path]
+
+    folders = [path for path in weights if is_of_shards(path)]
     rows = [path for path in weights if path not in folders]
     if folders and rows:
         raise UsageError(

@@ -41,6 +41,8 @@ class FsspecStore(Unsendable):
             self._files, _ = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
         except (ImportError, ValueError) as error:
             raise UsageError(f"{without_credentials(url)}: {first_line(error)}") from None
+        except OSError as error:  # some connect at once
+            raise unreachable(url, first_line(error)) from None
         self.shared = "memory" not in _names_of(self._files)
 
     def stat(self, url: str) -> Stat:

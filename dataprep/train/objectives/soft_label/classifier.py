@@ -11,6 +11,7 @@ import torch
 
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
+from dataprep.core.io import check_local
 from dataprep.models.loading import check_finite
 from dataprep.train.objectives.soft_label import tiny
 from dataprep.train.objectives.soft_label.classes import Classes, name_of
@@ -106,6 +107,7 @@ def new_scorer(
 
 def load_scorer(path: str) -> Scorer:
     """Load a trained classifier from a network's file, a run or a model directory."""
+    check_local(path, "a model")
     provenance.read(path)
     if network := network_file(path):
         return _load_network(network)
