@@ -31,7 +31,7 @@ from dataprep.core.parallel.operators import (
     values_of,
     without_output,
 )
-from dataprep.core.parallel.pool import Pool, available_cores
+from dataprep.core.parallel.pool import Pool, available_cores, in_threads
 from dataprep.core.parallel.runner import (
     AUTO_WORKERS_BYTES,
     by_chunks,
@@ -42,4 +42,3 @@ from dataprep.core.parallel.runner import (
     workers_for,
 )
 from dataprep.core.parallel.tasks import Bisection, exchange, run
-from dataprep.core.parallel.threads import in_threads

@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from dataprep.core.errors import WorkerError
+from dataprep.core.errors import UsageError, WorkerError
 from dataprep.core.io import Block, Output, Part, PartTarget, chunk_bytes, halves, in_chunks, pieces, run_key
 from dataprep.core.io.part_files import located_file
 from dataprep.core.io.parts import PartWriter
@@ -25,6 +25,7 @@ from dataprep.core.parallel.operators import Failure, Noted, OfChunk, Operator, 
 from dataprep.core.parallel.pool import Ahead
 from dataprep.core.parallel.records import Record, from_json, to_json
 from dataprep.core.parallel.tasks import Bisection, run
+from dataprep.core.urls import without_credentials
 
 ENDS_WORKER = "ends its worker"
 
@@ -307,12 +308,24 @@ def checked(chunks: Iterable[Chunk], targets: Sequence[PartTarget | None] = ()) 
     if first is None:
         return
     if present is not None and present.cluster is not None:
-        block = first.blocks[0]
+        remaining = map(_without_secrets, remaining)
+        block = _without_secrets(first).blocks[0]
         source = None if block.data is not None else block.file
         for place in {target.where: None for target in targets if target is not None} or [None]:
             present.check(source, place)
     yield first
     yield from remaining
+
+
+def _without_secrets(chunk: Chunk) -> Chunk:
+    """Return a chunk; raise ``UsageError`` if a URL in it has a password: it travels to all nodes."""
+    for block in chunk.blocks:
+        if block.data is None and without_credentials(block.file) != block.file:
+            raise UsageError(
+                f"{block.path}: holds a password or signature, which --cluster would send to all nodes; give "
+                "credentials in the environment of the nodes"
+            )
+    return chunk
 
 
 def _settled(record: Record, outputs: Sequence[Output | None]) -> Iterator[tuple[Block, Outcome]]:
