@@ -8,10 +8,12 @@ run the work of its chunk.
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, cast
 
 from dataprep.core.errors import UsageError, WorkerError
@@ -134,35 +136,29 @@ def outcomes_of(operator: Operator | OfChunk, chunk: Chunk) -> Iterator[tuple[Bl
     for place, block in enumerate(chunk.blocks):
         rows = chunk.rows_before[place] if chunk.rows_before is not None else None
         for piece in pieces(block):
-            for whole in _apart(piece, chunk.without) if chunk.without else (piece,):
-                if isinstance(whole, bytes):
-                    outcome = _ended(whole)
+            for whole, ends in _apart(piece, chunk.without) if chunk.without else ((piece, False),):
+                if ends:
+                    outcome = _ended(whole.read().removesuffix(b"\n"))
                 else:
                     outcome = function(whole if rows is None else replace(whole, rows_before=rows))
                 rows = None if rows is None else rows + outcome.rows_in
-                yield (piece if isinstance(whole, bytes) else whole), outcome
+                yield whole, outcome
 
 
-def _apart(block: Block, without: frozenset[bytes]) -> Iterator[Block | bytes]:
-    """Yield the lines between those that end the worker as blocks, and these as they are."""
-    data = block.read()
-    begin = end = 0  # of the lines since the last one that ends the worker
-    for line in data.split(b"\n") if not block.array else ():
-        following = min(end + len(line) + 1, len(data))
-        if _digest(line) in without:
-            if begin < end:
-                yield _within(block, data, begin, end)
-            yield line
-            begin = following
-        end = following
-    if begin < end:
-        yield _within(block, data, begin, end)
-
-
-def _within(block: Block, data: bytes, begin: int, end: int) -> Block:
-    """Return some lines of a block with their place in the file, which offsets of rows are counted from."""
-    start = block.start
-    return replace(block, start=start + begin, end=start + end, data=data[begin:end], first=False)
+def _apart(block: Block, without: frozenset[bytes]) -> Iterator[tuple[Block, bool]]:
+    """Yield lines that end the worker, one by one, and those between; and whether it is such a line."""
+    if block.array:
+        yield block, False
+        return
+    # Each with its place in the file, which offsets of rows are counted from.
+    first, start = block.first, block.start
+    for ends, group in groupby(
+        io.BytesIO(block.read()), lambda line: _digest(line.removesuffix(b"\n")) in without
+    ):
+        lines = [*group]
+        for data in lines if ends else [b"".join(lines)]:
+            yield replace(block, start=start, end=start + len(data), data=data, first=first), ends
+            first, start = False, start + len(data)
 
 
 def _digest(line: bytes) -> bytes:
