@@ -12,6 +12,7 @@ from dataprep.answers.parse import parse_rationale_files
 from dataprep.core.errors import DataprepError
 from dataprep.core.io.part_files import CHUNK_VARIABLE
 from dataprep.core.parallel.records import Record
+from dataprep.datasets.checks import stats
 from dataprep.datasets.checks.stats import stats_of_files
 from dataprep.datasets.checks.validation import validate_files
 from dataprep.datasets.convert import Plan, convert_files
@@ -206,3 +207,24 @@ def test_rows_that_are_not_drawn_stay_on_the_workers(tmp_path, monkeypatch):
         convert_files(Plan("gsm8k", sample=3), "large.jsonl", tmp_path / "o.jsonl")
     assert (tmp_path / "o.jsonl").read_bytes() == (tmp_path / "expected.jsonl").read_bytes()
     assert 0 < sum(travelled) < 20_000 < len(rows) * 100
+
+
+@pytest.mark.usefixtures("data")
+def test_duplicates_are_found_on_the_workers(monkeypatch):
+    """In several buckets, with several chunks in a task; what comes back does not grow with the rows."""
+    travelled = []
+
+    def copied(value):
+        data = pickle.dumps(value)
+        travelled.append(len(data))
+        return pickle.loads(data)
+
+    write_rows([{"n": number % 900, "text": "x"} for number in range(6000)], "many.jsonl")
+    expected = stats_of_files(["many.jsonl", "chat.jsonl", "many.jsonl"])
+    monkeypatch.setattr(stats, "BUCKET_BYTES", 100_000)
+    monkeypatch.setattr(stats, "TASKS", 10)
+    monkeypatch.setattr(engines, "_copied", copied)
+    with engine_on("portable"):
+        assert stats_of_files(["many.jsonl", "chat.jsonl", "many.jsonl"]) == expected
+    assert expected.duplicates >= 11_100
+    assert sum(travelled) < 12_000 * 16

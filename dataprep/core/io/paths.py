@@ -6,7 +6,6 @@ A path stays the text that the user gave: ``pathlib.Path`` would make ``s3:/buck
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from dataprep.core.errors import NotFoundError, UsageError
@@ -75,6 +74,8 @@ def scratch_beside(output: str) -> Path:
     # Beside the output, because its disk must hold all rows anyway; /tmp can be small or in memory.
     if output != STDIO and not is_url(output) and not Path(output).is_char_device():
         return Path(output).with_name("merge")
+    import tempfile  # it takes milliseconds of every start
+
     return Path(tempfile.gettempdir()) / "merge"
 
 

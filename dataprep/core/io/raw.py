@@ -6,7 +6,6 @@ import io
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryFile
 from typing import IO, Any, cast
 
 from dataprep.core import provenance
@@ -54,6 +53,8 @@ def on_disk(path: str) -> Iterator[IO[bytes]]:
         with open(path, "rb") as file:
             yield file
         return
+    from tempfile import TemporaryFile
+
     with TemporaryFile() as copy, open_object(path) as reader:
         shutil.copyfileobj(cast(IO[bytes], reader), copy, _COPIED)
         copy.flush()

@@ -27,7 +27,8 @@ class ChatCounts:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as lists and objects, for ``merge``."""
-        return {"roles": [[list(roles), rows] for roles, rows in self._roles.items()], "parts": self._parts}
+        roles = [[list(roles), rows] for roles, rows in self._roles.items()]
+        return {"roles": roles, "parts": dict(self._parts)}
 
     def merge(self, counts: Mapping[str, Any]) -> None:
         """Add the counts of rows that follow."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,6 +21,7 @@ from dataprep.datasets.checks.chat_counts import ChatCounts
 from dataprep.datasets.checks.figures import (
     DIGEST_BYTES,
     Stats,
+    by_bucket,
     count_repeated,
     histogram,
     lengths_of,
@@ -27,8 +29,14 @@ from dataprep.datasets.checks.figures import (
 )
 from dataprep.datasets.choice_order import label_of
 
+if TYPE_CHECKING:
+    from dataprep.core.parallel.records import Record
+
 Encode = Callable[[str], Sequence[int]]
 _NO_CONTENT = ("id", "source")
+# On a cluster: bytes of input whose digests are compared together, and into how many parts the work on all
+# chunks is put together, because each piece that is stored costs the calling process a few kilobytes.
+BUCKET_BYTES, MOST_BUCKETS, TASKS = 1 << 30, 64, 512
 
 
 class RowCounts:
@@ -90,8 +98,8 @@ class RowCounts:
         """Return the counts as lists, objects and the bytes of the digests, for ``merge``."""
         return {
             "rows": self.rows,
-            "sources": self.sources,
-            "labels": self.labels,
+            "sources": dict(self.sources),
+            "labels": dict(self.labels),
             "chats": self.chats.to_json(),
             "row_lengths": _listed(self.row_lengths),
             "digests": bytes(self.digests),
@@ -113,8 +121,8 @@ class RowCounts:
     def _by_name(self) -> dict[str, dict[str, Counter[int]]]:
         return {"lengths": self.lengths, "tokens": self.tokens, "row_tokens": self.row_tokens}
 
-    def figures(self) -> Stats:
-        """Return the figures of all rows."""
+    def figures(self, duplicates: int | None = None) -> Stats:
+        """Return the figures of all rows; ``duplicates`` is given if the digests are elsewhere."""
         sources = dict(self.sources.most_common())
         tokens = tokens_by_source = None
         if self.encode is not None:
@@ -124,7 +132,7 @@ class RowCounts:
             rows=self.rows,
             sources=sources,
             characters={role: lengths_of(counts) for role, counts in self.lengths.items()},
-            duplicates=count_repeated(self.digests),
+            duplicates=count_repeated(self.digests) if duplicates is None else duplicates,
             histogram=histogram(self.row_lengths),
             roles=self.chats.roles() or None,
             parts=self.chats.parts() or None,
@@ -168,6 +176,27 @@ class CountRows:
         return read.outcome
 
 
+@dataclass(frozen=True, slots=True)
+class _Divide:
+    """Divide the digests of a chunk's rows among buckets; the note has all other counts."""
+
+    buckets: int
+
+    def __call__(
+        self, _number: int, found: Sequence[tuple[int, Mapping[str, Any] | None]]
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        counts = RowCounts()
+        for _, payload in found:
+            if payload is not None:  # there is none for a row that ended its worker
+                counts.merge(payload)
+        digests, counts.digests = bytes(counts.digests), bytearray()
+        return counts.to_json(), by_bucket(digests, self.buckets)
+
+
+def _repeated(_bucket: int, pieces: Iterator[bytes]) -> int:
+    return count_repeated(b"".join(pieces))
+
+
 def stats(rows: str | Path | Iterable[Mapping[str, Any]], encode: Encode | None = None) -> Stats:
     """Describe a file of rows, or the rows themselves.
 
@@ -201,14 +230,47 @@ def stats_of_files(
     if not inputs:
         raise UsageError("there is nothing to describe: give at least one file")
     paths, counts = list(map(str, inputs)), RowCounts(encode)
+    blocks, rejects = chain.from_iterable(map(files.read_row_blocks, paths)), files.Rejects(None, hint="")
+    if engine.on_cluster():
+        return counts.figures(_count_divided(counts, blocks, paths, rejects))
     engine.run_into(
-        chain.from_iterable(map(files.read_row_blocks, paths)),
+        blocks,
         CountRows(encode),
         None,
         Ledger(),
-        files.Rejects(None, hint=""),
+        rejects,
         paths=paths,
         workers=engine.workers_for(paths, workers),
         take=lambda _, outcome: counts.merge(outcome.payload),
     )
     return counts.figures()
+
+
+def _count_divided(
+    counts: RowCounts, blocks: Iterable[files.Block], paths: Sequence[str], rejects: files.Rejects
+) -> int:
+    """Count the rows of blocks on a cluster, and return how many of them are duplicates.
+
+    The digests stay on the workers: this process takes counts alone.
+    """
+    from dataprep.core.parallel.chunks import chunks_of
+    from dataprep.core.parallel.divided import divided
+
+    fold, numbers = engine.Fold(None, Ledger(), rejects, paths), engine.LineNumbers()
+
+    def take(record: Record, told: Mapping[str, Any] | None) -> None:
+        for block, outcome in record.outcomes:
+            numbers.settle(block, outcome)
+            fold.add(block, outcome)
+            fold.count(block)
+        if told is not None:
+            counts.merge(told)
+
+    size = sum(map(files.size_of, paths))
+    divide, backend = _Divide(min(MOST_BUCKETS, 1 + size // BUCKET_BYTES)), engine.backend_for(1)
+    batch = 1 + size // files.chunk_bytes() // TASKS
+    chunks = chunks_of(blocks, files.chunk_bytes())
+    operator = CountRows(counts.encode)
+    with divided(operator, divide, chunks, backend=backend, take=take, stop=True, batch=batch) as pieces:
+        fold.finish()
+        return sum(repeated for _, repeated in pieces.join(_repeated, backend=backend))

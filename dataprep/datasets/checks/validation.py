@@ -56,8 +56,10 @@ class Report:
 
     def add_block(self, block: files.Block, outcome: engine.Outcome) -> None:
         """Add what ``ValidateRows`` found in the block that follows."""
-        found: Mapping[str, Any] = outcome.payload
         self.rows[block.path] = self.rows.get(block.path, 0) + outcome.rows_in
+        found: Mapping[str, Any] | None = outcome.payload
+        if found is None:
+            return
         listed: Counter[str] = Counter()
         for problem in _problems_in(block, outcome):
             listed[problem.kind] += 1
@@ -80,8 +82,9 @@ class Report:
 class ValidateRows:
     """Find what is wrong with the chat rows of a block: a picklable operator.
 
-    The payload of an outcome has the number of problems by kind (``counts``), the first of each kind as
-    ``(line in the block, kind, detail)`` (``problems``), and the unknown keys of messages (``unknown``).
+    The payload of an outcome, if there is something to report, has the number of problems by kind
+    (``counts``), the first of each kind as ``(line in the block, kind, detail)`` (``problems``), and the
+    unknown keys of messages (``unknown``).
 
     Args:
         strict: keys of messages that dataprep does not know are problems too.
@@ -98,7 +101,6 @@ class ValidateRows:
         outcome, lines = engine.Outcome(), engine.lines_of(block)
         problems: list[tuple[int, str, str]] = []
         counts, unknown = Counter[str](), Counter[str]()
-        outcome.payload = {"problems": problems, "counts": counts, "unknown": unknown}
         engine.count_lines(outcome, block, lines)
         if outcome.too_long:
             return outcome
@@ -110,6 +112,9 @@ class ValidateRows:
                 counts[kind] += 1
                 if self._listed is None or counts[kind] <= self._listed:
                     problems.append((number, kind, detail))
+        # Outcomes without a payload are put together where they are made.
+        if counts or unknown:
+            outcome.payload = {"problems": problems, "counts": dict(counts), "unknown": dict(unknown)}
         return outcome
 
     def _look_at(
@@ -129,7 +134,7 @@ class ValidateRows:
 
 
 def _problems_in(block: files.Block, outcome: engine.Outcome) -> Iterator[Problem]:
-    for line, kind, detail in outcome.payload["problems"]:
+    for line, kind, detail in outcome.payload["problems"] if outcome.payload is not None else ():
         yield Problem(str(Location(block.path, outcome.lines_before + line, block.unit)), kind, detail)
 
 

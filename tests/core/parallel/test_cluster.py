@@ -137,22 +137,28 @@ def test_an_error_in_an_exchange(backend):
 @pytest.mark.parametrize("victim", ["worker", "node"])
 def test_what_is_killed_is_done_again(cluster, backend, tmp_path, victim, seed):
     """By Ray, and no more than it had in hand."""
-    log = tmp_path / "log"
+    log, killed = tmp_path / "log", []
     tasks = [(number, 0.1, str(log)) for number in range(60)]
-    killer = threading.Timer(
-        random.Random(seed).uniform(0.5, 1.5),
-        lambda: _kill_worker(log) if victim == "worker" else cluster.kill_node(0),
-    )
+
+    def kill():
+        # Workers can take seconds to start. Nothing would be lost before they work.
+        while not (pids := log.with_suffix(".pids")).exists():
+            time.sleep(0.01)
+        time.sleep(random.Random(seed).uniform(0, 1.2))
+        if victim == "worker":
+            os.kill(numbers_of(pids)[-1], signal.SIGKILL)
+        else:
+            cluster.kill_node(0)
+        killed.append(time.monotonic())
+
+    killer = threading.Thread(target=kill)
     killer.start()
     results = sorted(run(works.logged, tasks, backend=backend))
+    end = time.monotonic()
     killer.join()
+    assert killed[0] < end, "it was killed too late to be a test"
     assert results == [(number, number) for number in range(60)]
     assert len(numbers_of(log.with_suffix(".begun"))) <= 60 + 1
-
-
-def _kill_worker(log):
-    pids = numbers_of(log.with_suffix(".pids"))
-    os.kill(pids[-1], signal.SIGKILL)
 
 
 def test_a_node_that_holds_pieces_is_killed(cluster, backend):
