@@ -1,8 +1,8 @@
 """Exchange pieces between tasks: divide what a first function finds among buckets, and join each bucket.
 
 ``exchange`` does that for any tasks, as merging needs it, and ``divided`` for an operator over chunks of
-files, as the search for repeated rows does. Pieces stay where they are made, on disk or in the object store of a
-cluster: the calling process never holds them.
+files, as the search for repeated rows does. Pieces stay where they are made, on disk or in the object store
+of a cluster: the calling process never holds them.
 """
 
 from __future__ import annotations
