@@ -132,7 +132,9 @@ def _one_cluster(tmp_path_factory, request):
             yield small
         finally:
             ray.shutdown()
-            started = descendants(os.getpid()) - before
+            # Others can have been started meanwhile, such as a server of objects.
+            processes = small.processes()
+            started = processes.union(*map(descendants, processes)) - before
             small.close()
             assert not left_over(started), "processes of the cluster are left"
 

@@ -61,15 +61,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handled(self, body):
         hub, path = self.server.hub, unquote(urlsplit(self.path).path)
-        if hub.failures:
-            self.answer(hub.failures.pop(0))
-            return
         found = re.fullmatch(
             r"(?:/api)?/datasets/me/rows(?:/(resolve|tree|revision|paths-info|preupload|commit)/([^/]+)(?:/(.*))?)?",
             path,
         )
         if not found:
             self.answer(404, b"{}", X_Error_Code="RepoNotFound")
+            return
+        # Of these alone: the client also asks for things of its own, once for each process.
+        if hub.failures:
+            self.answer(hub.failures.pop(0))
             return
         hub.tokens.append(self.headers.get("Authorization"))
         kind, revision, name = found.groups()

@@ -1,7 +1,11 @@
 """A tokenizer of bytes, small enough to be right at a glance, and a slow encoder to compare with."""
 
+import os
+import signal
+import time
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 
 from dataprep.core.errors import RowError, TokenizerError
 from dataprep.tokens.encoder import Encoder
@@ -47,6 +51,30 @@ class Bytes(Tokenizer):
         if name not in self.special_tokens:
             raise TokenizerError(f"no token {name}")
         return self.special_tokens[name]
+
+
+@dataclass
+class Slow(Bytes):
+    """A tokenizer that takes its time, and says in a folder which processes use it.
+
+    Args:
+        pause: seconds for each text.
+        pids: the folder.
+        deadly: a text that ends the process.
+    """
+
+    pause: float = 0
+    pids: str = ""
+    deadly: str = "\0"
+
+    def encode(self, text):
+        """The text's bytes."""
+        if self.deadly in text:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.pids:
+            Path(self.pids, str(os.getpid())).touch()
+        time.sleep(self.pause)
+        return super().encode(text)
 
 
 def encode(tokenizer, chat_format, rows):

@@ -24,7 +24,7 @@ from dataprep.core.ledger import RESUMED, Ledger, advance
 from dataprep.core.parallel import Backend, backend_for, current, exchange, workers_for
 from dataprep.core.sampling import shuffled_order
 from dataprep.datasets.merge_inputs import Chunks, Progress, Scanner, scan_rows
-from dataprep.datasets.merge_rows import Part, Portion, Scan, portions_of
+from dataprep.datasets.merge_rows import Part, Portion, Scan, connected, portions_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
 ROW_BYTES = 32
 """The most bytes that the calling process holds for each row."""
-# The calling process holds some kilobytes for each piece that is under way. So there may be this many, or one
-# for each thousand rows, and larger inputs are divided among buckets of several parts.
+# The calling process holds some kilobytes for each piece that is under way, and on a cluster those below
+# 100 kB pass it. So there may be this many, or one for each thousand rows, and they have at least this share
+# of a part. Larger inputs are divided among buckets of several parts.
 PIECES = 1 << 15
+_SHARE = 256
 _STEP = 1 << 20  # rows that are looked at together
 _NEWLINE = ord("\n")
 
@@ -167,8 +169,8 @@ class Plan:
         if cuts[-1] < total:
             cuts.append(total)
             rows.append(lengths.size)
-        group = 1
-        while (-(-len(cuts) // group)) ** 2 > max(PIECES, lengths.size // 1000):
+        group, most = 1, min(max(PIECES, lengths.size // 1000), max(total * _SHARE // size, 1))
+        while (-(-(len(cuts) - 1) // group)) ** 2 > most:
             group *= 2
         return cls(places, cuts, rows, group, hashlib.sha256(lengths.data).hexdigest())
 
@@ -214,8 +216,9 @@ class Split:
     begins: Offsets
     wanted: Sequence[int]
 
-    def __call__(self, portions: Sequence[Portion]) -> list[Piece | None]:
+    def __call__(self, scanned: Sequence[Portion]) -> list[Piece | None]:
         """Return the piece for each bucket."""
+        portions = connected(scanned)
         lines: list[bytes] = []
         starts: list[Offsets] = []
         base = 0

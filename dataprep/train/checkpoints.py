@@ -23,6 +23,8 @@ from torch.optim import Optimizer
 from dataprep.core.errors import FileError, TrainingError, first_line
 from dataprep.core.io import replacing
 from dataprep.train.distributed import World
+from dataprep.train.machines import wait_for
+from dataprep.train.run_dir import RunDir
 
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 # The end of a checkpoint, before its digest. torch reads its part of the file from the front.
@@ -34,11 +36,13 @@ _PARTS = {"step": int, "world": int, "weights": dict, "optimizer": dict, "genera
 class Checkpoints:
     """The checkpoints of a run."""
 
-    def __init__(self, folder: Path, module: nn.Module, optimizer: Optimizer, world: World) -> None:
-        self.folder, self.module, self.optimizer, self.world = folder, module, optimizer, world
+    def __init__(self, run_dir: RunDir, module: nn.Module, optimizer: Optimizer, world: World) -> None:
+        self.run_dir, self.module, self.optimizer, self.world = run_dir, module, optimizer, world
+        self.folder = run_dir.checkpoints
 
-    def save(self, done: int, facts: Mapping[str, int], *, keep: int) -> None:
-        """Write the state after `done` steps, and keep the last `keep` checkpoints."""
+    def save(self, done: int, facts: Mapping[str, int], *, keep: int, folder: Path | None = None) -> None:
+        """Write the state after `done` steps, and keep the last `keep` checkpoints of the folder."""
+        folder = folder or self.folder
         # All processes take part, even though only the first one writes: sharded weights are gathered.
         full = StateDictOptions(full_state_dict=True, cpu_offload=True)
         weights, optimizer = get_state_dict(self.module, self.optimizer, options=full)
@@ -52,25 +56,25 @@ class Checkpoints:
             state = {"step": done, "weights": weights, "optimizer": optimizer, "generators": generators}
             state |= {"facts": dict(facts), "world": self.world.size, "digest": True}
             try:
-                self._write(done, state)
-                for path in checkpoints_in(self.folder)[:-keep]:
+                self._write(folder / f"step-{done:08d}.pt", state)
+                for path in checkpoints_in(folder)[:-keep]:
                     path.unlink(missing_ok=True)
+                self.run_dir.publish()
             finally:  # also after an error: the others would wait forever for a process that has failed
                 self.world.wait()
         else:
             self.world.wait()
 
-    def _write(self, done: int, state: dict[str, Any]) -> None:
-        path = self.folder / f"step-{done:08d}.pt"
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as unfinished, BufferedWriter(unfinished) as file:
                 digest = _Digest(file)
                 torch.save(state, digest)
                 file.write(_MARK + digest.sha256.digest())
                 file.flush()
                 os.fsync(file.fileno())
-            _flush_folder(self.folder)
+            _flush_folder(path.parent)
         # On a full disk torch raises RuntimeError instead of OSError.
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or first_line(error)
@@ -82,8 +86,13 @@ class Checkpoints:
 
     def latest(self) -> Path | None:
         """Return the newest checkpoint, or `None` if there is none."""
-        paths = checkpoints_in(self.folder)
-        return paths[-1] if paths else None
+        # The first process decides: a folder that machines share can look older on one of them.
+        paths = checkpoints_in(self.folder) if self.world.first else []
+        name = self.world.agree(paths[-1].name if paths else "")
+        if not name:
+            return None
+        wait_for(self.folder / name)
+        return self.folder / name
 
     def load(self, path: Path) -> dict[str, Any]:
         """Load a checkpoint, and return its step and facts."""

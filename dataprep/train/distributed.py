@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
 
-from dataprep.core.errors import UsageError
+from dataprep.core.errors import DataprepError, TrainingError, UsageError
+
+Value = TypeVar("Value")
+# While the first process tokenizes, or writes a checkpoint to a slow disk, the others wait. The backends' own
+# limits, 10 minutes with NCCL, are for processes that all compute.
+LONGEST_WORK = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,8 @@ class World:
     rank: int
     size: int
     device: torch.device
+    local_rank: int = 0  # Its number among the processes of its machine.
+    group: Any = None  # The processes as a group that waits for `LONGEST_WORK`.
 
     @property
     def first(self) -> bool:
@@ -41,14 +51,21 @@ class World:
         """Return the first process's value in all processes."""
         values = [value]
         if self.size > 1:
-            distributed.broadcast_object_list(values)
+            distributed.broadcast_object_list(values, group=self.group)
         assert values[0] is not None
         return values[0]
+
+    def gather(self, value: Value) -> list[Value]:
+        """Return the values of all processes, by rank."""
+        values = [value] * self.size
+        if self.size > 1:
+            distributed.all_gather_object(values, value, group=self.group)
+        return values
 
     def wait(self) -> None:
         """Wait until all processes have reached this call."""
         if self.size > 1:
-            distributed.barrier()
+            distributed.barrier(group=self.group)
 
     def shard(self, items: list[int]) -> list[int]:
         """Return this process's part of the items of a step."""
@@ -62,13 +79,28 @@ def processes(wanted: str = "auto") -> Iterator[World]:
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield World(0, 1, _device(wanted, 0))
         return
-    device = _device(wanted, int(os.environ.get("LOCAL_RANK", "0")))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = _device(wanted, local_rank)
     # gloo is torch's backend for the CPU; NCCL only works between GPUs.
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield World(distributed.get_rank(), distributed.get_world_size(), device)
+        group = distributed.new_group(backend="gloo", timeout=LONGEST_WORK)
+        yield World(distributed.get_rank(), distributed.get_world_size(), device, local_rank, group)
+    except RuntimeError as error:
+        if isinstance(error, DataprepError) or not _is_lost(error):
+            raise
+        raise TrainingError(
+            f"another process of the run has ended, and {socket.gethostname()} cannot continue without it: "
+            "its own messages say why; --resume continues from the last checkpoint"
+        ) from None
     finally:
         distributed.destroy_process_group()
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Return whether an error means that another process can no longer be reached."""
+    # gloo raises a plain RuntimeError, which names its source file.
+    return isinstance(error, distributed.DistError) or any(word in str(error) for word in ("gloo", "NCCL"))
 
 
 def _device(wanted: str, local: int) -> torch.device:

@@ -32,7 +32,7 @@ from dataprep.core.errors import UsageError
 from dataprep.core.optional import quiet_torchao, require
 from dataprep.train.checkpoints import checkpoints_in
 from dataprep.train.objective import mean_losses, weighted_loss
-from dataprep.train.run_dir import FACTS, METRICS, RESULTS, RunDir
+from dataprep.train.run_dir import FACTS, METRICS, RESULTS
 from dataprep.train.trainer import BatchSampler, Trainer
 
 if TYPE_CHECKING:
@@ -102,12 +102,13 @@ def train_full_precision(
 ) -> Path:
     """Train the first student, prepare the model for the second, and return the checkpoint it starts from."""
     student, context = objective.student, objective.context
-    world, run_dir = context.world, RunDir(context.run_dir.path / FULL_PRECISION)
+    world, run_dir = context.world, context.run_dir.inside(FULL_PRECISION)
     half = BatchSampler.of(objective.data.train, context.options, world).steps // 2
     # config.json is written last: a run that was interrupted later does not train this student again.
-    if not (run_dir.path / "config.json").is_file():
+    is_trained = (run_dir.path / "config.json").is_file()
+    if world.agree("yes" if is_trained else "no") == "no":
         context.log(
-            f"--qat: first without, into {run_dir.path}; both students share the first {half:,} steps"
+            f"--qat: first without, into {run_dir.name}; both students share the first {half:,} steps"
         )
         plain = replace(context, options=replace(context.options, qat=None), run_dir=run_dir)
         if world.first:
@@ -128,10 +129,11 @@ def train_full_precision(
     if world.first and not checkpoints_in(context.run_dir.checkpoints):
         # The trainer cuts these metrics to the shared half when it loads the branch's checkpoint.
         shutil.copyfile(run_dir.path / METRICS, context.run_dir.path / METRICS)
-    world.wait()
+    start = run_dir.branch / world.agree(checkpoints_in(run_dir.branch)[-1].name if world.first else None)
+    run_dir.share(world, start)
     transform(student.model, scheme, "prepare")
     context.log(f"--qat {context.options.qat}: from step {half + 1:,} on, as if quantized")
-    return checkpoints_in(run_dir.branch)[-1]
+    return start
 
 
 def save_quantized(student: Path, folder: Path, scheme: Any) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from dataprep.core import provenance
 from dataprep.core.errors import UsageError, first_line
-from dataprep.core.io import Rejects, Unchanged, check_distinct, open_rejects
+from dataprep.core.io import Rejects, Unchanged, check_distinct, files_of, open_rejects
 from dataprep.core.optional import quiet, require
+from dataprep.core.urls import is_url
+from dataprep.tokens.shards.manifest import is_shards
 from dataprep.train.objectives.registry import ObjectiveSpec, choose_objective
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import (
@@ -25,6 +29,7 @@ from dataprep.train.run_dir import (
 )
 
 if TYPE_CHECKING:
+    from dataprep.train.distributed import World
     from dataprep.train.objective import TrainContext
 
 # The student. The other files of a run hold times, and differ between two runs.
@@ -43,14 +48,14 @@ class Trained:
     """The outcome of a run.
 
     Attributes:
-        path: its directory, which loads as a model.
+        path: its directory, which loads as a model; a text if it is a URL.
         objective: the name of its objective.
         results: `steps`, `tokens`, `seconds`; losses in nats per token in the loss (or per row): of the
             first and the last step (`loss_first`, `loss_last`), on the evaluation rows before and after
             (`eval_loss_before`, `eval_loss`); and what the objective measures.
     """
 
-    path: Path
+    path: Path | str
     objective: str
     results: dict[str, Any]
 
@@ -73,9 +78,12 @@ def train(
     Under `torchrun` every process calls it with the same arguments, and they share the work.
 
     Args:
-        data: files of rows in any format that dataprep reads, or a directory of token shards.
+        data: files of rows in any format that dataprep reads, or a directory of token shards. Each machine
+            fetches those with URLs into a temporary folder.
         eval_data: rows that the evaluation loss is measured on.
         output: the run's directory. Defaults to a new one in `runs/`; with `resume`, to the newest there.
+            Several machines share it. Of a URL, each has a copy in a temporary folder, and checkpoints and
+            the student are written to the store when they are finished.
         root: the folder that contains `runs/`.
         options: the options.
         resume: continue the run in `output` from its last checkpoint.
@@ -97,38 +105,92 @@ def train(
         require(package, extra="train", feature="training a student")
     if options.tensorboard:
         require("tensorboard", extra="tensorboard", feature="--tensorboard")
-    # The first rows are read before torch is imported: an error in them is reported within a second.
     paths, eval_paths = _paths(data), _paths(eval_data)
-    unchanged = Unchanged([*paths, *eval_paths])
     check_distinct(rejects, [], [*paths, *eval_paths])
-    spec = choose_objective(paths, options, eval_paths, skip_bad=rejects is not None)
-    if options.qat is not None and not eval_paths:
-        raise UsageError("--qat compares losses on evaluation rows: give --eval FILE")
-    if options.model == "auto":
-        options = replace(options, model=spec.preset)
+    # The first rows are read before torch is imported: an error in them is reported within a second.
+    is_local = not any(map(is_url, [*paths, *eval_paths]))
+    chosen = _Chosen.of(paths, eval_paths, options, rejects) if is_local else None
 
     from dataprep.train.distributed import processes
+    from dataprep.train.machines import machine_folder
     from dataprep.train.objective import SkippedRows, TrainContext
+    from dataprep.train.remote import fetched
 
     with quiet(), processes(options.device) as world, ExitStack() as stack:
+        log = (log if world.first else None) or _ignore
         # Only the first process looks for a free name, which the others must share.
-        run_dir = RunDir(world.agree(_run_path(output, root, resume=resume) if world.first else None))
+        place = world.agree(_run_path(output, root, resume=resume) if world.first else None)
+        folder = Path()
+        if not is_local or is_url(place):
+            folder = stack.enter_context(machine_folder(world))
+        if chosen is None:
+            local = stack.enter_context(fetched(world, folder, [*paths, *eval_paths]))
+            chosen = _Chosen.of(local[: len(paths)], local[len(paths) :], options, rejects)
+        if options.model == "auto":
+            options = replace(options, model=chosen.spec.preset)
+        run_dir = stack.enter_context(_opened(place, folder, world, log, resume=resume))
         bad: Rejects = SkippedRows()
         if world.first:
-            stack.enter_context(working_in(run_dir.path))
             run_dir.begin(options, paths, eval_paths, rejects, resume=resume)
         if world.first or rejects is None:
             bad = stack.enter_context(open_rejects(rejects))
         world.wait()
-        log = (log if world.first else None) or _ignore
         # After begin(), which records the options as they were given.
-        options = replace(options, learning_rate=options.learning_rate or spec.learning_rate(options))
+        options = replace(options, learning_rate=options.learning_rate or chosen.spec.learning_rate(options))
         report = (log, on_metrics or _ignore)
-        context = TrainContext(paths, eval_paths, options, run_dir, world, *report, bad, workers)
-        results = _run(spec, context, unchanged, resume=resume)
-        if world.first:
+        data_of = chosen.paths, chosen.eval_paths
+        context = TrainContext(*data_of, options, run_dir, world, *report, bad, workers)
+        results = _run(chosen.spec, context, chosen.unchanged, resume=resume)
+        if world.first and run_dir.remote is None:
             provenance.wrote(run_dir.path, names=_STUDENT)
-    return Trained(run_dir.path, spec.name, results)
+    return Trained(run_dir.name if run_dir.remote else run_dir.path, chosen.spec.name, results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The files of a run, all on this machine, and their objective."""
+
+    paths: list[str]
+    eval_paths: list[str]
+    spec: ObjectiveSpec
+    unchanged: Unchanged
+
+    @classmethod
+    def of(
+        cls, paths: list[str], eval_paths: list[str], options: TrainOptions, rejects: str | Path | None
+    ) -> _Chosen:
+        # A folder of parts is read as one file; shards have a reader of their own.
+        read, eval_read = ([part for path in each for part in _files(path)] for each in (paths, eval_paths))
+        unchanged = Unchanged([*read, *eval_read])
+        spec = choose_objective(read, options, eval_read, skip_bad=rejects is not None)
+        if options.qat is not None and not eval_read:
+            raise UsageError("--qat compares losses on evaluation rows: give --eval FILE")
+        return cls(read, eval_read, spec, unchanged)
+
+
+def _files(path: str) -> list[str]:
+    return [path] if is_shards(path) else files_of(path)
+
+
+@contextmanager
+def _opened(
+    place: str, folder: Path, world: World, log: Callable[[str], None], *, resume: bool
+) -> Iterator[RunDir]:
+    """Open the directory of a run, or this machine's copy of a run in a store."""
+    from dataprep.train.machines import check_machines
+    from dataprep.train.remote import RemoteRun
+
+    with ExitStack() as stack:
+        if is_url(place):
+            remote = RemoteRun(place, folder / "run", log)
+            remote.begin(world, resume=resume)
+            run_dir = RunDir(remote.folder, remote, place)
+        else:
+            run_dir = RunDir(place)
+        if world.first:
+            stack.enter_context(working_in(run_dir.path))
+        check_machines(world, None if run_dir.remote else run_dir.path)
+        yield run_dir
 
 
 def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, resume: bool) -> dict[str, Any]:
@@ -136,6 +198,7 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
 
     from dataprep.train import quantization
     from dataprep.train.lora import add_lora
+    from dataprep.train.machines import check_same
     from dataprep.train.objective import facts_of
     from dataprep.train.trainer import Trainer
 
@@ -155,6 +218,7 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
         # enabled by then.
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
         facts = facts_of(objective) | lora
+        check_same(world, "training data", facts["data"])
         # Several passes read the data: the objective's choice, its rows, and the digest for the records.
         unchanged.check()
         if options.qat is not None:
@@ -174,9 +238,13 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
         trainer = Trainer(objective, context, start=start)
         trainer.run(resume=resume)
         results = _saved(spec, objective, facts, scheme, trainer.failure) if world.first else {}
-    # A process that leaves early would end the group while the first one still writes.
-    world.wait()
-    return results or run_dir.summary()
+    return _agreed(world, results)
+
+
+def _agreed(world: World, results: dict[str, Any]) -> dict[str, Any]:
+    """Return the first process's results in all processes, when it has written everything."""
+    text = world.agree(orjson.dumps(results).decode() if world.first else None)
+    return results if world.first else dict(orjson.loads(text))
 
 
 def _finished(context: TrainContext, results: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +255,7 @@ def _finished(context: TrainContext, results: dict[str, Any]) -> dict[str, Any]:
             with tensorboard_of(context.run_dir):  # writes what was measured
                 pass
         _clean_up(context)
-    return results
+    return _agreed(context.world, results)
 
 
 def _saved(
@@ -202,6 +270,7 @@ def _saved(
     with run_dir.saving() as folder:
         objective.student.save(folder)
     if failure is not None:
+        run_dir.publish()
         raise failure
     results = run_dir.summary()
     measurements = {"sample and metrics": objective.results}
@@ -232,7 +301,8 @@ def _clean_up(context: TrainContext) -> None:
 
     if not context.options.keep_checkpoints:
         context.run_dir.remove_checkpoints()
-        RunDir(context.run_dir.path / FULL_PRECISION).remove_checkpoints()
+        context.run_dir.inside(FULL_PRECISION).remove_checkpoints()
+    context.run_dir.publish(last=True)
 
 
 def _run_path(output: str | Path | None, root: str | Path, *, resume: bool) -> str:

@@ -21,17 +21,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from dataprep import __version__
 from dataprep.core.errors import FileError, InputError, UsageError, first_line
-from dataprep.core.io import check_local, new_folder, write_text, writing
+from dataprep.core.io import new_folder, write_text, writing
 from dataprep.core.options import absolute, to_config, to_toml
 from dataprep.core.records import describe
 from dataprep.tokens.shards.writing import locked
+from dataprep.train.machines import wait_for
 from dataprep.train.options import TrainOptions
+
+if TYPE_CHECKING:
+    from dataprep.train.distributed import World
+    from dataprep.train.remote import RemoteRun
 
 OPTIONS, FACTS, METRICS, TOKENS = "options.toml", "facts.json", "metrics.jsonl", "tokens"
 RESULTS = "results.json"
@@ -72,15 +77,38 @@ def working_in(path: Path) -> Iterator[None]:
 
 
 class RunDir:
-    """A run's directory."""
+    """A run's directory.
 
-    def __init__(self, path: str | Path) -> None:
-        check_local(path, "a run's directory")
-        self.path = Path(path)
+    Args:
+        path: the directory, of this machine or shared by all machines.
+        remote: where the run is kept, if the directory is only this machine's copy of it.
+        name: what the user knows the run by. Defaults to the path.
+    """
+
+    def __init__(self, path: str | Path, remote: RemoteRun | None = None, name: str = "") -> None:
+        self.path, self.remote, self.name = Path(path), remote, name or str(path)
         # `branch` has the checkpoint that the second student of `--qat` starts from.
         self.checkpoints, self.branch = self.path / "checkpoints", self.path / "branch"
         self._metrics = self.path / METRICS
         self._new = False
+
+    def inside(self, name: str) -> RunDir:
+        """Return the directory of another run, in this one."""
+        return RunDir(self.path / name, self.remote, f"{self.name}/{name}")
+
+    def publish(self, *, last: bool = False) -> None:
+        """Bring the files to where the run is kept."""
+        if self.remote is not None:
+            self.remote.publish(last=last)
+
+    def share(self, world: World, path: Path) -> None:
+        """Wait until all processes see a file that the first one has written."""
+        if world.first:
+            self.publish()
+        world.wait()
+        if self.remote is not None:
+            self.remote.fetch(world)
+        wait_for(path)
 
     def begin(
         self,
@@ -96,13 +124,13 @@ class RunDir:
         if resume and recorded is not None:
             if other := options.differences(recorded):
                 raise UsageError(
-                    f"--resume: the run in {self.path} was begun with another {', '.join(other)}: give the "
+                    f"--resume: the run in {self.name} was begun with another {', '.join(other)}: give the "
                     "same, or begin a new run"
                 )
             return
         if self.path.is_dir() and any(self.path.iterdir()):
             has = "a run" if (self.path / OPTIONS).is_file() else "other files"
-            raise UsageError(f"-o {self.path}: the directory holds {has} already; --resume continues a run")
+            raise UsageError(f"-o {self.name}: the directory holds {has} already; --resume continues a run")
         self._new = True
         with writing(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -124,6 +152,8 @@ class RunDir:
                 for name in (OPTIONS, FACTS, METRICS):
                     (self.path / name).unlink(missing_ok=True)
                 shutil.rmtree(self.path / TOKENS, ignore_errors=True)
+                if self.remote is not None:
+                    self.remote.remove()
             raise
 
     def record(self, facts: Mapping[str, Any], *, resume: bool) -> None:
@@ -134,7 +164,7 @@ class RunDir:
         # Only the data: the number of parameters or the class's name can change with a library's version.
         if resume and before is not None and before.get("data") != plain.get("data"):
             raise UsageError(
-                f"--resume: the data of the run in {self.path} were others (by their SHA-256): give the same "
+                f"--resume: the data of the run in {self.name} were others (by their SHA-256): give the same "
                 "files, or begin a new run"
             )
         document = orjson.dumps({"dataprep": __version__, **plain}, option=orjson.OPT_INDENT_2)
@@ -284,7 +314,7 @@ def advise_on_interrupt(run_dir: RunDir, log: Callable[[str], None]) -> Iterator
         start = "starts again: there is no checkpoint yet"
         if steps:
             start = f"continues after step {max(steps):,}"
-        log(f"interrupted: the same command with -o {run_dir.path} --resume {start}")
+        log(f"interrupted: the same command with -o {run_dir.name} --resume {start}")
         raise
 
 

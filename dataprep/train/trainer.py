@@ -129,7 +129,7 @@ class Trainer:
         student.model.to(self.world.device)
         self.module = wrap_model(LossModule(student.model, objective), self.world, fsdp=self.options.fsdp)
         self.optimizer = make_optimizer(self.module, self.options, self.learning_rate)
-        self.checkpoints = Checkpoints(self.run_dir.checkpoints, self.module, self.optimizer, self.world)
+        self.checkpoints = Checkpoints(self.run_dir, self.module, self.optimizer, self.world)
         self.forward = compile_module(self.module) if self.options.compile else self.module
         self.tensorboard: Callable[[Mapping[str, Any]], None] | None = None
 
@@ -246,11 +246,11 @@ class Trainer:
         if not last and self.options.eval_every and done % self.options.eval_every == 0:
             self.evaluate(done)
         # Before the run's own checkpoint: a run resumed from that one does not reach this step again.
+        facts = {"metrics": self.run_dir.metrics_size()}
         if done == self.branch:
-            branch = Checkpoints(self.run_dir.branch, self.module, self.optimizer, self.world)
-            branch.save(done, {"metrics": self.run_dir.metrics_size()}, keep=1)
+            self.checkpoints.save(done, facts, keep=1, folder=self.run_dir.branch)
         if self.options.save_every and done % self.options.save_every == 0 and not last:
-            self.checkpoints.save(done, {"metrics": self.run_dir.metrics_size()}, keep=self.options.keep)
+            self.checkpoints.save(done, facts, keep=self.options.keep)
 
     def _save_last(self) -> None:
         """Write a checkpoint after the last step, so that nothing that follows can lose the training."""

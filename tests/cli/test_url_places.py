@@ -209,7 +209,6 @@ def test_an_output_in_a_store_is_not_replayed(run, rows, s3):
         "tokenize {rows} {rows} --student a --teacher b -o s3://b/pairs.pt",
         "predict s3://b/model {rows} -o out.jsonl",
         "tokenize {rows} --tokenizer s3://b/t.model --chat-format llama-3 -o shards",
-        "train {rows} -o s3://b/run",
         "export {rows} --to hub-dir -o s3://b/out",
         "export {rows} --to llama-factory -o s3://b/out.json",
         "card {rows} -o s3://b/README.md",

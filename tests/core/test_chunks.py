@@ -1,14 +1,19 @@
 """Chunks of a fixed size: each line in exactly one of them, whatever the bytes and the size."""
 
 import gzip
+from hashlib import sha256
+from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import InputError, UsageError
-from dataprep.core.io import halves, in_chunks, pieces, read_blocks
+from dataprep.core.io import array_block, halves, in_chunks, pieces, read_blocks
 from dataprep.core.io.part_files import CHUNK_VARIABLE, chunk_bytes
+from dataprep.core.parallel import per_row
+from dataprep.core.parallel.chunks import Chunk, outcomes_of
 
 TEXTS = st.lists(st.sampled_from([b"\n", b"a", b"{}", b"\r", b"\xff", b"long line", b" "]), max_size=40)
 
@@ -96,3 +101,27 @@ def test_a_bad_chunk_size_in_the_environment_is_an_error(monkeypatch, value):
     monkeypatch.setenv(CHUNK_VARIABLE, value)
     with pytest.raises(UsageError, match=rf"{CHUNK_VARIABLE}={value}"):
         chunk_bytes()
+
+
+def test_lines_that_end_workers_leave_the_others_in_their_places(tmp_path):
+    """Each file begins with its first block, and arrays and lines with a carriage return keep all rows."""
+    paths = [str(tmp_path / name) for name in ("a.jsonl", "b.jsonl", "c.json")]
+    for path, data in zip(paths, (b'{"n":\r 1}\n0\n', b"0\n0\n{}\n0", b'[{"n": 1}, {"n": 2}]'), strict=True):
+        Path(path).write_bytes(data)
+    blocks = [*read_blocks(paths[0]), *read_blocks(paths[1]), array_block(paths[2])]
+    operator = per_row(orjson.dumps)
+    chunk = Chunk(0, tuple(blocks), without=frozenset({sha256(b"0").digest()}))
+    found = [
+        (block.path, block.first, outcome.rows_in, [failure.reason for failure in outcome.failures])
+        for block, outcome in outcomes_of(operator, chunk)
+    ]
+    ends = ["ends its worker"]
+    assert found == [
+        (paths[0], True, 1, []),
+        (paths[0], False, 1, ends),
+        (paths[1], True, 1, ends),
+        (paths[1], False, 1, ends),
+        (paths[1], False, 1, []),
+        (paths[1], False, 1, ends),
+        (paths[2], True, 2, []),
+    ]

@@ -38,7 +38,8 @@ if __name__ == "__main__":  # workers are started, not forked, where polars has 
     source, output, address, rejects, log = sys.argv[1:]
     ledger = Ledger()
     try:
-        with parallel.engine(address or None), open_rejects(rejects or None) as bad, open_output(output) as out:
+        run = parallel.engine(address or None)
+        with run, open_rejects(rejects or None) as bad, open_output(output) as out:
             blocks = read_row_blocks(source)
             parallel.run_into(blocks, Fragile(log), out, ledger, bad, paths=[source], workers=2)
     except DataprepError as error:

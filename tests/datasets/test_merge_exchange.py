@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -19,31 +19,20 @@ from hypothesis import strategies as st
 
 from dataprep import merge_files, mix_files, write_rows
 from dataprep.core.errors import DataprepError, FileError, InputError, UsageError
-from dataprep.core.io import blocks, chunks
+from dataprep.core.io import blocks, chunks, rows
 from dataprep.core.io.part_files import CHUNK_VARIABLE
-from dataprep.core.parallel import Inline, Processes, engines
 from dataprep.datasets import merge_exchange, merge_inputs
 from tests.core.test_changed import CHANGED, every_change, once, source
 from tests.datasets.test_merge import BLANK, FILES, ODD_ROWS, joined, numbered_rows, rows_in, shuffled
+from tests.engines import engine_on
 from tests.helpers import listing
 
 TIMEOUT = 60
 
 
-@contextmanager
-def on_cluster(backend):
-    """Run what is inside as on a cluster, of which ``backend`` does the work."""
-    one = engines.Engine("here", _connected=backend)
-    engines._engines.append(one)
-    try:
-        yield
-    finally:
-        engines._engines.remove(one)
-
-
-@pytest.fixture(params=[Inline(), Processes(2)], ids=["inline", "processes"])
+@pytest.fixture(params=["portable", 2], ids=["here", "processes"])
 def backend(request):
-    """What does the work of the cluster."""
+    """What does the work in place of a cluster."""
     return request.param
 
 
@@ -75,7 +64,7 @@ def in_all_formats(folder, *, bad=False):
     document = [{"n": n} for n in range(100)]
     (folder / "d.json").write_bytes(orjson.dumps(document[:50] + [5] * bad + document[50:]))
     (folder / "e.jsonl").write_bytes(joined(rows[400:500] + broken + rows[500:]))
-    with on_cluster(Inline()):
+    with engine_on("portable"):
         merge_files([folder / "a.jsonl"], f"{folder}/f/", seed=1)
     return [folder / name for name in ("a.jsonl", "b.jsonl.gz", "c.csv", "d.json", "e.jsonl", "f")]
 
@@ -83,7 +72,7 @@ def in_all_formats(folder, *, bad=False):
 def merged(folder, engine, paths, target, **options):
     """What a merge gives: all files that it writes, its ledger in order, or the error."""
     folder.mkdir()
-    with on_cluster(engine) if engine else nullcontext():
+    with engine_on(engine):
         try:
             ledger = merge_files(paths, f"{folder}/{target}", rejects=folder / "bad.jsonl", **options)
         except DataprepError as error:
@@ -110,12 +99,13 @@ def test_the_output_is_that_of_one_process(tmp_path, backend, target, bad, shuff
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**40])
-def test_the_order_is_that_of_pythons_shuffle(tmp_path, backend, seed):
+def test_the_order_is_that_of_pythons_shuffle(tmp_path, monkeypatch, backend, seed):
     """The oracle is the standard library."""
+    monkeypatch.setenv(CHUNK_VARIABLE, "10000")
     rows = numbered_rows(3000, 100)
     (tmp_path / "a.jsonl").write_bytes(joined(rows[:100]))
     (tmp_path / "b.jsonl").write_bytes(joined(rows[100:]))
-    with on_cluster(backend):
+    with engine_on(backend):
         ledger = merge_files([tmp_path / "b.jsonl", tmp_path / "a.jsonl"], tmp_path / "out.jsonl", seed=seed)
     assert (tmp_path / "out.jsonl").read_bytes() == joined(shuffled(rows, seed))
     assert (ledger.rows_in, ledger.rows_out) == (3000, 3000)
@@ -138,7 +128,7 @@ def test_every_row_comes_once_whatever_the_size_of_chunks(tmp_path_factory, file
         paths.append(folder / f"{number}.jsonl")
         paths[-1].write_bytes(data)
         rows += rows_in(data)
-    with pytest.MonkeyPatch.context() as patch, on_cluster(Inline()):
+    with pytest.MonkeyPatch.context() as patch, engine_on("portable"):
         patch.setenv(CHUNK_VARIABLE, str(size))
         patch.setattr(merge_exchange, "PIECES", pieces)
         merge_files(paths, folder / "out.jsonl", seed=seed, check=check)
@@ -163,7 +153,7 @@ def test_rows_that_pass_this_process_are_those_of_one_process(
     piped = io.TextIOWrapper(io.BufferedReader(io.BytesIO(joined(rows[600:]))))
     monkeypatch.setattr(sys, "stdin", piped)
     monkeypatch.chdir(tmp_path)
-    with on_cluster(backend):
+    with engine_on(backend):
         merge_files(["a.jsonl", "b.jsonl.gz", "-"], target, seed=5)
     out = capfdbinary.readouterr().out if target == "-" else gzip.decompress(Path(target).read_bytes())
     assert out == joined(shuffled(rows[600:] + rows[:600], 5))
@@ -176,7 +166,7 @@ def test_a_pipe_and_a_file_named_twice(tmp_path, monkeypatch, backend):
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(joined(rows[:100])))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(joined(rows[100:])))))
-    with on_cluster(backend):
+    with engine_on(backend):
         merge_files([path, "-", path], f"{tmp_path}/out/", seed=5)
     parts = sorted((tmp_path / "out").glob("part-*"))
     assert b"".join(part.read_bytes() for part in parts) == joined(
@@ -221,7 +211,7 @@ def wrong_inputs(folder):
 def test_the_first_error_is_that_of_one_process(tmp_path, monkeypatch, backend, names, shuffle, target):
     """Whatever is found in later chunks; nothing is left behind but whole parts, for a later run."""
     monkeypatch.setattr("dataprep.core.jsonl.MAX_LINE", 2000)
-    for module in (merge_inputs, blocks, chunks):
+    for module in (merge_inputs, blocks, chunks, rows):
         monkeypatch.setattr(module, "MAX_LINE", 2000)
     wrong_inputs(tmp_path / "in")
     paths = [tmp_path / "in" / name for name in names]
@@ -229,7 +219,7 @@ def test_the_first_error_is_that_of_one_process(tmp_path, monkeypatch, backend, 
     for number, engine in enumerate([None, None, backend]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        with on_cluster(engine) if engine else nullcontext(), pytest.raises(DataprepError) as caught:
+        with engine_on(engine), pytest.raises(DataprepError) as caught:
             merge_files(paths, f"{folder}/{target}", workers=2 if number == 1 else 1, shuffle=shuffle)
         errors.append((type(caught.value), str(caught.value)))
         left = [name for name in contents(folder) if not (".work/" in name or "part-" in name)]
@@ -239,13 +229,12 @@ def test_the_first_error_is_that_of_one_process(tmp_path, monkeypatch, backend, 
     assert errors[2] == errors[0]
 
 
-@pytest.mark.parametrize("backend", [Inline()], ids=["inline"])
 @every_change
 @pytest.mark.parametrize(
     "options", [{}, {"check": False}, {"shuffle": False}], ids=["checked", "not", "in order"]
 )
 @pytest.mark.parametrize("phase", [0.3, 1.2, 1.6], ids=["scanning", "dividing", "joining"])
-def test_an_input_that_changes_is_an_error(tmp_path, monkeypatch, backend, change, options, phase):
+def test_an_input_that_changes_is_an_error(tmp_path, monkeypatch, change, options, phase):
     """In each pass: no output, and the earlier one stays."""
     monkeypatch.setenv(CHUNK_VARIABLE, "30000")
     path, output = tmp_path / "a.jsonl", tmp_path / "out.jsonl"
@@ -253,7 +242,7 @@ def test_an_input_that_changes_is_an_error(tmp_path, monkeypatch, backend, chang
     output.write_bytes(b"earlier")
     progress = once(path, change, int(phase * path.stat().st_size))
     with (
-        on_cluster(backend),
+        engine_on("portable"),
         pytest.raises((InputError, OSError), match=r"a\.jsonl: (the file was changed|no such file)"),
     ):
         merge_files([path], output, progress=progress, **options)
@@ -267,7 +256,7 @@ def test_rows_that_moved_unnoticed_are_found_out(tmp_path, monkeypatch):
     monkeypatch.setattr("dataprep.core.io.reading.Identity.check", lambda *_: None)
     moved = path.read_bytes()[:-100_000].replace(b"Boxes", b"Box", 1)
     progress = once(path, lambda path: path.write_bytes(moved + b" " * 100_002), path.stat().st_size - 1)
-    with on_cluster(Inline()), pytest.raises(InputError, match=CHANGED):
+    with engine_on("portable"), pytest.raises(InputError, match=CHANGED):
         merge_files([path], tmp_path / "out.jsonl", progress=progress)
 
 
@@ -276,7 +265,7 @@ def test_an_output_may_be_one_of_the_inputs(tmp_path, backend):
     rows = numbered_rows(1000, 60)
     path = tmp_path / "a.jsonl"
     path.write_bytes(joined(rows))
-    with on_cluster(backend):
+    with engine_on(backend):
         merge_files([path], path, seed=4)
     assert path.read_bytes() == joined(shuffled(rows, 4))
 
@@ -285,7 +274,7 @@ def test_rows_are_limited_by_memory(tmp_path):
     """The message has the bytes for a row, and it comes before they are used."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(joined(numbered_rows(1000)))
-    with on_cluster(Inline()):
+    with engine_on("portable"):
         merge_files([path], tmp_path / "out.jsonl", memory=32_000)
         with pytest.raises(UsageError, match=r"takes 32 bytes .* 31,999 bytes are enough for 999 rows"):
             merge_files([path], tmp_path / "no.jsonl", memory=31_999)
@@ -298,7 +287,7 @@ def test_the_progress_adds_up(tmp_path, backend):
     (tmp_path / "a.jsonl").write_bytes(data)
     for shuffle in (True, False):
         counts = []
-        with on_cluster(backend):
+        with engine_on(backend):
             merge_files(
                 [tmp_path / "a.jsonl"], tmp_path / "out.jsonl", shuffle=shuffle, progress=counts.append
             )
@@ -325,7 +314,7 @@ def test_a_join_or_split_whose_worker_is_killed_is_done_again(tmp_path, monkeypa
 
     for kind in (merge_exchange.Split, merge_exchange.Join):
         monkeypatch.setattr(kind, "__call__", dying(kind.__name__, kind.__call__))
-    with on_cluster(Processes(2)):
+    with engine_on(2):
         merge_files([tmp_path / "a.jsonl"], f"{tmp_path}/out/", seed=4)
     assert listing(deaths) == ["Join", "Split"]
     parts = sorted((tmp_path / "out").glob("part-*"))
@@ -347,7 +336,7 @@ def test_a_row_that_ends_its_worker_is_one_reject(tmp_path, monkeypatch):
 
     monkeypatch.setattr(merge_inputs.orjson, "loads", deadly)
     monkeypatch.setenv(CHUNK_VARIABLE, "20000")
-    with on_cluster(Processes(2)):
+    with engine_on(2):
         ledger = merge_files([tmp_path / "a.jsonl"], tmp_path / "out.jsonl", rejects=tmp_path / "bad.jsonl")
     monkeypatch.undo()
     others = rows[:poison] + rows[poison + 1 :]
@@ -481,7 +470,7 @@ def test_a_damaged_record_is_done_again(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError
 
-    with on_cluster(Inline()):
+    with engine_on("portable"):
         with monkeypatch.context() as patch:
             patch.setattr("dataprep.core.io.parts.PartsFolder.commit", fail)
             with pytest.raises(ZeroDivisionError):

@@ -1,13 +1,6 @@
 """Shards by tasks: the bytes of one process, wherever parts and shards are, whatever is killed."""
 
-import os
 import pickle
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -16,9 +9,7 @@ import numpy as np
 import pytest
 
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.core.io import forget_work
 from dataprep.core.io.part_files import CHUNK_VARIABLE, folder_at
-from dataprep.core.ledger import RESUMED, listening
 from dataprep.core.parallel import Inline
 from dataprep.core.urls import is_url
 from dataprep.tokens.options import ShardOptions
@@ -76,14 +67,6 @@ def counting(monkeypatch):
 def by_tasks(place):
     """Have shards at a place written by tasks: always at a URL, and in a folder on a cluster."""
     return engine_on(None if is_url(place) else "inline")
-
-
-@contextmanager
-def forgetting(fresh):
-    """Forget what an earlier run has done, as `--fresh` does."""
-    token = forget_work.set(fresh)
-    yield
-    forget_work.reset(token)
 
 
 @pytest.fixture
@@ -279,104 +262,6 @@ def test_other_libraries_on_a_node_are_an_error(source, tmp_path, monkeypatch):
         tokenize(source, tmp_path / "out")
 
 
-RUN = """
-import os, sys, time
-from tests.engines import engine_on
-from tests.tokens.test_distributed import tokenize
-from tests.tokens_fakes import Bytes
-
-class Slow(Bytes):
-    def encode(self, text):
-        time.sleep(float(os.environ.get("PAUSE", "0")))
-        return super().encode(text)
-
-if __name__ == "__main__":
-    source, output, workers = sys.argv[1:]
-    with engine_on(int(workers)):
-        tokenize(source, output, tokenizer=Slow(), pack=512)
-"""
-
-
-def start(tmp_path, source, output, workers, pause="0"):
-    """Make shards in a process of its own."""
-    (tmp_path / "run.py").write_text(RUN, encoding="utf-8")
-    return subprocess.Popen(
-        [sys.executable, "run.py", str(source), output, str(workers)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PAUSE": pause},
-        stderr=subprocess.PIPE,
-    )
-
-
-def finish(process):
-    """Wait for a run, which must succeed."""
-    _, errors = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0, errors.decode()
-
-
-def records(folder):
-    """The records of finished chunks."""
-    return [*folder.glob(".shards.parts/.work/*/*.json")]
-
-
-def kill_after(process, folder, count):
-    """End a run as soon as so many chunks are finished; return how many were."""
-    deadline = time.monotonic() + TIMEOUT
-    while len(records(folder)) < count:
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return len(records(folder))
-
-
-@contextmanager
-def counted():
-    """Count what is reported inside, by kind."""
-    counts = Counter()
-    with listening(lambda what, count, _total: counts.update({what: count})):
-        yield counts
-
-
-@pytest.mark.medium
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
-def test_a_killed_run_goes_on_where_it_was(source, tmp_path, before, after):
-    """Its finished chunks are not encoded again, by any number of workers."""
-    tokenize(source, tmp_path / "local", pack=512)
-    out = tmp_path / "out"
-    done = kill_after(start(tmp_path, source, "out", before, pause="0.002"), out, 5)
-    with pytest.raises(FileError, match="holds no finished shards"):
-        Shards.open(out)
-    with engine_on(after), counted() as counts:
-        tokenize(source, out, pack=512)
-    assert counts[RESUMED] == done
-    assert content_of(out) == content_of(tmp_path / "local")
-
-
-@pytest.mark.medium
-def test_what_is_kept_belongs_to_rows_and_options(source, tmp_path):
-    """Packing comes later and changes nothing; `--fresh`, other options and other rows begin anew."""
-    out = tmp_path / "out"
-    done = kill_after(start(tmp_path, source, "out", 1, pause="0.002"), out, 3)
-    for settings, fresh, expected in (
-        ({"pack": 512, "max_length": 4}, False, 0),
-        ({"pack": 700, "max_length": 512}, False, done),
-        ({"pack": 512}, True, 0),
-    ):
-        copy = tmp_path / f"{expected}{fresh}"
-        shutil.copytree(out, copy)
-        with engine_on("inline"), forgetting(fresh), counted() as counts:
-            tokenize(source, copy, rejects=tmp_path / "bad.jsonl", **settings)
-        assert counts[RESUMED] == expected
-    write_rows(source, ROWS[1:601])
-    with engine_on("inline"), counted() as counts:
-        tokenize(source, out, pack=512)
-    assert counts[RESUMED] == 0
-    tokenize(source, tmp_path / "local", pack=512)
-    assert content_of(out) == content_of(tmp_path / "local")
-
-
 def test_finished_shards_of_a_killed_run_are_kept(source, place, tmp_path, monkeypatch):
     """Those that have the same pieces; the others are gathered."""
     monkeypatch.setattr(shard_writing, "SHARD_TOKENS", 20_000)
@@ -399,31 +284,6 @@ def test_finished_shards_of_a_killed_run_are_kept(source, place, tmp_path, monke
         assert sorted(written[4:]) == [*range(3, len(read_manifest(place)["shards"]))]
     tokenize(source, tmp_path / "local", pack=300)
     assert files_at(place) == content_of(tmp_path / "local")
-
-
-@pytest.mark.medium
-def test_a_worker_that_is_killed_is_replaced(source, tmp_path):
-    """Its chunk is encoded again, and the bytes are the same."""
-    tokenize(source, tmp_path / "local", pack=512)
-    process = start(tmp_path, source, "out", 2, pause="0.002")
-    killed = set()
-    for count in (1, 4):
-        while len(records(tmp_path / "out")) < count:
-            assert process.poll() is None, process.stderr.read().decode()
-            time.sleep(0.01)
-        victims = children(process.pid) - killed
-        assert victims
-        killed.add(victim := min(victims))
-        os.kill(victim, signal.SIGKILL)
-    finish(process)
-    assert content_of(tmp_path / "out") == content_of(tmp_path / "local")
-
-
-def children(pid):
-    """The processes that a process has started."""
-    return {
-        int(pid) for path in Path(f"/proc/{pid}/task").glob("*/children") for pid in path.read_text().split()
-    }
 
 
 def test_two_runs_into_one_place_do_not_mix(source, place):

@@ -85,7 +85,7 @@ def t5(**other: object) -> T5ForConditionalGeneration:
 def pieces(path: str, kept=("ok",), max_length=None, truncation="error", parts=("answer", FIRST, SECOND)):
     """The rows of a file as an encoder-decoder is given them."""
     encoder = PairTaskEncoder(ToyTokenizer(), END, START, max_length, truncation)
-    return encode_tasks(read_rows([path], kept), dict.fromkeys(parts, 1.0), encoder)
+    return encode_tasks(read_rows([str(path)], kept), dict.fromkeys(parts, 1.0), encoder)
 
 
 def plain_losses(model, data, items) -> list[torch.Tensor]:
@@ -190,7 +190,8 @@ def test_a_decoder_learns_the_same_parts_as_chat_rows(tmp_path):
     """Decoders: each part's loss is that of its chat rows alone, by transformers."""
     path = write_jsonl(tmp_path / "rows.jsonl", [row(0), row(3)])
     encoder = ChatTaskEncoder(ToyTokenizer(), chat_format_of("llama3"), 256, "error")
-    made = encode_tasks(read_rows([path], ("ok",)), dict.fromkeys(("answer", FIRST, SECOND), 1.0), encoder)
+    parts = dict.fromkeys(("answer", FIRST, SECOND), 1.0)
+    made = encode_tasks(read_rows([str(path)], ("ok",)), parts, encoder)
     plain = tiny_model.llama(vocab_size=512, max_position_embeddings=512)
     own = copy.deepcopy(plain)
     use_packed_attention(own)
@@ -324,7 +325,7 @@ def test_bad_rows_are_named(tmp_path, bad, message):
     """A row of the wrong kind stops the run before training, with its place."""
     path = write_jsonl(tmp_path / "rows.jsonl", [row(0), bad])
     with pytest.raises(InputError, match=rf"rows\.jsonl:2: {message}"):
-        read_rows([path], ("ok",))
+        read_rows([str(path)], ("ok",))
 
 
 def test_a_run_from_end_to_end(tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from dataprep.cli.options import (
 )
 from dataprep.cli.progress import bytes_bar, training_bar
 from dataprep.core.errors import WorkspaceError, shortened
+from dataprep.core.urls import is_url
 from dataprep.train.options import PredictOptions, TrainOptions
 
 if TYPE_CHECKING:
@@ -35,11 +36,15 @@ SAMPLE = 2000  # characters that are shown of a sample's prompt, and of its answ
 @with_options
 def train_command(
     *,
-    data: list[str] | None = argument(None, "Files of rows, or a directory of shards.", "[DATA]..."),
+    data: list[str] | None = argument(
+        None, "Files of rows, or a directory of shards; also their URLs.", "[DATA]..."
+    ),
     eval_data: list[str] | None = flag(
         None, "Rows to measure the loss on; can be repeated.", "--eval", "FILE"
     ),
-    output: str | None = flag(None, "Defaults to a new one in runs/.", "-o", "--output", "DIR"),
+    output: str | None = flag(
+        None, "The run's directory, or a URL. Defaults to a new one in runs/.", "-o", "--output", "DIR"
+    ),
     resume: bool = flag(False, "Continue the run in DIR, or the newest, from its checkpoint.", "--resume"),
     options: From[TrainOptions],
     rejects: Rejects = None,
@@ -93,8 +98,10 @@ def _data(data: list[str], eval_data: list[str], workspace: str | None) -> tuple
 
 
 def _with_date(options: TrainOptions, paths: list[str], workspace: str | None) -> TrainOptions:
+    from dataprep.core.io import files_of
     from dataprep.models.loading import is_preset
     from dataprep.models.student import template_folder
+    from dataprep.tokens.shards.manifest import is_shards
     from dataprep.train.objectives.registry import choose_objective
 
     # Presets have no template of their own, shards know their date, and soft labels have no conversations.
@@ -102,10 +109,11 @@ def _with_date(options: TrainOptions, paths: list[str], workspace: str | None) -
     named = (preset and options.tokenizer is None) or options.objective == "soft-label"
     if options.date is not None or options.chat_format not in (None, "template") or named:
         return options
-    if any(path == "-" or Path(path).is_dir() for path in paths):
+    if any(path == "-" or is_shards(path) for path in paths):
         return options
-    # The first row is looked at before a model of the hub is fetched.
-    if choose_objective(paths, options, [], skip_bad=True).name == "soft-label":
+    # The first row is looked at before a model of the hub is fetched. Objects are fetched later.
+    files = [part for path in paths if not is_url(path) for part in files_of(path)]
+    if files and choose_objective(files, options, [], skip_bad=True).name == "soft-label":
         return options
     folder = template_folder(None if preset else options.model, options.tokenizer)
     return replace(options, date=settled_date(None, options.chat_format, folder, workspace=workspace))
@@ -141,7 +149,7 @@ def _lines(done: Trained) -> Iterator[str]:
             yield f"  {title}"
             # A prompt can fill the model's whole context.
             yield from (f"    {line}" for line in shortened(text.strip(), SAMPLE).split("\n"))
-    if (done.path / "loss.png").is_file():
+    if isinstance(done.path, Path) and (done.path / "loss.png").is_file():
         yield f"  the curve: {done.path}/loss.png"
 
 

@@ -129,7 +129,9 @@ class LocalFolder:
         """Write a file, which appears whole, from a stream to its end."""
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(target) as file:
+        # Its hidden name is its own: where each machine has its own locks, another one that writes the same
+        # part would take it for a leftover.
+        with new_file(target.with_name(f"{target.name}.{os.urandom(4).hex()}")) as file:
             while piece := stream.read(1 << 20):
                 file.write(piece)
             # Before the rename, for a file system that reports a full disk only when a file is closed.

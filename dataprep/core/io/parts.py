@@ -184,11 +184,9 @@ class PartsFolder:
         self._remove([*strays, *self._work()])
         self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
-            for path in [
-                *Path(self.where).glob(".part-*.partial"),
-                *Path(self.where).glob(f"{WORK}/.*.partial"),
-            ]:
-                remove_unlocked(path)
+            for path in Path(self.where).rglob(".*.partial"):
+                if path.name.startswith(".part-") or WORK in path.parts:
+                    remove_unlocked(path)
             with suppress(OSError):
                 Path(self.where, WORK).rmdir()
 

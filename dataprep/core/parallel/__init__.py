@@ -7,6 +7,7 @@ workers.
 
 from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
 from dataprep.core.parallel.engines import Engine, backend_for, cluster, current, engine
+from dataprep.core.parallel.exchanging import exchange
 from dataprep.core.parallel.folding import (
     Fold,
     LineNumbers,
@@ -31,7 +32,7 @@ from dataprep.core.parallel.operators import (
     values_of,
     without_output,
 )
-from dataprep.core.parallel.pool import Pool, available_cores
+from dataprep.core.parallel.pool import Pool, available_cores, in_threads
 from dataprep.core.parallel.runner import (
     AUTO_WORKERS_BYTES,
     by_chunks,
@@ -41,5 +42,4 @@ from dataprep.core.parallel.runner import (
     run_operator,
     workers_for,
 )
-from dataprep.core.parallel.tasks import Bisection, exchange, run
-from dataprep.core.parallel.threads import in_threads
+from dataprep.core.parallel.tasks import Bisection, run

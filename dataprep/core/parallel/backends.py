@@ -1,7 +1,7 @@
 """Run tasks in this process or on several, each task when a worker is free for it.
 
 ``Backend`` is the interface; ``on_ray`` has the backend for many machines. ``tasks.run`` and
-``tasks.exchange`` use it.
+``exchanging.exchange`` use it.
 """
 
 from __future__ import annotations

@@ -8,13 +8,15 @@ run the work of its chunk.
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, cast
 
-from dataprep.core.errors import WorkerError
+from dataprep.core.errors import UsageError, WorkerError
 from dataprep.core.io import (
     Block,
     Output,
@@ -37,6 +39,7 @@ from dataprep.core.parallel.operators import Failure, Noted, OfChunk, Operator, 
 from dataprep.core.parallel.pool import Ahead
 from dataprep.core.parallel.records import Record, from_json, to_json
 from dataprep.core.parallel.tasks import Bisection, run
+from dataprep.core.urls import without_credentials
 
 ENDS_WORKER = "ends its worker"
 
@@ -146,36 +149,30 @@ def outcomes_of(operator: Operator | OfChunk, chunk: Chunk) -> Iterator[tuple[Bl
     for place, block in enumerate(chunk.blocks):
         rows = chunk.rows_before[place] if chunk.rows_before is not None else None
         for piece in pieces(block):
-            for whole in _apart(piece, chunk.without) if chunk.without else (piece,):
-                if isinstance(whole, bytes):
-                    outcome = _ended(whole)
+            for whole, ends in _apart(piece, chunk.without) if chunk.without else ((piece, False),):
+                if ends:
+                    outcome = _ended(whole.read().removesuffix(b"\n"))
                 else:
                     with named(block):
                         outcome = function(whole if rows is None else replace(whole, rows_before=rows))
                 rows = None if rows is None else rows + outcome.rows_in
-                yield (piece if isinstance(whole, bytes) else whole), outcome
+                yield whole, outcome
 
 
-def _apart(block: Block, without: frozenset[bytes]) -> Iterator[Block | bytes]:
-    """Yield the lines between those that end the worker as blocks, and these as they are."""
-    data = block.read()
-    begin = end = 0  # of the lines since the last one that ends the worker
-    for line in data.split(b"\n") if not block.array else ():
-        following = min(end + len(line) + 1, len(data))
-        if _digest(line) in without:
-            if begin < end:
-                yield _within(block, data, begin, end)
-            yield line
-            begin = following
-        end = following
-    if begin < end:
-        yield _within(block, data, begin, end)
-
-
-def _within(block: Block, data: bytes, begin: int, end: int) -> Block:
-    """Return some lines of a block with their place in the file, which offsets of rows are counted from."""
-    start = block.start
-    return replace(block, start=start + begin, end=start + end, data=data[begin:end], first=False)
+def _apart(block: Block, without: frozenset[bytes]) -> Iterator[tuple[Block, bool]]:
+    """Yield lines that end the worker, one by one, and those between; and whether it is such a line."""
+    if block.array:
+        yield block, False
+        return
+    # Each with its place in the file, which offsets of rows are counted from.
+    first, start = block.first, block.start
+    for ends, group in groupby(
+        io.BytesIO(block.read()), lambda line: _digest(line.removesuffix(b"\n")) in without
+    ):
+        lines = [*group]
+        for data in lines if ends else [b"".join(lines)]:
+            yield replace(block, start=start, end=start + len(data), data=data, first=first), ends
+            first, start = False, start + len(data)
 
 
 def _digest(line: bytes) -> bytes:
@@ -327,12 +324,24 @@ def checked(chunks: Iterable[Chunk], targets: Sequence[PartTarget | None] = ()) 
     if first is None:
         return
     if present is not None and present.cluster is not None:
-        block = first.blocks[0]
+        remaining = map(_without_secrets, remaining)
+        block = _without_secrets(first).blocks[0]
         source = None if block.data is not None else block.file
         for place in {target.where: None for target in targets if target is not None} or [None]:
             present.check(source, place)
     yield first
     yield from remaining
+
+
+def _without_secrets(chunk: Chunk) -> Chunk:
+    """Return a chunk; raise ``UsageError`` if a URL in it has a password: it travels to all nodes."""
+    for block in chunk.blocks:
+        if block.data is None and without_credentials(block.file) != block.file:
+            raise UsageError(
+                f"{block.path}: holds a password or signature, which --cluster would send to all nodes; give "
+                "credentials in the environment of the nodes"
+            )
+    return chunk
 
 
 def _settled(record: Record, outputs: Sequence[Output | None]) -> Iterator[tuple[Block, Outcome]]:

@@ -16,6 +16,7 @@ from dataprep.core.io.stores import is_shared
 from dataprep.core.optional import require
 from dataprep.core.options import check_whole
 from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
+from dataprep.core.urls import without_credentials
 
 
 @dataclass
@@ -63,6 +64,8 @@ class Engine:
         source = source if ("reads", source) in new else None
         place = place if ("writes", place) in new else None
         for path in filter(None, (source, place)):
+            if without_credentials(path) != path:
+                raise UsageError(f"{path}: holds a password; give credentials in the environment")
             if not is_shared(path):
                 raise UsageError(f"{path}: only this process sees it; give a place that all nodes see")
         check_nodes(self.backend, source, place)

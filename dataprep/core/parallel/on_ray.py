@@ -179,7 +179,7 @@ class _Crew:
     def __init__(self, work: Work, limit: int | None) -> None:
         # Pieces are results of their own, which stay on the node; the first result says how the task ended.
         self._pieces = work.buckets if isinstance(work, _Keeping) else 0
-        self._joins = isinstance(work, _Joining)
+        self._joins = _joins(work)
         self._key, self._work = _packed(work)
         self._limit = limit
         self._handles = count()
@@ -252,6 +252,11 @@ class _Joining:
         return self.join(*task)
 
 
+def _joins(work: Work) -> bool:
+    """Return whether the tasks of a work have pieces, which are arguments of its calls."""
+    return isinstance(work.split if isinstance(work, _Keeping) else work, _Joining)
+
+
 def _packed(work: Work) -> tuple[bytes, ray.ObjectRef[Any]]:
     # As an array the bytes are not copied for each task that reads them. Ray's pickle takes functions of a
     # user's own script too.
@@ -272,11 +277,12 @@ def _answer(key: bytes, packed: NDArray[np.uint8], task: Any, *pieces: Any) -> A
         with suppress(OSError):
             os.chdir(folder)
     work = _held[key]
+    given = (task, iter(pieces)) if _joins(work) else task
     try:
         if isinstance(work, _Keeping):
-            note, made = work(task)
+            note, made = work(given)
             return (note, None), *made
-        return work((task, iter(pieces)) if isinstance(work, _Joining) else task), None
+        return work(given), None
     except Exception as error:  # noqa: BLE001 - `run` raises it in its turn
         ended = None, portable(error)
         return (ended, *[None] * work.buckets) if isinstance(work, _Keeping) else ended

@@ -1,6 +1,6 @@
-"""Run one function over tasks on worker processes, with results in the order of the tasks.
+"""Run one function over tasks on worker processes or threads, with results in the order of the tasks.
 
-Each worker holds two tasks at a time, so that it never waits for the others. Output need not travel back: if
+Each process holds two tasks at a time, so that it never waits for the others. Output need not travel back: if
 results go into a file, the parent tells each worker at which byte its part begins, and the worker writes it
 there. ``docs/decisions/0004-processes.md`` has the reasons.
 """
@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dataprep.core.errors import UsageError
 from dataprep.core.parallel.processes import WorkerProcess, end_all
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -124,3 +127,30 @@ class Pool(Generic[Task, Result]):
         for worker in workers:
             worker.send("end")
             worker.receive()
+
+
+def in_threads(function: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> Iterator[Result]:
+    """Yield the function's results, in the order of the tasks.
+
+    It is for functions that spend their time in numpy, which lets other threads run meanwhile. Tasks are
+    taken in the calling thread, a few ahead of the results. No thread is left at the end, so processes can be
+    forked then.
+
+    Args:
+        function: called in another thread, or in this one if there is to be only one.
+        tasks: what it is called with.
+        threads: number of threads.
+    """
+    if threads == 1:
+        yield from map(function, tasks)
+        return
+    from concurrent.futures import ThreadPoolExecutor  # not at the top: it takes milliseconds of every start
+
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

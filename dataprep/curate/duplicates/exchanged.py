@@ -18,7 +18,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import Fold, LineNumbers
 from dataprep.core.parallel.backends import Backend
 from dataprep.core.parallel.chunks import Chunk, chunks_of
-from dataprep.core.parallel.divided import divided
+from dataprep.core.parallel.exchanging import divided
 from dataprep.core.parallel.records import Record
 from dataprep.curate.duplicates.exact import keep_one
 from dataprep.curate.duplicates.places import CHUNK_BITS, LINE, Places, row_numbers
@@ -47,7 +47,7 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ByDigest:
-    """Divide the rows of chunks by their digests; see ``core.parallel.divided.Divide``.
+    """Divide the rows of chunks by their digests; see ``core.parallel.exchanging.Divide``.
 
     A piece has the number of the chunk, the lines of rows, both halves of their digests, and their scores.
     """
@@ -204,7 +204,7 @@ class ReadChunks:
         self._first: int | None = None  # the first chunk of the second group, once it is known
 
     def divided(self, operator: ReadTexts, divide: Any, backend: Backend, *, stop: bool, batch: int) -> Any:
-        """Read all chunks and divide their rows among buckets, as ``core.parallel.divided`` does."""
+        """Read all chunks and divide their rows among buckets, as ``core.parallel.exchanging`` does."""
         return divided(
             operator, divide, self._chunks(), backend=backend, take=self._take, stop=stop, batch=batch
         )

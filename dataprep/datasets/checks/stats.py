@@ -254,7 +254,7 @@ def _count_divided(
     The digests stay on the workers: this process takes counts alone.
     """
     from dataprep.core.parallel.chunks import chunks_of
-    from dataprep.core.parallel.divided import divided
+    from dataprep.core.parallel.exchanging import divided
 
     fold, numbers = engine.Fold(None, Ledger(), rejects, paths), engine.LineNumbers()
 

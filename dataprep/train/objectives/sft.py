@@ -21,7 +21,7 @@ from dataprep.models.student import (
     load_tokenizer_for,
 )
 from dataprep.tokens.options import ShardOptions
-from dataprep.tokens.shards.manifest import is_shards
+from dataprep.tokens.shards.manifest import MANIFEST, is_shards
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.tokenize import tokenize_files
 from dataprep.train.layers.output_layer import OutputLayer
@@ -257,6 +257,6 @@ def _tokenize(
             rejects=context.rejects,
         )
         context.log(f"{', '.join(paths)}: {tokenized.ledger}")
-    context.world.wait()
+    context.run_dir.share(context.world, folder / MANIFEST)
     # They were written a moment ago: checking their digests would only cost time.
     return Shards.open(folder, tokenizer=student.tokenizer, verify=False)

@@ -74,6 +74,14 @@ def test_a_key_that_may_not_read_is_said(s3, failing, status):
         assert KEY not in str(caught.value)
 
 
+def test_an_upload_that_is_refused_at_its_end_says_so(s3, failing):
+    """The library has an error of another kind for the end of a stream."""
+    failing.answers = {"PUT": [403]}
+    with pytest.raises(FileError, match=r"rows\.jsonl: access denied; set AWS_"):  # noqa: SIM117
+        with store_of(s3).writer(f"{s3}/rows.jsonl") as stream:
+            stream.write(b"1")
+
+
 def test_no_server_is_an_error_that_says_so(s3, monkeypatch):
     """Not a traceback of the library."""
     monkeypatch.setattr(objects, "_PAUSE", 0.001)

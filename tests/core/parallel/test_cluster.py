@@ -14,7 +14,8 @@ import pytest
 from dataprep.core.errors import FileError, InputError, RowDropped, RowError, UsageError, WorkerError
 from dataprep.core.parallel import check_nodes
 from dataprep.core.parallel.backends import REPEATS, Inline
-from dataprep.core.parallel.tasks import Bisection, exchange, run
+from dataprep.core.parallel.exchanging import exchange
+from dataprep.core.parallel.tasks import Bisection, run
 from tests.cluster import NODES, descendants, left_over, running
 from tests.core.parallel import works
 from tests.core.parallel.works import Lines
@@ -118,6 +119,11 @@ def test_exchange_is_that_of_one_process(backend, batch):
         assert sorted(exchange(split, works.listed, range(7), buckets, backend=backend, batch=batch)) == alone
 
 
+def test_pieces_are_divided_again(backend):
+    """Tasks that look at pieces, and keep others."""
+    assert works.divided_again(backend) == works.divided_again(Inline())
+
+
 def test_an_error_in_an_exchange(backend):
     """Of the function that divides and of the one that joins."""
     with pytest.raises(InputError, match=r"rows\.jsonl:17: not JSON"):
@@ -131,22 +137,28 @@ def test_an_error_in_an_exchange(backend):
 @pytest.mark.parametrize("victim", ["worker", "node"])
 def test_what_is_killed_is_done_again(cluster, backend, tmp_path, victim, seed):
     """By Ray, and no more than it had in hand."""
-    log = tmp_path / "log"
+    log, killed = tmp_path / "log", []
     tasks = [(number, 0.1, str(log)) for number in range(60)]
-    killer = threading.Timer(
-        random.Random(seed).uniform(0.5, 1.5),
-        lambda: _kill_worker(log) if victim == "worker" else cluster.kill_node(0),
-    )
+
+    def kill():
+        # Workers can take seconds to start. Nothing would be lost before they work.
+        while not (pids := log.with_suffix(".pids")).exists():
+            time.sleep(0.01)
+        time.sleep(random.Random(seed).uniform(0, 1.2))
+        if victim == "worker":
+            os.kill(numbers_of(pids)[-1], signal.SIGKILL)
+        else:
+            cluster.kill_node(0)
+        killed.append(time.monotonic())
+
+    killer = threading.Thread(target=kill)
     killer.start()
     results = sorted(run(works.logged, tasks, backend=backend))
+    end = time.monotonic()
     killer.join()
+    assert killed[0] < end, "it was killed too late to be a test"
     assert results == [(number, number) for number in range(60)]
     assert len(numbers_of(log.with_suffix(".begun"))) <= 60 + 1
-
-
-def _kill_worker(log):
-    pids = numbers_of(log.with_suffix(".pids"))
-    os.kill(pids[-1], signal.SIGKILL)
 
 
 def test_a_node_that_holds_pieces_is_killed(cluster, backend):

@@ -11,7 +11,8 @@ import pytest
 from dataprep.core.errors import FileError, InputError, RowDropped, RowError, UsageError, WorkerError
 from dataprep.core.parallel import processes
 from dataprep.core.parallel.backends import REPEATS, Inline, Processes
-from dataprep.core.parallel.tasks import MOST_LOST, Bisection, exchange, run, scattered
+from dataprep.core.parallel.exchanging import exchange, scattered
+from dataprep.core.parallel.tasks import MOST_LOST, Bisection, run
 from tests.core.parallel import works
 from tests.core.parallel.works import Lines
 from tests.core.test_engine import children
@@ -280,6 +281,14 @@ def test_pieces_can_be_looked_at_more_than_once(backend):
                 for bucket in range(3)
             }
         assert not any(any(made[:3]) or not all(made[3:]) for made in pieces.made.values())
+
+
+def test_pieces_are_divided_again(backend):
+    """Tasks name the pieces that they need; what they make of these is kept, too."""
+    looked_at, joined = works.divided_again(backend)
+    assert looked_at == [(0, ("all", [*range(4, 70, 5)]))]
+    numbers = [*range(1, 70, 5), 31, 36, *[*range(0, 70, 5), 42, 47] * 2]
+    assert joined == [(odd, (odd, [number for number in numbers if number % 2 == odd])) for odd in (0, 1)]
 
 
 def test_exchange_leaves_no_file(backend, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataprep.core.errors import FileError, InputError, Location, RowDropped, RowError
+from dataprep.core.parallel.exchanging import scattered
 
 POISON = -1
 
@@ -213,6 +214,22 @@ def reading_split(task):
     """Split the lines of a task, and end the process at one that is poison."""
     total, without = reading(task)
     return [(total, without), task.first]
+
+
+def by_parity(twice, pieces):
+    """Split numbers by whether they are odd."""
+    numbers = [number for piece in pieces for number in piece] * twice
+    return [[number for number in numbers if number % 2 == odd] for odd in (0, 1)]
+
+
+def divided_again(backend):
+    """Divide numbers by their remainder, then some by whether they are odd, and join these."""
+    with scattered(by_remainder, range(7), 5, backend=backend) as pieces:
+        tasks = [(1, pieces.of(1)), (1, pieces.of(1, 3)), (2, [*pieces.of(0), *pieces.of(2, 4)])]
+        with pieces.scattered(by_parity, tasks, 2, backend=backend) as again:
+            looked_at = sorted(pieces.work(listed, [("all", pieces.of(4))], backend=backend))
+            joined = sorted(again.join(listed, backend=backend))
+    return looked_at, joined
 
 
 def gathered(_bucket, pieces):

@@ -168,7 +168,8 @@ class ObjectStore(Unsendable):
         except FileNotFoundError:
             raise (no_object if self._has_bucket() else no_bucket)(url) from None
         except Exception as error:
-            if not type(error).__module__.startswith("obstore"):
+            # The end of an upload raises OSError where other calls raise errors of their own.
+            if not (isinstance(error, OSError) or type(error).__module__.startswith("obstore")):
                 raise
             raise self._error_of(url, error) from None
 
