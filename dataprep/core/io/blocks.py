@@ -37,7 +37,7 @@ from dataprep.core.urls import is_url
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How the rows of a document or a table are read; see ``read_row_blocks``. Picklable if ``items`` are."""
+    """A way to read the rows of a document or a table; see ``read_row_blocks``. Picklable if ``items`` is."""
 
     items: Callable[[Any], Iterator[Any]] | None = None
     delimiter: str | None = None
