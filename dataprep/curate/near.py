@@ -18,7 +18,7 @@ from dataprep.curate.duplicates.join import build_buckets
 from dataprep.curate.duplicates.rows import ComparedText, ReadTexts, Rows, Spool, read_rows
 from dataprep.curate.duplicates.sets import open_sets
 from dataprep.curate.duplicates.shingles import Shingler
-from dataprep.curate.duplicates.similar import find_clusters
+from dataprep.curate.duplicates.similar import LocalCandidates, find_clusters
 from dataprep.curate.inputs import checked_inputs
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def find_groups(
         kept = representatives(rows)
         order = np.flatnonzero(kept == np.arange(rows.count)).astype(np.uint32)
         with open_sets(rows, order, engine.workers_for(inputs, workers)) as sets:
-            clusters = find_clusters(sets, build_buckets(sets, rows.counters, threshold, folder), threshold)
+            buckets = build_buckets(sets, rows.counters, threshold, folder)
+            clusters = find_clusters(LocalCandidates(sets, buckets, threshold))
         # The first set of a cluster is that of its first row, as the sets are in the order of their rows.
         group_of_set = order[clusters.roots]
         groups = group_of_set[np.searchsorted(order, kept)].astype(np.int64)

@@ -18,7 +18,7 @@ from dataprep.curate.duplicates.exact import representatives
 from dataprep.curate.duplicates.join import build_buckets
 from dataprep.curate.duplicates.rows import Piece, Rows
 from dataprep.curate.duplicates.sets import open_sets
-from dataprep.curate.duplicates.similar import Repeats, find_repeats
+from dataprep.curate.duplicates.similar import LocalCandidates, Repeats, find_repeats
 from dataprep.curate.duplicates.writing import ChunkDrops, WriteKept, drop_line, reason_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def _repeats(rows: Rows, order: NDArray[np.uint32], near: float, threads: int) -
     """Return the set that each set of shingles repeats."""
     with open_sets(rows, order, threads) as sets:
         buckets = build_buckets(sets, rows.counters, near, rows.folder)
-        return find_repeats(sets, buckets, near, int((order < rows.fixed).sum()))
+        candidates = LocalCandidates(sets, buckets, near)
+        return find_repeats(candidates, int((order < rows.fixed).sum()))
 
 
 def write(

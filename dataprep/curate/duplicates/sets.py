@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,62 @@ _BATCH_PAIRS = 1 << 12  # their bitmaps fit into the cache
 _MAP_BITS = 8 * (320 << 20)
 
 
+def map_width(count: int, shingles: int) -> int:
+    """Return the bits of each bitmap of so many sets, which have so many shingles together."""
+    # About eight bits for each shingle, and not more memory than other arrays take.
+    mean = shingles // max(count, 1)
+    return max(256, min(2048, 1 << (8 * mean).bit_length(), _MAP_BITS // max(count, 1) // 256 * 256))
+
+
+@dataclass
+class Bitmaps:
+    """Bitmaps of sets, with a bit for each shingle, or for several.
+
+    Attributes:
+        sizes: number of shingles of each set.
+        maps: the bitmaps, in words of 64 bits, one row a set.
+        slack: how many more shingles than bits each set has.
+    """
+
+    sizes: NDArray[np.uint32]
+    maps: NDArray[np.uint64]
+    slack: NDArray[np.uint32]
+
+    @classmethod
+    def empty(cls, sizes: NDArray[np.uint32], width: int) -> Bitmaps:
+        """Return bitmaps of so many bits that are to be filled."""
+        return cls(sizes, np.zeros((len(sizes), width // 64), np.uint64), sizes.copy())
+
+    def fill(self, batch: Batch) -> None:
+        """Set the bits of some sets."""
+        numbers, shingles, sizes = batch
+        words_each = self.maps.shape[1]
+        # The first bits decide. Shingles are sorted, so those of one word of a bitmap are neighbours.
+        places = (shingles >> np.uint64(16)) * np.uint64(64 * words_each) >> np.uint64(32)
+        bits = np.uint64(1) << (places & np.uint64(63))
+        words = (places >> np.uint64(6)).astype(np.int64)
+        words += np.repeat(numbers * words_each, sizes)
+        starts = np.flatnonzero(np.concatenate([[len(words) > 0], words[1:] != words[:-1]]))
+        if len(starts):
+            self.maps.reshape(-1)[words[starts]] = np.bitwise_or.reduceat(bits, starts)
+        self.slack[numbers] -= _ones(self.maps[numbers])
+
+    def possible(self, left: Numbers, right: Numbers, threshold: float) -> NDArray[np.bool_]:
+        """Return for each pair of sets whether the similarity can be as large as the threshold.
+
+        A bit that only one set has stands for at least one shingle that only this set has.
+        """
+        found = np.empty(len(left), bool)
+        for begin in range(0, len(left), _BATCH_PAIRS):
+            one, two = left[begin : begin + _BATCH_PAIRS], right[begin : begin + _BATCH_PAIRS]
+            both = self.maps.take(one, axis=0)
+            both &= self.maps.take(two, axis=0)
+            shared = _ones(both) + np.minimum(self.slack[one], self.slack[two])
+            sizes = self.sizes[one].astype(np.int64) + self.sizes[two]
+            found[begin : begin + _BATCH_PAIRS] = shared >= threshold * (sizes - shared) - 1e-6
+        return found
+
+
 class Sets:
     """The sets of shingles of some rows; set k is that of row ``order[k]``.
 
@@ -47,7 +104,9 @@ class Sets:
         self._file = rows.shingles.open("rb", buffering=0)
         # Each thread holds arrays of its own.
         self.threads = min(threads, _MOST_THREADS)
-        self._maps, self._slack = self._bitmaps()
+        self.maps = Bitmaps.empty(self.sizes, map_width(len(order), int(self.sizes.sum(dtype=np.int64))))
+        for _ in in_threads(self.maps.fill, self.batches(), self.threads):
+            pass
 
     def __len__(self) -> int:
         """Return the number of sets."""
@@ -56,7 +115,7 @@ class Sets:
     def close(self) -> None:
         """Close the file of shingles, and free the bitmaps."""
         self._file.close()
-        self._maps = np.empty((0, 0), np.uint64)
+        self.maps = Bitmaps.empty(self.sizes[:0], 64)
 
     def batches(self) -> Iterator[Batch]:
         """Yield all sets in the order of the file: numbers of sets, their shingles, and the size of each."""
@@ -77,46 +136,6 @@ class Sets:
                 shingles = shingles[inside + np.arange(len(inside))]
             yield numbers, shingles, sizes
             at = end
-
-    def possible(self, left: Numbers, right: Numbers, threshold: float) -> NDArray[np.bool_]:
-        """Return for each pair of sets whether the similarity can be as large as the threshold.
-
-        Each set has a bitmap, with a bit for each shingle, or for several. A bit that only one set has stands
-        for at least one shingle that only this set has.
-        """
-        found = np.empty(len(left), bool)
-        for begin in range(0, len(left), _BATCH_PAIRS):
-            one, two = left[begin : begin + _BATCH_PAIRS], right[begin : begin + _BATCH_PAIRS]
-            both = self._maps.take(one, axis=0)
-            both &= self._maps.take(two, axis=0)
-            shared = _ones(both) + np.minimum(self._slack[one], self._slack[two])
-            sizes = self.sizes[one].astype(np.int64) + self.sizes[two]
-            found[begin : begin + _BATCH_PAIRS] = shared >= threshold * (sizes - shared) - 1e-6
-        return found
-
-    def _bitmaps(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-        """Return the bitmap of each set, and how many more shingles than bits it has."""
-        # About eight bits for each shingle, and not more memory than other arrays take.
-        mean = int(self.sizes.sum(dtype=np.int64)) // max(len(self), 1)
-        width = max(256, min(2048, 1 << (8 * mean).bit_length(), _MAP_BITS // max(len(self), 1) // 256 * 256))
-        maps = np.zeros((len(self), width // 64), np.uint64)
-        slack = self.sizes.copy()
-
-        def fill(batch: Batch) -> None:
-            numbers, shingles, sizes = batch
-            # The first bits decide. Shingles are sorted, so those of one word of a bitmap are neighbours.
-            places = (shingles >> np.uint64(16)) * np.uint64(width) >> np.uint64(32)
-            bits = np.uint64(1) << (places & np.uint64(63))
-            words = (places >> np.uint64(6)).astype(np.int64)
-            words += np.repeat(numbers * (width // 64), sizes)
-            starts = np.flatnonzero(np.concatenate([[len(words) > 0], words[1:] != words[:-1]]))
-            if len(starts):
-                maps.reshape(-1)[words[starts]] = np.bitwise_or.reduceat(bits, starts)
-            slack[numbers] -= _ones(maps[numbers])
-
-        for _ in in_threads(fill, self.batches(), self.threads):
-            pass
-        return maps, slack
 
     def similarities(self, left: Numbers, right: Numbers) -> NDArray[np.float64]:
         """Return the Jaccard similarity of each pair of sets: shared shingles over all of both."""
