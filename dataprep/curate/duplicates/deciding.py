@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from dataprep.core.parallel.chunks import Chunk
 
 
+NO_SET = np.uint32((1 << 32) - 1)
+
+
 @dataclass
 class Decision:
     """For each row, the kept row that it repeats, or itself."""
@@ -41,18 +44,34 @@ def decide(rows: Rows, near: float | None, threads: int) -> Decision:
     kept = representatives(rows)
     if near is None:
         return Decision(kept)
-    order = preferred(np.flatnonzero(kept == np.arange(rows.count)), rows.scores, rows.fixed)
-    repeats = _repeats(rows, order.astype(np.uint32), near, threads)
-    # Set k is that of row order[k]; equal rows share the fate of the one that represents them.
-    set_of = np.empty(rows.count, np.uint32)
-    set_of[order] = np.arange(len(order), dtype=np.uint32)
-    set_of = set_of[kept]
+    order = preferred(kept, rows.scores, rows.fixed)
+    return resolved(kept, order, _repeats(rows, order, near, threads))
+
+
+def resolved(kept: NDArray[np.uint32], order: NDArray[np.uint32], repeats: Repeats) -> Decision:
+    """Return what each row repeats.
+
+    Args:
+        kept: for each row the one that represents it, which equals it.
+        order: the rows that represent themselves; set k is that of row ``order[k]``.
+        repeats: what each set repeats.
+    """
+    # Equal rows share the fate of the one that represents them.
+    set_of = sets_of(order, len(kept))[kept]
     repeats.similarity[repeats.of == np.arange(len(order))] = np.nan
     return Decision(order[repeats.of][set_of], repeats.similarity[set_of])
 
 
-def preferred(numbers: NDArray[Any], scores: NDArray[np.float64] | None, fixed: int) -> NDArray[Any]:
-    """Return rising numbers of rows by preference: first those below ``fixed``, then by their scores."""
+def sets_of(order: NDArray[np.uint32], rows: int) -> NDArray[np.uint32]:
+    """Return the set of each row in ``order``; of other rows ``NO_SET``."""
+    sets = np.full(rows, NO_SET, np.uint32)
+    sets[order] = np.arange(len(order), dtype=np.uint32)
+    return sets
+
+
+def preferred(kept: NDArray[np.uint32], scores: NDArray[np.float64] | None, fixed: int) -> NDArray[np.uint32]:
+    """Return the rows that represent themselves: first those below ``fixed``, then by their scores."""
+    numbers = np.flatnonzero(kept == np.arange(len(kept))).astype(np.uint32)
     if scores is None:
         return numbers
     ranks = np.where(numbers < fixed, np.inf, scores[numbers])

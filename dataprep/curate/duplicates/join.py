@@ -201,6 +201,7 @@ class Postings:
 
     def __init__(self, ranks: NDArray[np.uint16], threshold: float, parts: int) -> None:
         self._given = ranks, threshold, parts
+        self.parts = parts
         # In the bits that they have in the order of shingles.
         self._ranks = ranks.astype(np.uint64) << np.uint64(32)
 

@@ -84,7 +84,66 @@ class Bitmaps:
         return found
 
 
-class Sets:
+class Compared:
+    """Sets of shingles of which the similarity can be computed.
+
+    Attributes:
+        sizes: number of shingles of each set.
+        threads: number of threads to compute with.
+    """
+
+    sizes: NDArray[np.uint32]
+    threads = 1
+
+    def similarities(self, left: Numbers, right: Numbers) -> NDArray[np.float64]:
+        """Return the Jaccard similarity of each pair of sets: shared shingles over all of both."""
+        sizes = self.sizes[left].astype(np.int64) + self.sizes[right]
+        parts = ((left[part], right[part]) for part in _slices(sizes))
+        shared = np.concatenate([np.empty(0, np.int64), *in_threads(self._shared, parts, self.threads)])
+        found: NDArray[np.float64] = shared / np.maximum(sizes - shared, 1)
+        return found
+
+    def _shared(self, sides: tuple[Numbers, Numbers]) -> Numbers:
+        """Return how many shingles the sets of each pair share."""
+        pairs = np.arange(len(sides[0]), dtype=np.uint64) << BITS
+        keys = np.concatenate(
+            [self._gather(numbers) | np.repeat(pairs, self.sizes[numbers]) for numbers in sides]
+        )
+        # Two sorted halves, which are merged in a sixth of the time that sorting takes.
+        keys.sort(kind="stable")
+        # A set has each shingle once, so a key that stands there twice is shared.
+        twice = keys[1:][keys[1:] == keys[:-1]]
+        return np.bincount((twice >> BITS).astype(np.int64), minlength=len(pairs))
+
+    def _gather(self, numbers: Numbers) -> NDArray[np.uint64]:
+        """Return the shingles of sets, one set after the other."""
+        raise NotImplementedError
+
+
+class HeldSets(Compared):
+    """Sets of shingles in memory, one after the other."""
+
+    def __init__(self, sizes: NDArray[np.uint32], shingles: NDArray[np.uint64]) -> None:
+        self.sizes, self._shingles = sizes, shingles
+        self._begins = np.cumsum(sizes, dtype=np.int64) - sizes
+
+    def batches(self, wanted: Numbers) -> Iterator[Batch]:
+        """Yield some sets, some at a time: their places in ``wanted``, their shingles, and their sizes."""
+        for part in _slices(self.sizes[wanted].astype(np.int64)):
+            numbers = wanted[part]
+            yield np.arange(len(wanted))[part], self._gather(numbers), self.sizes[numbers].astype(np.int64)
+
+    def shingles_of(self, numbers: Numbers) -> NDArray[np.uint64]:
+        """Return the shingles of sets, one set after the other."""
+        return self._gather(numbers)
+
+    def _gather(self, numbers: Numbers) -> NDArray[np.uint64]:
+        sizes = self.sizes[numbers].astype(np.int64)
+        places = np.repeat(self._begins[numbers] - (np.cumsum(sizes) - sizes), sizes)
+        return self._shingles[places + np.arange(len(places))]
+
+
+class Sets(Compared):
     """The sets of shingles of some rows; set k is that of row ``order[k]``.
 
     Args:
@@ -137,28 +196,7 @@ class Sets:
             yield numbers, shingles, sizes
             at = end
 
-    def similarities(self, left: Numbers, right: Numbers) -> NDArray[np.float64]:
-        """Return the Jaccard similarity of each pair of sets: shared shingles over all of both."""
-        sizes = self.sizes[left].astype(np.int64) + self.sizes[right]
-        parts = ((left[part], right[part]) for part in _slices(sizes))
-        shared = np.concatenate([np.empty(0, np.int64), *in_threads(self._shared, parts, self.threads)])
-        found: NDArray[np.float64] = shared / np.maximum(sizes - shared, 1)
-        return found
-
-    def _shared(self, sides: tuple[Numbers, Numbers]) -> Numbers:
-        """Return how many shingles the sets of each pair share."""
-        pairs = np.arange(len(sides[0]), dtype=np.uint64) << BITS
-        keys = np.concatenate(
-            [self._gather(numbers) | np.repeat(pairs, self.sizes[numbers]) for numbers in sides]
-        )
-        # Two sorted halves, which are merged in a sixth of the time that sorting takes.
-        keys.sort(kind="stable")
-        # A set has each shingle once, so a key that stands there twice is shared.
-        twice = keys[1:][keys[1:] == keys[:-1]]
-        return np.bincount((twice >> BITS).astype(np.int64), minlength=len(pairs))
-
     def _gather(self, numbers: Numbers) -> NDArray[np.uint64]:
-        """Return the shingles of sets, one set after the other."""
         begins = self._begins[numbers].astype(np.int64)
         ends = begins + self.sizes[numbers]
         return np.frombuffer(b"".join(map(self._read, begins.tolist(), ends.tolist())), np.uint64)
