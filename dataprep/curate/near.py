@@ -177,7 +177,7 @@ def _described(
         divide(groups, -1),
         divide(smallest[groups], 0),
         duplicates=len(kept) - len(order),
-        near_duplicates=len(order) - len(np.unique(group_of_set)),
+        near_duplicates=int(np.count_nonzero(clusters.roots != np.arange(len(order)))),
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from dataprep.curate.duplicates.join import Buckets, Postings, buckets_of
-from dataprep.curate.duplicates.sets import Bitmaps, HeldSets
+from dataprep.curate.duplicates.sets import Bitmaps, HeldSets, distinct
 from dataprep.curate.duplicates.similar import mixed
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class DivideShingles:
         return [self._piece(np.concatenate(some), mine, maps) for some in postings]
 
     def _piece(self, postings: Numbers, mine: Sets, maps: Bitmaps) -> Any:
-        present = np.unique((postings >> np.uint64(1)).astype(np.uint32))
+        present = distinct((postings >> np.uint64(1)).astype(np.uint32))
         at = np.searchsorted(mine, present)
         return postings, present, maps.sizes[at], maps.slack[at], maps.maps[at]
 
@@ -85,7 +85,7 @@ class Part:
 
     def pairs(self, left: Any, right: Any, threshold: float) -> Numbers:
         """Return pairs of members that may be similar, each once."""
-        keys = np.unique((left.astype(np.uint64) << _HALF) | right.astype(np.uint64))
+        keys = distinct((left.astype(np.uint64) << _HALF) | right.astype(np.uint64))
         left, right = (keys >> _HALF).astype(np.int64), (keys & _LOW).astype(np.int64)
         possible = self.maps.possible(left, right, threshold)
         left, right = (self.numbers[half[possible]].astype(np.uint64) for half in (left, right))
@@ -111,7 +111,7 @@ class BuildPart:
         keys = (keys >> np.uint64(33) << np.uint64(33)) | (places << np.uint64(1)) | (keys & np.uint64(1))
         buckets = buckets_of(keys, table, self.threshold)
         # Most sets share no bucket with others.
-        used = np.unique(buckets.members)
+        used = distinct(buckets.members)
         members = np.searchsorted(used, buckets.members).astype(np.uint32)
         table = Bitmaps(table.sizes[used], table.maps[used], table.slack[used])
         return [Part(numbers[used], table, Buckets(members, buckets.starts))]
@@ -164,7 +164,7 @@ class Leading:
         """Return the number of pairs, and sets."""
         buckets = part.buckets.among(self.undecided[part.numbers])
         followers = [np.empty(0, np.uint32), *(some.followers() for some in buckets.parts())]
-        return buckets.count_pairs(), part.numbers[np.unique(np.concatenate(followers))]
+        return buckets.count_pairs(), part.numbers[distinct(np.concatenate(followers))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ class Apart:
 
 def _gathered(part: Part, pairs: Iterator[tuple[Any, Any]], threshold: float) -> Numbers:
     found = [part.pairs(left, right, threshold) for left, right in pairs]
-    return np.unique(np.concatenate([np.empty(0, np.uint64), *found]))
+    return distinct(np.concatenate([np.empty(0, np.uint64), *found]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from dataprep.curate.duplicates.exchanged import Found as FoundRows
 from dataprep.curate.duplicates.join import Postings, ranks_of
 from dataprep.curate.duplicates.places import CHUNK_BITS, LINE, row_numbers
 from dataprep.curate.duplicates.rows import COUNTERS, Compared, ReadTexts
-from dataprep.curate.duplicates.sets import map_width
+from dataprep.curate.duplicates.sets import distinct, map_width
 from dataprep.curate.duplicates.similar import Clusters, Pairs, find_repeats, joined
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class Exchanged:
 
     def _similar(self, found: Any) -> Pairs:
         """Return the pairs that have the similarity."""
-        pairs = np.unique(np.concatenate([np.empty(0, np.uint64), *found]))
+        pairs = distinct(np.concatenate([np.empty(0, np.uint64), *found]))
         parts = []
         for begin in range(0, len(pairs), PAIRS):
             some = pairs[begin : begin + PAIRS]
@@ -282,7 +282,7 @@ class Exchanged:
         owners = np.repeat(np.arange(buckets), np.diff(cuts)).astype(np.uint64)
         # Each set once for each bucket that needs it, by the chunk of its row.
         sets = np.concatenate([pairs >> _HALF, pairs & _LOW])
-        needed = np.unique((np.concatenate([owners, owners]) << _HALF) | sets)
+        needed = distinct((np.concatenate([owners, owners]) << _HALF) | sets)
         sets, owners = (needed & _LOW).astype(np.uint32), (needed >> _HALF).astype(np.uint32)
         rows = self._rows.order[sets].astype(np.int64)
         chunks = np.searchsorted(self._rows.bases, rows, side="right") - 1
